@@ -1,0 +1,172 @@
+"""An iterator of locations to an iterator of chunks (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from pingdata_async.exceptions import ConfigurationError, InputError
+from pingdata_async.locations import clean_sources, prepare, user_id
+from pingdata_async.models import Location
+
+MAX_CHUNK_BYTES = 2 * 1024 * 1024
+"""The largest body by default, before compression.
+
+The API documents no limit. It looks like a Django application, whose own limit for a
+request body is 2.5 MB unless its operators raised it.
+"""
+
+_BODY_OVERHEAD_BYTES = 1024  # sources and options beside the locations
+_LOCATION_OVERHEAD_BYTES = len('{"id":"18446744073709551615",') + 1  # the id, and a comma
+
+
+class InvalidRow(msgspec.Struct, frozen=True, array_like=True):
+    """A row that is not sent, and why.
+
+    Attributes:
+        row: Its number.
+        id: The user's own id; None where there is none.
+        error: A sentence.
+    """
+
+    row: int
+    id: str | None
+    error: str
+
+
+class Chunk(msgspec.Struct, frozen=True, array_like=True):
+    """Rows that are sent as one job.
+
+    Attributes:
+        index: The chunk's number, from 0.
+        rows: The numbers of the rows sent, in any order; not always contiguous.
+        ids: The user's own id of each, None where there is none.
+        locations: Each row's location as a JSON object without its id.
+        sources: By place in `rows`, the sources of locations that have their own.
+        invalid: Rows that are not sent; they come out with the others.
+    """
+
+    index: int
+    rows: list[int]
+    ids: list[str | None]
+    locations: list[bytes]
+    sources: dict[int, tuple[str, ...]] = {}
+    invalid: list[InvalidRow] = []
+
+    @property
+    def total_rows(self) -> int:
+        """Rows sent and rows that are not."""
+        return len(self.rows) + len(self.invalid)
+
+
+class ChunkBuilder:
+    """Takes rows one by one and gives a chunk whenever one is full.
+
+    Args:
+        chunk_size: The most locations in a chunk.
+        max_chunk_bytes: The most bytes in the body made from it, before compression.
+        sources: Sources of locations that have none of their own.
+        first_index: The first chunk's number.
+
+    Raises:
+        ConfigurationError: For a size that cannot work.
+    """
+
+    def __init__(
+        self,
+        *,
+        chunk_size: int = 1000,
+        max_chunk_bytes: int = MAX_CHUNK_BYTES,
+        sources: tuple[str, ...] = (),
+    ) -> None:
+        if chunk_size < 1:
+            raise ConfigurationError(f"chunk_size must be at least 1, not {chunk_size}")
+        if max_chunk_bytes <= _BODY_OVERHEAD_BYTES:
+            raise ConfigurationError(
+                f"max_chunk_bytes must be above {_BODY_OVERHEAD_BYTES}, not {max_chunk_bytes}"
+            )
+        self._chunk_size = chunk_size
+        self._max_location_bytes = max_chunk_bytes - _BODY_OVERHEAD_BYTES
+        self._has_sources = bool(sources)
+        self.values_left_out = 0
+        self._next_index = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._bytes = 0
+        self._rows: list[int] = []
+        self._ids: list[str | None] = []
+        self._locations: list[bytes] = []
+        self._sources: dict[int, tuple[str, ...]] = {}
+        self._invalid: list[InvalidRow] = []
+
+    def add(self, row: int, location: Location | Mapping[str, Any] | str) -> Chunk | None:
+        """Take a row; gives a chunk when the row filled it, or found no place in it."""
+        try:
+            prepared = prepare(location)
+            if prepared.sources is None and not self._has_sources:
+                raise InputError("no sources: neither the location nor the run names any")
+            encoded = prepared.encoded()
+            size = len(encoded) + _LOCATION_OVERHEAD_BYTES
+            if size > self._max_location_bytes:
+                raise InputError(f"{size} bytes are more than one request may hold")
+        except InputError as error:
+            return self.add_invalid(row, user_id(location), str(error))
+        full = self._finish() if self._bytes + size > self._max_location_bytes else None
+        self.values_left_out += prepared.left_out
+        if prepared.sources is not None:
+            self._sources[len(self._rows)] = prepared.sources
+        self._rows.append(row)
+        self._ids.append(prepared.id)
+        self._locations.append(encoded)
+        self._bytes += size
+        if full is None and len(self._rows) == self._chunk_size:
+            full = self._finish()
+        return full
+
+    def add_invalid(self, row: int, user_id: str | None, error: str) -> Chunk | None:
+        """Take a row that cannot be sent; gives a chunk as `add()` does."""
+        self._invalid.append(InvalidRow(row, user_id, error))
+        return self._finish() if len(self._invalid) == self._chunk_size else None
+
+    def rest(self) -> Chunk | None:
+        """What is left after the last row; None when nothing is."""
+        return self._finish() if self._rows or self._invalid else None
+
+    def _finish(self) -> Chunk:
+        chunk = Chunk(
+            self._next_index, self._rows, self._ids, self._locations, self._sources, self._invalid
+        )
+        self._next_index += 1
+        self._begin()
+        return chunk
+
+
+def encode_body(chunk: Chunk, options: bytes) -> bytes:
+    """The JSON body that submits a chunk; the ids in it are row numbers.
+
+    Args:
+        chunk: With at least one row to be sent.
+        options: The rest of the body as a JSON object with at least one member.
+    """
+    locations = b",".join(
+        [
+            b'{"id":"%d",%b' % (row, location[1:])
+            for row, location in zip(chunk.rows, chunk.locations, strict=True)
+        ]
+    )
+    return b'{"locations":[' + locations + b"]," + options[1:]
+
+
+def checked_sources(sources: object) -> tuple[str, ...]:
+    """The sources of a run.
+
+    Raises:
+        ConfigurationError: When they are not source codes.
+    """
+    try:
+        return clean_sources(sources)
+    except InputError as error:
+        raise ConfigurationError(str(error)) from error

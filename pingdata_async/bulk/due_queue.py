@@ -1,0 +1,44 @@
+"""A queue of things that are due at a time."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from typing import Generic, TypeVar
+
+import anyio
+
+T = TypeVar("T")
+
+
+class DueQueue(Generic[T]):
+    """Gives each item to one waiting worker, not before its time, the earliest first.
+
+    Thousands of jobs wait in one heap; only one worker at a time has a timer running.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, T]] = []
+        self._order = itertools.count()
+        self._leader = anyio.Lock()
+        self._changed = anyio.Event()
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def put(self, item: T, due: float) -> None:
+        """Add an item that is due at that time of the event loop's clock."""
+        heapq.heappush(self._heap, (due, next(self._order), item))
+        if self._heap[0][2] is item:
+            self._changed.set()
+
+    async def get(self) -> T:
+        """Wait for the next item that is due. Cancelled, it takes none."""
+        async with self._leader:
+            while True:
+                due = self._heap[0][0] if self._heap else None
+                if due is not None and due <= anyio.current_time():
+                    return heapq.heappop(self._heap)[2]
+                self._changed = anyio.Event()
+                with anyio.move_on_at(float("inf") if due is None else due):
+                    await self._changed.wait()

@@ -1,0 +1,444 @@
+"""Submit -> poll -> fetch for every chunk, in one event loop.
+
+A chunk on its way is a small record in one of three queues (submit, poll, fetch), each
+served by a few workers; nothing has a task of its own, so thousands of jobs cost little.
+Whatever has to wait, for a poll to be due or a back-off to pass, waits in its queue and
+holds no worker. Only submitting waits for a job slot: polling and fetching always go on.
+
+Time is the event loop's: on a loop with a virtual clock the runner runs in simulated time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import anyio
+import anyio.to_thread
+
+from pingdata_async.bulk.checking import Failure, check_body, fail_chunk, merge_bodies, tally
+from pingdata_async.bulk.chunking import Chunk, encode_body
+from pingdata_async.bulk.due_queue import DueQueue
+from pingdata_async.bulk.pacing import SlotShare
+from pingdata_async.bulk.polling import PollSchedule
+from pingdata_async.bulk.protocols import BulkAPI, ChunkSink, FinishedChunk
+from pingdata_async.bulk.retrying import RetryPolicy, Verdict, judge_question, judge_submission
+from pingdata_async.events import (
+    ChunkFinished,
+    Event,
+    JobAbandoned,
+    JobPolled,
+    JobSubmitted,
+    RequestRetried,
+    RequestSent,
+    SubmissionInDoubt,
+    UnexpectedAnswer,
+)
+from pingdata_async.exceptions import APIStatusError, DecodeError, PingDataError
+from pingdata_async.models import EnhancedLocation, JobOutput, JobStatus, Reason
+
+SUBMIT_WORKERS = 8
+POLL_WORKERS = 8
+FETCH_WORKERS = 4  # each holds a whole output in memory while it is checked
+CHECK_IN_THREAD_FROM_BYTES = 64 * 1024
+JITTER = 0.1  # of a poll interval, so that jobs submitted together drift apart
+
+
+@dataclass(slots=True, eq=False)
+class _Passage:
+    """A chunk on its way through the API."""
+
+    chunk: Chunk
+    job_id: str = ""
+    accepted_at: float = 0.0
+    outputs: tuple[JobOutput, ...] = ()
+    jobs: int = 0  # accepted so far
+    in_doubt: int = 0  # submissions whose answer was lost
+    empty_answers: int = 0  # COMPLETE, but no output named
+    unknown: int = 0  # "unknown job" in a row
+    failures: int = 0  # of the present request in a row
+    failing_since: float = 0.0
+
+    @property
+    def attempt(self) -> int:
+        return self.failures + 1
+
+
+class BulkRunner:
+    """Brings every chunk of an iterator through the API and to a sink.
+
+    Args:
+        api: The endpoints.
+        sink: Where finished chunks go.
+        slots: The job slots it may use.
+        sources: The run's sources.
+        options: The rest of each job's body, as `encode_options()` makes it.
+        schedule: When jobs are asked about.
+        policy: How often things are tried.
+        announce: Told of everything that happens.
+        rng: The source of jitter.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: BulkAPI,
+        sink: ChunkSink,
+        slots: SlotShare,
+        sources: tuple[str, ...],
+        options: bytes,
+        schedule: PollSchedule,
+        policy: RetryPolicy,
+        announce: Callable[[Event], None],
+        rng: random.Random,
+    ) -> None:
+        self._api = api
+        self._sink = sink
+        self._slots = slots
+        self._sources = sources
+        self._options = options
+        self._schedule = schedule
+        self._policy = policy
+        self._announce = announce
+        self._rng = rng
+        self._submissions: DueQueue[_Passage] = DueQueue()
+        self._polls: DueQueue[_Passage] = DueQueue()
+        self._fetches: DueQueue[_Passage] = DueQueue()
+        self._open = 0  # chunks taken from the input and not delivered
+        self._input_ended = False
+        self._any_answer = False
+        self._any_job = False
+        self._slots_held = 0
+        self._fatal: Exception | None = None
+        self._scope = anyio.CancelScope()
+
+    async def run(self, chunks: AsyncIterator[Chunk]) -> None:
+        """Process every chunk; returns when the last one is with the sink.
+
+        Cancelled, or at an error, it sends nothing more: jobs in flight are abandoned (the
+        API has no way to cancel them, and charges them).
+
+        Raises:
+            PingDataError: When no further request can succeed.
+            Exception: What `chunks` or the sink raised, as it was.
+        """
+        try:
+            await self._run(chunks)
+        finally:
+            while self._slots_held:  # of jobs that are abandoned
+                self._release_slot()
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def _run(self, chunks: AsyncIterator[Chunk]) -> None:
+        with self._scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._guard, self._feed, chunks)
+                for queue, act, workers in (
+                    (self._submissions, self._submit, SUBMIT_WORKERS),
+                    (self._polls, self._poll, POLL_WORKERS),
+                    (self._fetches, self._fetch, FETCH_WORKERS),
+                ):
+                    for _ in range(min(workers, self._slots.max_jobs)):
+                        tasks.start_soon(self._guard, self._serve, queue, act)
+
+    async def _guard(self, work: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Let one worker's error end the run as itself, not wrapped in a group."""
+        try:
+            await work(*args)
+        except Exception as error:  # noqa: BLE001 - raised again by run()
+            self._fatal = self._fatal or error
+            self._scope.cancel()
+
+    async def _feed(self, chunks: AsyncIterator[Chunk]) -> None:
+        """Take a chunk from the input whenever a job slot is free."""
+        while True:
+            await self._slots.acquire()
+            self._slots_held += 1
+            chunk = await anext(chunks, None)
+            if chunk is None:
+                self._release_slot()
+                break
+            self._open += 1
+            if chunk.rows:
+                self._submissions.put(_Passage(chunk), anyio.current_time())
+            else:  # nothing in it can be sent: no job
+                await self._deliver(chunk, fail_chunk(chunk, Failure(Reason.INVALID_INPUT, "")))
+        self._input_ended = True
+        self._end_if_done()
+
+    async def _serve(
+        self, queue: DueQueue[_Passage], act: Callable[[_Passage], Awaitable[None]]
+    ) -> None:
+        while True:
+            await act(await queue.get())
+
+    # -- submit --------------------------------------------------------------------------
+
+    async def _submit(self, passage: _Passage) -> None:
+        chunk = passage.chunk
+        self._announce(RequestSent(kind="submit", chunk=chunk.index, attempt=passage.attempt))
+        try:
+            job_id = await self._api.submit_body(encode_body(chunk, self._options))
+        except PingDataError as error:
+            await self._submission_failed(passage, error)
+            return
+        charged_before = bool(passage.jobs or passage.in_doubt)
+        self._succeeded(passage)
+        self._any_job = True
+        passage.job_id = job_id
+        passage.accepted_at = anyio.current_time()
+        passage.jobs += 1
+        self._announce(
+            JobSubmitted(
+                chunk=chunk.index,
+                job_id=job_id,
+                locations=len(chunk.rows),
+                charged_before=charged_before,
+            )
+        )
+        self._poll_later(passage)
+
+    async def _submission_failed(self, passage: _Passage, error: PingDataError) -> None:
+        verdict = judge_submission(error)
+        # Refused before any job was accepted: the request itself is at fault, not its rows.
+        if verdict is Verdict.STOP or (verdict is Verdict.REJECTED and not self._any_job):
+            raise error
+        if verdict is Verdict.REJECTED:
+            await self._fail(passage, Failure(Reason.REJECTED, str(error)))
+            return
+        if verdict is Verdict.IN_DOUBT:
+            charged_before = bool(passage.jobs or passage.in_doubt)
+            passage.in_doubt += 1
+            chunk = passage.chunk
+            self._announce(
+                SubmissionInDoubt(
+                    chunk=chunk.index,
+                    locations=len(chunk.rows),
+                    attempt=passage.attempt,
+                    error=str(error),
+                    charged_before=charged_before,
+                )
+            )
+            if passage.in_doubt > self._policy.in_doubt_attempts:
+                await self._fail(passage, Failure(Reason.IN_DOUBT, str(error)))
+                return
+        self._retry(passage, "submit", self._submissions, error)
+
+    # -- poll ----------------------------------------------------------------------------
+
+    def _poll_later(self, passage: _Passage) -> None:
+        now = anyio.current_time()
+        interval_s = self._schedule.next_interval_s(now - passage.accepted_at)
+        self._polls.put(passage, now + interval_s * self._rng.uniform(1.0, 1.0 + JITTER))
+
+    async def _poll(self, passage: _Passage) -> None:
+        self._announce_question("poll", passage)
+        try:
+            status = await self._api.status(passage.job_id)
+        except PingDataError as error:
+            await self._question_failed(passage, "poll", self._polls, error)
+            return
+        self._succeeded(passage)
+        passage.unknown = 0
+        self._announce(
+            JobPolled(
+                chunk=passage.chunk.index,
+                job_id=passage.job_id,
+                status=status.status,
+                num_requested=status.num_requested,
+                num_completed=status.num_completed,
+            )
+        )
+        if not status.is_finished:
+            self._poll_later(passage)
+        elif status.is_failed:
+            said = status.message or "without a message"
+            await self._abandon(passage, f"job {passage.job_id} failed: {said}")
+        else:
+            await self._finished(passage, status)
+
+    async def _finished(self, passage: _Passage, status: JobStatus) -> None:
+        passage.outputs = json_outputs(status.outputs)
+        if passage.outputs:
+            self._fetches.put(passage, anyio.current_time())
+            return
+        # The list may be written a moment after the status: ask a few times more.
+        passage.empty_answers += 1
+        if passage.empty_answers < self._policy.fetch_attempts:
+            self._poll_later(passage)
+            return
+        await self._abandon(passage, f"job {passage.job_id} is complete, but names no output")
+
+    # -- fetch ---------------------------------------------------------------------------
+
+    async def _fetch(self, passage: _Passage) -> None:
+        self._announce_question("fetch", passage)
+        chunk = passage.chunk
+        try:
+            bodies = [
+                await self._api.fetch_output(passage.job_id, output) for output in passage.outputs
+            ]
+            body, results = await self._checked(chunk, bodies)
+        except PingDataError as error:
+            if passage.attempt >= self._policy.fetch_attempts and isinstance(error, DecodeError):
+                await self._abandon(passage, f"the output of job {passage.job_id}: {error}")
+                return
+            await self._question_failed(passage, "fetch", self._fetches, error)
+            return
+        self._succeeded(passage)
+        self._report_oddities(passage, results)
+        await self._deliver(chunk, results, passage.job_id, body=body)
+
+    async def _checked(
+        self, chunk: Chunk, bodies: list[bytes]
+    ) -> tuple[bytes, list[EnhancedLocation]]:
+        def check() -> tuple[bytes, list[EnhancedLocation]]:
+            body = merge_bodies(bodies)
+            return body, check_body(chunk, body, self._sources)
+
+        if sum(map(len, bodies)) < CHECK_IN_THREAD_FROM_BYTES:
+            return check()
+        return await anyio.to_thread.run_sync(check)
+
+    def _report_oddities(self, passage: _Passage, results: list[EnhancedLocation]) -> None:
+        missing = sum(result.reason is Reason.MISSING for result in results)
+        if missing:
+            self._announce(
+                UnexpectedAnswer(
+                    chunk=passage.chunk.index,
+                    job_id=passage.job_id,
+                    message=f"{missing} of {len(results)} rows, or sources of them, are missing",
+                )
+            )
+
+    # -- what all three share ------------------------------------------------------------
+
+    def _announce_question(self, kind: str, passage: _Passage) -> None:
+        self._announce(
+            RequestSent(
+                kind=kind,
+                chunk=passage.chunk.index,
+                job_id=passage.job_id,
+                attempt=passage.attempt,
+            )
+        )
+
+    def _succeeded(self, passage: _Passage) -> None:
+        self._any_answer = True
+        passage.failures = 0
+
+    async def _question_failed(
+        self, passage: _Passage, kind: str, queue: DueQueue[_Passage], error: PingDataError
+    ) -> None:
+        verdict = judge_question(error)
+        if verdict is Verdict.STOP:
+            raise error
+        if verdict is Verdict.UNKNOWN_JOB:
+            passage.unknown += 1
+            if passage.unknown >= self._policy.unknown_attempts:
+                await self._abandon(passage, f"the API no longer has job {passage.job_id}: {error}")
+                return
+        self._retry(passage, kind, queue, error)
+
+    def _retry(
+        self, passage: _Passage, kind: str, queue: DueQueue[_Passage], error: PingDataError
+    ) -> None:
+        """Put a failed request back into its queue, or end the run if it has failed too long.
+
+        Raises:
+            PingDataError: The request's error, when it is time to give up.
+        """
+        now = anyio.current_time()
+        if isinstance(error, APIStatusError):
+            self._any_answer = True
+        if not passage.failures:
+            passage.failing_since = now
+        passage.failures += 1
+        retry_after_s = error.retry_after_s if isinstance(error, APIStatusError) else None
+        policy = self._policy
+        patience_s = policy.give_up_after_s if self._any_answer else policy.first_contact_s
+        if now - passage.failing_since > patience_s or (retry_after_s or 0.0) > patience_s:
+            raise error
+        delay_s = policy.delay_s(passage.failures, retry_after_s, self._rng)
+        self._announce(
+            RequestRetried(
+                kind=kind,
+                chunk=passage.chunk.index,
+                job_id=passage.job_id or None,
+                attempt=passage.failures,
+                error=str(error),
+                delay_s=delay_s,
+                status_code=error.status_code if isinstance(error, APIStatusError) else None,
+            )
+        )
+        queue.put(passage, now + delay_s)
+
+    async def _abandon(self, passage: _Passage, error: str) -> None:
+        """A job is lost: submit its chunk again, as often as the policy allows."""
+        again = passage.jobs < self._policy.job_attempts
+        self._announce(
+            JobAbandoned(
+                chunk=passage.chunk.index,
+                job_id=passage.job_id,
+                error=error,
+                will_resubmit=again,
+            )
+        )
+        if not again:
+            await self._fail(passage, Failure(Reason.JOB_FAILED, error))
+            return
+        delay_s = self._policy.delay_s(passage.jobs, None, self._rng)
+        passage.job_id, passage.outputs = "", ()
+        passage.failures = passage.unknown = passage.empty_answers = 0
+        self._submissions.put(passage, anyio.current_time() + delay_s)
+
+    async def _fail(self, passage: _Passage, failure: Failure) -> None:
+        results = fail_chunk(passage.chunk, failure)
+        await self._deliver(passage.chunk, results, failure=failure)
+
+    async def _deliver(
+        self,
+        chunk: Chunk,
+        results: list[EnhancedLocation],
+        job_id: str | None = None,
+        *,
+        body: bytes | None = None,
+        failure: Failure | None = None,
+    ) -> None:
+        counts = tally(results)
+        await self._sink.deliver(FinishedChunk(chunk, results, body, failure))
+        self._open -= 1
+        self._release_slot()
+        self._announce(
+            ChunkFinished(
+                chunk=chunk.index,
+                job_id=job_id,
+                rows=counts.rows,
+                ok=counts.ok,
+                partial=counts.partial,
+                failed=counts.failed,
+                no_answer=counts.no_answer,
+                reasons=counts.reasons,
+            )
+        )
+        self._end_if_done()
+
+    def _release_slot(self) -> None:
+        self._slots_held -= 1
+        self._slots.release()
+
+    def _end_if_done(self) -> None:
+        if self._input_ended and not self._open:
+            self._scope.cancel()
+
+
+def json_outputs(outputs: tuple[JobOutput, ...]) -> tuple[JobOutput, ...]:
+    """The outputs that hold the answers: those named .json, else the first one."""
+    named = tuple(
+        output
+        for output in outputs
+        if (output.filename or output.url.partition("?")[0]).lower().endswith(".json")
+    )
+    return named or outputs[:1]

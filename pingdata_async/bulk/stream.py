@@ -1,0 +1,209 @@
+"""Results of a bulk run as they come: an async iterator that can be left at any time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio
+import anyio.lowlevel
+
+from pingdata_async.bulk.checking import detached
+from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
+from pingdata_async.bulk.protocols import FinishedChunk
+from pingdata_async.exceptions import ClientClosedError, InputError
+from pingdata_async.models import EnhancedLocation, Location
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from anyio.abc import TaskGroup
+
+AnyLocation = Location | Mapping[str, Any] | str
+Locations = Iterable[AnyLocation] | AsyncIterable[AnyLocation]
+
+ROWS_BETWEEN_CHECKPOINTS = 100  # about a millisecond of the event loop's time
+CLOSE_INPUT_WITHIN_S = 5.0
+
+
+class ChunkSource:
+    """Chunks of any sync or async iterable, read only as far as they are asked for.
+
+    Args:
+        locations: The rows; iterated in the event loop, so a sync one must not block.
+        builder: Makes the chunks.
+
+    Raises:
+        InputError: When it is a single location rather than many.
+    """
+
+    def __init__(self, locations: Locations, builder: ChunkBuilder) -> None:
+        if isinstance(locations, str | bytes | Mapping | Location):
+            raise InputError("give an iterable of locations, not a single one")
+        self._is_async = isinstance(locations, AsyncIterable)
+        self._locations = locations
+        self._rows: Any = None
+        self._builder = builder
+        self._next_row = 0
+        self._ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        if self._rows is None:
+            self._rows = aiter(self._locations) if self._is_async else iter(self._locations)  # type: ignore[arg-type]  # either has been checked
+        while not self._ended:
+            if self._next_row % ROWS_BETWEEN_CHECKPOINTS == 0:
+                await anyio.lowlevel.checkpoint()
+            try:
+                location = await anext(self._rows) if self._is_async else next(self._rows)
+            except (StopIteration, StopAsyncIteration):
+                self._ended = True
+                break
+            row, self._next_row = self._next_row, self._next_row + 1
+            chunk = self._builder.add(row, location)
+            if chunk is not None:
+                return chunk
+        rest = self._builder.rest()
+        if rest is None:
+            raise StopAsyncIteration
+        return rest
+
+    async def aclose(self) -> None:
+        """Close an async generator that was not read to its end: nobody else will."""
+        if inspect.isasyncgen(self._rows):
+            with anyio.move_on_after(CLOSE_INPUT_WITHIN_S, shield=True):
+                await self._rows.aclose()
+
+
+class ResultChannel:
+    """What the task of a stream and its handle share.
+
+    The task must not know the handle, or that would never become garbage.
+    """
+
+    def __init__(self) -> None:
+        self.send, self.receive = anyio.create_memory_object_stream[list[EnhancedLocation]](0)
+        self.scope = anyio.CancelScope()
+        self.ended = anyio.Event()
+        self.is_left = False  # by the consumer, on purpose
+        self.error: Exception | None = None
+
+    async def deliver(self, finished: FinishedChunk) -> None:
+        """Hand a chunk's results over; waits for the consumer, and so holds everything back."""
+        await self.send.send(detached(finished.results))
+
+    async def drive(self, work: Callable[[ResultChannel], Awaitable[None]]) -> None:
+        """Do the work in a task; whatever comes of it ends in the channel, not in the task."""
+        is_complete = False
+        try:
+            with self.scope:
+                await work(self)
+                is_complete = True
+        except anyio.BrokenResourceError:
+            pass  # the handle is gone
+        except Exception as error:  # noqa: BLE001 - raised again where the results are awaited
+            self.error = error
+        finally:
+            if not is_complete and not self.is_left and self.error is None:
+                self.error = ClientClosedError(
+                    "the client was closed while results were still being awaited"
+                )
+            self.send.close()
+            self.ended.set()
+
+    def leave(self) -> None:
+        """End the task; nobody wants the rest."""
+        self.is_left = True
+        self.receive.close()
+        self.scope.cancel("the results are no longer wanted")
+
+
+class ResultStream(AsyncIterator[EnhancedLocation]):
+    """Results as chunks finish; made by `BulkEnhancer.stream()`.
+
+    Iterate it with a bare `async for`, which may be left by `break`, or use it with
+    `async with` to have everything ended the moment the block is left. Chunks come in the
+    order in which they finish; the rows of one come together, in their order.
+
+    A slow consumer holds back submitting and reading. Leaving it early, cancelling whoever
+    iterates, and closing the client all stop sending; jobs in flight are abandoned although
+    the API charges for them, because it has no way to cancel them.
+
+    Raises:
+        PingDataError: While iterated, when the run cannot go on. What finished before was
+            yielded before.
+        ClientClosedError: While iterated, when the client was closed.
+    """
+
+    def __init__(
+        self, tasks: Callable[[], TaskGroup], work: Callable[[ResultChannel], Awaitable[None]]
+    ) -> None:
+        self._tasks = tasks
+        self._work = work
+        self._channel: ResultChannel | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ready: deque[EnhancedLocation] = deque()
+        self._is_closed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> EnhancedLocation:
+        while not self._ready:
+            if self._is_closed:
+                raise StopAsyncIteration
+            channel = self._started()
+            try:
+                self._ready.extend(await channel.receive.receive())
+            except (anyio.EndOfStream, anyio.ClosedResourceError):
+                self._is_closed = True
+                channel.receive.close()
+                if channel.error is not None:
+                    raise channel.error from None
+        return self._ready.popleft()
+
+    async def __aenter__(self) -> Self:
+        self._started()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End everything at once; returns when no task is left. May be called again."""
+        self._is_closed = True
+        self._ready.clear()
+        if self._channel is not None:
+            self._channel.leave()
+            with anyio.CancelScope(shield=True):
+                await self._channel.ended.wait()
+
+    def __del__(self) -> None:
+        channel, loop = self._channel, self._loop
+        if channel is None or loop is None or loop.is_closed():
+            return
+        if channel.ended.is_set():
+            channel.receive.close()
+        else:
+            # Garbage may be collected in any thread.
+            with contextlib.suppress(RuntimeError):  # the loop closed a moment ago
+                loop.call_soon_threadsafe(channel.leave)
+
+    def _started(self) -> ResultChannel:
+        if self._channel is None:
+            tasks = self._tasks()
+            self._loop = asyncio.get_running_loop()
+            self._channel = ResultChannel()
+            tasks.start_soon(self._channel.drive, self._work, name="pingdata_async stream")
+        return self._channel

@@ -1,0 +1,69 @@
+"""Entry point: runs a command, and turns whatever comes of it into one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import click
+
+from pingdata_async._version import __version__
+from pingdata_async.cli.enhance import enhance
+from pingdata_async.cli.exit_codes import INTERRUPTED, UNFORESEEN, exit_code_for
+from pingdata_async.cli.sandbox import sandbox
+from pingdata_async.cli.signals import InterruptedBySignalError
+from pingdata_async.exceptions import PingDataError
+
+EPILOG = """\b
+Exit codes:
+  0    every row was answered by the API (also where the answer is "no match")
+  1    something unforeseen
+  2    bad usage or bad input; nothing was sent
+  3    finished, but some rows have no answer
+  4    no auth token, or the API refused it
+  5    stopped before the end (quota, access, API down)
+  130  interrupted (Ctrl-C), 143 terminated
+"""
+
+
+@click.group(
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="pingdata-async")
+def cli() -> None:
+    """Enhance millions of property addresses through the Ping.Data bulk API."""
+
+
+cli.add_command(enhance)
+cli.add_command(sandbox)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line and return its exit code; errors are one line on standard error."""
+    try:
+        result = cli.main(arguments, prog_name="pingdata-async", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except InterruptedBySignalError as error:
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has gone, and wants no more of it.
+        sys.stderr.close()
+        return 0
+    except PingDataError as error:
+        click.echo(f"Error: {error}", err=True)
+        return exit_code_for(error)
+    except Exception:  # noqa: BLE001 - the last line of defence
+        traceback.print_exc()
+        click.echo("This should not happen; please report it with the lines above.", err=True)
+        return UNFORESEEN
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,260 @@
+"""What a run looks like while it goes on: a bar on a terminal, a plain line elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import msgspec
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from pingdata_async.events import (
+    ChunkFinished,
+    Event,
+    InputPlanned,
+    JobAbandoned,
+    JobSubmitted,
+    OutputWritten,
+    RequestRetried,
+    SubmissionInDoubt,
+    UnexpectedAnswer,
+)
+from pingdata_async.models import RunSummary
+
+PLAIN_LINE_EVERY_S = 10.0
+LIST_AT_MOST_COLUMNS = 10
+
+
+class Watcher(Protocol):
+    """Something that is told of events, in an event loop."""
+
+    def __call__(self, event: Event) -> None:
+        """Take notice of an event."""
+
+
+class RunState:
+    """What there is to show, counted from events."""
+
+    def __init__(self) -> None:
+        self.rows_total = 0
+        self.rows_done = 0
+        self.in_flight = 0
+        self.problems = 0
+        self.began = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        """Count an event."""
+        match event:
+            case InputPlanned():
+                self.rows_total = event.rows
+                self.began = time.monotonic()
+            case JobSubmitted():
+                self.in_flight += 1
+            case JobAbandoned():
+                self.in_flight -= 1
+                self.problems += 1
+            case ChunkFinished():
+                self.rows_done += event.rows
+                self.in_flight -= event.job_id is not None
+            case RequestRetried() | UnexpectedAnswer():
+                self.problems += 1
+            case _:
+                pass
+
+    @property
+    def rows_per_s(self) -> float:
+        """Rows finished a second, since the planning ended."""
+        return self.rows_done / max(time.monotonic() - self.began, 0.001)
+
+
+class _RateColumn(ProgressColumn):
+    def __init__(self, state: RunState) -> None:
+        super().__init__()
+        self._state = state
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002 - the column's interface
+        return Text(f"{self._state.rows_per_s:,.0f} rows/s")
+
+
+class _JobsColumn(ProgressColumn):
+    def __init__(self, state: RunState) -> None:
+        super().__init__()
+        self._state = state
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002 - the column's interface
+        text = Text(f"{self._state.in_flight} jobs in flight")
+        if self._state.problems:
+            text.append(f", {self._state.problems} problems", style="yellow")
+        return text
+
+
+@contextlib.contextmanager
+def bar(console: Console) -> Iterator[Watcher]:
+    """A live progress bar."""
+    state = RunState()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        _RateColumn(state),
+        _JobsColumn(state),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=console, transient=True, refresh_per_second=5) as progress:
+        task = progress.add_task("reading the input", total=None)
+
+        def watch(event: Event) -> None:
+            state(event)
+            match event:
+                case InputPlanned():
+                    progress.update(task, description="enhancing", total=event.rows)
+                case ChunkFinished():
+                    progress.update(task, completed=state.rows_done)
+                    if state.rows_done == state.rows_total:
+                        progress.update(task, description="writing the output")
+                case _:
+                    pass
+
+        yield watch
+
+
+@contextlib.contextmanager
+def plain_lines(console: Console) -> Iterator[Watcher]:
+    """A line now and then, for logs of schedulers and continuous integration."""
+    state = RunState()
+    last_line = time.monotonic()
+
+    def watch(event: Event) -> None:
+        nonlocal last_line
+        state(event)
+        if isinstance(event, ChunkFinished):
+            now = time.monotonic()
+            if now - last_line >= PLAIN_LINE_EVERY_S:
+                last_line = now
+                console.print(_plain_line(state))
+
+    yield watch
+
+
+def _plain_line(state: RunState) -> str:
+    rate = state.rows_per_s
+    left_s = (state.rows_total - state.rows_done) / max(rate, 0.001)
+    return (
+        f"{state.rows_done:,} of {state.rows_total:,} rows, {rate:,.0f} rows/s, "
+        f"{state.in_flight} jobs in flight, {state.problems} problems, "
+        f"about {duration(left_s)} left"
+    )
+
+
+def narrate(console: Console, *, verbose: bool) -> Callable[[Event], None]:
+    """Say what a person should know; with `verbose`, what happens to each job."""
+
+    def watch(event: Event) -> None:
+        match event:
+            case InputPlanned():
+                console.print(_planned(event))
+            case JobAbandoned():
+                what = "its rows are sent again" if event.will_resubmit else "its rows fail"
+                console.print(f"chunk {event.chunk}: {event.error}; {what}")
+            case SubmissionInDoubt():
+                console.print(
+                    f"chunk {event.chunk}: a submission of {event.locations} locations is in "
+                    f"doubt and may be charged twice: {event.error}"
+                )
+            case UnexpectedAnswer():
+                console.print(f"chunk {event.chunk}, job {event.job_id}: {event.message}")
+            case OutputWritten(is_partial=True):
+                console.print(f"The {event.rows:,} rows answered so far are in {event.path}")
+            case RequestRetried() if verbose:
+                console.print(f"chunk {event.chunk}: {event.error}; again in {event.delay_s:.1f} s")
+            case JobSubmitted() if verbose:
+                console.print(
+                    f"chunk {event.chunk}: {event.locations} locations are job {event.job_id}"
+                )
+            case ChunkFinished() if verbose:
+                console.print(
+                    f"chunk {event.chunk}: {event.ok} ok, {event.partial} partial, "
+                    f"{event.failed} failed"
+                )
+            case _:
+                pass
+
+    return watch
+
+
+def _planned(event: InputPlanned) -> str:
+    text = f"{event.rows:,} rows, {event.locations:,} to be sent in {event.chunks:,} jobs."
+    if event.unused_columns:
+        names = ", ".join(event.unused_columns[:LIST_AT_MOST_COLUMNS])
+        more = len(event.unused_columns) - LIST_AT_MOST_COLUMNS
+        text += f" Columns not used: {names}{f' and {more} more' if more > 0 else ''}."
+    if event.values_left_out:
+        text += f" {event.values_left_out:,} unreadable numbers are left out."
+    return text
+
+
+class EventLog:
+    """Appends every event to a file, a line of JSON each."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._encoder = msgspec.json.Encoder()
+
+    def __call__(self, event: Event) -> None:
+        """Write an event down."""
+        line = {"time": round(time.time(), 3)} | msgspec.to_builtins(event)
+        self._file.write(self._encoder.encode(line) + b"\n")
+
+
+@contextlib.contextmanager
+def event_log(path: Path | None) -> Iterator[EventLog | None]:
+    """A log file, flushed when it is closed; None for no file."""
+    if path is None:
+        yield None
+        return
+    with path.open("ab") as file:
+        yield EventLog(file)
+
+
+def describe(summary: RunSummary) -> list[str]:
+    """The summary in lines for people."""
+    reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in sorted(summary.reasons.items()))
+    rows = (
+        f"{summary.rows:,} rows: {summary.ok:,} ok, {summary.partial:,} partial, "
+        f"{summary.failed:,} failed"
+    )
+    effort = (
+        f"{summary.jobs:,} jobs, {summary.locations_charged:,} locations charged, "
+        f"{summary.requests:,} requests, {summary.retries:,} retries, "
+        f"{summary.refused:,} refused, in {duration(summary.seconds)}"
+    )
+    lines = [f"{rows} ({reasons})" if reasons else rows, effort]
+    if summary.submissions_in_doubt or summary.locations_possibly_charged_again:
+        lines.append(
+            f"{summary.submissions_in_doubt:,} submissions in doubt, "
+            f"{summary.locations_possibly_charged_again:,} locations possibly charged again"
+        )
+    if summary.environment == "sandbox":
+        lines.append("Every answer is made up by the sandbox.")
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """A span of time for people, such as 2 h 05 min."""
+    if seconds < 100:  # noqa: PLR2004 - up to here seconds read best
+        return f"{seconds:.1f} s"
+    minutes, hours = round(seconds / 60) % 60, round(seconds / 60) // 60
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"

@@ -1,0 +1,51 @@
+"""Stopping cleanly when asked to."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+import click
+
+T = TypeVar("T")
+
+
+class InterruptedBySignalError(Exception):
+    """Raised when a signal ended the work; carries the exit code for it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+async def run_until_signal(work: Callable[[], Awaitable[T]]) -> T:
+    """Do the work; SIGINT or SIGTERM cancels it, a second one ends the process at once.
+
+    Raises:
+        InterruptedBySignalError: When a signal ended it.
+    """
+    received: list[int] = []
+    results: list[T] = []
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with anyio.create_task_group() as tasks:
+
+            async def watch() -> None:
+                async for number in signals:
+                    if received:
+                        os._exit(128 + number)
+                    received.append(number)
+                    click.echo("Stopping; once more to stop at once.", err=True)
+                    work_scope.cancel()
+
+            tasks.start_soon(watch)
+            try:
+                with anyio.CancelScope() as work_scope:
+                    results.append(await work())
+            finally:
+                tasks.cancel_scope.cancel()
+    if results:
+        return results[0]
+    raise InterruptedBySignalError(received[0])

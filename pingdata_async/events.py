@@ -1,0 +1,166 @@
+"""What a run tells whoever watches it: progress, logs, metrics. Listeners only listen.
+
+A listener is a plain function that is called in the event loop, in order, and should
+return at once. One that raises is reported once through `logging` and the run goes on:
+a broken progress bar must not cost paid answers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+logger = logging.getLogger("pingdata_async")
+
+
+class Event(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Something that happened in a run. Its class name says what, as does `type` in JSON."""
+
+
+class InputPlanned(Event, frozen=True, kw_only=True):
+    """The input has been read through.
+
+    Attributes:
+        rows: Data records found.
+        locations: Of those, rows that will be sent.
+        chunks: Chunks they were split into.
+        unused_columns: Columns that mean nothing to the API, and are not sent.
+        values_left_out: Optional numbers that were unreadable and so are not sent.
+    """
+
+    rows: int
+    locations: int
+    chunks: int
+    unused_columns: tuple[str, ...] = ()
+    values_left_out: int = 0
+
+
+class RequestSent(Event, frozen=True, kw_only=True):
+    """A request is about to go out. `kind` is submit, poll or fetch."""
+
+    kind: str
+    chunk: int
+    job_id: str | None = None
+    attempt: int = 1
+
+
+class JobSubmitted(Event, frozen=True, kw_only=True):
+    """The API accepted a chunk as a job; its locations are charged from here on.
+
+    Attributes:
+        charged_before: Whether the same locations were in an accepted, or possibly
+            accepted, job of this run before.
+    """
+
+    chunk: int
+    job_id: str
+    locations: int
+    charged_before: bool
+
+
+class JobPolled(Event, frozen=True, kw_only=True):
+    """A job was asked about. Counts are None where the API does not say."""
+
+    chunk: int
+    job_id: str
+    status: str
+    num_requested: int | None
+    num_completed: int | None
+
+
+class RequestRetried(Event, frozen=True, kw_only=True):
+    """A request failed and will be sent again after `delay_s` seconds."""
+
+    kind: str
+    chunk: int
+    job_id: str | None
+    attempt: int
+    error: str
+    delay_s: float
+    status_code: int | None = None
+
+
+class SubmissionInDoubt(Event, frozen=True, kw_only=True):
+    """A POST may have made a job whose id never arrived; `charged_before` as there."""
+
+    chunk: int
+    locations: int
+    attempt: int
+    error: str
+    charged_before: bool
+
+
+class JobAbandoned(Event, frozen=True, kw_only=True):
+    """A job ended without a usable output, or was forgotten by the API."""
+
+    chunk: int
+    job_id: str
+    error: str
+    will_resubmit: bool
+
+
+class UnexpectedAnswer(Event, frozen=True, kw_only=True):
+    """An answer was usable, but not what was expected of it."""
+
+    chunk: int
+    job_id: str
+    message: str
+
+
+class ChunkFinished(Event, frozen=True, kw_only=True):
+    """Every row of a chunk has its outcome, and it is safe.
+
+    Attributes:
+        job_id: The job that its answers are from; None where no job answered.
+        reasons: Rows by reason, of those that are not ok.
+    """
+
+    chunk: int
+    job_id: str | None
+    rows: int
+    ok: int
+    partial: int
+    failed: int
+    no_answer: int
+    reasons: dict[str, int]
+
+
+class OutputProgress(Event, frozen=True, kw_only=True):
+    """That many rows have been written to the output."""
+
+    rows: int
+
+
+class OutputWritten(Event, frozen=True, kw_only=True):
+    """The output is in its place.
+
+    Attributes:
+        path: Where.
+        rows: Rows in it.
+        is_partial: Whether it holds only the rows that were answered before the run stopped.
+    """
+
+    path: str
+    rows: int
+    is_partial: bool
+
+
+Listener = Callable[[Event], None]
+
+
+class Announcer:
+    """Hands each event to every listener; one that raises is muted and reported."""
+
+    def __init__(self, *listeners: Listener | None) -> None:
+        self._listeners = [listener for listener in listeners if listener is not None]
+
+    def __call__(self, event: Event) -> None:
+        """Tell every listener."""
+        for listener in tuple(self._listeners):
+            try:
+                listener(event)
+            except Exception:
+                self._listeners.remove(listener)
+                logger.exception("an event listener failed and is not called again")

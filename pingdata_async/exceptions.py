@@ -1,0 +1,158 @@
+"""Every error this package raises on purpose.
+
+PingDataError
+├── ConfigurationError          an option that cannot work (also a ValueError)
+├── MissingTokenError           no auth token in any of the usual places
+├── InputError                  a file or a location that cannot be used (also a ValueError)
+├── ClientClosedError           the client was closed while its results were still awaited
+├── TransportError              no usable answer arrived
+│   └── UnexpectedRedirectError     an API call was redirected; calls with a token never follow
+├── APIStatusError              the API answered, with an error status
+│   ├── AuthenticationError         401
+│   ├── AccessDeniedError           402, 403
+│   │   └── QuotaExceededError          402, 403 that name a spent quota or credit
+│   ├── NotFoundError               404, 410
+│   ├── RequestRejectedError        400, 413, 422 and every other 4xx
+│   ├── RateLimitError              429
+│   └── ServerError                 5xx
+├── DecodeError                 an answer that is not what the API gives
+├── JobFailedError              a job ended without an output
+├── JobTimeoutError             a job made no progress for too long
+├── SubmissionInDoubtError      a POST may have made a paid job whose id we do not have
+└── RunError                    a run of files cannot go on
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pingdata_async.models import EnhancedLocation
+
+
+class PingDataError(Exception):
+    """The root of all errors of this package.
+
+    Attributes:
+        results: What had already been answered, in input order, when this error ended an
+            in-memory `enhance()`; empty otherwise. Those locations were paid for.
+    """
+
+    results: Sequence[EnhancedLocation] = ()
+
+
+class ConfigurationError(PingDataError, ValueError):
+    """Raised when a setting cannot work, before anything is sent."""
+
+
+class MissingTokenError(PingDataError):
+    """Raised when no auth token is found; the message lists every place looked in."""
+
+
+class InputError(PingDataError, ValueError):
+    """Raised when an input cannot be used, before anything of it is sent."""
+
+
+class ClientClosedError(PingDataError):
+    """Raised to whoever still awaits results of a client that has been closed."""
+
+
+class TransportError(PingDataError):
+    """Raised when no usable answer arrived: connection, TLS, proxy, time-out, cut body.
+
+    Attributes:
+        maybe_sent: Whether the request may have reached the API. False only where it
+            surely did not (refused connection, DNS, TLS or proxy failure).
+    """
+
+    def __init__(self, message: str, *, maybe_sent: bool) -> None:
+        super().__init__(message)
+        self.maybe_sent = maybe_sent
+
+
+class UnexpectedRedirectError(TransportError):
+    """Raised when an API call is answered with a redirect, which is never followed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, maybe_sent=False)
+
+
+class APIStatusError(PingDataError):
+    """Raised when the API answers with an error status.
+
+    Attributes:
+        status_code: The HTTP status.
+        api_message: What the API (or a proxy before it) said, shortened; "" if nothing.
+        retry_after_s: Seconds the answer asked to wait (`Retry-After`), None if it did not.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int,
+        api_message: str = "",
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.api_message = api_message
+        self.retry_after_s = retry_after_s
+
+
+class AuthenticationError(APIStatusError):
+    """Raised on 401: the token is missing, wrong, expired, or belongs to another host."""
+
+
+class AccessDeniedError(APIStatusError):
+    """Raised on 402 and 403: the account may not do this."""
+
+
+class QuotaExceededError(AccessDeniedError):
+    """Raised on a 402 or 403 whose message names a spent quota, limit or credit."""
+
+
+class NotFoundError(APIStatusError):
+    """Raised on 404 and 410: the API does not know the job, output or path (any more)."""
+
+
+class RequestRejectedError(APIStatusError):
+    """Raised on 400, 413, 422 and other 4xx: sending the same again would not help."""
+
+
+class RateLimitError(APIStatusError):
+    """Raised on 429: the API asks to slow down; nothing was accepted."""
+
+
+class ServerError(APIStatusError):
+    """Raised on 5xx. After a POST, all but 503 leave in doubt whether a job was made."""
+
+
+class DecodeError(PingDataError):
+    """Raised when an answer cannot be read as what the API documents."""
+
+
+class JobFailedError(PingDataError):
+    """Raised when a job ended without a usable output.
+
+    Attributes:
+        job_id: The API's id of the job.
+    """
+
+    def __init__(self, message: str, *, job_id: str) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class JobTimeoutError(JobFailedError):
+    """Raised when a job made no progress for longer than it was given."""
+
+
+class SubmissionInDoubtError(PingDataError):
+    """Raised when a POST may have made a paid job, but its id never arrived."""
+
+
+class RunError(PingDataError):
+    """Raised when a run of files cannot begin or go on (disk, directory, bookkeeping)."""

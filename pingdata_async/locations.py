@@ -1,0 +1,241 @@
+"""From whatever a user calls a location to what the API takes (pure).
+
+A value that is empty is left out. An optional number that cannot be read is left out and
+counted. What cannot be sent at all is refused with one sentence, and costs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from pingdata_async.exceptions import InputError
+from pingdata_async.models import Location
+
+LOOKUP_FIELDS = (
+    "address",
+    "address_line_1",
+    "city",
+    "postal_code",
+    "lightbox_assessment_id",
+    "lightbox_building_id",
+    "lightbox_parcel_id",
+    "lightbox_parcel_wkt",
+)
+"""A location needs one of these, or both coordinates."""
+
+COORDINATES = ("latitude", "longitude")
+
+_LARGEST = {"latitude": 90.0, "longitude": 180.0}
+_THOUSANDS = re.compile(r"[+-]?\$?\d{1,3}(,\d{3})+(\.\d*)?")
+_BOOLEANS = {"true": True, "t": True, "yes": True, "y": True, "1": True} | {
+    "false": False, "f": False, "no": False, "n": False, "0": False,
+}  # fmt: skip
+
+_encoder = msgspec.json.Encoder()
+
+
+class _UnreadableError(ValueError):
+    """An optional value that cannot be read: left out, counted."""
+
+
+class PreparedLocation(msgspec.Struct, frozen=True):
+    """A location as it will be sent, but for its id.
+
+    Attributes:
+        id: The user's own id; None where there is none.
+        fields: What is sent; holds something to look up.
+        sources: The location's own sources; None for those of the run.
+        left_out: Optional values that were unreadable.
+    """
+
+    id: str | None
+    fields: dict[str, Any]
+    sources: tuple[str, ...] | None
+    left_out: int
+
+    def encoded(self) -> bytes:
+        """The fields as a JSON object.
+
+        Raises:
+            InputError: When a text holds characters that are not Unicode.
+        """
+        try:
+            return _encoder.encode(self.fields)
+        except (UnicodeEncodeError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"cannot be sent as JSON: {error}") from error
+
+
+def user_id(location: object) -> str | None:
+    """The user's own id in a location of any form; None where there is none."""
+    if isinstance(location, Location):
+        return location.id
+    if isinstance(location, Mapping):
+        return _id_text(location.get("id"))
+    return None
+
+
+def prepare(location: Location | Mapping[str, Any] | str) -> PreparedLocation:
+    """Make a location ready to be sent.
+
+    Args:
+        location: A `Location`, a mapping with its fields (others are ignored), or a plain
+            address.
+
+    Raises:
+        InputError: With a sentence saying why it cannot be sent.
+    """
+    if isinstance(location, str):
+        location = {"address": location}
+    elif isinstance(location, Location):
+        location = msgspec.structs.asdict(location)
+    elif not isinstance(location, Mapping):
+        raise InputError(
+            f"a location is a Location, a mapping or an address, not {type(location).__name__}"
+        )
+    fields: dict[str, Any] = {}
+    left_out = 0
+    for name, value in location.items():
+        reader = _READERS.get(name)
+        if reader is None or value is None:
+            continue
+        try:
+            read = reader(name, value)
+        except _UnreadableError:
+            left_out += 1
+        else:
+            if read is not None:
+                fields[name] = read
+    _check_lookup(fields)
+    sources = fields.get("sources")
+    return PreparedLocation(
+        id=_id_text(location.get("id")),
+        fields=fields,
+        sources=None if sources is None else tuple(sources),
+        left_out=left_out,
+    )
+
+
+def clean_sources(sources: object) -> tuple[str, ...]:
+    """Source codes from a list or a text such as "PG,PH"; each once, in their order.
+
+    Raises:
+        InputError: When they are neither.
+    """
+    if isinstance(sources, str):
+        sources = re.split(r"[\s,;|]+", sources)
+    if not isinstance(sources, list | tuple | set | frozenset) or not all(
+        isinstance(code, str) for code in sources
+    ):
+        raise InputError(f"sources must be codes such as PG, not {sources!r}")
+    return tuple(dict.fromkeys(code.strip() for code in sources if code.strip()))
+
+
+def _check_lookup(fields: Mapping[str, Any]) -> None:
+    if any(name in fields for name in LOOKUP_FIELDS):
+        return
+    if "latitude" in fields and "longitude" in fields:
+        return
+    raise InputError(
+        "nothing to look up: no address, street line, city, postal code, pair of coordinates "
+        "or Lightbox reference"
+    )
+
+
+def _id_text(value: object) -> str | None:
+    if value is None or value == "" or _is_nan(value):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _text(name: str, value: Any) -> str | None:
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{name} is of type {type(value).__name__}, not a text")
+    return None if _is_nan(value) else _id_text(value)
+
+
+def _number(name: str, value: Any) -> float | None:
+    if isinstance(value, str):
+        value = value.strip()
+        if not value:
+            return None
+        if _THOUSANDS.fullmatch(value):
+            value = value.replace(",", "")
+        value = value.replace("$", "", 1)
+    elif _is_nan(value):  # how data frames say "empty"
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise _UnreadableError from None
+    # JSON has neither infinity nor NaN, and "nan" in a file is no number either.
+    if not math.isfinite(number) or abs(number) > _LARGEST.get(name, math.inf):
+        raise _UnreadableError
+    return number
+
+
+def _integer(name: str, value: Any) -> int | None:
+    number = _number(name, value)
+    if number is None:
+        return None
+    if not number.is_integer() or abs(number) > 2**53:
+        raise _UnreadableError
+    return int(number)
+
+
+def _boolean(_name: str, value: Any) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if not text:
+        return None
+    if text not in _BOOLEANS:
+        raise _UnreadableError
+    return _BOOLEANS[text]
+
+
+def _sources(_name: str, value: Any) -> list[str] | None:
+    return list(clean_sources(value)) or None
+
+
+def _config(name: str, value: Any) -> Mapping[str, Any] | None:
+    if isinstance(value, str):
+        if not value.strip():
+            return None
+        try:
+            value = msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            raise InputError(f"{name} is not JSON: {error}") from error
+    if not isinstance(value, Mapping):
+        raise InputError(f"{name} must be an object, not {type(value).__name__}")
+    return value or None
+
+
+def _reader_for(kind: object) -> Callable[[str, Any], Any]:
+    text = str(kind)
+    for word, reader in (("str", _text), ("float", _number), ("int", _integer), ("bool", _boolean)):
+        if text.startswith(word):
+            return reader
+    raise TypeError(f"no reader for a field of type {text}")
+
+
+_READERS: Mapping[str, Callable[[str, Any], Any]] = {
+    name: _reader_for(kind)
+    for name, kind in Location.__annotations__.items()
+    if name not in {"id", "sources", "datasource_config"}
+} | {"sources": _sources, "datasource_config": _config}
+
+FIELDS = frozenset(_READERS)
+"""The fields of a location that are sent, but for the id."""

@@ -1,0 +1,319 @@
+"""What the API takes and gives, and what is handed to users.
+
+Facts about the API come from its published reference ("Check Bulk Enhance Job Status")
+and from the vendor's own client (PyPI `pingintel-api`). Where they disagree, every reading
+is accepted: lists or objects, nulls, unknown fields, unknown statuses.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from typing import Any, Generic, TypeVar, overload
+
+import msgspec
+
+from pingdata_async.exceptions import DecodeError
+
+T = TypeVar("T")
+
+
+class Location(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One property to be enhanced. Everything is optional; None means "not known".
+
+    At least something to look up is needed: an address, a street line, a city, a postal
+    code, both coordinates, or one of the Lightbox references. `id` is yours: it comes back
+    in the result and is never sent (ids on the wire are the row numbers), so it may repeat
+    or be missing.
+    """
+
+    id: str | None = None
+    address: str | None = None
+    address_line_1: str | None = None
+    address_line_2: str | None = None
+    city: str | None = None
+    state: str | None = None
+    postal_code: str | None = None
+    county: str | None = None
+    country: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    bldg_name: str | None = None
+    sources: list[str] | None = None
+    datasource_config: dict[str, Any] | None = None
+    lightbox_assessment_id: str | None = None
+    lightbox_building_id: str | None = None
+    lightbox_parcel_id: str | None = None
+    lightbox_parcel_wkt: str | None = None
+    occupancy__type_desc: str | None = None
+    occupancy__desc_ping: str | None = None
+    occupancy__code_air: str | None = None
+    occupancy__code_atc: str | None = None
+    const__desc_ping: str | None = None
+    const__code_rms: str | None = None
+    const__code_air: str | None = None
+    const__roof_covering: str | None = None
+    const__wall_type: str | None = None
+    const__bldg_year_built: int | None = None
+    const__num_stories: int | None = None
+    const__num_stories_below_gnd: int | None = None
+    const__bldg_area: int | None = None
+    limits__building_limit: float | None = None
+    limits__bpp_limit: float | None = None
+    limits__bi_limit: float | None = None
+    limits__signs_and_other_limit: float | None = None
+    dtc_include_coastline_within_miles: float | None = None
+    dtc_return_connected_coastlines: bool | None = None
+
+
+class _Field(Generic[T]):
+    """A typed attribute over a source's own object, read when asked for."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self.kind = kind
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> _Field[T]: ...
+    @overload
+    def __get__(self, instance: SourceResult, owner: type) -> T | None: ...
+    def __get__(self, instance: SourceResult | None, owner: type) -> _Field[T] | T | None:
+        if instance is None:
+            return self
+        value = instance.get(self.name)
+        if value is None:
+            return None
+        try:
+            return msgspec.convert(value, self.kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise DecodeError(
+                f"{self.name} is {value!r}, not a {self.kind.__name__}; "
+                f'read it as it came with ["{self.name}"]'
+            ) from error
+
+
+class SourceResult(Mapping[str, Any]):
+    """What one source says about one location.
+
+    The fields that all sources share, and those of a geocoder, are typed attributes (None
+    where absent or null); every field the API sent is there by item access, as it came:
+    `result["PH"]["fema_flood_zone"]`.
+
+    Raises:
+        DecodeError: When a typed attribute is read whose value does not fit its type.
+    """
+
+    __slots__ = ("_fields",)
+
+    is_success = _Field(bool)
+    error_message = _Field(str)
+    confidence = _Field(float)  # 0 to 100
+    status_code = _Field(int)
+    fetch_time = _Field(float)  # seconds
+    is_cache_hit = _Field(bool)
+    worker_name = _Field(str)
+    street_number = _Field(str)
+    route = _Field(str)
+    location_type = _Field(str)  # such as ROOFTOP
+    precision = _Field(str)
+    latitude = _Field(float)
+    longitude = _Field(float)
+    formatted_address = _Field(str)
+    place_id = _Field(str)
+    address_line_1 = _Field(str)
+    address_line_2 = _Field(str)
+    city = _Field(str)
+    postal_code = _Field(str)
+    county = _Field(str)
+    state = _Field(str)
+    country = _Field(str)
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self._fields = fields
+
+    def __getitem__(self, name: str) -> Any:
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        return f"SourceResult({dict(self._fields)!r})"
+
+
+class RowStatus(enum.StrEnum):
+    """How a row ended."""
+
+    OK = "ok"  # every source asked for succeeded
+    PARTIAL = "partial"  # some of them did
+    FAILED = "failed"  # none did, or there is no answer
+
+
+class Reason(enum.StrEnum):
+    """Why a row is not ok."""
+
+    NO_MATCH = "no_match"  # the API answered: the source has nothing for it
+    SOURCE_ERROR = "source_error"  # a source failed for a passing reason
+    TIME_OUT = "time_out"  # a source ran out of time
+    MISSING = "missing"  # the answer left out the location, or one of its sources
+    REJECTED = "rejected"  # the API refused the request that held it
+    JOB_FAILED = "job_failed"  # its job failed, as often as it was tried
+    IN_DOUBT = "in_doubt"  # its submissions were lost, as often as they were tried
+    INVALID_INPUT = "invalid_input"  # nothing in it to look up; never sent
+
+
+ANSWERED_REASONS = frozenset({Reason.NO_MATCH})
+"""Reasons under which a failed row was answered all the same."""
+
+NO_DATA = msgspec.Raw(b"{}")
+
+
+class EnhancedLocation(msgspec.Struct, frozen=True, weakref=True):
+    """One row with its answer.
+
+    Attributes:
+        id: The user's own id, or the row number as text where there was none.
+        row: The record's place in the input, from 0.
+        status: ok, partial or failed.
+        reason: Why it is not ok; None where it is.
+        error: The same as a sentence; None where the status is ok.
+        data: The API's object for this location, `{SOURCE: {...}}`, as undecoded JSON.
+    """
+
+    id: str
+    row: int
+    status: RowStatus
+    reason: Reason | None = None
+    error: str | None = None
+    data: msgspec.Raw = NO_DATA
+
+    @property
+    def location_data(self) -> dict[str, SourceResult]:
+        """Every source's answer, decoded anew at each use; sources that sent null are left out.
+
+        Raises:
+            DecodeError: When the API's object cannot be read.
+        """
+        try:
+            decoded = msgspec.json.decode(self.data, type=dict[str, dict[str, Any] | None])
+        except msgspec.MsgspecError as error:
+            raise DecodeError(f"row {self.row}: {error}") from error
+        return {code: SourceResult(fields) for code, fields in decoded.items() if fields}
+
+    def __getitem__(self, source: str) -> SourceResult:
+        """The answer of one source.
+
+        Raises:
+            KeyError: When that source did not answer for this location.
+        """
+        return self.location_data[source]
+
+    def __contains__(self, source: object) -> bool:
+        """Whether that source answered for this location."""
+        return source in self.location_data
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the API gave an answer for this row, also where it is "no match"."""
+        return self.status is not RowStatus.FAILED or self.reason in ANSWERED_REASONS
+
+
+class JobOutput(msgspec.Struct, frozen=True):
+    """A file that a job made.
+
+    Attributes:
+        url: Where the API says it can be fetched, absolute or relative.
+        filename: Its name on the server; not a path to be trusted. "" if unknown.
+        description: What the API says it is; may be "".
+    """
+
+    url: str
+    filename: str = ""
+    description: str = ""
+
+
+class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the API says about a job.
+
+    Attributes:
+        status: PENDING, QUEUED, IN_PROGRESS, COMPLETE, FAILED, or whatever the API sends.
+        num_requested: Locations asked for; None if not said. Likewise the other counts.
+        result_status: SUCCESS or FAILED once there is a result; None before.
+        message: The result's message; "" if none.
+        total_processing_time: Seconds the API says it took; None if not said.
+        outputs: The files made, none before the job is done.
+        sources: Statistics by source, as the API sent them.
+    """
+
+    status: str
+    num_requested: int | None = None
+    num_completed: int | None = None
+    num_problems: int | None = None
+    num_canceled: int | None = None
+    requested_at: str | None = None
+    progress_started_at: str | None = None
+    completed_at: str | None = None
+    result_status: str | None = None
+    message: str = ""
+    total_processing_time: float | None = None
+    outputs: tuple[JobOutput, ...] = ()
+    sources: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether polling can end. An unknown status with a result counts as finished."""
+        return self.status in {"COMPLETE", "FAILED"} or (
+            self.status not in {"PENDING", "QUEUED", "IN_PROGRESS"}
+            and self.result_status in {"SUCCESS", "FAILED"}
+        )
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether the job ended without success (COMPLETE with a result FAILED included)."""
+        return self.is_finished and (self.status == "FAILED" or self.result_status == "FAILED")
+
+
+class RunSummary(msgspec.Struct, kw_only=True):
+    """What a run did and what it took.
+
+    Attributes:
+        rows: Data records of the input; ok + partial + failed.
+        no_answer: Rows without an answer by the API (of those that failed).
+        reasons: Rows by reason, of those that are not ok.
+        values_left_out: Optional numbers that were unreadable and so not sent.
+        jobs: Jobs that the API accepted.
+        locations_charged: Locations in accepted jobs.
+        locations_possibly_charged_again: Locations sent again although an earlier job that
+            held them was, or may have been, accepted.
+        submissions_in_doubt: POSTs that may have made a job whose id never arrived.
+        requests: HTTP requests of the bulk endpoints.
+        retries: Of those, requests sent again after a failure.
+        refused: Answers 429 and 503.
+        seconds: Wall time.
+        output: Where the rows were written.
+        environment: The API's environment ("sandbox": every answer is made up); None where
+            only a url was given.
+    """
+
+    rows: int = 0
+    ok: int = 0
+    partial: int = 0
+    failed: int = 0
+    no_answer: int = 0
+    reasons: dict[str, int] = msgspec.field(default_factory=dict)
+    values_left_out: int = 0
+    jobs: int = 0
+    locations_charged: int = 0
+    locations_possibly_charged_again: int = 0
+    submissions_in_doubt: int = 0
+    requests: int = 0
+    retries: int = 0
+    refused: int = 0
+    seconds: float = 0.0
+    output: str | None = None
+    environment: str | None = None

@@ -1,0 +1,106 @@
+"""What an answer means for a row: ok, partial or failed, and why (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from pingdata_async.models import NO_DATA, EnhancedLocation, Reason, RowStatus
+
+
+class _Head(msgspec.Struct):
+    """The part of a source's object that says how it went; the rest is skipped, not decoded."""
+
+    is_success: Any = None
+    error_message: Any = None
+    status_code: Any = None
+
+
+_heads = msgspec.json.Decoder(dict[str, _Head | None])
+_anything = msgspec.json.Decoder(dict[str, Any])
+
+_TIME_OUT_STATUSES = frozenset({408, 504})
+_REASONS_BY_WEIGHT = (Reason.MISSING, Reason.TIME_OUT, Reason.SOURCE_ERROR, Reason.NO_MATCH)
+
+
+def judge_location(
+    *, row: int, user_id: str, data: msgspec.Raw, sources: Sequence[str]
+) -> EnhancedLocation:
+    """The outcome of a row from the API's object for it.
+
+    ok only when every source asked for is there and says true in so many words.
+
+    Args:
+        row: The row's number.
+        user_id: The id that the user knows it by.
+        data: The API's `{SOURCE: {...}}`, undecoded.
+        sources: The sources that were asked for.
+    """
+    heads = _read_heads(data)
+    for code in sources:
+        head = heads.get(code)
+        if head is None or head.is_success is not True:
+            return _judge_failure(row, user_id, data, sources, heads)
+    return EnhancedLocation(user_id, row, RowStatus.OK, None, None, data)
+
+
+def unanswered(*, row: int, user_id: str, reason: Reason, error: str) -> EnhancedLocation:
+    """The outcome of a row for which there is no answer."""
+    return EnhancedLocation(user_id, row, RowStatus.FAILED, reason, error, NO_DATA)
+
+
+def _read_heads(data: msgspec.Raw) -> dict[str, _Head | None]:
+    try:
+        return _heads.decode(data)
+    except msgspec.ValidationError:
+        # A source that is not an object: judge the others all the same.
+        try:
+            decoded = _anything.decode(data)
+        except msgspec.ValidationError:
+            return {}
+        return {
+            code: _Head(
+                value.get("is_success"), value.get("error_message"), value.get("status_code")
+            )
+            for code, value in decoded.items()
+            if isinstance(value, dict)
+        }
+
+
+def _judge_failure(
+    row: int,
+    user_id: str,
+    data: msgspec.Raw,
+    sources: Sequence[str],
+    heads: dict[str, _Head | None],
+) -> EnhancedLocation:
+    by_folded = {code.casefold(): head for code, head in heads.items()}
+    reasons: set[Reason] = set()
+    errors: list[str] = []
+    for code in sources:
+        head = heads.get(code) or by_folded.get(code.casefold())
+        if head is None:
+            reasons.add(Reason.MISSING)
+            errors.append(f"{code}: missing from the answer")
+        elif head.is_success is not True:
+            reasons.add(_source_reason(head))
+            errors.append(f"{code}: {head.error_message or 'failed without a message'}")
+    if not errors:
+        return EnhancedLocation(user_id, row, RowStatus.OK, None, None, data)
+    status = RowStatus.PARTIAL if len(errors) < len(sources) else RowStatus.FAILED
+    reason = next(reason for reason in _REASONS_BY_WEIGHT if reason in reasons)
+    if Reason.MISSING in reasons and not heads:
+        data = NO_DATA
+    return EnhancedLocation(user_id, row, status, reason, "; ".join(errors), data)
+
+
+def _source_reason(head: _Head) -> Reason:
+    said = str(head.error_message or "").lower()
+    if head.status_code in _TIME_OUT_STATUSES or "timed out" in said or "timeout" in said:
+        return Reason.TIME_OUT
+    # 429 and 5xx of the source itself: it might answer another time.
+    if isinstance(head.status_code, int) and (head.status_code == 429 or head.status_code >= 500):  # noqa: PLR2004 - HTTP statuses
+        return Reason.SOURCE_ERROR
+    return Reason.NO_MATCH

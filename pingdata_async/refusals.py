@@ -1,0 +1,97 @@
+"""From an error answer to the error it means (pure)."""
+
+from __future__ import annotations
+
+import email.utils
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import msgspec
+
+from pingdata_async.exceptions import (
+    AccessDeniedError,
+    APIStatusError,
+    AuthenticationError,
+    NotFoundError,
+    QuotaExceededError,
+    RateLimitError,
+    RequestRejectedError,
+    ServerError,
+)
+
+_QUOTA_WORDS = re.compile(
+    r"\b(quotas?|credits?|(daily|monthly|usage|plan)\s+limits?|limit\s+(exceeded|reached))\b",
+    re.IGNORECASE,
+)
+
+
+def status_error(
+    status: int, what: str, api_message: str, headers: Mapping[str, str]
+) -> APIStatusError:
+    """The error for a status; its message holds what was asked and what the API said."""
+    kind: type[APIStatusError]
+    if status == 401:  # noqa: PLR2004 - HTTP statuses read best as numbers
+        kind = AuthenticationError
+    elif status in {402, 403}:
+        kind = QuotaExceededError if _QUOTA_WORDS.search(api_message) else AccessDeniedError
+    elif status in {404, 410}:
+        kind = NotFoundError
+    elif status == 429:  # noqa: PLR2004
+        kind = RateLimitError
+    elif status >= 500:  # noqa: PLR2004
+        kind = ServerError
+    else:
+        kind = RequestRejectedError
+    said = f": {api_message}" if api_message else ""
+    return kind(
+        f"{what} answered {status}{said}",
+        status_code=status,
+        api_message=api_message,
+        retry_after_s=parse_retry_after(headers),
+    )
+
+
+def error_message(body: bytes) -> str:
+    """What an error body says: its JSON `message`, `detail` or `error`, or its text; one line."""
+    try:
+        decoded = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        text = re.sub(rb"(?is)<(script|style)\b.*?</\1>|<[^>]*>", b" ", body).decode(
+            "utf-8", "replace"
+        )
+    else:
+        said = decoded
+        if isinstance(decoded, dict):
+            said = next(
+                (decoded[k] for k in ("message", "detail", "error") if decoded.get(k)), decoded
+            )
+        text = said if isinstance(said, str) else msgspec.json.encode(said).decode()
+    # Nothing a server says may steer the reader's terminal.
+    text = "".join(c if c.isprintable() else " " for c in text)
+    text = " ".join(text.split())
+    return text if len(text) <= 300 else text[:297] + "..."  # noqa: PLR2004 - a line or three
+
+
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by `Retry-After`: a number, or a date relative to the answer's own `Date`."""
+    value = headers.get("Retry-After", "").strip()
+    if not value:
+        return None
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
+        return float(value)
+    try:
+        until = email.utils.parsedate_to_datetime(value)
+        # The server's clock, not ours: they may disagree by minutes.
+        now = email.utils.parsedate_to_datetime(headers["Date"])
+        return max(0.0, (until - now).total_seconds())
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def shown_url(url: str) -> str:
+    """A url for people: no user, no query (signed urls carry their key there), not endless."""
+    parts = urlsplit(url)
+    text = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= 200 else text[:197] + "..."  # noqa: PLR2004 - fits a log line

@@ -1,0 +1,1 @@
+"""A run from file to file: plan, execute, export."""

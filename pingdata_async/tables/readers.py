@@ -1,0 +1,222 @@
+"""Input files to records: CSV and JSONL, streaming.
+
+Everything here blocks, and runs in a worker thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import msgspec
+
+from pingdata_async.exceptions import InputError
+from pingdata_async.locations import COORDINATES, FIELDS, LOOKUP_FIELDS
+
+STDIN = "-"
+SNIFF_BYTES = 4096
+MAX_LINE_BYTES = 64 * 1024 * 1024
+
+_CSV_SUFFIXES = {".csv": ",", ".txt": ",", ".tsv": "\t", ".tab": "\t"}
+_JSONL_SUFFIXES = frozenset({".jsonl", ".ndjson"})
+_KNOWN_MAGIC = {
+    b"PK\x03\x04": "a workbook or zip file; save it as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook; save it as CSV",
+    b"PAR1": "a Parquet file; save it as CSV or JSONL",
+    b"\x1f\x8b": "gzip; decompress it first",
+    b"\x28\xb5\x2f\xfd": "zstd; decompress it first",
+    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
+}
+
+_decode_line = msgspec.json.Decoder().decode
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One data record of an input.
+
+    Attributes:
+        line: The line it begins on, from 1.
+        location: Its fields, or a plain address.
+        error: Why it cannot be sent; None where nothing was seen that speaks against it.
+    """
+
+    line: int
+    location: Mapping[str, Any] | str
+    error: str | None = None
+
+
+class InputReader:
+    """Records of an input file, in order; iterate it once.
+
+    Attributes:
+        unused_columns: Columns seen so far that mean nothing to the API.
+
+    Raises:
+        InputError: While iterated, naming the line, when the file cannot be read on; nothing
+            usable in it is an error too.
+    """
+
+    def __init__(self, name: str, stream: BinaryIO) -> None:
+        self._name = name
+        self._stream = stream
+        self._unused: dict[str, None] = {}
+
+    @property
+    def unused_columns(self) -> tuple[str, ...]:
+        """Columns seen so far that mean nothing to the API, in their order."""
+        return tuple(self._unused)
+
+    def __iter__(self) -> Iterator[Record]:
+        head = self._sniffed()
+        suffix = Path(self._name).suffix.lower()
+        first = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+        if suffix in _JSONL_SUFFIXES or (suffix not in _CSV_SUFFIXES and first in b'{"'):
+            return self._jsonl()
+        if first == b"[" and suffix == ".json":
+            raise InputError(f"{self._name} is a JSON list; write one object a line (JSONL)")
+        return self._csv(_CSV_SUFFIXES.get(suffix, ","))
+
+    def _sniffed(self) -> bytes:
+        buffered = cast("io.BufferedReader", self._stream)
+        head = buffered.peek(SNIFF_BYTES)[:SNIFF_BYTES]
+        if not head:
+            raise InputError(f"{self._name} is empty")
+        for magic, what in _KNOWN_MAGIC.items():
+            if head.startswith(magic):
+                raise InputError(f"{self._name} is {what}")
+        if b"\0" in head:
+            raise InputError(f"{self._name} is a binary file, not CSV or JSONL")
+        return head
+
+    # -- CSV -----------------------------------------------------------------------------
+
+    def _csv(self, delimiter: str) -> Iterator[Record]:
+        text = io.TextIOWrapper(self._stream, encoding="utf-8-sig", newline="")
+        # strict: a stray quote must not swallow the rows behind it.
+        rows = csv.reader(text, delimiter=delimiter, strict=True)
+        try:
+            header = next((cells for cells in rows if any(map(str.strip, cells))), None)
+            if header is None:
+                raise InputError(f"{self._name} is empty")
+            names = self._csv_names(header)
+            begins = rows.line_num
+            for cells in rows:
+                line, begins = begins + 1, rows.line_num
+                if cells:
+                    yield self._csv_record(line, cells, names)
+        except csv.Error as error:
+            raise InputError(f"{self._name}, line {rows.line_num}: {error}") from error
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{self._name}, after line {rows.line_num}: not UTF-8 "
+                f"(byte {error.object[error.start]:#04x}); save it as UTF-8"
+            ) from error
+        finally:
+            text.detach()
+
+    def _csv_names(self, header: list[str]) -> list[str | None]:
+        """The field each column holds, None for a column that is not used."""
+        names: list[str | None] = []
+        for title in header:
+            name = title.strip().lower()
+            if name == "id" or name in FIELDS:
+                if name in names:
+                    raise InputError(f'{self._name} has two columns "{name}"; rename one of them')
+                names.append(name)
+            else:
+                names.append(None)
+                self._unused[title.strip()] = None
+        if not _can_look_up(name for name in names if name):
+            raise InputError(_no_usable_column(self._name, header))
+        return names
+
+    def _csv_record(self, line: int, cells: list[str], names: list[str | None]) -> Record:
+        fields = {name: cell for name, cell in zip(names, cells, strict=False) if name and cell}
+        error = None
+        if len(cells) > len(names) and any(map(str.strip, cells[len(names) :])):
+            error = (
+                f"line {line} has {len(cells)} cells, but the header has {len(names)}: "
+                "is a comma in it not quoted?"
+            )
+        return Record(line, fields, error)
+
+    # -- JSONL ---------------------------------------------------------------------------
+
+    def _jsonl(self) -> Iterator[Record]:
+        line_number = 0
+        seen: dict[str, None] = {}
+        any_usable = False
+        while line := self._stream.readline(MAX_LINE_BYTES + 1):
+            line_number += 1
+            if line_number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if not line.strip():
+                continue
+            record = self._jsonl_record(line_number, line)
+            if isinstance(record.location, str):
+                any_usable = True
+            elif not any_usable:
+                seen.update(dict.fromkeys(record.location))
+                any_usable = _can_look_up(record.location)
+            if not isinstance(record.location, str):
+                for name in record.location.keys() - FIELDS - {"id"}:
+                    self._unused[name] = None
+            yield record
+        if seen and not any_usable:
+            raise InputError(_no_usable_column(self._name, list(seen)))
+
+    def _jsonl_record(self, line_number: int, line: bytes) -> Record:
+        if len(line) > MAX_LINE_BYTES:
+            raise InputError(
+                f"{self._name}, line {line_number}: longer than {MAX_LINE_BYTES} bytes"
+            )
+        try:
+            value = _decode_line(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InputError(f"{self._name}, line {line_number}: {error}") from error
+        if not isinstance(value, dict | str):
+            raise InputError(
+                f"{self._name}, line {line_number}: neither an object nor an address in quotes"
+            )
+        return Record(line_number, value)
+
+
+@contextlib.contextmanager
+def open_input(source: str | Path) -> Iterator[InputReader]:
+    """Open an input file, or standard input for "-".
+
+    Raises:
+        InputError: When it cannot be opened.
+    """
+    name = str(source)
+    if name == STDIN:
+        yield InputReader("standard input", sys.stdin.buffer)
+        return
+    try:
+        stream = Path(source).open("rb")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror or error}") from error
+    with stream:
+        try:
+            yield InputReader(name, stream)
+        except OSError as error:
+            raise InputError(f"{name} cannot be read on: {error.strerror or error}") from error
+
+
+def _can_look_up(names: Any) -> bool:
+    given = set(names)
+    return bool(given.intersection(LOOKUP_FIELDS)) or given.issuperset(COORDINATES)
+
+
+def _no_usable_column(name: str, found: list[str]) -> str:
+    shown = ", ".join(repr(title) for title in found[:50])
+    return (
+        f"{name} has no column to look up. Found: {shown}. Needed: one of "
+        f"{', '.join(LOOKUP_FIELDS)}, or latitude and longitude"
+    )

@@ -1,0 +1,171 @@
+"""Requests to bytes, and bytes of answers to what they say (pure).
+
+Of answers every documented reading is accepted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from pingdata_async.exceptions import DecodeError
+from pingdata_async.models import JobOutput, JobStatus
+
+
+class _Submission(msgspec.Struct):
+    id: str | int | None = None
+
+
+class _Request(msgspec.Struct):
+    status: str
+    requested_at: Any = None
+    progress_started_at: Any = None
+    completed_at: Any = None
+    num_requested: Any = None
+    num_completed: Any = None
+    num_problems: Any = None
+    num_canceled: Any = None
+
+
+class _Result(msgspec.Struct):
+    status: str | None = None
+    message: Any = None
+    total_processing_time: Any = None
+    outputs: Any = None
+    sources: Any = None
+
+
+class _Status(msgspec.Struct):
+    request: _Request
+    result: _Result | None = None
+
+
+class _Enhanced(msgspec.Struct):
+    location_data: msgspec.Raw
+    id: Any = None
+
+
+_submission = msgspec.json.Decoder(_Submission)
+_status = msgspec.json.Decoder(_Status)
+_enhanced = msgspec.json.Decoder(_Enhanced)
+
+
+def encode_options(
+    *,
+    sources: Sequence[str],
+    source_timeout_s: float | None = None,
+    include_raw_response: bool = False,
+    check_cache: bool = True,
+    delegate_to: str | None = None,
+    callback_url: str | None = None,
+) -> bytes:
+    """The part of a job's body beside its locations, as a JSON object."""
+    options: dict[str, Any] = {
+        "sources": list(sources),
+        "include_raw_response": include_raw_response,
+        "check_cache": check_cache,
+    }
+    if source_timeout_s is not None:
+        options["timeout"] = float(source_timeout_s)
+    if delegate_to:
+        options["delegate_to"] = delegate_to
+    if callback_url:
+        options["callback_url"] = callback_url
+    return msgspec.json.encode(options)
+
+
+def decode_submission(body: bytes, what: str) -> str:
+    """The job id in the answer to a submission.
+
+    Raises:
+        DecodeError: When there is none: a job was probably made all the same.
+    """
+    job_id = _decode(_submission, body, what).id
+    if job_id is None or job_id == "":
+        raise DecodeError(f"{what}: the answer holds no job id: {excerpt(body)}")
+    return str(job_id)
+
+
+def decode_status(body: bytes, what: str) -> JobStatus:
+    """What the API says about a job.
+
+    Raises:
+        DecodeError: When it is not a job's status.
+    """
+    decoded = _decode(_status, body, what)
+    request, result = decoded.request, decoded.result or _Result()
+    return JobStatus(
+        status=request.status.strip().upper(),
+        num_requested=_count(request.num_requested),
+        num_completed=_count(request.num_completed),
+        num_problems=_count(request.num_problems),
+        num_canceled=_count(request.num_canceled),
+        requested_at=_text_or_none(request.requested_at),
+        progress_started_at=_text_or_none(request.progress_started_at),
+        completed_at=_text_or_none(request.completed_at),
+        result_status=None if result.status is None else result.status.strip().upper(),
+        message=_text_or_none(result.message) or "",
+        total_processing_time=_seconds(result.total_processing_time),
+        outputs=tuple(_output(item) for item in _items(result.outputs, "url") if item.get("url")),
+        sources=tuple(_items(result.sources, "source")),
+    )
+
+
+def decode_enhance(body: bytes, what: str) -> msgspec.Raw:
+    """The `location_data` in the answer of the synchronous endpoint.
+
+    Raises:
+        DecodeError: When there is none.
+    """
+    enhanced: _Enhanced = _decode(_enhanced, body, what)
+    return enhanced.location_data.copy()
+
+
+def excerpt(body: bytes) -> str:
+    """The beginning of a body, fit to be shown on one line."""
+    if not body:
+        return "nothing at all"
+    text = " ".join(body[:200].decode("utf-8", "replace").split())
+    shown = "".join(c if c.isprintable() else "?" for c in text)
+    return repr(shown[:100] + ("..." if len(body) > 100 else ""))  # noqa: PLR2004 - one line
+
+
+def _decode(decoder: msgspec.json.Decoder[Any], body: bytes, what: str) -> Any:
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        kind = "an HTML page" if re.match(rb"\s*<", body) else excerpt(body)
+        raise DecodeError(
+            f"{what}: the answer is not what the API gives ({error}), but {kind}; "
+            "is something between here and the API answering in its place?"
+        ) from error
+
+
+def _items(value: Any, key: str) -> list[Mapping[str, Any]]:
+    """Objects from a list of them, from one of them, or from an object of them."""
+    if isinstance(value, Mapping):
+        value = [value] if key in value else list(value.values())
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _output(item: Mapping[str, Any]) -> JobOutput:
+    return JobOutput(
+        url=str(item["url"]),
+        filename=str(item.get("filename") or ""),
+        description=str(item.get("description") or ""),
+    )
+
+
+def _count(value: Any) -> int | None:
+    return int(value) if isinstance(value, int | float) else None
+
+
+def _seconds(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else str(value)
