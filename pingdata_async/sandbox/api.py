@@ -1,0 +1,287 @@
+"""The endpoints: one handler each, around them the counting, the faults and the token."""
+
+import asyncio
+import hmac
+import random
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from pingdata_async.sandbox.account import Account, iso
+from pingdata_async.sandbox.answers import Subject, answer_location, outcome
+from pingdata_async.sandbox.checks import (
+    CheckedLocation,
+    Refusal,
+    check_locations,
+    read_enhance_query,
+    read_submission,
+    unzip,
+)
+from pingdata_async.sandbox.datasources import source_config
+from pingdata_async.sandbox.downloads import encode, send_output
+from pingdata_async.sandbox.faults import FaultDice, JobFate, RequestFault
+from pingdata_async.sandbox.jobs import Job, JobQueue, Order, SourceTally, describe
+from pingdata_async.sandbox.settings import SandboxSettings
+from pingdata_async.sandbox.sources import NAMES, SOURCES
+from pingdata_async.sandbox.stats import Recorder, SandboxStats
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_STATS_ROUTE: Final = "stats"
+# A job of thousands of locations must not hold up everybody else's requests.
+_LOCATIONS_AT_ONCE: Final = 250
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_HTML_PAGE: Final = """<!DOCTYPE html>
+<html><head><title>{status} {phrase}</title></head>
+<body><center><h1>{status} {phrase}</h1></center><hr><center>nginx</center></body></html>
+"""
+
+
+class SandboxAPI:
+    """The sandbox without its socket: the state, and the handlers that work on it."""
+
+    def __init__(self, settings: SandboxSettings) -> None:
+        self._settings = settings
+        started_at_s = settings.wall_clock()
+        self._wall_offset_s = started_at_s - settings.clock()
+        # The start time is mixed in because the API never gives an id twice: a sandbox that is
+        # started again must not take a poll for an old job for one of its own. Not a secret.
+        self._ids = random.Random(f"ids {settings.seed} {started_at_s}")  # noqa: S311
+        self._dice = FaultDice(settings.faults, settings.seed)
+        self._account = Account(settings.limits, settings.allowed_sources)
+        self._recorder = Recorder()
+        self._jobs = JobQueue(
+            workers=settings.workers,
+            locations_per_s=settings.locations_per_s,
+            queue_delay_s=settings.queue_delay_s,
+            retention_s=settings.retention_s,
+            new_id=self._new_id,
+        )
+
+    def make_app(self) -> web.Application:
+        """The web application, new for each start."""
+        # The body's size is checked when it is unpacked; aiohttp's own limit is on the packed one.
+        app = web.Application(
+            middlewares=[self._around], client_max_size=self._settings.max_body_bytes
+        )
+        get = app.router.add_get
+        app.router.add_post("/api/v1/bulk_enhance", self._submit, name="submit")
+        get("/api/v1/bulk_enhance/{id}", self._status, name="status", allow_head=False)
+        output = "/output/{filename}"
+        get("/api/v1/sov/{id}" + output, self._output, name="output", allow_head=False)
+        get("/api/v1/bulk_enhance/{id}" + output, self._output, name="output_2", allow_head=False)
+        get("/api/v1/enhance", self._enhance, name="enhance", allow_head=False)
+        get("/api/v1/limits", self._limits, name="limits", allow_head=False)
+        get("/api/v1/usage", self._usage, name="usage", allow_head=False)
+        get("/api/v1/datasources", self._datasources, name="datasources", allow_head=False)
+        get("/api/v1/datasources/{code}", self._datasource, name="datasource", allow_head=False)
+        get("/sandbox/stats", self._stats, name=_STATS_ROUTE, allow_head=False)
+        return app
+
+    def stats(self) -> SandboxStats:
+        """The counts at this moment."""
+        return self._recorder.snapshot(self._jobs, self._settings.clock())
+
+    # -- around every request
+
+    @web.middleware
+    async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        route = request.match_info.route.name or "unknown"
+        if route == _STATS_ROUTE:
+            return await handler(request)
+        kind = route.removesuffix("_2")
+        self._recorder.request(
+            kind if kind in {"submit", "status", "output"} else "other", request.transport
+        )
+        try:
+            response = await self._inject(request)
+            if response is None:
+                response = await self._authorized(request, handler)
+        except Refusal as refusal:
+            response = self._json(
+                {"message": refusal.message, **refusal.details}, status=refusal.status
+            )
+        except web.HTTPException as error:
+            # aiohttp's own: no such path, wrong method, body too large
+            response = self._json({"message": error.reason}, status=error.status)
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            self._recorder.counts.refusals[response.status] += 1
+        return response
+
+    async def _authorized(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        token = token.strip()
+        expected = self._settings.token
+        problem = None
+        if scheme != "Token" or not token:
+            problem = "Authentication credentials were not provided."
+        elif expected is not None and not hmac.compare_digest(token.encode(), expected.encode()):
+            problem = "Invalid token."
+        if problem:
+            raise Refusal(HTTPStatus.UNAUTHORIZED, problem, id=self._new_id())
+        return await handler(request)
+
+    async def _inject(self, request: web.Request) -> web.StreamResponse | None:
+        """The answer of a fault; None if the request goes through."""
+        faults = self._recorder.counts.faults
+        if self._dice.slow():
+            faults["slow_answer"] += 1
+            await (self._settings.sleep or asyncio.sleep)(self._dice.plan.slow_answer_s)
+        fault = self._dice.on_request()
+        if fault is None:
+            return None
+        faults[fault.value] += 1
+        # Taking in the whole request first makes what follows an answer for sure: a client that
+        # is still sending when the connection closes may never see it.
+        if fault is not RequestFault.DROP or self._dice.choose((True, False)):
+            await request.read()
+        if fault is RequestFault.DROP:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+        if fault is RequestFault.RATE_LIMIT:
+            retry_after_s = self._dice.retry_after_s()
+            headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+            return self._json(
+                {"message": "Request was throttled."},
+                status=HTTPStatus.TOO_MANY_REQUESTS,
+                headers=headers,
+            )
+        if fault is RequestFault.HTML_ERROR:
+            status = self._dice.choose((HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE))
+            page = _HTML_PAGE.format(status=status.value, phrase=status.phrase)
+            return web.Response(status=status, text=page, content_type="text/html")
+        status = self._dice.choose(tuple(HTTPStatus(code) for code in (500, 502, 503, 504)))
+        if self._dice.choose((True, False)):
+            return web.Response(status=status)
+        return self._json({"message": status.phrase}, status=status)
+
+    # -- jobs
+
+    async def _submit(self, request: web.Request) -> web.Response:
+        body = unzip(
+            await request.read(),
+            request.headers.get("Content-Encoding", "").strip().lower(),
+            self._settings.max_body_bytes,
+        )
+        submission = read_submission(body, self._settings.max_locations)
+        order = Order(submission.options)
+        prints = []
+        for index, location in enumerate(check_locations(submission)):
+            prints.append(self._survey(order, index, location))
+            if index % _LOCATIONS_AT_ONCE == _LOCATIONS_AT_ONCE - 1:
+                await asyncio.sleep(0)
+        asked = {code: tally.successes + tally.fails for code, tally in order.tallies.items()}
+        self._account.charge(asked, self._now())
+        fate = self._dice.on_job()
+        if fate is not JobFate.SUCCESS:
+            self._recorder.counts.faults["failed_job"] += 1
+        job = self._jobs.accept(order, fate, self._settings.clock())
+        self._recorder.accepted(prints)
+        return self._json({"id": job.id, "message": "OK"}, status=HTTPStatus.CREATED)
+
+    def _survey(self, order: Order, index: int, location: CheckedLocation) -> int:
+        """Add a location to an order, and find out how its sources will do.
+
+        Returns:
+            A number that is equal for equal locations.
+        """
+        order.locations.append(location)
+        subject = Subject.of(location.fields)
+        has_problem = False
+        for source in location.sources:
+            result = outcome(subject, source, self._settings.no_match_share)
+            tally = order.tallies.setdefault(source, SourceTally())
+            tally.add(is_success=result.is_success, seconds=result.fetch_time)
+            has_problem = has_problem or not result.is_success
+        if has_problem:
+            order.problems.append(index)
+        return hash((location.id, subject.everything, location.sources))
+
+    async def _status(self, request: web.Request) -> web.Response:
+        job = self._job(request)
+        path = f"/api/v1/sov/{job.id}/output/{job.filename}"
+        origin = "" if self._settings.relative_urls else f"{request.scheme}://{request.host}"
+        self._recorder.counts.polls += 1
+        return self._json(
+            describe(
+                job,
+                self._settings.clock(),
+                timestamp=lambda moment_s: iso(self._date(moment_s)),
+                output_url=origin + path,
+                as_objects=self._settings.shape == "object",
+            )
+        )
+
+    async def _output(self, request: web.Request) -> web.StreamResponse:
+        job = self._job(request)
+        if request.match_info["filename"] != job.filename or not job.has_output(
+            self._settings.clock()
+        ):
+            raise Refusal(HTTPStatus.NOT_FOUND, "There is no such output")
+        fault = self._dice.on_output()
+        response, is_complete = await send_output(request, job, self._settings, fault)
+        if fault is not None:
+            self._recorder.counts.faults[fault.value.removesuffix("_short")] += 1
+        self._recorder.counts.outputs_served += is_complete
+        return response
+
+    def _job(self, request: web.Request) -> Job:
+        job = self._jobs.get(request.match_info["id"], self._settings.clock())
+        if job is None:
+            raise Refusal(HTTPStatus.NOT_FOUND, "There is no such job")
+        return job
+
+    # -- the rest of the account
+
+    async def _enhance(self, request: web.Request) -> web.Response:
+        location, options = read_enhance_query(request.query.items())
+        self._account.charge(Counter(location.sources), self._now())
+        answers = answer_location(
+            location.fields, location.sources, options, self._settings.no_match_share
+        )
+        return self._json({"id": self._new_id(), "location_data": answers})
+
+    async def _limits(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler
+        return self._json(self._account.limits(self._now()))
+
+    async def _usage(self, request: web.Request) -> web.Response:
+        return self._json(self._account.usage(request.query, self._now()))
+
+    async def _datasources(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler
+        return self._json({"configs": {code: source_config(code) for code, _ in SOURCES}})
+
+    async def _datasource(self, request: web.Request) -> web.Response:
+        code = request.match_info["code"].upper()
+        if code not in NAMES:
+            raise Refusal(HTTPStatus.NOT_FOUND, f"There is no data source {code!r}")
+        return self._json({"config": source_config(code)})
+
+    async def _stats(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler
+        return self._json(self.stats().as_json())
+
+    # -- small things that need the settings
+
+    def _new_id(self) -> str:
+        return str(uuid.UUID(int=self._ids.getrandbits(128), version=4))
+
+    def _date(self, moment_s: float) -> datetime:
+        return _EPOCH + timedelta(seconds=moment_s + self._wall_offset_s)
+
+    def _now(self) -> datetime:
+        return self._date(self._settings.clock())
+
+    def _json(
+        self, data: object, *, status: int = HTTPStatus.OK, headers: dict[str, str] | None = None
+    ) -> web.Response:
+        return web.Response(
+            status=status,
+            headers=headers,
+            body=encode(data, self._settings.spacing),
+            content_type="application/json",
+        )

@@ -1,0 +1,48 @@
+"""What every test stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def blockbuster() -> Iterator[BlockBuster]:
+    """Fails any test in which the package blocks the event loop."""
+    with blockbuster_ctx("pingdata_async") as blockbuster:
+        yield blockbuster
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tokens, proxies and certificates of whoever runs the tests must not matter."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in (
+        "ALL_PROXY",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "NETRC",
+        "NO_PROXY",
+        "PINGDATA_AUTH_TOKEN",
+        "PING_DATA_AUTH_TOKEN",
+        "PING_DATA_AUTH_TOKEN_DEV",
+        "PING_DATA_AUTH_TOKEN_PRD",
+        "PING_DATA_AUTH_TOKEN_PRDEU",
+        "PING_DATA_AUTH_TOKEN_STG",
+        "REQUESTS_CA_BUNDLE",
+        "SSL_CERT_FILE",
+    ):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
