@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -29,6 +30,7 @@ async def run_until_signal(work: Callable[[], Awaitable[T]]) -> T:
     """
     received: list[int] = []
     results: list[T] = []
+    errors: list[Exception] = []
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with anyio.create_task_group() as tasks:
 
@@ -37,15 +39,19 @@ async def run_until_signal(work: Callable[[], Awaitable[T]]) -> T:
                     if received:
                         os._exit(128 + number)
                     received.append(number)
-                    click.echo("Stopping; once more to stop at once.", err=True)
+                    with contextlib.suppress(OSError):  # nobody may be listening any more
+                        click.echo("Stopping; once more to stop at once.", err=True)
                     work_scope.cancel()
 
-            tasks.start_soon(watch)
-            try:
-                with anyio.CancelScope() as work_scope:
+            with anyio.CancelScope() as work_scope:
+                tasks.start_soon(watch)
+                try:
                     results.append(await work())
-            finally:
-                tasks.cancel_scope.cancel()
+                except Exception as error:  # noqa: BLE001 - the group would wrap it
+                    errors.append(error)
+            tasks.cancel_scope.cancel()
+    if errors:
+        raise errors[0]
     if results:
         return results[0]
     raise InterruptedBySignalError(received[0])

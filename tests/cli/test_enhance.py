@@ -1,0 +1,301 @@
+"""The command, in a process of its own, as a user runs it."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+import pingdata_async
+from pingdata_async.sandbox import SandboxServer
+from tests.conftest import DATA
+
+ADDRESSES = DATA / "us-addresses.csv"
+COMMAND = [sys.executable, "-W", "error", "-m", "pingdata_async"]
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[SandboxServer]:
+    async with SandboxServer(locations_per_s=math.inf, queue_delay_s=0.0, token="right") as server:
+        yield server
+
+
+class Command:
+    """How a command ended."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+async def run(
+    *arguments: object, token: str | None = "right", stdin: bytes = b"", limit: str = ""
+) -> Command:
+    environ = {**os.environ, "PYTHONDEVMODE": "1"}
+    if token is not None:
+        environ["PING_DATA_AUTH_TOKEN"] = token
+    command = [*COMMAND, *map(str, arguments)]
+    if limit:
+        command = ["bash", "-c", f'{limit}; exec "$@"', "bash", *command]
+    process = await anyio.run_process(command, check=False, env=environ, input=stdin)
+    return Command(process.returncode, process.stdout.decode(), process.stderr.decode())
+
+
+def lines(text: bytes | str) -> list[Any]:
+    return [msgspec.json.decode(line) for line in text.splitlines()]
+
+
+async def test_a_file_in_a_file_out(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """Exit 0, every row in order, nothing on standard output, the summary also as JSON."""
+    output = tmp_path / "out.jsonl"
+    done = await run(
+        "enhance", ADDRESSES, "-o", output, "--sources", "PG,PH", "--api-url", sandbox.url,
+        "--chunk-size", 100, "--max-jobs", 2, "--summary", tmp_path / "s.json",
+        "--log-file", tmp_path / "log.jsonl",
+    )  # fmt: skip
+    assert (done.code, done.out) == (0, "")
+    assert [line["row"] for line in lines(output.read_bytes())] == list(range(300))
+    assert sandbox.stats.peak_jobs_in_flight <= 2
+    assert "300 rows: 2" in done.err
+    summary = msgspec.json.decode((tmp_path / "s.json").read_bytes())
+    assert (summary["rows"], summary["jobs"], summary["locations_charged"]) == (300, 3, 300)
+    kinds = {event["type"] for event in lines((tmp_path / "log.jsonl").read_bytes())}
+    assert {"InputPlanned", "JobSubmitted", "JobPolled", "ChunkFinished", "OutputWritten"} <= kinds
+    assert "right" not in done.err + (tmp_path / "log.jsonl").read_text()
+
+
+async def test_the_sandbox_inside_needs_no_token(tmp_path: Path) -> None:
+    """`--environment sandbox` is the way to try everything, and says that it is made up."""
+    output = tmp_path / "out.jsonl"
+    done = await run("enhance", ADDRESSES, "-o", output, "-s", "PG", "-e", "sandbox", token=None)
+    assert done.code == 0
+    assert "made up by the sandbox" in done.err
+    assert b'"worker_name": "sandbox"' in output.read_bytes()
+
+
+async def test_pipes_on_both_sides(sandbox: SandboxServer) -> None:
+    """Standard input in, nothing but data on standard output, where rows are whole."""
+    done = await run(
+        "enhance", "-", "-o", "-", "-s", "PG", "-u", sandbox.url, "-q",
+        stdin=b'{"id":"a","address":"1 Main St, Boston, MA"}\n"2 Oak Ave, Salem, MA"\n',
+    )  # fmt: skip
+    assert (done.code, done.err) == (0, "")
+    assert [line["id"] for line in lines(done.out)] == ["a", "1"]
+
+
+async def test_options_come_from_variables_too(
+    sandbox: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each option has its PINGDATA_ASYNC_ variable."""
+    monkeypatch.setenv("PINGDATA_ASYNC_SOURCES", "PG")
+    monkeypatch.setenv("PINGDATA_ASYNC_API_URL", sandbox.url)
+    monkeypatch.setenv("PINGDATA_ASYNC_CHUNK_SIZE", "30")
+    monkeypatch.setenv("PINGDATA_ASYNC_OUTPUT", str(tmp_path / "out.jsonl"))
+    done = await run("enhance", ADDRESSES)
+    assert done.code == 0
+    assert sandbox.stats.jobs_accepted == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("missing.csv", None, "No such file"),
+        ("empty.csv", b"", "is empty"),
+        ("columns.csv", b"foo,bar\n1,2\n", "Found: 'foo', 'bar'. Needed: one of address,"),
+        ("binary.csv", bytes(range(256)), "binary"),
+        ("broken.jsonl", b'"ok"\n{"address": \n', "line 2"),
+    ],
+)
+async def test_bad_input_is_one_line_and_exit_2(
+    sandbox: SandboxServer, tmp_path: Path, name: str, content: bytes | None, says: str
+) -> None:
+    """Nothing is sent, nothing is left behind, and the line says what and where."""
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    done = await run(
+        "enhance", tmp_path / name, "-o", tmp_path / "out.jsonl", "-s", "PG", "-u", sandbox.url
+    )
+    assert done.code == 2
+    assert done.err.startswith("Error: ")
+    assert done.err.count("\n") == 1
+    assert says in done.err
+    assert not sandbox.stats.requests
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--chunk-size", "0"],
+        ["--max-jobs", "-1"],
+        ["--sources", ","],
+        ["--api-url", "http://example.com"],
+        ["--api-url", "ftp://127.0.0.1"],
+        ["--environment", "nope"],
+        ["--output", "/nowhere/out.jsonl"],
+        ["--summary", "/nowhere/s.json"],
+        ["--no-such-option"],
+    ],
+)
+async def test_bad_usage_is_exit_2(
+    sandbox: SandboxServer, tmp_path: Path, options: list[str]
+) -> None:
+    """Options that cannot work are refused before anything is sent, without a traceback."""
+    done = await run(
+        "enhance", ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG", "-u", sandbox.url, *options
+    )
+    assert done.code == 2
+    assert "Traceback" not in done.err
+    assert not sandbox.stats.requests
+
+
+async def test_an_existing_output_is_safe(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """It is replaced only with --overwrite."""
+    output = tmp_path / "out.jsonl"
+    output.write_text("precious")
+    arguments = ("enhance", ADDRESSES, "-o", output, "-s", "PG", "-u", sandbox.url)
+    refused = await run(*arguments)
+    assert refused.code == 2
+    assert "--overwrite" in refused.err
+    assert output.read_text() == "precious"
+    assert (await run(*arguments, "--overwrite")).code == 0
+    assert len(output.read_bytes().splitlines()) == 300
+
+
+async def test_a_refused_token_is_exit_4(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """At once, with nothing half-written left behind and the token nowhere to be seen."""
+    output = tmp_path / "out.jsonl"
+    done = await run(
+        "enhance", ADDRESSES, "-o", output, "-s", "PG", "-u", sandbox.url, token="s3cr3t-wrong"
+    )
+    assert done.code == 4
+    assert "401" in done.err
+    assert "s3cr3t" not in done.err
+    assert not list(tmp_path.glob("out*"))
+
+
+async def test_no_token_is_exit_4(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """The message names every place that was looked in."""
+    done = await run(
+        "enhance", ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG", "-u", sandbox.url, token=None
+    )
+    assert done.code == 4
+    for place in ("PING_DATA_AUTH_TOKEN", "PINGDATA_AUTH_TOKEN", "~/.pingintel.ini", "--auth-"):
+        assert place in done.err
+
+
+async def test_a_token_from_a_file(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """--auth-token-file is read, its line end is not part of the token."""
+    (tmp_path / "token").write_text("right\n")
+    done = await run(
+        "enhance", ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG", "-u", sandbox.url,
+        "--auth-token-file", tmp_path / "token", token="wrong",
+    )  # fmt: skip
+    assert done.code == 0
+
+
+async def test_rows_without_an_answer_are_exit_3(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """The run comes to its end, and the exit code says that not all is well."""
+    (tmp_path / "in.csv").write_text("address\n1 Main St\n \n")
+    done = await run(
+        "enhance", tmp_path / "in.csv", "-o", tmp_path / "o.jsonl", "-s", "PG", "-u", sandbox.url
+    )
+    assert done.code == 3
+    assert "1 invalid_input" in done.err
+
+
+async def test_an_api_that_is_not_there_is_exit_5(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A redirected API stops the run in one line that names where it went."""
+    monkeypatch.setenv("NO_PROXY", "*")
+
+    async def redirect(stream: anyio.abc.ByteStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(
+                b"HTTP/1.1 308 Moved\r\nLocation: https://new.example/x\r\n"
+                b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+            )
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, redirect)
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        done = await run(
+            "enhance", ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG",
+            "-u", f"http://127.0.0.1:{port}",
+        )  # fmt: skip
+        tasks.cancel_scope.cancel()
+    assert done.code == 5
+    assert "https://new.example/x" in done.err
+    assert "Traceback" not in done.err
+
+
+async def test_a_full_disk_is_one_line_and_exit_5(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """An answer that cannot be kept stops the run with a sentence that names the chunk."""
+    done = await run(
+        "enhance", ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG,PH", "-u", sandbox.url,
+        "--chunk-size", 300, limit="ulimit -f 100",
+    )  # fmt: skip
+    assert done.code == 5
+    assert "chunk 0 cannot be kept" in done.err
+    assert "Traceback" not in done.err
+    assert not list(tmp_path.glob("o.jsonl*"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_a_signal_stops_cleanly(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    """What was answered is kept in OUTPUT.partial; the exit code names the signal."""
+    output = tmp_path / "out.jsonl"
+    async with SandboxServer(workers=1, locations_per_s=200.0, queue_delay_s=0.0) as sandbox:
+        process = await anyio.open_process(
+            [*COMMAND, "enhance", str(ADDRESSES), "-o", str(output), "-s", "PG", "-v",
+             "-u", sandbox.url, "--chunk-size", "20", "--max-jobs", "2"],
+            env={**os.environ, "PING_DATA_AUTH_TOKEN": "any", "PYTHONDEVMODE": "1"},
+        )  # fmt: skip
+        async with process:
+            assert process.stderr is not None
+            said = ""
+            async for block in process.stderr:
+                said += block.decode()
+                if " ok, " in said and "Stopping" not in said:
+                    process.send_signal(number)
+                    break
+            async for block in process.stderr:
+                said += block.decode()
+    assert process.returncode == code
+    assert "Traceback" not in said
+    assert "out.jsonl.partial" in said
+    assert lines((tmp_path / "out.jsonl.partial").read_bytes())
+    assert [path.name for path in tmp_path.glob("out*")] == ["out.jsonl.partial"]
+
+
+async def test_a_closed_pipe_on_standard_output_ends_quietly(sandbox: SandboxServer) -> None:
+    """`| head -n 1` is no error."""
+    shell = (
+        f'"{sys.executable}" -m pingdata_async enhance "{ADDRESSES}" -o - -s PG,PH '
+        f'-u {sandbox.url} -q | head -c 10; echo "${{PIPESTATUS[0]}}"'
+    )
+    process = await anyio.run_process(
+        ["bash", "-c", shell], env={**os.environ, "PING_DATA_AUTH_TOKEN": "right"}
+    )
+    assert process.stderr == b""
+    assert process.stdout.decode().splitlines()[-1].endswith("0")
+
+
+async def test_help_and_version() -> None:
+    """Both answer at once; help documents the exit codes."""
+    assert (await run("--version")).out.strip().endswith(pingdata_async.__version__)
+    help_text = (await run("--help")).out
+    assert "Exit codes" in help_text
+    assert "enhance" in help_text

@@ -1,0 +1,271 @@
+"""Files in, files out, through the sandbox over real sockets."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+import pingdata_async as ping
+from pingdata_async.events import ChunkFinished, Event, OutputWritten, RequestSent
+from pingdata_async.sandbox import FaultPlan, SandboxServer
+from tests.conftest import DATA
+
+FAST_POLLS = ping.PollSchedule(min_interval_s=0.01, max_interval_s=0.1)
+ADDRESSES = DATA / "us-addresses.csv"
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[SandboxServer]:
+    async with SandboxServer(locations_per_s=math.inf, queue_delay_s=0.0) as server:
+        yield server
+
+
+@pytest.fixture
+async def client(sandbox: SandboxServer) -> AsyncIterator[ping.PingDataClient]:
+    async with ping.PingDataClient(api_url=sandbox.url, auth_token="t") as client:
+        yield client
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
+
+
+def write_rows(path: Path, rows: int) -> list[dict[str, str]]:
+    """A file of that many different real addresses, made with unit numbers."""
+    with ADDRESSES.open(encoding="utf-8", newline="") as file:
+        real = list(csv.DictReader(file))
+    made = [
+        real[n % len(real)] | {"id": f"r{n}", "address_line_2": f"Unit {n // len(real) + 1}"}
+        for n in range(rows)
+    ]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, made[0])
+        writer.writeheader()
+        writer.writerows(made)
+    return made
+
+
+async def test_every_row_once_in_order_with_its_own_answer(
+    client: ping.PingDataClient, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    """Each line has its row, its id and the answer for its own address; the cap holds."""
+    made = write_rows(tmp_path / "in.csv", 2_000)
+    enhancer = ping.BulkEnhancer(
+        client, ["PG", "PH"], chunk_size=50, max_jobs=5, poll_schedule=FAST_POLLS
+    )
+    summary = await enhancer.run(tmp_path / "in.csv", tmp_path / "out.jsonl")
+    written = lines(tmp_path / "out.jsonl")
+    assert [line["row"] for line in written] == list(range(2_000))
+    assert [line["id"] for line in written] == [row["id"] for row in made]
+    for row, line in zip(made, written, strict=True):
+        if line["status"] == "ok":
+            assert row["address_line_1"] in line["location_data"]["PG"]["formatted_address"]
+            assert line["location_data"]["PG"]["latitude"] == pytest.approx(float(row["latitude"]))
+    assert (summary.rows, summary.ok + summary.partial + summary.failed) == (2_000, 2_000)
+    assert (summary.jobs, summary.locations_charged) == (40, 2_000)
+    assert sandbox.stats.locations_accepted_more_than_once == 0
+    assert sandbox.stats.peak_jobs_in_flight <= 5
+    assert list(tmp_path.glob("*out.jsonl*")) == [tmp_path / "out.jsonl"]
+
+
+@pytest.mark.parametrize("spacing", ["spaced", "compact"])
+@pytest.mark.parametrize("shape", ["list", "object"])
+async def test_every_shape_of_answer_gives_the_same_output(
+    tmp_path: Path, spacing: Any, shape: Any
+) -> None:
+    """The statuses do not depend on how the API spaces and draws its JSON."""
+    outputs: list[list[dict[str, Any]]] = []
+    for kwargs in ({}, {"spacing": spacing, "shape": shape, "relative_urls": True}):
+        async with (
+            SandboxServer(locations_per_s=math.inf, queue_delay_s=0.0, **kwargs) as server,
+            ping.PingDataClient(api_url=server.url, auth_token="t") as client,
+        ):
+            enhancer = ping.BulkEnhancer(client, "PG,PH", poll_schedule=FAST_POLLS)
+            output = tmp_path / f"out{len(outputs)}.jsonl"
+            await enhancer.run(ADDRESSES, output)
+            outputs.append(lines(output))
+    assert outputs[0] == outputs[1]
+    assert {line["status"] for line in outputs[0]} == {"ok", "partial", "failed"}
+
+
+async def test_all_rows_arrive_with_every_fault_on(tmp_path: Path) -> None:
+    """Every fault at 5 %: all rows are answered, and the summary says what it took."""
+    write_rows(tmp_path / "in.csv", 2_000)
+    submissions = 0
+
+    def count(event: Event) -> None:
+        nonlocal submissions
+        submissions += isinstance(event, RequestSent) and event.kind == "submit"
+
+    faults = dataclasses.replace(FaultPlan.all(0.05), retry_after_s=0, slow_answer_s=0.05)
+    async with (
+        SandboxServer(locations_per_s=math.inf, queue_delay_s=0.0, faults=faults, seed=7) as server,
+        ping.PingDataClient(api_url=server.url, auth_token="t") as client,
+    ):
+        enhancer = ping.BulkEnhancer(
+            client,
+            ["PG"],
+            chunk_size=20,
+            poll_schedule=FAST_POLLS,
+            retry_policy=ping.RetryPolicy(base_delay_s=0.01, max_delay_s=0.1, job_attempts=5),
+            on_event=count,
+        )
+        summary = await enhancer.run(tmp_path / "in.csv", tmp_path / "out.jsonl")
+        stats = server.stats
+    assert [line["row"] for line in lines(tmp_path / "out.jsonl")] == list(range(2_000))
+    assert (summary.rows, summary.no_answer) == (2_000, 0)
+    assert summary.jobs == stats.jobs_accepted > 100
+    assert summary.locations_charged == stats.locations_accepted
+    assert stats.locations_accepted_more_than_once <= summary.locations_possibly_charged_again
+    # A question on an idle connection that the server drops is asked again by aiohttp, as
+    # HTTP allows for GET; a submission never is.
+    asked = sum(stats.requests[kind] for kind in ("submit", "status", "output"))
+    assert 0 <= asked - summary.requests <= stats.faults["drop"]
+    assert stats.requests["submit"] == submissions
+    assert summary.retries > 10
+    assert summary.refused > 0
+
+
+async def test_rows_that_cannot_be_sent_come_out_all_the_same(
+    client: ping.PingDataClient, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    """An empty row costs nothing, is reported under its number, and moves no other row."""
+    (tmp_path / "in.csv").write_text("id,address\na,1 Main St\nb,\nc,2 Oak Ave\n,\n")
+    summary = await ping.BulkEnhancer(client, "PG", poll_schedule=FAST_POLLS).run(
+        tmp_path / "in.csv", tmp_path / "out.jsonl"
+    )
+    written = lines(tmp_path / "out.jsonl")
+    assert [(line["id"], line.get("reason")) for line in written if line["row"] in {1, 3}] == [
+        ("b", "invalid_input"),
+        ("3", "invalid_input"),
+    ]
+    assert [line["id"] for line in written] == ["a", "b", "c", "3"]
+    assert sandbox.stats.locations_accepted == 2
+    assert summary.no_answer == 2
+
+
+async def test_a_file_of_nothing_to_send_sends_nothing(
+    client: ping.PingDataClient, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    """All rows invalid, or a header alone: an output all the same, and no request."""
+    for name, content, rows in (("a", "id,address\n,\nx,\n", 2), ("b", "address\n", 0)):
+        (tmp_path / f"{name}.csv").write_text(content)
+        summary = await ping.BulkEnhancer(client, "PG").run(
+            tmp_path / f"{name}.csv", tmp_path / f"{name}.jsonl"
+        )
+        assert summary.rows == len(lines(tmp_path / f"{name}.jsonl")) == rows
+    assert not sandbox.stats.requests
+
+
+async def test_repeated_ids_are_the_users_business(
+    client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """Ids on the wire are ours: the user's may repeat, and come back as they were."""
+    (tmp_path / "in.csv").write_text("id,address\nx,1 Main St\nx,2 Oak Ave\n,3 Elm St\n")
+    await ping.BulkEnhancer(client, "PG", poll_schedule=FAST_POLLS).run(
+        tmp_path / "in.csv", tmp_path / "out.jsonl"
+    )
+    assert [line["id"] for line in lines(tmp_path / "out.jsonl")] == ["x", "x", "2"]
+
+
+@pytest.mark.parametrize(
+    ("output", "overwrite", "says"),
+    [
+        ("in.csv.jsonl/x", False, "does not exist"),
+        ("there.jsonl", False, "exists already"),
+        ("folder", True, "is a folder"),
+        ("out.parquet", False, "only JSONL"),
+        ("in.csv", True, "only JSONL"),
+        ("in.jsonl", True, "the input itself"),
+    ],
+)
+async def test_an_output_that_cannot_be_is_refused_before_anything_is_sent(
+    client: ping.PingDataClient,
+    sandbox: SandboxServer,
+    tmp_path: Path,
+    output: str,
+    overwrite: bool,
+    says: str,
+) -> None:
+    """Nothing is paid for that could not be written down."""
+    source = tmp_path / "in.jsonl"
+    source.write_text('"1 Main St"\n')
+    (tmp_path / "there.jsonl").write_text("precious")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ping.ConfigurationError, match=says):
+        await ping.BulkEnhancer(client, "PG").run(source, tmp_path / output, overwrite=overwrite)
+    assert not sandbox.stats.requests
+    assert (tmp_path / "there.jsonl").read_text() == "precious"
+    assert not list(tmp_path.glob("*.run"))
+
+
+async def test_a_run_directory_in_use_is_refused(
+    client: ping.PingDataClient, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    """Two runs never mix their answers."""
+    (tmp_path / "out.jsonl.run").mkdir()
+    with pytest.raises(ping.ConfigurationError, match="another run"):
+        await ping.BulkEnhancer(client, "PG").run(ADDRESSES, tmp_path / "out.jsonl")
+    assert not sandbox.stats.requests
+
+
+async def test_a_refused_token_stops_at_once_and_leaves_nothing(tmp_path: Path) -> None:
+    """401 ends the run with the first answer; no run directory and no output are left."""
+    async with (
+        SandboxServer(token="right") as server,
+        ping.PingDataClient(api_url=server.url, auth_token="wrong") as client,
+    ):
+        with pytest.raises(ping.AuthenticationError):
+            await ping.BulkEnhancer(client, "PG", chunk_size=10, max_jobs=1).run(
+                ADDRESSES, tmp_path / "out.jsonl"
+            )
+        assert server.stats.requests["submit"] == 1
+    assert not list(tmp_path.glob("*out.jsonl*"))
+
+
+async def test_an_unknown_source_stops_at_once(
+    client: ping.PingDataClient, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    """A request that the API refuses before any job is at fault itself: its message is shown."""
+    with pytest.raises(ping.RequestRejectedError, match="NOPE"):
+        await ping.BulkEnhancer(client, "NOPE", chunk_size=10, max_jobs=1).run(
+            ADDRESSES, tmp_path / "out.jsonl"
+        )
+    assert sandbox.stats.requests["submit"] == 1
+    assert not list(tmp_path.glob("*out.jsonl*"))
+
+
+async def test_what_was_paid_for_survives_a_cancelled_run(
+    client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """The rows answered before it was cancelled are in OUTPUT.partial, whole lines, in order."""
+    events: list[Event] = []
+    with anyio.CancelScope() as scope:
+
+        def watch(event: Event) -> None:
+            events.append(event)
+            if isinstance(event, ChunkFinished) and event.chunk >= 5:
+                scope.cancel()
+
+        await ping.BulkEnhancer(
+            client, "PG", chunk_size=10, max_jobs=2, poll_schedule=FAST_POLLS, on_event=watch
+        ).run(ADDRESSES, tmp_path / "out.jsonl")
+    assert scope.cancelled_caught
+    written = lines(tmp_path / "out.jsonl.partial")
+    finished = [event for event in events if isinstance(event, ChunkFinished)]
+    assert len(written) == 10 * len(finished)
+    rows = [line["row"] for line in written]
+    assert rows == sorted(set(rows))
+    assert events[-1] == OutputWritten(
+        path=str(tmp_path / "out.jsonl.partial"), rows=len(rows), is_partial=True
+    )
+    assert not (tmp_path / "out.jsonl").exists()
+    assert not (tmp_path / "out.jsonl.run").exists()

@@ -1,0 +1,168 @@
+"""Input files, the well-formed and the others."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pingdata_async.exceptions import InputError
+from pingdata_async.tables.readers import Record, open_input
+
+
+def read(tmp_path: Path, content: bytes | str, name: str = "in.csv") -> list[Record]:
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with open_input(path) as reader:
+        return list(reader)
+
+
+def test_csv_with_quoted_newlines_and_blank_lines(tmp_path: Path) -> None:
+    """A quoted newline stays in its cell, blank lines are no rows, line numbers are the file's."""
+    records = read(
+        tmp_path,
+        'id,address\r\na,"1 Main St\nSpringfield, IL"\r\n\r\n\r\nb,2 Oak Ave\r\n',
+    )
+    assert [record.location for record in records] == [
+        {"id": "a", "address": "1 Main St\nSpringfield, IL"},
+        {"id": "b", "address": "2 Oak Ave"},
+    ]
+    assert [record.line for record in records] == [2, 6]
+
+
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+@pytest.mark.parametrize("header", ["id,postal_code", " ID , Postal_Code "])
+def test_zip_codes_stay_text(tmp_path: Path, bom: str, header: str) -> None:
+    """Leading zeros survive; a byte order mark and the header's case do not matter."""
+    assert read(tmp_path, f"{bom}{header}\nx,02134\n")[0].location == {
+        "id": "x",
+        "postal_code": "02134",
+    }
+
+
+def test_columns_that_mean_nothing_are_listed(tmp_path: Path) -> None:
+    """What is not sent is named, not silently dropped."""
+    path = tmp_path / "in.csv"
+    path.write_text("address,TIV,Broker\n1 Main St,5,x\n")
+    with open_input(path) as reader:
+        assert [record.location for record in reader] == [{"address": "1 Main St"}]
+        assert reader.unused_columns == ("TIV", "Broker")
+
+
+def test_a_row_with_too_many_cells_is_not_sent(tmp_path: Path) -> None:
+    """An unquoted comma would send half an address: the row is refused, the others are not."""
+    records = read(tmp_path, "address,city\n1 Main St, Apt 2,Boston\n2 Oak Ave,Boston,,\n")
+    assert "line 2 has 3 cells" in (records[0].error or "")
+    assert records[1].error is None
+
+
+def test_jsonl_takes_objects_and_plain_addresses(tmp_path: Path) -> None:
+    """Each line is an object or an address in quotes; blank lines are no rows."""
+    records = read(
+        tmp_path,
+        '\ufeff{"address":"1 Main St","sources":["PG"],"x":1}\n\n"2 Oak Ave"\n',
+        "in.jsonl",
+    )
+    assert [record.location for record in records] == [
+        {"address": "1 Main St", "sources": ["PG"], "x": 1},
+        "2 Oak Ave",
+    ]
+    assert [record.line for record in records] == [1, 3]
+
+
+@pytest.mark.parametrize("name", ["in.data", "in", "in.json"])
+def test_the_form_is_found_out_without_a_known_suffix(tmp_path: Path, name: str) -> None:
+    """A file whose name says nothing is looked at."""
+    assert read(tmp_path, '{"address":"1 Main St"}\n', name)[0].location == {"address": "1 Main St"}
+    assert read(tmp_path, "address\n1 Main St\n", name)[0].location == {"address": "1 Main St"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("in.csv", b"", "is empty"),
+        ("in.csv", b"\n\n  \n", "is empty"),
+        ("in.jsonl", b"", "is empty"),
+        ("in.csv", b"foo,bar\n1,2\n", "Found: 'foo', 'bar'"),
+        ("in.csv", b"latitude\n1\n", "latitude and longitude"),
+        ("in.csv", b"address,Address\n1,2\n", 'two columns "address"'),
+        ("in.csv", b"PK\x03\x04aaaa", "workbook"),
+        ("in.csv", b"\x1f\x8baaaa", "gzip"),
+        ("in.csv", b"\xff\xfea\0", "UTF-16"),
+        ("in.csv", b"a\0b\0", "binary"),
+        ("in.csv", b"address\nok\nCaf\xe9\n", "not UTF-8"),
+        ("in.csv", b'address\n"never closed\nx\n', "in.csv, line 3"),
+        ("in.csv", b'address\n"12" Pipe Rd"\n', "in.csv, line 2"),
+        ("in.jsonl", b'{"address":"x"}\n{"address":\n', "in.jsonl, line 2"),
+        ("in.jsonl", b'{"address":"x"}\n17\n', "line 2: neither"),
+        ("in.jsonl", b'{"address":"\xff"}\n', "line 1"),
+        ("in.jsonl", b'{"foo":"x"}\n{"bar":"x"}\n', "Found: 'foo', 'bar'"),
+        ("in.json", b'[{"address":"x"}]\n', "JSON list"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_one_line(
+    tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
+    """Each kind of unusable file gives one line that says what and where."""
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, content, name)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+    """What cannot be opened is an InputError with the system's reason."""
+    for path, says in ((tmp_path / "no.csv", "No such file"), (tmp_path, "directory")):
+        with pytest.raises(InputError, match=says), open_input(path) as reader:
+            list(reader)
+
+
+def test_a_deeply_nested_line_is_an_error_not_a_crash(tmp_path: Path) -> None:
+    """Hostile nesting ends in one line like any other broken line."""
+    with pytest.raises(InputError, match="line 1"):
+        read(tmp_path, b'{"address":' + b"[" * 100_000 + b"\n", "in.jsonl")
+
+
+cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+
+
+@given(rows=st.lists(st.tuples(cells, cells), max_size=20), seed=st.integers(0, 9))
+def test_every_csv_row_comes_back_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], seed: int
+) -> None:
+    """Whatever Python's csv module writes is read back: cells, order, count."""
+    text = io.StringIO(newline="")
+    line_end = random.Random(seed).choice(["\n", "\r\n"])
+    # Everything quoted: Python's own writer leaves a lone carriage return bare.
+    writer = csv.writer(text, lineterminator=line_end, quoting=csv.QUOTE_ALL)
+    writer.writerow(["id", "address"])
+    writer.writerows(rows)
+    records = read(tmp_path_factory.mktemp("csv"), text.getvalue().encode())
+    expected = [
+        {name: cell for name, cell in zip(("id", "address"), row, strict=True) if cell}
+        for row in rows
+    ]
+    assert [record.location for record in records] == expected
+
+
+@given(st.lists(st.dictionaries(cells, cells | st.integers() | st.none(), min_size=1)))
+def test_every_jsonl_line_comes_back_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, values: list[dict[str, Any]]
+) -> None:
+    """Whatever msgspec writes as lines is read back."""
+    for value in values:
+        value["address"] = "x"
+    content = msgspec.json.Encoder().encode_lines(values)
+    path = tmp_path_factory.mktemp("jsonl")
+    if not values:
+        return
+    assert [r.location for r in read(path, content, "in.jsonl")] == msgspec.json.decode(
+        b"[" + content.strip().replace(b"\n", b",") + b"]"
+    )

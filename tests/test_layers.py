@@ -1,0 +1,80 @@
+"""The layers of the house hold."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pingdata_async
+
+PACKAGE = Path(pingdata_async.__file__).parent
+
+LAYERS = {
+    "_version": 0,
+    "exceptions": 0,
+    "models": 0,
+    "config": 0,
+    "events": 0,
+    "locations": 0,
+    "outcomes": 0,
+    "refusals": 0,
+    "wire": 0,
+    "transport": 1,
+    "client": 1,
+    "bulk": 1,
+    "tables": 1,
+    "runs": 2,
+    "enhancer": 3,
+    "__init__": 4,
+    "cli": 4,
+    "__main__": 5,
+}
+TRANSPORT_IS_BELOW_CLIENT = ("client", "transport")
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import in {path}"
+            yield node.module or ""
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_below_or_its_own_room(path: Path) -> None:
+    """No import goes upwards, sideways, or into the sandbox from anywhere but the command."""
+    room = _room(path)
+    for name in _imports(path):
+        if name.partition(".")[0] != "pingdata_async":
+            continue
+        target = [*name.split("."), "__init__"][1]
+        if target == room:
+            continue
+        assert room != "sandbox", "the sandbox shares no code with the client side"
+        if target == "sandbox":
+            assert room == "cli"
+            continue
+        if (room, target) == TRANSPORT_IS_BELOW_CLIENT or {room, target} == {
+            "exceptions",
+            "models",  # for type checkers only
+        }:
+            continue
+        is_ground = LAYERS[room] == LAYERS[target] == 0
+        assert LAYERS[target] < LAYERS[room] or is_ground, f"{path} imports {name}"
+
+
+def test_only_the_transport_touches_aiohttp() -> None:
+    """There is one place that talks HTTP."""
+    users = {_room(path) for path in FILES for name in _imports(path) if "aiohttp" in name}
+    assert users == {"transport", "sandbox"}
