@@ -68,7 +68,8 @@ def enhance(
     postal_code, or latitude and longitude, and so on; id is your own. The rows come out in
     their order, a line of JSON each.
     """
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    # No markup: a bracket in an error is a bracket.
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     if not checked_sources(sources):
         raise ConfigurationError("--sources names no source; try --sources PG,PH")
 
@@ -106,9 +107,9 @@ def enhance(
         summary_path.write_bytes(encoded + b"\n")
     if not quiet:
         for line in describe(summary):
-            console.print(line, markup=False)
+            console.print(line)
         if output != "-":
-            console.print(f"Written to {output}", markup=False)
+            console.print(f"Written to {output}")
     return exit_code_of(summary)
 
 

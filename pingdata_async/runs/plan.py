@@ -31,6 +31,7 @@ class Plan:
     """A plan on disk, and what it amounts to.
 
     Attributes:
+        path: Where it is.
         rows: Data records of the input.
         locations: Rows that are to be sent.
         chunks: Chunks they were split into.
@@ -39,7 +40,7 @@ class Plan:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._offsets = array("Q", [0])
         self._file: int | None = None
         self.rows = 0
@@ -62,7 +63,7 @@ class Plan:
         await anyio.to_thread.run_sync(self._make, source, builder)
 
     def _make(self, source: str | Path, builder: ChunkBuilder) -> None:
-        with open_input(source) as reader, self._path.open("xb", WRITE_BUFFER_BYTES) as file:
+        with open_input(source) as reader, self.path.open("xb", WRITE_BUFFER_BYTES) as file:
             for chunk in _chunks(reader, builder):
                 anyio.from_thread.check_cancelled()
                 self.rows += chunk.total_rows
@@ -74,7 +75,7 @@ class Plan:
             self.values_left_out = builder.values_left_out
 
     def __enter__(self) -> Self:
-        self._file = os.open(self._path, os.O_RDONLY)
+        self._file = os.open(self.path, os.O_RDONLY)
         return self
 
     def __exit__(

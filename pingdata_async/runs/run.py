@@ -95,12 +95,15 @@ class Run:
         self._counts = SummaryListener()
         self._counts.summary.environment = environment
         self._announce = Announcer(self._counts, on_event)
+        self._is_unsaved = False  # answers lie in the run directory and nowhere else
 
     async def run(self) -> RunSummary:
         """Read the input through, enhance it, write the output.
 
         When it stops early, by an error or by being cancelled, the rows answered so far are
-        written to `OUTPUT.partial` (they were paid for), and the error goes on.
+        written to `OUTPUT.partial` (they were paid for), and the error goes on. Where even
+        that cannot be written, the run directory is kept. Once everything is answered,
+        cancelling waits until the output is written.
 
         Raises:
             ConfigurationError: When output or run directory cannot be used; nothing is sent.
@@ -114,8 +117,9 @@ class Run:
         try:
             await self._run_in(run_dir)
         finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(lambda: shutil.rmtree(run_dir, ignore_errors=True))
+            if not self._is_unsaved:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(_remove_tree, run_dir)
         summary = self._counts.summary
         summary.seconds = round(time.monotonic() - began, 3)
         summary.output = str(self._output)
@@ -145,24 +149,40 @@ class Run:
                 with anyio.CancelScope(shield=True):
                     await self._write_finished(plan, spool)
                 raise
-            await self._write_all(plan, spool)
+            with anyio.CancelScope(shield=True):
+                await self._write_all(plan, spool)
 
     async def _write_all(self, plan: Plan, spool: Spool) -> None:
-        counts = await export(plan, spool, self._output, self._sources, self._tell_rows)
+        try:
+            counts = await export(plan, spool, self._output, self._sources, self._tell_rows)
+        except RunError as error:
+            self._is_unsaved = True
+            raise RunError(f"{error}. Every answer is kept in {plan.path.parent}") from error
         if counts.rows != plan.rows or counts.ok + counts.partial + counts.failed != plan.rows:
+            self._is_unsaved = True
             raise RunError(
-                f"{plan.rows} rows were planned, but {counts.rows} written; please report this"
+                f"{plan.rows} rows were planned, but {counts.rows} written; please report this. "
+                f"Every answer is kept in {plan.path.parent}"
             )
         self._counts.add_rows(counts)
         self._announce(OutputWritten(path=str(self._output), rows=counts.rows, is_partial=False))
 
     async def _write_finished(self, plan: Plan, spool: Spool) -> None:
         """Save what has been paid for from a run that stops early."""
-        if not spool.chunks or str(self._output) == STDOUT:
+        if not spool.chunks:
             return
-        path = await anyio.to_thread.run_sync(_free_name, Path(f"{self._output}.partial"))
-        counts = await export(plan, spool, path, self._sources, self._tell_rows, finished_only=True)
-        self._announce(OutputWritten(path=str(path), rows=counts.rows, is_partial=True))
+        output: str | Path = self._output
+        if str(output) != STDOUT:
+            output = await anyio.to_thread.run_sync(_free_name, Path(f"{self._output}.partial"))
+        try:
+            counts = await export(
+                plan, spool, output, self._sources, self._tell_rows, finished_only=True
+            )
+        except (RunError, BrokenPipeError) as error:  # what stopped the run is the news, not this
+            self._is_unsaved = True
+            logger.error("answers are kept in %s: %s", plan.path.parent, error)  # noqa: TRY400
+            return
+        self._announce(OutputWritten(path=str(output), rows=counts.rows, is_partial=True))
 
     def _tell_rows(self, rows: int) -> None:
         self._announce(OutputProgress(rows=rows))
@@ -186,6 +206,10 @@ class Run:
                 f"{run_dir} cannot be made: {error.strerror or error}"
             ) from error
         return run_dir
+
+
+def _remove_tree(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _free_name(path: Path) -> Path:

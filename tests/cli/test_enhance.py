@@ -253,6 +253,20 @@ async def test_a_full_disk_is_one_line_and_exit_5(sandbox: SandboxServer, tmp_pa
     assert not list(tmp_path.glob("o.jsonl*"))
 
 
+async def test_answers_survive_an_output_that_cannot_be_written(
+    sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    """What was paid for is kept in the run directory, and the line says where."""
+    done = await run(
+        "enhance", ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG,PH", "-u", sandbox.url,
+        "--chunk-size", 50, limit="ulimit -f 300",
+    )  # fmt: skip
+    assert done.code == 5
+    assert f"Every answer is kept in {tmp_path / 'o.jsonl.run'}" in done.err
+    assert len(list((tmp_path / "o.jsonl.run" / "spool").rglob("*.json"))) == 6
+    assert [path.name for path in tmp_path.glob("*o.jsonl*")] == ["o.jsonl.run"]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 async def test_a_signal_stops_cleanly(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """What was answered is kept in OUTPUT.partial; the exit code names the signal."""

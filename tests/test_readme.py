@@ -1,0 +1,83 @@
+"""The README's words are true."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pingdata_async.cli.main import EPILOG, cli
+from pingdata_async.sandbox import SandboxServer
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_python_example_runs_as_written() -> None:
+    """The first block is a program: it prints an answer and nine rows."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PYTHON[0]],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 10
+    assert done.stdout.startswith("0 ok ")
+
+
+async def test_the_web_application_runs_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second block serves requests; only where the API is comes from outside."""
+    async with SandboxServer(no_match_share=0.0) as sandbox:
+        monkeypatch.setenv("PING_DATA_AUTH_TOKEN", "any")
+        monkeypatch.setattr("pingdata_async.config.ENVIRONMENTS", {"prod": (sandbox.url, "PRD")})
+        names: dict[str, Any] = {}
+        exec(PYTHON[1], names)
+        app = names["app"]
+        async with (
+            app.router.lifespan_context(app) as state,
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(_with_state(app, state)), base_url="http://app"
+            ) as browser,
+        ):
+            answer = await browser.post("/geocode", json=["1 Main St, Boston, MA 02108"])
+    assert answer.status_code == 200
+    assert answer.json()[0]["status"] == "ok"
+
+
+def _with_state(app: Any, state: dict[str, Any]) -> Any:
+    """What a server does with the lifespan's state."""
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        await app({**scope, "state": dict(state)}, receive, send)
+
+    return asgi
+
+
+def test_every_option_of_enhance_is_in_the_table() -> None:
+    """The README forgets no option, and invents none."""
+    table = README[README.index("| option |") : README.index("Every option can also")]
+    named = set(re.findall(r"`(--[a-z-]+)", table))
+    known = {
+        option
+        for parameter in cli.commands["enhance"].params
+        for option in parameter.opts
+        if option.startswith("--")
+    }
+    shorthand = {"--verbose": "-v", "--quiet": "-q"}
+    assert named | set(shorthand) == known
+    assert all(f"`{short}`" in table for short in shorthand.values())
+
+
+def test_exit_codes_are_the_same_in_help_and_readme() -> None:
+    """One truth, told twice."""
+    in_help = re.findall(r"^  (\d+) +", EPILOG, re.MULTILINE)
+    table = README[README.index("| exit code |") : README.index("A run that stops early")]
+    in_readme = re.findall(r"^\| (\d+)", table, re.MULTILINE)
+    assert in_help == in_readme
