@@ -48,7 +48,7 @@ async def test_the_web_application_runs_as_written(monkeypatch: pytest.MonkeyPat
         ):
             answer = await browser.post("/geocode", json=["1 Main St, Boston, MA 02108"])
     assert answer.status_code == 200
-    assert answer.json()[0]["status"] == "ok"
+    assert isinstance(answer.json()[0], float)
 
 
 def _with_state(app: Any, state: dict[str, Any]) -> Any:
