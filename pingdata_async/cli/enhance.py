@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from pathlib import Path
 
 import anyio
@@ -12,7 +14,7 @@ from rich.console import Console
 
 from pingdata_async.bulk.chunking import checked_sources
 from pingdata_async.cli.connecting import open_client
-from pingdata_async.cli.exit_codes import exit_code_of
+from pingdata_async.cli.exit_codes import ANSWERED, exit_code_of
 from pingdata_async.cli.options import api_options, option, output_options
 from pingdata_async.cli.progress import bar, describe, event_log, narrate, plain_lines
 from pingdata_async.cli.signals import run_until_signal
@@ -101,7 +103,13 @@ def enhance(
             return await enhancer.run(source, output, run_dir=run_dir, overwrite=overwrite)
 
     _check_writable(summary_path, log_file)
-    summary = anyio.run(run_until_signal, work)
+    try:
+        summary = anyio.run(run_until_signal, work)
+    except BrokenPipeError:
+        # Whoever read standard output wants no more of it. Handled here, as click would make
+        # an error of it; what Python still holds to be flushed goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ANSWERED
     if summary_path is not None:
         encoded = msgspec.json.format(msgspec.json.encode(summary), indent=2)
         summary_path.write_bytes(encoded + b"\n")

@@ -55,10 +55,6 @@ def run(arguments: list[str]) -> int:
         return INTERRUPTED
     except InterruptedBySignalError as error:
         return error.exit_code
-    except BrokenPipeError:
-        # Whoever read our output has gone, and wants no more of it.
-        sys.stderr.close()
-        return 0
     except PingDataError as error:
         click.echo(f"Error: {error}", err=True)
         return exit_code_for(error)
