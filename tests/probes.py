@@ -1,0 +1,33 @@
+"""Instruments that larger tests run beside what they test."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import anyio
+
+PROBE_EVERY_S = 0.01
+
+
+class LoopLag:
+    """How late the event loop ran a timer, at worst."""
+
+    def __init__(self) -> None:
+        self.worst_s = 0.0
+
+    async def watch(self) -> None:
+        while True:
+            due = anyio.current_time() + PROBE_EVERY_S
+            await anyio.sleep_until(due)
+            self.worst_s = max(self.worst_s, anyio.current_time() - due)
+
+
+@contextlib.asynccontextmanager
+async def loop_lag() -> AsyncIterator[LoopLag]:
+    """Watches the event loop for the length of the block."""
+    lag = LoopLag()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lag.watch)
+        yield lag
+        tasks.cancel_scope.cancel()
