@@ -128,6 +128,7 @@ class PingDataClient:
             # Without the error: the group would wrap it, and it is not the group's.
             await tasks.__aexit__(None, None, None)
         finally:
+            # Only now: streams see a cancellation, other requests ClientClosedError.
             await transport.__aexit__(None, None, None)
 
     @property
@@ -182,6 +183,7 @@ class PingDataClient:
             callback_url: POSTed to by the API when the job is done.
 
         Raises:
+            InputError: When the locations cannot be sent as JSON.
             TransportError: With `maybe_sent` True, a job may have been made.
             APIStatusError: As the API refuses; 5xx but 503 leave it in doubt.
             DecodeError: A success without a job id: a job was probably made.
@@ -194,7 +196,10 @@ class PingDataClient:
             delegate_to=delegate_to,
             callback_url=callback_url,
         )
-        encoded = msgspec.json.encode(list(locations))
+        try:
+            encoded = msgspec.json.encode(list(locations))
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InputError(f"the locations cannot be sent as JSON: {error}") from error
         return await self.submit_body(b'{"locations":' + encoded + b"," + options[1:])
 
     async def submit_body(self, body: bytes) -> str:
@@ -207,7 +212,7 @@ class PingDataClient:
             self._call() as transport,
             transport.post("/api/v1/bulk_enhance", body, headers) as response,
         ):
-            return decode_submission(await response.read(), response.what)
+            return await response.decoded(decode_submission)
 
     async def status(self, job_id: str) -> JobStatus:
         """Ask about a job (`GET /api/v1/bulk_enhance/{id}`). Safe to repeat and to cancel.
@@ -222,7 +227,7 @@ class PingDataClient:
             self._call() as transport,
             transport.get(f"/api/v1/bulk_enhance/{quote(job_id, safe='')}") as response,
         ):
-            return decode_status(await response.read(), response.what)
+            return await response.decoded(decode_status)
 
     @contextlib.asynccontextmanager
     async def stream_output(self, job_id: str, output: JobOutput) -> AsyncIterator[Response]:
@@ -234,8 +239,10 @@ class PingDataClient:
         API's own origin are tried. Safe to repeat; cancelling closes the connection.
 
         Raises:
-            APIStatusError: When no way leads to it: the first way's error.
+            NotFoundError: When no way leads to it.
+            APIStatusError: On any other error status.
             TransportError: When no answer arrived.
+            DecodeError: When its url cannot be used.
         """
         async with self._call() as transport, contextlib.AsyncExitStack() as stack:
             first = transport.resolve(output.url)
@@ -264,7 +271,12 @@ class PingDataClient:
         output: JobOutput,
         refusal: APIStatusError,
     ) -> Response:
-        """Open an output whose url was refused by another way, or raise that refusal."""
+        """Open an output whose url was refused by another way.
+
+        Raises:
+            NotFoundError: When every way is refused; it holds the first refusal.
+            AuthenticationError: When the API itself refuses the token.
+        """
         refused = transport.resolve(output.url)
         urls: list[str] = []
         if not isinstance(refusal, AuthenticationError):
@@ -275,10 +287,20 @@ class PingDataClient:
             for kind in ("sov", "bulk_enhance")
         ]
         for url in dict.fromkeys(urls):
-            if url != refused:
-                with contextlib.suppress(AccessDeniedError, AuthenticationError, NotFoundError):
-                    return await stack.enter_async_context(transport.download(url))
-        raise refusal
+            if url == refused:
+                continue
+            try:
+                return await stack.enter_async_context(transport.download(url))
+            except AuthenticationError:
+                if transport.is_own(url):
+                    raise
+            except (AccessDeniedError, NotFoundError):
+                pass
+        raise NotFoundError(
+            f"no way leads to output {name!r} of job {job_id}: {refusal}",
+            status_code=refusal.status_code,
+            api_message=refusal.api_message,
+        ) from refusal
 
     async def _fresh_urls(self, job_id: str, output: JobOutput) -> list[str]:
         """The url that the API gives now for an output; none where it does not know it."""
@@ -314,7 +336,7 @@ class PingDataClient:
             fields: The location's fields one by one: `enhance(address="...", sources=["PG"])`.
 
         Raises:
-            InputError: When there is nothing to look up.
+            InputError: When there is nothing to look up, or it cannot be sent.
             TransportError: When no answer arrived; it may have been charged.
             APIStatusError: On an error status.
             DecodeError: When the answer cannot be read.
@@ -322,8 +344,10 @@ class PingDataClient:
         if location is not None and fields:
             raise InputError("give a location or its fields one by one, not both")
         prepared = prepare(location if location is not None else fields)
+        prepared.encoded()  # refuses what cannot be sent
+        asked = prepared.sources or clean_sources(sources)
         query = _query(prepared.fields)
-        query += [("sources", code) for code in prepared.sources or clean_sources(list(sources))]
+        query += [("sources", code) for code in asked]
         query.append(("include_raw_response", _query_text(include_raw_response)))
         if source_timeout_s is not None:
             query.append(("timeout", _query_text(source_timeout_s)))
@@ -336,8 +360,7 @@ class PingDataClient:
             self._call() as transport,
             transport.get("/api/v1/enhance", query, timeout_s) as response,
         ):
-            data = decode_enhance(await response.read(), response.what)
-        asked = prepared.sources or clean_sources(list(sources))
+            data = await response.decoded(decode_enhance)
         return judge_location(row=0, user_id=prepared.id or "0", data=data, sources=asked)
 
     # -- inside --------------------------------------------------------------------------
@@ -370,7 +393,7 @@ class PingDataClient:
             ) from error
         except (PingDataError, RuntimeError) as error:
             # A request that was under way when the client was closed under it.
-            if self._transport is None:
+            if self._transport is not transport:
                 raise ClientClosedError("the client was closed during a request") from error
             raise
 

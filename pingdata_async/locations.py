@@ -66,7 +66,7 @@ class PreparedLocation(msgspec.Struct, frozen=True):
         """
         try:
             return _encoder.encode(self.fields)
-        except (UnicodeEncodeError, TypeError, ValueError, OverflowError) as error:
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InputError(f"cannot be sent as JSON: {error}") from error
 
 
@@ -101,7 +101,7 @@ def prepare(location: Location | Mapping[str, Any] | str) -> PreparedLocation:
     left_out = 0
     for name, value in location.items():
         reader = _READERS.get(name)
-        if reader is None or value is None:
+        if reader is None or value is None or _is_nan(value):  # NaN: a data frame's "empty"
             continue
         try:
             read = reader(name, value)
@@ -163,7 +163,7 @@ def _text(name: str, value: Any) -> str | None:
         return value.strip() or None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{name} is of type {type(value).__name__}, not a text")
-    return None if _is_nan(value) else _id_text(value)
+    return _id_text(value)
 
 
 def _number(name: str, value: Any) -> float | None:
@@ -174,8 +174,6 @@ def _number(name: str, value: Any) -> float | None:
         if _THOUSANDS.fullmatch(value):
             value = value.replace(",", "")
         value = value.replace("$", "", 1)
-    elif _is_nan(value):  # how data frames say "empty"
-        return None
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -216,7 +214,7 @@ def _config(name: str, value: Any) -> Mapping[str, Any] | None:
             return None
         try:
             value = msgspec.json.decode(value)
-        except msgspec.DecodeError as error:
+        except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as error:
             raise InputError(f"{name} is not JSON: {error}") from error
     if not isinstance(value, Mapping):
         raise InputError(f"{name} must be an object, not {type(value).__name__}")

@@ -201,7 +201,7 @@ class EnhancedLocation(msgspec.Struct, frozen=True, weakref=True):
         """
         try:
             decoded = msgspec.json.decode(self.data, type=dict[str, dict[str, Any] | None])
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise DecodeError(f"row {self.row}: {error}") from error
         return {code: SourceResult(fields) for code, fields in decoded.items() if fields}
 

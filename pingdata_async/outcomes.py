@@ -21,6 +21,7 @@ class _Head(msgspec.Struct):
 _heads = msgspec.json.Decoder(dict[str, _Head | None])
 _anything = msgspec.json.Decoder(dict[str, Any])
 
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _TIME_OUT_STATUSES = frozenset({408, 504})
 _REASONS_BY_WEIGHT = (Reason.MISSING, Reason.TIME_OUT, Reason.SOURCE_ERROR, Reason.NO_MATCH)
 
@@ -54,11 +55,11 @@ def unanswered(*, row: int, user_id: str, reason: Reason, error: str) -> Enhance
 def _read_heads(data: msgspec.Raw) -> dict[str, _Head | None]:
     try:
         return _heads.decode(data)
-    except msgspec.ValidationError:
+    except _UNREADABLE:
         # A source that is not an object: judge the others all the same.
         try:
             decoded = _anything.decode(data)
-        except msgspec.ValidationError:
+        except _UNREADABLE:
             return {}
         return {
             code: _Head(

@@ -25,6 +25,10 @@ _QUOTA_WORDS = re.compile(
     re.IGNORECASE,
 )
 
+# Once begun, neither alternative searches the rest of the page in vain: one of nothing but
+# "<" would otherwise hold up the event loop for seconds.
+_MARKUP = re.compile(rb"<(script|style)\b.*?(?:</\1>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
+
 
 def status_error(
     status: int, what: str, api_message: str, headers: Mapping[str, str]
@@ -56,10 +60,8 @@ def error_message(body: bytes) -> str:
     """What an error body says: its JSON `message`, `detail` or `error`, or its text; one line."""
     try:
         decoded = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        text = re.sub(rb"(?is)<(script|style)\b.*?</\1>|<[^>]*>", b" ", body).decode(
-            "utf-8", "replace"
-        )
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        text = _MARKUP.sub(b" ", body).decode("utf-8", "replace")
     else:
         said = decoded
         if isinstance(decoded, dict):
@@ -67,10 +69,13 @@ def error_message(body: bytes) -> str:
                 (decoded[k] for k in ("message", "detail", "error") if decoded.get(k)), decoded
             )
         text = said if isinstance(said, str) else msgspec.json.encode(said).decode()
-    # Nothing a server says may steer the reader's terminal.
-    text = "".join(c if c.isprintable() else " " for c in text)
-    text = " ".join(text.split())
+    text = one_line(text)
     return text if len(text) <= 300 else text[:297] + "..."  # noqa: PLR2004 - a line or three
+
+
+def one_line(text: str) -> str:
+    """A text on one line; nothing a server says may steer the reader's terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
@@ -91,7 +96,10 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
 
 def shown_url(url: str) -> str:
     """A url for people: no user, no query (signed urls carry their key there), not endless."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(a url that cannot be read)"
     text = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= 200 else text[:197] + "..."  # noqa: PLR2004 - fits a log line

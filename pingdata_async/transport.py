@@ -1,4 +1,4 @@
-"""HTTP as this package needs it: the one place that touches aiohttp.
+"""HTTP as this package needs it; this and `connections.py` alone touch aiohttp.
 
 It knows origins, tokens, time-outs, proxies and certificates, and turns every foreign
 error into one of ours; `client.py` knows the endpoints.
@@ -7,13 +7,12 @@ error into one of ours; `client.py` knows the endpoints.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
-import platform
 import re
-import ssl
-import urllib.request
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import TYPE_CHECKING, Self
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -22,24 +21,22 @@ import anyio.lowlevel
 import anyio.to_thread
 from yarl import URL
 
-from pingdata_async._version import __version__
-from pingdata_async.config import ClientSettings, is_loopback
+from pingdata_async.config import ClientSettings, Secret, is_loopback
+from pingdata_async.connections import Waits, open_session, proxy_for, tls_context
 from pingdata_async.exceptions import (
-    ConfigurationError,
     DecodeError,
     TransportError,
     UnexpectedRedirectError,
 )
-from pingdata_async.refusals import error_message, shown_url, status_error
+from pingdata_async.refusals import error_message, one_line, shown_url, status_error
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+T = TypeVar("T")
+
 logger = logging.getLogger("pingdata_async")
 
-USER_AGENT = (
-    f"pingdata-async/{__version__} python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
-)
 MAX_DOWNLOAD_REDIRECTS = 5
 ERROR_BODY_BYTES = 64 * 1024  # of an error answer, what is read for its message
 READ_BLOCK_BYTES = 256 * 1024
@@ -49,9 +46,11 @@ REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 class Response:
     """A successful answer whose body has not been read yet."""
 
-    def __init__(self, raw: aiohttp.ClientResponse, max_body_bytes: int) -> None:
+    def __init__(self, raw: aiohttp.ClientResponse, settings: ClientSettings, waits: Waits) -> None:
         self._raw = raw
-        self._max_body_bytes = max_body_bytes
+        self._waits = waits
+        self._max_body_bytes = settings.max_body_bytes
+        self._token = settings.token
 
     @property
     def what(self) -> str:
@@ -71,7 +70,11 @@ class Response:
         """
         total = 0
         with _translated_body(self.what):
-            async for block in self._raw.content.iter_chunked(READ_BLOCK_BYTES):
+            while True:
+                with self._waits.ended_by_closing():
+                    block = await self._raw.content.read(READ_BLOCK_BYTES)
+                if not block:
+                    return
                 total += len(block)
                 if total > self._max_body_bytes:
                     raise DecodeError(
@@ -83,6 +86,18 @@ class Response:
         """The whole body; raises as `iter_blocks()` does."""
         return b"".join([block async for block in self.iter_blocks()])
 
+    async def decoded(self, decode: Callable[[bytes, str], T]) -> T:
+        """What `decode(body, what)` makes of the whole body; raises as it and `read()` do."""
+        body = await self.read()
+        try:
+            return decode(body, self.what)
+        except DecodeError:
+            masked = _masked(body, self._token)
+            if masked == body:
+                raise
+        # A proxy's page can hold our own request, and the error quotes the page.
+        return decode(masked, self.what)
+
 
 class Transport:
     """Sessions of one API host, opened and closed with `async with`."""
@@ -92,13 +107,14 @@ class Transport:
         self._origin = _origin(settings.base_url)
         self._connections = anyio.CapacityLimiter(settings.max_connections)
         self._stack = contextlib.AsyncExitStack()
+        self._waits = Waits()
 
     async def __aenter__(self) -> Self:
-        tls = await anyio.to_thread.run_sync(_tls_context, self._settings)
+        tls = await anyio.to_thread.run_sync(tls_context, self._settings)
         # Submissions never take an idle connection: one that the server just closed would
         # lose the POST half-way and leave in doubt whether it made a paid job.
-        self._submitting = await self._stack.enter_async_context(_session(tls, reuse=False))
-        self._asking = await self._stack.enter_async_context(_session(tls, reuse=True))
+        self._submitting = await self._stack.enter_async_context(open_session(tls, reuse=False))
+        self._asking = await self._stack.enter_async_context(open_session(tls, reuse=True))
         return self
 
     async def __aexit__(
@@ -107,14 +123,19 @@ class Transport:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._waits.close()
         with anyio.CancelScope(shield=True):
             await self._stack.aclose()
             # asyncio closes TLS transports one turn of the loop later.
             await anyio.lowlevel.checkpoint()
 
     def resolve(self, url: str) -> str:
-        """An absolute url for one that may be relative to the base."""
-        return urljoin(self._settings.base_url + "/", url)
+        """An absolute url for one that may be relative to the base.
+
+        Raises:
+            DecodeError: When it cannot be read as a url.
+        """
+        return _joined(self._settings.base_url + "/", url)
 
     def is_own(self, url: str) -> bool:
         """Whether a url is on the API's own origin, the only one that is shown the token."""
@@ -138,12 +159,13 @@ class Transport:
                 "POST",
                 url,
                 read_timeout_s=self._settings.submit_timeout_s,
-                data=body,
+                # Not the bytes as such: aiohttp would write them in one go, and warn of it.
+                data=io.BytesIO(body),
                 headers=dict(headers),
             ) as raw,
         ):
             await self._refuse_errors(raw)
-            yield Response(raw, self._settings.max_body_bytes)
+            yield Response(raw, self._settings, self._waits)
 
     @contextlib.asynccontextmanager
     async def get(
@@ -155,32 +177,31 @@ class Transport:
             url = url.with_query(params)
         async with self._slot(), self._get_once(url, timeout_s) as raw:
             await self._refuse_errors(raw)
-            yield Response(raw, self._settings.max_body_bytes)
+            yield Response(raw, self._settings, self._waits)
 
     @contextlib.asynccontextmanager
     async def download(self, url: str) -> AsyncIterator[Response]:
         """GET a file wherever it is, following a few redirects; the token stays at home.
 
         Raises:
-            TransportError: Also for a url that is neither https nor on this machine.
+            TransportError: When no answer arrived.
+            DecodeError: For a url that cannot be used: neither https nor on this machine, or
+                redirected without end.
             APIStatusError: On an error status.
         """
         hop = url
         async with self._slot(), contextlib.AsyncExitStack() as stack:
             for _ in range(MAX_DOWNLOAD_REDIRECTS + 1):
-                _check_download_url(hop)
-                raw = await stack.enter_async_context(self._get_once(_as_given(hop), None))
+                raw = await stack.enter_async_context(self._get_once(_download_url(hop), None))
                 target = raw.headers.get("Location", "")
                 if raw.status in REDIRECT_STATUSES and target:
-                    hop = urljoin(hop, target)
+                    hop = _joined(hop, target)
                     raw.release()
                     continue
                 await self._refuse_errors(raw)
-                yield Response(raw, self._settings.max_body_bytes)
+                yield Response(raw, self._settings, self._waits)
                 return
-        raise TransportError(
-            f"GET {shown_url(url)}: more than {MAX_DOWNLOAD_REDIRECTS} redirects", maybe_sent=True
-        )
+        raise DecodeError(f"GET {shown_url(url)}: more than {MAX_DOWNLOAD_REDIRECTS} redirects")
 
     @contextlib.asynccontextmanager
     async def _get_once(
@@ -201,16 +222,21 @@ class Transport:
         *,
         read_timeout_s: float,
         headers: dict[str, str],
-        data: bytes | None = None,
+        data: io.BytesIO | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send one request; the answer's head has arrived when this is entered."""
         text = str(url)
-        # No total: aiohttp's default of 300 s would cut a long download. Its `connect`
-        # would count waiting for the pool too, which is unlimited here (see `_slot`).
+        # No total: aiohttp's default of 300 s would cut a long download. `connect` rather than
+        # `sock_connect`, which leaves out a proxy's answer to CONNECT; it counts waiting for
+        # the pool too, but that is unlimited here (see `_slot`).
         timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=self._settings.connect_timeout_s, sock_read=read_timeout_s
+            total=None, connect=self._settings.connect_timeout_s, sock_read=read_timeout_s
         )
-        with _translated(f"{method} {shown_url(text)}"):
+        progress = SimpleNamespace(began=False)  # as `open_session` notes it
+        with (
+            _translated(f"{method} {shown_url(text)}", progress),
+            self._waits.ended_by_closing(),
+        ):
             raw = await session.request(
                 method,
                 url,
@@ -218,7 +244,8 @@ class Transport:
                 headers=self._token_header(text) | headers,
                 timeout=timeout,
                 allow_redirects=False,
-                proxy=_proxy_for(text),
+                proxy=proxy_for(text),
+                trace_request_ctx=progress,
             )
         try:
             yield raw
@@ -236,7 +263,8 @@ class Transport:
             logger.info("all %d connections are busy", self._settings.max_connections)
         # Borrowed by a fresh object: one task may hold several.
         borrower = object()
-        await self._connections.acquire_on_behalf_of(borrower)
+        with self._waits.ended_by_closing():
+            await self._connections.acquire_on_behalf_of(borrower)
         try:
             yield
         finally:
@@ -252,36 +280,43 @@ class Transport:
             return
         what = f"{raw.method} {shown_url(str(raw.url))}"
         if raw.status in REDIRECT_STATUSES:
-            target = shown_url(urljoin(str(raw.url), raw.headers.get("Location", "?")))
+            target = raw.headers.get("Location", "?")
+            with contextlib.suppress(ValueError):
+                target = urljoin(str(raw.url), target)
             raise UnexpectedRedirectError(
-                f"{what} was redirected ({raw.status}) to {target}; the token does not follow. "
-                "If that is the API's new address, give it with --api-url"
+                f"{what} was redirected ({raw.status}) to {shown_url(target)}; the token does "
+                "not follow. If that is the API's new address, give it with --api-url"
             )
-        body = b""
+        body = bytearray()
         # The status alone says enough where the message cannot be read.
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
-            body = await raw.content.read(ERROR_BODY_BYTES)
-        raise status_error(raw.status, what, error_message(body), raw.headers)
+        with (
+            contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError),
+            self._waits.ended_by_closing(),
+        ):
+            while len(body) < ERROR_BODY_BYTES and (block := await raw.content.readany()):
+                body += block
+        said = error_message(_masked(bytes(body[:ERROR_BODY_BYTES]), self._settings.token))
+        raise status_error(raw.status, what, said, raw.headers)
 
 
 @contextlib.contextmanager
-def _translated(what: str) -> Iterator[None]:
+def _translated(what: str, progress: SimpleNamespace) -> Iterator[None]:
     """Turn what aiohttp raises into a TransportError that says whether it was sent."""
     try:
         yield
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-        raise TransportError(_sentence(what, error), maybe_sent=False) from error
     except aiohttp.ClientHttpProxyError as error:
         # Its own text can hold the proxy's url, and that a password.
         raise TransportError(
-            f"{what}: the proxy refused with {error.status} {error.message}", maybe_sent=False
+            f"{what}: the proxy refused with {error.status} {one_line(error.message)}",
+            maybe_sent=False,
         ) from None
     except aiohttp.InvalidURL as error:
         raise TransportError(f"{what}: not a usable url", maybe_sent=False) from error
-    except TimeoutError as error:
-        raise TransportError(f"{what}: no answer in time", maybe_sent=True) from error
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise TransportError(_sentence(what, error), maybe_sent=True) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise TransportError(_sentence(what, error), maybe_sent=progress.began) from error
+    except ValueError as error:
+        # Not chained: it can hold the proxy's password.
+        raise TransportError(_sentence(what, error), maybe_sent=progress.began) from None
 
 
 @contextlib.contextmanager
@@ -290,14 +325,16 @@ def _translated_body(what: str) -> Iterator[None]:
     try:
         yield
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        detail = str(error) or type(error).__name__
+        detail = one_line(str(error)) or type(error).__name__
         raise DecodeError(f"{what}: the answer was cut off ({detail})") from error
 
 
 def _sentence(what: str, error: BaseException) -> str:
-    detail = str(error) or type(error).__name__
+    detail = one_line(str(error)) or type(error).__name__
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         detail = "no connection in time"
+    elif isinstance(error, TimeoutError):
+        detail = "no answer in time"
     elif isinstance(
         error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError
     ):
@@ -305,53 +342,23 @@ def _sentence(what: str, error: BaseException) -> str:
     return f"{what}: {detail}"
 
 
-def _session(tls: ssl.SSLContext, *, reuse: bool) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=0, ssl=tls, force_close=not reuse)
-    return aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip", "Accept": "*/*"},
-        trust_env=False,  # it would read ~/.netrc too; proxies are looked up in `_proxy_for`
-    )
-
-
-def _tls_context(settings: ClientSettings) -> ssl.SSLContext:
-    bundle = settings.ca_bundle
+def _joined(base: str, url: str) -> str:
     try:
-        if bundle is None:
-            return ssl.create_default_context()
-        if bundle.is_dir():
-            return ssl.create_default_context(capath=str(bundle))
-        return ssl.create_default_context(cafile=str(bundle))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"CA bundle {bundle} cannot be read: {error}") from error
+        return urljoin(base, url)
+    except ValueError as error:
+        raise DecodeError(f"the url {shown_url(url)} cannot be read") from error
 
 
-def _proxy_for(url: str) -> str | None:
-    """The proxy that HTTPS_PROXY and NO_PROXY name for a url, None for none.
-
-    Plain http is only ever spoken to this machine, and a proxy would see the token: it
-    never goes through one.
-    """
-    parts = urlsplit(url)
-    if parts.scheme != "https":
-        return None
-    proxies = urllib.request.getproxies_environment()
-    proxy = proxies.get("https") or proxies.get("all")
-    host = parts.netloc.rpartition("@")[2]
-    bypass = urllib.request.proxy_bypass_environment(host, proxies)  # type: ignore[attr-defined]  # typeshed lacks it
-    if not proxy or bypass:
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def _check_download_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname)):
-        return
-    raise TransportError(
-        f"the output url {shown_url(url)} is neither https nor on this machine; not fetched",
-        maybe_sent=False,
+def _download_url(url: str) -> URL:
+    try:
+        parsed = _as_given(url)
+        scheme, host, _ = parsed.scheme, parsed.host, parsed.port  # taken apart only now
+    except ValueError as error:
+        raise DecodeError(f"the output url {shown_url(url)} cannot be read: {error}") from error
+    if host and (scheme == "https" or (scheme == "http" and is_loopback(host))):
+        return parsed
+    raise DecodeError(
+        f"the output url {shown_url(url)} is neither https nor on this machine; not fetched"
     )
 
 
@@ -362,6 +369,12 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     except ValueError:
         return ("", None, None)
     return (parts.scheme, parts.hostname, port)
+
+
+def _masked(body: bytes, token: Secret) -> bytes:
+    """A body without the token, which an error page may hold; too short a one is no secret."""
+    key = token.reveal().encode()
+    return body.replace(key, b"***") if len(key) >= 8 else body  # noqa: PLR2004 - see above
 
 
 def _as_given(url: str) -> URL:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from pingdata_async.exceptions import DecodeError
+from pingdata_async.locations import clean_sources
 from pingdata_async.models import JobOutput, JobStatus
 
 
@@ -64,7 +65,7 @@ def encode_options(
 ) -> bytes:
     """The part of a job's body beside its locations, as a JSON object."""
     options: dict[str, Any] = {
-        "sources": list(sources),
+        "sources": list(clean_sources(sources)),
         "include_raw_response": include_raw_response,
         "check_cache": check_cache,
     }
@@ -84,7 +85,7 @@ def decode_submission(body: bytes, what: str) -> str:
         DecodeError: When there is none: a job was probably made all the same.
     """
     job_id = _decode(_submission, body, what).id
-    if job_id is None or job_id == "":
+    if job_id is None or not str(job_id).strip():
         raise DecodeError(f"{what}: the answer holds no job id: {excerpt(body)}")
     return str(job_id)
 
@@ -121,6 +122,10 @@ def decode_enhance(body: bytes, what: str) -> msgspec.Raw:
         DecodeError: When there is none.
     """
     enhanced: _Enhanced = _decode(_enhanced, body, what)
+    try:
+        str(enhanced.location_data, "utf-8")  # which `Raw` takes on trust
+    except UnicodeDecodeError as error:
+        raise DecodeError(f"{what}: the answer is not UTF-8 ({error})") from error
     return enhanced.location_data.copy()
 
 

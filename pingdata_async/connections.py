@@ -1,0 +1,134 @@
+"""Connections of one API host: sessions, certificates, proxies, and ending what waits."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import ssl
+import urllib.request
+from collections.abc import Iterator
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import aiohttp
+import anyio
+from yarl import URL
+
+from pingdata_async._version import __version__
+from pingdata_async.config import ClientSettings
+from pingdata_async.exceptions import ClientClosedError, ConfigurationError, TransportError
+
+USER_AGENT = (
+    f"pingdata-async/{__version__} python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
+)
+
+
+class Waits:
+    """Everything that is awaited from the network.
+
+    Closing aiohttp's sessions does not end all of it: not making a connection, and not
+    reading a body, which would then hang for good, its time-out dropped.
+    """
+
+    def __init__(self) -> None:
+        self._scopes: set[anyio.CancelScope] = set()
+        self._closed = False
+
+    def close(self) -> None:
+        """End every wait, now and from now on."""
+        self._closed = True
+        for scope in self._scopes:
+            scope.cancel("the client is closed")
+
+    @contextlib.contextmanager
+    def ended_by_closing(self) -> Iterator[None]:
+        """To be held while awaiting, but never while a caller's code runs.
+
+        Raises:
+            ClientClosedError: When the transport is closed, before it or meanwhile.
+        """
+        with anyio.CancelScope() as scope:
+            if not self._closed:
+                self._scopes.add(scope)
+                try:
+                    yield
+                finally:
+                    self._scopes.discard(scope)
+                return
+        raise ClientClosedError("the client was closed during a request")
+
+
+def open_session(tls: ssl.SSLContext, *, reuse: bool) -> aiohttp.ClientSession:
+    """A session without cookies, redirects' headers or anything read from the machine.
+
+    Args:
+        tls: Whom to trust.
+        reuse: Whether idle connections are kept for further requests.
+    """
+    connector = aiohttp.TCPConnector(limit=0, ssl=tls, force_close=not reuse)
+    # Called just before a request's head is written, but not for a CONNECT to a proxy: from
+    # here on the API may have had the request, before it surely had not.
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(_note_begin)
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip", "Accept": "*/*"},
+        trace_configs=[trace],
+        trust_env=False,  # it would read ~/.netrc too; proxies are looked up in `proxy_for`
+    )
+
+
+async def _note_begin(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _params: aiohttp.TraceRequestHeadersSentParams,
+) -> None:
+    context.trace_request_ctx.began = True
+
+
+def tls_context(settings: ClientSettings) -> ssl.SSLContext:
+    """Whom to trust; blocks while it reads the certificates.
+
+    Raises:
+        ConfigurationError: When they cannot be read.
+    """
+    bundle = settings.ca_bundle
+    try:
+        if bundle is None:
+            return ssl.create_default_context()
+        if bundle.is_dir():
+            return ssl.create_default_context(capath=str(bundle))
+        return ssl.create_default_context(cafile=str(bundle))
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"CA bundle {bundle} cannot be read: {error}") from error
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that HTTPS_PROXY and NO_PROXY name for a url, None for none.
+
+    Plain http is only ever spoken to this machine, and a proxy would see the token: it
+    never goes through one.
+
+    Raises:
+        TransportError: When the variable does not hold a usable url.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "https":
+        return None
+    proxies = urllib.request.getproxies_environment()
+    proxy = proxies.get("https") or proxies.get("all")
+    host = parts.netloc.rpartition("@")[2]
+    bypass = urllib.request.proxy_bypass_environment(host, proxies)  # type: ignore[attr-defined]  # typeshed lacks it
+    if not proxy or bypass:
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    with contextlib.suppress(ValueError):
+        if URL(proxy).host and URL(proxy).port:
+            return proxy
+    # Not quoted, nor chained: it may hold a password.
+    raise TransportError(
+        "the proxy url in HTTPS_PROXY or ALL_PROXY cannot be read; characters such as / and # "
+        "in its user name or password have to be percent-encoded",
+        maybe_sent=False,
+    )

@@ -1,0 +1,127 @@
+"""Redirects: of an API call an error, of a download followed a few hops."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from aiohttp import web
+
+from pingdata_async import (
+    APIStatusError,
+    DecodeError,
+    JobOutput,
+    PingDataClient,
+    UnexpectedRedirectError,
+)
+from tests.client.servers import TOKEN, LocalApi, always, by_path, client_of, redirect
+
+CALLS: dict[str, Callable[[PingDataClient], Awaitable[object]]] = {
+    "submit": lambda client: client.submit([{"id": "0"}], sources=["PG"]),
+    "status": lambda client: client.status("J"),
+    "enhance": lambda client: client.enhance("1 Main St", sources=["PG"]),
+}
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+async def test_api_calls_do_not_follow(
+    call: Callable[[PingDataClient], Awaitable[object]], status: int
+) -> None:
+    """A redirected API call is an error that names its target; the target hears nothing."""
+    async with LocalApi(always({"id": "J"})) as target:
+        answer = redirect(f"{target.url}/login?next=SECRET", status)
+        async with LocalApi(answer) as api, client_of(api.url) as client:
+            with pytest.raises(UnexpectedRedirectError) as caught:
+                await call(client)
+            assert f"{target.url}/login" in str(caught.value)
+            assert str(status) in str(caught.value)
+            assert "SECRET" not in str(caught.value)
+            assert caught.value.maybe_sent is False
+            assert len(api.seen) == 1
+        assert target.seen == []
+
+
+@pytest.mark.parametrize("target", ["http://[", "//[::1", "https://h:port/", ""])
+async def test_redirect_of_an_api_call_to_nonsense(target: str) -> None:
+    """A target that is no url is an error of ours too."""
+    async with LocalApi(redirect(target)) as api, client_of(api.url) as client:
+        with pytest.raises(UnexpectedRedirectError):
+            await client.status("J")
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_downloads_follow(status: int) -> None:
+    """Every kind of redirect is followed with a GET, relative targets included."""
+    answers = by_path({"/a": redirect("b?x=1", status), "/b": always({"0": {}})})
+    async with LocalApi(answers) as api, client_of(api.url) as client:
+        assert await client.fetch_output("J", JobOutput("/a")) == b'{"0": {}}'
+    assert [(seen.method, seen.target) for seen in api.seen] == [("GET", "/a"), ("GET", "/b?x=1")]
+    assert {seen.authorization for seen in api.seen} == {f"Token {TOKEN}"}
+
+
+async def hops(request: web.Request) -> web.StreamResponse:
+    left = int(request.path.strip("/"))
+    if left == 0:
+        return web.json_response({})
+    return web.Response(status=302, headers={"Location": f"/{left - 1}"})
+
+
+async def test_five_hops_are_followed_and_no_more() -> None:
+    """Five redirects lead to the file, a sixth is an error."""
+    async with LocalApi(hops) as api, client_of(api.url) as client:
+        assert await client.fetch_output("J", JobOutput("/5")) == b"{}"
+        assert len(api.seen) == 6
+        with pytest.raises(DecodeError, match="more than 5 redirects"):
+            await client.fetch_output("J", JobOutput("/6"))
+        assert len(api.seen) == 12
+
+
+async def test_a_loop_of_redirects_ends() -> None:
+    """A redirect to itself does not go on forever."""
+    async with LocalApi(redirect("/again")) as api, client_of(api.url, max_connections=1) as client:
+        with pytest.raises(DecodeError, match="redirects"):
+            await client.fetch_output("J", JobOutput("/again"))
+    assert len(api.seen) == 6
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://192.0.2.1/o.json",
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/o",
+        "http://0.0.0.0:{port}/",
+    ],
+)
+async def test_downloads_do_not_follow_off_https(target: str) -> None:
+    """A download redirected to plain http or to another scheme is not followed."""
+    async with LocalApi(always({})) as other:
+        to = target.format(port=other.port)
+        async with LocalApi(redirect(to)) as api, client_of(api.url) as client:
+            with pytest.raises(DecodeError, match="neither https nor on this machine"):
+                await client.fetch_output("J", JobOutput("/o.json"))
+        assert other.seen == []
+
+
+@pytest.mark.parametrize("target", ["http://[", "https://h:port/", "https://", "http://:80/"])
+async def test_downloads_redirected_to_nonsense(target: str) -> None:
+    """A target that cannot be a url is an error of ours, and nothing of it is sent."""
+    async with LocalApi(redirect(target)) as api, client_of(api.url) as client:
+        with pytest.raises(DecodeError):
+            await client.fetch_output("J", JobOutput("/o.json"))
+
+
+async def test_redirect_without_a_target() -> None:
+    """A redirect that names no target is an error, of a download too."""
+    async with LocalApi(always(status=302, text="")) as api, client_of(api.url) as client:
+        with pytest.raises(UnexpectedRedirectError):
+            await client.fetch_output("J", JobOutput("/o.json"))
+
+
+@pytest.mark.parametrize("status", [300, 304, 305])
+async def test_other_3xx_are_refusals(status: int) -> None:
+    """A 3xx that is no redirect is not taken for a success."""
+    async with LocalApi(always(status=status, text="")) as api, client_of(api.url) as client:
+        with pytest.raises(APIStatusError, match=str(status)):
+            await client.status("J")

@@ -1,0 +1,194 @@
+"""Error answers: each status its own error, with what the API said."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pingdata_async import (
+    AccessDeniedError,
+    APIStatusError,
+    AuthenticationError,
+    NotFoundError,
+    QuotaExceededError,
+    RateLimitError,
+    RequestRejectedError,
+    ServerError,
+)
+from pingdata_async.refusals import error_message, parse_retry_after, shown_url
+from tests.client.servers import LocalApi, always, client_of
+
+KINDS: list[tuple[int, type[APIStatusError]]] = [
+    (400, RequestRejectedError),
+    (401, AuthenticationError),
+    (402, AccessDeniedError),
+    (403, AccessDeniedError),
+    (404, NotFoundError),
+    (405, RequestRejectedError),
+    (410, NotFoundError),
+    (413, RequestRejectedError),
+    (422, RequestRejectedError),
+    (429, RateLimitError),
+    (500, ServerError),
+    (502, ServerError),
+    (503, ServerError),
+    (504, ServerError),
+    (520, ServerError),
+]
+NOW = datetime(2024, 5, 1, 12, 0, 0, tzinfo=UTC)
+
+
+async def refusal_of(status: int, payload: object = None, **options: object) -> APIStatusError:
+    async with (
+        LocalApi(always(payload, status=status, **options)) as api,
+        client_of(api.url) as client,
+    ):
+        with pytest.raises(APIStatusError) as by_get:
+            await client.status("J")
+        with pytest.raises(APIStatusError) as by_post:
+            await client.submit([{"id": "0"}], sources=["PG"])
+    assert len(api.seen) == 2
+    assert type(by_get.value) is type(by_post.value)
+    assert str(by_get.value).isprintable()
+    return by_get.value
+
+
+@pytest.mark.parametrize(("status", "kind"), KINDS)
+async def test_each_status_is_its_own_error(status: int, kind: type[APIStatusError]) -> None:
+    """The error has the status, the request and the API's message in it."""
+    error = await refusal_of(status, {"id": "u-1", "message": "as the API says"})
+    assert type(error) is kind
+    assert error.status_code == status
+    assert error.api_message == "as the API says"
+    assert f"/api/v1/bulk_enhance/J answered {status}: as the API says" in str(error)
+
+
+@pytest.mark.parametrize("status", [402, 403])
+@pytest.mark.parametrize(
+    ("message", "is_quota"),
+    [
+        ("Daily quota exceeded for PH", True),
+        ("monthly limit", True),
+        ("out of credits", True),
+        ("Limit exceeded", True),
+        ("source PH is not on your allowlist", False),
+        ("accreditation needed", False),
+        ("", False),
+    ],
+)
+async def test_spent_quota(status: int, message: str, is_quota: bool) -> None:
+    """A 402 or 403 that names a spent quota is told from one that forbids."""
+    error = await refusal_of(status, {"message": message})
+    assert isinstance(error, AccessDeniedError)
+    assert isinstance(error, QuotaExceededError) is is_quota
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", ""),
+        (b'{"message": "m", "detail": "d"}', "m"),
+        (b'{"message": "", "detail": "d"}', "d"),
+        (b'{"error": {"code": 7}}', '{"code":7}'),
+        (b'{"detail": ["a", "b"]}', '["a","b"]'),
+        (b'{"code": 7}', '{"code":7}'),
+        (b'"text"', "text"),
+        (b"plain text\n", "plain text"),
+        (b"<html><style>p{}</style><h1>502</h1>\n<p>Bad\tGateway</html>", "502 Bad Gateway"),
+        (b"<script>evil()</script>hello<script>never closed", "hello"),
+        (b"caf\xc3\xa9 \xff", "caf\u00e9 \ufffd"),
+        (b'{"message": "\xff"}', '{"message": "\ufffd"}'),
+        (b"\x1b[31mred\x1b]0;title\x07 \xe2\x80\xae", "[31mred ]0;title"),
+        (b'{"message": "\\u001b[2Jcleared\\r\\nsecond line"}', "[2Jcleared second line"),
+    ],
+)
+def test_what_an_error_body_says(body: bytes, said: str) -> None:
+    """JSON, HTML and text give one line, without markup and without control characters."""
+    assert error_message(body) == said
+
+
+async def test_long_error_pages_are_shortened() -> None:
+    """A long page gives a few lines at most."""
+    page = "<html><body>" + "<p>Service unavailable \x1b[5m</p>" * 10_000
+    error = await refusal_of(503, text=page)
+    assert error.api_message.startswith("Service unavailable [5m Service")
+    assert len(error.api_message) == 300
+    assert len(str(error)) < 450
+
+
+@pytest.mark.parametrize("unit", [b"<", b"<script>", b"<style ", b"</", b"[", b'{"a":'])
+def test_hostile_pages_take_no_time(unit: bytes) -> None:
+    """No page can hold up the event loop: whatever it repeats, its text is found at once."""
+    began = time.perf_counter()
+    assert len(error_message(unit * (65536 // len(unit)))) <= 300
+    assert time.perf_counter() - began < 0.5
+
+
+@given(body=st.binary(max_size=100) | st.text(max_size=50).map(lambda t: json.dumps(t).encode()))
+def test_any_error_body_gives_one_line(body: bytes) -> None:
+    """No body of an error makes another error."""
+    text = error_message(body)
+    assert text.isprintable()
+    assert len(text) <= 300
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("7", 7.0),
+        (" 120 ", 120.0),
+        ("0", 0.0),
+        ("1.5", 1.5),
+        ("-1", None),
+        ("soon", None),
+        ("1e9", None),
+        ("nan", None),
+        ("9" * 400, None),
+        (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90.0),
+        (format_datetime(NOW - timedelta(seconds=90), usegmt=True), 0.0),
+        ("Wed, 01 May 2024 14:01:00 +0200", 60.0),
+        ("Wed, 99 May 2024 12:00:00 GMT", None),
+        ("Wed, 01 May 2024", None),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+async def test_retry_after(status: int, value: str | None, seconds: float | None) -> None:
+    """Seconds, or a date by the server's own clock; garbage counts as nothing."""
+    headers = {"Date": format_datetime(NOW, usegmt=True)}
+    if value is not None:
+        headers["Retry-After"] = value
+    error = await refusal_of(status, {"message": "slow down"}, headers=headers)
+    assert error.retry_after_s == seconds
+
+
+@given(value=st.text(max_size=40), date=st.none() | st.text(max_size=40))
+def test_any_retry_after(value: str, date: str | None) -> None:
+    """Whatever the headers hold, the answer is None or a time that can be waited."""
+    headers = {"Retry-After": value} | ({} if date is None else {"Date": date})
+    seconds = parse_retry_after(headers)
+    assert seconds is None or 0 <= seconds < 1e12
+
+
+def test_retry_after_date_without_the_servers_clock() -> None:
+    """A date means nothing where the answer does not say what time it is."""
+    assert parse_retry_after({"Retry-After": format_datetime(NOW, usegmt=True)}) is None
+
+
+@given(url=st.text(max_size=80))
+def test_any_url_can_be_shown(url: str) -> None:
+    """A url in a message is one line, whatever it holds."""
+    assert shown_url(url).isprintable()
+
+
+def test_shown_urls() -> None:
+    """Neither user nor query is shown, and no endless path."""
+    assert shown_url("https://me:pw@host:1/a?sig=x#y") == "https://host:1/a"
+    assert len(shown_url("https://host/" + "a" * 1000)) == 200

@@ -1,0 +1,131 @@
+"""EnhancedLocation and SourceResult: typed where known, as it came everywhere."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from pingdata_async import DecodeError, EnhancedLocation, RowStatus, SourceResult
+from pingdata_async.models import Reason
+
+PG = {
+    "is_success": True,
+    "error_message": None,
+    "confidence": 97.5,
+    "status_code": 200,
+    "fetch_time": 0.25,
+    "is_cache_hit": False,
+    "worker_name": "w1",
+    "street_number": "1600",
+    "route": "Pennsylvania Ave",
+    "location_type": "ROOFTOP",
+    "precision": "rooftop",
+    "latitude": 38.9,
+    "longitude": -77,
+    "formatted_address": "1600 Pennsylvania Ave",
+    "place_id": "p",
+    "address_line_1": "1600 Pennsylvania Ave",
+    "address_line_2": "",
+    "city": "Washington",
+    "postal_code": "20500",
+    "county": "DC",
+    "state": "DC",
+    "country": "US",
+}
+
+
+def row_of(data: Any) -> EnhancedLocation:
+    raw = data if isinstance(data, bytes) else json.dumps(data).encode()
+    return EnhancedLocation("mine", 3, RowStatus.OK, data=msgspec.Raw(raw))
+
+
+def test_every_shared_and_geocoder_field_is_an_attribute() -> None:
+    """Each field of the reference is there under its name, with its type."""
+    result = row_of({"PG": PG})["PG"]
+    for name, value in PG.items():
+        assert getattr(result, name) == value
+        assert result[name] == value
+    assert isinstance(result.longitude, float)
+    assert dict(result) == PG
+    assert len(result) == len(PG)
+    assert "ROOFTOP" in repr(result)
+
+
+def test_absent_and_null_attributes_are_none() -> None:
+    """What a source left out or sent as null is None; by item access null is null."""
+    result = SourceResult({"latitude": None, "fema": {"zone": "X"}})
+    assert result.latitude is None
+    assert result.city is None
+    assert result["latitude"] is None
+    assert result["fema"]["zone"] == "X"
+    assert "city" not in result
+    with pytest.raises(KeyError):
+        result["city"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [("latitude", "38.5", 38.5), ("status_code", "200", 200), ("is_success", "true", True)],
+)
+def test_numbers_sent_as_text(name: str, value: str, read: object) -> None:
+    """A number or boolean that came as text is read as what it means."""
+    result = SourceResult({name: value})
+    assert getattr(result, name) == read
+    assert result[name] == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("latitude", "north"), ("city", ["x"]), ("status_code", 1.5), ("is_success", {}), ("city", 5)],
+)
+def test_attribute_of_a_wrong_type(name: str, value: object) -> None:
+    """A value that does not fit is a DecodeError that names item access, which still works."""
+    result = SourceResult({name: value})
+    with pytest.raises(DecodeError, match=rf'{name} is .*\["{name}"\]'):
+        getattr(result, name)
+    assert result[name] == value
+
+
+def test_sources_of_a_row() -> None:
+    """A source that sent null is not there, and one that was never asked for is a KeyError."""
+    row = row_of({"PG": PG, "PH": None})
+    assert "PG" in row
+    assert "PH" not in row
+    assert list(row.location_data) == ["PG"]
+    with pytest.raises(KeyError):
+        row["PH"]
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"null", b'{"PG": 1}', b'{"PG": {"a": "\xff"}}', b"{" * 3, b'{"a":' * 9999]
+)
+def test_rows_that_cannot_be_read(data: bytes) -> None:
+    """Data that is no object of objects is a DecodeError that names the row."""
+    row = row_of(data)
+    with pytest.raises(DecodeError, match="row 3"):
+        row["PG"]
+    with pytest.raises(DecodeError):
+        assert "PG" in row
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "answered"),
+    [
+        (RowStatus.OK, None, True),
+        (RowStatus.PARTIAL, Reason.MISSING, True),
+        (RowStatus.FAILED, Reason.NO_MATCH, True),
+        (RowStatus.FAILED, Reason.MISSING, False),
+        (RowStatus.FAILED, Reason.REJECTED, False),
+    ],
+)
+def test_what_counts_as_answered(status: RowStatus, reason: Reason | None, answered: bool) -> None:
+    """That there is no match is an answer, a missing row is none."""
+    assert EnhancedLocation("0", 0, status, reason).is_answered is answered
+
+
+def test_row_without_data() -> None:
+    """A row without an answer has no sources."""
+    assert EnhancedLocation("0", 0, RowStatus.FAILED).location_data == {}

@@ -1,0 +1,167 @@
+"""What must never get out: the token, to anyone but the API's own origin."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import traceback
+
+import pytest
+
+from pingdata_async import (
+    AuthenticationError,
+    ConfigurationError,
+    DecodeError,
+    JobOutput,
+    NotFoundError,
+    PingDataClient,
+    PingDataError,
+    TransportError,
+)
+from tests.client.servers import TOKEN, Answer, LocalApi, always, by_path, client_of, drop, redirect
+
+OUTPUT_URL = "/api/v1/sov/J/output/o.json"
+
+
+def shown(error: BaseException) -> str:
+    """All that a log or a terminal would get of an error, its causes included."""
+    return "".join([repr(error), str(error), *traceback.format_exception(error)])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        always({"message": f"the token {TOKEN} is not known"}, status=401),
+        always({"message": f"{TOKEN} may not"}, status=403),
+        always(text=f"<p>you sent Authorization: Token {TOKEN}</p>", status=500),
+        always(text=f"Authorization: Token {TOKEN}"),
+        always({"id": None, "echo": TOKEN}),
+        redirect("https://example.com/login"),
+        drop,
+    ],
+)
+async def test_errors_mask_the_token(answer: Answer) -> None:
+    """Whatever goes wrong, no error shows the token, not even where the server echoes it."""
+    async with LocalApi(answer) as api, client_of(api.url) as client:
+        with pytest.raises(PingDataError) as caught:
+            await client.status("J")
+        assert TOKEN not in shown(caught.value)
+        with pytest.raises(PingDataError) as caught:
+            await client.submit([{"id": "0"}], sources=["PG"])
+        assert TOKEN not in shown(caught.value)
+
+
+async def test_reprs_mask_the_token() -> None:
+    """A client's repr names the host and the state, not the token."""
+    async with LocalApi(always()) as api:
+        client = client_of(api.url)
+        assert "closed" in repr(client)
+        async with client:
+            assert repr(client) == f"<PingDataClient {api.url} open>"
+        assert TOKEN not in repr(client)
+
+
+async def test_logs_mask_the_token(caplog: pytest.LogCaptureFixture) -> None:
+    """At level DEBUG, no logger of the process writes the token."""
+    caplog.set_level(logging.DEBUG)
+    answers = by_path({OUTPUT_URL: always({}), "/api/v1/bulk_enhance": always({"id": "J"})})
+    async with LocalApi(answers) as api, client_of(api.url, max_connections=1) as client:
+        await client.submit([{"id": "0"}], sources=["PG"])
+        await client.fetch_output("J", JobOutput(OUTPUT_URL))
+        with pytest.raises(NotFoundError):
+            await client.status("unknown")
+    assert TOKEN not in caplog.text
+
+
+async def test_another_port_is_another_origin() -> None:
+    """An output on the same host but another port is fetched without the token."""
+    async with (
+        LocalApi(always({"0": {}})) as other,
+        LocalApi(always()) as api,
+        client_of(api.url) as client,
+    ):
+        await client.fetch_output("J", JobOutput(f"{other.url}/o.json"))
+    assert [seen.authorization for seen in other.seen] == [None]
+    assert api.seen == []
+
+
+@pytest.mark.parametrize("lookalike", ["localhost", "127.0.0.1.", "user@127.0.0.2"])
+async def test_another_name_is_another_origin(lookalike: str) -> None:
+    """The same machine under another name is not shown the token."""
+    async with LocalApi(always({})) as api, client_of(api.url) as client:
+        # The name may not work on this machine: then nothing is sent at all.
+        with contextlib.suppress(TransportError, DecodeError):
+            await client.fetch_output("J", JobOutput(f"http://{lookalike}:{api.port}/o.json"))
+    assert all(f"Token {TOKEN}" != seen.authorization for seen in api.seen)
+
+
+async def test_own_origin_written_otherwise_gets_the_token() -> None:
+    """Upper case in scheme or host does not make another origin."""
+    async with LocalApi(always({})) as api:
+        url = api.url.replace("127.0.0.1", "localhost")
+        async with client_of(url) as client:
+            await client.fetch_output("J", JobOutput(f"HTTP://LOCALHOST:{api.port}/o.json"))
+    assert api.seen[0].authorization == f"Token {TOKEN}"
+
+
+async def test_redirected_download_leaves_the_token_at_home() -> None:
+    """The own origin's redirect to storage is followed without the token, and without cookies."""
+    async with LocalApi(always({"0": {}})) as storage:
+        target = f"{storage.url}/signed?sig=1"
+        async with LocalApi(redirect(target)) as api, client_of(api.url) as client:
+            await client.fetch_output("J", JobOutput(OUTPUT_URL))
+        assert [seen.authorization for seen in api.seen] == [f"Token {TOKEN}"]
+        assert [seen.authorization for seen in storage.seen] == [None]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://192.0.2.1", "http://0.0.0.0:{port}", "http://example.com", "http://10.0.0.1/x"]
+)
+async def test_plain_http_is_refused_before_anything_is_sent(url: str) -> None:
+    """The token never goes over plain http, except to this machine."""
+    async with LocalApi(always()) as api:
+        with pytest.raises(ConfigurationError, match="plain http"):
+            async with client_of(url.format(port=api.port)):
+                pass
+    assert api.seen == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_plain_http_to_this_machine_is_taken(host: str) -> None:
+    """A sandbox on this machine needs no certificate."""
+    async with (
+        LocalApi(always({"id": "J"})) as api,
+        client_of(f"http://{host}:{api.port}/") as client,
+    ):
+        assert await client.submit([{"id": "0"}], sources=["PG"]) == "J"
+
+
+async def test_401_names_the_other_published_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a named environment, a refused token brings up the API's other host."""
+    async with LocalApi(always({"id": "u", "message": "no such token"}, status=401)) as api:
+        monkeypatch.setattr("pingdata_async.config.ENVIRONMENTS", {"prod": (api.url, "PRD")})
+        for environment in (None, "prod"):
+            async with PingDataClient(environment=environment, auth_token=TOKEN) as client:
+                with pytest.raises(AuthenticationError, match="no such token") as caught:
+                    await client.status("J")
+            assert "--api-url https://api.pingintel.com" in str(caught.value)
+            assert caught.value.status_code == 401
+            assert caught.value.api_message == "no such token"
+
+
+async def test_401_of_a_given_url_names_no_other_host() -> None:
+    """Whoever gave a url is not sent to another host."""
+    async with LocalApi(always({"message": "no"}, status=401)) as api, client_of(api.url) as client:
+        with pytest.raises(AuthenticationError) as caught:
+            await client.status("J")
+    assert "pingintel.com" not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [always(status=500, text=""), always(status=404), drop])
+async def test_errors_do_not_show_the_query_of_a_signed_url(answer: Answer) -> None:
+    """What a signed url carries in its query is in no message."""
+    output = JobOutput("/o.json?sig=" + "SIGNATURE")
+    async with LocalApi(answer) as api, client_of(api.url) as client:
+        with pytest.raises(PingDataError) as caught:
+            await client.fetch_output("J", output)
+    assert "SIGNATURE" not in shown(caught.value)
