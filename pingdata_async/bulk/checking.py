@@ -17,6 +17,7 @@ from pingdata_async.outcomes import judge_location, unanswered
 from pingdata_async.wire import excerpt
 
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_split_or_null = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -66,7 +67,8 @@ def merge_bodies(bodies: Sequence[bytes]) -> bytes:
     try:
         for body in bodies:
             for wire_id, data in split_body(body).items():
-                merged.setdefault(wire_id, {}).update(_split.decode(data))
+                # null, as a source that did not answer: another output may have answered.
+                merged.setdefault(wire_id, {}).update(_split_or_null.decode(data) or {})
     except msgspec.MsgspecError as error:
         raise DecodeError(f"the outputs cannot be joined: {error}") from error
     return msgspec.json.encode(merged)

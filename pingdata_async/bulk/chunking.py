@@ -68,7 +68,6 @@ class ChunkBuilder:
         chunk_size: The most locations in a chunk.
         max_chunk_bytes: The most bytes in the body made from it, before compression.
         sources: Sources of locations that have none of their own.
-        first_index: The first chunk's number.
 
     Raises:
         ConfigurationError: For a size that cannot work.

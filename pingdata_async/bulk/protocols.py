@@ -53,7 +53,8 @@ class ChunkSink(Protocol):
     async def deliver(self, finished: FinishedChunk) -> None:
         """Make a chunk safe.
 
-        Its job slot is free only when this returns: a sink that is slow, or waits for a
-        slow consumer, holds back submitting, and so reading.
+        Its room is free only when this returns: a sink that is slow, or waits for a slow
+        consumer, holds back reading, and so submitting. Its job slot is free already, or
+        one slow consumer would keep every other user of the client from submitting.
         """
         ...

@@ -1,9 +1,15 @@
 """Submit -> poll -> fetch for every chunk, in one event loop.
 
-A chunk on its way is a small record in one of three queues (submit, poll, fetch), each
-served by a few workers; nothing has a task of its own, so thousands of jobs cost little.
-Whatever has to wait, for a poll to be due or a back-off to pass, waits in its queue and
-holds no worker. Only submitting waits for a job slot: polling and fetching always go on.
+A chunk on its way is a small record in one of four queues (admit, submit, poll, fetch),
+each served by a few workers; nothing has a task of its own, so thousands of jobs cost
+little. Whatever has to wait, for a poll to be due or a back-off to pass, waits in its queue
+and holds no worker. Only what will be submitted waits for a job slot: polling and fetching
+always go on.
+
+Two things are counted. A job slot, shared with everybody on the client, is held from before
+the submission until the job has ended, so nobody who is slow to take results keeps others
+from submitting. Room, the run's own, is held from before a chunk is read until it is
+delivered, so a sink that is slow holds back reading.
 
 Time is the event loop's: on a loop with a virtual clock the runner runs in simulated time.
 """
@@ -53,6 +59,7 @@ class _Passage:
     job_id: str = ""
     accepted_at: float = 0.0
     outputs: tuple[JobOutput, ...] = ()
+    holds_slot: bool = False
     jobs: int = 0  # accepted so far
     in_doubt: int = 0  # submissions whose answer was lost
     empty_answers: int = 0  # COMPLETE, but no output named
@@ -102,9 +109,11 @@ class BulkRunner:
         self._policy = policy
         self._announce = announce
         self._rng = rng
+        self._admissions: DueQueue[_Passage] = DueQueue()
         self._submissions: DueQueue[_Passage] = DueQueue()
         self._polls: DueQueue[_Passage] = DueQueue()
         self._fetches: DueQueue[_Passage] = DueQueue()
+        self._room = anyio.Semaphore(slots.max_jobs)
         self._open = 0  # chunks taken from the input and not delivered
         self._input_ended = False
         self._any_answer = False
@@ -127,7 +136,8 @@ class BulkRunner:
             await self._run(chunks)
         finally:
             while self._slots_held:  # of jobs that are abandoned
-                self._release_slot()
+                self._slots_held -= 1
+                self._slots.release()
         if self._fatal is not None:
             raise self._fatal
 
@@ -136,6 +146,7 @@ class BulkRunner:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._guard, self._feed, chunks)
                 for queue, act, workers in (
+                    (self._admissions, self._admit, 1),  # so that users of slots take turns
                     (self._submissions, self._submit, SUBMIT_WORKERS),
                     (self._polls, self._poll, POLL_WORKERS),
                     (self._fetches, self._fetch, FETCH_WORKERS),
@@ -152,19 +163,18 @@ class BulkRunner:
             self._scope.cancel()
 
     async def _feed(self, chunks: AsyncIterator[Chunk]) -> None:
-        """Take a chunk from the input whenever a job slot is free."""
+        """Take a chunk from the input whenever there is room for one."""
         while True:
-            await self._slots.acquire()
-            self._slots_held += 1
+            await self._room.acquire()
             chunk = await anext(chunks, None)
             if chunk is None:
-                self._release_slot()
                 break
             self._open += 1
+            passage = _Passage(chunk)
             if chunk.rows:
-                self._submissions.put(_Passage(chunk), anyio.current_time())
+                self._admissions.put(passage, anyio.current_time())
             else:  # nothing in it can be sent: no job
-                await self._deliver(chunk, fail_chunk(chunk, Failure(Reason.INVALID_INPUT, "")))
+                await self._deliver(passage, fail_chunk(chunk, Failure(Reason.INVALID_INPUT, "")))
         self._input_ended = True
         self._end_if_done()
 
@@ -175,6 +185,12 @@ class BulkRunner:
             await act(await queue.get())
 
     # -- submit --------------------------------------------------------------------------
+
+    async def _admit(self, passage: _Passage) -> None:
+        await self._slots.acquire()
+        self._slots_held += 1
+        passage.holds_slot = True
+        self._submissions.put(passage, anyio.current_time())
 
     async def _submit(self, passage: _Passage) -> None:
         chunk = passage.chunk
@@ -253,7 +269,9 @@ class BulkRunner:
         )
         if not status.is_finished:
             self._poll_later(passage)
-        elif status.is_failed:
+            return
+        self._release_slot(passage)
+        if status.is_failed:
             said = status.message or "without a message"
             await self._abandon(passage, f"job {passage.job_id} failed: {said}")
         else:
@@ -289,7 +307,7 @@ class BulkRunner:
             return
         self._succeeded(passage)
         self._report_oddities(passage, results)
-        await self._deliver(chunk, results, passage.job_id, body=body)
+        await self._deliver(passage, results, body=body)
 
     async def _checked(
         self, chunk: Chunk, bodies: list[bytes]
@@ -377,6 +395,7 @@ class BulkRunner:
 
     async def _abandon(self, passage: _Passage, error: str) -> None:
         """A job is lost: submit its chunk again, as often as the policy allows."""
+        self._release_slot(passage)
         again = passage.jobs < self._policy.job_attempts
         self._announce(
             JobAbandoned(
@@ -392,29 +411,29 @@ class BulkRunner:
         delay_s = self._policy.delay_s(passage.jobs, None, self._rng)
         passage.job_id, passage.outputs = "", ()
         passage.failures = passage.unknown = passage.empty_answers = 0
-        self._submissions.put(passage, anyio.current_time() + delay_s)
+        self._admissions.put(passage, anyio.current_time() + delay_s)
 
     async def _fail(self, passage: _Passage, failure: Failure) -> None:
-        results = fail_chunk(passage.chunk, failure)
-        await self._deliver(passage.chunk, results, failure=failure)
+        self._release_slot(passage)
+        passage.job_id = ""  # no job answered
+        await self._deliver(passage, fail_chunk(passage.chunk, failure), failure=failure)
 
     async def _deliver(
         self,
-        chunk: Chunk,
+        passage: _Passage,
         results: list[EnhancedLocation],
-        job_id: str | None = None,
         *,
         body: bytes | None = None,
         failure: Failure | None = None,
     ) -> None:
         counts = tally(results)
-        await self._sink.deliver(FinishedChunk(chunk, results, body, failure))
+        await self._sink.deliver(FinishedChunk(passage.chunk, results, body, failure))
         self._open -= 1
-        self._release_slot()
+        self._room.release()
         self._announce(
             ChunkFinished(
-                chunk=chunk.index,
-                job_id=job_id,
+                chunk=passage.chunk.index,
+                job_id=passage.job_id or None,
                 rows=counts.rows,
                 ok=counts.ok,
                 partial=counts.partial,
@@ -425,9 +444,11 @@ class BulkRunner:
         )
         self._end_if_done()
 
-    def _release_slot(self) -> None:
-        self._slots_held -= 1
-        self._slots.release()
+    def _release_slot(self, passage: _Passage) -> None:
+        if passage.holds_slot:
+            passage.holds_slot = False
+            self._slots_held -= 1
+            self._slots.release()
 
     def _end_if_done(self) -> None:
         if self._input_ended and not self._open:

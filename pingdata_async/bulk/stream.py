@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import math
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
@@ -65,6 +66,12 @@ class ChunkSource:
             except (StopIteration, StopAsyncIteration):
                 self._ended = True
                 break
+            except anyio.get_cancelled_exc_class() as error:
+                if anyio.current_effective_deadline() == -math.inf:
+                    raise
+                # Not us: something the iterable awaits. It would end this task unseen, and
+                # the results would be awaited for ever.
+                raise InputError("what gives the locations was cancelled") from error
             row, self._next_row = self._next_row, self._next_row + 1
             chunk = self._builder.add(row, location)
             if chunk is not None:
@@ -84,19 +91,37 @@ class ChunkSource:
 class ResultChannel:
     """What the task of a stream and its handle share.
 
-    The task must not know the handle, or that would never become garbage.
+    The task must not know the handle, or that would never become garbage. What is handed
+    over stays here until it is taken, without an `await` in between: a consumer that is
+    cancelled while it waits, by a time-out of its own say, and then goes on, loses nothing.
     """
 
     def __init__(self) -> None:
-        self.send, self.receive = anyio.create_memory_object_stream[list[EnhancedLocation]](0)
         self.scope = anyio.CancelScope()
         self.ended = anyio.Event()
-        self.is_left = False  # by the consumer, on purpose
         self.error: Exception | None = None
+        self._offers: deque[tuple[list[EnhancedLocation], anyio.Event]] = deque()
+        self._news = anyio.Event()
+        self._is_left = False  # by the consumer, on purpose
 
     async def deliver(self, finished: FinishedChunk) -> None:
         """Hand a chunk's results over; waits for the consumer, and so holds everything back."""
-        await self.send.send(detached(finished.results))
+        taken = anyio.Event()
+        self._offers.append((detached(finished.results), taken))
+        self._news.set()
+        await taken.wait()
+
+    async def receive(self) -> list[EnhancedLocation] | None:
+        """The next chunk's results; None after the last. Cancelled, it takes none."""
+        while not self._offers:
+            if self.ended.is_set():
+                return None
+            if self._news.is_set():
+                self._news = anyio.Event()
+            await self._news.wait()
+        results, taken = self._offers.popleft()
+        taken.set()
+        return results
 
     async def drive(self, work: Callable[[ResultChannel], Awaitable[None]]) -> None:
         """Do the work in a task; whatever comes of it ends in the channel, not in the task."""
@@ -105,22 +130,20 @@ class ResultChannel:
             with self.scope:
                 await work(self)
                 is_complete = True
-        except anyio.BrokenResourceError:
-            pass  # the handle is gone
         except Exception as error:  # noqa: BLE001 - raised again where the results are awaited
             self.error = error
         finally:
-            if not is_complete and not self.is_left and self.error is None:
+            if not is_complete and not self._is_left and self.error is None:
                 self.error = ClientClosedError(
                     "the client was closed while results were still being awaited"
                 )
-            self.send.close()
             self.ended.set()
+            self._news.set()
 
     def leave(self) -> None:
         """End the task; nobody wants the rest."""
-        self.is_left = True
-        self.receive.close()
+        self._is_left = True
+        self._offers.clear()
         self.scope.cancel("the results are no longer wanted")
 
 
@@ -159,13 +182,13 @@ class ResultStream(AsyncIterator[EnhancedLocation]):
             if self._is_closed:
                 raise StopAsyncIteration
             channel = self._started()
-            try:
-                self._ready.extend(await channel.receive.receive())
-            except (anyio.EndOfStream, anyio.ClosedResourceError):
+            results = await channel.receive()
+            if results is not None:
+                self._ready.extend(results)
+            elif not self._is_closed:
                 self._is_closed = True
-                channel.receive.close()
                 if channel.error is not None:
-                    raise channel.error from None
+                    raise channel.error
         return self._ready.popleft()
 
     async def __aenter__(self) -> Self:
@@ -191,14 +214,11 @@ class ResultStream(AsyncIterator[EnhancedLocation]):
 
     def __del__(self) -> None:
         channel, loop = self._channel, self._loop
-        if channel is None or loop is None or loop.is_closed():
+        if channel is None or loop is None or channel.ended.is_set():
             return
-        if channel.ended.is_set():
-            channel.receive.close()
-        else:
-            # Garbage may be collected in any thread.
-            with contextlib.suppress(RuntimeError):  # the loop closed a moment ago
-                loop.call_soon_threadsafe(channel.leave)
+        # Garbage may be collected in any thread, and after the loop's end.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(channel.leave)
 
     def _started(self) -> ResultChannel:
         if self._channel is None:

@@ -1,0 +1,145 @@
+"""From locations to chunks: nothing lost, in order, within every limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pingdata_async.bulk.chunking import Chunk, ChunkBuilder, checked_sources, encode_body
+from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.models import Location
+from pingdata_async.wire import encode_options
+from tests.bulk.harness import ANY_SPEED
+
+TEXTS = st.text(max_size=60)
+LOCATIONS = st.one_of(
+    TEXTS,
+    st.builds(Location, id=st.none() | TEXTS, address=st.none() | TEXTS),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "id": TEXTS | st.integers() | st.none(),
+            "address": TEXTS,
+            "city": TEXTS | st.integers() | st.booleans(),
+            "latitude": TEXTS | st.floats(),
+            "longitude": TEXTS | st.floats(),
+            "sources": TEXTS | st.lists(TEXTS, max_size=3),
+            "const__num_stories": TEXTS | st.integers(),
+            "unknown": TEXTS,
+        },
+    ),
+    st.none() | st.integers(),  # what no type checker would let through
+)
+
+
+def build(builder: ChunkBuilder, locations: list[Any]) -> list[Chunk]:
+    chunks = [builder.add(row, location) for row, location in enumerate(locations)]
+    chunks.append(builder.rest())
+    return [chunk for chunk in chunks if chunk is not None]
+
+
+@ANY_SPEED
+@given(st.lists(LOCATIONS, max_size=60), st.integers(1, 7), st.integers(1_100, 2_000))
+def test_every_row_is_in_one_chunk_within_the_limits(
+    locations: list[Any], chunk_size: int, max_chunk_bytes: int
+) -> None:
+    """Sent or invalid, once, in order; each chunk full or the last, its body small enough."""
+    builder = ChunkBuilder(
+        chunk_size=chunk_size, max_chunk_bytes=max_chunk_bytes, sources=("PG", "PH")
+    )
+    chunks = build(builder, locations)
+    rows = sorted(row for chunk in chunks for row in chunk.rows)
+    invalid = sorted(each.row for chunk in chunks for each in chunk.invalid)
+    assert sorted(rows + invalid) == list(range(len(locations)))
+    assert [row for chunk in chunks for row in chunk.rows] == rows
+    assert [chunk.index for chunk in chunks] == list(range(len(chunks)))
+    assert sum(chunk.total_rows for chunk in chunks) == len(locations)
+    options = encode_options(sources=("PG", "PH"))
+    for chunk in chunks:
+        assert len(chunk.rows) <= chunk_size
+        assert len(chunk.invalid) <= chunk_size
+        assert len(chunk.rows) == len(chunk.ids) == len(chunk.locations)
+        if chunk.rows:
+            body = encode_body(chunk, options)
+            assert len(body) <= max_chunk_bytes
+            sent = msgspec.json.decode(body)
+            assert [location["id"] for location in sent["locations"]] == list(map(str, chunk.rows))
+            assert sent["sources"] == ["PG", "PH"]
+
+
+@ANY_SPEED
+@given(st.lists(LOCATIONS, max_size=20))
+def test_what_is_sent_is_what_was_given(locations: list[Any]) -> None:
+    """The user's id stays here; the sources of a location travel with it."""
+    for chunk in build(ChunkBuilder(sources=("PG",)), locations):
+        sent = [msgspec.json.decode(location) for location in chunk.locations]
+        for place, (row, fields) in enumerate(zip(chunk.rows, sent, strict=True)):
+            given_one = locations[row]
+            assert "id" not in fields
+            assert "unknown" not in fields
+            if isinstance(given_one, str):
+                assert fields == {"address": given_one.strip()}
+            assert chunk.sources.get(place) == (
+                tuple(fields["sources"]) if "sources" in fields else None
+            )
+
+
+def test_chunks_end_where_count_or_bytes_say() -> None:
+    """Full chunks are handed out as soon as they are full, by count or by bytes."""
+    builder = ChunkBuilder(chunk_size=3, sources=("PG",))
+    assert [builder.add(row, "1 Main St") is not None for row in range(6)] == [
+        False, False, True, False, False, True,
+    ]  # fmt: skip
+    assert builder.rest() is None
+    builder = ChunkBuilder(max_chunk_bytes=1_024 + 300, sources=("PG",))
+    sizes = [len(chunk.rows) for chunk in build(builder, ["x" * 90] * 5)]
+    assert sizes == [2, 2, 1]
+
+
+def test_a_row_too_large_for_any_request_is_invalid() -> None:
+    """It comes out with a reason instead of making a request that must fail."""
+    builder = ChunkBuilder(max_chunk_bytes=1_200, sources=("PG",))
+    (chunk,) = build(builder, ["x" * 1_000, "1 Main St"])
+    assert chunk.rows == [1]
+    assert "more than one request may hold" in chunk.invalid[0].error
+
+
+def test_a_location_without_sources_is_invalid_where_the_run_has_none() -> None:
+    """Its own sources are enough, and no sources at all are refused locally."""
+    rows: list[Any] = ["1 Main St", {"id": "a", "address": "2 Main St", "sources": "PH, LB"}]
+    (chunk,) = build(ChunkBuilder(), rows)
+    assert chunk.rows == [1]
+    assert chunk.ids == ["a"]
+    assert chunk.sources == {0: ("PH", "LB")}
+    assert chunk.invalid[0].error.startswith("no sources")
+
+
+def test_unreadable_optional_numbers_are_left_out_and_counted() -> None:
+    """Only those of rows that are sent."""
+    builder = ChunkBuilder(sources=("PG",))
+    build(
+        builder,
+        [
+            {"address": "1 Main St", "latitude": "north", "longitude": ""},
+            {"const__num_stories": "many"},
+        ],
+    )
+    assert builder.values_left_out == 1
+
+
+@pytest.mark.parametrize("settings", [{"chunk_size": 0}, {"max_chunk_bytes": 1_024}], ids=str)
+def test_sizes_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+    """Before anything is read."""
+    with pytest.raises(ConfigurationError):
+        ChunkBuilder(**settings)
+
+
+def test_sources_are_codes() -> None:
+    """A text or a list; each once, in order; anything else is refused."""
+    assert checked_sources("PG, PH PG") == ("PG", "PH")
+    with pytest.raises(ConfigurationError):
+        checked_sources([1])

@@ -1,0 +1,24 @@
+"""Memory does not grow with the input; `scripts/scale` shows it at full size."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_memory_is_flat() -> None:
+    """Ten times the rows, or a first chunk that finishes last, need no more than 10 % more."""
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.scale_memory", "10000", "100000", "60"],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        pytest.fail(done.stdout + done.stderr)

@@ -1,0 +1,257 @@
+"""Job slots: the cap, taking turns, and what those who share a client cannot do to each other."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import anyio
+import anyio.lowlevel
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pingdata_async.bulk.pacing import JobSlots, SlotShare
+from pingdata_async.enhancer import BulkEnhancer
+from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.models import EnhancedLocation
+from tests.bulk.harness import ANY_SPEED, addresses
+from tests.simulation.simulated_api import SimulatedAPI
+from tests.simulation.simulated_client import SimulatedClient
+from tests.simulation.virtual_loop import VirtualLoop
+
+VIRTUAL: dict[str, object] = {"loop_factory": VirtualLoop}
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    return "asyncio", VIRTUAL
+
+
+def enhancer_on(
+    client: SimulatedClient, *, max_jobs: int = 16, chunk_size: int = 10
+) -> BulkEnhancer:
+    return BulkEnhancer(
+        client, ["PG"], chunk_size=chunk_size, max_jobs=max_jobs, rng=random.Random(0)
+    )
+
+
+async def test_two_enhancers_on_one_client_share_its_cap_and_take_turns() -> None:
+    """Together they stay below the cap, and neither waits for the other to end."""
+    api = SimulatedAPI(workers=8)
+    ended: dict[str, float] = {}
+
+    async def enhance(client: SimulatedClient, name: str) -> None:
+        results = await enhancer_on(client, max_jobs=4).enhance(addresses(1_000))
+        assert [result.row for result in results] == list(range(1_000))
+        ended[name] = anyio.current_time()
+
+    began = anyio.current_time()
+    async with SimulatedClient(api) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(enhance, client, "a")
+        tasks.start_soon(enhance, client, "b")
+    assert api.counts.peak_in_flight == 4
+    took = [at - began for at in ended.values()]
+    assert max(took) / min(took) < 1.1
+
+
+async def test_the_largest_cap_in_use_counts_and_each_keeps_its_own() -> None:
+    """An enhancer with a small cap beside one with a large cap does not add to it."""
+    api = SimulatedAPI(workers=8)
+    async with SimulatedClient(api) as client, anyio.create_task_group() as tasks:
+        for max_jobs in (2, 6):
+            tasks.start_soon(enhancer_on(client, max_jobs=max_jobs).enhance, addresses(600))
+    assert api.counts.peak_in_flight == 6
+
+
+async def test_one_enhancer_used_twice_at_once_keeps_its_cap() -> None:
+    """Two streams of one enhancer have one cap, not one each."""
+    api = SimulatedAPI(workers=8)
+    async with SimulatedClient(api) as client, anyio.create_task_group() as tasks:
+        enhancer = enhancer_on(client, max_jobs=3)
+        for _ in range(3):
+            tasks.start_soon(enhancer.enhance, addresses(300))
+    assert api.counts.peak_in_flight == 3
+
+
+@pytest.mark.parametrize("max_jobs", [1, 2, 8])
+async def test_enhancing_inside_the_loop_over_a_stream_does_not_lock_up(max_jobs: int) -> None:
+    """Results that wait for their consumer hold no slot that the consumer needs."""
+    async with SimulatedClient(SimulatedAPI()) as client:
+        enhancer = enhancer_on(client, max_jobs=max_jobs)
+        rows = 0
+        with anyio.fail_after(36_000):
+            async for result in enhancer.stream(addresses(200)):
+                if result.row % 10 == 0:
+                    rows += len(await enhancer.enhance(addresses(30)))
+        assert rows == 20 * 30
+
+
+@pytest.mark.parametrize("max_jobs", [1, 2, 8])
+async def test_streams_that_feed_each_other_do_not_lock_up(max_jobs: int) -> None:
+    """PG first, then PH for what came of it, then once more: a chain on one client."""
+
+    async def again(
+        results: AsyncIterator[EnhancedLocation],
+    ) -> AsyncIterator[dict[str, str]]:
+        async for result in results:
+            yield {"id": result.id, "address": "the same"}
+
+    async with SimulatedClient(SimulatedAPI()) as client:
+        enhancer = enhancer_on(client, max_jobs=max_jobs)
+        first = enhancer.stream(addresses(500))
+        second = enhancer.stream(again(first))
+        with anyio.fail_after(36_000):
+            third = await enhancer.enhance(again(second))
+    assert sorted(int(result.id) for result in third) == list(range(500))
+
+
+async def test_a_consumer_that_stops_keeps_nobody_else_from_enhancing() -> None:
+    """One slow reader of a web application must not freeze all the others."""
+    async with SimulatedClient(SimulatedAPI()) as client:
+        stopped = enhancer_on(client).stream(addresses(5_000))
+        await anext(stopped)
+        await anyio.sleep(3_600)
+        with anyio.fail_after(3_600):
+            assert len(await enhancer_on(client).enhance(addresses(500))) == 500
+        await stopped.aclose()
+
+
+async def test_an_input_that_pauses_holds_no_slot() -> None:
+    """A stream that waits for its next row leaves the client's slots to others."""
+
+    async def pausing() -> AsyncIterator[str]:
+        yield "1 Main St"
+        await anyio.sleep_forever()
+
+    async with (
+        SimulatedClient(SimulatedAPI()) as client,
+        enhancer_on(client, max_jobs=1, chunk_size=1).stream(pausing()) as stream,
+    ):
+        await anext(stream)
+        with anyio.fail_after(60):
+            assert len(await enhancer_on(client, max_jobs=1).enhance(addresses(30))) == 30
+
+
+# -- the slots themselves ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("max_jobs", [0, -1])
+def test_a_cap_below_one_is_refused(max_jobs: int) -> None:
+    """Nothing could ever be sent."""
+    with pytest.raises(ConfigurationError):
+        JobSlots().share(max_jobs)
+
+
+async def test_who_waits_longest_is_served_first() -> None:
+    """A newcomer does not overtake those who wait."""
+    share = JobSlots().share(1)
+    await share.acquire()
+    order: list[int] = []
+
+    async def take(number: int) -> None:
+        await share.acquire()
+        order.append(number)
+        share.release()
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(5):
+            tasks.start_soon(take, number)
+        await anyio.wait_all_tasks_blocked()
+        share.release()
+    assert order == list(range(5))
+
+
+async def test_who_is_at_its_cap_is_passed_over() -> None:
+    """A free slot goes to the next who may take it."""
+    slots = JobSlots()
+    small, large = slots.share(1), slots.share(3)
+    await small.acquire()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(small.acquire)
+        await anyio.wait_all_tasks_blocked()
+        with anyio.fail_after(1):
+            await large.acquire()
+        small.release()
+    assert (small.in_flight, large.in_flight) == (1, 1)
+
+
+async def test_being_cancelled_the_moment_a_slot_is_granted_loses_none() -> None:
+    """A slot granted to a task that is cancelled before it wakes goes on to the next."""
+    share = JobSlots().share(1)
+    await share.acquire()
+    doomed, next_one = (asyncio.create_task(share.acquire()) for _ in range(2))
+    await anyio.wait_all_tasks_blocked()
+    share.release()
+    doomed.cancel()  # asyncio's own, which also reaches a task that is about to wake
+    with pytest.raises(asyncio.CancelledError):
+        await doomed
+    with anyio.fail_after(1):
+        await next_one
+    assert share.in_flight == 1
+
+
+class _Model:
+    """Tasks that take and give back slots at random, and what must hold meanwhile."""
+
+    def __init__(self, caps: list[int]) -> None:
+        self.slots = JobSlots()
+        self.shares = [self.slots.share(cap) for cap in caps]
+        self.held: list[SlotShare] = []
+        self.waiting: list[tuple[SlotShare, anyio.CancelScope]] = []
+        self.cap = max(caps)
+
+    async def take(self, share: SlotShare) -> None:
+        with anyio.CancelScope() as scope:
+            entry = (share, scope)
+            self.waiting.append(entry)
+            try:
+                await share.acquire()
+                self.held.append(share)
+            finally:
+                self.waiting.remove(entry)
+
+    def check(self) -> None:
+        for share in self.shares:
+            assert share.in_flight == self.held.count(share) <= share.max_jobs
+        assert len(self.held) <= self.cap
+        for share, _ in self.waiting:  # nobody waits without a reason
+            in_use = max(each.max_jobs for each in (*self.held, *(w for w, _ in self.waiting)))
+            assert len(self.held) >= in_use or share.in_flight == share.max_jobs
+
+
+@ANY_SPEED
+@given(
+    caps=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    steps=st.lists(
+        st.tuples(st.sampled_from(["take", "give", "cancel"]), st.integers(0, 9)), max_size=40
+    ),
+)
+def test_slots_are_never_lost_nor_given_twice(
+    caps: list[int], steps: list[tuple[str, int]]
+) -> None:
+    """Whoever comes, goes or is cancelled in whatever order: caps hold, nobody starves."""
+
+    async def main() -> None:
+        model = _Model(caps)
+        async with anyio.create_task_group() as tasks:
+            for step, number in steps:
+                if step == "take":
+                    tasks.start_soon(model.take, model.shares[number % len(caps)])
+                elif step == "give" and model.held:
+                    model.held.pop(number % len(model.held)).release()
+                elif step == "cancel" and model.waiting:
+                    model.waiting[number % len(model.waiting)][1].cancel()
+                if number % 2:  # sometimes several things happen at once
+                    await anyio.wait_all_tasks_blocked()
+                    model.check()
+            await anyio.wait_all_tasks_blocked()
+            model.check()
+            tasks.cancel_scope.cancel()
+        for share in model.held:
+            share.release()
+        assert not model.slots._in_flight
+        assert not model.slots._waiting
+
+    anyio.run(main, backend_options=VIRTUAL)
