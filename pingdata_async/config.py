@@ -214,8 +214,12 @@ def _read_ini(path: Path) -> Mapping[str, str]:
     # No interpolation: a "%" in a token is a "%".
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read(path, encoding="utf-8")
+        # Opened here: `read()` passes over a file that it may not open.
+        with path.open(encoding="utf-8") as file:
+            parser.read_file(file)
         return dict(parser[INI_SECTION]) if parser.has_section(INI_SECTION) else {}
+    except FileNotFoundError:
+        return {}
     except (configparser.Error, OSError, UnicodeDecodeError) as error:
         # The error's own text may quote the line, and the line may be the token.
         raise ConfigurationError(f"{path} cannot be read: {type(error).__name__}") from None

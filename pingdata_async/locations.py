@@ -31,7 +31,7 @@ LOOKUP_FIELDS = (
 COORDINATES = ("latitude", "longitude")
 
 _LARGEST = {"latitude": 90.0, "longitude": 180.0}
-_THOUSANDS = re.compile(r"[+-]?\$?\d{1,3}(,\d{3})+(\.\d*)?")
+_NUMBER = re.compile(r"[+-]?\$?(\d{1,3}(,\d{3})+|\d+)?(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 _BOOLEANS = {"true": True, "t": True, "yes": True, "y": True, "1": True} | {
     "false": False, "f": False, "no": False, "n": False, "0": False,
 }  # fmt: skip
@@ -151,6 +151,8 @@ def _id_text(value: object) -> str | None:
         return None
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
+    if isinstance(value, bool | list | dict):
+        return _encoder.encode(value).decode()  # as it stood in the JSON
     return str(value)
 
 
@@ -171,9 +173,9 @@ def _number(name: str, value: Any) -> float | None:
         value = value.strip()
         if not value:
             return None
-        if _THOUSANDS.fullmatch(value):
-            value = value.replace(",", "")
-        value = value.replace("$", "", 1)
+        if not _NUMBER.fullmatch(value):
+            raise _UnreadableError
+        value = value.replace(",", "").replace("$", "")
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

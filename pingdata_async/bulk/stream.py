@@ -69,8 +69,8 @@ class ChunkSource:
             except anyio.get_cancelled_exc_class() as error:
                 if anyio.current_effective_deadline() == -math.inf:
                     raise
-                # Not us: something the iterable awaits. It would end this task unseen, and
-                # the results would be awaited for ever.
+                # Not us: something the iterable awaits. A task group takes that for its own
+                # cancelling, and the run would end without an error, rows missing.
                 raise InputError("what gives the locations was cancelled") from error
             row, self._next_row = self._next_row, self._next_row + 1
             chunk = self._builder.add(row, location)

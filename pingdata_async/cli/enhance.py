@@ -10,16 +10,23 @@ from pathlib import Path
 import anyio
 import click
 import msgspec
-from rich.console import Console
 
 from pingdata_async.bulk.chunking import checked_sources
 from pingdata_async.cli.connecting import open_client
-from pingdata_async.cli.exit_codes import ANSWERED, exit_code_of
+from pingdata_async.cli.exit_codes import ANSWERED, UNFORESEEN, exit_code_of
 from pingdata_async.cli.options import api_options, option, output_options
-from pingdata_async.cli.progress import bar, describe, event_log, narrate, plain_lines
+from pingdata_async.cli.progress import (
+    StatusConsole,
+    Watcher,
+    describe,
+    event_log,
+    narrate,
+    show,
+)
+from pingdata_async.cli.side_files import check_side_files
 from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.enhancer import BulkEnhancer
-from pingdata_async.events import Event
+from pingdata_async.events import Announcer
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import RunSummary
 
@@ -70,25 +77,18 @@ def enhance(
     postal_code, or latitude and longitude, and so on; id is your own. The rows come out in
     their order, a line of JSON each.
     """
-    # No markup: a bracket in an error is a bracket.
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     if not checked_sources(sources):
         raise ConfigurationError("--sources names no source; try --sources PG,PH")
+    check_side_files({"--summary": summary_path, "--log-file": log_file}, source, output)
+    console = StatusConsole()
+    console.quiet = quiet
 
     async def work() -> RunSummary:
         async with contextlib.AsyncExitStack() as stack:
-            watchers = []
-            if not quiet:
-                shown = bar(console) if console.is_terminal else plain_lines(console)
-                watchers += [narrate(console, verbose=verbose), stack.enter_context(shown)]
             log = stack.enter_context(event_log(log_file))
-            if log is not None:
-                watchers.append(log)
-
-            def watch(event: Event) -> None:
-                for watcher in watchers:
-                    watcher(event)
-
+            watchers: list[Watcher | None] = [log]
+            if not quiet:
+                watchers += [narrate(console, verbose=verbose), stack.enter_context(show(console))]
             client = await stack.enter_async_context(
                 open_client(
                     environment=environment,
@@ -98,11 +98,14 @@ def enhance(
                 )
             )
             enhancer = BulkEnhancer(
-                client, sources, chunk_size=chunk_size, max_jobs=max_jobs, on_event=watch
+                client,
+                sources,
+                chunk_size=chunk_size,
+                max_jobs=max_jobs,
+                on_event=Announcer(*watchers),
             )
             return await enhancer.run(source, output, run_dir=run_dir, overwrite=overwrite)
 
-    _check_writable(summary_path, log_file)
     try:
         summary = anyio.run(run_until_signal, work)
     except BrokenPipeError:
@@ -110,26 +113,21 @@ def enhance(
         # an error of it; what Python still holds to be flushed goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ANSWERED
-    if summary_path is not None:
-        encoded = msgspec.json.format(msgspec.json.encode(summary), indent=2)
-        summary_path.write_bytes(encoded + b"\n")
-    if not quiet:
+    return _report(summary, summary_path, console)
+
+
+def _report(summary: RunSummary, summary_path: Path | None, console: StatusConsole) -> int:
+    """Say what the run took; the exit code."""
+    with contextlib.suppress(OSError):  # nobody may be reading any more
         for line in describe(summary):
             console.print(line)
-        if output != "-":
-            console.print(f"Written to {output}")
-    return exit_code_of(summary)
-
-
-def _check_writable(*paths: Path | None) -> None:
-    """Refuse a file that could not be written at the end, before anything is paid for."""
-    for path in paths:
-        if path is None:
-            continue
+        if summary.output != "-":
+            console.print(f"Written to {summary.output}")
+    if summary_path is not None:
+        encoded = msgspec.json.format(msgspec.json.encode(summary), indent=2)
         try:
-            with path.open("ab"):
-                pass
+            summary_path.write_bytes(encoded + b"\n")
         except OSError as error:
-            raise ConfigurationError(
-                f"{path} cannot be written: {error.strerror or error}"
-            ) from error
+            click.echo(f"Error: {summary_path} cannot be written: {error.strerror}", err=True)
+            return UNFORESEEN
+    return exit_code_of(summary)

@@ -49,7 +49,9 @@ def run(arguments: list[str]) -> int:
     try:
         result = cli.main(arguments, prog_name="pingdata-async", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        hint = f" (see {context.command_path} --help)" if context else ""
+        click.echo(f"Error: {error.format_message()}{hint}", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,8 +35,22 @@ from pingdata_async.events import (
 )
 from pingdata_async.models import RunSummary
 
+logger = logging.getLogger("pingdata_async")
+
 PLAIN_LINE_EVERY_S = 10.0
 LIST_AT_MOST_COLUMNS = 10
+
+
+class StatusConsole(Console):
+    """Standard error for people. That nobody reads it any more is no reason to stop."""
+
+    def __init__(self) -> None:
+        # No markup: a bracket in an error is a bracket.
+        super().__init__(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+    def on_broken_pipe(self) -> None:
+        """Go on without; rich would end the process."""
+        self.quiet = True
 
 
 class Watcher(Protocol):
@@ -95,10 +110,16 @@ class _JobsColumn(ProgressColumn):
         self._state = state
 
     def render(self, task: Task) -> Text:  # noqa: ARG002 - the column's interface
-        text = Text(f"{self._state.in_flight} jobs in flight")
+        text = Text(f"{self._state.in_flight} jobs")
         if self._state.problems:
             text.append(f", {self._state.problems} problems", style="yellow")
         return text
+
+
+def show(console: Console) -> contextlib.AbstractContextManager[Watcher]:
+    """A bar where it can be drawn, else plain lines."""
+    can_draw = console.is_terminal and not console.is_dumb_terminal
+    return bar(console) if can_draw else plain_lines(console)
 
 
 @contextlib.contextmanager
@@ -107,14 +128,14 @@ def bar(console: Console) -> Iterator[Watcher]:
     state = RunState()
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=12),
         MofNCompleteColumn(),
         _RateColumn(state),
         _JobsColumn(state),
         TimeRemainingColumn(compact=True),
     )
     with Progress(*columns, console=console, transient=True, refresh_per_second=5) as progress:
-        task = progress.add_task("reading the input", total=None)
+        task = progress.add_task("reading", total=None)
 
         def watch(event: Event) -> None:
             state(event)
@@ -124,7 +145,7 @@ def bar(console: Console) -> Iterator[Watcher]:
                 case ChunkFinished():
                     progress.update(task, completed=state.rows_done)
                     if state.rows_done == state.rows_total:
-                        progress.update(task, description="writing the output")
+                        progress.update(task, description="writing")
                 case _:
                     pass
 
@@ -198,7 +219,7 @@ def narrate(console: Console, *, verbose: bool) -> Callable[[Event], None]:
 def _planned(event: InputPlanned) -> str:
     text = f"{event.rows:,} rows, {event.locations:,} to be sent in {event.chunks:,} jobs."
     if event.unused_columns:
-        names = ", ".join(event.unused_columns[:LIST_AT_MOST_COLUMNS])
+        names = ", ".join(map(repr, event.unused_columns[:LIST_AT_MOST_COLUMNS]))
         more = len(event.unused_columns) - LIST_AT_MOST_COLUMNS
         text += f" Columns not used: {names}{f' and {more} more' if more > 0 else ''}."
     if event.values_left_out:
@@ -221,12 +242,18 @@ class EventLog:
 
 @contextlib.contextmanager
 def event_log(path: Path | None) -> Iterator[EventLog | None]:
-    """A log file, flushed when it is closed; None for no file."""
+    """A log file; None for no file. One that cannot be written on is no reason to stop."""
     if path is None:
         yield None
         return
-    with path.open("ab") as file:
+    file = path.open("ab")
+    try:
         yield EventLog(file)
+    finally:
+        try:
+            file.close()
+        except OSError as error:
+            logger.error("%s is incomplete: %s", path, error)  # noqa: TRY400 - one line
 
 
 def describe(summary: RunSummary) -> list[str]:

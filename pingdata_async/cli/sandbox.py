@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import anyio
@@ -81,14 +82,16 @@ def sandbox(
         raise ConfigurationError(str(error)) from error
 
     async def serve() -> None:
-        try:
-            async with server:
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(server)
+            except OSError as error:
+                raise ConfigurationError(
+                    f"{host}:{port} cannot be listened on: {error.strerror or error}"
+                ) from error
+            with contextlib.suppress(BrokenPipeError):  # it serves all the same
                 click.echo(f"Serving made-up answers at {server.url} (Ctrl-C ends it)")
-                await anyio.sleep_forever()
-        except OSError as error:
-            raise ConfigurationError(
-                f"{host}:{port} cannot be listened on: {error.strerror or error}"
-            ) from error
+            await anyio.sleep_forever()
 
     anyio.run(run_until_signal, serve)
     return 0

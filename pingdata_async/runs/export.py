@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -36,21 +37,46 @@ def check_output(output: str | Path, source: str | Path, *, overwrite: bool) -> 
         ConfigurationError: With what is wrong.
     """
     if str(output) == STDOUT:
+        if sys.stdout is None:
+            raise ConfigurationError("standard output is closed")
         return
-    path = Path(output)
+    try:
+        _check_file(Path(output), source, overwrite=overwrite)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{shown_path(output)} cannot be written: {error.strerror or error}"
+        ) from error
+
+
+def _check_file(path: Path, source: str | Path, *, overwrite: bool) -> None:
     if path.suffix.lower() in _FOREIGN_SUFFIXES:
         raise ConfigurationError(f"{path}: only JSONL is written; name it .jsonl")
     if path.is_dir():
         raise ConfigurationError(f"{path} is a folder, not a file")
     if not path.parent.is_dir():
         raise ConfigurationError(f"{path}: the folder {path.parent} does not exist")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ConfigurationError(f"{path}: the folder {path.parent} cannot be written to")
     if path.exists():
+        if not path.is_file():
+            raise ConfigurationError(f'{path} is not a regular file; for a pipe, use "-o -"')
         if str(source) != STDOUT and Path(source).exists() and path.samefile(source):
             raise ConfigurationError(f"{path} is the input itself")
         if not overwrite:
             raise ConfigurationError(f"{path} exists already; use --overwrite to replace it")
+    # Only trying tells: rights, read-only file systems, names that are too long.
+    part = _part_name(path)
+    part.open("xb").close()
+    part.unlink()
+
+
+def shown_path(path: str | Path) -> str:
+    """A path as text that can be encoded, also where its bytes are not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _part_name(path: Path) -> Path:
+    # Behind a link, beside the file itself: that is what will be replaced.
+    path = path.resolve()
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 async def export(
@@ -94,7 +120,9 @@ async def export(
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        raise RunError(f"{output} cannot be written: {error.strerror or error}") from error
+        raise RunError(
+            f"{shown_path(output)} cannot be written: {error.strerror or error}"
+        ) from error
     return total
 
 
@@ -132,16 +160,25 @@ async def _opened(output: str | Path) -> AsyncIterator[_Output]:
         yield anyio.wrap_file(sys.stdout.buffer)
         await anyio.to_thread.run_sync(sys.stdout.buffer.flush)
         return
-    path = Path(output)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    path, part = await anyio.to_thread.run_sync(_target, Path(output))
     try:
         async with aiofiles.open(part, "wb") as file:
             yield file
             await file.flush()
             # On disk before it takes its name: a crash must not leave an empty output.
             await anyio.to_thread.run_sync(os.fsync, file.fileno())
-        await aiofiles.os.replace(part, path)
+        await anyio.to_thread.run_sync(_move_into_place, part, path)
     except BaseException:
         with contextlib.suppress(OSError), anyio.CancelScope(shield=True):
             await aiofiles.os.remove(part)
         raise
+
+
+def _target(output: Path) -> tuple[Path, Path]:
+    return output.resolve(), _part_name(output)
+
+
+def _move_into_place(part: Path, path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        part.chmod(stat.S_IMODE(path.stat().st_mode))  # of the file that is replaced
+    part.replace(path)

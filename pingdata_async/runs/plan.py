@@ -13,15 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import anyio.from_thread
 import anyio.to_thread
 import msgspec
+from anyio.from_thread import check_cancelled
 
 from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
 from pingdata_async.locations import user_id
 from pingdata_async.tables.readers import InputReader, open_input
 
 WRITE_BUFFER_BYTES = 1024 * 1024
+ROWS_BETWEEN_CHECKS = 1000  # a few milliseconds
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Chunk)
@@ -54,7 +55,7 @@ class Plan:
         return len(self._offsets) - 1
 
     async def make(self, source: str | Path, builder: ChunkBuilder) -> None:
-        """Read the input through and write the plan. Cancelled, it stops within a chunk.
+        """Read the input through and write the plan. Cancelled, it stops at once.
 
         Raises:
             InputError: When the input cannot be used.
@@ -63,9 +64,11 @@ class Plan:
         await anyio.to_thread.run_sync(self._make, source, builder)
 
     def _make(self, source: str | Path, builder: ChunkBuilder) -> None:
-        with open_input(source) as reader, self.path.open("xb", WRITE_BUFFER_BYTES) as file:
+        with (
+            open_input(source, check_cancelled) as reader,
+            self.path.open("xb", WRITE_BUFFER_BYTES) as file,
+        ):
             for chunk in _chunks(reader, builder):
-                anyio.from_thread.check_cancelled()
                 self.rows += chunk.total_rows
                 self.locations += len(chunk.rows)
                 encoded = _encoder.encode(chunk)
@@ -103,6 +106,8 @@ class Plan:
 
 def _chunks(reader: InputReader, builder: ChunkBuilder) -> Iterator[Chunk]:
     for row, record in enumerate(reader):
+        if row % ROWS_BETWEEN_CHECKS == 0:
+            check_cancelled()
         if record.error is None:
             chunk = builder.add(row, record.location)
         else:

@@ -23,9 +23,9 @@ from pingdata_async.events import (
     OutputProgress,
     OutputWritten,
 )
-from pingdata_async.exceptions import ConfigurationError, RunError
+from pingdata_async.exceptions import ConfigurationError, PingDataError, RunError
 from pingdata_async.models import RunSummary
-from pingdata_async.runs.export import STDOUT, check_output, export
+from pingdata_async.runs.export import STDOUT, check_output, export, shown_path
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.spool import Spool
 from pingdata_async.runs.summary import SummaryListener
@@ -122,7 +122,7 @@ class Run:
                     await anyio.to_thread.run_sync(_remove_tree, run_dir)
         summary = self._counts.summary
         summary.seconds = round(time.monotonic() - began, 3)
-        summary.output = str(self._output)
+        summary.output = shown_path(self._output)
         return summary
 
     async def _run_in(self, run_dir: Path) -> None:
@@ -153,19 +153,25 @@ class Run:
                 await self._write_all(plan, spool)
 
     async def _write_all(self, plan: Plan, spool: Spool) -> None:
+        # Until the output is whole, the run directory is all there is of what was paid for.
+        self._is_unsaved = spool.chunks > 0
+        kept = f"Every answer is kept in {plan.path.parent}" if self._is_unsaved else ""
         try:
             counts = await export(plan, spool, self._output, self._sources, self._tell_rows)
-        except RunError as error:
-            self._is_unsaved = True
-            raise RunError(f"{error}. Every answer is kept in {plan.path.parent}") from error
-        if counts.rows != plan.rows or counts.ok + counts.partial + counts.failed != plan.rows:
-            self._is_unsaved = True
-            raise RunError(
-                f"{plan.rows} rows were planned, but {counts.rows} written; please report this. "
-                f"Every answer is kept in {plan.path.parent}"
-            )
+            if counts.rows != plan.rows or counts.ok + counts.partial + counts.failed != plan.rows:
+                raise RunError(
+                    f"{plan.rows} rows were planned, but {counts.rows} written; please report this"
+                )
+        except BrokenPipeError:  # nobody wants them
+            self._is_unsaved = False
+            raise
+        except PingDataError as error:
+            raise RunError(f"{error}. {kept}") from error
+        self._is_unsaved = False
         self._counts.add_rows(counts)
-        self._announce(OutputWritten(path=str(self._output), rows=counts.rows, is_partial=False))
+        self._announce(
+            OutputWritten(path=shown_path(self._output), rows=counts.rows, is_partial=False)
+        )
 
     async def _write_finished(self, plan: Plan, spool: Spool) -> None:
         """Save what has been paid for from a run that stops early."""
@@ -174,15 +180,16 @@ class Run:
         output: str | Path = self._output
         if str(output) != STDOUT:
             output = await anyio.to_thread.run_sync(_free_name, Path(f"{self._output}.partial"))
+        self._is_unsaved = True
         try:
             counts = await export(
                 plan, spool, output, self._sources, self._tell_rows, finished_only=True
             )
-        except (RunError, BrokenPipeError) as error:  # what stopped the run is the news, not this
-            self._is_unsaved = True
+        except (PingDataError, BrokenPipeError) as error:  # what stopped the run is the news
             logger.error("answers are kept in %s: %s", plan.path.parent, error)  # noqa: TRY400
             return
-        self._announce(OutputWritten(path=str(output), rows=counts.rows, is_partial=True))
+        self._is_unsaved = False
+        self._announce(OutputWritten(path=shown_path(output), rows=counts.rows, is_partial=True))
 
     def _tell_rows(self, rows: int) -> None:
         self._announce(OutputProgress(rows=rows))
@@ -191,6 +198,8 @@ class Run:
         check_output(self._output, self._source, overwrite=self._overwrite)
 
     def _make_run_dir(self) -> Path:
+        if self._run_dir is not None and self._run_dir.absolute() == Path(self._output).absolute():
+            raise ConfigurationError(f"{self._run_dir} cannot be both output and run directory")
         if self._run_dir is None and str(self._output) == STDOUT:
             return Path(tempfile.mkdtemp(prefix="pingdata-async-"))
         run_dir = self._run_dir or Path(f"{self._output}.run")

@@ -6,8 +6,8 @@ import contextlib
 import os
 from pathlib import Path
 
-import aiofiles
-import aiofiles.os
+import anyio
+import anyio.to_thread
 import msgspec
 
 from pingdata_async.bulk.checking import Failure
@@ -31,23 +31,33 @@ class Spool:
     async def keep(self, index: int, answer: bytes | Failure) -> None:
         """Keep a chunk's answer. Under its final name there is only ever a whole one.
 
+        Not cancelled half-way: an answer that is being written was paid for, and whoever
+        counts chunks must count this one.
+
         Raises:
             OSError: When it cannot be written; then nothing is left under its name.
         """
-        is_body = isinstance(answer, bytes)
-        path = self._body_path(index) if is_body else self._failure_path(index)
-        content = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
-        await aiofiles.os.makedirs(path.parent, mode=0o700, exist_ok=True)
+        with anyio.CancelScope(shield=True):
+            # One visit to a thread for all of it; aiofiles would make four.
+            await anyio.to_thread.run_sync(self._keep, index, answer)
+        self.chunks += 1
+
+    def _keep(self, index: int, answer: bytes | Failure) -> None:
+        if isinstance(answer, bytes):
+            path, content = self._body_path(index), answer
+        else:
+            path, content = self._failure_path(index), msgspec.json.encode(answer)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         try:
-            async with aiofiles.open(part, "wb", opener=_private) as file:
-                await file.write(content)
-            await aiofiles.os.replace(part, path)
+            # Addresses and answers are the user's own: for the owner alone.
+            with open(part, "wb", opener=_private) as file:
+                file.write(content)
+            part.replace(path)
         except OSError:
             with contextlib.suppress(OSError):
-                await aiofiles.os.remove(part)
+                part.unlink()
             raise
-        self.chunks += 1
 
     def read(self, index: int) -> bytes | Failure | None:
         """A chunk's answer; None where there is none. Blocks, so call it in a thread."""
@@ -65,5 +75,4 @@ class Spool:
 
 
 def _private(path: str, flags: int) -> int:
-    """Open a file that only its owner may read: addresses and answers are the user's own."""
     return os.open(path, flags, 0o600)

@@ -8,8 +8,11 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import os
+import select
+import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -21,6 +24,7 @@ from pingdata_async.locations import COORDINATES, FIELDS, LOOKUP_FIELDS
 STDIN = "-"
 SNIFF_BYTES = 4096
 MAX_LINE_BYTES = 64 * 1024 * 1024
+CHECK_WAIT_EVERY_S = 0.2
 
 _CSV_SUFFIXES = {".csv": ",", ".txt": ",", ".tsv": "\t", ".tab": "\t"}
 _JSONL_SUFFIXES = frozenset({".jsonl", ".ndjson"})
@@ -75,12 +79,19 @@ class InputReader:
     def __iter__(self) -> Iterator[Record]:
         head = self._sniffed()
         suffix = Path(self._name).suffix.lower()
-        first = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-        if suffix in _JSONL_SUFFIXES or (suffix not in _CSV_SUFFIXES and first in b'{"'):
-            return self._jsonl()
-        if first == b"[" and suffix == ".json":
+        begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        if begin.startswith(b"[") and suffix == ".json":
             raise InputError(f"{self._name} is a JSON list; write one object a line (JSONL)")
-        return self._csv(_CSV_SUFFIXES.get(suffix, ","))
+        is_jsonl = suffix in _JSONL_SUFFIXES or (
+            suffix not in _CSV_SUFFIXES and _looks_like_jsonl(begin)
+        )
+        records = self._jsonl() if is_jsonl else self._csv(_CSV_SUFFIXES.get(suffix, ","))
+        try:
+            yield from records
+        except OSError as error:
+            raise InputError(
+                f"{self._name} cannot be read on: {error.strerror or error}"
+            ) from error
 
     def _sniffed(self) -> bytes:
         buffered = cast("io.BufferedReader", self._stream)
@@ -98,8 +109,11 @@ class InputReader:
 
     def _csv(self, delimiter: str) -> Iterator[Record]:
         text = io.TextIOWrapper(self._stream, encoding="utf-8-sig", newline="")
+        # The module's own limit of 128 KiB a cell is for the whole process; raised, never lowered.
+        csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
         # strict: a stray quote must not swallow the rows behind it.
         rows = csv.reader(text, delimiter=delimiter, strict=True)
+        begins = 0
         try:
             header = next((cells for cells in rows if any(map(str.strip, cells))), None)
             if header is None:
@@ -111,10 +125,12 @@ class InputReader:
                 if cells:
                     yield self._csv_record(line, cells, names)
         except csv.Error as error:
-            raise InputError(f"{self._name}, line {rows.line_num}: {error}") from error
+            raise InputError(
+                f"{self._name}, in the row that begins on line {begins + 1}: {error}"
+            ) from error
         except UnicodeDecodeError as error:
             raise InputError(
-                f"{self._name}, after line {rows.line_num}: not UTF-8 "
+                f"{self._name}, near line {rows.line_num + 1}: not UTF-8 "
                 f"(byte {error.object[error.start]:#04x}); save it as UTF-8"
             ) from error
         finally:
@@ -150,6 +166,7 @@ class InputReader:
 
     def _jsonl(self) -> Iterator[Record]:
         line_number = 0
+        any_record = False
         seen: dict[str, None] = {}
         any_usable = False
         while line := self._stream.readline(MAX_LINE_BYTES + 1):
@@ -159,15 +176,19 @@ class InputReader:
             if not line.strip():
                 continue
             record = self._jsonl_record(line_number, line)
+            any_record = True
             if isinstance(record.location, str):
                 any_usable = True
             elif not any_usable:
                 seen.update(dict.fromkeys(record.location))
                 any_usable = _can_look_up(record.location)
             if not isinstance(record.location, str):
-                for name in record.location.keys() - FIELDS - {"id"}:
-                    self._unused[name] = None
+                for name in record.location:
+                    if name not in FIELDS and name != "id":
+                        self._unused[name] = None
             yield record
+        if not any_record:
+            raise InputError(f"{self._name} is empty")
         if seen and not any_usable:
             raise InputError(_no_usable_column(self._name, list(seen)))
 
@@ -187,26 +208,73 @@ class InputReader:
         return Record(line_number, value)
 
 
+class _PatientStream(io.RawIOBase):
+    """A pipe or terminal that is waited for without being deaf to cancellation."""
+
+    def __init__(self, descriptor: int, keep_waiting: Callable[[], None]) -> None:
+        self._descriptor = descriptor
+        self._keep_waiting = keep_waiting
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not select.select([self._descriptor], [], [], CHECK_WAIT_EVERY_S)[0]:
+            self._keep_waiting()
+        block = os.read(self._descriptor, len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+
 @contextlib.contextmanager
-def open_input(source: str | Path) -> Iterator[InputReader]:
+def open_input(
+    source: str | Path, keep_waiting: Callable[[], None] = lambda: None
+) -> Iterator[InputReader]:
     """Open an input file, or standard input for "-".
+
+    Args:
+        source: Its path.
+        keep_waiting: Called now and then while a pipe gives nothing; may raise to end that.
 
     Raises:
         InputError: When it cannot be opened.
     """
-    name = str(source)
-    if name == STDIN:
-        yield InputReader("standard input", sys.stdin.buffer)
-        return
-    try:
-        stream = Path(source).open("rb")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise InputError(f"{name} cannot be read: {error.strerror or error}") from error
-    with stream:
+    if str(source) == STDIN and sys.stdin is None:
+        raise InputError("standard input is closed")
+    name = "standard input" if str(source) == STDIN else str(source)
+    with contextlib.ExitStack() as stack:
         try:
-            yield InputReader(name, stream)
+            stream = _open(source, keep_waiting, stack)
         except OSError as error:
-            raise InputError(f"{name} cannot be read on: {error.strerror or error}") from error
+            raise InputError(f"{name} cannot be read: {error.strerror or error}") from error
+        yield InputReader(name, stream)
+
+
+def _open(
+    source: str | Path, keep_waiting: Callable[[], None], stack: contextlib.ExitStack
+) -> BinaryIO:
+    if str(source) == STDIN:
+        descriptor = sys.stdin.fileno()
+    elif stat.S_ISFIFO(Path(source).stat().st_mode):
+        # Otherwise opening it would wait for a writer, out of reach of any cancellation.
+        descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK)
+        stack.callback(os.close, descriptor)
+    else:
+        return stack.enter_context(Path(source).open("rb"))
+    return io.BufferedReader(_PatientStream(descriptor, keep_waiting))
+
+
+def _looks_like_jsonl(begin: bytes) -> bool:
+    """Whether a text without a telling name is JSONL: an object, or an address in quotes.
+
+    A CSV header can begin with a quote as well, but its first line is no JSON.
+    """
+    if begin.startswith(b"{"):
+        return True
+    try:
+        return isinstance(_decode_line(begin.splitlines()[0]), str)
+    except (IndexError, msgspec.DecodeError, UnicodeDecodeError):
+        return False
 
 
 def _can_look_up(names: Any) -> bool:
@@ -216,7 +284,10 @@ def _can_look_up(names: Any) -> bool:
 
 def _no_usable_column(name: str, found: list[str]) -> str:
     shown = ", ".join(repr(title) for title in found[:50])
+    hint = ""
+    if len(found) == 1 and (";" in found[0] or "\t" in found[0]):
+        hint = ". Its columns must be separated by commas (by tabs in a .tsv)"
     return (
         f"{name} has no column to look up. Found: {shown}. Needed: one of "
-        f"{', '.join(LOOKUP_FIELDS)}, or latitude and longitude"
+        f"{', '.join(LOOKUP_FIELDS)}, or latitude and longitude{hint}"
     )

@@ -167,10 +167,10 @@ async def test_an_error_of_the_input_arrives_as_itself(
     assert caught.value is error
 
 
-async def test_an_input_that_is_cancelled_from_inside_does_not_hang(
+async def test_an_input_that_is_cancelled_from_inside_is_an_error(
     enhancer: ping.BulkEnhancer,
 ) -> None:
-    """A cancelled task that the input awaits ends the stream with an error."""
+    """A cancelled task that the input awaits does not look like the end of the input."""
 
     async def rows() -> AsyncIterator[str]:
         yield "1 Main Street"

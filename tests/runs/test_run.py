@@ -127,7 +127,8 @@ async def test_all_rows_arrive_with_every_fault_on(tmp_path: Path) -> None:
         stats = server.stats
     assert [line["row"] for line in lines(tmp_path / "out.jsonl")] == list(range(2_000))
     assert (summary.rows, summary.no_answer) == (2_000, 0)
-    assert summary.jobs == stats.jobs_accepted >= 100
+    assert stats.faults["failed_job"] > 0
+    assert summary.jobs == stats.jobs_accepted
     assert summary.locations_charged == stats.locations_accepted
     assert stats.locations_accepted_more_than_once <= summary.locations_possibly_charged_again
     # A question on an idle connection that the server drops is asked again by aiohttp, as

@@ -90,6 +90,9 @@ def test_the_form_is_found_out_without_a_known_suffix(tmp_path: Path, name: str)
         ("in.csv", b"", "is empty"),
         ("in.csv", b"\n\n  \n", "is empty"),
         ("in.jsonl", b"", "is empty"),
+        ("in.jsonl", b"\n \n", "is empty"),
+        ("in", b" \n", "is empty"),
+        ("in.csv", b"id;address\n1;2\n", "separated by commas"),
         ("in.csv", b"foo,bar\n1,2\n", "Found: 'foo', 'bar'"),
         ("in.csv", b"latitude\n1\n", "latitude and longitude"),
         ("in.csv", b"address,Address\n1,2\n", 'two columns "address"'),
@@ -98,8 +101,8 @@ def test_the_form_is_found_out_without_a_known_suffix(tmp_path: Path, name: str)
         ("in.csv", b"\xff\xfea\0", "UTF-16"),
         ("in.csv", b"a\0b\0", "binary"),
         ("in.csv", b"address\nok\nCaf\xe9\n", "not UTF-8"),
-        ("in.csv", b'address\n"never closed\nx\n', "in.csv, line 3"),
-        ("in.csv", b'address\n"12" Pipe Rd"\n', "in.csv, line 2"),
+        ("in.csv", b'address\n"never closed\nx\n', "begins on line 2"),
+        ("in.csv", b'address\n"12" Pipe Rd"\n', "begins on line 2"),
         ("in.jsonl", b'{"address":"x"}\n{"address":\n', "in.jsonl, line 2"),
         ("in.jsonl", b'{"address":"x"}\n17\n', "line 2: neither"),
         ("in.jsonl", b'{"address":"\xff"}\n', "line 1"),
@@ -115,6 +118,19 @@ def test_what_cannot_be_used_is_refused_in_one_line(
         read(tmp_path, content, name)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["in", "-"])
+def test_a_csv_header_in_quotes_is_no_jsonl(tmp_path: Path, name: str) -> None:
+    """A file whose name says nothing may begin with a quote, and be CSV all the same."""
+    records = read(tmp_path, b'"id","address"\n"1","1 Main St"\n', name)
+    assert [record.location for record in records] == [{"id": "1", "address": "1 Main St"}]
+
+
+def test_a_huge_cell_is_read(tmp_path: Path) -> None:
+    """A column that is not even used may hold more than Python's csv takes by itself."""
+    records = read(tmp_path, b"address,notes\n1 Main St," + b"x" * 200_000 + b"\n")
+    assert [record.location for record in records] == [{"address": "1 Main St"}]
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
