@@ -117,7 +117,9 @@ class BulkEnhancer:
         """Results one by one, as their chunks finish; see `ResultStream`.
 
         Memory stays flat and an endless input works: no more is read than `max_jobs` chunks
-        ahead of what has been consumed.
+        ahead of what has been consumed. Jobs that are done wait at the API for a slow
+        consumer: one that pauses for longer than the API keeps outputs (how long that is, is
+        not documented) makes it forget them, and their locations are paid for again.
 
         Args:
             locations: Any sync or async iterable of `Location`, mapping or plain address. A
@@ -184,7 +186,8 @@ class BulkEnhancer:
     def _builder(self) -> ChunkBuilder:
         return ChunkBuilder(
             chunk_size=self._chunk_size,
-            max_chunk_bytes=self._max_chunk_bytes,
+            # The rest of the body is the same in each.
+            max_chunk_bytes=self._max_chunk_bytes - len(self._options),
             sources=self._sources,
         )
 

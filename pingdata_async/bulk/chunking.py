@@ -18,7 +18,7 @@ The API documents no limit. It looks like a Django application, whose own limit 
 request body is 2.5 MB unless its operators raised it.
 """
 
-_BODY_OVERHEAD_BYTES = 1024  # sources and options beside the locations
+_BODY_OVERHEAD_BYTES = len('{"locations":[],}')
 _LOCATION_OVERHEAD_BYTES = len('{"id":"18446744073709551615",') + 1  # the id, and a comma
 
 
@@ -66,7 +66,8 @@ class ChunkBuilder:
 
     Args:
         chunk_size: The most locations in a chunk.
-        max_chunk_bytes: The most bytes in the body made from it, before compression.
+        max_chunk_bytes: The most bytes in the body made from it, before compression, without
+            the options.
         sources: Sources of locations that have none of their own.
 
     Raises:
@@ -83,9 +84,7 @@ class ChunkBuilder:
         if chunk_size < 1:
             raise ConfigurationError(f"chunk_size must be at least 1, not {chunk_size}")
         if max_chunk_bytes <= _BODY_OVERHEAD_BYTES:
-            raise ConfigurationError(
-                f"max_chunk_bytes must be above {_BODY_OVERHEAD_BYTES}, not {max_chunk_bytes}"
-            )
+            raise ConfigurationError("max_chunk_bytes leaves no room for locations")
         self._chunk_size = chunk_size
         self._max_location_bytes = max_chunk_bytes - _BODY_OVERHEAD_BYTES
         self._has_sources = bool(sources)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 
 import anyio
 import anyio.to_thread
@@ -27,6 +26,7 @@ from pingdata_async.bulk.checking import Failure, check_body, fail_chunk, merge_
 from pingdata_async.bulk.chunking import Chunk, encode_body
 from pingdata_async.bulk.due_queue import DueQueue
 from pingdata_async.bulk.pacing import SlotShare
+from pingdata_async.bulk.passage import Passage, json_outputs
 from pingdata_async.bulk.polling import PollSchedule
 from pingdata_async.bulk.protocols import BulkAPI, ChunkSink, FinishedChunk
 from pingdata_async.bulk.retrying import RetryPolicy, Verdict, judge_question, judge_submission
@@ -42,34 +42,13 @@ from pingdata_async.events import (
     UnexpectedAnswer,
 )
 from pingdata_async.exceptions import APIStatusError, DecodeError, PingDataError
-from pingdata_async.models import EnhancedLocation, JobOutput, JobStatus, Reason
+from pingdata_async.models import EnhancedLocation, JobStatus, Reason
 
 SUBMIT_WORKERS = 8
 POLL_WORKERS = 8
 FETCH_WORKERS = 4  # each holds a whole output in memory while it is checked
 CHECK_IN_THREAD_FROM_BYTES = 64 * 1024
 JITTER = 0.1  # of a poll interval, so that jobs submitted together drift apart
-
-
-@dataclass(slots=True, eq=False)
-class _Passage:
-    """A chunk on its way through the API."""
-
-    chunk: Chunk
-    job_id: str = ""
-    accepted_at: float = 0.0
-    outputs: tuple[JobOutput, ...] = ()
-    holds_slot: bool = False
-    jobs: int = 0  # accepted so far
-    in_doubt: int = 0  # submissions whose answer was lost
-    empty_answers: int = 0  # COMPLETE, but no output named
-    unknown: int = 0  # "unknown job" in a row
-    failures: int = 0  # of the present request in a row
-    failing_since: float = 0.0
-
-    @property
-    def attempt(self) -> int:
-        return self.failures + 1
 
 
 class BulkRunner:
@@ -109,10 +88,10 @@ class BulkRunner:
         self._policy = policy
         self._announce = announce
         self._rng = rng
-        self._admissions: DueQueue[_Passage] = DueQueue()
-        self._submissions: DueQueue[_Passage] = DueQueue()
-        self._polls: DueQueue[_Passage] = DueQueue()
-        self._fetches: DueQueue[_Passage] = DueQueue()
+        self._admissions: DueQueue[Passage] = DueQueue()
+        self._submissions: DueQueue[Passage] = DueQueue()
+        self._polls: DueQueue[Passage] = DueQueue()
+        self._fetches: DueQueue[Passage] = DueQueue()
         self._room = anyio.Semaphore(slots.max_jobs)
         self._open = 0  # chunks taken from the input and not delivered
         self._input_ended = False
@@ -170,7 +149,7 @@ class BulkRunner:
             if chunk is None:
                 break
             self._open += 1
-            passage = _Passage(chunk)
+            passage = Passage(chunk)
             if chunk.rows:
                 self._admissions.put(passage, anyio.current_time())
             else:  # nothing in it can be sent: no job
@@ -179,20 +158,20 @@ class BulkRunner:
         self._end_if_done()
 
     async def _serve(
-        self, queue: DueQueue[_Passage], act: Callable[[_Passage], Awaitable[None]]
+        self, queue: DueQueue[Passage], act: Callable[[Passage], Awaitable[None]]
     ) -> None:
         while True:
             await act(await queue.get())
 
     # -- submit --------------------------------------------------------------------------
 
-    async def _admit(self, passage: _Passage) -> None:
+    async def _admit(self, passage: Passage) -> None:
         await self._slots.acquire()
         self._slots_held += 1
         passage.holds_slot = True
         self._submissions.put(passage, anyio.current_time())
 
-    async def _submit(self, passage: _Passage) -> None:
+    async def _submit(self, passage: Passage) -> None:
         chunk = passage.chunk
         self._announce(RequestSent(kind="submit", chunk=chunk.index, attempt=passage.attempt))
         try:
@@ -216,7 +195,7 @@ class BulkRunner:
         )
         self._poll_later(passage)
 
-    async def _submission_failed(self, passage: _Passage, error: PingDataError) -> None:
+    async def _submission_failed(self, passage: Passage, error: PingDataError) -> None:
         verdict = judge_submission(error)
         # Refused before any job was accepted: the request itself is at fault, not its rows.
         if verdict is Verdict.STOP or (verdict is Verdict.REJECTED and not self._any_job):
@@ -244,12 +223,12 @@ class BulkRunner:
 
     # -- poll ----------------------------------------------------------------------------
 
-    def _poll_later(self, passage: _Passage) -> None:
+    def _poll_later(self, passage: Passage) -> None:
         now = anyio.current_time()
         interval_s = self._schedule.next_interval_s(now - passage.accepted_at)
         self._polls.put(passage, now + interval_s * self._rng.uniform(1.0, 1.0 + JITTER))
 
-    async def _poll(self, passage: _Passage) -> None:
+    async def _poll(self, passage: Passage) -> None:
         self._announce_question("poll", passage)
         try:
             status = await self._api.status(passage.job_id)
@@ -277,7 +256,7 @@ class BulkRunner:
         else:
             await self._finished(passage, status)
 
-    async def _finished(self, passage: _Passage, status: JobStatus) -> None:
+    async def _finished(self, passage: Passage, status: JobStatus) -> None:
         passage.outputs = json_outputs(status.outputs)
         if passage.outputs:
             self._fetches.put(passage, anyio.current_time())
@@ -291,7 +270,7 @@ class BulkRunner:
 
     # -- fetch ---------------------------------------------------------------------------
 
-    async def _fetch(self, passage: _Passage) -> None:
+    async def _fetch(self, passage: Passage) -> None:
         self._announce_question("fetch", passage)
         chunk = passage.chunk
         try:
@@ -320,7 +299,7 @@ class BulkRunner:
             return check()
         return await anyio.to_thread.run_sync(check)
 
-    def _report_oddities(self, passage: _Passage, results: list[EnhancedLocation]) -> None:
+    def _report_oddities(self, passage: Passage, results: list[EnhancedLocation]) -> None:
         missing = sum(result.reason is Reason.MISSING for result in results)
         if missing:
             self._announce(
@@ -333,7 +312,7 @@ class BulkRunner:
 
     # -- what all three share ------------------------------------------------------------
 
-    def _announce_question(self, kind: str, passage: _Passage) -> None:
+    def _announce_question(self, kind: str, passage: Passage) -> None:
         self._announce(
             RequestSent(
                 kind=kind,
@@ -343,12 +322,12 @@ class BulkRunner:
             )
         )
 
-    def _succeeded(self, passage: _Passage) -> None:
+    def _succeeded(self, passage: Passage) -> None:
         self._any_answer = True
         passage.failures = 0
 
     async def _question_failed(
-        self, passage: _Passage, kind: str, queue: DueQueue[_Passage], error: PingDataError
+        self, passage: Passage, kind: str, queue: DueQueue[Passage], error: PingDataError
     ) -> None:
         verdict = judge_question(error)
         if verdict is Verdict.STOP:
@@ -361,7 +340,7 @@ class BulkRunner:
         self._retry(passage, kind, queue, error)
 
     def _retry(
-        self, passage: _Passage, kind: str, queue: DueQueue[_Passage], error: PingDataError
+        self, passage: Passage, kind: str, queue: DueQueue[Passage], error: PingDataError
     ) -> None:
         """Put a failed request back into its queue, or end the run if it has failed too long.
 
@@ -393,7 +372,7 @@ class BulkRunner:
         )
         queue.put(passage, now + delay_s)
 
-    async def _abandon(self, passage: _Passage, error: str) -> None:
+    async def _abandon(self, passage: Passage, error: str) -> None:
         """A job is lost: submit its chunk again, as often as the policy allows."""
         self._release_slot(passage)
         again = passage.jobs < self._policy.job_attempts
@@ -413,14 +392,14 @@ class BulkRunner:
         passage.failures = passage.unknown = passage.empty_answers = 0
         self._admissions.put(passage, anyio.current_time() + delay_s)
 
-    async def _fail(self, passage: _Passage, failure: Failure) -> None:
+    async def _fail(self, passage: Passage, failure: Failure) -> None:
         self._release_slot(passage)
         passage.job_id = ""  # no job answered
         await self._deliver(passage, fail_chunk(passage.chunk, failure), failure=failure)
 
     async def _deliver(
         self,
-        passage: _Passage,
+        passage: Passage,
         results: list[EnhancedLocation],
         *,
         body: bytes | None = None,
@@ -444,7 +423,7 @@ class BulkRunner:
         )
         self._end_if_done()
 
-    def _release_slot(self, passage: _Passage) -> None:
+    def _release_slot(self, passage: Passage) -> None:
         if passage.holds_slot:
             passage.holds_slot = False
             self._slots_held -= 1
@@ -453,13 +432,3 @@ class BulkRunner:
     def _end_if_done(self) -> None:
         if self._input_ended and not self._open:
             self._scope.cancel()
-
-
-def json_outputs(outputs: tuple[JobOutput, ...]) -> tuple[JobOutput, ...]:
-    """The outputs that hold the answers: those named .json, else the first one."""
-    named = tuple(
-        output
-        for output in outputs
-        if (output.filename or output.url.partition("?")[0]).lower().endswith(".json")
-    )
-    return named or outputs[:1]

@@ -17,7 +17,6 @@ from pingdata_async.cli.exit_codes import ANSWERED, UNFORESEEN, exit_code_of
 from pingdata_async.cli.options import api_options, option, output_options
 from pingdata_async.cli.progress import (
     StatusConsole,
-    Watcher,
     describe,
     event_log,
     narrate,
@@ -26,7 +25,7 @@ from pingdata_async.cli.progress import (
 from pingdata_async.cli.side_files import check_side_files
 from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.enhancer import BulkEnhancer
-from pingdata_async.events import Announcer
+from pingdata_async.events import Announcer, Listener
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import RunSummary
 
@@ -86,7 +85,7 @@ def enhance(
     async def work() -> RunSummary:
         async with contextlib.AsyncExitStack() as stack:
             log = stack.enter_context(event_log(log_file))
-            watchers: list[Watcher | None] = [log]
+            watchers: list[Listener | None] = [log]
             if not quiet:
                 watchers += [narrate(console, verbose=verbose), stack.enter_context(show(console))]
             client = await stack.enter_async_context(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import msgspec
 from rich.console import Console
@@ -28,6 +28,7 @@ from pingdata_async.events import (
     InputPlanned,
     JobAbandoned,
     JobSubmitted,
+    Listener,
     OutputWritten,
     RequestRetried,
     SubmissionInDoubt,
@@ -51,13 +52,6 @@ class StatusConsole(Console):
     def on_broken_pipe(self) -> None:
         """Go on without; rich would end the process."""
         self.quiet = True
-
-
-class Watcher(Protocol):
-    """Something that is told of events, in an event loop."""
-
-    def __call__(self, event: Event) -> None:
-        """Take notice of an event."""
 
 
 class RunState:
@@ -116,14 +110,14 @@ class _JobsColumn(ProgressColumn):
         return text
 
 
-def show(console: Console) -> contextlib.AbstractContextManager[Watcher]:
+def show(console: Console) -> contextlib.AbstractContextManager[Listener]:
     """A bar where it can be drawn, else plain lines."""
     can_draw = console.is_terminal and not console.is_dumb_terminal
     return bar(console) if can_draw else plain_lines(console)
 
 
 @contextlib.contextmanager
-def bar(console: Console) -> Iterator[Watcher]:
+def bar(console: Console) -> Iterator[Listener]:
     """A live progress bar."""
     state = RunState()
     columns = (
@@ -153,7 +147,7 @@ def bar(console: Console) -> Iterator[Watcher]:
 
 
 @contextlib.contextmanager
-def plain_lines(console: Console) -> Iterator[Watcher]:
+def plain_lines(console: Console) -> Iterator[Listener]:
     """A line now and then, for logs of schedulers and continuous integration."""
     state = RunState()
     last_line = time.monotonic()
@@ -180,7 +174,7 @@ def _plain_line(state: RunState) -> str:
     )
 
 
-def narrate(console: Console, *, verbose: bool) -> Callable[[Event], None]:
+def narrate(console: Console, *, verbose: bool) -> Listener:
     """Say what a person should know; with `verbose`, what happens to each job."""
 
     def watch(event: Event) -> None:

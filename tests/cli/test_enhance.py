@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import pty
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -11,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import msgspec
 import pytest
 
@@ -152,7 +156,8 @@ async def test_bad_usage_is_exit_2(
         "enhance", ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG", "-u", sandbox.url, *options
     )
     assert done.code == 2
-    assert "Traceback" not in done.err
+    assert done.err.startswith("Error: ")
+    assert done.err.count("\n") == 1
     assert not sandbox.stats.requests
 
 
@@ -292,6 +297,113 @@ async def test_a_signal_stops_cleanly(tmp_path: Path, number: signal.Signals, co
     assert "out.jsonl.partial" in said
     assert lines((tmp_path / "out.jsonl.partial").read_bytes())
     assert [path.name for path in tmp_path.glob("out*")] == ["out.jsonl.partial"]
+
+
+async def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
+    """Even while it waits for something that does not end."""
+    async with SandboxServer(workers=1, locations_per_s=1.0, queue_delay_s=0.0) as sandbox:
+        process = await anyio.open_process(
+            [*COMMAND, "enhance", str(ADDRESSES), "-o", str(tmp_path / "out.jsonl"), "-s", "PG",
+             "-u", sandbox.url],
+            env={**os.environ, "PING_DATA_AUTH_TOKEN": "any"},
+        )  # fmt: skip
+        async with process:
+            assert process.stderr is not None
+            said = ""
+            async for block in process.stderr:
+                said += block.decode()
+                if "to be sent" in said:
+                    # Both before it can do anything about the first.
+                    process.send_signal(signal.SIGSTOP)
+                    process.send_signal(signal.SIGINT)
+                    process.send_signal(signal.SIGTERM)
+                    process.send_signal(signal.SIGCONT)
+                    break
+            await process.wait()
+    assert process.returncode in {130, 143}
+
+
+async def test_an_idle_pipe_can_be_interrupted(tmp_path: Path) -> None:
+    """Ctrl-C while the input says nothing ends it, and leaves nothing."""
+    process = await anyio.open_process(
+        [*COMMAND, "enhance", "-", "-o", str(tmp_path / "out.jsonl"), "-s", "PG", "-e", "sandbox"]
+    )
+    async with process:
+        assert process.stdin is not None
+        await process.stdin.send(b"address\n1 Main St\n")
+        while not (tmp_path / "out.jsonl.run").exists():
+            await anyio.lowlevel.checkpoint()
+        process.send_signal(signal.SIGINT)
+        await process.wait()
+    assert process.returncode == 130
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("end", ["2> >(head -c 1 >/dev/null)", "2>/dev/full", "2>&-"])
+async def test_nobody_has_to_read_what_it_says(
+    sandbox: SandboxServer, tmp_path: Path, end: str
+) -> None:
+    """Standard error that goes away is no reason to stop a run that costs money."""
+    output = tmp_path / "out.jsonl"
+    shell = (
+        f'"{sys.executable}" -m pingdata_async enhance "{ADDRESSES}" -o "{output}" -s PG -v '
+        f"-u {sandbox.url} --chunk-size 10 {end}"
+    )
+    process = await anyio.run_process(
+        ["bash", "-c", shell], env={**os.environ, "PING_DATA_AUTH_TOKEN": "right"}, check=False
+    )
+    assert process.returncode == 0
+    assert len(output.read_bytes().splitlines()) == 300
+
+
+async def test_a_progress_bar_on_a_terminal(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """A person at a terminal sees how far it is."""
+    controller, terminal = pty.openpty()
+    process = await anyio.open_process(
+        [*COMMAND, "enhance", str(ADDRESSES), "-o", str(tmp_path / "out.jsonl"), "-s", "PG",
+         "-u", sandbox.url, "--chunk-size", "30"],
+        env={**os.environ, "PING_DATA_AUTH_TOKEN": "right", "TERM": "xterm", "COLUMNS": "100"},
+        stderr=terminal,
+    )  # fmt: skip
+    os.close(terminal)
+    said = b""
+    with contextlib.suppress(OSError):  # how a terminal says that its other end is closed
+        while block := await anyio.to_thread.run_sync(os.read, controller, 65536):
+            said += block
+    os.close(controller)
+    async with process:
+        await process.wait()
+    assert process.returncode == 0
+    assert b"enhancing" in said
+    assert b"/300" in said
+    assert b"Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--summary", "{input}"], "--summary"),
+        (["--log-file", "{input}"], "--log-file"),
+        (["--summary", "{output}"], "--summary"),
+        (["--summary", "{output}.x", "--log-file", "{output}.x"], "--log-file"),
+        (["--run-dir", "{output}"], "cannot be both"),
+    ],
+)
+async def test_no_file_has_two_uses(
+    sandbox: SandboxServer, tmp_path: Path, options: list[str], says: str
+) -> None:
+    """A slip of the hand must not cost the input, or the answers."""
+    source = tmp_path / "in.csv"
+    source.write_bytes(ADDRESSES.read_bytes())
+    output = tmp_path / "out.jsonl"
+    given = [option.format(input=source, output=output) for option in options]
+    done = await run(
+        "enhance", source, "-o", output, "-s", "PG", "-u", sandbox.url, "--overwrite", *given
+    )
+    assert done.code == 2
+    assert says in done.err
+    assert source.read_bytes() == ADDRESSES.read_bytes()
+    assert not sandbox.stats.requests
 
 
 async def test_a_closed_pipe_on_standard_output_ends_quietly(sandbox: SandboxServer) -> None:

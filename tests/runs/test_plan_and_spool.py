@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import stat
 from pathlib import Path
 
@@ -35,16 +37,39 @@ async def test_a_plan_holds_every_row_of_the_input(tmp_path: Path) -> None:
 
 
 async def test_planning_can_be_cancelled(tmp_path: Path) -> None:
-    """A cancelled run does not go on reading a huge file."""
-    source = tmp_path / "in.csv"
-    source.write_text("address\n" + "1 Main St\n" * 200_000)
-    plan = Plan(tmp_path / "plan")
-    with anyio.CancelScope() as scope:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(plan.make, source, ChunkBuilder(chunk_size=10, sources=("PG",)))
-            await anyio.lowlevel.checkpoint()
-            scope.cancel()
-    assert plan.rows < 200_000
+    """A cancelled run does not go on reading an endless pipe, nor wait for an idle one."""
+    pipe = tmp_path / "in.csv"
+    os.mkfifo(pipe)
+    written = 0
+
+    def write_for_ever() -> None:
+        nonlocal written
+        with contextlib.suppress(BrokenPipeError), pipe.open("wb") as file:
+            file.write(b"address\n")
+            while True:
+                file.write(b"1 Main St\n" * 1_000)
+                written += 1_000
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anyio.to_thread.run_sync, write_for_ever)
+        plan = Plan(tmp_path / "plan")
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as planning:
+                planning.start_soon(plan.make, pipe, ChunkBuilder(sources=("PG",)))
+                while written < 50_000:
+                    await anyio.lowlevel.checkpoint()
+                scope.cancel()
+    assert scope.cancelled_caught
+    assert plan.rows > 0
+
+
+async def test_an_idle_pipe_can_be_left(tmp_path: Path) -> None:
+    """Where nobody writes, cancelling ends the waiting all the same."""
+    pipe = tmp_path / "in.csv"
+    os.mkfifo(pipe)
+    with anyio.move_on_after(0.05) as scope:
+        await Plan(tmp_path / "plan").make(pipe, ChunkBuilder(sources=("PG",)))
+    assert scope.cancelled_caught
 
 
 async def test_a_spool_gives_back_what_it_kept(tmp_path: Path) -> None:
@@ -76,3 +101,15 @@ async def test_a_spool_never_holds_half_an_answer(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         await spool.keep(1, b"{}")
     assert sorted(path.name for path in folder.iterdir()) == ["000000000.json", "000000001.json"]
+
+
+async def test_a_cancelled_spool_finishes_what_it_writes(tmp_path: Path) -> None:
+    """An answer that is being written was paid for: it is written whole, and counted."""
+    spool = Spool(tmp_path / "spool")
+    for index in range(50):
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await spool.keep(index, b"x" * 100_000)
+    kept = [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
+    assert len(kept) == spool.chunks == 50
+    assert {path.suffix for path in kept} == {".json"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
+import os
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import msgspec
 import pytest
 
 import pingdata_async as ping
-from pingdata_async.events import ChunkFinished, Event, OutputWritten, RequestSent
+from pingdata_async.events import ChunkFinished, Event, InputPlanned, OutputWritten, RequestSent
 from pingdata_async.sandbox import FaultPlan, SandboxServer
 from tests.conftest import DATA
 from tests.probes import loop_lag
@@ -182,12 +184,98 @@ async def test_repeated_ids_are_the_users_business(
     assert [line["id"] for line in lines(tmp_path / "out.jsonl")] == ["x", "x", "2"]
 
 
+async def test_a_link_is_written_through_and_rights_are_kept(
+    client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """Replacing an output changes its content, not what it is."""
+    (tmp_path / "real").mkdir()
+    target = tmp_path / "real" / "out.jsonl"
+    target.write_text("old")
+    target.chmod(0o600)
+    (tmp_path / "link.jsonl").symlink_to(target)
+    await ping.BulkEnhancer(client, "PG", poll_schedule=FAST_POLLS).run(
+        ADDRESSES, tmp_path / "link.jsonl", overwrite=True
+    )
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert len(lines(target)) == 300
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+async def test_the_run_directory_is_private(client: ping.PingDataClient, tmp_path: Path) -> None:
+    """While it is there, nobody else may look into it."""
+    modes: list[int] = []
+    planned = anyio.Event()
+
+    def watch(event: Event) -> None:
+        if isinstance(event, InputPlanned):
+            planned.set()
+
+    async def look() -> None:
+        await planned.wait()
+        modes.append(stat.S_IMODE((await anyio.Path(tmp_path / "out.jsonl.run").stat()).st_mode))
+
+    enhancer = ping.BulkEnhancer(
+        client, "PG", chunk_size=20, max_jobs=1, poll_schedule=FAST_POLLS, on_event=watch
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(look)
+        await enhancer.run(ADDRESSES, tmp_path / "out.jsonl")
+    assert modes == [0o700]
+
+
+async def test_a_damaged_answer_keeps_the_others(
+    client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """Where the output cannot be made, what was paid for stays in the run directory."""
+    run_dir = tmp_path / "run"
+    finished = anyio.Event()
+
+    def watch(event: Event) -> None:
+        if isinstance(event, ChunkFinished) and event.chunk == 0:
+            finished.set()
+
+    async def damage() -> None:
+        await finished.wait()
+        body = run_dir / "spool" / "000000" / "000000000.json"
+        await anyio.Path(body).write_bytes(b'{"broken')
+
+    enhancer = ping.BulkEnhancer(
+        client, "PG", chunk_size=20, max_jobs=1, poll_schedule=FAST_POLLS, on_event=watch
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(damage)
+        with pytest.raises(ping.RunError, match="Every answer is kept in"):
+            await enhancer.run(ADDRESSES, tmp_path / "out.jsonl", run_dir=run_dir)
+    assert len(list((run_dir / "spool").rglob("*.json"))) == 15
+    assert not list(tmp_path.glob("*out.jsonl*"))
+
+
+async def test_partial_outputs_do_not_replace_each_other(
+    client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """What an earlier stopped run saved was paid for too."""
+    for _ in range(3):
+        with anyio.CancelScope() as scope:
+
+            def watch(event: Event, scope: anyio.CancelScope = scope) -> None:
+                if isinstance(event, ChunkFinished):
+                    scope.cancel()
+
+            await ping.BulkEnhancer(
+                client, "PG", chunk_size=20, max_jobs=1, poll_schedule=FAST_POLLS, on_event=watch
+            ).run(ADDRESSES, tmp_path / "out.jsonl")
+    names = sorted(path.name for path in tmp_path.glob("out*"))
+    assert names == [f"out.jsonl.partial{number}" for number in ("", "-2", "-3")]
+
+
 @pytest.mark.parametrize(
     ("output", "overwrite", "says"),
     [
         ("in.csv.jsonl/x", False, "does not exist"),
         ("there.jsonl", False, "exists already"),
         ("folder", True, "is a folder"),
+        ("pipe", True, "not a regular file"),
+        ("n" * 250, False, "too long"),
         ("out.parquet", False, "only JSONL"),
         ("in.csv", True, "only JSONL"),
         ("in.jsonl", True, "the input itself"),
@@ -206,6 +294,7 @@ async def test_an_output_that_cannot_be_is_refused_before_anything_is_sent(
     source.write_text('"1 Main St"\n')
     (tmp_path / "there.jsonl").write_text("precious")
     (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ping.ConfigurationError, match=says):
         await ping.BulkEnhancer(client, "PG").run(source, tmp_path / output, overwrite=overwrite)
     assert not sandbox.stats.requests
