@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 from pathlib import Path
 
 import anyio
@@ -109,8 +107,7 @@ def enhance(
         summary = anyio.run(run_until_signal, work)
     except BrokenPipeError:
         # Whoever read standard output wants no more of it. Handled here, as click would make
-        # an error of it; what Python still holds to be flushed goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # an error of it.
         return ANSWERED
     return _report(summary, summary_path, console)
 

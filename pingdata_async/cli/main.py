@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
+from typing import TextIO
 
 import click
 
@@ -41,7 +43,20 @@ cli.add_command(sandbox)
 
 def main() -> None:
     """Run the command line and exit."""
-    sys.exit(run(sys.argv[1:]))
+    exit_code = run(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        _flush_or_forget(stream)
+    sys.exit(exit_code)
+
+
+def _flush_or_forget(stream: TextIO | None) -> None:
+    """Python would flush at its end too, and make a failure of that the exit code."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def run(arguments: list[str]) -> int:

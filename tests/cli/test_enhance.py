@@ -43,6 +43,7 @@ async def run(
     *arguments: object, token: str | None = "right", stdin: bytes = b"", limit: str = ""
 ) -> Command:
     environ = {**os.environ, "PYTHONDEVMODE": "1"}
+    environ.pop("PYTHONUNBUFFERED", None)  # it hides what goes wrong at the last flush
     if token is not None:
         environ["PING_DATA_AUTH_TOKEN"] = token
     command = [*COMMAND, *map(str, arguments)]
@@ -350,7 +351,9 @@ async def test_nobody_has_to_read_what_it_says(
         f"-u {sandbox.url} --chunk-size 10 {end}"
     )
     process = await anyio.run_process(
-        ["bash", "-c", shell], env={**os.environ, "PING_DATA_AUTH_TOKEN": "right"}, check=False
+        ["bash", "-c", shell],
+        env={**os.environ, "PING_DATA_AUTH_TOKEN": "right", "PYTHONUNBUFFERED": ""},
+        check=False,
     )
     assert process.returncode == 0
     assert len(output.read_bytes().splitlines()) == 300
@@ -413,7 +416,8 @@ async def test_a_closed_pipe_on_standard_output_ends_quietly(sandbox: SandboxSer
         f'-u {sandbox.url} -q | head -c 10; echo " ${{PIPESTATUS[0]}}"'
     )
     process = await anyio.run_process(
-        ["bash", "-c", shell], env={**os.environ, "PING_DATA_AUTH_TOKEN": "right"}
+        ["bash", "-c", shell],
+        env={**os.environ, "PING_DATA_AUTH_TOKEN": "right", "PYTHONUNBUFFERED": ""},
     )
     assert process.stderr == b""
     assert process.stdout.decode().split()[-1] == "0"
