@@ -104,7 +104,8 @@ class _JobsColumn(ProgressColumn):
         self._state = state
 
     def render(self, task: Task) -> Text:  # noqa: ARG002 - the column's interface
-        text = Text(f"{self._state.in_flight} jobs")
+        jobs = self._state.in_flight
+        text = Text(f"{jobs} job" if jobs == 1 else f"{jobs} jobs")
         if self._state.problems:
             text.append(f", {self._state.problems} problems", style="yellow")
         return text
