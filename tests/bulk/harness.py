@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
-from hypothesis import HealthCheck, settings
 
 from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
 from pingdata_async.bulk.pacing import JobSlots, SlotShare
@@ -24,8 +23,6 @@ from pingdata_async.wire import encode_options
 
 E = TypeVar("E", bound=Event)
 
-# In a fresh clone hypothesis first builds its tables of characters, which takes a second.
-ANY_SPEED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 SIMULATED_HOURS = 3600.0 * 24 * 30  # more than any run takes: a hang becomes an error
 

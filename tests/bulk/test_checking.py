@@ -22,7 +22,6 @@ from pingdata_async.bulk.checking import (
 from pingdata_async.bulk.chunking import Chunk, InvalidRow
 from pingdata_async.exceptions import DecodeError
 from pingdata_async.models import EnhancedLocation, Reason, RowStatus
-from tests.bulk.harness import ANY_SPEED
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -44,7 +43,6 @@ def judge(data: object, *sources: str) -> EnhancedLocation:
     return result
 
 
-@ANY_SPEED
 @given(BODIES, st.sampled_from([-1, 0, 2]), st.sets(st.integers(0, 9), min_size=1))
 def test_every_row_sent_comes_out_once_whatever_the_answer(
     body: dict[str, Any], indent: int, rows: set[int]
@@ -68,7 +66,6 @@ def test_every_row_sent_comes_out_once_whatever_the_answer(
             )
 
 
-@ANY_SPEED
 @given(st.binary(max_size=80) | st.text(max_size=80).map(str.encode), st.integers())
 def test_a_broken_body_is_a_decode_error_and_nothing_else(garbage: bytes, seed: int) -> None:
     """Whatever a proxy or a cut connection makes of a body."""
@@ -84,7 +81,6 @@ def test_a_broken_body_is_a_decode_error_and_nothing_else(garbage: bytes, seed: 
             msgspec.json.decode(result.data)
 
 
-@ANY_SPEED
 @given(st.lists(st.dictionaries(CODES, st.dictionaries(CODES, JSON)), min_size=1, max_size=4))
 def test_outputs_are_joined_without_losing_a_source(parts: list[dict[str, Any]]) -> None:
     """The union of locations and of each one's sources; of equal ones the last."""

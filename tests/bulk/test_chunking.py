@@ -13,7 +13,6 @@ from pingdata_async.bulk.chunking import Chunk, ChunkBuilder, checked_sources, e
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import Location
 from pingdata_async.wire import encode_options
-from tests.bulk.harness import ANY_SPEED
 
 TEXTS = st.text(max_size=60)
 LOCATIONS = st.one_of(
@@ -42,7 +41,6 @@ def build(builder: ChunkBuilder, locations: list[Any]) -> list[Chunk]:
     return [chunk for chunk in chunks if chunk is not None]
 
 
-@ANY_SPEED
 @given(st.lists(LOCATIONS, max_size=60), st.integers(1, 7), st.integers(100, 1_000))
 def test_every_row_is_in_one_chunk_within_the_limits(
     locations: list[Any], chunk_size: int, max_chunk_bytes: int
@@ -71,7 +69,6 @@ def test_every_row_is_in_one_chunk_within_the_limits(
             assert sent["sources"] == ["PG", "PH"]
 
 
-@ANY_SPEED
 @given(st.lists(LOCATIONS, max_size=20))
 def test_what_is_sent_is_what_was_given(locations: list[Any]) -> None:
     """The user's id stays here; the sources of a location travel with it."""

@@ -16,7 +16,7 @@ from pingdata_async.bulk.pacing import JobSlots, SlotShare
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import EnhancedLocation
-from tests.bulk.harness import ANY_SPEED, addresses
+from tests.bulk.harness import addresses
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.simulated_client import SimulatedClient
 from tests.simulation.virtual_loop import VirtualLoop
@@ -221,7 +221,6 @@ class _Model:
             assert len(self.held) >= in_use or share.in_flight == share.max_jobs
 
 
-@ANY_SPEED
 @given(
     caps=st.lists(st.integers(1, 4), min_size=1, max_size=3),
     steps=st.lists(

@@ -24,7 +24,6 @@ from pingdata_async.exceptions import (
     ServerError,
     TransportError,
 )
-from tests.bulk.harness import ANY_SPEED
 from tests.simulation.virtual_loop import START_S, VirtualLoop
 
 
@@ -50,7 +49,6 @@ def test_a_schedule_that_cannot_work_is_refused(settings: dict[str, float]) -> N
         PollSchedule(**settings)
 
 
-@ANY_SPEED
 @given(st.floats(0, 1e6), st.floats(0, 1e6))
 def test_intervals_grow_with_age_within_their_bounds(age_s: float, older_s: float) -> None:
     """Never below the shortest, never above the longest, never shorter for an older job."""
@@ -71,7 +69,6 @@ def test_a_long_job_is_asked_about_seldom_and_seen_soon() -> None:
         assert polls < 60
 
 
-@ANY_SPEED
 @given(st.integers(1, 10_000), st.none() | st.floats(0, 1e5), st.integers())
 def test_a_delay_is_never_below_what_was_asked_for(
     attempt: int, retry_after_s: float | None, seed: int
@@ -168,7 +165,6 @@ async def test_whoever_is_cancelled_while_waiting_takes_nothing() -> None:
         assert got == ["a", "b"]
 
 
-@ANY_SPEED
 @given(st.lists(st.floats(0, 100), max_size=30), st.integers(1, 5))
 def test_every_item_is_given_once(delays: list[float], workers: int) -> None:
     """However many workers wait, each item goes to one of them, at its time."""
