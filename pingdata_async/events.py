@@ -101,6 +101,13 @@ class JobAbandoned(Event, frozen=True, kw_only=True):
     will_resubmit: bool
 
 
+class RunStopping(Event, frozen=True, kw_only=True):
+    """Nothing more is submitted; the jobs that are already paid for are seen to their end."""
+
+    error: str
+    chunks_in_flight: int
+
+
 class UnexpectedAnswer(Event, frozen=True, kw_only=True):
     """An answer was usable, but not what was expected of it."""
 

@@ -32,6 +32,12 @@ class DueQueue(Generic[T]):
         if self._heap[0][2] is item:
             self._changed.set()
 
+    def clear(self) -> list[T]:
+        """Take everything out, due or not."""
+        items = [item for _, _, item in self._heap]
+        self._heap.clear()
+        return items
+
     async def get(self) -> T:
         """Wait for the next item that is due. Cancelled, it takes none."""
         async with self._leader:

@@ -20,8 +20,9 @@ class Passage:
         holds_slot: Whether it holds a job slot.
         jobs: Jobs accepted so far.
         in_doubt: Submissions whose answer was lost.
-        empty_answers: How often the job was COMPLETE, but named no output.
-        unknown: Answers "unknown job" in a row.
+        refetches: How often the output was fetched again because rows were missing from it.
+        late_since: When the job was first unknown, or complete without an output; None if it
+            is neither.
         failures: Of the present request, in a row.
         failing_since: When the first of them was.
     """
@@ -33,8 +34,8 @@ class Passage:
     holds_slot: bool = False
     jobs: int = 0
     in_doubt: int = 0
-    empty_answers: int = 0
-    unknown: int = 0
+    refetches: int = 0
+    late_since: float | None = None
     failures: int = 0
     failing_since: float = 0.0
 
@@ -42,6 +43,17 @@ class Passage:
     def attempt(self) -> int:
         """Which attempt at the present request comes next, from 1."""
         return self.failures + 1
+
+    @property
+    def charged_before(self) -> bool:
+        """Whether a job of it was, or may have been, accepted."""
+        return bool(self.jobs or self.in_doubt)
+
+    def begin_again(self) -> None:
+        """Forget the present job."""
+        self.job_id, self.outputs = "", ()
+        self.failures = self.refetches = 0
+        self.late_since = None
 
 
 def json_outputs(outputs: tuple[JobOutput, ...]) -> tuple[JobOutput, ...]:

@@ -7,9 +7,9 @@ import random
 from dataclasses import dataclass
 
 from pingdata_async.exceptions import (
-    AccessDeniedError,
     AuthenticationError,
     ClientClosedError,
+    ConfigurationError,
     DecodeError,
     NotFoundError,
     PingDataError,
@@ -33,7 +33,7 @@ class Verdict(enum.Enum):
     STOP = enum.auto()  # no request of this run can succeed
 
 
-_STOPS = (AuthenticationError, AccessDeniedError, UnexpectedRedirectError, ClientClosedError)
+_NOT_READ_STATUSES = frozenset({408, 425})  # the server had not read the request, or not acted
 
 
 def judge_submission(error: PingDataError) -> Verdict:
@@ -42,7 +42,7 @@ def judge_submission(error: PingDataError) -> Verdict:
     429 and 503 say that nothing was accepted. Every other 5xx can come from a proxy that lost
     the answer of an API that had accepted; so can a success that holds no job id.
     """
-    if isinstance(error, (*_STOPS, NotFoundError)):
+    if isinstance(error, UnexpectedRedirectError):
         return Verdict.STOP
     if isinstance(error, TransportError):
         return Verdict.IN_DOUBT if error.maybe_sent else Verdict.RETRY
@@ -53,18 +53,18 @@ def judge_submission(error: PingDataError) -> Verdict:
         return Verdict.RETRY if refused else Verdict.IN_DOUBT
     if isinstance(error, DecodeError):
         return Verdict.IN_DOUBT
-    return Verdict.REJECTED if isinstance(error, RequestRejectedError) else Verdict.STOP
+    if isinstance(error, RequestRejectedError):
+        return Verdict.RETRY if error.status_code in _NOT_READ_STATUSES else Verdict.REJECTED
+    return Verdict.STOP
 
 
 def judge_question(error: PingDataError) -> Verdict:
-    """What an error after a GET means: asking again costs nothing."""
+    """What an error after a GET means: asking again costs nothing, dropping a paid job does."""
     if isinstance(error, NotFoundError):
         return Verdict.UNKNOWN_JOB
-    if isinstance(error, _STOPS):
+    if isinstance(error, AuthenticationError | ClientClosedError):
         return Verdict.STOP
-    if isinstance(error, TransportError | RateLimitError | ServerError | DecodeError):
-        return Verdict.RETRY
-    return Verdict.STOP
+    return Verdict.RETRY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +78,11 @@ class RetryPolicy:
         job_attempts: How many jobs a chunk gets, if jobs fail or are forgotten.
         fetch_attempts: How often one output is fetched that arrives, but broken, before its
             job counts as failed (about a minute).
-        unknown_attempts: Answers "unknown job" in a row before a job counts as forgotten: a
-            replica of the API may learn of it late.
-        give_up_after_s: Of nothing but failures for one request, before the run stops. A
-            `Retry-After` above it stops the run at once.
+        late_after_s: Of answers "unknown job", or of a job that is complete but shows no
+            output, before it counts as forgotten: a part of the API may learn of it late.
+        give_up_after_s: Of nothing but failures for one request, before its chunk is given
+            up, or the run if no other request of its kind succeeded either. A `Retry-After`
+            above it stops the run at once. For a refused access `late_after_s` counts.
         first_contact_s: The same while the API has never answered at all: then more likely
             the address is wrong.
     """
@@ -91,9 +92,19 @@ class RetryPolicy:
     in_doubt_attempts: int = 3
     job_attempts: int = 3
     fetch_attempts: int = 8
-    unknown_attempts: int = 3
+    late_after_s: float = 60.0
     give_up_after_s: float = 900.0
     first_contact_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in ("base_delay_s", "max_delay_s", "give_up_after_s", "first_contact_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name} must be above 0, not {getattr(self, name)}")
+        for name, least in (("in_doubt_attempts", 0), ("job_attempts", 1), ("fetch_attempts", 1)):
+            if getattr(self, name) < least:
+                raise ConfigurationError(
+                    f"{name} must be at least {least}, not {getattr(self, name)}"
+                )
 
     def delay_s(self, attempt: int, retry_after_s: float | None, rng: random.Random) -> float:
         """Seconds to wait before the next attempt.
@@ -103,8 +114,87 @@ class RetryPolicy:
             retry_after_s: What the API asked for, which wins; None if nothing.
             rng: For jitter, so that many do not come back at once.
         """
-        if retry_after_s is not None:
+        if retry_after_s:  # 0 names no time: our own choice then
             # Later, never earlier, than named.
             return retry_after_s + rng.uniform(0.0, min(1.0, 0.1 + 0.1 * retry_after_s))
         ceiling = min(self.max_delay_s, self.base_delay_s * 2.0 ** min(attempt - 1, 30))
         return ceiling * rng.uniform(0.5, 1.0)
+
+
+class GiveUp(enum.Enum):
+    """What has failed for too long."""
+
+    NOTHING = enum.auto()
+    CHUNK = enum.auto()  # this request, while others of its kind succeed
+    RUN = enum.auto()  # every request of its kind
+
+
+class Health:
+    """What is known of how the API answers a run.
+
+    Args:
+        policy: How patient to be.
+        now: The present time, by the clock that all times here are by.
+    """
+
+    CHUNKS_BEFORE_ALARM = 3
+
+    def __init__(self, policy: RetryPolicy, now: float) -> None:
+        self._policy = policy
+        self._began = now
+        self._last_success: dict[str, float] = {}
+        self._has_answered = False
+        self._any_chunk_answered = False
+        self._lost_chunks = 0
+
+    def note_success(self, kind: str, now: float) -> None:
+        """A request of this kind (submit, poll, fetch) succeeded."""
+        self._has_answered = True
+        self._last_success[kind] = now
+
+    def note_answer(self) -> None:
+        """The API answered, be it with an error: it is there."""
+        self._has_answered = True
+
+    def note_chunk_answered(self) -> None:
+        """A chunk has its answers."""
+        self._any_chunk_answered = True
+
+    def note_chunk_lost(self) -> bool:
+        """A chunk was charged for nothing; says whether to stop, as all of them may be.
+
+        Where the first few are lost and none has ever been answered, the rest would be
+        paid for and lost as well.
+        """
+        self._lost_chunks += 1
+        return not self._any_chunk_answered and self._lost_chunks >= self.CHUNKS_BEFORE_ALARM
+
+    def judge(
+        self,
+        kind: str,
+        failing_since: float,
+        retry_after_s: float | None,
+        now: float,
+        *,
+        is_refusal: bool = False,
+    ) -> GiveUp:
+        """Whether a request has failed for too long.
+
+        Args:
+            kind: submit, poll or fetch.
+            failing_since: When it failed for the first time.
+            retry_after_s: What the API asked for, if anything.
+            now: The present time.
+            is_refusal: Whether access was refused. Some firewalls refuse one request by
+                mistake; if it goes on for a minute, it is meant.
+        """
+        policy = self._policy
+        patience_s = policy.give_up_after_s if self._has_answered else policy.first_contact_s
+        if is_refusal:
+            patience_s = min(patience_s, policy.late_after_s)
+        if (retry_after_s or 0.0) > patience_s:
+            return GiveUp.RUN
+        if now - failing_since <= patience_s:
+            return GiveUp.NOTHING
+        last_success = self._last_success.get(kind, self._began)
+        return GiveUp.RUN if now - last_success > patience_s else GiveUp.CHUNK

@@ -31,6 +31,7 @@ from pingdata_async.events import (
     Listener,
     OutputWritten,
     RequestRetried,
+    RunStopping,
     SubmissionInDoubt,
     UnexpectedAnswer,
 )
@@ -189,6 +190,11 @@ def narrate(console: Console, *, verbose: bool) -> Listener:
                 console.print(
                     f"chunk {event.chunk}: a submission of {event.locations} locations is in "
                     f"doubt and may be charged twice: {event.error}"
+                )
+            case RunStopping() if event.chunks_in_flight:
+                console.print(
+                    f"Stopping: {event.error}. Waiting for {event.chunks_in_flight} jobs that "
+                    "are already paid for"
                 )
             case UnexpectedAnswer():
                 console.print(f"chunk {event.chunk}, job {event.job_id}: {event.message}")

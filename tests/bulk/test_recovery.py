@@ -69,7 +69,7 @@ async def test_the_same_seed_gives_the_same_run() -> None:
 
 async def test_nothing_is_sent_twice_when_nothing_goes_wrong() -> None:
     """One job a chunk, one submission a location, and the cap is really used."""
-    api = SimulatedAPI()
+    api = SimulatedAPI(workers=8, locations_per_s=5.0)
     seen = await run(api, 1_000, max_jobs=7)
     assert seen.rows == list(range(1_000))
     assert set(api.counts.submissions.values()) == {1}

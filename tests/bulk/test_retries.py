@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import anyio
+import msgspec
 import pytest
 
 from pingdata_async.bulk.retrying import RetryPolicy
@@ -14,23 +16,27 @@ from pingdata_async.events import (
     JobSubmitted,
     RequestRetried,
     RequestSent,
+    RunStopping,
     SubmissionInDoubt,
 )
 from pingdata_async.exceptions import (
     AccessDeniedError,
     APIStatusError,
     AuthenticationError,
+    DecodeError,
+    JobFailedError,
     NotFoundError,
     PingDataError,
     QuotaExceededError,
     RateLimitError,
     RequestRejectedError,
     ServerError,
+    SubmissionInDoubtError,
     TransportError,
     UnexpectedRedirectError,
 )
-from pingdata_async.models import Reason, RowStatus
-from tests.bulk.harness import Observed, run
+from pingdata_async.models import JobOutput, Reason, RowStatus
+from tests.bulk.harness import Observed, addresses, run
 from tests.simulation.faults import Fault, Moment, ScriptedFaults
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.virtual_loop import VirtualLoop
@@ -196,21 +202,165 @@ STOPS = [
 ]
 
 
-@pytest.mark.parametrize("moment", REQUESTS)
 @pytest.mark.parametrize("error", STOPS, ids=lambda error: type(error).__name__)
-async def test_what_no_request_can_pass_ends_the_run_at_once(
-    moment: Moment, error: PingDataError
+async def test_a_submission_that_cannot_pass_ends_the_run_after_what_is_paid_for(
+    error: PingDataError,
 ) -> None:
-    """A refused token or a spent quota is not tried again, and nothing is sent after it."""
-    api = api_with(None, error, at=moment, always=error)
+    """Nothing more is sent, but the answers of jobs in flight are brought home."""
+    api = api_with(None, None, None, error, at=Moment.SUBMIT, always=error)
     seen = Observed()
     with pytest.raises(type(error)) as caught:
-        await run(api, 100, observed=seen, max_jobs=2)
+        await run(api, 100, observed=seen, max_jobs=4)
     assert caught.value is error
+    assert len(seen.rows) == 10 * api.counts.jobs == 30
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    (stopping,) = seen.of(RunStopping)
+    assert stopping.chunks_in_flight > 0
+
+
+@pytest.mark.parametrize("moment", [Moment.POLL, Moment.FETCH])
+async def test_a_refused_token_ends_the_run_at_once(moment: Moment) -> None:
+    """No question can be asked any more: nothing is tried again, nothing sent after it."""
+    error = AuthenticationError("401", status_code=401)
+    api = api_with(None, error, at=moment, always=error)
+    seen = Observed()
+    with pytest.raises(AuthenticationError):
+        await run(api, 100, observed=seen, max_jobs=2)
     assert not seen.of(RequestRetried)
     sent = api.counts.requests.total()
     await anyio.sleep(1_000)
     assert api.counts.requests.total() == sent
+
+
+@pytest.mark.parametrize("moment", [Moment.POLL, Moment.FETCH])
+@pytest.mark.parametrize("error", STOPS[1:], ids=lambda error: type(error).__name__)
+async def test_one_refused_question_costs_nothing(moment: Moment, error: PingDataError) -> None:
+    """A firewall's mistake about one request does not end a run, nor drop a paid job."""
+    api = api_with(None, error, at=moment)
+    seen = await run(api, 100, max_jobs=4)
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    assert api.counts.jobs == 10
+
+
+@pytest.mark.parametrize("moment", [Moment.POLL, Moment.FETCH])
+async def test_refused_questions_end_the_run_after_a_minute(moment: Moment) -> None:
+    """Where access is refused for good, the run says so in time."""
+    error = AccessDeniedError("403", status_code=403)
+    began = anyio.current_time()
+    with pytest.raises(AccessDeniedError):
+        await run(api_with(at=moment, always=error), 10)
+    assert 60 <= anyio.current_time() - began <= 120
+
+
+class _OneBroken(SimulatedAPI):
+    """Everything works, but one job's output never can be had."""
+
+    async def fetch_output(self, job_id: str, output: JobOutput) -> bytes:
+        if job_id == "job-1":
+            raise ServerError("500", status_code=500)
+        return await super().fetch_output(job_id, output)
+
+
+async def test_one_broken_job_does_not_end_the_run() -> None:
+    """While others succeed, patience ends for that chunk alone: it gets another job."""
+    seen = await run(_OneBroken(locations_per_s=1.0), 3_000, max_jobs=4)
+    assert seen.rows == list(range(3_000))
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    assert [event.will_resubmit for event in seen.of(JobAbandoned)] == [True]
+
+
+class _NoIds(SimulatedAPI):
+    """Accepts everything, and never says under which id."""
+
+    async def submit_body(self, body: bytes) -> str:
+        await super().submit_body(body)
+        raise DecodeError("no job id")
+
+
+async def test_a_run_whose_first_chunks_are_all_lost_is_stopped() -> None:
+    """Charged for nothing, again and again: the rest of the input is not sent."""
+    api = _NoIds()
+    with pytest.raises(SubmissionInDoubtError, match="charged for nothing"):
+        await run(api, 1_000, max_jobs=4)
+    assert api.counts.jobs <= 7 * 4  # three chunks and those beside them, four times each
+
+
+async def test_failing_jobs_are_stopped_too() -> None:
+    """Where no job ever succeeds, the first few are enough."""
+    api = SimulatedAPI(faults=ScriptedFaults({}, always={Moment.JOB: Fault.FAILED_JOB}))
+    with pytest.raises(JobFailedError, match="charged for nothing"):
+        await run(api, 1_000, max_jobs=4)
+    assert api.counts.jobs <= 7 * 3
+
+
+async def test_a_429_holds_back_every_request() -> None:
+    """Nobody sends before the time it named, whichever request it answered."""
+    api = SimulatedAPI(faults=ScriptedFaults({Moment.POLL: [None, None, Fault.RATE_LIMIT]}))
+    seen = await run(api, 200, max_jobs=8)
+    (refused,) = seen.times(RequestRetried, status_code=429)
+    under_way_s = 0.05  # what had been sent before the refusal was known
+    sent = [at for at in seen.times(RequestSent) if refused + under_way_s < at]
+    assert min(sent) - refused >= 5.0
+
+
+async def test_a_retry_after_of_nothing_is_no_licence_to_hammer() -> None:
+    """0 seconds names no time: the pauses grow as they would without it."""
+    error = RateLimitError("429", status_code=429, retry_after_s=0.0)
+    api = api_with(at=Moment.SUBMIT, always=error)
+    with pytest.raises(RateLimitError):
+        await run(api, 10)
+    assert api.counts.requests[Moment.SUBMIT] < 60
+
+
+async def test_an_output_that_leaves_out_rows_is_fetched_again() -> None:
+    """Fetching is free, and the rest may only be late."""
+    fetches = itertools.count()
+
+    class Late(SimulatedAPI):
+        async def fetch_output(self, job_id: str, output: JobOutput) -> bytes:
+            body = await super().fetch_output(job_id, output)
+            if next(fetches):
+                return body
+            return msgspec.json.encode(dict(list(msgspec.json.decode(body).items())[:5]))
+
+    seen = await run(Late(), 10)
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+
+
+async def test_a_submission_that_is_cut_off_is_in_doubt() -> None:
+    """A POST under way when the run is cancelled may have been accepted, and is reported."""
+    seen = Observed()
+    with anyio.move_on_after(1.0):
+        await run(api_with(at=Moment.SUBMIT, always=Fault.HANG), 10, observed=seen)
+    (doubt,) = seen.of(SubmissionInDoubt)
+    assert doubt.locations == 10
+
+
+async def test_a_first_chunk_of_invalid_rows_holds_nothing_up() -> None:
+    """The chunk that goes first is the first that has anything to send."""
+    seen = await run(SimulatedAPI(), [""] * 10 + ["1 Main St"] * 20)
+    assert [result.reason for result in seen.results] == [Reason.INVALID_INPUT] * 10 + [None] * 20
+
+
+async def test_the_first_refusal_is_the_only_one() -> None:
+    """A request that is at fault itself is refused once, however many jobs are allowed."""
+    api = api_with(at=Moment.SUBMIT, always=REJECTED)
+    with pytest.raises(RequestRejectedError):
+        await run(api, 1_000, max_jobs=32)
+    assert api.counts.requests[Moment.SUBMIT] == 1
+
+
+async def test_an_input_that_fails_costs_no_paid_answers() -> None:
+    """What was submitted before the user's own iterable raised is delivered."""
+
+    def rows() -> Iterator[str]:
+        yield from addresses(50)
+        raise KeyError("theirs")
+
+    seen = Observed()
+    with pytest.raises(KeyError, match="theirs"):
+        await run(SimulatedAPI(), rows(), observed=seen, max_jobs=2)
+    assert seen.rows == list(range(10 * len(seen.of(JobSubmitted))))
 
 
 async def test_no_such_path_at_submission_ends_the_run() -> None:

@@ -39,7 +39,7 @@ def enhancer_on(
 
 async def test_two_enhancers_on_one_client_share_its_cap_and_take_turns() -> None:
     """Together they stay below the cap, and neither waits for the other to end."""
-    api = SimulatedAPI(workers=8)
+    api = SimulatedAPI(workers=8, locations_per_s=5.0)
     ended: dict[str, float] = {}
 
     async def enhance(client: SimulatedClient, name: str) -> None:
@@ -58,7 +58,7 @@ async def test_two_enhancers_on_one_client_share_its_cap_and_take_turns() -> Non
 
 async def test_the_largest_cap_in_use_counts_and_each_keeps_its_own() -> None:
     """An enhancer with a small cap beside one with a large cap does not add to it."""
-    api = SimulatedAPI(workers=8)
+    api = SimulatedAPI(workers=8, locations_per_s=5.0)
     async with SimulatedClient(api) as client, anyio.create_task_group() as tasks:
         for max_jobs in (2, 6):
             tasks.start_soon(enhancer_on(client, max_jobs=max_jobs).enhance, addresses(600))
@@ -67,7 +67,7 @@ async def test_the_largest_cap_in_use_counts_and_each_keeps_its_own() -> None:
 
 async def test_one_enhancer_used_twice_at_once_keeps_its_cap() -> None:
     """Two streams of one enhancer have one cap, not one each."""
-    api = SimulatedAPI(workers=8)
+    api = SimulatedAPI(workers=8, locations_per_s=5.0)
     async with SimulatedClient(api) as client, anyio.create_task_group() as tasks:
         enhancer = enhancer_on(client, max_jobs=3)
         for _ in range(3):

@@ -13,6 +13,8 @@ from pingdata_async.bulk.due_queue import DueQueue
 from pingdata_async.bulk.polling import PollSchedule
 from pingdata_async.bulk.retrying import RetryPolicy, Verdict, judge_question, judge_submission
 from pingdata_async.exceptions import (
+    AccessDeniedError,
+    AuthenticationError,
     ClientClosedError,
     ConfigurationError,
     DecodeError,
@@ -20,7 +22,6 @@ from pingdata_async.exceptions import (
     PingDataError,
     RateLimitError,
     RequestRejectedError,
-    RunError,
     ServerError,
     TransportError,
 )
@@ -98,9 +99,11 @@ LOST = TransportError("", maybe_sent=True)
         (ServerError("", status_code=504), V.IN_DOUBT, V.RETRY),
         (DecodeError(), V.IN_DOUBT, V.RETRY),
         (NotFoundError("", status_code=404), V.STOP, V.UNKNOWN_JOB),
-        (RequestRejectedError("", status_code=400), V.REJECTED, V.STOP),
+        (RequestRejectedError("", status_code=400), V.REJECTED, V.RETRY),
+        (RequestRejectedError("", status_code=408), V.RETRY, V.RETRY),
+        (AuthenticationError("", status_code=401), V.STOP, V.STOP),
+        (AccessDeniedError("", status_code=403), V.STOP, V.RETRY),
         (ClientClosedError(), V.STOP, V.STOP),
-        (RunError(), V.STOP, V.STOP),
     ],
     ids=lambda value: str(getattr(value, "status_code", "")) or type(value).__name__,
 )
