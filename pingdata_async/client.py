@@ -24,6 +24,7 @@ from pingdata_async.exceptions import (
     APIStatusError,
     AuthenticationError,
     ClientClosedError,
+    ConfigurationError,
     InputError,
     NotFoundError,
     PingDataError,
@@ -104,6 +105,8 @@ class PingDataClient:
         return f"<PingDataClient {host or 'prod'} {state}>"
 
     async def __aenter__(self) -> Self:
+        if self._tasks is not None:
+            raise ConfigurationError("this client is open already; it is opened once at a time")
         # Looking the token up reads a file: not in the event loop.
         self._settings = await anyio.to_thread.run_sync(self._find_settings)
         transport = Transport(self._settings)
@@ -346,6 +349,8 @@ class PingDataClient:
         prepared = prepare(location if location is not None else fields)
         prepared.encoded()  # refuses what cannot be sent
         asked = prepared.sources or clean_sources(sources)
+        if not asked:
+            raise InputError("no sources: name one, such as PG")
         query = _query(prepared.fields)
         query += [("sources", code) for code in asked]
         query.append(("include_raw_response", _query_text(include_raw_response)))
@@ -358,7 +363,7 @@ class PingDataClient:
         timeout_s = self._opened_settings().read_timeout_s + (source_timeout_s or 0.0)
         async with (
             self._call() as transport,
-            transport.get("/api/v1/enhance", query, timeout_s) as response,
+            transport.get("/api/v1/enhance", query, timeout_s, is_paid=True) as response,
         ):
             data = await response.decoded(decode_enhance)
         return judge_location(row=0, user_id=prepared.id or "0", data=data, sources=asked)

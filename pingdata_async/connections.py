@@ -70,13 +70,18 @@ def open_session(tls: ssl.SSLContext, *, reuse: bool) -> aiohttp.ClientSession:
     # here on the API may have had the request, before it surely had not.
     trace = aiohttp.TraceConfig()
     trace.on_request_headers_sent.append(_note_begin)
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip", "Accept": "*/*"},
         trace_configs=[trace],
         trust_env=False,  # it would read ~/.netrc too; proxies are looked up in `proxy_for`
     )
+    if not reuse:
+        # aiohttp sends a GET again by itself when the connection drops. Where every request
+        # is paid for, none is sent that nobody knows of; there is no public way to say so.
+        session._retry_connection = False  # noqa: SLF001
+    return session
 
 
 async def _note_begin(

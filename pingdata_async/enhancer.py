@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import weakref
 from collections.abc import Callable, Iterable
@@ -16,7 +17,7 @@ from pingdata_async.bulk.runner import BulkRunner
 from pingdata_async.bulk.stream import ChunkSource, Locations, ResultChannel, ResultStream
 from pingdata_async.client import PingDataClient
 from pingdata_async.events import Announcer, Event
-from pingdata_async.exceptions import PingDataError
+from pingdata_async.exceptions import ConfigurationError, PingDataError
 from pingdata_async.models import EnhancedLocation, RunSummary
 from pingdata_async.runs.run import Run
 from pingdata_async.wire import encode_options
@@ -84,6 +85,8 @@ class BulkEnhancer:
         self._share = _slots_by_client.setdefault(client, JobSlots()).share(max_jobs)
         self._schedule = poll_schedule or PollSchedule()
         self._policy = retry_policy or RetryPolicy()
+        if inspect.iscoroutinefunction(on_event):
+            raise ConfigurationError("on_event must be a plain function: it is not awaited")
         self._on_event = on_event
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
         self._builder()  # refuses sizes that cannot work now rather than in the middle
@@ -100,7 +103,8 @@ class BulkEnhancer:
 
         Raises:
             PingDataError: When it cannot go on; `results` of the error holds what had been
-                answered.
+                answered. An error of the iterable's own arrives as it is, without them: use
+                `stream()` where that can happen.
         """
         results: list[EnhancedLocation] = []
         try:

@@ -27,7 +27,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pingdata_async.models import EnhancedLocation
 
@@ -41,6 +41,19 @@ class PingDataError(Exception):
     """
 
     results: Sequence[EnhancedLocation] = ()
+
+    def __reduce__(self) -> tuple[Callable[..., PingDataError], tuple[object, ...]]:
+        # Errors cross process borders, and most take arguments by name.
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(
+    kind: type[PingDataError], args: tuple[object, ...], attributes: dict[str, object]
+) -> PingDataError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 class ConfigurationError(PingDataError, ValueError):

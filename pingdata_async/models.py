@@ -194,24 +194,32 @@ class EnhancedLocation(msgspec.Struct, frozen=True, weakref=True):
 
     @property
     def location_data(self) -> dict[str, SourceResult]:
-        """Every source's answer, decoded anew at each use; sources that sent null are left out.
+        """Every source's answer, decoded anew; what is no object, or empty, is left out.
 
         Raises:
             DecodeError: When the API's object cannot be read.
         """
         try:
-            decoded = msgspec.json.decode(self.data, type=dict[str, dict[str, Any] | None])
+            decoded = msgspec.json.decode(self.data, type=dict[str, Any])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise DecodeError(f"row {self.row}: {error}") from error
-        return {code: SourceResult(fields) for code, fields in decoded.items() if fields}
+        return {
+            code: SourceResult(fields)
+            for code, fields in decoded.items()
+            if isinstance(fields, dict) and fields
+        }
 
     def __getitem__(self, source: str) -> SourceResult:
-        """The answer of one source.
+        """The answer of one source; upper and lower case are the same where only one is there.
 
         Raises:
             KeyError: When that source did not answer for this location.
         """
-        return self.location_data[source]
+        answers = self.location_data
+        if source not in answers:
+            folded = {code.casefold(): code for code in answers}
+            source = folded.get(source.casefold(), source)
+        return answers[source]
 
     def __contains__(self, source: object) -> bool:
         """Whether that source answered for this location."""

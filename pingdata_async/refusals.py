@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import email.utils
 import re
 from collections.abc import Mapping
@@ -83,15 +84,20 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("Retry-After", "").strip()
     if not value:
         return None
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
+    if re.fullmatch(r"\d{1,300}(\.\d*)?", value, re.ASCII):
         return float(value)
     try:
         until = email.utils.parsedate_to_datetime(value)
-        # The server's clock, not ours: they may disagree by minutes.
-        now = email.utils.parsedate_to_datetime(headers["Date"])
+        # The server's clock, not ours, where it shows it: they may disagree by minutes.
+        shown = headers.get("Date")
+        now = email.utils.parsedate_to_datetime(shown) if shown else _now()
         return max(0.0, (until - now).total_seconds())
-    except (KeyError, ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 def shown_url(url: str) -> str:

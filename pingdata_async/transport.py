@@ -159,6 +159,7 @@ class Transport:
                 "POST",
                 url,
                 read_timeout_s=self._settings.submit_timeout_s,
+                total_timeout_s=2 * self._settings.submit_timeout_s,
                 # Not the bytes as such: aiohttp would write them in one go, and warn of it.
                 data=io.BytesIO(body),
                 headers=dict(headers),
@@ -169,13 +170,37 @@ class Transport:
 
     @contextlib.asynccontextmanager
     async def get(
-        self, path: str, params: list[tuple[str, str]] | None = None, timeout_s: float | None = None
+        self,
+        path: str,
+        params: list[tuple[str, str]] | None = None,
+        timeout_s: float | None = None,
+        *,
+        is_paid: bool = False,
     ) -> AsyncIterator[Response]:
-        """GET from the API; a redirect is an error. Raises as `post()` does."""
+        """GET from the API; a redirect is an error. Raises as `post()` does.
+
+        Args:
+            path: Below the base url.
+            params: The query.
+            timeout_s: Without a byte of the answer; None for the settings' own. All of the
+                answer may take twice that, so that one that drips ends too.
+            is_paid: Never sent twice, whatever happens.
+        """
         url = URL(self._settings.base_url + path, encoded=True)
         if params:
             url = url.with_query(params)
-        async with self._slot(), self._get_once(url, timeout_s) as raw:
+        timeout_s = timeout_s or self._settings.read_timeout_s
+        async with (
+            self._slot(),
+            self._answered(
+                self._submitting if is_paid else self._asking,
+                "GET",
+                url,
+                read_timeout_s=timeout_s,
+                total_timeout_s=2 * timeout_s,
+                headers={},
+            ) as raw,
+        ):
             await self._refuse_errors(raw)
             yield Response(raw, self._settings, self._waits)
 
@@ -192,7 +217,7 @@ class Transport:
         hop = url
         async with self._slot(), contextlib.AsyncExitStack() as stack:
             for _ in range(MAX_DOWNLOAD_REDIRECTS + 1):
-                raw = await stack.enter_async_context(self._get_once(_download_url(hop), None))
+                raw = await stack.enter_async_context(self._get_once(_download_url(hop)))
                 target = raw.headers.get("Location", "")
                 if raw.status in REDIRECT_STATUSES and target:
                     hop = _joined(hop, target)
@@ -204,12 +229,14 @@ class Transport:
         raise DecodeError(f"GET {shown_url(url)}: more than {MAX_DOWNLOAD_REDIRECTS} redirects")
 
     @contextlib.asynccontextmanager
-    async def _get_once(
-        self, url: URL, timeout_s: float | None
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        read_timeout_s = timeout_s or self._settings.read_timeout_s
+    async def _get_once(self, url: URL) -> AsyncIterator[aiohttp.ClientResponse]:
         async with self._answered(
-            self._asking, "GET", url, read_timeout_s=read_timeout_s, headers={}
+            self._asking,
+            "GET",
+            url,
+            read_timeout_s=self._settings.read_timeout_s,
+            total_timeout_s=None,  # a large output may take its time
+            headers={},
         ) as raw:
             yield raw
 
@@ -221,20 +248,22 @@ class Transport:
         url: URL,
         *,
         read_timeout_s: float,
+        total_timeout_s: float | None,
         headers: dict[str, str],
         data: io.BytesIO | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send one request; the answer's head has arrived when this is entered."""
         text = str(url)
-        # No total: aiohttp's default of 300 s would cut a long download. `connect` rather than
-        # `sock_connect`, which leaves out a proxy's answer to CONNECT; it counts waiting for
-        # the pool too, but that is unlimited here (see `_slot`).
+        # `connect` rather than `sock_connect`, which leaves out a proxy's answer to CONNECT; it
+        # counts waiting for the pool too, but that is unlimited here (see `_slot`).
         timeout = aiohttp.ClientTimeout(
-            total=None, connect=self._settings.connect_timeout_s, sock_read=read_timeout_s
+            total=total_timeout_s,  # not aiohttp's default of 300 s
+            connect=self._settings.connect_timeout_s,
+            sock_read=read_timeout_s,
         )
         progress = SimpleNamespace(began=False)  # as `open_session` notes it
         with (
-            _translated(f"{method} {shown_url(text)}", progress),
+            _translated(f"{method} {shown_url(text)}", progress, self._settings.token),
             self._waits.ended_by_closing(),
         ):
             raw = await session.request(
@@ -300,7 +329,7 @@ class Transport:
 
 
 @contextlib.contextmanager
-def _translated(what: str, progress: SimpleNamespace) -> Iterator[None]:
+def _translated(what: str, progress: SimpleNamespace, token: Secret) -> Iterator[None]:
     """Turn what aiohttp raises into a TransportError that says whether it was sent."""
     try:
         yield
@@ -312,11 +341,13 @@ def _translated(what: str, progress: SimpleNamespace) -> Iterator[None]:
         ) from None
     except aiohttp.InvalidURL as error:
         raise TransportError(f"{what}: not a usable url", maybe_sent=False) from error
+    except (aiohttp.ClientResponseError, ValueError) as error:
+        # Not chained: they can hold our request, token and all, or the proxy's password.
+        sentence = _sentence(what, error, token)
+        raise TransportError(sentence, maybe_sent=progress.began) from None
     except (aiohttp.ClientError, OSError) as error:
-        raise TransportError(_sentence(what, error), maybe_sent=progress.began) from error
-    except ValueError as error:
-        # Not chained: it can hold the proxy's password.
-        raise TransportError(_sentence(what, error), maybe_sent=progress.began) from None
+        sentence = _sentence(what, error, token)
+        raise TransportError(sentence, maybe_sent=progress.began) from error
 
 
 @contextlib.contextmanager
@@ -329,8 +360,8 @@ def _translated_body(what: str) -> Iterator[None]:
         raise DecodeError(f"{what}: the answer was cut off ({detail})") from error
 
 
-def _sentence(what: str, error: BaseException) -> str:
-    detail = one_line(str(error)) or type(error).__name__
+def _sentence(what: str, error: BaseException, token: Secret) -> str:
+    detail = _masked(one_line(str(error)).encode(), token).decode() or type(error).__name__
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         detail = "no connection in time"
     elif isinstance(error, TimeoutError):

@@ -5,13 +5,14 @@ Of answers every documented reading is accepted.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from pingdata_async.exceptions import DecodeError
+from pingdata_async.exceptions import ConfigurationError, DecodeError
 from pingdata_async.locations import clean_sources
 from pingdata_async.models import JobOutput, JobStatus
 
@@ -63,13 +64,19 @@ def encode_options(
     delegate_to: str | None = None,
     callback_url: str | None = None,
 ) -> bytes:
-    """The part of a job's body beside its locations, as a JSON object."""
+    """The part of a job's body beside its locations, as a JSON object.
+
+    Raises:
+        ConfigurationError: For a time-out that is none.
+    """
     options: dict[str, Any] = {
         "sources": list(clean_sources(sources)),
         "include_raw_response": include_raw_response,
         "check_cache": check_cache,
     }
     if source_timeout_s is not None:
+        if not 0.0 < source_timeout_s < math.inf:
+            raise ConfigurationError(f"source_timeout_s must be above 0, not {source_timeout_s}")
         options["timeout"] = float(source_timeout_s)
     if delegate_to:
         options["delegate_to"] = delegate_to

@@ -12,7 +12,7 @@ import anyio
 import pytest
 from aiohttp import web
 
-from pingdata_async import ClientClosedError, JobOutput, PingDataClient
+from pingdata_async import ClientClosedError, ConfigurationError, JobOutput, PingDataClient
 from tests.client.servers import LocalApi, always, client_of, leaves_no_task, never, raw_server
 
 PENDING = {"request": {"status": "PENDING"}}
@@ -58,6 +58,18 @@ async def test_client_can_be_opened_again() -> None:
             async with client:
                 await client.status("J")
     assert len(api.seen) == 2
+
+
+async def test_an_open_client_is_not_opened_again() -> None:
+    """It would lose its first connections; it says so, and goes on."""
+    async with LocalApi(always(finished_status())) as api, client_of(api.url) as client:
+        with pytest.raises(ConfigurationError, match="open already"):
+            await client.__aenter__()
+        assert (await client.status("J")).is_finished
+
+
+def finished_status() -> dict[str, dict[str, str]]:
+    return {"request": {"status": "COMPLETE"}}
 
 
 @pytest.mark.parametrize(

@@ -178,8 +178,24 @@ def test_any_retry_after(value: str, date: str | None) -> None:
 
 
 def test_retry_after_date_without_the_servers_clock() -> None:
-    """A date means nothing where the answer does not say what time it is."""
-    assert parse_retry_after({"Retry-After": format_datetime(NOW, usegmt=True)}) is None
+    """Where the answer does not say what time it is, our own clock has to do."""
+    later = datetime.now(UTC) + timedelta(hours=1)
+    seconds = parse_retry_after({"Retry-After": format_datetime(later, usegmt=True)})
+    assert seconds is not None
+    assert 3_500 < seconds <= 3_600
+
+
+@pytest.mark.parametrize(
+    "value", ["Mon, 01 Jan 2024 00:01:00 +99999999999999", "1 Jan " + "9" * 20, "60;", "-5", "inf"]
+)
+def test_retry_after_that_means_nothing(value: str) -> None:
+    """Whatever a server writes there, no error of Python's own comes of it."""
+    assert parse_retry_after({"Retry-After": value}) is None
+
+
+def test_retry_after_of_centuries_is_understood() -> None:
+    """So that a run stops, instead of asking on."""
+    assert parse_retry_after({"Retry-After": "9" * 12}) == 10**12 - 1
 
 
 @given(url=st.text(max_size=80))

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import pickle
 from typing import Any
 
 import msgspec
 import pytest
 
-from pingdata_async import DecodeError, EnhancedLocation, RowStatus, SourceResult
+from pingdata_async import (
+    DecodeError,
+    EnhancedLocation,
+    JobFailedError,
+    PingDataError,
+    RateLimitError,
+    RowStatus,
+    SourceResult,
+    TransportError,
+)
 from pingdata_async.models import Reason
 
 PG = {
@@ -100,7 +110,7 @@ def test_sources_of_a_row() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"[]", b"null", b'{"PG": 1}', b'{"PG": {"a": "\xff"}}', b"{" * 3, b'{"a":' * 9999]
+    "data", [b"", b"[]", b"null", b'{"PG": {"a": "\xff"}}', b"{" * 3, b'{"a":' * 9999]
 )
 def test_rows_that_cannot_be_read(data: bytes) -> None:
     """Data that is no object of objects is a DecodeError that names the row."""
@@ -109,6 +119,35 @@ def test_rows_that_cannot_be_read(data: bytes) -> None:
         row["PG"]
     with pytest.raises(DecodeError):
         assert "PG" in row
+
+
+def test_a_source_that_is_no_object_hides_no_other() -> None:
+    """One source's nonsense does not cost what the others said."""
+    row = row_of(b'{"PG": {"latitude": 1.5}, "PH": "boom", "GG": null}')
+    assert row["PG"].latitude == 1.5
+    assert list(row.location_data) == ["PG"]
+
+
+def test_the_case_of_a_source_does_not_matter() -> None:
+    """Whoever asks for "pg" finds what the API calls "PG"."""
+    assert row_of(b'{"PG": {"latitude": 1.5}}')["pg"].latitude == 1.5
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RateLimitError("m", status_code=429, api_message="slow", retry_after_s=3.0),
+        TransportError("m", maybe_sent=True),
+        JobFailedError("m", job_id="J"),
+    ],
+)
+def test_errors_cross_process_borders(error: PingDataError) -> None:
+    """They come out of a pickle as they went in, with what had been answered."""
+    error.results = [row_of(b"{}")]
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy)) == (type(error), str(error))
+    assert vars(copy).keys() == vars(error).keys()
+    assert copy.results[0].row == 3
 
 
 @pytest.mark.parametrize(

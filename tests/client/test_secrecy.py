@@ -18,7 +18,18 @@ from pingdata_async import (
     PingDataError,
     TransportError,
 )
-from tests.client.servers import TOKEN, Answer, LocalApi, always, by_path, client_of, drop, redirect
+from tests.client.servers import (
+    TOKEN,
+    Answer,
+    LocalApi,
+    always,
+    by_path,
+    client_of,
+    drop,
+    raw_server,
+    redirect,
+    says,
+)
 
 OUTPUT_URL = "/api/v1/sov/J/output/o.json"
 
@@ -49,6 +60,22 @@ async def test_errors_mask_the_token(answer: Answer) -> None:
         with pytest.raises(PingDataError) as caught:
             await client.submit([{"id": "0"}], sources=["PG"])
         assert TOKEN not in shown(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nX: Authorization: Token " + TOKEN.encode() + b"\x00\r\n\r\n",
+        b"Authorization: Token " + TOKEN.encode() + b"\r\n\r\n",
+    ],
+)
+async def test_answers_that_are_no_http_show_no_token(answer: bytes) -> None:
+    """Not even where a broken server sends our own request back as its answer."""
+    async with raw_server(says(answer)) as server, client_of(server.url) as client:
+        with pytest.raises(PingDataError) as caught:
+            await client.status("J")
+    assert TOKEN not in shown(caught.value)
+    assert TOKEN not in repr(caught.value.__cause__)
 
 
 async def test_reprs_mask_the_token() -> None:

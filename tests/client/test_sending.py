@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import io
 import json
@@ -14,7 +15,14 @@ import pytest
 import trustme
 from aiohttp import web
 
-from pingdata_async import PingDataError, ServerError, TransportError, __version__
+from pingdata_async import (
+    DecodeError,
+    InputError,
+    PingDataError,
+    ServerError,
+    TransportError,
+    __version__,
+)
 from pingdata_async.client import GZIP_FROM_BYTES
 from pingdata_async.wire import encode_options
 from tests.client.servers import (
@@ -76,6 +84,39 @@ async def test_a_post_is_sent_once(answer: Answer, error: type[Exception]) -> No
         with pytest.raises(error):
             await client.submit(ONE, sources=["PG"])
         assert [seen.method for seen in api.seen] == ["POST"]
+
+
+async def test_a_paid_get_is_sent_once() -> None:
+    """The single enhance is a GET, but paid for: no layer sends it again by itself."""
+    async with LocalApi(drop) as api, client_of(api.url) as client:
+        with pytest.raises(TransportError):
+            await client.enhance(address="1 Main St", sources=["PG"])
+    assert len(api.seen) == 1
+
+
+async def test_an_answer_that_drips_ends() -> None:
+    """A byte now and then is no answer: there is a limit for all of it."""
+
+    async def drip(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1_000):
+                await response.write(b" ")
+                await asyncio.sleep(0.02)
+        return response
+
+    async with LocalApi(drip) as api, client_of(api.url, read_timeout_s=0.1) as client:
+        with anyio.fail_after(10), pytest.raises(DecodeError, match="cut off"):
+            await client.status("J")
+
+
+async def test_nothing_is_asked_without_a_source() -> None:
+    """An answer about nothing would pass as ok."""
+    async with LocalApi(always({})) as api, client_of(api.url) as client:
+        with pytest.raises(InputError, match="no sources"):
+            await client.enhance(address="1 Main St", sources=[])
+    assert not api.seen
 
 
 async def test_a_post_cut_off_while_sent_is_not_repeated() -> None:
