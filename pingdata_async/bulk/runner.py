@@ -24,6 +24,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
+from pingdata_async.bulk import notices
 from pingdata_async.bulk.checking import Failure, check_body, fail_chunk, merge_bodies, tally
 from pingdata_async.bulk.chunking import Chunk, encode_body
 from pingdata_async.bulk.due_queue import DueQueue
@@ -39,18 +40,7 @@ from pingdata_async.bulk.retrying import (
     judge_question,
     judge_submission,
 )
-from pingdata_async.events import (
-    ChunkFinished,
-    Event,
-    JobAbandoned,
-    JobPolled,
-    JobSubmitted,
-    RequestRetried,
-    RequestSent,
-    RunStopping,
-    SubmissionInDoubt,
-    UnexpectedAnswer,
-)
+from pingdata_async.events import Event, RunStopping, UnexpectedAnswer
 from pingdata_async.exceptions import (
     AccessDeniedError,
     APIStatusError,
@@ -244,7 +234,7 @@ class BulkRunner:
             self._drop(passage)
             return
         chunk = passage.chunk
-        self._announce(RequestSent(kind="submit", chunk=chunk.index, attempt=passage.attempt))
+        self._announce(notices.sent("submit", passage))
         try:
             job_id = await self._api.submit_body(encode_body(chunk, self._options))
         except PingDataError as error:
@@ -260,14 +250,7 @@ class BulkRunner:
         passage.job_id = job_id
         passage.accepted_at = anyio.current_time()
         passage.jobs += 1
-        self._announce(
-            JobSubmitted(
-                chunk=chunk.index,
-                job_id=job_id,
-                locations=len(chunk.rows),
-                charged_before=charged_before,
-            )
-        )
+        self._announce(notices.submitted(passage, charged_before=charged_before))
         self._poll_later(passage)
 
     def _submission_failed(self, passage: Passage, error: PingDataError) -> None:
@@ -296,15 +279,7 @@ class BulkRunner:
     def _note_doubt(self, passage: Passage, error: str) -> None:
         charged_before = passage.charged_before
         passage.in_doubt += 1
-        self._announce(
-            SubmissionInDoubt(
-                chunk=passage.chunk.index,
-                locations=len(passage.chunk.rows),
-                attempt=passage.attempt,
-                error=error,
-                charged_before=charged_before,
-            )
-        )
+        self._announce(notices.in_doubt(passage, error, charged_before=charged_before))
 
     # -- poll ----------------------------------------------------------------------------
 
@@ -314,22 +289,14 @@ class BulkRunner:
         self._polls.put(passage, now + interval_s * self._rng.uniform(1.0, 1.0 + JITTER))
 
     async def _poll(self, passage: Passage) -> None:
-        self._announce_question("poll", passage)
+        self._announce(notices.sent("poll", passage))
         try:
             status = await self._api.status(passage.job_id)
         except PingDataError as error:
             self._question_failed(passage, "poll", self._polls, error)
             return
         self._succeeded(passage, "poll")
-        self._announce(
-            JobPolled(
-                chunk=passage.chunk.index,
-                job_id=passage.job_id,
-                status=status.status,
-                num_requested=status.num_requested,
-                num_completed=status.num_completed,
-            )
-        )
+        self._announce(notices.polled(passage, status))
         if not status.is_finished:
             passage.late_since = None
             self._poll_later(passage)
@@ -362,7 +329,7 @@ class BulkRunner:
     # -- fetch ---------------------------------------------------------------------------
 
     async def _fetch(self, passage: Passage) -> None:
-        self._announce_question("fetch", passage)
+        self._announce(notices.sent("fetch", passage))
         chunk = passage.chunk
         try:
             bodies = [
@@ -414,16 +381,6 @@ class BulkRunner:
 
     # -- what all three share ------------------------------------------------------------
 
-    def _announce_question(self, kind: str, passage: Passage) -> None:
-        self._announce(
-            RequestSent(
-                kind=kind,
-                chunk=passage.chunk.index,
-                job_id=passage.job_id,
-                attempt=passage.attempt,
-            )
-        )
-
     def _succeeded(self, passage: Passage, kind: str) -> None:
         self._health.note_success(kind, anyio.current_time())
         passage.failures = 0
@@ -464,17 +421,7 @@ class BulkRunner:
         delay_s = self._policy.delay_s(passage.failures, retry_after_s, self._rng)
         if isinstance(error, RateLimitError):
             self._hold_until = max(self._hold_until, now + delay_s)
-        self._announce(
-            RequestRetried(
-                kind=kind,
-                chunk=passage.chunk.index,
-                job_id=passage.job_id or None,
-                attempt=passage.failures,
-                error=str(error),
-                delay_s=delay_s,
-                status_code=error.status_code if isinstance(error, APIStatusError) else None,
-            )
-        )
+        self._announce(notices.retried(kind, passage, error, delay_s))
         queue.put(passage, now + delay_s)
         return give_up
 
@@ -482,14 +429,7 @@ class BulkRunner:
         """A job is lost: submit its chunk again, as often as the policy allows."""
         self._release_slot(passage)
         again = passage.jobs < self._policy.job_attempts and self._fatal is None
-        self._announce(
-            JobAbandoned(
-                chunk=passage.chunk.index,
-                job_id=passage.job_id,
-                error=error,
-                will_resubmit=again,
-            )
-        )
+        self._announce(notices.abandoned(passage, error, will_resubmit=again))
         if again:
             delay_s = self._policy.delay_s(passage.jobs, None, self._rng)
             passage.begin_again()
@@ -524,18 +464,7 @@ class BulkRunner:
         await self._sink.deliver(FinishedChunk(passage.chunk, results, body, failure))
         self._open -= 1
         self._room.release()
-        self._announce(
-            ChunkFinished(
-                chunk=passage.chunk.index,
-                job_id=passage.job_id or None,
-                rows=counts.rows,
-                ok=counts.ok,
-                partial=counts.partial,
-                failed=counts.failed,
-                no_answer=counts.no_answer,
-                reasons=counts.reasons,
-            )
-        )
+        self._announce(notices.finished(passage, counts))
         self._end_if_done()
 
     def _release_slot(self, passage: Passage) -> None:

@@ -122,14 +122,17 @@ async def test_all_rows_arrive_with_every_fault_on(tmp_path: Path) -> None:
             ["PG"],
             chunk_size=20,
             poll_schedule=FAST_POLLS,
-            retry_policy=ping.RetryPolicy(base_delay_s=0.01, max_delay_s=0.1, job_attempts=5),
+            # More attempts than by default: with some hundred draws, four in a row do happen.
+            retry_policy=ping.RetryPolicy(
+                base_delay_s=0.01, max_delay_s=0.1, job_attempts=8, in_doubt_attempts=8
+            ),
             on_event=count,
         )
         summary = await enhancer.run(tmp_path / "in.csv", tmp_path / "out.jsonl")
         stats = server.stats
     assert [line["row"] for line in lines(tmp_path / "out.jsonl")] == list(range(2_000))
     assert (summary.rows, summary.no_answer) == (2_000, 0)
-    assert stats.faults["failed_job"] > 0
+    assert stats.faults.total() > 30
     assert summary.jobs == stats.jobs_accepted
     assert summary.locations_charged == stats.locations_accepted
     assert stats.locations_accepted_more_than_once <= summary.locations_possibly_charged_again

@@ -1,0 +1,96 @@
+"""What a runner tells its listeners, made from what it knows (pure)."""
+
+from __future__ import annotations
+
+from pingdata_async.bulk.checking import Tally
+from pingdata_async.bulk.passage import Passage
+from pingdata_async.events import (
+    ChunkFinished,
+    JobAbandoned,
+    JobPolled,
+    JobSubmitted,
+    RequestRetried,
+    RequestSent,
+    SubmissionInDoubt,
+)
+from pingdata_async.exceptions import APIStatusError, PingDataError
+from pingdata_async.models import JobStatus
+
+
+def sent(kind: str, passage: Passage) -> RequestSent:
+    """A request about a chunk is about to go out."""
+    return RequestSent(
+        kind=kind,
+        chunk=passage.chunk.index,
+        job_id=passage.job_id or None,
+        attempt=passage.attempt,
+    )
+
+
+def submitted(passage: Passage, *, charged_before: bool) -> JobSubmitted:
+    """A chunk's job was accepted."""
+    return JobSubmitted(
+        chunk=passage.chunk.index,
+        job_id=passage.job_id,
+        locations=len(passage.chunk.rows),
+        charged_before=charged_before,
+    )
+
+
+def in_doubt(passage: Passage, error: str, *, charged_before: bool) -> SubmissionInDoubt:
+    """A submission may have made a job."""
+    return SubmissionInDoubt(
+        chunk=passage.chunk.index,
+        locations=len(passage.chunk.rows),
+        attempt=passage.attempt,
+        error=error,
+        charged_before=charged_before,
+    )
+
+
+def polled(passage: Passage, status: JobStatus) -> JobPolled:
+    """The API said how far a job is."""
+    return JobPolled(
+        chunk=passage.chunk.index,
+        job_id=passage.job_id,
+        status=status.status,
+        num_requested=status.num_requested,
+        num_completed=status.num_completed,
+    )
+
+
+def retried(kind: str, passage: Passage, error: PingDataError, delay_s: float) -> RequestRetried:
+    """A request failed and will be sent again."""
+    return RequestRetried(
+        kind=kind,
+        chunk=passage.chunk.index,
+        job_id=passage.job_id or None,
+        attempt=passage.failures,
+        error=str(error),
+        delay_s=delay_s,
+        status_code=error.status_code if isinstance(error, APIStatusError) else None,
+    )
+
+
+def abandoned(passage: Passage, error: str, *, will_resubmit: bool) -> JobAbandoned:
+    """A job is lost."""
+    return JobAbandoned(
+        chunk=passage.chunk.index,
+        job_id=passage.job_id,
+        error=error,
+        will_resubmit=will_resubmit,
+    )
+
+
+def finished(passage: Passage, counts: Tally) -> ChunkFinished:
+    """A chunk's outcomes are safe."""
+    return ChunkFinished(
+        chunk=passage.chunk.index,
+        job_id=passage.job_id or None,
+        rows=counts.rows,
+        ok=counts.ok,
+        partial=counts.partial,
+        failed=counts.failed,
+        no_answer=counts.no_answer,
+        reasons=counts.reasons,
+    )
