@@ -329,12 +329,25 @@ async def test_a_refused_token_stops_at_once_and_leaves_nothing(tmp_path: Path) 
     assert not list(tmp_path.glob("*out.jsonl*"))
 
 
+async def test_a_spent_quota_costs_no_paid_answers(tmp_path: Path) -> None:
+    """What the API took before it refused is brought home, to the last row."""
+    async with (
+        SandboxServer(limits={"PG": {"daily": 150}}, workers=2) as server,
+        ping.PingDataClient(api_url=server.url, auth_token="t") as client,
+    ):
+        enhancer = ping.BulkEnhancer(client, "PG", chunk_size=10, poll_schedule=FAST_POLLS)
+        with pytest.raises(ping.AccessDeniedError):
+            await enhancer.run(ADDRESSES, tmp_path / "out.jsonl")
+        assert server.stats.locations_accepted == 150
+    assert len(lines(tmp_path / "out.jsonl.partial")) == 150
+
+
 async def test_an_unknown_source_stops_at_once(
     client: ping.PingDataClient, sandbox: SandboxServer, tmp_path: Path
 ) -> None:
     """A request that the API refuses before any job is at fault itself: its message is shown."""
     with pytest.raises(ping.RequestRejectedError, match="NOPE"):
-        await ping.BulkEnhancer(client, "NOPE", chunk_size=10, max_jobs=1).run(
+        await ping.BulkEnhancer(client, "NOPE", chunk_size=10).run(
             ADDRESSES, tmp_path / "out.jsonl"
         )
     assert sandbox.stats.requests["submit"] == 1
