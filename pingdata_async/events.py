@@ -105,7 +105,7 @@ class RunStopping(Event, frozen=True, kw_only=True):
     """Nothing more is submitted; the jobs that are already paid for are seen to their end."""
 
     error: str
-    chunks_in_flight: int
+    jobs_in_flight: int
 
 
 class UnexpectedAnswer(Event, frozen=True, kw_only=True):

@@ -106,6 +106,7 @@ class BulkRunner:
         self._lost: DueQueue[tuple[Passage, Failure | None]] = DueQueue()
         self._room = anyio.Semaphore(slots.max_jobs)
         self._open = 0  # chunks taken from the input and not delivered
+        self._jobs_in_flight = 0  # accepted, and neither delivered nor lost
         self._input_ended = False
         self._any_admitted = False
         self._any_job = False
@@ -205,7 +206,7 @@ class BulkRunner:
         for passage in self._admissions.clear() + self._submissions.clear():
             self._drop(passage)
         if is_first:
-            self._announce(RunStopping(error=str(error), chunks_in_flight=self._open))
+            self._announce(RunStopping(error=str(error), jobs_in_flight=self._jobs_in_flight))
         self._end_if_done()
 
     def _drop(self, passage: Passage) -> None:
@@ -250,6 +251,7 @@ class BulkRunner:
         passage.job_id = job_id
         passage.accepted_at = anyio.current_time()
         passage.jobs += 1
+        self._jobs_in_flight += 1
         self._announce(notices.submitted(passage, charged_before=charged_before))
         self._poll_later(passage)
 
@@ -428,6 +430,7 @@ class BulkRunner:
     def _abandon(self, passage: Passage, error: str) -> None:
         """A job is lost: submit its chunk again, as often as the policy allows."""
         self._release_slot(passage)
+        self._jobs_in_flight -= 1
         again = passage.jobs < self._policy.job_attempts and self._fatal is None
         self._announce(notices.abandoned(passage, error, will_resubmit=again))
         if again:
@@ -463,6 +466,7 @@ class BulkRunner:
         counts = tally(results)
         await self._sink.deliver(FinishedChunk(passage.chunk, results, body, failure))
         self._open -= 1
+        self._jobs_in_flight -= bool(passage.job_id)
         self._room.release()
         self._announce(notices.finished(passage, counts))
         self._end_if_done()

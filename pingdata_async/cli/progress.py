@@ -191,10 +191,10 @@ def narrate(console: Console, *, verbose: bool) -> Listener:
                     f"chunk {event.chunk}: a submission of {event.locations} locations is in "
                     f"doubt and may be charged twice: {event.error}"
                 )
-            case RunStopping() if event.chunks_in_flight:
+            case RunStopping() if event.jobs_in_flight:
                 console.print(
-                    f"Stopping: {event.error}. Waiting for {event.chunks_in_flight} jobs that "
-                    "are already paid for"
+                    f"Stopping: {event.error}. Waiting for what is already paid for "
+                    f"({event.jobs_in_flight} in flight)"
                 )
             case UnexpectedAnswer():
                 console.print(f"chunk {event.chunk}, job {event.job_id}: {event.message}")

@@ -207,15 +207,20 @@ async def test_a_submission_that_cannot_pass_ends_the_run_after_what_is_paid_for
     error: PingDataError,
 ) -> None:
     """Nothing more is sent, but the answers of jobs in flight are brought home."""
-    api = api_with(None, None, None, error, at=Moment.SUBMIT, always=error)
+    api = api_with(*[None] * 12, error, at=Moment.SUBMIT, always=error)
     seen = Observed()
     with pytest.raises(type(error)) as caught:
-        await run(api, 100, observed=seen, max_jobs=4)
+        await run(api, 300, observed=seen, max_jobs=4)
     assert caught.value is error
-    assert len(seen.rows) == 10 * api.counts.jobs == 30
+    assert len(seen.rows) == 10 * api.counts.jobs == 120
     assert {result.status for result in seen.results} == {RowStatus.OK}
+    told = [event for _, event in seen.events]
     (stopping,) = seen.of(RunStopping)
-    assert stopping.chunks_in_flight > 0
+    before = told[: told.index(stopping)]
+    accepted = sum(isinstance(event, JobSubmitted) for event in before)
+    ended = sum(isinstance(event, ChunkFinished) for event in before)
+    assert ended > 0
+    assert stopping.jobs_in_flight == accepted - ended > 0
 
 
 @pytest.mark.parametrize("moment", [Moment.POLL, Moment.FETCH])
@@ -346,8 +351,9 @@ async def test_the_first_refusal_is_the_only_one() -> None:
     """A request that is at fault itself is refused once, however many jobs are allowed."""
     api = api_with(at=Moment.SUBMIT, always=REJECTED)
     with pytest.raises(RequestRejectedError):
-        await run(api, 1_000, max_jobs=32)
+        await run(api, 1_000, max_jobs=32, observed=(seen := Observed()))
     assert api.counts.requests[Moment.SUBMIT] == 1
+    assert [event.jobs_in_flight for event in seen.of(RunStopping)] == [0]
 
 
 async def test_an_input_that_fails_costs_no_paid_answers() -> None:

@@ -184,6 +184,7 @@ async def test_a_refused_token_is_exit_4(sandbox: SandboxServer, tmp_path: Path)
     assert done.code == 4
     assert "401" in done.err
     assert "s3cr3t" not in done.err
+    assert "Waiting for" not in done.err  # nothing has been paid for
     assert not list(tmp_path.glob("out*"))
 
 
