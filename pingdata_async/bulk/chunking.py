@@ -19,6 +19,7 @@ request body is 2.5 MB unless its operators raised it.
 """
 
 _BODY_OVERHEAD_BYTES = len('{"locations":[],}')
+_encoder = msgspec.json.Encoder()
 _LOCATION_OVERHEAD_BYTES = len('{"id":"18446744073709551615",') + 1  # the id, and a comma
 
 
@@ -29,23 +30,45 @@ class InvalidRow(msgspec.Struct, frozen=True, array_like=True):
         row: Its number.
         id: The user's own id; None where there is none.
         error: A sentence.
+        given: The row as it was given, as a JSON object; "{}" where that is not possible.
     """
 
     row: int
     id: str | None
     error: str
+    given: bytes = b"{}"
+
+
+class Earlier(msgspec.Struct, frozen=True, array_like=True):
+    """What was found out about a row before it came into a later chunk.
+
+    Attributes:
+        origin: The planned chunk that the row is from.
+        times_asked: Jobs that ended without all of its answers.
+        wanted: The sources that it is judged by; None for those of the run.
+        data: The answers so far, as the API's object.
+    """
+
+    origin: int
+    times_asked: int = 0
+    wanted: tuple[str, ...] | None = None
+    data: bytes = b"{}"
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):
     """Rows that are sent as one job.
 
+    Planned chunks come from the input. Later ones are made of their rows: parts of a chunk
+    that was split, and rows that are asked about again, together with others of their kind.
+
     Attributes:
-        index: The chunk's number, from 0.
+        index: The chunk's number, from 0; later chunks come after the planned ones.
         rows: The numbers of the rows sent, in any order; not always contiguous.
         ids: The user's own id of each, None where there is none.
         locations: Each row's location as a JSON object without its id.
-        sources: By place in `rows`, the sources of locations that have their own.
+        sources: By place in `rows`, the sources asked of locations that have their own.
         invalid: Rows that are not sent; they come out with the others.
+        earlier: Of a later chunk, one for each row; empty for a planned one.
     """
 
     index: int
@@ -54,6 +77,12 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     locations: list[bytes]
     sources: dict[int, tuple[str, ...]] = {}
     invalid: list[InvalidRow] = []
+    earlier: list[Earlier] = []
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether it is from the input itself."""
+        return not self.earlier
 
     @property
     def total_rows(self) -> int:
@@ -111,7 +140,7 @@ class ChunkBuilder:
             if size > self._max_location_bytes:
                 raise InputError(f"{size} bytes are more than one request may hold")
         except InputError as error:
-            return self.add_invalid(row, user_id(location), str(error))
+            return self.add_invalid(row, user_id(location), str(error), location)
         full = self._finish() if self._bytes + size > self._max_location_bytes else None
         self.values_left_out += prepared.left_out
         if prepared.sources is not None:
@@ -124,20 +153,26 @@ class ChunkBuilder:
             full = self._finish()
         return full
 
-    def add_invalid(self, row: int, user_id: str | None, error: str) -> Chunk | None:
+    def add_invalid(
+        self, row: int, user_id: str | None, error: str, given: object = None
+    ) -> Chunk | None:
         """Take a row that cannot be sent; gives a chunk as `add()` does."""
-        self._invalid.append(InvalidRow(row, user_id, error))
+        self._invalid.append(InvalidRow(row, user_id, error, _as_given(given)))
         return self._finish() if len(self._invalid) == self._chunk_size else None
 
     def rest(self) -> Chunk | None:
         """What is left after the last row; None when nothing is."""
         return self._finish() if self._rows or self._invalid else None
 
+    def next_index(self) -> int:
+        """The number of the next chunk, whoever makes it."""
+        index, self._next_index = self._next_index, self._next_index + 1
+        return index
+
     def _finish(self) -> Chunk:
         chunk = Chunk(
-            self._next_index, self._rows, self._ids, self._locations, self._sources, self._invalid
+            self.next_index(), self._rows, self._ids, self._locations, self._sources, self._invalid
         )
-        self._next_index += 1
         self._begin()
         return chunk
 
@@ -156,6 +191,17 @@ def encode_body(chunk: Chunk, options: bytes) -> bytes:
         ]
     )
     return b'{"locations":[' + locations + b"]," + options[1:]
+
+
+def _as_given(location: object) -> bytes:
+    if isinstance(location, str):
+        location = {"address": location}
+    if not isinstance(location, Location | Mapping):
+        return b"{}"
+    try:
+        return _encoder.encode(location)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return b"{}"
 
 
 def checked_sources(sources: object) -> tuple[str, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
-from pingdata_async.bulk.checking import Failure
+from pingdata_async.bulk.checking import Failure, Tally
 from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.later_chunks import Leftover
 from pingdata_async.models import EnhancedLocation, JobOutput, JobStatus
 
 
@@ -31,30 +33,98 @@ class BulkAPI(Protocol):
 
 
 class FinishedChunk(msgspec.Struct, frozen=True):
-    """A chunk all of whose rows have an outcome.
+    """A chunk that no job is needed for any more.
 
     Attributes:
         chunk: What it was.
-        results: The outcome of each row, in the order of the rows; their data are slices of
-            `body`.
-        body: The API's output; None where there is none.
+        results: The outcome of each row that has one, in the order of the rows; their data
+            are slices of `body`.
+        counts: How those ended.
+        body: The answers to all of its rows, those of earlier jobs included; None where
+            there is none.
         failure: Why there is none; None where there is, or nothing had to be sent.
+        leftovers: Rows without an outcome yet: they will be asked about again.
+        job_id: The job that answered; "" where none did.
     """
 
     chunk: Chunk
     results: list[EnhancedLocation]
+    counts: Tally
     body: bytes | None = None
     failure: Failure | None = None
+    leftovers: Sequence[Leftover] = ()
+    job_id: str = ""
+
+
+class Ledger(Protocol):
+    """Keeps account of what happens to each chunk, and takes its answers.
+
+    Each method returns when what it was told is safe; the runner goes on only then. None of
+    them may be undone by a cancellation.
+
+    Attributes:
+        linger_s: When the run is cancelled, how long an answer to a submission that is on
+            its way is still waited for, so that its job id is not lost.
+    """
+
+    linger_s: float
+
+    def next_index(self) -> int:
+        """The number for a later chunk."""
+        ...
+
+    async def submitting(self, chunk: Chunk, *, charged_before: bool) -> None:
+        """A chunk is about to be submitted."""
+        ...
+
+    async def refused(self, chunk: Chunk) -> None:
+        """That submission surely made no job."""
+        ...
+
+    async def submitted(self, chunk: Chunk, job_id: str) -> None:
+        """That submission made this job."""
+        ...
+
+    async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:
+        """That submission may have made a job.
+
+        Args:
+            chunk: The chunk.
+            error: What happened.
+            hold: Whether it is left to the user what to do now; else it will be submitted
+                again, split or failed.
+        """
+        ...
+
+    async def completed(self, chunk: Chunk) -> None:
+        """The chunk's job is done, its output not fetched yet."""
+        ...
+
+    async def abandoned(self, chunk: Chunk, error: str) -> None:
+        """The chunk's job is lost; it will be submitted again, split or failed."""
+        ...
+
+    async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
+        """These parts take a chunk's place."""
+        ...
+
+    async def gathered(self, chunk: Chunk) -> None:
+        """Leftovers are a chunk now."""
+        ...
+
+    async def deliver(self, finished: FinishedChunk) -> None:
+        """Make a chunk's answers safe.
+
+        Its room is free only when this returns: a ledger that is slow, or waits for a slow
+        consumer, holds back reading, and so submitting. Its job slot is free already, or
+        one slow consumer would keep every other user of the client from submitting.
+        """
+        ...
 
 
 class ChunkSink(Protocol):
     """Where finished chunks go."""
 
     async def deliver(self, finished: FinishedChunk) -> None:
-        """Make a chunk safe.
-
-        Its room is free only when this returns: a sink that is slow, or waits for a slow
-        consumer, holds back reading, and so submitting. Its job slot is free already, or
-        one slow consumer would keep every other user of the client from submitting.
-        """
+        """Make a chunk safe; as `Ledger.deliver()`."""
         ...

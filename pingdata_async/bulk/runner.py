@@ -464,7 +464,7 @@ class BulkRunner:
         failure: Failure | None = None,
     ) -> None:
         counts = tally(results)
-        await self._sink.deliver(FinishedChunk(passage.chunk, results, body, failure))
+        await self._sink.deliver(FinishedChunk(passage.chunk, results, counts, body, failure))
         self._open -= 1
         self._jobs_in_flight -= bool(passage.job_id)
         self._room.release()

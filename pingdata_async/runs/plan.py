@@ -111,7 +111,8 @@ def _chunks(reader: InputReader, builder: ChunkBuilder) -> Iterator[Chunk]:
         if record.error is None:
             chunk = builder.add(row, record.location)
         else:
-            chunk = builder.add_invalid(row, user_id(record.location), record.error)
+            own_id = user_id(record.location)
+            chunk = builder.add_invalid(row, own_id, record.error, record.location)
         if chunk is not None:
             yield chunk
     rest = builder.rest()

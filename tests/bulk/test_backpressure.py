@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from pingdata_async.bulk.checking import Tally
 from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.bulk.protocols import FinishedChunk
 from pingdata_async.bulk.stream import ResultChannel, ResultStream
@@ -89,7 +90,7 @@ async def test_an_idle_stream_sends_nothing() -> None:
 
 def _finished(row: int) -> FinishedChunk:
     chunk = Chunk(row, [row], [None], [b'{"address":"x"}'])
-    return FinishedChunk(chunk, [EnhancedLocation(str(row), row, RowStatus.OK)], b"{}")
+    return FinishedChunk(chunk, [EnhancedLocation(str(row), row, RowStatus.OK)], Tally(), b"{}")
 
 
 async def test_a_time_out_the_moment_results_arrive_loses_none() -> None:

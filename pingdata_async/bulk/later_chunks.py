@@ -1,0 +1,110 @@
+"""Chunks made of rows of earlier ones: halves of what is split, and rows asked again (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from pingdata_async.bulk.chunking import Chunk, Earlier
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Leftover(msgspec.Struct, frozen=True, array_like=True):
+    """A row that will be asked about again, with what is needed for that.
+
+    Attributes:
+        row: Its number.
+        id: The user's own id; None where there is none.
+        location: The location as a JSON object without its id, with the sources to be asked.
+        asked: Those sources.
+        earlier: What is known of it.
+    """
+
+    row: int
+    id: str | None
+    location: bytes
+    asked: tuple[str, ...]
+    earlier: Earlier
+
+
+def earlier_of(chunk: Chunk, place: int) -> Earlier:
+    """What was known of a row before its chunk was sent."""
+    if chunk.earlier:
+        return chunk.earlier[place]
+    return Earlier(chunk.index, wanted=chunk.sources.get(place))
+
+
+def wanted_sources(chunk: Chunk, place: int, sources: tuple[str, ...]) -> tuple[str, ...]:
+    """The sources that a row is judged by, where `sources` are the run's."""
+    if chunk.earlier:
+        wanted = chunk.earlier[place].wanted
+        return sources if wanted is None else wanted
+    return chunk.sources.get(place, sources)
+
+
+def leftover(chunk: Chunk, place: int, asked: tuple[str, ...], data: bytes) -> Leftover:
+    """A row of a chunk, to be asked about again for these sources alone.
+
+    Args:
+        chunk: The chunk that was answered.
+        place: The row's place in it.
+        asked: The sources that did not answer.
+        data: All that is known of the row now, as the API's object.
+    """
+    earlier = earlier_of(chunk, place)
+    return Leftover(
+        chunk.rows[place],
+        chunk.ids[place],
+        with_sources(chunk.locations[place], asked),
+        asked,
+        msgspec.structs.replace(earlier, times_asked=earlier.times_asked + 1, data=data),
+    )
+
+
+def with_sources(location: bytes, sources: tuple[str, ...]) -> bytes:
+    """An encoded location with other sources of its own."""
+    fields = _fields.decode(location)
+    fields["sources"] = msgspec.Raw(msgspec.json.encode(sources))
+    return msgspec.json.encode(fields)
+
+
+def gather(index: int, leftovers: Sequence[Leftover]) -> Chunk:
+    """A chunk of rows that are asked about again."""
+    return Chunk(
+        index,
+        [each.row for each in leftovers],
+        [each.id for each in leftovers],
+        [each.location for each in leftovers],
+        {place: each.asked for place, each in enumerate(leftovers)},
+        [],
+        [each.earlier for each in leftovers],
+    )
+
+
+def split(chunk: Chunk, indexes: Sequence[int]) -> list[Chunk]:
+    """A chunk in as many parts of about equal size; the first takes what is never sent.
+
+    Args:
+        chunk: With at least as many rows as parts are asked for.
+        indexes: The number of each part.
+    """
+    parts = []
+    begin = 0
+    for part, index in enumerate(indexes):
+        end = len(chunk.rows) * (part + 1) // len(indexes)
+        places = range(begin, end)
+        parts.append(
+            Chunk(
+                index,
+                chunk.rows[begin:end],
+                chunk.ids[begin:end],
+                chunk.locations[begin:end],
+                {p - begin: chunk.sources[p] for p in places if p in chunk.sources},
+                chunk.invalid if part == 0 else [],
+                [earlier_of(chunk, place) for place in places],
+            )
+        )
+        begin = end
+    return parts
