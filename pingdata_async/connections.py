@@ -17,6 +17,7 @@ from yarl import URL
 from pingdata_async._version import __version__
 from pingdata_async.config import ClientSettings
 from pingdata_async.exceptions import ClientClosedError, ConfigurationError, TransportError
+from pingdata_async.inflating import ACCEPTED
 
 USER_AGENT = (
     f"pingdata-async/{__version__} python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
@@ -73,7 +74,8 @@ def open_session(tls: ssl.SSLContext, *, reuse: bool) -> aiohttp.ClientSession:
     session = aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip", "Accept": "*/*"},
+        headers={"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED, "Accept": "*/*"},
+        auto_decompress=False,  # `inflating.py` does it, within bounds
         trace_configs=[trace],
         trust_env=False,  # it would read ~/.netrc too; proxies are looked up in `proxy_for`
     )

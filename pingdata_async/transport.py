@@ -28,6 +28,7 @@ from pingdata_async.exceptions import (
     TransportError,
     UnexpectedRedirectError,
 )
+from pingdata_async.inflating import Inflater
 from pingdata_async.refusals import error_message, one_line, shown_url, status_error
 
 if TYPE_CHECKING:
@@ -39,17 +40,28 @@ logger = logging.getLogger("pingdata_async")
 
 MAX_DOWNLOAD_REDIRECTS = 5
 ERROR_BODY_BYTES = 64 * 1024  # of an error answer, what is read for its message
+ERROR_WIRE_BYTES = 1024 * 1024  # likewise as it comes: compressed nothing has no end either
+CALL_ANSWER_BYTES = 16 * 1024 * 1024  # of what is no output; such answers are small
 READ_BLOCK_BYTES = 256 * 1024
+READ_COMPRESSED_BYTES = 64 * 1024  # less, since each becomes many times that
+PAUSE_EVERY_BYTES = 4 * 1024 * 1024  # some 10 ms of inflating; then others have their turn
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 
 
 class Response:
     """A successful answer whose body has not been read yet."""
 
-    def __init__(self, raw: aiohttp.ClientResponse, settings: ClientSettings, waits: Waits) -> None:
+    def __init__(
+        self,
+        raw: aiohttp.ClientResponse,
+        settings: ClientSettings,
+        waits: Waits,
+        *,
+        max_bytes: int | None = None,
+    ) -> None:
         self._raw = raw
         self._waits = waits
-        self._max_body_bytes = settings.max_body_bytes
+        self._max_body_bytes = min(settings.max_body_bytes, max_bytes or settings.max_body_bytes)
         self._token = settings.token
 
     @property
@@ -66,21 +78,32 @@ class Response:
         """The body, decompressed, in blocks of up to 256 KiB.
 
         Raises:
-            DecodeError: When it is cut off, or larger than the settings allow.
+            DecodeError: When it is cut off or damaged, larger than the settings allow (as it
+                comes or decompressed), or a compression bomb.
         """
-        total = 0
-        with _translated_body(self.what):
-            while True:
-                with self._waits.ended_by_closing():
-                    block = await self._raw.content.read(READ_BLOCK_BYTES)
-                if not block:
-                    return
-                total += len(block)
-                if total > self._max_body_bytes:
-                    raise DecodeError(
-                        f"{self.what}: the answer is larger than {self._max_body_bytes} bytes"
-                    )
+        inflater = _inflater(self._raw, self.what)
+        pause_at = PAUSE_EVERY_BYTES
+        while data := await self._next_bytes(inflater):
+            for block in inflater.feed(data):
+                if max(inflater.bytes_in, inflater.bytes_out) > self._max_body_bytes:
+                    raise self._too_large()
                 yield block
+                if inflater.bytes_out >= pause_at:
+                    # What has arrived is read without waiting, and little can become much.
+                    pause_at = inflater.bytes_out + PAUSE_EVERY_BYTES
+                    await anyio.lowlevel.checkpoint()
+            # Compressed nothing never becomes a block.
+            if inflater.bytes_in > self._max_body_bytes:
+                raise self._too_large()
+        inflater.finish()
+
+    async def _next_bytes(self, inflater: Inflater) -> bytes:
+        size = READ_BLOCK_BYTES if inflater.is_plain else READ_COMPRESSED_BYTES
+        with _translated_body(self.what), self._waits.ended_by_closing():
+            return await self._raw.content.read(size)
+
+    def _too_large(self) -> DecodeError:
+        return DecodeError(f"{self.what}: the answer is larger than {self._max_body_bytes} bytes")
 
     async def read(self) -> bytes:
         """The whole body; raises as `iter_blocks()` does."""
@@ -166,7 +189,7 @@ class Transport:
             ) as raw,
         ):
             await self._refuse_errors(raw)
-            yield Response(raw, self._settings, self._waits)
+            yield Response(raw, self._settings, self._waits, max_bytes=CALL_ANSWER_BYTES)
 
     @contextlib.asynccontextmanager
     async def get(
@@ -202,7 +225,7 @@ class Transport:
             ) as raw,
         ):
             await self._refuse_errors(raw)
-            yield Response(raw, self._settings, self._waits)
+            yield Response(raw, self._settings, self._waits, max_bytes=CALL_ANSWER_BYTES)
 
     @contextlib.asynccontextmanager
     async def download(self, url: str) -> AsyncIterator[Response]:
@@ -318,14 +341,23 @@ class Transport:
             )
         body = bytearray()
         # The status alone says enough where the message cannot be read.
-        with (
-            contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError),
-            self._waits.ended_by_closing(),
-        ):
-            while len(body) < ERROR_BODY_BYTES and (block := await raw.content.readany()):
-                body += block
+        with contextlib.suppress(DecodeError, aiohttp.ClientError, TimeoutError, OSError):
+            inflater = _inflater(raw, what)
+            while len(body) < ERROR_BODY_BYTES and inflater.bytes_in < ERROR_WIRE_BYTES:
+                with self._waits.ended_by_closing():
+                    data = await raw.content.read(READ_COMPRESSED_BYTES)
+                if not data:
+                    break
+                for block in inflater.feed(data):
+                    body += block
+                    if len(body) >= ERROR_BODY_BYTES:
+                        break
         said = error_message(_masked(bytes(body[:ERROR_BODY_BYTES]), self._settings.token))
         raise status_error(raw.status, what, said, raw.headers)
+
+
+def _inflater(raw: aiohttp.ClientResponse, what: str) -> Inflater:
+    return Inflater(", ".join(raw.headers.getall("Content-Encoding", [])), what)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ LAYERS = {
     "models": 0,
     "config": 0,
     "events": 0,
+    "inflating": 0,
     "locations": 0,
     "outcomes": 0,
     "refusals": 0,

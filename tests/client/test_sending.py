@@ -294,7 +294,7 @@ async def test_headers_say_who_asks() -> None:
         await client.status("J")
     for seen in api.seen:
         assert seen.headers["User-Agent"].startswith(f"pingdata-async/{__version__}")
-        assert seen.headers["Accept-Encoding"] == "gzip"
+        assert seen.headers["Accept-Encoding"] == "gzip, deflate"
 
 
 async def test_cookies_are_not_kept() -> None:

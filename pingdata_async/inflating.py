@@ -1,0 +1,115 @@
+"""Compressed bodies to what they were, a bounded block at a time (pure).
+
+Done here rather than by the HTTP library, for what that leaves out: in some versions one small
+piece becomes hundreds of megabytes at once, and a stream that ends too early is taken for whole.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pingdata_async.exceptions import DecodeError
+
+if TYPE_CHECKING:
+    from zlib import _Decompress
+
+BLOCK_BYTES = 256 * 1024  # the most that comes out at once
+ACCEPTED = "gzip, deflate"  # what to ask for
+
+# Outputs of nothing but "no match" shrink to a 150th, bombs to a 1000th. Whatever lies between
+# is bounded by the largest body that is taken.
+MAX_RATIO = 500
+RATIO_COUNTS_FROM_BYTES = 16 * 1024 * 1024
+
+_GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's `wbits`
+_ZLIB_METHOD = 8  # in the low half of a zlib stream's first byte
+
+
+class Inflater:
+    """Undoes one body's Content-Encoding: gzip (of several members), deflate, or none.
+
+    Args:
+        encoding: The header, "" where there is none.
+        what: The request in a few words, for messages.
+
+    Raises:
+        DecodeError: For an encoding that was not asked for.
+    """
+
+    def __init__(self, encoding: str, what: str) -> None:
+        self._what = what
+        self._encoding = encoding.strip().lower()
+        if self._encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
+            shown = "".join(c if c.isprintable() else "?" for c in self._encoding[:40])
+            raise DecodeError(f"{what}: the answer came in an unknown encoding ({shown})")
+        self.is_plain = self._encoding in {"", "identity"}
+        self._stream: _Decompress | None = None
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What the next bytes become, in blocks of up to 256 KiB, made as they are asked for.
+
+        Raises:
+            DecodeError: When they are damaged, or a compression bomb.
+        """
+        self.bytes_in += len(data)
+        if self.is_plain:
+            self.bytes_out += len(data)
+            yield data
+            return
+        while data or self._stream is not None:
+            stream = self._stream or self._opened(data)
+            if stream is None:
+                return
+            block = self._inflated(stream, data)
+            if block:
+                yield block
+            if stream.eof:
+                data, self._stream = stream.unused_data, None
+            else:
+                data, self._stream = stream.unconsumed_tail, stream
+                if not data and len(block) < BLOCK_BYTES:
+                    return
+
+    def finish(self) -> None:
+        """To be called after the last bytes.
+
+        Raises:
+            DecodeError: When the stream is not at its end.
+        """
+        if self._stream is not None:
+            raise DecodeError(
+                f"{self._what}: the answer was cut off (its {self._encoding} stream has no end)"
+            )
+
+    def _opened(self, data: bytes) -> _Decompress | None:
+        """The stream that these bytes begin; None where they are padding."""
+        is_first = self.bytes_in == len(data)
+        if self._encoding == "deflate":
+            if not is_first:
+                raise self._damaged("there is more after its end")
+            # RFC 9110 means zlib's format; some servers have always sent bare deflate.
+            is_zlib = data[0] & 0xF == _ZLIB_METHOD
+            return zlib.decompressobj(_ZLIB if is_zlib else _RAW)
+        if not is_first and not data.strip(b"\0"):
+            return None  # files are padded like that, and gzip takes it
+        return zlib.decompressobj(_GZIP)
+
+    def _inflated(self, stream: _Decompress, data: bytes) -> bytes:
+        try:
+            block = stream.decompress(data, BLOCK_BYTES)
+        except zlib.error as error:
+            raise self._damaged(str(error)) from error
+        self.bytes_out += len(block)
+        if self.bytes_out > max(RATIO_COUNTS_FROM_BYTES, MAX_RATIO * self.bytes_in):
+            raise DecodeError(
+                f"{self._what}: the answer looks like a compression bomb: {self.bytes_in} bytes "
+                f"became more than {self.bytes_out}"
+            )
+        return block
+
+    def _damaged(self, how: str) -> DecodeError:
+        return DecodeError(f"{self._what}: the answer's {self._encoding} is damaged: {how}")
