@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -23,8 +23,14 @@ from pingdata_async.sandbox.checks import (
     unzip,
 )
 from pingdata_async.sandbox.datasources import source_config
+from pingdata_async.sandbox.dice import (
+    AnswerFault,
+    FaultDice,
+    JobFate,
+    RequestFault,
+    SubmissionFault,
+)
 from pingdata_async.sandbox.downloads import encode, send_output
-from pingdata_async.sandbox.faults import FaultDice, JobFate, RequestFault
 from pingdata_async.sandbox.jobs import Job, JobQueue, Order, SourceTally, describe
 from pingdata_async.sandbox.settings import SandboxSettings
 from pingdata_async.sandbox.sources import NAMES, SOURCES
@@ -36,6 +42,7 @@ _STATS_ROUTE: Final = "stats"
 # A job of thousands of locations must not hold up everybody else's requests.
 _LOCATIONS_AT_ONCE: Final = 250
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SERVER_ERRORS: Final = (500, 502, 503, 504)
 _HTML_PAGE: Final = """<!DOCTYPE html>
 <html><head><title>{status} {phrase}</title></head>
 <body><center><h1>{status} {phrase}</h1></center><hr><center>nginx</center></body></html>
@@ -135,7 +142,7 @@ class SandboxAPI:
         fault = self._dice.on_request()
         if fault is None:
             return None
-        faults[fault.value] += 1
+        faults[fault.plan_name] += 1
         # Taking in the whole request first makes what follows an answer for sure: a client that
         # is still sending when the connection closes may never see it.
         if fault is not RequestFault.DROP or self._dice.choose((True, False)):
@@ -156,10 +163,7 @@ class SandboxAPI:
             status = self._dice.choose((HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE))
             page = _HTML_PAGE.format(status=status.value, phrase=status.phrase)
             return web.Response(status=status, text=page, content_type="text/html")
-        status = self._dice.choose(tuple(HTTPStatus(code) for code in (500, 502, 503, 504)))
-        if self._dice.choose((True, False)):
-            return web.Response(status=status)
-        return self._json({"message": status.phrase}, status=status)
+        return self._error(self._dice.choose(tuple(HTTPStatus(code) for code in _SERVER_ERRORS)))
 
     # -- jobs
 
@@ -170,6 +174,7 @@ class SandboxAPI:
             self._settings.max_body_bytes,
         )
         submission = read_submission(body, self._settings.max_locations)
+        self._refuse(submission.locations)
         order = Order(submission.options)
         prints = []
         for index, location in enumerate(check_locations(submission)):
@@ -178,12 +183,71 @@ class SandboxAPI:
                 await asyncio.sleep(0)
         asked = {code: tally.successes + tally.fails for code, tally in order.tallies.items()}
         self._account.charge(asked, self._now())
-        fate = self._dice.on_job()
-        if fate is not JobFate.SUCCESS:
-            self._recorder.counts.faults["failed_job"] += 1
-        job = self._jobs.accept(order, fate, self._settings.clock())
+        job = self._jobs.accept(order, self._fate(order), self._settings.clock())
         self._recorder.accepted(prints)
-        return self._json({"id": job.id, "message": "OK"}, status=HTTPStatus.CREATED)
+        return self._accepted(request, job)
+
+    def _refuse(self, locations: list[Any]) -> None:
+        """Refuse a submission where the plan of faults says so."""
+        fault = self._dice.on_submission(locations)
+        if fault is None:
+            return
+        self._recorder.counts.faults[fault.plan_name] += 1
+        plan = self._dice.plan
+        if fault is SubmissionFault.TOO_MANY:
+            raise Refusal(
+                plan.max_locations_status,
+                f"{len(locations)} locations are too many: at most {plan.max_locations}",
+            )
+        is_poison = fault is SubmissionFault.POISON
+        # Nothing is named: whoever wants to know which location it was has to find out.
+        message = "invalid location in request" if is_poison else plan.reject_message
+        raise Refusal(HTTPStatus.BAD_REQUEST, message)
+
+    def _fate(self, order: Order) -> JobFate:
+        """Draw what will become of a job, and count it."""
+        faults = self._recorder.counts.faults
+        if self._dice.is_poisoned(location.fields for location in order.locations):
+            faults["poison_job"] += 1
+            fate = self._dice.failure()
+        else:
+            fate = self._dice.on_job()
+            if fate is not JobFate.SUCCESS:
+                faults[fate.plan_name] += 1
+        if fate is JobFate.LOST:
+            order.lost_after = self._dice.lost_after()
+        order.filename = self._dice.odd_filename()
+        if order.filename is not None:
+            faults["odd_filename"] += 1
+        if order.gaps.locations:
+            faults["missing_location"] += len(order.gaps.locations)
+        for gap in order.gaps.sources.values():
+            faults[gap.plan_name] += 1
+        return fate
+
+    def _accepted(self, request: web.Request, job: Job) -> web.Response:
+        """The answer to a submission whose job is made; its caller may never see the id."""
+        fault = self._dice.on_answer()
+        if fault is None:
+            return self._json({"id": job.id, "message": "OK"}, status=HTTPStatus.CREATED)
+        self._recorder.counts.faults[fault.plan_name] += 1
+        if fault is AnswerFault.CLOSED:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+        if fault is AnswerFault.NO_ID:
+            nothing: tuple[dict[str, Any], ...] = ({}, {"id": None}, {"id": ""})
+            if self._dice.choose((True, False)):
+                return web.Response(status=HTTPStatus.CREATED)
+            answer = self._dice.choose(nothing) | {"message": "OK"}
+            return self._json(answer, status=HTTPStatus.CREATED)
+        return self._error(HTTPStatus(int(fault.value.rpartition(":")[2])))
+
+    def _error(self, status: HTTPStatus) -> web.Response:
+        """An error of the API itself, with JSON or with no body."""
+        if self._dice.choose((True, False)):
+            return web.Response(status=status)
+        return self._json({"message": status.phrase}, status=status)
 
     def _survey(self, order: Order, index: int, location: CheckedLocation) -> int:
         """Add a location to an order, and find out how its sources will do.
@@ -193,12 +257,18 @@ class SandboxAPI:
         """
         order.locations.append(location)
         subject = Subject.of(location.fields)
-        has_problem = False
+        has_problem = self._dice.loses_location()
+        if has_problem:
+            order.gaps.locations.add(index)
         for source in location.sources:
             result = outcome(subject, source, self._settings.no_match_share)
+            is_success = result.is_success
+            if fault := self._dice.on_source():
+                order.gaps.sources[index, source] = fault
+                is_success = False
             tally = order.tallies.setdefault(source, SourceTally())
-            tally.add(is_success=result.is_success, seconds=result.fetch_time)
-            has_problem = has_problem or not result.is_success
+            tally.add(is_success=is_success, seconds=result.fetch_time)
+            has_problem = has_problem or not is_success
         if has_problem:
             order.problems.append(index)
         return hash((location.id, subject.everything, location.sources))
@@ -208,15 +278,17 @@ class SandboxAPI:
         path = f"/api/v1/sov/{job.id}/output/{job.filename}"
         origin = "" if self._settings.relative_urls else f"{request.scheme}://{request.host}"
         self._recorder.counts.polls += 1
-        return self._json(
-            describe(
-                job,
-                self._settings.clock(),
-                timestamp=lambda moment_s: iso(self._date(moment_s)),
-                output_url=origin + path,
-                as_objects=self._settings.shape == "object",
-            )
+        now_s = self._settings.clock()
+        answer = describe(
+            job,
+            now_s,
+            timestamp=lambda moment_s: iso(self._date(moment_s)),
+            output_url=origin + path,
+            as_objects=self._settings.shape == "object",
         )
+        if job.fate is JobFate.LOST_ONCE_TOLD and job.has_output(now_s):
+            self._jobs.forget(job.id)
+        return self._json(answer)
 
     async def _output(self, request: web.Request) -> web.StreamResponse:
         job = self._job(request)
@@ -225,9 +297,15 @@ class SandboxAPI:
         ):
             raise Refusal(HTTPStatus.NOT_FOUND, "There is no such output")
         fault = self._dice.on_output()
-        response, is_complete = await send_output(request, job, self._settings, fault)
+        faults = self._recorder.counts.faults
+        left_out = {
+            index for index in range(job.num_locations) if self._dice.loses_location_once()
+        } - job.gaps.locations
+        if left_out:
+            faults["missing_location"] += len(left_out)
+        response, is_complete = await send_output(request, job, self._settings, fault, left_out)
         if fault is not None:
-            self._recorder.counts.faults[fault.value.removesuffix("_short")] += 1
+            faults[fault.plan_name] += 1
         self._recorder.counts.outputs_served += is_complete
         return response
 

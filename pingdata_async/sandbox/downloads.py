@@ -9,9 +9,17 @@ import msgspec
 from aiohttp import web
 
 from pingdata_async.sandbox.answers import answer_location
-from pingdata_async.sandbox.faults import OutputFault
+from pingdata_async.sandbox.dice import OutputFault, SourceFault
 from pingdata_async.sandbox.jobs import Job
 from pingdata_async.sandbox.settings import SandboxSettings
+from pingdata_async.sandbox.spoiling import (
+    Entry,
+    bomb_body,
+    cut_body,
+    endless_body,
+    spoiled_entries,
+    trouble,
+)
 
 Spacing = Literal["spaced", "compact"]
 
@@ -27,29 +35,55 @@ def encode(data: object, spacing: Spacing) -> bytes:
     return msgspec.json.format(text, indent=0) if spacing == "spaced" else text
 
 
-def output_entries(job: Job, spacing: Spacing, no_match_share: float) -> Iterator[bytes]:
+def _entries(job: Job, left_out: set[int], spacing: Spacing, share: float) -> Iterator[Entry]:
+    """The locations of an output, worked out one by one."""
+    for index, (location_id, fields, sources) in enumerate(job.locations()):
+        if index in left_out:
+            continue
+        answers = answer_location(fields, sources, job.options, share)
+        for source in sources if job.gaps.sources else ():
+            fault = job.gaps.sources.get((index, source))
+            if fault is SourceFault.MISSING:
+                del answers[source]
+            elif fault is not None:
+                answers[source] = trouble(answers[source], fault)
+        yield Entry(location_id, encode(answers, spacing))
+
+
+def _body(entries: Iterator[Entry], spacing: Spacing) -> Iterator[bytes]:
     """The body of an output, a location at a time; the braces are pieces of their own."""
     comma, colon = (b", ", b": ") if spacing == "spaced" else (b",", b":")
     yield b"{"
     separator = b""
-    for location_id, fields, sources in job.locations():
-        answers = answer_location(fields, sources, job.options, no_match_share)
-        yield separator + _ENCODE(location_id) + colon + encode(answers, spacing)
+    for entry in entries:
+        yield separator + _ENCODE(entry.location_id) + colon + entry.data
         separator = comma
     yield b"}"
 
 
-def _spoiled(entries: Iterator[bytes], num_locations: int, fault: OutputFault) -> Iterator[bytes]:
-    """The body with half of the middle location; nothing after it unless a hole is asked for."""
-    # Entry 0 is the opening brace.
-    middle = 1 + num_locations // 2
-    for index, entry in enumerate(entries):
-        if index != middle:
-            yield entry
-            continue
-        yield entry[: len(entry) // 2]
-        if fault is not OutputFault.HOLE:
-            return
+def _output(
+    job: Job, settings: SandboxSettings, fault: OutputFault | None, left_out: set[int]
+) -> Iterator[bytes]:
+    """The body of an output, spoiled in the way of ``fault``."""
+    left_out = left_out | job.gaps.locations
+    entries = _entries(job, left_out, settings.spacing, settings.no_match_share)
+    middle = (job.num_locations - len(left_out)) // 2
+
+    def sent() -> set[str]:
+        return {location.id for location in job.locations()}
+
+    def other_data() -> bytes:
+        fields = {"address": "1 Nowhere Lane, Nobody, NE 68001"}
+        sources = job.locations()[0].sources
+        answers = answer_location(fields, sources, job.options, settings.no_match_share)
+        return encode(answers, settings.spacing)
+
+    entries = spoiled_entries(entries, middle, fault, sent, other_data)
+    body = _body(entries, settings.spacing)
+    if fault in {OutputFault.CUT, OutputFault.HOLE, OutputFault.SHORT}:
+        # Piece 0 is the opening brace.
+        return cut_body(body, 1 + middle, fault)
+    return endless_body(body) if fault is OutputFault.ENDLESS else body
 
 
 def _pieces(entries: Iterator[bytes]) -> Iterator[bytes]:
@@ -73,9 +107,20 @@ def _accepts_gzip(request: web.Request) -> bool:
 
 
 async def send_output(
-    request: web.Request, job: Job, settings: SandboxSettings, fault: OutputFault | None
+    request: web.Request,
+    job: Job,
+    settings: SandboxSettings,
+    fault: OutputFault | None,
+    left_out: set[int],
 ) -> tuple[web.StreamResponse, bool]:
     """Send a job's output, spoiled in the way of ``fault``.
+
+    Args:
+        request: The download.
+        job: Whose output it is.
+        settings: The look of it.
+        fault: None for none.
+        left_out: The indexes of locations that this download lacks.
 
     Returns:
         The response, and whether it was sent to its end.
@@ -83,12 +128,15 @@ async def send_output(
     response = web.StreamResponse()
     response.content_type = "application/json"
     zipper = None
-    if _accepts_gzip(request):
+    if fault is OutputFault.BOMB:
         response.headers["Content-Encoding"] = "gzip"
-        zipper = zlib.compressobj(_GZIP_LEVEL, wbits=31)
-    entries = output_entries(job, settings.spacing, settings.no_match_share)
-    if fault is not None:
-        entries = _spoiled(entries, job.num_locations, fault)
+        entries = bomb_body()
+    else:
+        entries = _output(job, settings, fault, left_out)
+        # What has no end is large on its way, too.
+        if _accepts_gzip(request) and fault is not OutputFault.ENDLESS:
+            response.headers["Content-Encoding"] = "gzip"
+            zipper = zlib.compressobj(_GZIP_LEVEL, wbits=31)
     try:
         await response.prepare(request)
         for piece in _pieces(entries):

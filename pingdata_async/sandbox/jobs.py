@@ -17,7 +17,7 @@ import msgspec
 
 from pingdata_async.sandbox.answers import Options
 from pingdata_async.sandbox.checks import CheckedLocation
-from pingdata_async.sandbox.faults import JobFate
+from pingdata_async.sandbox.dice import JobFate, SourceFault
 
 _PACK_LEVEL: Final = 1
 
@@ -58,6 +58,19 @@ class SourceTally:
 
 
 @dataclass(slots=True)
+class Gaps:
+    """What a job's output will lack.
+
+    Attributes:
+        locations: The indexes of locations that are left out.
+        sources: By a location's index and a source's code, what is wrong with its answer.
+    """
+
+    locations: set[int] = field(default_factory=set)
+    sources: dict[tuple[int, str], SourceFault] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Order:
     """The contents of a job that is about to be accepted.
 
@@ -66,12 +79,18 @@ class Order:
         options: What the request asked of all of them.
         tallies: How each source will do.
         problems: The indexes, ascending, of the locations that some source will not find.
+        gaps: What faults will take from the output.
+        filename: What the output will be called; None for its real name.
+        lost_after: The share of its life after which the job is forgotten; None: it is kept.
     """
 
     options: Options
     locations: list[CheckedLocation] = field(default_factory=list)
     tallies: dict[str, SourceTally] = field(default_factory=dict)
     problems: list[int] = field(default_factory=list)
+    gaps: Gaps = field(default_factory=Gaps)
+    filename: str | None = None
+    lost_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +104,14 @@ class Job:
         packed: The locations, compressed.
         tallies: How each source does.
         problems: The indexes of the locations that some source does not find.
+        gaps: What its output lacks.
+        shown_filename: What it calls its output.
         fate: How it ends.
         requested_at_s: When it was accepted.
         queued_at_s: When it turns from PENDING to QUEUED.
         started_at_s: When a worker takes it.
         ended_at_s: When it is COMPLETE or FAILED.
+        forgotten_at_s: When it is forgotten before its time; infinity: it is not.
     """
 
     id: str
@@ -98,20 +120,23 @@ class Job:
     packed: bytes
     tallies: dict[str, SourceTally]
     problems: Sequence[int]
+    gaps: Gaps
+    shown_filename: str
     fate: JobFate
     requested_at_s: float
     queued_at_s: float
     started_at_s: float
     ended_at_s: float
+    forgotten_at_s: float
 
     @property
     def filename(self) -> str:
-        """The name of its output."""
-        return f"bulk_enhance_{self.id}.json"
+        """The name of its output, in its url."""
+        return _filename(self.id)
 
     def has_output(self, now_s: float) -> bool:
         """Whether its output can be fetched."""
-        return now_s >= self.ended_at_s and self.fate is JobFate.SUCCESS
+        return now_s >= self.ended_at_s and self.fate.has_output
 
     def locations(self) -> list[CheckedLocation]:
         """Unpack its locations."""
@@ -176,28 +201,41 @@ class JobQueue:
         done = _locations_done(len(order.locations), fate)
         ended_at_s = started_at_s + done / self._locations_per_s
         heapq.heapreplace(self._free_at_s, ended_at_s)
+        forgotten_at_s = float("inf")
+        if order.lost_after is not None:
+            forgotten_at_s = now_s + order.lost_after * (ended_at_s - now_s)
+        job_id = self._new_id()
         job = Job(
-            id=self._new_id(),
+            id=job_id,
             options=order.options,
             num_locations=len(order.locations),
             packed=zlib.compress(msgspec.json.encode(order.locations), _PACK_LEVEL),
             tallies=order.tallies,
             problems=order.problems,
+            gaps=order.gaps,
+            shown_filename=_filename(job_id) if order.filename is None else order.filename,
             fate=fate,
             requested_at_s=now_s,
             queued_at_s=now_s + self._queue_delay_s / 2,
             started_at_s=started_at_s,
             ended_at_s=ended_at_s,
+            forgotten_at_s=forgotten_at_s,
         )
         self._jobs[job.id] = job
-        heapq.heappush(self._in_flight, (ended_at_s, job.id))
+        # A job that is forgotten is nobody's any more, though a worker goes on with it.
+        heapq.heappush(self._in_flight, (min(ended_at_s, forgotten_at_s), job.id))
         self.peak_in_flight = max(self.peak_in_flight, self.num_in_flight(now_s))
         return job
 
     def get(self, job_id: str, now_s: float) -> Job | None:
         """The job of that id; None if there is none (any more)."""
         self._settle(now_s)
-        return self._jobs.get(job_id)
+        job = self._jobs.get(job_id)
+        return None if job is None or now_s >= job.forgotten_at_s else job
+
+    def forget(self, job_id: str) -> None:
+        """Know nothing of a job any more, before its time."""
+        self._jobs.pop(job_id, None)
 
     def num_in_flight(self, now_s: float) -> int:
         """How many accepted jobs have not ended yet."""
@@ -208,7 +246,7 @@ class JobQueue:
         while self._in_flight and self._in_flight[0][0] <= now_s:
             self._ended.append(heapq.heappop(self._in_flight))
         while self._ended and self._ended[0][0] + self._retention_s <= now_s:
-            del self._jobs[self._ended.popleft()[1]]
+            self.forget(self._ended.popleft()[1])
 
 
 def describe(
@@ -256,11 +294,10 @@ def _result(job: Job, output_url: str, *, as_objects: bool) -> dict[str, Any]:
         "message": "Success",
         "total_processing_time": round(job.ended_at_s - job.started_at_s, 6),
     }
-    if job.fate is not JobFate.SUCCESS:
+    if not job.fate.has_output:
         return result | {"status": "FAILED", "message": "The results could not be written"}
-    outputs = [
-        {"url": output_url, "filename": job.filename, "description": "Enhanced locations (JSON)"}
-    ]
+    description = "Enhanced locations (JSON)"
+    outputs = [{"url": output_url, "filename": job.shown_filename, "description": description}]
     sources = [tally.as_json(source) for source, tally in job.tallies.items()]
     return result | {
         "outputs": outputs[0] if as_objects else outputs,
@@ -271,3 +308,7 @@ def _result(job: Job, output_url: str, *, as_objects: bool) -> dict[str, Any]:
 
 def _locations_done(num_locations: int, fate: JobFate) -> int:
     return num_locations // 2 if fate is JobFate.REQUEST_FAILED else num_locations
+
+
+def _filename(job_id: str) -> str:
+    return f"bulk_enhance_{job_id}.json"

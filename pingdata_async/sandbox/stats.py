@@ -15,7 +15,7 @@ class SandboxStats:
     Attributes:
         requests: By kind: ``submit``, ``status``, ``output``, ``other``; those that were refused
             included.
-        jobs_accepted: Answered with a job id.
+        jobs_accepted: Made and charged; those whose answer was lost included.
         locations_accepted: The locations of those jobs.
         locations_accepted_more_than_once: How many of these had the id, the fields and the
             sources of one accepted before.
@@ -24,7 +24,7 @@ class SandboxStats:
         polls: Status requests that were answered with a status.
         outputs_served: Outputs that were sent to their end, the corrupt ones included.
         refusals: Answers of 400 and above, by status code, those of injected faults included.
-        faults: Injected faults, by name.
+        faults: Injected faults, by name; those of locations and sources, for each of them.
         connections: Connections that made at least one request.
     """
 
