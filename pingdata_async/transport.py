@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Self, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import aiohttp
 import anyio
@@ -21,7 +20,7 @@ import anyio.lowlevel
 import anyio.to_thread
 from yarl import URL
 
-from pingdata_async.config import ClientSettings, Secret, is_loopback
+from pingdata_async.config import ClientSettings, Secret
 from pingdata_async.connections import Waits, open_session, proxy_for, tls_context
 from pingdata_async.exceptions import (
     DecodeError,
@@ -30,6 +29,7 @@ from pingdata_async.exceptions import (
 )
 from pingdata_async.inflating import Inflater
 from pingdata_async.refusals import error_message, one_line, shown_url, status_error
+from pingdata_async.urls import download_url, joined, origin
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -127,7 +127,7 @@ class Transport:
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
-        self._origin = _origin(settings.base_url)
+        self._origin = origin(settings.base_url)
         self._connections = anyio.CapacityLimiter(settings.max_connections)
         self._stack = contextlib.AsyncExitStack()
         self._waits = Waits()
@@ -158,11 +158,11 @@ class Transport:
         Raises:
             DecodeError: When it cannot be read as a url.
         """
-        return _joined(self._settings.base_url + "/", url)
+        return joined(self._settings.base_url + "/", url)
 
     def is_own(self, url: str) -> bool:
         """Whether a url is on the API's own origin, the only one that is shown the token."""
-        return _origin(url) == self._origin
+        return origin(url) == self._origin
 
     @contextlib.asynccontextmanager
     async def post(
@@ -240,10 +240,10 @@ class Transport:
         hop = url
         async with self._slot(), contextlib.AsyncExitStack() as stack:
             for _ in range(MAX_DOWNLOAD_REDIRECTS + 1):
-                raw = await stack.enter_async_context(self._get_once(_download_url(hop)))
+                raw = await stack.enter_async_context(self._get_once(download_url(hop)))
                 target = raw.headers.get("Location", "")
                 if raw.status in REDIRECT_STATUSES and target:
-                    hop = _joined(hop, target)
+                    hop = joined(hop, target)
                     raw.release()
                     continue
                 await self._refuse_errors(raw)
@@ -405,41 +405,7 @@ def _sentence(what: str, error: BaseException, token: Secret) -> str:
     return f"{what}: {detail}"
 
 
-def _joined(base: str, url: str) -> str:
-    try:
-        return urljoin(base, url)
-    except ValueError as error:
-        raise DecodeError(f"the url {shown_url(url)} cannot be read") from error
-
-
-def _download_url(url: str) -> URL:
-    try:
-        parsed = _as_given(url)
-        scheme, host, _ = parsed.scheme, parsed.host, parsed.port  # taken apart only now
-    except ValueError as error:
-        raise DecodeError(f"the output url {shown_url(url)} cannot be read: {error}") from error
-    if host and (scheme == "https" or (scheme == "http" and is_loopback(host))):
-        return parsed
-    raise DecodeError(
-        f"the output url {shown_url(url)} is neither https nor on this machine; not fetched"
-    )
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    try:
-        parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
-        return ("", None, None)
-    return (parts.scheme, parts.hostname, port)
-
-
 def _masked(body: bytes, token: Secret) -> bytes:
     """A body without the token, which an error page may hold; too short a one is no secret."""
     key = token.reveal().encode()
     return body.replace(key, b"***") if len(key) >= 8 else body  # noqa: PLR2004 - see above
-
-
-def _as_given(url: str) -> URL:
-    # A signed url must arrive byte for byte: requoting it breaks the signature.
-    return URL(url, encoded=url.isascii() and not re.search(r"[\s\"<>]", url))

@@ -22,6 +22,7 @@ LAYERS = {
     "locations": 0,
     "outcomes": 0,
     "refusals": 0,
+    "urls": 0,
     "wire": 0,
     "connections": 1,
     "transport": 1,

@@ -22,7 +22,8 @@ from pingdata_async import (
 )
 from pingdata_async.config import ClientSettings, Secret
 from pingdata_async.sandbox import SandboxServer
-from pingdata_async.transport import Transport, _download_url
+from pingdata_async.transport import Transport
+from pingdata_async.urls import download_url
 from tests.client.servers import TOKEN, LocalApi, always, by_path, client_of
 
 BODY = b'{"0": {}}'
@@ -227,7 +228,7 @@ def test_any_url_is_taken_or_refused(url: str) -> None:
     settings = ClientSettings(base_url="https://api.example.com", token=Secret("t"), ca_bundle=None)
     transport = Transport(settings)
     try:
-        parsed = _download_url(transport.resolve(url))
+        parsed = download_url(transport.resolve(url))
     except PingDataError:
         return
     sent = URL(str(parsed), encoded=True)
