@@ -285,10 +285,9 @@ class PingDataClient:
         if not isinstance(refusal, AuthenticationError):
             urls += [transport.resolve(url) for url in await self._fresh_urls(job_id, output)]
         name = output.filename or refused.partition("?")[0].rpartition("/")[2]
-        urls += [
-            self.base_url + f"/api/v1/{kind}/{quote(job_id, safe='')}/output/{quote(name, safe='')}"
-            for kind in ("sov", "bulk_enhance")
-        ]
+        if name.strip("."):  # quoting leaves ".." as it is, and that is another path
+            below = f"{quote(job_id, safe='')}/output/{quote(name, safe='')}"
+            urls += [f"{self.base_url}/api/v1/{kind}/{below}" for kind in ("sov", "bulk_enhance")]
         for url in dict.fromkeys(urls):
             if url == refused:
                 continue

@@ -23,6 +23,10 @@ ACCEPTED = "gzip, deflate"  # what to ask for
 MAX_RATIO = 500
 RATIO_COUNTS_FROM_BYTES = 16 * 1024 * 1024
 
+# A gzip stream may have any number of members, and each costs time, though it may be empty.
+MAX_SMALL_MEMBERS = 1000
+SMALL_MEMBER_BYTES = 1024
+
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's `wbits`
 _ZLIB_METHOD = 8  # in the low half of a zlib stream's first byte
 
@@ -46,6 +50,7 @@ class Inflater:
             raise DecodeError(f"{what}: the answer came in an unknown encoding ({shown})")
         self.is_plain = self._encoding in {"", "identity"}
         self._stream: _Decompress | None = None
+        self._members = 0
         self.bytes_in = 0
         self.bytes_out = 0
 
@@ -96,6 +101,9 @@ class Inflater:
             return zlib.decompressobj(_ZLIB if is_zlib else _RAW)
         if not is_first and not data.strip(b"\0"):
             return None  # files are padded like that, and gzip takes it
+        self._members += 1
+        if self._members > MAX_SMALL_MEMBERS + self.bytes_out // SMALL_MEMBER_BYTES:
+            raise self._damaged(f"it is in {self._members} pieces of next to nothing")
         return zlib.decompressobj(_GZIP)
 
     def _inflated(self, stream: _Decompress, data: bytes) -> bytes:

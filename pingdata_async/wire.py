@@ -16,6 +16,8 @@ from pingdata_async.exceptions import ConfigurationError, DecodeError
 from pingdata_async.locations import clean_sources
 from pingdata_async.models import JobOutput, JobStatus
 
+MAX_JOB_ID_CHARACTERS = 512  # they are opaque, but the API's are 36 long
+
 
 class _Submission(msgspec.Struct):
     id: str | int | None = None
@@ -92,9 +94,11 @@ def decode_submission(body: bytes, what: str) -> str:
         DecodeError: When there is none: a job was probably made all the same.
     """
     job_id = _decode(_submission, body, what).id
-    if job_id is None or not str(job_id).strip():
+    job_id = "" if job_id is None else str(job_id)
+    # It is written into urls, messages and files: what cannot be shown is none.
+    if not job_id.strip() or not job_id.isprintable() or len(job_id) > MAX_JOB_ID_CHARACTERS:
         raise DecodeError(f"{what}: the answer holds no job id: {excerpt(body)}")
-    return str(job_id)
+    return job_id
 
 
 def decode_status(body: bytes, what: str) -> JobStatus:

@@ -101,6 +101,8 @@ def test_every_cut_is_noticed(encoding: str, pack: object) -> None:
         ("deflate", zlib.compress(b"x") + zlib.compress(b"y")),
         ("deflate", b"\xff\xff\xff"),
         ("deflate", b"\x78\x00"),
+        ("gzip", gzip.compress(b"") * 1001),
+        ("gzip", gzip.compress(b"x") * 2000),
     ],
 )
 def test_damage(encoding: str, body: bytes) -> None:
@@ -116,6 +118,12 @@ def test_unknown_encodings(encoding: str) -> None:
         Inflater(encoding, "GET x")
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 120
+
+
+def test_many_members_of_some_size() -> None:
+    """Block-wise gzip, a member for each 32 KiB, goes through however long it is."""
+    member = bytes(range(256)) * 128
+    assert len(inflated("gzip", [gzip.compress(member)] * 3000)) == 3000 * len(member)
 
 
 def test_an_empty_body_is_whole() -> None:
