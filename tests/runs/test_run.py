@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import math
 import os
 import stat
@@ -103,8 +102,21 @@ async def test_every_shape_of_answer_gives_the_same_output(
     assert {line["status"] for line in outputs[0]} == {"ok", "partial", "failed"}
 
 
-async def test_all_rows_arrive_with_every_fault_on(tmp_path: Path) -> None:
-    """Every fault at 5 %: all rows are answered, and the summary says what it took."""
+# What a run overcomes by asking for the same thing again, and accounts for to the last request.
+PLAIN_FAULTS = (
+    "rate_limit",
+    "server_error",
+    "html_error",
+    "drop",
+    "slow_answer",
+    "failed_job",
+    "cut_output",
+    "corrupt_output",
+)
+
+
+async def test_all_rows_arrive_with_every_plain_fault_on(tmp_path: Path) -> None:
+    """Those faults at 5 %: all rows are answered, and the summary says what it took."""
     write_rows(tmp_path / "in.csv", 2_000)
     submissions = 0
 
@@ -112,7 +124,8 @@ async def test_all_rows_arrive_with_every_fault_on(tmp_path: Path) -> None:
         nonlocal submissions
         submissions += isinstance(event, RequestSent) and event.kind == "submit"
 
-    faults = dataclasses.replace(FaultPlan.all(0.05), retry_after_s=0, slow_answer_s=0.05)
+    plan: dict[str, Any] = dict.fromkeys(PLAIN_FAULTS, 0.05)
+    faults = FaultPlan(retry_after_s=0, slow_answer_s=0.05, **plan)
     async with (
         SandboxServer(locations_per_s=math.inf, queue_delay_s=0.0, faults=faults, seed=7) as server,
         ping.PingDataClient(api_url=server.url, auth_token="t") as client,
