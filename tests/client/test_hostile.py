@@ -136,6 +136,21 @@ async def test_endless_output_of_the_sandbox() -> None:
         assert (await client.status(job_id)).is_finished
 
 
+async def test_an_error_that_is_kept_keeps_no_body() -> None:
+    """What was read before the limit is let go, though the error lives on."""
+    options = {"max_body_bytes": 40 << 20}
+    async with finished_job(FaultPlan(endless=1), **options) as (client, job_id, output):
+        tracemalloc.start()
+        try:
+            with pytest.raises(DecodeError) as caught:
+                await client.fetch_output(job_id, output)
+            assert tracemalloc.get_traced_memory()[0] < 4 << 20
+            assert tracemalloc.get_traced_memory()[1] > 30 << 20
+        finally:
+            tracemalloc.stop()
+        assert caught.value.__traceback__ is not None
+
+
 @contextlib.asynccontextmanager
 async def endless(head: bytes, block: bytes) -> AsyncIterator[RawServer]:
     """A server whose answers repeat a block until the other side is gone."""
