@@ -1,0 +1,341 @@
+"""Each thing that can happen to a chunk, as statements on the journal's tables.
+
+Each function runs inside a savepoint, and raises RunError to have all that it did undone.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from pingdata_async.bulk.checking import Failure, Tally
+from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.later_chunks import Leftover, gather
+from pingdata_async.exceptions import RunError
+from pingdata_async.runs.journal_records import (
+    PLANNED_CHUNKS,
+    SUBMISSION_COLUMNS,
+    SubmissionRecord,
+    pack_chunk,
+    read_meta,
+    submission_of,
+)
+from pingdata_async.runs.states import ChunkState, is_legal
+
+_leftover_encoder = msgspec.msgpack.Encoder()
+_leftover_decoder = msgspec.msgpack.Decoder(Leftover)
+
+
+class _Present(msgspec.Struct, frozen=True):
+    """How a chunk is before it changes."""
+
+    state: ChunkState
+    submission: int | None = None
+    charged_before: bool = False
+
+
+def _present(connection: sqlite3.Connection, index: int) -> _Present:
+    found = connection.execute(
+        "SELECT state, submission, charged_before FROM chunks WHERE idx = ?", (index,)
+    ).fetchone()
+    if found is not None:
+        state, submission, charged_before = found
+        return _Present(ChunkState(state), submission, bool(charged_before))
+    planned = read_meta(connection, PLANNED_CHUNKS)
+    if not isinstance(planned, int) or not 0 <= index < planned:
+        raise RunError(f"the journal knows no chunk {index}; please report this")
+    return _Present(ChunkState.PLANNED)
+
+
+def _before(connection: sqlite3.Connection, index: int, after: ChunkState) -> _Present:
+    """How a chunk is that is about to change, if it may.
+
+    Raises:
+        RunError: When it may not.
+    """
+    present = _present(connection, index)
+    if not is_legal(present.state, after):
+        raise RunError(
+            f"chunk {index} is {present.state} and cannot become {after}; please report this"
+        )
+    return present
+
+
+def submit(
+    connection: sqlite3.Connection, index: int, locations: int, charged_before: bool, now: float
+) -> None:
+    """A chunk is about to be submitted."""
+    _before(connection, index, ChunkState.SUBMITTING)
+    submission = connection.execute(
+        "INSERT INTO submissions (idx, locations, state, charged_before, sent_at)"
+        " VALUES (?, ?, 'sent', ?, ?)",
+        (index, locations, charged_before, now),
+    ).lastrowid
+    connection.execute(
+        "INSERT INTO chunks (idx, state, since, submission) VALUES (?, 'submitting', ?, ?)"
+        " ON CONFLICT (idx) DO UPDATE SET state = excluded.state, since = excluded.since,"
+        " submission = excluded.submission, job_id = '', held = 0",
+        (index, now, submission),
+    )
+
+
+def refuse(connection: sqlite3.Connection, index: int, now: float) -> None:
+    """Its submission surely made no job."""
+    present = _before(connection, index, ChunkState.PLANNED)
+    if present.state is not ChunkState.SUBMITTING:
+        raise RunError(f"chunk {index} is {present.state}, not being submitted; please report this")
+    gone = connection.execute(
+        "DELETE FROM submissions WHERE id = ? AND state = 'sent'", (present.submission,)
+    )
+    if not gone.rowcount:
+        raise RunError(f"the submission of chunk {index} is in doubt already; please report this")
+    connection.execute(
+        "UPDATE chunks SET state = 'planned', since = ?, submission = NULL WHERE idx = ?",
+        (now, index),
+    )
+
+
+def accept(connection: sqlite3.Connection, index: int, job_id: str, now: float) -> None:
+    """Its submission made a job."""
+    present = _before(connection, index, ChunkState.SUBMITTED)
+    connection.execute(
+        "UPDATE chunks SET state = 'submitted', since = ?, job_id = ?, jobs = jobs + 1,"
+        " charged_before = 1, held = 0 WHERE idx = ?",
+        (now, job_id, index),
+    )
+    connection.execute(
+        "UPDATE submissions SET state = 'accepted', job_id = ? WHERE id = ?",
+        (job_id, present.submission),
+    )
+
+
+def doubt(connection: sqlite3.Connection, index: int, error: str, hold: bool, now: float) -> None:
+    """Its submission may have made a job."""
+    present = _before(connection, index, ChunkState.PLANNED)
+    if present.state is not ChunkState.SUBMITTING:
+        raise RunError(f"chunk {index} is {present.state}, not being submitted; please report this")
+    changed = connection.execute(
+        "UPDATE submissions SET state = 'in_doubt', error = ? WHERE id = ? AND state = 'sent'",
+        (error, present.submission),
+    )
+    if not changed.rowcount:
+        raise RunError(f"the submission of chunk {index} is in doubt already; please report this")
+    connection.execute(
+        "UPDATE chunks SET state = ?, since = ?, doubts = doubts + 1, charged_before = 1, held = ?"
+        " WHERE idx = ?",
+        (ChunkState.SUBMITTING if hold else ChunkState.PLANNED, now, hold, index),
+    )
+
+
+def complete(connection: sqlite3.Connection, index: int, now: float) -> None:
+    """Its job is done; told again after a restart, that changes nothing."""
+    if _present(connection, index).state is ChunkState.COMPLETE:
+        return
+    _before(connection, index, ChunkState.COMPLETE)
+    connection.execute(
+        "UPDATE chunks SET state = 'complete', since = ? WHERE idx = ?", (now, index)
+    )
+
+
+def abandon(connection: sqlite3.Connection, index: int, error: str, now: float) -> None:
+    """Its job is lost."""
+    present = _before(connection, index, ChunkState.PLANNED)
+    if present.state is ChunkState.SUBMITTING:
+        raise RunError(f"chunk {index} has no job to be lost; please report this")
+    connection.execute(
+        "UPDATE chunks SET state = 'planned', since = ?, job_id = '' WHERE idx = ?", (now, index)
+    )
+    _end_submission(connection, present, "lost", error)
+
+
+def _end_submission(
+    connection: sqlite3.Connection, present: _Present, outcome: str, error: str | None = None
+) -> None:
+    if present.state in {ChunkState.SUBMITTED, ChunkState.COMPLETE}:
+        connection.execute(
+            "UPDATE submissions SET outcome = ?, error = coalesce(?, error) WHERE id = ?",
+            (outcome, error, present.submission),
+        )
+    elif present.state is ChunkState.SUBMITTING:  # its answer will never be known
+        connection.execute(
+            "UPDATE submissions SET state = 'in_doubt' WHERE id = ? AND state = 'sent'",
+            (present.submission,),
+        )
+
+
+def split(connection: sqlite3.Connection, index: int, parts: Sequence[Chunk], now: float) -> None:
+    """Parts take a chunk's place."""
+    present = _before(connection, index, ChunkState.SPLIT)
+    _end(connection, index, ChunkState.SPLIT, now)
+    _end_submission(connection, present, "lost")
+    charged = present.charged_before or present.state is ChunkState.SUBMITTING
+    for part in parts:
+        _insert_later(connection, part, charged, now)
+
+
+def _end(
+    connection: sqlite3.Connection,
+    index: int,
+    state: ChunkState,
+    now: float,
+    *,
+    tally: Tally | None = None,
+    failure: Failure | None = None,
+) -> None:
+    connection.execute(
+        "INSERT INTO chunks (idx, state, since, tally, failure) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (idx) DO UPDATE SET state = excluded.state, since = excluded.since,"
+        " tally = excluded.tally, failure = excluded.failure, held = 0",
+        (index, state, now, _as_json(tally), _as_json(failure)),
+    )
+
+
+def _as_json(value: Tally | Failure | None) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
+
+
+def _insert_later(
+    connection: sqlite3.Connection, chunk: Chunk, charged_before: bool, now: float
+) -> None:
+    if chunk.is_planned:
+        raise RunError(f"chunk {chunk.index} does not know where it is from; please report this")
+    connection.execute(
+        "INSERT INTO chunks (idx, state, since, charged_before, content)"
+        " VALUES (?, 'planned', ?, ?, ?)",
+        (chunk.index, now, charged_before, pack_chunk(chunk)),
+    )
+    connection.executemany(
+        "INSERT INTO origins (origin, idx) VALUES (?, ?)",
+        [(origin, chunk.index) for origin in {earlier.origin for earlier in chunk.earlier}],
+    )
+
+
+def gathered(connection: sqlite3.Connection, chunk: Chunk, now: float) -> None:
+    """Leftovers are a chunk now."""
+    _insert_later(connection, chunk, False, now)
+    taken = connection.executemany(
+        "DELETE FROM leftovers WHERE row = ?", [(row,) for row in chunk.rows]
+    ).rowcount
+    if taken != len(chunk.rows):
+        raise RunError(
+            f"chunk {chunk.index} has {len(chunk.rows)} rows, of which {taken} were waiting; "
+            "please report this"
+        )
+
+
+def spool(
+    connection: sqlite3.Connection,
+    index: int,
+    tally: Tally,
+    leftovers: Collection[Leftover],
+    now: float,
+) -> None:
+    """A chunk's answers are on disk."""
+    present = _before(connection, index, ChunkState.SPOOLED)
+    _end(connection, index, ChunkState.SPOOLED, now, tally=tally)
+    _end_submission(connection, present, "done")
+    _wait(connection, leftovers)
+
+
+def fail(
+    connection: sqlite3.Connection, index: int, failure: Failure | None, tally: Tally, now: float
+) -> None:
+    """A chunk has no answers, and will get none."""
+    present = _before(connection, index, ChunkState.FAILED)
+    _end(connection, index, ChunkState.FAILED, now, tally=tally, failure=failure)
+    _end_submission(connection, present, "lost")
+
+
+def _wait(connection: sqlite3.Connection, leftovers: Collection[Leftover]) -> None:
+    if leftovers:
+        connection.executemany(
+            "INSERT INTO leftovers (row, origin, content) VALUES (?, ?, ?)",
+            [(each.row, each.earlier.origin, _leftover_encoder.encode(each)) for each in leftovers],
+        )
+
+
+def reopen(connection: sqlite3.Connection, leftovers: Collection[Leftover], tally: Tally) -> int:
+    """Rows that had ended wait to be asked again; returns how many did not wait already."""
+    waiting = "SELECT 1 FROM leftovers WHERE row = ?"
+    fresh = [
+        each for each in leftovers if connection.execute(waiting, (each.row,)).fetchone() is None
+    ]
+    if fresh and len(fresh) != len(leftovers):
+        raise RunError(
+            f"{len(leftovers) - len(fresh)} rows wait already to be asked again, others do not; "
+            "please report this"
+        )
+    if fresh:
+        _wait(connection, fresh)
+        connection.execute("INSERT INTO reopened (tally) VALUES (?)", (_as_json(tally),))
+    return len(fresh)
+
+
+def pack(
+    connection: sqlite3.Connection, index: int, chunk_size: int, max_chunk_bytes: int, now: float
+) -> int:
+    """Make a later chunk of rows that wait; returns how many it has."""
+    leftovers: list[Leftover] = []
+    size = 0
+    found = connection.execute(
+        "SELECT content FROM leftovers ORDER BY row LIMIT ?", (chunk_size,)
+    ).fetchall()
+    for (content,) in found:
+        leftover = _leftover_decoder.decode(content)
+        size += len(leftover.location) + _LOCATION_OVERHEAD_BYTES
+        if leftovers and size > max_chunk_bytes:
+            break
+        leftovers.append(leftover)
+    if leftovers:
+        gathered(connection, gather(index, leftovers), now)
+    return len(leftovers)
+
+
+_LOCATION_OVERHEAD_BYTES = 32  # the id, and a comma
+
+
+def doubt_interrupted(
+    connection: sqlite3.Connection, error: str, hold: bool, now: float
+) -> list[SubmissionRecord]:
+    """Count what was being submitted when a run was cut off as in doubt; returns that.
+
+    What is held already is not counted again, only let go where nothing is to be held.
+    """
+    sent = connection.execute(
+        f"SELECT {SUBMISSION_COLUMNS} FROM submissions"  # noqa: S608 - a constant
+        " JOIN chunks ON chunks.submission = submissions.id"
+        " WHERE submissions.state = 'sent' AND chunks.state = 'submitting' ORDER BY chunks.idx"
+    ).fetchall()
+    records = [submission_of(columns) for columns in sent]
+    for record in records:
+        doubt(connection, record.index, error, hold, now)
+    if not hold:
+        connection.execute(
+            "UPDATE chunks SET state = 'planned', since = ?, held = 0"
+            " WHERE state = 'submitting' AND held",
+            (now,),
+        )
+    return records
+
+
+def set_meta(connection: sqlite3.Connection, key: str, value: str) -> None:
+    """Keep a value under a name."""
+    connection.execute(
+        "INSERT INTO meta (key, value) VALUES (?, ?)"
+        " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (key, value),
+    )
+
+
+def set_planned_chunks(connection: sqlite3.Connection, chunks: int) -> None:
+    """Know how many chunks the plan has; that cannot change once any of them was touched."""
+    known = read_meta(connection, PLANNED_CHUNKS)
+    if known == chunks:
+        return
+    if connection.execute("SELECT 1 FROM chunks LIMIT 1").fetchone() is not None:
+        raise RunError(
+            f"the plan has {chunks} chunks, but {known} when the run began; please report this"
+        )
+    set_meta(connection, PLANNED_CHUNKS, str(chunks))

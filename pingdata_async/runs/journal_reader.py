@@ -1,0 +1,216 @@
+"""The journal, as those read it who have no part in the run: status, export, summary."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from pingdata_async.bulk.checking import Tally
+from pingdata_async.runs.journal_records import (
+    PLANNED_CHUNKS,
+    RECORD_COLUMNS,
+    SUBMISSION_COLUMNS,
+    ChunkRecord,
+    SubmissionRecord,
+    add_up,
+    read_meta,
+    read_record,
+    record_of,
+    submission_of,
+    tally_of,
+)
+from pingdata_async.runs.journal_schema import open_reader, roll_back, translated
+from pingdata_async.runs.states import ChunkState
+
+
+class JournalTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run amounts to so far.
+
+    Attributes:
+        planned_chunks: Chunks of the plan; None while it is not whole.
+        chunks: How many chunks are in each state; later ones too.
+        rows: How the rows ended that are settled.
+        rows_waiting: Rows that wait to be asked again, and are in no chunk.
+        jobs: Jobs accepted.
+        locations_charged: Locations in them.
+        locations_possibly_charged_again: Locations sent in submissions, those unanswered
+            included, that were or may have been charged before.
+        submissions_in_doubt: Submissions that may have made a job.
+        submissions_held: Those of them that are left to the user.
+        submissions_unanswered: Submissions that are on their way; where no process is at work
+            on the run, they are in doubt too.
+    """
+
+    planned_chunks: int | None
+    chunks: dict[ChunkState, int]
+    rows: Tally
+    rows_waiting: int
+    jobs: int
+    locations_charged: int
+    locations_possibly_charged_again: int
+    submissions_in_doubt: int
+    submissions_held: int
+    submissions_unanswered: int
+
+
+class JournalReader:
+    """Reads a journal, also while a run writes it, and after a crash; a context manager.
+
+    It changes nothing. Every method blocks for a moment, and may be called in any thread; each
+    sees the journal as it is at that moment.
+
+    Args:
+        path: The journal's file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._turn = threading.Lock()
+
+    def __enter__(self) -> Self:
+        """Open it.
+
+        Raises:
+            RunError: When it is missing, damaged, or made by another version.
+        """
+        self._connection = open_reader(self._path)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._turn:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._turn, translated(self._path):
+            if self._connection is None:
+                raise RuntimeError("a journal is read inside its `with` block")
+            # One moment for all that is read; not for longer, or the journal could not shrink.
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                roll_back(self._connection)
+
+    def meta(self, key: str) -> Any:
+        """A value by name; None where there is none."""
+        with self._reading() as connection:
+            return read_meta(connection, key)
+
+    def record(self, index: int) -> ChunkRecord | None:
+        """What is known of a chunk; None of a planned one that was not touched yet."""
+        with self._reading() as connection:
+            return read_record(connection, index)
+
+    def later_chunks_of(self, origin: int) -> list[ChunkRecord]:
+        """The later chunks with rows of a planned one, in the order of their numbers."""
+        with self._reading() as connection:
+            found = connection.execute(
+                f"SELECT {RECORD_COLUMNS} FROM chunks WHERE idx IN"  # noqa: S608 - a constant
+                " (SELECT idx FROM origins WHERE origin = ?) ORDER BY idx",
+                (origin,),
+            ).fetchall()
+        return [record_of(columns) for columns in found]
+
+    def waiting_rows(self, origin: int) -> set[int]:
+        """The rows of a planned chunk that wait to be asked again, and are in no chunk."""
+        with self._reading() as connection:
+            found = connection.execute(
+                "SELECT row FROM leftovers WHERE origin = ?", (origin,)
+            ).fetchall()
+        return {row for (row,) in found}
+
+    def in_flight(self, limit: int | None = None) -> list[SubmissionRecord]:
+        """The jobs that have chunks now, the oldest first."""
+        return self._submissions("chunks.state IN ('submitted', 'complete')", limit)
+
+    def in_doubt(self, limit: int | None = None) -> list[SubmissionRecord]:
+        """The submissions that may have made a job, the oldest first."""
+        return self._submissions("submissions.state = 'in_doubt'", limit)
+
+    def unanswered(self, limit: int | None = None) -> list[SubmissionRecord]:
+        """The submissions that are on their way, the oldest first."""
+        return self._submissions("submissions.state = 'sent'", limit)
+
+    def _submissions(self, condition: str, limit: int | None) -> list[SubmissionRecord]:
+        join = "chunks.idx = submissions.idx"
+        if condition.startswith("chunks."):  # of each chunk, the last one
+            join = "chunks.submission = submissions.id"
+        with self._reading() as connection:
+            found = connection.execute(
+                f"SELECT {SUBMISSION_COLUMNS} FROM submissions JOIN chunks ON {join}"  # noqa: S608
+                f" WHERE {condition} ORDER BY submissions.id LIMIT ?",
+                (-1 if limit is None else limit,),
+            ).fetchall()
+        return [submission_of(columns) for columns in found]
+
+    def totals(self) -> JournalTotals:
+        """What the run amounts to so far; a few microseconds for each chunk."""
+        with self._reading() as connection:
+            planned = read_meta(connection, PLANNED_CHUNKS)
+            planned_chunks = planned if isinstance(planned, int) else None
+            submissions = connection.execute(_SUBMISSION_TOTALS).fetchone()
+            return JournalTotals(
+                planned_chunks=planned_chunks,
+                chunks=_states(connection, planned_chunks or 0),
+                rows=_settled(connection),
+                rows_waiting=_number(connection, "SELECT count(*) FROM leftovers"),
+                jobs=submissions[0],
+                locations_charged=submissions[1],
+                locations_possibly_charged_again=submissions[2],
+                submissions_in_doubt=submissions[3],
+                submissions_held=_number(connection, "SELECT count(*) FROM chunks WHERE held"),
+                submissions_unanswered=submissions[4],
+            )
+
+
+_SUBMISSION_TOTALS = """
+    SELECT
+        coalesce(sum(state = 'accepted'), 0),
+        coalesce(sum(CASE WHEN state = 'accepted' THEN locations END), 0),
+        coalesce(sum(CASE WHEN charged_before THEN locations END), 0),
+        coalesce(sum(state = 'in_doubt'), 0),
+        coalesce(sum(state = 'sent'), 0)
+    FROM submissions
+"""
+
+
+def _number(connection: sqlite3.Connection, query: str) -> int:
+    number: int = connection.execute(query).fetchone()[0]
+    return number
+
+
+def _states(connection: sqlite3.Connection, planned_chunks: int) -> dict[ChunkState, int]:
+    counts: Counter[ChunkState] = Counter()
+    touched = 0
+    query = "SELECT state, count(*), sum(idx < ?) FROM chunks GROUP BY state"
+    for state, chunks, of_the_plan in connection.execute(query, (planned_chunks,)).fetchall():
+        counts[ChunkState(state)] = chunks
+        touched += of_the_plan
+    counts[ChunkState.PLANNED] += planned_chunks - touched
+    return {state: counts[state] for state in ChunkState}
+
+
+def _settled(connection: sqlite3.Connection) -> Tally:
+    total = Tally()
+    tallies = connection.execute("SELECT tally FROM chunks WHERE tally IS NOT NULL")
+    add_up(total, (tally_of(text) for (text,) in tallies))
+    reopened = connection.execute("SELECT tally FROM reopened")
+    add_up(total, (tally_of(text) for (text,) in reopened), sign=-1)
+    return total

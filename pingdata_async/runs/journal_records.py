@@ -1,0 +1,171 @@
+"""What the journal tells of chunks and submissions, and how they are read from its tables."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+import msgspec
+import zstandard
+
+from pingdata_async.bulk.checking import Failure, Tally
+from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.exceptions import RunError
+from pingdata_async.runs.states import ChunkState
+
+PLANNED_CHUNKS = "planned_chunks"
+
+_chunk_encoder = msgspec.msgpack.Encoder()
+_chunk_decoder = msgspec.msgpack.Decoder(Chunk)
+_failure_decoder = msgspec.json.Decoder(Failure)
+_tally_decoder = msgspec.json.Decoder(Tally)
+
+
+class ChunkRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What the journal knows of a chunk.
+
+    Attributes:
+        index: Its number.
+        state: How far it is.
+        since: When it came into that state, in Unix seconds.
+        job_id: The job that has it, or answered it; "" where none does.
+        jobs: Jobs accepted so far, its own alone.
+        doubts: Submissions in doubt so far, its own alone.
+        charged_before: Whether its rows were, or may have been, charged as this chunk or as
+            the one that it is a part of.
+        held: Whether a submission in doubt is left to the user.
+        failure: Why it has no answers, where it failed.
+        tally: How the rows that it settled ended, where it is spooled or failed.
+        chunk: A later chunk's content; None for a planned one, which the plan has.
+    """
+
+    index: int
+    state: ChunkState
+    since: float
+    job_id: str = ""
+    jobs: int = 0
+    doubts: int = 0
+    charged_before: bool = False
+    held: bool = False
+    failure: Failure | None = None
+    tally: Tally | None = None
+    chunk: Chunk | None = None
+
+
+class SubmissionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What the journal knows of a submission.
+
+    Attributes:
+        index: The chunk's number.
+        locations: How many were sent.
+        since: When, in Unix seconds.
+        job_id: The job that it made; "" where none is known.
+        charged_before: Whether its rows were, or may have been, charged before.
+        held: Whether it is left to the user.
+        error: What happened; "" where nothing did.
+    """
+
+    index: int
+    locations: int
+    since: float
+    job_id: str = ""
+    charged_before: bool = False
+    held: bool = False
+    error: str = ""
+
+
+RECORD_COLUMNS = (
+    "idx, state, since, job_id, jobs, doubts, charged_before, held, failure, tally, content"
+)
+SUBMISSION_COLUMNS = (
+    "submissions.idx, submissions.locations, submissions.sent_at, submissions.job_id,"
+    " submissions.charged_before, coalesce(chunks.held AND chunks.submission = submissions.id, 0),"
+    " coalesce(submissions.error, '')"
+)
+
+
+def record_of(columns: tuple[object, ...]) -> ChunkRecord:
+    """A row of `RECORD_COLUMNS` as a record."""
+    *plain, failure, tally, content = columns
+    record = msgspec.convert(
+        dict(zip(_PLAIN_COLUMNS, plain, strict=True)), ChunkRecord, strict=False
+    )
+    return msgspec.structs.replace(
+        record,
+        failure=_failure_decoder.decode(failure) if isinstance(failure, str) else None,
+        tally=_tally_decoder.decode(tally) if isinstance(tally, str) else None,
+        chunk=unpack_chunk(content) if isinstance(content, bytes) else None,
+    )
+
+
+_PLAIN_COLUMNS = (
+    "index",
+    "state",
+    "since",
+    "job_id",
+    "jobs",
+    "doubts",
+    "charged_before",
+    "held",
+)
+
+
+def submission_of(columns: tuple[object, ...]) -> SubmissionRecord:
+    """A row of `SUBMISSION_COLUMNS` as a record."""
+    names = SubmissionRecord.__struct_fields__
+    return msgspec.convert(dict(zip(names, columns, strict=True)), SubmissionRecord, strict=False)
+
+
+def pack_chunk(chunk: Chunk) -> bytes:
+    """A later chunk as the journal keeps it."""
+    return zstandard.ZstdCompressor().compress(_chunk_encoder.encode(chunk))
+
+
+def unpack_chunk(content: bytes) -> Chunk:
+    """What `pack_chunk()` packed.
+
+    Raises:
+        RunError: When it cannot be read.
+    """
+    try:
+        return _chunk_decoder.decode(zstandard.ZstdDecompressor().decompress(content))
+    except (zstandard.ZstdError, msgspec.MsgspecError) as error:
+        raise RunError(
+            f"the journal is damaged (a chunk's content: {error}); restore it from a copy"
+        ) from error
+
+
+def read_record(connection: sqlite3.Connection, index: int) -> ChunkRecord | None:
+    """What is known of a chunk; None where nothing is."""
+    found = connection.execute(
+        f"SELECT {RECORD_COLUMNS} FROM chunks WHERE idx = ?",  # noqa: S608 - a constant
+        (index,),
+    ).fetchone()
+    return None if found is None else record_of(found)
+
+
+def read_meta(connection: sqlite3.Connection, key: str) -> object:
+    """A value by name; None where there is none."""
+    found = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if found is None else msgspec.json.decode(found[0])
+
+
+def add_up(total: Tally, tallies: Iterable[Tally], *, sign: int = 1) -> None:
+    """Add counts to a total, or take them off it."""
+    for tally in tallies:
+        total.rows += sign * tally.rows
+        total.ok += sign * tally.ok
+        total.partial += sign * tally.partial
+        total.failed += sign * tally.failed
+        total.no_answer += sign * tally.no_answer
+        for reason, rows in tally.reasons.items():
+            left = total.reasons.get(reason, 0) + sign * rows
+            if left:
+                total.reasons[reason] = left
+            else:
+                total.reasons.pop(reason, None)
+
+
+def tally_of(text: str) -> Tally:
+    """A tally as the journal keeps it."""
+    return _tally_decoder.decode(text)

@@ -1,0 +1,303 @@
+"""The journal's file: how it is made, opened, checked and brought up to date."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from pingdata_async.exceptions import RunError
+from pingdata_async.runs.filesystem import PRIVATE_FILE, sync_file, sync_folder
+
+JOURNAL_NAME = "journal.sqlite3"
+APPLICATION_ID = 0x50444A4C  # "PDJL": tells a journal from any other SQLite file
+BUSY_TIMEOUT_MS = 10_000
+_MAGIC = b"SQLite format 3\0"
+
+_VERSION_1 = (
+    # What the run is: JSON by name.
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    # A planned chunk has a row once it has left `planned` for the first time; a later chunk
+    # always, with its content. That comes last, so that a scan does not read it.
+    """CREATE TABLE chunks (
+        idx INTEGER PRIMARY KEY,
+        state TEXT NOT NULL,
+        since REAL NOT NULL,                        -- Unix seconds of the last change of state
+        job_id TEXT NOT NULL DEFAULT '',            -- the present job's
+        submission INTEGER,                         -- the last one in `submissions`
+        jobs INTEGER NOT NULL DEFAULT 0,            -- accepted so far
+        doubts INTEGER NOT NULL DEFAULT 0,          -- submissions in doubt so far
+        charged_before INTEGER NOT NULL DEFAULT 0,  -- its rows were, or may have been, charged
+        held INTEGER NOT NULL DEFAULT 0,            -- in doubt, and left to the user
+        failure TEXT,                               -- why it has no answers: JSON
+        tally TEXT,                                 -- how its rows ended: JSON
+        content BLOB                                -- a later chunk: MessagePack in zstd
+    )""",
+    # The planned chunks that a later chunk's rows are from.
+    """CREATE TABLE origins (
+        origin INTEGER NOT NULL, idx INTEGER NOT NULL, PRIMARY KEY (origin, idx)
+    ) WITHOUT ROWID""",
+    # Rows that wait to be asked again, and are in no later chunk yet.
+    """CREATE TABLE leftovers (
+        row INTEGER PRIMARY KEY,
+        origin INTEGER NOT NULL,
+        content BLOB NOT NULL                       -- MessagePack
+    )""",
+    "CREATE INDEX leftovers_by_origin ON leftovers (origin)",
+    # All that may have cost money. What was surely refused is removed again.
+    """CREATE TABLE submissions (
+        id INTEGER PRIMARY KEY,
+        idx INTEGER NOT NULL,
+        locations INTEGER NOT NULL,
+        state TEXT NOT NULL,                        -- sent, accepted, in_doubt
+        job_id TEXT NOT NULL DEFAULT '',
+        charged_before INTEGER NOT NULL,
+        sent_at REAL NOT NULL,                      -- Unix seconds
+        error TEXT,
+        outcome TEXT                                -- of the job: done, lost; NULL: not ended
+    )""",
+    # How rows had ended that a retry asks about again: JSON, taken off the tallies.
+    "CREATE TABLE reopened (tally TEXT NOT NULL)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
+"""What brings a journal of version N to N+1, by N."""
+
+
+def create_journal(path: Path) -> None:
+    """Make an empty journal; blocks.
+
+    Made under another name and moved: a journal that is there is whole, so that an empty or
+    cut file is known to be damaged and never taken for a new one.
+
+    Raises:
+        RunError: When there is one already, or it cannot be made.
+    """
+    part = path.with_name(f"{path.name}.part")
+    with translated(path):
+        if path.exists():
+            raise RunError(f"{path} exists already; resume that run, or use another --run-dir")
+        with contextlib.suppress(FileNotFoundError):
+            part.unlink()
+        file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
+        try:
+            with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as connection:
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                _migrate(connection, 0)
+            sync_file(file)
+        finally:
+            os.close(file)
+        part.replace(path)
+        sync_folder(path.parent)
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """Open a journal to write in it, checked whole and brought up to date; blocks.
+
+    Raises:
+        RunError: When it is missing, damaged, made by a newer version, or cannot be used.
+    """
+    with translated(path):
+        with contextlib.closing(open_reader(path, any_version=True)) as reader:
+            # Before anything is changed. Reads all of it, once: about a second a gigabyte.
+            found = reader.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise _damaged(path, found)
+        connection = _connect(path, "rw")
+        try:
+            _prepare(connection, path)
+            _migrate(connection, _version(connection))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    # Readers in other processes (`status`, the sqlite3 shell) neither wait nor make us wait,
+    # and a commit is one write and one fsync instead of several.
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise RunError(
+            f"{path}: its file system cannot hold a journal (WAL was refused, got {mode}); "
+            "use --run-dir on a local disk"
+        )
+    # An fsync with each commit. With NORMAL a power cut could take back the last commits: a
+    # POST would have been sent whose intent is gone, and its job would silently be paid again.
+    connection.execute("PRAGMA synchronous = FULL")
+    if sys.platform == "darwin":
+        # There fsync() stops at the drive's own cache, so the same power cut would undo it.
+        connection.execute("PRAGMA fullfsync = ON")
+        connection.execute("PRAGMA checkpoint_fullfsync = ON")
+    # SQLite sorts in memory then: a temporary file would hold addresses outside the run.
+    connection.execute("PRAGMA temp_store = MEMORY")
+
+
+def rest(connection: sqlite3.Connection) -> None:
+    """Leave a journal as one plain file, where nobody else has it open; blocks.
+
+    In WAL mode even a reader would have to make files beside it.
+    """
+    with contextlib.suppress(sqlite3.OperationalError):  # somebody reads: it stays in WAL
+        connection.execute("PRAGMA busy_timeout = 0")  # closing must not wait for a reader
+        connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+
+
+def open_reader(path: Path, *, any_version: bool = False) -> sqlite3.Connection:
+    """Open a journal to read in it, while it is written or after a crash; blocks.
+
+    Args:
+        path: The journal.
+        any_version: Whether also one of an older version will do.
+
+    Raises:
+        RunError: When it is missing, damaged, or made by another version.
+    """
+    with translated(path):
+        _check_head(path)
+        try:
+            connection = _connect_checked(path, "ro")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in {
+                sqlite3.SQLITE_READONLY,
+                sqlite3.SQLITE_CANTOPEN,
+            }:
+                raise
+            # Cut off in the one moment where only writing can put it right.
+            connection = _connect_checked(path, "rw")
+        try:
+            if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+                raise RunError(f"{path} is not a journal of pingdata-async; nothing was changed")
+            version = _version(connection)
+            if version > len(MIGRATIONS):
+                raise RunError(
+                    f"{path} was made by a newer pingdata-async (journal version {version}, "
+                    f"this one knows {len(MIGRATIONS)}); use that one"
+                )
+            if version < len(MIGRATIONS) and not any_version:
+                raise RunError(
+                    f"{path} was made by an older pingdata-async (journal version {version}); "
+                    "resume the run once to bring it up to date"
+                )
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _check_head(path: Path) -> None:
+    """Refuse what is no database before SQLite lays hands on it."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_MAGIC))
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunError(
+            f"{path.parent} is not a run directory (it has no {path.name}); name another"
+        ) from None
+    if head != _MAGIC:
+        raise _damaged(path, "not a database" if head else "empty")
+
+
+def _connect_checked(path: Path, mode: str) -> sqlite3.Connection:
+    connection = _connect(path, mode)
+    try:
+        # The first look at the content: what cannot be opened shows here.
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        connection.execute("PRAGMA query_only = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    # By threads one after the other: whoever holds the connection sees to that.
+    connection = sqlite3.connect(
+        f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    # A sqlite3 shell, or a backup, may hold it for a moment; that must not end the run.
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    return connection
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    if version == len(MIGRATIONS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statements in MIGRATIONS[version:]:
+            for statement in statements:
+                connection.execute(statement)
+        # Takes no parameters. Part of the transaction: all of it happens, or none.
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        roll_back(connection)
+        raise
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """Undo the present transaction, if SQLite has not done so itself."""
+    with contextlib.suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+_NO_LOCKS = frozenset({"SQLITE_IOERR_LOCK", "SQLITE_IOERR_RDLOCK", "SQLITE_IOERR_UNLOCK"})
+_NO_SHARING = "SQLITE_IOERR_SHM"  # SHMOPEN, SHMMAP, SHMLOCK, SHMSIZE
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise what SQLite and the system say about a journal as RunError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _said_plainly(path, error) from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be used: {error.strerror or error}") from error
+
+
+def _said_plainly(path: Path, error: sqlite3.Error) -> RunError:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return _damaged(path, str(error))
+    if code == sqlite3.SQLITE_FULL:
+        return RunError(f"{path} cannot be written: the disk is full; make room, then resume")
+    if name in _NO_LOCKS or name.startswith(_NO_SHARING) or code == sqlite3.SQLITE_PROTOCOL:
+        return RunError(
+            f"{path}: its file system cannot share a journal safely ({error}); "
+            "use --run-dir on a local disk"
+        )
+    if code == sqlite3.SQLITE_IOERR:
+        return RunError(
+            f"{path} cannot be read or written ({error}); "
+            "see whether the disk is full or failing, then resume"
+        )
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return RunError(
+            f"{path} is held by another program ({error}); close it (a sqlite3 shell?), then resume"
+        )
+    if not code and isinstance(error, sqlite3.OperationalError):  # text that is no text
+        return _damaged(path, str(error))
+    return RunError(f"{path} cannot be used: {error}")
+
+
+def _damaged(path: Path, said: str) -> RunError:
+    return RunError(
+        f"the journal {path} is damaged ({said.strip().splitlines()[-1]}); nothing was changed: "
+        "restore it from a copy, or start anew with --restart"
+    )
