@@ -76,7 +76,7 @@ def submit(
     connection.execute(
         "INSERT INTO chunks (idx, state, since, submission) VALUES (?, 'submitting', ?, ?)"
         " ON CONFLICT (idx) DO UPDATE SET state = excluded.state, since = excluded.since,"
-        " submission = excluded.submission, job_id = '', held = 0",
+        " submission = excluded.submission, job_id = ''",
         (index, now, submission),
     )
 
@@ -102,13 +102,15 @@ def accept(connection: sqlite3.Connection, index: int, job_id: str, now: float) 
     present = _before(connection, index, ChunkState.SUBMITTED)
     connection.execute(
         "UPDATE chunks SET state = 'submitted', since = ?, job_id = ?, jobs = jobs + 1,"
-        " charged_before = 1, held = 0 WHERE idx = ?",
+        " charged_before = 1 WHERE idx = ?",
         (now, job_id, index),
     )
-    connection.execute(
-        "UPDATE submissions SET state = 'accepted', job_id = ? WHERE id = ?",
+    changed = connection.execute(
+        "UPDATE submissions SET state = 'accepted', job_id = ? WHERE id = ? AND state = 'sent'",
         (job_id, present.submission),
     )
+    if not changed.rowcount:
+        raise RunError(f"the submission of chunk {index} is in doubt already; please report this")
 
 
 def doubt(connection: sqlite3.Connection, index: int, error: str, hold: bool, now: float) -> None:

@@ -1,0 +1,57 @@
+"""Chunks for the tests of the journal."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pingdata_async.bulk.checking import Failure, Tally
+from pingdata_async.bulk.chunking import Chunk, Earlier
+from pingdata_async.bulk.later_chunks import Leftover, gather
+from pingdata_async.models import Reason
+from pingdata_async.runs.journal import Journal
+from pingdata_async.runs.journal_schema import JOURNAL_NAME
+
+FAILURE = Failure(Reason.REJECTED, "it was refused")
+ROWS_A_CHUNK = 10
+
+
+def planned(index: int, size: int = ROWS_A_CHUNK) -> Chunk:
+    """A planned chunk; its rows follow from its number."""
+    rows = list(range(index * size, (index + 1) * size))
+    return Chunk(index, rows, [f"id {row}" for row in rows], [b'{"address":"x"}'] * size)
+
+
+def left(row: int, origin: int | None = None, times_asked: int = 1) -> Leftover:
+    """A row that is to be asked again."""
+    origin = row // ROWS_A_CHUNK if origin is None else origin
+    location = b'{"address":"x","sources":["PG"]}'
+    return Leftover(row, f"id {row}", location, ("PG",), Earlier(origin, times_asked))
+
+
+def later(index: int, *rows: int) -> Chunk:
+    """A chunk of rows that are asked again."""
+    return gather(index, [left(row) for row in rows])
+
+
+def counts(rows: int, failed: int = 0) -> Tally:
+    """A tally."""
+    reasons = {"no_match": failed} if failed else {}
+    return Tally(rows=rows, ok=rows - failed, failed=failed, no_answer=failed, reasons=reasons)
+
+
+async def make_journal(folder: Path, chunks: int = 10) -> Path:
+    """An empty journal of a run of this many planned chunks."""
+    path = folder / JOURNAL_NAME
+    async with Journal(path, create=True) as journal:
+        await journal.set_planned_chunks(chunks)
+    return path
+
+
+def copy_as_it_is(path: Path, folder: Path) -> Path:
+    """What a crash now would leave of a journal, in another folder."""
+    folder.mkdir()
+    for file in path.parent.iterdir():
+        if file.name.startswith(path.name) and not file.name.endswith("-shm"):
+            shutil.copyfile(file, folder / file.name)
+    return folder / path.name
