@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from pathlib import Path
+
+import anyio.to_thread
 
 from pingdata_async.bulk.checking import Failure, Tally
 from pingdata_async.bulk.chunking import Chunk, Earlier
 from pingdata_async.bulk.later_chunks import Leftover, gather
 from pingdata_async.models import Reason
 from pingdata_async.runs.journal import Journal
+from pingdata_async.runs.journal_reader import JournalReader, JournalTotals
 from pingdata_async.runs.journal_schema import JOURNAL_NAME
+from pingdata_async.runs.states import UNTOUCHED, ChunkState, state_of
 
 FAILURE = Failure(Reason.REJECTED, "it was refused")
 ROWS_A_CHUNK = 10
@@ -55,3 +60,32 @@ def copy_as_it_is(path: Path, folder: Path) -> Path:
         if file.name.startswith(path.name) and not file.name.endswith("-shm"):
             shutil.copyfile(file, folder / file.name)
     return folder / path.name
+
+
+def connection_of(journal: Journal) -> sqlite3.Connection:
+    """What a journal writes through."""
+    assert journal._writer is not None
+    return journal._writer._connection
+
+
+async def totals_of(path: Path) -> JournalTotals:
+    """What a reader says of a journal."""
+
+    def read() -> JournalTotals:
+        with JournalReader(path) as reader:
+            return reader.totals()
+
+    return await anyio.to_thread.run_sync(read)
+
+
+async def states_of(journal: Journal) -> dict[int, ChunkState]:
+    """The states of the planned chunks that were touched."""
+    codes = await journal.planned_states()
+    return {index: state_of(code) for index, code in enumerate(codes) if code != UNTOUCHED}
+
+
+async def submit(journal: Journal, *indexes: int) -> None:
+    """Have these planned chunks accepted as jobs."""
+    for index in indexes:
+        await journal.submitting(planned(index), charged_before=False)
+        await journal.submitted(planned(index), f"job {index}")

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import sqlite3
 import stat
 from pathlib import Path
 
-import anyio
-import anyio.to_thread
 import pytest
 
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.journal import Journal
-from pingdata_async.runs.journal_reader import JournalReader, JournalTotals
-from pingdata_async.runs.states import UNTOUCHED, ChunkState, state_of
+from pingdata_async.runs.states import ChunkState
 from tests.runs.journal_help import (
     FAILURE,
-    copy_as_it_is,
     counts,
     later,
     left,
     make_journal,
     planned,
+    states_of,
+    submit,
+    totals_of,
 )
 
 
@@ -32,36 +29,12 @@ async def path(tmp_path: Path) -> Path:
     return await make_journal(tmp_path)
 
 
-def _connection(journal: Journal) -> sqlite3.Connection:
-    assert journal._writer is not None
-    return journal._writer._connection
-
-
-async def _totals(path: Path) -> JournalTotals:
-    def read() -> JournalTotals:
-        with JournalReader(path) as reader:
-            return reader.totals()
-
-    return await anyio.to_thread.run_sync(read)
-
-
-async def _states(journal: Journal) -> dict[int, ChunkState]:
-    codes = await journal.planned_states()
-    return {index: state_of(code) for index, code in enumerate(codes) if code != UNTOUCHED}
-
-
-async def _submitted(journal: Journal, *indexes: int) -> None:
-    for index in indexes:
-        await journal.submitting(planned(index), charged_before=False)
-        await journal.submitted(planned(index), f"job {index}")
-
-
 async def test_a_chunks_life_outlives_the_process(path: Path) -> None:
     """Each step is there when the journal is opened again, and nothing else is."""
     async with Journal(path) as journal:
         await journal.submitting(planned(1), charged_before=False)
     async with Journal(path) as journal:
-        assert await _states(journal) == {1: ChunkState.SUBMITTING}
+        assert await states_of(journal) == {1: ChunkState.SUBMITTING}
         await journal.submitted(planned(1), "job 1")
     async with Journal(path) as journal:
         record = await journal.record(1)
@@ -70,7 +43,7 @@ async def test_a_chunks_life_outlives_the_process(path: Path) -> None:
         assert record.charged_before
         await journal.completed(planned(1))
     async with Journal(path) as journal:
-        assert await _states(journal) == {1: ChunkState.COMPLETE}
+        assert await states_of(journal) == {1: ChunkState.COMPLETE}
         await journal.completed(planned(1))  # after a restart it is told again
         await journal.spooled(1, counts(10, failed=2))
     async with Journal(path) as journal:
@@ -78,21 +51,8 @@ async def test_a_chunks_life_outlives_the_process(path: Path) -> None:
         assert record is not None
         assert (record.state, record.tally) == (ChunkState.SPOOLED, counts(10, failed=2))
         assert await journal.record(2) is None
-    totals = await _totals(path)
+    totals = await totals_of(path)
     assert (totals.jobs, totals.locations_charged, totals.submissions_unanswered) == (1, 10, 0)
-
-
-async def test_an_intent_is_on_disk_when_it_is_acknowledged(path: Path, tmp_path: Path) -> None:
-    """What a crash right after each call would leave has what the call said."""
-    async with Journal(path) as journal:
-        await journal.submitting(planned(0), charged_before=False)
-        first = copy_as_it_is(path, tmp_path / "first")
-        await journal.submitted(planned(0), "job 0")
-        second = copy_as_it_is(path, tmp_path / "second")
-    async with Journal(first) as journal:
-        assert await _states(journal) == {0: ChunkState.SUBMITTING}
-    async with Journal(second) as journal:
-        assert await _states(journal) == {0: ChunkState.SUBMITTED}
 
 
 async def test_a_refused_submission_costs_nothing(path: Path) -> None:
@@ -100,8 +60,8 @@ async def test_a_refused_submission_costs_nothing(path: Path) -> None:
     async with Journal(path) as journal:
         await journal.submitting(planned(0), charged_before=True)
         await journal.refused(planned(0))
-        assert await _states(journal) == {0: ChunkState.PLANNED}
-    totals = await _totals(path)
+        assert await states_of(journal) == {0: ChunkState.PLANNED}
+    totals = await totals_of(path)
     assert totals.locations_possibly_charged_again == 0
     assert (totals.submissions_in_doubt, totals.submissions_unanswered, totals.jobs) == (0, 0, 0)
 
@@ -116,7 +76,7 @@ async def test_a_doubt_is_counted_for_ever(path: Path) -> None:
         assert (record.state, record.doubts, record.charged_before) == ("planned", 1, True)
         await journal.submitting(planned(0), charged_before=True)
         await journal.submitted(planned(0), "job")
-    totals = await _totals(path)
+    totals = await totals_of(path)
     assert (totals.submissions_in_doubt, totals.jobs, totals.locations_charged) == (1, 1, 10)
     assert totals.locations_possibly_charged_again == 10
 
@@ -132,7 +92,7 @@ async def test_a_held_doubt_stays_until_it_is_let_go(path: Path) -> None:
             record = await journal.record(0)
             assert record is not None
             assert (record.state, record.held, record.doubts) == (state, hold, 1)
-    assert (await _totals(path)).submissions_in_doubt == 1
+    assert (await totals_of(path)).submissions_in_doubt == 1
 
 
 @pytest.mark.parametrize("hold", [True, False])
@@ -140,19 +100,19 @@ async def test_what_was_being_sent_is_in_doubt_after_a_crash(path: Path, hold: b
     """It is counted once, however often it is said; what has a job is left alone."""
     async with Journal(path) as journal:
         await journal.submitting(planned(3), charged_before=True)
-        await _submitted(journal, 4)
+        await submit(journal, 4)
     for times in range(2):
         async with Journal(path) as journal:
             doubts = await journal.doubt_interrupted(hold=hold)
             assert [(d.index, d.locations, d.charged_before) for d in doubts] == (
                 [(3, 10, True)] if times == 0 else []
             )
-            states = await _states(journal)
+            states = await states_of(journal)
     assert states == {
         3: ChunkState.SUBMITTING if hold else ChunkState.PLANNED,
         4: ChunkState.SUBMITTED,
     }
-    totals = await _totals(path)
+    totals = await totals_of(path)
     assert (totals.submissions_in_doubt, totals.submissions_held) == (1, int(hold))
     assert totals.submissions_unanswered == 0
 
@@ -160,30 +120,30 @@ async def test_what_was_being_sent_is_in_doubt_after_a_crash(path: Path, hold: b
 async def test_a_lost_job_stays_on_the_bill(path: Path) -> None:
     """The chunk waits again, and the job that was lost is still counted."""
     async with Journal(path) as journal:
-        await _submitted(journal, 0)
+        await submit(journal, 0)
         await journal.abandoned(planned(0), "unknown job")
         record = await journal.record(0)
         assert record is not None
         assert (record.state, record.job_id, record.jobs) == (ChunkState.PLANNED, "", 1)
-        await _submitted(journal, 0)
+        await submit(journal, 0)
         await journal.abandoned(planned(0), "unknown job")
         await journal.failed(0, FAILURE, counts(10, failed=10))
         record = await journal.record(0)
         assert record is not None
         assert (record.state, record.failure, record.jobs) == (ChunkState.FAILED, FAILURE, 2)
-    totals = await _totals(path)
+    totals = await totals_of(path)
     assert (totals.jobs, totals.locations_charged, totals.rows.no_answer) == (2, 20, 10)
 
 
 async def test_parts_take_a_chunks_place(path: Path) -> None:
     """They are there with their content, and know that their rows were charged."""
     async with Journal(path) as journal:
-        await _submitted(journal, 0)
+        await submit(journal, 0)
         parts = [later(journal.next_index(), 0, 1), later(journal.next_index(), 2, 3)]
         assert [part.index for part in parts] == [10, 11]
         await journal.split(planned(0), parts)
     async with Journal(path) as journal:
-        assert await _states(journal) == {0: ChunkState.SPLIT}
+        assert await states_of(journal) == {0: ChunkState.SPLIT}
         records = [record async for record in journal.unfinished()]
         assert [record.chunk for record in records] == parts
         assert all(record.charged_before and not record.jobs for record in records)
@@ -193,12 +153,12 @@ async def test_parts_take_a_chunks_place(path: Path) -> None:
 async def test_rows_wait_and_become_a_chunk(path: Path) -> None:
     """Rows without an outcome are in exactly one place: waiting, or in a later chunk."""
     async with Journal(path) as journal:
-        await _submitted(journal, 0)
+        await submit(journal, 0)
         await journal.completed(planned(0))
         await journal.spooled(0, counts(8), [left(3), left(7)])
-        assert (await _totals(path)).rows_waiting == 2
+        assert (await totals_of(path)).rows_waiting == 2
         await journal.gathered(later(journal.next_index(), 3, 7))
-        assert (await _totals(path)).rows_waiting == 0
+        assert (await totals_of(path)).rows_waiting == 0
         with pytest.raises(RunError, match="2 rows, of which 0 were waiting"):
             await journal.gathered(later(journal.next_index(), 3, 7))
         records = [record async for record in journal.unfinished()]
@@ -209,7 +169,7 @@ async def test_rows_wait_and_become_a_chunk(path: Path) -> None:
 async def test_waiting_rows_are_packed_after_a_crash(path: Path) -> None:
     """All of them come into chunks of the size asked for, by number and by bytes."""
     async with Journal(path) as journal:
-        await _submitted(journal, 0, 1)
+        await submit(journal, 0, 1)
         await journal.completed(planned(0))
         await journal.completed(planned(1))
         await journal.spooled(0, counts(5), [left(row) for row in range(5)])
@@ -230,29 +190,29 @@ async def test_waiting_rows_are_packed_after_a_crash(path: Path) -> None:
 async def test_a_retry_takes_rows_back_from_the_counts(path: Path) -> None:
     """They count as if they had never ended; said again, that changes nothing."""
     async with Journal(path) as journal:
-        await _submitted(journal, 0)
+        await submit(journal, 0)
         await journal.completed(planned(0))
         await journal.spooled(0, counts(10, failed=3))
         for fresh in (2, 0):
             assert await journal.reopen([left(1), left(2)], counts(2, failed=2)) == fresh
-        assert (await _totals(path)).rows == counts(8, failed=1)
+        assert (await totals_of(path)).rows == counts(8, failed=1)
         with pytest.raises(RunError, match="1 rows wait already"):
             await journal.reopen([left(2), left(3)], counts(2, failed=2))
-        totals = await _totals(path)
+        totals = await totals_of(path)
         assert (totals.rows, totals.rows_waiting) == (counts(8, failed=1), 2)
 
 
 async def test_unfinished_chunks_come_paid_ones_first(path: Path) -> None:
     """First those with jobs, then later ones; what begins meanwhile does not come."""
     async with Journal(path) as journal:
-        await _submitted(journal, 0, 5)
+        await submit(journal, 0, 5)
         await journal.completed(planned(5))
         await journal.split(planned(1), [later(journal.next_index(), row) for row in range(40)])
-        await _submitted(journal, 2)
+        await submit(journal, 2)
         seen: list[int] = []
         async for record in journal.unfinished():
             if not seen:
-                await _submitted(journal, 8)
+                await submit(journal, 8)
                 await journal.split(planned(9), [later(journal.next_index(), 90)])
                 await journal.abandoned(planned(2), "lost")
             seen.append(record.index)
@@ -263,7 +223,7 @@ async def test_unfinished_chunks_come_paid_ones_first(path: Path) -> None:
 async def test_an_end_is_an_end(path: Path, state: str) -> None:
     """Nothing can happen to a chunk at an end, and trying changes nothing."""
     async with Journal(path) as journal:
-        await _submitted(journal, 0)
+        await submit(journal, 0)
         await journal.completed(planned(0))
         if state == "spooled":
             await journal.spooled(0, counts(10))
@@ -271,7 +231,7 @@ async def test_an_end_is_an_end(path: Path, state: str) -> None:
             await journal.failed(0, FAILURE, counts(10, failed=10))
         else:
             await journal.split(planned(0), [later(journal.next_index(), 0)])
-        before = await journal.record(0), await _totals(path)
+        before = await journal.record(0), await totals_of(path)
         for call in (
             journal.submitting(planned(0), charged_before=False),
             journal.refused(planned(0)),
@@ -284,7 +244,7 @@ async def test_an_end_is_an_end(path: Path, state: str) -> None:
         ):
             with pytest.raises(RunError, match="chunk 0 is"):
                 await call
-        assert (await journal.record(0), await _totals(path)) == before
+        assert (await journal.record(0), await totals_of(path)) == before
 
 
 async def test_wrong_calls_before_an_answer(path: Path) -> None:
@@ -298,118 +258,13 @@ async def test_wrong_calls_before_an_answer(path: Path) -> None:
             await journal.doubted(planned(0), "lost", hold=True)
         with pytest.raises(RunError, match="in doubt already"):
             await journal.refused(planned(0))
-        await _submitted(journal, 1)
+        await submit(journal, 1)
         with pytest.raises(RunError, match="not being submitted"):
             await journal.refused(planned(1))
         with pytest.raises(RunError, match="not being submitted"):
             await journal.doubted(planned(1), "lost", hold=False)
         with pytest.raises(RunError, match="knows no chunk 10"):
             await journal.submitting(planned(10), charged_before=False)
-
-
-async def test_one_wrong_operation_spoils_no_other(path: Path) -> None:
-    """In a batch, only the caller that was wrong gets an error."""
-    errors: list[int] = []
-
-    async def submit(journal: Journal, index: int) -> None:
-        try:
-            await journal.submitting(planned(index), charged_before=False)
-        except RunError:
-            errors.append(index)
-
-    async with Journal(path) as journal:
-        await journal.submitting(planned(4), charged_before=False)
-        async with anyio.create_task_group() as tasks:
-            for index in range(8):
-                tasks.start_soon(submit, journal, index)
-        assert set(await _states(journal)) == set(range(8))
-    assert errors == [4]
-
-
-async def test_a_part_that_is_there_already_undoes_the_split(path: Path) -> None:
-    """All of a split happens, or nothing of it."""
-    async with Journal(path) as journal:
-        await journal.split(planned(0), [later(10, 0)])
-        with pytest.raises(RunError, match="refused an entry"):
-            await journal.split(planned(1), [later(11, 10), later(10, 11)])
-        with pytest.raises(RunError, match="does not know where it is from"):
-            await journal.split(planned(1), [planned(12)])
-        assert await _states(journal) == {0: ChunkState.SPLIT}
-        assert await journal.record(11) is None
-
-
-async def test_many_callers_share_a_commit(path: Path) -> None:
-    """Sixteen tasks need a fraction of the commits that one after the other would."""
-    commits = 0
-
-    def count(statement: str) -> None:
-        nonlocal commits
-        commits += statement == "COMMIT"
-
-    async def live(journal: Journal, index: int) -> None:
-        await _submitted(journal, index)
-        await journal.completed(planned(index))
-        await journal.spooled(index, counts(10))
-
-    async with Journal(path) as journal:
-        await journal.set_planned_chunks(160)
-        _connection(journal).set_trace_callback(count)
-        for begin in range(0, 160, 16):
-            async with anyio.create_task_group() as tasks:
-                for index in range(begin, begin + 16):
-                    tasks.start_soon(live, journal, index)
-        _connection(journal).set_trace_callback(None)
-    assert commits <= 160 * 3 / 5
-    assert (await _totals(path)).chunks[ChunkState.SPOOLED] == 160
-
-
-async def test_a_note_makes_no_commit_of_its_own(path: Path) -> None:
-    """That a job is done is written with the next commit."""
-    async with Journal(path) as journal:
-        await _submitted(journal, 0)
-        changes = _connection(journal).total_changes
-        await journal.completed(planned(0))
-        assert _connection(journal).total_changes == changes
-        await journal.submitting(planned(1), charged_before=False)
-        assert (await _states(journal))[0] is ChunkState.COMPLETE
-
-
-async def test_a_wrong_note_is_told_when_the_journal_closes(path: Path) -> None:
-    """A note that is no legal change spoils nothing, and is not lost."""
-    journal = await Journal(path).__aenter__()
-    await journal.completed(planned(0))
-    await _submitted(journal, 1)
-    with pytest.raises(RunError, match="chunk 0 is planned and cannot become complete"):
-        await journal.__aexit__(None, None, None)
-    assert (await _totals(path)).jobs == 1
-
-
-async def test_a_cancelled_caller_leaves_no_half(path: Path) -> None:
-    """What was begun is committed, whether its caller is cancelled before or while it waits."""
-    async with Journal(path) as journal:
-        async with anyio.create_task_group() as tasks:
-            for index in range(5):
-                tasks.start_soon(_submitted, journal, index)
-            await anyio.lowlevel.checkpoint()
-            tasks.cancel_scope.cancel()
-        states = await _states(journal)
-        assert set(states) == set(range(5))
-        await _submitted(journal, 9)
-        assert (await _states(journal))[9] is ChunkState.SUBMITTED
-
-
-async def test_a_task_that_asyncio_cancels_leaves_no_half(path: Path) -> None:
-    """Also where no shield helps, a commit ends before the next begins."""
-    async with Journal(path) as journal:
-        tasks = [asyncio.create_task(_submitted(journal, index)) for index in range(5)]
-        await anyio.lowlevel.checkpoint()
-        await anyio.lowlevel.checkpoint()
-        tasks[0].cancel()
-        tasks[3].cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await _submitted(journal, 9)
-        states = await _states(journal)
-    assert {1, 2, 4, 9} <= {i for i, state in states.items() if state is ChunkState.SUBMITTED}
 
 
 async def test_values_by_name(path: Path) -> None:
@@ -439,7 +294,7 @@ async def test_nobody_else_may_read_it(tmp_path: Path) -> None:
     try:
         path = await make_journal(tmp_path)
         async with Journal(path) as journal:
-            await _submitted(journal, 0)
+            await submit(journal, 0)
             files = sorted(tmp_path.glob(f"{path.name}*"))
             assert [file.name[len(path.name) :] for file in files] == ["", "-shm", "-wal"]
             assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
