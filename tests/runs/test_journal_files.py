@@ -301,3 +301,28 @@ def test_a_disk_that_fills_up_for_real(tmp_path: Path) -> None:
     states = anyio.run(resume)
     assert all(states[index] for index in range(acknowledged))
     assert not any(states[acknowledged + 1 :])
+
+
+def test_a_journal_cut_off_at_rest_is_put_right(tmp_path: Path) -> None:
+    """A crash while it is left as one file leaves a rollback journal; nothing is lost by it."""
+    path = anyio.run(_filled, tmp_path)
+    copies = [tmp_path / "for a reader", tmp_path / "for a run"]
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA cache_size = 2")  # so that it writes before it commits
+        connection.execute("BEGIN")
+        connection.execute("UPDATE submissions SET locations = 0, job_id = hex(randomblob(200))")
+        paths = [copy_as_it_is(path, copy) for copy in copies]
+        connection.execute("ROLLBACK")
+    for copy in paths:
+        assert copy.with_name(f"{copy.name}-journal").stat().st_size > 0
+
+    with JournalReader(paths[0]) as reader:
+        assert reader.totals().locations_charged == 4000
+
+    async def resume() -> int:
+        async with Journal(paths[1]) as journal:
+            return len(await journal.planned_states())
+
+    assert anyio.run(resume) == 400
+    with JournalReader(paths[1]) as reader:
+        assert reader.totals().locations_charged == 4000
