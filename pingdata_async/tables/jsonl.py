@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from pingdata_async.models import EnhancedLocation, Reason, RowStatus
 
+FAILURE_NOTES = frozenset({"row", "reason", "error"})
+"""What a line of failures has beside the row as it was given; none is a location's field."""
+
 _encoder = msgspec.json.Encoder()
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class _Line(msgspec.Struct, omit_defaults=True):
@@ -28,3 +32,23 @@ def encode_lines(results: Sequence[EnhancedLocation]) -> bytes:
             for result in results
         ]
     )
+
+
+def encode_failures(results: Sequence[EnhancedLocation], given: Mapping[int, bytes]) -> bytes:
+    """A line for each row without an answer, which is itself a valid input.
+
+    Args:
+        results: Outcomes of such rows.
+        given: Each of these rows as it was given, by its number: a JSON object, the user's
+            own id in it.
+    """
+    lines: list[dict[str, object]] = []
+    for result in results:
+        fields: dict[str, object] = {
+            name: value
+            for name, value in _fields.decode(given[result.row]).items()
+            if name not in FAILURE_NOTES  # those of an earlier file of failures
+        }
+        fields |= {"row": result.row, "reason": result.reason, "error": result.error}
+        lines.append(fields)
+    return _encoder.encode_lines(lines)

@@ -8,23 +8,20 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import os
-import select
-import stat
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import msgspec
 
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations import COORDINATES, FIELDS, LOOKUP_FIELDS
+from pingdata_async.tables.jsonl import FAILURE_NOTES
+from pingdata_async.tables.sources import Fingerprint, HashingStream, open_source, shown_name
 
-STDIN = "-"
 SNIFF_BYTES = 4096
+BUFFER_BYTES = 64 * 1024
 MAX_LINE_BYTES = 64 * 1024 * 1024
-CHECK_WAIT_EVERY_S = 0.2
 
 _CSV_SUFFIXES = {".csv": ",", ".txt": ",", ".tsv": "\t", ".tab": "\t"}
 _JSONL_SUFFIXES = frozenset({".jsonl", ".ndjson"})
@@ -66,15 +63,22 @@ class InputReader:
             usable in it is an error too.
     """
 
-    def __init__(self, name: str, stream: BinaryIO) -> None:
+    def __init__(self, name: str, raw: HashingStream) -> None:
         self._name = name
-        self._stream = stream
+        self._raw = raw
+        self._stream = io.BufferedReader(raw, BUFFER_BYTES)
         self._unused: dict[str, None] = {}
 
     @property
     def unused_columns(self) -> tuple[str, ...]:
         """Columns seen so far that mean nothing to the API, in their order."""
+        if self._unused.keys() >= FAILURE_NOTES:  # a file of failures, given as an input again
+            return tuple(name for name in self._unused if name not in FAILURE_NOTES)
         return tuple(self._unused)
+
+    def fingerprint(self) -> Fingerprint:
+        """Of what has been read; that of the whole input once it was iterated to its end."""
+        return self._raw.fingerprint()
 
     def __iter__(self) -> Iterator[Record]:
         head = self._sniffed()
@@ -94,8 +98,7 @@ class InputReader:
             ) from error
 
     def _sniffed(self) -> bytes:
-        buffered = cast("io.BufferedReader", self._stream)
-        head = buffered.peek(SNIFF_BYTES)[:SNIFF_BYTES]
+        head = self._stream.peek(SNIFF_BYTES)[:SNIFF_BYTES]
         if not head:
             raise InputError(f"{self._name} is empty")
         for magic, what in _KNOWN_MAGIC.items():
@@ -208,24 +211,6 @@ class InputReader:
         return Record(line_number, value)
 
 
-class _PatientStream(io.RawIOBase):
-    """A pipe or terminal that is waited for without being deaf to cancellation."""
-
-    def __init__(self, descriptor: int, keep_waiting: Callable[[], None]) -> None:
-        self._descriptor = descriptor
-        self._keep_waiting = keep_waiting
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not select.select([self._descriptor], [], [], CHECK_WAIT_EVERY_S)[0]:
-            self._keep_waiting()
-        block = os.read(self._descriptor, len(buffer))
-        buffer[: len(block)] = block
-        return len(block)
-
-
 @contextlib.contextmanager
 def open_input(
     source: str | Path, keep_waiting: Callable[[], None] = lambda: None
@@ -239,29 +224,8 @@ def open_input(
     Raises:
         InputError: When it cannot be opened.
     """
-    if str(source) == STDIN and sys.stdin is None:
-        raise InputError("standard input is closed")
-    name = "standard input" if str(source) == STDIN else str(source)
-    with contextlib.ExitStack() as stack:
-        try:
-            stream = _open(source, keep_waiting, stack)
-        except OSError as error:
-            raise InputError(f"{name} cannot be read: {error.strerror or error}") from error
-        yield InputReader(name, stream)
-
-
-def _open(
-    source: str | Path, keep_waiting: Callable[[], None], stack: contextlib.ExitStack
-) -> BinaryIO:
-    if str(source) == STDIN:
-        descriptor = sys.stdin.fileno()
-    elif stat.S_ISFIFO(Path(source).stat().st_mode):
-        # Otherwise opening it would wait for a writer, out of reach of any cancellation.
-        descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK)
-        stack.callback(os.close, descriptor)
-    else:
-        return stack.enter_context(Path(source).open("rb"))
-    return io.BufferedReader(_PatientStream(descriptor, keep_waiting))
+    with open_source(source, keep_waiting) as stream:
+        yield InputReader(shown_name(source), stream)
 
 
 def _looks_like_jsonl(begin: bytes) -> bool:

@@ -1,0 +1,188 @@
+"""Raw bytes of an input, and what tells one input from another.
+
+Everything here blocks, and runs in a worker thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import select
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pingdata_async.exceptions import InputError
+
+STDIN = "-"
+CHECK_WAIT_EVERY_S = 0.2
+HASH_BLOCK_BYTES = 1024 * 1024
+
+
+class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
+    """What tells an input from any other.
+
+    Attributes:
+        sha256: Of its bytes, in hexadecimal, as `sha256sum FILE` prints it.
+        size_bytes: How many there were.
+        given: The path as it was given; "-" for standard input.
+        path: The absolute path; None for standard input.
+        mtime_ns: When the file was last changed, before it was read; None for standard
+            input and pipes.
+    """
+
+    sha256: str
+    size_bytes: int
+    given: str
+    path: str | None = None
+    mtime_ns: int | None = None
+
+    def is_same_file(self, source: str | Path) -> bool:
+        """Whether a source is this very file, by path, size and time, without reading it.
+
+        False says nothing: the content may be the same all the same.
+        """
+        if self.mtime_ns is None or self.path != _absolute(source):
+            return False
+        try:
+            now = Path(source).stat()
+        except OSError:
+            return False
+        return (now.st_size, now.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
+
+
+class HashingStream(io.RawIOBase):
+    """A raw stream whose bytes are hashed as they are read, so that once is enough.
+
+    Args:
+        source: Its path, "-" for standard input.
+        raw: The stream; still the caller's to close.
+        mtime_ns: When the file was last changed; None for what is no file.
+    """
+
+    def __init__(self, source: str | Path, raw: io.RawIOBase, mtime_ns: int | None) -> None:
+        self._source = source
+        self._raw = raw
+        self._mtime_ns = mtime_ns
+        self._hash = hashlib.sha256()
+        self._size_bytes = 0
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read and hash a block."""
+        read = self._raw.readinto(buffer) or 0
+        self._hash.update(memoryview(buffer)[:read])
+        self._size_bytes += read
+        return read
+
+    def fingerprint(self) -> Fingerprint:
+        """Of what has been read; that of the whole input once it was read to its end."""
+        return Fingerprint(
+            sha256=self._hash.hexdigest(),
+            size_bytes=self._size_bytes,
+            given=_text(self._source),
+            path=_absolute(self._source),
+            mtime_ns=self._mtime_ns,
+        )
+
+
+class _PatientStream(io.RawIOBase):
+    """A pipe or terminal that is waited for without being deaf to cancellation."""
+
+    def __init__(self, descriptor: int, keep_waiting: Callable[[], None]) -> None:
+        self._descriptor = descriptor
+        self._keep_waiting = keep_waiting
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not select.select([self._descriptor], [], [], CHECK_WAIT_EVERY_S)[0]:
+            self._keep_waiting()
+        block = os.read(self._descriptor, len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+
+def shown_name(source: str | Path) -> str:
+    """What a source is called in messages."""
+    return "standard input" if str(source) == STDIN else str(source)
+
+
+@contextlib.contextmanager
+def open_source(
+    source: str | Path, keep_waiting: Callable[[], None] = lambda: None
+) -> Iterator[HashingStream]:
+    """Open an input's bytes; the arguments are those of `readers.open_input()`.
+
+    Raises:
+        InputError: When it cannot be opened.
+    """
+    if str(source) == STDIN and sys.stdin is None:
+        raise InputError("standard input is closed")
+    with contextlib.ExitStack() as stack:
+        try:
+            stream = _open(source, keep_waiting, stack)
+        except OSError as error:
+            raise InputError(
+                f"{shown_name(source)} cannot be read: {error.strerror or error}"
+            ) from error
+        yield stream
+
+
+def fingerprint_of(
+    source: str | Path, keep_waiting: Callable[[], None] = lambda: None
+) -> Fingerprint:
+    """Read an input only to tell which one it is.
+
+    Args:
+        source: Its path, "-" for standard input, which is used up by it.
+        keep_waiting: Called now and then; may raise to end the reading.
+
+    Raises:
+        InputError: When it cannot be read.
+    """
+    buffer = bytearray(HASH_BLOCK_BYTES)
+    with open_source(source, keep_waiting) as stream:
+        try:
+            while stream.readinto(buffer):
+                keep_waiting()
+        except OSError as error:
+            raise InputError(
+                f"{shown_name(source)} cannot be read on: {error.strerror or error}"
+            ) from error
+        return stream.fingerprint()
+
+
+def _open(
+    source: str | Path, keep_waiting: Callable[[], None], stack: contextlib.ExitStack
+) -> HashingStream:
+    if str(source) == STDIN:
+        descriptor = sys.stdin.fileno()
+    elif stat.S_ISFIFO(Path(source).stat().st_mode):
+        # Otherwise opening it would wait for a writer, out of reach of any cancellation.
+        descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK)
+        stack.callback(os.close, descriptor)
+    else:
+        file = stack.enter_context(io.FileIO(source))
+        # The time before reading: a file that changes meanwhile is not taken for this one.
+        return HashingStream(source, file, os.fstat(file.fileno()).st_mtime_ns)
+    return HashingStream(source, _PatientStream(descriptor, keep_waiting), None)
+
+
+def _absolute(source: str | Path) -> str | None:
+    return None if str(source) == STDIN else _text(Path(source).absolute())
+
+
+def _text(path: str | Path) -> str:
+    # Names that are not UTF-8 cannot be written down as they are; these stay different.
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
