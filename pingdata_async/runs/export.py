@@ -3,145 +3,122 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import stat
-import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
-import aiofiles
-import aiofiles.os
-import anyio
 import anyio.to_thread
+import msgspec
 
-from pingdata_async.bulk.checking import Failure, Tally, check_body, fail_chunk, tally
-from pingdata_async.exceptions import ConfigurationError, RunError
-from pingdata_async.models import EnhancedLocation, Reason
+from pingdata_async.bulk.checking import Tally, tally
+from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.exceptions import RunError
+from pingdata_async.models import EnhancedLocation
+from pingdata_async.runs.answers import Answers
+from pingdata_async.runs.output_files import blamed_on, opened_output
 from pingdata_async.runs.plan import Plan
+from pingdata_async.runs.records import Account
 from pingdata_async.runs.spool import Spool
-from pingdata_async.tables.jsonl import encode_lines
+from pingdata_async.tables.jsonl import encode_failures, encode_lines
 
-STDOUT = "-"
-_FOREIGN_SUFFIXES = frozenset({".csv", ".tsv", ".xlsx", ".xls", ".parquet", ".geojson", ".gz"})
-
-
-class _Output(Protocol):
-    async def write(self, block: bytes, /) -> object: ...
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def check_output(output: str | Path, source: str | Path, *, overwrite: bool) -> None:
-    """Refuse an output that could not be written, before anything is paid for.
+class _Rendered(msgspec.Struct, frozen=True):
+    """A planned chunk's part of the files."""
 
-    Raises:
-        ConfigurationError: With what is wrong.
-    """
-    if str(output) == STDOUT:
-        if sys.stdout is None:
-            raise ConfigurationError("standard output is closed")
-        return
-    try:
-        _check_file(Path(output), source, overwrite=overwrite)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{shown_path(output)} cannot be written: {error.strerror or error}"
-        ) from error
-
-
-def _check_file(path: Path, source: str | Path, *, overwrite: bool) -> None:
-    if path.suffix.lower() in _FOREIGN_SUFFIXES:
-        raise ConfigurationError(f"{path}: only JSONL is written; name it .jsonl")
-    if path.is_dir():
-        raise ConfigurationError(f"{path} is a folder, not a file")
-    if not path.parent.is_dir():
-        raise ConfigurationError(f"{path}: the folder {path.parent} does not exist")
-    if path.exists():
-        if not path.is_file():
-            raise ConfigurationError(f'{path} is not a regular file; for a pipe, use "-o -"')
-        if str(source) != STDOUT and Path(source).exists() and path.samefile(source):
-            raise ConfigurationError(f"{path} is the input itself")
-        if not overwrite:
-            raise ConfigurationError(f"{path} exists already; use --overwrite to replace it")
-    # Only trying tells: rights, read-only file systems, names that are too long.
-    part = _part_name(path)
-    part.open("xb").close()
-    part.unlink()
-
-
-def shown_path(path: str | Path) -> str:
-    """A path as text that can be encoded, also where its bytes are not UTF-8."""
-    return os.fsencode(path).decode("utf-8", "replace")
-
-
-def _part_name(path: Path) -> Path:
-    # Behind a link, beside the file itself: that is what will be replaced.
-    path = path.resolve()
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
+    lines: bytes
+    failures: bytes
+    counts: Tally
 
 
 async def export(
     plan: Plan,
     spool: Spool,
+    account: Account,
     output: str | Path,
     sources: tuple[str, ...],
-    on_rows: Callable[[int], None],
     *,
+    on_rows: Callable[[int], None],
     finished_only: bool = False,
+    failures: Path | None = None,
 ) -> Tally:
     """Write every row of the plan, in input order.
 
     Args:
-        plan: What was planned.
+        plan: What was planned, inside its `with` block.
         spool: What was answered.
+        account: What became of each chunk.
         output: A path, moved into place when it is whole, or "-" for standard output.
         sources: The run's sources.
         on_rows: Told of the number of rows after each chunk.
-        finished_only: Leave out chunks without an answer, instead of refusing them.
+        finished_only: Leave out rows without an outcome, instead of refusing them.
+        failures: Where the rows without an answer are written, as an input for another run;
+            None for nowhere. Without such rows there is no such file afterwards.
 
     Returns:
         The count of the rows written.
 
     Raises:
-        RunError: When it cannot be written, or a chunk has no answer.
+        RunError: When it cannot be written, or a row has no outcome.
+        BrokenPipeError: When nobody reads standard output any more.
     """
+    answers = Answers(spool, account, sources)
     total = Tally()
-    try:
-        async with _opened(output) as file:
-            for index in range(plan.chunks):
-                rendered = await anyio.to_thread.run_sync(_render, plan, spool, index, sources)
-                if rendered is None:
-                    if finished_only:
-                        continue
-                    raise RunError(f"chunk {index} has no answer; this should not happen")
-                block, counts = rendered
-                await file.write(block)
-                _add(total, counts)
-                on_rows(counts.rows)
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise RunError(
-            f"{shown_path(output)} cannot be written: {error.strerror or error}"
-        ) from error
+    async with contextlib.AsyncExitStack() as files:
+        file = await files.enter_async_context(opened_output(output))
+        failed = None
+        if failures is not None:
+            failed = await files.enter_async_context(opened_output(failures, keep_empty=False))
+        for index in range(plan.chunks):
+            rendered = await anyio.to_thread.run_sync(_render, plan, answers, index, finished_only)
+            with blamed_on(output):
+                await file.write(rendered.lines)
+            if failed is not None and failures is not None and rendered.failures:
+                with blamed_on(failures):
+                    await failed.write(rendered.failures)
+            _add(total, rendered.counts)
+            on_rows(rendered.counts.rows)
     return total
 
 
-def _render(
-    plan: Plan, spool: Spool, index: int, sources: tuple[str, ...]
-) -> tuple[bytes, Tally] | None:
+def _render(plan: Plan, answers: Answers, index: int, finished_only: bool) -> _Rendered:
     """One chunk's lines, all in one visit to a thread."""
     chunk = plan.read(index)
-    answer = spool.read(index)
-    results: list[EnhancedLocation]
-    if isinstance(answer, bytes):
-        results = check_body(chunk, answer, sources)
-    elif answer is not None:
-        results = fail_chunk(chunk, answer)
-    elif not chunk.rows:
-        results = fail_chunk(chunk, Failure(Reason.INVALID_INPUT, ""))
-    else:
-        return None
-    return encode_lines(results), tally(results)
+    outcomes = answers.outcomes(chunk)
+    if outcomes.unsettled and not finished_only:
+        raise RunError(
+            f"row {outcomes.unsettled[0]} (chunk {index}) has no outcome; this should not happen"
+        )
+    without_answer = [result for result in outcomes.settled if not result.is_answered]
+    return _Rendered(
+        lines=encode_lines(outcomes.settled),
+        failures=_render_failures(chunk, without_answer) if without_answer else b"",
+        counts=tally(outcomes.settled),
+    )
+
+
+def _render_failures(chunk: Chunk, results: list[EnhancedLocation]) -> bytes:
+    wanted = {result.row for result in results}
+    given = {
+        row: _with_id(chunk.locations[place], chunk.ids[place])
+        for place, row in enumerate(chunk.rows)
+        if row in wanted
+    } | {
+        invalid.row: _with_id(invalid.given, invalid.id)
+        for invalid in chunk.invalid
+        if invalid.row in wanted
+    }
+    return encode_failures(results, given)
+
+
+def _with_id(location: bytes, own_id: str | None) -> bytes:
+    """A row as it was given: with the user's own id, where there was one."""
+    fields = _fields.decode(location)
+    given_id = fields.pop("id", None)  # only rows that were not sent still have it
+    if own_id is not None:
+        given_id = given_id or msgspec.Raw(msgspec.json.encode(own_id))
+        fields = {"id": given_id, **fields}
+    return msgspec.json.encode(fields)
 
 
 def _add(total: Tally, counts: Tally) -> None:
@@ -152,33 +129,3 @@ def _add(total: Tally, counts: Tally) -> None:
     total.no_answer += counts.no_answer
     for reason, rows in counts.reasons.items():
         total.reasons[reason] = total.reasons.get(reason, 0) + rows
-
-
-@contextlib.asynccontextmanager
-async def _opened(output: str | Path) -> AsyncIterator[_Output]:
-    if str(output) == STDOUT:
-        yield anyio.wrap_file(sys.stdout.buffer)
-        await anyio.to_thread.run_sync(sys.stdout.buffer.flush)
-        return
-    path, part = await anyio.to_thread.run_sync(_target, Path(output))
-    try:
-        async with aiofiles.open(part, "wb") as file:
-            yield file
-            await file.flush()
-            # On disk before it takes its name: a crash must not leave an empty output.
-            await anyio.to_thread.run_sync(os.fsync, file.fileno())
-        await anyio.to_thread.run_sync(_move_into_place, part, path)
-    except BaseException:
-        with contextlib.suppress(OSError), anyio.CancelScope(shield=True):
-            await aiofiles.os.remove(part)
-        raise
-
-
-def _target(output: Path) -> tuple[Path, Path]:
-    return output.resolve(), _part_name(output)
-
-
-def _move_into_place(part: Path, path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        part.chmod(stat.S_IMODE(path.stat().st_mode))  # of the file that is replaced
-    part.replace(path)

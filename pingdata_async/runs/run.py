@@ -25,8 +25,10 @@ from pingdata_async.events import (
 )
 from pingdata_async.exceptions import ConfigurationError, PingDataError, RunError
 from pingdata_async.models import RunSummary
-from pingdata_async.runs.export import STDOUT, check_output, export, shown_path
+from pingdata_async.runs.export import export
+from pingdata_async.runs.output_files import STDOUT, check_output, shown_path
 from pingdata_async.runs.plan import Plan
+from pingdata_async.runs.records import ChunkRecord
 from pingdata_async.runs.spool import Spool
 from pingdata_async.runs.summary import SummaryListener
 
@@ -34,10 +36,16 @@ logger = logging.getLogger("pingdata_async")
 
 
 class SpoolSink:
-    """Keeps finished chunks in a spool."""
+    """Keeps finished chunks in a spool, and account of them in memory."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
+        self._records: dict[int, ChunkRecord] = {}
+
+    @property
+    def chunks(self) -> int:
+        """Chunks that came to an end."""
+        return len(self._records)
 
     async def deliver(self, finished: FinishedChunk) -> None:
         """Keep one.
@@ -45,16 +53,31 @@ class SpoolSink:
         Raises:
             RunError: When it cannot be written.
         """
-        answer = finished.body if finished.body is not None else finished.failure
-        if answer is None:  # nothing of it was sent; the plan says why
-            return
-        try:
-            await self._spool.keep(finished.chunk.index, answer)
-        except OSError as error:
-            raise RunError(
-                f"the answer to chunk {finished.chunk.index} cannot be kept: "
-                f"{error.strerror or error}"
-            ) from error
+        index = finished.chunk.index
+        if finished.body is not None:
+            try:
+                await self._spool.keep(index, finished.body)
+            except OSError as error:
+                raise RunError(
+                    f"the answer to chunk {index} cannot be kept: {error.strerror or error}"
+                ) from error
+            self._records[index] = ChunkRecord(index=index, state="spooled")
+        elif finished.failure is not None:  # else nothing of it was sent; the plan says why
+            self._records[index] = ChunkRecord(
+                index=index, state="failed", failure=finished.failure
+            )
+
+    def record(self, index: int) -> ChunkRecord | None:
+        """As `Account.record()`."""
+        return self._records.get(index)
+
+    def later_chunks_of(self, origin: int) -> list[ChunkRecord]:  # noqa: ARG002 - none yet
+        """As `Account.later_chunks_of()`."""
+        return []
+
+    def waiting_rows(self, origin: int) -> set[int]:  # noqa: ARG002 - none yet
+        """As `Account.waiting_rows()`."""
+        return set()
 
 
 class Run:
@@ -127,6 +150,7 @@ class Run:
 
     async def _run_in(self, run_dir: Path) -> None:
         plan, spool = Plan(run_dir / "plan"), Spool(run_dir / "spool")
+        sink = SpoolSink(spool)
         try:
             await plan.make(self._source, self._builder)
         except OSError as error:
@@ -142,22 +166,24 @@ class Run:
         )
         with plan:
             try:
-                runner = self._make_runner(SpoolSink(spool), self._announce)
+                runner = self._make_runner(sink, self._announce)
                 async with contextlib.aclosing(plan.iter_chunks()) as chunks:
                     await runner.run(chunks)
             except BaseException:
                 with anyio.CancelScope(shield=True):
-                    await self._write_finished(plan, spool)
+                    await self._write_finished(plan, spool, sink)
                 raise
             with anyio.CancelScope(shield=True):
-                await self._write_all(plan, spool)
+                await self._write_all(plan, spool, sink)
 
-    async def _write_all(self, plan: Plan, spool: Spool) -> None:
+    async def _write_all(self, plan: Plan, spool: Spool, sink: SpoolSink) -> None:
         # Until the output is whole, the run directory is all there is of what was paid for.
-        self._is_unsaved = spool.chunks > 0
+        self._is_unsaved = sink.chunks > 0
         kept = f"Every answer is kept in {plan.path.parent}" if self._is_unsaved else ""
         try:
-            counts = await export(plan, spool, self._output, self._sources, self._tell_rows)
+            counts = await export(
+                plan, spool, sink, self._output, self._sources, on_rows=self._tell_rows
+            )
             if counts.rows != plan.rows or counts.ok + counts.partial + counts.failed != plan.rows:
                 raise RunError(
                     f"{plan.rows} rows were planned, but {counts.rows} written; please report this"
@@ -173,9 +199,9 @@ class Run:
             OutputWritten(path=shown_path(self._output), rows=counts.rows, is_partial=False)
         )
 
-    async def _write_finished(self, plan: Plan, spool: Spool) -> None:
+    async def _write_finished(self, plan: Plan, spool: Spool, sink: SpoolSink) -> None:
         """Save what has been paid for from a run that stops early."""
-        if not spool.chunks:
+        if not sink.chunks:
             return
         output: str | Path = self._output
         if str(output) != STDOUT:
@@ -183,7 +209,13 @@ class Run:
         self._is_unsaved = True
         try:
             counts = await export(
-                plan, spool, output, self._sources, self._tell_rows, finished_only=True
+                plan,
+                spool,
+                sink,
+                output,
+                self._sources,
+                on_rows=self._tell_rows,
+                finished_only=True,
             )
         except (PingDataError, BrokenPipeError) as error:  # what stopped the run is the news
             logger.error("answers are kept in %s: %s", plan.path.parent, error)  # noqa: TRY400

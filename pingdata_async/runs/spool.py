@@ -1,78 +1,90 @@
-"""The spool: each chunk's answer on disk, whole or not at all."""
+"""The spool: each chunk's answer on disk, compressed, whole or not at all."""
 
 from __future__ import annotations
 
-import contextlib
-import os
+import threading
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
-import msgspec
 
-from pingdata_async.bulk.checking import Failure
+from pingdata_async.exceptions import RunError
+from pingdata_async.runs.compression import DamagedFrameError, compress, decompress
+from pingdata_async.runs.filesystem import sync_folder, write_whole
 
 CHUNKS_A_FOLDER = 1000  # folders of millions of files are slow on many file systems
 
-_failure = msgspec.json.Decoder(Failure)
-
 
 class Spool:
-    """Answers by chunk, in sharded folders: a body as it came, or why there is none.
+    """Bodies by chunk, in sharded folders.
 
     Args:
-        folder: Where; made when the first chunk is kept.
+        folder: Where; made when the first body is kept.
+
+    Attributes:
+        chunks: Bodies kept by this object.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._safe_folders: set[Path] = set()
+        self._making_folders = threading.Lock()
         self.chunks = 0
 
-    async def keep(self, index: int, answer: bytes | Failure) -> None:
-        """Keep a chunk's answer. Under its final name there is only ever a whole one.
+    async def keep(self, index: int, body: bytes) -> None:
+        """Keep a chunk's answers. Under its final name there is only ever a whole one.
 
-        Not cancelled half-way: an answer that is being written was paid for, and whoever
-        counts chunks must count this one.
+        When this returns they survive a power cut. Not cancelled half-way: what is being
+        written was paid for, and whoever counts chunks must count this one. What a killed
+        process left half-written is overwritten.
 
         Raises:
-            OSError: When it cannot be written; then nothing is left under its name.
+            OSError: When it cannot be written.
         """
         with anyio.CancelScope(shield=True):
-            # One visit to a thread for all of it; aiofiles would make four.
-            await anyio.to_thread.run_sync(self._keep, index, answer)
+            # One visit to a thread for all of it; aiofiles would make several.
+            await anyio.to_thread.run_sync(self._keep, index, body)
         self.chunks += 1
 
-    def _keep(self, index: int, answer: bytes | Failure) -> None:
-        if isinstance(answer, bytes):
-            path, content = self._body_path(index), answer
-        else:
-            path, content = self._failure_path(index), msgspec.json.encode(answer)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        try:
+    def _keep(self, index: int, body: bytes) -> None:
+        path = self.path_of(index)
+        self._make_folder(path.parent)
+        write_whole(path, compress(body))
+
+    def _make_folder(self, folder: Path) -> None:
+        # Under a lock: nobody may go on in a folder whose own name is not on the disk yet.
+        with self._making_folders:
+            if folder in self._safe_folders:
+                return
             # Addresses and answers are the user's own: for the owner alone.
-            with open(part, "wb", opener=_private) as file:
-                file.write(content)
-            part.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            raise
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(self._folder)
+            sync_folder(self._folder.parent)
+            self._safe_folders.add(folder)
 
-    def read(self, index: int) -> bytes | Failure | None:
-        """A chunk's answer; None where there is none. Blocks, so call it in a thread."""
-        with contextlib.suppress(FileNotFoundError):
-            return self._body_path(index).read_bytes()
-        with contextlib.suppress(FileNotFoundError):
-            return _failure.decode(self._failure_path(index).read_bytes())
-        return None
+    def read(self, index: int) -> bytes | None:
+        """A chunk's answers; None where there are none. Blocks, so call it in a thread.
 
-    def _body_path(self, index: int) -> Path:
-        return self._folder / f"{index // CHUNKS_A_FOLDER:06d}" / f"{index:09d}.json"
+        Raises:
+            RunError: When the file is damaged or cannot be read.
+        """
+        path = self.path_of(index)
+        try:
+            return decompress(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise RunError(
+                f"{path}, the answers to chunk {index}, cannot be read: {error.strerror or error}"
+            ) from error
+        except DamagedFrameError as error:
+            raise RunError(
+                f"{path}, the answers to chunk {index}, is damaged ({error}). Restore it from "
+                "a copy of the run directory, if there is one; else its rows must be asked, "
+                "and paid, for again in a new run. The other chunks' answers are not affected"
+            ) from error
 
-    def _failure_path(self, index: int) -> Path:
-        return self._body_path(index).with_suffix(".failed")
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    def path_of(self, index: int) -> Path:
+        """Where a chunk's answers are, or would be."""
+        return self._folder / f"{index // CHUNKS_A_FOLDER:06d}" / f"{index:09d}.json.zst"

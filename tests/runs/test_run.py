@@ -252,7 +252,7 @@ async def test_a_damaged_answer_keeps_the_others(
 
     async def damage() -> None:
         await finished.wait()
-        body = run_dir / "spool" / "000000" / "000000000.json"
+        body = run_dir / "spool" / "000000" / "000000000.json.zst"
         await anyio.Path(body).write_bytes(b'{"broken')
 
     enhancer = ping.BulkEnhancer(
@@ -262,7 +262,7 @@ async def test_a_damaged_answer_keeps_the_others(
         tasks.start_soon(damage)
         with pytest.raises(ping.RunError, match="Every answer is kept in"):
             await enhancer.run(ADDRESSES, tmp_path / "out.jsonl", run_dir=run_dir)
-    assert len(list((run_dir / "spool").rglob("*.json"))) == 15
+    assert len(list((run_dir / "spool").rglob("*.json.zst"))) == 15
     assert not list(tmp_path.glob("*out.jsonl*"))
 
 

@@ -1,0 +1,183 @@
+"""From everything that was answered about a planned chunk to the outcome of each of its rows.
+
+A row may have been in several chunks: the planned one, parts of it, and later ones of rows
+asked about again. What the last settled one says of it holds.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import msgspec
+
+from pingdata_async.bulk.checking import Failure, split_body
+from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.later_chunks import wanted_sources
+from pingdata_async.exceptions import DecodeError, RunError
+from pingdata_async.models import EnhancedLocation, Reason
+from pingdata_async.outcomes import judge_location, unanswered
+from pingdata_async.runs.records import Account, ChunkRecord
+from pingdata_async.runs.spool import Spool
+
+KEPT_BODIES = 4
+KEPT_BYTES = 64 * 1024 * 1024
+
+_NOTHING = b"{}"
+_LEFT_OUT = Failure(Reason.MISSING, "the API's answer left this location out")
+
+_Body = dict[str, msgspec.Raw]
+
+
+class Outcomes(msgspec.Struct, frozen=True):
+    """How far a planned chunk has come.
+
+    Attributes:
+        settled: The outcome of each row that has one, in the order of the rows.
+        unsettled: The numbers of the others, ascending.
+    """
+
+    settled: list[EnhancedLocation]
+    unsettled: list[int]
+
+
+class Answers:
+    """The outcomes of planned chunks, from spool and account.
+
+    A later chunk may hold rows of many planned ones, so the bodies of the last few are
+    kept. Everything here blocks: call it in a thread, one call at a time.
+
+    Args:
+        spool: What was answered.
+        account: What became of each chunk.
+        sources: The run's sources.
+    """
+
+    def __init__(self, spool: Spool, account: Account, sources: tuple[str, ...]) -> None:
+        self._spool = spool
+        self._account = account
+        self._sources = sources
+        self._later_bodies = _RecentBodies()
+
+    def outcomes(self, planned: Chunk) -> Outcomes:
+        """The outcome of each row of a planned chunk, of what there is now.
+
+        Raises:
+            RunError: When an answer that there should be is missing or damaged.
+        """
+        found: dict[int, EnhancedLocation | None] = dict.fromkeys(planned.rows)
+        if planned.rows:
+            everywhere = range(len(planned.rows))
+            # In this order a row on its way to a later chunk is rather seen twice than never.
+            record = self._account.record(planned.index)
+            waiting = self._account.waiting_rows(planned.index)
+            if record is not None:
+                self._lay(found, planned, everywhere, record)
+            for later in self._account.later_chunks_of(planned.index):
+                if later.chunk is None:
+                    raise RunError(f"the journal does not say what chunk {later.index} is")
+                places = [
+                    place
+                    for place, earlier in enumerate(later.chunk.earlier)
+                    if earlier.origin == planned.index
+                ]
+                self._lay(found, later.chunk, places, later)
+            found.update(dict.fromkeys(waiting & found.keys()))
+        settled = [result for result in found.values() if result is not None]
+        settled += [
+            unanswered(
+                row=invalid.row,
+                user_id=str(invalid.row) if invalid.id is None else invalid.id,
+                reason=Reason.INVALID_INPUT,
+                error=invalid.error,
+            )
+            for invalid in planned.invalid
+        ]
+        settled.sort(key=lambda result: result.row)
+        return Outcomes(settled, sorted(row for row, result in found.items() if result is None))
+
+    def _lay(
+        self,
+        found: dict[int, EnhancedLocation | None],
+        chunk: Chunk,
+        places: Sequence[int],
+        record: ChunkRecord,
+    ) -> None:
+        """Put what one chunk says of these rows over what earlier ones said."""
+        match record.state:
+            case "spooled":
+                self._lay_answers(found, chunk, places, self._body(chunk), _LEFT_OUT)
+            case "failed":
+                if record.failure is None:
+                    raise RunError(f"the journal does not say why chunk {chunk.index} failed")
+                self._lay_answers(found, chunk, places, {}, record.failure)
+            case "split":  # its parts hold the rows, and come later
+                pass
+            case _:
+                for place in places:
+                    found[chunk.rows[place]] = None
+
+    def _lay_answers(
+        self,
+        found: dict[int, EnhancedLocation | None],
+        chunk: Chunk,
+        places: Sequence[int],
+        body: _Body,
+        otherwise: Failure,
+    ) -> None:
+        for place in places:
+            row, own_id = chunk.rows[place], chunk.ids[place]
+            shown_id = str(row) if own_id is None else own_id
+            data = body.get(str(row))
+            if data is None and chunk.earlier and chunk.earlier[place].data != _NOTHING:
+                # What was answered before was paid for, and is not lost with this chunk.
+                data = msgspec.Raw(chunk.earlier[place].data)
+            if data is None:
+                found[row] = unanswered(
+                    row=row, user_id=shown_id, reason=otherwise.reason, error=otherwise.error
+                )
+            else:
+                wanted = wanted_sources(chunk, place, self._sources)
+                found[row] = judge_location(row=row, user_id=shown_id, data=data, sources=wanted)
+
+    def _body(self, chunk: Chunk) -> _Body:
+        body = self._later_bodies.get(chunk.index)
+        if body is None:
+            content = self._spool.read(chunk.index)
+            if content is None:
+                raise RunError(
+                    f"{self._spool.path_of(chunk.index)}, the answers to chunk {chunk.index}, "
+                    "is missing, though it was kept there. Restore it from a copy of the run "
+                    "directory, if there is one"
+                )
+            try:
+                body = split_body(content)
+            except DecodeError as error:
+                raise RunError(
+                    f"{self._spool.path_of(chunk.index)}, the answers to chunk {chunk.index}: "
+                    f"{error}"
+                ) from error
+            if not chunk.is_planned:
+                self._later_bodies.add(chunk.index, body, len(content))
+        return body
+
+
+class _RecentBodies:
+    """The last few bodies, as long as they are not too large together."""
+
+    def __init__(self) -> None:
+        self._bodies: OrderedDict[int, tuple[_Body, int]] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, index: int) -> _Body | None:
+        if index not in self._bodies:
+            return None
+        self._bodies.move_to_end(index)
+        return self._bodies[index][0]
+
+    def add(self, index: int, body: _Body, size_bytes: int) -> None:
+        self._bodies[index] = (body, size_bytes)
+        self._bytes += size_bytes
+        while len(self._bodies) > KEPT_BODIES or self._bytes > KEPT_BYTES:
+            _, (_, dropped_bytes) = self._bodies.popitem(last=False)
+            self._bytes -= dropped_bytes

@@ -1,0 +1,202 @@
+"""The files that a run writes for its user: checked before, whole or not there after."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import aiofiles
+import anyio
+import anyio.to_thread
+
+from pingdata_async.exceptions import ConfigurationError, RunError
+from pingdata_async.runs.filesystem import sync_file, sync_folder
+
+STDOUT = "-"
+_JSONL_SUFFIX = ".jsonl"
+_FOREIGN_SUFFIXES = frozenset({".csv", ".tsv", ".xlsx", ".xls", ".parquet", ".geojson", ".gz"})
+
+
+class OutputFile(Protocol):
+    """Takes blocks of lines."""
+
+    async def write(self, block: bytes, /) -> object:
+        """Write one."""
+        ...
+
+
+def failures_path(output: str | Path) -> Path | None:
+    """Where the rows without an answer go, beside an output; None for standard output.
+
+    `out.jsonl` has them in `out.failures.jsonl`, any other name in `NAME.failures.jsonl`.
+    """
+    if str(output) == STDOUT:
+        return None
+    path = Path(output)
+    stem = path.stem if path.suffix.lower() == _JSONL_SUFFIX else path.name
+    return path.with_name(f"{stem}.failures{_JSONL_SUFFIX}")
+
+
+def check_output(
+    output: str | Path,
+    source: str | Path | None,
+    *,
+    overwrite: bool,
+    failures: Path | None = None,
+) -> None:
+    """Refuse an output that could not be written, before anything is paid for.
+
+    Args:
+        output: A path, or "-" for standard output.
+        source: The input, which must not be replaced; None where it is not at hand.
+        overwrite: Whether what is there already may be replaced.
+        failures: Where the rows without an answer go; None for nowhere.
+
+    Raises:
+        ConfigurationError: With what is wrong.
+    """
+    if str(output) == STDOUT and sys.stdout is None:
+        raise ConfigurationError("standard output is closed")
+    paths = [] if str(output) == STDOUT else [Path(output)]
+    if failures is not None:
+        if failures in paths:
+            raise ConfigurationError(f"{shown_path(output)} cannot hold output and failures both")
+        paths.append(failures)
+    for path in paths:
+        try:
+            _check_file(path, source, overwrite=overwrite)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{shown_path(path)} cannot be written: {error.strerror or error}"
+            ) from error
+
+
+def _check_file(path: Path, source: str | Path | None, *, overwrite: bool) -> None:
+    if path.suffix.lower() in _FOREIGN_SUFFIXES:
+        raise ConfigurationError(f"{path}: only JSONL is written; name it .jsonl")
+    if path.is_dir():
+        raise ConfigurationError(f"{path} is a folder, not a file")
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"{path}: the folder {path.parent} does not exist")
+    if path.exists():
+        if not path.is_file():
+            raise ConfigurationError(f'{path} is not a regular file; for a pipe, use "-o -"')
+        if source is not None and _is_same(path, source):
+            raise ConfigurationError(f"{path} is the input itself")
+        if not overwrite:
+            raise ConfigurationError(f"{path} exists already; use --overwrite to replace it")
+    # Only trying tells: rights, read-only file systems, names that are too long.
+    part = _part_name(path)
+    part.open("xb").close()
+    part.unlink()
+
+
+def _is_same(path: Path, source: str | Path) -> bool:
+    return str(source) != STDOUT and Path(source).exists() and path.samefile(source)
+
+
+def shown_path(path: str | Path) -> str:
+    """A path as text that can be encoded, also where its bytes are not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def blamed_on(path: str | Path) -> Iterator[None]:
+    """Turn what the system says into a RunError that names the file; a closed pipe stays one."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RunError(
+            f"{shown_path(path)} cannot be written: {error.strerror or error}"
+        ) from error
+
+
+@contextlib.asynccontextmanager
+async def opened_output(
+    output: str | Path, *, keep_empty: bool = True
+) -> AsyncIterator[OutputFile]:
+    """A file that takes its name when it is left without an error, whole and on the disk.
+
+    Args:
+        output: A path, or "-" for standard output.
+        keep_empty: Whether it is written also when there is nothing in it; if not, one that
+            is there already is removed then.
+
+    Raises:
+        RunError: When it cannot be opened or moved into place.
+    """
+    if str(output) == STDOUT:
+        with blamed_on(output):
+            yield anyio.wrap_file(sys.stdout.buffer)
+            await anyio.to_thread.run_sync(sys.stdout.buffer.flush)
+        return
+    with blamed_on(output):
+        path, part = await anyio.to_thread.run_sync(_target, Path(output))
+        try:
+            async with aiofiles.open(part, "wb") as file:
+                yield file
+                await file.flush()
+                is_wanted = keep_empty or await file.tell() > 0
+                # On disk before it takes its name: a crash must not leave an empty output.
+                await anyio.to_thread.run_sync(sync_file, file.fileno())
+            finish = _move_into_place if is_wanted else _remove_both
+            await anyio.to_thread.run_sync(finish, part, path)
+        except BaseException:
+            with contextlib.suppress(OSError), anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(part.unlink)
+            raise
+
+
+def _target(output: Path) -> tuple[Path, Path]:
+    path = output.resolve()
+    _remove_stale_parts(path)
+    return path, _part_name(path)
+
+
+def _part_name(path: Path) -> Path:
+    # Behind a link, beside the file itself: that is what will be replaced.
+    path = path.resolve()
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def _remove_stale_parts(path: Path) -> None:
+    """Remove what killed processes left half-written of this file."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.part")
+    for entry in path.parent.iterdir():
+        match = name.fullmatch(entry.name)
+        if match and not _is_alive(int(match[1])):
+            with contextlib.suppress(OSError):
+                entry.unlink()
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name != "posix":  # elsewhere asking like this would end it
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's, or no process id
+        return True
+    return True
+
+
+def _move_into_place(part: Path, path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        part.chmod(stat.S_IMODE(path.stat().st_mode))  # of the file that is replaced
+    part.replace(path)
+    sync_folder(path.parent)
+
+
+def _remove_both(part: Path, path: Path) -> None:
+    path.unlink(missing_ok=True)
+    part.unlink()
+    sync_folder(path.parent)

@@ -1,0 +1,192 @@
+"""The plan: the input, read once and written down."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+
+from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
+from pingdata_async.exceptions import InputError, RunError
+from pingdata_async.runs.plan import Plan
+from pingdata_async.tables.sources import fingerprint_of
+
+INPUT = "id,address,latitude,foo\na,1 Main St,,1\nb,,,2\n,3 Oak Ave,x,3\n"
+
+
+async def made(folder: Path, text: str = INPUT, chunk_size: int = 1) -> Plan:
+    source = folder / "in.csv"
+    source.write_text(text)
+    plan = Plan(folder / "plan")
+    await plan.make(source, ChunkBuilder(chunk_size=chunk_size, sources=("PG",)))
+    return plan
+
+
+async def taken_up(path: Path) -> Plan:
+    return await anyio.to_thread.run_sync(Plan.open, path)
+
+
+async def all_chunks(plan: Plan) -> list[Chunk]:
+    with plan:
+        return [chunk async for chunk in plan.iter_chunks()]
+
+
+async def test_a_plan_holds_every_row_of_the_input(tmp_path: Path) -> None:
+    """Rows, ids, what is sent and what is not come back, chunk by chunk, without the input."""
+    plan = await made(tmp_path)
+    (tmp_path / "in.csv").unlink()
+    chunks = await all_chunks(plan)
+    assert (plan.rows, plan.locations, plan.chunks) == (3, 2, 3)
+    assert (plan.unused_columns, plan.values_left_out) == (("foo",), 1)
+    assert [row for chunk in chunks for row in chunk.rows] == [0, 2]
+    assert [own_id for chunk in chunks for own_id in chunk.ids] == ["a", None]
+    assert chunks[0].locations == [b'{"address":"1 Main St"}']
+    assert [invalid.row for chunk in chunks for invalid in chunk.invalid] == [1]
+
+
+async def test_a_plan_can_be_taken_up_without_its_input(tmp_path: Path) -> None:
+    """Everything that making it told is read from it again, and so is every chunk."""
+    plan = await made(tmp_path)
+    (tmp_path / "in.csv").unlink()
+    again = await taken_up(plan.path)
+    for name in ("rows", "locations", "chunks", "chunk_size", "body_bytes", "unused_columns"):
+        assert getattr(again, name) == getattr(plan, name), name
+    assert again.values_left_out == plan.values_left_out == 1
+    assert again.fingerprint == plan.fingerprint is not None
+    assert again.chunk_size == 1
+    assert again.body_bytes == len('{"address":"1 Main St"}{"address":"3 Oak Ave"}')
+    assert await all_chunks(again) == await all_chunks(plan)
+
+
+async def test_an_input_of_no_rows_is_a_plan_too(tmp_path: Path) -> None:
+    """A header alone: no chunks, and taken up all the same."""
+    await made(tmp_path, "address\n")
+    again = await taken_up(tmp_path / "plan")
+    assert (again.rows, again.chunks, again.chunk_size) == (0, 0, 0)
+
+
+async def test_a_plan_is_private_and_leaves_no_part(tmp_path: Path) -> None:
+    """Addresses are for their owner alone; what a killed process left half-written is gone."""
+    (tmp_path / "plan.part").touch(0o600)
+    (tmp_path / "plan.part").write_bytes(b"x" * 1_000_000)
+    plan = await made(tmp_path)
+    assert stat.S_IMODE(plan.path.stat().st_mode) == 0o600
+    assert plan.path.stat().st_size < 10_000
+    assert await anyio.to_thread.run_sync(plan.exists)
+    assert not (tmp_path / "plan.part").exists()
+
+
+async def test_a_plan_is_never_replaced(tmp_path: Path) -> None:
+    """Answers may belong to the one that is there."""
+    await made(tmp_path)
+    before = (tmp_path / "plan").read_bytes()
+    with pytest.raises(RunError, match="exists already"):
+        await made(tmp_path, "address\nanother\n")
+    assert (tmp_path / "plan").read_bytes() == before
+
+
+async def test_an_input_that_fails_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
+    """A plan is there whole or not at all."""
+    source = tmp_path / "in.csv"
+    source.write_bytes(b"address\n" + b"1 Main St\n" * 5_000 + b"\xff\n")
+    with pytest.raises(InputError, match="UTF-8"):
+        await Plan(tmp_path / "plan").make(source, ChunkBuilder(sources=("PG",)))
+    assert [path.name for path in tmp_path.glob("plan*")] == []
+
+
+async def test_any_damage_is_told_and_none_is_a_traceback(tmp_path: Path) -> None:
+    """Each byte flipped, and each length cut to: a RunError that names the plan."""
+    plan = await made(tmp_path, chunk_size=2)
+    whole = plan.path.read_bytes()
+    damaged = tmp_path / "damaged"
+
+    def read_all() -> list[Chunk]:
+        with Plan.open(damaged) as opened:
+            return [opened.read(index) for index in range(opened.chunks)]
+
+    def check(content: bytes) -> None:
+        damaged.write_bytes(content)
+        says = f"the plan {damaged} is (damaged|of another version)"
+        with pytest.raises(RunError, match=says):
+            read_all()
+
+    def check_all() -> None:
+        for place in range(len(whole)):
+            check(whole[:place])
+            check(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+
+    await anyio.to_thread.run_sync(check_all)
+
+
+async def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
+    """The others can still be read."""
+    plan = await made(tmp_path)
+    content = bytearray(plan.path.read_bytes())
+    content[plan._offsets[2] - 1] ^= 1  # the end of the checksum of chunk 1
+    plan.path.write_bytes(content)
+    with await taken_up(plan.path) as again:
+        assert (await anyio.to_thread.run_sync(again.read, 0)).rows == [0]
+        with pytest.raises(RunError, match=r"chunk 1: .*checksum"):
+            await anyio.to_thread.run_sync(again.read, 1)
+
+
+async def test_a_missing_plan_is_told(tmp_path: Path) -> None:
+    """As any other that cannot be read."""
+    with pytest.raises(RunError, match="No such file"):
+        await taken_up(tmp_path / "plan")
+    assert not await anyio.to_thread.run_sync(Plan(tmp_path / "plan").exists)
+
+
+async def test_the_fingerprint_is_that_of_the_bytes(tmp_path: Path) -> None:
+    """What was hashed while planning is what `sha256sum` says, and reading anew gives the same."""
+    plan = await made(tmp_path, "\ufeffaddress\r\n" + "1 Main St\r\n" * 20_000)
+    source = tmp_path / "in.csv"
+    found = plan.fingerprint
+    assert found is not None
+    assert found.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert (found.size_bytes, found.path) == (source.stat().st_size, str(source))
+    assert await anyio.to_thread.run_sync(fingerprint_of, source) == found
+
+
+async def test_planning_can_be_cancelled(tmp_path: Path) -> None:
+    """A cancelled run does not go on reading an endless pipe, and leaves no half of a plan."""
+    pipe = tmp_path / "in.csv"
+    os.mkfifo(pipe)
+    written = 0
+
+    def write_for_ever() -> None:
+        nonlocal written
+        with contextlib.suppress(BrokenPipeError), pipe.open("wb") as file:
+            file.write(b"address\n")
+            while True:
+                file.write(b"1 Main St\n" * 1_000)
+                written += 1_000
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anyio.to_thread.run_sync, write_for_ever)
+        plan = Plan(tmp_path / "plan")
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as planning:
+                planning.start_soon(plan.make, pipe, ChunkBuilder(sources=("PG",)))
+                while written < 50_000:
+                    await anyio.lowlevel.checkpoint()
+                scope.cancel()
+    assert scope.cancelled_caught
+    assert plan.rows > 0
+    assert list(tmp_path.glob("plan*")) == []
+
+
+async def test_an_idle_pipe_can_be_left(tmp_path: Path) -> None:
+    """Where nobody writes, cancelling ends the waiting all the same."""
+    pipe = tmp_path / "in.csv"
+    os.mkfifo(pipe)
+    with anyio.move_on_after(0.05) as scope:
+        await Plan(tmp_path / "plan").make(pipe, ChunkBuilder(sources=("PG",)))
+    assert scope.cancelled_caught
