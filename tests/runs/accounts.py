@@ -1,0 +1,70 @@
+"""An account of chunks in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from pingdata_async.bulk.checking import Failure
+from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
+from pingdata_async.models import Reason
+from pingdata_async.runs.compression import compress
+from pingdata_async.runs.filesystem import write_whole
+from pingdata_async.runs.records import ChunkRecord
+from pingdata_async.runs.spool import Spool
+
+FAILURE = Failure(Reason.REJECTED, "the API refused it")
+
+
+class MemoryAccount:
+    """What an export asks for, told by a test."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self.records: dict[int, ChunkRecord] = {}
+        self.waiting: dict[int, set[int]] = {}
+
+    def put(
+        self, chunk: Chunk, state: str, body: object = None, failure: Failure = FAILURE
+    ) -> None:
+        """Note a chunk's state; of a spooled one, spool the body. Blocks."""
+        self.records[chunk.index] = ChunkRecord(
+            index=chunk.index,
+            state=state,
+            failure=failure if state == "failed" else None,
+            chunk=None if chunk.is_planned else chunk,
+        )
+        if state == "spooled":
+            path = self._spool.path_of(chunk.index)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, compress(msgspec.json.encode(body)))
+
+    def record(self, index: int) -> ChunkRecord | None:
+        return self.records.get(index)
+
+    def later_chunks_of(self, origin: int) -> list[ChunkRecord]:
+        return [
+            record
+            for _, record in sorted(self.records.items())
+            if record.chunk and any(earlier.origin == origin for earlier in record.chunk.earlier)
+        ]
+
+    def waiting_rows(self, origin: int) -> set[int]:
+        return self.waiting.get(origin, set())
+
+
+def planned_chunks(rows: int, chunk_size: int) -> list[Chunk]:
+    """Chunks of that many addresses, as a plan has them."""
+    builder = ChunkBuilder(chunk_size=chunk_size, sources=("PG",))
+    made = [builder.add(row, {"id": f"r{row}", "address": f"{row} Main St"}) for row in range(rows)]
+    return [chunk for chunk in [*made, builder.rest()] if chunk is not None]
+
+
+def answered(source: str = "PG", **fields: object) -> dict[str, object]:
+    """What one source says of a location."""
+    return {source: {"is_success": True, **fields}}
+
+
+def spool_in(folder: Path) -> Spool:
+    return Spool(folder / "spool")

@@ -1,0 +1,245 @@
+"""The files that a run writes for its user."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import msgspec
+import pytest
+
+from pingdata_async.bulk.checking import Tally
+from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
+from pingdata_async.exceptions import ConfigurationError, RunError
+from pingdata_async.locations import FIELDS
+from pingdata_async.runs.export import export
+from pingdata_async.runs.output_files import check_output, failures_path
+from pingdata_async.runs.plan import Plan
+from pingdata_async.runs.spool import Spool
+from pingdata_async.tables.jsonl import FAILURE_NOTES
+from tests.runs.accounts import MemoryAccount, answered
+
+INPUT = """\
+{"id":"a","address":"1 Main St","foo":1}
+{"id":2,"city":"","error":"of an earlier run"}
+{"postal_code":"01234","sources":["PH"]}
+{"id":"d","address":"4 Elm St"}
+"""
+
+
+class Setting:
+    """A plan of INPUT in chunks of two, and who answers for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.plan = Plan(folder / "plan")
+        self.spool = Spool(folder / "spool")
+        self.account = MemoryAccount(self.spool)
+        self.output = folder / "out.jsonl"
+        self.failures = folder / "out.failures.jsonl"
+        self.told: list[int] = []
+
+    async def put(self, index: int, state: str, body: object = None) -> None:
+        with self.plan:
+            chunk: Chunk = await anyio.to_thread.run_sync(self.plan.read, index)
+        await anyio.to_thread.run_sync(self.account.put, chunk, state, body)
+
+    async def export(self, *, finished_only: bool = False) -> Tally:
+        with self.plan:
+            return await export(
+                self.plan,
+                self.spool,
+                self.account,
+                self.output,
+                ("PG",),
+                on_rows=self.told.append,
+                finished_only=finished_only,
+                failures=self.failures,
+            )
+
+    def lines(self, path: Path | None = None) -> list[dict[str, Any]]:
+        return [
+            msgspec.json.decode(line) for line in (path or self.output).read_bytes().splitlines()
+        ]
+
+
+@pytest.fixture
+async def setting(tmp_path: Path) -> Setting:
+    setting = Setting(tmp_path)
+    (tmp_path / "in.jsonl").write_text(INPUT)
+    await setting.plan.make(tmp_path / "in.jsonl", ChunkBuilder(chunk_size=2, sources=("PG",)))
+    return setting
+
+
+async def test_every_row_is_written_in_order_and_counted(setting: Setting) -> None:
+    """Answers, rows without one and rows that were never sent, each under its own id."""
+    await setting.put(0, "spooled", {"0": answered(), "2": {}})
+    await setting.put(1, "failed")
+    counts = await setting.export()
+    assert [(line["id"], line["row"], line.get("reason")) for line in setting.lines()] == [
+        ("a", 0, None),
+        ("2", 1, "invalid_input"),
+        ("2", 2, "missing"),
+        ("d", 3, "rejected"),
+    ]
+    assert (counts.rows, counts.ok, counts.failed, counts.no_answer) == (4, 1, 3, 3)
+    assert sum(setting.told) == 4
+
+
+async def test_the_failures_are_an_input_again(setting: Setting) -> None:
+    """Each row without an answer as it was given, with its id where it had one, and why."""
+    await setting.put(0, "spooled", {"0": answered()})
+    await setting.put(1, "failed")
+    await setting.export()
+    refused = "the API refused it"
+    left_out = "the API's answer left this location out"
+    lines = setting.lines(setting.failures)
+    nothing = lines[0].pop("error")
+    assert nothing.startswith("nothing to look up")
+    assert lines == [
+        {"id": 2, "city": "", "row": 1, "reason": "invalid_input"},
+        {
+            "postal_code": "01234",
+            "sources": ["PH"],
+            "row": 2,
+            "reason": "missing",
+            "error": left_out,
+        },
+        {"id": "d", "address": "4 Elm St", "row": 3, "reason": "rejected", "error": refused},
+    ]
+    plan = Plan(setting.folder / "again")
+    await plan.make(setting.failures, ChunkBuilder(sources=("PG",)))
+    with plan:
+        again = await anyio.to_thread.run_sync(plan.read, 0)
+    assert plan.unused_columns == ()
+    assert again.ids == [None, "d"]
+    assert again.locations == [
+        b'{"postal_code":"01234","sources":["PH"]}',
+        b'{"address":"4 Elm St"}',
+    ]
+    assert [invalid.id for invalid in again.invalid] == ["2"]
+
+
+def test_what_is_noted_of_a_failure_is_no_field_of_a_location() -> None:
+    """Or it would be sent to the API."""
+    assert not FAILURE_NOTES & FIELDS
+
+
+async def test_an_answered_row_is_no_failure(setting: Setting) -> None:
+    """To be told that there is no match; without failures there is no file, nor an old one."""
+    setting.failures.write_text("of an earlier export")
+    no_match = {"is_success": False, "error_message": "nothing there"}
+    source = setting.folder / "in.csv"
+    source.write_text("address\n1 Main St\n2 Oak Ave\n")
+    setting.plan = Plan(setting.folder / "plan2")
+    await setting.plan.make(source, ChunkBuilder(chunk_size=2, sources=("PG",)))
+    await setting.put(0, "spooled", {"0": {"PG": no_match}, "1": answered()})
+    counts = await setting.export()
+    assert (counts.ok, counts.failed, counts.no_answer) == (1, 1, 0)
+    assert not setting.failures.exists()
+    assert list(setting.folder.glob(".*")) == []
+
+
+async def test_a_row_without_an_outcome_is_an_error(setting: Setting) -> None:
+    """An export never says less than everything unless it was told to; nothing is left of it."""
+    setting.output.write_text("precious")
+    setting.failures.write_text("precious")
+    await setting.put(0, "failed")
+    await setting.put(1, "submitted")
+    with pytest.raises(RunError, match=r"row 3 \(chunk 1\) has no outcome"):
+        await setting.export()
+    assert setting.output.read_text() == setting.failures.read_text() == "precious"
+    assert list(setting.folder.glob(".*")) == []
+
+
+async def test_finished_rows_alone_can_be_written(setting: Setting) -> None:
+    """Also single rows of a chunk whose others wait to be asked about again."""
+    await setting.put(0, "spooled", {"0": answered()})
+    setting.account.waiting[0] = {2}
+    counts = await setting.export(finished_only=True)
+    assert [line["row"] for line in setting.lines()] == [0, 1]
+    assert counts.rows == 2
+
+
+async def test_an_export_can_be_done_again(setting: Setting) -> None:
+    """The same bytes, in place of what was there; rights are kept."""
+    await setting.put(0, "failed")
+    await setting.put(1, "spooled", {"3": answered()})
+    await setting.export()
+    before = setting.output.read_bytes(), setting.failures.read_bytes()
+    setting.failures.chmod(0o640)
+    await setting.export()
+    assert (setting.output.read_bytes(), setting.failures.read_bytes()) == before
+    assert setting.failures.stat().st_mode & 0o777 == 0o640
+
+
+async def test_what_killed_exports_left_is_removed(setting: Setting) -> None:
+    """Parts of processes that are gone, and no others."""
+    async with await anyio.open_process([sys.executable, "-c", ""]) as gone:
+        await gone.wait()
+    stale = setting.folder / f".out.jsonl.{gone.pid}.part"
+    stale_failures = setting.folder / f".out.failures.jsonl.{gone.pid}.part"
+    others = [
+        setting.folder / f".out.jsonl.{os.getppid()}.part",  # alive
+        setting.folder / f".out.jsonl.{'9' * 30}.part",  # no process id
+        setting.folder / f".another.jsonl.{gone.pid}.part",
+        setting.folder / ".out.jsonl.part",
+    ]
+    for path in (stale, stale_failures, *others):
+        path.touch()
+    await setting.put(0, "failed")
+    await setting.put(1, "failed")
+    await setting.export()
+    assert sorted(setting.folder.glob(".*")) == sorted(others)
+
+
+async def test_failures_that_cannot_be_written_are_named(setting: Setting) -> None:
+    """And the output keeps what it had."""
+    setting.failures = setting.folder / "gone" / "out.failures.jsonl"
+    setting.output.write_text("precious")
+    await setting.put(0, "failed")
+    with pytest.raises(RunError, match=r"gone/out\.failures\.jsonl cannot be written"):
+        await setting.export(finished_only=True)
+    assert setting.output.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("output", "failures"),
+    [
+        ("out.jsonl", "out.failures.jsonl"),
+        ("a.b/out.JSONL", "a.b/out.failures.jsonl"),
+        ("out", "out.failures.jsonl"),
+        ("out.txt", "out.txt.failures.jsonl"),
+        ("out.jsonl.partial", "out.jsonl.partial.failures.jsonl"),
+        ("-", None),
+    ],
+)
+def test_failures_lie_beside_the_output(output: str, failures: str | None) -> None:
+    """Under a name made of its own."""
+    assert failures_path(output) == (None if failures is None else Path(failures))
+
+
+def test_failures_never_replace_the_input(tmp_path: Path) -> None:
+    """Enhancing the failures of an output into that very output is refused, links or not."""
+    source = tmp_path / "out.failures.jsonl"
+    source.write_text('"1 Main St"\n')
+    (tmp_path / "link.failures.jsonl").symlink_to(source)
+    for name in ("out.jsonl", "link.jsonl"):
+        output = tmp_path / name
+        with pytest.raises(ConfigurationError, match="is the input itself"):
+            check_output(output, source, overwrite=True, failures=failures_path(output))
+    other = tmp_path / "other.jsonl"
+    check_output(other, source, overwrite=False, failures=failures_path(other))
+    with pytest.raises(ConfigurationError, match="failures both"):
+        check_output(other, source, overwrite=True, failures=other)
+    with pytest.raises(ConfigurationError, match=r"out\.failures\.jsonl exists already"):
+        check_output(other, None, overwrite=False, failures=source)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "home",
+        "link.failures.jsonl",
+        "out.failures.jsonl",
+    ]
