@@ -68,7 +68,6 @@ class Answers:
         found: dict[int, EnhancedLocation | None] = dict.fromkeys(planned.rows)
         if planned.rows:
             everywhere = range(len(planned.rows))
-            # In this order a row on its way to a later chunk is rather seen twice than never.
             record = self._account.record(planned.index)
             waiting = self._account.waiting_rows(planned.index)
             if record is not None:

@@ -170,11 +170,12 @@ def _part_name(path: Path) -> Path:
 def _remove_stale_parts(path: Path) -> None:
     """Remove what killed processes left half-written of this file."""
     name = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.part")
-    for entry in path.parent.iterdir():
-        match = name.fullmatch(entry.name)
-        if match and not _is_alive(int(match[1])):
-            with contextlib.suppress(OSError):
-                entry.unlink()
+    # Tidying alone: a folder that can be written but not listed is no reason to stop.
+    with contextlib.suppress(OSError):
+        for entry in path.parent.iterdir():
+            match = name.fullmatch(entry.name)
+            if match and not _is_alive(int(match[1])):
+                entry.unlink(missing_ok=True)
 
 
 def _is_alive(pid: int) -> bool:

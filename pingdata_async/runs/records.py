@@ -23,6 +23,7 @@ class ChunkRecord(msgspec.Struct, frozen=True, kw_only=True):
         since: When it came into this state, in seconds since the epoch.
         jobs: Jobs that the API accepted for it.
         doubts: Submissions of it that may have made a job.
+        charged_before: Whether its rows were, or may have been, charged before.
         held: Whether it is left to the user what to do with it.
         tally: How its rows ended; None where they have not.
     """
@@ -35,6 +36,7 @@ class ChunkRecord(msgspec.Struct, frozen=True, kw_only=True):
     since: float = 0.0
     jobs: int = 0
     doubts: int = 0
+    charged_before: bool = False
     held: bool = False
     tally: Tally | None = None
 

@@ -252,7 +252,7 @@ async def test_a_full_disk_is_one_line_and_exit_5(sandbox: SandboxServer, tmp_pa
     """An answer that cannot be kept stops the run with a sentence that names the chunk."""
     done = await run(
         "enhance", ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG,PH", "-u", sandbox.url,
-        "--chunk-size", 300, limit="ulimit -f 100",
+        "--chunk-size", 300, limit="ulimit -f 40",
     )  # fmt: skip
     assert done.code == 5
     assert "chunk 0 cannot be kept" in done.err
@@ -270,7 +270,7 @@ async def test_answers_survive_an_output_that_cannot_be_written(
     )  # fmt: skip
     assert done.code == 5
     assert f"Every answer is kept in {tmp_path / 'o.jsonl.run'}" in done.err
-    assert len(list((tmp_path / "o.jsonl.run" / "spool").rglob("*.json"))) == 6
+    assert len(list((tmp_path / "o.jsonl.run" / "spool").rglob("*.json.zst"))) == 6
     assert [path.name for path in tmp_path.glob("*o.jsonl*")] == ["o.jsonl.run"]
 
 

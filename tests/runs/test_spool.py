@@ -108,6 +108,7 @@ async def test_an_answer_and_every_name_on_its_way_are_synced(
         synced.append((os.fstat(descriptor).st_ino, path.exists()))
 
     monkeypatch.setattr(filesystem, "sync_file", note)
+    monkeypatch.setattr(os, "fsync", note)
     await spool.keep(0, b"{}")
     above = [(inode(tmp_path / "spool"), False), (inode(tmp_path), False)]
     assert synced == [*above, (inode(path), False), (inode(path.parent), True)]
