@@ -27,6 +27,7 @@ from pingdata_async.exceptions import (
     SubmissionInDoubtError,
     TransportError,
     UnexpectedRedirectError,
+    UnknownSourceError,
 )
 from pingdata_async.models import (
     EnhancedLocation,
@@ -38,6 +39,8 @@ from pingdata_async.models import (
     RunSummary,
     SourceResult,
 )
+from pingdata_async.runs.exporting import ExportedRun, export_run
+from pingdata_async.runs.status import PendingSubmission, RunStatus, read_status
 
 __all__ = [
     "APIStatusError",
@@ -48,6 +51,7 @@ __all__ = [
     "ConfigurationError",
     "DecodeError",
     "EnhancedLocation",
+    "ExportedRun",
     "InputError",
     "JobFailedError",
     "JobOutput",
@@ -56,6 +60,7 @@ __all__ = [
     "Location",
     "MissingTokenError",
     "NotFoundError",
+    "PendingSubmission",
     "PingDataClient",
     "PingDataError",
     "PollSchedule",
@@ -67,11 +72,15 @@ __all__ = [
     "RetryPolicy",
     "RowStatus",
     "RunError",
+    "RunStatus",
     "RunSummary",
     "ServerError",
     "SourceResult",
     "SubmissionInDoubtError",
     "TransportError",
     "UnexpectedRedirectError",
+    "UnknownSourceError",
     "__version__",
+    "export_run",
+    "read_status",
 ]

@@ -140,6 +140,15 @@ class PingDataClient:
         return self._opened_settings().base_url
 
     @property
+    def api_url(self) -> str:
+        """Where the API will be looked for; needs no open client.
+
+        Raises:
+            ConfigurationError: For an unknown environment or an unusable url.
+        """
+        return resolve_base_url(self._api_url, self._environment)
+
+    @property
     def environment(self) -> str | None:
         """The environment's name; None where only a url was given."""
         return self._environment or (None if self._api_url else "prod")

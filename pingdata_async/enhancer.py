@@ -8,18 +8,32 @@ import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import anyio.to_thread
+import msgspec
+
+from pingdata_async.bulk.breaker import Breaker
 from pingdata_async.bulk.chunking import MAX_CHUNK_BYTES, ChunkBuilder, checked_sources
 from pingdata_async.bulk.pacing import JobSlots
 from pingdata_async.bulk.polling import PollSchedule
-from pingdata_async.bulk.protocols import ChunkSink
+from pingdata_async.bulk.protocols import Ledger
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.bulk.runner import BulkRunner
-from pingdata_async.bulk.stream import ChunkSource, Locations, ResultChannel, ResultStream
+from pingdata_async.bulk.stream import (
+    ChunkSource,
+    Locations,
+    MemoryLedger,
+    ResultChannel,
+    ResultStream,
+)
 from pingdata_async.client import PingDataClient
 from pingdata_async.events import Announcer, Event
 from pingdata_async.exceptions import ConfigurationError, PingDataError
 from pingdata_async.models import EnhancedLocation, RunSummary
-from pingdata_async.runs.run import Run
+from pingdata_async.runs.identity import SANDBOX, RunSettings, api_origin, differences
+from pingdata_async.runs.output_files import STDOUT, shown_path
+from pingdata_async.runs.run import Run, RunOptions
+from pingdata_async.runs.run_directory import read_settings, run_dir_for
+from pingdata_async.runs.status import RunStatus, read_status
 from pingdata_async.wire import encode_options
 
 _slots_by_client: weakref.WeakKeyDictionary[PingDataClient, JobSlots] = weakref.WeakKeyDictionary()
@@ -132,14 +146,16 @@ class BulkEnhancer:
         Raises:
             InputError: When it is a single location.
         """
-        source = ChunkSource(locations, self._builder())
+        builder = self._builder()
+        source = ChunkSource(locations, builder)
         announce = Announcer(self._on_event)
         # Not a method of the stream: its task must not keep the stream alive.
         runner_for = self._runner
 
         async def work(channel: ResultChannel) -> None:
             try:
-                await runner_for(channel, announce).run(source)
+                ledger = MemoryLedger(channel.deliver, builder.next_index)
+                await runner_for(ledger, announce).run(source)
             finally:
                 await source.aclose()
 
@@ -153,39 +169,166 @@ class BulkEnhancer:
         *,
         run_dir: str | Path | None = None,
         overwrite: bool = False,
+        restart: bool = False,
+        again: bool = False,
+        discard_run: bool = False,
+        check_space: bool = True,
     ) -> RunSummary:
         """Enhance a file of any size into a JSONL file, in input order, in flat memory.
 
-        The input is read through once before anything is sent. When the run stops early, by
-        an error or by being cancelled, the rows answered so far are in `OUTPUT.partial`.
+        The input is read through once and written down as a plan before anything is sent.
+        Every step from there on is kept in the run directory, so that a run that was stopped,
+        by an error, a cancellation or a power cut, goes on where it was when this is called
+        again, or `resume()`. Called again on a finished run, it sends nothing. Cancelled, it
+        waits up to `linger_s` of the retry policy for submissions on their way, so that no job
+        is paid for whose id is not known.
 
         Args:
             source: A CSV or JSONL file; "-" for standard input.
-            output: The JSONL file to be made; "-" for standard output.
-            run_dir: A folder to be made for plan and answers meanwhile; None for
-                `OUTPUT.run`.
+            output: The JSONL file to be made; "-" for standard output. Beside it,
+                `OUTPUT.failures.jsonl` holds the rows without an answer, if there are any.
+            run_dir: Where the run is kept; None for `OUTPUT.run`.
             overwrite: Whether an existing output may be replaced.
+            restart: Set a run that is there aside, and begin a new one.
+            again: Begin, although a run beside it has the same input and settings.
+            discard_run: Remove the run directory when every row has been answered.
+            check_space: Refuse to begin where the answers will not fit on the disk.
 
         Returns:
             What it did and what it took.
 
         Raises:
             InputError: When the input cannot be used; nothing has been sent.
-            ConfigurationError: When output or run directory cannot be used; likewise.
-            RunError: When something cannot be written.
+            ConfigurationError: When output or run directory cannot be used, or a run of
+                something else is there; likewise.
+            RunError: When something cannot be written, or another process has the run.
+            SubmissionInDoubtError: When submissions in doubt are held for the user.
             PingDataError: When the API cannot be used any further.
         """
-        return await Run(
-            source=source,
-            output=output,
-            run_dir=run_dir,
+        options = RunOptions(
             overwrite=overwrite,
+            restart=restart,
+            again=again,
+            discard=discard_run,
+            check_space=check_space,
+        )
+        run = self._run(self._settings(source, output, overwrite=overwrite), output, options)
+        return await run.start(source, run_dir, self._builder())
+
+    async def plan(
+        self,
+        source: str | Path,
+        output: str | Path,
+        *,
+        run_dir: str | Path | None = None,
+        overwrite: bool = False,
+        restart: bool = False,
+        again: bool = False,
+    ) -> RunStatus:
+        """Only read the input through and write the plan; `run()` or `resume()` goes on.
+
+        Nothing is sent, and the client need not be open. Arguments and errors as of `run()`.
+        """
+        options = RunOptions(overwrite=overwrite, restart=restart, again=again)
+        path = await anyio.to_thread.run_sync(run_dir_for, output, run_dir)
+        run = self._run(self._settings(source, output, overwrite=overwrite), output, options)
+        await run.plan(source, path, self._builder())
+        return await anyio.to_thread.run_sync(read_status, path)
+
+    async def resume(
+        self,
+        run_dir: str | Path,
+        *,
+        output: str | Path | None = None,
+        overwrite: bool = False,
+        discard_run: bool = False,
+        check_space: bool = True,
+    ) -> RunSummary:
+        """Go on with a run; the input is not needed. On a finished run, nothing is sent.
+
+        Args:
+            run_dir: Where it is kept.
+            output: Another output than the run's own; None for that.
+            overwrite: Whether an output may be replaced that the run did not write itself.
+            discard_run: As of `run()`.
+            check_space: As of `run()`.
+
+        Raises:
+            ConfigurationError: When this enhancer has other sources or options than the run, or
+                another API.
+            RunError: When it is no run directory, or is damaged, or another process has it.
+            PingDataError: As `run()`.
+        """
+        options = RunOptions(overwrite=overwrite, discard=discard_run, check_space=check_space)
+        settings = await self._kept_settings(Path(run_dir), output)
+        run = self._run(settings, settings.output if output is None else output, options)
+        return await run.resume(Path(run_dir))
+
+    async def retry(
+        self,
+        run_dir: str | Path,
+        *,
+        all_not_ok: bool = False,
+        output: str | Path | None = None,
+        overwrite: bool = False,
+        check_space: bool = True,
+    ) -> RunSummary:
+        """Ask once more, within the same run, about the rows without an answer.
+
+        Each is asked about only for the sources that did not succeed, and the output is
+        written anew.
+
+        Args:
+            run_dir: Where the run is kept.
+            all_not_ok: All rows that are not ok, those that a source has no match for too.
+            output: As of `resume()`.
+            overwrite: As of `resume()`.
+            check_space: As of `run()`.
+
+        Raises:
+            PingDataError: As `resume()`.
+        """
+        settings = await self._kept_settings(Path(run_dir), output)
+        options = RunOptions(overwrite=overwrite, check_space=check_space)
+        run = self._run(settings, settings.output if output is None else output, options)
+        return await run.retry(Path(run_dir), all_not_ok=all_not_ok)
+
+    def _settings(self, source: str | Path, output: str | Path, *, overwrite: bool) -> RunSettings:
+        client = self._client
+        is_sandbox = client.environment == SANDBOX
+        options = msgspec.json.decode(self._options)
+        return RunSettings(
             sources=self._sources,
-            builder=self._builder(),
+            options={name: value for name, value in options.items() if name != "sources"},
+            environment=client.environment,
+            api_url=None if is_sandbox or client.environment else client.api_url,
+            api=SANDBOX if is_sandbox else api_origin(client.api_url),
+            chunk_size=self._chunk_size,
+            max_jobs=self._share.max_jobs,
+            source=shown_path(source),
+            output=str(output) if str(output) == STDOUT else str(Path(output).absolute()),
+            overwrite=overwrite,
+        )
+
+    async def _kept_settings(self, run_dir: Path, output: str | Path | None) -> RunSettings:
+        kept = await anyio.to_thread.run_sync(read_settings, run_dir)
+        own = self._settings(
+            kept.source, kept.output if output is None else output, overwrite=False
+        )
+        found = differences(kept, own)
+        if found:
+            raise ConfigurationError(f"{run_dir} has {'; '.join(found)}")
+        return msgspec.structs.replace(kept, output=own.output, max_jobs=own.max_jobs)
+
+    def _run(self, settings: RunSettings, output: str | Path, options: RunOptions) -> Run:
+        return Run(
+            settings=settings,
+            output=output,
+            options=options,
+            policy=self._policy,
             make_runner=self._runner,
             on_event=self._on_event,
-            environment=self._client.environment,
-        ).run()
+        )
 
     def _builder(self) -> ChunkBuilder:
         return ChunkBuilder(
@@ -195,17 +338,21 @@ class BulkEnhancer:
             sources=self._sources,
         )
 
-    def _runner(self, sink: ChunkSink, announce: Announcer) -> BulkRunner:
+    def _runner(
+        self, ledger: Ledger, announce: Announcer, breaker: Breaker | None = None
+    ) -> BulkRunner:
         return BulkRunner(
             api=self._client,
-            sink=sink,
+            ledger=ledger,
             slots=self._share,
             sources=self._sources,
             options=self._options,
+            chunk_size=self._chunk_size,
             schedule=self._schedule,
             policy=self._policy,
             announce=announce,
             rng=self._rng,
+            breaker=breaker,
         )
 
 

@@ -28,13 +28,51 @@ class InputPlanned(Event, frozen=True, kw_only=True):
         chunks: Chunks they were split into.
         unused_columns: Columns that mean nothing to the API, and are not sent.
         values_left_out: Optional numbers that were unreadable and so are not sent.
+        is_resumed: Whether the run was begun before, so that not all of it is sent now.
     """
 
     rows: int
     locations: int
     chunks: int
+    is_resumed: bool = False
     unused_columns: tuple[str, ...] = ()
     values_left_out: int = 0
+
+
+class RunResumed(Event, frozen=True, kw_only=True):
+    """A run that was begun before goes on.
+
+    Attributes:
+        rows: Of its plan.
+        rows_done: Those that have their outcome already.
+        jobs_in_flight: Jobs that were submitted before, and are asked about now.
+    """
+
+    run_dir: str
+    rows: int
+    rows_done: int
+    jobs_in_flight: int
+
+
+class RunStopped(Event, frozen=True, kw_only=True):
+    """A run ends before all is done; it can be gone on with.
+
+    Attributes:
+        rows: Of its plan.
+        rows_done: Those that have their outcome; None where that cannot be read.
+        is_output_closed: Whether it is because nobody reads standard output any more.
+    """
+
+    run_dir: str
+    rows: int
+    rows_done: int | None
+    is_output_closed: bool = False
+
+
+class RunNotice(Event, frozen=True, kw_only=True):
+    """Something about a run that its user should know, a sentence."""
+
+    message: str
 
 
 class RequestSent(Event, frozen=True, kw_only=True):
@@ -101,6 +139,33 @@ class JobAbandoned(Event, frozen=True, kw_only=True):
     will_resubmit: bool
 
 
+class ChunkSplit(Event, frozen=True, kw_only=True):
+    """A chunk goes on in parts, as it was refused, its job failed, or it is too large.
+
+    Attributes:
+        parts: The numbers of the chunks that take its place.
+        error: Why.
+    """
+
+    chunk: int
+    parts: tuple[int, ...]
+    error: str
+
+
+class LocationsAskedAgain(Event, frozen=True, kw_only=True):
+    """Rows that an answer left out, or a source failed for a while, are a chunk of their own."""
+
+    chunk: int
+    locations: int
+
+
+class ChunkHeld(Event, frozen=True, kw_only=True):
+    """A chunk whose submission is in doubt is left to the user."""
+
+    chunk: int
+    locations: int
+
+
 class RunStopping(Event, frozen=True, kw_only=True):
     """Nothing more is submitted; the jobs that are already paid for are seen to their end."""
 
@@ -117,10 +182,12 @@ class UnexpectedAnswer(Event, frozen=True, kw_only=True):
 
 
 class ChunkFinished(Event, frozen=True, kw_only=True):
-    """Every row of a chunk has its outcome, and it is safe.
+    """No job is needed for a chunk any more, and its answers are safe.
 
     Attributes:
         job_id: The job that its answers are from; None where no job answered.
+        rows: Those that have their outcome now.
+        asked_again: Those that have none yet, and will be asked about again.
         reasons: Rows by reason, of those that are not ok.
     """
 
@@ -132,6 +199,7 @@ class ChunkFinished(Event, frozen=True, kw_only=True):
     failed: int
     no_answer: int
     reasons: dict[str, int]
+    asked_again: int = 0
 
 
 class OutputProgress(Event, frozen=True, kw_only=True):
@@ -146,12 +214,12 @@ class OutputWritten(Event, frozen=True, kw_only=True):
     Attributes:
         path: Where.
         rows: Rows in it.
-        is_partial: Whether it holds only the rows that were answered before the run stopped.
+        failures_path: Where the rows without an answer are, to be mended; None if there are none.
     """
 
     path: str
     rows: int
-    is_partial: bool
+    failures_path: str | None = None
 
 
 Listener = Callable[[Event], None]

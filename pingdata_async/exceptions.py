@@ -13,6 +13,7 @@ PingDataError
 │   │   └── QuotaExceededError          402, 403 that name a spent quota or credit
 │   ├── NotFoundError               404, 410
 │   ├── RequestRejectedError        400, 413, 422 and every other 4xx
+│   │   └── UnknownSourceError           one of these that names a source it does not know
 │   ├── RateLimitError              429
 │   └── ServerError                 5xx
 ├── DecodeError                 an answer that is not what the API gives
@@ -133,6 +134,10 @@ class NotFoundError(APIStatusError):
 
 class RequestRejectedError(APIStatusError):
     """Raised on 400, 413, 422 and other 4xx: sending the same again would not help."""
+
+
+class UnknownSourceError(RequestRejectedError):
+    """Raised when the API refuses a request because it does not know a source in it."""
 
 
 class RateLimitError(APIStatusError):

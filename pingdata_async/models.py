@@ -289,6 +289,9 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
 class RunSummary(msgspec.Struct, kw_only=True):
     """What a run did and what it took.
 
+    Jobs and charges are of the whole run, however often it was stopped and gone on with;
+    requests, retries, refusals and seconds are those of the present process.
+
     Attributes:
         rows: Data records of the input; ok + partial + failed.
         no_answer: Rows without an answer by the API (of those that failed).
@@ -304,6 +307,8 @@ class RunSummary(msgspec.Struct, kw_only=True):
         refused: Answers 429 and 503.
         seconds: Wall time.
         output: Where the rows were written.
+        failures: Where the rows without an answer were written; None if there are none.
+        run_dir: Where the run is kept; None if it was discarded.
         environment: The API's environment ("sandbox": every answer is made up); None where
             only a url was given.
     """
@@ -324,4 +329,6 @@ class RunSummary(msgspec.Struct, kw_only=True):
     refused: int = 0
     seconds: float = 0.0
     output: str | None = None
+    failures: str | None = None
+    run_dir: str | None = None
     environment: str | None = None

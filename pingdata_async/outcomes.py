@@ -23,6 +23,9 @@ _anything = msgspec.json.Decoder(dict[str, Any])
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _TIME_OUT_STATUSES = frozenset({408, 504})
+PASSING_REASONS = frozenset({Reason.MISSING, Reason.TIME_OUT, Reason.SOURCE_ERROR})
+"""Reasons that may be gone when the same is asked again."""
+
 _REASONS_BY_WEIGHT = (Reason.MISSING, Reason.TIME_OUT, Reason.SOURCE_ERROR, Reason.NO_MATCH)
 
 
@@ -47,12 +50,35 @@ def judge_location(
     return EnhancedLocation(user_id, row, RowStatus.OK, None, None, data)
 
 
+def passing_failures(data: bytes | msgspec.Raw, sources: Sequence[str]) -> tuple[str, ...]:
+    """Of the sources asked for, those that may answer another time: missing, or in trouble."""
+    return tuple(
+        code
+        for code, head in _unsuccessful(data, sources)
+        if head is None or _source_reason(head) in PASSING_REASONS
+    )
+
+
+def unsuccessful(data: bytes | msgspec.Raw, sources: Sequence[str]) -> tuple[str, ...]:
+    """Of the sources asked for, those that did not succeed."""
+    return tuple(code for code, _ in _unsuccessful(data, sources))
+
+
+def _unsuccessful(
+    data: bytes | msgspec.Raw, sources: Sequence[str]
+) -> list[tuple[str, _Head | None]]:
+    heads = _read_heads(data)
+    by_folded = {code.casefold(): head for code, head in heads.items()}
+    found = [(code, heads.get(code) or by_folded.get(code.casefold())) for code in sources]
+    return [(code, head) for code, head in found if head is None or head.is_success is not True]
+
+
 def unanswered(*, row: int, user_id: str, reason: Reason, error: str) -> EnhancedLocation:
     """The outcome of a row for which there is no answer."""
     return EnhancedLocation(user_id, row, RowStatus.FAILED, reason, error, NO_DATA)
 
 
-def _read_heads(data: msgspec.Raw) -> dict[str, _Head | None]:
+def _read_heads(data: bytes | msgspec.Raw) -> dict[str, _Head | None]:
     try:
         return _heads.decode(data)
     except _UNREADABLE:

@@ -19,10 +19,20 @@ from pingdata_async.exceptions import (
     RateLimitError,
     RequestRejectedError,
     ServerError,
+    UnknownSourceError,
 )
 
 _QUOTA_WORDS = re.compile(
     r"\b(quotas?|credits?|(daily|monthly|usage|plan)\s+limits?|limit\s+(exceeded|reached))\b",
+    re.IGNORECASE,
+)
+
+# Within one sentence, in either order.
+_UNKNOWN_SOURCE = re.compile(
+    r"\b(unknown|invalid|unsupported|unrecogni[sz]ed|no such|not an? (valid|known))\b"
+    r"[^.]{0,40}\b(data)?sources?\b"
+    r"|\b(data)?sources?\b[^.]{0,40}\b(unknown|invalid|unsupported|unrecogni[sz]ed|"
+    r"not (an? )?(valid|known|found|supported|recogni[sz]ed|available)|does not exist)",
     re.IGNORECASE,
 )
 
@@ -47,7 +57,8 @@ def status_error(
     elif status >= 500:  # noqa: PLR2004
         kind = ServerError
     else:
-        kind = RequestRejectedError
+        is_source = _UNKNOWN_SOURCE.search(api_message)
+        kind = UnknownSourceError if is_source else RequestRejectedError
     said = f": {api_message}" if api_message else ""
     return kind(
         f"{what} answered {status}{said}",

@@ -402,6 +402,9 @@ def _sentence(what: str, error: BaseException, token: Secret) -> str:
         error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError
     ):
         detail += "; behind a proxy that inspects TLS, give its certificate with --ca-bundle"
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        said = one_line(error.os_error.strerror or str(error.os_error))
+        detail = f"cannot connect to {error.host}:{error.port} ({said})"
     return f"{what}: {detail}"
 
 

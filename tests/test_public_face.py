@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import FunctionType
 
 import pingdata_async
 
@@ -15,7 +16,7 @@ def test_every_public_name_is_listed_and_there() -> None:
     offered = {
         name
         for name, value in vars(pingdata_async).items()
-        if not name.startswith("_") and isinstance(value, type)
+        if not name.startswith("_") and isinstance(value, type | FunctionType)
     }
     assert offered == {name for name in listed if not name.startswith("_")}
 

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from pingdata_async.cli.main import EPILOG, cli
+from pingdata_async.runs.states import ChunkState, Resumption, on_resume
 from pingdata_async.sandbox import SandboxServer
 
 ROOT = Path(__file__).parent.parent
@@ -78,6 +79,27 @@ def test_every_option_of_enhance_is_in_the_table() -> None:
 def test_exit_codes_are_the_same_in_help_and_readme() -> None:
     """One truth, told twice."""
     in_help = re.findall(r"^  (\d+) +", EPILOG, re.MULTILINE)
-    table = README[README.index("| exit code |") : README.index("A run that stops early")]
+    table = README[README.index("| exit code |") : README.index("## Runs that survive")]
     in_readme = re.findall(r"^\| (\d+)", table, re.MULTILINE)
     assert in_help == in_readme
+
+
+def test_the_table_of_states_is_the_codes() -> None:
+    """Each state is in the README's table, with what a resumed run does about it."""
+    table = README[README.index("| the journal says |") : README.index("**In doubt.**")]
+    rows = dict(re.findall(r"^\| (\w+) \|.*\| (.*?) \|$", table, re.MULTILINE))
+    begins = {
+        Resumption.SEND: "sends it",
+        Resumption.DOUBT: "counts it as in doubt",
+        Resumption.POLL: "asks about that job",
+        Resumption.NOTHING: "nothing",
+    }
+    assert set(rows) == {state.value for state in ChunkState}
+    for state in ChunkState:
+        assert rows[state.value].startswith(begins[on_resume(state)])
+
+
+def test_every_command_is_in_the_readme() -> None:
+    """Nothing has to be found out by chance."""
+    for name in cli.commands:
+        assert f"`{name} " in README or f"pingdata-async {name} " in README

@@ -47,12 +47,14 @@ class Earlier(msgspec.Struct, frozen=True, array_like=True):
         times_asked: Jobs that ended without all of its answers.
         wanted: The sources that it is judged by; None for those of the run.
         data: The answers so far, as the API's object.
+        was_charged: Whether a job that held it was, or may have been, accepted.
     """
 
     origin: int
     times_asked: int = 0
     wanted: tuple[str, ...] | None = None
     data: bytes = b"{}"
+    was_charged: bool = False
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):

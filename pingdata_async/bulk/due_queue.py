@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import anyio
@@ -31,6 +32,17 @@ class DueQueue(Generic[T]):
         heapq.heappush(self._heap, (due, next(self._order), item))
         if self._heap[0][2] is item:
             self._changed.set()
+
+    def take(self, key: Callable[[T], tuple[float, int]]) -> T | None:
+        """Take out what is due and has the smallest key; None where nothing is due."""
+        now = anyio.current_time()
+        entries = [entry for entry in self._heap if entry[0] <= now]
+        if not entries:
+            return None
+        best = min(entries, key=lambda entry: key(entry[2]))
+        self._heap.remove(best)
+        heapq.heapify(self._heap)
+        return best[2]
 
     def clear(self) -> list[T]:
         """Take everything out, due or not."""

@@ -59,7 +59,9 @@ def leftover(chunk: Chunk, place: int, asked: tuple[str, ...], data: bytes) -> L
         chunk.ids[place],
         with_sources(chunk.locations[place], asked),
         asked,
-        msgspec.structs.replace(earlier, times_asked=earlier.times_asked + 1, data=data),
+        msgspec.structs.replace(
+            earlier, times_asked=earlier.times_asked + 1, data=data, was_charged=True
+        ),
     )
 
 
@@ -83,17 +85,29 @@ def gather(index: int, leftovers: Sequence[Leftover]) -> Chunk:
     )
 
 
-def split(chunk: Chunk, indexes: Sequence[int]) -> list[Chunk]:
-    """A chunk in as many parts of about equal size; the first takes what is never sent.
+def equal_parts(rows: int, parts: int) -> list[int]:
+    """The sizes of as many parts of about equal size."""
+    return [rows * (part + 1) // parts - rows * part // parts for part in range(parts)]
+
+
+def split(
+    chunk: Chunk, indexes: Sequence[int], sizes: Sequence[int], *, was_charged: bool
+) -> list[Chunk]:
+    """A chunk in parts; the first takes what is never sent.
 
     Args:
-        chunk: With at least as many rows as parts are asked for.
+        chunk: What is to be split.
         indexes: The number of each part.
+        sizes: The rows in each; together all of them.
+        was_charged: Whether a job of the chunk was, or may have been, accepted.
     """
+    earlier = [earlier_of(chunk, place) for place in range(len(chunk.rows))]
+    if was_charged:
+        earlier = [msgspec.structs.replace(each, was_charged=True) for each in earlier]
     parts = []
     begin = 0
-    for part, index in enumerate(indexes):
-        end = len(chunk.rows) * (part + 1) // len(indexes)
+    for part, (index, size) in enumerate(zip(indexes, sizes, strict=True)):
+        end = begin + size
         places = range(begin, end)
         parts.append(
             Chunk(
@@ -103,7 +117,7 @@ def split(chunk: Chunk, indexes: Sequence[int]) -> list[Chunk]:
                 chunk.locations[begin:end],
                 {p - begin: chunk.sources[p] for p in places if p in chunk.sources},
                 chunk.invalid if part == 0 else [],
-                [earlier_of(chunk, place) for place in places],
+                earlier[begin:end],
             )
         )
         begin = end

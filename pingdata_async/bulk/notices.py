@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pingdata_async.bulk.checking import Tally
+from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.bulk.passage import Passage
 from pingdata_async.events import (
     ChunkFinished,
+    ChunkSplit,
     JobAbandoned,
     JobPolled,
     JobSubmitted,
     RequestRetried,
     RequestSent,
     SubmissionInDoubt,
+    UnexpectedAnswer,
 )
 from pingdata_async.exceptions import APIStatusError, PingDataError
 from pingdata_async.models import JobStatus
@@ -82,7 +87,7 @@ def abandoned(passage: Passage, error: str, *, will_resubmit: bool) -> JobAbando
     )
 
 
-def finished(passage: Passage, counts: Tally) -> ChunkFinished:
+def finished(passage: Passage, counts: Tally, *, asked_again: int) -> ChunkFinished:
     """A chunk's outcomes are safe."""
     return ChunkFinished(
         chunk=passage.chunk.index,
@@ -93,4 +98,30 @@ def finished(passage: Passage, counts: Tally) -> ChunkFinished:
         failed=counts.failed,
         no_answer=counts.no_answer,
         reasons=counts.reasons,
+        asked_again=asked_again,
+    )
+
+
+def odd_counts(passage: Passage, status: JobStatus) -> UnexpectedAnswer | None:
+    """A job says that it did something else than was asked; None if it does not."""
+    sent = len(passage.chunk.rows)
+    says = []
+    if status.num_requested not in {None, sent}:
+        says.append(f"{status.num_requested} requested")
+    if status.num_canceled:
+        says.append(f"{status.num_canceled} cancelled")
+    if not says:
+        return None
+    return unexpected(passage, f"of {sent} locations sent, the job says {', '.join(says)}")
+
+
+def unexpected(passage: Passage, message: str) -> UnexpectedAnswer:
+    """An answer is odd, but usable."""
+    return UnexpectedAnswer(chunk=passage.chunk.index, job_id=passage.job_id, message=message)
+
+
+def split(passage: Passage, parts: Sequence[Chunk], error: str) -> ChunkSplit:
+    """A chunk goes on in parts."""
+    return ChunkSplit(
+        chunk=passage.chunk.index, parts=tuple(part.index for part in parts), error=error
     )

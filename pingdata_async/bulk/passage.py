@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.size_limits import Halves
 from pingdata_async.models import JobOutput
+
+
+@dataclass(slots=True, eq=False)
+class Search:
+    """The parts of one refused chunk: the rows at fault are looked for.
+
+    Attributes:
+        has_passed: Whether one of them was accepted, so that it cannot be the API alone.
+    """
+
+    has_passed: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -17,9 +29,18 @@ class Passage:
         job_id: The present job's; "" while there is none.
         accepted_at: When the API accepted that job, by the event loop's clock.
         outputs: What there is to be fetched, once the job is done.
-        holds_slot: Whether it holds a job slot.
         jobs: Jobs accepted so far.
         in_doubt: Submissions whose answer was lost.
+        depth: How often the chunk that it comes from was split.
+        search: The search that it is part of; None if it is part of none.
+        is_of_failed: Whether it was split because its jobs failed.
+        halves: The pair of which it is an undecided half; None if it is none.
+        due: When it may be admitted, by the event loop's clock; the earliest goes first.
+        holds_slot: Whether it holds a job slot.
+        is_undecided: Whether it was let through, and neither accepted nor refused yet.
+        has_room: Whether it holds room of the run.
+        failed_jobs: Jobs that failed, since this process began.
+        lost_jobs: Jobs that the API forgot, likewise.
         refetches: How often the output was fetched again because rows were missing from it.
         late_since: When the job was first unknown, or complete without an output; None if it
             is neither.
@@ -31,9 +52,18 @@ class Passage:
     job_id: str = ""
     accepted_at: float = 0.0
     outputs: tuple[JobOutput, ...] = ()
-    holds_slot: bool = False
     jobs: int = 0
     in_doubt: int = 0
+    depth: int = 0
+    search: Search | None = None
+    is_of_failed: bool = False
+    halves: Halves | None = None
+    due: float = 0.0
+    holds_slot: bool = False
+    is_undecided: bool = False
+    has_room: bool = False
+    failed_jobs: int = 0
+    lost_jobs: int = 0
     refetches: int = 0
     late_since: float | None = None
     failures: int = 0
@@ -46,8 +76,10 @@ class Passage:
 
     @property
     def charged_before(self) -> bool:
-        """Whether a job of it was, or may have been, accepted."""
-        return bool(self.jobs or self.in_doubt)
+        """Whether a job with any of its rows was, or may have been, accepted."""
+        if self.jobs or self.in_doubt:
+            return True
+        return any(earlier.was_charged for earlier in self.chunk.earlier)
 
     def begin_again(self) -> None:
         """Forget the present job."""

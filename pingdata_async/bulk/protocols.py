@@ -63,11 +63,11 @@ class Ledger(Protocol):
     them may be undone by a cancellation.
 
     Attributes:
-        linger_s: When the run is cancelled, how long an answer to a submission that is on
-            its way is still waited for, so that its job id is not lost.
+        is_durable: Whether it outlives the run, so that what has begun can be gone on with
+            another time.
     """
 
-    linger_s: float
+    is_durable: bool
 
     def next_index(self) -> int:
         """The number for a later chunk."""
@@ -119,12 +119,4 @@ class Ledger(Protocol):
         consumer, holds back reading, and so submitting. Its job slot is free already, or
         one slow consumer would keep every other user of the client from submitting.
         """
-        ...
-
-
-class ChunkSink(Protocol):
-    """Where finished chunks go."""
-
-    async def deliver(self, finished: FinishedChunk) -> None:
-        """Make a chunk safe; as `Ledger.deliver()`."""
         ...

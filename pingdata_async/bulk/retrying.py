@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import random
 from dataclasses import dataclass
 
@@ -67,6 +68,17 @@ def judge_question(error: PingDataError) -> Verdict:
     return Verdict.RETRY
 
 
+_AT_LEAST_ONE = (
+    "job_attempts",
+    "forgotten_attempts",
+    "fetch_attempts",
+    "max_refusals_in_a_row",
+    "max_doubts_in_a_row",
+    "max_failed_jobs_in_a_row",
+    "max_lost_chunks_in_a_row",
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
     """How often and how long things are tried.
@@ -75,11 +87,22 @@ class RetryPolicy:
         base_delay_s: Before the first retry; each further one waits twice as long.
         max_delay_s: The longest wait of our own choosing.
         in_doubt_attempts: How often a chunk is sent again after submissions in doubt.
-        job_attempts: How many jobs a chunk gets, if jobs fail or are forgotten.
+        hold_in_doubt: Leave a chunk whose submission is in doubt to the user at once instead.
+        job_attempts: How many jobs a chunk gets that fail, before it is split.
+        forgotten_attempts: How many jobs a chunk gets that the API forgets.
+        location_attempts: How often a location is asked about again, if the answer left it or
+            a source out, or a source failed for a passing reason.
+        max_refusals_in_a_row: Submissions refused for what they hold, before the run stops.
+        max_doubts_in_a_row: Likewise, submissions in doubt.
+        max_failed_jobs_in_a_row: Likewise, jobs that failed.
+        max_lost_chunks_in_a_row: Likewise, chunks charged for nothing, attempts and all.
         fetch_attempts: How often one output is fetched that arrives, but broken, before its
             job counts as failed (about a minute).
         late_after_s: Of answers "unknown job", or of a job that is complete but shows no
             output, before it counts as forgotten: a part of the API may learn of it late.
+        forgotten_after_s: The same where questions about other jobs are answered meanwhile.
+        linger_s: When a durable run is stopped, how long an answer to a submission that is on
+            its way is still waited for.
         give_up_after_s: Of nothing but failures for one request, before its chunk is given
             up, or the run if no other request of its kind succeeded either. A `Retry-After`
             above it stops the run at once. For a refused access `late_after_s` counts.
@@ -90,9 +113,18 @@ class RetryPolicy:
     base_delay_s: float = 0.5
     max_delay_s: float = 30.0
     in_doubt_attempts: int = 3
-    job_attempts: int = 3
+    hold_in_doubt: bool = False
+    job_attempts: int = 2
+    forgotten_attempts: int = 3
+    location_attempts: int = 3
+    max_refusals_in_a_row: int = 25
+    max_doubts_in_a_row: int = 10
+    max_failed_jobs_in_a_row: int = 10
+    max_lost_chunks_in_a_row: int = 3
     fetch_attempts: int = 8
     late_after_s: float = 60.0
+    forgotten_after_s: float = 10.0
+    linger_s: float = 30.0
     give_up_after_s: float = 900.0
     first_contact_s: float = 60.0
 
@@ -100,11 +132,12 @@ class RetryPolicy:
         for name in ("base_delay_s", "max_delay_s", "give_up_after_s", "first_contact_s"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name, least in (("in_doubt_attempts", 0), ("job_attempts", 1), ("fetch_attempts", 1)):
-            if getattr(self, name) < least:
-                raise ConfigurationError(
-                    f"{name} must be at least {least}, not {getattr(self, name)}"
-                )
+        for name in ("in_doubt_attempts", "location_attempts"):
+            if getattr(self, name) < 0:
+                raise ConfigurationError(f"{name} cannot be {getattr(self, name)}")
+        for name in _AT_LEAST_ONE:
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} must be at least 1, not {getattr(self, name)}")
 
     def delay_s(self, attempt: int, retry_after_s: float | None, rng: random.Random) -> float:
         """Seconds to wait before the next attempt.
@@ -137,15 +170,11 @@ class Health:
         now: The present time, by the clock that all times here are by.
     """
 
-    CHUNKS_BEFORE_ALARM = 3
-
     def __init__(self, policy: RetryPolicy, now: float) -> None:
         self._policy = policy
         self._began = now
         self._last_success: dict[str, float] = {}
         self._has_answered = False
-        self._any_chunk_answered = False
-        self._lost_chunks = 0
 
     def note_success(self, kind: str, now: float) -> None:
         """A request of this kind (submit, poll, fetch) succeeded."""
@@ -156,18 +185,9 @@ class Health:
         """The API answered, be it with an error: it is there."""
         self._has_answered = True
 
-    def note_chunk_answered(self) -> None:
-        """A chunk has its answers."""
-        self._any_chunk_answered = True
-
-    def note_chunk_lost(self) -> bool:
-        """A chunk was charged for nothing; says whether to stop, as all of them may be.
-
-        Where the first few are lost and none has ever been answered, the rest would be
-        paid for and lost as well.
-        """
-        self._lost_chunks += 1
-        return not self._any_chunk_answered and self._lost_chunks >= self.CHUNKS_BEFORE_ALARM
+    def answered_since(self, kind: str, since: float) -> bool:
+        """Whether a request of this kind succeeded after that time."""
+        return self._last_success.get(kind, -math.inf) > since
 
     def judge(
         self,
@@ -189,7 +209,9 @@ class Health:
                 mistake; if it goes on for a minute, it is meant.
         """
         policy = self._policy
-        patience_s = policy.give_up_after_s if self._has_answered else policy.first_contact_s
+        patience_s = policy.give_up_after_s
+        if not self._has_answered:
+            patience_s = min(patience_s, policy.first_contact_s)
         if is_refusal:
             patience_s = min(patience_s, policy.late_after_s)
         if (retry_after_s or 0.0) > patience_s:

@@ -7,7 +7,15 @@ import contextlib
 import inspect
 import math
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
@@ -15,6 +23,7 @@ import anyio.lowlevel
 
 from pingdata_async.bulk.checking import detached
 from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
+from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.protocols import FinishedChunk
 from pingdata_async.exceptions import ClientClosedError, InputError
 from pingdata_async.models import EnhancedLocation, Location
@@ -55,7 +64,13 @@ class ChunkSource:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Chunk:
+    async def __anext__(self) -> Passage:
+        chunk = await self._next_chunk()
+        if chunk is None:
+            raise StopAsyncIteration
+        return Passage(chunk)
+
+    async def _next_chunk(self) -> Chunk | None:
         if self._rows is None:
             self._rows = aiter(self._locations) if self._is_async else iter(self._locations)  # type: ignore[arg-type]  # either has been checked
         while not self._ended:
@@ -76,16 +91,60 @@ class ChunkSource:
             chunk = self._builder.add(row, location)
             if chunk is not None:
                 return chunk
-        rest = self._builder.rest()
-        if rest is None:
-            raise StopAsyncIteration
-        return rest
+        return self._builder.rest()
 
     async def aclose(self) -> None:
         """Close an async generator that was not read to its end: nobody else will."""
         if inspect.isasyncgen(self._rows):
             with anyio.move_on_after(CLOSE_INPUT_WITHIN_S, shield=True):
                 await self._rows.aclose()
+
+
+class MemoryLedger:
+    """A ledger of a run in memory: only answers count, and they go to whoever wants them.
+
+    Args:
+        deliver: Takes results.
+        next_index: Gives the number for a later chunk.
+    """
+
+    is_durable = False
+
+    def __init__(
+        self,
+        deliver: Callable[[list[EnhancedLocation]], Awaitable[None]],
+        next_index: Callable[[], int],
+    ) -> None:
+        self._deliver = deliver
+        self.next_index = next_index
+
+    async def deliver(self, finished: FinishedChunk) -> None:
+        """Hand the results over; waits until they are taken."""
+        await self._deliver(detached(finished.results))
+
+    async def submitting(self, chunk: Chunk, *, charged_before: bool) -> None:
+        """Nothing to be kept."""
+
+    async def refused(self, chunk: Chunk) -> None:
+        """Nothing to be kept."""
+
+    async def submitted(self, chunk: Chunk, job_id: str) -> None:
+        """Nothing to be kept."""
+
+    async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:
+        """Nothing to be kept."""
+
+    async def completed(self, chunk: Chunk) -> None:
+        """Nothing to be kept."""
+
+    async def abandoned(self, chunk: Chunk, error: str) -> None:
+        """Nothing to be kept."""
+
+    async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
+        """Nothing to be kept."""
+
+    async def gathered(self, chunk: Chunk) -> None:
+        """Nothing to be kept."""
 
 
 class ResultChannel:
@@ -104,10 +163,12 @@ class ResultChannel:
         self._news = anyio.Event()
         self._is_left = False  # by the consumer, on purpose
 
-    async def deliver(self, finished: FinishedChunk) -> None:
+    async def deliver(self, results: list[EnhancedLocation]) -> None:
         """Hand a chunk's results over; waits for the consumer, and so holds everything back."""
+        if not results:
+            return
         taken = anyio.Event()
-        self._offers.append((detached(finished.results), taken))
+        self._offers.append((results, taken))
         self._news.set()
         await taken.wait()
 
@@ -152,7 +213,8 @@ class ResultStream(AsyncIterator[EnhancedLocation]):
 
     Iterate it with a bare `async for`, which may be left by `break`, or use it with
     `async with` to have everything ended the moment the block is left. Chunks come in the
-    order in which they finish; the rows of one come together, in their order.
+    order in which they finish; the rows of one come together, in their order, but for those
+    that are asked about again: they come later, with others of their kind.
 
     A slow consumer holds back submitting and reading. Leaving it early, cancelling whoever
     iterates, and closing the client all stop sending; jobs in flight are abandoned although

@@ -8,6 +8,7 @@ from pingdata_async.exceptions import (
     InputError,
     MissingTokenError,
     PingDataError,
+    UnknownSourceError,
 )
 from pingdata_async.models import RunSummary
 
@@ -22,7 +23,7 @@ INTERRUPTED = 130
 
 def exit_code_for(error: PingDataError) -> int:
     """The exit code of a command that an error ended."""
-    if isinstance(error, InputError | ConfigurationError):
+    if isinstance(error, InputError | ConfigurationError | UnknownSourceError):
         return BAD_INPUT
     if isinstance(error, MissingTokenError | AuthenticationError):
         return NO_ACCESS

@@ -10,10 +10,12 @@ from typing import TextIO
 import click
 
 from pingdata_async._version import __version__
-from pingdata_async.cli.enhance import enhance
+from pingdata_async.cli.enhance import enhance, plan
 from pingdata_async.cli.exit_codes import INTERRUPTED, UNFORESEEN, exit_code_for
+from pingdata_async.cli.runs import export, resume, retry
 from pingdata_async.cli.sandbox import sandbox
 from pingdata_async.cli.signals import InterruptedBySignalError
+from pingdata_async.cli.status import status
 from pingdata_async.exceptions import PingDataError
 
 EPILOG = """\b
@@ -23,8 +25,8 @@ Exit codes:
   2    bad usage or bad input; nothing was sent
   3    finished, but some rows have no answer
   4    no auth token, or the API refused it
-  5    stopped before the end (quota, access, API down)
-  130  interrupted (Ctrl-C), 143 terminated
+  5    stopped before the end, and can be resumed (quota, access, API down, disk full)
+  130  interrupted (Ctrl-C), 143 terminated, 129 hung up; can be resumed
 """
 
 
@@ -37,8 +39,8 @@ def cli() -> None:
     """Enhance millions of property addresses through the Ping.Data bulk API."""
 
 
-cli.add_command(enhance)
-cli.add_command(sandbox)
+for command in (enhance, plan, resume, retry, status, export, sandbox):
+    cli.add_command(command)
 
 
 def main() -> None:

@@ -2,18 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.config import ENVIRONMENTS
 from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.runs.output_files import shown_path
+from pingdata_async.runs.run_directory import journal_path
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 PREFIX = "PINGDATA_ASYNC_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """Which API, and how it is reached.
+
+    Attributes:
+        environment: Its name; None for the default, or where there is a url.
+        api_url: Its url; None for that of the environment.
+        auth_token_file: File with the token; None for the usual places.
+        ca_bundle: Certificates to trust; None for the system's.
+    """
+
+    environment: str | None
+    api_url: str | None
+    auth_token_file: Path | None
+    ca_bundle: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reporting:
+    """What is said of a run, and where.
+
+    Attributes:
+        verbose: Whether to say what happens to each job.
+        quiet: Whether to say nothing but errors.
+        log_file: Where every event is appended; None for nowhere.
+        summary_path: Where the summary is written as JSON; None for nowhere.
+    """
+
+    verbose: bool
+    quiet: bool
+    log_file: Path | None
+    summary_path: Path | None
 
 
 def option(*names: str, **attributes: Any) -> Callable[[F], F]:
@@ -21,6 +59,41 @@ def option(*names: str, **attributes: Any) -> Callable[[F], F]:
     long_name = next(name for name in names if name.startswith("--")).partition("/")[0]
     variable = PREFIX + long_name.removeprefix("--").upper().replace("-", "_")
     return click.option(*names, envvar=variable, show_envvar=True, **attributes)
+
+
+def switch(*names: str, **attributes: Any) -> Callable[[F], F]:
+    """A click option that is given with the command or not at all.
+
+    What changes what one call does, and may cost money or a file, must not be left behind in
+    an environment.
+    """
+    return click.option(*names, is_flag=True, **attributes)
+
+
+def check_run_dir(run_dir: Path) -> None:
+    """Refuse what is no run directory.
+
+    Raises:
+        ConfigurationError: When it is none.
+    """
+    if not journal_path(run_dir).is_file():
+        raise ConfigurationError(f"{shown_path(run_dir)} is not a run directory")
+
+
+def check_output_name(output: str) -> None:
+    """Refuse a name that names no file.
+
+    Raises:
+        ConfigurationError: With what is wrong.
+    """
+    if not Path(output).name:
+        raise ConfigurationError(f"--output {output!r} names no file")
+    try:
+        output.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            f"--output {shown_path(output)} is not UTF-8; a run could not note it down"
+        ) from None
 
 
 def api_options(command: F) -> F:
@@ -50,9 +123,86 @@ def api_options(command: F) -> F:
     return command
 
 
+def persistence_options(command: F) -> F:
+    """How often things are tried."""
+    for decorate in (
+        option(
+            "--give-up-after",
+            "give_up_after_s",
+            type=click.FloatRange(min=0, min_open=True),
+            default=RetryPolicy().give_up_after_s,
+            show_default=True,
+            metavar="SECONDS",
+            help="Stop when the API gives nothing but errors for so long.",
+        ),
+        option(
+            "--location-attempts",
+            type=click.IntRange(min=0),
+            default=RetryPolicy().location_attempts,
+            show_default=True,
+            help="How often a location is asked about again that was left out, or whose source "
+            "was in trouble.",
+        ),
+        option(
+            "--job-attempts",
+            type=click.IntRange(min=1),
+            default=RetryPolicy().job_attempts,
+            show_default=True,
+            help="Jobs that a chunk gets before it is split, if they fail.",
+        ),
+        option(
+            "--in-doubt-attempts",
+            type=click.IntRange(min=0),
+            default=RetryPolicy().in_doubt_attempts,
+            show_default=True,
+            help="How often a chunk is sent again whose submission was in doubt.",
+        ),
+        option(
+            "--in-doubt",
+            type=click.Choice(["resubmit", "hold"]),
+            default="resubmit",
+            show_default=True,
+            help="A submission whose answer is lost may have been charged: send it again, or "
+            "leave it to you.",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+space_option = switch("--no-space-check", help="Begin also where the disk seems too small.")
+
+
+def policy_of(values: Mapping[str, Any]) -> RetryPolicy:
+    """The policy that `persistence_options` give."""
+    return RetryPolicy(
+        hold_in_doubt=values["in_doubt"] == "hold",
+        in_doubt_attempts=values["in_doubt_attempts"],
+        job_attempts=values["job_attempts"],
+        location_attempts=values["location_attempts"],
+        give_up_after_s=values["give_up_after_s"],
+    )
+
+
+def connection_of(values: Mapping[str, Any]) -> Connection:
+    """The connection that `api_options` give."""
+    return Connection(**{name: values[name] for name in Connection.__dataclass_fields__})
+
+
+def reporting_of(values: Mapping[str, Any]) -> Reporting:
+    """The reporting that `output_options` give."""
+    return Reporting(**{name: values[name] for name in Reporting.__dataclass_fields__})
+
+
 def output_options(command: F) -> F:
     """How much is said, and where."""
     for decorate in (
+        option(
+            "--summary",
+            "summary_path",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="Write the summary to this file as JSON.",
+        ),
         option(
             "--log-file",
             type=click.Path(dir_okay=False, path_type=Path),

@@ -24,13 +24,18 @@ from rich.text import Text
 
 from pingdata_async.events import (
     ChunkFinished,
+    ChunkHeld,
+    ChunkSplit,
     Event,
     InputPlanned,
     JobAbandoned,
     JobSubmitted,
     Listener,
-    OutputWritten,
+    LocationsAskedAgain,
     RequestRetried,
+    RunNotice,
+    RunResumed,
+    RunStopped,
     RunStopping,
     SubmissionInDoubt,
     UnexpectedAnswer,
@@ -61,6 +66,7 @@ class RunState:
     def __init__(self) -> None:
         self.rows_total = 0
         self.rows_done = 0
+        self._rows_before = 0  # done by earlier processes
         self.in_flight = 0
         self.problems = 0
         self.began = time.monotonic()
@@ -71,6 +77,9 @@ class RunState:
             case InputPlanned():
                 self.rows_total = event.rows
                 self.began = time.monotonic()
+            case RunResumed():
+                self.rows_done = self._rows_before = event.rows_done
+                self.in_flight = event.jobs_in_flight
             case JobSubmitted():
                 self.in_flight += 1
             case JobAbandoned():
@@ -86,8 +95,8 @@ class RunState:
 
     @property
     def rows_per_s(self) -> float:
-        """Rows finished a second, since the planning ended."""
-        return self.rows_done / max(time.monotonic() - self.began, 0.001)
+        """Rows finished a second, since the planning ended or the run went on."""
+        return (self.rows_done - self._rows_before) / max(time.monotonic() - self.began, 0.001)
 
 
 class _RateColumn(ProgressColumn):
@@ -138,7 +147,7 @@ def bar(console: Console) -> Iterator[Listener]:
             match event:
                 case InputPlanned():
                     progress.update(task, description="enhancing", total=event.rows)
-                case ChunkFinished():
+                case RunResumed() | ChunkFinished():
                     progress.update(task, completed=state.rows_done)
                     if state.rows_done == state.rows_total:
                         progress.update(task, description="writing")
@@ -180,45 +189,69 @@ def narrate(console: Console, *, verbose: bool) -> Listener:
     """Say what a person should know; with `verbose`, what happens to each job."""
 
     def watch(event: Event) -> None:
-        match event:
-            case InputPlanned():
-                console.print(_planned(event))
-            case JobAbandoned():
-                what = "its rows are sent again" if event.will_resubmit else "its rows fail"
-                console.print(f"chunk {event.chunk}: {event.error}; {what}")
-            case SubmissionInDoubt():
-                console.print(
-                    f"chunk {event.chunk}: a submission of {event.locations} locations is in "
-                    f"doubt and may be charged twice: {event.error}"
-                )
-            case RunStopping() if event.jobs_in_flight:
-                console.print(
-                    f"Stopping: {event.error}. Waiting for what is already paid for "
-                    f"({event.jobs_in_flight} in flight)"
-                )
-            case UnexpectedAnswer():
-                console.print(f"chunk {event.chunk}, job {event.job_id}: {event.message}")
-            case OutputWritten(is_partial=True):
-                console.print(f"The {event.rows:,} rows answered so far are in {event.path}")
-            case RequestRetried() if verbose:
-                console.print(f"chunk {event.chunk}: {event.error}; again in {event.delay_s:.1f} s")
-            case JobSubmitted() if verbose:
-                console.print(
-                    f"chunk {event.chunk}: {event.locations} locations are job {event.job_id}"
-                )
-            case ChunkFinished() if verbose:
-                console.print(
-                    f"chunk {event.chunk}: {event.ok} ok, {event.partial} partial, "
-                    f"{event.failed} failed"
-                )
-            case _:
-                pass
+        sentence = _about_the_run(event)
+        if sentence is None and verbose:
+            sentence = _about_a_chunk(event)
+        if sentence is not None:
+            console.print(sentence)
 
     return watch
 
 
+def _about_the_run(event: Event) -> str | None:
+    match event:
+        case InputPlanned(is_resumed=False):
+            return _planned(event)
+        case RunNotice():
+            return event.message
+        case RunStopped(is_output_closed=True):  # whoever read it wants no more: no error
+            return f"Every answer is kept in {event.run_dir}."
+        case RunResumed():
+            return (
+                f"Going on: {event.rows_done:,} of {event.rows:,} rows have their outcome, "
+                f"{event.jobs_in_flight:,} jobs are in flight."
+            )
+        case JobAbandoned():
+            what = "its rows are sent again" if event.will_resubmit else "its rows fail"
+            return f"chunk {event.chunk}: {event.error}; {what}"
+        case SubmissionInDoubt():
+            return (
+                f"chunk {event.chunk}: a submission of {event.locations} locations is in "
+                f"doubt and may be charged twice: {event.error}"
+            )
+        case ChunkHeld():
+            return f"chunk {event.chunk}: its {event.locations:,} locations are held"
+        case RunStopping() if event.jobs_in_flight:
+            return (
+                f"Stopping: {event.error}. Waiting for what is already paid for "
+                f"({event.jobs_in_flight} in flight)"
+            )
+        case UnexpectedAnswer():
+            return f"chunk {event.chunk}, job {event.job_id}: {event.message}"
+    return None
+
+
+def _about_a_chunk(event: Event) -> str | None:
+    match event:
+        case RequestRetried():
+            return f"chunk {event.chunk}: {event.error}; again in {event.delay_s:.1f} s"
+        case JobSubmitted():
+            return f"chunk {event.chunk}: {event.locations} locations are job {event.job_id}"
+        case ChunkSplit():
+            return f"chunk {event.chunk} goes on in {len(event.parts)} parts: {event.error}"
+        case LocationsAskedAgain():
+            return f"chunk {event.chunk}: {event.locations:,} locations are asked about again"
+        case ChunkFinished():
+            return (
+                f"chunk {event.chunk}: {event.ok} ok, {event.partial} partial, "
+                f"{event.failed} failed, {event.asked_again} to be asked again"
+            )
+    return None
+
+
 def _planned(event: InputPlanned) -> str:
-    text = f"{event.rows:,} rows, {event.locations:,} to be sent in {event.chunks:,} jobs."
+    text = f"{event.rows:,} rows, {event.locations:,} to be sent"
+    text += f" in {event.chunks:,} jobs." if event.locations else "."
     if event.unused_columns:
         names = ", ".join(map(repr, event.unused_columns[:LIST_AT_MOST_COLUMNS]))
         more = len(event.unused_columns) - LIST_AT_MOST_COLUMNS

@@ -33,9 +33,10 @@ from pingdata_async.exceptions import ConfigurationError
 )  # fmt: skip
 @option("--seed", type=int, default=0, show_default=True, help="Of faults and job ids.")
 @option(
-    "--fault", "faults", metavar="NAME=SHARE", multiple=True,
-    help="Let that share of requests (0 to 1) go wrong, such as rate_limit=0.05, or all=0.02. "
-    "Can be given several times.",
+    "--fault", "faults", metavar="NAME=VALUE", multiple=True,
+    help="Let that share (0 to 1) of requests, jobs, locations or answers go wrong, such as "
+    "rate_limit=0.05, lost_answer=0.02, or all=0.02; or refuse rows that hold a word: "
+    "poison=WORD. Can be given several times; a wrong name lists them all.",
 )  # fmt: skip
 @option(
     "--spacing", type=click.Choice(["spaced", "compact"]), default="spaced", show_default=True,

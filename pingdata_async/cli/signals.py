@@ -22,8 +22,15 @@ class InterruptedBySignalError(Exception):
         self.exit_code = 128 + number
 
 
+def _signals_to_heed() -> list[signal.Signals]:
+    """Those that end a command; not those that it was started to ignore, as by nohup."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # the last one is not everywhere
+    known = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 async def run_until_signal(work: Callable[[], Awaitable[T]]) -> T:
-    """Do the work; SIGINT or SIGTERM cancels it, a second one ends the process at once.
+    """Do the work; SIGINT, SIGTERM or SIGHUP cancels it, a second one ends the process at once.
 
     Raises:
         InterruptedBySignalError: When a signal ended it.
@@ -31,7 +38,7 @@ async def run_until_signal(work: Callable[[], Awaitable[T]]) -> T:
     received: list[int] = []
     results: list[T] = []
     errors: list[Exception] = []
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with anyio.open_signal_receiver(*_signals_to_heed()) as signals:
         async with anyio.create_task_group() as tasks:
 
             async def watch() -> None:

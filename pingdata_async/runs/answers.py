@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pingdata_async.bulk.checking import Failure, split_body
+from pingdata_async.bulk.checking import Failure, invalid_results, split_body
 from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.bulk.later_chunks import wanted_sources
 from pingdata_async.exceptions import DecodeError, RunError
 from pingdata_async.models import EnhancedLocation, Reason
 from pingdata_async.outcomes import judge_location, unanswered
-from pingdata_async.runs.records import Account, ChunkRecord
+from pingdata_async.runs.journal_records import ChunkRecord
+from pingdata_async.runs.records import Account
 from pingdata_async.runs.spool import Spool
 
 KEPT_BODIES = 4
@@ -51,12 +52,22 @@ class Answers:
         spool: What was answered.
         account: What became of each chunk.
         sources: The run's sources.
+        keep_earlier: Whether a row that had ended and is asked about again has the outcome
+            that it had, until there is a new one; if not, it is unsettled.
     """
 
-    def __init__(self, spool: Spool, account: Account, sources: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        account: Account,
+        sources: tuple[str, ...],
+        *,
+        keep_earlier: bool = False,
+    ) -> None:
         self._spool = spool
         self._account = account
         self._sources = sources
+        self._keep_earlier = keep_earlier
         self._later_bodies = _RecentBodies()
 
     def outcomes(self, planned: Chunk) -> Outcomes:
@@ -70,28 +81,28 @@ class Answers:
             everywhere = range(len(planned.rows))
             record = self._account.record(planned.index)
             waiting = self._account.waiting_rows(planned.index)
+            reopened = self._account.reopened_rows(planned.index) if self._keep_earlier else {}
+            earlier: dict[int, EnhancedLocation | None] = {}
             if record is not None:
                 self._lay(found, planned, everywhere, record)
             for later in self._account.later_chunks_of(planned.index):
                 if later.chunk is None:
                     raise RunError(f"the journal does not say what chunk {later.index} is")
+                for row, before in reopened.items():
+                    if before <= later.index:
+                        earlier.setdefault(row, found[row])
                 places = [
                     place
-                    for place, earlier in enumerate(later.chunk.earlier)
-                    if earlier.origin == planned.index
+                    for place, known in enumerate(later.chunk.earlier)
+                    if known.origin == planned.index
                 ]
                 self._lay(found, later.chunk, places, later)
+            for row in reopened:
+                earlier.setdefault(row, found[row])
             found.update(dict.fromkeys(waiting & found.keys()))
+            found.update((row, earlier[row]) for row in reopened if found[row] is None)
         settled = [result for result in found.values() if result is not None]
-        settled += [
-            unanswered(
-                row=invalid.row,
-                user_id=str(invalid.row) if invalid.id is None else invalid.id,
-                reason=Reason.INVALID_INPUT,
-                error=invalid.error,
-            )
-            for invalid in planned.invalid
-        ]
+        settled += invalid_results(planned)
         settled.sort(key=lambda result: result.row)
         return Outcomes(settled, sorted(row for row, result in found.items() if result is None))
 

@@ -27,7 +27,7 @@ _codecs = _Codecs()
 
 
 def compress(content: bytes) -> bytes:
-    """One frame with a checksum."""
+    """One frame with a checksum, of at least one byte."""
     return _codecs.compressor.compress(content)
 
 
@@ -40,6 +40,10 @@ def decompress(frame: bytes) -> bytes:
     if not frame:
         raise DamagedFrameError("it is empty")
     try:
+        # Damage to the head can switch the checksum off, or say that there is nothing inside.
+        head = zstandard.get_frame_parameters(frame)
+        if not head.has_checksum or not head.content_size:
+            raise DamagedFrameError("its head is wrong")
         return _codecs.decompressor.decompress(frame, allow_extra_data=False)
     except (zstandard.ZstdError, MemoryError) as error:  # a damaged size can be any number
         raise DamagedFrameError(str(error) or "its size is wrong") from error

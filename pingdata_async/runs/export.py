@@ -14,7 +14,7 @@ from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.exceptions import RunError
 from pingdata_async.models import EnhancedLocation
 from pingdata_async.runs.answers import Answers
-from pingdata_async.runs.output_files import blamed_on, opened_output
+from pingdata_async.runs.output_files import BeforeMove, blamed_on, opened_output
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.records import Account
 from pingdata_async.runs.spool import Spool
@@ -41,6 +41,7 @@ async def export(
     on_rows: Callable[[int], None],
     finished_only: bool = False,
     failures: Path | None = None,
+    before_move: BeforeMove | None = None,
 ) -> Tally:
     """Write every row of the plan, in input order.
 
@@ -51,9 +52,11 @@ async def export(
         output: A path, moved into place when it is whole, or "-" for standard output.
         sources: The run's sources.
         on_rows: Told of the number of rows after each chunk.
-        finished_only: Leave out rows without an outcome, instead of refusing them.
+        finished_only: Leave out rows without an outcome, instead of refusing them; those that
+            are asked about once more have the one that they had.
         failures: Where the rows without an answer are written, as an input for another run;
             None for nowhere. Without such rows there is no such file afterwards.
+        before_move: Told of each file's name and where it is until then, when it is whole.
 
     Returns:
         The count of the rows written.
@@ -62,13 +65,15 @@ async def export(
         RunError: When it cannot be written, or a row has no outcome.
         BrokenPipeError: When nobody reads standard output any more.
     """
-    answers = Answers(spool, account, sources)
+    answers = Answers(spool, account, sources, keep_earlier=finished_only)
     total = Tally()
     async with contextlib.AsyncExitStack() as files:
-        file = await files.enter_async_context(opened_output(output))
+        file = await files.enter_async_context(opened_output(output, before_move=before_move))
         failed = None
         if failures is not None:
-            failed = await files.enter_async_context(opened_output(failures, keep_empty=False))
+            failed = await files.enter_async_context(
+                opened_output(failures, keep_empty=False, before_move=before_move)
+            )
         for index in range(plan.chunks):
             rendered = await anyio.to_thread.run_sync(_render, plan, answers, index, finished_only)
             with blamed_on(output):
@@ -76,7 +81,7 @@ async def export(
             if failed is not None and failures is not None and rendered.failures:
                 with blamed_on(failures):
                     await failed.write(rendered.failures)
-            _add(total, rendered.counts)
+            total.add(rendered.counts)
             on_rows(rendered.counts.rows)
     return total
 
@@ -119,13 +124,3 @@ def _with_id(location: bytes, own_id: str | None) -> bytes:
         given_id = given_id or msgspec.Raw(msgspec.json.encode(own_id))
         fields = {"id": given_id, **fields}
     return msgspec.json.encode(fields)
-
-
-def _add(total: Tally, counts: Tally) -> None:
-    total.rows += counts.rows
-    total.ok += counts.ok
-    total.partial += counts.partial
-    total.failed += counts.failed
-    total.no_answer += counts.no_answer
-    for reason, rows in counts.reasons.items():
-        total.reasons[reason] = total.reasons.get(reason, 0) + rows

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import importlib
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +18,11 @@ from typing import Any, Self
 from pingdata_async.exceptions import RunError
 
 PRIVATE_FILE = 0o600
+PRIVATE_FOLDER = 0o700
 LOCK_NAME = "lock"
+# Whoever asks whether a run is at work (`is_locked()`) holds its lock for a moment.
+ASKED_ABOUT_AT_MOST = 10
+ASKED_AGAIN_AFTER_S = 0.02
 
 # Not a plain import: there is no such module on Windows.
 _fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
@@ -27,7 +32,7 @@ _NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
 class RunLock:
-    """Keeps a second process off a run directory; a context manager that never waits.
+    """Keeps a second process off a run directory; a context manager that hardly waits.
 
     On a file of its own, so that whoever only reads needs no lock. The system gives it up when
     the process ends, however it ends; the file stays, as removing it would let two in.
@@ -46,19 +51,33 @@ class RunLock:
         return self._run_dir / LOCK_NAME
 
     def __enter__(self) -> Self:
-        """Take it; blocks for as long as opening a file does.
+        """Take it; blocks, where another process has it, for a fifth of a second.
 
         Raises:
             RunError: When another process has it, or there are no locks here.
         """
         if _fcntl is None:
             raise RunError("runs of files need Linux or macOS; enhance() and stream() work here")
+        for _ in range(ASKED_ABOUT_AT_MOST):
+            file = self._take()
+            if file is not None:
+                self._file = file
+                return self
+        raise RunError(f"{self._run_dir} is moved again and again by another process")
+
+    def _take(self) -> int | None:
+        """The lock's file, locked; None where it is not the one under its name any more."""
         try:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
         except OSError as error:
             raise RunError(f"{self.path} cannot be opened: {error.strerror or error}") from error
         try:
             self._lock(file)
+            if not _is_under(file, self.path):  # the folder was moved or removed meanwhile
+                os.close(file)
+                return None
+            with contextlib.suppress(PermissionError):  # somebody else's, whom it suits
+                os.fchmod(file, PRIVATE_FILE)
             # For people, and for the message that the next one gets.
             os.ftruncate(file, 0)
             os.pwrite(file, b"%d\n" % os.getpid(), 0)
@@ -68,24 +87,31 @@ class RunLock:
         except BaseException:
             os.close(file)
             raise
-        self._file = file
-        return self
+        return file
 
     def _lock(self, file: int) -> None:
-        try:
-            _fcntl.flock(file, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in _TAKEN:
-                raise RunError(
-                    f"{self._run_dir} is in use by {_holder(file)}; wait for it or stop it "
-                    "(`status` and `export` work meanwhile)"
-                ) from error
-            if error.errno in _NO_LOCKS:
-                raise RunError(
-                    f"{self._run_dir}: its file system has no locks ({error.strerror}); "
-                    "use --run-dir on a local disk"
-                ) from error
-            raise
+        for attempt in range(ASKED_ABOUT_AT_MOST):
+            try:
+                _fcntl.flock(file, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+            except OSError as error:
+                self._refuse(file, error, is_last=attempt == ASKED_ABOUT_AT_MOST - 1)
+                time.sleep(ASKED_AGAIN_AFTER_S)
+            else:
+                return
+
+    def _refuse(self, file: int, error: OSError, *, is_last: bool) -> None:
+        if error.errno in _TAKEN and is_last:
+            raise RunError(
+                f"{self._run_dir} is in use by {_holder(file)}; wait for it or stop it "
+                "(`status` and `export` work meanwhile)"
+            ) from error
+        if error.errno in _NO_LOCKS:
+            raise RunError(
+                f"{self._run_dir}: its file system has no locks ({error.strerror}); "
+                "use --run-dir on a local disk"
+            ) from error
+        if error.errno not in _TAKEN:
+            raise error
 
     def __exit__(
         self,
@@ -100,12 +126,39 @@ class RunLock:
             self._file = None
 
 
+def _is_under(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))  # noqa: PTH116 - beside fstat
+    except FileNotFoundError:
+        return False
+
+
 def _holder(file: int) -> str:
     try:
         pid = os.pread(file, 32, 0).decode("ascii").strip()
     except (OSError, UnicodeDecodeError):
         pid = ""
     return f"another process (pid {pid})" if pid else "another process"
+
+
+def is_locked(run_dir: Path) -> bool:
+    """Whether a process is at work on a run directory; blocks for a moment.
+
+    A shared lock is tried for a moment, which no reader minds.
+    """
+    if _fcntl is None:
+        return False
+    try:
+        file = os.open(run_dir / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        _fcntl.flock(file, _fcntl.LOCK_SH | _fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in _TAKEN
+    finally:
+        os.close(file)
+    return False
 
 
 def sync_file(file: int) -> None:
@@ -151,7 +204,7 @@ def write_whole(path: Path, *blocks: bytes) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
         # Addresses and answers are the user's own: for the owner alone.
-        with open(part, "wb", opener=_private) as file:
+        with open(part, "wb", opener=open_private) as file:
             file.writelines(blocks)
             file.flush()
             sync_file(file.fileno())
@@ -173,7 +226,19 @@ def free_bytes(path: Path) -> int:
     return space.f_bavail * space.f_frsize
 
 
-def _private(path: str, flags: int) -> int:
+def open_private(path: str | Path, flags: int) -> int:
+    """Open a file for its owner alone, whatever the umask, and whoever left it."""
     file = os.open(path, flags, PRIVATE_FILE)
-    os.fchmod(file, PRIVATE_FILE)  # where a part was left by somebody with other habits
+    os.fchmod(file, PRIVATE_FILE)
     return file
+
+
+def make_private_folder(path: Path, *, exist_ok: bool = False) -> None:
+    """Make a folder for its owner alone, whatever the umask; one that is there stays as it is."""
+    try:
+        path.mkdir(mode=PRIVATE_FOLDER)
+    except FileExistsError:
+        if not exist_ok:
+            raise
+        return
+    path.chmod(PRIVATE_FOLDER)

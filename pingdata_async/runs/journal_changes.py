@@ -272,6 +272,12 @@ def reopen(connection: sqlite3.Connection, leftovers: Collection[Leftover], tall
     if fresh:
         _wait(connection, fresh)
         connection.execute("INSERT INTO reopened (tally) VALUES (?)", (_as_json(tally),))
+        planned = read_meta(connection, PLANNED_CHUNKS)
+        connection.executemany(
+            "INSERT OR REPLACE INTO reopened_rows (row, origin, before_idx)"
+            " SELECT ?, ?, max(?, coalesce(max(idx) + 1, 0)) FROM chunks",
+            [(each.row, each.earlier.origin, planned or 0) for each in fresh],
+        )
     return len(fresh)
 
 

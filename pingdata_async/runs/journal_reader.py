@@ -6,11 +6,13 @@ import contextlib
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import anyio
+import anyio.to_thread
 import msgspec
 
 from pingdata_async.bulk.checking import Tally
@@ -20,7 +22,6 @@ from pingdata_async.runs.journal_records import (
     SUBMISSION_COLUMNS,
     ChunkRecord,
     SubmissionRecord,
-    add_up,
     read_meta,
     read_record,
     record_of,
@@ -29,6 +30,22 @@ from pingdata_async.runs.journal_records import (
 )
 from pingdata_async.runs.journal_schema import open_reader, roll_back, translated
 from pingdata_async.runs.states import ChunkState
+
+
+@contextlib.asynccontextmanager
+async def reading_journal(path: Path) -> AsyncIterator[JournalReader]:
+    """A journal opened and closed in a thread; the methods of what is given block all the same.
+
+    Raises:
+        RunError: As `JournalReader`.
+    """
+    reader = JournalReader(path)
+    try:
+        await anyio.to_thread.run_sync(reader.__enter__)
+        yield reader
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(reader.__exit__, None, None, None)
 
 
 class JournalTotals(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,10 +86,12 @@ class JournalReader:
 
     Args:
         path: The journal's file.
+        any_version: Whether one of an older version will do, of which only `meta()` is read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, any_version: bool = False) -> None:
         self._path = path
+        self._any_version = any_version
         self._connection: sqlite3.Connection | None = None
         self._turn = threading.Lock()
 
@@ -82,7 +101,7 @@ class JournalReader:
         Raises:
             RunError: When it is missing, damaged, or made by another version.
         """
-        self._connection = open_reader(self._path)
+        self._connection = open_reader(self._path, any_version=self._any_version)
         return self
 
     def __exit__(
@@ -135,6 +154,17 @@ class JournalReader:
                 "SELECT row FROM leftovers WHERE origin = ?", (origin,)
             ).fetchall()
         return {row for (row,) in found}
+
+    def reopened_rows(self, origin: int) -> dict[int, int]:
+        """The rows of a planned chunk that had ended and were asked about again.
+
+        By row: the number below which are the chunks that say how it had ended.
+        """
+        with self._reading() as connection:
+            found = connection.execute(
+                "SELECT row, before_idx FROM reopened_rows WHERE origin = ?", (origin,)
+            ).fetchall()
+        return dict(found)
 
     def in_flight(self, limit: int | None = None) -> list[SubmissionRecord]:
         """The jobs that have chunks now, the oldest first."""
@@ -210,7 +240,9 @@ def _states(connection: sqlite3.Connection, planned_chunks: int) -> dict[ChunkSt
 def _settled(connection: sqlite3.Connection) -> Tally:
     total = Tally()
     tallies = connection.execute("SELECT tally FROM chunks WHERE tally IS NOT NULL")
-    add_up(total, (tally_of(text) for (text,) in tallies))
+    for (text,) in tallies:
+        total.add(tally_of(text))
     reopened = connection.execute("SELECT tally FROM reopened")
-    add_up(total, (tally_of(text) for (text,) in reopened), sign=-1)
+    for (text,) in reopened:
+        total.add(tally_of(text), sign=-1)
     return total

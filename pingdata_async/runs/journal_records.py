@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
 
 import msgspec
 import zstandard
@@ -145,25 +144,18 @@ def read_record(connection: sqlite3.Connection, index: int) -> ChunkRecord | Non
 
 
 def read_meta(connection: sqlite3.Connection, key: str) -> object:
-    """A value by name; None where there is none."""
+    """A value by name; None where there is none.
+
+    Raises:
+        RunError: When it cannot be read.
+    """
     found = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    return None if found is None else msgspec.json.decode(found[0])
-
-
-def add_up(total: Tally, tallies: Iterable[Tally], *, sign: int = 1) -> None:
-    """Add counts to a total, or take them off it."""
-    for tally in tallies:
-        total.rows += sign * tally.rows
-        total.ok += sign * tally.ok
-        total.partial += sign * tally.partial
-        total.failed += sign * tally.failed
-        total.no_answer += sign * tally.no_answer
-        for reason, rows in tally.reasons.items():
-            left = total.reasons.get(reason, 0) + sign * rows
-            if left:
-                total.reasons[reason] = left
-            else:
-                total.reasons.pop(reason, None)
+    try:
+        return None if found is None else msgspec.json.decode(found[0])
+    except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:
+        raise RunError(
+            f"the journal is damaged (its {key}: {error}); restore it from a copy"
+        ) from error
 
 
 def tally_of(text: str) -> Tally:

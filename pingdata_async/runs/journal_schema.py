@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pingdata_async.exceptions import RunError
-from pingdata_async.runs.filesystem import PRIVATE_FILE, sync_file, sync_folder
+from pingdata_async.runs.filesystem import open_private, sync_file, sync_folder
 
 JOURNAL_NAME = "journal.sqlite3"
 APPLICATION_ID = 0x50444A4C  # "PDJL": tells a journal from any other SQLite file
@@ -62,6 +62,13 @@ _VERSION_1 = (
     )""",
     # How rows had ended that a retry asks about again: JSON, taken off the tallies.
     "CREATE TABLE reopened (tally TEXT NOT NULL)",
+    # Which rows these were. What the chunks below `before_idx` say of one is how it had ended.
+    """CREATE TABLE reopened_rows (
+        row INTEGER PRIMARY KEY,
+        origin INTEGER NOT NULL,
+        before_idx INTEGER NOT NULL
+    )""",
+    "CREATE INDEX reopened_rows_by_origin ON reopened_rows (origin)",
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
@@ -83,7 +90,7 @@ def create_journal(path: Path) -> None:
             raise RunError(f"{path} exists already; resume that run, or use another --run-dir")
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
-        file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
+        file = open_private(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
         try:
             with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as connection:
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")

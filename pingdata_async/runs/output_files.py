@@ -7,11 +7,10 @@ import os
 import re
 import stat
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
-import aiofiles
 import anyio
 import anyio.to_thread
 
@@ -21,6 +20,8 @@ from pingdata_async.runs.filesystem import sync_file, sync_folder
 STDOUT = "-"
 _JSONL_SUFFIX = ".jsonl"
 _FOREIGN_SUFFIXES = frozenset({".csv", ".tsv", ".xlsx", ".xls", ".parquet", ".geojson", ".gz"})
+
+BeforeMove = Callable[[Path, Path], Awaitable[None]]
 
 
 class OutputFile(Protocol):
@@ -80,10 +81,15 @@ def check_output(
 def _check_file(path: Path, source: str | Path | None, *, overwrite: bool) -> None:
     if path.suffix.lower() in _FOREIGN_SUFFIXES:
         raise ConfigurationError(f"{path}: only JSONL is written; name it .jsonl")
+    if Path(os.path.realpath(path)).is_symlink():
+        raise ConfigurationError(f"{path} is a link that leads nowhere but to itself")
     if path.is_dir():
         raise ConfigurationError(f"{path} is a folder, not a file")
     if not path.parent.is_dir():
-        raise ConfigurationError(f"{path}: the folder {path.parent} does not exist")
+        raise ConfigurationError(
+            f"{path}: the folder {path.parent} does not exist; make it, or name another output "
+            "with -o"
+        )
     if path.exists():
         if not path.is_file():
             raise ConfigurationError(f'{path} is not a regular file; for a pipe, use "-o -"')
@@ -121,7 +127,7 @@ def blamed_on(path: str | Path) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def opened_output(
-    output: str | Path, *, keep_empty: bool = True
+    output: str | Path, *, keep_empty: bool = True, before_move: BeforeMove | None = None
 ) -> AsyncIterator[OutputFile]:
     """A file that takes its name when it is left without an error, whole and on the disk.
 
@@ -129,6 +135,7 @@ async def opened_output(
         output: A path, or "-" for standard output.
         keep_empty: Whether it is written also when there is nothing in it; if not, one that
             is there already is removed then.
+        before_move: Told of the file's name and where it is until then, when it is whole.
 
     Raises:
         RunError: When it cannot be opened or moved into place.
@@ -141,12 +148,15 @@ async def opened_output(
     with blamed_on(output):
         path, part = await anyio.to_thread.run_sync(_target, Path(output))
         try:
-            async with aiofiles.open(part, "wb") as file:
-                yield file
-                await file.flush()
-                is_wanted = keep_empty or await file.tell() > 0
-                # On disk before it takes its name: a crash must not leave an empty output.
-                await anyio.to_thread.run_sync(sync_file, file.fileno())
+            file = await anyio.to_thread.run_sync(open, part, "wb")
+            try:
+                yield anyio.wrap_file(file)
+                is_wanted = await anyio.to_thread.run_sync(_written_down, file) or keep_empty
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(file.close)
+            if is_wanted and before_move is not None:
+                await before_move(Path(output), part)
             finish = _move_into_place if is_wanted else _remove_both
             await anyio.to_thread.run_sync(finish, part, path)
         except BaseException:
@@ -155,15 +165,22 @@ async def opened_output(
             raise
 
 
+def _written_down(file: IO[bytes]) -> bool:
+    """Get a file onto the disk, before it takes its name; says whether it holds anything."""
+    file.flush()
+    sync_file(file.fileno())  # a crash must not leave an empty output
+    return file.tell() > 0
+
+
 def _target(output: Path) -> tuple[Path, Path]:
-    path = output.resolve()
+    path = Path(os.path.realpath(output))
     _remove_stale_parts(path)
     return path, _part_name(path)
 
 
 def _part_name(path: Path) -> Path:
     # Behind a link, beside the file itself: that is what will be replaced.
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 

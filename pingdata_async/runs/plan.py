@@ -12,7 +12,7 @@ import os
 import struct
 import sys
 from array import array
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -25,7 +25,7 @@ from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
 from pingdata_async.exceptions import RunError
 from pingdata_async.locations import user_id
 from pingdata_async.runs.compression import DamagedFrameError, compress, decompress
-from pingdata_async.runs.filesystem import sync_file, sync_folder
+from pingdata_async.runs.filesystem import open_private, sync_file, sync_folder
 from pingdata_async.tables.readers import InputReader, open_input
 from pingdata_async.tables.sources import Fingerprint
 
@@ -112,7 +112,7 @@ class Plan:
         try:
             with (
                 open_input(source, check_cancelled) as reader,
-                open(part, "wb", WRITE_BUFFER_BYTES, opener=_private) as file,
+                open(part, "wb", WRITE_BUFFER_BYTES, opener=open_private) as file,
             ):
                 self._write(file, reader, builder)
                 file.flush()
@@ -223,11 +223,6 @@ class Plan:
         except (DamagedFrameError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._damaged(f"chunk {index}: {error}") from error
 
-    async def iter_chunks(self) -> AsyncGenerator[Chunk, None]:
-        """Every chunk, in order, each read when it is asked for."""
-        for index in range(self.chunks):
-            yield await anyio.to_thread.run_sync(self.read, index)
-
     def _damaged(self, what: str) -> RunError:
         return RunError(
             f"the plan {self.path} is damaged ({what}). Restore it from a copy of the run "
@@ -263,7 +258,3 @@ def _little_endian(offsets: array[int]) -> array[int]:
     swapped = array("Q", offsets)
     swapped.byteswap()
     return swapped
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

@@ -1,44 +1,11 @@
-"""What is known of a chunk, whoever keeps account of it."""
+"""What an export needs to know of the chunks, whoever keeps account of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import msgspec
-
-from pingdata_async.bulk.checking import Failure, Tally
-from pingdata_async.bulk.chunking import Chunk
-
-
-class ChunkRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of one chunk.
-
-    Attributes:
-        index: The chunk's number.
-        state: planned, submitting, submitted, complete, spooled, failed or split.
-        failure: Why it failed; None where it did not.
-        chunk: The chunk itself, of a later one; None of a planned one, which is in the plan.
-        job_id: Its last job; "" where none is known.
-        since: When it came into this state, in seconds since the epoch.
-        jobs: Jobs that the API accepted for it.
-        doubts: Submissions of it that may have made a job.
-        charged_before: Whether its rows were, or may have been, charged before.
-        held: Whether it is left to the user what to do with it.
-        tally: How its rows ended; None where they have not.
-    """
-
-    index: int
-    state: str
-    failure: Failure | None = None
-    chunk: Chunk | None = None
-    job_id: str = ""
-    since: float = 0.0
-    jobs: int = 0
-    doubts: int = 0
-    charged_before: bool = False
-    held: bool = False
-    tally: Tally | None = None
+from pingdata_async.runs.journal_records import ChunkRecord
 
 
 class Account(Protocol):
@@ -58,4 +25,11 @@ class Account(Protocol):
 
     def waiting_rows(self, origin: int) -> set[int]:
         """Rows of a planned chunk that will be asked about again, and are in no chunk yet."""
+        ...
+
+    def reopened_rows(self, origin: int) -> Mapping[int, int]:
+        """Rows of a planned chunk that had ended and were asked about again.
+
+        By row: the number below which are the chunks that say how it had ended.
+        """
         ...

@@ -1,20 +1,21 @@
-"""A Run: plan, execute, export."""
+"""A Run: plan, execute, export; each can be killed, and goes on where it was."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import msgspec
 
+from pingdata_async.bulk.breaker import Breaker
 from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.bulk.protocols import ChunkSink, FinishedChunk
+from pingdata_async.bulk.protocols import Ledger
+from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.bulk.runner import BulkRunner
 from pingdata_async.events import (
     Announcer,
@@ -22,241 +23,378 @@ from pingdata_async.events import (
     InputPlanned,
     OutputProgress,
     OutputWritten,
+    RunNotice,
+    RunResumed,
+    RunStopped,
+    SubmissionInDoubt,
 )
-from pingdata_async.exceptions import ConfigurationError, PingDataError, RunError
+from pingdata_async.exceptions import (
+    ConfigurationError,
+    PingDataError,
+    RunError,
+    SubmissionInDoubtError,
+    UnknownSourceError,
+)
 from pingdata_async.models import RunSummary
 from pingdata_async.runs.export import export
-from pingdata_async.runs.output_files import STDOUT, check_output, shown_path
+from pingdata_async.runs.identity import RunSettings
+from pingdata_async.runs.journal_reader import (
+    JournalReader,
+    JournalTotals,
+    reading_journal,
+)
+from pingdata_async.runs.ledger import DurableLedger
+from pingdata_async.runs.output_files import STDOUT, check_output, failures_path, shown_path
+from pingdata_async.runs.own_outputs import OwnOutputs
 from pingdata_async.runs.plan import Plan
-from pingdata_async.runs.records import ChunkRecord
-from pingdata_async.runs.spool import Spool
+from pingdata_async.runs.planning import check_identity, make_plan
+from pingdata_async.runs.reopening import reopen_rows
+from pingdata_async.runs.resuming import passages_left
+from pingdata_async.runs.run_directory import (
+    FINISHED,
+    PLAN_NAME,
+    RunDirectory,
+    can_set_aside,
+    journal_path,
+    new_beside,
+    put_in_place,
+    run_dir_for,
+)
+from pingdata_async.runs.space import check_space
+from pingdata_async.runs.states import ChunkState
 from pingdata_async.runs.summary import SummaryListener
 
-logger = logging.getLogger("pingdata_async")
 
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What a run may do with what is there.
 
-class SpoolSink:
-    """Keeps finished chunks in a spool, and account of them in memory."""
+    Attributes:
+        overwrite: Replace an output that exists.
+        restart: Set a run of the same output aside, and begin a new one.
+        again: Begin, although another run beside it has the same input and settings.
+        discard: Remove the run directory when every row has been answered.
+        check_space: Refuse to begin where the answers will not fit on the disk.
+    """
 
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
-        self._records: dict[int, ChunkRecord] = {}
-
-    @property
-    def chunks(self) -> int:
-        """Chunks that came to an end."""
-        return len(self._records)
-
-    async def deliver(self, finished: FinishedChunk) -> None:
-        """Keep one.
-
-        Raises:
-            RunError: When it cannot be written.
-        """
-        index = finished.chunk.index
-        if finished.body is not None:
-            try:
-                await self._spool.keep(index, finished.body)
-            except OSError as error:
-                raise RunError(
-                    f"the answer to chunk {index} cannot be kept: {error.strerror or error}"
-                ) from error
-            self._records[index] = ChunkRecord(index=index, state="spooled")
-        elif finished.failure is not None:  # else nothing of it was sent; the plan says why
-            self._records[index] = ChunkRecord(
-                index=index, state="failed", failure=finished.failure
-            )
-
-    def record(self, index: int) -> ChunkRecord | None:
-        """As `Account.record()`."""
-        return self._records.get(index)
-
-    def later_chunks_of(self, origin: int) -> list[ChunkRecord]:  # noqa: ARG002 - none yet
-        """As `Account.later_chunks_of()`."""
-        return []
-
-    def waiting_rows(self, origin: int) -> set[int]:  # noqa: ARG002 - none yet
-        """As `Account.waiting_rows()`."""
-        return set()
+    overwrite: bool = False
+    restart: bool = False
+    again: bool = False
+    discard: bool = False
+    check_space: bool = True
 
 
 class Run:
     """One input's journey to its output.
 
     Args:
-        source: The input file, "-" for standard input.
-        output: The output file, "-" for standard output.
-        run_dir: Where plan and spool are kept meanwhile; None for `OUTPUT.run`.
-        overwrite: Whether an existing output may be replaced.
-        sources: The run's sources.
-        builder: Makes the chunks.
-        make_runner: Makes the runner for a sink and a listener.
+        settings: With what it is begun; kept in its journal.
+        output: Where to, as it was named; "-" for standard output.
+        options: What it may do.
+        policy: How often things are tried.
+        make_runner: Makes the runner for a ledger, a listener and what is known of the API.
         on_event: Told of everything that happens.
-        environment: The API's environment, for the summary.
     """
 
     def __init__(
         self,
         *,
-        source: str | Path,
+        settings: RunSettings,
         output: str | Path,
-        run_dir: str | Path | None,
-        overwrite: bool,
-        sources: tuple[str, ...],
-        builder: ChunkBuilder,
-        make_runner: Callable[[ChunkSink, Announcer], BulkRunner],
+        options: RunOptions,
+        policy: RetryPolicy,
+        make_runner: Callable[[Ledger, Announcer, Breaker], BulkRunner],
         on_event: Callable[[Event], None] | None,
-        environment: str | None,
     ) -> None:
-        self._source = source
+        self._settings = settings
         self._output = output
-        self._run_dir = None if run_dir is None else Path(run_dir)
-        self._overwrite = overwrite
-        self._sources = sources
-        self._builder = builder
+        self._is_to_stdout = str(output) == STDOUT
+        self._options = options
+        self._policy = policy
         self._make_runner = make_runner
         self._counts = SummaryListener()
-        self._counts.summary.environment = environment
+        self._counts.summary.environment = settings.environment
         self._announce = Announcer(self._counts, on_event)
-        self._is_unsaved = False  # answers lie in the run directory and nowhere else
+        self._began = time.monotonic()
 
-    async def run(self) -> RunSummary:
-        """Read the input through, enhance it, write the output.
+    # -- what can be asked for -----------------------------------------------------------
 
-        When it stops early, by an error or by being cancelled, the rows answered so far are
-        written to `OUTPUT.partial` (they were paid for), and the error goes on. Where even
-        that cannot be written, the run directory is kept. Once everything is answered,
-        cancelling waits until the output is written.
+    async def start(
+        self, source: str | Path, run_dir: str | Path | None, builder: ChunkBuilder
+    ) -> RunSummary:
+        """Begin, or go on with the run of the same output.
 
         Raises:
-            ConfigurationError: When output or run directory cannot be used; nothing is sent.
+            ConfigurationError: When output or run directory cannot be used, or the run there is
+                another one; nothing is sent.
             InputError: When the input cannot be used; nothing is sent.
             RunError: When something cannot be written.
             PingDataError: When the API cannot be used any further.
         """
-        began = time.monotonic()
-        await anyio.to_thread.run_sync(self._check_output)
-        run_dir = await anyio.to_thread.run_sync(self._make_run_dir)
+        path = await anyio.to_thread.run_sync(run_dir_for, self._output, run_dir)
+        await self.plan(source, path, builder)
+        is_temporary = run_dir is None and self._is_to_stdout
+        return await self._go_on(path, discard=is_temporary or self._options.discard)
+
+    async def plan(self, source: str | Path, path: Path, builder: ChunkBuilder) -> None:
+        """Read the input through and write down what is to be sent; or see that this was done.
+
+        Raises as `start()`.
+        """
+        if self._options.restart or not await anyio.Path(path).exists():
+            await anyio.to_thread.run_sync(self._check_output, source, self._options.overwrite)
+        if self._options.restart and await anyio.to_thread.run_sync(can_set_aside, path):
+            await self._plan_in_place_of(path, source, builder)
+            return
+        async with RunDirectory(path) as directory:
+            kept = await directory.settings()
+            if kept is None:
+                await self._make_plan(directory, source, builder, path)
+                return
+            is_gone = await check_identity(directory, kept, self._settings, source)
+            # In the run's own order: messages of rows follow it.
+            self._settings = msgspec.structs.replace(self._settings, sources=kept.sources)
+            if is_gone:
+                gone = f"{shown_path(source)} is gone; the plan of it is enough."
+                self._announce(RunNotice(message=gone))
+
+    async def _plan_in_place_of(
+        self, path: Path, source: str | Path, builder: ChunkBuilder
+    ) -> None:
+        """Plan beside a run that was paid for: it stays where it is until there is another."""
+        new = new_beside(path)
+        async with RunDirectory(new) as directory:
+            await self._make_plan(directory, source, builder, path)
+        aside = await anyio.to_thread.run_sync(put_in_place, new, path)
+        self._announce(RunNotice(message=f"The run that was there is {aside} now."))
+
+    async def _make_plan(
+        self, directory: RunDirectory, source: str | Path, builder: ChunkBuilder, run_dir: Path
+    ) -> None:
+        directory.discard = True  # without a plan nothing was sent
+        overwrite, again = self._options.overwrite, self._options.again
+        await anyio.to_thread.run_sync(self._check_output, source, overwrite)
+        await make_plan(directory, self._settings, source, builder, run_dir=run_dir, again=again)
+        directory.discard = False
+
+    async def resume(self, path: Path) -> RunSummary:
+        """Go on with a run; on a finished one, nothing is sent. Raises as `start()`."""
+        return await self._go_on(path, discard=self._options.discard)
+
+    async def retry(self, path: Path, *, all_not_ok: bool) -> RunSummary:
+        """Ask once more about rows without an answer, or about all that are not ok."""
+        async with RunDirectory(path) as directory:
+            plan = await self._open_plan(directory)
+            await self._check_may_write(directory)
+            await self._check_space(directory, plan, left=0)  # before anything is reopened
+            sources = self._settings.sources
+            rows = await reopen_rows(directory, plan, sources, all_not_ok=all_not_ok)
+            self._announce(RunNotice(message=f"{rows:,} rows are asked about again."))
+            return await self._go_on_in(directory)
+
+    def _check_output(self, source: str | Path, may_overwrite: bool) -> None:
+        check_output(
+            self._output,
+            source,
+            overwrite=may_overwrite,
+            failures=failures_path(self._output),
+        )
+
+    # -- execute -------------------------------------------------------------------------
+
+    async def _go_on(self, path: Path, *, discard: bool) -> RunSummary:
+        async with RunDirectory(path) as directory:
+            summary = await self._go_on_in(directory)
+            if discard and not summary.no_answer:
+                directory.discard = True
+                summary.run_dir = None
+            return summary
+
+    async def _go_on_in(self, directory: RunDirectory) -> RunSummary:
+        plan = await self._open_plan(directory)
         try:
-            await self._run_in(run_dir)
-        finally:
-            if not self._is_unsaved:
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(_remove_tree, run_dir)
-        summary = self._counts.summary
-        summary.seconds = round(time.monotonic() - began, 3)
-        summary.output = shown_path(self._output)
+            before = await self._finished_before(directory)
+            if before is not None:
+                return before
+            await self._check_may_write(directory)
+            await self._execute(directory, plan)
+            return await self._export(directory, plan)
+        except ConfigurationError:
+            raise
+        except BaseException as error:
+            with anyio.CancelScope(shield=True):
+                await self._stopped(directory, plan, error)
+            raise
+
+    async def _stopped(self, directory: RunDirectory, plan: Plan, error: BaseException) -> None:
+        rows_done: int | None = None
+        with contextlib.suppress(PingDataError):  # what stopped the run is what is to be told
+            totals = await self._totals(directory)
+            rows_done = totals.rows.rows
+            if isinstance(error, UnknownSourceError):
+                # With other sources it is another run: this one must not be in its way.
+                directory.discard = not (
+                    totals.jobs or totals.submissions_in_doubt or totals.submissions_unanswered
+                )
+        if directory.discard:
+            return
+        run_dir = shown_path(directory.path)
+        self._announce(
+            RunStopped(
+                run_dir=run_dir,
+                rows=plan.rows,
+                rows_done=rows_done,
+                is_output_closed=isinstance(error, BrokenPipeError),
+            )
+        )
+
+    async def _check_may_write(self, directory: RunDirectory) -> None:
+        kept = await directory.settings()
+        is_planned = kept is not None and kept.output == self._settings.output
+        await OwnOutputs(directory, self._output).check(
+            self._settings.source,
+            overwrite=self._options.overwrite,
+            planned_overwrite=kept is not None and is_planned and kept.overwrite,
+        )
+
+    async def _finished_before(self, directory: RunDirectory) -> RunSummary | None:
+        """The summary of a run that is done, output and all; None where there is work left."""
+        kept = await directory.journal.get_meta(FINISHED)
+        if kept is None or self._is_to_stdout:
+            return None
+        try:
+            summary = msgspec.convert(kept, RunSummary)
+        except msgspec.ValidationError:
+            return None  # it is made anew, with the output, for nothing
+        self._name_files(summary, directory)
+        if not await OwnOutputs(directory, self._output).is_own():
+            return None
+        if summary.failures and not await anyio.Path(summary.failures).exists():
+            return None
+        message = f"{shown_path(directory.path)} is finished already; nothing is sent."
+        self._announce(RunNotice(message=message))
         return summary
 
-    async def _run_in(self, run_dir: Path) -> None:
-        plan, spool = Plan(run_dir / "plan"), Spool(run_dir / "spool")
-        sink = SpoolSink(spool)
-        try:
-            await plan.make(self._source, self._builder)
-        except OSError as error:
-            raise RunError(f"the plan cannot be written: {error.strerror or error}") from error
+    def _name_files(self, summary: RunSummary, directory: RunDirectory) -> None:
+        summary.output = shown_path(self._output)
+        summary.run_dir = shown_path(directory.path)
+        failures = failures_path(self._output)
+        summary.failures = None
+        if failures is not None and summary.no_answer:
+            summary.failures = shown_path(failures)
+
+    async def _open_plan(self, directory: RunDirectory) -> Plan:
+        if directory.plan is None:
+            plan = await anyio.to_thread.run_sync(Plan.open, directory.path / PLAN_NAME)
+            plan.__enter__()
+            directory.plan = plan
+        return directory.plan
+
+    async def _execute(self, directory: RunDirectory, plan: Plan) -> None:
+        journal = directory.journal
+        for doubt in await journal.doubt_interrupted(hold=self._policy.hold_in_doubt):
+            self._announce(
+                SubmissionInDoubt(
+                    chunk=doubt.index,
+                    locations=doubt.locations,
+                    attempt=1,
+                    error=doubt.error,
+                    charged_before=doubt.charged_before,
+                )
+            )
+        await journal.pack_leftovers(self._settings.chunk_size)
+        totals = await self._totals(directory)
+        self._announce_begin(directory, plan, totals)
+        await self._check_space(directory, plan, left=plan.rows - totals.rows.rows)
+        breaker = Breaker(
+            self._policy,
+            any_accepted=totals.jobs > 0,
+            any_answered=totals.chunks[ChunkState.SPOOLED] > 0,
+        )
+        ledger = DurableLedger(journal, directory.spool)
+        runner = self._make_runner(ledger, self._announce, breaker)
+        async with contextlib.aclosing(passages_left(journal, plan)) as passages:
+            await runner.run(passages)
+        held = (await self._totals(directory)).submissions_held
+        if held:
+            raise SubmissionInDoubtError(
+                f"{held} submissions in doubt are held; `status` lists them"
+            )
+
+    def _announce_begin(self, directory: RunDirectory, plan: Plan, totals: JournalTotals) -> None:
+        is_resumed = bool(totals.rows.rows or totals.jobs or totals.submissions_in_doubt)
         self._announce(
             InputPlanned(
                 rows=plan.rows,
                 locations=plan.locations,
                 chunks=plan.chunks,
+                is_resumed=is_resumed,
                 unused_columns=plan.unused_columns,
                 values_left_out=plan.values_left_out,
             )
         )
-        with plan:
-            try:
-                runner = self._make_runner(sink, self._announce)
-                async with contextlib.aclosing(plan.iter_chunks()) as chunks:
-                    await runner.run(chunks)
-            except BaseException:
-                with anyio.CancelScope(shield=True):
-                    await self._write_finished(plan, spool, sink)
-                raise
-            with anyio.CancelScope(shield=True):
-                await self._write_all(plan, spool, sink)
-
-    async def _write_all(self, plan: Plan, spool: Spool, sink: SpoolSink) -> None:
-        # Until the output is whole, the run directory is all there is of what was paid for.
-        self._is_unsaved = sink.chunks > 0
-        kept = f"Every answer is kept in {plan.path.parent}" if self._is_unsaved else ""
-        try:
-            counts = await export(
-                plan, spool, sink, self._output, self._sources, on_rows=self._tell_rows
-            )
-            if counts.rows != plan.rows or counts.ok + counts.partial + counts.failed != plan.rows:
-                raise RunError(
-                    f"{plan.rows} rows were planned, but {counts.rows} written; please report this"
+        in_flight = totals.chunks[ChunkState.SUBMITTED] + totals.chunks[ChunkState.COMPLETE]
+        if is_resumed:
+            self._announce(
+                RunResumed(
+                    run_dir=shown_path(directory.path),
+                    rows=plan.rows,
+                    rows_done=totals.rows.rows,
+                    jobs_in_flight=in_flight,
                 )
-        except BrokenPipeError:  # nobody wants them
-            self._is_unsaved = False
-            raise
-        except PingDataError as error:
-            raise RunError(f"{error}. {kept}") from error
-        self._is_unsaved = False
-        self._counts.add_rows(counts)
-        self._announce(
-            OutputWritten(path=shown_path(self._output), rows=counts.rows, is_partial=False)
-        )
+            )
 
-    async def _write_finished(self, plan: Plan, spool: Spool, sink: SpoolSink) -> None:
-        """Save what has been paid for from a run that stops early."""
-        if not sink.chunks:
-            return
-        output: str | Path = self._output
-        if str(output) != STDOUT:
-            output = await anyio.to_thread.run_sync(_free_name, Path(f"{self._output}.partial"))
-        self._is_unsaved = True
-        try:
+    async def _check_space(self, directory: RunDirectory, plan: Plan, *, left: int) -> None:
+        if self._options.check_space:
+            await anyio.to_thread.run_sync(
+                lambda: check_space(
+                    directory.path,
+                    None if self._is_to_stdout else Path(self._output),
+                    locations=left,
+                    rows=plan.rows,
+                    sources=max(1, len(self._settings.sources)),
+                )
+            )
+
+    # -- export --------------------------------------------------------------------------
+
+    async def _export(self, directory: RunDirectory, plan: Plan) -> RunSummary:
+        journal = directory.journal
+        await journal.set_meta(FINISHED, None)
+        own = OwnOutputs(directory, self._output)
+        async with reading_journal(journal_path(directory.path)) as account:
             counts = await export(
                 plan,
-                spool,
-                sink,
-                output,
-                self._sources,
-                on_rows=self._tell_rows,
-                finished_only=True,
+                directory.spool,
+                account,
+                self._output,
+                self._settings.sources,
+                on_rows=lambda rows: self._announce(OutputProgress(rows=rows)),
+                failures=failures_path(self._output),
+                before_move=own.about_to_move,
             )
-        except (PingDataError, BrokenPipeError) as error:  # what stopped the run is the news
-            logger.error("answers are kept in %s: %s", plan.path.parent, error)  # noqa: TRY400
-            return
-        self._is_unsaved = False
-        self._announce(OutputWritten(path=shown_path(output), rows=counts.rows, is_partial=True))
+        await own.moved()
+        if counts.rows != plan.rows or counts.ok + counts.partial + counts.failed != plan.rows:
+            raise RunError(
+                f"{plan.rows} rows were planned, but {counts.rows} written; please report this"
+            )
+        self._counts.add_rows(counts)
+        self._counts.add_totals(await self._totals(directory))
+        summary = self._counts.summary
+        summary.values_left_out = plan.values_left_out
+        summary.seconds = round(time.monotonic() - self._began, 3)
+        self._name_files(summary, directory)
+        await journal.set_meta(FINISHED, summary)
+        self._announce(
+            OutputWritten(
+                path=shown_path(self._output), rows=counts.rows, failures_path=summary.failures
+            )
+        )
+        return summary
 
-    def _tell_rows(self, rows: int) -> None:
-        self._announce(OutputProgress(rows=rows))
+    async def _totals(self, directory: RunDirectory) -> JournalTotals:
+        def read() -> JournalTotals:
+            with JournalReader(journal_path(directory.path)) as journal:
+                return journal.totals()
 
-    def _check_output(self) -> None:
-        check_output(self._output, self._source, overwrite=self._overwrite)
-
-    def _make_run_dir(self) -> Path:
-        if self._run_dir is not None and self._run_dir.absolute() == Path(self._output).absolute():
-            raise ConfigurationError(f"{self._run_dir} cannot be both output and run directory")
-        if self._run_dir is None and str(self._output) == STDOUT:
-            return Path(tempfile.mkdtemp(prefix="pingdata-async-"))
-        run_dir = self._run_dir or Path(f"{self._output}.run")
-        try:
-            run_dir.mkdir(mode=0o700)
-        except FileExistsError:
-            raise ConfigurationError(
-                f"{run_dir} exists: another run is at work on it, or was killed; "
-                "remove it, or name another with --run-dir"
-            ) from None
-        except OSError as error:
-            raise ConfigurationError(
-                f"{run_dir} cannot be made: {error.strerror or error}"
-            ) from error
-        return run_dir
-
-
-def _remove_tree(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _free_name(path: Path) -> Path:
-    """The path, or the first of path-2, path-3, ... that does not exist."""
-    number, free = 1, path
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.name}-{number}")
-    return free
+        return await anyio.to_thread.run_sync(read)

@@ -10,7 +10,7 @@ import anyio.to_thread
 
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.compression import DamagedFrameError, compress, decompress
-from pingdata_async.runs.filesystem import sync_folder, write_whole
+from pingdata_async.runs.filesystem import make_private_folder, sync_folder, write_whole
 
 CHUNKS_A_FOLDER = 1000  # folders of millions of files are slow on many file systems
 
@@ -42,7 +42,7 @@ class Spool:
             OSError: When it cannot be written.
         """
         with anyio.CancelScope(shield=True):
-            # One visit to a thread for all of it; aiofiles would make several.
+            # One visit to a thread for all of it.
             await anyio.to_thread.run_sync(self._keep, index, body)
         self.chunks += 1
 
@@ -57,8 +57,8 @@ class Spool:
             if folder in self._safe_folders:
                 return
             # Addresses and answers are the user's own: for the owner alone.
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            folder.mkdir(mode=0o700, exist_ok=True)
+            make_private_folder(self._folder, exist_ok=True)
+            make_private_folder(folder, exist_ok=True)
             sync_folder(self._folder)
             sync_folder(self._folder.parent)
             self._safe_folders.add(folder)

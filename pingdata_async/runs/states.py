@@ -64,11 +64,6 @@ def is_legal(before: ChunkState, after: ChunkState) -> bool:
     return after in LEGAL_CHANGES[before]
 
 
-def is_end(state: ChunkState) -> bool:
-    """Whether nothing comes after it."""
-    return not LEGAL_CHANGES[state]
-
-
 def code_of(state: ChunkState) -> int:
     """A state as a number that fits into a byte; never `UNTOUCHED`."""
     return _CODES[state]

@@ -6,19 +6,17 @@ from pingdata_async.bulk.checking import Tally
 from pingdata_async.bulk.retrying import SERVICE_UNAVAILABLE
 from pingdata_async.events import (
     Event,
-    InputPlanned,
-    JobSubmitted,
     RequestRetried,
     RequestSent,
-    SubmissionInDoubt,
 )
 from pingdata_async.models import RunSummary
+from pingdata_async.runs.journal_reader import JournalTotals
 
 _REFUSALS = frozenset({429, SERVICE_UNAVAILABLE})
 
 
 class SummaryListener:
-    """Counts requests, jobs and charges; the rows are counted where they are written."""
+    """Counts requests; rows are counted where they are written, and charges in the journal."""
 
     def __init__(self) -> None:
         self.summary = RunSummary()
@@ -32,17 +30,6 @@ class SummaryListener:
                 summary.retries += event.attempt > 1
             case RequestRetried():
                 summary.refused += event.status_code in _REFUSALS
-            case JobSubmitted():
-                summary.jobs += 1
-                summary.locations_charged += event.locations
-                if event.charged_before:
-                    summary.locations_possibly_charged_again += event.locations
-            case SubmissionInDoubt():
-                summary.submissions_in_doubt += 1
-                if event.charged_before:
-                    summary.locations_possibly_charged_again += event.locations
-            case InputPlanned():
-                summary.values_left_out = event.values_left_out
             case _:
                 pass
 
@@ -52,3 +39,11 @@ class SummaryListener:
         summary.rows, summary.ok = counts.rows, counts.ok
         summary.partial, summary.failed = counts.partial, counts.failed
         summary.no_answer, summary.reasons = counts.no_answer, counts.reasons
+
+    def add_totals(self, totals: JournalTotals) -> None:
+        """Take over what the journal says of jobs and charges."""
+        summary = self.summary
+        summary.jobs = totals.jobs
+        summary.locations_charged = totals.locations_charged
+        summary.locations_possibly_charged_again = totals.locations_possibly_charged_again
+        summary.submissions_in_doubt = totals.submissions_in_doubt

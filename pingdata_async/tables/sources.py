@@ -56,6 +56,14 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
             return False
         return (now.st_size, now.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
 
+    def is_gone(self) -> bool:
+        """Whether it was a file, and there is none of that name any more."""
+        return self.path is not None and not os.path.lexists(self.path)
+
+    def is_of(self, source: str | Path) -> bool:
+        """Whether it was made of a source of this name."""
+        return self.path is not None and self.path == _absolute(source)
+
 
 class HashingStream(io.RawIOBase):
     """A raw stream whose bytes are hashed as they are read, so that once is enough.

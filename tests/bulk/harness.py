@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import anyio
@@ -12,14 +14,16 @@ import anyio.lowlevel
 
 from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
 from pingdata_async.bulk.pacing import JobSlots, SlotShare
+from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.polling import PollSchedule
 from pingdata_async.bulk.protocols import BulkAPI, FinishedChunk
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.bulk.runner import BulkRunner
 from pingdata_async.bulk.stream import ChunkSource, Locations
-from pingdata_async.events import Event
+from pingdata_async.events import ChunkFinished, Event, JobSubmitted, SubmissionInDoubt
 from pingdata_async.models import EnhancedLocation
 from pingdata_async.wire import encode_options
+from tests.simulation.simulated_api import SimulatedAPI
 
 E = TypeVar("E", bound=Event)
 
@@ -31,16 +35,116 @@ def addresses(rows: int) -> list[str]:
     return [f"{row} Main Street" for row in range(rows)]
 
 
+class IllegalStepError(AssertionError):
+    """A ledger was told something that cannot be."""
+
+
+#: What a ledger is told of a chunk: in which states it may be, and which one follows.
+STEPS = {
+    "submitting": ({"planned"}, "submitting"),
+    "refused": ({"submitting"}, "planned"),
+    "doubted": ({"submitting"}, "planned"),
+    "held": ({"submitting"}, "held"),
+    "submitted": ({"submitting"}, "submitted"),
+    "completed": ({"submitted"}, "complete"),
+    "abandoned": ({"submitted", "complete"}, "planned"),
+    "split": ({"planned"}, "split"),
+    "gathered": ({"new"}, "planned"),
+    "part": ({"new"}, "planned"),
+    "deliver": ({"complete"}, "delivered"),
+    "deliver without a job": ({"planned"}, "delivered"),
+}
+
+
 @dataclasses.dataclass
 class Observed:
-    """What a run did: its deliveries and its events, each with its time."""
+    """What a run did: its deliveries and its events, each with its time.
+
+    As a ledger it checks that what it is told is legal: the order of steps, one at a time for
+    each chunk; parts and gathered chunks hold the rows that they should, each once.
+    """
 
     chunks: list[tuple[float, FinishedChunk]] = dataclasses.field(default_factory=list)
     events: list[tuple[float, Event]] = dataclasses.field(default_factory=list)
 
+    #: What the ledger was told, by name, with the chunk's number.
+    told: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    is_durable: bool = False
+    #: The rows of every chunk seen.
+    rows_of: dict[int, list[int]] = dataclasses.field(default_factory=dict)
+    states: dict[int, str] = dataclasses.field(default_factory=dict)
+    new_indexes: Iterator[int] = dataclasses.field(default_factory=lambda: itertools.count(1_000))
+    _made: set[int] = dataclasses.field(default_factory=set)
+    _busy: set[int] = dataclasses.field(default_factory=set)
+    _waiting: set[int] = dataclasses.field(default_factory=set)
+    _done: set[int] = dataclasses.field(default_factory=set)
+
     async def deliver(self, finished: FinishedChunk) -> None:
-        await anyio.lowlevel.checkpoint()
+        chunk = finished.chunk
+        done = [result.row for result in finished.results]
+        again = [leftover.row for leftover in finished.leftovers]
+        expected = sorted([*chunk.rows, *(invalid.row for invalid in chunk.invalid)])
+        _legal(sorted(done + again) == expected, "rows are lost or doubled", chunk)
+        _legal(self._done.isdisjoint(done), "rows are delivered twice", chunk)
+        self._done.update(done)
+        self._waiting.update(again)
+        await self._note("deliver" if finished.job_id else "deliver without a job", chunk)
         self.chunks.append((anyio.current_time(), finished))
+
+    def next_index(self) -> int:
+        index = next(self.new_indexes)
+        self._made.add(index)
+        return index
+
+    async def submitting(self, chunk: Chunk, *, charged_before: bool) -> None:  # noqa: ARG002
+        await self._note("submitting", chunk)
+
+    async def refused(self, chunk: Chunk) -> None:
+        await self._note("refused", chunk)
+
+    async def submitted(self, chunk: Chunk, job_id: str) -> None:  # noqa: ARG002
+        await self._note("submitted", chunk)
+
+    async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:  # noqa: ARG002
+        await self._note("held" if hold else "doubted", chunk)
+
+    async def completed(self, chunk: Chunk) -> None:
+        await self._note("completed", chunk)
+
+    async def abandoned(self, chunk: Chunk, error: str) -> None:  # noqa: ARG002
+        await self._note("abandoned", chunk)
+
+    async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
+        whole = [row for part in parts for row in part.rows]
+        _legal(whole == chunk.rows and all(part.rows for part in parts), "not its parts", chunk)
+        _legal([i for part in parts for i in part.invalid] == chunk.invalid, "not its parts", chunk)
+        await self._note("split", chunk)
+        for part in parts:
+            self._step("part", part)
+
+    async def gathered(self, chunk: Chunk) -> None:
+        _legal(self._waiting.issuperset(chunk.rows), "nobody said these are left", chunk)
+        self._waiting.difference_update(chunk.rows)
+        await self._note("gathered", chunk)
+
+    async def _note(self, what: str, chunk: Chunk) -> None:
+        _legal(chunk.index not in self._busy, "two things are told of it at once", chunk)
+        self._busy.add(chunk.index)
+        self._step(what, chunk)
+        # As any ledger must: what it is told is not undone by a cancellation.
+        with anyio.CancelScope(shield=True):
+            await anyio.lowlevel.checkpoint()
+        self._busy.discard(chunk.index)
+        self.told.append((what.partition(" ")[0], chunk.index))
+
+    def _step(self, what: str, chunk: Chunk) -> None:
+        index = chunk.index
+        state = self.states.get(index, "new" if index in self._made else "planned")
+        before, after = STEPS[what]
+        is_last_word = what == "deliver without a job" and state == "held" and not self.is_durable
+        _legal(state in before or is_last_word, f"{what}, but it is {state}", chunk)
+        self.states[index] = after
+        self.rows_of[index] = list(chunk.rows)
 
     def hear(self, event: Event) -> None:
         self.events.append((anyio.current_time(), event))
@@ -66,11 +170,17 @@ class Observed:
         return [result.row for result in self.results]
 
 
+def _legal(is_so: bool, why_not: str, chunk: Chunk) -> None:
+    if not is_so:
+        raise IllegalStepError(f"chunk {chunk.index}: {why_not}")
+
+
 def make_runner(
     api: BulkAPI,
     observed: Observed,
     *,
     max_jobs: int = 4,
+    chunk_size: int = 10,
     slots: SlotShare | None = None,
     sources: tuple[str, ...] = ("PG",),
     policy: RetryPolicy | None = None,
@@ -78,7 +188,8 @@ def make_runner(
 ) -> BulkRunner:
     return BulkRunner(
         api=api,
-        sink=observed,
+        ledger=observed,
+        chunk_size=chunk_size,
         slots=slots or JobSlots().share(max_jobs),
         sources=sources,
         options=encode_options(sources=sources),
@@ -104,15 +215,47 @@ async def run(
         locations = addresses(locations)
     builder = ChunkBuilder(chunk_size=chunk_size, sources=sources)
     with anyio.fail_after(SIMULATED_HOURS):
-        await make_runner(api, observed, sources=sources, **settings).run(
+        await make_runner(api, observed, sources=sources, chunk_size=chunk_size, **settings).run(
             ChunkSource(locations, builder)
         )
     return observed
 
 
-async def chunks_of(chunks: Iterable[Chunk]) -> AsyncIterator[Chunk]:
+def check_bookkeeping(seen: Observed, api: SimulatedAPI, rows: int | None = None) -> None:
+    """The events tell of every location that was, or may have been, paid for.
+
+    Args:
+        seen: A run.
+        api: That it ran through.
+        rows: How many came out; None where the run stopped.
+    """
+    accepted, lost, again = Counter[str](), Counter[str](), Counter[str]()
+    submissions: list[JobSubmitted | SubmissionInDoubt] = [*seen.of(JobSubmitted)]
+    submissions += seen.of(SubmissionInDoubt)
+    for event in submissions:
+        ids = [str(row) for row in seen.rows_of[event.chunk]]
+        assert len(ids) == event.locations
+        (accepted if isinstance(event, JobSubmitted) else lost).update(ids)
+        if event.charged_before:
+            again.update(ids)
+    for wire_id, times in api.counts.submissions.items():
+        assert accepted[wire_id] <= times <= accepted[wire_id] + lost[wire_id]
+        # Who adds up what was charged before knows of every job too many.
+        assert times - 1 <= again[wire_id]
+    # And of no more than there were, where nothing was in doubt.
+    for wire_id, times in again.items():
+        assert times < accepted[wire_id] + lost[wire_id]
+    assert len(seen.of(JobSubmitted)) == api.counts.jobs - api.counts.ghosts
+    finished = sum(event.rows for event in seen.of(ChunkFinished))
+    assert finished == len(seen.rows) == len(set(seen.rows))
+    if rows is not None:
+        assert seen.rows == list(range(rows))
+        assert set(seen.states.values()) <= {"delivered", "split"}
+
+
+async def chunks_of(chunks: Iterable[Chunk]) -> AsyncIterator[Passage]:
     for chunk in chunks:
-        yield chunk
+        yield Passage(chunk)
 
 
 async def until(is_true: Callable[[], bool]) -> None:

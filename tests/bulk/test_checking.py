@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from pingdata_async.bulk.checking import (
     Failure,
-    check_body,
+    check_output,
     detached,
     fail_chunk,
     merge_bodies,
@@ -38,8 +39,13 @@ def chunk_of(rows: list[int], **fields: Any) -> Chunk:
     return Chunk(0, rows, [None] * len(rows), [b'{"address":"x"}'] * len(rows), **fields)
 
 
+def check(chunk: Chunk, body: bytes, *sources: str) -> list[EnhancedLocation]:
+    """The outcomes where nothing is asked about again."""
+    return check_output(chunk, [body], sources or ("PG",), 0).results
+
+
 def judge(data: object, *sources: str) -> EnhancedLocation:
-    (result,) = check_body(chunk_of([0]), msgspec.json.encode({"0": data}), sources or ("PG",))
+    (result,) = check(chunk_of([0]), msgspec.json.encode({"0": data}), *sources)
     return result
 
 
@@ -50,7 +56,7 @@ def test_every_row_sent_comes_out_once_whatever_the_answer(
     """Each row has a status of its own, data as they came, and no answer of another row."""
     encoded = msgspec.json.format(msgspec.json.encode(body), indent=indent)
     try:
-        results = check_body(chunk_of(sorted(rows)), encoded, ("PG",))
+        results = check(chunk_of(sorted(rows)), encoded)
     except DecodeError:
         assert body
         assert not set(body) & set(map(str, rows))
@@ -74,7 +80,7 @@ def test_a_broken_body_is_a_decode_error_and_nothing_else(garbage: bytes, seed: 
     at, to = sorted(rng.randrange(len(good)) for _ in range(2))
     for body in (garbage, good[:at], good[:at] + garbage + good[to:]):
         try:
-            results = check_body(chunk_of([0, 1]), body, ("PG",))
+            results = check(chunk_of([0, 1]), body)
         except DecodeError:
             continue
         for result in results:
@@ -96,7 +102,7 @@ def test_a_location_that_one_output_has_as_null_keeps_what_another_says() -> Non
     """A null is no answer, not a broken one; also the other way round."""
     bodies = [b'{"0":null,"1":null}', b'{"0":{"PG":{"is_success":true}}}']
     for order in (bodies, bodies[::-1]):
-        results = check_body(chunk_of([0, 1]), merge_bodies(order), ("PG",))
+        results = check(chunk_of([0, 1]), merge_bodies(order))
         assert [result.status for result in results] == [RowStatus.OK, RowStatus.FAILED]
 
 
@@ -130,7 +136,7 @@ def test_only_true_is_success(said: object) -> None:
 def test_true_is_success_in_any_spacing(indent: int) -> None:
     """Compact, spaced or pretty-printed."""
     body = msgspec.json.format(b'{"0":{"PG":{"is_success":true}}}', indent=indent)
-    assert check_body(chunk_of([0]), body, ("PG",))[0].status is RowStatus.OK
+    assert check(chunk_of([0]), body)[0].status is RowStatus.OK
 
 
 @pytest.mark.parametrize(
@@ -182,7 +188,7 @@ def test_some_sources_make_a_row_partial() -> None:
 def test_a_locations_own_sources_are_what_counts_for_it() -> None:
     """A row that asked for PH alone is ok without PG, and the other way round."""
     body = b'{"0":{"PH":{"is_success":true}},"1":{"PH":{"is_success":true}}}'
-    results = check_body(chunk_of([0, 1], sources={0: ("PH",)}), body, ("PG",))
+    results = check(chunk_of([0, 1], sources={0: ("PH",)}), body)
     assert [result.status for result in results] == [RowStatus.OK, RowStatus.FAILED]
 
 
@@ -191,7 +197,7 @@ def test_results_come_in_the_order_of_rows_with_ids_put_back() -> None:
     chunk = Chunk(0, [2, 0], ["b", None], [b"{}"] * 2, {}, [InvalidRow(1, "x", "no")])
     body = b'{"2":{"PG":{"is_success":true}},"0":{"PG":{"is_success":true}}}'
     for results in (
-        check_body(chunk, body, ("PG",)),
+        check(chunk, body),
         fail_chunk(chunk, Failure(Reason.REJECTED, "400")),
     ):
         assert [(result.row, result.id) for result in results] == [(0, "0"), (1, "x"), (2, "b")]
@@ -201,7 +207,7 @@ def test_results_come_in_the_order_of_rows_with_ids_put_back() -> None:
 def test_a_tally_adds_up() -> None:
     """All rows = ok + partial + failed; no match is an answer, missing is none."""
     body = b'{"0":{"PG":{"is_success":true}},"1":{"PG":{"is_success":false}}}'
-    counts = tally(check_body(chunk_of([0, 1, 2]), body, ("PG",)))
+    counts = tally(check(chunk_of([0, 1, 2]), body))
     assert (counts.rows, counts.ok, counts.partial, counts.failed) == (3, 1, 0, 2)
     assert counts.no_answer == 1
     assert counts.reasons == {"no_match": 1, "missing": 1}
@@ -210,7 +216,45 @@ def test_a_tally_adds_up() -> None:
 def test_detached_results_do_not_share_the_body() -> None:
     """One result that is kept must not keep a whole output alive."""
     body = msgspec.json.encode({"0": {"PG": {"is_success": True}}, "pad": {"x": "y" * 100_000}})
-    results = check_body(chunk_of([0, 1]), body, ("PG",))
+    results = check(chunk_of([0, 1]), body)
     for before, after in zip(results, detached(results), strict=True):
         assert bytes(after.data) == bytes(before.data)
     assert memoryview(detached(results)[0].data).obj is not memoryview(results[0].data).obj
+
+
+def test_an_answer_that_comes_twice_differently_is_not_believed() -> None:
+    """Neither in the result nor in the body that is kept; one that is merely repeated is."""
+    one, other = b'{"PG":{"is_success":true,"x":1}}', b'{"PG":{"is_success":true,"x":2}}'
+    body = b'{"0":%b,"1":%b,"1":%b,"2":%b,"2":%b}' % (one, one, other, one, one)
+    checked = check_output(chunk_of([0, 1, 2]), [body], ("PG",), 0)
+    assert [result.reason for result in checked.results] == [None, Reason.MISSING, None]
+    assert set(split_body(checked.body)) == {"0", "2"}
+
+
+@pytest.mark.parametrize("spacing", [(b":", b","), (b": ", b", "), (b":", b", "), (b": ", b",")])
+@pytest.mark.parametrize("extra", range(8))
+def test_a_doubled_id_is_seen_whatever_its_length(spacing: tuple[bytes, bytes], extra: int) -> None:
+    """The lengths of what was found cannot add up by accident."""
+    colon, comma = spacing
+    members = [b'"%d"%b{"PG":{"is_success":true}}' % (row, colon) for row in range(4)]
+    for place in range(5):
+        doubled = b'"0"%b{%b}' % (colon, b" " * extra)
+        body = b"{" + comma.join([*members[:place], doubled, *members[place:]]) + b"}"
+        checked = check_output(chunk_of(list(range(4))), [body], ("PG",), 0)
+        assert checked.results[0].reason is Reason.MISSING
+        assert all(result.status is RowStatus.OK for result in checked.results[1:])
+
+
+def test_a_doubled_answer_that_is_deep_is_a_decode_error() -> None:
+    """Comparing two of them goes deeper than reading one."""
+    for depth in (300, 600, 900, 5_000):
+        deep = b'{"PG":{"is_success":true,"x":' + b'{"a":' * depth + b"1" + b"}" * depth + b"}}"
+        with contextlib.suppress(DecodeError):
+            check_output(chunk_of([0]), [b'{"0":' + deep + b',"0":' + deep + b"}"], ("PG",), 0)
+
+
+def test_no_line_break_of_the_api_is_kept() -> None:
+    """A carriage return between two members would break a line of JSONL for some readers."""
+    body = b'{"0":{"PG":\r{"is_success":true,\r\n"x":1}}}'
+    checked = check_output(chunk_of([0]), [body], ("PG",), 0)
+    assert not {b"\r", b"\n"} & {checked.body[i : i + 1] for i in range(len(checked.body))}

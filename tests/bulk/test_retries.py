@@ -23,15 +23,12 @@ from pingdata_async.exceptions import (
     AccessDeniedError,
     APIStatusError,
     AuthenticationError,
-    DecodeError,
-    JobFailedError,
     NotFoundError,
     PingDataError,
     QuotaExceededError,
     RateLimitError,
     RequestRejectedError,
     ServerError,
-    SubmissionInDoubtError,
     TransportError,
     UnexpectedRedirectError,
 )
@@ -39,6 +36,7 @@ from pingdata_async.models import JobOutput, Reason, RowStatus
 from tests.bulk.harness import Observed, addresses, run
 from tests.simulation.faults import Fault, Moment, ScriptedFaults
 from tests.simulation.simulated_api import SimulatedAPI
+from tests.simulation.troubles import Troubles
 from tests.simulation.virtual_loop import VirtualLoop
 
 REQUESTS = (Moment.SUBMIT, Moment.POLL, Moment.FETCH)
@@ -135,12 +133,23 @@ async def test_what_surely_was_not_sent_is_not_in_doubt() -> None:
 
 @pytest.mark.parametrize(
     "fate",
-    [Fault.FAILED_JOB, Fault.FAILED_RESULT, Fault.NO_OUTPUT, Fault.FORGOTTEN],
+    [Fault.FAILED_JOB, Fault.FAILED_RESULT, Fault.NO_OUTPUT],
     ids=lambda fault: fault.name,
 )
-async def test_a_lost_job_is_submitted_again_and_then_given_up(fate: Fault) -> None:
-    """A chunk gets `job_attempts` jobs; then its rows fail, and the run goes on."""
-    api = api_with(*[fate] * 3, at=Moment.JOB)
+async def test_a_failed_job_is_submitted_again_and_then_in_halves(fate: Fault) -> None:
+    """A chunk gets `job_attempts` jobs whole; then each half has one of its own."""
+    api = api_with(*[fate] * 2, at=Moment.JOB)
+    seen = await run(api, 13, max_jobs=1)
+    submitted = seen.of(JobSubmitted)
+    assert [event.locations for event in submitted] == [10, 10, 5, 5, 3]
+    assert [event.charged_before for event in submitted] == [False, True, True, True, False]
+    assert [event.will_resubmit for event in seen.of(JobAbandoned)] == [True, True]
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+
+
+async def test_a_forgotten_job_is_submitted_again_and_then_given_up() -> None:
+    """A chunk gets `forgotten_attempts` jobs; then its rows fail, and the run goes on."""
+    api = api_with(*[Fault.FORGOTTEN] * 3, at=Moment.JOB)
     seen = await run(api, 20, max_jobs=1)
     assert api.counts.jobs == 4
     assert [result.reason for result in seen.results] == [Reason.JOB_FAILED] * 10 + [None] * 10
@@ -151,8 +160,10 @@ async def test_a_lost_job_is_submitted_again_and_then_given_up(fate: Fault) -> N
 
 async def test_the_message_of_a_failed_job_reaches_the_rows() -> None:
     """Who reads the output learns what the API said."""
-    seen = await run(api_with(always=Fault.FAILED_JOB, at=Moment.JOB), 10)
-    assert all("out of luck" in str(result.error) for result in seen.results)
+    api = SimulatedAPI(troubles=Troubles(poisoned_for_jobs={7}))
+    seen = await run(api, 20)
+    assert [result.row for result in seen.results if result.reason is Reason.JOB_FAILED] == [7]
+    assert "out of luck" in str(seen.results[7].error)
 
 
 @pytest.mark.parametrize("fate", [Fault.LATE, Fault.LATE_OUTPUT], ids=lambda fault: fault.name)
@@ -175,23 +186,23 @@ async def test_a_broken_output_is_fetched_again_before_its_job_counts_as_failed(
     assert {result.status for result in seen.results} == {RowStatus.OK}
 
 
-async def test_a_refusal_of_the_first_submission_ends_the_run() -> None:
-    """Before any job was accepted it is the request that is wrong, not its rows."""
-    seen = Observed()
-    with pytest.raises(RequestRejectedError, match="400: no"):
-        await run(api_with(REJECTED, at=Moment.SUBMIT), 20, observed=seen, max_jobs=1)
-    assert not seen.chunks
-    assert len(seen.of(RequestSent)) == 1
+async def test_a_refusal_of_the_first_submission_is_looked_into() -> None:
+    """Where its halves pass, nothing was wrong with the rows, and all goes on."""
+    seen = await run(api_with(REJECTED, at=Moment.SUBMIT), 20, max_jobs=1)
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    assert {event.charged_before for event in seen.of(JobSubmitted)} == {False}
 
 
-async def test_a_later_refusal_fails_its_chunk_alone() -> None:
-    """Its rows carry the API's own words; it is not sent again."""
-    api = api_with(None, REJECTED, at=Moment.SUBMIT)
+async def test_a_row_that_is_refused_carries_the_words_of_the_api() -> None:
+    """It alone fails, and it is not sent again."""
+    api = SimulatedAPI(troubles=Troubles(poisoned={13}))
     seen = await run(api, 30, max_jobs=1)
-    reasons = [result.reason for result in seen.results]
-    assert reasons == [None] * 10 + [Reason.REJECTED] * 10 + [None] * 10
-    assert seen.results[10].error == "400: no"
-    assert api.counts.requests[Moment.SUBMIT] == 3
+    assert [result.row for result in seen.results if result.reason] == [13]
+    assert (seen.results[13].reason, seen.results[13].error) == (
+        Reason.REJECTED,
+        "400: bad location",
+    )
+    assert set(api.counts.submissions.values()) == {1}
 
 
 STOPS = [
@@ -274,30 +285,6 @@ async def test_one_broken_job_does_not_end_the_run() -> None:
     assert [event.will_resubmit for event in seen.of(JobAbandoned)] == [True]
 
 
-class _NoIds(SimulatedAPI):
-    """Accepts everything, and never says under which id."""
-
-    async def submit_body(self, body: bytes) -> str:
-        await super().submit_body(body)
-        raise DecodeError("no job id")
-
-
-async def test_a_run_whose_first_chunks_are_all_lost_is_stopped() -> None:
-    """Charged for nothing, again and again: the rest of the input is not sent."""
-    api = _NoIds()
-    with pytest.raises(SubmissionInDoubtError, match="charged for nothing"):
-        await run(api, 1_000, max_jobs=4)
-    assert api.counts.jobs <= 7 * 4  # three chunks and those beside them, four times each
-
-
-async def test_failing_jobs_are_stopped_too() -> None:
-    """Where no job ever succeeds, the first few are enough."""
-    api = SimulatedAPI(faults=ScriptedFaults({}, always={Moment.JOB: Fault.FAILED_JOB}))
-    with pytest.raises(JobFailedError, match="charged for nothing"):
-        await run(api, 1_000, max_jobs=4)
-    assert api.counts.jobs <= 7 * 3
-
-
 async def test_a_429_holds_back_every_request() -> None:
     """Nobody sends before the time it named, whichever request it answered."""
     api = SimulatedAPI(faults=ScriptedFaults({Moment.POLL: [None, None, Fault.RATE_LIMIT]}))
@@ -347,13 +334,14 @@ async def test_a_first_chunk_of_invalid_rows_holds_nothing_up() -> None:
     assert [result.reason for result in seen.results] == [Reason.INVALID_INPUT] * 10 + [None] * 20
 
 
-async def test_the_first_refusal_is_the_only_one() -> None:
-    """A request that is at fault itself is refused once, however many jobs are allowed."""
+async def test_everything_refused_is_soon_enough() -> None:
+    """A request that is at fault itself is refused a few times, one after the other."""
     api = api_with(at=Moment.SUBMIT, always=REJECTED)
     with pytest.raises(RequestRejectedError):
         await run(api, 1_000, max_jobs=32, observed=(seen := Observed()))
-    assert api.counts.requests[Moment.SUBMIT] == 1
+    assert api.counts.requests[Moment.SUBMIT] <= 30
     assert [event.jobs_in_flight for event in seen.of(RunStopping)] == [0]
+    assert not seen.chunks
 
 
 async def test_an_input_that_fails_costs_no_paid_answers() -> None:
@@ -400,3 +388,12 @@ async def test_a_retry_after_beyond_all_patience_ends_the_run_at_once() -> None:
     with pytest.raises(APIStatusError):
         await run(api_with(error, at=Moment.SUBMIT), 10)
     assert anyio.current_time() - began < 1
+
+
+async def test_less_patience_than_for_a_first_contact_is_heeded() -> None:
+    """Whoever asks for three seconds does not get a minute."""
+    began = anyio.current_time()
+    api = api_with(always=Fault.REFUSED, at=Moment.SUBMIT)
+    with pytest.raises(TransportError):
+        await run(api, 10, policy=RetryPolicy(give_up_after_s=3))
+    assert 3 <= anyio.current_time() - began <= 10

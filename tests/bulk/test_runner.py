@@ -7,7 +7,7 @@ import pytest
 
 from pingdata_async.bulk.pacing import JobSlots
 from pingdata_async.bulk.protocols import FinishedChunk
-from pingdata_async.events import JobAbandoned, RequestSent, UnexpectedAnswer
+from pingdata_async.events import JobAbandoned, JobSubmitted, RequestSent, UnexpectedAnswer
 from pingdata_async.exceptions import AuthenticationError
 from pingdata_async.models import JobOutput, Reason, RowStatus
 from tests.bulk.harness import Observed, run
@@ -57,7 +57,8 @@ async def test_left_out_locations_and_sources_are_missing_and_told() -> None:
 
     def outputs(job: SimulatedJob) -> list[bytes]:
         body = answers(job)
-        del body["3"], body["5"]["PH"]
+        del body["3"]
+        body["5"].pop("PH", None)
         return [msgspec.json.encode(body)]
 
     seen = await run(SimulatedAPI(outputs=outputs), 10, sources=("PG", "PH"))
@@ -66,7 +67,9 @@ async def test_left_out_locations_and_sources_are_missing_and_told() -> None:
     assert [result.row for result in seen.results if result.status is RowStatus.OK] == [
         0, 1, 2, 4, 6, 7, 8, 9,
     ]  # fmt: skip
-    assert [event.chunk for event in seen.of(UnexpectedAnswer)] == [0]
+    told = [seen.rows_of[event.chunk] for event in seen.of(UnexpectedAnswer)]
+    assert told[0] == list(range(10))
+    assert told[1:] == [[3, 5]] * 3  # asked again, and each time left out
 
 
 async def test_several_outputs_are_joined() -> None:
@@ -98,10 +101,11 @@ async def test_the_spacing_of_an_output_does_not_matter(indent: int) -> None:
 
 
 async def test_an_empty_output_leaves_every_row_missing() -> None:
-    """An output without any location is an answer; paying again would hardly change it."""
+    """An output without any location is an answer; it is asked again as often as may be."""
     api = SimulatedAPI(outputs=lambda _job: [b"{}"])
     seen = await run(api, 10)
-    assert api.counts.jobs == 1
+    assert api.counts.jobs == 1 + 3
+    assert [event.charged_before for event in seen.of(JobSubmitted)] == [False] + [True] * 3
     assert {result.reason for result in seen.results} == {Reason.MISSING}
 
 

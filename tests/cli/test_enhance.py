@@ -176,7 +176,7 @@ async def test_an_existing_output_is_safe(sandbox: SandboxServer, tmp_path: Path
 
 
 async def test_a_refused_token_is_exit_4(sandbox: SandboxServer, tmp_path: Path) -> None:
-    """At once, with nothing half-written left behind and the token nowhere to be seen."""
+    """At once, with no output half-written, and the token nowhere to be seen."""
     output = tmp_path / "out.jsonl"
     done = await run(
         "enhance", ADDRESSES, "-o", output, "-s", "PG", "-u", sandbox.url, token="s3cr3t-wrong"
@@ -185,7 +185,8 @@ async def test_a_refused_token_is_exit_4(sandbox: SandboxServer, tmp_path: Path)
     assert "401" in done.err
     assert "s3cr3t" not in done.err
     assert "Waiting for" not in done.err  # nothing has been paid for
-    assert not list(tmp_path.glob("out*"))
+    assert f"pingdata-async resume {output}.run" in done.err
+    assert [path.name for path in tmp_path.glob("out*")] == ["out.jsonl.run"]
 
 
 async def test_no_token_is_exit_4(sandbox: SandboxServer, tmp_path: Path) -> None:
@@ -257,26 +258,33 @@ async def test_a_full_disk_is_one_line_and_exit_5(sandbox: SandboxServer, tmp_pa
     assert done.code == 5
     assert "chunk 0 cannot be kept" in done.err
     assert "Traceback" not in done.err
-    assert not list(tmp_path.glob("o.jsonl*"))
+    assert [path.name for path in tmp_path.glob("o.*")] == ["o.jsonl.run"]
+    again = await run("resume", tmp_path / "o.jsonl.run")
+    assert again.code == 0
+    assert len(lines((tmp_path / "o.jsonl").read_bytes())) == 300
+    assert sandbox.stats.jobs_accepted == 1  # its answers were fetched once more, not paid again
 
 
 async def test_answers_survive_an_output_that_cannot_be_written(
     sandbox: SandboxServer, tmp_path: Path
 ) -> None:
-    """What was paid for is kept in the run directory, and the line says where."""
+    """What was paid for is kept in the run directory, and the last line says how to go on."""
     done = await run(
         "enhance", ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG,PH", "-u", sandbox.url,
         "--chunk-size", 50, limit="ulimit -f 300",
     )  # fmt: skip
     assert done.code == 5
-    assert f"Every answer is kept in {tmp_path / 'o.jsonl.run'}" in done.err
+    assert "300 of 300 rows have their outcome" in done.err
+    assert f"pingdata-async resume {tmp_path / 'o.jsonl.run'}" in done.err
     assert len(list((tmp_path / "o.jsonl.run" / "spool").rglob("*.json.zst"))) == 6
     assert [path.name for path in tmp_path.glob("*o.jsonl*")] == ["o.jsonl.run"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 async def test_a_signal_stops_cleanly(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    """What was answered is kept in OUTPUT.partial; the exit code names the signal."""
+    """All is kept, the resume command is shown and works; the exit code names the signal."""
     output = tmp_path / "out.jsonl"
     async with SandboxServer(workers=1, locations_per_s=200.0, queue_delay_s=0.0) as sandbox:
         process = await anyio.open_process(
@@ -294,11 +302,14 @@ async def test_a_signal_stops_cleanly(tmp_path: Path, number: signal.Signals, co
                     break
             async for block in process.stderr:
                 said += block.decode()
-    assert process.returncode == code
-    assert "Traceback" not in said
-    assert "out.jsonl.partial" in said
-    assert lines((tmp_path / "out.jsonl.partial").read_bytes())
-    assert [path.name for path in tmp_path.glob("out*")] == ["out.jsonl.partial"]
+        assert process.returncode == code
+        assert "Traceback" not in said
+        assert f"  pingdata-async resume {output}.run\n" in said
+        assert [path.name for path in tmp_path.glob("out*")] == ["out.jsonl.run"]
+        done = await run("resume", f"{output}.run")
+        assert done.code == 0
+        assert sandbox.stats.locations_accepted == 300
+    assert [line["row"] for line in lines(output.read_bytes())] == list(range(300))
 
 
 async def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
 from pingdata_async.models import Reason
 from pingdata_async.runs.compression import compress
 from pingdata_async.runs.filesystem import write_whole
-from pingdata_async.runs.records import ChunkRecord
+from pingdata_async.runs.journal_records import ChunkRecord
 from pingdata_async.runs.spool import Spool
+from pingdata_async.runs.states import ChunkState
 
 FAILURE = Failure(Reason.REJECTED, "the API refused it")
 
@@ -24,6 +25,7 @@ class MemoryAccount:
         self._spool = spool
         self.records: dict[int, ChunkRecord] = {}
         self.waiting: dict[int, set[int]] = {}
+        self.reopened: dict[int, dict[int, int]] = {}
 
     def put(
         self, chunk: Chunk, state: str, body: object = None, failure: Failure = FAILURE
@@ -31,7 +33,8 @@ class MemoryAccount:
         """Note a chunk's state; of a spooled one, spool the body. Blocks."""
         self.records[chunk.index] = ChunkRecord(
             index=chunk.index,
-            state=state,
+            state=ChunkState(state),
+            since=0.0,
             failure=failure if state == "failed" else None,
             chunk=None if chunk.is_planned else chunk,
         )
@@ -52,6 +55,9 @@ class MemoryAccount:
 
     def waiting_rows(self, origin: int) -> set[int]:
         return self.waiting.get(origin, set())
+
+    def reopened_rows(self, origin: int) -> dict[int, int]:
+        return self.reopened.get(origin, {})
 
 
 def planned_chunks(rows: int, chunk_size: int) -> list[Chunk]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.bulk.checking import check_body
+from pingdata_async.bulk.checking import check_output
 from pingdata_async.bulk.chunking import Chunk, ChunkBuilder, Earlier
 from pingdata_async.bulk.later_chunks import gather, leftover, split
 from pingdata_async.exceptions import RunError
@@ -59,7 +59,7 @@ def test_a_spooled_chunk_is_judged_as_when_it_came(spool: Spool, account: Memory
     body = {"0": answered(), "2": {"PH": {"is_success": False, "error_message": "none"}}}
     account.put(chunk, "spooled", body)
     found = outcomes(spool, account, chunk)
-    assert found.settled == check_body(chunk, msgspec.json.encode(body), ("PG",))
+    assert found.settled == check_output(chunk, [msgspec.json.encode(body)], ("PG",), 0).results
     assert [result.status for result in found.settled] == [RowStatus.OK, *["failed"] * 3]
     assert found.unsettled == []
 
@@ -94,7 +94,7 @@ def test_a_chunk_of_nothing_to_send_needs_no_account(spool: Spool, account: Memo
 def test_the_parts_of_a_split_chunk_hold_its_rows(spool: Spool, account: MemoryAccount) -> None:
     """One part failed, one answered, one is under way: each speaks for its own rows."""
     [chunk] = planned_chunks(6, 6)
-    first, second, third = split(chunk, [1, 2, 3])
+    first, second, third = split(chunk, [1, 2, 3], [2, 2, 2], was_charged=False)
     account.put(chunk, "split")
     account.put(first, "failed")
     account.put(second, "spooled", {"2": answered(n=2), "3": answered(n=3)})

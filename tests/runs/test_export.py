@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class Setting:
         self.output = folder / "out.jsonl"
         self.failures = folder / "out.failures.jsonl"
         self.told: list[int] = []
+        self.tell: Callable[[int], None] = self.told.append
 
     async def put(self, index: int, state: str, body: object = None) -> None:
         with self.plan:
@@ -56,7 +58,7 @@ class Setting:
                 self.account,
                 self.output,
                 ("PG",),
-                on_rows=self.told.append,
+                on_rows=self.tell,
                 finished_only=finished_only,
                 failures=self.failures,
             )
@@ -243,3 +245,17 @@ def test_failures_never_replace_the_input(tmp_path: Path) -> None:
         "link.failures.jsonl",
         "out.failures.jsonl",
     ]
+
+
+async def test_a_cancelled_export_changes_nothing(setting: Setting) -> None:
+    """What was there stays, and no part is left."""
+    setting.output.write_text("precious")
+    setting.failures.write_text("precious")
+    await setting.put(0, "failed")
+    await setting.put(1, "failed")
+    with anyio.CancelScope() as scope:
+        setting.tell = lambda _: scope.cancel()
+        await setting.export()
+    assert scope.cancelled_caught
+    assert setting.output.read_text() == setting.failures.read_text() == "precious"
+    assert list(setting.folder.glob(".*")) == []

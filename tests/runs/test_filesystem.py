@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from pingdata_async.runs import filesystem
 from pingdata_async.runs.filesystem import (
     RunLock,
     free_bytes,
+    is_locked,
     sync_file,
     sync_folder,
     write_whole,
@@ -55,6 +57,34 @@ def test_one_process_cannot_take_a_lock_twice(tmp_path: Path) -> None:
     with RunLock(tmp_path) as lock:
         assert lock.path.read_text() == f"{os.getpid()}\n"
     assert lock.path.read_text() == ""
+
+
+def test_a_lock_is_of_the_folder_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose folder was moved away just before it was got keeps nobody off the new one."""
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    really_lock = RunLock._lock
+    moves = 0
+
+    def lock(self: RunLock, file: int) -> None:
+        nonlocal moves
+        if moves < 2:
+            moves += 1
+            run_dir.rename(tmp_path / f"aside{moves}")
+            run_dir.mkdir()
+        really_lock(self, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunLock, "_lock", lock)
+        taken = RunLock(run_dir)
+        taken.__enter__()
+    with pytest.raises(RunError, match="in use"), RunLock(run_dir):
+        pass
+    taken.__exit__(None, None, None)
+    with RunLock(tmp_path / "aside1"), RunLock(tmp_path / "aside2"):
+        pass
 
 
 def test_a_lock_is_private(tmp_path: Path) -> None:
@@ -188,3 +218,24 @@ def test_free_space(tmp_path: Path) -> None:
     assert free_bytes(tmp_path) > 0
     with pytest.raises(OSError, match="nowhere"):
         free_bytes(tmp_path / "nowhere")
+
+
+def test_who_asks_keeps_nobody_out(tmp_path: Path) -> None:
+    """A run begins although `status` looks at its lock again and again."""
+    with RunLock(tmp_path):
+        pass
+    ends = threading.Event()
+
+    def keep_asking() -> None:
+        while not ends.is_set():
+            is_locked(tmp_path)
+
+    thread = threading.Thread(target=keep_asking)
+    thread.start()
+    try:
+        for _ in range(50):
+            with RunLock(tmp_path):
+                assert is_locked(tmp_path)
+    finally:
+        ends.set()
+        thread.join()

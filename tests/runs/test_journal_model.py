@@ -29,7 +29,7 @@ from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.journal import Journal
 from pingdata_async.runs.journal_reader import JournalReader
-from pingdata_async.runs.states import ChunkState, is_end, state_of
+from pingdata_async.runs.states import LEGAL_CHANGES, ChunkState, state_of
 from tests.runs.journal_help import (
     FAILURE,
     ROWS_A_CHUNK,
@@ -249,7 +249,8 @@ class JournalMachine(RuleBasedStateMachine):
             return
         indexes = [self._journal.next_index(), self._journal.next_index()]
         assert not self._model.chunks.keys() & set(indexes)
-        parts = later_chunks.split(known.chunk, indexes)
+        sizes = later_chunks.equal_parts(len(known.chunk.rows), 2)
+        parts = later_chunks.split(known.chunk, indexes, sizes, was_charged=False)
         if self._call(known.state in OPEN, self._journal.split, known.chunk, parts):
             charged = known.charged or known.state is S.SUBMITTING
             self._end(known, S.SPLIT)
@@ -381,7 +382,7 @@ class JournalMachine(RuleBasedStateMachine):
         assert totals.rows.rows == len(model.settled)
         assert totals.rows_waiting == len(model.waiting)
         in_chunks = [
-            row for k in model.chunks.values() if not is_end(k.state) for row in k.chunk.rows
+            row for k in model.chunks.values() if LEGAL_CHANGES[k.state] for row in k.chunk.rows
         ]
         everywhere = sorted([*in_chunks, *model.waiting, *model.settled])
         assert everywhere == list(range(PLANNED * ROWS_A_CHUNK))

@@ -2,58 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import stat
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import anyio
-import msgspec
 import pytest
 
 import pingdata_async as ping
-from pingdata_async.events import ChunkFinished, Event, InputPlanned, OutputWritten, RequestSent
+from pingdata_async.events import Event, InputPlanned, RequestSent
 from pingdata_async.sandbox import FaultPlan, SandboxServer
-from tests.conftest import DATA
 from tests.probes import loop_lag
+from tests.runs.run_help import ADDRESSES, FAST_POLLS, lines, write_rows
 
-FAST_POLLS = ping.PollSchedule(min_interval_s=0.01, max_interval_s=0.1)
 LAG_LIMIT_S = 1.0
-ADDRESSES = DATA / "us-addresses.csv"
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[SandboxServer]:
-    async with SandboxServer(locations_per_s=math.inf, queue_delay_s=0.0) as server:
-        yield server
-
-
-@pytest.fixture
-async def client(sandbox: SandboxServer) -> AsyncIterator[ping.PingDataClient]:
-    async with ping.PingDataClient(api_url=sandbox.url, auth_token="t") as client:
-        yield client
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
-
-
-def write_rows(path: Path, rows: int) -> list[dict[str, str]]:
-    """A file of that many different real addresses, made with unit numbers."""
-    with ADDRESSES.open(encoding="utf-8", newline="") as file:
-        real = list(csv.DictReader(file))
-    made = [
-        real[n % len(real)] | {"id": f"r{n}", "address_line_2": f"Unit {n // len(real) + 1}"}
-        for n in range(rows)
-    ]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, made[0])
-        writer.writeheader()
-        writer.writerows(made)
-    return made
 
 
 async def test_every_row_once_in_order_with_its_own_answer(
@@ -79,7 +43,7 @@ async def test_every_row_once_in_order_with_its_own_answer(
     assert (summary.jobs, summary.locations_charged) == (40, 2_000)
     assert sandbox.stats.locations_accepted_more_than_once == 0
     assert sandbox.stats.peak_jobs_in_flight <= 5
-    assert list(tmp_path.glob("*out.jsonl*")) == [tmp_path / "out.jsonl"]
+    assert sorted(path.name for path in tmp_path.glob("*out*")) == ["out.jsonl", "out.jsonl.run"]
 
 
 @pytest.mark.parametrize("spacing", ["spaced", "compact"])
@@ -239,51 +203,6 @@ async def test_the_run_directory_is_private(client: ping.PingDataClient, tmp_pat
     assert modes == [0o700]
 
 
-async def test_a_damaged_answer_keeps_the_others(
-    client: ping.PingDataClient, tmp_path: Path
-) -> None:
-    """Where the output cannot be made, what was paid for stays in the run directory."""
-    run_dir = tmp_path / "run"
-    finished = anyio.Event()
-
-    def watch(event: Event) -> None:
-        if isinstance(event, ChunkFinished) and event.chunk == 0:
-            finished.set()
-
-    async def damage() -> None:
-        await finished.wait()
-        body = run_dir / "spool" / "000000" / "000000000.json.zst"
-        await anyio.Path(body).write_bytes(b'{"broken')
-
-    enhancer = ping.BulkEnhancer(
-        client, "PG", chunk_size=20, max_jobs=1, poll_schedule=FAST_POLLS, on_event=watch
-    )
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(damage)
-        with pytest.raises(ping.RunError, match="Every answer is kept in"):
-            await enhancer.run(ADDRESSES, tmp_path / "out.jsonl", run_dir=run_dir)
-    assert len(list((run_dir / "spool").rglob("*.json.zst"))) == 15
-    assert not list(tmp_path.glob("*out.jsonl*"))
-
-
-async def test_partial_outputs_do_not_replace_each_other(
-    client: ping.PingDataClient, tmp_path: Path
-) -> None:
-    """What an earlier stopped run saved was paid for too."""
-    for _ in range(3):
-        with anyio.CancelScope() as scope:
-
-            def watch(event: Event, scope: anyio.CancelScope = scope) -> None:
-                if isinstance(event, ChunkFinished):
-                    scope.cancel()
-
-            await ping.BulkEnhancer(
-                client, "PG", chunk_size=20, max_jobs=1, poll_schedule=FAST_POLLS, on_event=watch
-            ).run(ADDRESSES, tmp_path / "out.jsonl")
-    names = sorted(path.name for path in tmp_path.glob("out*"))
-    assert names == [f"out.jsonl.partial{number}" for number in ("", "-2", "-3")]
-
-
 @pytest.mark.parametrize(
     ("output", "overwrite", "says"),
     [
@@ -318,47 +237,21 @@ async def test_an_output_that_cannot_be_is_refused_before_anything_is_sent(
     assert not list(tmp_path.glob("*.run"))
 
 
-async def test_a_run_directory_in_use_is_refused(
+async def test_a_folder_of_something_else_is_refused(
     client: ping.PingDataClient, sandbox: SandboxServer, tmp_path: Path
 ) -> None:
-    """Two runs never mix their answers."""
+    """A run never mixes with what is not its own."""
     (tmp_path / "out.jsonl.run").mkdir()
-    with pytest.raises(ping.ConfigurationError, match="another run"):
+    (tmp_path / "out.jsonl.run" / "mine").touch()
+    with pytest.raises(ping.ConfigurationError, match="not a run directory"):
         await ping.BulkEnhancer(client, "PG").run(ADDRESSES, tmp_path / "out.jsonl")
     assert not sandbox.stats.requests
-
-
-async def test_a_refused_token_stops_at_once_and_leaves_nothing(tmp_path: Path) -> None:
-    """401 ends the run with the first answer; no run directory and no output are left."""
-    async with (
-        SandboxServer(token="right") as server,
-        ping.PingDataClient(api_url=server.url, auth_token="wrong") as client,
-    ):
-        with pytest.raises(ping.AuthenticationError):
-            await ping.BulkEnhancer(client, "PG", chunk_size=10, max_jobs=1).run(
-                ADDRESSES, tmp_path / "out.jsonl"
-            )
-        assert server.stats.requests["submit"] == 1
-    assert not list(tmp_path.glob("*out.jsonl*"))
-
-
-async def test_a_spent_quota_costs_no_paid_answers(tmp_path: Path) -> None:
-    """What the API took before it refused is brought home, to the last row."""
-    async with (
-        SandboxServer(limits={"PG": {"daily": 150}}, workers=2) as server,
-        ping.PingDataClient(api_url=server.url, auth_token="t") as client,
-    ):
-        enhancer = ping.BulkEnhancer(client, "PG", chunk_size=10, poll_schedule=FAST_POLLS)
-        with pytest.raises(ping.AccessDeniedError):
-            await enhancer.run(ADDRESSES, tmp_path / "out.jsonl")
-        assert server.stats.locations_accepted == 150
-    assert len(lines(tmp_path / "out.jsonl.partial")) == 150
 
 
 async def test_an_unknown_source_stops_at_once(
     client: ping.PingDataClient, sandbox: SandboxServer, tmp_path: Path
 ) -> None:
-    """A request that the API refuses before any job is at fault itself: its message is shown."""
+    """The API's message is shown, and nothing is in the way of the right sources."""
     with pytest.raises(ping.RequestRejectedError, match="NOPE"):
         await ping.BulkEnhancer(client, "NOPE", chunk_size=10).run(
             ADDRESSES, tmp_path / "out.jsonl"
@@ -367,29 +260,12 @@ async def test_an_unknown_source_stops_at_once(
     assert not list(tmp_path.glob("*out.jsonl*"))
 
 
-async def test_what_was_paid_for_survives_a_cancelled_run(
+async def test_an_unknown_source_after_planning_alone(
     client: ping.PingDataClient, tmp_path: Path
 ) -> None:
-    """The rows answered before it was cancelled are in OUTPUT.partial, whole lines, in order."""
-    events: list[Event] = []
-    with anyio.CancelScope() as scope:
-
-        def watch(event: Event) -> None:
-            events.append(event)
-            if isinstance(event, ChunkFinished) and event.chunk >= 5:
-                scope.cancel()
-
-        await ping.BulkEnhancer(
-            client, "PG", chunk_size=10, max_jobs=2, poll_schedule=FAST_POLLS, on_event=watch
-        ).run(ADDRESSES, tmp_path / "out.jsonl")
-    assert scope.cancelled_caught
-    written = lines(tmp_path / "out.jsonl.partial")
-    finished = [event for event in events if isinstance(event, ChunkFinished)]
-    assert len(written) == 10 * len(finished)
-    rows = [line["row"] for line in written]
-    assert rows == sorted(set(rows))
-    assert events[-1] == OutputWritten(
-        path=str(tmp_path / "out.jsonl.partial"), rows=len(rows), is_partial=True
-    )
-    assert not (tmp_path / "out.jsonl").exists()
-    assert not (tmp_path / "out.jsonl.run").exists()
+    """Nothing was paid for, so the plan is not in the way of the right sources either."""
+    bulk = ping.BulkEnhancer(client, "NOPE", chunk_size=10)
+    await bulk.plan(ADDRESSES, tmp_path / "out.jsonl")
+    with pytest.raises(ping.RequestRejectedError, match="NOPE"):
+        await bulk.run(ADDRESSES, tmp_path / "out.jsonl")
+    assert not list(tmp_path.glob("*out.jsonl*"))

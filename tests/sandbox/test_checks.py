@@ -125,9 +125,14 @@ async def test_everything_that_the_contract_names_is_accepted() -> None:
     ("body", "encoding", "status", "message"),
     [
         (b"not gzip", "gzip", 400, "The body is not valid gzip: "),
-        (gzip.compress(b"{}" * 1000)[:-12], "gzip", 400, "The body is not valid gzip: it ends"),
+        (
+            gzip.compress(b"{}" * 1000, mtime=0)[:-12],
+            "gzip",
+            400,
+            "The body is not valid gzip: it ends",
+        ),
         (b"{}", "br", 415, "Content-Encoding br is not supported"),
-        (gzip.compress(b" " * 200_000), "gzip", 413, "The unpacked body is too large"),
+        (gzip.compress(b" " * 200_000, mtime=0), "gzip", 413, "The unpacked body is too large"),
         (b" " * 200_000, "identity", 413, ""),
     ],
 )

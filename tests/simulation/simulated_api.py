@@ -10,7 +10,8 @@ import dataclasses
 import heapq
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
 
 import anyio
 import msgspec
@@ -89,6 +90,18 @@ class Counts:
     faults: Counter[Fault] = dataclasses.field(default_factory=Counter)
 
 
+class Refuses(Protocol):
+    """What is wrong with rows: see `troubles.Troubles`."""
+
+    def refusal(self, ids: Collection[str], number: int) -> PingDataError | None:
+        """Why the request of this number is refused; None if it is not."""
+        ...
+
+    def fails(self, ids: Collection[str], number: int) -> bool:
+        """Whether the job of this number fails."""
+        ...
+
+
 def succeed(_wire_id: str, sources: tuple[str, ...]) -> bytes:
     """The smallest answer that is a success."""
     return b"{" + b",".join(b'"%b":{"is_success":true}' % s.encode() for s in sources) + b"}"
@@ -102,6 +115,7 @@ class SimulatedAPI:
         locations_per_s: What one worker does.
         latency_s: Of a request on average, by `seed` up to half of it more or less.
         faults: What goes wrong.
+        troubles: What is wrong with rows; None for nothing.
         delays_s: By number of the job, seconds by which it takes longer.
         answer: A location's object in the output, from its id and sources.
         outputs: A job's outputs; None for one, made with `answer`.
@@ -119,6 +133,7 @@ class SimulatedAPI:
         locations_per_s: float = 500.0,
         latency_s: float = 0.05,
         faults: Faults | None = None,
+        troubles: Refuses | None = None,
         delays_s: Mapping[int, float] | None = None,
         answer: Callable[[str, tuple[str, ...]], bytes] = succeed,
         outputs: Callable[[SimulatedJob], list[bytes]] | None = None,
@@ -138,6 +153,7 @@ class SimulatedAPI:
         self._retry_after_s = retry_after_s
         self._slow_s = slow_s
         self._retention_s = retention_s
+        self._troubles = troubles
         self._counts_locations = counts_locations
         self._rng = random.Random(seed)
         self._jobs: OrderedDict[str, SimulatedJob] = OrderedDict()
@@ -159,9 +175,16 @@ class SimulatedAPI:
 
     async def submit_body(self, body: bytes) -> str:
         """Accept a job."""
+        number = self._counts.requests[Moment.SUBMIT]
         fault = await self._arrive(Moment.SUBMIT)
         is_lost = fault in {Fault.ERROR_AFTER, Fault.DROP_AFTER, Fault.GARBAGE}
-        job = self._accept(_decode(body), is_ghost=is_lost)
+        sent = _decode(body)
+        if self._troubles is not None:
+            refusal = self._troubles.refusal([each.id for each in sent.locations], number)
+            if refusal is not None:
+                await self._travel()
+                raise refusal
+        job = self._accept(sent, is_ghost=is_lost)
         await self._travel()
         if fault is Fault.ERROR_AFTER:
             raise ServerError("500 after acceptance", status_code=500)
@@ -238,6 +261,8 @@ class SimulatedAPI:
         fate = self._faults.next(Moment.JOB)
         assert not isinstance(fate, PingDataError)
         number = self._counts.jobs
+        if self._troubles is not None and self._troubles.fails(sources, number):
+            fate = Fault.FAILED_JOB
         ends_at = now
         if fate is not Fault.FORGOTTEN:
             begins_at = max(now, heapq.heappop(self._free_at))

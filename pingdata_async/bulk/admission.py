@@ -1,0 +1,120 @@
+"""Which chunk is submitted next, and when."""
+
+from __future__ import annotations
+
+import anyio
+import anyio.lowlevel
+
+from pingdata_async.bulk.breaker import Breaker
+from pingdata_async.bulk.due_queue import DueQueue
+from pingdata_async.bulk.pacing import SlotShare
+from pingdata_async.bulk.passage import Passage
+
+URGENT = -0.5  # before all that waits for a time, and so before what is new
+
+
+class Admission:
+    """Lets chunks through to be submitted: a job slot for each, the most urgent first.
+
+    While the breaker has doubts about the API, one at a time.
+
+    Args:
+        slots: The job slots it may use.
+        breaker: Says whether requests had better go out one at a time.
+    """
+
+    def __init__(self, slots: SlotShare, breaker: Breaker) -> None:
+        self._slots = slots
+        self._breaker = breaker
+        self._waiting: DueQueue[Passage] = DueQueue()
+        self._slots_held = 0
+        self._undecided = 0
+        self._changed = anyio.Event()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits, and nothing let through is undecided."""
+        return not self._waiting and not self._undecided
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether a chunk let through should wait for another one's answer first."""
+        return self._breaker.is_on_trial and self._undecided > 1
+
+    def put(self, passage: Passage, due: float) -> None:
+        """Add a chunk, to be let through at that time of the event loop's clock or later."""
+        passage.due = due
+        self._waiting.put(passage, due)
+
+    def put_back(self, passage: Passage) -> None:
+        """Take back a chunk that was let through."""
+        self.decided(passage)
+        self.release(passage)
+        self._waiting.put(passage, passage.due)
+
+    async def next(self) -> Passage:
+        """Wait for the next chunk that may go; it holds a job slot."""
+        while True:
+            passage = await self._waiting.get()
+            await self._slots.acquire()
+            self._slots_held += 1
+            if not passage.job_id:
+                # Something more urgent may have come meanwhile.
+                self._waiting.put(passage, passage.due)
+                await self._until_free()
+                chosen = self._waiting.take(self._urgency)
+                if chosen is None:
+                    self._give_back()
+                    continue
+                passage = chosen
+            passage.holds_slot = True
+            if not passage.job_id:
+                passage.is_undecided = True
+                self._undecided += 1
+            return passage
+
+    def decided(self, passage: Passage) -> None:
+        """A chunk let through was accepted, refused or lost, or will not be submitted."""
+        if passage.is_undecided:
+            passage.is_undecided = False
+            self._undecided -= 1
+            self._changed.set()
+
+    def release(self, passage: Passage) -> None:
+        """Give a chunk's job slot back, if it holds one."""
+        if passage.holds_slot:
+            passage.holds_slot = False
+            self._give_back()
+
+    def hand_over(self, passage: Passage, other: Passage) -> None:
+        """Let another chunk go in the place of one that was let through."""
+        other.due = passage.due
+        other.holds_slot, passage.holds_slot = passage.holds_slot, False
+        other.is_undecided, passage.is_undecided = passage.is_undecided, False
+
+    def release_all(self) -> None:
+        """Give back the slots of jobs that are left to themselves."""
+        while self._slots_held:
+            self._give_back()
+
+    def clear(self) -> list[Passage]:
+        """Take out every chunk that waits to be submitted; jobs that wait for a slot stay."""
+        waiting = self._waiting.clear()
+        for passage in waiting:
+            if passage.job_id:
+                self._waiting.put(passage, passage.due)
+        self._changed.set()
+        return [passage for passage in waiting if not passage.job_id]
+
+    async def _until_free(self) -> None:
+        while self._breaker.is_on_trial and self._undecided:
+            self._changed = anyio.Event()
+            await self._changed.wait()
+
+    def _urgency(self, passage: Passage) -> tuple[float, int]:
+        due = -passage.due if self._breaker.should_try_another else passage.due
+        return due, passage.chunk.index
+
+    def _give_back(self) -> None:
+        self._slots_held -= 1
+        self._slots.release()

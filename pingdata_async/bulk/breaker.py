@@ -1,0 +1,165 @@
+"""Is it the rows, or the API itself? When a run had better stop (pure).
+
+A refusal can be the fault of one row, and splitting finds it. But where the request itself is
+wrong, or the API refuses everything, splitting would only send thousands of requests, and
+failing jobs cost money each. So what goes wrong in a row, with nothing going right in
+between, is counted: soon requests go out one at a time, until one passes or enough is enough.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+
+from pingdata_async.bulk.checking import Failure
+from pingdata_async.bulk.passage import Passage, Search
+from pingdata_async.bulk.retrying import RetryPolicy
+from pingdata_async.exceptions import APIStatusError, PingDataError
+
+
+class Proof(enum.Enum):
+    """What shows that trouble with some rows is theirs, and not the API's."""
+
+    ACCEPTED = enum.auto()  # it accepts other jobs
+    ANSWERED = enum.auto()  # it answers other jobs
+
+
+class Breaker:
+    """Counts troubles in a row.
+
+    Args:
+        policy: How many are too many.
+        any_accepted: Whether the API has ever accepted a job of this run.
+        any_answered: Whether it has ever answered one.
+    """
+
+    ON_TRIAL_AFTER = 3
+    MORE_WITHIN_A_SEARCH = 10  # a hundred bad rows side by side are refused 200 times
+    # About what it takes to find one bad row in a chunk; jobs that fail cost money.
+    TRY_ANOTHER_AFTER_REFUSALS = 10
+    TRY_ANOTHER_AFTER_FAILED_JOBS = 4
+
+    def __init__(
+        self, policy: RetryPolicy, *, any_accepted: bool = False, any_answered: bool = False
+    ) -> None:
+        self._policy = policy
+        self.any_accepted = any_accepted or any_answered
+        self.any_answered = any_answered
+        self._refusals = 0
+        self._unexplained = 0
+        self._doubts = 0
+        self._failed_jobs = 0
+        self._lost_chunks = 0
+
+    def note_accepted(self) -> None:
+        """A job was accepted."""
+        self.any_accepted = True
+        self._refusals = self._unexplained = self._doubts = 0
+
+    def note_answered(self) -> None:
+        """A job's output was usable."""
+        self.any_answered = True
+        self._failed_jobs = self._lost_chunks = 0
+
+    def note_refused(self, search: Search | None = None) -> bool:
+        """A submission was refused for what it holds; says whether to stop.
+
+        Refusals within a search that has passed something show less: there may be many bad
+        rows side by side. Rows from elsewhere are tried all the while, if there are any; where
+        there are none, this ends too.
+        """
+        self._refusals += 1
+        if search is None or not search.has_passed:
+            self._unexplained += 1
+        limit = self._policy.max_refusals_in_a_row
+        if not self._unexplained:
+            limit *= self.MORE_WITHIN_A_SEARCH
+        return self._refusals >= limit
+
+    def note_doubt(self) -> bool:
+        """A submission was lost; says whether to stop."""
+        self._doubts += 1
+        return self._doubts >= self._policy.max_doubts_in_a_row
+
+    def note_failed_job(self) -> bool:
+        """A job failed; says whether to stop."""
+        self._failed_jobs += 1
+        return self._failed_jobs >= self._policy.max_failed_jobs_in_a_row
+
+    def note_lost_chunk(self) -> bool:
+        """A chunk was charged for nothing as often as may be; says whether to stop."""
+        self._lost_chunks += 1
+        return self._lost_chunks >= self._policy.max_lost_chunks_in_a_row
+
+    @property
+    def doubts_in_a_row(self) -> int:
+        """Submissions lost since the last one that was accepted."""
+        return self._doubts
+
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether requests had better go out one at a time."""
+        troubles = max(self._refusals, self._doubts)
+        return not self.any_accepted or troubles >= self.ON_TRIAL_AFTER
+
+    @property
+    def wants_witness(self) -> bool:
+        """Whether it is time to see if a row from elsewhere is accepted."""
+        return self._refusals > 0 and self._refusals % self.TRY_ANOTHER_AFTER_REFUSALS == 0
+
+    @property
+    def should_try_another(self) -> bool:
+        """Whether rows from elsewhere would tell more than the next ones of the same chunk."""
+        jobs = self._failed_jobs
+        return self.wants_witness or (jobs > 0 and jobs % self.TRY_ANOTHER_AFTER_FAILED_JOBS == 0)
+
+    def has(self, proof: Proof) -> bool:
+        """Whether that was ever seen in this run."""
+        return self.any_answered if proof is Proof.ANSWERED else self.any_accepted
+
+
+class Unproven:
+    """Rows that look as if they were at fault, as long as nothing shows that it is they."""
+
+    def __init__(self) -> None:
+        self._verdicts: list[tuple[Passage, Failure, Proof, PingDataError]] = []
+
+    def __len__(self) -> int:
+        return len(self._verdicts)
+
+    def add(self, passage: Passage, failure: Failure, proof: Proof, error: PingDataError) -> None:
+        """Remember a chunk that fails if there is proof, and ends the run if not."""
+        self._verdicts.append((passage, failure, proof, error))
+
+    def proven_by(self, proof: Proof) -> Iterator[tuple[Passage, Failure]]:
+        """Take out those that fail now."""
+        # That a job is answered now does not show that one would be accepted now.
+        verdicts, self._verdicts = self._verdicts, []
+        for verdict in verdicts:
+            if verdict[2] is proof:
+                yield verdict[0], verdict[1]
+            else:
+                self._verdicts.append(verdict)
+
+    def first_error(self) -> PingDataError:
+        """Why the first of them failed."""
+        return self._verdicts[0][3]
+
+    def clear(self) -> list[Passage]:
+        """Take all out."""
+        passages = [verdict[0] for verdict in self._verdicts]
+        self._verdicts.clear()
+        return passages
+
+
+def at_fault_itself(error: PingDataError) -> PingDataError:
+    """The error of a run that stops because everything is refused."""
+    if not isinstance(error, APIStatusError):
+        return error
+    return type(error)(
+        "submissions are refused one after the other, so the request or the API seems to be at "
+        f"fault; no more are sent, and no row is marked as failed: {error}",
+        status_code=error.status_code,
+        api_message=error.api_message,
+        retry_after_s=error.retry_after_s,
+    )

@@ -1,0 +1,259 @@
+"""Where every chunk is on its way, and what is still open: the books of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+
+from pingdata_async.bulk import notices
+from pingdata_async.bulk.admission import URGENT, Admission
+from pingdata_async.bulk.breaker import Breaker, Proof, Unproven
+from pingdata_async.bulk.checking import Checked, Failure, fail_chunk, tally
+from pingdata_async.bulk.due_queue import DueQueue
+from pingdata_async.bulk.later_chunks import gather
+from pingdata_async.bulk.leftover_pool import LeftoverPool
+from pingdata_async.bulk.passage import Passage
+from pingdata_async.bulk.protocols import FinishedChunk, Ledger
+from pingdata_async.events import Event, LocationsAskedAgain, RunStopping
+from pingdata_async.exceptions import PingDataError
+from pingdata_async.models import EnhancedLocation, Reason
+
+
+class Flow:
+    """The queues of a run, and the count of what has not come out of them yet.
+
+    Args:
+        ledger: Takes answers.
+        admission: Where chunks wait to be submitted.
+        breaker: Knows whether the API is in order.
+        sources: The run's sources.
+        chunk_size: Rows in a chunk of those that are asked about again, at most.
+        max_chunks: Chunks that may be taken from the input and not delivered.
+        announce: Told of everything that happens.
+
+    Attributes:
+        submissions: What was let through.
+        polls: What has a job.
+        fetches: What has an output.
+        gathered: What is made of leftovers, for the ledger to be told of.
+        ripening: When leftovers have waited for long enough.
+        lost: What ends without an answer, and why.
+        room: For chunks of the input.
+        jobs_in_flight: Jobs accepted, and neither delivered nor lost.
+        error: Why nothing more is submitted; None as long as all is well.
+        ended: Cancelled when all is done.
+        reading: Cancelled when nothing more is to be read.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        admission: Admission,
+        breaker: Breaker,
+        sources: tuple[str, ...],
+        chunk_size: int,
+        max_chunks: int,
+        announce: Callable[[Event], None],
+    ) -> None:
+        self._ledger = ledger
+        self._admission = admission
+        self._breaker = breaker
+        self._sources = sources
+        self._announce = announce
+        self._unproven = Unproven()
+        self._leftovers = LeftoverPool(chunk_size)
+        self._open = 0  # chunks taken from the input, or made of such, and not delivered
+        self._input_ended = False
+        self.submissions: DueQueue[Passage] = DueQueue()
+        self.polls: DueQueue[Passage] = DueQueue()
+        self.fetches: DueQueue[Passage] = DueQueue()
+        self.gathered: DueQueue[Passage] = DueQueue()
+        self.ripening: DueQueue[None] = DueQueue()
+        self.lost: DueQueue[tuple[Passage, Failure | None]] = DueQueue()
+        self.room = anyio.Semaphore(max_chunks)
+        self.jobs_in_flight = 0
+        self.error: Exception | None = None
+        self.ended = anyio.CancelScope()
+        self.reading = anyio.CancelScope()
+
+    # -- in ------------------------------------------------------------------------------
+
+    def taken(self, passage: Passage) -> None:
+        """A chunk was taken from the input; it holds room."""
+        now = anyio.current_time()
+        self._open += 1
+        passage.has_room = True
+        self.jobs_in_flight += bool(passage.job_id)
+        if passage.chunk.rows:
+            self._admission.put(passage, now)
+        else:  # nothing in it can be sent: no job
+            self.lost.put((passage, None), now)
+
+    def input_ended(self) -> None:
+        """There is nothing more to be taken."""
+        self._input_ended = True
+        self._go_on()
+
+    async def admit_gathered(self, passage: Passage) -> None:
+        """Let a chunk of leftovers be submitted."""
+        chunk = passage.chunk
+        await self._ledger.gathered(chunk)
+        self._announce(LocationsAskedAgain(chunk=chunk.index, locations=len(chunk.rows)))
+        self.go_on_with([passage], URGENT)
+
+    def _gather(self) -> None:
+        """Make chunks of what is to be asked about again, as soon as it is worth a job."""
+        now = anyio.current_time()
+        while self._leftovers and (self._leftovers.is_ripe(now) or self._nothing_better_to_do()):
+            self._open += 1
+            chunk = gather(self._ledger.next_index(), self._leftovers.take())
+            self.gathered.put(Passage(chunk), now)
+
+    def _nothing_better_to_do(self) -> bool:
+        return self._input_ended and self._admission.is_empty
+
+    async def gather_ripe(self, _: None) -> None:
+        """Leftovers may have waited for long enough."""
+        self._go_on()
+
+    # -- on its way ----------------------------------------------------------------------
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing more is to be submitted."""
+        return self.error is not None
+
+    def accepted(self, passage: Passage, poll_in_s: float) -> None:
+        """A chunk has a job now, which is to be asked about then."""
+        self.jobs_in_flight += 1
+        self.polls.put(passage, anyio.current_time() + poll_in_s)
+        self.confirm(Proof.ACCEPTED)
+
+    def submit_later(self, passage: Passage, delay_s: float) -> None:
+        """Submit a chunk that was let through once more."""
+        if self.is_stopping:
+            self.drop(passage)
+        else:
+            self.submissions.put(passage, anyio.current_time() + delay_s)
+
+    def go_on_with(self, passages: list[Passage], due: float) -> None:
+        """Let chunks that were counted already be submitted."""
+        for passage in passages:
+            if self.is_stopping:
+                self.drop(passage)
+            else:
+                self._admission.put(passage, due)
+
+    def divided(self, parts: int) -> None:
+        """A chunk is that many now."""
+        self._open += parts - 1
+
+    def suspect(
+        self, passage: Passage, failure: Failure, proof: Proof, error: PingDataError
+    ) -> None:
+        """Fail a chunk as soon as it is clear that the API is not at fault itself."""
+        self._admission.decided(passage)
+        self._admission.release(passage)
+        self._leave_room(passage)  # or it could keep out the chunk that brings the proof
+        self._unproven.add(passage, failure, proof, error)
+        self._go_on()
+
+    def confirm(self, proof: Proof) -> None:
+        """The API is in order: what was suspected is so."""
+        for passage, failure in self._unproven.proven_by(proof):
+            self.lost.put((passage, failure), anyio.current_time())
+
+    def drop(self, passage: Passage) -> None:
+        """Leave a chunk that will not be submitted."""
+        self._admission.decided(passage)
+        self._admission.release(passage)
+        if _has_answers(passage) and not self._ledger.is_durable:
+            failure = Failure(Reason.MISSING, "the run stopped before it was asked about again")
+            self.lost.put((passage, failure), anyio.current_time())
+            return
+        self._leave_room(passage)
+        self._open -= 1
+        self._go_on()
+
+    def stop(self, error: Exception) -> None:
+        """Submit nothing more, and end when the jobs in flight have ended."""
+        if self.error is not None:
+            return
+        self.error = error
+        self._input_ended = True
+        self.reading.cancel("nothing more can be submitted")
+        if self._ledger.is_durable:
+            self._leftovers.clear()
+        for passage in (
+            *self._admission.clear(),
+            *self.submissions.clear(),
+            *self._unproven.clear(),
+        ):
+            self.drop(passage)
+        self._announce(RunStopping(error=str(error), jobs_in_flight=self.jobs_in_flight))
+        self._go_on()
+
+    # -- out -----------------------------------------------------------------------------
+
+    async def deliver_lost(self, lost: tuple[Passage, Failure | None]) -> None:
+        """Deliver a chunk without an answer."""
+        passage, failure = lost
+        why = failure or Failure(Reason.INVALID_INPUT, "")
+        results = fail_chunk(passage.chunk, why, self._sources)
+        await self.deliver(passage, results, failure=failure)
+
+    async def deliver(
+        self,
+        passage: Passage,
+        results: list[EnhancedLocation],
+        *,
+        checked: Checked | None = None,
+        failure: Failure | None = None,
+    ) -> None:
+        """Hand a chunk's results to the ledger; what is left of it waits to be asked again."""
+        counts = tally(results)
+        leftovers = checked.leftovers if checked is not None else []
+        await self._ledger.deliver(
+            FinishedChunk(
+                chunk=passage.chunk,
+                results=results,
+                counts=counts,
+                body=checked.body if checked is not None else None,
+                failure=failure,
+                leftovers=leftovers,
+                job_id=passage.job_id,
+            )
+        )
+        self._open -= 1
+        self.jobs_in_flight -= bool(passage.job_id)
+        self._leave_room(passage)
+        if leftovers and (self.error is None or not self._ledger.is_durable):
+            now = anyio.current_time()
+            self._leftovers.add(leftovers, now)
+            self.ripening.put(None, now + LeftoverPool.WAIT_S)
+        self._announce(notices.finished(passage, counts, asked_again=len(leftovers)))
+        self._go_on()
+
+    def _leave_room(self, passage: Passage) -> None:
+        if passage.has_room:
+            passage.has_room = False
+            self.room.release()
+
+    def _go_on(self) -> None:
+        """See whether there is something to be gathered, or to be decided, or all is done."""
+        self._gather()
+        if not self._input_ended or self._open > len(self._unproven):
+            return
+        for proof in Proof:
+            if self._breaker.has(proof):
+                self.confirm(proof)
+        if self._unproven:
+            self.stop(self._unproven.first_error())
+        elif not self._open:
+            self.ended.cancel()
+
+
+def _has_answers(passage: Passage) -> bool:
+    return any(earlier.times_asked for earlier in passage.chunk.earlier)

@@ -1,0 +1,332 @@
+"""One request about a chunk, and what is to be done next.
+
+Nothing here moves a chunk along: each method sends a request, makes sense of the answer, and
+says what follows from it; the runner does that.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import anyio
+import anyio.to_thread
+
+from pingdata_async.bulk import notices
+from pingdata_async.bulk.checking import Checked, check_output
+from pingdata_async.bulk.chunking import Chunk, encode_body
+from pingdata_async.bulk.passage import Passage, json_outputs
+from pingdata_async.bulk.polling import PollSchedule
+from pingdata_async.bulk.protocols import BulkAPI
+from pingdata_async.bulk.retrying import (
+    GiveUp,
+    Health,
+    RetryPolicy,
+    Verdict,
+    judge_question,
+    judge_submission,
+)
+from pingdata_async.events import Event
+from pingdata_async.exceptions import (
+    AccessDeniedError,
+    APIStatusError,
+    DecodeError,
+    PingDataError,
+    RateLimitError,
+    UnexpectedRedirectError,
+)
+from pingdata_async.models import JobStatus
+
+MAX_OUTPUTS_BYTES = 512 * 1024 * 1024  # of one job together
+CHECK_IN_THREAD_FROM_BYTES = 64 * 1024
+ASK_AGAIN_S = 5.0  # about a job that the API does not know, at the longest: it holds a slot
+REFETCHES = 2  # of an output that leaves out rows
+JITTER = 0.1  # of a poll interval, so that jobs submitted together drift apart
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The submission made this job."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The same request once more, not before that time passed."""
+
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The submission was refused for what it holds."""
+
+    error: PingDataError
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """The submission may have made a job."""
+
+    error: PingDataError
+
+
+@dataclass(frozen=True, slots=True)
+class Fatal:
+    """No further submission can succeed."""
+
+    error: PingDataError
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The job is done, and names its outputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The job will never give an answer.
+
+    Attributes:
+        error: Why.
+        is_forgotten: Whether the API merely does not know it any more.
+    """
+
+    error: str
+    is_forgotten: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The output was fetched and checked."""
+
+    checked: Checked
+
+
+class Requests:
+    """Sends the requests of one run.
+
+    Args:
+        api: The endpoints.
+        sources: The run's sources.
+        options: The rest of each job's body, as `encode_options()` makes it.
+        schedule: When jobs are asked about.
+        policy: How often things are tried.
+        announce: Told of everything that happens.
+        rng: The source of jitter.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: BulkAPI,
+        sources: tuple[str, ...],
+        options: bytes,
+        schedule: PollSchedule,
+        policy: RetryPolicy,
+        announce: Callable[[Event], None],
+        rng: random.Random,
+    ) -> None:
+        self._api = api
+        self._sources = sources
+        self._options = options
+        self._schedule = schedule
+        self._policy = policy
+        self._announce = announce
+        self._rng = rng
+        self._hold_until = -math.inf
+        self._holding = anyio.Lock()
+
+    def begin(self) -> None:
+        """Take the present time for the beginning of the run."""
+        self._health = Health(self._policy, anyio.current_time())
+
+    async def until_allowed(self) -> None:
+        """Wait for the time that a 429 named, whichever request it answered."""
+        if anyio.current_time() < self._hold_until:
+            async with self._holding:  # who came first goes first
+                while anyio.current_time() < self._hold_until:  # noqa: ASYNC110 - it may grow
+                    await anyio.sleep_until(self._hold_until)
+
+    async def submit(self, passage: Passage) -> Accepted | Again | Rejected | InDoubt | Fatal:
+        """Submit a chunk. Cancelled, it leaves in doubt whether there is a job."""
+        self._announce(notices.sent("submit", passage))
+        try:
+            job_id = await self._api.submit_body(encode_body(passage.chunk, self._options))
+        except PingDataError as error:
+            return self._submission_failed(passage, error)
+        self._succeeded(passage, "submit")
+        return Accepted(job_id)
+
+    def _submission_failed(
+        self, passage: Passage, error: PingDataError
+    ) -> Again | Rejected | InDoubt | Fatal:
+        self._note_answer(error)
+        verdict = judge_submission(error)
+        if verdict is Verdict.STOP:
+            return Fatal(error)
+        if verdict is Verdict.REJECTED:
+            return Rejected(error)
+        give_up = self._note_failure(passage, "submit", error)
+        if verdict is Verdict.IN_DOUBT:
+            return InDoubt(error)
+        if give_up is GiveUp.RUN:
+            return Fatal(error)
+        # While others pass it goes on: nothing was refused for what it holds.
+        return self._again(passage, "submit", error)
+
+    def next_poll_in_s(self, passage: Passage) -> float:
+        """Seconds until a job is asked about."""
+        interval_s = self._schedule.next_interval_s(anyio.current_time() - passage.accepted_at)
+        return interval_s * self._rng.uniform(1.0, 1.0 + JITTER)
+
+    async def poll(self, passage: Passage) -> Again | Done | Lost:
+        """Ask about a chunk's job.
+
+        Raises:
+            PingDataError: When no question can be answered any more.
+        """
+        self._announce(notices.sent("poll", passage))
+        try:
+            status = await self._api.status(passage.job_id)
+        except PingDataError as error:
+            return self._question_failed(passage, "poll", error)
+        self._succeeded(passage, "poll")
+        self._announce(notices.polled(passage, status))
+        if not status.is_finished:
+            passage.late_since = None
+            return Again(self.next_poll_in_s(passage))
+        if status.is_failed:
+            said = status.message or "without a message"
+            return Lost(f"job {passage.job_id} failed: {said}", is_forgotten=False)
+        return self._finished(passage, status)
+
+    def _finished(self, passage: Passage, status: JobStatus) -> Again | Done | Lost:
+        passage.outputs = json_outputs(status.outputs)
+        if passage.outputs:
+            passage.late_since = None
+            odd = notices.odd_counts(passage, status)
+            if odd is not None:
+                self._announce(odd)
+            return Done()
+        if self._late_for_s(passage) > self._policy.late_after_s:
+            return Lost(f"job {passage.job_id} is complete, but names no output", False)
+        return Again(self.next_poll_in_s(passage))
+
+    def _late_for_s(self, passage: Passage) -> float:
+        """How long the API has not shown what it must have."""
+        now = anyio.current_time()
+        if passage.late_since is None:
+            passage.late_since = now
+        return now - passage.late_since
+
+    async def fetch(self, passage: Passage) -> Again | Answered | Lost:
+        """Fetch and check the output of a chunk's job; raises as `poll()` does."""
+        self._announce(notices.sent("fetch", passage))
+        try:
+            bodies = await self._fetch_all(passage)
+            checked = await self._checked(passage.chunk, bodies)
+            self._refuse_incomplete(passage, checked)
+        except PingDataError as error:
+            if passage.attempt >= self._policy.fetch_attempts and isinstance(error, DecodeError):
+                self._succeeded(passage, "fetch")  # it did answer
+                return Lost(f"the output of job {passage.job_id}: {error}", is_forgotten=False)
+            return self._question_failed(passage, "fetch", error)
+        self._succeeded(passage, "fetch")
+        for oddity in checked.oddities:
+            self._announce(notices.unexpected(passage, f"of its output's locations, {oddity}"))
+        return Answered(checked)
+
+    async def _fetch_all(self, passage: Passage) -> list[bytes]:
+        bodies: list[bytes] = []
+        for output in passage.outputs:
+            bodies.append(await self._api.fetch_output(passage.job_id, output))
+            if sum(map(len, bodies)) > MAX_OUTPUTS_BYTES:
+                raise DecodeError(f"its outputs are larger than {MAX_OUTPUTS_BYTES} bytes together")
+        return bodies
+
+    def _refuse_incomplete(self, passage: Passage, checked: Checked) -> None:
+        """Have an output that leaves out rows fetched again: that is free, and it may be late."""
+        is_last = passage.attempt >= self._policy.fetch_attempts
+        if checked.missing and passage.refetches < REFETCHES and not is_last:
+            passage.refetches += 1
+            rows = len(passage.chunk.rows)
+            raise DecodeError(f"{checked.missing} of {rows} locations are missing from the output")
+
+    async def _checked(self, chunk: Chunk, bodies: list[bytes]) -> Checked:
+        def check() -> Checked:
+            return check_output(chunk, bodies, self._sources, self._policy.location_attempts)
+
+        if sum(map(len, bodies)) < CHECK_IN_THREAD_FROM_BYTES:
+            return check()
+        return await anyio.to_thread.run_sync(check)
+
+    def _succeeded(self, passage: Passage, kind: str) -> None:
+        self._health.note_success(kind, anyio.current_time())
+        passage.failures = 0
+
+    def _question_failed(self, passage: Passage, kind: str, error: PingDataError) -> Again | Lost:
+        self._note_answer(error)
+        verdict = judge_question(error)
+        if verdict is Verdict.STOP:
+            raise error
+        if verdict is Verdict.UNKNOWN_JOB and self._is_forgotten(passage):
+            return Lost(f"the API no longer has job {passage.job_id}: {error}", is_forgotten=True)
+        give_up = self._note_failure(passage, kind, error)
+        if give_up is GiveUp.RUN:
+            raise error
+        if give_up is GiveUp.CHUNK:
+            return Lost(f"job {passage.job_id} cannot be had: {error}", is_forgotten=True)
+        is_unknown = verdict is Verdict.UNKNOWN_JOB
+        return self._again(passage, kind, error, ceiling_s=ASK_AGAIN_S if is_unknown else None)
+
+    def _is_forgotten(self, passage: Passage) -> bool:
+        late_s = self._late_for_s(passage)
+        if late_s > self._policy.late_after_s:
+            return True
+        # Sooner, where it is this job and not the API: others are answered all the while.
+        since = anyio.current_time() - late_s + self._policy.forgotten_after_s
+        return late_s > self._policy.forgotten_after_s and self._health.answered_since(
+            "poll", since
+        )
+
+    def _note_answer(self, error: PingDataError) -> None:
+        if isinstance(error, APIStatusError):
+            self._health.note_answer()
+
+    def _note_failure(self, passage: Passage, kind: str, error: PingDataError) -> GiveUp:
+        now = anyio.current_time()
+        if not passage.failures:
+            passage.failing_since = now
+        passage.failures += 1
+        return self._health.judge(
+            kind,
+            passage.failing_since,
+            _retry_after_s(error),
+            now,
+            is_refusal=isinstance(error, AccessDeniedError | UnexpectedRedirectError),
+        )
+
+    def _again(
+        self, passage: Passage, kind: str, error: PingDataError, ceiling_s: float | None = None
+    ) -> Again:
+        delay_s = self._policy.delay_s(passage.failures, _retry_after_s(error), self._rng)
+        if ceiling_s is not None and not _retry_after_s(error):
+            delay_s = min(delay_s, ceiling_s)
+        if isinstance(error, RateLimitError):
+            self._hold_until = max(self._hold_until, anyio.current_time() + delay_s)
+        self._announce(notices.retried(kind, passage, error, delay_s))
+        return Again(delay_s)
+
+    def again_after_doubt(self, passage: Passage, error: PingDataError, doubts: int) -> Again:
+        """A submission in doubt is sent again, the later the more of them came in a row."""
+        delay_s = self._policy.delay_s(max(doubts, passage.failures), None, self._rng)
+        self._announce(notices.retried("submit", passage, error, delay_s))
+        return Again(delay_s)
+
+
+def _retry_after_s(error: PingDataError) -> float | None:
+    return error.retry_after_s if isinstance(error, APIStatusError) else None

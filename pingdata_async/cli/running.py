@@ -1,0 +1,97 @@
+"""What all commands have in common that work on a run."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import anyio
+import click
+import msgspec
+
+from pingdata_async.cli.connecting import open_client
+from pingdata_async.cli.exit_codes import ANSWERED, UNFORESEEN, exit_code_of
+from pingdata_async.cli.options import Connection, Reporting
+from pingdata_async.cli.progress import StatusConsole, describe, event_log, narrate, show
+from pingdata_async.cli.signals import run_until_signal
+from pingdata_async.client import PingDataClient
+from pingdata_async.events import Announcer, Event, Listener, RunStopped
+from pingdata_async.models import RunSummary
+
+
+def carry_out(
+    connection: Connection,
+    reporting: Reporting,
+    work: Callable[[PingDataClient, Announcer], Awaitable[RunSummary]],
+) -> int:
+    """Open a client, do the work, and report; the exit code."""
+    console = StatusConsole()
+    console.quiet = reporting.quiet
+
+    async def run() -> RunSummary:
+        async with contextlib.AsyncExitStack() as stack:
+            watchers: list[Listener | None] = [
+                stack.enter_context(event_log(reporting.log_file)),
+                _say_how_to_go_on,
+            ]
+            watchers += stack.enter_context(_shown(console, reporting))
+            client = await stack.enter_async_context(
+                open_client(
+                    environment=connection.environment,
+                    api_url=connection.api_url,
+                    auth_token_file=connection.auth_token_file,
+                    ca_bundle=connection.ca_bundle,
+                )
+            )
+            return await work(client, Announcer(*watchers))
+
+    try:
+        summary = anyio.run(run_until_signal, run)
+    except BrokenPipeError:
+        # Whoever read standard output wants no more of it. Handled here, as click would make
+        # an error of it.
+        return ANSWERED
+    return _report(summary, reporting.summary_path, console)
+
+
+@contextlib.contextmanager
+def _shown(console: StatusConsole, reporting: Reporting) -> Iterator[list[Listener]]:
+    if reporting.quiet:
+        yield []
+        return
+    with show(console) as progress:
+        yield [narrate(console, verbose=reporting.verbose), progress]
+
+
+def _say_how_to_go_on(event: Event) -> None:
+    """Said also where nothing else is: it is a part of the error."""
+    if isinstance(event, RunStopped) and not event.is_output_closed:
+        done = "" if event.rows_done is None else f"{event.rows_done:,} of "
+        have = "" if event.rows_done is None else " have their outcome"
+        with contextlib.suppress(OSError):  # nobody may be listening any more
+            click.echo(
+                f"Stopped: {done}{event.rows:,} rows{have}; all that was paid for is kept. "
+                f"To go on:\n  pingdata-async resume {shlex.quote(event.run_dir)}",
+                err=True,
+            )
+
+
+def _report(summary: RunSummary, summary_path: Path | None, console: StatusConsole) -> int:
+    """Say what the run took; the exit code."""
+    with contextlib.suppress(OSError):  # nobody may be reading any more
+        for line in describe(summary):
+            console.print(line)
+        if summary.output != "-":
+            console.print(f"Written to {summary.output}")
+        if summary.failures is not None:
+            console.print(f"Rows without an answer: {summary.failures}")
+    if summary_path is not None:
+        encoded = msgspec.json.format(msgspec.json.encode(summary), indent=2)
+        try:
+            summary_path.write_bytes(encoded + b"\n")
+        except OSError as error:
+            click.echo(f"Error: {summary_path} cannot be written: {error.strerror}", err=True)
+            return UNFORESEEN
+    return exit_code_of(summary)

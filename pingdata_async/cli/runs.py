@@ -1,0 +1,198 @@
+"""`pingdata-async resume`, `retry` and `export`: going on with a run, and writing it anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from pingdata_async.cli.exit_codes import ANSWERED, NO_ANSWER_FOR_SOME, STOPPED
+from pingdata_async.cli.options import (
+    Connection,
+    api_options,
+    check_output_name,
+    check_run_dir,
+    connection_of,
+    option,
+    output_options,
+    persistence_options,
+    policy_of,
+    reporting_of,
+    space_option,
+    switch,
+)
+from pingdata_async.cli.running import carry_out
+from pingdata_async.cli.side_files import check_side_files
+from pingdata_async.cli.signals import run_until_signal
+from pingdata_async.client import PingDataClient
+from pingdata_async.enhancer import BulkEnhancer
+from pingdata_async.events import Announcer
+from pingdata_async.models import RunSummary
+from pingdata_async.runs.exporting import ExportedRun, export_run
+from pingdata_async.runs.identity import RunSettings
+from pingdata_async.runs.output_files import STDOUT
+from pingdata_async.runs.run_directory import read_settings
+
+run_dir_argument = click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
+# Not from a variable: one that is meant for `enhance` must not redirect another run.
+_output_option = click.option(
+    "-o", "--output", help="Another output than the run's own; it must not exist yet."
+)
+_overwrite_option = switch("--overwrite", help="Replace an output that exists.")
+_max_jobs_option = option(
+    "--max-jobs", type=click.IntRange(min=1), help="Jobs in flight, at most.  [default: as before]"
+)
+
+
+@click.command()
+@run_dir_argument
+@_output_option
+@_overwrite_option
+@_max_jobs_option
+@api_options
+@persistence_options
+@switch("--discard-run", help="Remove the run directory when all is answered.")
+@space_option
+@output_options
+def resume(
+    run_dir: Path,
+    output: str | None,
+    overwrite: bool,
+    max_jobs: int | None,
+    discard_run: bool,
+    no_space_check: bool,
+    **others: Any,
+) -> int:
+    """Go on with a run where it stopped, whatever stopped it; its input is not needed.
+
+    On a finished run it sends nothing.
+    """
+    settings = _checked_settings(run_dir, output, others)
+
+    async def work(client: PingDataClient, announce: Announcer) -> RunSummary:
+        return await _enhancer(client, settings, max_jobs, announce, others).resume(
+            run_dir,
+            output=output,
+            overwrite=overwrite,
+            discard_run=discard_run,
+            check_space=not no_space_check,
+        )
+
+    return carry_out(_connection(settings, others), reporting_of(others), work)
+
+
+@click.command()
+@run_dir_argument
+@switch("--all", "all_not_ok", help='Every row that is not ok, "no match" too.')
+@_output_option
+@_overwrite_option
+@_max_jobs_option
+@api_options
+@persistence_options
+@space_option
+@output_options
+def retry(
+    run_dir: Path,
+    all_not_ok: bool,
+    output: str | None,
+    overwrite: bool,
+    max_jobs: int | None,
+    no_space_check: bool,
+    **others: Any,
+) -> int:
+    """Ask once more about the rows of a run that have no answer, and write its output anew.
+
+    Each is asked about only for the sources that did not succeed.
+    """
+    settings = _checked_settings(run_dir, output, others)
+
+    async def work(client: PingDataClient, announce: Announcer) -> RunSummary:
+        return await _enhancer(client, settings, max_jobs, announce, others).retry(
+            run_dir,
+            all_not_ok=all_not_ok,
+            output=output,
+            overwrite=overwrite,
+            check_space=not no_space_check,
+        )
+
+    return carry_out(_connection(settings, others), reporting_of(others), work)
+
+
+@click.command()
+@run_dir_argument
+@click.option(
+    "-o", "--output", required=True, help='JSONL file to be made; "-" for standard output.'
+)
+@_overwrite_option
+def export(run_dir: Path, output: str, overwrite: bool) -> int:
+    """Write a run's output, now and for nothing: also while it goes on, or after it failed.
+
+    Of a run that is not finished, the rows that have their outcome are written, and it is said
+    how many are not there. The exit code is that of the run: 5 where rows are not there yet, 3
+    where rows have no answer.
+    """
+    check_run_dir(run_dir)
+    check_output_name(output)
+    if output != STDOUT:
+        check_side_files({"--output": Path(output)}, source=None, output=None, run_dir=run_dir)
+
+    async def write() -> ExportedRun:
+        return await export_run(run_dir, output, overwrite)
+
+    try:
+        written = anyio.run(run_until_signal, write)
+    except BrokenPipeError:
+        return ANSWERED
+    said = f"{written.rows:,} rows written"
+    if written.rows_left_out:
+        said += f"; {written.rows_left_out:,} have no outcome yet and are not among them"
+    click.echo(said + ".", err=True)
+    if written.rows_left_out:
+        return STOPPED
+    return NO_ANSWER_FOR_SOME if written.no_answer else ANSWERED
+
+
+def _checked_settings(run_dir: Path, output: str | None, others: dict[str, Any]) -> RunSettings:
+    check_run_dir(run_dir)
+    settings = read_settings(run_dir)
+    if output is None:
+        output = settings.output
+    check_output_name(output)
+    files = {"--summary": others["summary_path"], "--log-file": others["log_file"]}
+    check_side_files(files, source=None, output=output, run_dir=run_dir)
+    return settings
+
+
+def _connection(settings: RunSettings, others: dict[str, Any]) -> Connection:
+    """The API that the options name, else the run's own."""
+    given = connection_of(others)
+    if given.environment is not None or given.api_url is not None:
+        return given
+    return Connection(
+        environment=settings.environment,
+        api_url=settings.api_url,
+        auth_token_file=given.auth_token_file,
+        ca_bundle=given.ca_bundle,
+    )
+
+
+def _enhancer(
+    client: PingDataClient,
+    settings: RunSettings,
+    max_jobs: int | None,
+    announce: Announcer,
+    others: dict[str, Any],
+) -> BulkEnhancer:
+    options = dict(settings.options)
+    options["source_timeout_s"] = options.pop("timeout", None)
+    return BulkEnhancer(
+        client,
+        settings.sources,
+        chunk_size=settings.chunk_size,
+        max_jobs=max_jobs or settings.max_jobs,
+        retry_policy=policy_of(others),
+        on_event=announce,
+        **options,
+    )

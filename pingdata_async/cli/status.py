@@ -1,0 +1,84 @@
+"""`pingdata-async status`: how far a run is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+import msgspec
+
+from pingdata_async.cli.exit_codes import ANSWERED
+from pingdata_async.cli.options import check_run_dir, switch
+from pingdata_async.cli.progress import duration
+from pingdata_async.runs.status import PendingSubmission, RunStatus, read_status
+
+LIST_AT_MOST = 20
+
+
+@click.command()
+@click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@switch("--json", "as_json", help="Print it as JSON.")
+def status(run_dir: Path, as_json: bool) -> int:
+    """Say how far a run is: also while it goes on, and after a crash."""
+    check_run_dir(run_dir)
+    print_status(read_status(run_dir), as_json=as_json)
+    return ANSWERED
+
+
+def print_status(status: RunStatus, *, as_json: bool) -> None:
+    """Print it on standard output."""
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(status), indent=2))
+        return
+    for line in describe_status(status, time.time()):
+        click.echo(line)
+
+
+def describe_status(status: RunStatus, now: float) -> list[str]:
+    """A run's state in lines for people; `now` in Unix seconds."""
+    state = "finished" if status.is_finished else "at work" if status.is_running else "not at work"
+    settled = (
+        f"  {status.settled:,} of {status.rows:,} rows have their outcome: {status.ok:,} ok, "
+        f"{status.partial:,} partial, {status.failed:,} failed ({status.no_answer:,} without an "
+        "answer)"
+    )
+    lines = [
+        f"{status.run_dir}: {state}",
+        f"  {status.source} -> {status.output}, sources {','.join(status.sources)}, {status.api}",
+        settled,
+    ]
+    if status.reasons:
+        reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in sorted(status.reasons.items()))
+        lines.append(f"  not ok: {reasons}")
+    chunks = ", ".join(f"{number:,} {name}" for name, number in status.chunks.items() if number)
+    lines.append(f"  chunks: {chunks or 'none'}")
+    lines.append(
+        f"  {status.jobs:,} jobs, {status.locations_charged:,} locations charged, "
+        f"{status.locations_possibly_charged_again:,} possibly charged again"
+    )
+    lines += _listed("in flight", status.in_flight, now)
+    lines += _listed("in doubt", status.in_doubt, now)
+    if any(each.held for each in status.in_doubt):
+        lines.append(
+            "  Held submissions wait for you: look into the account's usage at that time, then "
+            "`resume` with --in-doubt resubmit to send them again"
+        )
+    return lines
+
+
+def _listed(what: str, pending: list[PendingSubmission], now: float) -> list[str]:
+    if not pending:
+        return []
+    lines = [f"  {what}: {len(pending):,}"]
+    for each in pending[:LIST_AT_MOST]:
+        job = f"job {each.job_id}, " if each.job_id else ""
+        held = ", held" if each.held else ""
+        error = f": {each.error}" if each.error else ""
+        since = duration(max(0.0, now - each.since))
+        lines.append(
+            f"    chunk {each.chunk}, {job}{each.locations:,} locations, since {since}{held}{error}"
+        )
+    if len(pending) > LIST_AT_MOST:
+        lines.append(f"    and {len(pending) - LIST_AT_MOST:,} more; --json lists them")
+    return lines

@@ -1,0 +1,78 @@
+"""What a run is: the settings that it keeps, and what makes another run of it (pure)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pingdata_async.urls import origin
+
+SANDBOX = "sandbox"
+
+
+class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """With what a run was begun; kept in its journal, so that it can be gone on with.
+
+    Attributes:
+        sources: The run's sources.
+        options: The rest of each job's body: the API's own options.
+        environment: The API's environment; None where only a url was given.
+        api_url: The API's url; None for a named environment.
+        api: What its answers depend on: the API's origin, or "sandbox", whatever its port.
+        chunk_size: Locations a job, at most.
+        max_jobs: Jobs in flight, at most.
+        source: The input, as it was named.
+        output: The output, as an absolute path; "-" for standard output. In the journal of
+            `OUTPUT.run` it is the name alone, so that both can be moved together.
+        overwrite: Whether the output may replace a file that was there before.
+    """
+
+    sources: tuple[str, ...]
+    options: dict[str, Any]
+    environment: str | None
+    api_url: str | None
+    api: str
+    chunk_size: int
+    max_jobs: int
+    source: str
+    output: str
+    overwrite: bool = False
+
+
+def api_origin(url: str) -> str:
+    """The origin of a url, the same however it is written."""
+    scheme, host, port = origin(url)
+    shown = f"[{host}]" if host and ":" in host else host
+    return f"{scheme}://{shown}" + ("" if port in {None, _PORTS.get(scheme)} else f":{port}")
+
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def differences(old: RunSettings, new: RunSettings) -> list[str]:
+    """What makes answers under the new settings others than under the old; a few words each.
+
+    How many jobs at once, how large, and where to the output goes make no difference.
+    """
+    found = []
+    if set(old.sources) != set(new.sources):
+        found.append(f"sources {_listed(old.sources)} instead of {_listed(new.sources)}")
+    if old.api != new.api:
+        found.append(f"the API {old.api} instead of {new.api}")
+    for name in sorted(old.options.keys() | new.options.keys()):
+        was, now = old.options.get(name), new.options.get(name)
+        if name not in _CHANGE_NO_ANSWER and was != now:
+            found.append(f"{name} {_shown(was)} instead of {_shown(now)}")
+    return found
+
+
+_CHANGE_NO_ANSWER = frozenset({"callback_url", "sources"})
+
+
+def _listed(sources: tuple[str, ...]) -> str:
+    return ",".join(sources) or "none"
+
+
+def _shown(value: Any) -> str:
+    return "not given" if value is None else msgspec.json.encode(value).decode()

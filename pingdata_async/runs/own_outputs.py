@@ -1,0 +1,129 @@
+"""Which files a run wrote itself, and so may replace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio.to_thread
+import msgspec
+
+from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.runs.output_files import STDOUT, check_output, failures_path, shown_path
+from pingdata_async.runs.run_directory import RunDirectory, kept_path
+
+EXPORTED = "exported"
+
+
+class Stamp(msgspec.Struct, frozen=True, array_like=True):
+    """What tells a file from a later one of the same name."""
+
+    size_bytes: int
+    mtime_ns: int
+
+
+_Stamps = dict[str, tuple[Stamp, ...]]
+
+
+class OwnOutputs:
+    """What a run wrote where, as its journal has it.
+
+    Args:
+        directory: The run directory, entered.
+        output: Where the run writes now; "-" for standard output.
+    """
+
+    def __init__(self, directory: RunDirectory, output: str | Path) -> None:
+        self._directory = directory
+        self._output = output
+
+    async def about_to_move(self, path: Path, part: Path) -> None:
+        """A file of the run is about to take its name; told of before, as a crash may follow.
+
+        Until it has it, what it replaces may be replaced as well.
+        """
+        before = await anyio.to_thread.run_sync(_stamp, path)
+        new = await anyio.to_thread.run_sync(_stamp, part)
+        await self._keep(path, tuple(stamp for stamp in (new, before) if stamp is not None))
+
+    async def moved(self) -> None:
+        """The run's files have their names now: what they replaced is of no interest any more."""
+        for path in self._paths():
+            if stamps := (await self._kept()).get(self._key(path)):
+                await self._keep(path, stamps[:1])
+
+    async def is_own(self) -> bool:
+        """Whether the output is there as the run wrote it."""
+        if str(self._output) == STDOUT:
+            return False
+        return await self._is_own(Path(self._output), await self._kept())
+
+    async def check(self, source: str, *, overwrite: bool, planned_overwrite: bool) -> None:
+        """Refuse an output that cannot be written, or that is not the run's to replace.
+
+        Args:
+            source: The input, which must not be replaced.
+            overwrite: Whether anything may be replaced.
+            planned_overwrite: Whether that was so when the run began; it holds until the run
+                has written the output once.
+
+        Raises:
+            ConfigurationError: With what is wrong.
+        """
+        kept = await self._kept()
+        may_overwrite = overwrite
+        paths = self._paths()
+        if not may_overwrite and paths:
+            if planned_overwrite and self._key(paths[0]) not in kept:
+                may_overwrite = True
+            else:
+                may_overwrite = await self._check_own(paths, kept)
+        await anyio.to_thread.run_sync(
+            lambda: check_output(
+                self._output, source, overwrite=may_overwrite, failures=failures_path(self._output)
+            )
+        )
+
+    async def _check_own(self, paths: list[Path], kept: _Stamps) -> bool:
+        """Whether what is there is the run's own, as far as something is there."""
+        for path in paths:
+            if not await anyio.Path(path).exists() or await self._is_own(path, kept):
+                continue
+            if self._key(path) in kept:
+                if path != paths[0]:  # failures, which are there to be mended: they stay its own
+                    continue
+                raise ConfigurationError(
+                    f"{shown_path(path)} was changed since this run wrote it; --overwrite to "
+                    "replace it, or -o another"
+                )
+            return False
+        return True
+
+    async def _is_own(self, path: Path, kept: _Stamps) -> bool:
+        stamp = await anyio.to_thread.run_sync(_stamp, path)
+        return stamp is not None and stamp in kept.get(self._key(path), ())
+
+    def _paths(self) -> list[Path]:
+        failures = failures_path(self._output)
+        return [] if failures is None else [Path(self._output), failures]
+
+    def _key(self, path: Path) -> str:
+        return kept_path(path, self._directory.path)
+
+    async def _kept(self) -> _Stamps:
+        found = await self._directory.journal.get_meta(EXPORTED)
+        try:
+            return msgspec.convert(found or {}, _Stamps)
+        except msgspec.ValidationError:
+            return {}  # then nothing is the run's own, and --overwrite helps
+
+    async def _keep(self, path: Path, stamps: tuple[Stamp, ...]) -> None:
+        kept = await self._kept() | {self._key(path): stamps}
+        await self._directory.journal.set_meta(EXPORTED, kept)
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return Stamp(found.st_size, found.st_mtime_ns)

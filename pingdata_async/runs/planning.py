@@ -1,0 +1,141 @@
+"""The first phase of a run: the input becomes a plan, once."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import msgspec
+from anyio.from_thread import check_cancelled
+
+from pingdata_async.bulk.chunking import ChunkBuilder
+from pingdata_async.exceptions import ConfigurationError, InputError, RunError
+from pingdata_async.runs.identity import RunSettings, differences
+from pingdata_async.runs.output_files import shown_path
+from pingdata_async.runs.plan import Plan
+from pingdata_async.runs.run_directory import (
+    FINGERPRINT,
+    PLAN_NAME,
+    SETTINGS,
+    RunDirectory,
+    kept_output,
+    same_run_beside,
+)
+from pingdata_async.tables.sources import STDIN, Fingerprint, fingerprint_of
+
+
+async def make_plan(
+    directory: RunDirectory,
+    settings: RunSettings,
+    source: str | Path,
+    builder: ChunkBuilder,
+    *,
+    run_dir: Path,
+    again: bool,
+) -> None:
+    """Read the input through and write down what is to be sent.
+
+    Args:
+        directory: The run directory, without a plan.
+        settings: Kept with it.
+        source: The input.
+        builder: Makes the chunks.
+        run_dir: Where the run directory will be, if it is not there yet.
+        again: Whether a run beside it may have the same input and settings.
+
+    Raises:
+        ConfigurationError: When there is such a run.
+        InputError: When the input cannot be used.
+        RunError: When the plan cannot be written.
+    """
+    plan = Plan(directory.path / PLAN_NAME)
+    try:
+        # One that was cut off before the journal knew of it: nothing was sent.
+        await anyio.Path(plan.path).unlink(missing_ok=True)
+        await plan.make(source, builder)
+    except OSError as error:
+        raise RunError(f"the plan cannot be written: {error.strerror or error}") from error
+    fingerprint = plan.fingerprint
+    if fingerprint is not None and not again:
+        other = await anyio.to_thread.run_sync(same_run_beside, run_dir, settings, fingerprint)
+        if other is not None:
+            raise ConfigurationError(_same_beside(other, settings.output))
+    journal = directory.journal
+    await journal.set_planned_chunks(plan.chunks)
+    await journal.set_meta(FINGERPRINT, fingerprint)
+    kept = msgspec.structs.replace(settings, output=kept_output(settings.output, run_dir))
+    await journal.set_meta(SETTINGS, kept)  # last: it says that the plan is whole
+
+
+async def check_identity(
+    directory: RunDirectory, kept: RunSettings, settings: RunSettings, source: str | Path
+) -> bool:
+    """Refuse to go on with a run of something else; says whether its input is gone.
+
+    The input is hashed only where its size or time say that it may be another one.
+
+    Raises:
+        ConfigurationError: With what differs.
+        InputError: When the input is there, but cannot be read.
+    """
+    found = differences(kept, settings)
+    fingerprint = await directory.fingerprint()
+    is_gone = False
+    if fingerprint is not None:
+        other, is_gone = await anyio.to_thread.run_sync(
+            _compare, fingerprint, source, directory.path
+        )
+        if other is not None:
+            found.insert(0, other)
+    if found:
+        go_on = "Give the same again to go on with it"
+        if str(source) == STDIN:  # which cannot be given again so easily
+            go_on = f"To go on with it: {_resume(directory.path)}. Or give the same again"
+        raise ConfigurationError(
+            f"{shown_path(directory.path)} holds another run. It has {'; '.join(found)}. {go_on}, "
+            "--restart to set it aside and begin anew, or another --run-dir"
+        )
+    return is_gone
+
+
+def _compare(
+    fingerprint: Fingerprint, source: str | Path, run_dir: Path
+) -> tuple[str | None, bool]:
+    """What tells a source from the input that was planned, if anything; and whether it is gone."""
+    if fingerprint.is_same_file(source):
+        return None, False
+    if fingerprint.is_of(source) and fingerprint.is_gone():
+        return None, True
+    try:
+        present = fingerprint_of(source, check_cancelled)
+    except InputError as error:
+        raise InputError(f"{error}. To go on without it: {_resume(run_dir)}") from error
+    if present.sha256 == fingerprint.sha256:
+        return None, False
+    return (
+        f"another input: {_input(fingerprint.given)} with {fingerprint.size_bytes} bytes, not "
+        f"{_input(source)} with {present.size_bytes}"
+    ), False
+
+
+def _input(source: str | Path) -> str:
+    return "standard input" if str(source) == STDIN else shown_path(source)
+
+
+def _resume(run_dir: Path) -> str:
+    return f"pingdata-async resume {_quoted(run_dir)}"
+
+
+def _quoted(path: str | Path) -> str:
+    return shlex.quote(shown_path(path))
+
+
+def _same_beside(other: Path, output: str | Path) -> str:
+    return (
+        f"{shown_path(other)} holds the same input with the same sources and options, so its "
+        f"answers are there for nothing: `{_resume(other)}` if it is not finished, "
+        f"`pingdata-async export {_quoted(other)} -o {_quoted(output)}` for what it has; --again "
+        "to pay once more"
+    )

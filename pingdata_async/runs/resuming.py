@@ -1,0 +1,46 @@
+"""What is left to be done of a run, as passages for the runner."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncGenerator
+
+import anyio
+import anyio.to_thread
+
+from pingdata_async.bulk.passage import Passage
+from pingdata_async.runs.journal import Journal
+from pingdata_async.runs.journal_records import ChunkRecord
+from pingdata_async.runs.plan import Plan
+from pingdata_async.runs.states import UNTOUCHED, Resumption, on_resume, state_of
+
+
+async def passages_left(journal: Journal, plan: Plan) -> AsyncGenerator[Passage, None]:
+    """Every chunk that is not at an end, as it is when this is begun.
+
+    Those with jobs come first, as they are paid for; then later chunks, then planned ones.
+    What is held is left out.
+    """
+    states = await journal.planned_states()
+    async with contextlib.aclosing(journal.unfinished()) as records:
+        async for record in records:
+            yield await _passage(plan, record.index, record)
+    for index, code in enumerate(states):
+        if on_resume(state_of(code)) is Resumption.SEND:
+            record_or_none = None if code == UNTOUCHED else await journal.record(index)
+            yield await _passage(plan, index, record_or_none)
+
+
+async def _passage(plan: Plan, index: int, record: ChunkRecord | None) -> Passage:
+    chunk = record.chunk if record is not None else None
+    if chunk is None:
+        chunk = await anyio.to_thread.run_sync(plan.read, index)
+    if record is None:
+        return Passage(chunk)
+    passage = Passage(chunk, jobs=record.jobs, in_doubt=record.doubts)
+    if on_resume(record.state) is Resumption.POLL:
+        passage.job_id = record.job_id
+        age_s = max(0.0, time.time() - record.since)
+        passage.accepted_at = anyio.current_time() - age_s
+    return passage

@@ -1,0 +1,299 @@
+"""The run directory: all that the phases of a run share, and that outlives a crash."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from pingdata_async.exceptions import ConfigurationError, PingDataError, RunError
+from pingdata_async.runs.filesystem import (
+    LOCK_NAME,
+    PRIVATE_FOLDER,
+    RunLock,
+    is_locked,
+    make_private_folder,
+    sync_folder,
+)
+from pingdata_async.runs.identity import RunSettings, differences
+from pingdata_async.runs.journal import Journal
+from pingdata_async.runs.journal_reader import JournalReader
+from pingdata_async.runs.journal_schema import JOURNAL_NAME
+from pingdata_async.runs.output_files import STDOUT, shown_path
+from pingdata_async.runs.plan import Plan
+from pingdata_async.runs.spool import Spool
+from pingdata_async.tables.sources import Fingerprint
+
+SUFFIX = ".run"
+PLAN_NAME = "plan"
+SPOOL_NAME = "spool"
+SETTINGS = "settings"
+FINGERPRINT = "fingerprint"
+FINISHED = "finished"
+
+
+class RunDirectory:
+    """A run's directory, locked against other processes; an async context manager.
+
+    Args:
+        path: Where; made, for its owner alone, if there is none.
+
+    Attributes:
+        journal: What has become of each chunk.
+        spool: Their answers.
+        plan: What was planned; None until it is made.
+        discard: Whether it is removed on leaving, while nobody else can have it.
+
+    Raises:
+        ConfigurationError: On entering, when the path is something else.
+        RunError: On entering, when another process has it, or it cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.journal = Journal(journal_path(path))
+        self.spool = Spool(path / SPOOL_NAME)
+        self.plan: Plan | None = None
+        self.discard = False
+        self._lock = RunLock(path)
+        self._is_left = False
+
+    async def __aenter__(self) -> Self:
+        try:
+            with anyio.CancelScope(shield=True):
+                is_new = await anyio.to_thread.run_sync(self._lock_and_look)
+            self.journal = Journal(journal_path(self.path), create=is_new)
+            await self.journal.__aenter__()
+        except BaseException:
+            self._is_left = True
+            self._lock.__exit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await self.journal.__aexit__(exc_type, exc, traceback)
+            if self.discard:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(_remove, self.path)
+        finally:
+            if self.plan is not None:
+                self.plan.__exit__(None, None, None)
+            self._lock.__exit__(None, None, None)
+
+    def _lock_and_look(self) -> bool:
+        """Make the directory and take the lock; says whether the journal is still to be made."""
+        path = self.path
+        try:
+            if not os.path.lexists(path):
+                make_private_folder(path)
+                sync_folder(path.parent)
+            is_foreign = not _may_be_run(path)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the run directory {path} cannot be used: {error.strerror or error}"
+            ) from error
+        if is_foreign:
+            raise ConfigurationError(
+                f"{path} exists, but is not a run directory; name another with --run-dir"
+            )
+        self._lock.__enter__()
+        if self._is_left:  # cancelled by asyncio itself, which does not wait for threads
+            self._lock.__exit__(None, None, None)
+        # Another process may have made it just before.
+        return not journal_path(path).exists()
+
+    async def settings(self) -> RunSettings | None:
+        """With what the run was begun; None before the plan is made."""
+        found = await self.journal.get_meta(SETTINGS)
+        return None if found is None else _settings_of(found, self.path)
+
+    async def fingerprint(self) -> Fingerprint | None:
+        """Of the input that was planned; None before that."""
+        found = await self.journal.get_meta(FINGERPRINT)
+        try:
+            return None if found is None else msgspec.convert(found, Fingerprint)
+        except msgspec.ValidationError as error:
+            raise RunError(f"{self.path}: its fingerprint cannot be read ({error})") from error
+
+
+_OWN_NAMES = re.compile(
+    rf"{LOCK_NAME}|{re.escape(JOURNAL_NAME)}.*|{PLAN_NAME}(\.part)?|{SPOOL_NAME}"
+)
+
+
+def _may_be_run(path: Path) -> bool:
+    """Whether a folder is a run directory, or one that was cut off while it was made."""
+    names = {entry.name for entry in path.iterdir()} - {LOCK_NAME}
+    # The journal is the first thing in it, made under another name.
+    return JOURNAL_NAME in names or all(name.startswith(f"{JOURNAL_NAME}.part") for name in names)
+
+
+def journal_path(run_dir: Path) -> Path:
+    """Where a run's journal is."""
+    return run_dir / JOURNAL_NAME
+
+
+def kept_path(path: str | Path, run_dir: Path) -> str:
+    """A file as a run directory keeps its name.
+
+    One beside it has no folder in it, so that both can be moved or copied together.
+    """
+    absolute = Path(path).absolute()
+    return shown_path(absolute.name if absolute.parent == run_dir.absolute().parent else absolute)
+
+
+def kept_output(output: str, run_dir: Path) -> str:
+    """An output as the settings of a run have it: without its folder where it is `OUTPUT.run`."""
+    if output == STDOUT or run_dir.name != f"{Path(output).name}{SUFFIX}":
+        return output
+    return kept_path(output, run_dir)
+
+
+def read_settings(run_dir: Path) -> RunSettings:
+    """With what a run was begun; blocks for a moment.
+
+    Raises:
+        RunError: When it is no run directory, has no plan, or is damaged.
+    """
+    with JournalReader(journal_path(run_dir), any_version=True) as journal:
+        kept = journal.meta(SETTINGS)
+    if kept is None and is_locked(run_dir):
+        raise RunError(f"{run_dir}: its plan is still being made; ask again a little later")
+    if kept is None:
+        raise RunError(
+            f"{run_dir}: its plan was never finished and nothing was sent; give the `enhance` "
+            "command again"
+        )
+    return _settings_of(kept, run_dir)
+
+
+def _settings_of(kept: object, run_dir: Path) -> RunSettings:
+    try:
+        settings = msgspec.convert(kept, RunSettings)
+    except msgspec.ValidationError as error:
+        raise RunError(
+            f"{run_dir}: its settings cannot be read ({error}); was it made by another version of "
+            "pingdata-async?"
+        ) from error
+    output = settings.output
+    if output != STDOUT and not Path(output).is_absolute():
+        output = str(run_dir.absolute().parent / output)
+    return msgspec.structs.replace(settings, output=output)
+
+
+def run_dir_for(output: str | Path, run_dir: str | Path | None) -> Path:
+    """The run directory: the one named, else `OUTPUT.run`.
+
+    For standard output a temporary one, which is new.
+
+    Raises:
+        ConfigurationError: When output and run directory are the same.
+    """
+    if run_dir is not None:
+        path = Path(run_dir)
+        if str(output) != STDOUT and path.absolute() == Path(output).absolute():
+            raise ConfigurationError(f"{path} cannot be both output and run directory")
+        return path
+    if str(output) == STDOUT:
+        made = Path(tempfile.mkdtemp(prefix="pingdata-async-", suffix=SUFFIX))
+        made.chmod(PRIVATE_FOLDER)  # whatever the umask
+        return made
+    return Path(f"{output}{SUFFIX}")
+
+
+def can_set_aside(path: Path) -> bool:
+    """Whether there is a run directory that can be set aside; not where nothing is in it yet.
+
+    Raises:
+        ConfigurationError: When it is something else.
+        RunError: When a process is at work on it.
+    """
+    if not os.path.lexists(path):
+        return False
+    # Also what is left of one whose journal is lost.
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else {""}
+    if not all(map(_OWN_NAMES.fullmatch, names)):
+        raise ConfigurationError(f"{path} is not a run directory, and is not set aside")
+    if not names - {LOCK_NAME}:
+        return False
+    with RunLock(path):
+        return True
+
+
+def new_beside(path: Path) -> Path:
+    """Where the run is made that will take a run directory's place."""
+    return path.with_name(f"{path.name}.new")
+
+
+def put_in_place(new: Path, path: Path) -> Path:
+    """Give a new run directory the name of another; returns the name that this one has now.
+
+    Raises:
+        RunError: When a process is at work on the old one, or they cannot be renamed.
+    """
+    aside = set_aside(path)
+    try:
+        new.rename(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.rename(path)
+        raise RunError(f"{new} cannot become {path}: {error.strerror or error}") from error
+    return aside
+
+
+def set_aside(path: Path) -> Path:
+    """Give a run directory another name.
+
+    Raises:
+        RunError: When a process is at work on it, or it cannot be renamed.
+    """
+    number = 1
+    while os.path.lexists(aside := path.with_name(f"{path.name}.old-{number}")):
+        number += 1
+    with RunLock(path):
+        try:
+            path.rename(aside)
+            sync_folder(path.parent)
+        except OSError as error:
+            raise RunError(f"{path} cannot be set aside: {error.strerror or error}") from error
+    return aside
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def same_run_beside(path: Path, settings: RunSettings, fingerprint: Fingerprint) -> Path | None:
+    """Another run directory in the same folder with the same input and settings; None if none."""
+    for other in sorted(path.absolute().parent.glob(f"*{SUFFIX}")):
+        # Not Path.is_file(), which raises for a folder of somebody else's.
+        if other == path.absolute() or not os.path.isfile(journal_path(other)):  # noqa: PTH113
+            continue
+        # One that cannot be read is none of our business.
+        with contextlib.suppress(PingDataError, msgspec.ValidationError):
+            with JournalReader(journal_path(other), any_version=True) as journal:
+                found = journal.meta(SETTINGS), journal.meta(FINGERPRINT)
+            if None in found:
+                continue
+            theirs = msgspec.convert(found[0], RunSettings)
+            print_of_theirs = msgspec.convert(found[1], Fingerprint)
+            is_same_input = print_of_theirs.sha256 == fingerprint.sha256
+            if is_same_input and not differences(theirs, settings):
+                return other
+    return None

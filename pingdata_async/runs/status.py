@@ -1,0 +1,145 @@
+"""How far a run is, as its directory tells: also while it goes on, and after a crash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from pingdata_async.runs.filesystem import is_locked
+from pingdata_async.runs.journal_reader import JournalReader
+from pingdata_async.runs.journal_records import SubmissionRecord
+from pingdata_async.runs.plan import Plan
+from pingdata_async.runs.run_directory import (
+    FINISHED,
+    PLAN_NAME,
+    journal_path,
+    read_settings,
+)
+
+LIST_AT_MOST = 1000
+
+
+class PendingSubmission(msgspec.Struct, frozen=True, kw_only=True):
+    """A submission whose outcome is not known yet.
+
+    Attributes:
+        chunk: The chunk's number.
+        locations: How many it holds.
+        job_id: The API's id of the job; None where it never arrived.
+        since: When it was sent, in Unix seconds.
+        held: Whether it waits for the user to decide (`--in-doubt hold`).
+        error: What happened; None where nothing did.
+    """
+
+    chunk: int
+    locations: int
+    job_id: str | None
+    since: float
+    held: bool = False
+    error: str | None = None
+
+
+class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a run is.
+
+    Attributes:
+        run_dir: Where it is kept.
+        source: Its input, as it was named.
+        output: Its output.
+        sources: The sources asked.
+        api: The API's origin, or "sandbox".
+        is_running: Whether a process is at work on it now.
+        is_finished: Whether every row has its outcome and the output was written.
+        rows: Rows planned; None while the plan is being made.
+        settled: Rows that have their outcome; ok + partial + failed.
+        no_answer: Of the failed ones, rows without an answer by the API.
+        reasons: Rows by reason, of those that are not ok.
+        chunks: How many chunks are in each state.
+        jobs: Jobs that the API accepted.
+        locations_charged: Locations in them.
+        locations_possibly_charged_again: Locations sent again although an earlier job that held
+            them was, or may have been, accepted.
+        submissions_in_doubt: Submissions that may have made a job whose id never arrived.
+        in_flight: The jobs that are to be asked about, the oldest first; the first 1,000.
+        in_doubt: The submissions in doubt, the oldest first; the first 1,000.
+    """
+
+    run_dir: str
+    source: str
+    output: str
+    sources: tuple[str, ...]
+    api: str
+    is_running: bool
+    is_finished: bool
+    rows: int | None
+    settled: int
+    ok: int
+    partial: int
+    failed: int
+    no_answer: int
+    reasons: dict[str, int]
+    chunks: dict[str, int]
+    jobs: int
+    locations_charged: int
+    locations_possibly_charged_again: int
+    submissions_in_doubt: int
+    in_flight: list[PendingSubmission]
+    in_doubt: list[PendingSubmission]
+
+
+def read_status(run_dir: str | Path) -> RunStatus:
+    """How far a run is, also while it goes on and after a crash; blocks for a moment.
+
+    Args:
+        run_dir: Where it is kept.
+
+    Raises:
+        RunError: When it is no run directory, or is damaged.
+    """
+    run_dir = Path(run_dir)
+    settings = read_settings(run_dir)
+    is_running = is_locked(run_dir)
+    with JournalReader(journal_path(run_dir)) as journal:
+        totals = journal.totals()
+        in_doubt = [_pending(each) for each in journal.in_doubt(LIST_AT_MOST)]
+        unanswered = totals.submissions_unanswered
+        if unanswered and not is_running:  # nobody waits for their answers any more
+            in_doubt += [
+                msgspec.structs.replace(_pending(each), error="cut off while it was on its way")
+                for each in journal.unanswered(LIST_AT_MOST)
+            ]
+        return RunStatus(
+            run_dir=str(run_dir),
+            source=settings.source,
+            output=settings.output,
+            sources=settings.sources,
+            api=settings.api,
+            is_running=is_running,
+            is_finished=journal.meta(FINISHED) is not None,
+            rows=Plan.open(run_dir / PLAN_NAME).rows,
+            settled=totals.rows.rows,
+            ok=totals.rows.ok,
+            partial=totals.rows.partial,
+            failed=totals.rows.failed,
+            no_answer=totals.rows.no_answer,
+            reasons=totals.rows.reasons,
+            chunks={state.value: chunks for state, chunks in totals.chunks.items()},
+            jobs=totals.jobs,
+            locations_charged=totals.locations_charged,
+            locations_possibly_charged_again=totals.locations_possibly_charged_again,
+            submissions_in_doubt=totals.submissions_in_doubt + (0 if is_running else unanswered),
+            in_flight=[_pending(each) for each in journal.in_flight(LIST_AT_MOST)],
+            in_doubt=in_doubt,
+        )
+
+
+def _pending(record: SubmissionRecord) -> PendingSubmission:
+    return PendingSubmission(
+        chunk=record.index,
+        locations=record.locations,
+        job_id=record.job_id or None,
+        since=record.since,
+        held=record.held,
+        error=record.error or None,
+    )

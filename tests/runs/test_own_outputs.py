@@ -1,0 +1,134 @@
+"""What a run wrote may be replaced by it, and nothing else may."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+import pingdata_async as ping
+from pingdata_async.events import ChunkFinished
+from pingdata_async.runs import output_files
+from pingdata_async.sandbox import SandboxServer
+from tests.runs.run_help import ADDRESSES, assert_all_there, enhancer, requests, stopped_run
+
+
+async def test_an_output_that_was_changed_is_not_the_runs_own(
+    client: ping.PingDataClient, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    """It is neither taken for finished nor replaced, but by the user's wish."""
+    output = tmp_path / "out.jsonl"
+    bulk = enhancer(client, chunk_size=100)
+    await bulk.run(ADDRESSES, output, overwrite=True)
+    sent = requests(sandbox)
+    output.write_text("precious")
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: bulk.run(ADDRESSES, output),
+        lambda: bulk.resume(f"{output}.run"),
+        lambda: bulk.retry(f"{output}.run"),
+    ]
+    for call in calls:
+        with pytest.raises(ping.ConfigurationError, match="was changed since this run wrote it"):
+            await call()
+    assert output.read_text() == "precious"
+    await bulk.run(ADDRESSES, output, overwrite=True)
+    assert_all_there(output)
+    assert requests(sandbox) == sent
+
+
+async def test_failures_that_were_mended_stay_the_runs_own(
+    client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """That is what they are for; a file that the run never wrote is not, under their name too."""
+    source, output = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    failures = tmp_path / "out.failures.jsonl"
+    source.write_text("id,address\na,1 Main St\nb,\n")
+    bulk = enhancer(client)
+    await bulk.run(source, output)
+    failures.write_text('{"id":"b","address":"2 Main St"}\n')
+    await bulk.retry(f"{output}.run")
+    source.write_text("id,address\na,1 Main St\n")
+    other = tmp_path / "other.jsonl"
+    await bulk.run(source, other)
+    (tmp_path / "other.failures.jsonl").write_text("precious")
+    with pytest.raises(ping.ConfigurationError, match="exists already"):
+        await bulk.retry(f"{other}.run")
+    assert (tmp_path / "other.failures.jsonl").read_text() == "precious"
+
+
+async def test_a_run_set_aside_does_not_own_the_output(
+    client: ping.PingDataClient, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    """What the new run wrote is not replaced by the old one."""
+    output = tmp_path / "out.jsonl"
+    bulk = enhancer(client, chunk_size=100)
+    await bulk.run(ADDRESSES, output)
+    await bulk.run(ADDRESSES, output, restart=True, overwrite=True)
+    before, sent = output.read_bytes(), requests(sandbox)
+    for call in (bulk.resume, bulk.retry):
+        with pytest.raises(ping.ConfigurationError, match="was changed"):
+            await call(f"{output}.run.old-1")
+    await bulk.run(ADDRESSES, output)
+    assert (output.read_bytes(), requests(sandbox)) == (before, sent)
+
+
+@pytest.mark.parametrize("is_moved", [False, True])
+async def test_cut_off_around_the_move_of_the_output(
+    client: ping.PingDataClient,
+    sandbox: SandboxServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_moved: bool,
+) -> None:
+    """Before it has its name and after, the same command goes on: both files are known."""
+    output = tmp_path / "out.jsonl"
+    output.write_text("old")
+    really_move = output_files._move_into_place
+
+    def cut_off(part: Path, path: Path) -> None:
+        if is_moved:
+            really_move(part, path)
+        raise ping.RunError("the power went")
+
+    bulk = enhancer(client, chunk_size=100)
+    with monkeypatch.context() as patch:
+        patch.setattr(output_files, "_move_into_place", cut_off)
+        with pytest.raises(ping.RunError, match="power"):
+            await bulk.run(ADDRESSES, output, overwrite=True)
+    sent = requests(sandbox)
+    await bulk.run(ADDRESSES, output)
+    assert_all_there(output)
+    assert requests(sandbox) == sent
+
+
+async def test_a_folder_that_was_moved_goes_on(
+    client: ping.PingDataClient, sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    """Run and output belong together; finished, nothing is sent or written there either."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    await stopped_run(client, before / "out.jsonl", ChunkFinished, 3)
+    before.rename(after)
+    run_dir = after / "out.jsonl.run"
+    await enhancer(client).resume(run_dir)
+    assert_all_there(after / "out.jsonl")
+    assert sandbox.stats.jobs_accepted == 30
+    after.rename(before)
+    written, sent = (before / "out.jsonl").stat().st_mtime_ns, requests(sandbox)
+    await enhancer(client).resume(before / "out.jsonl.run")
+    assert (before / "out.jsonl").stat().st_mtime_ns == written
+    assert requests(sandbox) == sent
+    assert not after.exists()
+
+
+async def test_an_output_whose_folder_is_gone(client: ping.PingDataClient, tmp_path: Path) -> None:
+    """Where it is not beside its run, the message says how to name another."""
+    (tmp_path / "out").mkdir()
+    bulk = enhancer(client, chunk_size=100)
+    await bulk.plan(ADDRESSES, tmp_path / "out" / "out.jsonl", run_dir=tmp_path / "kept")
+    (tmp_path / "out").rmdir()
+    with pytest.raises(ping.ConfigurationError, match=r"does not exist.* -o"):
+        await bulk.resume(tmp_path / "kept")
+    await bulk.resume(tmp_path / "kept", output=tmp_path / "out.jsonl")
+    assert_all_there(tmp_path / "out.jsonl")
