@@ -1,0 +1,19 @@
+"""Everything goes wrong at once, and every row arrives with its right answer all the same.
+
+10,000 rows are in `scripts/scale`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.survival.trials import everything_goes_wrong
+
+
+@pytest.mark.parametrize(("share", "seed"), [(0.05, 1), (0.10, 2)])
+async def test_all_rows_arrive_with_faults_on(tmp_path: Path, share: float, seed: int) -> None:
+    """Each once, in order, answered, and no more paid for twice than the summary says."""
+    figures = await everything_goes_wrong(tmp_path, 1000, 10, share, seed)
+    assert figures["faults"] > 100

@@ -1,0 +1,48 @@
+"""A run is killed with SIGKILL at every kind of moment, and gone on with."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.survival.killing import REFUSALS, TROUBLES, Scene, kill_at_all, moments_of
+
+# Events and steps without which a run of that scene would not show what it is there for.
+NEEDED = {
+    REFUSALS.name: {"ChunkSplit", "before ledger.refused", "OutputProgress", "OutputWritten"},
+    TROUBLES.name: {"JobAbandoned", "LocationsAskedAgain", "before ledger.gathered"},
+}
+
+
+@pytest.mark.parametrize("scene", [REFUSALS, TROUBLES], ids=lambda scene: str(scene.name))
+async def test_killed_at_every_kind_of_moment(tmp_path: Path, scene: Scene) -> None:
+    """Each row once, nothing safe is asked for again, and what may be paid twice is counted."""
+    moments = await moments_of(scene, tmp_path)
+    assert NEEDED[scene.name] <= moments.keys()
+    chance = random.Random(scene.name)
+    # Not later than two thirds: where a run goes another way, there are fewer of a kind.
+    cases = [[(moment, chance.randint(1, 1 + times * 2 // 3))] for moment, times in moments.items()]
+    assert await kill_at_all(scene, tmp_path, cases) == len(cases)
+
+
+async def test_killed_again_and_again(tmp_path: Path) -> None:
+    """A run that is killed each time it has come a little further comes to its end too."""
+    chance = random.Random(1)
+    steps = ["RequestSent(submit)", "before ledger.submitted", "after commit", "ChunkFinished"]
+    cases = [[(chance.choice(steps), chance.randint(1, 4)) for _ in range(8)] for _ in range(4)]
+    assert await kill_at_all(REFUSALS, tmp_path, cases) == len(cases)
+
+
+async def test_killed_around_the_output(tmp_path: Path) -> None:
+    """No half output under its name, and none that the run does not know as its own."""
+    cases = [
+        [("OutputProgress", 3), ("OutputProgress", 1)],
+        *([(f"{when} output_files.{step}", number)]
+          for when in ("before", "after")
+          for step in ("sync_file", "sync_folder")
+          for number in (1, 2)),
+        [("OutputWritten", 1)],
+    ]  # fmt: skip
+    assert await kill_at_all(REFUSALS, tmp_path, cases) == len(cases)

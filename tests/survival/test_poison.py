@@ -1,0 +1,28 @@
+"""Rows at fault fail alone; a request at fault fails nothing.
+
+The unknown source goes with 100,000 rows in `scripts/scale`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.survival.trials import poisoned_rows, refuses_everything, unknown_source
+
+POISONED = (0, 1234, 1235, 4999)
+
+
+async def test_four_poisoned_rows_among_five_thousand(tmp_path: Path) -> None:
+    """Exactly those fail, by id; no other is in two jobs; about 15 refusals for each."""
+    figures = await poisoned_rows(tmp_path, 5000, 500, POISONED)
+    assert figures["failed"] == 4
+
+
+async def test_an_unknown_source_on_many_rows(tmp_path: Path) -> None:
+    """It is the request that is at fault: said at once, and nothing is halved."""
+    await unknown_source(tmp_path, 10_000)
+
+
+async def test_an_api_that_refuses_everything(tmp_path: Path) -> None:
+    """It is the API that is at fault: no row is failed for it, and all are answered later."""
+    await refuses_everything(tmp_path, 2000, 50)
