@@ -18,7 +18,6 @@ from pingdata_async.exceptions import ConfigurationError, RunError
 from pingdata_async.runs.filesystem import sync_file, sync_folder
 
 STDOUT = "-"
-_JSONL_SUFFIX = ".jsonl"
 _FOREIGN_SUFFIXES = frozenset({".csv", ".tsv", ".xlsx", ".xls", ".parquet", ".geojson", ".gz"})
 
 BeforeMove = Callable[[Path, Path], Awaitable[None]]
@@ -35,13 +34,17 @@ class OutputFile(Protocol):
 def failures_path(output: str | Path) -> Path | None:
     """Where the rows without an answer go, beside an output; None for standard output.
 
-    `out.jsonl` has them in `out.failures.jsonl`, any other name in `NAME.failures.jsonl`.
+    `out.jsonl` has them in `out.jsonl.failures.jsonl`, as its run is in `out.jsonl.run`.
+
+    Raises:
+        ConfigurationError: When the output names no file.
     """
     if str(output) == STDOUT:
         return None
     path = Path(output)
-    stem = path.stem if path.suffix.lower() == _JSONL_SUFFIX else path.name
-    return path.with_name(f"{stem}.failures{_JSONL_SUFFIX}")
+    if not path.name:
+        raise ConfigurationError(f"{str(output)!r} names no file")
+    return path.with_name(f"{path.name}.failures.jsonl")
 
 
 def check_output(

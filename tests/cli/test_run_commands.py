@@ -104,8 +104,8 @@ async def test_rows_at_fault_fail_alone_and_can_be_mended(tmp_path: Path) -> Non
         failed = [line for line in lines(output.read_bytes()) if line["status"] == "failed"]
         rejected = [line["id"] for line in failed if line["reason"] == "rejected"]
         assert rejected == ["own-7", "own-123"]
-        assert "o.failures.jsonl" in done.err
-        failures = tmp_path / "o.failures.jsonl"
+        assert "o.jsonl.failures.jsonl" in done.err
+        failures = tmp_path / "o.jsonl.failures.jsonl"
         assert [line["id"] for line in lines(failures.read_bytes())] == rejected
         before = sandbox.stats.locations_accepted
         failures.write_text(failures.read_text().replace("POISON", "Elm"))
@@ -130,7 +130,7 @@ async def test_a_retry_asks_about_rows_without_an_answer_alone(tmp_path: Path) -
         assert done.code == 0, done.err
         assert sandbox.stats.locations_accepted == 1
     assert {line["status"] for line in lines(output.read_bytes())} == {"ok"}
-    assert not (tmp_path / "o.failures.jsonl").exists()
+    assert not (tmp_path / "o.jsonl.failures.jsonl").exists()
 
 
 async def test_an_unknown_source_is_exit_2(sandbox: SandboxServer, tmp_path: Path) -> None:

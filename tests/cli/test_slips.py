@@ -50,7 +50,7 @@ async def test_nothing_of_a_run_is_overwritten(
     assert (await run("enhance", ADDRESSES, "-o", out, "-s", "PG", "-u", sandbox.url)).code == 0
     before = state_of(tmp_path)
     names = {"run": f"{out}.run", "out": out, "nowhere": tmp_path / "nowhere"}
-    names["failures"] = tmp_path / "o.failures.jsonl"
+    names["failures"] = tmp_path / "o.jsonl.failures.jsonl"
     done = await run(*(word.format(**names) for word in words))
     assert done.code == 2, done.err
     assert done.err.count("\n") == 1
@@ -94,7 +94,7 @@ async def test_a_failures_file_of_invalid_rows_is_an_input(
     words = ["-s", "PG", "-u", sandbox.url]
     done = await run("enhance", tmp_path / "in.csv", "-o", tmp_path / "o.jsonl", *words)
     assert done.code == 3, done.err
-    failures = tmp_path / "o.failures.jsonl"
+    failures = tmp_path / "o.jsonl.failures.jsonl"
     done = await run("enhance", failures, "-o", tmp_path / "again.jsonl", *words)
     assert done.code == 3, done.err
     [line] = lines((tmp_path / "again.jsonl").read_bytes())

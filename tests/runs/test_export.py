@@ -41,7 +41,7 @@ class Setting:
         self.spool = Spool(folder / "spool")
         self.account = MemoryAccount(self.spool)
         self.output = folder / "out.jsonl"
-        self.failures = folder / "out.failures.jsonl"
+        self.failures = folder / "out.jsonl.failures.jsonl"
         self.told: list[int] = []
         self.tell: Callable[[int], None] = self.told.append
 
@@ -184,7 +184,7 @@ async def test_what_killed_exports_left_is_removed(setting: Setting) -> None:
     async with await anyio.open_process([sys.executable, "-c", ""]) as gone:
         await gone.wait()
     stale = setting.folder / f".out.jsonl.{gone.pid}.part"
-    stale_failures = setting.folder / f".out.failures.jsonl.{gone.pid}.part"
+    stale_failures = setting.folder / f".out.jsonl.failures.jsonl.{gone.pid}.part"
     others = [
         setting.folder / f".out.jsonl.{os.getppid()}.part",  # alive
         setting.folder / f".out.jsonl.{'9' * 30}.part",  # no process id
@@ -201,10 +201,10 @@ async def test_what_killed_exports_left_is_removed(setting: Setting) -> None:
 
 async def test_failures_that_cannot_be_written_are_named(setting: Setting) -> None:
     """And the output keeps what it had."""
-    setting.failures = setting.folder / "gone" / "out.failures.jsonl"
+    setting.failures = setting.folder / "gone" / "out.jsonl.failures.jsonl"
     setting.output.write_text("precious")
     await setting.put(0, "failed")
-    with pytest.raises(RunError, match=r"gone/out\.failures\.jsonl cannot be written"):
+    with pytest.raises(RunError, match=r"gone/out\.jsonl\.failures\.jsonl cannot be written"):
         await setting.export(finished_only=True)
     assert setting.output.read_text() == "precious"
 
@@ -212,8 +212,8 @@ async def test_failures_that_cannot_be_written_are_named(setting: Setting) -> No
 @pytest.mark.parametrize(
     ("output", "failures"),
     [
-        ("out.jsonl", "out.failures.jsonl"),
-        ("a.b/out.JSONL", "a.b/out.failures.jsonl"),
+        ("out.jsonl", "out.jsonl.failures.jsonl"),
+        ("a.b/out.JSONL", "a.b/out.JSONL.failures.jsonl"),
         ("out", "out.failures.jsonl"),
         ("out.txt", "out.txt.failures.jsonl"),
         ("out.jsonl.partial", "out.jsonl.partial.failures.jsonl"),
@@ -227,9 +227,9 @@ def test_failures_lie_beside_the_output(output: str, failures: str | None) -> No
 
 def test_failures_never_replace_the_input(tmp_path: Path) -> None:
     """Enhancing the failures of an output into that very output is refused, links or not."""
-    source = tmp_path / "out.failures.jsonl"
+    source = tmp_path / "out.jsonl.failures.jsonl"
     source.write_text('"1 Main St"\n')
-    (tmp_path / "link.failures.jsonl").symlink_to(source)
+    (tmp_path / "link.jsonl.failures.jsonl").symlink_to(source)
     for name in ("out.jsonl", "link.jsonl"):
         output = tmp_path / name
         with pytest.raises(ConfigurationError, match="is the input itself"):
@@ -238,12 +238,12 @@ def test_failures_never_replace_the_input(tmp_path: Path) -> None:
     check_output(other, source, overwrite=False, failures=failures_path(other))
     with pytest.raises(ConfigurationError, match="failures both"):
         check_output(other, source, overwrite=True, failures=other)
-    with pytest.raises(ConfigurationError, match=r"out\.failures\.jsonl exists already"):
+    with pytest.raises(ConfigurationError, match=r"out\.jsonl\.failures\.jsonl exists already"):
         check_output(other, None, overwrite=False, failures=source)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "home",
-        "link.failures.jsonl",
-        "out.failures.jsonl",
+        "link.jsonl.failures.jsonl",
+        "out.jsonl.failures.jsonl",
     ]
 
 

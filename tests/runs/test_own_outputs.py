@@ -42,7 +42,7 @@ async def test_failures_that_were_mended_stay_the_runs_own(
 ) -> None:
     """That is what they are for; a file that the run never wrote is not, under their name too."""
     source, output = tmp_path / "in.csv", tmp_path / "out.jsonl"
-    failures = tmp_path / "out.failures.jsonl"
+    failures = tmp_path / "out.jsonl.failures.jsonl"
     source.write_text("id,address\na,1 Main St\nb,\n")
     bulk = enhancer(client)
     await bulk.run(source, output)
@@ -51,10 +51,10 @@ async def test_failures_that_were_mended_stay_the_runs_own(
     source.write_text("id,address\na,1 Main St\n")
     other = tmp_path / "other.jsonl"
     await bulk.run(source, other)
-    (tmp_path / "other.failures.jsonl").write_text("precious")
+    (tmp_path / "other.jsonl.failures.jsonl").write_text("precious")
     with pytest.raises(ping.ConfigurationError, match="exists already"):
         await bulk.retry(f"{other}.run")
-    assert (tmp_path / "other.failures.jsonl").read_text() == "precious"
+    assert (tmp_path / "other.jsonl.failures.jsonl").read_text() == "precious"
 
 
 async def test_a_run_set_aside_does_not_own_the_output(

@@ -78,7 +78,7 @@ async def assert_consistent(output: Path, summary: RunSummary) -> None:
     assert (status.ok, status.partial, status.failed) == tuple(by_status.values())
     assert (status.no_answer, status.reasons) == (summary.no_answer, summary.reasons)
     assert status.is_finished
-    failures = output.with_name("out.failures.jsonl")
+    failures = output.with_name("out.jsonl.failures.jsonl")
     assert failures.exists() == bool(summary.no_answer)
     assert summary.failures == (str(failures) if summary.no_answer else None)
     if summary.no_answer:
@@ -345,7 +345,7 @@ async def test_failures_are_an_input_of_a_new_run(tmp_path: Path) -> None:
         bulk = enhancer(client, retry_policy=ASK_ONCE)
         first = await bulk.run(ADDRESSES, output)
         set_faults(server)
-        again = await bulk.run(tmp_path / "out.failures.jsonl", tmp_path / "again.jsonl")
+        again = await bulk.run(tmp_path / "out.jsonl.failures.jsonl", tmp_path / "again.jsonl")
         assert (again.rows, again.no_answer) == (first.no_answer, 0)
         assert server.stats.locations_accepted == 300 + first.no_answer
     assert_all_there(tmp_path / "again.jsonl", first.no_answer)

@@ -191,5 +191,5 @@ async def test_export_has_the_rows_without_an_answer_beside_it(
     await enhancer(client).run(tmp_path / "in.csv", tmp_path / "out.jsonl")
     exported = await export_run(tmp_path / "out.jsonl.run", tmp_path / "x.jsonl")
     assert exported == type(exported)(2, 1, 0)
-    [failed] = lines(tmp_path / "x.failures.jsonl")
+    [failed] = lines(tmp_path / "x.jsonl.failures.jsonl")
     assert (failed["id"], failed["reason"]) == ("b", "invalid_input")

@@ -235,7 +235,7 @@ class Trial:
             assert reasons[row] == "rejected"
         for row in scene.failing:
             assert reasons[row] == "job_failed"
-        no_answer = {line["id"] for line in read_lines(folder / "out.failures.jsonl")}
+        no_answer = {line["id"] for line in read_lines(folder / "out.jsonl.failures.jsonl")}
         assert {f"r{row}" for row in (*scene.poisoned, *scene.failing)} <= no_answer
         if scene.is_strict:
             assert len(no_answer) == len(scene.poisoned)

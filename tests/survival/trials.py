@@ -276,7 +276,7 @@ async def poisoned_rows(folder: Path, rows: int, chunk_size: int, at: Collection
     unanswered = [line for line in lines if line.get("reason") not in {None, "no_match"}]
     assert [line["id"] for line in unanswered] == [f"r{row}" for row in sorted(at)]
     assert {line["reason"] for line in unanswered} == {"rejected"}
-    failures = read_lines(folder / "out.failures.jsonl")
+    failures = read_lines(folder / "out.jsonl.failures.jsonl")
     assert [line["id"] for line in failures] == [f"r{row}" for row in sorted(at)]
     assert stats.locations_accepted == rows - len(at)
     assert stats.locations_accepted_more_than_once == 0
