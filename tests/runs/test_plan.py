@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import random
+import re
 import stat
 from pathlib import Path
 
@@ -105,25 +106,38 @@ async def test_an_input_that_fails_in_the_middle_leaves_nothing(tmp_path: Path) 
 
 
 async def test_any_damage_is_told_and_none_is_a_traceback(tmp_path: Path) -> None:
-    """Each byte flipped, and each length cut to: a RunError that names the plan."""
+    """Each byte flipped, and each length cut to: a RunError that names the plan.
+
+    But for the few bits of a compressed frame that change nothing of what is in it.
+    """
     plan = await made(tmp_path, chunk_size=2)
     whole = plan.path.read_bytes()
     damaged = tmp_path / "damaged"
 
-    def read_all() -> list[Chunk]:
-        with Plan.open(damaged) as opened:
-            return [opened.read(index) for index in range(opened.chunks)]
+    def read_all(path: Path) -> tuple[object, ...]:
+        with Plan.open(path) as opened:
+            chunks = [opened.read(index) for index in range(opened.chunks)]
+            return chunks, opened.rows, opened.locations, opened.fingerprint
 
-    def check(content: bytes) -> None:
+    sound = await anyio.to_thread.run_sync(read_all, plan.path)
+
+    def is_told(content: bytes) -> bool:
         damaged.write_bytes(content)
         says = f"the plan {damaged} is (damaged|of another version)"
-        with pytest.raises(RunError, match=says):
-            read_all()
+        try:
+            found = read_all(damaged)
+        except RunError as error:
+            return re.match(says, str(error)) is not None
+        assert found == sound
+        return False
 
     def check_all() -> None:
-        for place in range(len(whole)):
-            check(whole[:place])
-            check(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        assert all(is_told(whole[:place]) for place in range(len(whole)))
+        flipped = [
+            is_told(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+            for place in range(len(whole))
+        ]
+        assert flipped.count(False) <= 2
 
     await anyio.to_thread.run_sync(check_all)
 
