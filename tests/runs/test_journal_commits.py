@@ -12,6 +12,7 @@ import anyio.to_thread
 import pytest
 
 from pingdata_async.exceptions import RunError
+from pingdata_async.runs import journal_schema
 from pingdata_async.runs.journal import Journal
 from pingdata_async.runs.states import ChunkState, code_of
 from tests.runs.journal_help import (
@@ -198,3 +199,20 @@ def test_a_killed_process_has_kept_its_word(tmp_path: Path, lines: int) -> None:
             state, index = line.split()
             assert found[int(index)] >= code_of(ChunkState(state.decode()))
     assert sum(map(bool, found)) <= len(said) + 4
+
+
+async def test_each_commit_is_on_the_disk_itself(tmp_path: Path) -> None:
+    """A power cut takes nothing back: SQLite syncs at every commit of a write-ahead log."""
+    path = await make_journal(tmp_path, 1)
+
+    def settings() -> tuple[str, int]:
+        connection = journal_schema.open_writer(path)
+        try:
+            [mode] = connection.execute("PRAGMA journal_mode").fetchone()
+            [synchronous] = connection.execute("PRAGMA synchronous").fetchone()
+        finally:
+            connection.close()
+        return mode, synchronous
+
+    full = 2  # as SQLite numbers FULL
+    assert await anyio.to_thread.run_sync(settings) == ("wal", full)

@@ -144,6 +144,27 @@ async def test_any_damage_is_told_and_none_is_a_traceback(tmp_path: Path) -> Non
     await anyio.to_thread.run_sync(check_all)
 
 
+async def test_a_plan_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Content, name, folder: a power cut leaves a whole plan or none."""
+    steps: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def note_sync(file: int) -> None:
+        steps.append("folder" if stat.S_ISDIR(os.fstat(file).st_mode) else "content")
+        sync(file)
+
+    def note_rename(path: Path, target: Path) -> Path:
+        steps.append("name")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "rename", note_rename)
+    await made(tmp_path)
+    assert steps == ["content", "name", "folder"]
+
+
 def test_no_flipped_byte_of_a_frame_goes_unnoticed() -> None:
     """Whatever is in it: also where the head no longer asks for the checksum."""
     chance = random.Random(1)
