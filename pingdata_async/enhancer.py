@@ -13,8 +13,8 @@ import msgspec
 
 from pingdata_async.bulk.breaker import Breaker
 from pingdata_async.bulk.chunking import MAX_CHUNK_BYTES, ChunkBuilder, checked_sources
-from pingdata_async.bulk.pacing import JobSlots
-from pingdata_async.bulk.polling import PollSchedule
+from pingdata_async.bulk.job_slots import JobSlots
+from pingdata_async.bulk.polling import PollPlanner, PollSchedule
 from pingdata_async.bulk.protocols import Ledger
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.bulk.runner import BulkRunner
@@ -97,7 +97,7 @@ class BulkEnhancer:
         self._chunk_size = chunk_size
         self._max_chunk_bytes = max_chunk_bytes
         self._share = _slots_by_client.setdefault(client, JobSlots()).share(max_jobs)
-        self._schedule = poll_schedule or PollSchedule()
+        self._planner = PollPlanner(poll_schedule or PollSchedule())
         self._policy = retry_policy or RetryPolicy()
         if inspect.iscoroutinefunction(on_event):
             raise ConfigurationError("on_event must be a plain function: it is not awaited")
@@ -348,7 +348,7 @@ class BulkEnhancer:
             sources=self._sources,
             options=self._options,
             chunk_size=self._chunk_size,
-            schedule=self._schedule,
+            planner=self._planner,
             policy=self._policy,
             announce=announce,
             rng=self._rng,

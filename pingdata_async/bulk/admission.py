@@ -7,7 +7,7 @@ import anyio.lowlevel
 
 from pingdata_async.bulk.breaker import Breaker
 from pingdata_async.bulk.due_queue import DueQueue
-from pingdata_async.bulk.pacing import SlotShare
+from pingdata_async.bulk.job_slots import SlotShare
 from pingdata_async.bulk.passage import Passage
 
 URGENT = -0.5  # before all that waits for a time, and so before what is new
@@ -56,7 +56,7 @@ class Admission:
         """Wait for the next chunk that may go; it holds a job slot."""
         while True:
             passage = await self._waiting.get()
-            await self._slots.acquire()
+            await self._slots.acquire(is_for_running=bool(passage.job_id))
             self._slots_held += 1
             if not passage.job_id:
                 # Something more urgent may have come meanwhile.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import anyio
+
 from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.job_progress import JobProgress
 from pingdata_async.bulk.size_limits import Halves
 from pingdata_async.models import JobOutput
 
@@ -27,7 +30,7 @@ class Passage:
     Attributes:
         chunk: What is to be brought through.
         job_id: The present job's; "" while there is none.
-        accepted_at: When the API accepted that job, by the event loop's clock.
+        job: What is known of that job; None while there is none.
         outputs: What there is to be fetched, once the job is done.
         jobs: Jobs accepted so far.
         in_doubt: Submissions whose answer was lost.
@@ -50,7 +53,7 @@ class Passage:
 
     chunk: Chunk
     job_id: str = ""
-    accepted_at: float = 0.0
+    job: JobProgress | None = None
     outputs: tuple[JobOutput, ...] = ()
     jobs: int = 0
     in_doubt: int = 0
@@ -81,9 +84,16 @@ class Passage:
             return True
         return any(earlier.was_charged for earlier in self.chunk.earlier)
 
+    @property
+    def present_job(self) -> JobProgress:
+        """What is known of its job; one that is taken up only now was accepted just now."""
+        if self.job is None:
+            self.job = JobProgress(len(self.chunk.rows), anyio.current_time())
+        return self.job
+
     def begin_again(self) -> None:
         """Forget the present job."""
-        self.job_id, self.outputs = "", ()
+        self.job_id, self.job, self.outputs = "", None, ()
         self.failures = self.refetches = 0
         self.late_since = None
 

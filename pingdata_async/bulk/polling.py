@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pingdata_async.bulk.job_progress import JobProgress
 from pingdata_async.exceptions import ConfigurationError
 
 
@@ -37,3 +38,29 @@ class PollSchedule:
     def next_interval_s(self, age_s: float) -> float:
         """Seconds until the next question about a job that was accepted `age_s` ago."""
         return min(self.max_interval_s, max(self.min_interval_s, age_s * self.share_of_age))
+
+
+class PollPlanner:
+    """Says when to ask about each job, and learns from those that have ended.
+
+    Args:
+        schedule: The bounds, and what is done where nothing is known.
+    """
+
+    def __init__(self, schedule: PollSchedule) -> None:
+        self._schedule = schedule
+
+    def next_poll_in_s(self, job: JobProgress, now: float, *, price_s: float = 0.0) -> float:
+        """Seconds until a job is best asked about.
+
+        Args:
+            job: What is known of it; this decides nothing twice, so it may be asked again.
+            now: The present time.
+            price_s: What a question costs: so much later may the end of one job be seen for
+                one question less. It is above 0 where requests are scarce.
+        """
+        del price_s
+        return self._schedule.next_interval_s(now - job.accepted_at)
+
+    def learn(self, job: JobProgress) -> None:
+        """A job has ended well: others may take as long."""

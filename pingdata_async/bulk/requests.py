@@ -17,8 +17,10 @@ import anyio.to_thread
 from pingdata_async.bulk import notices
 from pingdata_async.bulk.checking import Checked, check_output
 from pingdata_async.bulk.chunking import Chunk, encode_body
+from pingdata_async.bulk.job_progress import JobProgress
+from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.passage import Passage, json_outputs
-from pingdata_async.bulk.polling import PollSchedule
+from pingdata_async.bulk.polling import PollPlanner
 from pingdata_async.bulk.protocols import BulkAPI
 from pingdata_async.bulk.retrying import (
     GiveUp,
@@ -27,6 +29,7 @@ from pingdata_async.bulk.retrying import (
     Verdict,
     judge_question,
     judge_submission,
+    shows_overload,
 )
 from pingdata_async.events import Event
 from pingdata_async.exceptions import (
@@ -113,7 +116,8 @@ class Requests:
         api: The endpoints.
         sources: The run's sources.
         options: The rest of each job's body, as `encode_options()` makes it.
-        schedule: When jobs are asked about.
+        slots: Told of what is seen of the API.
+        planner: Says when jobs are asked about.
         policy: How often things are tried.
         announce: Told of everything that happens.
         rng: The source of jitter.
@@ -125,7 +129,8 @@ class Requests:
         api: BulkAPI,
         sources: tuple[str, ...],
         options: bytes,
-        schedule: PollSchedule,
+        slots: JobSlots,
+        planner: PollPlanner,
         policy: RetryPolicy,
         announce: Callable[[Event], None],
         rng: random.Random,
@@ -133,7 +138,8 @@ class Requests:
         self._api = api
         self._sources = sources
         self._options = options
-        self._schedule = schedule
+        self._slots = slots
+        self._planner = planner
         self._policy = policy
         self._announce = announce
         self._rng = rng
@@ -180,7 +186,7 @@ class Requests:
 
     def next_poll_in_s(self, passage: Passage) -> float:
         """Seconds until a job is asked about."""
-        interval_s = self._schedule.next_interval_s(anyio.current_time() - passage.accepted_at)
+        interval_s = self._planner.next_poll_in_s(passage.present_job, anyio.current_time())
         return interval_s * self._rng.uniform(1.0, 1.0 + JITTER)
 
     async def poll(self, passage: Passage) -> Again | Done | Lost:
@@ -196,6 +202,7 @@ class Requests:
             return self._question_failed(passage, "poll", error)
         self._succeeded(passage, "poll")
         self._announce(notices.polled(passage, status))
+        self._heard(passage.present_job, status)
         if not status.is_finished:
             passage.late_since = None
             return Again(self.next_poll_in_s(passage))
@@ -203,6 +210,15 @@ class Requests:
             said = status.message or "without a message"
             return Lost(f"job {passage.job_id} failed: {said}", is_forgotten=False)
         return self._finished(passage, status)
+
+    def _heard(self, job: JobProgress, status: JobStatus) -> None:
+        now = anyio.current_time()
+        had_ended = job.ended_at is not None
+        job.hear(status, now)
+        if not had_ended:
+            self._slots.note_job(job, now)
+            if status.is_finished and not status.is_failed:
+                self._planner.learn(job)
 
     def _finished(self, passage: Passage, status: JobStatus) -> Again | Done | Lost:
         passage.outputs = json_outputs(status.outputs)
@@ -265,7 +281,9 @@ class Requests:
         return await anyio.to_thread.run_sync(check)
 
     def _succeeded(self, passage: Passage, kind: str) -> None:
-        self._health.note_success(kind, anyio.current_time())
+        now = anyio.current_time()
+        self._health.note_success(kind, now)
+        self._slots.note_answered(kind, now)
         passage.failures = 0
 
     def _question_failed(self, passage: Passage, kind: str, error: PingDataError) -> Again | Lost:
@@ -299,6 +317,8 @@ class Requests:
 
     def _note_failure(self, passage: Passage, kind: str, error: PingDataError) -> GiveUp:
         now = anyio.current_time()
+        if shows_overload(error):
+            self._slots.note_trouble(kind, now)
         if not passage.failures:
             passage.failing_since = now
         passage.failures += 1

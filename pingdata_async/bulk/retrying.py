@@ -68,6 +68,11 @@ def judge_question(error: PingDataError) -> Verdict:
     return Verdict.RETRY
 
 
+def shows_overload(error: PingDataError) -> bool:
+    """Whether it is what an API gives that has too much to do: 5xx, or no answer at all."""
+    return isinstance(error, ServerError | TransportError)
+
+
 _AT_LEAST_ONE = (
     "job_attempts",
     "forgotten_attempts",

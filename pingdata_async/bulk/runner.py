@@ -34,9 +34,9 @@ from pingdata_async.bulk.checking import Failure
 from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.bulk.due_queue import DueQueue
 from pingdata_async.bulk.flow import Flow
-from pingdata_async.bulk.pacing import SlotShare
+from pingdata_async.bulk.job_slots import SlotShare
 from pingdata_async.bulk.passage import Passage
-from pingdata_async.bulk.polling import PollSchedule
+from pingdata_async.bulk.polling import PollPlanner
 from pingdata_async.bulk.protocols import BulkAPI, Ledger
 from pingdata_async.bulk.requests import Again, Answered, Lost, Requests
 from pingdata_async.bulk.retrying import RetryPolicy
@@ -60,7 +60,7 @@ class BulkRunner:
         sources: The run's sources.
         options: The rest of each job's body, as `encode_options()` makes it.
         chunk_size: Rows in a chunk of those that are asked about again, at most.
-        schedule: When jobs are asked about.
+        planner: Says when jobs are asked about.
         policy: How often things are tried.
         announce: Told of everything that happens.
         rng: The source of jitter.
@@ -76,7 +76,7 @@ class BulkRunner:
         sources: tuple[str, ...],
         options: bytes,
         chunk_size: int,
-        schedule: PollSchedule,
+        planner: PollPlanner,
         policy: RetryPolicy,
         announce: Callable[[Event], None],
         rng: random.Random,
@@ -93,7 +93,8 @@ class BulkRunner:
             api=api,
             sources=sources,
             options=options,
-            schedule=schedule,
+            slots=slots.slots,
+            planner=planner,
             policy=policy,
             announce=announce,
             rng=rng,

@@ -18,6 +18,7 @@ from pingdata_async.bulk.breaker import Breaker, Proof, at_fault_itself
 from pingdata_async.bulk.checking import Failure
 from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.bulk.flow import Flow
+from pingdata_async.bulk.job_progress import JobProgress
 from pingdata_async.bulk.later_chunks import equal_parts, split
 from pingdata_async.bulk.passage import Passage, Search
 from pingdata_async.bulk.protocols import Ledger
@@ -134,7 +135,7 @@ class Submitter:
     async def _accepted(self, passage: Passage, job_id: str) -> None:
         charged_before = passage.charged_before
         passage.job_id = job_id
-        passage.accepted_at = anyio.current_time()
+        passage.job = JobProgress(len(passage.chunk.rows), anyio.current_time())
         passage.jobs += 1
         if passage.search is not None:
             passage.search.has_passed = True

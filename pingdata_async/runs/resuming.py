@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 import anyio
 import anyio.to_thread
 
+from pingdata_async.bulk.job_progress import JobProgress
 from pingdata_async.bulk.passage import Passage
 from pingdata_async.runs.journal import Journal
 from pingdata_async.runs.journal_records import ChunkRecord
@@ -42,5 +43,5 @@ async def _passage(plan: Plan, index: int, record: ChunkRecord | None) -> Passag
     if on_resume(record.state) is Resumption.POLL:
         passage.job_id = record.job_id
         age_s = max(0.0, time.time() - record.since)
-        passage.accepted_at = anyio.current_time() - age_s
+        passage.job = JobProgress(len(chunk.rows), anyio.current_time() - age_s)
     return passage

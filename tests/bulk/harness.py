@@ -13,9 +13,9 @@ import anyio
 import anyio.lowlevel
 
 from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
-from pingdata_async.bulk.pacing import JobSlots, SlotShare
+from pingdata_async.bulk.job_slots import JobSlots, SlotShare
 from pingdata_async.bulk.passage import Passage
-from pingdata_async.bulk.polling import PollSchedule
+from pingdata_async.bulk.polling import PollPlanner, PollSchedule
 from pingdata_async.bulk.protocols import BulkAPI, FinishedChunk
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.bulk.runner import BulkRunner
@@ -193,7 +193,7 @@ def make_runner(
         slots=slots or JobSlots().share(max_jobs),
         sources=sources,
         options=encode_options(sources=sources),
-        schedule=PollSchedule(),
+        planner=PollPlanner(PollSchedule()),
         policy=policy or RetryPolicy(),
         announce=observed.hear,
         rng=random.Random(seed),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from pingdata_async.bulk.pacing import JobSlots
+from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.models import Reason, RowStatus
 from tests.bulk.harness import check_bookkeeping, run

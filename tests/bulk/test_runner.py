@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from pingdata_async.bulk.pacing import JobSlots
+from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.protocols import FinishedChunk
 from pingdata_async.events import JobAbandoned, JobSubmitted, RequestSent, UnexpectedAnswer
 from pingdata_async.exceptions import AuthenticationError

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.bulk.pacing import JobSlots, SlotShare
+from pingdata_async.bulk.job_slots import JobSlots, SlotShare
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import EnhancedLocation

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from pingdata_async.bulk.chunking import Chunk
-from pingdata_async.bulk.pacing import JobSlots
+from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.protocols import FinishedChunk
 from pingdata_async.bulk.retrying import RetryPolicy

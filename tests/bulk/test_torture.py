@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from pingdata_async.bulk.pacing import JobSlots
+from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.exceptions import PingDataError
 from pingdata_async.models import Reason, RowStatus
