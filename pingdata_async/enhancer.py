@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import random
 import weakref
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ from pingdata_async.bulk.chunking import MAX_CHUNK_BYTES, ChunkBuilder, checked_
 from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.polling import PollPlanner, PollSchedule
 from pingdata_async.bulk.protocols import Ledger
+from pingdata_async.bulk.request_gate import RequestGate
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.bulk.runner import BulkRunner
 from pingdata_async.bulk.stream import (
@@ -36,20 +38,37 @@ from pingdata_async.runs.run_directory import read_settings, run_dir_for
 from pingdata_async.runs.status import RunStatus, read_status
 from pingdata_async.wire import encode_options
 
-_slots_by_client: weakref.WeakKeyDictionary[PingDataClient, JobSlots] = weakref.WeakKeyDictionary()
+
+class _Limits:
+    """What everyone on a client shares.
+
+    Attributes:
+        slots: For jobs in flight.
+        gate: For requests.
+    """
+
+    def __init__(self) -> None:
+        self.slots = JobSlots()
+        self.gate = RequestGate()
+
+
+_limits_by_client: weakref.WeakKeyDictionary[PingDataClient, _Limits] = weakref.WeakKeyDictionary()
 
 
 class BulkEnhancer:
     """Enhances any number of locations through bulk jobs, many at once, in one event loop.
 
     Enhancers on one client share its limits: together they have no more jobs in flight than
-    the largest `max_jobs` among those at work.
+    the largest `max_jobs` among those at work, send no more requests than the smallest
+    `max_requests_per_second`, and wait together for the time that a 429 names.
 
     Args:
         client: An open `PingDataClient`.
         sources: Source codes such as PG and PH; a location's own `sources` win.
         chunk_size: Locations a job, at most.
-        max_jobs: Jobs in flight, at most.
+        max_jobs: Jobs in flight, at most. How many it really is follows what the API bears.
+        max_requests_per_second: Requests about jobs that the account is known to be allowed;
+            None where that is not known: it is learnt if the API refuses any.
         max_chunk_bytes: Bytes of a job's body before compression, at most.
         source_timeout_s: The API's own `timeout` for each fetch from a source; None for its
             default.
@@ -72,7 +91,8 @@ class BulkEnhancer:
         sources: Iterable[str] | str = (),
         *,
         chunk_size: int = 1000,
-        max_jobs: int = 16,
+        max_jobs: int = 64,
+        max_requests_per_second: float | None = None,
         max_chunk_bytes: int = MAX_CHUNK_BYTES,
         source_timeout_s: float | None = None,
         include_raw_response: bool = False,
@@ -96,7 +116,14 @@ class BulkEnhancer:
         )
         self._chunk_size = chunk_size
         self._max_chunk_bytes = max_chunk_bytes
-        self._share = _slots_by_client.setdefault(client, JobSlots()).share(max_jobs)
+        limits = _limits_by_client.setdefault(client, _Limits())
+        self._share = limits.slots.share(max_jobs)
+        self._gate = limits.gate
+        if max_requests_per_second is not None and not 0 < max_requests_per_second < math.inf:
+            raise ConfigurationError(
+                f"max_requests_per_second must be above 0, not {max_requests_per_second}"
+            )
+        self._max_requests_per_s = max_requests_per_second
         self._planner = PollPlanner(poll_schedule or PollSchedule())
         self._policy = retry_policy or RetryPolicy()
         if inspect.iscoroutinefunction(on_event):
@@ -308,6 +335,7 @@ class BulkEnhancer:
             source=shown_path(source),
             output=str(output) if str(output) == STDOUT else str(Path(output).absolute()),
             overwrite=overwrite,
+            max_requests_per_s=self._max_requests_per_s,
         )
 
     async def _kept_settings(self, run_dir: Path, output: str | Path | None) -> RunSettings:
@@ -318,7 +346,12 @@ class BulkEnhancer:
         found = differences(kept, own)
         if found:
             raise ConfigurationError(f"{run_dir} has {'; '.join(found)}")
-        return msgspec.structs.replace(kept, output=own.output, max_jobs=own.max_jobs)
+        return msgspec.structs.replace(
+            kept,
+            output=own.output,
+            max_jobs=own.max_jobs,
+            max_requests_per_s=own.max_requests_per_s,
+        )
 
     def _run(self, settings: RunSettings, output: str | Path, options: RunOptions) -> Run:
         return Run(
@@ -345,6 +378,8 @@ class BulkEnhancer:
             api=self._client,
             ledger=ledger,
             slots=self._share,
+            gate=self._gate,
+            max_requests_per_s=self._max_requests_per_s,
             sources=self._sources,
             options=self._options,
             chunk_size=self._chunk_size,

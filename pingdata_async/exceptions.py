@@ -10,7 +10,8 @@ PingDataError
 ├── APIStatusError              the API answered, with an error status
 │   ├── AuthenticationError         401
 │   ├── AccessDeniedError           402, 403
-│   │   └── QuotaExceededError          402, 403 that name a spent quota or credit
+│   │   └── QuotaExceededError          402, 403 that name a spent quota or credit; 429, a
+│   │                                   daily or monthly one
 │   ├── NotFoundError               404, 410
 │   ├── RequestRejectedError        400, 413, 422 and every other 4xx
 │   │   └── UnknownSourceError           one of these that names a source it does not know
@@ -28,6 +29,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable, Sequence
 
     from pingdata_async.models import EnhancedLocation
@@ -100,6 +102,8 @@ class APIStatusError(PingDataError):
         status_code: The HTTP status.
         api_message: What the API (or a proxy before it) said, shortened; "" if nothing.
         retry_after_s: Seconds the answer asked to wait (`Retry-After`), None if it did not.
+        available_at: When the API will take requests again, by its own clock if it shows it;
+            None if that cannot be told.
     """
 
     def __init__(
@@ -109,11 +113,13 @@ class APIStatusError(PingDataError):
         status_code: int,
         api_message: str = "",
         retry_after_s: float | None = None,
+        available_at: dt.datetime | None = None,
     ) -> None:
         super().__init__(message)
         self.status_code = status_code
         self.api_message = api_message
         self.retry_after_s = retry_after_s
+        self.available_at = available_at
 
 
 class AuthenticationError(APIStatusError):
@@ -125,7 +131,10 @@ class AccessDeniedError(APIStatusError):
 
 
 class QuotaExceededError(AccessDeniedError):
-    """Raised on a 402 or 403 whose message names a spent quota, limit or credit."""
+    """Raised on a 402 or 403 whose message names a spent quota, limit or credit.
+
+    Also on a 429 that names a daily or monthly one: that is no request to slow down.
+    """
 
 
 class NotFoundError(APIStatusError):

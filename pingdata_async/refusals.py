@@ -15,6 +15,7 @@ from pingdata_async.exceptions import (
     APIStatusError,
     AuthenticationError,
     NotFoundError,
+    PingDataError,
     QuotaExceededError,
     RateLimitError,
     RequestRejectedError,
@@ -26,6 +27,14 @@ _QUOTA_WORDS = re.compile(
     r"\b(quotas?|credits?|(daily|monthly|usage|plan)\s+limits?|limit\s+(exceeded|reached))\b",
     re.IGNORECASE,
 )
+
+# A 429 that says so is no "slow down": of a minute's quota it is.
+_PERIOD = re.compile(
+    r"\b(?:(?P<day>daily|(?:per|a|this|the|each|every|one|1|24)[- /](?:day|hours)|/day|today)"
+    r"|(?P<month>monthly|(?:per|a|this|the|each|every|one|1|30)[- /](?:months?|days)|/month))\b",
+    re.IGNORECASE,
+)
+_ALLOWANCE = re.compile(r"\b(quotas?|credits?|limits?|limited|allowance|maximum)\b", re.IGNORECASE)
 
 # Within one sentence, in either order.
 _UNKNOWN_SOURCE = re.compile(
@@ -53,19 +62,64 @@ def status_error(
     elif status in {404, 410}:
         kind = NotFoundError
     elif status == 429:  # noqa: PLR2004
-        kind = RateLimitError
+        kind = QuotaExceededError if _names_quota(api_message) else RateLimitError
     elif status >= 500:  # noqa: PLR2004
         kind = ServerError
     else:
         is_source = _UNKNOWN_SOURCE.search(api_message)
         kind = UnknownSourceError if is_source else RequestRejectedError
     said = f": {api_message}" if api_message else ""
+    retry_after_s = parse_retry_after(headers)
     return kind(
         f"{what} answered {status}{said}",
         status_code=status,
         api_message=api_message,
-        retry_after_s=parse_retry_after(headers),
+        retry_after_s=retry_after_s,
+        available_at=_available_at(api_message, retry_after_s, headers),
     )
+
+
+def _available_at(
+    api_message: str, retry_after_s: float | None, headers: Mapping[str, str]
+) -> dt.datetime | None:
+    """When the API will take requests again, as far as that can be told."""
+    try:
+        now = _shown_date(headers) or _now()
+        if retry_after_s is not None:
+            return now + dt.timedelta(seconds=retry_after_s)
+        period = _PERIOD.search(api_message)
+        if period is None or not _ALLOWANCE.search(api_message):
+            return None
+        # By the contract, quotas are of days and months of the calendar, by UTC.
+        today = now.astimezone(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        if period["month"]:
+            return (today.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
+        return today + dt.timedelta(days=1)
+    except (ValueError, OverflowError):
+        return None
+
+
+def saying_when(error: PingDataError) -> PingDataError:
+    """The same error; its message says when the API will take requests again, if that is known."""
+    if not isinstance(error, APIStatusError):
+        return error
+    if error.available_at is not None:
+        when = f"at {error.available_at.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
+    elif error.retry_after_s is not None:
+        when = f"in {error.retry_after_s:,.0f} seconds"
+    else:
+        return error
+    return type(error)(
+        f"{error}; it can go on {when}",
+        status_code=error.status_code,
+        api_message=error.api_message,
+        retry_after_s=error.retry_after_s,
+        available_at=error.available_at,
+    )
+
+
+def _names_quota(api_message: str) -> bool:
+    return bool(_PERIOD.search(api_message) and _ALLOWANCE.search(api_message))
 
 
 def error_message(body: bytes) -> str:
@@ -98,13 +152,24 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     if re.fullmatch(r"\d{1,300}(\.\d*)?", value, re.ASCII):
         return float(value)
     try:
-        until = email.utils.parsedate_to_datetime(value)
+        until = _http_date(value)
         # The server's clock, not ours, where it shows it: they may disagree by minutes.
-        shown = headers.get("Date")
-        now = email.utils.parsedate_to_datetime(shown) if shown else _now()
+        now = _shown_date(headers) or _now()
         return max(0.0, (until - now).total_seconds())
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _shown_date(headers: Mapping[str, str]) -> dt.datetime | None:
+    try:
+        return _http_date(headers.get("Date", ""))
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _http_date(value: str) -> dt.datetime:
+    date = email.utils.parsedate_to_datetime(value)
+    return date if date.tzinfo else date.replace(tzinfo=dt.UTC)
 
 
 def _now() -> dt.datetime:

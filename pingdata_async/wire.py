@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -69,7 +70,7 @@ def encode_options(
     """The part of a job's body beside its locations, as a JSON object.
 
     Raises:
-        ConfigurationError: For a time-out that is none.
+        ConfigurationError: For a time-out or a url that is none.
     """
     options: dict[str, Any] = {
         "sources": list(clean_sources(sources)),
@@ -83,8 +84,19 @@ def encode_options(
     if delegate_to:
         options["delegate_to"] = delegate_to
     if callback_url:
-        options["callback_url"] = callback_url
+        options["callback_url"] = _checked_callback(callback_url)
     return msgspec.json.encode(options)
+
+
+def _checked_callback(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise ConfigurationError("callback_url must be an http or https url with a host")
+    return url
 
 
 def decode_submission(body: bytes, what: str) -> str:

@@ -10,6 +10,7 @@ from pingdata_async.bulk.due_queue import DueQueue
 from pingdata_async.bulk.job_slots import SlotShare
 from pingdata_async.bulk.passage import Passage
 
+AHEAD = 4  # chunks that are ready before there is a slot; more would only take memory
 URGENT = -0.5  # before all that waits for a time, and so before what is new
 
 
@@ -30,6 +31,7 @@ class Admission:
         self._slots_held = 0
         self._undecided = 0
         self._changed = anyio.Event()
+        self._taken = anyio.Event()
 
     @property
     def is_empty(self) -> bool:
@@ -52,8 +54,19 @@ class Admission:
         self.release(passage)
         self._waiting.put(passage, passage.due)
 
+    async def until_hungry(self) -> None:
+        """Wait until there are too few chunks to choose from."""
+        while self._waiting.due >= AHEAD:
+            self._taken = anyio.Event()
+            await self._taken.wait()
+
     async def next(self) -> Passage:
         """Wait for the next chunk that may go; it holds a job slot."""
+        passage = await self._next()
+        self._taken.set()
+        return passage
+
+    async def _next(self) -> Passage:
         while True:
             passage = await self._waiting.get()
             await self._slots.acquire(is_for_running=bool(passage.job_id))
@@ -104,6 +117,7 @@ class Admission:
             if passage.job_id:
                 self._waiting.put(passage, passage.due)
         self._changed.set()
+        self._taken.set()
         return [passage for passage in waiting if not passage.job_id]
 
     async def _until_free(self) -> None:

@@ -162,4 +162,5 @@ def at_fault_itself(error: PingDataError) -> PingDataError:
         status_code=error.status_code,
         api_message=error.api_message,
         retry_after_s=error.retry_after_s,
+        available_at=error.available_at,
     )

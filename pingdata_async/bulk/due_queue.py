@@ -27,6 +27,12 @@ class DueQueue(Generic[T]):
     def __len__(self) -> int:
         return len(self._heap)
 
+    @property
+    def due(self) -> int:
+        """How many items are due now."""
+        now = anyio.current_time()
+        return sum(entry[0] <= now for entry in self._heap)
+
     def put(self, item: T, due: float) -> None:
         """Add an item that is due at that time of the event loop's clock."""
         heapq.heappush(self._heap, (due, next(self._order), item))

@@ -6,7 +6,6 @@ says what follows from it; the runner does that.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +21,10 @@ from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.passage import Passage, json_outputs
 from pingdata_async.bulk.polling import PollPlanner
 from pingdata_async.bulk.protocols import BulkAPI
+from pingdata_async.bulk.refused_submissions import SubmissionsRefused
+from pingdata_async.bulk.request_gate import RequestGate
 from pingdata_async.bulk.retrying import (
+    SERVICE_UNAVAILABLE,
     GiveUp,
     Health,
     RetryPolicy,
@@ -38,9 +40,12 @@ from pingdata_async.exceptions import (
     DecodeError,
     PingDataError,
     RateLimitError,
+    ServerError,
+    TransportError,
     UnexpectedRedirectError,
 )
 from pingdata_async.models import JobStatus
+from pingdata_async.refusals import saying_when
 
 MAX_OUTPUTS_BYTES = 512 * 1024 * 1024  # of one job together
 CHECK_IN_THREAD_FROM_BYTES = 64 * 1024
@@ -79,9 +84,15 @@ class InDoubt:
 
 @dataclass(frozen=True, slots=True)
 class Fatal:
-    """No further submission can succeed."""
+    """No further submission can succeed.
+
+    Attributes:
+        error: Why.
+        ends_at_once: Whether nothing else can either, for a long time.
+    """
 
     error: PingDataError
+    ends_at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +127,7 @@ class Requests:
         api: The endpoints.
         sources: The run's sources.
         options: The rest of each job's body, as `encode_options()` makes it.
+        gate: Lets them out.
         slots: Told of what is seen of the API.
         planner: Says when jobs are asked about.
         policy: How often things are tried.
@@ -129,6 +141,7 @@ class Requests:
         api: BulkAPI,
         sources: tuple[str, ...],
         options: bytes,
+        gate: RequestGate,
         slots: JobSlots,
         planner: PollPlanner,
         policy: RetryPolicy,
@@ -138,27 +151,22 @@ class Requests:
         self._api = api
         self._sources = sources
         self._options = options
+        self._gate = gate
         self._slots = slots
         self._planner = planner
         self._policy = policy
         self._announce = announce
         self._rng = rng
-        self._hold_until = -math.inf
-        self._holding = anyio.Lock()
+        self._submissions = SubmissionsRefused()
 
     def begin(self) -> None:
         """Take the present time for the beginning of the run."""
         self._health = Health(self._policy, anyio.current_time())
 
-    async def until_allowed(self) -> None:
-        """Wait for the time that a 429 named, whichever request it answered."""
-        if anyio.current_time() < self._hold_until:
-            async with self._holding:  # who came first goes first
-                while anyio.current_time() < self._hold_until:  # noqa: ASYNC110 - it may grow
-                    await anyio.sleep_until(self._hold_until)
-
     async def submit(self, passage: Passage) -> Accepted | Again | Rejected | InDoubt | Fatal:
         """Submit a chunk. Cancelled, it leaves in doubt whether there is a job."""
+        if not self._gate.is_open("submit"):  # since its turn came, the API asked for a pause
+            return Again(0.0)
         self._announce(notices.sent("submit", passage))
         try:
             job_id = await self._api.submit_body(encode_body(passage.chunk, self._options))
@@ -170,23 +178,29 @@ class Requests:
     def _submission_failed(
         self, passage: Passage, error: PingDataError
     ) -> Again | Rejected | InDoubt | Fatal:
-        self._note_answer(error)
+        self._heed("submit", error)
         verdict = judge_submission(error)
         if verdict is Verdict.STOP:
-            return Fatal(error)
+            return Fatal(saying_when(error))
         if verdict is Verdict.REJECTED:
             return Rejected(error)
         give_up = self._note_failure(passage, "submit", error)
         if verdict is Verdict.IN_DOUBT:
             return InDoubt(error)
         if give_up is GiveUp.RUN:
-            return Fatal(error)
+            # A long pause is for all requests; without one, jobs in flight can be asked about.
+            is_pause = isinstance(error, RateLimitError) and self._is_too_long(error)
+            return Fatal(saying_when(error), ends_at_once=is_pause)
         # While others pass it goes on: nothing was refused for what it holds.
         return self._again(passage, "submit", error)
 
     def next_poll_in_s(self, passage: Passage) -> float:
         """Seconds until a job is asked about."""
-        interval_s = self._planner.next_poll_in_s(passage.present_job, anyio.current_time())
+        interval_s = self._planner.next_poll_in_s(
+            passage.present_job,
+            anyio.current_time(),
+            price_s=self._gate.price_s(self._slots.in_flight),
+        )
         return interval_s * self._rng.uniform(1.0, 1.0 + JITTER)
 
     async def poll(self, passage: Passage) -> Again | Done | Lost:
@@ -259,6 +273,8 @@ class Requests:
     async def _fetch_all(self, passage: Passage) -> list[bytes]:
         bodies: list[bytes] = []
         for output in passage.outputs:
+            if bodies:
+                await self._gate.wait("fetch")
             bodies.append(await self._api.fetch_output(passage.job_id, output))
             if sum(map(len, bodies)) > MAX_OUTPUTS_BYTES:
                 raise DecodeError(f"its outputs are larger than {MAX_OUTPUTS_BYTES} bytes together")
@@ -284,10 +300,12 @@ class Requests:
         now = anyio.current_time()
         self._health.note_success(kind, now)
         self._slots.note_answered(kind, now)
+        self._gate.note_answered(kind)
+        self._submissions.note_answered(kind, now)
         passage.failures = 0
 
     def _question_failed(self, passage: Passage, kind: str, error: PingDataError) -> Again | Lost:
-        self._note_answer(error)
+        self._heed(kind, error)
         verdict = judge_question(error)
         if verdict is Verdict.STOP:
             raise error
@@ -295,11 +313,14 @@ class Requests:
             return Lost(f"the API no longer has job {passage.job_id}: {error}", is_forgotten=True)
         give_up = self._note_failure(passage, kind, error)
         if give_up is GiveUp.RUN:
-            raise error
+            raise saying_when(error)
         if give_up is GiveUp.CHUNK:
             return Lost(f"job {passage.job_id} cannot be had: {error}", is_forgotten=True)
         is_unknown = verdict is Verdict.UNKNOWN_JOB
         return self._again(passage, kind, error, ceiling_s=ASK_AGAIN_S if is_unknown else None)
+
+    def _is_too_long(self, error: PingDataError) -> bool:
+        return (_retry_after_s(error) or 0.0) > self._policy.max_wait_s
 
     def _is_forgotten(self, passage: Passage) -> bool:
         late_s = self._late_for_s(passage)
@@ -311,14 +332,29 @@ class Requests:
             "poll", since
         )
 
-    def _note_answer(self, error: PingDataError) -> None:
+    def _heed(self, kind: str, error: PingDataError) -> None:
+        """Take to heart what an error says of when to send the next requests."""
         if isinstance(error, APIStatusError):
             self._health.note_answer()
+        now = anyio.current_time()
+
+        def delay_s(times: int) -> float:
+            return self._policy.delay_s(times, _retry_after_s(error), self._rng)
+
+        if isinstance(error, RateLimitError):
+            if kind == "submit" and self._submissions.note_refused(now):
+                self._slots.note_too_many(now)
+            self._gate.note_too_soon(delay_s)
+            self._submissions.closed_until = now + self._gate.opens_in_s(kind)
+        elif isinstance(error, ServerError) and error.status_code == SERVICE_UNAVAILABLE:
+            self._gate.note_unavailable(kind, delay_s)
+        elif not isinstance(error, TransportError):
+            self._gate.note_answered(kind)
+        if shows_overload(error):
+            self._slots.note_trouble(kind, now)
 
     def _note_failure(self, passage: Passage, kind: str, error: PingDataError) -> GiveUp:
         now = anyio.current_time()
-        if shows_overload(error):
-            self._slots.note_trouble(kind, now)
         if not passage.failures:
             passage.failing_since = now
         passage.failures += 1
@@ -336,8 +372,7 @@ class Requests:
         delay_s = self._policy.delay_s(passage.failures, _retry_after_s(error), self._rng)
         if ceiling_s is not None and not _retry_after_s(error):
             delay_s = min(delay_s, ceiling_s)
-        if isinstance(error, RateLimitError):
-            self._hold_until = max(self._hold_until, anyio.current_time() + delay_s)
+        delay_s = max(delay_s, self._gate.opens_in_s(kind))
         self._announce(notices.retried(kind, passage, error, delay_s))
         return Again(delay_s)
 

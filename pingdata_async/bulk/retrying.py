@@ -73,6 +73,13 @@ def shows_overload(error: PingDataError) -> bool:
     return isinstance(error, ServerError | TransportError)
 
 
+_ABOVE_ZERO = (
+    "base_delay_s",
+    "max_delay_s",
+    "give_up_after_s",
+    "first_contact_s",
+    "max_wait_s",
+)
 _AT_LEAST_ONE = (
     "job_attempts",
     "forgotten_attempts",
@@ -109,8 +116,11 @@ class RetryPolicy:
         linger_s: When a durable run is stopped, how long an answer to a submission that is on
             its way is still waited for.
         give_up_after_s: Of nothing but failures for one request, before its chunk is given
-            up, or the run if no other request of its kind succeeded either. A `Retry-After`
-            above it stops the run at once. For a refused access `late_after_s` counts.
+            up, or the run if no other request of its kind succeeded either. For a refused
+            access `late_after_s` counts.
+        job_timeout_s: A job is given up that is at work and makes no progress for so long;
+            None for never. Time in the API's queue does not count.
+        max_wait_s: A `Retry-After` above it is not waited for: the run stops.
         first_contact_s: The same while the API has never answered at all: then more likely
             the address is wrong.
     """
@@ -131,12 +141,16 @@ class RetryPolicy:
     forgotten_after_s: float = 10.0
     linger_s: float = 30.0
     give_up_after_s: float = 900.0
+    max_wait_s: float = 600.0
+    job_timeout_s: float | None = None
     first_contact_s: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("base_delay_s", "max_delay_s", "give_up_after_s", "first_contact_s"):
+        for name in _ABOVE_ZERO:
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.job_timeout_s is not None and not self.job_timeout_s > 0:
+            raise ConfigurationError(f"job_timeout_s must be above 0, not {self.job_timeout_s}")
         for name in ("in_doubt_attempts", "location_attempts"):
             if getattr(self, name) < 0:
                 raise ConfigurationError(f"{name} cannot be {getattr(self, name)}")
@@ -219,7 +233,7 @@ class Health:
             patience_s = min(patience_s, policy.first_contact_s)
         if is_refusal:
             patience_s = min(patience_s, policy.late_after_s)
-        if (retry_after_s or 0.0) > patience_s:
+        if (retry_after_s or 0.0) > policy.max_wait_s:
             return GiveUp.RUN
         if now - failing_since <= patience_s:
             return GiveUp.NOTHING

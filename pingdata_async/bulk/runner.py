@@ -38,6 +38,7 @@ from pingdata_async.bulk.job_slots import SlotShare
 from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.polling import PollPlanner
 from pingdata_async.bulk.protocols import BulkAPI, Ledger
+from pingdata_async.bulk.request_gate import RequestGate
 from pingdata_async.bulk.requests import Again, Answered, Lost, Requests
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.bulk.submitting import Submitter
@@ -57,9 +58,11 @@ class BulkRunner:
         api: The endpoints.
         ledger: Keeps account of the chunks, and takes their answers.
         slots: The job slots it may use.
+        gate: Lets requests out.
         sources: The run's sources.
         options: The rest of each job's body, as `encode_options()` makes it.
         chunk_size: Rows in a chunk of those that are asked about again, at most.
+        max_requests_per_s: That the API is known to take; None where that is not known.
         planner: Says when jobs are asked about.
         policy: How often things are tried.
         announce: Told of everything that happens.
@@ -73,6 +76,8 @@ class BulkRunner:
         api: BulkAPI,
         ledger: Ledger,
         slots: SlotShare,
+        gate: RequestGate,
+        max_requests_per_s: float | None = None,
         sources: tuple[str, ...],
         options: bytes,
         chunk_size: int,
@@ -84,6 +89,8 @@ class BulkRunner:
     ) -> None:
         self._ledger = ledger
         self._slots = slots
+        self._gate = gate
+        self._max_requests_per_s = max_requests_per_s
         self._sources = sources
         self._policy = policy
         self._announce = announce
@@ -93,6 +100,7 @@ class BulkRunner:
             api=api,
             sources=sources,
             options=options,
+            gate=gate,
             slots=slots.slots,
             planner=planner,
             policy=policy,
@@ -135,7 +143,8 @@ class BulkRunner:
         """
         self._requests.begin()
         try:
-            await self._run(passages)
+            with self._gate.limited_to(self._max_requests_per_s):
+                await self._run(passages)
         finally:
             self._admission.release_all()
         if self._flow.error is not None:
@@ -158,13 +167,13 @@ class BulkRunner:
                 tasks.start_soon(self._guard, self._serve, flow.gathered, flow.admit_gathered)
                 tasks.start_soon(self._guard, self._serve, flow.ripening, flow.gather_ripe)
                 tasks.start_soon(self._guard, self._serve, flow.lost, flow.deliver_lost)
-                for queue, act, workers in (
-                    (self._flow.submissions, self._submitter.submit, SUBMIT_WORKERS),
-                    (self._flow.polls, self._poll, POLL_WORKERS),
-                    (self._flow.fetches, self._fetch, FETCH_WORKERS),
+                for kind, queue, act, workers in (
+                    ("submit", flow.submissions, self._submitter.submit, SUBMIT_WORKERS),
+                    ("poll", flow.polls, self._poll, POLL_WORKERS),
+                    ("fetch", flow.fetches, self._fetch, FETCH_WORKERS),
                 ):
                     for _ in range(min(workers, self._slots.max_jobs)):
-                        tasks.start_soon(self._guard, self._serve, queue, self._held(act))
+                        tasks.start_soon(self._guard, self._serve, queue, self._let_out(kind, act))
 
     async def _guard(self, work: Callable[..., Awaitable[None]], *args: object) -> None:
         """Let one worker's error end the run as itself, not wrapped in a group."""
@@ -178,16 +187,16 @@ class BulkRunner:
         while True:
             await act(await queue.get())
 
-    def _held(
-        self, act: Callable[[Passage], Awaitable[None]]
+    def _let_out(
+        self, kind: str, act: Callable[[Passage], Awaitable[None]]
     ) -> Callable[[Passage], Awaitable[None]]:
-        """The same, but not before the time that a 429 named, whichever request it answered."""
+        """The same, when it is the turn of a request of that kind."""
 
-        async def act_when_allowed(passage: Passage) -> None:
-            await self._requests.until_allowed()
+        async def act_in_turn(passage: Passage) -> None:
+            await self._gate.wait(kind)
             await act(passage)
 
-        return act_when_allowed
+        return act_in_turn
 
     # -- in ------------------------------------------------------------------------------
 
@@ -195,6 +204,7 @@ class BulkRunner:
         """Take a chunk from the input whenever there is room for one."""
         with self._flow.reading:
             while True:
+                await self._admission.until_hungry()
                 await self._flow.room.acquire()
                 try:
                     passage = await anext(passages, None)

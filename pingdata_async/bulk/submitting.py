@@ -131,6 +131,8 @@ class Submitter:
             else:
                 self._flow.stop(step.error)
                 self._flow.drop(passage)
+                if step.ends_at_once:
+                    self._flow.ended.cancel("nothing can be asked for a long time")
 
     async def _accepted(self, passage: Passage, job_id: str) -> None:
         charged_before = passage.charged_before

@@ -19,6 +19,7 @@ from pingdata_async.cli.options import (
     persistence_options,
     policy_of,
     reporting_of,
+    requests_option,
     space_option,
     switch,
 )
@@ -51,8 +52,13 @@ def _input_options(command: Any) -> Any:
             help="Folder that the run is kept in.  [default: OUTPUT.run]",
         ),
         option(
-            "--max-jobs", type=click.IntRange(min=1), default=16, show_default=True,
-            help="Jobs in flight, at most.",
+            "--max-jobs", type=click.IntRange(min=1), default=64, show_default=True,
+            help="Jobs in flight, at most; how many it is follows what the API bears.",
+        ),
+        requests_option,
+        option(
+            "--callback-url", metavar="URL",
+            help="POSTed to by the API when a job is done, for a receiver of yours.",
         ),
         option(
             "--chunk-size", type=click.IntRange(min=1), default=1000, show_default=True,
@@ -82,6 +88,8 @@ def enhance(
     sources: str,
     chunk_size: int,
     max_jobs: int,
+    max_requests_per_second: float | None,
+    callback_url: str | None,
     run_dir: Path | None,
     overwrite: bool,
     restart: bool,
@@ -107,6 +115,8 @@ def enhance(
             sources,
             chunk_size=chunk_size,
             max_jobs=max_jobs,
+            max_requests_per_second=max_requests_per_second,
+            callback_url=callback_url,
             retry_policy=policy,
             on_event=announce,
         )
@@ -134,6 +144,8 @@ def plan(
     sources: str,
     chunk_size: int,
     max_jobs: int,
+    max_requests_per_second: float | None,
+    callback_url: str | None,
     run_dir: Path | None,
     overwrite: bool,
     restart: bool,
@@ -154,7 +166,14 @@ def plan(
     async def make() -> RunStatus:
         # Never opened: a plan needs neither token nor API.
         client = PingDataClient(environment=connection.environment, api_url=connection.api_url)
-        enhancer = BulkEnhancer(client, sources, chunk_size=chunk_size, max_jobs=max_jobs)
+        enhancer = BulkEnhancer(
+            client,
+            sources,
+            chunk_size=chunk_size,
+            max_jobs=max_jobs,
+            max_requests_per_second=max_requests_per_second,
+            callback_url=callback_url,
+        )
         return await enhancer.plan(
             source, output, run_dir=run_dir, overwrite=overwrite, restart=restart, again=again
         )

@@ -136,6 +136,23 @@ def persistence_options(command: F) -> F:
             help="Stop when the API gives nothing but errors for so long.",
         ),
         option(
+            "--max-wait",
+            "max_wait_s",
+            type=click.FloatRange(min=0, min_open=True),
+            default=RetryPolicy().max_wait_s,
+            show_default=True,
+            metavar="SECONDS",
+            help="Stop when the API asks for a longer pause (Retry-After) than that.",
+        ),
+        option(
+            "--job-timeout",
+            "job_timeout_s",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="SECONDS",
+            help="Give up a job at work that makes no progress for so long; time in the API's "
+            "queue does not count. It may be charged all the same.  [default: never]",
+        ),
+        option(
             "--location-attempts",
             type=click.IntRange(min=0),
             default=RetryPolicy().location_attempts,
@@ -170,6 +187,11 @@ def persistence_options(command: F) -> F:
     return command
 
 
+requests_option = option(
+    "--max-requests-per-second",
+    type=click.FloatRange(min=0, min_open=True),
+    help="That your account is allowed.  [default: learnt, if the API refuses any]",
+)
 space_option = switch("--no-space-check", help="Begin also where the disk seems too small.")
 
 
@@ -181,6 +203,8 @@ def policy_of(values: Mapping[str, Any]) -> RetryPolicy:
         job_attempts=values["job_attempts"],
         location_attempts=values["location_attempts"],
         give_up_after_s=values["give_up_after_s"],
+        max_wait_s=values["max_wait_s"],
+        job_timeout_s=values["job_timeout_s"],
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import click
+import msgspec
 
 from pingdata_async.cli.exit_codes import ANSWERED, NO_ANSWER_FOR_SOME, STOPPED
 from pingdata_async.cli.options import (
@@ -20,6 +21,7 @@ from pingdata_async.cli.options import (
     persistence_options,
     policy_of,
     reporting_of,
+    requests_option,
     space_option,
     switch,
 )
@@ -51,6 +53,7 @@ _max_jobs_option = option(
 @_output_option
 @_overwrite_option
 @_max_jobs_option
+@requests_option
 @api_options
 @persistence_options
 @switch("--discard-run", help="Remove the run directory when all is answered.")
@@ -61,6 +64,7 @@ def resume(
     output: str | None,
     overwrite: bool,
     max_jobs: int | None,
+    max_requests_per_second: float | None,
     discard_run: bool,
     no_space_check: bool,
     **others: Any,
@@ -70,9 +74,10 @@ def resume(
     On a finished run it sends nothing.
     """
     settings = _checked_settings(run_dir, output, others)
+    settings = _paced(settings, max_jobs, max_requests_per_second)
 
     async def work(client: PingDataClient, announce: Announcer) -> RunSummary:
-        return await _enhancer(client, settings, max_jobs, announce, others).resume(
+        return await _enhancer(client, settings, announce, others).resume(
             run_dir,
             output=output,
             overwrite=overwrite,
@@ -89,6 +94,7 @@ def resume(
 @_output_option
 @_overwrite_option
 @_max_jobs_option
+@requests_option
 @api_options
 @persistence_options
 @space_option
@@ -99,6 +105,7 @@ def retry(
     output: str | None,
     overwrite: bool,
     max_jobs: int | None,
+    max_requests_per_second: float | None,
     no_space_check: bool,
     **others: Any,
 ) -> int:
@@ -107,9 +114,10 @@ def retry(
     Each is asked about only for the sources that did not succeed.
     """
     settings = _checked_settings(run_dir, output, others)
+    settings = _paced(settings, max_jobs, max_requests_per_second)
 
     async def work(client: PingDataClient, announce: Announcer) -> RunSummary:
-        return await _enhancer(client, settings, max_jobs, announce, others).retry(
+        return await _enhancer(client, settings, announce, others).retry(
             run_dir,
             all_not_ok=all_not_ok,
             output=output,
@@ -165,6 +173,17 @@ def _checked_settings(run_dir: Path, output: str | None, others: dict[str, Any])
     return settings
 
 
+def _paced(
+    settings: RunSettings, max_jobs: int | None, max_requests_per_s: float | None
+) -> RunSettings:
+    """At the run's own pace, where no other is given."""
+    return msgspec.structs.replace(
+        settings,
+        max_jobs=max_jobs or settings.max_jobs,
+        max_requests_per_s=max_requests_per_s or settings.max_requests_per_s,
+    )
+
+
 def _connection(settings: RunSettings, others: dict[str, Any]) -> Connection:
     """The API that the options name, else the run's own."""
     given = connection_of(others)
@@ -181,7 +200,6 @@ def _connection(settings: RunSettings, others: dict[str, Any]) -> Connection:
 def _enhancer(
     client: PingDataClient,
     settings: RunSettings,
-    max_jobs: int | None,
     announce: Announcer,
     others: dict[str, Any],
 ) -> BulkEnhancer:
@@ -191,7 +209,8 @@ def _enhancer(
         client,
         settings.sources,
         chunk_size=settings.chunk_size,
-        max_jobs=max_jobs or settings.max_jobs,
+        max_jobs=settings.max_jobs,
+        max_requests_per_second=settings.max_requests_per_s,
         retry_policy=policy_of(others),
         on_event=announce,
         **options,

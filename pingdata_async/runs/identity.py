@@ -25,6 +25,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
         source: The input, as it was named.
         output: The output, as an absolute path; "-" for standard output. In the journal of
             `OUTPUT.run` it is the name alone, so that both can be moved together.
+        max_requests_per_s: That the account is known to be allowed; None where that is not known.
         overwrite: Whether the output may replace a file that was there before.
     """
 
@@ -38,6 +39,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     output: str
     overwrite: bool = False
+    max_requests_per_s: float | None = None
 
 
 def api_origin(url: str) -> str:

@@ -17,6 +17,7 @@ from pingdata_async.bulk.job_slots import JobSlots, SlotShare
 from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.polling import PollPlanner, PollSchedule
 from pingdata_async.bulk.protocols import BulkAPI, FinishedChunk
+from pingdata_async.bulk.request_gate import RequestGate
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.bulk.runner import BulkRunner
 from pingdata_async.bulk.stream import ChunkSource, Locations
@@ -184,6 +185,8 @@ def make_runner(
     slots: SlotShare | None = None,
     sources: tuple[str, ...] = ("PG",),
     policy: RetryPolicy | None = None,
+    gate: RequestGate | None = None,
+    max_requests_per_s: float | None = None,
     seed: int = 0,
 ) -> BulkRunner:
     return BulkRunner(
@@ -191,6 +194,8 @@ def make_runner(
         ledger=observed,
         chunk_size=chunk_size,
         slots=slots or JobSlots().share(max_jobs),
+        gate=gate or RequestGate(random.Random(seed)),
+        max_requests_per_s=max_requests_per_s,
         sources=sources,
         options=encode_options(sources=sources),
         planner=PollPlanner(PollSchedule()),

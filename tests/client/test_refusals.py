@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -21,7 +22,13 @@ from pingdata_async import (
     RequestRejectedError,
     ServerError,
 )
-from pingdata_async.refusals import error_message, parse_retry_after, shown_url
+from pingdata_async.refusals import (
+    error_message,
+    parse_retry_after,
+    saying_when,
+    shown_url,
+    status_error,
+)
 from tests.client.servers import LocalApi, always, client_of
 
 KINDS: list[tuple[int, type[APIStatusError]]] = [
@@ -87,6 +94,50 @@ async def test_spent_quota(status: int, message: str, is_quota: bool) -> None:
     error = await refusal_of(status, {"message": message})
     assert isinstance(error, AccessDeniedError)
     assert isinstance(error, QuotaExceededError) is is_quota
+
+
+@pytest.mark.parametrize(
+    ("message", "is_quota"),
+    [
+        ("Daily quota exceeded", True),
+        ("monthly limit reached for PH", True),
+        ("You have used your maximum of 10,000 requests per day", True),
+        ("limit of 500 locations a month", True),
+        ("Request was throttled. Expected available in 1 second.", False),
+        ("Rate limit exceeded: 30 requests per second", False),
+        ("Quota exceeded for quota metric 'requests per minute'", False),
+        ("the day is long", False),
+        ("", False),
+    ],
+)
+async def test_a_429_of_a_long_quota_is_told_from_one_to_slow_down(
+    message: str, is_quota: bool
+) -> None:
+    """Only a daily or monthly quota is no reason to try again soon."""
+    error = await refusal_of(429, {"message": message})
+    assert type(error) is (QuotaExceededError if is_quota else RateLimitError)
+
+
+@pytest.mark.parametrize(
+    ("message", "headers", "at"),
+    [
+        ("daily quota", {}, datetime(2024, 5, 2, tzinfo=UTC)),
+        ("monthly quota", {}, datetime(2024, 6, 1, tzinfo=UTC)),
+        ("daily quota", {"Retry-After": "90"}, datetime(2024, 5, 1, 12, 1, 30, tzinfo=UTC)),
+        ("out of credits", {}, None),
+    ],
+)
+def test_when_it_can_go_on_is_known(
+    message: str, headers: dict[str, str], at: datetime | None
+) -> None:
+    """By the API's own clock: the time it names, or the end of the quota's day or month."""
+    headers = {"Date": format_datetime(NOW, usegmt=True)} | headers
+    error = status_error(403, "POST x", message, headers)
+    assert error.available_at == at
+    said = str(saying_when(error))
+    assert said == f"{error}; it can go on at {at:%Y-%m-%d %H:%M} UTC" if at else said == str(error)
+    copied = pickle.loads(pickle.dumps(saying_when(error)))
+    assert (type(copied), copied.available_at) == (type(error), at)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,202 @@
+"""When each request may go out: one gate for all that goes to one API through one client.
+
+Three things close it. A 429 holds back every request until the time that it named; a 503 those
+of its kind (submit, poll, fetch); a known or learnt rate spaces them. Who waits goes by the
+time at which it had better be through: its arrival, and what its kind can bear to wait. So
+downloads go first, which free memory and bring home what is paid for; submissions before
+polls, as a poll that comes later finds more jobs done; and nothing waits for ever, whatever
+comes after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+
+import anyio
+import anyio.lowlevel
+
+from pingdata_async.bulk.request_rate import RequestRate
+
+#: Seconds that a request may wait longer than a download that comes at the same time.
+BEARS_TO_WAIT_S = {"fetch": 0.0, "submit": 5.0, "poll": 10.0}
+EASING_S = 0.1  # between requests at most, at first after a 503: on average half of it
+EASING_FOR_S = 1.0
+
+
+class RequestGate:
+    """Lets the requests of one client out.
+
+    Args:
+        rng: The source of jitter.
+    """
+
+    def __init__(self, rng: random.Random | None = None) -> None:
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
+        self._rate = RequestRate()
+        self._user_limits: Counter[float] = Counter()
+        self._waiting: dict[str, deque[_Waiter]] = {kind: deque() for kind in BEARS_TO_WAIT_S}
+        self._leader: _Waiter | None = None
+        self._closed_until = -math.inf
+        self._too_soon_in_a_row = 0
+        self._kinds = {kind: _Kind() for kind in BEARS_TO_WAIT_S}
+
+    @contextlib.contextmanager
+    def limited_to(self, max_requests_per_s: float | None) -> Iterator[None]:
+        """Keep within a rate that a user of the gate knows of; the lowest of several counts."""
+        limit = math.inf if max_requests_per_s is None else max_requests_per_s
+        self._user_limits[limit] += 1
+        self._rate.allowed_per_s = min(self._user_limits)
+        try:
+            yield
+        finally:
+            self._user_limits[limit] -= 1
+            self._user_limits += Counter()  # without those that are 0
+            self._rate.allowed_per_s = min(self._user_limits, default=math.inf)
+
+    def is_open(self, kind: str) -> bool:
+        """Whether a request of this kind may go out as far as refusals go."""
+        return self.opens_in_s(kind) <= 0.0
+
+    def opens_in_s(self, kind: str) -> float:
+        """Seconds until then; 0 where it may."""
+        closed_until = max(self._closed_until, self._kinds[kind].closed_until)
+        return max(0.0, closed_until - anyio.current_time())
+
+    def price_s(self, jobs_in_flight: int) -> float:
+        """What one more question about one of these jobs costs, in seconds of its lag.
+
+        Where requests are scarce, one takes 1/rate of a second from all of the jobs together:
+        so much longer each job's end may go unseen for one question less.
+        """
+        return jobs_in_flight / self._rate.per_s(anyio.current_time())
+
+    # -- what is seen --------------------------------------------------------------------
+
+    def note_answered(self, kind: str) -> None:
+        """A request of this kind was answered, be it with an error other than 429 and 503."""
+        now = anyio.current_time()
+        self._rate.note_let_through(now)
+        # What was sent before a pause says nothing of what comes after it.
+        if now >= self._closed_until:
+            self._too_soon_in_a_row = 0
+        state = self._kinds[kind]
+        if now >= state.closed_until:
+            state.unavailable_in_a_row = 0
+
+    def note_too_soon(self, delay_s: Callable[[int], float]) -> None:
+        """A 429: nothing goes out for a while.
+
+        Args:
+            delay_s: For how long, from how many times in a row this has happened.
+        """
+        now = anyio.current_time()
+        if now >= self._closed_until:  # those that were on their way meanwhile say the same
+            self._rate.note_refused(now)
+            self._too_soon_in_a_row += 1
+        self._closed_until = max(self._closed_until, now + delay_s(self._too_soon_in_a_row))
+
+    def note_unavailable(self, kind: str, delay_s: Callable[[int], float]) -> None:
+        """A 503: nothing of its kind goes out for a while; `delay_s` likewise."""
+        now = anyio.current_time()
+        self._rate.note_let_through(now)
+        state = self._kinds[kind]
+        if now >= state.closed_until:
+            state.unavailable_in_a_row += 1
+        state.closed_until = max(state.closed_until, now + delay_s(state.unavailable_in_a_row))
+
+    # -- who may go ----------------------------------------------------------------------
+
+    async def wait(self, kind: str) -> None:
+        """Wait for a request's turn. Cancelled, the request is not to be sent."""
+        await anyio.lowlevel.checkpoint()
+        waiter = _Waiter(anyio.current_time() + BEARS_TO_WAIT_S[kind])
+        self._waiting[kind].append(waiter)
+        self._let_out()
+        if self._leader is not None:
+            self._leader.woken.set()  # it may have to look again sooner now
+        try:
+            while not waiter.may_go:
+                await self._wait_or_lead(waiter)
+        finally:
+            if not waiter.may_go:
+                self._waiting[kind].remove(waiter)
+            # Or whoever was to become the leader now: it may leave before it knew.
+            if self._leader is None or self._leader is waiter:
+                self._leader = None
+                self._appoint()
+
+    async def _wait_or_lead(self, waiter: _Waiter) -> None:
+        """Wait to be let out; of all who wait, one looks after the time."""
+        waiter.woken = anyio.Event()
+        if self._leader is None:
+            self._leader = waiter
+        if self._leader is not waiter:
+            await waiter.woken.wait()
+            return
+        look_again_at = self._let_out()
+        if not waiter.may_go:
+            with anyio.move_on_at(look_again_at):
+                await waiter.woken.wait()
+
+    def _appoint(self) -> None:
+        heads = (queue[0] for queue in self._waiting.values() if queue)
+        head = min(heads, key=lambda waiter: waiter.deadline, default=None)
+        if head is not None:
+            head.woken.set()
+
+    def _let_out(self) -> float:
+        """Let everyone go who may; says when to look again."""
+        now = anyio.current_time()
+        while True:
+            kind, at = self._next()
+            if kind is None or at > now:
+                return at
+            waiter = self._waiting[kind].popleft()
+            waiter.may_go = True
+            waiter.woken.set()
+            self._rate.note_sent(now)
+            state = self._kinds[kind]
+            if now < state.closed_until + EASING_FOR_S:
+                state.eased_until = now + self._rng.uniform(0.0, EASING_S)
+
+    def _next(self) -> tuple[str | None, float]:
+        """Which kind goes next, and when; None where nobody can say."""
+        opens_at = max(self._closed_until, self._rate.next_at())
+        now = anyio.current_time()
+        best, soonest = None, math.inf
+        for kind, queue in self._waiting.items():
+            if not queue:
+                continue
+            at = max(opens_at, self._kinds[kind].opens_at)
+            is_now, best_is_now = at <= now, soonest <= now
+            if best is None or (
+                queue[0].deadline < self._waiting[best][0].deadline
+                if is_now and best_is_now
+                else at < soonest
+            ):
+                best, soonest = kind, at
+        return best, soonest
+
+
+class _Kind:
+    """What is known of one kind of requests."""
+
+    def __init__(self) -> None:
+        self.closed_until = -math.inf
+        self.eased_until = -math.inf
+        self.unavailable_in_a_row = 0
+
+    @property
+    def opens_at(self) -> float:
+        return max(self.closed_until, self.eased_until)
+
+
+class _Waiter:
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.may_go = False
+        self.woken = anyio.Event()

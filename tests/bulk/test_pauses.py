@@ -1,0 +1,147 @@
+"""What the API says of when to come back, heeded by every request of a run."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.request_gate import RequestGate
+from pingdata_async.bulk.retrying import RetryPolicy
+from pingdata_async.events import JobSubmitted, RequestRetried, RequestSent
+from pingdata_async.exceptions import (
+    PingDataError,
+    QuotaExceededError,
+    RateLimitError,
+    ServerError,
+)
+from pingdata_async.models import RowStatus
+from tests.bulk.harness import Observed, run
+from tests.simulation.faults import Moment, ScriptedFaults
+from tests.simulation.simulated_api import SimulatedAPI
+from tests.simulation.virtual_loop import VirtualLoop
+
+pytestmark = pytest.mark.anyio
+
+REQUESTS = [Moment.SUBMIT, Moment.POLL, Moment.FETCH]
+UNDER_WAY_S = 0.1  # requests that were sent before a refusal arrived
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    return "asyncio", {"loop_factory": VirtualLoop}
+
+
+def in_the_middle(error: PingDataError, moment: Moment) -> SimulatedAPI:
+    return SimulatedAPI(faults=ScriptedFaults({moment: [None] * 5 + [error]}))
+
+
+def unavailable(retry_after_s: float | None) -> ServerError:
+    return ServerError("503", status_code=503, retry_after_s=retry_after_s)
+
+
+@pytest.mark.parametrize("moment", REQUESTS)
+async def test_a_503_with_a_time_holds_back_its_kind(moment: Moment) -> None:
+    """No request of its kind is sent before that time; the other kinds go on."""
+    seen = await run(in_the_middle(unavailable(20.0), moment), 300, max_jobs=8)
+    (refused,) = seen.times(RequestRetried, status_code=503)
+
+    def sent(kind: str) -> list[float]:
+        return [at for at in seen.times(RequestSent, kind=kind) if at > refused + UNDER_WAY_S]
+
+    kinds = {each.name.lower() for each in REQUESTS}
+    held = moment.name.lower()
+    assert min(sent(held)) - refused >= 20.0
+    # (Without polls no job is seen to be done, and so nothing else is to be sent.)
+    others = [min(sent(kind), default=math.inf) for kind in kinds - {held}]
+    assert min(others) - refused < 19.0 or moment is Moment.POLL
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+
+
+async def test_after_a_503_requests_do_not_all_return_at_once() -> None:
+    """Those that were held back leave one after the other."""
+    seen = await run(in_the_middle(unavailable(20.0), Moment.SUBMIT), 300, max_jobs=8)
+    (refused,) = seen.times(RequestRetried, status_code=503)
+    back = [at for at in seen.times(RequestSent, kind="submit") if at > refused + UNDER_WAY_S]
+    assert len(set(back[:4])) == 4
+
+
+async def test_a_pause_of_days_ends_the_run_at_once_and_sends_nothing_more() -> None:
+    """What is too long to be waited for is said, and no request breaks it, not even a poll."""
+    error = RateLimitError("429", status_code=429, retry_after_s=172_800.0)
+    seen = Observed(is_durable=True)
+    began = anyio.current_time()
+    with pytest.raises(RateLimitError, match="429; it can go on in 172,800 seconds"):
+        await run(in_the_middle(error, Moment.SUBMIT), 300, max_jobs=4, observed=seen)
+    assert anyio.current_time() - began < 5.0
+    assert len(seen.of(JobSubmitted)) > len(seen.chunks)  # for a resumed run to ask about
+
+
+async def test_a_pause_within_the_longest_is_waited_for() -> None:
+    """Five minutes are waited for by default, and not where less is allowed."""
+    error = RateLimitError("429", status_code=429, retry_after_s=300.0)
+    assert len((await run(in_the_middle(error, Moment.POLL), 100)).rows) == 100
+    with pytest.raises(RateLimitError):
+        await run(in_the_middle(error, Moment.POLL), 100, policy=RetryPolicy(max_wait_s=200.0))
+
+
+@pytest.mark.parametrize("retry_after_s", [None, 1.0, 50_000.0])
+async def test_a_spent_quota_is_no_request_to_slow_down(retry_after_s: float | None) -> None:
+    """Nothing more is submitted, what is paid for is brought home, and it is said when."""
+    error = QuotaExceededError(
+        "429: daily quota exceeded",
+        status_code=429,
+        retry_after_s=retry_after_s,
+        available_at=dt.datetime(2026, 11, 25, tzinfo=dt.UTC),
+    )
+    api = in_the_middle(error, Moment.SUBMIT)
+    seen = Observed()
+    with pytest.raises(QuotaExceededError, match="it can go on at 2026-11-25 00:00 UTC"):
+        await run(api, 300, max_jobs=4, observed=seen)
+    assert 50 <= len(seen.rows) == 10 * api.counts.jobs < 150
+
+
+@pytest.mark.parametrize("limit", [2.0, 20.0])
+async def test_no_more_requests_a_second_than_the_user_allows(limit: float) -> None:
+    """Submissions, polls and downloads together stay below it, and it is made use of."""
+    seen = await run(SimulatedAPI(), 300, max_jobs=8, max_requests_per_s=limit)
+    sent = seen.times(RequestSent)
+    span = int(limit) + 1
+    gaps = [later - at for at, later in zip(sent, sent[span:], strict=False)]
+    assert min(gaps) >= 1.0 - 1e-6
+    assert len(sent) <= 30 * 5  # of 30 jobs: polls are saved
+
+
+class _SlowBooks(Observed):
+    """Takes a while to note an intent, and something happens meanwhile."""
+
+    meanwhile: Callable[[], None] | None = None
+
+    async def submitting(self, chunk: Chunk, *, charged_before: bool) -> None:
+        await super().submitting(chunk, charged_before=charged_before)
+        if chunk.index == 3 and self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await anyio.sleep(1.0)
+            meanwhile()
+
+
+async def test_a_submission_whose_turn_came_just_before_a_pause_is_not_sent() -> None:
+    """It is put back, as if it had never been meant to be sent; nothing is in doubt."""
+    gate = RequestGate()
+    seen = _SlowBooks()
+    paused: list[float] = []
+
+    def pause() -> None:
+        paused.append(anyio.current_time())
+        gate.note_too_soon(lambda _times: 30.0)
+
+    seen.meanwhile = pause
+    await run(SimulatedAPI(), 100, observed=seen, gate=gate)
+    assert ("refused", 3) in seen.told
+    later = [at for at in seen.times(RequestSent) if at > paused[0]]
+    assert min(later) >= paused[0] + 30.0
+    assert seen.rows == list(range(100))

@@ -1,0 +1,203 @@
+"""The gate before the API: who may go out, and when."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import anyio
+import pytest
+from anyio.abc import TaskGroup
+
+from pingdata_async.bulk.request_gate import RequestGate
+from tests.simulation.virtual_loop import START_S, VirtualLoop
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    return "asyncio", {"loop_factory": VirtualLoop}
+
+
+@pytest.fixture
+def gate() -> RequestGate:
+    return RequestGate(random.Random(0))
+
+
+class Passed:
+    """Who went through the gate, and how many seconds after the start."""
+
+    def __init__(self, gate: RequestGate, tasks: TaskGroup) -> None:
+        self._gate = gate
+        self._tasks = tasks
+        self.at: list[tuple[str, float]] = []
+
+    def send(self, kind: str, times: int = 1) -> None:
+        for _ in range(times):
+            self._tasks.start_soon(self._pass, kind)
+
+    async def _pass(self, kind: str) -> None:
+        await self._gate.wait(kind)
+        self.at.append((kind, anyio.current_time() - START_S))
+
+    @property
+    def times(self) -> list[float]:
+        return [at for _, at in self.at]
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind for kind, _ in self.at]
+
+
+def named(delay_s: float) -> Callable[[int], float]:
+    return lambda _times: delay_s
+
+
+@pytest.mark.anyio
+async def test_an_open_gate_holds_nobody(gate: RequestGate) -> None:
+    """A hundred requests leave at the time at which they come."""
+    async with anyio.create_task_group() as tasks:
+        passed = Passed(gate, tasks)
+        passed.send("poll", 50)
+        passed.send("submit", 50)
+    assert passed.times == [0.0] * 100
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["submit", "poll", "fetch"])
+async def test_a_429_holds_back_every_kind_until_its_time(gate: RequestGate, kind: str) -> None:
+    """Nothing leaves before the time named, and then not all at once."""
+    async with anyio.create_task_group() as tasks:
+        passed = Passed(gate, tasks)
+        gate.note_too_soon(named(7.0))
+        assert not gate.is_open(kind)
+        passed.send(kind, 20)
+    assert min(passed.times) == pytest.approx(7.0)
+    assert len(set(passed.times)) > 15
+
+
+@pytest.mark.anyio
+async def test_a_longer_pause_wins_also_over_those_who_wait_already(gate: RequestGate) -> None:
+    """The last word of several is the longest, whenever it comes."""
+    async with anyio.create_task_group() as tasks:
+        passed = Passed(gate, tasks)
+        gate.note_too_soon(named(5.0))
+        passed.send("poll", 3)
+        await anyio.sleep(2.0)
+        gate.note_too_soon(named(10.0))
+        gate.note_too_soon(named(1.0))
+    assert min(passed.times) == pytest.approx(12.0)
+
+
+@pytest.mark.anyio
+async def test_a_503_holds_back_its_kind_alone(gate: RequestGate) -> None:
+    """Polls go on while submissions wait, and those come back one by one."""
+    async with anyio.create_task_group() as tasks:
+        passed = Passed(gate, tasks)
+        gate.note_unavailable("submit", named(30.0))
+        assert gate.is_open("poll")
+        passed.send("submit", 10)
+        passed.send("poll", 10)
+        passed.send("fetch", 10)
+    by_kind = {kind: [at for k, at in passed.at if k == kind] for kind in passed.kinds}
+    assert by_kind["poll"] == by_kind["fetch"] == [0.0] * 10
+    assert min(by_kind["submit"]) == pytest.approx(30.0)
+    assert len(set(by_kind["submit"])) == 10
+
+
+@pytest.mark.anyio
+async def test_pauses_of_our_own_choice_grow_in_a_row_and_not_with_the_crowd(
+    gate: RequestGate,
+) -> None:
+    """Refusals of requests that were on their way together are one refusal."""
+    asked: list[int] = []
+
+    def delay_s(times: int) -> float:
+        asked.append(times)
+        return 1.0
+
+    for _ in range(3):
+        for _ in range(5):
+            gate.note_unavailable("poll", delay_s)
+            gate.note_too_soon(delay_s)
+        await anyio.sleep(1.5)
+    assert sorted(asked) == [1] * 10 + [2] * 10 + [3] * 10
+    gate.note_answered("poll")
+    asked.clear()
+    gate.note_unavailable("poll", delay_s)
+    gate.note_too_soon(delay_s)
+    assert asked == [1, 1]
+
+
+@pytest.mark.anyio
+async def test_where_requests_are_scarce_downloads_go_first_and_nothing_starves(
+    gate: RequestGate,
+) -> None:
+    """Under a flood of submissions, downloads leave at once and polls within their patience."""
+    with gate.limited_to(10.0):
+        async with anyio.create_task_group() as tasks:
+            passed = Passed(gate, tasks)
+            passed.send("poll", 3)
+            for _ in range(400):  # more than the limit takes, for forty seconds
+                passed.send("submit", 2)
+                await anyio.sleep(0.1)
+                if len(passed.at) == 30:
+                    passed.send("fetch")
+    assert passed.kinds.index("fetch") <= 33
+    last_poll = max(at for kind, at in passed.at if kind == "poll")
+    assert 5.0 <= last_poll <= 20.0
+    assert max(passed.times) == pytest.approx(len(passed.at) / 10.0, rel=0.05)
+
+
+@pytest.mark.anyio
+async def test_whoever_is_cancelled_while_waiting_leaves_the_others_their_turn(
+    gate: RequestGate,
+) -> None:
+    """The head of the queue goes away, and the rest leave when they may."""
+    async with anyio.create_task_group() as tasks:
+        passed = Passed(gate, tasks)
+        gate.note_too_soon(named(5.0))
+        with anyio.move_on_after(1.0):
+            await gate.wait("poll")
+        passed.send("poll", 3)
+        with anyio.move_on_after(1.0):
+            await gate.wait("fetch")
+    assert passed.kinds == ["poll"] * 3
+    assert min(passed.times) >= 5.0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("seed", range(30))
+async def test_nobody_is_forgotten_whoever_leaves(gate: RequestGate, seed: int) -> None:
+    """Waiters of all kinds come, leave and are let out at random: all who stay get through."""
+    rng = random.Random(seed)
+    through: list[int] = []
+
+    async def come(number: int, patience_s: float) -> None:
+        with anyio.move_on_after(patience_s):
+            await gate.wait(rng.choice(["submit", "poll", "fetch"]))
+            through.append(number)
+
+    with gate.limited_to(rng.choice([5.0, 50.0, None])), anyio.fail_after(10_000.0):
+        async with anyio.create_task_group() as tasks:
+            for number in range(200):
+                stays = number % 3 == 0
+                tasks.start_soon(come, number, 9_000.0 if stays else rng.uniform(0.0, 2.0))
+                if rng.random() < 0.1:
+                    gate.note_unavailable(rng.choice(["submit", "poll"]), named(rng.random() * 3))
+                if rng.random() < 0.05:
+                    gate.note_too_soon(named(rng.random() * 3))
+                if rng.random() < 0.3:
+                    await anyio.sleep(rng.choice([0.0, 0.01, 1.0]))
+    assert set(range(0, 200, 3)) <= set(through)
+
+
+@pytest.mark.anyio
+async def test_the_lowest_of_several_known_limits_counts_while_its_user_is_there(
+    gate: RequestGate,
+) -> None:
+    """Two runs on a client: the more careful one speaks for both, until it ends."""
+    with gate.limited_to(100.0):
+        with gate.limited_to(2.0), gate.limited_to(2.0):
+            assert gate.price_s(10) == pytest.approx(5.0)
+        assert gate.price_s(10) == pytest.approx(0.1)
+    assert gate.price_s(10) == 0.0
