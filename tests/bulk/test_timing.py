@@ -60,7 +60,7 @@ def test_intervals_grow_with_age_within_their_bounds(age_s: float, older_s: floa
 
 def test_a_long_job_is_asked_about_seldom_and_seen_soon() -> None:
     """Questions grow with the logarithm of its length; the delay is a share of it at most."""
-    schedule = PollSchedule(max_interval_s=1e9)
+    schedule = PollSchedule(min_interval_s=0.5, max_interval_s=1e9, share_of_age=0.2)
     for length_s in (10.0, 100.0, 1_000.0, 10_000.0):
         age_s, polls = 0.0, 0
         while age_s < length_s:

@@ -1,0 +1,248 @@
+"""How long jobs take, learned from those that have ended (pure).
+
+Times of work are taken for log-normal, as they are products of many things. What is known of
+one job's is put together from two kinds of evidence, weighed by precision (one step of a Kalman
+filter on a constant): jobs that ended lately, and the job's own counts. A count says "elapsed
+time by share completed" - but counts stall, jump and slow down, each API in its own way, so how
+far and how surely they mislead at each tenth of the way is itself learned from ended jobs.
+Everything fades with newer jobs, so that it follows a server whose pace changes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from pingdata_async.bulk.job_progress import JobProgress
+
+CELLS = 10  # tenths of the way, each with its own error
+WORK_WINDOW = 40.0  # so many jobs count
+QUEUE_WINDOW = 12.0  # a queue changes faster than what stands in it
+SURPRISE_WINDOW = 8.0
+SURPRISING = 3.0  # standard errors: the pace has changed
+# Assumed before there is anything to go by, each worth so many jobs: standard deviations of logs.
+WORK_SPREAD, WORK_WORTH = 0.5, 3.0
+MARK_SPREAD, MARK_SPREAD_AT_0, MARK_WORTH = 0.2, 0.7, 2.0
+MISFIT_WORTH = 5.0
+SIZE_SPREAD = 0.3  # of a job e times larger or smaller than those seen, beside the other spread
+SIZE_WORTH = 0.05  # of the assumption that time goes with size, as a variance of log sizes
+LEAST_SPREAD = 0.01
+EXACT_SPREAD = 0.1  # an end known worse than this (log of the total) says nothing of counts
+LOG_LIMIT = 100.0  # e to this is more seconds than anything takes, and far from overflow
+
+
+@dataclass(slots=True)
+class Recent:
+    """Mean and variance of what came lately: older values count for less and less.
+
+    Attributes:
+        window: About so many values count.
+        count: So many count now.
+        mean: Of them.
+        variance: Of them.
+    """
+
+    window: float
+    count: float = 0.0
+    mean: float = 0.0
+    variance: float = 0.0
+
+    def add(self, value: float, blur: float = 0.0) -> None:
+        """Take in a value that is known but for a variance of `blur`."""
+        self.count = min(self.count + 1.0, self.window)
+        share = 1.0 / self.count
+        off = value - self.mean
+        self.mean += share * off
+        self.variance += share * (off * off * (1.0 - share) + blur - self.variance)
+
+
+class JobTimes:
+    """What ended jobs have shown: time in the queue, time at work, and how counts grow.
+
+    Args:
+        unwatched_s: No first question is asked so late: where its answer came later, nobody
+            watched the job (an earlier process did), and its times are not learned from unless
+            the API dates them.
+    """
+
+    def __init__(self, unwatched_s: float) -> None:
+        self._unwatched_s = unwatched_s
+        self._work = Recent(WORK_WINDOW)  # log of the time
+        self._size = Recent(WORK_WINDOW)  # log of the locations
+        self._together = 0.0  # covariance of the two
+        self._surprise = Recent(SURPRISE_WINDOW)
+        self._queue = Recent(QUEUE_WINDOW)
+        self._marks = [Recent(WORK_WINDOW) for _ in range(CELLS)]
+        self._misfit = Recent(WORK_WINDOW)
+
+    @property
+    def count(self) -> float:
+        """So many jobs are remembered."""
+        return self._work.count
+
+    def work_belief(self, locations: int) -> tuple[float, float] | None:
+        """What is expected of a job's work time.
+
+        Returns:
+            Mean and standard deviation of its log (of seconds); None if nothing is known.
+        """
+        work = self._work
+        if not work.count:
+            return None
+        # Linear regression of log time on log size: from "the same for any size" to "by the
+        # location"; the latter where all jobs had one size.
+        slope = (self._together + SIZE_WORTH) / (self._size.variance + SIZE_WORTH)
+        slope = min(1.0, max(0.0, slope))
+        beyond = math.log(max(1, locations)) - self._size.mean
+        own = max(0.0, work.variance - slope * self._together)
+        variance = (own * work.count + WORK_SPREAD**2 * WORK_WORTH) / (work.count + WORK_WORTH)
+        spread = math.sqrt(variance + (SIZE_SPREAD * beyond) ** 2)
+        return work.mean + slope * beyond, spread
+
+    def queue_belief(self) -> tuple[float, float] | None:
+        """Mean and standard deviation of the wait in seconds; None if nothing is known."""
+        if not self._queue.count:
+            return None
+        return self._queue.mean, math.sqrt(self._queue.variance)
+
+    def total_belief(self, job: JobProgress, began_at: float) -> tuple[float, float] | None:
+        """What is expected of the work time of a job that is at work; as `work_belief()`."""
+        prior = self.work_belief(job.locations)
+        weight = total = 0.0
+        if prior is not None:
+            weight = 1.0 / (prior[1] * prior[1])
+            total = prior[0] * weight
+        if job.marks is not None:
+            for cell, told in _told(job.marks, began_at):
+                seen = self._marks[cell]
+                assumed = MARK_SPREAD + (MARK_SPREAD_AT_0 - MARK_SPREAD) * (1.0 - cell / CELLS)
+                variance = seen.variance * seen.count + assumed * assumed * MARK_WORTH
+                variance = max(LEAST_SPREAD**2, variance / (seen.count + MARK_WORTH))
+                weight += 1.0 / variance
+                total += (told - seen.mean) / variance
+        if not weight:
+            return None
+        return total / weight, math.sqrt(self._misfit_factor() / weight)
+
+    def _misfit_factor(self) -> float:
+        """How much wider beliefs must be: one job's counts mislead alike, not each anew."""
+        misfit = self._misfit
+        return (misfit.mean * misfit.count + MISFIT_WORTH) / (misfit.count + MISFIT_WORTH)
+
+    def waited_s(self, job: JobProgress) -> float | None:
+        """How long a job waited before it began: the best guess.
+
+        Returns:
+            Seconds: what the API says; else what others waited, and once it has ended also what
+            a job of its size leaves of the whole time, within what was seen. None while it
+            waits. 0 where no job was ever seen waiting.
+        """
+        if job.queue_s is not None:
+            return job.queue_s
+        if job.working_at is None:
+            return None
+        shortest_s = max(0.0, job.waiting_at - job.accepted_at)
+        longest_s = max(shortest_s, job.working_at - job.accepted_at)
+        queue = self.queue_belief()
+        if queue is None:
+            return (shortest_s + longest_s) / 2 if shortest_s else 0.0
+        guess_s, spread_s = queue
+        work = self.work_belief(job.locations)
+        if shortest_s and job.ended_at is not None and work is not None:
+            # Not where it was never seen waiting: of no wait at all this would make one.
+            work_s = math.exp(min(LOG_LIMIT, work[0]))
+            left_s = job.ended_at - job.accepted_at - work_s
+            surer = spread_s**2 / (spread_s**2 + (work_s * work[1]) ** 2)
+            guess_s += (left_s - guess_s) * surer
+        return max(shortest_s, min(longest_s, guess_s))
+
+    def learn(self, job: JobProgress) -> None:
+        """Take in a job that has ended well."""
+        if job.ended_at is None or job.working_at is None:
+            return
+        if job.queue_s is None and job.working_at - job.waiting_at > self._unwatched_s:
+            return
+        waited_s = self.waited_s(job) or 0.0
+        began_at = job.accepted_at + waited_s
+        shortest_s = max(0.0, job.going_at - began_at)
+        longest_s = max(shortest_s, job.ended_at - began_at, 1e-6)
+        if job.work_s is not None:
+            shortest_s = longest_s = max(1e-6, job.work_s)
+        prior = self.work_belief(job.locations)
+        known = _between(shortest_s, longest_s, prior)
+        self._queue.add(waited_s)
+        if known is None:
+            return
+        log_total, blur = known
+        if blur <= EXACT_SPREAD**2:
+            self._learn_counts(job, began_at, log_total)
+        self._learn_work(math.log(max(1, job.locations)), log_total, blur)
+        if prior is not None:
+            self._follow(log_total - prior[0], prior[1])
+
+    def _learn_counts(self, job: JobProgress, began_at: float, log_total: float) -> None:
+        belief = self.total_belief(job, began_at)
+        if belief is None or job.marks is None:
+            return
+        error = (log_total - belief[0]) / belief[1]
+        self._misfit.add(min(25.0, error * error) * self._misfit_factor())
+        for cell, told in _told(job.marks, began_at):
+            self._marks[cell].add(told - log_total)
+
+    def _learn_work(self, log_size: float, log_total: float, blur: float) -> None:
+        off_size, off_total = log_size - self._size.mean, log_total - self._work.mean
+        self._size.add(log_size)
+        self._work.add(log_total, blur)
+        share = 1.0 / self._work.count
+        self._together += share * (off_size * off_total * (1.0 - share) - self._together)
+
+    def _follow(self, surprise: float, spread: float) -> None:
+        """Forget how it was where it has plainly changed (a CUSUM test, with a short memory)."""
+        lately = self._surprise
+        lately.add(surprise)
+        if lately.count < SURPRISE_WINDOW:
+            return
+        if abs(lately.mean) > SURPRISING * spread / math.sqrt(SURPRISE_WINDOW):
+            self._work.count = self._size.count = min(self._work.count, 2.0)
+            self._surprise = Recent(SURPRISE_WINDOW)
+
+
+def _told(marks: list[float], began_at: float) -> list[tuple[int, float]]:
+    """For each mark its tenth of the way, and the log of the total that it tells."""
+    return [
+        (
+            min(CELLS - 1, int(marks[at + 1] * CELLS)),
+            math.log(max(1e-6, marks[at] - began_at) / max(1e-9, marks[at + 1])),
+        )
+        for at in range(0, len(marks), 2)
+    ]
+
+
+def _between(
+    shortest_s: float, longest_s: float, prior: tuple[float, float] | None
+) -> tuple[float, float] | None:
+    """Mean and variance of the log of a time between two bounds; None if that tells nothing.
+
+    A job is seen to have ended some time after its end, perhaps by the first question. To take
+    the middle of the bounds would draw beliefs to when questions are asked, and to leave such
+    jobs out would leave only the long ones; so it is the mean over that part of what was
+    believed (the E step of EM for censored data, Dempster, Laird and Rubin 1977).
+    """
+    high = math.log(longest_s)
+    low = math.log(shortest_s) if shortest_s > 0.0 else -LOG_LIMIT
+    if high - low < 0.2:
+        return (low + high) / 2, (high - low) ** 2 / 12
+    if prior is None:
+        return (low + high) / 2 if high - low < 1.0 else high - 0.5, 0.25
+    mean, spread = prior
+    a, b = (low - mean) / spread, (high - mean) / spread
+    mass = (math.erfc(a / math.sqrt(2)) - math.erfc(b / math.sqrt(2))) / 2
+    if mass < 1e-6:  # a surprise: the bound that is the least of one
+        return low if a > 0.0 else high, spread * spread
+    density_a = math.exp(-a * a / 2) / math.sqrt(2 * math.pi)
+    density_b = math.exp(-b * b / 2) / math.sqrt(2 * math.pi)
+    shift = (density_a - density_b) / mass
+    variance = 1.0 + (a * density_a - b * density_b) / mass - shift * shift
+    if variance > 0.95:
+        return None
+    return mean + spread * shift, spread * spread * max(0.0, variance)
