@@ -108,6 +108,14 @@ class JobPolled(Event, frozen=True, kw_only=True):
     num_completed: int | None
 
 
+class JobStalled(Event, frozen=True, kw_only=True):
+    """A job at work has made no progress for `idle_s` seconds. It is still asked about."""
+
+    chunk: int
+    job_id: str
+    idle_s: float
+
+
 class RequestRetried(Event, frozen=True, kw_only=True):
     """A request failed and will be sent again after `delay_s` seconds."""
 

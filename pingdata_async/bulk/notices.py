@@ -12,6 +12,7 @@ from pingdata_async.events import (
     ChunkSplit,
     JobAbandoned,
     JobPolled,
+    JobStalled,
     JobSubmitted,
     RequestRetried,
     RequestSent,
@@ -113,6 +114,11 @@ def odd_counts(passage: Passage, status: JobStatus) -> UnexpectedAnswer | None:
     if not says:
         return None
     return unexpected(passage, f"of {sent} locations sent, the job says {', '.join(says)}")
+
+
+def stalled(passage: Passage, idle_s: float) -> JobStalled:
+    """A job makes no progress."""
+    return JobStalled(chunk=passage.chunk.index, job_id=passage.job_id, idle_s=idle_s)
 
 
 def unexpected(passage: Passage, message: str) -> UnexpectedAnswer:

@@ -11,6 +11,8 @@ from pingdata_async.bulk.job_progress import JobProgress
 from pingdata_async.bulk.size_limits import Halves
 from pingdata_async.models import JobOutput
 
+WARN_AFTER_IDLE_S = 300.0
+
 
 @dataclass(slots=True, eq=False)
 class Search:
@@ -45,6 +47,7 @@ class Passage:
         failed_jobs: Jobs that failed, since this process began.
         lost_jobs: Jobs that the API forgot, likewise.
         refetches: How often the output was fetched again because rows were missing from it.
+        warn_after_idle_s: How long its job may make no progress before that is said (again).
         late_since: When the job was first unknown, or complete without an output; None if it
             is neither.
         failures: Of the present request, in a row.
@@ -68,6 +71,7 @@ class Passage:
     failed_jobs: int = 0
     lost_jobs: int = 0
     refetches: int = 0
+    warn_after_idle_s: float = WARN_AFTER_IDLE_S
     late_since: float | None = None
     failures: int = 0
     failing_since: float = 0.0
@@ -96,6 +100,7 @@ class Passage:
         self.job_id, self.job, self.outputs = "", None, ()
         self.failures = self.refetches = 0
         self.late_since = None
+        self.warn_after_idle_s = WARN_AFTER_IDLE_S
 
 
 def json_outputs(outputs: tuple[JobOutput, ...]) -> tuple[JobOutput, ...]:

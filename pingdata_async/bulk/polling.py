@@ -95,7 +95,7 @@ class PollPlanner:
         """
         if job.ended_at is not None:  # but its outputs are not there yet
             return self._schedule.next_interval_s(now - job.ended_at)
-        wait_s = self._wait_s(job, price_s if price_s > 0.0 else 0.0)
+        wait_s = self._wait_s(job, max(0.0, price_s))
         return self._schedule.bounded_s(job.going_at + wait_s - now)
 
     def learn(self, job: JobProgress) -> None:

@@ -38,6 +38,8 @@ from pingdata_async.exceptions import (
     AccessDeniedError,
     APIStatusError,
     DecodeError,
+    JobFailedError,
+    JobTimeoutError,
     PingDataError,
     RateLimitError,
     ServerError,
@@ -107,10 +109,17 @@ class Lost:
     Attributes:
         error: Why.
         is_forgotten: Whether the API merely does not know it any more.
+        has_timed_out: Whether we gave it up, as it made no progress.
     """
 
     error: str
     is_forgotten: bool
+    has_timed_out: bool = False
+
+    def as_error(self, job_id: str) -> JobFailedError:
+        """The same as an error."""
+        kind = JobTimeoutError if self.has_timed_out else JobFailedError
+        return kind(self.error, job_id=job_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +228,26 @@ class Requests:
         self._heard(passage.present_job, status)
         if not status.is_finished:
             passage.late_since = None
-            return Again(self.next_poll_in_s(passage))
+            return self._going_on(passage)
         if status.is_failed:
             said = status.message or "without a message"
             return Lost(f"job {passage.job_id} failed: {said}", is_forgotten=False)
         return self._finished(passage, status)
+
+    def _going_on(self, passage: Passage) -> Again | Lost:
+        idle_s = passage.present_job.idle_s
+        timeout_s = self._policy.job_timeout_s
+        if timeout_s is not None and idle_s > timeout_s:
+            return Lost(
+                f"job {passage.job_id} made no progress for {idle_s:,.0f} s",
+                is_forgotten=False,
+                has_timed_out=True,
+            )
+        if idle_s >= passage.warn_after_idle_s:
+            passage.warn_after_idle_s = 2.0 * idle_s
+            self._announce(notices.stalled(passage, idle_s))
+        delay_s = self.next_poll_in_s(passage)
+        return Again(delay_s if timeout_s is None else min(delay_s, timeout_s))
 
     def _heard(self, job: JobProgress, status: JobStatus) -> None:
         now = anyio.current_time()

@@ -274,7 +274,7 @@ class BulkRunner:
         can_split = not lost.is_forgotten and len(passage.chunk.rows) > 1
         goes_on = not self._flow.is_stopping and not must_stop and (attempts_left or can_split)
         self._announce(notices.abandoned(passage, lost.error, will_resubmit=goes_on))
-        error = JobFailedError(lost.error, job_id=passage.job_id)
+        error = lost.as_error(passage.job_id)
         passage.begin_again()
         if goes_on and attempts_left:
             jobs = passage.failed_jobs + passage.lost_jobs
@@ -303,7 +303,7 @@ class BulkRunner:
 
 
 def _charged_for_nothing(error: JobFailedError) -> JobFailedError:
-    return JobFailedError(
+    return type(error)(
         f"jobs are charged and give nothing, one after the other, so no more are sent: {error}",
         job_id=error.job_id,
     )

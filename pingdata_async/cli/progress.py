@@ -29,6 +29,7 @@ from pingdata_async.events import (
     Event,
     InputPlanned,
     JobAbandoned,
+    JobStalled,
     JobSubmitted,
     Listener,
     LocationsAskedAgain,
@@ -88,7 +89,7 @@ class RunState:
             case ChunkFinished():
                 self.rows_done += event.rows
                 self.in_flight -= event.job_id is not None
-            case RequestRetried() | UnexpectedAnswer():
+            case RequestRetried() | UnexpectedAnswer() | JobStalled():
                 self.problems += 1
             case _:
                 pass
@@ -225,6 +226,12 @@ def _about_the_run(event: Event) -> str | None:
             return (
                 f"Stopping: {event.error}. Waiting for what is already paid for "
                 f"({event.jobs_in_flight} in flight)"
+            )
+        case JobStalled():
+            minutes = event.idle_s / 60.0
+            return (
+                f"chunk {event.chunk}: job {event.job_id} has made no progress for "
+                f"{minutes:,.0f} minutes; it is still asked about"
             )
         case UnexpectedAnswer():
             return f"chunk {event.chunk}, job {event.job_id}: {event.message}"

@@ -201,8 +201,10 @@ class Simulation:
         if self._world.dates == "none":
             return None
         date = SERVER_EPOCH + timedelta(seconds=at)
-        return date.replace(microsecond=0).isoformat() if self._world.dates == "seconds" else (
-            date.isoformat()
+        return (
+            date.replace(microsecond=0).isoformat()
+            if self._world.dates == "seconds"
+            else (date.isoformat())
         )
 
 
