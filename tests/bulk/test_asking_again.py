@@ -14,7 +14,8 @@ from pingdata_async.events import ChunkFinished, JobSubmitted, LocationsAskedAga
 from pingdata_async.exceptions import JobFailedError
 from pingdata_async.models import Reason, RowStatus
 from tests.bulk.harness import Observed, check_bookkeeping, run
-from tests.simulation.simulated_api import SimulatedAPI, SimulatedJob
+from tests.simulation.queueing import SimulatedJob
+from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.troubles import SpottyAnswers
 from tests.simulation.virtual_loop import VirtualLoop
 

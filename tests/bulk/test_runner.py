@@ -12,7 +12,8 @@ from pingdata_async.exceptions import AuthenticationError
 from pingdata_async.models import JobOutput, Reason, RowStatus
 from tests.bulk.harness import Observed, run
 from tests.simulation.faults import Fault, Moment, ScriptedFaults
-from tests.simulation.simulated_api import SimulatedAPI, SimulatedJob
+from tests.simulation.queueing import SimulatedJob
+from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.virtual_loop import VirtualLoop
 
 

@@ -1,16 +1,18 @@
 """The bulk API in memory, in the event loop's own time; nothing of it is random but by seed.
 
 It stands where `PingDataClient` stands and raises the package's own errors. Jobs wait for one
-of a few workers, first come first served, and take as long as their locations take.
+of a few workers, first come first served, and take as long as their locations take
+(`queueing.py`); what is said of them meanwhile is in `profiles.py`, what is refused in
+`limits.py`, what is kept of it all in `records.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import heapq
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import anyio
@@ -26,9 +28,12 @@ from pingdata_async.exceptions import (
 )
 from pingdata_async.models import JobOutput, JobStatus
 from tests.simulation.faults import Fault, Faults, Moment, NoFaults
+from tests.simulation.limits import Gatekeeper, Limits, Outage
+from tests.simulation.profiles import Telling
+from tests.simulation.queueing import JobQueue, SimulatedJob, Work
+from tests.simulation.records import JobRecord, Records
 
 UNKNOWN_AT_FIRST = 2  # polls of a job that the API learns of late
-OUTPUT_AFTER = 3  # polls of a finished job whose output is named late
 
 
 class _SentLocation(msgspec.Struct):
@@ -42,29 +47,6 @@ class _SentJob(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_SentJob).decode
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class SimulatedJob:
-    """An accepted job.
-
-    Attributes:
-        number: How many were accepted before it.
-        sources: By location id, what was asked for.
-        ends_at: When it is done.
-        fate: What goes wrong with it.
-        polls: Questions about it that were answered, also with "unknown".
-    """
-
-    number: int
-    sources: dict[str, tuple[str, ...]]
-    ends_at: float
-    fate: Fault | None
-    polls: int = 0
-
-    @property
-    def id(self) -> str:
-        return f"job-{self.number}"
 
 
 @dataclasses.dataclass(slots=True)
@@ -113,17 +95,24 @@ class SimulatedAPI:
     Args:
         workers: Jobs worked on at once.
         locations_per_s: What one worker does.
+        work: How jobs are worked on, in place of those two.
+        telling: What it says of them.
+        limits: What it bears.
+        outages: When it is out of order.
         latency_s: Of a request on average, by `seed` up to half of it more or less.
         faults: What goes wrong.
         troubles: What is wrong with rows; None for nothing.
         delays_s: By number of the job, seconds by which it takes longer.
         answer: A location's object in the output, from its id and sources.
         outputs: A job's outputs; None for one, made with `answer`.
-        retry_after_s: What a 429 names.
+        retry_after_s: What a 429 among the faults names.
         slow_s: What a slow answer takes.
         retention_s: Seconds after its end at which a job is forgotten.
         counts_locations: Whether `counts.submissions` is kept, which grows with the input.
-        seed: Of the latencies.
+        records: Where every request and job is kept; None for nowhere.
+        delivers_anyway: The share of submissions that arrive although who sent them has been
+            cancelled meanwhile.
+        seed: Of the latencies, and of the lengths of jobs.
     """
 
     def __init__(
@@ -131,6 +120,10 @@ class SimulatedAPI:
         *,
         workers: int = 4,
         locations_per_s: float = 500.0,
+        work: Work | None = None,
+        telling: Telling | None = None,
+        limits: Limits | None = None,
+        outages: Sequence[Outage] = (),
         latency_s: float = 0.05,
         faults: Faults | None = None,
         troubles: Refuses | None = None,
@@ -141,13 +134,17 @@ class SimulatedAPI:
         slow_s: float = 20.0,
         retention_s: float = 3600.0,
         counts_locations: bool = True,
+        records: Records | None = None,
+        delivers_anyway: float = 0.0,
         seed: int = 0,
     ) -> None:
-        self._free_at = [0.0] * workers
-        self._locations_per_s = locations_per_s
+        work = work or Work(workers=workers, locations_per_s=locations_per_s)
+        self._queue = JobQueue(work, delays_s=delays_s or {}, seed=seed)
+        self._telling = telling or Telling()
+        self._limits = limits or Limits()
+        self._gatekeeper = Gatekeeper(self._limits, outages)
         self._latency_s = latency_s
         self._faults = faults or NoFaults()
-        self._delays_s = delays_s or {}
         self._answer = answer
         self._outputs = outputs or self._one_output
         self._retry_after_s = retry_after_s
@@ -155,15 +152,16 @@ class SimulatedAPI:
         self._retention_s = retention_s
         self._troubles = troubles
         self._counts_locations = counts_locations
+        self._records = records
+        self._delivers_anyway = delivers_anyway
         self._rng = random.Random(seed)
         self._jobs: OrderedDict[str, SimulatedJob] = OrderedDict()
-        self._ends: list[float] = []
         self._counts = Counts()
 
     @property
     def counts(self) -> Counts:
         """What was asked of it so far."""
-        self._forget()
+        self._bring_up_to_date()
         return self._counts
 
     @property
@@ -171,53 +169,84 @@ class SimulatedAPI:
         """The jobs that it still knows."""
         return self._jobs
 
+    def make_ghost(self, job_id: str) -> None:
+        """Whoever was told of this job has forgotten it."""
+        job = self._jobs.get(job_id)
+        if job is not None and not job.is_ghost:
+            self._bring_up_to_date()
+            self._queue.make_ghost(job)
+            self._counts.ghosts += 1
+
     # -- the BulkAPI protocol ------------------------------------------------------------
 
     async def submit_body(self, body: bytes) -> str:
         """Accept a job."""
         number = self._counts.requests[Moment.SUBMIT]
-        fault = await self._arrive(Moment.SUBMIT)
-        is_lost = fault in {Fault.ERROR_AFTER, Fault.DROP_AFTER, Fault.GARBAGE}
         sent = _decode(body)
-        if self._troubles is not None:
-            refusal = self._troubles.refusal([each.id for each in sent.locations], number)
-            if refusal is not None:
+        with self._recorded(Moment.SUBMIT):
+            try:
+                fault = await self._arrive(Moment.SUBMIT)
+            except anyio.get_cancelled_exc_class():
+                if self._rng.random() < self._delivers_anyway:
+                    self._judge(sent, number, is_ghost=True)
+                raise
+            is_lost = fault in {Fault.ERROR_AFTER, Fault.DROP_AFTER, Fault.GARBAGE}
+            job = self._judge(sent, number, is_ghost=is_lost)
+            try:
                 await self._travel()
-                raise refusal
-        job = self._accept(sent, is_ghost=is_lost)
-        await self._travel()
-        if fault is Fault.ERROR_AFTER:
-            raise ServerError("500 after acceptance", status_code=500)
-        if fault is Fault.DROP_AFTER:
-            raise TransportError("dropped after acceptance", maybe_sent=True)
-        if fault is Fault.GARBAGE:
-            raise DecodeError("a success without a job id")
-        return job.id
+            except BaseException:
+                if isinstance(job, SimulatedJob):
+                    self.make_ghost(job.id)
+                raise
+            if isinstance(job, PingDataError):
+                raise job
+            if fault is Fault.ERROR_AFTER:
+                raise ServerError("500 after acceptance", status_code=500)
+            if fault is Fault.DROP_AFTER:
+                raise TransportError("dropped after acceptance", maybe_sent=True)
+            if fault is Fault.GARBAGE:
+                raise DecodeError("a success without a job id")
+            return job.id
 
     async def status(self, job_id: str) -> JobStatus:
         """Say how far a job is."""
-        if await self._arrive(Moment.POLL) is Fault.GARBAGE:
-            raise DecodeError("not a status")
-        job = self._known(job_id)
-        job.polls += 1
-        is_unknown = job.fate is Fault.FORGOTTEN or (
-            job.fate is Fault.LATE and job.polls <= UNKNOWN_AT_FIRST
-        )
-        status = self._status(job)
-        await self._travel()
-        if is_unknown:
-            raise NotFoundError(f"no job {job_id} yet", status_code=404)
-        return status
+        with self._recorded(Moment.POLL, job_id):
+            if await self._arrive(Moment.POLL) is Fault.GARBAGE:
+                raise DecodeError("not a status")
+            job = self._known(job_id)
+            job.polls += 1
+            is_unknown = job.fate is Fault.FORGOTTEN or (
+                job.fate is Fault.LATE and job.polls <= UNKNOWN_AT_FIRST
+            )
+            status = self._status(job)
+            await self._travel()
+            if is_unknown:
+                raise NotFoundError(f"no job {job_id} yet", status_code=404)
+            if self._records is not None and status.is_finished:
+                record = self._records.jobs[job_id]
+                record.seen_at = min(record.seen_at, anyio.current_time())
+            return status
 
     async def fetch_output(self, job_id: str, output: JobOutput) -> bytes:
         """Give an output."""
-        fault = await self._arrive(Moment.FETCH)
-        job = self._known(job_id)
-        body = self._outputs(job)[int(output.url.rpartition("/")[2])]
-        await self._travel()
-        return body[: len(body) // 2] if fault in {Fault.CORRUPT, Fault.GARBAGE} else body
+        with self._recorded(Moment.FETCH, job_id):
+            fault = await self._arrive(Moment.FETCH)
+            job = self._known(job_id)
+            body = self._outputs(job)[int(output.url.rpartition("/")[2])]
+            await self._travel()
+            return body[: len(body) // 2] if fault in {Fault.CORRUPT, Fault.GARBAGE} else body
 
     # -- inside --------------------------------------------------------------------------
+
+    def _recorded(
+        self, moment: Moment, about: str = ""
+    ) -> contextlib.AbstractContextManager[object]:
+        if not self._counts.requests:
+            self._queue.begin(anyio.current_time())
+            self._gatekeeper.begin(anyio.current_time())
+        if self._records is None:
+            return contextlib.nullcontext()
+        return self._records.request(moment, about)
 
     async def _travel(self) -> None:
         await anyio.sleep(self._latency_s / 2 * self._rng.uniform(0.5, 1.5))
@@ -233,6 +262,7 @@ class SimulatedAPI:
         if fault is Fault.SLOW:
             await anyio.sleep(self._slow_s)
         error = fault if isinstance(fault, PingDataError) else self._error(fault)
+        error = error or self._gatekeeper.refusal(moment, anyio.current_time())
         if error is not None:
             await self._travel()
             raise error
@@ -253,9 +283,17 @@ class SimulatedAPI:
             return TransportError("connection lost", maybe_sent=True)
         return None
 
+    def _judge(
+        self, sent: _SentJob, number: int, *, is_ghost: bool
+    ) -> SimulatedJob | PingDataError:
+        """Accept a submission that has arrived, or say why not."""
+        self._bring_up_to_date()
+        refusal = self._limits.too_many_jobs(self._queue.unfinished)
+        if refusal is None and self._troubles is not None:
+            refusal = self._troubles.refusal([each.id for each in sent.locations], number)
+        return refusal or self._accept(sent, is_ghost=is_ghost)
+
     def _accept(self, sent: _SentJob, *, is_ghost: bool) -> SimulatedJob:
-        now = anyio.current_time()
-        self._forget()
         sources = {each.id: each.sources or sent.sources for each in sent.locations}
         assert len(sources) == len(sent.locations), "an id twice in one job"
         fate = self._faults.next(Moment.JOB)
@@ -263,32 +301,28 @@ class SimulatedAPI:
         number = self._counts.jobs
         if self._troubles is not None and self._troubles.fails(sources, number):
             fate = Fault.FAILED_JOB
-        ends_at = now
-        if fate is not Fault.FORGOTTEN:
-            begins_at = max(now, heapq.heappop(self._free_at))
-            ends_at = begins_at + len(sources) / self._locations_per_s
-            heapq.heappush(self._free_at, ends_at)
-            ends_at += self._delays_s.get(number, 0.0)
-        job = SimulatedJob(number, sources, ends_at, fate)
+        job = SimulatedJob(number, sources, fate, anyio.current_time(), is_ghost=is_ghost)
+        self._queue.add(job)
         self._jobs[job.id] = job
-        self._counts.jobs += 1
-        self._counts.ghosts += is_ghost
+        if self._records is not None:
+            self._records.jobs[job.id] = JobRecord(job)
+        counts = self._counts
+        counts.jobs += 1
+        counts.ghosts += is_ghost
         if fate is not None:
-            self._counts.faults[fate] += 1
+            counts.faults[fate] += 1
         if self._counts_locations:
-            self._counts.submissions.update(sources.keys())
+            counts.submissions.update(sources.keys())
+        counts.in_flight = self._queue.in_flight
         if not is_ghost:
-            heapq.heappush(self._ends, ends_at)
-            self._counts.in_flight = len(self._ends)
-            self._counts.peak_in_flight = max(self._counts.peak_in_flight, len(self._ends))
+            counts.peak_in_flight = max(counts.peak_in_flight, counts.in_flight)
         return job
 
-    def _forget(self) -> None:
-        """Bring the counts up to date, and drop jobs that ended long ago."""
+    def _bring_up_to_date(self) -> None:
+        """Let jobs go on until now, and drop those that ended long ago."""
         now = anyio.current_time()
-        while self._ends and self._ends[0] <= now:
-            heapq.heappop(self._ends)
-        self._counts.in_flight = len(self._ends)
+        self._queue.advance(now)
+        self._counts.in_flight = self._queue.in_flight
         while self._jobs:
             oldest = next(iter(self._jobs.values()))
             if oldest.ends_at + self._retention_s > now:
@@ -296,31 +330,14 @@ class SimulatedAPI:
             del self._jobs[oldest.id]
 
     def _known(self, job_id: str) -> SimulatedJob:
+        self._queue.advance(anyio.current_time())
         job = self._jobs.get(job_id)
         if job is None:
             raise NotFoundError(f"no job {job_id}", status_code=404)
         return job
 
     def _status(self, job: SimulatedJob) -> JobStatus:
-        total = len(job.sources)
-        if job.ends_at > anyio.current_time():
-            return JobStatus(status="IN_PROGRESS", num_requested=total)
-        if job.fate is Fault.FAILED_JOB:
-            return JobStatus(status="FAILED", num_requested=total, message="out of luck")
-        if job.fate is Fault.FAILED_RESULT:
-            return JobStatus(status="COMPLETE", result_status="FAILED", message="out of luck")
-        names_outputs = job.fate is not Fault.NO_OUTPUT and (
-            job.fate is not Fault.LATE_OUTPUT or job.polls > OUTPUT_AFTER
-        )
-        number = len(self._outputs(job)) if names_outputs else 0
-        outputs = tuple(JobOutput(url=f"/{n}", filename=f"output-{n}.json") for n in range(number))
-        return JobStatus(
-            status="COMPLETE",
-            result_status="SUCCESS",
-            num_requested=total,
-            num_completed=total,
-            outputs=outputs,
-        )
+        return self._telling.status(job, anyio.current_time(), lambda: len(self._outputs(job)))
 
     def _one_output(self, job: SimulatedJob) -> list[bytes]:
         locations = [

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from pingdata_async.exceptions import RequestRejectedError
-from tests.simulation.simulated_api import SimulatedJob
+from tests.simulation.queueing import SimulatedJob
 
 TOO_LARGE = 413
 
