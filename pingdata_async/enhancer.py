@@ -15,6 +15,7 @@ import msgspec
 from pingdata_async.bulk.breaker import Breaker
 from pingdata_async.bulk.chunking import MAX_CHUNK_BYTES, ChunkBuilder, checked_sources
 from pingdata_async.bulk.job_slots import JobSlots
+from pingdata_async.bulk.pacing import AdaptiveLimiter
 from pingdata_async.bulk.polling import PollPlanner, PollSchedule
 from pingdata_async.bulk.protocols import Ledger
 from pingdata_async.bulk.request_gate import RequestGate
@@ -48,7 +49,7 @@ class _Limits:
     """
 
     def __init__(self) -> None:
-        self.slots = JobSlots()
+        self.slots = JobSlots(AdaptiveLimiter())
         self.gate = RequestGate()
 
 

@@ -14,6 +14,7 @@ import anyio.lowlevel
 
 from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
 from pingdata_async.bulk.job_slots import JobSlots, SlotShare
+from pingdata_async.bulk.pacing import AdaptiveLimiter
 from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.polling import PollPlanner, PollSchedule
 from pingdata_async.bulk.protocols import BulkAPI, FinishedChunk
@@ -193,7 +194,7 @@ def make_runner(
         api=api,
         ledger=observed,
         chunk_size=chunk_size,
-        slots=slots or JobSlots().share(max_jobs),
+        slots=slots or JobSlots(AdaptiveLimiter()).share(max_jobs),
         gate=gate or RequestGate(random.Random(seed)),
         max_requests_per_s=max_requests_per_s,
         sources=sources,
