@@ -46,7 +46,7 @@ from pingdata_async.events import Event
 from pingdata_async.exceptions import JobFailedError, SubmissionInDoubtError
 from pingdata_async.models import Reason
 
-SUBMIT_WORKERS = 8
+SUBMIT_WORKERS = 7  # with the doubts before the breaker wants one at a time, fewer than stop a run
 POLL_WORKERS = 8
 FETCH_WORKERS = 4  # each holds a whole output in memory while it is checked
 

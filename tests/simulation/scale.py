@@ -35,7 +35,9 @@ def stream_rows(rows: int) -> None:
             retention_s=RETENTION_S,
         )
         async with SimulatedClient(api) as client:
-            enhancer = BulkEnhancer(client, ["PG"], chunk_size=500, rng=random.Random(0))
+            enhancer = BulkEnhancer(
+                client, ["PG"], chunk_size=500, max_jobs=16, rng=random.Random(0)
+            )
             seen = ok = 0
             async for result in enhancer.stream(f"{n} Main Street, Boston" for n in range(rows)):
                 seen += 1
