@@ -168,7 +168,7 @@ class AdaptiveLimiter:
             self._at_work = max(0, self._at_work - was_seen_at_work)
             self._queue.note_ended(job, is_fresh=is_fresh)
             self._in_flight -= 1
-        if self._is_round_trip_over(now):
+        if self._queue.begun >= self._needed:
             before = self._limit
             self._judge(in_flight)
             self._begin_round_trip(now, grown_by=self._limit - before)
@@ -248,12 +248,6 @@ class AdaptiveLimiter:
         self._peak = self._in_flight
         self._needed = max(grown_by, math.ceil(self._limit * DECIDING_SHARE))
         self._queue.begin_round_trip()
-
-    def _is_round_trip_over(self, now: float) -> bool:
-        begun = self._queue.begun
-        # Fewer have to do where no more were submitted, or a slow one keeps the others back.
-        is_long = now - self._round_trip_at > 2.0 * self._queue.job_s
-        return begun >= self._needed or (begun > 0 and is_long)
 
     def _judge(self, in_flight: int) -> None:
         """Decide what follows from a round trip."""

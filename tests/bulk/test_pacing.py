@@ -111,6 +111,15 @@ def test_throughput_follows_capacity_both_ways(says: str, seed: int, workers: in
     assert record.idle_between(400.0 + back_s, 480.0) <= 0.06 * workers * (80.0 - back_s)
 
 
+@SAYS
+def test_capacity_that_multiplies_is_doubled_into(says: str) -> None:
+    """An API that has long had 4 workers and gets 64 is at the ceiling within three job times."""
+    plan = ((0.0, 4), (120.0, 64))
+    record = run(Setting(jobs=500, workers=plan, says=says))
+    assert record.limit_at(120.0) <= 16
+    assert record.limit_at(120.0 + 3 * MEAN_S) >= 64
+
+
 def test_far_too_many_waiting_are_made_fewer() -> None:
     """Where the API's dates show that most jobs only wait, the limit sinks slowly."""
     record = run(Setting(jobs=1600, workers=((0.0, 64), (60.0, 4)), says="dates"))
@@ -247,17 +256,30 @@ def test_it_doubles_when_those_submitted_since_have_begun() -> None:
     assert notes.limiter.limit == 32
 
 
-def test_a_limit_that_is_not_used_does_not_grow() -> None:
-    """With four jobs at a time it stays as it is, and never is above twice what was used."""
+@pytest.mark.parametrize(("used", "limit"), [(4, 8), (6, 8), (7, 14)])
+def test_a_limit_that_is_not_used_does_not_grow(used: int, limit: int) -> None:
+    """With fewer jobs than allowed it stays as it is, and is never above twice what was used."""
     notes = Notes()
     for _ in range(50):
-        jobs = notes.accept(4)
+        jobs = notes.accept(used)
         notes.now += 0.5
-        notes.begin(jobs, in_flight=4)
+        notes.begin(jobs, in_flight=used)
         notes.now += 5.0
         notes.end(jobs)
-    assert notes.limiter.limit == 8
-    assert run(Setting(jobs=400, max_jobs=20, workers=((0.0, 200),))).limits[-1][1] <= 40
+    assert notes.limiter.limit == limit
+
+
+def test_what_begins_late_before_any_has_ended_did_not_wait_for_a_worker() -> None:
+    """A dispatcher that takes now half a second, now two, does not stop the growth."""
+    notes = Notes()
+    jobs = notes.accept(8)
+    notes.now += 0.5
+    notes.begin(jobs[:4], in_flight=8)
+    notes.now += 1.5
+    for job in jobs[4:]:
+        job.waiting_at = notes.now - 0.1
+    notes.begin(jobs[4:], in_flight=8)
+    assert notes.limiter.limit == 16
 
 
 def test_many_failures_at_once_are_one_cut() -> None:
@@ -310,6 +332,24 @@ def test_after_trouble_it_grows_by_steps() -> None:
     assert all(8 <= after - before <= 16 for before, after in itertools.pairwise(limits))
 
 
+def test_it_doubles_up_to_where_the_first_cut_led() -> None:
+    """However far down an outage took it, it is not climbed out of step by step."""
+    notes = Notes()
+    notes.grow_to(64)
+    while notes.limiter.limit > 2:
+        notes.now += 60.0
+        notes.fail(100, in_flight=notes.limiter.limit)
+    limits = []
+    for _ in range(6):
+        limits.append(notes.limiter.limit)
+        notes.now += 1.0
+        jobs = notes.accept(limits[-1])
+        notes.now += 1.0
+        notes.begin(jobs, in_flight=limits[-1])
+        notes.end(jobs)
+    assert limits == [2, 4, 8, 16, 32, 40]
+
+
 def test_jobs_of_an_earlier_run_are_not_of_this_round_trip() -> None:
     """Resumed jobs tell how many the API bears, but nothing of its queue or of a job's time."""
     notes = Notes()
@@ -323,6 +363,24 @@ def test_jobs_of_an_earlier_run_are_not_of_this_round_trip() -> None:
     notes.now += 0.5
     notes.begin(jobs, in_flight=40)
     assert notes.limiter.limit == 80
+
+
+def test_resumed_jobs_do_not_hide_a_queue() -> None:
+    """That they took hours, as it seems, does not make a wait of seconds look like nothing."""
+    notes = Notes()
+    resumed = [JobProgress(1000, notes.now - 7200.0) for _ in range(40)]
+    notes.begin(resumed, in_flight=40)
+    notes.now += 1.0
+    notes.end(resumed)
+    jobs = notes.accept(40)
+    notes.now += 0.5
+    notes.begin(jobs[:5], in_flight=40)
+    notes.now += 6.0
+    notes.end(jobs[:5])
+    for job in jobs[5:]:
+        job.waiting_at = notes.now - 0.1
+    notes.begin(jobs[5:], in_flight=40)
+    assert notes.limiter.limit == 40
 
 
 def test_after_idleness_it_begins_anew() -> None:
