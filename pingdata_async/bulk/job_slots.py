@@ -44,6 +44,7 @@ class JobSlots:
     def note_answered(self, kind: str, now: float) -> None:
         """A request was answered well."""
         self._limiter.note_answered(kind, now)
+        self._serve()
 
     def note_trouble(self, kind: str, now: float) -> None:
         """A request was answered 503, or not in time."""
@@ -53,19 +54,22 @@ class JobSlots:
         """Submissions are refused (429) while other requests pass."""
         self._limiter.note_too_many(now, in_flight=self.in_flight)
 
-    def _may_start(self, waiter: _Waiter) -> bool:
-        share = waiter.share
-        caps = [user.max_jobs for user in self._in_flight]
-        caps += [other.share.max_jobs for other in self._waiting]
-        cap = max(caps, default=share.max_jobs)
+    def _may_start(self, waiter: _Waiter, cap: int) -> bool:
         if not waiter.is_for_running:
             cap = min(cap, self._limiter.limit)
+        share = waiter.share
         return self.in_flight < cap and self._in_flight.get(share, 0) < share.max_jobs
 
     def _serve(self) -> None:
         """Give free slots to those who wait, in their order, passing over who is at its cap."""
+        if not self._waiting:
+            return
+        caps = [user.max_jobs for user in self._in_flight]
+        cap = max(caps + [waiter.share.max_jobs for waiter in self._waiting])
         for waiter in tuple(self._waiting):
-            if self._may_start(waiter):
+            if self.in_flight >= cap:
+                return
+            if self._may_start(waiter, cap):
                 self._waiting.remove(waiter)
                 self._take(waiter.share)
                 waiter.granted.set()
