@@ -215,7 +215,7 @@ def test_a_job_that_nobody_watched_teaches_nothing() -> None:
     job = JobProgress(1000, 0.0)
     job.hear(done(requested_at=DAY + "00.5Z", progress_started_at=DAY + "00.6Z"), 86_400.0)
     times.learn(job)  # the API says when it began and not when it ended
-    assert times.work_belief(1000) == before[0]
+    assert (times.work_belief(1000), times.count) == (before[0], 20.0)
 
 
 def test_the_apis_dates_teach_even_of_jobs_that_nobody_watched() -> None:
