@@ -28,6 +28,9 @@ SIZE_SPREAD = 0.3  # of a job e times larger or smaller than those seen, beside 
 SIZE_WORTH = 0.05  # of the assumption that time goes with size, as a variance of log sizes
 LEAST_SPREAD = 0.01
 EXACT_SPREAD = 0.1  # an end known worse than this (log of the total) says nothing of counts
+NARROW = 0.2  # bounds of a log as close as this need no belief to choose between them
+UNLIKELY = 1e-6
+USELESS = 0.95  # of the variance is left: bounds so wide tell nothing
 LOG_LIMIT = 100.0  # e to this is more seconds than anything takes, and far from overflow
 
 
@@ -230,19 +233,19 @@ def _between(
     """
     high = math.log(longest_s)
     low = math.log(shortest_s) if shortest_s > 0.0 else -LOG_LIMIT
-    if high - low < 0.2:
+    if high - low < NARROW:
         return (low + high) / 2, (high - low) ** 2 / 12
     if prior is None:
         return (low + high) / 2 if high - low < 1.0 else high - 0.5, 0.25
     mean, spread = prior
     a, b = (low - mean) / spread, (high - mean) / spread
     mass = (math.erfc(a / math.sqrt(2)) - math.erfc(b / math.sqrt(2))) / 2
-    if mass < 1e-6:  # a surprise: the bound that is the least of one
+    if mass < UNLIKELY:  # a surprise: the bound that is the least of one
         return low if a > 0.0 else high, spread * spread
     density_a = math.exp(-a * a / 2) / math.sqrt(2 * math.pi)
     density_b = math.exp(-b * b / 2) / math.sqrt(2 * math.pi)
     shift = (density_a - density_b) / mass
     variance = 1.0 + (a * density_a - b * density_b) / mass - shift * shift
-    if variance > 0.95:
+    if variance > USELESS:
         return None
     return mean + spread * shift, spread * spread * max(0.0, variance)

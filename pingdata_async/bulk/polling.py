@@ -21,12 +21,13 @@ from pingdata_async.exceptions import ConfigurationError
 # the higher, the fewer questions and the later the end is seen. (With a belief of spread s, the
 # number of questions times the mean delay is about 1.0 s of the time, whatever the price.)
 PRICE = 0.003
-PRICE_OF_SPREAD = 0.005
+PRICE_OF_SPREAD = 0.003
 PRICE_OF_IGNORANCE = 4.0  # times as much more before any job has ended, half of it after 5
 FIRST_S = 1.0  # to the first question, where nothing is known
 SURPRISE, SURPRISE_SPREAD = 0.03, 1.0  # weight and spread of the wide part of a belief
 FEW_JOBS = 15.0  # while fewer have ended, no wait is longer than the job's age
 STEPS = 16
+OUTLIVED = 1e-12  # a belief so wrong is worthless
 PRECISION = 0.005  # of a wait
 
 
@@ -196,7 +197,7 @@ def inspection_s(
         alive += left
         mean += left_s
         parts.append((half, scale, sigma * root, area, left, left_s))
-    if alive < 1e-12:
+    if alive < OUTLIVED:
         return None
     cost_s = max(price * mean / alive, price_s)
     wait_s = max(0.0, mean / alive - age_s) + cost_s

@@ -201,11 +201,9 @@ class Simulation:
         if self._world.dates == "none":
             return None
         date = SERVER_EPOCH + timedelta(seconds=at)
-        return (
-            date.replace(microsecond=0).isoformat()
-            if self._world.dates == "seconds"
-            else (date.isoformat())
-        )
+        if self._world.dates == "seconds":
+            date = date.replace(microsecond=0)
+        return date.isoformat()
 
 
 class Fixed:
