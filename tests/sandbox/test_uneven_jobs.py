@@ -60,6 +60,15 @@ async def test_spread_is_also_by_size(clock: Clock) -> None:
     assert times[2][0] != pytest.approx(1)
 
 
+def test_progress_does_not_change_how_long_jobs_take() -> None:
+    """Both are drawn from the seed, each on its own."""
+    even, uneven = (
+        Paces(locations_per_s=1, spread=0.5, progress=progress) for progress in ("even", "uneven")
+    )
+    for _ in range(20):
+        assert even.draw(9).work_s == uneven.draw(9).work_s
+
+
 @pytest.mark.parametrize("progress", PROGRESS)
 def test_no_progress_falls_or_is_whole_too_early(progress: Progress) -> None:
     """Of 200 jobs of each kind, the share grows from 0 and stays below 1 before the end."""
@@ -188,10 +197,10 @@ async def test_a_schedule_changes_the_workers_at_its_times(clock: Clock) -> None
 async def test_changes_do_not_bring_back_what_is_forgotten(clock: Clock) -> None:
     """Jobs that get lost before a worker takes them stay lost when the workers change."""
     plan = FaultPlan(lost_job=1)
-    sandbox = SandboxServer(clock=clock, workers=1, job_s=10, faults=plan)
+    sandbox = SandboxServer(clock=clock, workers=2, job_s=10, faults=plan)
     async with calling(sandbox) as caller:
         jobs = [await caller.submit(addresses(1)) for _ in range(60)]
-        clock.advance(300)
+        clock.advance(150)
 
         async def known() -> set[str]:
             return {
@@ -201,7 +210,6 @@ async def test_changes_do_not_bring_back_what_is_forgotten(clock: Clock) -> None
             }
 
         before = await known()
-        sandbox.set_workers(2)
         sandbox.set_workers(1)
         assert await known() <= before
         assert 0 < len(before) < 60
