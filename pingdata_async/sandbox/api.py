@@ -31,10 +31,12 @@ from pingdata_async.sandbox.dice import (
     SubmissionFault,
 )
 from pingdata_async.sandbox.downloads import encode, send_output
-from pingdata_async.sandbox.jobs import Job, JobQueue, Order, SourceTally, describe
+from pingdata_async.sandbox.jobs import Job, JobQueue, Order, SourceTally
+from pingdata_async.sandbox.pace import Paces
 from pingdata_async.sandbox.settings import SandboxSettings
 from pingdata_async.sandbox.sources import NAMES, SOURCES
 from pingdata_async.sandbox.stats import Recorder, SandboxStats
+from pingdata_async.sandbox.status import describe
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -55,7 +57,8 @@ class SandboxAPI:
     def __init__(self, settings: SandboxSettings) -> None:
         self._settings = settings
         started_at_s = settings.wall_clock()
-        self._wall_offset_s = started_at_s - settings.clock()
+        clock_s = settings.clock()
+        self._wall_offset_s = started_at_s - clock_s
         # The start time is mixed in because the API never gives an id twice: a sandbox that is
         # started again must not take a poll for an old job for one of its own. Not a secret.
         self._ids = random.Random(f"ids {settings.seed} {started_at_s}")  # noqa: S311
@@ -64,7 +67,14 @@ class SandboxAPI:
         self._recorder = Recorder()
         self._jobs = JobQueue(
             workers=settings.workers,
-            locations_per_s=settings.locations_per_s,
+            schedule=[(clock_s + after_s, number) for after_s, number in settings.worker_schedule],
+            paces=Paces(
+                locations_per_s=settings.locations_per_s,
+                job_s=settings.job_s,
+                spread=settings.job_spread,
+                progress=settings.progress,
+                seed=settings.seed,
+            ),
             queue_delay_s=settings.queue_delay_s,
             retention_s=settings.retention_s,
             new_id=self._new_id,
@@ -93,6 +103,10 @@ class SandboxAPI:
     def stats(self) -> SandboxStats:
         """The counts at this moment."""
         return self._recorder.snapshot(self._jobs, self._settings.clock())
+
+    def set_workers(self, workers: int) -> None:
+        """Work on that many jobs at once from now on."""
+        self._jobs.set_workers(workers, self._settings.clock())
 
     # -- around every request
 
@@ -285,6 +299,7 @@ class SandboxAPI:
             timestamp=lambda moment_s: iso(self._date(moment_s)),
             output_url=origin + path,
             as_objects=self._settings.shape == "object",
+            with_dates=self._settings.dates,
         )
         if job.fate is JobFate.LOST_ONCE_TOLD and job.has_output(now_s):
             self._jobs.forget(job.id)

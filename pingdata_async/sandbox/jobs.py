@@ -2,14 +2,14 @@
 
 Nothing here runs. When a job is accepted, its start and end are computed from the times at which
 the workers become free; everything it shows later is a function of the clock, which each call
-takes as an argument.
+takes as an argument. When the number of workers changes, the jobs that no worker has taken yet
+are worked out again.
 """
 
-import bisect
 import heapq
 import zlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ import msgspec
 from pingdata_async.sandbox.answers import Options
 from pingdata_async.sandbox.checks import CheckedLocation
 from pingdata_async.sandbox.dice import JobFate, SourceFault
+from pingdata_async.sandbox.pace import Curve, Paces
 
 _PACK_LEVEL: Final = 1
 
@@ -93,7 +94,7 @@ class Order:
     lost_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Job:
     """An accepted job. All times are on the clock of the queue.
 
@@ -107,9 +108,12 @@ class Job:
         gaps: What its output lacks.
         shown_filename: What it calls its output.
         fate: How it ends.
+        curve: How its counts grow; None: evenly.
+        work_s: Seconds that a worker is busy with it.
         requested_at_s: When it was accepted.
-        queued_at_s: When it turns from PENDING to QUEUED.
-        started_at_s: When a worker takes it.
+        ready_at_s: When a worker may take it. Until half of the time before, it is PENDING.
+        lost_after: The share of its life after which it is forgotten; None: it is kept.
+        started_at_s: When a worker takes it. This and the next two may change until then.
         ended_at_s: When it is COMPLETE or FAILED.
         forgotten_at_s: When it is forgotten before its time; infinity: it is not.
     """
@@ -123,11 +127,19 @@ class Job:
     gaps: Gaps
     shown_filename: str
     fate: JobFate
+    curve: Curve | None
+    work_s: float
     requested_at_s: float
-    queued_at_s: float
-    started_at_s: float
-    ended_at_s: float
-    forgotten_at_s: float
+    ready_at_s: float
+    lost_after: float | None
+    started_at_s: float = float("inf")
+    ended_at_s: float = float("inf")
+    forgotten_at_s: float = float("inf")
+
+    @property
+    def leaves_at_s(self) -> float:
+        """When it is in flight no more: a job that is forgotten is nobody's."""
+        return min(self.ended_at_s, self.forgotten_at_s)
 
     @property
     def filename(self) -> str:
@@ -144,7 +156,7 @@ class Job:
 
     def status(self, now_s: float) -> str:
         """Its ``request.status``."""
-        if now_s < self.queued_at_s:
+        if now_s < self.requested_at_s + (self.ready_at_s - self.requested_at_s) / 2:
             return "PENDING"
         if now_s < self.started_at_s:
             return "QUEUED"
@@ -160,7 +172,10 @@ class Job:
         if now_s <= self.started_at_s:
             return 0
         elapsed_s = now_s - self.started_at_s
-        return int(in_all * elapsed_s / (self.ended_at_s - self.started_at_s))
+        lasts_s = self.ended_at_s - self.started_at_s
+        if self.curve is None:
+            return int(in_all * elapsed_s / lasts_s)
+        return int(in_all * self.curve.done(elapsed_s / lasts_s))
 
 
 class JobQueue:
@@ -168,7 +183,8 @@ class JobQueue:
 
     Args:
         workers: How many jobs are worked on at once.
-        locations_per_s: How fast each worker is.
+        schedule: At which times of the clock, ascending, there will be how many workers instead.
+        paces: Says how long each job takes.
         queue_delay_s: Seconds before a job can start even when a worker is free; PENDING for the
             first half, QUEUED for the second.
         retention_s: Seconds after its end at which a job is forgotten.
@@ -179,51 +195,55 @@ class JobQueue:
         self,
         *,
         workers: int,
-        locations_per_s: float,
+        schedule: Iterable[tuple[float, int]] = (),
+        paces: Paces,
         queue_delay_s: float,
         retention_s: float,
         new_id: Callable[[], str],
     ) -> None:
-        self._locations_per_s = locations_per_s
+        self._schedule = deque(schedule)
+        self._paces = paces
         self._queue_delay_s = queue_delay_s
         self._retention_s = retention_s
         self._new_id = new_id
+        # When each worker will be free, after all jobs that were accepted so far.
         self._free_at_s = [float("-inf")] * workers
         self._jobs: dict[str, Job] = {}
+        # Jobs before a worker, in the order of their starts, which is that of their acceptance;
+        # then the ends of those at work.
+        self._waiting: deque[Job] = deque()
+        self._working: list[float] = []
         # Jobs leave this heap in the order of their ends, so that the other needs no sorting.
         self._in_flight: list[tuple[float, str]] = []
         self._ended: deque[tuple[float, str]] = deque()
         self.peak_in_flight = 0
 
     def accept(self, order: Order, fate: JobFate, now_s: float) -> Job:
-        """Take on a job and settle its whole future."""
-        started_at_s = max(now_s + self._queue_delay_s, self._free_at_s[0])
-        done = _locations_done(len(order.locations), fate)
-        ended_at_s = started_at_s + done / self._locations_per_s
-        heapq.heapreplace(self._free_at_s, ended_at_s)
-        forgotten_at_s = float("inf")
-        if order.lost_after is not None:
-            forgotten_at_s = now_s + order.lost_after * (ended_at_s - now_s)
+        """Take on a job and settle its future."""
+        self._settle(now_s)
         job_id = self._new_id()
+        num_locations = len(order.locations)
+        pace = self._paces.draw(num_locations)
         job = Job(
             id=job_id,
             options=order.options,
-            num_locations=len(order.locations),
+            num_locations=num_locations,
             packed=zlib.compress(msgspec.json.encode(order.locations), _PACK_LEVEL),
             tallies=order.tallies,
             problems=order.problems,
             gaps=order.gaps,
             shown_filename=_filename(job_id) if order.filename is None else order.filename,
             fate=fate,
+            curve=pace.curve,
+            work_s=pace.work_s * _locations_done(num_locations, fate) / num_locations,
             requested_at_s=now_s,
-            queued_at_s=now_s + self._queue_delay_s / 2,
-            started_at_s=started_at_s,
-            ended_at_s=ended_at_s,
-            forgotten_at_s=forgotten_at_s,
+            ready_at_s=now_s + self._queue_delay_s,
+            lost_after=order.lost_after,
         )
+        self._plan(job)
         self._jobs[job.id] = job
-        # A job that is forgotten is nobody's any more, though a worker goes on with it.
-        heapq.heappush(self._in_flight, (min(ended_at_s, forgotten_at_s), job.id))
+        self._waiting.append(job)
+        heapq.heappush(self._in_flight, (job.leaves_at_s, job.id))
         self.peak_in_flight = max(self.peak_in_flight, self.num_in_flight(now_s))
         return job
 
@@ -242,68 +262,55 @@ class JobQueue:
         self._settle(now_s)
         return len(self._in_flight)
 
+    def set_workers(self, workers: int, now_s: float) -> None:
+        """From now on, work on that many jobs at once.
+
+        Of more workers the new ones take jobs at once. Of fewer, each goes on with the job that
+        it has, and those that are too many take no other.
+        """
+        self._settle(now_s)
+        self._change_workers(workers, now_s)
+
+    def _plan(self, job: Job) -> None:
+        """Give a job to the worker that is free first."""
+        job.started_at_s = max(job.ready_at_s, self._free_at_s[0])
+        job.ended_at_s = job.started_at_s + job.work_s
+        # Also the worker of a job that is forgotten goes on with it.
+        heapq.heapreplace(self._free_at_s, job.ended_at_s)
+        if job.lost_after is not None:
+            life_s = job.ended_at_s - job.requested_at_s
+            job.forgotten_at_s = job.requested_at_s + job.lost_after * life_s
+
+    def _change_workers(self, workers: int, at_s: float) -> None:
+        # The first to be done are those that are not needed any more.
+        busy = heapq.nlargest(workers, self._working)
+        self._free_at_s = busy + [at_s] * (workers - len(busy))
+        heapq.heapify(self._free_at_s)
+        for job in self._waiting:
+            forgotten_at_s = job.forgotten_at_s
+            self._plan(job)
+            if forgotten_at_s <= at_s:
+                job.forgotten_at_s = forgotten_at_s
+        moved = {job.id: job.leaves_at_s for job in self._waiting}
+        self._in_flight = [(moved.get(job_id, at), job_id) for at, job_id in self._in_flight]
+        heapq.heapify(self._in_flight)
+
     def _settle(self, now_s: float) -> None:
+        while self._schedule and self._schedule[0][0] <= now_s:
+            at_s, workers = self._schedule.popleft()
+            self._advance(at_s)
+            self._change_workers(workers, at_s)
+        self._advance(now_s)
+
+    def _advance(self, now_s: float) -> None:
+        while self._waiting and self._waiting[0].started_at_s <= now_s:
+            heapq.heappush(self._working, self._waiting.popleft().ended_at_s)
+        while self._working and self._working[0] <= now_s:
+            heapq.heappop(self._working)
         while self._in_flight and self._in_flight[0][0] <= now_s:
             self._ended.append(heapq.heappop(self._in_flight))
         while self._ended and self._ended[0][0] + self._retention_s <= now_s:
             self.forget(self._ended.popleft()[1])
-
-
-def describe(
-    job: Job,
-    now_s: float,
-    *,
-    timestamp: Callable[[float], str],
-    output_url: str,
-    as_objects: bool,
-) -> dict[str, Any]:
-    """The answer about a job's status.
-
-    Args:
-        job: The job.
-        now_s: The time on the queue's clock.
-        timestamp: Turns a time of that clock into an ISO 8601 date.
-        output_url: Where its output is.
-        as_objects: Draw ``outputs`` and ``sources`` as the one object of the published schema
-            (of several sources only the first fits in) instead of as lists.
-    """
-    status = job.status(now_s)
-    started = now_s >= job.started_at_s
-    ended = now_s >= job.ended_at_s
-    done = job.num_completed(now_s)
-    answer: dict[str, Any] = {
-        "request": {
-            "status": status,
-            "requested_at": timestamp(job.requested_at_s),
-            "progress_started_at": timestamp(job.started_at_s) if started else None,
-            "completed_at": timestamp(job.ended_at_s) if ended else None,
-            "num_requested": None if status == "PENDING" else job.num_locations,
-            "num_completed": done if started else None,
-            "num_problems": bisect.bisect_left(job.problems, done) if started else None,
-            "num_canceled": 0 if started else None,
-        }
-    }
-    if status == "COMPLETE":
-        answer["result"] = _result(job, output_url, as_objects=as_objects)
-    return answer
-
-
-def _result(job: Job, output_url: str, *, as_objects: bool) -> dict[str, Any]:
-    result: dict[str, Any] = {
-        "status": "SUCCESS",
-        "message": "Success",
-        "total_processing_time": round(job.ended_at_s - job.started_at_s, 6),
-    }
-    if not job.fate.has_output:
-        return result | {"status": "FAILED", "message": "The results could not be written"}
-    description = "Enhanced locations (JSON)"
-    outputs = [{"url": output_url, "filename": job.shown_filename, "description": description}]
-    sources = [tally.as_json(source) for source, tally in job.tallies.items()]
-    return result | {
-        "outputs": outputs[0] if as_objects else outputs,
-        "sources": sources[0] if as_objects else sources,
-        "additional_info": {"worker_name": "sandbox"},
-    }
 
 
 def _locations_done(num_locations: int, fate: JobFate) -> int:

@@ -87,3 +87,15 @@ class SandboxServer(SandboxSettings):
     def stats(self) -> SandboxStats:
         """What was asked of this sandbox so far."""
         return self._api.stats()
+
+    def set_workers(self, workers: int) -> None:
+        """Let that many jobs be worked on at once from now on.
+
+        More workers take waiting jobs at once; of fewer, each ends the job that it has.
+
+        Raises:
+            ValueError: Fewer than one.
+        """
+        if workers < 1:
+            raise ValueError(f"workers must be at least 1, not {workers}")
+        self._api.set_workers(workers)

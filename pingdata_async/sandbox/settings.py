@@ -2,11 +2,18 @@
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Final, Literal
 
 from pingdata_async.sandbox.faults import FaultPlan
+from pingdata_async.sandbox.pace import PROGRESS, Progress
+
+_CHOICES: Final[dict[str, tuple[Any, ...]]] = {
+    "spacing": ("spaced", "compact"),
+    "shape": ("list", "object"),
+    "progress": PROGRESS,
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -16,11 +23,20 @@ class SandboxSettings:
     Attributes:
         token: The only token accepted; None: any that is not empty.
         workers: How many jobs are worked on at once.
+        worker_schedule: Pairs of seconds after the server is made, ascending, and the number of
+            workers from then on.
         locations_per_s: How fast each worker is; a location of many sources takes no longer.
             Infinity: at once.
+        job_s: Seconds of work of each job, whatever its size; None: by ``locations_per_s``.
+        job_spread: The sigma of a lognormal factor, of median 1, on the work time of each job,
+            by the seed and the order of acceptance; 0: none.
+        progress: How ``num_completed`` grows: ``"even"``; with a ``"stall"`` before the end, a
+            ``"fast_start"``, in ``"steps"`` of 10-25 % or by ``"batches"`` that take unequal
+            times; ``"uneven"``: each job in one of these four ways. It never falls.
+        dates: Whether the status of a job has dates; else they are null.
         queue_delay_s: Seconds that a job is PENDING and QUEUED even when a worker is free.
         faults: What goes wrong, and how often.
-        seed: Of the faults and of the job ids.
+        seed: Of the faults, of the job ids and of what differs from job to job.
         spacing: The look of the JSON: ``"spaced"`` has a blank after commas and colons.
         shape: ``outputs`` and ``sources`` of a result as lists, or as the one object of the
             published schema.
@@ -43,7 +59,12 @@ class SandboxSettings:
 
     token: str | None = field(default=None, repr=False)
     workers: int = 4
+    worker_schedule: Sequence[tuple[float, int]] = ()
     locations_per_s: float = 500.0
+    job_s: float | None = None
+    job_spread: float = 0.0
+    progress: Progress = "even"
+    dates: bool = True
     queue_delay_s: float = 0.05
     faults: FaultPlan = field(default_factory=FaultPlan)
     seed: int = 0
@@ -67,15 +88,29 @@ class SandboxSettings:
                 raise ValueError(f"{name} must be at least 1, not {number}")
         if not self.locations_per_s > 0:
             raise ValueError(f"locations_per_s must be positive, not {self.locations_per_s}")
-        if not (self.queue_delay_s >= 0 and math.isfinite(self.queue_delay_s)):
-            raise ValueError(f"queue_delay_s must be 0 or more, not {self.queue_delay_s}")
+        for name in ("queue_delay_s", "job_s", "job_spread"):
+            number = getattr(self, name)
+            if number is not None and not 0 <= number < math.inf:
+                raise ValueError(f"{name} must be 0 or more, not {number}")
         if not self.retention_s >= 0:
             raise ValueError(f"retention_s must be 0 or more, not {self.retention_s}")
         if not 0 <= self.no_match_share <= 1:
             raise ValueError(f"no_match_share must be from 0 to 1, not {self.no_match_share}")
-        if self.spacing not in {"spaced", "compact"}:
-            raise ValueError(f"spacing must be 'spaced' or 'compact', not {self.spacing!r}")
-        if self.shape not in {"list", "object"}:
-            raise ValueError(f"shape must be 'list' or 'object', not {self.shape!r}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                known = ", ".join(map(repr, choices))
+                raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
         if self.token == "":
             raise ValueError("token must not be empty; None accepts any")
+        self._check_schedule()
+
+    def _check_schedule(self) -> None:
+        before_s = 0.0
+        for after_s, workers in self.worker_schedule:
+            if not before_s <= after_s < math.inf:
+                raise ValueError(
+                    f"worker_schedule must name times of 0 or more, ascending, not {after_s}"
+                )
+            if workers < 1:
+                raise ValueError(f"worker_schedule must name 1 worker or more, not {workers}")
+            before_s = after_s
