@@ -7,13 +7,15 @@ import pytest
 
 from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.protocols import FinishedChunk
+from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.events import JobAbandoned, JobSubmitted, RequestSent, UnexpectedAnswer
 from pingdata_async.exceptions import AuthenticationError
 from pingdata_async.models import JobOutput, Reason, RowStatus
-from tests.bulk.harness import Observed, run
+from tests.bulk.harness import Observed, addresses, run
 from tests.simulation.faults import Fault, Moment, ScriptedFaults
 from tests.simulation.queueing import SimulatedJob
 from tests.simulation.simulated_api import SimulatedAPI
+from tests.simulation.simulated_client import SimulatedClient
 from tests.simulation.virtual_loop import VirtualLoop
 
 
@@ -186,3 +188,19 @@ async def test_the_outputs_that_are_not_json_are_left_alone() -> None:
     api = Named(outputs=lambda job: [msgspec.json.encode(answers(job))])
     seen = await run(api, 10)
     assert len([event for event in seen.of(RequestSent) if event.kind == "fetch"]) == 1
+
+
+async def test_a_callback_is_asked_for_in_every_job() -> None:
+    """The url is in each body as it was given; what the API sends there is not our business."""
+    bodies: list[bytes] = []
+
+    class Listening(SimulatedAPI):
+        async def submit_body(self, body: bytes) -> str:
+            bodies.append(body)
+            return await super().submit_body(body)
+
+    url = "https://example.com/hook?key=a%20b"
+    async with SimulatedClient(Listening()) as client:
+        enhancer = BulkEnhancer(client, ["PG"], chunk_size=10, callback_url=url)
+        assert len(await enhancer.enhance(addresses(25))) == 25
+    assert [msgspec.json.decode(body)["callback_url"] for body in bodies] == [url] * 3

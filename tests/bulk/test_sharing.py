@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pingdata_async.bulk.job_slots import JobSlots, SlotShare
 from pingdata_async.enhancer import BulkEnhancer
-from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.exceptions import ConfigurationError, RateLimitError
 from pingdata_async.models import EnhancedLocation
 from tests.bulk.harness import addresses
 from tests.simulation.simulated_api import SimulatedAPI
@@ -254,3 +254,29 @@ def test_slots_are_never_lost_nor_given_twice(
         assert not model.slots._waiting
 
     anyio.run(main, backend_options=VIRTUAL)
+
+
+async def test_a_429_of_one_enhancer_holds_back_the_others_on_the_client() -> None:
+    """It is one account: what one is told, all heed."""
+    sent: list[float] = []
+
+    class Refusing(SimulatedAPI):
+        refused_at: float | None = None
+
+        async def submit_body(self, body: bytes) -> str:
+            now = anyio.current_time()
+            sent.append(now)
+            if self.refused_at is None and len(sent) == 3:
+                self.refused_at = now
+                raise RateLimitError("429", status_code=429, retry_after_s=60.0)
+            return await super().submit_body(body)
+
+    api = Refusing()
+    async with SimulatedClient(api) as client:
+        enhancers = [BulkEnhancer(client, ["PG"], chunk_size=10) for _ in range(3)]
+        async with anyio.create_task_group() as tasks:
+            for enhancer in enhancers:
+                tasks.start_soon(enhancer.enhance, addresses(40))
+    assert api.refused_at is not None
+    assert len(sent) > 12
+    assert min(at for at in sent if at > api.refused_at) >= api.refused_at + 60.0

@@ -19,6 +19,7 @@ import msgspec
 import pytest
 
 import pingdata_async
+from pingdata_async.runs.run_directory import read_settings
 from pingdata_async.sandbox import SandboxServer
 from tests.conftest import DATA
 
@@ -441,3 +442,59 @@ async def test_help_and_version() -> None:
     help_text = (await run("--help")).out
     assert "Exit codes" in help_text
     assert "enhance" in help_text
+
+
+async def test_the_pace_and_the_callback_are_kept_for_a_resumed_run(
+    sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    """What is said of them once holds until the run is finished."""
+    done = await run(
+        "enhance", ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG", "-u", sandbox.url,
+        "--chunk-size", 150, "--max-requests-per-second", 50, "--max-jobs", 3,
+        "--callback-url", "https://example.com/hook?key=1", "--job-timeout", 900,
+        "--max-wait", 30,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    settings = await anyio.to_thread.run_sync(read_settings, tmp_path / "o.jsonl.run")
+    assert (settings.max_jobs, settings.max_requests_per_s) == (3, 50.0)
+    assert settings.options["callback_url"] == "https://example.com/hook?key=1"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--callback-url", "ftp://example.com", "callback_url must be an http or https url"),
+        ("--callback-url", "hook", "callback_url must be an http or https url"),
+        ("--max-requests-per-second", "0", "x>0"),
+        ("--max-wait", "-1", "x>0"),
+        ("--job-timeout", "nan", "job_timeout_s must be above 0"),
+    ],
+)
+async def test_a_pace_that_cannot_work_is_exit_2(
+    sandbox: SandboxServer, tmp_path: Path, option: str, value: str, says: str
+) -> None:
+    """Refused before anything is sent, in one line that names what is wrong."""
+    done = await run(
+        "enhance", ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG", "-u", sandbox.url,
+        option, value,
+    )  # fmt: skip
+    assert done.code == 2
+    assert says in done.err
+    assert "Traceback" not in done.err
+    assert sandbox.stats.jobs_accepted == 0
+
+
+async def test_a_quota_of_the_day_is_exit_5_and_says_until_when(tmp_path: Path) -> None:
+    """Nobody waits until tomorrow, and the command to go on is given."""
+    async with SandboxServer(
+        locations_per_s=math.inf, queue_delay_s=0.0, limits={"PG": {"daily": 200}}
+    ) as sandbox:
+        out = tmp_path / "o.jsonl"
+        done = await run(
+            "enhance", ADDRESSES, "-o", out, "-s", "PG", "-u", sandbox.url, "--chunk-size", 50
+        )
+    assert done.code == 5
+    assert "it can go on at 2" in done.err
+    assert " UTC" in done.err
+    assert "pingdata-async resume" in done.err
+    assert sandbox.stats.locations_accepted == 200
