@@ -116,6 +116,13 @@ class JobStalled(Event, frozen=True, kw_only=True):
     idle_s: float
 
 
+class PauseAsked(Event, frozen=True, kw_only=True):
+    """After a 429 or 503 nothing, or nothing of its kind, is sent for `pause_s` seconds."""
+
+    kind: str
+    pause_s: float
+
+
 class RequestRetried(Event, frozen=True, kw_only=True):
     """A request failed and will be sent again after `delay_s` seconds."""
 

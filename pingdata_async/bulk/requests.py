@@ -6,9 +6,9 @@ says what follows from it; the runner does that.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import anyio
 import anyio.to_thread
@@ -33,13 +33,21 @@ from pingdata_async.bulk.retrying import (
     judge_submission,
     shows_overload,
 )
-from pingdata_async.events import Event
+from pingdata_async.bulk.steps import (
+    Accepted,
+    Again,
+    Answered,
+    Done,
+    Fatal,
+    InDoubt,
+    Lost,
+    Rejected,
+)
+from pingdata_async.events import Event, PauseAsked
 from pingdata_async.exceptions import (
     AccessDeniedError,
     APIStatusError,
     DecodeError,
-    JobFailedError,
-    JobTimeoutError,
     PingDataError,
     RateLimitError,
     ServerError,
@@ -53,80 +61,8 @@ MAX_OUTPUTS_BYTES = 512 * 1024 * 1024  # of one job together
 CHECK_IN_THREAD_FROM_BYTES = 64 * 1024
 ASK_AGAIN_S = 5.0  # about a job that the API does not know, at the longest: it holds a slot
 REFETCHES = 2  # of an output that leaves out rows
+LONG_PAUSE_S = 10.0  # worth a word
 JITTER = 0.1  # of a poll interval, so that jobs submitted together drift apart
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The submission made this job."""
-
-    job_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """The same request once more, not before that time passed."""
-
-    delay_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The submission was refused for what it holds."""
-
-    error: PingDataError
-
-
-@dataclass(frozen=True, slots=True)
-class InDoubt:
-    """The submission may have made a job."""
-
-    error: PingDataError
-
-
-@dataclass(frozen=True, slots=True)
-class Fatal:
-    """No further submission can succeed.
-
-    Attributes:
-        error: Why.
-        ends_at_once: Whether nothing else can either, for a long time.
-    """
-
-    error: PingDataError
-    ends_at_once: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The job is done, and names its outputs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The job will never give an answer.
-
-    Attributes:
-        error: Why.
-        is_forgotten: Whether the API merely does not know it any more.
-        has_timed_out: Whether we gave it up, as it made no progress.
-    """
-
-    error: str
-    is_forgotten: bool
-    has_timed_out: bool = False
-
-    def as_error(self, job_id: str) -> JobFailedError:
-        """The same as an error."""
-        kind = JobTimeoutError if self.has_timed_out else JobFailedError
-        return kind(self.error, job_id=job_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The output was fetched and checked."""
-
-    checked: Checked
 
 
 class Requests:
@@ -167,6 +103,7 @@ class Requests:
         self._announce = announce
         self._rng = rng
         self._submissions = SubmissionsRefused()
+        self._said_until = -math.inf
 
     def begin(self) -> None:
         """Take the present time for the beginning of the run."""
@@ -343,6 +280,14 @@ class Requests:
         is_unknown = verdict is Verdict.UNKNOWN_JOB
         return self._again(passage, kind, error, ceiling_s=ASK_AGAIN_S if is_unknown else None)
 
+    def _say_if_long(self, kind: str) -> None:
+        """Say that there is a long pause, once for each."""
+        now = anyio.current_time()
+        pause_s = self._gate.opens_in_s(kind)
+        if pause_s >= LONG_PAUSE_S and now >= self._said_until:
+            self._said_until = now + pause_s
+            self._announce(PauseAsked(kind=kind, pause_s=pause_s))
+
     def _is_too_long(self, error: PingDataError) -> bool:
         return (_retry_after_s(error) or 0.0) > self._policy.max_wait_s
 
@@ -370,8 +315,10 @@ class Requests:
                 self._slots.note_too_many(now)
             self._gate.note_too_soon(delay_s)
             self._submissions.closed_until = now + self._gate.opens_in_s(kind)
+            self._say_if_long(kind)
         elif isinstance(error, ServerError) and error.status_code == SERVICE_UNAVAILABLE:
             self._gate.note_unavailable(kind, delay_s)
+            self._say_if_long(kind)
         elif not isinstance(error, TransportError):
             self._gate.note_answered(kind)
         if shows_overload(error):

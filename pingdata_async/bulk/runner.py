@@ -39,15 +39,16 @@ from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.polling import PollPlanner
 from pingdata_async.bulk.protocols import BulkAPI, Ledger
 from pingdata_async.bulk.request_gate import RequestGate
-from pingdata_async.bulk.requests import Again, Answered, Lost, Requests
+from pingdata_async.bulk.requests import Requests
 from pingdata_async.bulk.retrying import RetryPolicy
+from pingdata_async.bulk.steps import Again, Answered, Lost
 from pingdata_async.bulk.submitting import Submitter
 from pingdata_async.events import Event
 from pingdata_async.exceptions import JobFailedError, SubmissionInDoubtError
 from pingdata_async.models import Reason
 
 SUBMIT_WORKERS = 7  # with the doubts before the breaker wants one at a time, fewer than stop a run
-POLL_WORKERS = 8
+POLL_WORKERS = 24  # with 100 ms a question, 240 a second
 FETCH_WORKERS = 4  # each holds a whole output in memory while it is checked
 
 

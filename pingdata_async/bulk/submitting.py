@@ -22,9 +22,10 @@ from pingdata_async.bulk.job_progress import JobProgress
 from pingdata_async.bulk.later_chunks import equal_parts, split
 from pingdata_async.bulk.passage import Passage, Search
 from pingdata_async.bulk.protocols import Ledger
-from pingdata_async.bulk.requests import Accepted, Again, InDoubt, Rejected, Requests
+from pingdata_async.bulk.requests import Requests
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.bulk.size_limits import Halves, SizeLimits
+from pingdata_async.bulk.steps import Accepted, Again, InDoubt, Rejected
 from pingdata_async.events import ChunkHeld, Event
 from pingdata_async.exceptions import (
     APIStatusError,

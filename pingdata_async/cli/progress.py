@@ -33,6 +33,7 @@ from pingdata_async.events import (
     JobSubmitted,
     Listener,
     LocationsAskedAgain,
+    PauseAsked,
     RequestRetried,
     RunNotice,
     RunResumed,
@@ -227,6 +228,8 @@ def _about_the_run(event: Event) -> str | None:
                 f"Stopping: {event.error}. Waiting for what is already paid for "
                 f"({event.jobs_in_flight} in flight)"
             )
+        case PauseAsked():
+            return f"the API is not to be asked for {event.pause_s:,.0f} s; going on then"
         case JobStalled():
             minutes = event.idle_s / 60.0
             return (

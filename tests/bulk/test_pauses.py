@@ -12,7 +12,7 @@ import pytest
 from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.bulk.request_gate import RequestGate
 from pingdata_async.bulk.retrying import RetryPolicy
-from pingdata_async.events import JobSubmitted, RequestRetried, RequestSent
+from pingdata_async.events import JobSubmitted, PauseAsked, RequestRetried, RequestSent
 from pingdata_async.exceptions import (
     PingDataError,
     QuotaExceededError,
@@ -87,6 +87,16 @@ async def test_a_pause_within_the_longest_is_waited_for() -> None:
     assert len((await run(in_the_middle(error, Moment.POLL), 100)).rows) == 100
     with pytest.raises(RateLimitError):
         await run(in_the_middle(error, Moment.POLL), 100, policy=RetryPolicy(max_wait_s=200.0))
+
+
+@pytest.mark.parametrize(("pause_s", "words"), [(9.0, 0), (120.0, 1)])
+async def test_a_long_pause_is_said_once(pause_s: float, words: int) -> None:
+    """Whoever watches knows why nothing happens; a short one is not worth a word."""
+    error = RateLimitError("429", status_code=429, retry_after_s=pause_s)
+    api = SimulatedAPI(faults=ScriptedFaults({Moment.SUBMIT: [None] * 3 + [error] * 4}))
+    said = (await run(api, 200, max_jobs=8)).of(PauseAsked)
+    assert len(said) == words
+    assert all(pause_s <= event.pause_s <= pause_s + 1.0 for event in said)
 
 
 @pytest.mark.parametrize("retry_after_s", [None, 1.0, 50_000.0])

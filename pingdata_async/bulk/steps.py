@@ -1,0 +1,81 @@
+"""What follows from a request: the answers of `requests.py` to the runner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pingdata_async.bulk.checking import Checked
+from pingdata_async.exceptions import JobFailedError, JobTimeoutError, PingDataError
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The submission made this job."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The same request once more, not before that time passed."""
+
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The submission was refused for what it holds."""
+
+    error: PingDataError
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """The submission may have made a job."""
+
+    error: PingDataError
+
+
+@dataclass(frozen=True, slots=True)
+class Fatal:
+    """No further submission can succeed.
+
+    Attributes:
+        error: Why.
+        ends_at_once: Whether nothing else can either, for a long time.
+    """
+
+    error: PingDataError
+    ends_at_once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The job is done, and names its outputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The job will never give an answer.
+
+    Attributes:
+        error: Why.
+        is_forgotten: Whether the API merely does not know it any more.
+        has_timed_out: Whether we gave it up, as it made no progress.
+    """
+
+    error: str
+    is_forgotten: bool
+    has_timed_out: bool = False
+
+    def as_error(self, job_id: str) -> JobFailedError:
+        """The same as an error."""
+        kind = JobTimeoutError if self.has_timed_out else JobFailedError
+        return kind(self.error, job_id=job_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The output was fetched and checked."""
+
+    checked: Checked
