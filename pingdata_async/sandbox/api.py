@@ -13,9 +13,8 @@ from typing import Any, Final
 from aiohttp import web
 
 from pingdata_async.sandbox.account import Account, iso
-from pingdata_async.sandbox.answers import Subject, answer_location, outcome
+from pingdata_async.sandbox.answers import answer_location
 from pingdata_async.sandbox.checks import (
-    CheckedLocation,
     Refusal,
     check_locations,
     read_enhance_query,
@@ -28,15 +27,16 @@ from pingdata_async.sandbox.dice import (
     FaultDice,
     JobFate,
     RequestFault,
-    SubmissionFault,
 )
 from pingdata_async.sandbox.downloads import encode, send_output
-from pingdata_async.sandbox.jobs import Job, JobQueue, Order, SourceTally
+from pingdata_async.sandbox.intake import Intake
+from pingdata_async.sandbox.jobs import Job, JobQueue, Order
 from pingdata_async.sandbox.pace import Paces
 from pingdata_async.sandbox.settings import SandboxSettings
 from pingdata_async.sandbox.sources import NAMES, SOURCES
 from pingdata_async.sandbox.stats import Recorder, SandboxStats
 from pingdata_async.sandbox.status import describe
+from pingdata_async.sandbox.throttle import BULK_KINDS, Gate
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -45,6 +45,7 @@ _STATS_ROUTE: Final = "stats"
 _LOCATIONS_AT_ONCE: Final = 250
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SERVER_ERRORS: Final = (500, 502, 503, 504)
+_BUSY: Final = (429, 503)
 _HTML_PAGE: Final = """<!DOCTYPE html>
 <html><head><title>{status} {phrase}</title></head>
 <body><center><h1>{status} {phrase}</h1></center><hr><center>nginx</center></body></html>
@@ -64,7 +65,9 @@ class SandboxAPI:
         self._ids = random.Random(f"ids {settings.seed} {started_at_s}")  # noqa: S311
         self._dice = FaultDice(settings.faults, settings.seed)
         self._account = Account(settings.limits, settings.allowed_sources)
-        self._recorder = Recorder()
+        self._recorder = Recorder(clock_s)
+        self._intake = Intake(self._dice, self._recorder.counts.faults, settings.no_match_share)
+        self._gate = Gate(settings, self._recorder.counts, self._wall_offset_s)
         self._jobs = JobQueue(
             workers=settings.workers,
             schedule=[(clock_s + after_s, number) for after_s, number in settings.worker_schedule],
@@ -86,6 +89,7 @@ class SandboxAPI:
         app = web.Application(
             middlewares=[self._around], client_max_size=self._settings.max_body_bytes
         )
+        app.on_response_prepare.append(self._date_it)
         get = app.router.add_get
         app.router.add_post("/api/v1/bulk_enhance", self._submit, name="submit")
         get("/api/v1/bulk_enhance/{id}", self._status, name="status", allow_head=False)
@@ -112,29 +116,44 @@ class SandboxAPI:
 
     @web.middleware
     async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        route = request.match_info.route.name or "unknown"
+        route = (request.match_info.route.name or "unknown").removesuffix("_2")
         if route == _STATS_ROUTE:
             return await handler(request)
-        kind = route.removesuffix("_2")
-        self._recorder.request(
-            kind if kind in {"submit", "status", "output"} else "other", request.transport
-        )
+        kind = route if route in BULK_KINDS else "other"
+        self._recorder.request(kind, request.transport)
+        self._gate.arrived(kind, self._settings.clock())
         try:
             response = await self._inject(request)
             if response is None:
-                response = await self._authorized(request, handler)
+                self._authorize(request)
+                if kind in BULK_KINDS:
+                    await self._admit(request)
+                response = await handler(request)
         except Refusal as refusal:
             response = self._json(
-                {"message": refusal.message, **refusal.details}, status=refusal.status
+                {"message": refusal.message, **refusal.details},
+                status=refusal.status,
+                headers=refusal.headers,
             )
         except web.HTTPException as error:
             # aiohttp's own: no such path, wrong method, body too large
             response = self._json({"message": error.reason}, status=error.status)
         if response.status >= HTTPStatus.BAD_REQUEST:
             self._recorder.counts.refusals[response.status] += 1
+        if response.status in _BUSY:
+            self._recorder.counts.refused[kind] += 1
         return response
 
-    async def _authorized(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _date_it(self, request: web.Request, response: web.StreamResponse) -> None:  # noqa: ARG002 - a signal
+        if date := self._gate.date_header(self._settings.clock()):
+            response.headers["Date"] = date
+
+    async def _admit(self, request: web.Request) -> None:
+        if self._settings.requests_per_s is not None:
+            await request.read()  # as in _inject: a refusal that is sure to arrive
+            self._gate.admit(self._settings.clock())
+
+    def _authorize(self, request: web.Request) -> None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         token = token.strip()
         expected = self._settings.token
@@ -145,7 +164,6 @@ class SandboxAPI:
             problem = "Invalid token."
         if problem:
             raise Refusal(HTTPStatus.UNAUTHORIZED, problem, id=self._new_id())
-        return await handler(request)
 
     async def _inject(self, request: web.Request) -> web.StreamResponse | None:
         """The answer of a fault; None if the request goes through."""
@@ -166,13 +184,10 @@ class SandboxAPI:
                 request.transport.abort()
             return web.Response()
         if fault is RequestFault.RATE_LIMIT:
+            refusal = Refusal(HTTPStatus.TOO_MANY_REQUESTS, "Request was throttled.")
             retry_after_s = self._dice.retry_after_s()
-            headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
-            return self._json(
-                {"message": "Request was throttled."},
-                status=HTTPStatus.TOO_MANY_REQUESTS,
-                headers=headers,
-            )
+            refusal.headers = self._gate.hold_back(retry_after_s, self._settings.clock())
+            raise refusal
         if fault is RequestFault.HTML_ERROR:
             status = self._dice.choose((HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE))
             page = _HTML_PAGE.format(status=status.value, phrase=status.phrase)
@@ -187,57 +202,28 @@ class SandboxAPI:
             request.headers.get("Content-Encoding", "").strip().lower(),
             self._settings.max_body_bytes,
         )
+        self._admit_job()
         submission = read_submission(body, self._settings.max_locations)
-        self._refuse(submission.locations)
+        self._intake.refuse(submission.locations)
         order = Order(submission.options)
         prints = []
         for index, location in enumerate(check_locations(submission)):
-            prints.append(self._survey(order, index, location))
+            prints.append(self._intake.survey(order, index, location))
             if index % _LOCATIONS_AT_ONCE == _LOCATIONS_AT_ONCE - 1:
                 await asyncio.sleep(0)
         asked = {code: tally.successes + tally.fails for code, tally in order.tallies.items()}
+        # Once more: others may have been accepted since.
+        self._admit_job()
+        self._gate.admit_locations(len(order.locations), self._settings.clock())
         self._account.charge(asked, self._now())
-        job = self._jobs.accept(order, self._fate(order), self._settings.clock())
+        self._gate.charge(len(order.locations))
+        job = self._jobs.accept(order, self._intake.fate(order), self._settings.clock())
         self._recorder.accepted(prints)
         return self._accepted(request, job)
 
-    def _refuse(self, locations: list[Any]) -> None:
-        """Refuse a submission where the plan of faults says so."""
-        fault = self._dice.on_submission(locations)
-        if fault is None:
-            return
-        self._recorder.counts.faults[fault.plan_name] += 1
-        plan = self._dice.plan
-        if fault is SubmissionFault.TOO_MANY:
-            raise Refusal(
-                plan.max_locations_status,
-                f"{len(locations)} locations are too many: at most {plan.max_locations}",
-            )
-        is_poison = fault is SubmissionFault.POISON
-        # Nothing is named: whoever wants to know which location it was has to find out.
-        message = "invalid location in request" if is_poison else plan.reject_message
-        raise Refusal(HTTPStatus.BAD_REQUEST, message)
-
-    def _fate(self, order: Order) -> JobFate:
-        """Draw what will become of a job, and count it."""
-        faults = self._recorder.counts.faults
-        if self._dice.is_poisoned(location.fields for location in order.locations):
-            faults["poison_job"] += 1
-            fate = self._dice.failure()
-        else:
-            fate = self._dice.on_job()
-            if fate is not JobFate.SUCCESS:
-                faults[fate.plan_name] += 1
-        if fate is JobFate.LOST:
-            order.lost_after = self._dice.lost_after()
-        order.filename = self._dice.odd_filename()
-        if order.filename is not None:
-            faults["odd_filename"] += 1
-        if order.gaps.locations:
-            faults["missing_location"] += len(order.gaps.locations)
-        for gap in order.gaps.sources.values():
-            faults[gap.plan_name] += 1
-        return fate
+    def _admit_job(self) -> None:
+        now_s = self._settings.clock()
+        self._gate.admit_job(self._jobs.num_in_flight(now_s), now_s)
 
     def _accepted(self, request: web.Request, job: Job) -> web.Response:
         """The answer to a submission whose job is made; its caller may never see the id."""
@@ -262,30 +248,6 @@ class SandboxAPI:
         if self._dice.choose((True, False)):
             return web.Response(status=status)
         return self._json({"message": status.phrase}, status=status)
-
-    def _survey(self, order: Order, index: int, location: CheckedLocation) -> int:
-        """Add a location to an order, and find out how its sources will do.
-
-        Returns:
-            A number that is equal for equal locations.
-        """
-        order.locations.append(location)
-        subject = Subject.of(location.fields)
-        has_problem = self._dice.loses_location()
-        if has_problem:
-            order.gaps.locations.add(index)
-        for source in location.sources:
-            result = outcome(subject, source, self._settings.no_match_share)
-            is_success = result.is_success
-            if fault := self._dice.on_source():
-                order.gaps.sources[index, source] = fault
-                is_success = False
-            tally = order.tallies.setdefault(source, SourceTally())
-            tally.add(is_success=is_success, seconds=result.fetch_time)
-            has_problem = has_problem or not is_success
-        if has_problem:
-            order.problems.append(index)
-        return hash((location.id, subject.everything, location.sources))
 
     async def _status(self, request: web.Request) -> web.Response:
         job = self._job(request)

@@ -105,6 +105,7 @@ class Refusal(Exception):  # noqa: N818 - an answer with a status, not an error 
         status: The HTTP status code.
         message: What is wrong, for the caller.
         details: Further members of the JSON answer.
+        headers: Of the answer.
     """
 
     def __init__(self, status: int, message: str, **details: Any) -> None:
@@ -112,6 +113,7 @@ class Refusal(Exception):  # noqa: N818 - an answer with a status, not an error 
         self.status = int(status)
         self.message = message
         self.details = details
+        self.headers: dict[str, str] = {}
 
 
 class CheckedLocation(NamedTuple):

@@ -13,6 +13,10 @@ _CHOICES: Final[dict[str, tuple[Any, ...]]] = {
     "spacing": ("spaced", "compact"),
     "shape": ("list", "object"),
     "progress": PROGRESS,
+    "rate_window": ("second", "bucket"),
+    "max_jobs_status": (429, 503),
+    "retry_after_form": ("seconds", "date"),
+    "quota_window": ("daily", "monthly"),
 }
 
 
@@ -47,6 +51,25 @@ class SandboxSettings:
         limits: By source code, the locations of the windows ``daily`` and ``monthly``; more are
             refused with 402. None: no limits.
         allowed_sources: Other sources are refused with 403; None: all are allowed.
+        requests_per_s: Submissions, status requests and outputs together that are let in; more
+            are answered 429. None: any number. See ``rate_window``.
+        rate_window: How these are counted: ``"second"``: as many in each whole second of the
+            clock; ``"bucket"``: a bucket of one second's worth, filled evenly.
+        max_jobs_in_flight: Accepted jobs that have not ended, above which submissions (nothing
+            else) are refused; None: any number.
+        max_jobs_status: What those are answered: 429 or 503.
+        retry_after_s: Seconds that the ``Retry-After`` of these refusals names; None: there is
+            none. Injected faults have one of their own.
+        retry_after_form: The ``Retry-After`` of all refusals as ``"seconds"``, or as the ``"date"``
+            of HTTP, rounded up to a whole second.
+        date_skew_s: Seconds by which the clock of the ``Date`` header, and of such a date, is
+            fast; negative: slow.
+        early_grace_s: Requests that come within so many seconds after a ``Retry-After`` was sent
+            are taken to have been on their way and are not counted as early.
+        quota: Locations that are accepted in a UTC day or month; a submission that would exceed
+            it is answered 429 with a message that names the quota. None: any number.
+        quota_window: ``"daily"`` or ``"monthly"``.
+        quota_retry_after: Whether that 429 names, in its ``Retry-After``, the end of the window.
         retention_s: Seconds after its end at which a job and its output are forgotten (404).
         clock: The time in seconds, on any scale; what a job shows depends on it.
         wall_clock: The time in seconds since 1970, read once when the server is made: the dates
@@ -76,19 +99,30 @@ class SandboxSettings:
     max_body_bytes: int = 256 * 1024 * 1024
     limits: Mapping[str, Mapping[str, int]] | None = None
     allowed_sources: Collection[str] | None = None
+    requests_per_s: float | None = None
+    rate_window: Literal["second", "bucket"] = "second"
+    max_jobs_in_flight: int | None = None
+    max_jobs_status: Literal[429, 503] = 429
+    retry_after_s: int | None = 1
+    retry_after_form: Literal["seconds", "date"] = "seconds"
+    date_skew_s: float = 0.0
+    early_grace_s: float = 0.05
+    quota: int | None = None
+    quota_window: Literal["daily", "monthly"] = "daily"
+    quota_retry_after: bool = False
     retention_s: float = 3600.0
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[object]] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("workers", "max_locations", "max_body_bytes"):
+        for name in ("workers", "max_locations", "max_body_bytes", "max_jobs_in_flight", "quota"):
             number = getattr(self, name)
             if number is not None and number < 1:
                 raise ValueError(f"{name} must be at least 1, not {number}")
         if not self.locations_per_s > 0:
             raise ValueError(f"locations_per_s must be positive, not {self.locations_per_s}")
-        for name in ("queue_delay_s", "job_s", "job_spread"):
+        for name in ("queue_delay_s", "job_s", "job_spread", "retry_after_s", "early_grace_s"):
             number = getattr(self, name)
             if number is not None and not 0 <= number < math.inf:
                 raise ValueError(f"{name} must be 0 or more, not {number}")
@@ -102,7 +136,18 @@ class SandboxSettings:
                 raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
         if self.token == "":
             raise ValueError("token must not be empty; None accepts any")
+        self._check_rate()
         self._check_schedule()
+
+    def _check_rate(self) -> None:
+        rate = self.requests_per_s
+        if rate is not None:
+            if not 0 < rate < math.inf:
+                raise ValueError(f"requests_per_s must be positive, not {rate}")
+            if self.rate_window == "second" and rate % 1:
+                raise ValueError(f"{rate} requests_per_s need rate_window='bucket'")
+        if not math.isfinite(self.date_skew_s):
+            raise ValueError(f"date_skew_s must be a number of seconds, not {self.date_skew_s}")
 
     def _check_schedule(self) -> None:
         before_s = 0.0

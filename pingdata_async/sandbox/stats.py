@@ -3,9 +3,12 @@
 import dataclasses
 import weakref
 from collections import Counter
-from typing import Any
+from typing import Any, Final
 
 from pingdata_async.sandbox.jobs import JobQueue
+
+KINDS: Final = ("submit", "status", "output", "other")
+"""The kinds of requests."""
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -13,8 +16,17 @@ class SandboxStats:
     """Counts since the sandbox was made; a copy taken at one moment.
 
     Attributes:
+        seconds: Since it was made, by its clock.
         requests: By kind: ``submit``, ``status``, ``output``, ``other``; those that were refused
             included.
+        refused: By kind, those of them that were answered 429 or 503, injected ones included.
+        held_back: By the name of the setting, refusals for ``requests_per_s``,
+            ``max_jobs_in_flight`` and ``quota``.
+        early: By kind, requests that came before the time that a ``Retry-After`` had named. A
+            429 means all kinds, a 503 and a quota's 429 only submissions.
+        longest_lead_s: The longest time by which one of these was early; 0: there was none.
+        crossing: By kind, those that came within ``early_grace_s`` after such an answer: they
+            may have been on their way, and are not counted as early.
         jobs_accepted: Made and charged; those whose answer was lost included.
         locations_accepted: The locations of those jobs.
         locations_accepted_more_than_once: How many of these had the id, the fields and the
@@ -28,7 +40,13 @@ class SandboxStats:
         connections: Connections that made at least one request.
     """
 
+    seconds: float = 0.0
     requests: Counter[str] = dataclasses.field(default_factory=Counter)
+    refused: Counter[str] = dataclasses.field(default_factory=Counter)
+    held_back: Counter[str] = dataclasses.field(default_factory=Counter)
+    early: Counter[str] = dataclasses.field(default_factory=Counter)
+    longest_lead_s: float = 0.0
+    crossing: Counter[str] = dataclasses.field(default_factory=Counter)
     jobs_accepted: int = 0
     locations_accepted: int = 0
     locations_accepted_more_than_once: int = 0
@@ -42,19 +60,23 @@ class SandboxStats:
 
     def as_json(self) -> dict[str, Any]:
         """The same as JSON values."""
-        kinds = ("submit", "status", "output", "other")
-        return dataclasses.asdict(self) | {
-            "requests": {kind: self.requests[kind] for kind in kinds},
+        by_kind = {
+            name: {kind: getattr(self, name)[kind] for kind in KINDS}
+            for name in ("requests", "refused", "early", "crossing")
+        }
+        return dataclasses.asdict(self) | by_kind | {
+            "held_back": dict(self.held_back),
             "refusals": {str(status): number for status, number in self.refusals.items()},
             "faults": dict(self.faults),
-        }
+        }  # fmt: skip
 
 
 class Recorder:
     """Keeps the counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, started_at_s: float) -> None:
         self.counts = SandboxStats()
+        self._started_at_s = started_at_s
         # Hashes, not texts: they are kept for every location ever accepted.
         self._seen: set[int] = set()
         self._transports: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -76,11 +98,15 @@ class Recorder:
 
     def snapshot(self, jobs: JobQueue, now_s: float) -> SandboxStats:
         """The counts at this moment."""
+        copies: dict[str, Any] = {
+            field.name: value.copy()
+            for field in dataclasses.fields(self.counts)
+            if isinstance(value := getattr(self.counts, field.name), Counter)
+        }
         return dataclasses.replace(
             self.counts,
-            requests=self.counts.requests.copy(),
-            refusals=self.counts.refusals.copy(),
-            faults=self.counts.faults.copy(),
+            **copies,
+            seconds=now_s - self._started_at_s,
             jobs_in_flight=jobs.num_in_flight(now_s),
             peak_jobs_in_flight=jobs.peak_in_flight,
         )

@@ -251,7 +251,13 @@ async def test_stats_count_what_was_asked(clock: Clock) -> None:
         served = await caller.get("/sandbox/stats", headers={"Authorization": ""})
         assert served.json == sandbox.stats.as_json()
         assert served.json == {
+            "seconds": 100,
             "requests": {"submit": 6, "status": 1, "output": 2, "other": 1},
+            "refused": {"submit": 0, "status": 0, "output": 0, "other": 0},
+            "held_back": {},
+            "early": {"submit": 0, "status": 0, "output": 0, "other": 0},
+            "longest_lead_s": 0,
+            "crossing": {"submit": 0, "status": 0, "output": 0, "other": 0},
             "jobs_accepted": 5,
             "locations_accepted": 42,
             "locations_accepted_more_than_once": 20,
