@@ -5,7 +5,7 @@ import hmac
 import random
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final
@@ -14,6 +14,7 @@ from aiohttp import web
 
 from pingdata_async.sandbox.account import Account, iso
 from pingdata_async.sandbox.answers import answer_location
+from pingdata_async.sandbox.callbacks import Callbacks
 from pingdata_async.sandbox.checks import (
     Refusal,
     check_locations,
@@ -81,7 +82,9 @@ class SandboxAPI:
             queue_delay_s=settings.queue_delay_s,
             retention_s=settings.retention_s,
             new_id=self._new_id,
+            on_end=self._ended,
         )
+        self._callbacks = Callbacks(self._num_in_flight, self._recorder.counts)
 
     def make_app(self) -> web.Application:
         """The web application, new for each start."""
@@ -90,6 +93,7 @@ class SandboxAPI:
             middlewares=[self._around], client_max_size=self._settings.max_body_bytes
         )
         app.on_response_prepare.append(self._date_it)
+        app.cleanup_ctx.append(self._calling_back)
         get = app.router.add_get
         app.router.add_post("/api/v1/bulk_enhance", self._submit, name="submit")
         get("/api/v1/bulk_enhance/{id}", self._status, name="status", allow_head=False)
@@ -127,7 +131,7 @@ class SandboxAPI:
             if response is None:
                 self._authorize(request)
                 if kind in BULK_KINDS:
-                    await self._admit(request)
+                    self._gate.admit(self._settings.clock())
                 response = await handler(request)
         except Refusal as refusal:
             response = self._json(
@@ -144,14 +148,14 @@ class SandboxAPI:
             self._recorder.counts.refused[kind] += 1
         return response
 
+    async def _calling_back(self, app: web.Application) -> AsyncIterator[None]:  # noqa: ARG002 - a signal
+        self._callbacks.start()
+        yield
+        await self._callbacks.stop()
+
     async def _date_it(self, request: web.Request, response: web.StreamResponse) -> None:  # noqa: ARG002 - a signal
         if date := self._gate.date_header(self._settings.clock()):
             response.headers["Date"] = date
-
-    async def _admit(self, request: web.Request) -> None:
-        if self._settings.requests_per_s is not None:
-            await request.read()  # as in _inject: a refusal that is sure to arrive
-            self._gate.admit(self._settings.clock())
 
     def _authorize(self, request: web.Request) -> None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -205,7 +209,7 @@ class SandboxAPI:
         self._admit_job()
         submission = read_submission(body, self._settings.max_locations)
         self._intake.refuse(submission.locations)
-        order = Order(submission.options)
+        order = Order(submission.options, callback_url=submission.callback_url)
         prints = []
         for index, location in enumerate(check_locations(submission)):
             prints.append(self._intake.survey(order, index, location))
@@ -219,11 +223,19 @@ class SandboxAPI:
         self._gate.charge(len(order.locations))
         job = self._jobs.accept(order, self._intake.fate(order), self._settings.clock())
         self._recorder.accepted(prints)
+        if job.callback_url is not None:
+            self._callbacks.expect()
         return self._accepted(request, job)
 
     def _admit_job(self) -> None:
-        now_s = self._settings.clock()
-        self._gate.admit_job(self._jobs.num_in_flight(now_s), now_s)
+        self._gate.admit_job(self._num_in_flight(), self._settings.clock())
+
+    def _num_in_flight(self) -> int:
+        return self._jobs.num_in_flight(self._settings.clock())
+
+    def _ended(self, job: Job) -> None:
+        self._recorder.ended(job)
+        self._callbacks.ended(job)
 
     def _accepted(self, request: web.Request, job: Job) -> web.Response:
         """The answer to a submission whose job is made; its caller may never see the id."""
@@ -250,11 +262,11 @@ class SandboxAPI:
         return self._json({"message": status.phrase}, status=status)
 
     async def _status(self, request: web.Request) -> web.Response:
-        job = self._job(request)
+        now_s = self._settings.clock()
+        job = self._job(request, now_s)
         path = f"/api/v1/sov/{job.id}/output/{job.filename}"
         origin = "" if self._settings.relative_urls else f"{request.scheme}://{request.host}"
-        self._recorder.counts.polls += 1
-        now_s = self._settings.clock()
+        self._recorder.told(job, now_s)
         answer = describe(
             job,
             now_s,
@@ -268,10 +280,9 @@ class SandboxAPI:
         return self._json(answer)
 
     async def _output(self, request: web.Request) -> web.StreamResponse:
-        job = self._job(request)
-        if request.match_info["filename"] != job.filename or not job.has_output(
-            self._settings.clock()
-        ):
+        now_s = self._settings.clock()
+        job = self._job(request, now_s)
+        if request.match_info["filename"] != job.filename or not job.has_output(now_s):
             raise Refusal(HTTPStatus.NOT_FOUND, "There is no such output")
         fault = self._dice.on_output()
         faults = self._recorder.counts.faults
@@ -286,8 +297,8 @@ class SandboxAPI:
         self._recorder.counts.outputs_served += is_complete
         return response
 
-    def _job(self, request: web.Request) -> Job:
-        job = self._jobs.get(request.match_info["id"], self._settings.clock())
+    def _job(self, request: web.Request, now_s: float) -> Job:
+        job = self._jobs.get(request.match_info["id"], now_s)
         if job is None:
             raise Refusal(HTTPStatus.NOT_FOUND, "There is no such job")
         return job

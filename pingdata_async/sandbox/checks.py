@@ -136,6 +136,7 @@ class Submission(NamedTuple):
     locations: list[Any]
     sources: tuple[str, ...]
     options: Options
+    callback_url: str | None
 
 
 def unzip(body: bytes, encoding: str, max_bytes: int) -> bytes:
@@ -186,7 +187,8 @@ def read_submission(body: bytes, max_locations: int | None) -> Submission:
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             f"{len(locations)} locations are too many: a job takes at most {max_locations}",
         )
-    return Submission(locations, _check_sources(data.get("sources")), _read_options(data))
+    sources = _check_sources(data.get("sources"))
+    return Submission(locations, sources, _read_options(data), data.get("callback_url"))
 
 
 def check_locations(submission: Submission) -> Iterator[CheckedLocation]:

@@ -83,6 +83,7 @@ class Order:
         gaps: What faults will take from the output.
         filename: What the output will be called; None for its real name.
         lost_after: The share of its life after which the job is forgotten; None: it is kept.
+        callback_url: Who wants to know of its end; None: nobody.
     """
 
     options: Options
@@ -92,6 +93,7 @@ class Order:
     gaps: Gaps = field(default_factory=Gaps)
     filename: str | None = None
     lost_after: float | None = None
+    callback_url: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -113,9 +115,12 @@ class Job:
         requested_at_s: When it was accepted.
         ready_at_s: When a worker may take it. Until half of the time before, it is PENDING.
         lost_after: The share of its life after which it is forgotten; None: it is kept.
+        callback_url: Who wants to know of its end; None: nobody.
         started_at_s: When a worker takes it. This and the next two may change until then.
         ended_at_s: When it is COMPLETE or FAILED.
         forgotten_at_s: When it is forgotten before its time; infinity: it is not.
+        polls: How often its status was told.
+        is_told: Whether it was told that it has ended.
     """
 
     id: str
@@ -132,14 +137,22 @@ class Job:
     requested_at_s: float
     ready_at_s: float
     lost_after: float | None
+    callback_url: str | None
     started_at_s: float = float("inf")
     ended_at_s: float = float("inf")
     forgotten_at_s: float = float("inf")
+    polls: int = 0
+    is_told: bool = False
 
     @property
     def leaves_at_s(self) -> float:
         """When it is in flight no more: a job that is forgotten is nobody's."""
         return min(self.ended_at_s, self.forgotten_at_s)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is forgotten before anybody can be told of its end."""
+        return self.lost_after is not None
 
     @property
     def filename(self) -> str:
@@ -189,6 +202,7 @@ class JobQueue:
             first half, QUEUED for the second.
         retention_s: Seconds after its end at which a job is forgotten.
         new_id: Makes the id of a job.
+        on_end: Is told of each job that is in flight no more: it has ended, or was forgotten.
     """
 
     def __init__(
@@ -200,12 +214,14 @@ class JobQueue:
         queue_delay_s: float,
         retention_s: float,
         new_id: Callable[[], str],
+        on_end: Callable[[Job], object],
     ) -> None:
         self._schedule = deque(schedule)
         self._paces = paces
         self._queue_delay_s = queue_delay_s
         self._retention_s = retention_s
         self._new_id = new_id
+        self._on_end = on_end
         # When each worker will be free, after all jobs that were accepted so far.
         self._free_at_s = [float("-inf")] * workers
         self._jobs: dict[str, Job] = {}
@@ -239,6 +255,7 @@ class JobQueue:
             requested_at_s=now_s,
             ready_at_s=now_s + self._queue_delay_s,
             lost_after=order.lost_after,
+            callback_url=order.callback_url,
         )
         self._plan(job)
         self._jobs[job.id] = job
@@ -308,7 +325,9 @@ class JobQueue:
         while self._working and self._working[0] <= now_s:
             heapq.heappop(self._working)
         while self._in_flight and self._in_flight[0][0] <= now_s:
-            self._ended.append(heapq.heappop(self._in_flight))
+            entry = heapq.heappop(self._in_flight)
+            self._ended.append(entry)
+            self._on_end(self._jobs[entry[1]])
         while self._ended and self._ended[0][0] + self._retention_s <= now_s:
             self.forget(self._ended.popleft()[1])
 

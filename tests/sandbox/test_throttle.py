@@ -77,7 +77,7 @@ async def test_the_rate_is_of_all_bulk_requests_and_of_no_other(clock: Clock) ->
 
 
 async def test_a_large_submission_gets_its_refusal() -> None:
-    """The body is taken in before the answer: the caller sees a 429, not a broken connection."""
+    """The caller sees a 429, not a broken connection, though much of its body is on the way."""
     data = {"locations": addresses(10_000), "sources": ["PG"]}
     sandbox = SandboxServer(clock=Clock(), requests_per_s=1, max_jobs_in_flight=1)
     async with calling(sandbox) as caller:
