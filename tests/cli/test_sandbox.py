@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import signal
 import sys
+from typing import Any
 
 import anyio
 import pytest
 
 import pingdata_async as ping
+from pingdata_async.cli.sandbox import sandbox
+from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.sandbox import SandboxServer
+from pingdata_async.sandbox.settings import SandboxSettings
 
 COMMAND = [sys.executable, "-W", "error", "-m", "pingdata_async", "sandbox"]
 
@@ -32,10 +38,71 @@ async def test_it_serves_until_it_is_told_to_stop() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [["--fault", "nope=1"], ["--fault", "drop=2"], ["--workers", "0"]]
+    "options",
+    [
+        ["--fault", "nope=1"],
+        ["--fault", "drop=2"],
+        ["--workers", "0"],
+        ["--workers-at", "soon=4"],
+        ["--workers-at", "4=0"],
+        ["--requests-per-second", "2.5"],
+    ],
 )
 async def test_options_that_cannot_work_are_exit_2(options: list[str]) -> None:
     """One clear line, no traceback."""
     process = await anyio.run_process([*COMMAND, *options], check=False, env=os.environ)
     assert process.returncode == 2
     assert b"Traceback" not in process.stderr
+
+
+def settings_of(monkeypatch: pytest.MonkeyPatch, *words: str) -> SandboxSettings:
+    """What the command makes its server with."""
+    made: list[SandboxSettings] = []
+
+    def make(**settings: Any) -> None:
+        made.append(SandboxServer(**settings))
+        raise ValueError("seen enough")
+
+    monkeypatch.setattr("pingdata_async.sandbox.SandboxServer", make)
+    with pytest.raises(ConfigurationError, match="seen enough"):
+        sandbox.main([*words], standalone_mode=False)
+    return made[0]
+
+
+def test_without_options_it_is_the_sandbox_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The defaults of the command are those of the settings."""
+    served = settings_of(monkeypatch)
+    for field in dataclasses.fields(SandboxSettings):
+        if field.name == "worker_schedule":
+            assert not served.worker_schedule
+        else:
+            assert getattr(served, field.name) == getattr(SandboxServer(), field.name), field.name
+
+
+def test_each_option_sets_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every limit and every unevenness can be had from the command line."""
+    words = (
+        "--workers-at 60=4 --workers-at 30=1 --job-seconds 6 --job-spread 0.3 --progress uneven"
+        " --no-dates --requests-per-second 30 --rate-window bucket --max-jobs-in-flight 9"
+        " --max-jobs-status 503 --retry-after 7 --retry-after-form date --date-skew -90"
+        " --quota 1000 --quota-window monthly --quota-retry-after"
+    )
+    served = settings_of(monkeypatch, *words.split())
+    expected = {
+        "worker_schedule": [(30, 1), (60, 4)],
+        "job_s": 6,
+        "job_spread": 0.3,
+        "progress": "uneven",
+        "dates": False,
+        "requests_per_s": 30,
+        "rate_window": "bucket",
+        "max_jobs_in_flight": 9,
+        "max_jobs_status": 503,
+        "retry_after_s": 7,
+        "retry_after_form": "date",
+        "date_skew_s": -90,
+        "quota": 1000,
+        "quota_window": "monthly",
+        "quota_retry_after": True,
+    }
+    assert {name: getattr(served, name) for name in expected} == expected

@@ -107,7 +107,7 @@ async def test_failed_jobs_are_told_and_lost_ones_are_not(clock: Clock) -> None:
         assert lost.stats.jobs_done < 20
 
 
-@pytest.mark.parametrize("status", [302, 404, 500])
+@pytest.mark.parametrize("status", [307, 404, 500])
 async def test_a_refusal_is_counted_and_forgotten(clock: Clock, status: int) -> None:
     """It is not tried again, and a redirect is not followed."""
     async with receiving() as receiver, calling(SandboxServer(clock=clock)) as caller:
