@@ -23,7 +23,7 @@ from pingdata_async.runs.run import RunOptions
 from pingdata_async.wire import encode_options
 from tests.simulation import invariants
 from tests.simulation.inline import Threads
-from tests.simulation.invariants import Checks, broken
+from tests.simulation.invariants import Checks, broken, require
 from tests.simulation.memory_run import MemoryDirectory, MemoryRun
 from tests.simulation.records import Records
 from tests.simulation.simulated_api import SimulatedAPI
@@ -101,6 +101,8 @@ class _Client:
         self._runner: BulkRunner | None = None
         self._slots = JobSlots()
         self._jobs: dict[int, str] = {}
+        self._read_before = self._later = 0
+        self._read_ahead: str | None = None
 
     async def live(self) -> bool:
         """Go on with the run; says whether it is done."""
@@ -130,6 +132,7 @@ class _Client:
     async def _work(self) -> None:
         world, directory = self._world, self._run.directory
         await directory.open()
+        self._read_before, self._later = directory.plan.rows_read, directory.later_rows()
         settings = RunSettings(
             sources=world.sources,
             options={},
@@ -181,9 +184,23 @@ class _Client:
 
     def _hear(self, event: Event) -> None:
         self._log.note(repr(event))
+        self._check_read_ahead()
         job_id = getattr(event, "job_id", None)
         if job_id:
             self._jobs[getattr(event, "chunk")] = job_id  # noqa: B009 - of several kinds of events
+
+    def _check_read_ahead(self) -> None:
+        """What was read and has not come out is bounded by the jobs allowed."""
+        ledger, runner, world = self._ledger, self._runner, self._world
+        if ledger is None or runner is None or self._read_ahead is not None:
+            return
+        suspects = runner._flow._unproven._verdicts
+        read = self._run.directory.plan.rows_read - self._read_before + ledger.gathered_rows
+        ahead = read - ledger.delivered_rows - sum(each[0].chunk.total_rows for each in suspects)
+        # A chunk that was split gives its room back with its first part.
+        most = (2 * world.max_jobs + 2) * world.chunk_size + self._later
+        if ahead > most:  # told afterwards: a listener's errors are only logged
+            self._read_ahead = f"{ahead} rows are read and not delivered, {most} at most"
 
     def _abandoned(self, index: int) -> None:
         self._run._api.leave(self._jobs[index])
@@ -209,6 +226,7 @@ class _Client:
     async def _has_ended(self, error: Exception | None, began: float) -> bool:
         run = self._run
         checks = run._checks
+        require(self._read_ahead is None, self._read_ahead or "")
         told = self._ledger.told if self._ledger is not None else set()
         if self._fuse.is_dead:
             invariants.forget_what_was_lost(run._api, run._records, run.directory, told)

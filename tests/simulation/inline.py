@@ -8,6 +8,8 @@ is cancelled first keep the order in which they were filled, not that of address
 from __future__ import annotations
 
 import contextlib
+import functools
+import ssl
 import types
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -18,6 +20,7 @@ import anyio.lowlevel
 import anyio.to_thread
 from anyio._backends import _asyncio
 
+from pingdata_async import transport
 from pingdata_async.bulk import submitting
 from pingdata_async.runs import journal, resuming
 from tests.simulation import virtual_loop
@@ -72,6 +75,12 @@ class Threads:
         return done
 
 
+@functools.cache
+def _tls_context(_settings: object) -> ssl.SSLContext:
+    """Never used, as there are no connections; reading certificates takes 50 ms."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 @contextlib.contextmanager
 def everything_inline() -> Iterator[Threads]:
     """Let everything happen in one thread, by one clock and in one order."""
@@ -82,6 +91,7 @@ def everything_inline() -> Iterator[Threads]:
             (anyio.to_thread, "run_sync", threads.run_sync),
             (journal, "time", clock),
             (resuming, "time", clock),
+            (transport, "tls_context", lambda _settings: _tls_context(None)),
             (virtual_loop, "STUCK_AFTER_S", 0.0),  # no thread will wake the loop
             (virtual_loop, "MOST_TURNS_AT_ONCE", 50_000),
         ):

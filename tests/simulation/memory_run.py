@@ -58,11 +58,16 @@ class _MemorySpool(Spool):
 
 
 class _MemoryPlan(Plan):
-    """The planned chunks."""
+    """The planned chunks.
+
+    Attributes:
+        rows_read: Rows of chunks that were read.
+    """
 
     def __init__(self, chunks: Sequence[Chunk]) -> None:
         super().__init__(NOWHERE)
         self._planned = chunks
+        self.rows_read = 0
         self.rows = sum(chunk.total_rows for chunk in chunks)
         self.locations = sum(len(chunk.rows) for chunk in chunks)
 
@@ -71,6 +76,7 @@ class _MemoryPlan(Plan):
         return len(self._planned)
 
     def read(self, index: int) -> Chunk:
+        self.rows_read += self._planned[index].total_rows
         return self._planned[index]
 
 
@@ -103,6 +109,15 @@ class MemoryDirectory(RunDirectory):
         """It ends in good order."""
         assert isinstance(self.journal, _MemoryJournal)
         await self.journal.close()
+
+    def later_rows(self) -> int:
+        """Rows of chunks that are not planned ones, and not at an end."""
+        found = self.connection.execute(
+            "SELECT idx FROM chunks WHERE idx >= ? AND state IN"
+            " ('planned', 'submitting', 'submitted', 'complete')",
+            (len(self.planned),),
+        ).fetchall()
+        return sum(len(self.rows_of(index)) for (index,) in found)
 
     def answers(self) -> Answers:
         """The outcomes of its rows."""

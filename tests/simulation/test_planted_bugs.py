@@ -13,6 +13,7 @@ import pytest
 from pingdata_async.bulk import flow, later_chunks
 from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.bulk.due_queue import DueQueue
+from pingdata_async.bulk.flow import Flow
 from pingdata_async.bulk.job_slots import JobSlots, SlotShare
 from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.requests import Accepted, Requests
@@ -115,6 +116,18 @@ def nothing_was_charged_before(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Passage, "charged_before", False)
 
 
+def everything_is_read_at_once(patch: pytest.MonkeyPatch) -> None:
+    """What is read takes up no room."""
+    taken = Flow.taken
+
+    def taken_for_nothing(self: Flow, passage: Passage) -> None:
+        taken(self, passage)
+        passage.has_room = False
+        self.room.release()
+
+    patch.setattr(Flow, "taken", taken_for_nothing)
+
+
 @pytest.mark.parametrize(
     ("plant", "symptom"),
     [
@@ -127,6 +140,7 @@ def nothing_was_charged_before(patch: pytest.MonkeyPatch) -> None:
         (job_ids_are_written_late, "knows it no more|before the journal knew"),
         (leftovers_get_lost, "no outcome|never came out|wait to be asked"),
         (nothing_was_charged_before, "charged again"),
+        (everything_is_read_at_once, "read"),
     ],
 )
 def test_it_is_found(plant: Plant, symptom: str, monkeypatch: pytest.MonkeyPatch) -> None:

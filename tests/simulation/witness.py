@@ -116,7 +116,8 @@ class WatchedLedger:
 
     Attributes:
         told: Jobs that it has said are safe.
-        delivered: Rows that have an outcome now, or wait to be asked again.
+        gathered_rows: Rows that came back, to be asked again.
+        delivered_rows: Rows that have an outcome now, wait to be asked again, or are held.
     """
 
     def __init__(self, ledger: Ledger, log: Log, on_abandoned: Callable[[int], None]) -> None:
@@ -126,7 +127,7 @@ class WatchedLedger:
         self.is_durable = ledger.is_durable
         self.next_index = ledger.next_index
         self.told: set[str] = set()
-        self.delivered = 0
+        self.gathered_rows = self.delivered_rows = 0
 
     async def submitting(self, chunk: Chunk, *, charged_before: bool) -> None:
         self._log.note(f"ledger: submitting {chunk.index} {charged_before}")
@@ -144,6 +145,7 @@ class WatchedLedger:
     async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:
         self._log.note(f"ledger: doubted {chunk.index} {hold}")
         await self._ledger.doubted(chunk, error, hold=hold)
+        self.delivered_rows += chunk.total_rows * hold
 
     async def completed(self, chunk: Chunk) -> None:
         self._log.note(f"ledger: completed {chunk.index}")
@@ -160,10 +162,11 @@ class WatchedLedger:
 
     async def gathered(self, chunk: Chunk) -> None:
         self._log.note(f"ledger: gathered {chunk.index} {chunk.rows}")
+        self.gathered_rows += len(chunk.rows)
         await self._ledger.gathered(chunk)
 
     async def deliver(self, finished: FinishedChunk) -> None:
         index, leftovers = finished.chunk.index, len(finished.leftovers)
         self._log.note(f"ledger: deliver {index} {len(finished.results)} + {leftovers}")
         await self._ledger.deliver(finished)
-        self.delivered += len(finished.results) + leftovers
+        self.delivered_rows += len(finished.results) + leftovers
