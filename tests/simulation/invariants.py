@@ -22,10 +22,8 @@ from tests.simulation.records import Records, RequestRecord
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.worlds import World, user_id_of
 
-HOLDS_CHECKED: Mapping[int, Collection[Moment]] = {
-    429: frozenset({Moment.POLL, Moment.FETCH}),
-    503: frozenset(),
-}
+EVERY_HOLD: Mapping[int, Collection[Moment]] = {429: frozenset(Moment), 503: frozenset(Moment)}
+HOLDS_CHECKED: Mapping[int, Collection[Moment]] = {429: frozenset({Moment.POLL, Moment.FETCH})}
 """Of which requests a Retry-After is checked that came with such a status.
 
 A submission is held back only until its intent is written down: a 429 that comes meanwhile is
@@ -33,7 +31,6 @@ not heeded yet. Nor does a 503 hold back its kind yet.
 """
 IS_HOLD_SHARED = False
 """Whether a Retry-After told to one stream holds back others on the same client: not yet."""
-
 LONGEST_RUN_S = 40_000.0  # besides the pauses between clients
 MOST_REQUESTS = 30_000
 
@@ -59,19 +56,26 @@ class Checks:
 
     Attributes:
         holds: By status, the kinds of requests that must heed its Retry-After.
+        is_hold_shared: Whether streams on one client must heed what each other were told.
         seen: Requests looked at so far.
     """
 
     holds: Mapping[int, Collection[Moment]] = dataclasses.field(
         default_factory=lambda: HOLDS_CHECKED
     )
+    is_hold_shared: bool = IS_HOLD_SHARED
     seen: int = 0
+
+    @classmethod
+    def strict(cls) -> Checks:
+        """All that is to hold one day."""
+        return cls(EVERY_HOLD, is_hold_shared=True)
 
     def check_requests(
         self, world: World, api: SimulatedAPI, records: Records, began: float
     ) -> None:
         """What one client asked, and when."""
-        is_told = IS_HOLD_SHARED or world.streams == 1
+        is_told = self.is_hold_shared or world.streams == 1
         for breach in records.breaches:
             if is_told and breach.moment in self.holds.get(breach.status_code, ()):
                 broken(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_no_world_breaks_it(part: int) -> None:
 def test_the_worlds_differ() -> None:
     """All kinds of things happen in them."""
     worlds = [draw_world(seed) for seed in range(PARTS * SEEDS_IN_A_PART)]
-    assert {world.is_durable for world in worlds} == {True, False}
+    assert {world.is_durable for world in worlds[:6]} == {True, False}
     assert any(len(world.mishaps) > 1 for world in worlds)
     assert any(world.outages for world in worlds)
     assert any(world.fault_share for world in worlds)
@@ -42,7 +43,7 @@ def test_the_worlds_differ() -> None:
 
 def test_a_world_is_always_the_same() -> None:
     """The same seed gives the same events at the same times, in whatever process."""
-    seeds = range(12)
+    seeds = range(6)
     reports = [simulate(seed, keeps_log=True) for seed in seeds]
     for report in reports:
         again = simulate(report.world.seed, keeps_log=True)
@@ -65,3 +66,12 @@ def test_a_world_is_always_the_same() -> None:
 
 def test_another_seed_is_another_world() -> None:
     assert len({simulate(seed).digest for seed in range(5)}) == 5
+
+
+def test_one_world_can_be_looked_at(tmp_path: Path) -> None:
+    """The command that a failure names shows the world, and writes down what happened."""
+    log = tmp_path / "log.txt"
+    command = [sys.executable, "-m", "scripts.simulate", "--seed", "3", "--log", str(log)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    assert "max_jobs: " in done.stdout
+    assert log.read_text().splitlines() == simulate(3, keeps_log=True).lines

@@ -112,7 +112,8 @@ def draw_world(seed: int) -> World:
     """The world of that number, always the same."""
     rng = random.Random(f"world/{seed}")
     chunk_size = rng.choice((1, 5, 20, 64))
-    rows = min(rng.choice((0, 1, rng.randint(2, 40), *[rng.randint(40, 300)] * 5)), chunk_size * 40)
+    rows = rng.choice((0, 1, rng.randint(2, 40), *[rng.randint(40, 300)] * 5))
+    rows = min(rows, chunk_size * 24)
     max_jobs = rng.choice((1, 2, 3, 5, 12, 40))
     is_durable = rng.random() < 0.65
     is_simple = rng.random() < 0.15
