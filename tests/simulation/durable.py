@@ -194,11 +194,14 @@ class _Client:
         ledger, runner, world = self._ledger, self._runner, self._world
         if ledger is None or runner is None or self._read_ahead is not None:
             return
-        suspects = runner._flow._unproven._verdicts
+        flow = runner._flow
+        # Rows at fault keep out nobody: how many there may be in a row is the policy's.
+        at_fault = [verdict[0] for verdict in flow._unproven._verdicts]
+        at_fault += [lost[2][0] for lost in flow.lost._heap]
         read = self._run.directory.plan.rows_read - self._read_before + ledger.gathered_rows
-        ahead = read - ledger.delivered_rows - sum(each[0].chunk.total_rows for each in suspects)
+        ahead = read - ledger.delivered_rows - sum(each.chunk.total_rows for each in at_fault)
         # A chunk that was split gives its room back with its first part.
-        most = (2 * world.max_jobs + 2) * world.chunk_size + self._later
+        most = (2 * world.max_jobs + 3) * world.chunk_size + self._later
         if ahead > most:  # told afterwards: a listener's errors are only logged
             self._read_ahead = f"{ahead} rows are read and not delivered, {most} at most"
 
