@@ -24,6 +24,7 @@ class SimulatedJob:
         begins_at: When a worker took it up; infinite while none has.
         ends_at: When it is done; infinite while that is not known.
         is_ghost: Whether nobody was told its id.
+        is_left: Whether the client has given it up.
         polls: Questions about it that were answered, also with "unknown".
     """
 
@@ -34,6 +35,7 @@ class SimulatedJob:
     begins_at: float = math.inf
     ends_at: float = math.inf
     is_ghost: bool = False
+    is_left: bool = False
     polls: int = 0
 
     @property
@@ -117,8 +119,13 @@ class JobQueue:
 
     def make_ghost(self, job: SimulatedJob) -> None:
         """Its id got lost on the way, or with whoever was told it."""
-        if not job.is_ghost:
-            job.is_ghost = True
+        self.leave(job)
+        job.is_ghost = True
+
+    def leave(self, job: SimulatedJob) -> None:
+        """The client has given it up."""
+        if not job.is_ghost and not job.is_left:
+            job.is_left = True
             self.in_flight -= any(job is each[2] for each in self._ends) or job in self._waiting
 
     def advance(self, now: float) -> None:
@@ -137,7 +144,7 @@ class JobQueue:
             self._take_up(event)
         while self._ends and self._ends[0][0] <= now:
             job = heapq.heappop(self._ends)[2]
-            self.in_flight -= not job.is_ghost
+            self.in_flight -= not (job.is_ghost or job.is_left)
             self.unfinished -= 1
 
     def _take_up(self, now: float) -> None:

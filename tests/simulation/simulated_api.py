@@ -177,6 +177,13 @@ class SimulatedAPI:
             self._queue.make_ghost(job)
             self._counts.ghosts += 1
 
+    def leave(self, job_id: str) -> None:
+        """The client has given this job up: it counts as in flight no more."""
+        job = self._jobs.get(job_id)
+        if job is not None and not job.is_ghost:
+            self._bring_up_to_date()
+            self._queue.leave(job)
+
     # -- the BulkAPI protocol ------------------------------------------------------------
 
     async def submit_body(self, body: bytes) -> str:

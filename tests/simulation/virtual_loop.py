@@ -10,27 +10,35 @@ neither (the runner checks outputs of 64 KiB and more in a thread: keep bodies b
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 
 START_S = 1_000.0  # not 0, which would hide a time that was forgotten
 STUCK_AFTER_S = 10.0  # of real time: a thread may be about to wake the loop
+MOST_TURNS_AT_ONCE = math.inf  # of the loop, with no simulated time between them
 
 
 class StuckError(RuntimeError):
-    """Raised when nothing is ready, nothing is scheduled, and no thread wakes the loop."""
+    """Raised when nothing is ready or scheduled, and no thread wakes the loop; or time stands."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now_s = START_S
+        self._turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self._turns += 1
+        if self._turns > MOST_TURNS_AT_ONCE:
+            self._turns = 0  # for who cleans up
+            raise StuckError("the tasks are busy, and time does not pass")
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
         if timeout is not None:
             self.now_s += timeout
+            self._turns = 0
             return []
         ready = super().select(STUCK_AFTER_S)
         if not ready:

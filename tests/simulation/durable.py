@@ -1,0 +1,248 @@
+"""A durable run in a simulated world: one client after the other, until all is done."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+
+from pingdata_async.bulk.breaker import Breaker
+from pingdata_async.bulk.chunking import ChunkBuilder
+from pingdata_async.bulk.job_slots import JobSlots
+from pingdata_async.bulk.polling import PollPlanner, PollSchedule
+from pingdata_async.bulk.protocols import Ledger
+from pingdata_async.bulk.runner import BulkRunner
+from pingdata_async.events import Announcer, Event
+from pingdata_async.exceptions import PingDataError, RunError
+from pingdata_async.runs.identity import RunSettings
+from pingdata_async.runs.run import RunOptions
+from pingdata_async.wire import encode_options
+from tests.simulation import invariants
+from tests.simulation.inline import Threads
+from tests.simulation.invariants import Checks, broken, require
+from tests.simulation.memory_run import MemoryDirectory, MemoryRun
+from tests.simulation.records import Records
+from tests.simulation.simulated_api import SimulatedAPI
+from tests.simulation.witness import Fuse, Killed, Log, WatchedAPI, WatchedLedger
+from tests.simulation.worlds import PATIENT, Mishap, World, locations_of
+
+PATIENT_AFTER = 3  # clients that gave up: the next ones never do
+MOST_CLIENTS = 15
+
+
+class DurableRun:
+    """The clients of one run, and what outlives them.
+
+    Args:
+        world: Where it takes place.
+        api: The world's.
+        records: The API's.
+        threads: Where work for threads goes.
+        log: Of all that happens.
+        checks: What is checked.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        api: SimulatedAPI,
+        records: Records,
+        threads: Threads,
+        log: Log,
+        checks: Checks,
+    ) -> None:
+        self._world = world
+        self._api = api
+        self._records = records
+        self._threads = threads
+        self._log = log
+        self._checks = checks
+        self._rng = random.Random(f"client/{world.seed}")
+        builder = ChunkBuilder(chunk_size=world.chunk_size, sources=world.sources)
+        chunks = [builder.add(row, each) for row, each in enumerate(locations_of(world))]
+        planned = [chunk for chunk in (*chunks, builder.rest()) if chunk is not None]
+        self.directory = MemoryDirectory(planned, world.sources)
+        self._stops = 0
+        self._is_holding = world.policy.hold_in_doubt
+
+    async def run(self) -> None:
+        """Have clients go on with it until it is done, and check each and the whole."""
+        mishaps = list(self._world.mishaps)
+        try:
+            for _ in range(MOST_CLIENTS):
+                mishap = mishaps.pop(0) if mishaps else Mishap()
+                client = _Client(self, mishap)
+                if await client.live():
+                    break
+                await anyio.sleep(mishap.pause_s)
+                self._records.new_client()
+            else:
+                broken(f"it does not end: {MOST_CLIENTS} clients have stopped")
+            invariants.check_whole_run(self._world, self._api, self._records, self.directory)
+        finally:
+            self.directory.connection.close()
+
+
+class _Client:
+    """One process at work on a run, from its begin to its end."""
+
+    def __init__(self, run: DurableRun, mishap: Mishap) -> None:
+        self._run = run
+        self._world = run._world
+        self._log = run._log
+        self._mishap = mishap
+        self._scope = anyio.CancelScope()
+        self._fuse = Fuse(mishap.at_step, self._kill)
+        self._ledger: WatchedLedger | None = None
+        self._runner: BulkRunner | None = None
+        self._slots = JobSlots()
+        self._jobs: dict[int, str] = {}
+        self._read_before = self._later = 0
+        self._read_ahead: str | None = None
+
+    async def live(self) -> bool:
+        """Go on with the run; says whether it is done."""
+        self._log.note(f"a client begins: {self._mishap}")
+        timer = self._timer()
+        self._run._threads.errand = self._errand
+        began = anyio.current_time()
+        error: Exception | None = None
+        try:
+            with self._scope:
+                await self._work()
+        except (PingDataError, Killed) as caught:
+            error = caught
+        finally:
+            if timer is not None:
+                timer.cancel()
+        self._log.note(f"it ends: {error!r}, killed {self._fuse.is_dead}")
+        return await self._has_ended(error, began)
+
+    def _timer(self) -> asyncio.TimerHandle | None:
+        if self._mishap.at_s is None:
+            return None
+        end: Callable[[], None] = self._fuse.blow if self._mishap.is_kill else self._scope.cancel
+        loop = asyncio.get_running_loop()
+        return loop.call_at(anyio.current_time() + self._mishap.at_s, end)
+
+    async def _work(self) -> None:
+        world, directory = self._world, self._run.directory
+        await directory.open()
+        self._read_before, self._later = directory.plan.rows_read, directory.later_rows()
+        settings = RunSettings(
+            sources=world.sources,
+            options={},
+            environment=None,
+            api_url=None,
+            api="simulated",
+            chunk_size=world.chunk_size,
+            max_jobs=world.max_jobs,
+            source="-",
+            output="-",
+        )
+        run = MemoryRun(
+            settings=settings,
+            output="-",
+            options=RunOptions(check_space=False),
+            policy=self._policy(),
+            make_runner=self._make_runner,
+            on_event=self._hear,
+        )
+        try:
+            await run.execute(directory)
+        finally:
+            if not self._fuse.is_dead:
+                await directory.close()
+
+    def _policy(self) -> Any:
+        policy = dataclasses.replace(self._world.policy, hold_in_doubt=self._run._is_holding)
+        if self._run._stops >= PATIENT_AFTER:
+            policy = dataclasses.replace(policy, **PATIENT)
+        return policy
+
+    def _make_runner(self, ledger: Ledger, announce: Announcer, breaker: Breaker) -> BulkRunner:
+        world = self._world
+        self._ledger = WatchedLedger(ledger, self._log, self._abandoned)
+        self._runner = BulkRunner(
+            api=WatchedAPI(self._run._api, self._fuse, self._log),
+            ledger=self._ledger,
+            chunk_size=world.chunk_size,
+            slots=self._slots.share(world.max_jobs),
+            sources=world.sources,
+            options=encode_options(sources=world.sources),
+            planner=PollPlanner(PollSchedule()),
+            policy=self._policy(),
+            announce=announce,
+            rng=self._run._rng,
+            breaker=breaker,
+        )
+        return self._runner
+
+    def _hear(self, event: Event) -> None:
+        self._log.note(repr(event))
+        self._check_read_ahead()
+        job_id = getattr(event, "job_id", None)
+        if job_id:
+            self._jobs[getattr(event, "chunk")] = job_id  # noqa: B009 - of several kinds of events
+
+    def _check_read_ahead(self) -> None:
+        """What was read and has not come out is bounded by the jobs allowed."""
+        ledger, runner, world = self._ledger, self._runner, self._world
+        if ledger is None or runner is None or self._read_ahead is not None:
+            return
+        flow = runner._flow
+        # Rows at fault keep out nobody: how many there may be in a row is the policy's.
+        at_fault = [verdict[0] for verdict in flow._unproven._verdicts]
+        at_fault += [lost[2][0] for lost in flow.lost._heap]
+        read = self._run.directory.plan.rows_read - self._read_before + ledger.gathered_rows
+        ahead = read - ledger.delivered_rows - sum(each.chunk.total_rows for each in at_fault)
+        # A chunk that was split gives its room back with its first part.
+        most = (2 * world.max_jobs + 3) * world.chunk_size + self._later
+        if ahead > most:  # told afterwards: a listener's errors are only logged
+            self._read_ahead = f"{ahead} rows are read and not delivered, {most} at most"
+
+    def _abandoned(self, index: int) -> None:
+        self._run._api.leave(self._jobs[index])
+
+    async def _errand(self, work: Callable[[], Any]) -> Any:
+        """What a thread would do: a step that takes the disk's time."""
+        self._fuse.step()
+        await anyio.sleep(self._world.disk_s * self._run._rng.uniform(0.2, 1.8))
+        if self._fuse.is_dead:
+            raise Killed
+        done = work()
+        self._fuse.step()
+        return done
+
+    def _kill(self) -> None:
+        # What waits for answers on their way out must not: a dead client waits for nothing.
+        if self._ledger is not None:
+            self._ledger.is_durable = False
+        self._scope.cancel()
+
+    # -- afterwards ----------------------------------------------------------------------
+
+    async def _has_ended(self, error: Exception | None, began: float) -> bool:
+        run = self._run
+        checks = run._checks
+        require(self._read_ahead is None, self._read_ahead or "")
+        told = self._ledger.told if self._ledger is not None else set()
+        if self._fuse.is_dead:
+            invariants.forget_what_was_lost(run._api, run._records, run.directory, told)
+        elif isinstance(error, RunError):
+            broken(f"the books refuse something: {error}")
+        invariants.check_end_of_client(
+            self._world, self._slots, self._runner, is_dead=self._fuse.is_dead
+        )
+        checks.check_requests(self._world, run._api, run._records, began)
+        if self._fuse.is_dead or self._scope.cancelled_caught:
+            return False
+        if error is not None:
+            run._stops += 1
+            run._is_holding = False
+            return False
+        return True

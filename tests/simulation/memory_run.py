@@ -1,0 +1,145 @@
+"""A run directory in memory: plan, journal and spool that outlive a crash of the client.
+
+The journal is the real one, on a database in memory; so what a crash leaves behind, and what
+a resumed run makes of it, is decided by the real code.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio.to_thread
+
+from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.runs import journal_schema
+from pingdata_async.runs.answers import Answers
+from pingdata_async.runs.journal import Journal
+from pingdata_async.runs.journal_reader import JournalReader, JournalTotals
+from pingdata_async.runs.plan import Plan
+from pingdata_async.runs.run import Run
+from pingdata_async.runs.run_directory import RunDirectory
+from pingdata_async.runs.spool import Spool
+
+NOWHERE = Path("in memory")
+
+
+class _MemoryJournal(Journal):
+    """The journal of one client, on a database that outlives it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(NOWHERE)
+        self._connection = connection
+
+    def _open(self) -> sqlite3.Connection:
+        return self._connection
+
+    async def close(self) -> None:
+        """Write what is still noted, as when the real one is closed; the database stays."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with anyio.CancelScope(shield=True):
+                await writer.flush()
+
+
+class _MemorySpool(Spool):
+    """Bodies by the number of their chunk."""
+
+    def __init__(self) -> None:
+        super().__init__(NOWHERE)
+        self.bodies: dict[int, bytes] = {}
+
+    def _keep(self, index: int, body: bytes) -> None:
+        self.bodies[index] = body
+
+    def read(self, index: int) -> bytes | None:
+        return self.bodies.get(index)
+
+
+class _MemoryPlan(Plan):
+    """The planned chunks.
+
+    Attributes:
+        rows_read: Rows of chunks that were read.
+    """
+
+    def __init__(self, chunks: Sequence[Chunk]) -> None:
+        super().__init__(NOWHERE)
+        self._planned = chunks
+        self.rows_read = 0
+        self.rows = sum(chunk.total_rows for chunk in chunks)
+        self.locations = sum(len(chunk.rows) for chunk in chunks)
+
+    @property
+    def chunks(self) -> int:
+        return len(self._planned)
+
+    def read(self, index: int) -> Chunk:
+        self.rows_read += self._planned[index].total_rows
+        return self._planned[index]
+
+
+class MemoryDirectory(RunDirectory):
+    """What the clients of one run share, one after the other.
+
+    Args:
+        chunks: The plan.
+        sources: The run's sources.
+    """
+
+    def __init__(self, chunks: Sequence[Chunk], sources: tuple[str, ...]) -> None:
+        super().__init__(NOWHERE)
+        self.planned = chunks
+        self.plan: _MemoryPlan = _MemoryPlan(chunks)
+        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        journal_schema._migrate(self.connection, 0)
+        self.spool: _MemorySpool = _MemorySpool()
+        self.reader = JournalReader(NOWHERE)
+        self.reader._connection = self.connection
+        self._sources = sources
+
+    async def open(self) -> None:
+        """A client takes the run up."""
+        self.journal = _MemoryJournal(self.connection)
+        await self.journal.__aenter__()
+        await self.journal.set_planned_chunks(len(self.planned))
+
+    async def close(self) -> None:
+        """It ends in good order."""
+        assert isinstance(self.journal, _MemoryJournal)
+        await self.journal.close()
+
+    def later_rows(self) -> int:
+        """Rows of chunks that are not planned ones, and not at an end."""
+        found = self.connection.execute(
+            "SELECT idx FROM chunks WHERE idx >= ? AND state IN"
+            " ('planned', 'submitting', 'submitted', 'complete')",
+            (len(self.planned),),
+        ).fetchall()
+        return sum(len(self.rows_of(index)) for (index,) in found)
+
+    def answers(self) -> Answers:
+        """The outcomes of its rows."""
+        return Answers(self.spool, self.reader, self._sources)
+
+    def rows_of(self, index: int) -> list[int]:
+        """The rows of any chunk."""
+        if index < len(self.planned):
+            return self.planned[index].rows
+        record = self.reader.record(index)
+        assert record is not None
+        assert record.chunk is not None
+        return record.chunk.rows
+
+
+class MemoryRun(Run):
+    """A run whose directory is in memory; only executed, never exported."""
+
+    async def execute(self, directory: MemoryDirectory) -> None:
+        """Go on with what is left to be done."""
+        await self._execute(directory, directory.plan)
+
+    async def _totals(self, directory: RunDirectory) -> JournalTotals:
+        assert isinstance(directory, MemoryDirectory)
+        return await anyio.to_thread.run_sync(directory.reader.totals)

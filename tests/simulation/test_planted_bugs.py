@@ -1,0 +1,154 @@
+"""The hunt finds what it is for: each bug planted here must be found within a few worlds."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from pingdata_async.bulk import flow, later_chunks
+from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.due_queue import DueQueue
+from pingdata_async.bulk.flow import Flow
+from pingdata_async.bulk.job_slots import JobSlots, SlotShare
+from pingdata_async.bulk.passage import Passage
+from pingdata_async.bulk.requests import Accepted, Requests
+from pingdata_async.bulk.submitting import Submitter
+from pingdata_async.exceptions import PingDataError
+from pingdata_async.runs import journal_changes
+from pingdata_async.runs.journal import Journal
+from tests.simulation.hunting import hunt
+
+SEEDS = range(120)
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def off_by_one_in_the_cap(patch: pytest.MonkeyPatch) -> None:
+    """One job more than allowed."""
+
+    def may_start(self: JobSlots, waiter: Any) -> bool:
+        cap: int = waiter.share.max_jobs
+        return self.in_flight <= cap
+
+    patch.setattr(JobSlots, "_may_start", may_start)
+
+
+def put_wakes_nobody(patch: pytest.MonkeyPatch) -> None:
+    """Who waits for work is not told that there is some."""
+
+    def put(self: DueQueue[Any], item: object, due: float) -> None:
+        heapq.heappush(self._heap, (due, next(self._order), item))
+
+    patch.setattr(DueQueue, "put", put)
+
+
+def free_slots_wake_nobody(patch: pytest.MonkeyPatch) -> None:
+    """Who waits for a slot is not told that one is free."""
+
+    def give_back(self: JobSlots, share: SlotShare) -> None:
+        self._in_flight[share] -= 1
+        if not self._in_flight[share]:
+            del self._in_flight[share]
+
+    patch.setattr(JobSlots, "_give_back", give_back)
+
+
+def doubt_is_taken_for_refusal(patch: pytest.MonkeyPatch) -> None:
+    """What may have been accepted is sent again, and nobody is told."""
+
+    async def doubted(self: Submitter, passage: Passage, error: PingDataError) -> None:
+        del error
+        await self._ledger.refused(passage.chunk)
+        self._flow.submit_later(passage, 1.0)
+
+    patch.setattr(Submitter, "_doubted", doubted)
+
+
+def accepted_is_sent_again(patch: pytest.MonkeyPatch) -> None:
+    """A chunk that has a job gets another one, now and then."""
+    submit = Requests.submit
+
+    async def submit_twice(self: Requests, passage: Passage) -> Any:
+        step = await submit(self, passage)
+        if isinstance(step, Accepted) and passage.chunk.index % 5 == 4:
+            step = await submit(self, passage)
+        return step
+
+    patch.setattr(Requests, "submit", submit_twice)
+
+
+def retry_after_is_not_heeded(patch: pytest.MonkeyPatch) -> None:
+    """A 429 holds back only the request that it answered."""
+
+    async def until_allowed(_: Requests) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    patch.setattr(Requests, "until_allowed", until_allowed)
+
+
+def job_ids_are_written_late(patch: pytest.MonkeyPatch) -> None:
+    """A job id is written with the next commit, so a crash in between forgets it."""
+
+    async def submitted(self: Journal, chunk: Chunk, job_id: str) -> None:
+        now = anyio.current_time()
+        self._opened().note(lambda c: journal_changes.accept(c, chunk.index, job_id, now))
+
+    patch.setattr(Journal, "submitted", submitted)
+
+
+def leftovers_get_lost(patch: pytest.MonkeyPatch) -> None:
+    """Rows that are to be asked about again are not, where there is only one of them."""
+    gather = later_chunks.gather
+
+    def gather_most(index: int, leftovers: Any) -> Chunk:
+        return gather(index, leftovers[: max(1, len(leftovers) - 1)])
+
+    patch.setattr(flow, "gather", gather_most)
+
+
+def nothing_was_charged_before(patch: pytest.MonkeyPatch) -> None:
+    """What is paid for again is not said to be."""
+    patch.setattr(Passage, "charged_before", False)
+
+
+def everything_is_read_at_once(patch: pytest.MonkeyPatch) -> None:
+    """What is read takes up no room."""
+    taken = Flow.taken
+
+    def taken_for_nothing(self: Flow, passage: Passage) -> None:
+        taken(self, passage)
+        passage.has_room = False
+        self.room.release()
+
+    patch.setattr(Flow, "taken", taken_for_nothing)
+
+
+@pytest.mark.parametrize(
+    ("plant", "symptom"),
+    [
+        (off_by_one_in_the_cap, "were in flight"),
+        (put_wakes_nobody, "does not end|waits|nothing is asked|nobody asks"),
+        (free_slots_wake_nobody, "does not end|waits|nothing is asked"),
+        (doubt_is_taken_for_refusal, "accepted|accounts|lost|charged"),
+        (accepted_is_sent_again, "accepted|accounts|charged"),
+        (retry_after_is_not_heeded, "though a 429"),
+        (job_ids_are_written_late, "knows it no more|before the journal knew"),
+        (leftovers_get_lost, "no outcome|never came out|wait to be asked"),
+        (nothing_was_charged_before, "charged again"),
+        (everything_is_read_at_once, "read"),
+    ],
+)
+def test_it_is_found(plant: Plant, symptom: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the bug, an invariant breaks in one of the first worlds; without, in none."""
+    plant(monkeypatch)
+    report = hunt(SEEDS)
+    assert report is not None, f"{plant.__name__} goes unnoticed in {len(SEEDS)} worlds"
+    assert re.search(symptom, str(report.error)), report.in_words()
+    assert f"scripts/simulate --seed {report.world.seed}" in report.in_words()
+    monkeypatch.undo()
+    assert hunt([report.world.seed]) is None
