@@ -10,6 +10,7 @@ tries those named, or all, in about six minutes, and prints what the sandbox cou
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -125,7 +126,7 @@ async def changing_capacity() -> str:
             tasks.start_soon(watch)
             seconds = await enhance(url, 330, 64)
             tasks.cancel_scope.cancel()
-    rates = [(b - a) / 5.0 for a, b in zip(counts, counts[1:], strict=False)]
+    rates = [(b - a) / 5.0 for a, b in itertools.pairwise(counts)]
     before, low, after = (max(rates[a:b], default=0.0) for a, b in ((2, 6), (8, 12), (13, 17)))
     need(low <= before / 2 and after >= 0.8 * before, f"jobs/s by 5 s: {rates}")
     return f"{seconds:.0f} s; {before:.1f}, {low:.1f} and {after:.1f} jobs/s"
@@ -157,7 +158,5 @@ if __name__ == "__main__":
         with contextlib.suppress(KeyboardInterrupt):
             anyio.run(serve, json.loads(sys.argv[2]))
     else:
-        held = [
-            attempt(name) for name in sys.argv[1:] or TRIALS
-        ]  # all of them, whatever falls short
+        held = [attempt(name) for name in sys.argv[1:] or TRIALS]
         sys.exit(not all(held))

@@ -1,7 +1,7 @@
 """A hunt through simulated worlds for one in which the scheduler breaks a promise.
 
-    python -m scripts.simulate --seeds N [--start S] [--jobs J] [--strict]
-    python -m scripts.simulate --seed N [--log FILE] [--strict]
+    python -m scripts.simulate --seeds N [--start S] [--jobs J]
+    python -m scripts.simulate --seed N [--log FILE]
 
 The second form runs one world again, exactly as it was, and shows it. Exit code 1: one broke.
 """
@@ -16,16 +16,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.simulation.invariants import Checks
 from tests.simulation.simulation import simulate
 
 SEEDS_AT_A_TIME = 50  # for a process
 
 
-def _hunt_part(seeds: range, strict: bool) -> tuple[int, int, list[tuple[int, str]]]:
+def _hunt_part(seeds: range) -> tuple[int, int, list[tuple[int, str]]]:
     requests, failures = 0, []
     for seed in seeds:
-        report = simulate(seed, checks=Checks.strict() if strict else None)
+        report = simulate(seed)
         requests += report.requests
         if report.error is not None:
             failures.append((seed, report.in_words()))
@@ -37,14 +36,14 @@ def _parts(start: int, seeds: int) -> Iterator[range]:
         yield range(begin, min(begin + SEEDS_AT_A_TIME, start + seeds))
 
 
-def hunt_widely(start: int, seeds: int, jobs: int, *, strict: bool) -> int:
+def hunt_widely(start: int, seeds: int, jobs: int) -> int:
     """Hunt in several processes; says how many worlds broke."""
     began = time.monotonic()
     done = all_requests = 0
     failures: list[tuple[int, str]] = []
     processes = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=processes) as pool:
-        parts = [pool.submit(_hunt_part, part, strict) for part in _parts(start, seeds)]
+        parts = [pool.submit(_hunt_part, part) for part in _parts(start, seeds)]
         for part in parts:  # in their order: the first failure is that of the lowest seed
             worlds, requests, found = part.result()
             done += worlds
@@ -60,10 +59,9 @@ def hunt_widely(start: int, seeds: int, jobs: int, *, strict: bool) -> int:
     return len(failures)
 
 
-def show(seed: int, log: Path | None, *, strict: bool) -> bool:
+def show(seed: int, log: Path | None) -> bool:
     """Run one world and say what came of it; says whether it held."""
-    checks = Checks.strict() if strict else None
-    report = simulate(seed, checks=checks, keeps_log=log is not None)
+    report = simulate(seed, keeps_log=log is not None)
     if log is not None:
         log.write_text("\n".join([*report.lines, ""]), encoding="utf-8")
     if report.error is None:
@@ -87,11 +85,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes at work")
     parser.add_argument("--seed", type=int, help="run this world alone, and show it")
     parser.add_argument("--log", type=Path, help="with --seed: where to write all that happened")
-    parser.add_argument("--strict", action="store_true", help="also what does not hold yet")
     given = parser.parse_args(arguments)
     if given.seed is not None:
-        return 0 if show(given.seed, given.log, strict=given.strict) else 1
-    broken = hunt_widely(given.start, given.seeds, given.jobs, strict=given.strict)
+        return 0 if show(given.seed, given.log) else 1
+    broken = hunt_widely(given.start, given.seeds, given.jobs)
     return 1 if broken else 0
 
 

@@ -125,10 +125,15 @@ class Flow:
         """Whether nothing more is to be submitted."""
         return self.error is not None
 
+    def send(self, queue: DueQueue[Passage], passage: Passage, delay_s: float = 0.0) -> None:
+        """Have a request about a chunk sent, after that time."""
+        passage.wanted_at = anyio.current_time() + delay_s
+        queue.put(passage, passage.wanted_at)
+
     def accepted(self, passage: Passage, poll_in_s: float) -> None:
         """A chunk has a job now, which is to be asked about then."""
         self.jobs_in_flight += 1
-        self.polls.put(passage, anyio.current_time() + poll_in_s)
+        self.send(self.polls, passage, poll_in_s)
         self.confirm(Proof.ACCEPTED)
 
     def submit_later(self, passage: Passage, delay_s: float) -> None:
@@ -136,7 +141,7 @@ class Flow:
         if self.is_stopping:
             self.drop(passage)
         else:
-            self.submissions.put(passage, anyio.current_time() + delay_s)
+            self.send(self.submissions, passage, delay_s)
 
     def go_on_with(self, passages: list[Passage], due: float) -> None:
         """Let chunks that were counted already be submitted."""

@@ -52,6 +52,7 @@ class Passage:
             is neither.
         failures: Of the present request, in a row.
         failing_since: When the first of them was.
+        wanted_at: When the present request was to be sent.
     """
 
     chunk: Chunk
@@ -75,6 +76,7 @@ class Passage:
     late_since: float | None = None
     failures: int = 0
     failing_since: float = 0.0
+    wanted_at: float = 0.0
 
     @property
     def attempt(self) -> int:
@@ -94,6 +96,17 @@ class Passage:
         if self.job is None:
             self.job = JobProgress(len(self.chunk.rows), anyio.current_time())
         return self.job
+
+    def leave_out_waiting(self, now: float) -> None:
+        """Count the time not as one of failures in which it was we who kept the request waiting.
+
+        For a slow consumer, for our own pace, or for a pause that another request was told of:
+        of the job, or of the API, that says nothing.
+        """
+        kept_waiting_s = max(0.0, now - self.wanted_at)
+        self.failing_since += kept_waiting_s
+        if self.late_since is not None:
+            self.late_since += kept_waiting_s
 
     def begin_again(self) -> None:
         """Forget the present job."""

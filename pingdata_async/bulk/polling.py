@@ -23,7 +23,7 @@ from pingdata_async.exceptions import ConfigurationError
 PRICE = 0.003
 PRICE_OF_SPREAD = 0.003
 PRICE_OF_IGNORANCE = 4.0  # times as much more before any job has ended, half of it after 5
-FIRST_S = 1.0  # to the first question, where nothing is known
+FIRST_INTERVALS = 10.0  # the shortest ones, to the first question where nothing is known
 SURPRISE, SURPRISE_SPREAD = 0.03, 1.0  # weight and spread of the wide part of a belief
 FEW_JOBS = 15.0  # while fewer have ended, no wait is longer than the job's age
 STEPS = 16
@@ -41,7 +41,8 @@ class PollSchedule:
     time between done and seen (at most that share) in proportion.
 
     Attributes:
-        min_interval_s: The shortest time between two questions, and before the first.
+        min_interval_s: The shortest time between two questions; ten times as long is waited
+            for the first, where nothing is known.
         max_interval_s: The longest.
         share_of_age: The time to the next question as a share of the job's age, as long as
             neither earlier jobs nor its own progress say more.
@@ -121,7 +122,8 @@ class PollPlanner:
             belief = self._times.total_belief(job, began_at)
         known_for_s = job.going_at - job.accepted_at
         if belief is None:
-            return max(FIRST_S, self._schedule.share_of_age * known_for_s) + price_s
+            first_s = FIRST_INTERVALS * self._schedule.min_interval_s
+            return max(first_s, self._schedule.share_of_age * known_for_s) + price_s
         ignorance = 5.0 / (5.0 + self._times.count)
         price = (PRICE + PRICE_OF_SPREAD * belief[1]) * (1.0 + PRICE_OF_IGNORANCE * ignorance)
         wait_s = inspection_s(belief, age_s, price, price_s)

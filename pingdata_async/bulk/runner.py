@@ -195,6 +195,7 @@ class BulkRunner:
 
         async def act_in_turn(passage: Passage) -> None:
             await self._gate.wait(kind)
+            passage.leave_out_waiting(anyio.current_time())
             await act(passage)
 
         return act_in_turn
@@ -221,30 +222,30 @@ class BulkRunner:
         while True:
             passage = await self._admission.next()
             if passage.job_id:
-                self._flow.polls.put(passage, anyio.current_time())
+                self._flow.send(self._flow.polls, passage)
             elif self._flow.is_stopping:
                 self._flow.drop(passage)
             else:
-                self._flow.submissions.put(passage, anyio.current_time())
+                self._flow.send(self._flow.submissions, passage)
 
     # -- ask -----------------------------------------------------------------------------
 
     async def _poll(self, passage: Passage) -> None:
         step = await self._requests.poll(passage)
         if isinstance(step, Again):
-            self._flow.polls.put(passage, anyio.current_time() + step.delay_s)
+            self._flow.send(self._flow.polls, passage, step.delay_s)
             return
         self._admission.release(passage)
         if isinstance(step, Lost):
             await self._job_lost(passage, step)
         else:
             await self._ledger.completed(passage.chunk)
-            self._flow.fetches.put(passage, anyio.current_time())
+            self._flow.send(self._flow.fetches, passage)
 
     async def _fetch(self, passage: Passage) -> None:
         step = await self._requests.fetch(passage)
         if isinstance(step, Again):
-            self._flow.fetches.put(passage, anyio.current_time() + step.delay_s)
+            self._flow.send(self._flow.fetches, passage, step.delay_s)
         elif isinstance(step, Lost):
             await self._job_lost(passage, step)
         else:

@@ -10,14 +10,16 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from pingdata_async.bulk.protocols import FinishedChunk
 from pingdata_async.bulk.stream import ResultChannel, ResultStream
 from pingdata_async.enhancer import BulkEnhancer
-from pingdata_async.exceptions import RunError
-from pingdata_async.models import EnhancedLocation, RowStatus
-from tests.bulk.harness import addresses
+from pingdata_async.events import JobAbandoned
+from pingdata_async.exceptions import RunError, ServerError
+from pingdata_async.models import EnhancedLocation, JobOutput, RowStatus
+from tests.bulk.harness import Observed, addresses, run
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.simulated_client import SimulatedClient
-from tests.simulation.virtual_loop import VirtualLoop
+from tests.simulation.virtual_loop import START_S, VirtualLoop
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +175,30 @@ async def test_two_tasks_may_share_a_stream() -> None:
         tasks.start_soon(consume, stream)
         tasks.start_soon(consume, stream)
     assert sorted(rows) == list(range(100))
+
+
+async def test_time_spent_waiting_for_a_slow_consumer_is_no_time_of_failing() -> None:
+    """A download that failed twice, half an hour apart, is tried again and not paid again."""
+
+    class Slow(Observed):
+        async def deliver(self, finished: FinishedChunk) -> None:
+            if anyio.current_time() < START_S + 100.0:
+                await anyio.sleep(1800.0)
+            await super().deliver(finished)
+
+    class FailsTwiceAtTheEnds(SimulatedAPI):
+        fails_late = True
+
+        async def fetch_output(self, job_id: str, output: JobOutput) -> bytes:
+            is_late = anyio.current_time() > START_S + 100.0
+            if job_id == "job-0" and (not is_late or self.fails_late):
+                self.fails_late = not is_late
+                raise ServerError("500", status_code=500)
+            return await super().fetch_output(job_id, output)
+
+    api = FailsTwiceAtTheEnds()
+    seen = await run(api, 200, max_jobs=10, observed=Slow())
+    assert not api.fails_late
+    assert not seen.of(JobAbandoned)
+    assert api.counts.jobs == 20
+    assert len(seen.rows) == 200

@@ -13,8 +13,10 @@ import anyio
 from pingdata_async.bulk.breaker import Breaker
 from pingdata_async.bulk.chunking import ChunkBuilder
 from pingdata_async.bulk.job_slots import JobSlots
+from pingdata_async.bulk.pacing import AdaptiveLimiter
 from pingdata_async.bulk.polling import PollPlanner, PollSchedule
 from pingdata_async.bulk.protocols import Ledger
+from pingdata_async.bulk.request_gate import RequestGate
 from pingdata_async.bulk.runner import BulkRunner
 from pingdata_async.events import Announcer, Event
 from pingdata_async.exceptions import PingDataError, RunError
@@ -99,7 +101,8 @@ class _Client:
         self._fuse = Fuse(mishap.at_step, self._kill)
         self._ledger: WatchedLedger | None = None
         self._runner: BulkRunner | None = None
-        self._slots = JobSlots()
+        self._slots = JobSlots(AdaptiveLimiter())
+        self._gate = RequestGate(run._rng)
         self._jobs: dict[int, str] = {}
         self._read_before = self._later = 0
         self._read_ahead: str | None = None
@@ -172,6 +175,7 @@ class _Client:
             ledger=self._ledger,
             chunk_size=world.chunk_size,
             slots=self._slots.share(world.max_jobs),
+            gate=self._gate,
             sources=world.sources,
             options=encode_options(sources=world.sources),
             planner=PollPlanner(PollSchedule()),

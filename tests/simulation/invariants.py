@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import NoReturn
 
 import anyio
@@ -16,21 +16,11 @@ from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.runner import BulkRunner
 from pingdata_async.models import EnhancedLocation, Reason, RowStatus
 from pingdata_async.runs.states import ChunkState
-from tests.simulation.faults import Moment
 from tests.simulation.memory_run import MemoryDirectory
 from tests.simulation.records import Records, RequestRecord
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.worlds import World, user_id_of
 
-EVERY_HOLD: Mapping[int, Collection[Moment]] = {429: frozenset(Moment), 503: frozenset(Moment)}
-HOLDS_CHECKED: Mapping[int, Collection[Moment]] = {429: frozenset({Moment.POLL, Moment.FETCH})}
-"""Of which requests a Retry-After is checked that came with such a status.
-
-A submission is held back only until its intent is written down: a 429 that comes meanwhile is
-not heeded yet. Nor does a 503 hold back its kind yet.
-"""
-IS_HOLD_SHARED = False
-"""Whether a Retry-After told to one stream holds back others on the same client: not yet."""
 LONGEST_RUN_S = 40_000.0  # besides the pauses between clients
 MOST_REQUESTS = 30_000
 
@@ -52,37 +42,24 @@ def require(holds: bool, what: str) -> None:
 
 @dataclasses.dataclass
 class Checks:
-    """What is checked of the requests.
+    """Looks at the requests.
 
     Attributes:
-        holds: By status, the kinds of requests that must heed its Retry-After.
-        is_hold_shared: Whether streams on one client must heed what each other were told.
         seen: Requests looked at so far.
     """
 
-    holds: Mapping[int, Collection[Moment]] = dataclasses.field(
-        default_factory=lambda: HOLDS_CHECKED
-    )
-    is_hold_shared: bool = IS_HOLD_SHARED
     seen: int = 0
-
-    @classmethod
-    def strict(cls) -> Checks:
-        """All that is to hold one day."""
-        return cls(EVERY_HOLD, is_hold_shared=True)
 
     def check_requests(
         self, world: World, api: SimulatedAPI, records: Records, began: float
     ) -> None:
         """What one client asked, and when."""
-        is_told = self.is_hold_shared or world.streams == 1
         for breach in records.breaches:
-            if is_told and breach.moment in self.holds.get(breach.status_code, ()):
-                broken(
-                    f"a {breach.moment.name} was sent at {breach.sent_at:.3f}, though a "
-                    f"{breach.status_code} delivered at {breach.told_at:.3f} had named "
-                    f"{breach.until:.3f}"
-                )
+            broken(
+                f"a {breach.moment.name} was sent at {breach.sent_at:.3f}, though a "
+                f"{breach.status_code} delivered at {breach.told_at:.3f} had named "
+                f"{breach.until:.3f}"
+            )
         peak = api.counts.peak_in_flight
         require(peak <= world.max_jobs, f"{peak} jobs were in flight, {world.max_jobs} allowed")
         now = anyio.current_time()

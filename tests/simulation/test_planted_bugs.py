@@ -16,7 +16,9 @@ from pingdata_async.bulk.due_queue import DueQueue
 from pingdata_async.bulk.flow import Flow
 from pingdata_async.bulk.job_slots import JobSlots, SlotShare
 from pingdata_async.bulk.passage import Passage
-from pingdata_async.bulk.requests import Accepted, Requests
+from pingdata_async.bulk.request_gate import RequestGate
+from pingdata_async.bulk.requests import Requests
+from pingdata_async.bulk.steps import Accepted
 from pingdata_async.bulk.submitting import Submitter
 from pingdata_async.exceptions import PingDataError
 from pingdata_async.runs import journal_changes
@@ -31,8 +33,8 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 def off_by_one_in_the_cap(patch: pytest.MonkeyPatch) -> None:
     """One job more than allowed."""
 
-    def may_start(self: JobSlots, waiter: Any) -> bool:
-        cap: int = waiter.share.max_jobs
+    def may_start(self: JobSlots, waiter: Any, cap: int) -> bool:
+        del waiter
         return self.in_flight <= cap
 
     patch.setattr(JobSlots, "_may_start", may_start)
@@ -84,11 +86,7 @@ def accepted_is_sent_again(patch: pytest.MonkeyPatch) -> None:
 
 def retry_after_is_not_heeded(patch: pytest.MonkeyPatch) -> None:
     """A 429 holds back only the request that it answered."""
-
-    async def until_allowed(_: Requests) -> None:
-        await anyio.lowlevel.checkpoint()
-
-    patch.setattr(Requests, "until_allowed", until_allowed)
+    patch.setattr(RequestGate, "note_too_soon", lambda _self, _delay_s: None)
 
 
 def job_ids_are_written_late(patch: pytest.MonkeyPatch) -> None:
