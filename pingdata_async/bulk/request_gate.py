@@ -23,7 +23,7 @@ from pingdata_async.bulk.request_rate import RequestRate
 
 #: Seconds that a request may wait longer than a download that comes at the same time.
 BEARS_TO_WAIT_S = {"fetch": 0.0, "submit": 5.0, "poll": 10.0}
-EASING_S = 0.1  # between requests at most, at first after a 503: on average half of it
+EASING_S = 0.03  # between requests at most, at first after a 503: on average half of it
 EASING_FOR_S = 1.0
 
 

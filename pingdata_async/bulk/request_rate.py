@@ -9,9 +9,10 @@ seconds, and each meeting costs the whole `Retry-After`.
 
 A second 429 that comes too early shows that the first guess was a burst or a window, not a
 rate. But what is let through from one 429 to the next, the time of waiting included, is just
-what such a limit lets through in the long run, and it is the same each time. Where it is not
-the same, refusals are no matter of the rate (a gateway in trouble), and going ever slower would
-only cost time: then, and as long as nobody knows, nothing goes below a pace that is slow anyway.
+what such a limit lets through in the long run, and it is the same each time. Where it is not,
+and 429s keep coming although the pace is no faster than what was let through before, they are
+no matter of the rate (a gateway in trouble): then they are left to their `Retry-After` alone
+for a while. As long as nobody knows, nothing goes below a pace that is slow anyway.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ SLOWEST_PER_S = 0.1
 TELLING = 0.8  # a pace is far too fast if less than this share of it was let through
 TIMES_THE_SAME = 3
 THE_SAME_WITHIN = 1.3
+VAIN_ATTEMPTS = 5
+VAIN_WITHIN_S = 1.5
+UNRELATED_FOR_S = 60.0  # each time twice as long
+UNRELATED_FOR_S_AT_MOST = 3600.0
 _BUCKETS_PER_S = 10
 
 
@@ -49,6 +54,9 @@ class RequestRate:
         self._told_per_s: deque[float] = deque(maxlen=TIMES_THE_SAME)
         self._slowest_per_s = SLOW_PER_S
         self._clear_until = -math.inf
+        self._in_vain = 0
+        self._unrelated_for_s = UNRELATED_FOR_S
+        self._unrelated_until = -math.inf
 
     def per_s(self, now: float) -> float:
         """Requests a second at present; infinity where no limit is known."""
@@ -78,30 +86,43 @@ class RequestRate:
         """A request was refused for coming too soon, after a time in which none was."""
         if now > self._clear_until:
             self._slowest_per_s = SLOW_PER_S
-        refused_per_s = self._learn(now)
-        self._refused_per_s = max(refused_per_s, self._slowest_per_s)
+        if now >= self._unrelated_until:
+            self._refused_per_s = max(self._learn(now), self._slowest_per_s)
         self._refused_at = now
         self._let_through = 0
 
     def _learn(self, now: float) -> float:
-        """The rate that is too much."""
+        """The rate that is too much; infinity where the rate is not to blame."""
         if math.isinf(self._refused_per_s):
             return float(self._recent.within_a_second(now))
         per_s = self.per_s(now)
         if now - self._refused_at >= self._back_after_s:  # it was, and we tried it again
             self._back_after_s = min(BACK_AFTER_S_AT_MOST, 2.0 * self._back_after_s)
+            self._in_vain = 0
             return per_s
-        let_through_per_s = self._let_through / max(1e-3, now - self._refused_at)
-        if let_through_per_s >= TELLING * per_s:
+        # A limit that is nearly met refuses after seconds at that pace, not at once.
+        is_in_vain = self._let_through < VAIN_WITHIN_S * per_s
+        self._in_vain = self._in_vain + 1 if is_in_vain else 0
+        let_through_per_s = max(
+            SLOWEST_PER_S, self._let_through / max(1e-3, now - self._refused_at)
+        )
+        if let_through_per_s < TELLING * per_s and self._is_always(let_through_per_s):
+            self._slowest_per_s = sum(self._told_per_s) / TIMES_THE_SAME
+            self._clear_until = now + CLEAR_FOR_S
+            self._in_vain = 0
+            return self._slowest_per_s
+        if self._in_vain < VAIN_ATTEMPTS:
             return per_s
+        self._in_vain = 0
+        self._back_after_s = BACK_AFTER_S
+        self._unrelated_until = now + self._unrelated_for_s
+        self._unrelated_for_s = min(UNRELATED_FOR_S_AT_MOST, 2.0 * self._unrelated_for_s)
+        return math.inf
+
+    def _is_always(self, let_through_per_s: float) -> bool:
         told = self._told_per_s
-        told.append(max(SLOWEST_PER_S, let_through_per_s))
-        if len(told) < TIMES_THE_SAME or max(told) > THE_SAME_WITHIN * min(told):
-            return per_s
-        self._slowest_per_s = sum(told) / len(told)
-        self._clear_until = now + CLEAR_FOR_S
-        told.clear()
-        return self._slowest_per_s
+        told.append(let_through_per_s)
+        return len(told) == TIMES_THE_SAME and max(told) <= THE_SAME_WITHIN * min(told)
 
 
 class _Recent:
