@@ -89,7 +89,8 @@ class JobProgress:
         if self.working_at is None:
             self.working_at = self.changed_at = now
             longest_s = now - self.accepted_at
-            if longest_s - shortest_s <= KNOWN_WELL * shortest_s:
+            # Not of one that was never seen at work: it may have been for all of that time.
+            if self.ended_at is None and longest_s - shortest_s <= KNOWN_WELL * shortest_s:
                 self.queue_s = (shortest_s + longest_s) / 2
         longest_s = self.working_at - self.accepted_at
         said_s = _span_s(status.requested_at, status.progress_started_at, shortest_s, longest_s)

@@ -121,7 +121,7 @@ class RequestRate:
 
     def _is_always(self, let_through_per_s: float) -> bool:
         told = self._told_per_s
-        told.append(let_through_per_s)
+        told.append(max(SLOWEST_PER_S, let_through_per_s))
         return len(told) == TIMES_THE_SAME and max(told) <= THE_SAME_WITHIN * min(told)
 
 

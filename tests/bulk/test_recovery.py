@@ -13,7 +13,11 @@ from tests.simulation.faults import SeededFaults
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.virtual_loop import VirtualLoop
 
-PATIENT = RetryPolicy(give_up_after_s=3600.0 * 24, first_contact_s=3600.0 * 24)
+PATIENT = RetryPolicy(
+    give_up_after_s=3600.0 * 24,
+    first_contact_s=3600.0 * 24,
+    max_doubts_in_a_row=50,  # ten happen by chance where two in five answers are lost
+)
 
 
 @pytest.fixture(scope="module")
