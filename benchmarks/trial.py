@@ -14,11 +14,11 @@ from benchmarks.contenders import OURS, Contender
 from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.passage import Passage
-from pingdata_async.bulk.protocols import BulkAPI, Ledger
+from pingdata_async.bulk.protocols import BulkAPI, FinishedChunk, Ledger
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.bulk.runner import BulkRunner
 from pingdata_async.bulk.stream import MemoryLedger
-from pingdata_async.models import EnhancedLocation, RowStatus
+from pingdata_async.models import EnhancedLocation
 from pingdata_async.wire import encode_options
 from tests.simulation.faults import Moment
 from tests.simulation.limits import Limits, Outage
@@ -68,6 +68,24 @@ class Trial:
             records=records,
             seed=seed,
         )
+
+
+class Counting(MemoryLedger):
+    """A ledger that only counts.
+
+    Attributes:
+        rows_ok: That came out with an answer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(self._never, itertools.count(10**9).__next__)
+        self.rows_ok = 0
+
+    async def deliver(self, finished: FinishedChunk) -> None:
+        self.rows_ok += finished.counts.ok
+
+    async def _never(self, results: list[EnhancedLocation]) -> None:
+        raise AssertionError("it hands nothing on", results)
 
 
 @dataclass
@@ -139,21 +157,22 @@ async def run(trial: Trial, contender: Contender = OURS, seed: int = 0) -> Outco
     """The same, on the loop that runs."""
     records = Records()
     api = trial.api(seed, records)
-    rows_ok = 0
-
-    async def deliver(results: list[EnhancedLocation]) -> None:
-        nonlocal rows_ok
-        rows_ok += sum(result.status is RowStatus.OK for result in results)
-
+    ledger = Counting()
     began = anyio.current_time()
     with anyio.fail_after(SIMULATED_DAYS):
-        ledger = MemoryLedger(deliver, itertools.count(10**9).__next__)
         runner = make_runner(api, contender, ledger, seed)
         await runner.run(shared_chunks(trial.jobs, trial.locations))
-    return Outcome(anyio.current_time() - began, rows_ok, records, api.counts.peak_in_flight)
+    return Outcome(anyio.current_time() - began, ledger.rows_ok, records, api.counts.peak_in_flight)
 
 
-def make_runner(api: BulkAPI, contender: Contender, ledger: Ledger, seed: int = 0) -> BulkRunner:
+def make_runner(
+    api: BulkAPI,
+    contender: Contender,
+    ledger: Ledger,
+    seed: int = 0,
+    *,
+    policy: RetryPolicy | None = None,
+) -> BulkRunner:
     """The real runner, with a contender's way to pace and to poll."""
     rng = random.Random(f"runner/{seed}")
     return BulkRunner(
@@ -165,7 +184,7 @@ def make_runner(api: BulkAPI, contender: Contender, ledger: Ledger, seed: int = 
         options=encode_options(sources=SOURCES),
         chunk_size=1000,
         planner=contender.planner(),
-        policy=RetryPolicy(),
+        policy=policy or RetryPolicy(),
         announce=lambda _event: None,
         rng=rng,
     )
