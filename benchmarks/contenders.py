@@ -1,0 +1,105 @@
+"""Ways to pace and to poll: ours, and those that stand beside it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pingdata_async.bulk.job_progress import JobProgress
+from pingdata_async.bulk.pacing import AdaptiveLimiter, FixedLimiter, JobLimiter
+from pingdata_async.bulk.polling import PollPlanner, PollSchedule
+from pingdata_async.bulk.request_gate import RequestGate
+from pingdata_async.bulk.request_rate import RequestRate
+
+
+class FixedInterval(PollPlanner):
+    """Asks about each job every so many seconds, whatever is known of it."""
+
+    def __init__(self, interval_s: float) -> None:
+        super().__init__(PollSchedule())
+        self._interval_s = interval_s
+
+    def next_poll_in_s(self, job: JobProgress, now: float, *, price_s: float = 0.0) -> float:
+        del job, now, price_s
+        return self._interval_s
+
+    def learn(self, job: JobProgress) -> None:
+        pass
+
+
+class Doubling(PollPlanner):
+    """Asks 0.5 s after a job was accepted, 1 s after that, then 2 s, 4 s, ... 30 s."""
+
+    FIRST_S, LONGEST_S = 0.5, 30.0
+
+    def __init__(self) -> None:
+        super().__init__(PollSchedule())
+
+    def next_poll_in_s(self, job: JobProgress, now: float, *, price_s: float = 0.0) -> float:
+        # Ages are 0.5, 1.5, 3.5, ...: the next interval is the age and half a second. So it
+        # needs no memory, and a late answer makes no interval shorter.
+        del price_s
+        return min(self.LONGEST_S, now - job.accepted_at + self.FIRST_S)
+
+    def learn(self, job: JobProgress) -> None:
+        pass
+
+
+class _NoRate(RequestRate):
+    def note_refused(self, now: float) -> None:
+        pass
+
+
+class HeedingGate(RequestGate):
+    """A gate that waits as long as a Retry-After names, and learns no rate from it."""
+
+    def __init__(self, rng: random.Random | None = None) -> None:
+        super().__init__(rng)
+        self._rate = _NoRate()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A way to pace and to poll.
+
+    Attributes:
+        name: Shown.
+        planner: Makes what says when to ask about a job.
+        limiter: Makes what says how many jobs there may be.
+        gate: Makes what lets requests out.
+        max_jobs: The user's ceiling.
+    """
+
+    name: str
+    planner: Callable[[], PollPlanner] = lambda: PollPlanner(PollSchedule())
+    limiter: Callable[[], JobLimiter] = AdaptiveLimiter
+    gate: Callable[[random.Random], RequestGate] = RequestGate
+    max_jobs: int = 64
+
+
+def _beside(name: str, planner: Callable[[], PollPlanner], jobs: int) -> Contender:
+    return Contender(
+        name=f"{name}, {jobs} jobs",
+        planner=planner,
+        limiter=FixedLimiter,
+        gate=HeedingGate,
+        max_jobs=jobs,
+    )
+
+
+OURS = Contender(name="ours")
+CONTENDERS = (
+    OURS,
+    Contender(name="ours, but 16 jobs", limiter=FixedLimiter, max_jobs=16),
+    Contender(name="ours, but 64 jobs", limiter=FixedLimiter),
+    *(
+        _beside(name, planner, jobs)
+        for name, planner in (
+            ("every 3 s", lambda: FixedInterval(3.0)),
+            ("every 5 s", lambda: FixedInterval(5.0)),
+            ("0.5 s doubling", Doubling),
+        )
+        for jobs in (16, 64)
+    ),
+)

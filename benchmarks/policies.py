@@ -1,0 +1,210 @@
+"""Ways to pace and to poll, side by side, in simulated time.
+
+    python -m benchmarks.policies [--seeds N]
+
+runs the real runner, with our own policies and with those that others have, against simulated
+APIs that differ in kind, and writes what came of it: `policies.md`, `policies.svg` and
+`results/policies.json`, beside this file. Nothing depends on the machine: the same code
+writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+from benchmarks.api_profiles import PROFILES, Profile
+from benchmarks.contenders import CONTENDERS
+from benchmarks.plot import Panel, draw
+from benchmarks.trial import run_trial
+
+HERE = Path(__file__).parent
+DAY = HERE / "results" / "day.json"
+SEEDS = 7
+DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a contender did with a profile; of several seeds, each the median.
+
+    Attributes:
+        polls_a_job: Questions about each job.
+        lag_s: Seconds between done and seen, on average.
+        lag_p95_s: Of the jobs, one in twenty was seen later.
+        lag_share: The mean, as a share of the time at work.
+        of_ideal: Throughput, as a share of what a client would have that loses no time.
+        refused_share: Of all requests, answered 429 or 503.
+        too_early: Requests before the time that a Retry-After named.
+        rows_lost: Rows without an answer.
+        seconds: In all.
+    """
+
+    polls_a_job: float
+    lag_s: float
+    lag_p95_s: float
+    lag_share: float
+    of_ideal: float
+    refused_share: float
+    too_early: float
+    rows_lost: float
+    seconds: float
+
+
+Table = dict[str, dict[str, Figures]]  # by profile, then by contender
+
+
+def measure(profile_at: int, contender_at: int, seed: int) -> Figures:
+    """One run."""
+    profile, contender = PROFILES[profile_at], CONTENDERS[contender_at]
+    outcome = run_trial(profile.trial, contender, seed)
+    return Figures(
+        polls_a_job=outcome.polls_a_job,
+        lag_s=outcome.mean_lag_s,
+        lag_p95_s=outcome.p95_lag_s,
+        lag_share=outcome.lag_share,
+        of_ideal=profile.ideal_s(seed) / outcome.seconds,
+        refused_share=outcome.refused_share,
+        too_early=outcome.too_early,
+        rows_lost=profile.trial.jobs * profile.trial.locations - outcome.rows_ok,
+        seconds=outcome.seconds,
+    )
+
+
+def medians(some: Iterable[Figures]) -> Figures:
+    """Of each figure by itself; what must never happen is not hidden by a median."""
+    dicts = [asdict(each) for each in some]
+    return Figures(
+        **{
+            name: (
+                max(each[name] for each in dicts)
+                if name in {"too_early", "rows_lost"}
+                else round(median(each[name] for each in dicts), DIGITS)
+            )
+            for name in dicts[0]
+        }
+    )
+
+
+def measure_all(seeds: int) -> Table:
+    """Every contender with every profile, as many at once as there are cores."""
+    cases = [
+        (profile, contender, seed)
+        for profile in range(len(PROFILES))
+        for contender in range(len(CONTENDERS))
+        for seed in range(seeds)
+    ]
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        found = dict(zip(cases, pool.map(measure, *zip(*cases, strict=True)), strict=True))
+    return {
+        profile.name: {
+            contender.name: medians(found[p, c, seed] for seed in range(seeds))
+            for c, contender in enumerate(CONTENDERS)
+        }
+        for p, profile in enumerate(PROFILES)
+    }
+
+
+HEAD = (
+    "| | polls a job | lag, mean | p95 | of the job | of the ideal | refused | too early | time |\n"
+    "|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+)
+
+
+def section(profile: Profile, by_contender: dict[str, Figures]) -> str:
+    """One profile's part of the table."""
+    lines = [
+        f"| {name} | {each.polls_a_job:.1f} | {each.lag_s:.2f} s | {each.lag_p95_s:.2f} s | "
+        f"{each.lag_share:.1%} | {each.of_ideal:.0%} | {each.refused_share:.1%} | "
+        f"{each.too_early:.0f} | {each.seconds:.0f} s |\n"
+        for name, each in by_contender.items()
+    ]
+    lines[0] = lines[0].replace("| ours |", "| **ours** |")
+    title = profile.name[0].upper() + profile.name[1:]
+    about = f"{profile.about} {profile.trial.jobs} jobs."
+    return f"## {title}\n{about}\n\n{HEAD}{''.join(lines)}"
+
+
+def page(table: Table, seeds: int) -> str:
+    """The whole of `policies.md`."""
+    about = f"""# Ways to pace and to poll, side by side
+
+Made by `scripts/bench-policies`: the real runner in simulated time against simulated APIs that
+differ in kind; medians of {seeds} seeds. The same code makes the same page on any machine.
+
+- *ours*: the number of jobs follows what the API bears (at most 64), the rate of requests is
+  learnt from 429s, polls are predicted. *ours, but N jobs*: with a fixed number of jobs.
+- *every 3 s* is the interval of the vendor's documentation, *every 5 s* that of the vendor's
+  client, *0.5 s doubling* waits 0.5, 1, 2, ... 30 s; each with a fixed number of jobs, and a
+  gate that waits as long as a Retry-After says, but learns no rate. (The runner makes each
+  interval up to 10 % longer by chance, so that jobs drift apart: for all alike.)
+- *lag*: from when a job is done until that is known; *of the job*: as a share of the time at
+  work. *of the ideal*: the throughput, against a client with 64 jobs that loses no time in the
+  same order of the server, or against 4 requests a job where the rate is the limit: who needs
+  fewer is above 100 %. *refused*: answered 429 or 503. *too early*: requests before the time
+  that a Retry-After named.
+- How many of a job's locations are done is told unevenly: slow first and fast then, or the
+  other way. A request takes 50 ms.
+
+![Polls, lag and throughput of each](policies.svg)
+"""
+    sections = [section(profile, table[profile.name]) for profile in PROFILES]
+    return "\n".join([about, *sections, day()])
+
+
+def day() -> str:
+    """The record of the day-long run, as `day.py` left it."""
+    if not DAY.exists():
+        return ""
+    return str(json.loads(DAY.read_text(encoding="utf-8"))["text"]) + "\n"
+
+
+def plot(table: Table) -> str:
+    """The whole of `policies.svg`."""
+    names = [contender.name for contender in CONTENDERS]
+    panels = []
+    for profile in PROFILES:
+        rows = [table[profile.name][name] for name in names]
+        panels.append(
+            Panel(
+                profile.name,
+                {
+                    "polls a job": [(each.polls_a_job, f"{each.polls_a_job:.1f}") for each in rows],
+                    "lag, of the job": [(each.lag_share, f"{each.lag_share:.0%}") for each in rows],
+                    "throughput, of the ideal": [
+                        (each.of_ideal, f"{each.of_ideal:.0%}") for each in rows
+                    ],
+                    "refused": [(each.refused_share, f"{each.refused_share:.1%}") for each in rows],
+                },
+            )
+        )
+    return draw(names, panels)
+
+
+def main(seeds: int) -> None:
+    table = measure_all(seeds)
+    results = {
+        "seeds": seeds,
+        "profiles": {
+            profile.name: {name: asdict(each) for name, each in table[profile.name].items()}
+            for profile in PROFILES
+        },
+    }
+    (HERE / "results").mkdir(exist_ok=True)
+    text = json.dumps(results, indent=1) + "\n"
+    (HERE / "results" / "policies.json").write_text(text, encoding="utf-8")
+    (HERE / "policies.md").write_text(page(table, seeds), encoding="utf-8")
+    (HERE / "policies.svg").write_text(plot(table), encoding="utf-8")
+    print((HERE / "policies.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    main(parser.parse_args().seeds)

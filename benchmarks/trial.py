@@ -1,0 +1,199 @@
+"""One run of the real runner against a simulated API, in simulated time."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+import anyio
+
+from benchmarks.contenders import OURS, Contender
+from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.job_slots import JobSlots
+from pingdata_async.bulk.passage import Passage
+from pingdata_async.bulk.protocols import BulkAPI, FinishedChunk, Ledger
+from pingdata_async.bulk.retrying import RetryPolicy
+from pingdata_async.bulk.runner import BulkRunner
+from pingdata_async.bulk.stream import MemoryLedger
+from pingdata_async.models import EnhancedLocation
+from pingdata_async.wire import encode_options
+from tests.simulation.faults import Moment
+from tests.simulation.limits import Limits, Outage
+from tests.simulation.profiles import Progress, Telling
+from tests.simulation.queueing import Work
+from tests.simulation.records import JobRecord, Records
+from tests.simulation.simulated_api import SimulatedAPI
+from tests.simulation.virtual_loop import START_S, VirtualLoop
+
+SOURCES = ("PG",)
+LOCATION = b'{"address":"1 Main Street"}'
+UNEVEN = Telling(waiting="PENDING", progress=Progress.UNEVEN)
+SIMULATED_DAYS = 3600.0 * 24 * 30  # more than any run takes: a hang becomes an error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """An API, and what is asked of it.
+
+    Attributes:
+        work: How jobs are worked on.
+        jobs: How many there are.
+        locations: In each.
+        telling: What the API says of them.
+        limits: What it bears.
+        outages: When it is out of order.
+        latency_s: Of a request, on average.
+    """
+
+    work: Work
+    jobs: int
+    locations: int = 60
+    telling: Telling = UNEVEN
+    limits: Limits = field(default_factory=Limits)
+    outages: Sequence[Outage] = ()
+    latency_s: float = 0.05
+
+    def api(self, seed: int, records: Records | None) -> SimulatedAPI:
+        """The API that a seed makes."""
+        return SimulatedAPI(
+            work=self.work,
+            telling=self.telling,
+            limits=self.limits,
+            outages=self.outages,
+            latency_s=self.latency_s,
+            counts_locations=False,
+            records=records,
+            seed=seed,
+        )
+
+
+class Counting(MemoryLedger):
+    """A ledger that only counts.
+
+    Attributes:
+        rows_ok: That came out with an answer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(self._never, itertools.count(10**9).__next__)
+        self.rows_ok = 0
+
+    async def deliver(self, finished: FinishedChunk) -> None:
+        self.rows_ok += finished.counts.ok
+
+    async def _never(self, results: list[EnhancedLocation]) -> None:
+        raise AssertionError("it hands nothing on", results)
+
+
+@dataclass
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        seconds: From its first request to its last answer.
+        rows_ok: Rows that came out with an answer.
+        records: Everything that was asked.
+        peak_in_flight: Of jobs, as the API saw it.
+    """
+
+    seconds: float
+    rows_ok: int
+    records: Records
+    peak_in_flight: int
+
+    @property
+    def jobs(self) -> list[JobRecord]:
+        return list(self.records.jobs.values())
+
+    @property
+    def polls_a_job(self) -> float:
+        return fmean(job.polls for job in self.jobs)
+
+    @property
+    def requests_a_job(self) -> float:
+        return len(self.records.requests) / len(self.jobs)
+
+    @property
+    def mean_lag_s(self) -> float:
+        return fmean(job.lag_s for job in self.jobs)
+
+    @property
+    def p95_lag_s(self) -> float:
+        lags = sorted(job.lag_s for job in self.jobs)
+        return lags[int(0.95 * (len(lags) - 1))]
+
+    @property
+    def lag_share(self) -> float:
+        """The mean lag as a share of the mean time that jobs are at work."""
+        return self.mean_lag_s / fmean(job.job.ends_at - job.job.begins_at for job in self.jobs)
+
+    @property
+    def refused_share(self) -> float:
+        return self.records.refused_share
+
+    @property
+    def too_early(self) -> int:
+        """Requests before the time that a Retry-After named."""
+        return len(self.records.breaches)
+
+    def seen_per_s(self, begin_s: float, end_s: float) -> float:
+        """Jobs seen to have ended, a second, in that part of the run."""
+        seen = sum(begin_s <= job.seen_at - START_S < end_s for job in self.jobs)
+        return seen / (end_s - begin_s)
+
+    def sent(self, moment: Moment) -> int:
+        return sum(request.moment is moment for request in self.records.requests)
+
+
+def run_trial(trial: Trial, contender: Contender = OURS, seed: int = 0) -> Outcome:
+    """Bring all jobs through, in simulated time; the same for the same seed."""
+    return anyio.run(run, trial, contender, seed, backend_options={"loop_factory": VirtualLoop})
+
+
+async def run(trial: Trial, contender: Contender = OURS, seed: int = 0) -> Outcome:
+    """The same, on the loop that runs."""
+    records = Records()
+    api = trial.api(seed, records)
+    ledger = Counting()
+    began = anyio.current_time()
+    with anyio.fail_after(SIMULATED_DAYS):
+        runner = make_runner(api, contender, ledger, seed)
+        await runner.run(shared_chunks(trial.jobs, trial.locations))
+    return Outcome(anyio.current_time() - began, ledger.rows_ok, records, api.counts.peak_in_flight)
+
+
+def make_runner(
+    api: BulkAPI,
+    contender: Contender,
+    ledger: Ledger,
+    seed: int = 0,
+    *,
+    policy: RetryPolicy | None = None,
+) -> BulkRunner:
+    """The real runner, with a contender's way to pace and to poll."""
+    rng = random.Random(f"runner/{seed}")
+    return BulkRunner(
+        api=api,
+        ledger=ledger,
+        slots=JobSlots(contender.limiter()).share(contender.max_jobs),
+        gate=contender.gate(rng),
+        sources=SOURCES,
+        options=encode_options(sources=SOURCES),
+        chunk_size=1000,
+        planner=contender.planner(),
+        policy=policy or RetryPolicy(),
+        announce=lambda _event: None,
+        rng=rng,
+    )
+
+
+async def shared_chunks(jobs: int, locations: int) -> AsyncIterator[Passage]:
+    """That many chunks; they share their rows, which take no memory so."""
+    rows = list(range(locations))
+    ids: list[str | None] = [None] * locations
+    bodies = [LOCATION] * locations
+    for index in range(jobs):
+        yield Passage(Chunk(index, rows, ids, bodies))
