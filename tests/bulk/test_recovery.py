@@ -16,7 +16,8 @@ from tests.simulation.virtual_loop import VirtualLoop
 PATIENT = RetryPolicy(
     give_up_after_s=3600.0 * 24,
     first_contact_s=3600.0 * 24,
-    max_doubts_in_a_row=50,  # ten happen by chance where two in five answers are lost
+    max_doubts_in_a_row=50,  # ten happen by chance where two in five answers are lost,
+    max_lost_chunks_in_a_row=50,  # and three chunks that are lost so
 )
 
 
