@@ -151,12 +151,13 @@ class JobTimes:
             return (shortest_s + longest_s) / 2 if shortest_s else 0.0
         guess_s, spread_s = queue
         work = self.work_belief(job.locations)
-        if shortest_s and job.ended_at is not None and work is not None:
-            # Not where it was never seen waiting: of no wait at all this would make one.
+        if job.ended_at is not None and work is not None:
             work_s = math.exp(min(LOG_LIMIT, work[0]))
             left_s = job.ended_at - job.accepted_at - work_s
             surer = spread_s**2 / (spread_s**2 + (work_s * work[1]) ** 2)
-            guess_s += (left_s - guess_s) * surer
+            # Where it was never seen waiting, only down: of no wait at all this would make one.
+            if shortest_s or left_s < guess_s:
+                guess_s += (left_s - guess_s) * surer
         return max(shortest_s, min(longest_s, guess_s))
 
     def learn(self, job: JobProgress) -> None:
@@ -173,7 +174,11 @@ class JobTimes:
             shortest_s = longest_s = max(1e-6, job.work_s)
         prior = self.work_belief(job.locations)
         known = _between(shortest_s, longest_s, prior)
-        self._queue.add(waited_s)
+        # Of one whose end was the first thing seen, the wait is what others are believed to have
+        # waited. It counts for half, or a queue that is gone would be believed in for ever: the
+        # later jobs are asked about, the less is seen of it.
+        is_seen = job.queue_s is not None or job.going_at > job.accepted_at
+        self._queue.add(waited_s if is_seen else waited_s / 2)
         if known is None:
             return
         log_total, blur = known

@@ -95,7 +95,7 @@ class RequestGate:
         """
         now = anyio.current_time()
         if now >= self._closed_until:  # those that were on their way meanwhile say the same
-            self._rate.note_refused(now)
+            self._rate.note_refused(now, open_since=self._closed_until)
             self._too_soon_in_a_row += 1
         self._closed_until = max(self._closed_until, now + delay_s(self._too_soon_in_a_row))
 

@@ -82,20 +82,29 @@ class RequestRate:
         self._recent.add(now)
         self._let_through += 1
 
-    def note_refused(self, now: float) -> None:
-        """A request was refused for coming too soon, after a time in which none was."""
+    def note_refused(self, now: float, *, open_since: float) -> None:
+        """A request was refused for coming too soon, after a time in which none was.
+
+        Args:
+            now: The present time.
+            open_since: When the last pause was over.
+        """
         if now > self._clear_until:
             self._slowest_per_s = SLOW_PER_S
         if now >= self._unrelated_until:
-            self._refused_per_s = max(self._learn(now), self._slowest_per_s)
+            self._refused_per_s = max(self._learn(now, open_since), self._slowest_per_s)
         self._refused_at = now
         self._let_through = 0
 
-    def _learn(self, now: float) -> float:
+    def _learn(self, now: float, open_since: float) -> float:
         """The rate that is too much; infinity where the rate is not to blame."""
+        recent_per_s = float(self._recent.within_a_second(now))
         if math.isinf(self._refused_per_s):
-            return float(self._recent.within_a_second(now))
+            return recent_per_s
         per_s = self.per_s(now)
+        was_open_for_long = now - open_since >= 1.0
+        if was_open_for_long:  # less may have been sent than was allowed
+            per_s = min(per_s, recent_per_s)
         if now - self._refused_at >= self._back_after_s:  # it was, and we tried it again
             self._back_after_s = min(BACK_AFTER_S_AT_MOST, 2.0 * self._back_after_s)
             self._in_vain = 0
@@ -103,12 +112,12 @@ class RequestRate:
         # A limit that is nearly met refuses after seconds at that pace, not at once.
         is_in_vain = self._let_through < VAIN_WITHIN_S * per_s
         self._in_vain = self._in_vain + 1 if is_in_vain else 0
-        let_through_per_s = max(
-            SLOWEST_PER_S, self._let_through / max(1e-3, now - self._refused_at)
-        )
-        if let_through_per_s < TELLING * per_s and self._is_always(let_through_per_s):
+        let_through_per_s = self._let_through / max(1e-3, now - self._refused_at)
+        is_far_too_fast = not was_open_for_long and let_through_per_s < TELLING * per_s
+        if is_far_too_fast and self._is_always(let_through_per_s):
             self._slowest_per_s = sum(self._told_per_s) / TIMES_THE_SAME
             self._clear_until = now + CLEAR_FOR_S
+            self._back_after_s = BACK_AFTER_S  # of a window less is let through than it allows
             self._in_vain = 0
             return self._slowest_per_s
         if self._in_vain < VAIN_ATTEMPTS:

@@ -96,13 +96,11 @@ def test_capacity_that_drops_is_followed() -> None:
     assert _capacity_used(100.0, 200.0, 4) >= 0.95
 
 
-@pytest.mark.xfail(strict=True, reason="beliefs of the queue and of the work lock each other in")
 def test_capacity_that_comes_back_is_followed() -> None:
     """16 workers again: within three job times the pace is theirs."""
     assert _capacity_used(200.0, 280.0, 16) >= 0.9
 
 
-@pytest.mark.xfail(strict=True, reason="beliefs of the queue and of the work lock each other in")
 def test_an_outage_is_forgotten() -> None:
     """Jobs whose end was seen late, as nothing could be asked, do not make others be."""
     outages = [Outage(begins_s=60.0, ends_s=90.0, retry_after_s=5.0)]
@@ -114,24 +112,8 @@ def test_an_outage_is_forgotten() -> None:
 # -- a limit on requests -----------------------------------------------------------------
 
 
-RATE_CASES = [
-    pytest.param(job_s, window_s, id=f"{job_s:.0f}s-{'window' if window_s else 'bucket'}")
-    for job_s in (1.0, 3.0)
-    for window_s in (0.0, 1.0)
-]
-_READS_TOO_LOW = pytest.mark.xfail(
-    strict=True, reason="what is let through is counted with the pauses after each 429"
-)
-
-
-@pytest.mark.parametrize(
-    ("job_s", "window_s"),
-    [
-        *RATE_CASES,
-        pytest.param(6.0, 0.0, id="6s-bucket"),
-        pytest.param(6.0, 1.0, id="6s-window", marks=_READS_TOO_LOW),
-    ],
-)
+@pytest.mark.parametrize("job_s", [1.0, 3.0, 6.0])
+@pytest.mark.parametrize("window_s", [0.0, 1.0], ids=["bucket", "window"])
 def test_a_rate_limit_is_used_and_not_overrun(job_s: float, window_s: float) -> None:
     """30 requests/s: after 10 s, 85 % of 7.5 jobs/s; few requests a job, few of them refused."""
     limits = Limits(requests_per_s=30, window_s=window_s, retry_after_s=1.0)

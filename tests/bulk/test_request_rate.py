@@ -84,7 +84,7 @@ def send_all_the_time(
                 rate.note_let_through(at)
                 continue
             if at >= closed_until:
-                rate.note_refused(at)
+                rate.note_refused(at, open_since=closed_until)
             closed_until = max(closed_until, at + retry_after_s + rng.uniform(0.0, 0.2))
         if now < max(closed_until, rate.next_at()):
             heapq.heappush(free, now)
@@ -173,5 +173,5 @@ def test_a_first_refusal_among_few_requests_slows_little_down() -> None:
     """One 429 in a quiet minute, not about the rate, leaves a pace that nobody minds."""
     rate = RequestRate()
     rate.note_let_through(100.0)
-    rate.note_refused(100.5)
+    rate.note_refused(100.5, open_since=0.0)
     assert rate.per_s(101.5) >= 0.9 * SLOW_PER_S
