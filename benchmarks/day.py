@@ -142,7 +142,7 @@ def main(chunks: int) -> None:
         "peak_mib": round(peak_mib(), 1),
         "peak_mib_before": round(before_mib, 1),
     }
-    record["text"] = text(record)
+    record["text"] = text(record).rstrip("\n")
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(record, indent=1))
@@ -152,9 +152,10 @@ def text(record: dict[str, Any]) -> str:
     """What the page of the bench says of it."""
     millions, hours = record["locations"] / 1e6, record["simulated_s"] / HOUR_S
     return f"""## A day of {millions:,.0f} million locations
-Made by `python -m benchmarks.day`: {record["jobs"]:,} jobs of {ROWS:,} locations on 18 to 30
-workers, as the day goes, about {JOB_S:.0f} s each; out of order for 20 minutes in the morning,
-limited to {LIMITS.requests_per_s:.0f} requests/s for four hours in the afternoon.
+A record, made once by `python -m benchmarks.day`: {record["jobs"]:,} jobs of {ROWS:,} locations,
+about {JOB_S:.0f} s each, on {min(WORKERS)} to {max(WORKERS)} workers, as the day goes; out of
+order for 20 minutes in the morning, limited to {LIMITS.requests_per_s:.0f} requests/s for four
+hours in the afternoon.
 
 - {record["locations_ok"]:,} locations came out in {hours:.2f} simulated hours,
   {record["locations_per_s"]:,.0f} a second: {record["of_ideal"]:.1%} of the pace of a client
@@ -164,8 +165,8 @@ limited to {LIMITS.requests_per_s:.0f} requests/s for four hours in the afternoo
 - {record["refused_share"]:.2%} of the requests were refused, {record["too_early"]} sent before
   the time that a Retry-After named.
 - It took {record["cpu_s"]:,} s of CPU, the API's own part included, and
-  {record["peak_mib"]:.0f} MiB at most, of which {record["peak_mib_before"]:.0f} before it
-  began."""
+  {record["peak_mib"]:.0f} MiB at most, of which {record["peak_mib_before"]:.0f} before it began.
+"""
 
 
 def peak_mib() -> float:

@@ -103,6 +103,8 @@ class StreamedRun:
                 ahead = read - len(results)
                 # A chunk that was split gives its room back with its first part.
                 most = (2 * world.max_jobs + 2) * world.chunk_size
+                # Rows at fault keep out nobody: how many there may be is the policy's.
+                most += len(world.poisoned | world.poisoned_for_jobs)
                 require(ahead <= most, f"{ahead} rows were read ahead, {most} at most")
                 yield location
 
