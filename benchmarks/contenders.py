@@ -47,7 +47,7 @@ class Doubling(PollPlanner):
 
 
 class _NoRate(RequestRate):
-    def note_refused(self, now: float, *, open_since: float) -> None:
+    def note_refused(self, now: float, *, pause_s: float) -> None:
         pass
 
 

@@ -94,10 +94,14 @@ class RequestGate:
             delay_s: For how long, from how many times in a row this has happened.
         """
         now = anyio.current_time()
-        if now >= self._closed_until:  # those that were on their way meanwhile say the same
-            self._rate.note_refused(now, open_since=self._closed_until)
-            self._too_soon_in_a_row += 1
-        self._closed_until = max(self._closed_until, now + delay_s(self._too_soon_in_a_row))
+        is_first = now >= self._closed_until
+        self._too_soon_in_a_row += is_first  # those that were on their way say the same
+        pause_s = delay_s(self._too_soon_in_a_row)
+        self._closed_until = max(self._closed_until, now + pause_s)
+        if is_first:
+            self._rate.note_refused(now, pause_s=pause_s)
+        else:
+            self._rate.pause_until(self._closed_until)
 
     def note_unavailable(self, kind: str, delay_s: Callable[[int], float]) -> None:
         """A 503: nothing of its kind goes out for a while; `delay_s` likewise."""

@@ -84,8 +84,9 @@ def send_all_the_time(
                 rate.note_let_through(at)
                 continue
             if at >= closed_until:
-                rate.note_refused(at, open_since=closed_until)
-            closed_until = max(closed_until, at + retry_after_s + rng.uniform(0.0, 0.2))
+                pause_s = retry_after_s + rng.uniform(0.0, 0.2)
+                rate.note_refused(at, pause_s=pause_s)
+                closed_until = at + pause_s
         if now < max(closed_until, rate.next_at()):
             heapq.heappush(free, now)
             now = max(closed_until, rate.next_at())
@@ -116,6 +117,20 @@ def test_a_limit_is_found_and_held(limit: Limit, per_s: float) -> None:
     assert seen.per_s(10.0, 300.0) >= 0.87 * per_s
     assert seen.refused_share(10.0) <= 0.02
     assert seen.refused_share() <= 0.04
+
+
+@pytest.mark.parametrize("retry_after_s", [5.0, 30.0, 60.0])
+@pytest.mark.parametrize("per_s", [5, 30, 200])
+@pytest.mark.parametrize(
+    "kind", [fixed_window, lambda n: token_bucket(n, n)], ids=["window", "bucket"]
+)
+def test_long_pauses_are_seldom_run_into(
+    kind: Callable[[int], Limit], per_s: int, retry_after_s: float
+) -> None:
+    """After the first few of them, four fifths of a limit are used also where each takes long."""
+    seen = send_all_the_time(kind(per_s), 1800.0, retry_after_s=retry_after_s)
+    assert seen.per_s(600.0, 1800.0) >= 0.75 * per_s
+    assert seen.refused_share(600.0) <= 0.01
 
 
 def test_a_limit_by_the_minute_is_used_up_and_no_more() -> None:
@@ -173,5 +188,5 @@ def test_a_first_refusal_among_few_requests_slows_little_down() -> None:
     """One 429 in a quiet minute, not about the rate, leaves a pace that nobody minds."""
     rate = RequestRate()
     rate.note_let_through(100.0)
-    rate.note_refused(100.5, open_since=0.0)
+    rate.note_refused(100.5, pause_s=1.0)
     assert rate.per_s(101.5) >= 0.9 * SLOW_PER_S
