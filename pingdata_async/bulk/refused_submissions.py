@@ -8,8 +8,9 @@ import math
 class SubmissionsRefused:
     """Watches submissions that are refused by a 429.
 
-    One says nothing of what it is that there is too much of. But where, after the pause that
-    it named, other requests pass and submissions are refused again, it is the jobs.
+    One says nothing of what it is that there is too much of. But where submissions are refused
+    again after the pause that it named, and none was accepted in between, it is the jobs: a
+    rate would have allowed the first requests after it, or refused other kinds as well.
 
     Attributes:
         closed_until: Until when the last 429 holds back all requests.
@@ -18,19 +19,18 @@ class SubmissionsRefused:
     def __init__(self) -> None:
         self.closed_until = -math.inf
         self._is_refused = False
-        self._others_pass = False
 
-    def note_refused(self, now: float) -> bool:
-        """A submission was refused; says whether it is because there are too many jobs."""
+    def note_refused(self, kind: str, now: float) -> bool:
+        """A request was refused; says whether it is because there are too many jobs."""
         if now < self.closed_until:  # it was on its way when the pause began
             return False
-        is_too_many = self._is_refused and self._others_pass
-        self._is_refused, self._others_pass = True, False
-        return is_too_many
+        if kind != "submit":  # the rate, then, or not only the jobs
+            self._is_refused = False
+            return False
+        was_refused, self._is_refused = self._is_refused, True
+        return was_refused
 
-    def note_answered(self, kind: str, now: float) -> None:
-        """A request (submit, poll, fetch) was answered well."""
+    def note_answered(self, kind: str) -> None:
+        """A request was answered well."""
         if kind == "submit":
             self._is_refused = False
-        elif now >= self.closed_until:
-            self._others_pass = True

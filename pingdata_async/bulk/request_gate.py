@@ -87,21 +87,24 @@ class RequestGate:
         if now >= state.closed_until:
             state.unavailable_in_a_row = 0
 
-    def note_too_soon(self, delay_s: Callable[[int], float]) -> None:
+    def note_too_soon(self, delay_s: Callable[[int], float], *, is_about_rate: bool = True) -> None:
         """A 429: nothing goes out for a while.
 
         Args:
             delay_s: For how long, from how many times in a row this has happened.
+            is_about_rate: False where it is clear that there is too much of something else:
+                then the last such refusal, too, is taken back as far as the rate goes.
         """
         now = anyio.current_time()
         is_first = now >= self._closed_until
         self._too_soon_in_a_row += is_first  # those that were on their way say the same
         pause_s = delay_s(self._too_soon_in_a_row)
         self._closed_until = max(self._closed_until, now + pause_s)
-        if is_first:
+        if not is_about_rate:
+            self._rate.forget()
+        elif is_first:
             self._rate.note_refused(now, pause_s=pause_s)
-        else:
-            self._rate.pause_until(self._closed_until)
+        self._rate.pause_until(self._closed_until)
 
     def note_unavailable(self, kind: str, delay_s: Callable[[int], float]) -> None:
         """A 503: nothing of its kind goes out for a while; `delay_s` likewise."""

@@ -97,7 +97,12 @@ class RequestRate:
         if now >= self._unrelated_until:
             self._refused_per_s = max(self._learn(now, pause_s), self._slowest_per_s)
         self._back_after_s = max(self._back_after_s, BACK_AFTER_PAUSES * pause_s)
-        self.pause_until(now + pause_s)
+
+    def forget(self) -> None:
+        """Take back what refusals taught: they were about something else."""
+        self._refused_per_s = math.inf
+        self._back_after_s = BACK_AFTER_S
+        self._in_vain = 0
 
     def pause_until(self, open_at: float) -> None:
         """Nothing is sent before that time: what was before is past."""

@@ -262,7 +262,7 @@ class Requests:
         self._health.note_success(kind, now)
         self._slots.note_answered(kind, now)
         self._gate.note_answered(kind)
-        self._submissions.note_answered(kind, now)
+        self._submissions.note_answered(kind)
         passage.failures = 0
 
     def _question_failed(self, passage: Passage, kind: str, error: PingDataError) -> Again | Lost:
@@ -311,9 +311,10 @@ class Requests:
             return self._policy.delay_s(times, _retry_after_s(error), self._rng)
 
         if isinstance(error, RateLimitError):
-            if kind == "submit" and self._submissions.note_refused(now):
+            is_too_many = self._submissions.note_refused(kind, now)
+            if is_too_many:
                 self._slots.note_too_many(now)
-            self._gate.note_too_soon(delay_s)
+            self._gate.note_too_soon(delay_s, is_about_rate=not is_too_many)
             self._submissions.closed_until = now + self._gate.opens_in_s(kind)
             self._say_if_long(kind)
         elif isinstance(error, ServerError) and error.status_code == SERVICE_UNAVAILABLE:

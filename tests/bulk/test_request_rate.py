@@ -87,6 +87,7 @@ def send_all_the_time(
                 pause_s = retry_after_s + rng.uniform(0.0, 0.2)
                 rate.note_refused(at, pause_s=pause_s)
                 closed_until = at + pause_s
+                rate.pause_until(closed_until)
         if now < max(closed_until, rate.next_at()):
             heapq.heappush(free, now)
             now = max(closed_until, rate.next_at())

@@ -33,11 +33,10 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 def off_by_one_in_the_cap(patch: pytest.MonkeyPatch) -> None:
     """One job more than allowed."""
 
-    def may_start(self: JobSlots, waiter: Any, cap: int) -> bool:
-        del waiter
-        return self.in_flight <= cap
+    def in_flight(self: JobSlots) -> int:
+        return max(0, sum(self._in_flight.values()) - 1)
 
-    patch.setattr(JobSlots, "_may_start", may_start)
+    patch.setattr(JobSlots, "in_flight", property(in_flight))
 
 
 def put_wakes_nobody(patch: pytest.MonkeyPatch) -> None:
@@ -86,7 +85,7 @@ def accepted_is_sent_again(patch: pytest.MonkeyPatch) -> None:
 
 def retry_after_is_not_heeded(patch: pytest.MonkeyPatch) -> None:
     """A 429 holds back only the request that it answered."""
-    patch.setattr(RequestGate, "note_too_soon", lambda _self, _delay_s: None)
+    patch.setattr(RequestGate, "note_too_soon", lambda *_, **__: None)
 
 
 def job_ids_are_written_late(patch: pytest.MonkeyPatch) -> None:
