@@ -34,6 +34,9 @@ _PERIOD = re.compile(
     r"|(?P<month>monthly|(?:per|a|this|the|each|every|one|1|30)[- /](?:months?|days)|/month))\b",
     re.IGNORECASE,
 )
+_SHORT_PERIOD = re.compile(
+    r"(\b(per|a|each|every)[- ]|/ ?)(s|sec|seconds?|min|minutes?|h|hours?)\b", re.IGNORECASE
+)
 _ALLOWANCE = re.compile(r"\b(quotas?|credits?|limits?|limited|allowance|maximum)\b", re.IGNORECASE)
 
 # Within one sentence, in either order.
@@ -119,7 +122,8 @@ def saying_when(error: PingDataError) -> PingDataError:
 
 
 def _names_quota(api_message: str) -> bool:
-    return bool(_PERIOD.search(api_message) and _ALLOWANCE.search(api_message))
+    names_one = _PERIOD.search(api_message) and _ALLOWANCE.search(api_message)
+    return bool(names_one and not _SHORT_PERIOD.search(api_message))
 
 
 def error_message(body: bytes) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import anyio
 
@@ -64,6 +65,7 @@ class Flow:
         self._announce = announce
         self._unproven = Unproven()
         self._leftovers = LeftoverPool(chunk_size)
+        self._waits_to_submit: set[anyio.CancelScope] = set()
         self._open = 0  # chunks taken from the input, or made of such, and not delivered
         self._input_ended = False
         self.submissions: DueQueue[Passage] = DueQueue()
@@ -124,6 +126,17 @@ class Flow:
     def is_stopping(self) -> bool:
         """Whether nothing more is to be submitted."""
         return self.error is not None
+
+    @contextlib.contextmanager
+    def until_stopped(self, kind: str) -> Iterator[None]:
+        """Leave off waiting to submit when nothing more is to be submitted."""
+        with anyio.CancelScope() as scope:
+            if kind == "submit":
+                self._waits_to_submit.add(scope)
+            try:
+                yield
+            finally:
+                self._waits_to_submit.discard(scope)
 
     def send(self, queue: DueQueue[Passage], passage: Passage, delay_s: float = 0.0) -> None:
         """Have a request about a chunk sent, after that time."""
@@ -198,6 +211,8 @@ class Flow:
         ):
             self.drop(passage)
         self._announce(RunStopping(error=str(error), jobs_in_flight=self.jobs_in_flight))
+        for scope in self._waits_to_submit:
+            scope.cancel("nothing more is submitted")
         self._go_on()
 
     # -- out -----------------------------------------------------------------------------

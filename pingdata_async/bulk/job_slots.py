@@ -26,6 +26,7 @@ class JobSlots:
         self._limiter = limiter or FixedLimiter()
         self._waiting: deque[_Waiter] = deque()
         self._in_flight: dict[SlotShare, int] = {}
+        self._in_flight_in_all = 0
 
     def share(self, max_jobs: int) -> SlotShare:
         """A user's share, of at most `max_jobs` slots at once."""
@@ -34,7 +35,7 @@ class JobSlots:
     @property
     def in_flight(self) -> int:
         """Slots taken now, by all together."""
-        return sum(self._in_flight.values())
+        return self._in_flight_in_all
 
     def note_job(self, job: JobProgress, now: float) -> None:
         """A question about a job was answered."""
@@ -76,9 +77,11 @@ class JobSlots:
 
     def _take(self, share: SlotShare) -> None:
         self._in_flight[share] = self._in_flight.get(share, 0) + 1
+        self._in_flight_in_all += 1
 
     def _give_back(self, share: SlotShare) -> None:
         self._in_flight[share] -= 1
+        self._in_flight_in_all -= 1
         if not self._in_flight[share]:
             del self._in_flight[share]
         self._serve()

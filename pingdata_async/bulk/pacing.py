@@ -187,7 +187,8 @@ class AdaptiveLimiter:
         answers.bad += 1
         if answers.show_overload and self._may_cut(now, in_flight):
             cut = int(self._limit * (1.0 - answers.bad_share / 2))
-            self._cut(min(cut, in_flight), now)
+            # (Where only downloads are left, nothing is in flight.)
+            self._cut(cut if kind == "fetch" else min(cut, in_flight), now)
 
     def note_too_many(self, now: float, *, in_flight: int) -> None:
         """Submissions are refused (429) while other requests pass: these are too many jobs."""

@@ -20,11 +20,16 @@ import anyio
 import anyio.lowlevel
 
 from pingdata_async.bulk.request_rate import RequestRate
+from pingdata_async.exceptions import PingDataError
 
 #: Seconds that a request may wait longer than a download that comes at the same time.
 BEARS_TO_WAIT_S = {"fetch": 0.0, "submit": 5.0, "poll": 10.0}
 EASING_S = 0.03  # between requests at most, at first after a 503: on average half of it
 EASING_FOR_S = 1.0
+
+
+class PauseTooLongError(PingDataError):
+    """Raised when the API asked for a pause that is too long to be waited for."""
 
 
 class RequestGate:
@@ -105,6 +110,7 @@ class RequestGate:
         elif is_first:
             self._rate.note_refused(now, pause_s=pause_s)
         self._rate.pause_until(self._closed_until)
+        self._wake_all()
 
     def note_unavailable(self, kind: str, delay_s: Callable[[int], float]) -> None:
         """A 503: nothing of its kind goes out for a while; `delay_s` likewise."""
@@ -114,11 +120,20 @@ class RequestGate:
         if now >= state.closed_until:
             state.unavailable_in_a_row += 1
         state.closed_until = max(state.closed_until, now + delay_s(state.unavailable_in_a_row))
+        self._wake_all()
 
     # -- who may go ----------------------------------------------------------------------
 
-    async def wait(self, kind: str) -> None:
-        """Wait for a request's turn. Cancelled, the request is not to be sent."""
+    async def wait(self, kind: str, max_wait_s: float = math.inf) -> None:
+        """Wait for a request's turn. Cancelled, the request is not to be sent.
+
+        Args:
+            kind: submit, poll or fetch.
+            max_wait_s: The longest pause to be waited for.
+
+        Raises:
+            PauseTooLongError: When the API asked for a longer one, whoever was told.
+        """
         await anyio.lowlevel.checkpoint()
         waiter = _Waiter(anyio.current_time() + BEARS_TO_WAIT_S[kind])
         self._waiting[kind].append(waiter)
@@ -127,6 +142,11 @@ class RequestGate:
             self._leader.woken.set()  # it may have to look again sooner now
         try:
             while not waiter.may_go:
+                if self.opens_in_s(kind) > max_wait_s:
+                    raise PauseTooLongError(
+                        f"the API asked for a pause of which {self.opens_in_s(kind):,.0f} seconds "
+                        "are left"
+                    )
                 await self._wait_or_lead(waiter)
         finally:
             if not waiter.may_go:
@@ -155,6 +175,12 @@ class RequestGate:
         if head is not None:
             head.woken.set()
 
+    def _wake_all(self) -> None:
+        """Let everyone see that it takes longer now."""
+        for queue in self._waiting.values():
+            for waiter in queue:
+                waiter.woken.set()
+
     def _let_out(self) -> float:
         """Let everyone go who may; says when to look again."""
         now = anyio.current_time()
@@ -167,7 +193,7 @@ class RequestGate:
             waiter.woken.set()
             self._rate.note_sent(now)
             state = self._kinds[kind]
-            if now < state.closed_until + EASING_FOR_S:
+            if now < max(state.closed_until, self._closed_until) + EASING_FOR_S:
                 state.eased_until = now + self._rng.uniform(0.0, EASING_S)
 
     def _next(self) -> tuple[str | None, float]:

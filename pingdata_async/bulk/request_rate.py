@@ -25,9 +25,12 @@ BELOW_GUESS = 0.8  # and where that was a guess
 BACK_AFTER_S = 5.0  # until the refused rate is tried again; each time twice as long
 BACK_AFTER_S_AT_MOST = 30.0
 BACK_AFTER_PAUSES = 8.0  # or so many times the pause that it costs, if that is longer
+BACK_AFTER_PAUSES_AT_MOST_S = 300.0
 SLOW_PER_S = 20.0  # by pauses of a second; no slower, unless clearly no more is taken
 CLEAR_FOR_S = 120.0  # by pauses of a second
+SLOW_ANYHOW_PER_S = 2.0
 SLOWEST_PER_S = 0.1
+TELLING = 5  # requests in a second, before any refusal of theirs says something of a rate
 TIMES_THE_SAME = 3
 THE_SAME_WITHIN = 1.3
 VAIN_ATTEMPTS = 5
@@ -93,10 +96,11 @@ class RequestRate:
             pause_s: How long nothing is sent now.
         """
         if now > self._clear_until:
-            self._slowest_per_s = SLOW_PER_S / max(1.0, pause_s)
+            self._slowest_per_s = max(SLOW_ANYHOW_PER_S, SLOW_PER_S / max(1.0, pause_s))
         if now >= self._unrelated_until:
             self._refused_per_s = max(self._learn(now, pause_s), self._slowest_per_s)
-        self._back_after_s = max(self._back_after_s, BACK_AFTER_PAUSES * pause_s)
+        pauses_s = min(BACK_AFTER_PAUSES_AT_MOST_S, BACK_AFTER_PAUSES * pause_s)
+        self._back_after_s = max(self._back_after_s, pauses_s)
 
     def forget(self) -> None:
         """Take back what refusals taught: they were about something else."""
@@ -113,11 +117,11 @@ class RequestRate:
         """The rate that is too much; infinity where the rate is not to blame."""
         recent_per_s = float(self._recent.within_a_second(now))
         if math.isinf(self._refused_per_s):
-            return recent_per_s
+            return recent_per_s if recent_per_s >= TELLING else math.inf
         per_s = self.per_s(now)
         open_for_s = now - self._open_since
         if open_for_s >= self._back_after_s:  # it was, and we tried it again
-            longest_s = max(BACK_AFTER_S_AT_MOST, BACK_AFTER_PAUSES * pause_s)
+            longest_s = max(BACK_AFTER_S_AT_MOST, self._back_after_s)
             self._back_after_s = min(longest_s, 2.0 * self._back_after_s)
             self._in_vain = 0
             return min(per_s, recent_per_s)  # less may have been sent than was allowed

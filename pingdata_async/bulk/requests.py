@@ -107,7 +107,7 @@ class Requests:
 
     def begin(self) -> None:
         """Take the present time for the beginning of the run."""
-        self._health = Health(self._policy, anyio.current_time())
+        self._health = Health(self._policy)
 
     async def submit(self, passage: Passage) -> Accepted | Again | Rejected | InDoubt | Fatal:
         """Submit a chunk. Cancelled, it leaves in doubt whether there is a job."""
@@ -275,7 +275,9 @@ class Requests:
         give_up = self._note_failure(passage, kind, error)
         if give_up is GiveUp.RUN:
             raise saying_when(error)
-        if give_up is GiveUp.CHUNK:
+        # A pause that the API asks for says nothing of the job.
+        is_pause = isinstance(error, RateLimitError) or _retry_after_s(error)
+        if give_up is GiveUp.CHUNK and not is_pause:
             return Lost(f"job {passage.job_id} cannot be had: {error}", is_forgotten=True)
         is_unknown = verdict is Verdict.UNKNOWN_JOB
         return self._again(passage, kind, error, ceiling_s=ASK_AGAIN_S if is_unknown else None)

@@ -22,6 +22,7 @@ from pingdata_async.exceptions import (
 )
 
 SERVICE_UNAVAILABLE = 503
+LONGEST_GAP_S = 60.0  # between two requests of a kind that fails, besides the pauses named
 
 
 class Verdict(enum.Enum):
@@ -186,19 +187,19 @@ class Health:
 
     Args:
         policy: How patient to be.
-        now: The present time, by the clock that all times here are by.
     """
 
-    def __init__(self, policy: RetryPolicy, now: float) -> None:
+    def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
-        self._began = now
         self._last_success: dict[str, float] = {}
+        self._failing: dict[str, _Failing] = {}
         self._has_answered = False
 
     def note_success(self, kind: str, now: float) -> None:
         """A request of this kind (submit, poll, fetch) succeeded."""
         self._has_answered = True
         self._last_success[kind] = now
+        self._failing.pop(kind, None)
 
     def note_answer(self) -> None:
         """The API answered, be it with an error: it is there."""
@@ -217,7 +218,7 @@ class Health:
         *,
         is_refusal: bool = False,
     ) -> GiveUp:
-        """Whether a request has failed for too long.
+        """Take in that a request failed; says whether that has gone on for too long.
 
         Args:
             kind: submit, poll or fetch.
@@ -233,9 +234,22 @@ class Health:
             patience_s = min(patience_s, policy.first_contact_s)
         if is_refusal:
             patience_s = min(patience_s, policy.late_after_s)
-        if (retry_after_s or 0.0) > policy.max_wait_s:
+        failing = self._failing.setdefault(kind, _Failing(now))
+        failing.go_on(now, retry_after_s or 0.0)
+        if (retry_after_s or 0.0) > policy.max_wait_s or failing.seconds > patience_s:
             return GiveUp.RUN
-        if now - failing_since <= patience_s:
-            return GiveUp.NOTHING
-        last_success = self._last_success.get(kind, self._began)
-        return GiveUp.RUN if now - last_success > patience_s else GiveUp.CHUNK
+        return GiveUp.NOTHING if now - failing_since <= patience_s else GiveUp.CHUNK
+
+
+class _Failing:
+    """For how long requests of one kind have failed, all of them."""
+
+    def __init__(self, now: float) -> None:
+        self.seconds = 0.0
+        self._last_at = now
+        self._pause_s = 0.0
+
+    def go_on(self, now: float, pause_s: float) -> None:
+        # A longer gap than that is one in which nobody asked: a slow consumer holds up everything.
+        self.seconds += min(now - self._last_at, self._pause_s + LONGEST_GAP_S)
+        self._last_at, self._pause_s = now, pause_s

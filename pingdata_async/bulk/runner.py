@@ -194,8 +194,10 @@ class BulkRunner:
         """The same, when it is the turn of a request of that kind."""
 
         async def act_in_turn(passage: Passage) -> None:
-            await self._gate.wait(kind)
             passage.leave_out_waiting(anyio.current_time())
+            # A submission that waits when the run is stopped is dropped by `act`.
+            with self._flow.until_stopped(kind):
+                await self._gate.wait(kind, self._policy.max_wait_s)
             await act(passage)
 
         return act_in_turn

@@ -10,9 +10,15 @@ import anyio
 import pytest
 
 from pingdata_async.bulk.chunking import Chunk
-from pingdata_async.bulk.request_gate import RequestGate
+from pingdata_async.bulk.request_gate import PauseTooLongError, RequestGate
 from pingdata_async.bulk.retrying import RetryPolicy
-from pingdata_async.events import JobSubmitted, PauseAsked, RequestRetried, RequestSent
+from pingdata_async.events import (
+    JobAbandoned,
+    JobSubmitted,
+    PauseAsked,
+    RequestRetried,
+    RequestSent,
+)
 from pingdata_async.exceptions import (
     PingDataError,
     QuotaExceededError,
@@ -155,3 +161,52 @@ async def test_a_submission_whose_turn_came_just_before_a_pause_is_not_sent() ->
     later = [at for at in seen.times(RequestSent) if at > paused[0]]
     assert min(later) >= paused[0] + 30.0
     assert seen.rows == list(range(100))
+
+
+@pytest.mark.parametrize("moment", REQUESTS)
+@pytest.mark.parametrize("retry_after_s", [1.0, 60.0, 590.0])
+@pytest.mark.parametrize("max_jobs", [1, 64])
+async def test_refused_for_ever_is_not_for_ever(
+    moment: Moment, retry_after_s: float, max_jobs: int
+) -> None:
+    """However many jobs share the pauses, a run gives up about as soon as it says."""
+    error = RateLimitError("429", status_code=429, retry_after_s=retry_after_s)
+    api = SimulatedAPI(faults=ScriptedFaults({moment: [None] * 2}, always={moment: error}))
+    began = anyio.current_time()
+    with pytest.raises(RateLimitError):
+        await run(api, 700, max_jobs=max_jobs)
+    assert 900.0 <= anyio.current_time() - began <= 900.0 + 3 * 600.0
+
+
+@pytest.mark.parametrize("moment", [Moment.POLL, Moment.FETCH])
+async def test_pauses_alone_make_no_job_lost(moment: Moment) -> None:
+    """A job whose questions are refused again and again for its API's sake is not paid again."""
+    error = RateLimitError("429", status_code=429, retry_after_s=400.0)
+    faults = [None, *[error, None, None, None] * 12]
+    api = SimulatedAPI(faults=ScriptedFaults({moment: faults}), retention_s=1e9)
+    seen = await run(api, 100, max_jobs=2)
+    assert api.counts.jobs == 10
+    assert not seen.of(JobAbandoned)
+
+
+async def test_a_run_that_stops_waits_for_no_submission() -> None:
+    """Submissions that were held back by a pause are left, and the run ends with its jobs."""
+    quota = QuotaExceededError("402", status_code=402)
+    faults = [None] * 4 + [unavailable(590.0), quota]
+    api = SimulatedAPI(faults=ScriptedFaults({Moment.SUBMIT: faults}))
+    began = anyio.current_time()
+    with pytest.raises((QuotaExceededError, ServerError)):
+        await run(api, 300, max_jobs=8, observed=Observed(is_durable=True))
+    assert anyio.current_time() - began <= 60.0
+
+
+async def test_a_pause_that_is_too_long_for_one_run_is_so_for_the_next() -> None:
+    """Who begins on the same client while it lasts is told so, and does not hang."""
+    error = RateLimitError("429", status_code=429, retry_after_s=86_400.0)
+    gate = RequestGate()
+    with pytest.raises(RateLimitError):
+        await run(in_the_middle(error, Moment.SUBMIT), 300, gate=gate)
+    began = anyio.current_time()
+    with pytest.raises(PauseTooLongError):
+        await run(SimulatedAPI(), 300, gate=gate)
+    assert anyio.current_time() - began <= 1.0

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from pingdata_async.bulk.request_gate import RequestGate
+from pingdata_async.bulk.request_gate import PauseTooLongError, RequestGate
 from tests.simulation.virtual_loop import START_S, VirtualLoop
 
 
@@ -163,6 +163,53 @@ async def test_whoever_is_cancelled_while_waiting_leaves_the_others_their_turn(
             await gate.wait("fetch")
     assert passed.kinds == ["poll"] * 3
     assert min(passed.times) >= 5.0
+
+
+@pytest.mark.anyio
+async def test_a_newcomer_does_not_wait_for_those_who_are_held_back(gate: RequestGate) -> None:
+    """With polls closed for long, a submission leaves as soon as the rate allows."""
+    with gate.limited_to(1.0):
+        async with anyio.create_task_group() as tasks:
+            passed = Passed(gate, tasks)
+            gate.note_unavailable("poll", named(1000.0))
+            passed.send("poll")
+            passed.send("submit")
+            await anyio.sleep(0.5)
+            passed.send("submit")
+    assert [at for kind, at in passed.at if kind == "submit"] == pytest.approx([0.0, 1.0], abs=0.1)
+
+
+@pytest.mark.anyio
+async def test_a_later_and_shorter_pause_shortens_none(gate: RequestGate) -> None:
+    """What was named once holds, of all requests and of one kind."""
+    async with anyio.create_task_group() as tasks:
+        passed = Passed(gate, tasks)
+        gate.note_unavailable("poll", named(30.0))
+        gate.note_unavailable("poll", named(1.0))
+        gate.note_too_soon(named(20.0))
+        gate.note_too_soon(named(1.0))
+        passed.send("poll")
+        passed.send("submit")
+    assert sorted(passed.times) == pytest.approx([20.0, 30.0])
+
+
+@pytest.mark.anyio
+async def test_nobody_waits_for_longer_than_he_said(gate: RequestGate) -> None:
+    """Whoever comes later, or waits already, learns of a pause that is too long at once."""
+    refused: list[float] = []
+
+    async def come() -> None:
+        with pytest.raises(PauseTooLongError, match="seconds are left"):
+            await gate.wait("poll", 600.0)
+        refused.append(anyio.current_time() - START_S)
+
+    async with anyio.create_task_group() as tasks:
+        gate.note_too_soon(named(30.0))
+        tasks.start_soon(come)
+        await anyio.sleep(5.0)
+        gate.note_too_soon(named(3600.0))
+        tasks.start_soon(come)
+    assert refused == pytest.approx([5.0, 5.0])
 
 
 @pytest.mark.anyio

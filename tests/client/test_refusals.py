@@ -106,6 +106,7 @@ async def test_spent_quota(status: int, message: str, is_quota: bool) -> None:
         ("Request was throttled. Expected available in 1 second.", False),
         ("Rate limit exceeded: 30 requests per second", False),
         ("Quota exceeded for quota metric 'requests per minute'", False),
+        ("Limit of 60 requests per minute (10000 per day) exceeded", False),
         ("the day is long", False),
         ("", False),
     ],
