@@ -75,12 +75,16 @@ class BulkEnhancer:
             default.
         include_raw_response: Whether answers hold what the source itself said.
         check_cache: False to have everything fetched afresh.
-        delegate_to: Short name of the organisation to act for; needs a permission.
-        callback_url: POSTed to by the API whenever a job is done, for a receiver of yours.
-        poll_schedule: When jobs are asked about.
-        retry_policy: How often things are tried.
-        on_event: Told of everything that happens, in the event loop; must return at once.
-        rng: The source of jitter.
+        delegate_to: Short name of the organisation to act for, which needs a permission; None
+            for your own.
+        callback_url: POSTed to by the API whenever a job is done, for a receiver of yours; None
+            for nobody. What it sends there is not documented.
+        poll_schedule: Bounds of the time between two questions about a job; None for its
+            defaults.
+        retry_policy: How often and how long things are tried; None for its defaults.
+        on_event: Told of everything that happens, in the event loop; must return at once. None
+            for nobody.
+        rng: The source of jitter; None for one of its own.
 
     Raises:
         ConfigurationError: For a setting that cannot work.

@@ -109,7 +109,10 @@ class JobPolled(Event, frozen=True, kw_only=True):
 
 
 class JobStalled(Event, frozen=True, kw_only=True):
-    """A job at work has made no progress for `idle_s` seconds. It is still asked about."""
+    """A job at work has made no progress for `idle_s` seconds. It is still asked about.
+
+    After 300 s, and each time after twice as long as before.
+    """
 
     chunk: int
     job_id: str
@@ -117,7 +120,10 @@ class JobStalled(Event, frozen=True, kw_only=True):
 
 
 class PauseAsked(Event, frozen=True, kw_only=True):
-    """After a 429 or 503 nothing, or nothing of its kind, is sent for `pause_s` seconds."""
+    """After a 429 or 503 nothing, or nothing of its kind, is sent for `pause_s` seconds.
+
+    Only of pauses of 10 s and more, and once for each.
+    """
 
     kind: str
     pause_s: float

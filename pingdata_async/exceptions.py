@@ -17,6 +17,7 @@ PingDataError
 │   │   └── UnknownSourceError           one of these that names a source it does not know
 │   ├── RateLimitError              429
 │   └── ServerError                 5xx
+├── PauseTooLongError           the API asked for a longer pause than is waited for
 ├── DecodeError                 an answer that is not what the API gives
 ├── JobFailedError              a job ended without an output
 ├── JobTimeoutError             a job made no progress for too long
@@ -155,6 +156,10 @@ class RateLimitError(APIStatusError):
 
 class ServerError(APIStatusError):
     """Raised on 5xx. After a POST, all but 503 leave in doubt whether a job was made."""
+
+
+class PauseTooLongError(PingDataError):
+    """Raised when the API asked, of another run too, for a pause too long to be waited for."""
 
 
 class DecodeError(PingDataError):

@@ -20,16 +20,12 @@ import anyio
 import anyio.lowlevel
 
 from pingdata_async.bulk.request_rate import RequestRate
-from pingdata_async.exceptions import PingDataError
+from pingdata_async.exceptions import PauseTooLongError
 
 #: Seconds that a request may wait longer than a download that comes at the same time.
 BEARS_TO_WAIT_S = {"fetch": 0.0, "submit": 5.0, "poll": 10.0}
 EASING_S = 0.03  # between requests at most, at first after a 503: on average half of it
 EASING_FOR_S = 1.0
-
-
-class PauseTooLongError(PingDataError):
-    """Raised when the API asked for a pause that is too long to be waited for."""
 
 
 class RequestGate:

@@ -286,7 +286,8 @@ class Requests:
         """Say that there is a long pause, once for each."""
         now = anyio.current_time()
         pause_s = self._gate.opens_in_s(kind)
-        if pause_s >= LONG_PAUSE_S and now >= self._said_until:
+        is_waited_for = LONG_PAUSE_S <= pause_s <= self._policy.max_wait_s
+        if is_waited_for and now >= self._said_until:
             self._said_until = now + pause_s
             self._announce(PauseAsked(kind=kind, pause_s=pause_s))
 

@@ -119,11 +119,12 @@ class RetryPolicy:
         give_up_after_s: Of nothing but failures for one request, before its chunk is given
             up, or the run if no other request of its kind succeeded either. For a refused
             access `late_after_s` counts.
-        job_timeout_s: A job is given up that is at work and makes no progress for so long;
-            None for never. Time in the API's queue does not count.
-        max_wait_s: A `Retry-After` above it is not waited for: the run stops.
-        first_contact_s: The same while the API has never answered at all: then more likely
+        first_contact_s: Instead of that, while the API has never answered at all: then more likely
             the address is wrong.
+        job_timeout_s: A job is given up that is at work and makes no progress for so long;
+            None for never. Time in the API's queue does not count. Where the API shows no
+            counts, it must be longer than a whole job.
+        max_wait_s: A `Retry-After` above it is not waited for: the run stops.
     """
 
     base_delay_s: float = 0.5

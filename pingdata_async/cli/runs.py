@@ -21,7 +21,6 @@ from pingdata_async.cli.options import (
     persistence_options,
     policy_of,
     reporting_of,
-    requests_option,
     space_option,
     switch,
 )
@@ -46,6 +45,11 @@ _overwrite_option = switch("--overwrite", help="Replace an output that exists.")
 _max_jobs_option = option(
     "--max-jobs", type=click.IntRange(min=1), help="Jobs in flight, at most.  [default: as before]"
 )
+_requests_option = option(
+    "--max-requests-per-second",
+    type=click.FloatRange(min=0, min_open=True),
+    help="That your account is allowed.  [default: as before]",
+)
 
 
 @click.command()
@@ -53,7 +57,7 @@ _max_jobs_option = option(
 @_output_option
 @_overwrite_option
 @_max_jobs_option
-@requests_option
+@_requests_option
 @api_options
 @persistence_options
 @switch("--discard-run", help="Remove the run directory when all is answered.")
@@ -94,7 +98,7 @@ def resume(
 @_output_option
 @_overwrite_option
 @_max_jobs_option
-@requests_option
+@_requests_option
 @api_options
 @persistence_options
 @space_option

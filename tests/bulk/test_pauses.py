@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from pingdata_async.bulk.chunking import Chunk
-from pingdata_async.bulk.request_gate import PauseTooLongError, RequestGate
+from pingdata_async.bulk.request_gate import RequestGate
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.events import (
     JobAbandoned,
@@ -20,6 +20,7 @@ from pingdata_async.events import (
     RequestSent,
 )
 from pingdata_async.exceptions import (
+    PauseTooLongError,
     PingDataError,
     QuotaExceededError,
     RateLimitError,

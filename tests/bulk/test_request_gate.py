@@ -9,7 +9,8 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from pingdata_async.bulk.request_gate import PauseTooLongError, RequestGate
+from pingdata_async.bulk.request_gate import RequestGate
+from pingdata_async.exceptions import PauseTooLongError
 from tests.simulation.virtual_loop import START_S, VirtualLoop
 
 
