@@ -46,11 +46,14 @@ class _Limits:
     Attributes:
         slots: For jobs in flight.
         gate: For requests.
+
+    Args:
+        rng: The source of jitter.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rng: random.Random) -> None:
         self.slots = JobSlots(AdaptiveLimiter())
-        self.gate = RequestGate()
+        self.gate = RequestGate(rng)
 
 
 _limits_by_client: weakref.WeakKeyDictionary[PingDataClient, _Limits] = weakref.WeakKeyDictionary()
@@ -121,7 +124,8 @@ class BulkEnhancer:
         )
         self._chunk_size = chunk_size
         self._max_chunk_bytes = max_chunk_bytes
-        limits = _limits_by_client.setdefault(client, _Limits())
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
+        limits = _limits_by_client.setdefault(client, _Limits(self._rng))
         self._share = limits.slots.share(max_jobs)
         self._gate = limits.gate
         if max_requests_per_second is not None and not 0 < max_requests_per_second < math.inf:
@@ -134,7 +138,6 @@ class BulkEnhancer:
         if inspect.iscoroutinefunction(on_event):
             raise ConfigurationError("on_event must be a plain function: it is not awaited")
         self._on_event = on_event
-        self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
         self._builder()  # refuses sizes that cannot work now rather than in the middle
 
     async def enhance(self, locations: Locations) -> list[EnhancedLocation]:
