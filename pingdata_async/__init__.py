@@ -1,11 +1,13 @@
-"""Enhance millions of property addresses through the Ping.Data bulk API, in one event loop."""
+"""Enhance millions of property addresses through the Ping.Data bulk API, in one event loop.
+
+The errors are loaded with the package, everything else when its name is first asked for: by
+`from pingdata_async import PingDataClient`, or where `pingdata_async.PingDataClient` is used.
+"""
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
 
 from pingdata_async._version import __version__
-from pingdata_async.bulk.polling import PollSchedule
-from pingdata_async.bulk.retrying import RetryPolicy
-from pingdata_async.bulk.stream import ResultStream
-from pingdata_async.client import PingDataClient
-from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.exceptions import (
     AccessDeniedError,
     APIStatusError,
@@ -30,18 +32,59 @@ from pingdata_async.exceptions import (
     UnexpectedRedirectError,
     UnknownSourceError,
 )
-from pingdata_async.models import (
-    EnhancedLocation,
-    JobOutput,
-    JobStatus,
-    Location,
-    Reason,
-    RowStatus,
-    RunSummary,
-    SourceResult,
-)
-from pingdata_async.runs.exporting import ExportedRun, export_run
-from pingdata_async.runs.status import PendingSubmission, RunStatus, read_status
+
+if TYPE_CHECKING:
+    from pingdata_async.bulk.polling import PollSchedule
+    from pingdata_async.bulk.retrying import RetryPolicy
+    from pingdata_async.bulk.stream import ResultStream
+    from pingdata_async.client import PingDataClient
+    from pingdata_async.enhancer import BulkEnhancer
+    from pingdata_async.models import (
+        EnhancedLocation,
+        JobOutput,
+        JobStatus,
+        Location,
+        Reason,
+        RowStatus,
+        RunSummary,
+        SourceResult,
+    )
+    from pingdata_async.runs.exporting import ExportedRun, export_run
+    from pingdata_async.runs.status import PendingSubmission, RunStatus, read_status
+else:
+    # The command begins with an import of this package too: its `--help` should not wait for
+    # aiohttp, nor Ctrl-C be a traceback for so long. Type checkers need not know.
+    _LOADED_LATER = {
+        "BulkEnhancer": "enhancer",
+        "EnhancedLocation": "models",
+        "ExportedRun": "runs.exporting",
+        "JobOutput": "models",
+        "JobStatus": "models",
+        "Location": "models",
+        "PendingSubmission": "runs.status",
+        "PingDataClient": "client",
+        "PollSchedule": "bulk.polling",
+        "Reason": "models",
+        "ResultStream": "bulk.stream",
+        "RetryPolicy": "bulk.retrying",
+        "RowStatus": "models",
+        "RunStatus": "runs.status",
+        "RunSummary": "models",
+        "SourceResult": "models",
+        "export_run": "runs.exporting",
+        "read_status": "runs.status",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name not in _LOADED_LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(_import_module(f"{__name__}.{_LOADED_LATER[name]}"), name)
+        globals()[name] = value  # asked for once
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "APIStatusError",

@@ -1,6 +1,27 @@
-"""`python -m pingdata_async`."""
+"""The command `pingdata-async`, and `python -m pingdata_async`."""
 
-from pingdata_async.cli import main
+import os
+import signal
+from types import FrameType
+
+from pingdata_async.cli.exit_codes import INTERRUPTED
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    # Until a command has something to lose, and listens itself. Not by an exception: in a
+    # call-back in the middle of an import, Python would only print it. nohup and & are heeded.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _exit_at_once)
+    # Only now: it takes a while, in which Ctrl-C should be no traceback.
+    from pingdata_async.cli.main import main as run  # noqa: PLC0415
+
+    run()
+
+
+def _exit_at_once(_number: int, _frame: FrameType | None) -> None:
+    os._exit(INTERRUPTED)
+
 
 if __name__ == "__main__":
     main()

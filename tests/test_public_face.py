@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import ast
+from importlib import import_module
+from pathlib import Path
 from types import FunctionType
+
+import pytest
 
 import pingdata_async
 
@@ -13,6 +16,8 @@ def test_every_public_name_is_listed_and_there() -> None:
     """`__all__` holds exactly what the package offers, in order."""
     listed = pingdata_async.__all__
     assert sorted(listed) == listed
+    for name in listed:
+        getattr(pingdata_async, name)  # some are loaded only now
     offered = {
         name
         for name, value in vars(pingdata_async).items()
@@ -21,22 +26,35 @@ def test_every_public_name_is_listed_and_there() -> None:
     assert offered == {name for name in listed if not name.startswith("_")}
 
 
-def test_what_an_import_loads() -> None:
-    """Importing the package loads neither the web server, the command line nor rich."""
-    code = "import pingdata_async, sys; print(*sys.modules)"
-    loaded = set(
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.split()
-    )
-    assert not loaded & {"rich", "click", "pingdata_async.sandbox", "pingdata_async.cli"}
+def test_type_checkers_see_what_python_does() -> None:
+    """What is loaded later comes from where it is imported for type checkers."""
+    tree = ast.parse(Path(pingdata_async.__file__).read_text(encoding="utf-8"))
+    (for_type_checkers,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.name: node.module
+        for node in for_type_checkers.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    later = vars(pingdata_async)["_LOADED_LATER"]
+    loaded = {name: f"pingdata_async.{module}" for name, module in later.items()}
+    assert loaded == seen
+    for name, module in seen.items():
+        assert getattr(pingdata_async, name) is getattr(import_module(str(module)), name)
+
+
+def test_a_name_that_is_not_there() -> None:
+    """It is missing as from any module, and every other is found by whoever lists them."""
+    with pytest.raises(AttributeError, match="'pingdata_async' has no attribute 'PingClient'"):
+        pingdata_async.PingClient  # type: ignore[attr-defined]  # noqa: B018 - that is the test
+    assert set(pingdata_async.__all__) <= set(dir(pingdata_async))
 
 
 def test_every_error_is_ours() -> None:
     """Whoever catches PingDataError catches everything that is raised on purpose."""
     errors = [
         value
-        for value in vars(pingdata_async).values()
+        for value in (getattr(pingdata_async, name) for name in pingdata_async.__all__)
         if isinstance(value, type) and issubclass(value, Exception)
     ]
     assert all(issubclass(error, pingdata_async.PingDataError) for error in errors)

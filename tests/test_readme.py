@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from pingdata_async.cli.enhance import enhance
 from pingdata_async.cli.main import EPILOG, cli
 from pingdata_async.runs.states import ChunkState, Resumption, on_resume
 from pingdata_async.sandbox import SandboxServer
@@ -67,7 +68,7 @@ def test_every_option_of_enhance_is_in_the_table() -> None:
     named = set(re.findall(r"`(--[a-z-]+)", table))
     known = {
         option
-        for parameter in cli.commands["enhance"].params
+        for parameter in enhance.params
         for option in parameter.opts
         if option.startswith("--")
     }

@@ -1,5 +1,1 @@
-"""The command `pingdata-async`."""
-
-from pingdata_async.cli.main import main
-
-__all__ = ["main"]
+"""The command `pingdata-async`; it starts in `pingdata_async.__main__`."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from typing import TYPE_CHECKING
+
 from pingdata_async.exceptions import (
     AuthenticationError,
     ConfigurationError,
@@ -10,7 +13,9 @@ from pingdata_async.exceptions import (
     PingDataError,
     UnknownSourceError,
 )
-from pingdata_async.models import RunSummary
+
+if TYPE_CHECKING:
+    from pingdata_async.models import RunSummary
 
 ANSWERED = 0
 UNFORESEEN = 1
@@ -19,6 +24,14 @@ NO_ANSWER_FOR_SOME = 3
 NO_ACCESS = 4
 STOPPED = 5
 INTERRUPTED = 130
+
+
+class InterruptedBySignalError(Exception):
+    """Raised when a signal ended the work; carries the exit code for it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
 
 
 def exit_code_for(error: PingDataError) -> int:

@@ -1,21 +1,22 @@
-"""Entry point: runs a command, and turns whatever comes of it into one line and an exit code."""
+"""Runs a command, and turns whatever comes of it into one line and an exit code."""
 
 from __future__ import annotations
 
 import os
 import sys
 import traceback
+from importlib import import_module
 from typing import TextIO
 
 import click
 
 from pingdata_async._version import __version__
-from pingdata_async.cli.enhance import enhance, plan
-from pingdata_async.cli.exit_codes import INTERRUPTED, UNFORESEEN, exit_code_for
-from pingdata_async.cli.runs import export, resume, retry
-from pingdata_async.cli.sandbox import sandbox
-from pingdata_async.cli.signals import InterruptedBySignalError
-from pingdata_async.cli.status import status
+from pingdata_async.cli.exit_codes import (
+    INTERRUPTED,
+    UNFORESEEN,
+    InterruptedBySignalError,
+    exit_code_for,
+)
 from pingdata_async.exceptions import PingDataError
 
 EPILOG = """\b
@@ -30,7 +31,39 @@ Exit codes:
 """
 
 
+class CommandToLoad(click.Command):
+    """Stands for a command where all are listed: to load the command itself takes a while.
+
+    Args:
+        name: Its name, and that of the object in the module.
+        module: The one of this folder that has it.
+        says: The first sentence of its help.
+    """
+
+    def __init__(self, name: str, module: str, says: str) -> None:
+        super().__init__(name, help=says)
+        self._module = module
+
+    def load(self) -> click.Command:
+        """The command itself."""
+        module = import_module(f"pingdata_async.cli.{self._module}")
+        command: click.Command = getattr(module, str(self.name))
+        return command
+
+
+class Commands(click.Group):
+    """Loads the one command that is given."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the words name, and those after it."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command.load() if isinstance(command, CommandToLoad) else command, rest
+
+
 @click.group(
+    cls=Commands,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -39,8 +72,35 @@ def cli() -> None:
     """Enhance millions of property addresses through the Ping.Data bulk API."""
 
 
-for command in (enhance, plan, resume, retry, status, export, sandbox):
-    cli.add_command(command)
+for stand_in in (
+    CommandToLoad(
+        "enhance", "enhance",
+        'Enhance every address of INPUT (CSV or JSONL; "-" for standard input).',
+    ),
+    CommandToLoad(
+        "plan", "enhance", "Read INPUT and write down what would be sent; send nothing."
+    ),
+    CommandToLoad(
+        "resume", "runs",
+        "Go on with a run where it stopped, whatever stopped it; its input is not needed.",
+    ),
+    CommandToLoad(
+        "retry", "runs",
+        "Ask once more about the rows of a run that have no answer, and write its output anew.",
+    ),
+    CommandToLoad(
+        "status", "status", "Say how far a run is: also while it goes on, and after a crash."
+    ),
+    CommandToLoad(
+        "export", "runs",
+        "Write a run's output, now and for nothing: also while it goes on, or after it failed.",
+    ),
+    CommandToLoad(
+        "sandbox", "sandbox",
+        "Serve an imitation of the API on this machine; its answers are made up.",
+    ),
+):  # fmt: skip
+    cli.add_command(stand_in)
 
 
 def main() -> None:

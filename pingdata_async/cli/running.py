@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import click
@@ -14,11 +15,14 @@ import msgspec
 from pingdata_async.cli.connecting import open_client
 from pingdata_async.cli.exit_codes import ANSWERED, UNFORESEEN, exit_code_of
 from pingdata_async.cli.options import Connection, Reporting
-from pingdata_async.cli.progress import StatusConsole, describe, event_log, narrate, show
+from pingdata_async.cli.progress import describe, event_log, narrate
 from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.client import PingDataClient
 from pingdata_async.events import Announcer, Event, Listener, RunStopped
 from pingdata_async.models import RunSummary
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def carry_out(
@@ -27,6 +31,9 @@ def carry_out(
     work: Callable[[PingDataClient, Announcer], Awaitable[RunSummary]],
 ) -> int:
     """Open a client, do the work, and report; the exit code."""
+    # Only now: a plan, a status or a help is not drawn, and rich takes a while to load.
+    from pingdata_async.cli.screen import StatusConsole, show  # noqa: PLC0415
+
     console = StatusConsole()
     console.quiet = reporting.quiet
 
@@ -36,7 +43,9 @@ def carry_out(
                 stack.enter_context(event_log(reporting.log_file)),
                 _say_how_to_go_on,
             ]
-            watchers += stack.enter_context(_shown(console, reporting))
+            if not reporting.quiet:
+                watchers.append(narrate(console, verbose=reporting.verbose))
+                watchers.append(stack.enter_context(show(console)))
             client = await stack.enter_async_context(
                 open_client(
                     environment=connection.environment,
@@ -56,15 +65,6 @@ def carry_out(
     return _report(summary, reporting.summary_path, console)
 
 
-@contextlib.contextmanager
-def _shown(console: StatusConsole, reporting: Reporting) -> Iterator[list[Listener]]:
-    if reporting.quiet:
-        yield []
-        return
-    with show(console) as progress:
-        yield [narrate(console, verbose=reporting.verbose), progress]
-
-
 def _say_how_to_go_on(event: Event) -> None:
     """Said also where nothing else is: it is a part of the error."""
     if isinstance(event, RunStopped) and not event.is_output_closed:
@@ -78,7 +78,7 @@ def _say_how_to_go_on(event: Event) -> None:
             )
 
 
-def _report(summary: RunSummary, summary_path: Path | None, console: StatusConsole) -> int:
+def _report(summary: RunSummary, summary_path: Path | None, console: Console) -> int:
     """Say what the run took; the exit code."""
     with contextlib.suppress(OSError):  # nobody may be reading any more
         for line in describe(summary):

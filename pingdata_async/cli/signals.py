@@ -11,15 +11,9 @@ from typing import TypeVar
 import anyio
 import click
 
+from pingdata_async.cli.exit_codes import InterruptedBySignalError
+
 T = TypeVar("T")
-
-
-class InterruptedBySignalError(Exception):
-    """Raised when a signal ended the work; carries the exit code for it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
 
 
 def _signals_to_heed() -> list[signal.Signals]:
