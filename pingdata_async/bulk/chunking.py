@@ -250,13 +250,14 @@ def encode_body(chunk: Chunk, options: bytes) -> bytes:
         chunk: With at least one row to be sent.
         options: The rest of the body as a JSON object with at least one member.
     """
-    locations = b",".join(
-        [
-            b'{"id":"%d",%b' % (row, location[1:])
-            for row, location in zip(chunk.rows, chunk.locations, strict=True)
-        ]
-    )
-    return b'{"locations":[' + locations + b"]," + options[1:]
+    # Four pieces a row, put in place all at once: b'%d' for each alone takes as long as this.
+    pieces = [b',{"id":"'] * (4 * len(chunk.rows))
+    pieces[0] = b'{"locations":[{"id":"'
+    pieces[1::4] = _encoder.encode(chunk.rows)[1:-1].split(b",")
+    pieces[2::4] = [b'",'] * len(chunk.rows)
+    pieces[3::4] = [location[1:] for location in chunk.locations]
+    pieces += [b"],", options[1:]]
+    return b"".join(pieces)
 
 
 def _as_given(location: object) -> bytes:
