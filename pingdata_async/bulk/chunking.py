@@ -125,6 +125,8 @@ class ChunkBuilder:
         self._has_sources = bool(sources)
         self.values_left_out = 0
         self._next_index = 0
+        # Of earlier chunks; to begin with, a location like many others.
+        self._rows_so_far, self._bytes_so_far = 1, 200
         self._begin()
 
     def _begin(self) -> None:
@@ -226,6 +228,17 @@ class ChunkBuilder:
         )
         return len(encoded)
 
+    def room(self) -> int:
+        """How many rows can be read before the chunk may be full; at least 1.
+
+        Exact as to their number. As to bytes, it stays on the safe side where the rows to
+        come are at most twice as large as those so far are on average.
+        """
+        by_number = self._chunk_size - max(len(self._rows), len(self._invalid))
+        bytes_each = (self._bytes_so_far + self._bytes) / (self._rows_so_far + len(self._rows))
+        by_bytes = (self._max_location_bytes - self._bytes) / (2 * bytes_each)
+        return max(1, min(by_number, int(by_bytes)))
+
     def rest(self) -> Chunk | None:
         """What is left after the last row; None when nothing is."""
         return self._finish() if self._rows or self._invalid else None
@@ -239,6 +252,8 @@ class ChunkBuilder:
         chunk = Chunk(
             self.next_index(), self._rows, self._ids, self._locations, self._sources, self._invalid
         )
+        self._rows_so_far += len(self._rows)
+        self._bytes_so_far += self._bytes
         self._begin()
         return chunk
 
