@@ -222,10 +222,10 @@ class InputReader:
             yield batch
 
     def _note_unused(self, locations: list[dict[str, Any] | str]) -> None:
-        objects = [each for each in locations if type(each) is dict]
-        if self._known.issuperset(chain.from_iterable(objects)):
+        # Letters of a plain address are looked up as well, for nothing: quicker than to ask.
+        if self._known.issuperset(chain.from_iterable(locations)):
             return
-        for name in chain.from_iterable(objects):
+        for name in chain.from_iterable(each for each in locations if isinstance(each, dict)):
             if name not in self._known:
                 self._known.add(name)
                 self._unused[name] = None
@@ -279,7 +279,7 @@ def _squared(
 
 def _lines_in(cells: list[str]) -> int:
     """How many lines of the file a row is on: one, and one more for each end of a line in it."""
-    return 1 + sum(len(_LINE_END.findall(cell)) for cell in cells)
+    return 1 + len(_LINE_END.findall(",".join(cells)))
 
 
 def _find_usable(locations: list[dict[str, Any] | str], seen: dict[str, None]) -> bool:
