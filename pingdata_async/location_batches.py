@@ -42,7 +42,6 @@ out of the processor's caches; below 100 it shows what each batch costs.
 """
 
 _SCALARS = {str, int, float, bool, NoneType}
-_PLAIN_NUMBER = b"0123456789+-.eE"  # what float() reads of these, `read_number()` reads alike
 _WITH_RULES_OF_THEIR_OWN = {"sources", "datasource_config"}
 _EMPTY = {None, ""}
 
@@ -194,7 +193,7 @@ def _common_order(orders: frozenset[tuple[str, ...]]) -> tuple[str, ...]:
 
 def _ids(column: Sequence[Any], kinds: set[type]) -> list[str | None]:
     if kinds == {str}:
-        return [value or None for value in column]
+        return list(column) if all(column) else [value or None for value in column]
     return [id_text(value) for value in column]
 
 
@@ -222,13 +221,15 @@ def _read_column(
 
 def _plain_numbers(name: str, column: Sequence[str]) -> Sequence[float | None] | None:
     """Numbers of texts, None where one is empty; None where not all of them are plain."""
-    if "".join(column).encode().translate(None, _PLAIN_NUMBER):
-        return None  # a thousands separator, a "$", "nan", "1_000", digits that are not ASCII
+    letters = "".join(column)
+    if "_" in letters or not letters.isascii():
+        return None  # float() reads "1_000" and the digits of every script, `read_number()` not
     given = list(filter(None, column))
     try:
         numbers = list(map(float, given))
     except ValueError:
-        return None
+        return None  # a thousands separator, a "$", a word
+    # Nor does it take a NaN or an infinity.
     if not _are_within(numbers, _largest(name)):
         return None
     if READERS[name] is read_integer:

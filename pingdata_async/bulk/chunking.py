@@ -125,8 +125,8 @@ class ChunkBuilder:
         self._has_sources = bool(sources)
         self.values_left_out = 0
         self._next_index = 0
-        # Of earlier chunks; to begin with, a location like many others.
-        self._rows_so_far, self._bytes_so_far = 1, 200
+        # Of earlier chunks. At first one of 20 to a chunk is assumed: few are read to find out.
+        self._rows_so_far, self._bytes_so_far = 1, max(200, self._max_location_bytes // 20)
         self._begin()
 
     def _begin(self) -> None:

@@ -149,10 +149,11 @@ class InputReader:
 
     def _read_rows(self, rows: Iterator[list[str]], batch: list[list[str]]) -> bool:
         """Fill a batch; says whether there was anything. After an error it is as far as that."""
-        largest = self._raw.size_bytes + MAX_BATCH_BYTES
+        raw = self._raw
+        largest = raw.size_bytes + MAX_BATCH_BYTES
         for cells in islice(rows, BATCH_ROWS):
             batch.append(cells)
-            if self._raw.size_bytes > largest:
+            if raw.size_bytes > largest:
                 break
         return bool(batch)
 

@@ -153,6 +153,15 @@ def test_what_is_stripped_is_what_python_strips() -> None:
     assert len(batch_of(["x", *blanks]).refused) == len(blanks)
 
 
+def test_what_is_a_number_is_what_it_is_in_a_row() -> None:
+    """Every character that Python may take for a digit, a blank or a part of a number."""
+    letters = [chr(code) for code in range(sys.maxunicode + 1)]
+    odd = [c for c in letters if c.isascii() or c.isspace() or c.isnumeric()]
+    for text in (f"{c}5" for c in odd):
+        for cell in (text, text[::-1], f"5{text}", f"-{text}"):
+            batch_of(Columns(("city", "latitude"), [["x", "y"], ["5", cell]]))
+
+
 @pytest.mark.parametrize("text", [*PLAIN_NUMBERS, *ODD_NUMBERS, *BOOLEANS, "", " ", "\x00"])
 def test_texts_of_numbers(text: str) -> None:
     """Each alone, among plain ones, among empty ones; in fields of every kind of number."""

@@ -72,7 +72,7 @@ cells = st.sampled_from(PLAIN_TEXTS) | CELLS
     line_end=st.sampled_from(LINE_ENDS),
     quoting=st.sampled_from((csv.QUOTE_ALL, csv.QUOTE_MINIMAL)),
     bom=st.sampled_from(("", "\ufeff")),
-    end=st.sampled_from(("", '"', '"x', 'x"y,"', "\xff", "\n\n")),
+    end=st.sampled_from((*("", "\n\n") * 4, '"', '"x', 'x"y,"', "\xff")),
     batch_rows=st.integers(1, 5),
 )
 def test_tables(
@@ -112,7 +112,7 @@ lines = st.one_of(
     ).map(msgspec.json.encode),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=5).map(msgspec.json.encode),
     st.sampled_from(
-        (b"", b" \t", b"\x0b", b"17", b"[]", b"null", b"{", b'"\xff"', b'{"address":"\\ud800"}')
+        (*(b"", b" \t", b"\x0b") * 4, b"17", b"[]", b"{", b'"\xff"', b'{"address":"\\ud800"}')
     ),
 )
 
