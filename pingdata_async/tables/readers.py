@@ -193,13 +193,13 @@ class InputReader:
             raise InputError(_no_usable_column(self._name, list(seen)))
 
     def _jsonl_batches(self) -> Iterator[list[dict[str, Any] | str]]:
-        if self._stream.peek(len(_BOM)).startswith(_BOM):
-            self._stream.read(len(_BOM))
         line_number = 0
         batch: list[dict[str, Any] | str] = []
         largest = self._raw.size_bytes + MAX_BATCH_BYTES
         while line := self._stream.readline(MAX_LINE_BYTES + 1):
             line_number += 1
+            if line_number == 1:
+                line = line.removeprefix(_BOM) or b"\n"
             if line.isspace():
                 continue
             if len(line) > MAX_LINE_BYTES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import msgspec
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from pingdata_async.exceptions import InputError
 from pingdata_async.location_batches import BATCH_ROWS, Columns
 from pingdata_async.tables import readers
-from pingdata_async.tables.readers import open_input
+from pingdata_async.tables.readers import InputReader, open_input
+from pingdata_async.tables.sources import HashingStream
 from tests.nasty import CELLS, PLAIN_TEXTS, VALUES
 from tests.tables.plain_reading import PlainReader, Record
 from tests.tables.test_readers import records_of
@@ -148,6 +150,35 @@ def test_large_rows_do_not_pile_up(tmp_path: Path) -> None:
         assert sum(sizes) == content.count(b"\n") - (name == "in.csv")
         if name == "in.csv":
             assert sizes[-10:] == [1] * 10
+
+
+class Dribbling(io.RawIOBase):
+    """A stream that gives a byte at a time."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = io.BytesIO(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self.content.readinto(memoryview(buffer)[:1])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("in.jsonl", b'\xef\xbb\xbf\r\n{"address":"1 Main St"}\r\n\r\n"2 Oak Ave"'),
+        ("in.csv", b'\xef\xbb\xbfaddress\r\n1 Main St\r\n\r\n"2 Oak Ave"'),
+    ],
+)
+def test_bytes_may_come_in_any_portion(name: str, content: bytes) -> None:
+    """A byte order mark and the ends of lines are found all the same."""
+    reader = InputReader(name, HashingStream(name, Dribbling(content), None))
+    locations = [record.location for record in records_of(reader)]
+    expected = [record.location for record in PlainReader(name, content)]
+    assert locations == expected
+    assert len(locations) == 2
 
 
 def test_a_table_is_read_as_columns(tmp_path: Path) -> None:
