@@ -30,7 +30,14 @@ LOOKUP_FIELDS = (
 
 COORDINATES = ("latitude", "longitude")
 
-_LARGEST = {"latitude": 90.0, "longitude": 180.0}
+AnyLocation = Location | Mapping[str, Any] | str
+
+LARGEST = {"latitude": 90.0, "longitude": 180.0}
+"""The largest absolute value of fields that have one of their own."""
+
+LARGEST_INTEGER = 2**53
+"""Up to here a float holds every integer as it is."""
+
 _NUMBER = re.compile(r"[+-]?\$?(\d{1,3}(,\d{3})+|\d+)?(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 _BOOLEANS = {"true": True, "t": True, "yes": True, "y": True, "1": True} | {
     "false": False, "f": False, "no": False, "n": False, "0": False,
@@ -39,8 +46,8 @@ _BOOLEANS = {"true": True, "t": True, "yes": True, "y": True, "1": True} | {
 _encoder = msgspec.json.Encoder()
 
 
-class _UnreadableError(ValueError):
-    """An optional value that cannot be read: left out, counted."""
+class UnreadableError(ValueError):
+    """Raised for an optional value that cannot be read: left out, counted."""
 
 
 class PreparedLocation(msgspec.Struct, frozen=True):
@@ -75,11 +82,11 @@ def user_id(location: object) -> str | None:
     if isinstance(location, Location):
         return location.id
     if isinstance(location, Mapping):
-        return _id_text(location.get("id"))
+        return id_text(location.get("id"))
     return None
 
 
-def prepare(location: Location | Mapping[str, Any] | str) -> PreparedLocation:
+def prepare(location: AnyLocation) -> PreparedLocation:
     """Make a location ready to be sent.
 
     Args:
@@ -100,12 +107,11 @@ def prepare(location: Location | Mapping[str, Any] | str) -> PreparedLocation:
     fields: dict[str, Any] = {}
     left_out = 0
     for name, value in location.items():
-        reader = _READERS.get(name)
-        if reader is None or value is None or _is_nan(value):  # NaN: a data frame's "empty"
+        if name not in READERS:
             continue
         try:
-            read = reader(name, value)
-        except _UnreadableError:
+            read = read_field(name, value)
+        except UnreadableError:
             left_out += 1
         else:
             if read is not None:
@@ -113,11 +119,23 @@ def prepare(location: Location | Mapping[str, Any] | str) -> PreparedLocation:
     _check_lookup(fields)
     sources = fields.get("sources")
     return PreparedLocation(
-        id=_id_text(location.get("id")),
+        id=id_text(location.get("id")),
         fields=fields,
         sources=None if sources is None else tuple(sources),
         left_out=left_out,
     )
+
+
+def read_field(name: str, value: Any) -> Any:
+    """What is sent of a field's value; None where it is empty.
+
+    Raises:
+        UnreadableError: When it is to be left out.
+        InputError: When the location cannot be sent because of it.
+    """
+    if value is None or _is_nan(value):  # NaN: a data frame's "empty"
+        return None
+    return READERS[name](name, value)
 
 
 def clean_sources(sources: object) -> tuple[str, ...]:
@@ -146,7 +164,8 @@ def _check_lookup(fields: Mapping[str, Any]) -> None:
     )
 
 
-def _id_text(value: object) -> str | None:
+def id_text(value: object) -> str | None:
+    """A user's id of any type as text; None where it is empty."""
     if value is None or value == "" or _is_nan(value):
         return None
     if isinstance(value, float) and value.is_integer():
@@ -160,38 +179,41 @@ def _is_nan(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def _text(name: str, value: Any) -> str | None:
+def read_text(name: str, value: Any) -> str | None:
+    """What is sent of a text, or of a number that should be one; raises as `read_field()`."""
     if isinstance(value, str):
         return value.strip() or None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{name} is of type {type(value).__name__}, not a text")
-    return _id_text(value)
+    return id_text(value)
 
 
-def _number(name: str, value: Any) -> float | None:
+def read_number(name: str, value: Any) -> float | None:
+    """What is sent of a number, or of its text; raises as `read_field()`."""
     if isinstance(value, str):
         value = value.strip()
         if not value:
             return None
         if not _NUMBER.fullmatch(value):
-            raise _UnreadableError
+            raise UnreadableError
         value = value.replace(",", "").replace("$", "")
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise _UnreadableError from None
+        raise UnreadableError from None
     # JSON has neither infinity nor NaN, and "nan" in a file is no number either.
-    if not math.isfinite(number) or abs(number) > _LARGEST.get(name, math.inf):
-        raise _UnreadableError
+    if not math.isfinite(number) or abs(number) > LARGEST.get(name, math.inf):
+        raise UnreadableError
     return number
 
 
-def _integer(name: str, value: Any) -> int | None:
-    number = _number(name, value)
+def read_integer(name: str, value: Any) -> int | None:
+    """What is sent of an integer, in whatever form it came; raises as `read_field()`."""
+    number = read_number(name, value)
     if number is None:
         return None
-    if not number.is_integer() or abs(number) > 2**53:
-        raise _UnreadableError
+    if not number.is_integer() or abs(number) > LARGEST_INTEGER:
+        raise UnreadableError
     return int(number)
 
 
@@ -202,7 +224,7 @@ def _boolean(_name: str, value: Any) -> bool | None:
     if not text:
         return None
     if text not in _BOOLEANS:
-        raise _UnreadableError
+        raise UnreadableError
     return _BOOLEANS[text]
 
 
@@ -225,17 +247,23 @@ def _config(name: str, value: Any) -> Mapping[str, Any] | None:
 
 def _reader_for(kind: object) -> Callable[[str, Any], Any]:
     text = str(kind)
-    for word, reader in (("str", _text), ("float", _number), ("int", _integer), ("bool", _boolean)):
+    for word, reader in (
+        ("str", read_text),
+        ("float", read_number),
+        ("int", read_integer),
+        ("bool", _boolean),
+    ):
         if text.startswith(word):
             return reader
     raise TypeError(f"no reader for a field of type {text}")
 
 
-_READERS: Mapping[str, Callable[[str, Any], Any]] = {
+READERS: Mapping[str, Callable[[str, Any], Any]] = {
     name: _reader_for(kind)
     for name, kind in Location.__annotations__.items()
     if name not in {"id", "sources", "datasource_config"}
 } | {"sources": _sources, "datasource_config": _config}
+"""What reads the value of each field that is sent; see `read_field()`."""
 
-FIELDS = frozenset(_READERS)
+FIELDS = frozenset(READERS)
 """The fields of a location that are sent, but for the id."""

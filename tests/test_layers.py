@@ -19,6 +19,7 @@ LAYERS = {
     "config": 0,
     "events": 0,
     "inflating": 0,
+    "location_batches": 0,
     "locations": 0,
     "outcomes": 0,
     "refusals": 0,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from types import MappingProxyType
 
 import msgspec
 
 from pingdata_async.exceptions import ConfigurationError, InputError
-from pingdata_async.locations import clean_sources, prepare, user_id
+from pingdata_async.location_batches import Columns, PreparedBatch, prepare_batch
+from pingdata_async.locations import AnyLocation, clean_sources, prepare, user_id
 from pingdata_async.models import Location
 
 MAX_CHUNK_BYTES = 2 * 1024 * 1024
@@ -21,6 +24,7 @@ request body is 2.5 MB unless its operators raised it.
 _BODY_OVERHEAD_BYTES = len('{"locations":[],}')
 _encoder = msgspec.json.Encoder()
 _LOCATION_OVERHEAD_BYTES = len('{"id":"18446744073709551615",') + 1  # the id, and a comma
+_NO_ERRORS: Mapping[int, str] = MappingProxyType({})
 
 
 class InvalidRow(msgspec.Struct, frozen=True, array_like=True):
@@ -121,6 +125,8 @@ class ChunkBuilder:
         self._has_sources = bool(sources)
         self.values_left_out = 0
         self._next_index = 0
+        # Of earlier chunks. At first one of 20 to a chunk is assumed: few are read to find out.
+        self._rows_so_far, self._bytes_so_far = 1, max(200, self._max_location_bytes // 20)
         self._begin()
 
     def _begin(self) -> None:
@@ -131,7 +137,7 @@ class ChunkBuilder:
         self._sources: dict[int, tuple[str, ...]] = {}
         self._invalid: list[InvalidRow] = []
 
-    def add(self, row: int, location: Location | Mapping[str, Any] | str) -> Chunk | None:
+    def add(self, row: int, location: AnyLocation) -> Chunk | None:
         """Take a row; gives a chunk when the row filled it, or found no place in it."""
         try:
             prepared = prepare(location)
@@ -162,6 +168,77 @@ class ChunkBuilder:
         self._invalid.append(InvalidRow(row, user_id, error, _as_given(given)))
         return self._finish() if len(self._invalid) == self._chunk_size else None
 
+    def add_batch(
+        self,
+        row: int,
+        locations: Columns | Sequence[AnyLocation],
+        errors: Mapping[int, str] = _NO_ERRORS,
+    ) -> list[Chunk]:
+        """Take rows that follow each other: the same as `add()` for each, but faster.
+
+        Args:
+            row: The number of the first.
+            locations: The rows.
+            errors: By place in them, why some cannot be sent.
+        """
+        prepared = prepare_batch(locations) if self._has_sources else None
+        odd = sorted({*errors, *prepared.refused}) if prepared is not None else []
+        ends = [*odd, len(locations)]  # of what can be taken together
+        chunks: list[Chunk | None] = []
+        place = 0
+        while place < len(locations):
+            taken = 0
+            if prepared is not None:
+                taken = self._take(row, prepared, place, ends[bisect_left(ends, place)])
+            if taken:
+                chunks.append(self._finish() if len(self._rows) == self._chunk_size else None)
+                place += taken
+                continue
+            location = locations[place]
+            if place in errors:
+                own_id = user_id(location)
+                chunks.append(self.add_invalid(row + place, own_id, errors[place], location))
+            else:
+                chunks.append(self.add(row + place, location))
+            place += 1
+        return [chunk for chunk in chunks if chunk is not None]
+
+    def _take(self, row: int, prepared: PreparedBatch, begin: int, end: int) -> int:
+        """Take rows of a batch, as many as there is room for; says how many.
+
+        Args:
+            row: The number of the batch's first row.
+            prepared: The batch.
+            begin: Where they begin in it.
+            end: Where they end, at the latest.
+        """
+        end = min(end, begin + self._chunk_size - len(self._rows))
+        encoded = prepared.encoded[begin:end]
+        size = sum(map(len, encoded)) + len(encoded) * _LOCATION_OVERHEAD_BYTES
+        room = self._max_location_bytes - self._bytes
+        if size > room:
+            sizes = accumulate(len(each) + _LOCATION_OVERHEAD_BYTES for each in encoded)
+            return self._take(row, prepared, begin, begin + bisect_right(list(sizes), room))
+        self._rows += range(row + begin, row + end)
+        self._ids += prepared.ids[begin:end]
+        self._locations += encoded
+        self._bytes += size
+        self.values_left_out += sum(
+            [count for place, count in prepared.left_out.items() if begin <= place < end]
+        )
+        return len(encoded)
+
+    def room(self) -> int:
+        """How many rows can be read before the chunk may be full; at least 1.
+
+        Exact as to their number. As to bytes, it stays on the safe side where the rows to
+        come are at most twice as large as those so far are on average.
+        """
+        by_number = self._chunk_size - max(len(self._rows), len(self._invalid))
+        bytes_each = (self._bytes_so_far + self._bytes) / (self._rows_so_far + len(self._rows))
+        by_bytes = (self._max_location_bytes - self._bytes) / (2 * bytes_each)
+        return max(1, min(by_number, int(by_bytes)))
+
     def rest(self) -> Chunk | None:
         """What is left after the last row; None when nothing is."""
         return self._finish() if self._rows or self._invalid else None
@@ -175,6 +252,8 @@ class ChunkBuilder:
         chunk = Chunk(
             self.next_index(), self._rows, self._ids, self._locations, self._sources, self._invalid
         )
+        self._rows_so_far += len(self._rows)
+        self._bytes_so_far += self._bytes
         self._begin()
         return chunk
 
@@ -186,13 +265,14 @@ def encode_body(chunk: Chunk, options: bytes) -> bytes:
         chunk: With at least one row to be sent.
         options: The rest of the body as a JSON object with at least one member.
     """
-    locations = b",".join(
-        [
-            b'{"id":"%d",%b' % (row, location[1:])
-            for row, location in zip(chunk.rows, chunk.locations, strict=True)
-        ]
-    )
-    return b'{"locations":[' + locations + b"]," + options[1:]
+    # Four pieces a row, put in place all at once: b'%d' for each alone takes as long as this.
+    pieces = [b',{"id":"'] * (4 * len(chunk.rows))
+    pieces[0] = b'{"locations":[{"id":"'
+    pieces[1::4] = _encoder.encode(chunk.rows)[1:-1].split(b",")
+    pieces[2::4] = [b'",'] * len(chunk.rows)
+    pieces[3::4] = [location[1:] for location in chunk.locations]
+    pieces += [b"],", options[1:]]
+    return b"".join(pieces)
 
 
 def _as_given(location: object) -> bytes:

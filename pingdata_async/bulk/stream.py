@@ -16,6 +16,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
@@ -26,6 +27,8 @@ from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
 from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.protocols import FinishedChunk
 from pingdata_async.exceptions import ClientClosedError, InputError
+from pingdata_async.location_batches import BATCH_ROWS
+from pingdata_async.locations import AnyLocation
 from pingdata_async.models import EnhancedLocation, Location
 
 if TYPE_CHECKING:
@@ -33,10 +36,9 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-AnyLocation = Location | Mapping[str, Any] | str
 Locations = Iterable[AnyLocation] | AsyncIterable[AnyLocation]
 
-ROWS_BETWEEN_CHECKPOINTS = 100  # about a millisecond of the event loop's time
+ROWS_BETWEEN_CHECKPOINTS = 100  # a caller's own work for as many may take a while
 CLOSE_INPUT_WITHIN_S = 5.0
 
 
@@ -59,7 +61,10 @@ class ChunkSource:
         self._rows: Any = None
         self._builder = builder
         self._next_row = 0
+        self._read: list[AnyLocation] = []  # what the builder has not seen yet
+        self._chunks: deque[Chunk] = deque()
         self._ended = False
+        self._error: Exception | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -73,25 +78,70 @@ class ChunkSource:
     async def _next_chunk(self) -> Chunk | None:
         if self._rows is None:
             self._rows = aiter(self._locations) if self._is_async else iter(self._locations)  # type: ignore[arg-type]  # either has been checked
-        while not self._ended:
-            if self._next_row % ROWS_BETWEEN_CHECKPOINTS == 0:
+        while not self._chunks:
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            if self._ended:
+                return self._builder.rest()
+            await self._read_on()
+            self._chunks += self._builder.add_batch(self._next_row, self._read)
+            self._next_row += len(self._read)
+            self._read = []
+        return self._chunks.popleft()
+
+    async def _read_on(self) -> None:
+        """Read what the chunk has room for, up to a batch; less where something comes up."""
+        wanted = min(BATCH_ROWS, self._builder.room())
+        goes_on = True
+        while goes_on and len(self._read) < wanted:
+            behind = (self._next_row + len(self._read)) % ROWS_BETWEEN_CHECKPOINTS
+            if behind == 0:
                 await anyio.lowlevel.checkpoint()
-            try:
-                location = await anext(self._rows) if self._is_async else next(self._rows)
-            except (StopIteration, StopAsyncIteration):
-                self._ended = True
-                break
-            except anyio.get_cancelled_exc_class() as error:
-                if anyio.current_effective_deadline() == -math.inf:
-                    raise
-                # Not us: something the iterable awaits. A task group takes that for its own
-                # cancelling, and the run would end without an error, rows missing.
-                raise InputError("what gives the locations was cancelled") from error
-            row, self._next_row = self._next_row, self._next_row + 1
-            chunk = self._builder.add(row, location)
-            if chunk is not None:
-                return chunk
-        return self._builder.rest()
+            rows = min(wanted - len(self._read), ROWS_BETWEEN_CHECKPOINTS - behind)
+            goes_on = await self._read_some(rows)
+
+    async def _read_some(self, rows: int) -> bool:
+        """Read that many rows; says whether there are more to come for the batch.
+
+        An error is kept until what was read before it is out.
+        """
+        try:
+            if self._is_async:
+                for _ in range(rows):
+                    if not self._keep(await anext(self._rows)):
+                        return False
+                return True
+            before = len(self._read)
+            for location in islice(self._rows, rows):
+                if not self._keep(location):
+                    return False
+            self._ended = len(self._read) < before + rows
+        except (StopIteration, StopAsyncIteration):
+            self._ended = True
+        except anyio.get_cancelled_exc_class() as error:
+            if anyio.current_effective_deadline() == -math.inf:
+                raise
+            # Not us: something the iterable awaits. A task group takes that for its own
+            # cancelling, and the run would end without an error, rows missing.
+            self._error = InputError("what gives the locations was cancelled")
+            self._error.__cause__ = error
+        except Exception as error:  # noqa: BLE001 - raised when the chunks before it are out
+            self._error = error
+        return not self._ended and self._error is None
+
+    def _keep(self, location: AnyLocation) -> bool:
+        """Keep a row for the batch; says whether others may be read before that is made.
+
+        Whoever gives them may change a row and give it again as the next one.
+        """
+        if type(location) is dict:
+            self._read.append(location.copy())
+            return "sources" not in location and "datasource_config" not in location
+        self._read.append(location)
+        if isinstance(location, Location):
+            return location.sources is None and location.datasource_config is None
+        return type(location) is str
 
     async def aclose(self) -> None:
         """Close an async generator that was not read to its end: nobody else will."""

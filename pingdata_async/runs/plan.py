@@ -23,14 +23,12 @@ from anyio.from_thread import check_cancelled
 
 from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
 from pingdata_async.exceptions import RunError
-from pingdata_async.locations import user_id
 from pingdata_async.runs.compression import DamagedFrameError, compress, decompress
 from pingdata_async.runs.filesystem import open_private, sync_file, sync_folder
 from pingdata_async.tables.readers import InputReader, open_input
 from pingdata_async.tables.sources import Fingerprint
 
 WRITE_BUFFER_BYTES = 1024 * 1024
-ROWS_BETWEEN_CHECKS = 1000  # a few milliseconds
 
 _TRAILER = struct.Struct("<Q8s")  # the last frame's length, and what this file is
 _MAGIC = b"PINGPLN"
@@ -231,16 +229,11 @@ class Plan:
 
 
 def _chunks(reader: InputReader, builder: ChunkBuilder) -> Iterator[Chunk]:
-    for row, record in enumerate(reader):
-        if row % ROWS_BETWEEN_CHECKS == 0:
-            check_cancelled()
-        if record.error is None:
-            chunk = builder.add(row, record.location)
-        else:
-            own_id = user_id(record.location)
-            chunk = builder.add_invalid(row, own_id, record.error, record.location)
-        if chunk is not None:
-            yield chunk
+    row = 0
+    for batch in reader:
+        check_cancelled()
+        yield from builder.add_batch(row, batch.locations, batch.errors)
+        row += len(batch.locations)
     rest = builder.rest()
     if rest is not None:
         yield rest

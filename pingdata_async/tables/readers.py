@@ -1,4 +1,4 @@
-"""Input files to records: CSV and JSONL, streaming.
+"""Input files to batches of records: CSV and JSONL, streaming.
 
 Everything here blocks, and runs in a worker thread.
 """
@@ -8,20 +8,24 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.locations import COORDINATES, FIELDS, LOOKUP_FIELDS
+from pingdata_async.location_batches import BATCH_ROWS, Columns
+from pingdata_async.locations import COORDINATES, FIELDS, LOOKUP_FIELDS, AnyLocation
 from pingdata_async.tables.jsonl import FAILURE_NOTES
 from pingdata_async.tables.sources import Fingerprint, HashingStream, open_source, shown_name
 
 SNIFF_BYTES = 4096
 BUFFER_BYTES = 64 * 1024
 MAX_LINE_BYTES = 64 * 1024 * 1024
+MAX_BATCH_BYTES = 256 * 1024  # rows that are larger than most must not pile up in memory
 
 _CSV_SUFFIXES = {".csv": ",", ".txt": ",", ".tsv": "\t", ".tab": "\t"}
 _JSONL_SUFFIXES = frozenset({".jsonl", ".ndjson"})
@@ -35,25 +39,26 @@ _KNOWN_MAGIC = {
     b"\xfe\xff": "UTF-16 text; save it as UTF-8",
 }
 
+_BOM = b"\xef\xbb\xbf"
+_LINE_END = re.compile("\r\n|\r|\n")
+
 _decode_line = msgspec.json.Decoder().decode
 
 
-class Record(msgspec.Struct, frozen=True):
-    """One data record of an input.
+class Batch(msgspec.Struct, frozen=True):
+    """Some data records of an input that follow each other.
 
     Attributes:
-        line: The line it begins on, from 1.
-        location: Its fields, or a plain address.
-        error: Why it cannot be sent; None where nothing was seen that speaks against it.
+        locations: Their fields, or plain addresses.
+        errors: By place in them, why some cannot be sent.
     """
 
-    line: int
-    location: Mapping[str, Any] | str
-    error: str | None = None
+    locations: Columns | Sequence[AnyLocation]
+    errors: dict[int, str] = {}
 
 
 class InputReader:
-    """Records of an input file, in order; iterate it once.
+    """Records of an input file, in order, as batches; iterate it once.
 
     Attributes:
         unused_columns: Columns seen so far that mean nothing to the API.
@@ -68,6 +73,7 @@ class InputReader:
         self._raw = raw
         self._stream = io.BufferedReader(raw, BUFFER_BYTES)
         self._unused: dict[str, None] = {}
+        self._known = {"id", *FIELDS}  # and those of `_unused`, in JSONL
 
     @property
     def unused_columns(self) -> tuple[str, ...]:
@@ -80,18 +86,18 @@ class InputReader:
         """Of what has been read; that of the whole input once it was iterated to its end."""
         return self._raw.fingerprint()
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[Batch]:
         head = self._sniffed()
         suffix = Path(self._name).suffix.lower()
-        begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        begin = head.removeprefix(_BOM).lstrip()
         if begin.startswith(b"[") and suffix == ".json":
             raise InputError(f"{self._name} is a JSON list; write one object a line (JSONL)")
         is_jsonl = suffix in _JSONL_SUFFIXES or (
             suffix not in _CSV_SUFFIXES and _looks_like_jsonl(begin)
         )
-        records = self._jsonl() if is_jsonl else self._csv(_CSV_SUFFIXES.get(suffix, ","))
+        batches = self._jsonl() if is_jsonl else self._csv(_CSV_SUFFIXES.get(suffix, ","))
         try:
-            yield from records
+            yield from batches
         except OSError as error:
             raise InputError(
                 f"{self._name} cannot be read on: {error.strerror or error}"
@@ -110,26 +116,28 @@ class InputReader:
 
     # -- CSV -----------------------------------------------------------------------------
 
-    def _csv(self, delimiter: str) -> Iterator[Record]:
+    def _csv(self, delimiter: str) -> Iterator[Batch]:
         text = io.TextIOWrapper(self._stream, encoding="utf-8-sig", newline="")
         # The module's own limit of 128 KiB a cell is for the whole process; raised, never lowered.
         csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
         # strict: a stray quote must not swallow the rows behind it.
         rows = csv.reader(text, delimiter=delimiter, strict=True)
-        begins = 0
+        ended = 0  # the line on which the last batch did
+        batch: list[list[str]] = []
         try:
             header = next((cells for cells in rows if any(map(str.strip, cells))), None)
             if header is None:
                 raise InputError(f"{self._name} is empty")
             names = self._csv_names(header)
-            begins = rows.line_num
-            for cells in rows:
-                line, begins = begins + 1, rows.line_num
-                if cells:
-                    yield self._csv_record(line, cells, names)
+            ended = rows.line_num
+            while self._read_rows(rows, batch):
+                yield from _csv_batch(ended + 1, batch, names)
+                ended = rows.line_num
+                batch.clear()
         except csv.Error as error:
+            begins = ended + 1 + sum(map(_lines_in, batch))
             raise InputError(
-                f"{self._name}, in the row that begins on line {begins + 1}: {error}"
+                f"{self._name}, in the row that begins on line {begins}: {error}"
             ) from error
         except UnicodeDecodeError as error:
             raise InputError(
@@ -138,6 +146,16 @@ class InputReader:
             ) from error
         finally:
             text.detach()
+
+    def _read_rows(self, rows: Iterator[list[str]], batch: list[list[str]]) -> bool:
+        """Fill a batch; says whether there was anything. After an error it is as far as that."""
+        raw = self._raw
+        largest = raw.size_bytes + MAX_BATCH_BYTES
+        for cells in islice(rows, BATCH_ROWS):
+            batch.append(cells)
+            if raw.size_bytes > largest:
+                break
+        return bool(batch)
 
     def _csv_names(self, header: list[str]) -> list[str | None]:
         """The field each column holds, None for a column that is not used."""
@@ -155,41 +173,18 @@ class InputReader:
             raise InputError(_no_usable_column(self._name, header))
         return names
 
-    def _csv_record(self, line: int, cells: list[str], names: list[str | None]) -> Record:
-        fields = {name: cell for name, cell in zip(names, cells, strict=False) if name and cell}
-        error = None
-        if len(cells) > len(names) and any(map(str.strip, cells[len(names) :])):
-            error = (
-                f"line {line} has {len(cells)} cells, but the header has {len(names)}: "
-                "is a comma in it not quoted?"
-            )
-        return Record(line, fields, error)
-
     # -- JSONL ---------------------------------------------------------------------------
 
-    def _jsonl(self) -> Iterator[Record]:
-        line_number = 0
+    def _jsonl(self) -> Iterator[Batch]:
         any_record = False
         seen: dict[str, None] = {}
         any_usable = False
-        while line := self._stream.readline(MAX_LINE_BYTES + 1):
-            line_number += 1
-            if line_number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if not line.strip():
-                continue
-            record = self._jsonl_record(line_number, line)
+        for locations in self._jsonl_batches():
             any_record = True
-            if isinstance(record.location, str):
-                any_usable = True
-            elif not any_usable:
-                seen.update(dict.fromkeys(record.location))
-                any_usable = _can_look_up(record.location)
-            if not isinstance(record.location, str):
-                for name in record.location:
-                    if name not in FIELDS and name != "id":
-                        self._unused[name] = None
-            yield record
+            if not any_usable:
+                any_usable = _find_usable(locations, seen)
+            self._note_unused(locations)
+            yield Batch(locations)
         if not any_record:
             raise InputError(f"{self._name} is empty")
         # What a run could not do was written down by itself: its rows are told one by one.
@@ -197,20 +192,44 @@ class InputReader:
         if seen and not any_usable and not is_own:
             raise InputError(_no_usable_column(self._name, list(seen)))
 
-    def _jsonl_record(self, line_number: int, line: bytes) -> Record:
-        if len(line) > MAX_LINE_BYTES:
-            raise InputError(
-                f"{self._name}, line {line_number}: longer than {MAX_LINE_BYTES} bytes"
-            )
-        try:
-            value = _decode_line(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InputError(f"{self._name}, line {line_number}: {error}") from error
-        if not isinstance(value, dict | str):
-            raise InputError(
-                f"{self._name}, line {line_number}: neither an object nor an address in quotes"
-            )
-        return Record(line_number, value)
+    def _jsonl_batches(self) -> Iterator[list[dict[str, Any] | str]]:
+        line_number = 0
+        batch: list[dict[str, Any] | str] = []
+        largest = self._raw.size_bytes + MAX_BATCH_BYTES
+        while line := self._stream.readline(MAX_LINE_BYTES + 1):
+            line_number += 1
+            if line_number == 1:
+                line = line.removeprefix(_BOM) or b"\n"
+            if line.isspace():
+                continue
+            if len(line) > MAX_LINE_BYTES:
+                raise InputError(
+                    f"{self._name}, line {line_number}: longer than {MAX_LINE_BYTES} bytes"
+                )
+            try:
+                value = _decode_line(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise InputError(f"{self._name}, line {line_number}: {error}") from error
+            if type(value) is not dict and type(value) is not str:
+                raise InputError(
+                    f"{self._name}, line {line_number}: neither an object nor an address in quotes"
+                )
+            batch.append(value)
+            if len(batch) == BATCH_ROWS or self._raw.size_bytes > largest:
+                yield batch
+                batch = []
+                largest = self._raw.size_bytes + MAX_BATCH_BYTES
+        if batch:
+            yield batch
+
+    def _note_unused(self, locations: list[dict[str, Any] | str]) -> None:
+        # Letters of a plain address are looked up as well, for nothing: quicker than to ask.
+        if self._known.issuperset(chain.from_iterable(locations)):
+            return
+        for name in chain.from_iterable(each for each in locations if isinstance(each, dict)):
+            if name not in self._known:
+                self._known.add(name)
+                self._unused[name] = None
 
 
 @contextlib.contextmanager
@@ -228,6 +247,51 @@ def open_input(
     """
     with open_source(source, keep_waiting) as stream:
         yield InputReader(shown_name(source), stream)
+
+
+def _csv_batch(line: int, rows: list[list[str]], names: list[str | None]) -> Iterator[Batch]:
+    """A batch of what was read from a line on, unless that was blank."""
+    errors: dict[int, str] = {}
+    if set(map(len, rows)) != {len(names)}:
+        rows = _squared(line, rows, len(names), errors)
+        if not rows:
+            return
+    columns = zip(names, zip(*rows, strict=True), strict=True)
+    used = {name: column for name, column in columns if name}
+    yield Batch(Columns(tuple(used), tuple(used.values())), errors)
+
+
+def _squared(
+    line: int, rows: list[list[str]], width: int, errors: dict[int, str]
+) -> list[list[str]]:
+    """The rows without blank lines, all of one width; notes those that cannot be sent."""
+    squared: list[list[str]] = []
+    for cells in rows:
+        if any(map(str.strip, cells[width:])):
+            errors[len(squared)] = (
+                f"line {line} has {len(cells)} cells, but the header has {width}: "
+                "is a comma in it not quoted?"
+            )
+        if cells:
+            squared.append(cells[:width] + [""] * (width - len(cells)))
+        line += _lines_in(cells)
+    return squared
+
+
+def _lines_in(cells: list[str]) -> int:
+    """How many lines of the file a row is on: one, and one more for each end of a line in it."""
+    return 1 + len(_LINE_END.findall(",".join(cells)))
+
+
+def _find_usable(locations: list[dict[str, Any] | str], seen: dict[str, None]) -> bool:
+    """Whether one can be looked up; notes the names of those up to it."""
+    for location in locations:
+        if isinstance(location, str):
+            return True
+        seen.update(dict.fromkeys(location))
+        if _can_look_up(location):
+            return True
+    return False
 
 
 def _looks_like_jsonl(begin: bytes) -> bool:

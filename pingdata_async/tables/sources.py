@@ -72,6 +72,9 @@ class HashingStream(io.RawIOBase):
         source: Its path, "-" for standard input.
         raw: The stream; still the caller's to close.
         mtime_ns: When the file was last changed; None for what is no file.
+
+    Attributes:
+        size_bytes: How many have been read.
     """
 
     def __init__(self, source: str | Path, raw: io.RawIOBase, mtime_ns: int | None) -> None:
@@ -79,7 +82,7 @@ class HashingStream(io.RawIOBase):
         self._raw = raw
         self._mtime_ns = mtime_ns
         self._hash = hashlib.sha256()
-        self._size_bytes = 0
+        self.size_bytes = 0
 
     def readable(self) -> bool:
         """Always."""
@@ -89,14 +92,14 @@ class HashingStream(io.RawIOBase):
         """Read and hash a block."""
         read = self._raw.readinto(buffer) or 0
         self._hash.update(memoryview(buffer)[:read])
-        self._size_bytes += read
+        self.size_bytes += read
         return read
 
     def fingerprint(self) -> Fingerprint:
         """Of what has been read; that of the whole input once it was read to its end."""
         return Fingerprint(
             sha256=self._hash.hexdigest(),
-            size_bytes=self._size_bytes,
+            size_bytes=self.size_bytes,
             given=_text(self._source),
             path=_absolute(self._source),
             mtime_ns=self._mtime_ns,

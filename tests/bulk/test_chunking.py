@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from pingdata_async.bulk.chunking import Chunk, ChunkBuilder, checked_sources, encode_body
 from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.locations import user_id
 from pingdata_async.models import Location
 from pingdata_async.wire import encode_options
 
@@ -32,6 +34,13 @@ LOCATIONS = st.one_of(
         },
     ),
     st.none() | st.integers(),  # what no type checker would let through
+)
+ALIKE = st.fixed_dictionaries(
+    {
+        "id": st.sampled_from(("a", "b")),
+        "address": TEXTS,
+        "latitude": st.sampled_from(("1.5", "", "n/a")),
+    }
 )
 
 
@@ -83,6 +92,48 @@ def test_what_is_sent_is_what_was_given(locations: list[Any]) -> None:
             assert chunk.sources.get(place) == (
                 tuple(fields["sources"]) if "sources" in fields else None
             )
+
+
+@given(
+    st.lists(st.one_of(LOCATIONS, *[ALIKE] * 3), max_size=40),
+    st.sampled_from((1, 3, 7, 1000)),
+    st.sampled_from((100, 300, 700, 10_000)),
+    st.lists(st.integers(1, 25), min_size=1),
+    st.dictionaries(st.integers(0, 39), st.just("refused"), max_size=3),
+    st.sampled_from(((), ("PG",))),
+)
+def test_batches_are_the_same_as_row_by_row(
+    locations: list[Any],
+    chunk_size: int,
+    max_chunk_bytes: int,
+    sizes: list[int],
+    errors: dict[int, str],
+    sources: tuple[str, ...],
+) -> None:
+    """However they are cut: the same chunks, each given out as soon as it is full."""
+    settings: dict[str, Any] = {
+        "chunk_size": chunk_size, "max_chunk_bytes": max_chunk_bytes, "sources": sources,
+    }  # fmt: skip
+    plain, by_batch = ChunkBuilder(**settings), ChunkBuilder(**settings)
+    begin = 0
+    for size in itertools.cycle(sizes):
+        end = min(len(locations), begin + size)
+        expected = []
+        for row in range(begin, end):
+            if row in errors:
+                own_id = user_id(locations[row])
+                expected.append(plain.add_invalid(row, own_id, errors[row], locations[row]))
+            else:
+                expected.append(plain.add(row, locations[row]))
+        own_errors = {row - begin: error for row, error in errors.items() if begin <= row < end}
+        assert by_batch.add_batch(begin, locations[begin:end], own_errors) == [
+            chunk for chunk in expected if chunk is not None
+        ]
+        begin = end
+        if begin == len(locations):
+            break
+    assert by_batch.rest() == plain.rest()
+    assert by_batch.values_left_out == plain.values_left_out
 
 
 def test_chunks_end_where_count_or_bytes_say() -> None:
