@@ -1,0 +1,51 @@
+"""Whether an output has every row of the input once, in order, with its answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.throughput.contender import need
+from benchmarks.throughput.data import read_csv
+from benchmarks.throughput.serving import Served
+
+
+class _Answers(msgspec.Struct):
+    PG: msgspec.Raw
+    PH: msgspec.Raw
+
+
+class _Line(msgspec.Struct):
+    id: str
+    row: int
+    status: str
+    location_data: _Answers
+
+
+def check_served(served: Served, rows: int) -> None:
+    """Every location was answered about, once.
+
+    Raises:
+        ValueError: When that is not so.
+    """
+    need(served.locations == rows, f"{served.locations} locations were served for {rows} rows")
+
+
+def check_output(output: Path, source: Path, served: Served) -> None:
+    """A JSONL file holds what was served about the rows of a CSV.
+
+    Raises:
+        ValueError: When it does not.
+    """
+    decode = msgspec.json.Decoder(_Line).decode
+    ids = (row["id"] for row in read_csv(source))
+    not_ok = count = 0
+    with output.open("rb") as lines:
+        for row, (id_, line) in enumerate(zip(ids, lines, strict=True)):
+            each = decode(line)
+            need((each.id, each.row) == (id_, row), f"line {row} is about {each.id}, not {id_}")
+            not_ok += each.status != "ok"
+            count += 1
+    check_served(served, count)
+    need(not_ok == served.not_ok, f"{not_ok} rows are not ok, but {served.not_ok} were served")

@@ -1,0 +1,127 @@
+"""One contender in this process, and what it used, as JSON.
+
+    python -m benchmarks.throughput.contend NAME [--rows N] [--url URL] [--work-dir DIR]
+
+starts a server of its own unless it is given one's url. Set-up, imports and a warm-up come
+first and are not counted, checks last and neither; the memory is that of the whole process
+until the checks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.throughput.contender import Contender, Part
+from benchmarks.throughput.data import csv_of
+from benchmarks.throughput.measuring import LoopLag, loop_watched, max_rss_mb, measured
+from benchmarks.throughput.roster import ROSTER
+from benchmarks.throughput.serving import served_by, serving, since
+
+WORK_DIR = Path(__file__).parents[2] / "build" / "bench"
+WARM_UP_ROWS = 8_000
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a contender gets to do, and where.
+
+    Attributes:
+        rows: To be enhanced.
+        warm_up_rows: Before that.
+        work_dir: For inputs, which are kept, and what contenders write, which is not.
+    """
+
+    rows: int
+    warm_up_rows: int
+    work_dir: Path
+
+
+@contextlib.contextmanager
+def _part(rows: int, work_dir: Path) -> Iterator[Part]:
+    """An input, and a folder that is gone afterwards."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=work_dir))
+    try:
+        yield Part(csv_of(rows, work_dir), rows, folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def compete(name: str, url: str, setting: Setting) -> dict[str, Any]:
+    """Let a contender work, and report; raises ValueError where it lost anything."""
+    contender = ROSTER[name].make(url)
+    with _part(setting.rows, setting.work_dir) as part:
+        figures = asyncio.run(_compete(contender, part, setting))
+    return {"contender": name, "rows": setting.rows} | figures
+
+
+async def _compete(contender: Contender, part: Part, setting: Setting) -> dict[str, Any]:
+    async with contender:
+        if setting.warm_up_rows:
+            with _part(setting.warm_up_rows, setting.work_dir) as warm_up:
+                contender.prepare(warm_up)
+                await contender.run(warm_up)
+        contender.prepare(part)
+        before = served_by(contender.url)
+        gc.collect()
+        async with (
+            loop_watched() if contender.uses_loop else contextlib.nullcontext(LoopLag()) as lag
+        ):
+            with measured() as usage:
+                await contender.run(part)
+        rss_mb = max_rss_mb()
+    served = since(before, served_by(contender.url))
+    contender.check(part, served)
+    return {
+        "cpu_s_per_million": usage.cpu_s / part.rows * 1e6,
+        "wall_s_per_million": usage.wall_s / part.rows * 1e6,
+        "max_rss_mb": rss_mb,
+        "usage": asdict(usage),
+        "loop_lag_ms": lag.milliseconds(),
+        "written_bytes": _written(part.folder),
+        "served": asdict(served),
+    }
+
+
+def _written(folder: Path) -> dict[str, int]:
+    """Bytes of each file and folder in a folder; a job's file is one of many alike."""
+    sizes: dict[str, int] = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            name = path.relative_to(folder).parts[0]
+            name = "*.json" if name.endswith(".json") else name
+            sizes[name] = sizes.get(name, 0) + path.stat().st_size
+    return sizes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=ROSTER)
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--warm-up-rows", type=int, default=WARM_UP_ROWS)
+    parser.add_argument("--url", help="of a server that runs already")
+    parser.add_argument("--work-dir", type=Path, default=WORK_DIR)
+    given = parser.parse_args()
+    setting = Setting(given.rows, given.warm_up_rows, given.work_dir.resolve())
+    with (
+        contextlib.nullcontext(given.url)
+        if given.url
+        else serving(ROSTER[given.name].server) as url
+    ):
+        print(json.dumps(compete(given.name, url, setting), indent=1))
+
+
+if __name__ == "__main__":
+    main()
