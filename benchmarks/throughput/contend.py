@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import gc
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -38,29 +37,29 @@ class Setting:
     Attributes:
         rows: To be enhanced.
         warm_up_rows: Before that.
-        work_dir: For inputs, which are kept, and what contenders write, which is not.
+        work_dir: For inputs, which are kept.
+        scratch: For what contenders write, which is not.
     """
 
     rows: int
     warm_up_rows: int
     work_dir: Path
+    scratch: Path
 
 
 @contextlib.contextmanager
-def _part(rows: int, work_dir: Path) -> Iterator[Part]:
+def _part(rows: int, setting: Setting) -> Iterator[Part]:
     """An input, and a folder that is gone afterwards."""
-    work_dir.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=work_dir))
-    try:
-        yield Part(csv_of(rows, work_dir), rows, folder)
-    finally:
-        shutil.rmtree(folder)
+    for each in (setting.work_dir, setting.scratch):
+        each.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=setting.scratch) as folder:
+        yield Part(csv_of(rows, setting.work_dir), rows, Path(folder))
 
 
 def compete(name: str, url: str, setting: Setting) -> dict[str, Any]:
     """Let a contender work, and report; raises ValueError where it lost anything."""
     contender = ROSTER[name].make(url)
-    with _part(setting.rows, setting.work_dir) as part:
+    with _part(setting.rows, setting) as part:
         figures = asyncio.run(_compete(contender, part, setting))
     return {"contender": name, "rows": setting.rows} | figures
 
@@ -68,7 +67,7 @@ def compete(name: str, url: str, setting: Setting) -> dict[str, Any]:
 async def _compete(contender: Contender, part: Part, setting: Setting) -> dict[str, Any]:
     async with contender:
         if setting.warm_up_rows:
-            with _part(setting.warm_up_rows, setting.work_dir) as warm_up:
+            with _part(setting.warm_up_rows, setting) as warm_up:
                 contender.prepare(warm_up)
                 await contender.run(warm_up)
         contender.prepare(part)
@@ -113,8 +112,11 @@ def main() -> None:
     parser.add_argument("--warm-up-rows", type=int, default=WARM_UP_ROWS)
     parser.add_argument("--url", help="of a server that runs already")
     parser.add_argument("--work-dir", type=Path, default=WORK_DIR)
+    parser.add_argument("--scratch", type=Path, help="for what is written; default: the work dir")
     given = parser.parse_args()
-    setting = Setting(given.rows, given.warm_up_rows, given.work_dir.resolve())
+    work_dir = given.work_dir.resolve()
+    scratch = given.scratch.resolve() if given.scratch else work_dir
+    setting = Setting(given.rows, given.warm_up_rows, work_dir, scratch)
     with (
         contextlib.nullcontext(given.url)
         if given.url

@@ -58,9 +58,14 @@ def write_csv(path: Path, count: int, seed: int = SEED) -> None:
         writer.writerows(rows(count, seed))
 
 
+def csv_path(count: int, folder: Path) -> Path:
+    """Where in that folder the CSV of so many rows belongs."""
+    return folder / f"rows-{count}.csv"
+
+
 def csv_of(count: int, folder: Path) -> Path:
     """A CSV of so many rows in that folder; made if it is not there yet."""
-    path = folder / f"rows-{count}.csv"
+    path = csv_path(count, folder)
     if not path.exists():
         unfinished = path.with_suffix(".unfinished")
         write_csv(unfinished, count)

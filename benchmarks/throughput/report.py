@@ -1,0 +1,136 @@
+"""Results as Markdown, between the markers of a page (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.throughput.figures import Limit, Rounds, Spread, judge, ratio, spread_of
+from benchmarks.throughput.roster import FLOOR, ROSTER
+
+MARKERS = ("<!-- made by scripts/bench: {} -->", "<!-- end of {} -->")
+API_LOCATIONS_PER_S = 1000
+HOUR_S = 3600
+
+
+def replaced(page: str, name: str, text: str) -> str:
+    """A page with the text between the markers of this name in place of what was there.
+
+    Raises:
+        ValueError: When it has no such markers.
+    """
+    begin, end = (marker.format(name) for marker in MARKERS)
+    before, found, rest = page.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found or not found_end:
+        raise ValueError(f"the page lacks {begin} or {end}")
+    return f"{before}{begin}\n{text.strip()}\n{end}{after}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of which the first column is text, the others numbers."""
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def costs(rounds: Rounds) -> str:
+    """What each took."""
+    head = [
+        "",
+        "CPU s a million",
+        "min to max",
+        "x the floor",
+        "CPU s an hour of the API",
+        "wall s a million",
+        "peak MB",
+    ]
+    rows = []
+    for name in rounds[0]:
+        cpu = spread_of(rounds, name, "cpu_s_per_million")
+        an_hour_s = cpu.median / 1e6 * API_LOCATIONS_PER_S * HOUR_S
+        rows.append(
+            [
+                ROSTER[name].title,
+                f"{cpu.median:.2f}",
+                f"{cpu.min:.2f} to {cpu.max:.2f}",
+                f"{ratio(rounds, name, FLOOR).median:.2f}",
+                f"{an_hour_s:.0f}",
+                f"{spread_of(rounds, name, 'wall_s_per_million').median:.1f}",
+                f"{spread_of(rounds, name, 'max_rss_mb').median:.0f}",
+            ]
+        )
+    return table(head, rows)
+
+
+def details(rounds: Rounds) -> str:
+    """What else was seen: medians, but for the event loop's lateness for 1,000 locations each."""
+    head = [
+        "",
+        "in the kernel",
+        "KB sent",
+        "KB received",
+        "requests",
+        "page faults",
+        "waits",
+        "preempted",
+        "loop late p50",
+        "p99",
+        "worst",
+    ]
+    return table(head, [_details_of(rounds, name) for name in rounds[0]])
+
+
+def _details_of(rounds: Rounds, name: str) -> list[str]:
+    thousands: float = rounds[0][name]["rows"] / 1000
+
+    def each(*path: str) -> float:
+        return spread_of(rounds, name, *path).median / thousands
+
+    lags = ["-"] * 3
+    if rounds[0][name]["loop_lag_ms"] is not None:
+        lags = [
+            f"{spread_of(rounds, name, 'loop_lag_ms', share).median:.1f} ms"
+            for share in ("p50", "p99", "max")
+        ]
+    return [
+        ROSTER[name].title,
+        f"{1000 * each('usage', 'system_s'):.1f} ms",
+        f"{each('served', 'submitted_bytes') / 1e3:.0f}",
+        f"{each('served', 'wire_bytes') / 1e3:.0f}",
+        f"{each('served', 'requests'):.1f}",
+        f"{each('usage', 'minor_faults'):.0f}",
+        f"{each('usage', 'waits'):.0f}",
+        f"{each('usage', 'preemptions'):.0f}",
+        *lags,
+    ]
+
+
+def targets(rounds: Rounds, limits: Sequence[Limit]) -> str:
+    """What was agreed, and what was found."""
+    rows = []
+    for verdict in judge(rounds, limits):
+        limit = verdict.limit
+        of_base = f", CPU against {ROSTER[limit.base].title}" if limit.base else ", peak MB"
+        rows.append(
+            [
+                ROSTER[limit.contender].title + of_base,
+                f"{limit.at_most:.3g}",
+                _shown(verdict.found),
+                "yes" if verdict.holds else "**no**",
+            ]
+        )
+    return table(["", "at most", "found", "holds"], rows)
+
+
+def _shown(found: Spread) -> str:
+    return f"{found.median:.3g} ({found.min:.3g} to {found.max:.3g})"
+
+
+def measured_on(machine: Mapping[str, Any], rounds: int, rows: int) -> str:
+    """A sentence."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    return (
+        f"Medians of {rounds} rounds, {rows:,} rows each (slow ones get fewer). "
+        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, "
+        f"Python {machine['python']}, {versions.replace(' None', ' (not installed)')}.\n"
+    )

@@ -1,0 +1,95 @@
+"""Durable runs of very many rows, as a record: memory and CPU a location stay the same.
+
+    python -m benchmarks.throughput.scale [ROWS ...]
+
+runs each number of rows once (default: 100,000, 1 million and 10 million), from CSV to JSONL,
+checks every line, and writes `results/scale.json`, its table in `README.md` and `scale.svg`.
+Ten million rows need about 45 GB on the disk, which are free again afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.throughput.contend import WORK_DIR
+from benchmarks.throughput.data import csv_path
+from benchmarks.throughput.machine import machine
+from benchmarks.throughput.plots import scale_plot
+from benchmarks.throughput.report import replaced, table
+from benchmarks.throughput.rounds import run_once
+
+HERE = Path(__file__).parents[1]
+RESULTS, PAGE, PLOT = HERE / "results" / "scale.json", HERE / "README.md", HERE / "scale.svg"
+ROWS = (100_000, 1_000_000, 10_000_000)
+CONTENDER = "durable-gzip"
+
+
+def record(rows: int, work_dir: Path) -> dict[str, Any]:
+    """One run, and what it was measured on."""
+    try:
+        report = run_once(CONTENDER, rows, work_dir)
+    finally:
+        csv_path(rows, work_dir).unlink(missing_ok=True)
+    return report | {"machine": machine()}
+
+
+def scale_table(runs: list[dict[str, Any]]) -> str:
+    """A row a run."""
+    head = [
+        "rows",
+        "CPU s a million",
+        "wall s",
+        "peak MB",
+        "output GB",
+        "run directory GB",
+        "loop late p50",
+        "p99",
+        "worst",
+    ]
+    return table(
+        head,
+        [
+            [
+                f"{run['rows']:,}",
+                f"{run['cpu_s_per_million']:.2f}",
+                f"{run['usage']['wall_s']:.0f}",
+                f"{run['max_rss_mb']:.0f}",
+                f"{run['written_bytes']['out.jsonl'] / 1e9:.2f}",
+                f"{run['written_bytes']['out.jsonl.run'] / 1e9:.2f}",
+                *(f"{run['loop_lag_ms'][share]:.1f} ms" for share in ("p50", "p99", "max")),
+            ]
+            for run in runs
+        ],
+    )
+
+
+def write(runs: list[dict[str, Any]]) -> None:
+    """Results, page and plot; runs of other numbers of rows stay."""
+    known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+    by_rows = {run["rows"]: run for run in [*known, *runs]}
+    every = [by_rows[rows] for rows in sorted(by_rows)]
+    RESULTS.write_text(json.dumps(every, indent=1) + "\n", encoding="utf-8")
+    PLOT.write_text(scale_plot(every), encoding="utf-8")
+    text = f"{scale_table(every)}\n![Memory and CPU against rows](scale.svg)\n"
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(replaced(page, "scale", text), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("rows", type=int, nargs="*", default=list(ROWS))
+    parser.add_argument("--work-dir", type=Path, default=WORK_DIR, help="on a real disk")
+    given = parser.parse_args()
+    for rows in given.rows:
+        run = record(rows, given.work_dir.resolve())
+        write([run])
+        print(scale_table([run]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Contenders against the fast server, and what the checks are for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from benchmarks.throughput.checks import check_output
+from benchmarks.throughput.contender import Contender, Part
+from benchmarks.throughput.data import csv_of
+from benchmarks.throughput.ours import Durable, Stream, StreamOfLocations
+from benchmarks.throughput.server import FastAPI
+
+ROWS = 2000
+
+
+@contextlib.asynccontextmanager
+async def served(api: FastAPI) -> AsyncIterator[str]:
+    """Its url, within this process."""
+    runner = web.AppRunner(api.make_app(), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Part:
+    folder = tmp_path / "part"
+    folder.mkdir()
+    return Part(csv_of(ROWS, tmp_path), ROWS, folder)
+
+
+@pytest.mark.parametrize("kind", [Durable, Stream, StreamOfLocations])
+@pytest.mark.parametrize(
+    "options",
+    [{"encoding": "identity"}, {"spacing": "spaced"}, {"job_s": 0.05}],
+    ids=["plain", "gzip and spaced", "slow jobs"],
+)
+async def test_ours_accepts_what_the_fast_server_answers(
+    options: dict[str, Any], kind: type[Contender], part: Part
+) -> None:
+    """Every row comes out once, with the status that the server's answer means."""
+    api = FastAPI(**options)
+    async with served(api) as url, kind(url) as contender:
+        contender.prepare(part)
+        await contender.run(part)
+    contender.check(part, api.served)
+    assert api.served.not_ok > 0
+    assert (api.served.wire_bytes == api.served.plain_bytes) is (api.encoding == "identity")
+
+
+@pytest.mark.parametrize(
+    "name", ["floor-identity", "floor-gzip", "vendor", "vendor-lean", "vendor-threads"]
+)
+def test_the_others_do_the_same_work(name: str, tmp_path: Path) -> None:
+    """In a process of their own, as in the bench; each is checked there, and says what it took."""
+    options = ["--rows", str(ROWS), "--warm-up-rows", "1000", "--work-dir", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.throughput.contend", name, *options],
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    report = json.loads(done.stdout)
+    assert report["served"]["locations"] == ROWS
+    assert report["cpu_s_per_million"] > 0
+    kept = {path.name for path in tmp_path.iterdir() if path.name.startswith("rows-")}
+    assert kept == {"rows-1000.csv", f"rows-{ROWS}.csv"}
+
+
+@pytest.mark.parametrize("damage", ["lost", "swapped", "twice", "status"])
+async def test_who_loses_rows_is_found(damage: str, part: Part) -> None:
+    """A line that is missing, out of order, doubled or wrong ends the bench."""
+    api = FastAPI()
+    async with served(api) as url, Durable(url) as contender:
+        await contender.run(part)
+    contender.check(part, api.served)
+    lines = part.output.read_bytes().splitlines(keepends=True)
+    if damage == "lost":
+        del lines[-1]
+    elif damage == "swapped":
+        lines[0], lines[1] = lines[1], lines[0]
+    elif damage == "twice":
+        lines.append(lines[-1])
+    else:
+        lines[0] = lines[0].replace(b'"status":"ok"', b'"status":"partial"')
+        assert b"partial" in lines[0]
+    part.output.write_bytes(b"".join(lines))
+    with pytest.raises(ValueError, match=r"line|rows|argument"):
+        check_output(part.output, part.source, api.served)
