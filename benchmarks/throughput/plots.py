@@ -19,7 +19,7 @@ def throughput_plot(rounds: Rounds) -> str:
         "What a million locations cost",
         {
             "CPU seconds": [(each, f"{each:.1f}") for each in cpu],
-            "locations a CPU second": [(1e6 / each, f"{1e6 / each:,.0f}") for each in cpu],
+            "thousand locations a CPU second": [(1e3 / each, f"{1e3 / each:.1f}") for each in cpu],
             "peak memory, MB": [(each, f"{each:.0f}") for each in memory],
         },
     )
