@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,12 +12,14 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from pingdata_async.bodies import OutputBody
 from pingdata_async.config import (
     OTHER_HOSTS,
     ClientSettings,
     find_token,
     resolve_base_url,
 )
+from pingdata_async.deflate import PACKING_IS_QUICK_BELOW_BYTES, gzipped
 from pingdata_async.exceptions import (
     AccessDeniedError,
     APIStatusError,
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 
 GZIP_FROM_BYTES = 1400
 """A smaller body fits into one network packet as it is: nothing is gained."""
-GZIP_IN_THREAD_FROM_BYTES = 64 * 1024
-"""From here on compressing takes about a millisecond, and is kept out of the event loop."""
 
 
 class PingDataClient:
@@ -275,6 +274,14 @@ class PingDataClient:
         async with self.stream_output(job_id, output) as response:
             return await response.read()
 
+    async def fetch_body(self, job_id: str, output: JobOutput) -> OutputBody:
+        """The whole output as it comes over the wire; as `fetch_output()` otherwise.
+
+        `OutputBody.content()` decompresses it, and raises where it is damaged or too large.
+        """
+        async with self.stream_output(job_id, output) as response:
+            return await response.read_wire()
+
     async def _open_elsewhere(
         self,
         stack: contextlib.AsyncExitStack,
@@ -421,14 +428,9 @@ class PingDataClient:
 
 
 async def _gzipped(body: bytes) -> bytes:
-    # Level 1: addresses shrink to a quarter, and higher levels cost more than they save.
-    if len(body) < GZIP_IN_THREAD_FROM_BYTES:
-        return _gzip(body)
-    return await anyio.to_thread.run_sync(_gzip, body)
-
-
-def _gzip(body: bytes) -> bytes:
-    return zlib.compress(body, level=1, wbits=31)
+    if len(body) < PACKING_IS_QUICK_BELOW_BYTES:
+        return gzipped(body)
+    return await anyio.to_thread.run_sync(gzipped, body)
 
 
 def _query(fields: Mapping[str, Any]) -> list[tuple[str, str]]:

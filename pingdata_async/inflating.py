@@ -6,14 +6,11 @@ piece becomes hundreds of megabytes at once, and a stream that ends too early is
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from pingdata_async.deflate import DEFLATE_ERRORS, fast_zlib
 from pingdata_async.exceptions import DecodeError
-
-if TYPE_CHECKING:
-    from zlib import _Decompress
 
 BLOCK_BYTES = 256 * 1024  # the most that comes out at once
 ACCEPTED = "gzip, deflate"  # what to ask for
@@ -28,7 +25,20 @@ MAX_SMALL_MEMBERS = 1000
 SMALL_MEMBER_BYTES = 1024
 
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's `wbits`
+_GZIP_BEGIN = b"\x1f\x8b"
 _ZLIB_METHOD = 8  # in the low half of a zlib stream's first byte
+
+
+class _Decompress(Protocol):
+    """What zlib and isal call a decompression object."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    @property
+    def unconsumed_tail(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
 class Inflater:
@@ -37,13 +47,15 @@ class Inflater:
     Args:
         encoding: The header, "" where there is none.
         what: The request in a few words, for messages.
+        block_bytes: The most that comes out at once.
 
     Raises:
         DecodeError: For an encoding that was not asked for.
     """
 
-    def __init__(self, encoding: str, what: str) -> None:
+    def __init__(self, encoding: str, what: str, block_bytes: int = BLOCK_BYTES) -> None:
         self._what = what
+        self._block_bytes = block_bytes
         self._encoding = encoding.strip().lower()
         if self._encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
             shown = "".join(c if c.isprintable() else "?" for c in self._encoding[:40])
@@ -55,7 +67,7 @@ class Inflater:
         self.bytes_out = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """What the next bytes become, in blocks of up to 256 KiB, made as they are asked for.
+        """What the next bytes become, in blocks of limited size, made as they are asked for.
 
         Raises:
             DecodeError: When they are damaged, or a compression bomb.
@@ -76,7 +88,7 @@ class Inflater:
                 data, self._stream = stream.unused_data, None
             else:
                 data, self._stream = stream.unconsumed_tail, stream
-                if not data and len(block) < BLOCK_BYTES:
+                if not data and len(block) < self._block_bytes:
                     return
 
     def finish(self) -> None:
@@ -98,18 +110,20 @@ class Inflater:
                 raise self._damaged("there is more after its end")
             # RFC 9110 means zlib's format; some servers have always sent bare deflate.
             is_zlib = data[0] & 0xF == _ZLIB_METHOD
-            return zlib.decompressobj(_ZLIB if is_zlib else _RAW)
+            return _stream(_ZLIB if is_zlib else _RAW)
         if not is_first and not data.strip(b"\0"):
             return None  # files are padded like that, and gzip takes it
+        if not _GZIP_BEGIN.startswith(data[:2]):  # some libraries wait for more of the head
+            raise self._damaged("it is no gzip")
         self._members += 1
         if self._members > MAX_SMALL_MEMBERS + self.bytes_out // SMALL_MEMBER_BYTES:
             raise self._damaged(f"it is in {self._members} pieces of next to nothing")
-        return zlib.decompressobj(_GZIP)
+        return _stream(_GZIP)
 
     def _inflated(self, stream: _Decompress, data: bytes) -> bytes:
         try:
-            block = stream.decompress(data, BLOCK_BYTES)
-        except zlib.error as error:
+            block = stream.decompress(data, self._block_bytes)
+        except DEFLATE_ERRORS as error:
             raise self._damaged(str(error)) from error
         self.bytes_out += len(block)
         if self.bytes_out > max(RATIO_COUNTS_FROM_BYTES, MAX_RATIO * self.bytes_in):
@@ -121,3 +135,8 @@ class Inflater:
 
     def _damaged(self, how: str) -> DecodeError:
         return DecodeError(f"{self._what}: the answer's {self._encoding} is damaged: {how}")
+
+
+def _stream(wbits: int) -> _Decompress:
+    stream: _Decompress = fast_zlib.decompressobj(wbits)
+    return stream

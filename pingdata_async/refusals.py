@@ -187,5 +187,6 @@ def shown_url(url: str) -> str:
     except ValueError:
         return "(a url that cannot be read)"
     text = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    text = "".join(c if c.isprintable() else "?" for c in text)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= 200 else text[:197] + "..."  # noqa: PLR2004 - fits a log line

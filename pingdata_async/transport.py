@@ -7,6 +7,7 @@ error into one of ours; `client.py` knows the endpoints.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ import anyio.lowlevel
 import anyio.to_thread
 from yarl import URL
 
+from pingdata_async.bodies import OutputBody, too_large
 from pingdata_async.config import ClientSettings, Secret
 from pingdata_async.connections import Waits, open_session, proxy_for, tls_context
 from pingdata_async.exceptions import (
@@ -97,13 +99,31 @@ class Response:
                 raise self._too_large()
         inflater.finish()
 
+    async def read_wire(self) -> OutputBody:
+        """The whole body as it comes, to be decompressed in another place.
+
+        Raises:
+            DecodeError: When it is cut off, larger than the settings allow, or in an encoding
+                that was not asked for.
+        """
+        _inflater(self._raw, self.what)  # refuses what nobody could read later
+        blocks = []
+        size_bytes = 0
+        with _translated_body(self.what), self._waits.ended_by_closing():
+            while block := await self._raw.content.readany():
+                size_bytes += len(block)
+                if size_bytes > self._max_body_bytes:
+                    raise self._too_large()
+                blocks.append(block)
+        return OutputBody(b"".join(blocks), _encoding(self._raw), self.what, self._max_body_bytes)
+
     async def _next_bytes(self, inflater: Inflater) -> bytes:
         size = READ_BLOCK_BYTES if inflater.is_plain else READ_COMPRESSED_BYTES
         with _translated_body(self.what), self._waits.ended_by_closing():
             return await self._raw.content.read(size)
 
     def _too_large(self) -> DecodeError:
-        return DecodeError(f"{self.what}: the answer is larger than {self._max_body_bytes} bytes")
+        return too_large(self.what, self._max_body_bytes)
 
     async def read(self) -> bytes:
         """The whole body; raises as `iter_blocks()` does."""
@@ -277,13 +297,7 @@ class Transport:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send one request; the answer's head has arrived when this is entered."""
         text = str(url)
-        # `connect` rather than `sock_connect`, which leaves out a proxy's answer to CONNECT; it
-        # counts waiting for the pool too, but that is unlimited here (see `_slot`).
-        timeout = aiohttp.ClientTimeout(
-            total=total_timeout_s,  # not aiohttp's default of 300 s
-            connect=self._settings.connect_timeout_s,
-            sock_read=read_timeout_s,
-        )
+        timeout = _timeout(total_timeout_s, self._settings.connect_timeout_s, read_timeout_s)
         progress = SimpleNamespace(began=False)  # as `open_session` notes it
         with (
             _translated(f"{method} {shown_url(text)}", progress, self._settings.token),
@@ -356,8 +370,20 @@ class Transport:
         raise status_error(raw.status, what, said, raw.headers)
 
 
+@functools.lru_cache(maxsize=16)  # there are three or four of them, and each takes a while to make
+def _timeout(total_s: float | None, connect_s: float, read_s: float) -> aiohttp.ClientTimeout:
+    # `connect` rather than `sock_connect`, which leaves out a proxy's answer to CONNECT; it
+    # counts waiting for the pool too, but that is unlimited here (see `_slot`).
+    # `total`: not aiohttp's default of 300 s.
+    return aiohttp.ClientTimeout(total=total_s, connect=connect_s, sock_read=read_s)
+
+
 def _inflater(raw: aiohttp.ClientResponse, what: str) -> Inflater:
-    return Inflater(", ".join(raw.headers.getall("Content-Encoding", [])), what)
+    return Inflater(_encoding(raw), what)
+
+
+def _encoding(raw: aiohttp.ClientResponse) -> str:
+    return ", ".join(raw.headers.getall("Content-Encoding", []))
 
 
 @contextlib.contextmanager

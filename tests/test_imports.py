@@ -42,8 +42,8 @@ def command(*words: str) -> str:
     return COMMAND.format(words=list(words))
 
 
-CLIENT = {"aiohttp", "anyio", "msgspec"}
-RUNS = {"anyio", "msgspec", "yarl", "zstandard"}
+CLIENT = {"aiohttp", "anyio", "isal", "msgspec"}
+RUNS = {"anyio", "isal", "msgspec", "yarl", "zstandard"}
 ALLOWED = {
     "the package": Loads("import pingdata_async", set(), set()),
     "an error": Loads("from pingdata_async import PingDataError", set(), set()),
@@ -52,7 +52,9 @@ ALLOWED = {
     "the enhancer": Loads(
         "from pingdata_async import BulkEnhancer", CLIENT | RUNS, {"asyncio", "csv", "sqlite3"}
     ),
-    "a run's status": Loads("from pingdata_async import read_status", RUNS, {"csv", "sqlite3"}),
+    "a run's status": Loads(
+        "from pingdata_async import read_status", RUNS, {"asyncio", "csv", "sqlite3"}
+    ),
     "everything": Loads(
         "from pingdata_async import *", CLIENT | RUNS, {"asyncio", "csv", "sqlite3"}
     ),
@@ -62,8 +64,12 @@ ALLOWED = {
     "enhance --help": Loads(
         command("enhance", "--help"), CLIENT | RUNS | {"click"}, {"asyncio", "csv", "sqlite3"}
     ),
-    "status --help": Loads(command("status", "--help"), RUNS | {"click"}, {"csv", "sqlite3"}),
-    "sandbox --help": Loads(command("sandbox", "--help"), RUNS | {"click"}, {"csv", "sqlite3"}),
+    "status --help": Loads(
+        command("status", "--help"), RUNS | {"click"}, {"asyncio", "csv", "sqlite3"}
+    ),
+    "sandbox --help": Loads(
+        command("sandbox", "--help"), RUNS | {"click"}, {"asyncio", "csv", "sqlite3"}
+    ),
 }
 
 

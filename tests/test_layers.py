@@ -14,13 +14,16 @@ PACKAGE = Path(pingdata_async.__file__).parent
 
 LAYERS = {
     "_version": 0,
+    "bodies": 0,
     "exceptions": 0,
     "models": 0,
     "config": 0,
+    "deflate": 0,
     "events": 0,
     "inflating": 0,
     "location_batches": 0,
     "locations": 0,
+    "one_thread": 0,
     "outcomes": 0,
     "refusals": 0,
     "urls": 0,

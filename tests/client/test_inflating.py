@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from isal import isal_zlib
 
-from pingdata_async import DecodeError
+from pingdata_async import DecodeError, inflating
 from pingdata_async.inflating import BLOCK_BYTES, MAX_RATIO, Inflater
 
 
@@ -27,6 +28,14 @@ def members(data: bytes) -> bytes:
 
 def padded(data: bytes) -> bytes:
     return gzip.compress(data) + bytes(37)
+
+
+@pytest.fixture(params=["isal", "zlib"], scope="module", autouse=True)
+def library(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whoever does it, the promises are the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inflating, "fast_zlib", isal_zlib if request.param == "isal" else zlib)
+        yield
 
 
 WAYS = {
