@@ -1,33 +1,38 @@
 """From a job's output to the outcome of each of its rows (pure).
 
-The body is split with msgspec without making Python objects of what the sources say.
+The usual output is read in one pass (`layout.py`); whatever is in any way unusual is read the
+careful way, which is the definition of what every answer means.
 """
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import msgspec
 
+from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.bulk.later_chunks import Leftover, leftover, wanted_sources
+from pingdata_async.bulk.layout import Layout, lay_out
+from pingdata_async.bulk.reading import (
+    merge_bodies,
+    on_one_line,
+    repeated_ids,
+    sources_of,
+    split_body,
+)
+from pingdata_async.bulk.tally import Tally, tally
 from pingdata_async.exceptions import DecodeError
-from pingdata_async.models import NO_DATA, EnhancedLocation, Reason, RowStatus
+from pingdata_async.models import NO_DATA, EnhancedLocation, Reason
 from pingdata_async.outcomes import (
     PASSING_REASONS,
     judge_location,
     passing_failures,
     unanswered,
 )
-from pingdata_async.wire import excerpt
 
+MAX_OUTPUTS_BYTES = 512 * 1024 * 1024  # of one job together
 NO_DATA_BYTES = bytes(NO_DATA)
-
-_split = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_split_or_null = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -37,107 +42,153 @@ class Failure(msgspec.Struct, frozen=True):
     error: str
 
 
-class Tally(msgspec.Struct):
-    """How many rows ended how."""
-
-    rows: int = 0
-    ok: int = 0
-    partial: int = 0
-    failed: int = 0
-    no_answer: int = 0
-    reasons: dict[str, int] = msgspec.field(default_factory=dict)
-
-    def add(self, other: Tally, *, sign: int = 1) -> None:
-        """Count other rows too; with a sign of -1, no more."""
-        self.rows += sign * other.rows
-        self.ok += sign * other.ok
-        self.partial += sign * other.partial
-        self.failed += sign * other.failed
-        self.no_answer += sign * other.no_answer
-        for reason, rows in other.reasons.items():
-            left = self.reasons.get(reason, 0) + sign * rows
-            if left:
-                self.reasons[reason] = left
-            else:
-                self.reasons.pop(reason, None)
-
-
-def split_body(body: bytes) -> dict[str, msgspec.Raw]:
-    """Each location's object in an output, undecoded; the slices keep the body alive.
-
-    Raises:
-        DecodeError: When the body is not an output.
-    """
-    try:
-        body.decode("utf-8")  # msgspec does not look into what it leaves undecoded
-        answers = _split.decode(_on_one_line(body))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise DecodeError(f"the output cannot be read ({error}): {excerpt(body)}") from error
-    return answers
-
-
-def _on_one_line(body: bytes) -> bytes:
-    """A pretty-printed body without its spacing, which would break a line of JSONL."""
-    try:
-        return msgspec.json.format(body, indent=-1) if b"\n" in body or b"\r" in body else body
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise DecodeError(f"the output cannot be read ({error}): {excerpt(body)}") from error
-
-
-def merge_bodies(bodies: Sequence[bytes]) -> bytes:
-    """One output from several: the union of their locations, and of each one's sources.
-
-    Raises:
-        DecodeError: When one of them is not an output.
-    """
-    if len(bodies) == 1:
-        return bodies[0]
-    merged: dict[str, dict[str, msgspec.Raw]] = {}
-    try:
-        for body in bodies:
-            for wire_id, data in split_body(body).items():
-                # null, as a source that did not answer: another output may have answered.
-                merged.setdefault(wire_id, {}).update(_split_or_null.decode(data) or {})
-    except msgspec.MsgspecError as error:
-        raise DecodeError(f"the outputs cannot be joined: {error}") from error
-    return msgspec.json.encode(merged)
-
-
-class Checked(msgspec.Struct, frozen=True):
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
     """What an output amounts to.
 
     Attributes:
-        body: The answers to the chunk's rows, those of earlier jobs included.
-        results: The outcome of each row that has one, in the order of the rows.
+        chunk: What was sent.
+        body: What is to be kept: the answers to the chunk's rows, those of earlier jobs included.
+        counts: How the rows ended that have an outcome.
+        layout: Where each row's answer is; None where the output was read the careful way.
+        content: What is in the body, for who makes something of it at once; None where rows
+            are asked again, and where outcomes were wanted instead.
+        made: The outcomes, where they were made already.
         leftovers: Rows that are worth asking about again.
         missing: Rows sent that the output leaves out.
         oddities: What else was not as it should be, a few words each.
     """
 
-    body: bytes
-    results: list[EnhancedLocation]
-    leftovers: list[Leftover]
-    missing: int
-    oddities: tuple[str, ...]
+    chunk: Chunk
+    body: OutputBody
+    counts: Tally
+    layout: Layout | None = None
+    content: bytes | None = None
+    made: list[EnhancedLocation] | None = None
+    leftovers: list[Leftover] = []
+    missing: int = 0
+    oddities: tuple[str, ...] = ()
+
+    @property
+    def results(self) -> list[EnhancedLocation]:
+        """The outcome of each row that has one, in the order of the rows."""
+        if self.made is not None or self.layout is None:
+            return self.made or []
+        content = self.content or self.body.content()
+        return _results(self.chunk, content, self.layout, self.leftovers)
 
 
 def check_output(
-    chunk: Chunk, bodies: Sequence[bytes], sources: tuple[str, ...], location_attempts: int
+    chunk: Chunk,
+    bodies: Sequence[OutputBody],
+    sources: tuple[str, ...],
+    location_attempts: int,
+    *,
+    with_results: bool = True,
+    content_of: Callable[[OutputBody], bytes] = OutputBody.content,
 ) -> Checked:
     """Find the answer of each row of a chunk in its job's output.
+
+    Takes some milliseconds for a thousand rows, so large ones are checked in a thread.
 
     Args:
         chunk: What was sent.
         bodies: What came back: one output or several.
         sources: The run's sources; those of a location itself win.
         location_attempts: How often a row may be asked about again.
+        with_results: Whether the outcomes will be wanted one by one; runs of files do without.
+        content_of: Gives what is in a body.
 
     Raises:
         DecodeError: When it is not an output, or holds none of the rows sent.
     """
-    body = _on_one_line(merge_bodies(bodies))
-    answers = split_body(body)
-    repeated = _repeated_ids(body, answers)
+    contents = _contents(bodies, content_of)
+    question = _Question(chunk, sources, location_attempts)
+    if len(contents) == 1 and not chunk.sources and not question.has_answers:
+        [content] = contents
+        layout = lay_out(chunk, content, sources)
+        if layout is not None:
+            checked = _checked_by_layout(question, bodies[0], content, layout)
+            if with_results:
+                made = _results(chunk, content, layout, checked.leftovers)
+                return msgspec.structs.replace(checked, made=made)
+            return msgspec.structs.replace(checked, content=None if checked.leftovers else content)
+    return _checked_carefully(question, bodies, contents)
+
+
+def _results(
+    chunk: Chunk, content: bytes, layout: Layout, leftovers: Sequence[Leftover]
+) -> list[EnhancedLocation]:
+    results = layout.results(chunk, content)
+    if leftovers:
+        waiting = {each.row for each in leftovers}
+        results = [result for result in results if result.row not in waiting]
+    return _with_invalid(chunk, results)
+
+
+class _Question(msgspec.Struct, frozen=True):
+    """What was asked, and how often it may be asked again."""
+
+    chunk: Chunk
+    sources: tuple[str, ...]
+    location_attempts: int
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether earlier jobs answered a part of it."""
+        return any(earlier.data != NO_DATA_BYTES for earlier in self.chunk.earlier)
+
+    def is_repeated(self, place: int, reason: Reason | None) -> bool:
+        """Whether a row that ended like this is worth asking about again."""
+        earlier = self.chunk.earlier
+        times_asked = earlier[place].times_asked if earlier else 0
+        return reason in PASSING_REASONS and times_asked < self.location_attempts
+
+    def leftover(self, place: int, data: bytes) -> Leftover:
+        """Such a row, with all that is known of it now."""
+        asked = passing_failures(data, wanted_sources(self.chunk, place, self.sources))
+        return leftover(self.chunk, place, asked, data)
+
+
+def _contents(
+    bodies: Sequence[OutputBody], content_of: Callable[[OutputBody], bytes]
+) -> list[bytes]:
+    contents: list[bytes] = []
+    for body in bodies:
+        contents.append(content_of(body))
+        if sum(map(len, contents)) > MAX_OUTPUTS_BYTES:
+            raise DecodeError(f"its outputs are larger than {MAX_OUTPUTS_BYTES} bytes together")
+    return contents
+
+
+def _checked_by_layout(
+    question: _Question, body: OutputBody, content: bytes, layout: Layout
+) -> Checked:
+    chunk = question.chunk
+    counts = tally(invalid_results(chunk))
+    counts.add_ok(len(chunk.rows) - len(layout.not_ok))
+    leftovers: list[Leftover] = []
+    for each in layout.not_ok:
+        if question.is_repeated(each.place, each.reason):
+            data = content[layout.span(each.place)]
+            leftovers.append(question.leftover(each.place, data))
+        else:
+            counts.add_not_ok(each.status, each.reason)
+    return Checked(
+        chunk=chunk,
+        body=body,
+        counts=counts,
+        layout=layout,
+        leftovers=leftovers,
+    )
+
+
+def _checked_carefully(
+    question: _Question, bodies: Sequence[OutputBody], contents: list[bytes]
+) -> Checked:
+    chunk, sources = question.chunk, question.sources
+    content = on_one_line(merge_bodies(contents))
+    answers = split_body(content)
+    repeated = repeated_ids(content, answers)
     for wire_id in repeated:  # nobody knows which of them is right
         answers.pop(wire_id, None)
     found = sum(str(row) in answers for row in chunk.rows)
@@ -147,28 +198,33 @@ def check_output(
             f"the output holds {len(answers)} locations, but none of those that were sent"
         )
     foreign = len(answers) - found
-    if any(earlier.data != NO_DATA_BYTES for earlier in chunk.earlier):
-        answers, body = _with_earlier(chunk, answers)
+    if question.has_answers:
+        answers, content = _with_earlier(chunk, answers)
     elif repeated:  # whoever reads the body again must not believe them either
-        body = msgspec.json.encode(answers)
+        content = msgspec.json.encode(answers)
     results: list[EnhancedLocation] = []
     leftovers: list[Leftover] = []
     for place, row in enumerate(chunk.rows):
         result = _judge(chunk, place, answers.get(str(row)), sources, twice=str(row) in repeated)
-        if result.reason in PASSING_REASONS:
-            times_asked = chunk.earlier[place].times_asked if chunk.earlier else 0
-            if times_asked < location_attempts:
-                wanted = wanted_sources(chunk, place, sources)
-                asked = passing_failures(result.data, wanted)
-                leftovers.append(leftover(chunk, place, asked, bytes(result.data)))
-                continue
-        results.append(result)
+        if question.is_repeated(place, result.reason):
+            leftovers.append(question.leftover(place, bytes(result.data)))
+        else:
+            results.append(result)
     oddities = [f"{missing} of {len(chunk.rows)} locations are missing"] if missing else []
     if repeated:
         oddities.append(f"{len(repeated)} are there more than once, with different answers")
     if foreign:
         oddities.append(f"{foreign} were never sent")
-    return Checked(body, _with_invalid(chunk, results), leftovers, missing, tuple(oddities))
+    results = _with_invalid(chunk, results)
+    return Checked(
+        chunk=chunk,
+        body=bodies[0] if content is contents[0] else OutputBody(content),
+        counts=tally(results),
+        made=detached(results),
+        leftovers=leftovers,
+        missing=missing,
+        oddities=tuple(oddities),
+    )
 
 
 def fail_chunk(
@@ -234,8 +290,8 @@ def _with_earlier(
 def _merged(before: bytes, data: msgspec.Raw | None, asked: tuple[str, ...] | None) -> msgspec.Raw:
     """One location's sources: what was known, and what is known now of those asked for."""
     try:
-        known = _split_or_null.decode(before) or {}
-        new = (_split_or_null.decode(data) or {}) if data is not None else {}
+        known = sources_of(before)
+        new = sources_of(data) if data is not None else {}
     except msgspec.MsgspecError:  # not an object of sources: nothing to be merged with
         return msgspec.Raw(before)
     names = {code.casefold(): code for code in known}
@@ -247,58 +303,6 @@ def _merged(before: bytes, data: msgspec.Raw | None, asked: tuple[str, ...] | No
                 del known[before_it]
             known[code] = answer
     return msgspec.Raw(msgspec.json.encode(known))
-
-
-def _repeated_ids(body: bytes, answers: dict[str, msgspec.Raw]) -> frozenset[str]:
-    """Ids that an output holds more than once, with different answers.
-
-    The fast decoder keeps the last one without a word. Where the lengths of all that it found
-    add up to the body, it found everything; only else is the body read the slow way.
-    """
-    if _holds_nothing_else(body.strip(), answers):
-        return frozenset()
-    seen: dict[str, Any] = {}
-    try:
-        pairs = json.loads(body, object_pairs_hook=_Pairs)
-        return frozenset(
-            wire_id for wire_id, data in pairs if seen.setdefault(wire_id, data) != data
-        )
-    except (ValueError, RecursionError) as error:
-        raise DecodeError(f"the output cannot be read ({error}): {excerpt(body)}") from error
-
-
-def _holds_nothing_else(body: bytes, answers: dict[str, msgspec.Raw]) -> bool:
-    """Whether a body is as long as these members make it, in the spacing that it begins with."""
-    if not answers:
-        return True
-    first, data = next(iter(answers.items()))
-    begin = b'{"%b":' % first.encode()
-    blank = b" " if body.startswith(begin + b" ") else b""
-    member = begin + blank + bytes(data)
-    if not body.startswith(member):
-        return False
-    comma = b", " if body.startswith(b", ", len(member)) else b","
-    inside = sum(map(len, answers)) + sum(map(len, answers.values()))
-    between = len(b'"":' + blank) * len(answers) + len(comma) * (len(answers) - 1)
-    return len(body) == len(b"{}") + inside + between
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """The members of a JSON object, repeated ones too."""
-
-
-def tally(results: Sequence[EnhancedLocation]) -> Tally:
-    """Count outcomes."""
-    statuses = Counter(result.status for result in results)
-    reasons = Counter(result.reason.value for result in results if result.reason is not None)
-    return Tally(
-        rows=len(results),
-        ok=statuses[RowStatus.OK],
-        partial=statuses[RowStatus.PARTIAL],
-        failed=statuses[RowStatus.FAILED],
-        no_answer=sum(not result.is_answered for result in results),
-        reasons=dict(reasons),
-    )
 
 
 def detached(results: list[EnhancedLocation]) -> list[EnhancedLocation]:

@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 
 import anyio
 
+from pingdata_async.bulk import clock
+
 T = TypeVar("T")
 
 
@@ -30,7 +32,7 @@ class DueQueue(Generic[T]):
     @property
     def due(self) -> int:
         """How many items are due now."""
-        now = anyio.current_time()
+        now = clock.now()
         return sum(entry[0] <= now for entry in self._heap)
 
     def put(self, item: T, due: float) -> None:
@@ -41,7 +43,7 @@ class DueQueue(Generic[T]):
 
     def take(self, key: Callable[[T], tuple[float, int]]) -> T | None:
         """Take out what is due and has the smallest key; None where nothing is due."""
-        now = anyio.current_time()
+        now = clock.now()
         entries = [entry for entry in self._heap if entry[0] <= now]
         if not entries:
             return None
@@ -61,7 +63,7 @@ class DueQueue(Generic[T]):
         async with self._leader:
             while True:
                 due = self._heap[0][0] if self._heap else None
-                if due is not None and due <= anyio.current_time():
+                if due is not None and due <= clock.now():
                     return heapq.heappop(self._heap)[2]
                 self._changed = anyio.Event()
                 with anyio.move_on_at(float("inf") if due is None else due):

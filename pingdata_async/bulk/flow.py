@@ -7,18 +7,19 @@ from collections.abc import Callable, Iterator
 
 import anyio
 
-from pingdata_async.bulk import notices
+from pingdata_async.bulk import clock, notices
 from pingdata_async.bulk.admission import URGENT, Admission
 from pingdata_async.bulk.breaker import Breaker, Proof, Unproven
-from pingdata_async.bulk.checking import Checked, Failure, fail_chunk, tally
+from pingdata_async.bulk.checking import Checked, Failure, fail_chunk
 from pingdata_async.bulk.due_queue import DueQueue
 from pingdata_async.bulk.later_chunks import gather
 from pingdata_async.bulk.leftover_pool import LeftoverPool
 from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.protocols import FinishedChunk, Ledger
+from pingdata_async.bulk.tally import tally
 from pingdata_async.events import Event, LocationsAskedAgain, RunStopping
 from pingdata_async.exceptions import PingDataError
-from pingdata_async.models import EnhancedLocation, Reason
+from pingdata_async.models import Reason
 
 
 class Flow:
@@ -84,7 +85,7 @@ class Flow:
 
     def taken(self, passage: Passage) -> None:
         """A chunk was taken from the input; it holds room."""
-        now = anyio.current_time()
+        now = clock.now()
         self._open += 1
         passage.has_room = True
         self.jobs_in_flight += bool(passage.job_id)
@@ -107,7 +108,7 @@ class Flow:
 
     def _gather(self) -> None:
         """Make chunks of what is to be asked about again, as soon as it is worth a job."""
-        now = anyio.current_time()
+        now = clock.now()
         while self._leftovers and (self._leftovers.is_ripe(now) or self._nothing_better_to_do()):
             self._open += 1
             chunk = gather(self._ledger.next_index(), self._leftovers.take())
@@ -140,7 +141,7 @@ class Flow:
 
     def send(self, queue: DueQueue[Passage], passage: Passage, delay_s: float = 0.0) -> None:
         """Have a request about a chunk sent, after that time."""
-        passage.wanted_at = anyio.current_time() + delay_s
+        passage.wanted_at = clock.now() + delay_s
         queue.put(passage, passage.wanted_at)
 
     def accepted(self, passage: Passage, poll_in_s: float) -> None:
@@ -181,7 +182,7 @@ class Flow:
     def confirm(self, proof: Proof) -> None:
         """The API is in order: what was suspected is so."""
         for passage, failure in self._unproven.proven_by(proof):
-            self.lost.put((passage, failure), anyio.current_time())
+            self.lost.put((passage, failure), clock.now())
 
     def drop(self, passage: Passage) -> None:
         """Leave a chunk that will not be submitted."""
@@ -189,7 +190,7 @@ class Flow:
         self._admission.release(passage)
         if _has_answers(passage) and not self._ledger.is_durable:
             failure = Failure(Reason.MISSING, "the run stopped before it was asked about again")
-            self.lost.put((passage, failure), anyio.current_time())
+            self.lost.put((passage, failure), clock.now())
             return
         self._leave_room(passage)
         self._open -= 1
@@ -222,38 +223,35 @@ class Flow:
         passage, failure = lost
         why = failure or Failure(Reason.INVALID_INPUT, "")
         results = fail_chunk(passage.chunk, why, self._sources)
-        await self.deliver(passage, results, failure=failure)
-
-    async def deliver(
-        self,
-        passage: Passage,
-        results: list[EnhancedLocation],
-        *,
-        checked: Checked | None = None,
-        failure: Failure | None = None,
-    ) -> None:
-        """Hand a chunk's results to the ledger; what is left of it waits to be asked again."""
-        counts = tally(results)
-        leftovers = checked.leftovers if checked is not None else []
-        await self._ledger.deliver(
+        await self._deliver(
+            passage,
             FinishedChunk(
-                chunk=passage.chunk,
-                results=results,
-                counts=counts,
-                body=checked.body if checked is not None else None,
+                passage.chunk,
+                tally(results),
                 failure=failure,
-                leftovers=leftovers,
+                without_answer=results,
                 job_id=passage.job_id,
-            )
+            ),
         )
+
+    async def deliver(self, passage: Passage, checked: Checked) -> None:
+        """Deliver a chunk with its answers; what is left of it waits to be asked again."""
+        finished = FinishedChunk(
+            passage.chunk, checked.counts, checked=checked, job_id=passage.job_id
+        )
+        await self._deliver(passage, finished)
+
+    async def _deliver(self, passage: Passage, finished: FinishedChunk) -> None:
+        leftovers = finished.leftovers
+        await self._ledger.deliver(finished)
         self._open -= 1
         self.jobs_in_flight -= bool(passage.job_id)
         self._leave_room(passage)
         if leftovers and (self.error is None or not self._ledger.is_durable):
-            now = anyio.current_time()
+            now = clock.now()
             self._leftovers.add(leftovers, now)
             self.ripening.put(None, now + LeftoverPool.WAIT_S)
-        self._announce(notices.finished(passage, counts, asked_again=len(leftovers)))
+        self._announce(notices.finished(passage, finished.counts, asked_again=len(leftovers)))
         self._go_on()
 
     def _leave_room(self, passage: Passage) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import anyio
-
+from pingdata_async.bulk import clock
 from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.bulk.job_progress import JobProgress
 from pingdata_async.bulk.size_limits import Halves
@@ -94,7 +93,7 @@ class Passage:
     def present_job(self) -> JobProgress:
         """What is known of its job; one that is taken up only now was accepted just now."""
         if self.job is None:
-            self.job = JobProgress(len(self.chunk.rows), anyio.current_time())
+            self.job = JobProgress(len(self.chunk.rows), clock.now())
         return self.job
 
     def leave_out_waiting(self, now: float) -> None:

@@ -7,9 +7,11 @@ from typing import Protocol
 
 import msgspec
 
-from pingdata_async.bulk.checking import Failure, Tally
+from pingdata_async.bodies import OutputBody
+from pingdata_async.bulk.checking import Checked, Failure
 from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.bulk.later_chunks import Leftover
+from pingdata_async.bulk.tally import Tally
 from pingdata_async.models import EnhancedLocation, JobOutput, JobStatus
 
 
@@ -27,8 +29,8 @@ class BulkAPI(Protocol):
         """Ask about a job."""
         ...
 
-    async def fetch_output(self, job_id: str, output: JobOutput) -> bytes:
-        """The whole of an output."""
+    async def fetch_body(self, job_id: str, output: JobOutput) -> OutputBody:
+        """The whole of an output, as it comes over the wire."""
         ...
 
 
@@ -37,23 +39,29 @@ class FinishedChunk(msgspec.Struct, frozen=True):
 
     Attributes:
         chunk: What it was.
-        results: The outcome of each row that has one, in the order of the rows; their data
-            are slices of `body`.
-        counts: How those ended.
-        body: The answers to all of its rows, those of earlier jobs included; None where
-            there is none.
-        failure: Why there is none; None where there is, or nothing had to be sent.
-        leftovers: Rows without an outcome yet: they will be asked about again.
+        counts: How the rows ended that have their outcome now.
+        checked: The answers; None where there are none.
+        failure: Why there are none; None where there are, or nothing had to be sent.
+        without_answer: The outcome of each row, where there are none.
         job_id: The job that answered; "" where none did.
     """
 
     chunk: Chunk
-    results: list[EnhancedLocation]
     counts: Tally
-    body: bytes | None = None
+    checked: Checked | None = None
     failure: Failure | None = None
-    leftovers: Sequence[Leftover] = ()
+    without_answer: list[EnhancedLocation] = []
     job_id: str = ""
+
+    @property
+    def results(self) -> list[EnhancedLocation]:
+        """The outcome of each row that has one, in the order of the rows; made when asked for."""
+        return self.without_answer if self.checked is None else self.checked.results
+
+    @property
+    def leftovers(self) -> Sequence[Leftover]:
+        """Rows without an outcome yet: they will be asked about again."""
+        return () if self.checked is None else self.checked.leftovers
 
 
 class Ledger(Protocol):

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 import anyio
 import anyio.lowlevel
 
+from pingdata_async.bulk import clock
 from pingdata_async.bulk.request_rate import RequestRate
 from pingdata_async.exceptions import PauseTooLongError
 
@@ -65,7 +66,7 @@ class RequestGate:
     def opens_in_s(self, kind: str) -> float:
         """Seconds until then; 0 where it may."""
         closed_until = max(self._closed_until, self._kinds[kind].closed_until)
-        return max(0.0, closed_until - anyio.current_time())
+        return max(0.0, closed_until - clock.now())
 
     def price_s(self, jobs_in_flight: int) -> float:
         """What one more question about one of these jobs costs, in seconds of its lag.
@@ -73,13 +74,13 @@ class RequestGate:
         Where requests are scarce, one takes 1/rate of a second from all of the jobs together:
         so much longer each job's end may go unseen for one question less.
         """
-        return jobs_in_flight / self._rate.per_s(anyio.current_time())
+        return jobs_in_flight / self._rate.per_s(clock.now())
 
     # -- what is seen --------------------------------------------------------------------
 
     def note_answered(self, kind: str) -> None:
         """A request of this kind was answered, be it with an error other than 429 and 503."""
-        now = anyio.current_time()
+        now = clock.now()
         self._rate.note_let_through(now)
         # What was sent before a pause says nothing of what comes after it.
         if now >= self._closed_until:
@@ -96,7 +97,7 @@ class RequestGate:
             is_about_rate: False where it is clear that there is too much of something else:
                 then the last such refusal, too, is taken back as far as the rate goes.
         """
-        now = anyio.current_time()
+        now = clock.now()
         is_first = now >= self._closed_until
         self._too_soon_in_a_row += is_first  # those that were on their way say the same
         pause_s = delay_s(self._too_soon_in_a_row)
@@ -110,7 +111,7 @@ class RequestGate:
 
     def note_unavailable(self, kind: str, delay_s: Callable[[int], float]) -> None:
         """A 503: nothing of its kind goes out for a while; `delay_s` likewise."""
-        now = anyio.current_time()
+        now = clock.now()
         self._rate.note_let_through(now)
         state = self._kinds[kind]
         if now >= state.closed_until:
@@ -131,7 +132,7 @@ class RequestGate:
             PauseTooLongError: When the API asked for a longer one, whoever was told.
         """
         await anyio.lowlevel.checkpoint()
-        waiter = _Waiter(anyio.current_time() + BEARS_TO_WAIT_S[kind])
+        waiter = _Waiter(clock.now() + BEARS_TO_WAIT_S[kind])
         self._waiting[kind].append(waiter)
         self._let_out()
         if self._leader is not None:
@@ -179,7 +180,7 @@ class RequestGate:
 
     def _let_out(self) -> float:
         """Let everyone go who may; says when to look again."""
-        now = anyio.current_time()
+        now = clock.now()
         while True:
             kind, at = self._next()
             if kind is None or at > now:
@@ -195,7 +196,7 @@ class RequestGate:
     def _next(self) -> tuple[str | None, float]:
         """Which kind goes next, and when; None where nobody can say."""
         opens_at = max(self._closed_until, self._rate.next_at())
-        now = anyio.current_time()
+        now = clock.now()
         best, soonest = None, math.inf
         for kind, queue in self._waiting.items():
             if not queue:

@@ -10,11 +10,9 @@ import math
 import random
 from collections.abc import Callable
 
-import anyio
-import anyio.to_thread
-
-from pingdata_async.bulk import notices
-from pingdata_async.bulk.checking import Checked, check_output
+from pingdata_async.bodies import OutputBody
+from pingdata_async.bulk import clock, notices
+from pingdata_async.bulk.checking import MAX_OUTPUTS_BYTES, Checked, check_output
 from pingdata_async.bulk.chunking import Chunk, encode_body
 from pingdata_async.bulk.job_progress import JobProgress
 from pingdata_async.bulk.job_slots import JobSlots
@@ -55,9 +53,9 @@ from pingdata_async.exceptions import (
     UnexpectedRedirectError,
 )
 from pingdata_async.models import JobStatus
+from pingdata_async.one_thread import OneThread
 from pingdata_async.refusals import saying_when
 
-MAX_OUTPUTS_BYTES = 512 * 1024 * 1024  # of one job together
 CHECK_IN_THREAD_FROM_BYTES = 64 * 1024
 ASK_AGAIN_S = 5.0  # about a job that the API does not know, at the longest: it holds a slot
 REFETCHES = 2  # of an output that leaves out rows
@@ -71,6 +69,7 @@ class Requests:
     Args:
         api: The endpoints.
         sources: The run's sources.
+        with_results: Whether outcomes will be wanted one by one.
         options: The rest of each job's body, as `encode_options()` makes it.
         gate: Lets them out.
         slots: Told of what is seen of the API.
@@ -85,6 +84,7 @@ class Requests:
         *,
         api: BulkAPI,
         sources: tuple[str, ...],
+        with_results: bool,
         options: bytes,
         gate: RequestGate,
         slots: JobSlots,
@@ -95,6 +95,7 @@ class Requests:
     ) -> None:
         self._api = api
         self._sources = sources
+        self._with_results = with_results
         self._options = options
         self._gate = gate
         self._slots = slots
@@ -105,8 +106,9 @@ class Requests:
         self._submissions = SubmissionsRefused()
         self._said_until = -math.inf
 
-    def begin(self) -> None:
-        """Take the present time for the beginning of the run."""
+    def begin(self, inflater: OneThread, checker: OneThread) -> None:
+        """Take the present time for the beginning of the run; these do what takes a while."""
+        self._inflater, self._checker = inflater, checker
         self._health = Health(self._policy)
 
     async def submit(self, passage: Passage) -> Accepted | Again | Rejected | InDoubt | Fatal:
@@ -144,7 +146,7 @@ class Requests:
         """Seconds until a job is asked about."""
         interval_s = self._planner.next_poll_in_s(
             passage.present_job,
-            anyio.current_time(),
+            clock.now(),
             price_s=self._gate.price_s(self._slots.in_flight),
         )
         return interval_s * self._rng.uniform(1.0, 1.0 + JITTER)
@@ -187,7 +189,7 @@ class Requests:
         return Again(delay_s if timeout_s is None else min(delay_s, timeout_s))
 
     def _heard(self, job: JobProgress, status: JobStatus) -> None:
-        now = anyio.current_time()
+        now = clock.now()
         had_ended = job.ended_at is not None
         job.hear(status, now)
         if not had_ended:
@@ -209,7 +211,7 @@ class Requests:
 
     def _late_for_s(self, passage: Passage) -> float:
         """How long the API has not shown what it must have."""
-        now = anyio.current_time()
+        now = clock.now()
         if passage.late_since is None:
             passage.late_since = now
         return now - passage.late_since
@@ -231,13 +233,13 @@ class Requests:
             self._announce(notices.unexpected(passage, f"of its output's locations, {oddity}"))
         return Answered(checked)
 
-    async def _fetch_all(self, passage: Passage) -> list[bytes]:
-        bodies: list[bytes] = []
+    async def _fetch_all(self, passage: Passage) -> list[OutputBody]:
+        bodies: list[OutputBody] = []
         for output in passage.outputs:
             if bodies:
                 await self._gate.wait("fetch")
-            bodies.append(await self._api.fetch_output(passage.job_id, output))
-            if sum(map(len, bodies)) > MAX_OUTPUTS_BYTES:
+            bodies.append(await self._api.fetch_body(passage.job_id, output))
+            if sum(len(body.wire) for body in bodies) > MAX_OUTPUTS_BYTES:
                 raise DecodeError(f"its outputs are larger than {MAX_OUTPUTS_BYTES} bytes together")
         return bodies
 
@@ -249,16 +251,35 @@ class Requests:
             rows = len(passage.chunk.rows)
             raise DecodeError(f"{checked.missing} of {rows} locations are missing from the output")
 
-    async def _checked(self, chunk: Chunk, bodies: list[bytes]) -> Checked:
-        def check() -> Checked:
-            return check_output(chunk, bodies, self._sources, self._policy.location_attempts)
+    async def _checked(self, chunk: Chunk, bodies: list[OutputBody]) -> Checked:
+        if sum(body.likely_bytes for body in bodies) < CHECK_IN_THREAD_FROM_BYTES:
+            return self._check(chunk, bodies, OutputBody.content)
+        inflater = self._inflater
+        # The usual one is inflated while another is checked.
+        ahead = inflater.submit(bodies[0].content) if len(bodies) == 1 else None
 
-        if sum(map(len, bodies)) < CHECK_IN_THREAD_FROM_BYTES:
-            return check()
-        return await anyio.to_thread.run_sync(check)
+        def content_of(body: OutputBody) -> bytes:
+            return (ahead or inflater.submit(body.content)).result()
+
+        return await self._checker.run(lambda: self._check(chunk, bodies, content_of))
+
+    def _check(
+        self,
+        chunk: Chunk,
+        bodies: list[OutputBody],
+        content_of: Callable[[OutputBody], bytes],
+    ) -> Checked:
+        return check_output(
+            chunk,
+            bodies,
+            self._sources,
+            self._policy.location_attempts,
+            with_results=self._with_results,
+            content_of=content_of,
+        )
 
     def _succeeded(self, passage: Passage, kind: str) -> None:
-        now = anyio.current_time()
+        now = clock.now()
         self._health.note_success(kind, now)
         self._slots.note_answered(kind, now)
         self._gate.note_answered(kind)
@@ -284,7 +305,7 @@ class Requests:
 
     def _say_if_long(self, kind: str) -> None:
         """Say that there is a long pause, once for each."""
-        now = anyio.current_time()
+        now = clock.now()
         pause_s = self._gate.opens_in_s(kind)
         is_waited_for = LONG_PAUSE_S <= pause_s <= self._policy.max_wait_s
         if is_waited_for and now >= self._said_until:
@@ -299,7 +320,7 @@ class Requests:
         if late_s > self._policy.late_after_s:
             return True
         # Sooner, where it is this job and not the API: others are answered all the while.
-        since = anyio.current_time() - late_s + self._policy.forgotten_after_s
+        since = clock.now() - late_s + self._policy.forgotten_after_s
         return late_s > self._policy.forgotten_after_s and self._health.answered_since(
             "poll", since
         )
@@ -308,7 +329,7 @@ class Requests:
         """Take to heart what an error says of when to send the next requests."""
         if isinstance(error, APIStatusError):
             self._health.note_answer()
-        now = anyio.current_time()
+        now = clock.now()
 
         def delay_s(times: int) -> float:
             return self._policy.delay_s(times, _retry_after_s(error), self._rng)
@@ -329,7 +350,7 @@ class Requests:
             self._slots.note_trouble(kind, now)
 
     def _note_failure(self, passage: Passage, kind: str, error: PingDataError) -> GiveUp:
-        now = anyio.current_time()
+        now = clock.now()
         if not passage.failures:
             passage.failing_since = now
         passage.failures += 1

@@ -27,7 +27,7 @@ from typing import Any
 
 import anyio
 
-from pingdata_async.bulk import notices
+from pingdata_async.bulk import clock, notices
 from pingdata_async.bulk.admission import Admission
 from pingdata_async.bulk.breaker import Breaker, Proof
 from pingdata_async.bulk.checking import Failure
@@ -46,6 +46,7 @@ from pingdata_async.bulk.submitting import Submitter
 from pingdata_async.events import Event
 from pingdata_async.exceptions import JobFailedError, SubmissionInDoubtError
 from pingdata_async.models import Reason
+from pingdata_async.one_thread import OneThread
 
 SUBMIT_WORKERS = 7  # with the doubts before the breaker wants one at a time, fewer than stop a run
 POLL_WORKERS = 24  # with 100 ms a question, 240 a second
@@ -100,6 +101,7 @@ class BulkRunner:
         self._requests = Requests(
             api=api,
             sources=sources,
+            with_results=not ledger.is_durable,
             options=options,
             gate=gate,
             slots=slots.slots,
@@ -142,9 +144,13 @@ class BulkRunner:
             PingDataError: When no further request can succeed, or chunks are held.
             Exception: What `passages` or the ledger raised, as it was.
         """
-        self._requests.begin()
         try:
-            with self._gate.limited_to(self._max_requests_per_s):
+            with (
+                OneThread("pingdata_async inflate") as inflater,
+                OneThread("pingdata_async check") as checker,
+                self._gate.limited_to(self._max_requests_per_s),
+            ):
+                self._requests.begin(inflater, checker)
                 await self._run(passages)
         finally:
             self._admission.release_all()
@@ -194,7 +200,7 @@ class BulkRunner:
         """The same, when it is the turn of a request of that kind."""
 
         async def act_in_turn(passage: Passage) -> None:
-            passage.leave_out_waiting(anyio.current_time())
+            passage.leave_out_waiting(clock.now())
             # A submission that waits when the run is stopped is dropped by `act`.
             with self._flow.until_stopped(kind):
                 await self._gate.wait(kind, self._policy.max_wait_s)
@@ -262,7 +268,7 @@ class BulkRunner:
         elif self._is_telling(chunk) and self._breaker.note_failed_job():
             said = f"the output of job {passage.job_id} holds none of its locations"
             self._flow.stop(_charged_for_nothing(JobFailedError(said, job_id=passage.job_id)))
-        await self._flow.deliver(passage, step.checked.results, checked=step.checked)
+        await self._flow.deliver(passage, step.checked)
 
     def _is_telling(self, chunk: Chunk) -> bool:
         """Whether an empty answer to all of a chunk says something of the API."""
@@ -283,7 +289,7 @@ class BulkRunner:
         if goes_on and attempts_left:
             jobs = passage.failed_jobs + passage.lost_jobs
             delay_s = self._policy.delay_s(jobs, None, self._rng)
-            self._admission.put(passage, anyio.current_time() + delay_s)
+            self._admission.put(passage, clock.now() + delay_s)
         elif goes_on:
             await self._submitter.split(passage, 2, lost.error, have_failed=True)
         elif self._flow.is_stopping:

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 import anyio.lowlevel
 
-from pingdata_async.bulk.checking import detached
 from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
 from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.protocols import FinishedChunk
@@ -170,7 +169,7 @@ class MemoryLedger:
 
     async def deliver(self, finished: FinishedChunk) -> None:
         """Hand the results over; waits until they are taken."""
-        await self._deliver(detached(finished.results))
+        await self._deliver(finished.results)
 
     async def submitting(self, chunk: Chunk, *, charged_before: bool) -> None:
         """Nothing to be kept."""

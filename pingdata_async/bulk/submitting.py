@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import anyio
 
-from pingdata_async.bulk import notices
+from pingdata_async.bulk import clock, notices
 from pingdata_async.bulk.admission import Admission
 from pingdata_async.bulk.breaker import Breaker, Proof, at_fault_itself
 from pingdata_async.bulk.checking import Failure
@@ -89,7 +89,7 @@ class Submitter:
             self._is_ending = True
             patience_s = self._policy.linger_s if self._ledger.is_durable else 0.0
             for shield in self._shields:
-                shield.deadline = anyio.current_time() + patience_s
+                shield.deadline = clock.now() + patience_s
 
     async def submit(self, passage: Passage) -> None:
         """Submit a chunk that was let through."""
@@ -138,7 +138,7 @@ class Submitter:
     async def _accepted(self, passage: Passage, job_id: str) -> None:
         charged_before = passage.charged_before
         passage.job_id = job_id
-        passage.job = JobProgress(len(passage.chunk.rows), anyio.current_time())
+        passage.job = JobProgress(len(passage.chunk.rows), clock.now())
         passage.jobs += 1
         if passage.search is not None:
             passage.search.has_passed = True

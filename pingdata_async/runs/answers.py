@@ -11,15 +11,18 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pingdata_async.bulk.checking import Failure, invalid_results, split_body
+from pingdata_async.bulk.checking import Failure, invalid_results
 from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.bulk.later_chunks import wanted_sources
+from pingdata_async.bulk.layout import Layout
+from pingdata_async.bulk.reading import split_body
 from pingdata_async.exceptions import DecodeError, RunError
 from pingdata_async.models import EnhancedLocation, Reason
 from pingdata_async.outcomes import judge_location, unanswered
 from pingdata_async.runs.journal_records import ChunkRecord
 from pingdata_async.runs.records import Account
 from pingdata_async.runs.spool import Spool
+from pingdata_async.runs.states import ChunkState
 
 KEPT_BODIES = 4
 KEPT_BYTES = 64 * 1024 * 1024
@@ -106,6 +109,24 @@ class Answers:
         settled.sort(key=lambda result: result.row)
         return Outcomes(settled, sorted(row for row, result in found.items() if result is None))
 
+    def laid_out(self, planned: Chunk) -> tuple[Layout, bytes] | None:
+        """Where a planned chunk's answers are in its body, and that body.
+
+        None where more has to be known of its rows than that, or it is not known.
+
+        Raises:
+            RunError: As `outcomes()`.
+        """
+        index, account = planned.index, self._account
+        record = account.record(index)
+        if record is None or record.state is not ChunkState.SPOOLED or record.layout is None:
+            return None
+        # In this order: a row moves from the waiting ones into a later chunk.
+        if account.waiting_rows(index) or account.later_chunks_of(index):
+            return None
+        content = self._content(planned)
+        return (record.layout, content) if record.layout.fits(planned, content) else None
+
     def _lay(
         self,
         found: dict[int, EnhancedLocation | None],
@@ -153,13 +174,7 @@ class Answers:
     def _body(self, chunk: Chunk) -> _Body:
         body = self._later_bodies.get(chunk.index)
         if body is None:
-            content = self._spool.read(chunk.index)
-            if content is None:
-                raise RunError(
-                    f"{self._spool.path_of(chunk.index)}, the answers to chunk {chunk.index}, "
-                    "is missing, though it was kept there. Restore it from a copy of the run "
-                    "directory, if there is one"
-                )
+            content = self._content(chunk)
             try:
                 body = split_body(content)
             except DecodeError as error:
@@ -170,6 +185,16 @@ class Answers:
             if not chunk.is_planned:
                 self._later_bodies.add(chunk.index, body, len(content))
         return body
+
+    def _content(self, chunk: Chunk) -> bytes:
+        content = self._spool.read(chunk.index)
+        if content is None:
+            raise RunError(
+                f"{self._spool.path_of(chunk.index)}, the answers to chunk {chunk.index}, "
+                "is missing, though it was kept there. Restore it from a copy of the run "
+                "directory, if there is one"
+            )
+        return content
 
 
 class _RecentBodies:

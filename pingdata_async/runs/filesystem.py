@@ -11,6 +11,7 @@ import errno
 import importlib
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +24,7 @@ LOCK_NAME = "lock"
 # Whoever asks whether a run is at work (`is_locked()`) holds its lock for a moment.
 ASKED_ABOUT_AT_MOST = 10
 ASKED_AGAIN_AFTER_S = 0.02
+PIECES_AT_ONCE = 1024  # what Linux and macOS take (IOV_MAX)
 
 # Not a plain import: there is no such module on Windows.
 _fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
@@ -214,6 +216,26 @@ def write_whole(path: Path, *blocks: bytes) -> None:
             part.unlink()
         raise
     sync_folder(path.parent)
+
+
+def write_pieces(file: int, pieces: Sequence[bytes | memoryview]) -> None:
+    """Write to a file descriptor what is in many pieces, without joining them in memory.
+
+    Raises:
+        OSError: When it cannot be written; a part of it may have been.
+    """
+    for begin in range(0, len(pieces), PIECES_AT_ONCE):
+        batch = pieces[begin : begin + PIECES_AT_ONCE]
+        if not hasattr(os, "writev"):  # Windows
+            batch = [b"".join(batch)]
+        left = sum(map(len, batch)) - _write(file, batch)
+        while left:  # a signal came, or it is the last of the disk
+            rest = b"".join(batch)[-left:]
+            left -= os.write(file, rest)
+
+
+def _write(file: int, pieces: Sequence[bytes | memoryview]) -> int:
+    return os.writev(file, pieces) if len(pieces) > 1 else os.write(file, pieces[0])
 
 
 def free_bytes(path: Path) -> int:

@@ -14,9 +14,11 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from pingdata_async.bulk.checking import Failure, Tally
+from pingdata_async.bulk.checking import Failure
 from pingdata_async.bulk.chunking import MAX_CHUNK_BYTES, Chunk
 from pingdata_async.bulk.later_chunks import Leftover
+from pingdata_async.bulk.layout import Layout
+from pingdata_async.bulk.tally import Tally
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs import journal_changes as changes
 from pingdata_async.runs.journal_records import (
@@ -181,17 +183,26 @@ class Journal:
         now = time.time()
         await self._commit(lambda connection: changes.gathered(connection, chunk, now))
 
-    async def spooled(self, index: int, tally: Tally, leftovers: Collection[Leftover] = ()) -> None:
+    async def spooled(
+        self,
+        index: int,
+        tally: Tally,
+        leftovers: Collection[Leftover] = (),
+        layout: Layout | None = None,
+    ) -> None:
         """A chunk's answers are on disk.
 
         Args:
             index: Its number.
             tally: How the rows ended that are settled now.
             leftovers: The others, which wait to be asked again.
+            layout: Where in the body each row's answer is; None where it was not found so.
         """
         now = time.time()
         await self._commit(
-            lambda connection: changes.spool(connection, index, tally, leftovers, now)
+            lambda connection: changes.spool(
+                connection, index, tally, leftovers, now, layout=layout
+            )
         )
 
     async def failed(self, index: int, failure: Failure | None, tally: Tally) -> None:

@@ -10,15 +10,18 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from pingdata_async.bulk.checking import Failure, Tally
+from pingdata_async.bulk.checking import Failure
 from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.bulk.later_chunks import Leftover, gather
+from pingdata_async.bulk.layout import Layout
+from pingdata_async.bulk.tally import Tally
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.journal_records import (
     PLANNED_CHUNKS,
     SUBMISSION_COLUMNS,
     SubmissionRecord,
     pack_chunk,
+    pack_layout,
     read_meta,
     submission_of,
 )
@@ -185,12 +188,13 @@ def _end(
     *,
     tally: Tally | None = None,
     failure: Failure | None = None,
+    layout: Layout | None = None,
 ) -> None:
     connection.execute(
-        "INSERT INTO chunks (idx, state, since, tally, failure) VALUES (?, ?, ?, ?, ?)"
+        "INSERT INTO chunks (idx, state, since, tally, failure, layout) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (idx) DO UPDATE SET state = excluded.state, since = excluded.since,"
-        " tally = excluded.tally, failure = excluded.failure, held = 0",
-        (index, state, now, _as_json(tally), _as_json(failure)),
+        " tally = excluded.tally, failure = excluded.failure, layout = excluded.layout, held = 0",
+        (index, state, now, _as_json(tally), _as_json(failure), pack_layout(layout)),
     )
 
 
@@ -233,10 +237,12 @@ def spool(
     tally: Tally,
     leftovers: Collection[Leftover],
     now: float,
+    *,
+    layout: Layout | None,
 ) -> None:
     """A chunk's answers are on disk."""
     present = _before(connection, index, ChunkState.SPOOLED)
-    _end(connection, index, ChunkState.SPOOLED, now, tally=tally)
+    _end(connection, index, ChunkState.SPOOLED, now, tally=tally, layout=layout)
     _end_submission(connection, present, "done")
     _wait(connection, leftovers)
 

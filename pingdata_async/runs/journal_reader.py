@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from pingdata_async.bulk.checking import Tally
+from pingdata_async.bulk.tally import Tally
 from pingdata_async.runs.journal_records import (
     PLANNED_CHUNKS,
     RECORD_COLUMNS,

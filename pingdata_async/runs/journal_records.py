@@ -7,8 +7,10 @@ import sqlite3
 import msgspec
 import zstandard
 
-from pingdata_async.bulk.checking import Failure, Tally
+from pingdata_async.bulk.checking import Failure
 from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.layout import Layout
+from pingdata_async.bulk.tally import Tally
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.states import ChunkState
 
@@ -16,6 +18,8 @@ PLANNED_CHUNKS = "planned_chunks"
 
 _chunk_encoder = msgspec.msgpack.Encoder()
 _chunk_decoder = msgspec.msgpack.Decoder(Chunk)
+_layout_encoder = msgspec.msgpack.Encoder()
+_layout_decoder = msgspec.msgpack.Decoder(Layout)
 _failure_decoder = msgspec.json.Decoder(Failure)
 _tally_decoder = msgspec.json.Decoder(Tally)
 
@@ -36,6 +40,8 @@ class ChunkRecord(msgspec.Struct, frozen=True, kw_only=True):
         failure: Why it has no answers, where it failed.
         tally: How the rows that it settled ended, where it is spooled or failed.
         chunk: A later chunk's content; None for a planned one, which the plan has.
+        layout: Where in its spooled body each row's answer is; None where the body is to be
+            read the careful way, or there is none.
     """
 
     index: int
@@ -49,6 +55,7 @@ class ChunkRecord(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     tally: Tally | None = None
     chunk: Chunk | None = None
+    layout: Layout | None = None
 
 
 class SubmissionRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +81,7 @@ class SubmissionRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 RECORD_COLUMNS = (
-    "idx, state, since, job_id, jobs, doubts, charged_before, held, failure, tally, content"
+    "idx, state, since, job_id, jobs, doubts, charged_before, held, failure, tally, content, layout"
 )
 SUBMISSION_COLUMNS = (
     "submissions.idx, submissions.locations, submissions.sent_at, submissions.job_id,"
@@ -85,7 +92,7 @@ SUBMISSION_COLUMNS = (
 
 def record_of(columns: tuple[object, ...]) -> ChunkRecord:
     """A row of `RECORD_COLUMNS` as a record."""
-    *plain, failure, tally, content = columns
+    *plain, failure, tally, content, layout = columns
     record = msgspec.convert(
         dict(zip(_PLAIN_COLUMNS, plain, strict=True)), ChunkRecord, strict=False
     )
@@ -94,6 +101,7 @@ def record_of(columns: tuple[object, ...]) -> ChunkRecord:
         failure=_failure_decoder.decode(failure) if isinstance(failure, str) else None,
         tally=_tally_decoder.decode(tally) if isinstance(tally, str) else None,
         chunk=unpack_chunk(content) if isinstance(content, bytes) else None,
+        layout=unpack_layout(layout) if isinstance(layout, bytes) else None,
     )
 
 
@@ -131,6 +139,25 @@ def unpack_chunk(content: bytes) -> Chunk:
     except (zstandard.ZstdError, msgspec.MsgspecError) as error:
         raise RunError(
             f"the journal is damaged (a chunk's content: {error}); restore it from a copy"
+        ) from error
+
+
+def pack_layout(layout: Layout | None) -> bytes | None:
+    """A layout as the journal keeps it."""
+    return None if layout is None else _layout_encoder.encode(layout)
+
+
+def unpack_layout(content: bytes) -> Layout:
+    """What `pack_layout()` packed.
+
+    Raises:
+        RunError: When it cannot be read.
+    """
+    try:
+        return _layout_decoder.decode(content)
+    except msgspec.MsgspecError as error:
+        raise RunError(
+            f"the journal is damaged (a chunk's layout: {error}); restore it from a copy"
         ) from error
 
 

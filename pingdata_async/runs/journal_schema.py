@@ -71,7 +71,13 @@ _VERSION_1 = (
     "CREATE INDEX reopened_rows_by_origin ON reopened_rows (origin)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
+_VERSION_2 = (
+    # Where in a spooled body each row's answer is, so that an export need not read it through
+    # again: MessagePack. NULL where that is to be found out from the body.
+    "ALTER TABLE chunks ADD COLUMN layout BLOB",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
 """What brings a journal of version N to N+1, by N."""
 
 

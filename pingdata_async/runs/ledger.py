@@ -1,11 +1,23 @@
-"""The account of a durable run: journal and spool as the runner sees them."""
+"""The account of a durable run: journal, spool and output as the runner sees them."""
 
 from __future__ import annotations
 
+from typing import Protocol
+
+from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.protocols import FinishedChunk
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.journal import Journal
 from pingdata_async.runs.spool import Spool
+
+
+class EarlyOutput(Protocol):
+    """Takes answers that are safe, to be written before the end of the run."""
+
+    async def offer(self, chunk: Chunk, layout: Layout, content: bytes) -> None:
+        """A planned or later chunk is answered, and where its answers are in what came."""
+        ...
 
 
 class DurableLedger:
@@ -17,9 +29,10 @@ class DurableLedger:
 
     is_durable = True
 
-    def __init__(self, journal: Journal, spool: Spool) -> None:
+    def __init__(self, journal: Journal, spool: Spool, output: EarlyOutput) -> None:
         self._journal = journal
         self._spool = spool
+        self._output = output
         self.next_index = journal.next_index
         self.submitting = journal.submitting
         self.refused = journal.refused
@@ -31,15 +44,17 @@ class DurableLedger:
         self.gathered = journal.gathered
 
     async def deliver(self, finished: FinishedChunk) -> None:
-        """Keep a chunk's answers, and then the note that they are kept."""
-        index = finished.chunk.index
-        if finished.body is None:
+        """Keep a chunk's answers, then the note that they are kept; then they may be written."""
+        index, checked = finished.chunk.index, finished.checked
+        if checked is None:
             await self._journal.failed(index, finished.failure, finished.counts)
             return
         try:
-            await self._spool.keep(index, finished.body)
+            await self._spool.keep(index, checked.body)
         except OSError as error:
             raise RunError(
                 f"the answer to chunk {index} cannot be kept: {error.strerror or error}"
             ) from error
-        await self._journal.spooled(index, finished.counts, finished.leftovers)
+        await self._journal.spooled(index, finished.counts, checked.leftovers, checked.layout)
+        if checked.layout is not None and checked.content is not None:
+            await self._output.offer(finished.chunk, checked.layout, checked.content)

@@ -3,32 +3,95 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import itertools
 import os
 import re
+import secrets
 import stat
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Protocol
+from typing import BinaryIO, Protocol
 
 import anyio
 import anyio.to_thread
 
 from pingdata_async.exceptions import ConfigurationError, RunError
-from pingdata_async.runs.filesystem import sync_file, sync_folder
+from pingdata_async.runs.filesystem import sync_file, sync_folder, write_pieces
 
 STDOUT = "-"
 _FOREIGN_SUFFIXES = frozenset({".csv", ".tsv", ".xlsx", ".xls", ".parquet", ".geojson", ".gz"})
+
+_THIS_PROCESS = secrets.token_hex(4)
+"""Tells it from an earlier one of the same id, as there is in containers."""
+
+_numbers = itertools.count()
 
 BeforeMove = Callable[[Path, Path], Awaitable[None]]
 
 
 class OutputFile(Protocol):
-    """Takes blocks of lines."""
+    """Takes lines in pieces."""
 
-    async def write(self, block: bytes, /) -> object:
-        """Write one."""
+    def write(self, pieces: Sequence[bytes | memoryview], /) -> None:
+        """Write them one behind the other; blocks.
+
+        Raises:
+            RunError: When that cannot be done.
+            BrokenPipeError: When nobody reads any more.
+        """
         ...
+
+    def empty(self) -> None:
+        """Take back what was written, as far as that is possible; blocks."""
+        ...
+
+
+class _File:
+    """A file that nobody else writes in, without a buffer: it gets large blocks alone."""
+
+    def __init__(self, path: str | Path, raw: io.FileIO) -> None:
+        self._path = path
+        self._raw = raw
+        # A task that asyncio itself cancels leaves its thread at work: what that writes must not
+        # go to whoever is given the number of the closed file.
+        self._at_work = threading.Lock()
+
+    def write(self, pieces: Sequence[bytes | memoryview], /) -> None:
+        with self._at_work, blamed_on(self._path):
+            write_pieces(self._raw.fileno(), pieces)
+
+    def empty(self) -> None:
+        with self._at_work, blamed_on(self._path):
+            self._raw.seek(0)
+            self._raw.truncate()
+
+    def written_down(self) -> bool:
+        """Get it onto the disk, before it takes its name; says whether it holds anything."""
+        with blamed_on(self._path):
+            sync_file(self._raw.fileno())  # a crash must not leave an empty output
+            return self._raw.tell() > 0
+
+    def close(self) -> None:
+        """Close it, after what is just being written."""
+        with self._at_work:
+            self._raw.close()
+
+
+class _Stream:
+    """Standard output, which may be anything."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, pieces: Sequence[bytes | memoryview], /) -> None:
+        with blamed_on(STDOUT):
+            self._stream.write(b"".join(pieces))
+
+    def empty(self) -> None:
+        pass  # what is out is out; nothing is written before the end
 
 
 def failures_path(output: str | Path) -> Path | None:
@@ -144,35 +207,30 @@ async def opened_output(
         RunError: When it cannot be opened or moved into place.
     """
     if str(output) == STDOUT:
+        yield _Stream(sys.stdout.buffer)
         with blamed_on(output):
-            yield anyio.wrap_file(sys.stdout.buffer)
             await anyio.to_thread.run_sync(sys.stdout.buffer.flush)
         return
+    # What goes wrong in the block is not the file's fault, unless the file says so.
     with blamed_on(output):
         path, part = await anyio.to_thread.run_sync(_target, Path(output))
+        file = _File(output, await anyio.to_thread.run_sync(io.FileIO, part, "wb"))
+    try:
         try:
-            file = await anyio.to_thread.run_sync(open, part, "wb")
-            try:
-                yield anyio.wrap_file(file)
-                is_wanted = await anyio.to_thread.run_sync(_written_down, file) or keep_empty
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(file.close)
-            if is_wanted and before_move is not None:
-                await before_move(Path(output), part)
+            yield file
+            is_wanted = await anyio.to_thread.run_sync(file.written_down) or keep_empty
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(file.close)
+        if is_wanted and before_move is not None:
+            await before_move(Path(output), part)
+        with blamed_on(output):
             finish = _move_into_place if is_wanted else _remove_both
             await anyio.to_thread.run_sync(finish, part, path)
-        except BaseException:
-            with contextlib.suppress(OSError), anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(part.unlink)
-            raise
-
-
-def _written_down(file: IO[bytes]) -> bool:
-    """Get a file onto the disk, before it takes its name; says whether it holds anything."""
-    file.flush()
-    sync_file(file.fileno())  # a crash must not leave an empty output
-    return file.tell() > 0
+    except BaseException:
+        with contextlib.suppress(OSError), anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(part.unlink)
+        raise
 
 
 def _target(output: Path) -> tuple[Path, Path]:
@@ -184,18 +242,24 @@ def _target(output: Path) -> tuple[Path, Path]:
 def _part_name(path: Path) -> Path:
     # Behind a link, beside the file itself: that is what will be replaced.
     path = Path(os.path.realpath(path))
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Numbered: a run that is under way has its own, and may be exported by the same process.
+    name = f".{path.name}.{os.getpid()}-{_THIS_PROCESS}-{next(_numbers)}.part"
+    return path.with_name(name)
 
 
 def _remove_stale_parts(path: Path) -> None:
     """Remove what killed processes left half-written of this file."""
-    name = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.part")
+    name = re.compile(rf"\.{re.escape(path.name)}\.(\d+)-([0-9a-f]{{8}})-\d+\.part")
     # Tidying alone: a folder that can be written but not listed is no reason to stop.
     with contextlib.suppress(OSError):
         for entry in path.parent.iterdir():
             match = name.fullmatch(entry.name)
-            if match and not _is_alive(int(match[1])):
+            if match and not _is_at_work(int(match[1]), match[2]):
                 entry.unlink(missing_ok=True)
+
+
+def _is_at_work(pid: int, token: str) -> bool:
+    return token == _THIS_PROCESS if pid == os.getpid() else _is_alive(pid)
 
 
 def _is_alive(pid: int) -> bool:

@@ -17,6 +17,7 @@ from pingdata_async.bulk.chunking import ChunkBuilder
 from pingdata_async.bulk.protocols import Ledger
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.bulk.runner import BulkRunner
+from pingdata_async.bulk.tally import Tally
 from pingdata_async.events import (
     Announcer,
     Event,
@@ -36,15 +37,16 @@ from pingdata_async.exceptions import (
     UnknownSourceError,
 )
 from pingdata_async.models import RunSummary
-from pingdata_async.runs.export import export
+from pingdata_async.runs.answers import Answers
 from pingdata_async.runs.identity import RunSettings
 from pingdata_async.runs.journal_reader import (
     JournalReader,
     JournalTotals,
     reading_journal,
 )
-from pingdata_async.runs.ledger import DurableLedger
+from pingdata_async.runs.ledger import DurableLedger, EarlyOutput
 from pingdata_async.runs.output_files import STDOUT, check_output, failures_path, shown_path
+from pingdata_async.runs.output_writer import OutputWriter, opened_writer
 from pingdata_async.runs.own_outputs import OwnOutputs
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.planning import check_identity, make_plan
@@ -217,8 +219,17 @@ class Run:
             if before is not None:
                 return before
             await self._check_may_write(directory)
-            await self._execute(directory, plan)
-            return await self._export(directory, plan)
+            await directory.journal.set_meta(FINISHED, None)
+            own = OwnOutputs(directory, self._output)
+            async with opened_writer(
+                self._output,
+                failures=failures_path(self._output),
+                before_move=own.about_to_move,
+            ) as writer:
+                await self._execute(directory, plan, writer)
+                await self._write_rest(directory, plan, writer)
+            await own.moved()
+            return await self._finish(directory, plan, writer.counts)
         except ConfigurationError:
             raise
         except BaseException as error:
@@ -290,7 +301,7 @@ class Run:
             directory.plan = plan
         return directory.plan
 
-    async def _execute(self, directory: RunDirectory, plan: Plan) -> None:
+    async def _execute(self, directory: RunDirectory, plan: Plan, output: EarlyOutput) -> None:
         journal = directory.journal
         for doubt in await journal.doubt_interrupted(hold=self._policy.hold_in_doubt):
             self._announce(
@@ -311,7 +322,7 @@ class Run:
             any_accepted=totals.jobs > 0,
             any_answered=totals.chunks[ChunkState.SPOOLED] > 0,
         )
-        ledger = DurableLedger(journal, directory.spool)
+        ledger = DurableLedger(journal, directory.spool, output)
         runner = self._make_runner(ledger, self._announce, breaker)
         async with contextlib.aclosing(passages_left(journal, plan)) as passages:
             await runner.run(passages)
@@ -358,22 +369,15 @@ class Run:
 
     # -- export --------------------------------------------------------------------------
 
-    async def _export(self, directory: RunDirectory, plan: Plan) -> RunSummary:
-        journal = directory.journal
-        await journal.set_meta(FINISHED, None)
-        own = OwnOutputs(directory, self._output)
+    async def _write_rest(self, directory: RunDirectory, plan: Plan, writer: OutputWriter) -> None:
         async with reading_journal(journal_path(directory.path)) as account:
-            counts = await export(
+            await writer.write_rest(
                 plan,
-                directory.spool,
-                account,
-                self._output,
-                self._settings.sources,
+                Answers(directory.spool, account, self._settings.sources),
                 on_rows=lambda rows: self._announce(OutputProgress(rows=rows)),
-                failures=failures_path(self._output),
-                before_move=own.about_to_move,
             )
-        await own.moved()
+
+    async def _finish(self, directory: RunDirectory, plan: Plan, counts: Tally) -> RunSummary:
         if counts.rows != plan.rows or counts.ok + counts.partial + counts.failed != plan.rows:
             raise RunError(
                 f"{plan.rows} rows were planned, but {counts.rows} written; please report this"
@@ -384,7 +388,7 @@ class Run:
         summary.values_left_out = plan.values_left_out
         summary.seconds = round(time.monotonic() - self._began, 3)
         self._name_files(summary, directory)
-        await journal.set_meta(FINISHED, summary)
+        await directory.journal.set_meta(FINISHED, summary)
         self._announce(
             OutputWritten(
                 path=shown_path(self._output), rows=counts.rows, failures_path=summary.failures

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pingdata_async.bulk.checking import Tally
 from pingdata_async.bulk.retrying import SERVICE_UNAVAILABLE
+from pingdata_async.bulk.tally import Tally
 from pingdata_async.events import (
     Event,
     RequestRetried,

@@ -34,6 +34,71 @@ def encode_lines(results: Sequence[EnhancedLocation]) -> bytes:
     )
 
 
+class RowNote(msgspec.Struct, frozen=True):
+    """What a line says of a row that is not ok."""
+
+    status: RowStatus
+    reason: Reason
+    error: str
+
+
+def frame_lines(
+    ids: Sequence[str],
+    rows: Sequence[int],
+    answers: Sequence[memoryview],
+    notes: Mapping[int, RowNote],
+) -> list[bytes | memoryview]:
+    """The same lines in pieces, the answers as they are between them, without being copied.
+
+    Args:
+        ids: The id of each row.
+        rows: Their numbers.
+        answers: The API's object for each.
+        notes: By place, of the rows that are not ok.
+
+    Returns:
+        Pieces that are to be written one behind the other. Those with even numbers end the line
+        before, and begin the next one.
+    """
+    heads = [
+        f'}}\n{{"id":{shown_id},"row":{row},"status":"ok","location_data":'.encode()
+        for shown_id, row in zip(_as_json(ids), rows, strict=True)
+    ]
+    pieces: list[bytes | memoryview] = [_LINE_END] * (2 * len(heads) + 1)
+    pieces[0:-1:2] = heads
+    pieces[1::2] = answers
+    pieces[0] = heads[0].removeprefix(_LINE_END)
+    for place, note in notes.items():
+        begin, end = bytes(pieces[2 * place]), bytes(pieces[2 * place + 2])
+        pieces[2 * place] = b'%b"%b","location_data":' % (
+            begin.removesuffix(b'"ok","location_data":'),
+            note.status.encode(),
+        )
+        pieces[2 * place + 2] = b',"reason":%b,"error":%b%b' % (
+            _encoder.encode(note.reason),
+            _encoder.encode(note.error),
+            end,
+        )
+    return pieces
+
+
+_LINE_END = b"}\n"
+
+
+def _as_json(ids: Sequence[str]) -> list[str]:
+    together = "".join(ids)
+    if together.isprintable() and '"' not in together and "\\" not in together:
+        return [f'"{shown_id}"' for shown_id in ids]
+    return [_encoder.encode(shown_id).decode() for shown_id in ids]
+
+
+def insert_lines(pieces: list[bytes | memoryview], place: int, lines: bytes) -> None:
+    """Put whole lines before that of a row, or behind the last one, into framed lines."""
+    piece = bytes(pieces[2 * place])
+    at = piece.index(b"\n") + 1 if place else 0
+    pieces[2 * place] = piece[:at] + lines + piece[at:]
+
+
 def encode_failures(results: Sequence[EnhancedLocation], given: Mapping[int, bytes]) -> bytes:
     """A line for each row without an answer, which is itself a valid input.
 

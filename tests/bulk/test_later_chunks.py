@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.checking import Failure, check_output, fail_chunk
 from pingdata_async.bulk.chunking import MAX_CHUNK_BYTES, Chunk, Earlier, InvalidRow, encode_body
 from pingdata_async.bulk.later_chunks import Leftover, equal_parts, gather, split
@@ -92,7 +93,7 @@ def test_whatever_is_answered_when_each_row_ends_once_and_right(
             assert [int(each["id"]) for each in sent["locations"]] == chunk.rows
             for each in sent["locations"]:
                 assert tuple(each.get("sources", SOURCES)) == asked_for[int(each["id"])]
-            checked = check_output(chunk, [_body(chunk, said)], SOURCES, attempts)
+            checked = check_output(chunk, [OutputBody(_body(chunk, said))], SOURCES, attempts)
             for result in checked.results:
                 assert result.row not in done
                 done[result.row] = result
@@ -163,7 +164,7 @@ def _again(known: dict[str, Any], asked: tuple[str, ...] = ("PH",)) -> Chunk:
 def test_what_was_not_asked_for_again_spoils_nothing(spoilt: dict[str, Any]) -> None:
     """A good answer stays, whatever a later job says of that source without being asked."""
     body = msgspec.json.encode({"4": {"PH": GOOD, **spoilt}})
-    (result,) = check_output(_again({"PG": GOOD}), [body], SOURCES, 3).results
+    (result,) = check_output(_again({"PG": GOOD}), [OutputBody(body)], SOURCES, 3).results
     assert result.status is RowStatus.OK
 
 
@@ -171,7 +172,9 @@ def test_what_was_not_asked_for_again_spoils_nothing(spoilt: dict[str, Any]) -> 
 def test_an_answer_in_another_case_takes_the_place_of_the_failure(said: str) -> None:
     """There is one answer of each source in the end."""
     again = _again({"PG": GOOD, "pH": {"is_success": False, "status_code": 504}})
-    (result,) = check_output(again, [msgspec.json.encode({"4": {said: GOOD}})], SOURCES, 3).results
+    (result,) = check_output(
+        again, [OutputBody(msgspec.json.encode({"4": {said: GOOD}}))], SOURCES, 3
+    ).results
     assert result.status is RowStatus.OK
     assert set(msgspec.json.decode(result.data)) == {"PG", said}
 
@@ -179,11 +182,11 @@ def test_an_answer_in_another_case_takes_the_place_of_the_failure(said: str) -> 
 @pytest.mark.parametrize("body", [b'{"4":7}', b'{"4":null}', b'{"4":[]}', b"{}", b'{"4":{}}'])
 def test_no_answer_keeps_what_was_known(body: bytes) -> None:
     """The row is partial, and still waits for its other source."""
-    checked = check_output(_again({"PG": GOOD}), [body], SOURCES, 3)
+    checked = check_output(_again({"PG": GOOD}), [OutputBody(body)], SOURCES, 3)
     (left,) = checked.leftovers
     assert left.asked == ("PH",)
     assert msgspec.json.decode(left.earlier.data) == {"PG": GOOD}
-    (result,) = check_output(_again({"PG": GOOD}), [body], SOURCES, 1).results
+    (result,) = check_output(_again({"PG": GOOD}), [OutputBody(body)], SOURCES, 1).results
     assert result.status is RowStatus.PARTIAL
 
 
@@ -198,7 +201,9 @@ def test_a_row_with_answers_does_not_fail_with_its_chunk() -> None:
 def test_an_output_of_strangers_is_refused() -> None:
     """None of the rows sent, but others: it is not this job's."""
     with pytest.raises(DecodeError, match="none of those that were sent"):
-        check_output(_again({"PG": GOOD}), [b'{"5":{"PH":{"is_success":true}}}'], SOURCES, 3)
+        check_output(
+            _again({"PG": GOOD}), [OutputBody(b'{"5":{"PH":{"is_success":true}}}')], SOURCES, 3
+        )
 
 
 def test_a_pool_is_ripe_when_full_or_late_and_keeps_to_the_size_of_a_body() -> None:

@@ -277,7 +277,7 @@ async def test_answers_survive_an_output_that_cannot_be_written(
     assert done.code == 5
     assert "300 of 300 rows have their outcome" in done.err
     assert f"pingdata-async resume {tmp_path / 'o.jsonl.run'}" in done.err
-    assert len(list((tmp_path / "o.jsonl.run" / "spool").rglob("*.json.zst"))) == 6
+    assert len(list((tmp_path / "o.jsonl.run" / "spool").rglob("*.json.gz"))) == 6
     assert [path.name for path in tmp_path.glob("*o.jsonl*")] == ["o.jsonl.run"]
 
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import msgspec
 
+from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.checking import Failure
 from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
 from pingdata_async.models import Reason
-from pingdata_async.runs.compression import compress
-from pingdata_async.runs.filesystem import write_whole
 from pingdata_async.runs.journal_records import ChunkRecord
 from pingdata_async.runs.spool import Spool
 from pingdata_async.runs.states import ChunkState
@@ -38,10 +37,8 @@ class MemoryAccount:
             failure=failure if state == "failed" else None,
             chunk=None if chunk.is_planned else chunk,
         )
-        if state == "spooled":
-            path = self._spool.path_of(chunk.index)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, compress(msgspec.json.encode(body)))
+        if state == "spooled" and body is not None:
+            self._spool._keep(chunk.index, OutputBody(msgspec.json.encode(body)))
 
     def record(self, index: int) -> ChunkRecord | None:
         return self.records.get(index)

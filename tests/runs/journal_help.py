@@ -8,9 +8,10 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from pingdata_async.bulk.checking import Failure, Tally
+from pingdata_async.bulk.checking import Failure
 from pingdata_async.bulk.chunking import Chunk, Earlier
 from pingdata_async.bulk.later_chunks import Leftover, gather
+from pingdata_async.bulk.tally import Tally
 from pingdata_async.models import Reason
 from pingdata_async.runs.journal import Journal
 from pingdata_async.runs.journal_reader import JournalReader, JournalTotals

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.checking import check_output
 from pingdata_async.bulk.chunking import Chunk, ChunkBuilder, Earlier
 from pingdata_async.bulk.later_chunks import gather, leftover, split
@@ -59,7 +60,10 @@ def test_a_spooled_chunk_is_judged_as_when_it_came(spool: Spool, account: Memory
     body = {"0": answered(), "2": {"PH": {"is_success": False, "error_message": "none"}}}
     account.put(chunk, "spooled", body)
     found = outcomes(spool, account, chunk)
-    assert found.settled == check_output(chunk, [msgspec.json.encode(body)], ("PG",), 0).results
+    assert (
+        found.settled
+        == check_output(chunk, [OutputBody(msgspec.json.encode(body))], ("PG",), 0).results
+    )
     assert [result.status for result in found.settled] == [RowStatus.OK, *["failed"] * 3]
     assert found.unsettled == []
 

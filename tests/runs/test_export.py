@@ -13,8 +13,8 @@ import anyio.to_thread
 import msgspec
 import pytest
 
-from pingdata_async.bulk.checking import Tally
 from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
+from pingdata_async.bulk.tally import Tally
 from pingdata_async.exceptions import ConfigurationError, RunError
 from pingdata_async.locations import FIELDS
 from pingdata_async.runs.export import export
@@ -183,12 +183,14 @@ async def test_what_killed_exports_left_is_removed(setting: Setting) -> None:
     """Parts of processes that are gone, and no others."""
     async with await anyio.open_process([sys.executable, "-c", ""]) as gone:
         await gone.wait()
-    stale = setting.folder / f".out.jsonl.{gone.pid}.part"
-    stale_failures = setting.folder / f".out.jsonl.failures.jsonl.{gone.pid}.part"
+    stale = setting.folder / f".out.jsonl.{gone.pid}-0123abcd-0.part"
+    stale_failures = (
+        setting.folder / f".out.jsonl.failures.jsonl.{os.getpid()}-0123abcd-7.part"
+    )  # as in containers
     others = [
-        setting.folder / f".out.jsonl.{os.getppid()}.part",  # alive
-        setting.folder / f".out.jsonl.{'9' * 30}.part",  # no process id
-        setting.folder / f".another.jsonl.{gone.pid}.part",
+        setting.folder / f".out.jsonl.{os.getppid()}-0123abcd-0.part",  # alive
+        setting.folder / f".out.jsonl.{'9' * 30}-0123abcd-0.part",  # no process id
+        setting.folder / f".another.jsonl.{gone.pid}-0123abcd-0.part",
         setting.folder / ".out.jsonl.part",
     ]
     for path in (stale, stale_failures, *others):

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -239,3 +240,20 @@ def test_who_asks_keeps_nobody_out(tmp_path: Path) -> None:
     finally:
         ends.set()
         thread.join()
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1000])
+def test_pieces_are_written_whole_however_little_goes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """A signal, or the last of a disk, may cut any write short."""
+    writev = os.writev
+
+    def some(file: int, pieces: Sequence[bytes | memoryview]) -> int:
+        return writev(file, [b"".join(pieces)[:at_once]])
+
+    monkeypatch.setattr(os, "writev", some)
+    pieces: list[bytes | memoryview] = [b"abc", memoryview(b"defgh")[1:], b"", b"x" * 3000] * 700
+    with (tmp_path / "file").open("wb", 0) as file:
+        filesystem.write_pieces(file.fileno(), pieces)
+    assert (tmp_path / "file").read_bytes() == b"".join(pieces)

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from pingdata_async.bulk.checking import Tally
+from pingdata_async.bulk.tally import Tally
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.journal import Journal
 from pingdata_async.runs.journal_reader import JournalReader

@@ -311,7 +311,7 @@ async def test_a_damaged_answer_is_said(
     run_dir = Path(f"{output}.run")
     await enhancer(client).run(ADDRESSES, output)
     output.unlink()
-    body = run_dir / "spool" / "000000" / "000000003.json.zst"
+    body = run_dir / "spool" / "000000" / "000000003.json.gz"
     kept = body.read_bytes()
     damage(body)
     before, sent = hashes(tmp_path, is_journal), requests(sandbox)
@@ -321,7 +321,7 @@ async def test_a_damaged_answer_is_said(
         lambda: export_run(run_dir, output),
     ]
     for call in calls:
-        with pytest.raises(ping.RunError, match=r"000000003\.json\.zst, the answers to chunk 3"):
+        with pytest.raises(ping.RunError, match=r"000000003\.json\.gz, the answers to chunk 3"):
             await call()
     assert (hashes(tmp_path, is_journal), requests(sandbox)) == (before, sent)
     body.write_bytes(kept)

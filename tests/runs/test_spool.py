@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import os
 import stat
+import zlib
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import pytest
 
+from pingdata_async.bodies import OutputBody
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs import filesystem
 from pingdata_async.runs.spool import CHUNKS_A_FOLDER, Spool
@@ -19,6 +23,10 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
+def path_in(spool: Spool, index: int, suffix: str = ".json.zst") -> Path:
+    return spool._folder / f"{index // CHUNKS_A_FOLDER:06d}" / f"{index:09d}{suffix}"
+
+
 async def read(spool: Spool, index: int) -> bytes | None:
     return await anyio.to_thread.run_sync(spool.read, index)
 
@@ -26,9 +34,9 @@ async def read(spool: Spool, index: int) -> bytes | None:
 async def test_a_spool_gives_back_what_it_kept(tmp_path: Path) -> None:
     """Bodies come back as they were, also to another process; what was not kept is None."""
     spool = Spool(tmp_path / "spool")
-    await spool.keep(0, b"{}")
-    await spool.keep(CHUNKS_A_FOLDER, b'{"1":{}}' * 10_000)
-    await spool.keep(2, b"2")
+    await spool.keep(0, OutputBody(b"{}"))
+    await spool.keep(CHUNKS_A_FOLDER, OutputBody(b'{"1":{}}' * 10_000))
+    await spool.keep(2, OutputBody(b"2"))
     again = Spool(tmp_path / "spool")
     assert await read(again, 0) == b"{}"
     assert await read(again, CHUNKS_A_FOLDER) == b'{"1":{}}' * 10_000
@@ -43,9 +51,23 @@ async def test_a_spool_gives_back_what_it_kept(tmp_path: Path) -> None:
     ]
 
 
+async def test_what_came_compressed_is_kept_as_it_came(tmp_path: Path) -> None:
+    """Bit for bit, and readable by gzip; of two answers to a chunk, the last one."""
+    spool = Spool(tmp_path / "spool")
+    packed = gzip.compress(b'{"1":{}}', mtime=0) + gzip.compress(b" ", mtime=0)
+    await spool.keep(1, OutputBody(packed, "GZIP"))
+    assert path_in(spool, 1, ".json.gz").read_bytes() == packed
+    assert await read(spool, 1) == b'{"1":{}} '
+    await spool.keep(1, OutputBody(zlib.compress(b"[]"), "deflate"))
+    assert files(tmp_path) == [path_in(spool, 1)]
+    assert await read(spool, 1) == b"[]"
+    await spool.keep(1, OutputBody(packed, "gzip"))
+    assert files(tmp_path) == [path_in(spool, 1, ".json.gz")]
+
+
 async def test_a_spool_is_private(tmp_path: Path) -> None:
     """Addresses and answers are readable by their owner alone."""
-    await Spool(tmp_path / "spool").keep(0, b"{}")
+    await Spool(tmp_path / "spool").keep(0, OutputBody(b"{}"))
     modes = {
         path.name: stat.S_IMODE(path.stat().st_mode)
         for path in [tmp_path / "spool", *(tmp_path / "spool").rglob("*")]
@@ -56,12 +78,12 @@ async def test_a_spool_is_private(tmp_path: Path) -> None:
 async def test_a_spool_never_holds_half_an_answer(tmp_path: Path) -> None:
     """Where a body cannot be written there is nothing under its name, and no part is left."""
     spool = Spool(tmp_path / "spool")
-    await spool.keep(0, b"{}")
-    folder = spool.path_of(1).parent
-    spool.path_of(1).mkdir()  # in the way of the rename
-    (spool.path_of(1) / "x").touch()
+    await spool.keep(0, OutputBody(b"{}"))
+    folder = path_in(spool, 1).parent
+    path_in(spool, 1).mkdir()  # in the way of the rename
+    (path_in(spool, 1) / "x").touch()
     with pytest.raises(OSError, match="directory"):
-        await spool.keep(1, b"{}")
+        await spool.keep(1, OutputBody(b"{}"))
     assert sorted(path.name for path in folder.iterdir()) == [
         "000000000.json.zst",
         "000000001.json.zst",
@@ -75,7 +97,7 @@ async def test_a_cancelled_spool_finishes_what_it_writes(tmp_path: Path) -> None
     for index in range(50):
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await spool.keep(index, b"x" * 100_000)
+            await spool.keep(index, OutputBody(b"x" * 100_000))
     kept = files(tmp_path / "spool")
     assert len(kept) == spool.chunks == 50
     assert {path.suffix for path in kept} == {".zst"}
@@ -84,11 +106,11 @@ async def test_a_cancelled_spool_finishes_what_it_writes(tmp_path: Path) -> None
 async def test_what_a_killed_process_left_is_overwritten(tmp_path: Path) -> None:
     """A stale part, longer than the answer, does no harm and does not stay."""
     spool = Spool(tmp_path / "spool")
-    path = spool.path_of(0)
+    path = path_in(spool, 0)
     path.parent.mkdir(parents=True)
     path.with_name(f"{path.name}.part").write_bytes(b"x" * 1_000_000)
     assert await read(spool, 0) is None
-    await spool.keep(0, b"{}")
+    await spool.keep(0, OutputBody(b"{}"))
     assert files(tmp_path / "spool") == [path]
     assert await read(spool, 0) == b"{}"
 
@@ -98,7 +120,7 @@ async def test_an_answer_and_every_name_on_its_way_are_synced(
 ) -> None:
     """File, its folder, and for a new folder those above; the file before it takes its name."""
     spool = Spool(tmp_path / "spool")
-    path = spool.path_of(0)
+    path = path_in(spool, 0)
     synced: list[tuple[int, bool]] = []
 
     def inode(path: Path) -> int:
@@ -109,19 +131,39 @@ async def test_an_answer_and_every_name_on_its_way_are_synced(
 
     monkeypatch.setattr(filesystem, "sync_file", note)
     monkeypatch.setattr(os, "fsync", note)
-    await spool.keep(0, b"{}")
+    await spool.keep(0, OutputBody(b"{}"))
     above = [(inode(tmp_path / "spool"), False), (inode(tmp_path), False)]
     assert synced == [*above, (inode(path), False), (inode(path.parent), True)]
     synced.clear()
-    await spool.keep(0, b"[]")
+    await spool.keep(0, OutputBody(b"[]"))
     assert synced == [(inode(path), True), (inode(path.parent), True)]
+
+
+async def test_damage_to_what_is_kept_as_it_came_is_told(tmp_path: Path) -> None:
+    """A flipped byte is told, or says nothing about the content; a cut file always is."""
+    spool = Spool(tmp_path / "spool")
+    content = b'{"7":{"PG":{"is_success":true}}}'
+    await spool.keep(7, OutputBody(gzip.compress(content), "gzip"))
+    path = path_in(spool, 7, ".json.gz")
+    whole = path.read_bytes()
+
+    def check_all() -> None:
+        for place in range(len(whole)):
+            path.write_bytes(whole[:place])
+            with pytest.raises(RunError, match=r"000000007.*chunk 7, is damaged .*Restore it"):
+                spool.read(7)
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+            with contextlib.suppress(RunError):
+                assert spool.read(7) == content
+
+    await anyio.to_thread.run_sync(check_all)
 
 
 async def test_any_damage_is_told(tmp_path: Path) -> None:
     """Each byte flipped, and each length cut to: the file, the chunk and what to do are named."""
     spool = Spool(tmp_path / "spool")
-    await spool.keep(7, b'{"7":{"PG":{"is_success":true}}}')
-    path = spool.path_of(7)
+    await spool.keep(7, OutputBody(b'{"7":{"PG":{"is_success":true}}}'))
+    path = path_in(spool, 7)
     whole = path.read_bytes()
 
     def check(content: bytes) -> None:

@@ -12,6 +12,7 @@ import functools
 import ssl
 import types
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import Future
 from typing import Any, TypeVar
 from unittest import mock
 
@@ -22,6 +23,7 @@ from anyio._backends import _asyncio
 
 from pingdata_async import transport
 from pingdata_async.bulk import submitting
+from pingdata_async.one_thread import OneThread
 from pingdata_async.runs import journal, resuming
 from tests.simulation import virtual_loop
 
@@ -75,6 +77,15 @@ class Threads:
         return done
 
 
+def _submitted(_self: OneThread, work: Callable[[], T]) -> Future[T]:
+    future: Future[T] = Future()
+    try:
+        future.set_result(work())
+    except Exception as error:  # noqa: BLE001 - raised where the result is asked for
+        future.set_exception(error)
+    return future
+
+
 @functools.cache
 def _tls_context(_settings: object) -> ssl.SSLContext:
     """Never used, as there are no connections; reading certificates takes 50 ms."""
@@ -89,6 +100,8 @@ def everything_inline() -> Iterator[Threads]:
     with contextlib.ExitStack() as stack:
         for target, name, value in (
             (anyio.to_thread, "run_sync", threads.run_sync),
+            (OneThread, "run", lambda _self, work: threads.run_sync(work)),
+            (OneThread, "submit", _submitted),
             (journal, "time", clock),
             (resuming, "time", clock),
             (transport, "tls_context", lambda _settings: _tls_context(None)),

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.layout import Layout
 from pingdata_async.runs import journal_schema
 from pingdata_async.runs.answers import Answers
 from pingdata_async.runs.journal import Journal
@@ -50,8 +52,8 @@ class _MemorySpool(Spool):
         super().__init__(NOWHERE)
         self.bodies: dict[int, bytes] = {}
 
-    def _keep(self, index: int, body: bytes) -> None:
-        self.bodies[index] = body
+    def _keep(self, index: int, body: OutputBody) -> None:
+        self.bodies[index] = body.content()
 
     def read(self, index: int) -> bytes | None:
         return self.bodies.get(index)
@@ -133,12 +135,17 @@ class MemoryDirectory(RunDirectory):
         return record.chunk.rows
 
 
+class _NoOutput:
+    async def offer(self, chunk: Chunk, layout: Layout, content: bytes) -> None:
+        pass
+
+
 class MemoryRun(Run):
     """A run whose directory is in memory; only executed, never exported."""
 
     async def execute(self, directory: MemoryDirectory) -> None:
         """Go on with what is left to be done."""
-        await self._execute(directory, directory.plan)
+        await self._execute(directory, directory.plan, _NoOutput())
 
     async def _totals(self, directory: RunDirectory) -> JournalTotals:
         assert isinstance(directory, MemoryDirectory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pingdata_async.bodies import OutputBody
 from pingdata_async.client import PingDataClient
 from pingdata_async.models import JobOutput, JobStatus
 from tests.simulation.simulated_api import SimulatedAPI
@@ -20,5 +21,5 @@ class SimulatedClient(PingDataClient):
     async def status(self, job_id: str) -> JobStatus:
         return await self.api.status(job_id)
 
-    async def fetch_output(self, job_id: str, output: JobOutput) -> bytes:
-        return await self.api.fetch_output(job_id, output)
+    async def fetch_body(self, job_id: str, output: JobOutput) -> OutputBody:
+        return await self.api.fetch_body(job_id, output)

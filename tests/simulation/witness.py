@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import anyio
 
+from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.bulk.protocols import BulkAPI, FinishedChunk, Ledger
 from pingdata_async.models import JobOutput, JobStatus
@@ -92,9 +93,9 @@ class WatchedAPI:
         self._begin("poll", job_id)
         return self._end(await self._api.status(job_id))
 
-    async def fetch_output(self, job_id: str, output: JobOutput) -> bytes:
+    async def fetch_body(self, job_id: str, output: JobOutput) -> OutputBody:
         self._begin("fetch", job_id)
-        return self._end(await self._api.fetch_output(job_id, output))
+        return self._end(await self._api.fetch_body(job_id, output))
 
     def _begin(self, kind: str, about: str) -> None:
         self._fuse.step()
@@ -167,6 +168,6 @@ class WatchedLedger:
 
     async def deliver(self, finished: FinishedChunk) -> None:
         index, leftovers = finished.chunk.index, len(finished.leftovers)
-        self._log.note(f"ledger: deliver {index} {len(finished.results)} + {leftovers}")
+        self._log.note(f"ledger: deliver {index} {finished.counts.rows} + {leftovers}")
         await self._ledger.deliver(finished)
-        self.delivered_rows += len(finished.results) + leftovers
+        self.delivered_rows += finished.counts.rows + leftovers

@@ -121,8 +121,10 @@ class Executioner:
         note = self.note
 
         class WatchedLedger(ledger.DurableLedger):
-            def __init__(self, kept_in: journal.Journal, bodies: spool.Spool) -> None:
-                super().__init__(kept_in, bodies)
+            def __init__(
+                self, kept_in: journal.Journal, bodies: spool.Spool, output: ledger.EarlyOutput
+            ) -> None:
+                super().__init__(kept_in, bodies, output)
                 for name in LEDGER_STEPS:
                     setattr(self, name, _around_async(note, f"ledger.{name}", getattr(self, name)))
 
