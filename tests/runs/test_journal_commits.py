@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -14,6 +15,7 @@ import pytest
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs import journal_schema
 from pingdata_async.runs.journal import Journal
+from pingdata_async.runs.journal_writer import BUSY_COMMIT_EVERY_S, GroupWriter
 from pingdata_async.runs.states import ChunkState, code_of
 from tests.runs.journal_help import (
     connection_of,
@@ -75,6 +77,38 @@ async def test_a_part_that_is_there_already_undoes_the_split(path: Path) -> None
             await journal.split(planned(1), [planned(12)])
         assert await states_of(journal) == {0: ChunkState.SPLIT}
         assert await journal.record(11) is None
+
+
+async def test_only_many_callers_wait_for_each_other(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One after the other, none is held up; side by side, there are few commits."""
+    pauses: list[float] = []
+    batches: list[int] = []
+    sleep, write = anyio.sleep, GroupWriter._write
+
+    async def noted_sleep(delay_s: float) -> None:
+        pauses.append(delay_s)
+        await sleep(delay_s)
+
+    async def noted_write(writer: GroupWriter, batch: Any) -> None:
+        batches.append(len(batch.operations))
+        await write(writer, batch)
+
+    monkeypatch.setattr(GroupWriter, "_write", noted_write)
+    async with Journal(path) as journal:
+        monkeypatch.setattr("pingdata_async.runs.journal_writer.anyio.sleep", noted_sleep)
+        for index in range(5):
+            await submit(journal, index)
+        assert not pauses
+        assert set(batches) == {1}
+        batches.clear()
+        async with anyio.create_task_group() as tasks:
+            for index in range(5, 10):
+                tasks.start_soon(submit, journal, index)
+        assert sum(batches) == 2 * 5
+        assert len(batches) < 5
+        assert all(0.0 < pause_s <= BUSY_COMMIT_EVERY_S for pause_s in pauses)
 
 
 async def test_many_callers_share_a_commit(path: Path) -> None:
@@ -157,6 +191,7 @@ from pathlib import Path
 import anyio
 from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.runs.journal import Journal
+from pingdata_async.runs.journal_writer import BUSY_COMMIT_EVERY_S, GroupWriter
 
 async def write(journal, begin):
     for index in range(begin, 100_000, 4):
