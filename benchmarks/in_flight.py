@@ -28,6 +28,7 @@ import anyio
 
 from benchmarks.contenders import OURS
 from benchmarks.trial import Counting, make_runner, shared_chunks
+from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.pacing import FixedLimiter
 from pingdata_async.models import JobOutput, JobStatus
 from tests.simulation.virtual_loop import VirtualLoop
@@ -75,7 +76,7 @@ class EndlessAPI:
         step = int(asyncio.get_running_loop().time() / STEP_S)
         return self._statuses[step % COUNTS]
 
-    async def fetch_output(self, job_id: str, output: JobOutput) -> bytes:
+    async def fetch_body(self, job_id: str, output: JobOutput) -> OutputBody:
         raise AssertionError("nothing is ever done", job_id, output)
 
 

@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 
 BAR, GAP, NAMES, WIDTH, VALUE = 15, 3, 130, 190, 48
 HEAD, TITLE, BELOW = 22, 20, 16
-COLOURS = ("#d1495b", "#8d99ae")  # the first contender, the others
+COLOURS = ("#d1495b", "#8d99ae")  # ours, the others
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,14 @@ class Panel:
     measures: dict[str, list[tuple[float, str]]]
 
 
-def draw(names: list[str], panels: list[Panel]) -> str:
-    """An SVG with one bar a contender, measure and panel; longer is more."""
+def draw(names: list[str], panels: list[Panel], ours: int = 1) -> str:
+    """An SVG with one bar a contender, measure and panel; longer is more.
+
+    Args:
+        names: Of the contenders.
+        panels: Side by side in rows.
+        ours: So many, from the first, are ours.
+    """
     height_of_one = TITLE + HEAD + len(names) * (BAR + GAP) + BELOW
     width = NAMES + len(panels[0].measures) * (WIDTH + VALUE)
     height = len(panels) * height_of_one
@@ -34,15 +40,15 @@ def draw(names: list[str], panels: list[Panel]) -> str:
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
     ]
     for number, panel in enumerate(panels):
-        parts += _panel(names, panel, number * height_of_one)
+        parts += _panel(names, panel, number * height_of_one, ours)
     return "\n".join([*parts, "</g>", "</svg>", ""])
 
 
-def _panel(names: list[str], panel: Panel, top: int) -> list[str]:
+def _panel(names: list[str], panel: Panel, top: int, ours: int) -> list[str]:
     parts = [_text(4, top + TITLE - 4, panel.title, 'font-size="14" font-weight="bold"')]
     top += TITLE + HEAD
     for number, name in enumerate(names):
-        at = 'text-anchor="end"' + (' font-weight="bold"' if number == 0 else "")
+        at = 'text-anchor="end"' + (' font-weight="bold"' if number < ours else "")
         parts.append(_text(NAMES - 6, _base(top, number), name, at))
     for column, (measure, values) in enumerate(panel.measures.items()):
         left = NAMES + column * (WIDTH + VALUE)
@@ -52,7 +58,7 @@ def _panel(names: list[str], panel: Panel, top: int) -> list[str]:
             width = round(value / most * WIDTH, 1)
             parts.append(
                 f'<rect x="{left}" y="{top + number * (BAR + GAP)}" width="{width}" '
-                f'height="{BAR}" fill="{COLOURS[number > 0]}"/>'
+                f'height="{BAR}" fill="{COLOURS[number >= ours]}"/>'
             )
             parts.append(_text(round(left + width + 4, 1), _base(top, number), shown))
     return parts

@@ -1,16 +1,21 @@
-"""Lines over a logarithmic axis, as SVG (pure)."""
+"""Lines over a logarithmic axis, and bars of several parts, as SVG (pure)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 620, 300
 LEFT, RIGHT, TOP, BELOW = 60, 150, 40, 40
-COLOURS = ("#d1495b", "#00798c", "#edae49", "#66a182")
+COLOURS = (
+    *("#d1495b", "#00798c", "#edae49", "#66a182", "#2e4057", "#b07aa1", "#8cb9bd"),
+    *("#e08e79", "#5f7a3b", "#9a6b4b", "#c9a0dc", "#c7c7c7", "#7a7a7a"),
+)
 TICKS = 5
+LABEL_LINE = 13
+BAR, BAR_GAP, BAR_LEFT, KEY_LINE = 26, 10, 120, 17
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ def line_chart(title: str, x_name: str, lines: Sequence[Line]) -> str:
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}" stroke="#dddddd"/>')
         parts.append(_text(LEFT - 6, y + 4, f"{most * tick / TICKS:g}", 'text-anchor="end"'))
     middle = 'text-anchor="middle" dy="16"'
-    parts += [_text(*place(x, 0), f"{x:,.0f}", middle) for x in sorted(set(xs))]
+    powers = range(math.ceil(low), math.floor(high) + 1)
+    parts += [_text(*place(10.0**power, 0), f"{10**power:,}", middle) for power in powers]
     parts.append(_text(WIDTH - RIGHT, HEIGHT - 6, x_name, 'text-anchor="end"'))
     for number, line in enumerate(lines):
         colour = COLOURS[number]
@@ -55,10 +61,56 @@ def line_chart(title: str, x_name: str, lines: Sequence[Line]) -> str:
             f'<polyline points="{joined}" fill="none" stroke="{colour}" stroke-width="2"/>'
         )
         parts += [f'<circle cx="{x}" cy="{y}" r="3.5" fill="{colour}"/>' for x, y in places]
-        x, y = places[-1]
-        label = f"{line.name}: {line.points[-1][1]:.1f}"
-        parts.append(_text(x + 8, y + 4, label, f'fill="{colour}"'))
+    ends = [place(*line.points[-1])[1] for line in lines]
+    for number, y in _apart(ends):
+        label = f"{lines[number].name}: {lines[number].points[-1][1]:.0f}"
+        parts.append(_text(WIDTH - RIGHT + 10, y + 4, label, f'fill="{COLOURS[number]}"'))
     return _svg(title, parts, HEIGHT)
+
+
+def _apart(heights: Sequence[float]) -> Iterator[tuple[int, float]]:
+    """Where labels are put that belong to these heights: none over another, nor below the axis."""
+    below = float(HEIGHT - BELOW) + LABEL_LINE
+    for number in sorted(range(len(heights)), key=heights.__getitem__, reverse=True):
+        below = min(heights[number], below - LABEL_LINE)
+        yield number, below
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A sum of parts.
+
+    Attributes:
+        name: Of it.
+        parts: By name; those of all bars have one order.
+    """
+
+    name: str
+    parts: Mapping[str, float]
+
+
+def stacked_bars(title: str, bars: Sequence[Bar], unit: str) -> str:
+    """An SVG with the bars, longer is more, and a key of their parts."""
+    most = max(sum(bar.parts.values()) for bar in bars)
+    scale = (WIDTH - BAR_LEFT - 60) / most
+    drawn: list[str] = []
+    for number, bar in enumerate(bars):
+        top, x = TOP + number * (BAR + BAR_GAP), float(BAR_LEFT)
+        drawn.append(_text(BAR_LEFT - 6, top + 17, bar.name, 'text-anchor="end"'))
+        for colour, value in zip(COLOURS, bar.parts.values(), strict=False):
+            width = value * scale
+            drawn.append(
+                f'<rect x="{x:.1f}" y="{top}" width="{width:.1f}" height="{BAR}" fill="{colour}"/>'
+            )
+            x += width
+        drawn.append(_text(round(x + 5, 1), top + 17, f"{sum(bar.parts.values()):.1f} {unit}"))
+    top = TOP + len(bars) * (BAR + BAR_GAP) + 8
+    names = list(bars[0].parts)
+    for number, (name, colour) in enumerate(zip(names, COLOURS, strict=False)):
+        x, y = BAR_LEFT + number % 2 * 220, top + number // 2 * KEY_LINE
+        drawn.append(f'<rect x="{x}" y="{y}" width="11" height="11" fill="{colour}"/>')
+        drawn.append(_text(x + 16, y + 10, name))
+    return _svg(title, drawn, top + (len(names) + 1) // 2 * KEY_LINE + 8)
 
 
 def _round_up(value: float) -> float:

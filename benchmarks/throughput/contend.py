@@ -25,6 +25,8 @@ from benchmarks.throughput.data import csv_of
 from benchmarks.throughput.measuring import LoopLag, loop_watched, max_rss_mb, measured
 from benchmarks.throughput.roster import ROSTER
 from benchmarks.throughput.serving import served_by, serving, since
+from benchmarks.throughput.stage_clocks import StageClocks
+from benchmarks.throughput.warm_memory import warm_memory
 
 WORK_DIR = Path(__file__).parents[2] / "build" / "bench"
 WARM_UP_ROWS = 8_000
@@ -39,12 +41,16 @@ class Setting:
         warm_up_rows: Before that.
         work_dir: For inputs, which are kept.
         scratch: For what contenders write, which is not.
+        with_warm_memory: Whether free memory is had at hand before; see `warm_memory.py`.
+        with_stages: Whether each stage of it is clocked; see `stage_clocks.py`.
     """
 
     rows: int
     warm_up_rows: int
     work_dir: Path
     scratch: Path
+    with_warm_memory: bool = True
+    with_stages: bool = False
 
 
 @contextlib.contextmanager
@@ -72,12 +78,17 @@ async def _compete(contender: Contender, part: Part, setting: Setting) -> dict[s
                 await contender.run(warm_up)
         contender.prepare(part)
         before = served_by(contender.url)
-        gc.collect()
-        async with (
-            loop_watched() if contender.uses_loop else contextlib.nullcontext(LoopLag()) as lag
-        ):
-            with measured() as usage:
-                await contender.run(part)
+        with warm_memory(part.rows) if setting.with_warm_memory else contextlib.nullcontext():
+            gc.collect()
+            async with (
+                loop_watched() if contender.uses_loop else contextlib.nullcontext(LoopLag()) as lag
+            ):
+                clocks = StageClocks()
+                with (
+                    clocks.running() if setting.with_stages else contextlib.nullcontext(),
+                    measured() as usage,
+                ):
+                    await contender.run(part)
         rss_mb = max_rss_mb()
     served = since(before, served_by(contender.url))
     contender.check(part, served)
@@ -89,6 +100,7 @@ async def _compete(contender: Contender, part: Part, setting: Setting) -> dict[s
         "loop_lag_ms": lag.milliseconds(),
         "written_bytes": _written(part.folder),
         "served": asdict(served),
+        **({"stages_s": clocks.all_s(usage.cpu_s)} if setting.with_stages else {}),
     }
 
 
@@ -113,10 +125,14 @@ def main() -> None:
     parser.add_argument("--url", help="of a server that runs already")
     parser.add_argument("--work-dir", type=Path, default=WORK_DIR)
     parser.add_argument("--scratch", type=Path, help="for what is written; default: the work dir")
+    parser.add_argument("--cold", action="store_true", help="leave the free memory as it is")
+    parser.add_argument("--stages", action="store_true", help="say what each stage of ours takes")
     given = parser.parse_args()
     work_dir = given.work_dir.resolve()
     scratch = given.scratch.resolve() if given.scratch else work_dir
-    setting = Setting(given.rows, given.warm_up_rows, work_dir, scratch)
+    setting = Setting(
+        given.rows, given.warm_up_rows, work_dir, scratch, not given.cold, given.stages
+    )
     with (
         contextlib.nullcontext(given.url)
         if given.url

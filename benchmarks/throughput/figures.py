@@ -50,17 +50,19 @@ def _value(report: Report, path: Sequence[str]) -> float:
 
 @dataclass(frozen=True)
 class Limit:
-    """Something that must not grow beyond what was agreed.
+    """Something that must not grow.
 
     Attributes:
         contender: Of whom.
         base: In CPU against whom; None for the peak memory in MB.
-        at_most: How much.
+        budget: What it may not exceed any more; None where it may be anything.
+        target: What it is to be some day; None where nothing was agreed.
     """
 
     contender: str
     base: str | None
-    at_most: float
+    budget: float | None = None
+    target: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,13 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether the median is within the limit."""
-        return self.found.median <= self.limit.at_most
+        """Whether the median is within the budget, if there is one."""
+        return self.limit.budget is None or self.found.median <= self.limit.budget
+
+    @property
+    def is_on_target(self) -> bool:
+        """Whether the median is what was agreed, if anything was."""
+        return self.limit.target is None or self.found.median <= self.limit.target
 
     def __str__(self) -> str:
         limit, found = self.limit, self.found
@@ -81,21 +88,33 @@ class Verdict:
         unit = " x the " if limit.base else " "
         return (
             f"{limit.contender}: {found.median:.3g}{unit}{what} "
-            f"({found.min:.3g} to {found.max:.3g}), at most {limit.at_most:.3g} agreed"
+            f"({found.min:.3g} to {found.max:.3g}), "
+            f"budget {shown(limit.budget)}, target {shown(limit.target)}"
         )
 
 
-def limits_from(budget: Mapping[str, Any]) -> list[Limit]:
-    """Those of a budget: `{"cpu": {contender: {base: 3.0}}, "max_rss_mb": {contender: 120}}`."""
-    cpu = [
-        Limit(contender, base, at_most)
-        for contender, by_base in budget["cpu"].items()
-        for base, at_most in by_base.items()
+def shown(figure: float | None) -> str:
+    """To three digits; "-" for none."""
+    return "-" if figure is None else f"{figure:.3g}"
+
+
+def limits_from(budget: Mapping[str, Any], targets: Mapping[str, Any]) -> list[Limit]:
+    """What two files say: `{"cpu": {contender: {base: 3.0}}, "max_rss_mb": {contender: 120}}`."""
+    at_most, aimed_at = _by_what(budget), _by_what(targets)
+    return [
+        Limit(*what, at_most.get(what), aimed_at.get(what))
+        for what in dict.fromkeys([*aimed_at, *at_most])
     ]
-    memory = [
-        Limit(contender, None, at_most) for contender, at_most in budget["max_rss_mb"].items()
-    ]
-    return cpu + memory
+
+
+def _by_what(known: Mapping[str, Any]) -> dict[tuple[str, str | None], float]:
+    """How much, by contender and base; without a base it is memory."""
+    cpu: dict[tuple[str, str | None], float] = {
+        (contender, base): figure
+        for contender, by_base in known["cpu"].items()
+        for base, figure in by_base.items()
+    }
+    return cpu | {(contender, None): mb for contender, mb in known["max_rss_mb"].items()}
 
 
 def judge(rounds: Rounds, limits: Iterable[Limit]) -> list[Verdict]:

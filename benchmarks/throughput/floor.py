@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Self
 
 import aiohttp
+from isal import isal_zlib
 
 from benchmarks.throughput.checks import check_served
 from benchmarks.throughput.contender import MAX_JOBS, SOURCES, Contender, Part, chunks_of, need
-from benchmarks.throughput.fast_zlib import fast_zlib
 from benchmarks.throughput.serving import Served
 
 POLLS = 10_000
@@ -36,7 +36,7 @@ class Floor(Contender):
         self._bodies: list[bytes] = []
 
     async def __aenter__(self) -> Self:
-        aiohttp.set_zlib_backend(fast_zlib())
+        aiohttp.set_zlib_backend(isal_zlib)
         self._session = aiohttp.ClientSession(
             headers={"Accept-Encoding": self._encoding},
             auto_decompress=self._encoding != "identity",

@@ -17,8 +17,14 @@ from benchmarks.throughput.serving import serving
 LEAST_S, ROWS_PER_S = 120.0, 500.0  # whoever is slower than that hangs
 
 
-def run_once(name: str, rows: int, work_dir: Path) -> dict[str, Any]:
+def run_once(name: str, rows: int, work_dir: Path, *, with_stages: bool = False) -> dict[str, Any]:
     """A contender's report, from a new process against a new server.
+
+    Args:
+        name: Whose.
+        rows: To be enhanced.
+        work_dir: On a real disk.
+        with_stages: Whether each stage of it is clocked.
 
     Raises:
         RuntimeError: When it lost rows, failed or hung; its own words are on stderr.
@@ -37,6 +43,7 @@ def run_once(name: str, rows: int, work_dir: Path) -> dict[str, Any]:
             "scratch": scratch,
         }
         options = [f"--{option}={value}" for option, value in words.items()]
+        options += ["--stages"] if with_stages else []
         command = [sys.executable, "-m", "benchmarks.throughput.contend", name, *options]
         try:
             done = subprocess.run(  # noqa: S603 - ourselves
@@ -52,7 +59,7 @@ def run_once(name: str, rows: int, work_dir: Path) -> dict[str, Any]:
 
 
 def run_rounds(
-    names: Sequence[str], rounds: int, rows: int, work_dir: Path
+    names: Sequence[str], rounds: int, rows: int, work_dir: Path, *, with_stages: bool = False
 ) -> list[dict[str, Any]]:
     """In each round every contender once, each time in another order."""
     found: list[dict[str, Any]] = []
@@ -60,7 +67,7 @@ def run_rounds(
         turn = number % len(names)
         reports: dict[str, Any] = {}
         for name in [*names[turn:], *names[:turn]]:
-            report = run_once(name, ROSTER[name].rows_of(rows), work_dir)
+            report = run_once(name, ROSTER[name].rows_of(rows), work_dir, with_stages=with_stages)
             reports[name] = report
             print(
                 f"round {number + 1} of {rounds}: {name:<17} "

@@ -17,12 +17,13 @@ from typing import Any
 from benchmarks.throughput.contend import WORK_DIR
 from benchmarks.throughput.data import csv_path
 from benchmarks.throughput.machine import machine
-from benchmarks.throughput.plots import scale_plot
+from benchmarks.throughput.plots import memory_plot
 from benchmarks.throughput.report import replaced, table
 from benchmarks.throughput.rounds import run_once
 
 HERE = Path(__file__).parents[1]
 RESULTS, PAGE, PLOT = HERE / "results" / "scale.json", HERE / "README.md", HERE / "scale.svg"
+BESIDE = HERE / "results" / "throughput.json"
 ROWS = (100_000, 1_000_000, 10_000_000)
 CONTENDER = "durable-gzip"
 
@@ -72,8 +73,11 @@ def write(runs: list[dict[str, Any]]) -> None:
     by_rows = {run["rows"]: run for run in [*known, *runs]}
     every = [by_rows[rows] for rows in sorted(by_rows)]
     RESULTS.write_text(json.dumps(every, indent=1) + "\n", encoding="utf-8")
-    PLOT.write_text(scale_plot(every), encoding="utf-8")
-    text = f"{scale_table(every)}\n![Memory and CPU against rows](scale.svg)\n"
+    rounds = []
+    if BESIDE.exists():
+        rounds = json.loads(BESIDE.read_text(encoding="utf-8"))["rounds"]
+    PLOT.write_text(memory_plot(every, rounds), encoding="utf-8")
+    text = f"{scale_table(every)}\n![Memory against rows](scale.svg)\n"
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(replaced(page, "scale", text), encoding="utf-8")
 

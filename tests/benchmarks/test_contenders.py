@@ -66,7 +66,7 @@ async def test_ours_accepts_what_the_fast_server_answers(
 )
 def test_the_others_do_the_same_work(name: str, tmp_path: Path) -> None:
     """In a process of their own, as in the bench; each is checked there, and says what it took."""
-    options = ["--rows", str(ROWS), "--warm-up-rows", "1000", "--work-dir", str(tmp_path)]
+    options = ["--rows", str(ROWS), "--warm-up-rows", "1000", "--cold", "--work-dir", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.throughput.contend", name, *options],
         capture_output=True,

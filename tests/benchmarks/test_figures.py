@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks.throughput.__main__ import BUDGET, GATED, gate
+from benchmarks.throughput.__main__ import BUDGET, GATED, TARGETS, gate
 from benchmarks.throughput.figures import (
     Limit,
     Spread,
@@ -56,6 +56,18 @@ def test_the_gate_fails_when_over_the_budget(
     assert f"{OURS}: {ours:.3g} x the CPU of {FLOOR}" in line
 
 
+def test_a_target_that_is_missed_is_said_and_does_not_fail(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is what is wanted, while the budget is what there is already."""
+    limits = [Limit(OURS, FLOOR, 5.0, 3.0), Limit(OURS, FLOOR, None, 3.0), Limit(OURS, FLOOR, 5.0)]
+    assert gate(rounds((1.0, 4.0)), limits) == 0
+    [missed, without_budget, without_target] = capsys.readouterr().out.splitlines()
+    assert missed.startswith("within the budget (off the target)")
+    assert without_budget.endswith("budget -, target 3")
+    assert without_target.startswith("within the budget:")
+
+
 def test_memory_has_limits_too() -> None:
     """In MB, of the median."""
     found = [{OURS: report(1.0, mb)} for mb in (100.0, 130.0, 110.0)]
@@ -69,9 +81,24 @@ def test_limits_on_those_who_did_not_take_part_are_left_out() -> None:
     assert verdict.limit.contender == OURS
 
 
-def test_the_stored_budget_is_of_those_who_take_part() -> None:
-    """No name is misspelt, and the gate has something to judge."""
-    limits = limits_from(json.loads(BUDGET.read_text(encoding="utf-8")))
+def test_budget_and_target_of_one_thing_are_one_limit() -> None:
+    """In the order of the targets, with what only the budget has behind them."""
+    budget = {"cpu": {"a": {"b": 4.0}}, "max_rss_mb": {"a": 100}}
+    targets = {"cpu": {"a": {"b": 3.0, "c": 1.0}}, "max_rss_mb": {}}
+    assert limits_from(budget, targets) == [
+        Limit("a", "b", 4.0, 3.0),
+        Limit("a", "c", None, 1.0),
+        Limit("a", None, 100, None),
+    ]
+
+
+def test_stored_limits_are_of_those_who_take_part() -> None:
+    """No name is misspelt, and the gate's contenders are enough for all of the budget."""
+    limits = limits_from(
+        *(json.loads(path.read_text(encoding="utf-8")) for path in (BUDGET, TARGETS))
+    )
     assert {limit.contender for limit in limits} <= set(ROSTER)
     assert {limit.base for limit in limits if limit.base} <= set(ROSTER)
-    assert any((limit.base, limit.contender) == GATED for limit in limits)
+    gated = [limit for limit in limits if limit.budget is not None]
+    assert {limit.contender for limit in gated} == set(GATED) - {FLOOR}
+    assert {limit.base for limit in gated if limit.base} == {FLOOR}

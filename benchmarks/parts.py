@@ -1,0 +1,188 @@
+"""What the parts of each stage cost, one at a time: CPU milliseconds for 1,000 rows.
+
+A millisecond for 1,000 rows is a second for a million. Bodies are those of the fast server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from isal import isal_zlib
+
+from benchmarks.planning import BODIES, encode_bodies, median_s, plan, read_chunks, read_table
+from benchmarks.throughput.contender import CHUNK_SIZE, SOURCES
+from benchmarks.throughput.data import csv_of
+from benchmarks.throughput.server import GZIP_WBITS, FastAPI
+from pingdata_async.bodies import OutputBody
+from pingdata_async.bulk.checking import Checked, check_output
+from pingdata_async.bulk.chunking import Chunk, encode_body
+from pingdata_async.bulk.layout import lay_out
+from pingdata_async.runs.answers import Answers
+from pingdata_async.runs.export import export
+from pingdata_async.runs.journal import Journal
+from pingdata_async.runs.journal_reader import reading_journal
+from pingdata_async.runs.plan import Plan
+from pingdata_async.runs.rendering import render
+from pingdata_async.runs.spool import Spool
+from pingdata_async.wire import encode_options
+
+CHUNKS = 20
+TIMES = 3  # for what can only be done once with the same files
+LOCATION_ATTEMPTS = 1
+
+Parts = dict[str, float]
+
+
+def measure(folder: Path) -> Parts:
+    """Milliseconds of each part, by its name.
+
+    Args:
+        folder: For the input, which is kept, and for files, which are not; on a real disk.
+    """
+    source = csv_of(CHUNKS * CHUNK_SIZE, folder)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        here = Path(scratch) / source.name
+        here.write_bytes(source.read_bytes())
+        found = {
+            "csv.reader alone": _each_ms(median_s(partial(read_table, here))),
+            "CSV to a plan, that included": _each_ms(median_s(partial(plan, here))),
+        }
+        with plan(here) as made:
+            found["reading a planned chunk"] = _each_ms(median_s(partial(read_chunks, made)))
+            chunks = [made.read(index) for index in range(made.chunks)]
+            api = FastAPI()
+            outputs = [api.answers([b'"%d"' % row for row in chunk.rows]) for chunk in chunks]
+            found |= _requests(chunks[0]) | _answers(chunks, outputs)
+            found |= _on_disk(Path(scratch), made, chunks, outputs)
+    return found
+
+
+def _each_ms(seconds: float, times: int = CHUNKS) -> float:
+    return 1000 * seconds / times
+
+
+def _requests(chunk: Chunk) -> Parts:
+    body = encode_body(chunk, encode_options(sources=SOURCES))
+    return {
+        "encoding its body": _each_ms(median_s(partial(encode_bodies, chunk)), BODIES),
+        "compressing it, isal": _of_each(partial(isal_zlib.compress, level=1), [body] * BODIES),
+        "compressing it, zlib": _of_each(partial(zlib.compress, level=1), [body] * BODIES),
+    }
+
+
+def _answers(chunks: list[Chunk], outputs: list[bytes]) -> Parts:
+    packed = [OutputBody(_packed(output), "gzip") for output in outputs]
+    broken = [output.replace(b",", b",\n", 1) for output in outputs]
+    pairs = list(zip(chunks, outputs, strict=True))
+
+    def one_by_one(chunk: Chunk, output: bytes) -> None:
+        layout = lay_out(chunk, output, SOURCES)
+        assert layout is not None  # noqa: S101 - or it would be something else that is measured
+        layout.results(chunk, output)
+
+    layouts_ms = _of_each(lambda pair: lay_out(pair[0], pair[1], SOURCES), pairs)
+    return {
+        "inflating an answer, isal": _of_each(OutputBody.content, packed),
+        "inflating an answer, zlib": _of_each(
+            partial(zlib.decompress, wbits=GZIP_WBITS), [body.wire for body in packed]
+        ),
+        "msgspec's one pass over it": _of_each(_one_pass(), outputs),
+        "finding the layout, that included": layouts_ms,
+        "results one by one (stream)": _of_each(lambda pair: one_by_one(*pair), pairs) - layouts_ms,
+        "the careful check in its place (a line break)": _of_each(
+            lambda pair: _checked(*pair), list(zip(chunks, broken, strict=True))
+        ),
+    }
+
+
+def _of_each(work: Callable[[Any], object], inputs: list[Any]) -> float:
+    """Milliseconds for one of the inputs."""
+
+    def all_of_them() -> None:
+        for each in inputs:
+            work(each)
+
+    return _each_ms(median_s(all_of_them), len(inputs))
+
+
+def _packed(output: bytes) -> bytes:
+    return isal_zlib.compress(output, 1, GZIP_WBITS)
+
+
+def _one_pass() -> Callable[[bytes], object]:
+    location: Any = msgspec.defstruct("Location", [(name, msgspec.Raw) for name in SOURCES])
+    return msgspec.json.Decoder(dict[str, location]).decode
+
+
+def _checked(chunk: Chunk, output: bytes) -> Checked:
+    body = OutputBody(output)
+    return check_output(chunk, [body], SOURCES, LOCATION_ATTEMPTS, with_results=False)
+
+
+def _on_disk(folder: Path, made: Plan, chunks: list[Chunk], outputs: list[bytes]) -> Parts:
+    runs = []
+    for number in range(TIMES):
+        here = folder / f"run-{number}"
+        here.mkdir()
+        runs.append(asyncio.run(_kept_and_exported(here, made, chunks, outputs)))
+    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+
+
+async def _kept_and_exported(
+    folder: Path, made: Plan, chunks: list[Chunk], outputs: list[bytes]
+) -> Parts:
+    found: Parts = {}
+
+    async def clocked(name: str, works: Iterable[Awaitable[object]]) -> None:
+        """All of them at once, as those of many jobs are."""
+        began = time.process_time()
+        await asyncio.gather(*works)
+        found[name] = _each_ms(time.process_time() - began)
+
+    spool = Spool(folder / "spool")
+    bodies = [OutputBody(_packed(output), "gzip") for output in outputs]
+    plain = Spool(folder / "plain")
+    await clocked(
+        "keeping an answer as it came, gzip",
+        [spool.keep(chunk.index, body) for chunk, body in zip(chunks, bodies, strict=True)],
+    )
+    await clocked(
+        "keeping a plain answer",
+        [plain.keep(chunk.index, OutputBody(o)) for chunk, o in zip(chunks, outputs, strict=True)],
+    )
+    async with Journal(folder / "journal", create=True) as journal:
+        await journal.set_planned_chunks(len(chunks))
+        checked = [_checked(chunk, output) for chunk, output in zip(chunks, outputs, strict=True)]
+        await clocked(
+            "journal: to be submitted",
+            [journal.submitting(c, charged_before=False) for c in chunks],
+        )
+        await clocked("journal: accepted", [journal.submitted(c, f"job-{c.index}") for c in chunks])
+        for each in checked:
+            await journal.completed(each.chunk)  # only noted: written with the next step
+        await clocked(
+            "journal: answered, with the layout",
+            [
+                journal.spooled(each.chunk.index, each.counts, each.leftovers, each.layout)
+                for each in checked
+            ],
+        )
+    async with reading_journal(folder / "journal") as account:
+        answers = Answers(spool, account, SOURCES)
+        found["reading back and rendering lines"] = _of_each(
+            lambda chunk: render(chunk, answers, finished_only=False), chunks
+        )
+        whole = export(
+            made, spool, account, folder / "out.jsonl", SOURCES, on_rows=lambda _rows: None
+        )
+        await clocked("the whole export, that included", [whole])
+    return found
