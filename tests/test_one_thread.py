@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
@@ -37,17 +38,29 @@ async def test_an_error_is_raised_to_who_asked() -> None:
 
 async def test_cancelling_waits_for_the_end() -> None:
     """What was begun is not left behind half done."""
-    began, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+    began, may_end = threading.Event(), threading.Event()
+    happened: list[str] = []
 
     def work() -> None:
         began.set()
         may_end.wait(10)
-        ended.set()
+        happened.append("ended")
 
     with OneThread("worker") as thread:
+
+        async def ask() -> None:
+            try:
+                await thread.run(work)
+            finally:
+                happened.append("left")
+
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(thread.run, work)
+            tasks.start_soon(ask)
             await anyio.to_thread.run_sync(began.wait, 10)
             tasks.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):  # time for it to leave, if it would
+                for _ in range(20):
+                    await anyio.lowlevel.checkpoint()
+            happened.append("may end")
             may_end.set()
-        assert ended.is_set()
+    assert happened == ["may end", "ended", "left"]
