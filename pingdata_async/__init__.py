@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pingdata_async.bulk.retrying import RetryPolicy
     from pingdata_async.bulk.stream import ResultStream
     from pingdata_async.client import PingDataClient
+    from pingdata_async.data_sources import DataSource
     from pingdata_async.enhancer import BulkEnhancer
     from pingdata_async.models import (
         EnhancedLocation,
@@ -56,6 +57,7 @@ else:
     # aiohttp, nor Ctrl-C be a traceback for so long. Type checkers need not know.
     _LOADED_LATER = {
         "BulkEnhancer": "enhancer",
+        "DataSource": "data_sources",
         "EnhancedLocation": "models",
         "ExportedRun": "runs.exporting",
         "JobOutput": "models",
@@ -93,6 +95,7 @@ __all__ = [
     "BulkEnhancer",
     "ClientClosedError",
     "ConfigurationError",
+    "DataSource",
     "DecodeError",
     "EnhancedLocation",
     "ExportedRun",

@@ -19,6 +19,7 @@ from pingdata_async.config import (
     find_token,
     resolve_base_url,
 )
+from pingdata_async.data_sources import DataSource, decode_datasource, decode_datasources
 from pingdata_async.deflate import PACKING_IS_QUICK_BELOW_BYTES, gzipped
 from pingdata_async.exceptions import (
     AccessDeniedError,
@@ -382,6 +383,37 @@ class PingDataClient:
         ):
             data = await response.decoded(decode_enhance)
         return judge_location(row=0, user_id=prepared.id or "0", data=data, sources=asked)
+
+    # -- the account ---------------------------------------------------------------------
+
+    async def datasources(self) -> dict[str, DataSource]:
+        """The sources that the account may ask, by code (`GET /api/v1/datasources`).
+
+        Raises:
+            TransportError: When no answer arrived.
+            APIStatusError: On an error status.
+            DecodeError: When the answer cannot be read.
+        """
+        async with (
+            self._call() as transport,
+            transport.get("/api/v1/datasources") as response,
+        ):
+            return await response.decoded(decode_datasources)
+
+    async def datasource(self, code: str) -> DataSource:
+        """One source by its code, in upper or lower case (`GET /api/v1/datasources/{code}`).
+
+        Raises:
+            NotFoundError: When the API does not know it.
+            TransportError: When no answer arrived.
+            APIStatusError: On any other error status.
+            DecodeError: When the answer cannot be read.
+        """
+        async with (
+            self._call() as transport,
+            transport.get(f"/api/v1/datasources/{quote(code, safe='')}") as response,
+        ):
+            return await response.decoded(decode_datasource)
 
     # -- inside --------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ LAYERS = {
     "exceptions": 0,
     "models": 0,
     "config": 0,
+    "data_sources": 0,
     "deflate": 0,
     "events": 0,
     "inflating": 0,
