@@ -49,22 +49,29 @@ _encoder = msgspec.json.Encoder()
 
 
 class Columns(msgspec.Struct, frozen=True):
-    """Rows of a table of texts, side by side; a sequence of locations as well.
+    """Rows of a table, side by side; a sequence of locations as well.
 
     Attributes:
         names: The field that each column holds; "id" or one of `locations.FIELDS`, each once.
-        columns: Its cells, "" where there is nothing; all columns have as many, at least one.
+        columns: Its cells, "" or None where there is nothing; all columns have as many, at
+            least one.
+        are_texts: Whether every cell is a str.
     """
 
     names: tuple[str, ...]
-    columns: Sequence[Sequence[str]]
+    columns: Sequence[Sequence[Any]]
+    are_texts: bool = True
 
     def __len__(self) -> int:
         return len(self.columns[0])
 
-    def __getitem__(self, place: int) -> dict[str, str]:
+    def __getitem__(self, place: int) -> dict[str, Any]:
         cells = [column[place] for column in self.columns]
-        return {name: cell for name, cell in zip(self.names, cells, strict=True) if cell}
+        return {
+            name: cell
+            for name, cell in zip(self.names, cells, strict=True)
+            if cell is not None and cell != ""
+        }
 
 
 class PreparedBatch(msgspec.Struct, frozen=True):
@@ -94,7 +101,7 @@ def prepare_batch(locations: Columns | Sequence[AnyLocation]) -> PreparedBatch |
     """
     try:
         if isinstance(locations, Columns):
-            return _prepare(locations.names, locations.columns, are_texts=True)
+            return _prepare(locations.names, locations.columns, are_texts=locations.are_texts)
         return _prepare(*_columns_of(locations), are_texts=False)
     except (TypeError, ValueError, OverflowError, RecursionError):
         return None  # it is not known here which row is at fault, and what is wrong with it
