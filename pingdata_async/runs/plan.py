@@ -25,7 +25,9 @@ from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.compression import DamagedFrameError, compress, decompress
 from pingdata_async.runs.filesystem import open_private, sync_file, sync_folder
-from pingdata_async.tables.readers import InputReader, open_input
+from pingdata_async.tables.input_reader import InputReader
+from pingdata_async.tables.inputs import ReadOptions
+from pingdata_async.tables.readers import open_input
 from pingdata_async.tables.sources import Fingerprint
 
 WRITE_BUFFER_BYTES = 1024 * 1024
@@ -109,7 +111,7 @@ class Plan:
         part = self.path.with_name(f"{self.path.name}.part")  # an old one is overwritten
         try:
             with (
-                open_input(source, check_cancelled) as reader,
+                open_input(source, check_cancelled, ReadOptions()) as reader,
                 open(part, "wb", WRITE_BUFFER_BYTES, opener=open_private) as file,
             ):
                 self._write(file, reader, builder)

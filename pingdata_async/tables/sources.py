@@ -84,13 +84,35 @@ class HashingStream(io.RawIOBase):
         self._hash = hashlib.sha256()
         self.size_bytes = 0
 
+    @property
+    def file(self) -> io.FileIO | None:
+        """The regular file that is read; None for what can be read only once."""
+        raw = self._raw
+        if not isinstance(raw, io.FileIO):
+            return None
+        return raw if stat.S_ISREG(os.fstat(raw.fileno()).st_mode) else None
+
+    def second_look(self) -> io.RawIOBase | None:
+        """Another stream of the same bytes, from their beginning; None where there is none."""
+        file = self.file
+        return None if file is None else _SecondLook(file)
+
     def readable(self) -> bool:
         """Always."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read and hash a block."""
-        read = self._raw.readinto(buffer) or 0
+        """Read and hash a block.
+
+        Raises:
+            InputError: When it cannot be read on.
+        """
+        try:
+            read = self._raw.readinto(buffer) or 0
+        except OSError as error:
+            raise InputError(
+                f"{shown_name(self._source)} cannot be read on: {error.strerror or error}"
+            ) from error
         self._hash.update(memoryview(buffer)[:read])
         self.size_bytes += read
         return read
@@ -104,6 +126,64 @@ class HashingStream(io.RawIOBase):
             path=_absolute(self._source),
             mtime_ns=self._mtime_ns,
         )
+
+
+class _SecondLook(io.RawIOBase):
+    """A file's bytes from the beginning, without moving on in it."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        self._descriptor = file.fileno()
+        self._offset = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = os.pread(self._descriptor, len(buffer), self._offset)
+        buffer[: len(block)] = block
+        self._offset += len(block)
+        return len(block)
+
+
+class PeekableStream(io.RawIOBase):
+    """A raw stream whose beginning can be looked at before it is read.
+
+    Args:
+        raw: The stream; still the caller's to close.
+
+    Attributes:
+        given_bytes: How many have been read from this one.
+    """
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self._raw = raw
+        self._ahead = bytearray()
+        self._is_at_end = False
+        self.given_bytes = 0
+
+    def peek(self, size_bytes: int) -> bytes:
+        """As many bytes from the beginning; fewer only where there are no more."""
+        while len(self._ahead) < size_bytes and not self._is_at_end:
+            block = self._raw.read(size_bytes - len(self._ahead))
+            self._is_at_end = not block
+            self._ahead += block or b""
+        return bytes(self._ahead[:size_bytes])
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read a block: what was looked at first."""
+        if self._ahead:
+            block = self._ahead[: len(buffer)]
+            del self._ahead[: len(buffer)]
+            buffer[: len(block)] = block
+            read = len(block)
+        else:
+            read = self._raw.readinto(buffer) or 0
+        self.given_bytes += read
+        return read
 
 
 class _PatientStream(io.RawIOBase):
@@ -164,13 +244,8 @@ def fingerprint_of(
     """
     buffer = bytearray(HASH_BLOCK_BYTES)
     with open_source(source, keep_waiting) as stream:
-        try:
-            while stream.readinto(buffer):
-                keep_waiting()
-        except OSError as error:
-            raise InputError(
-                f"{shown_name(source)} cannot be read on: {error.strerror or error}"
-            ) from error
+        while stream.readinto(buffer):
+            keep_waiting()
         return stream.fingerprint()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -42,7 +43,7 @@ class PlainReader:
         return tuple(self.unused)
 
     def csv(self) -> Iterator[Record]:
-        text = io.TextIOWrapper(io.BytesIO(self.content), encoding="utf-8-sig", newline="")
+        text = io.StringIO(self.text(), newline="")
         rows = csv.reader(text, strict=True)
         begins = 0
         try:
@@ -59,10 +60,22 @@ class PlainReader:
             raise InputError(
                 f"{self.name}, in the row that begins on line {begins + 1}: {error}"
             ) from error
+
+    def text(self) -> str:
+        encoding, shown = "utf-8-sig", "UTF-8"
+        if not self.content.startswith(b"\xef\xbb\xbf"):
+            try:
+                return self.content.decode()
+            except UnicodeDecodeError:
+                encoding = shown = "cp1252"
+        try:
+            return self.content.decode(encoding)
         except UnicodeDecodeError as error:
+            before = error.object[: error.start].decode(encoding)
+            line = len(re.findall("\r\n|\r|\n", before)) + 1
+            byte = error.object[error.start]
             raise InputError(
-                f"{self.name}, near line {rows.line_num + 1}: not UTF-8 "
-                f"(byte {error.object[error.start]:#04x}); save it as UTF-8"
+                f"{self.name}, line {line}: not {shown} (byte {byte:#04x}); "
             ) from error
 
     def csv_names(self, header: list[str]) -> list[str | None]:
@@ -86,8 +99,10 @@ class PlainReader:
         if len(cells) > len(names) and any(map(str.strip, cells[len(names) :])):
             error = (
                 f"line {line} has {len(cells)} cells, but the header has {len(names)}: "
-                "is a comma in it not quoted?"
+                "is a comma in it not quoted? Too many: "
             )
+            surplus = ", ".join(map(repr, cells[len(names) :]))
+            error += surplus if len(surplus) <= 60 else f"{surplus[:60]}..."
         return Record(fields, error)
 
     def jsonl(self) -> Iterator[Record]:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from pingdata_async.exceptions import InputError
 from pingdata_async.location_batches import BATCH_ROWS, Columns
-from pingdata_async.tables import readers
-from pingdata_async.tables.readers import InputReader, open_input
+from pingdata_async.tables import delimited, jsonl_reading
+from pingdata_async.tables.readers import open_input, reader_of
 from pingdata_async.tables.sources import HashingStream
 from tests.nasty import CELLS, PLAIN_TEXTS, VALUES
 from tests.tables.plain_reading import PlainReader, Record
@@ -37,13 +37,17 @@ def is_read_alike(name: str, content: bytes, folder: Path, batch_rows: int) -> b
         records.extend(plain)
     except InputError as error:
         told = str(error)
-    with mock.patch.object(readers, "BATCH_ROWS", batch_rows), open_input(path) as reader:
+    with (
+        mock.patch.object(delimited, "BATCH_ROWS", batch_rows),
+        mock.patch.object(jsonl_reading, "BATCH_ROWS", batch_rows),
+    ):
         if told:
-            with pytest.raises(InputError) as caught:
+            with pytest.raises(InputError) as caught, open_input(path) as reader:
                 records_of(reader)
             assert str(caught.value).startswith(told)
         else:
-            assert records_of(reader) == records
+            with open_input(path) as reader:
+                assert records_of(reader) == records
             assert reader.unused_columns == plain.unused_columns
     return not told
 
@@ -174,7 +178,7 @@ class Dribbling(io.RawIOBase):
 )
 def test_bytes_may_come_in_any_portion(name: str, content: bytes) -> None:
     """A byte order mark and the ends of lines are found all the same."""
-    reader = InputReader(name, HashingStream(name, Dribbling(content), None))
+    reader = reader_of(name, HashingStream(name, Dribbling(content), None))
     locations = [record.location for record in records_of(reader)]
     expected = [record.location for record in PlainReader(name, content)]
     assert locations == expected

@@ -1,0 +1,199 @@
+"""Arrow's record batches to batches of records.
+
+Everything here blocks, and runs in a worker thread.
+"""
+
+from __future__ import annotations
+
+import decimal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pingdata_async.exceptions import ConfigurationError, InputError
+from pingdata_async.tables.columns import map_columns
+from pingdata_async.tables.input_reader import InputReader
+from pingdata_async.tables.inputs import ArrowRows, Batch
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+INSTALL_HINT = 'needs pyarrow: pip install "pingdata-async[parquet]"'
+
+_AS_THEY_ARE = {str, int, float, bool, type(None), dict, list}
+
+
+def load_pyarrow(what: str) -> Any:
+    """The package, loaded only where it is used.
+
+    Args:
+        what: What it is needed for, at the beginning of a message.
+
+    Raises:
+        ConfigurationError: When it is not installed.
+    """
+    try:
+        import pyarrow as pa  # noqa: PLC0415 - optional, and 100 ms to load
+    except ImportError as error:
+        raise ConfigurationError(f"{what} {INSTALL_HINT}") from error
+    return pa
+
+
+class ArrowReader(InputReader):
+    """What the readers of Arrow's record batches have in common; see `InputReader`."""
+
+    def _take_up(self, schema: pa.Schema) -> None:
+        self.headers = tuple(schema.names)
+        self.mapping = map_columns(
+            self.name,
+            self.headers,
+            given=self.options.mapping,
+            id_column=self.options.id_column,
+        )
+
+    def _batches(self, batches: Iterable[pa.RecordBatch], rows_at_once: int) -> Iterator[Batch]:
+        """Batches of at most as many rows each."""
+        used = {place for column in self.mapping.columns for place in column.places}
+        row = 1
+        for batch in batches:
+            for begin in range(0, batch.num_rows, rows_at_once):
+                piece = compacted(batch.slice(begin, rows_at_once))
+                try:
+                    columns = [
+                        python_values(piece.column(place)) if place in used else ()
+                        for place in range(piece.num_columns)
+                    ]
+                except UnicodeDecodeError as error:
+                    raise InputError(
+                        f"{self.name}, rows {row} to {row + piece.num_rows - 1}: a text is not "
+                        f"UTF-8 ({error.reason})"
+                    ) from error
+                located = self._located(columns, are_texts=False)
+                yield Batch(located, ArrowRows(as_stream(piece)))
+                row += piece.num_rows
+
+
+def as_stream(batch: pa.RecordBatch) -> bytes:
+    """A record batch as an Arrow IPC stream."""
+    import pyarrow as pa  # noqa: PLC0415 - optional
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()
+
+
+def compacted(piece: pa.RecordBatch) -> pa.RecordBatch:
+    """A piece of a record batch without what belongs to the other rows of it.
+
+    Pieces share dictionaries and the texts of views, so that each would be written with all of
+    them. The types stay what they are.
+    """
+    import pyarrow as pa  # noqa: PLC0415 - optional
+
+    columns: list[Any] = list(piece.columns)
+    changed = False
+    for place, column in enumerate(columns):
+        if pa.types.is_dictionary(column.type) and len(column.dictionary) > len(column):
+            columns[place] = _with_own_dictionary(column)
+            changed = True
+        elif _has_views(column.type):
+            columns[place] = column.cast(_without_views(column.type)).cast(column.type)
+            changed = True
+    return pa.RecordBatch.from_arrays(columns, schema=piece.schema) if changed else piece
+
+
+def _with_own_dictionary(column: Any) -> Any:
+    import pyarrow as pa  # noqa: PLC0415 - optional
+
+    kind = column.type
+    values = column.dictionary.type
+    texts = column.dictionary_decode()
+    if _has_views(values):
+        texts = texts.cast(_without_views(values))
+    encoded = texts.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(
+        encoded.indices.cast(kind.index_type),
+        encoded.dictionary.cast(values),
+        ordered=kind.ordered,
+    )
+
+
+def _has_views(kind: Any) -> bool:
+    return "_view" in str(kind)
+
+
+def _without_views(kind: Any) -> Any:
+    """The same type, with texts behind each other instead of views."""
+    import pyarrow as pa  # noqa: PLC0415 - optional
+
+    types = pa.types
+    if types.is_string_view(kind):
+        return pa.large_string()
+    if types.is_binary_view(kind):
+        return pa.large_binary()
+    if types.is_list(kind):
+        return pa.list_(_field_without_views(kind.value_field))
+    if types.is_large_list(kind):
+        return pa.large_list(_field_without_views(kind.value_field))
+    if types.is_fixed_size_list(kind):
+        return pa.list_(_field_without_views(kind.value_field), kind.list_size)
+    if types.is_struct(kind):
+        return pa.struct([_field_without_views(kind.field(n)) for n in range(kind.num_fields)])
+    return kind
+
+
+def _field_without_views(field: Any) -> Any:
+    return field.with_type(_without_views(field.type))
+
+
+# -- Values ----------------------------------------------------------------------------------
+
+
+def python_values(column: Any) -> Sequence[Any]:
+    """A column's values as a location may have them: texts, numbers, booleans, JSON's own.
+
+    Dates, times and decimals become texts, and whole decimals integers.
+
+    Raises:
+        UnicodeDecodeError: When a text is not UTF-8.
+    """
+    import pyarrow as pa  # noqa: PLC0415 - optional
+
+    types = pa.types
+    kind = column.type
+    if types.is_dictionary(kind):
+        column = column.dictionary_decode()
+        kind = column.type
+    if types.is_date(kind) or types.is_timestamp(kind) or types.is_time(kind):
+        return _as_texts(column)
+    values: list[Any] = column.to_pylist()
+    if types.is_map(kind):
+        return [None if value is None else dict(value) for value in values]
+    kinds = set(map(type, values))
+    if kinds <= _AS_THEY_ARE:
+        return values
+    if kinds <= {bytes, type(None)}:
+        return [None if value is None else value.decode() for value in values]
+    return [_plain(value) for value in values]
+
+
+def _as_texts(column: Any) -> Sequence[Any]:
+    import pyarrow as pa  # noqa: PLC0415 - optional
+
+    try:
+        texts: list[Any] = column.cast(pa.string()).to_pylist()
+    except pa.ArrowException:  # a time zone that this machine does not know
+        return [None if value is None else str(value) for value in column.to_pylist()]
+    return texts
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, decimal.Decimal):
+        is_whole = value.is_finite() and value == value.to_integral_value()
+        return int(value) if is_whole else format(value, "f")
+    return value if type(value) in _AS_THEY_ARE else str(value)
+
+
+def one_line(error: BaseException) -> str:
+    """What an error of Arrow's says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__

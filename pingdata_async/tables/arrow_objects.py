@@ -1,0 +1,69 @@
+"""Data frames and Arrow tables in memory to batches of records, streaming.
+
+Everything here blocks, and runs in a worker thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+from pingdata_async.exceptions import InputError
+from pingdata_async.location_batches import BATCH_ROWS
+from pingdata_async.tables.arrow_batches import ArrowReader, load_pyarrow, one_line
+from pingdata_async.tables.inputs import ArrowRows, Batch, ReadOptions
+from pingdata_async.tables.jsonl_reading import IN_MEMORY
+from pingdata_async.tables.sources import Fingerprint
+
+
+def is_arrow_object(source: object) -> bool:
+    """Whether an object gives its rows through the Arrow PyCapsule interface."""
+    return hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__")
+
+
+class ArrowObjectReader(ArrowReader):
+    """Rows of an object with the Arrow PyCapsule interface; see `InputReader`.
+
+    pandas, polars, pyarrow, DuckDB and others have it. pandas gives the index as a column as
+    well, unless it only counts the rows: under its name, or `__index_level_0__`.
+
+    Args:
+        source: The object. A stream that can be read only once is used up.
+        options: How it is to be understood.
+    """
+
+    def __init__(self, source: Any, options: ReadOptions) -> None:
+        super().__init__(IN_MEMORY, options)
+        self._source = source
+        self._hash = hashlib.sha256()
+        self._size_bytes = 0
+
+    def fingerprint(self) -> Fingerprint:
+        """Of the rows as Arrow streams, as far as they have been read."""
+        return Fingerprint(
+            sha256=self._hash.hexdigest(), size_bytes=self._size_bytes, given=IN_MEMORY
+        )
+
+    def __iter__(self) -> Iterator[Batch]:
+        pa = load_pyarrow(f"a {type(self._source).__name__}")
+        try:
+            if hasattr(self._source, "__arrow_c_stream__"):
+                reader = pa.RecordBatchReader.from_stream(self._source)
+            else:
+                batch = pa.record_batch(self._source)
+                reader = pa.RecordBatchReader.from_batches(batch.schema, [batch])
+            self._take_up(reader.schema)
+            for batch in self._batches(reader, BATCH_ROWS):
+                self._add_to_hash(batch)
+                yield batch
+        except pa.ArrowException as error:
+            raise InputError(
+                f"the {type(self._source).__name__} is no table: {one_line(error)}"
+            ) from error
+
+    def _add_to_hash(self, batch: Batch) -> None:
+        rows = batch.originals
+        assert isinstance(rows, ArrowRows)  # noqa: S101 - for type checkers
+        self._hash.update(rows.stream)
+        self._size_bytes += len(rows.stream)

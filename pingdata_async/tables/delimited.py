@@ -1,0 +1,194 @@
+"""Delimited text to batches of records, streaming.
+
+Everything here blocks, and runs in a worker thread.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from itertools import islice
+
+from pingdata_async.exceptions import InputError
+from pingdata_async.location_batches import BATCH_ROWS
+from pingdata_async.tables.columns import map_columns
+from pingdata_async.tables.delimiters import DELIMITERS, Layout, find_layout
+from pingdata_async.tables.input_reader import InputReader, counted
+from pingdata_async.tables.inputs import Batch, ReadOptions, TextColumns
+from pingdata_async.tables.sources import Fingerprint, HashingStream, PeekableStream
+from pingdata_async.tables.text_encoding import undecodable
+
+BUFFER_BYTES = 64 * 1024
+MAX_LINE_BYTES = 64 * 1024 * 1024
+MAX_BATCH_BYTES = 256 * 1024  # rows that are larger than most must not pile up in memory
+
+_SUFFIXES = {".tsv": "\t", ".tab": "\t"}
+_SHOWN_SURPLUS = 60  # characters of the cells that are too many in a row
+
+_LINE_END = re.compile("\r\n|\r|\n")
+
+
+class DelimitedReader(InputReader):
+    """Records of a delimited text; see `InputReader`.
+
+    Args:
+        name: The input, for messages.
+        suffix: That of its name, in lower case, without that of a compression.
+        source: What is hashed.
+        text: Its bytes, decompressed.
+        sample: Its first characters.
+        is_whole: Whether these are all of it.
+        encoding: What it is in.
+        options: How it is to be understood.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        suffix: str,
+        source: HashingStream,
+        text: PeekableStream,
+        *,
+        sample: str,
+        is_whole: bool,
+        encoding: str,
+        options: ReadOptions,
+    ) -> None:
+        super().__init__(name, options)
+        self._source = source
+        self._bytes = text
+        self._encoding = encoding
+        self._layout = find_layout(
+            sample, is_whole=is_whole, delimiter=_SUFFIXES.get(suffix), options=options
+        )
+        self._blank_lines = 0
+
+    def fingerprint(self) -> Fingerprint:
+        """Of what has been read; that of the whole input once it was iterated to its end."""
+        return self._source.fingerprint()
+
+    def __iter__(self) -> Iterator[Batch]:
+        text = io.TextIOWrapper(
+            io.BufferedReader(self._bytes, BUFFER_BYTES), encoding=self._encoding, newline=""
+        )
+        # The module's own limit of 128 KiB a cell is for the whole process; raised, never lowered.
+        csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
+        # strict: a stray quote must not swallow the rows behind it.
+        rows = csv.reader(text, delimiter=self._layout.delimiter, strict=True)
+        ended = 0  # the line on which the last batch did
+        batch: list[list[str]] = []
+        try:
+            self._read_header(rows)
+            ended = rows.line_num
+            while self._read_rows(rows, batch):
+                yield from self._batch(ended + 1, batch)
+                ended = rows.line_num
+                batch.clear()
+        except csv.Error as error:
+            begins = ended + 1 + sum(map(_lines_in, batch))
+            raise InputError(
+                f"{self.name}, in the row that begins on line {begins}: {error}"
+            ) from error
+        except UnicodeError as error:
+            line = rows.line_num + 1 + _lines_before(error)
+            raise undecodable(f"{self.name}, line {line}", self._encoding, error) from error
+        finally:
+            text.detach()
+
+    def note_encoding(self, encoding: str) -> None:
+        """Tell the user that it was found to be no UTF-8."""
+        self._notes.append(f"read as {encoding}; --encoding NAME says otherwise")
+
+    def _read_header(self, rows: Iterator[list[str]]) -> None:
+        header = self._layout.header
+        if header is None:  # longer than the sample, or there is none
+            titles = next((cells for cells in rows if any(map(str.strip, cells))), None)
+            if titles is None:
+                raise InputError(f"{self.name} is empty")
+            self.headers = tuple(titles)
+        else:
+            for _ in islice(rows, header.place + 1):
+                pass
+            self.headers = header.headers
+        self._note_layout(self._layout)
+        self.mapping = map_columns(
+            self.name,
+            self.headers,
+            given=self.options.mapping,
+            id_column=self.options.id_column,
+        )
+
+    def _note_layout(self, layout: Layout) -> None:
+        if layout.is_one_column and layout.delimiter != ",":
+            self._notes.append("one column: commas in a line are part of its text")
+        elif layout.delimiter != ",":
+            self._notes.append(f"columns are separated by {DELIMITERS[layout.delimiter]}")
+        above = 0 if layout.header is None else layout.header.place + 1 - layout.header.rows
+        if above and layout.header is not None:
+            self._notes.append(
+                f"headers are in row {above + 1}; {counted(above, 'row')} above left out"
+            )
+
+    def _counted(self) -> list[str]:
+        if not self._blank_lines:
+            return []
+        return [f"{counted(self._blank_lines, 'blank line')} left out"]
+
+    def _read_rows(self, rows: Iterator[list[str]], batch: list[list[str]]) -> bool:
+        """Fill a batch; says whether there was anything. After an error it is as far as that."""
+        text = self._bytes
+        largest = text.given_bytes + MAX_BATCH_BYTES
+        for cells in islice(rows, BATCH_ROWS):
+            batch.append(cells)
+            if text.given_bytes > largest:
+                break
+        return bool(batch)
+
+    def _batch(self, line: int, rows: list[list[str]]) -> Iterator[Batch]:
+        """A batch of what was read from a line on, unless that was blank."""
+        errors: dict[int, str] = {}
+        if set(map(len, rows)) != {len(self.headers)}:
+            rows = self._squared(line, rows, errors)
+            if not rows:
+                return
+        columns = tuple(zip(*rows, strict=True))
+        yield Batch(self._located(columns, are_texts=True), TextColumns(columns), errors)
+
+    def _squared(self, line: int, rows: list[list[str]], errors: dict[int, str]) -> list[list[str]]:
+        """The rows without blank lines, all of one width; notes those that cannot be sent."""
+        width = len(self.headers)
+        squared: list[list[str]] = []
+        for cells in rows:
+            if any(map(str.strip, cells[width:])):
+                errors[len(squared)] = self._too_many(line, cells)
+            if cells:
+                squared.append(cells[:width] + [""] * (width - len(cells)))
+            line += _lines_in(cells)
+        self._blank_lines += len(rows) - len(squared)
+        return squared
+
+    def _too_many(self, line: int, cells: list[str]) -> str:
+        width = len(self.headers)
+        surplus = ", ".join(map(repr, cells[width:]))
+        if len(surplus) > _SHOWN_SURPLUS:
+            surplus = f"{surplus[:_SHOWN_SURPLUS]}..."
+        delimiter = DELIMITERS[self._layout.delimiter].removesuffix("s")
+        return (
+            f"line {line} has {len(cells)} cells, but the header has {width}: "
+            f"is a {delimiter} in it not quoted? Too many: {surplus}"
+        )
+
+
+def _lines_before(error: UnicodeError) -> int:
+    """How many lines end in the block of bytes that could not be decoded, before what is wrong."""
+    if not isinstance(error, UnicodeDecodeError):
+        return 0
+    decoded = error.object[: error.start].decode(error.encoding, "ignore")
+    return len(_LINE_END.findall(decoded))
+
+
+def _lines_in(cells: list[str]) -> int:
+    """How many lines of the file a row is on: one, and one more for each end of a line in it."""
+    return 1 + len(_LINE_END.findall(",".join(cells)))

@@ -1,0 +1,149 @@
+"""The row of a table that says what its columns hold, below titles and blank rows (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from pingdata_async.exceptions import InputError
+from pingdata_async.tables.columns import map_columns
+from pingdata_async.tables.inputs import ReadOptions
+
+SEARCHED_ROWS = 50  # title pages are shorter
+
+# Title rows hold a word or two that are headers elsewhere, and titles of groups of columns are
+# just above the headers; what is far below a row of several is data.
+_KNOWN_IN_A_LIKELY_HEADER = 3
+_ROWS_BEHIND_A_LIKELY_HEADER = 5
+_LONGEST_HEADER = 200  # characters; what is longer is a text about the table
+
+
+class HeaderRow(msgspec.Struct, frozen=True):
+    """Where the headers are.
+
+    Attributes:
+        place: The row they are in, from 0; the second one where they are in two.
+        headers: As they stand there; "" where there is none.
+        rows: How many rows they are in: one or two.
+        named: How many of them the user named.
+        known: How many of them mean something to the API; with those that were named.
+    """
+
+    place: int
+    headers: tuple[str, ...]
+    rows: int
+    named: int
+    known: int
+
+
+def find_header(rows: Sequence[Sequence[Any]], options: ReadOptions) -> HeaderRow | None:
+    """Find the headers among the first rows of a table.
+
+    They are the row that has most of the headers that the user named, then most of those that
+    mean something to the API; two rows together where that understands more. Where none means
+    anything, the first of those with most texts.
+
+    Args:
+        rows: The first rows of the table, with the empty ones.
+        options: The headers that the user named.
+
+    Returns:
+        None where there is no row with a text.
+    """
+    named = _named(options)
+    best: HeaderRow | None = None
+    for place, row in enumerate(rows[:SEARCHED_ROWS]):
+        is_likely = best is not None and best.known >= _KNOWN_IN_A_LIKELY_HEADER
+        if best is not None and is_likely and place > best.place + _ROWS_BEHIND_A_LIKELY_HEADER:
+            break
+        for found in _candidates(rows, place, row, named):
+            if best is None or _rank(found) > _rank(best):
+                best = found
+    if best is not None and best.known:
+        return best
+    widest = max(rows[:SEARCHED_ROWS], key=_distinct_texts, default=())
+    if not _distinct_texts(widest):
+        return None
+    place = next(place for place, row in enumerate(rows) if row is widest)
+    return _as_header(place, list(map(shown_header, widest)), 1, named)
+
+
+def shown_header(value: Any) -> str:
+    """A cell of the header as text."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # years, as a spreadsheet holds them
+    return str(value)
+
+
+def is_empty_cell(value: Any) -> bool:
+    """Whether there is nothing in a cell, or only blanks."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _candidates(
+    rows: Sequence[Sequence[Any]], place: int, row: Sequence[Any], named: frozenset[str]
+) -> list[HeaderRow]:
+    titles = list(map(shown_header, row))
+    found = [_as_header(place, titles, 1, named)]
+    if place:
+        found.append(_as_header(place, _together(rows[place - 1], row), 2, named))
+    return found
+
+
+def _rank(found: HeaderRow) -> tuple[int, int]:
+    return found.named, found.known
+
+
+def _as_header(place: int, titles: list[str], rows: int, named: frozenset[str]) -> HeaderRow:
+    of_user = sum(_folded(title) in named for title in titles)
+    known = sum(_folded(title) in named or is_known(title) for title in titles)
+    return HeaderRow(place, tuple(titles), rows, of_user, known)
+
+
+def _together(upper: Sequence[Any], lower: Sequence[Any]) -> list[str]:
+    """Headers in two rows: of each column, the words that are understood best."""
+    width = max(len(upper), len(lower))
+    padded = [[*map(shown_header, row), *[""] * (width - len(row))] for row in (upper, lower)]
+    return [_joined(*pair) for pair in zip(*padded, strict=True)]
+
+
+def _joined(above: str, below: str) -> str:
+    both = f"{above} {below}".strip()
+    # A group's title stands above all of its columns: "Limits" above "Building" says more,
+    # "Location" above "City" does not.
+    return below if below and not is_known(both) and is_known(below) else both
+
+
+def _distinct_texts(row: Sequence[Any]) -> int:
+    texts = {cell.strip() for cell in row if isinstance(cell, str)}
+    return sum(1 for text in texts if text and not _is_number(text))
+
+
+def _is_number(text: str) -> bool:
+    return not any(map(str.isalpha, text))
+
+
+def _named(options: ReadOptions) -> frozenset[str]:
+    titles = [*options.mapping.values(), *([options.id_column] if options.id_column else [])]
+    return frozenset(map(_folded, titles))
+
+
+def _folded(title: str) -> str:
+    return title.strip().casefold()
+
+
+@lru_cache(maxsize=4096)  # the same few words, over and over
+def is_known(title: str) -> bool:
+    """Whether a header means something to the API."""
+    if not title.strip() or len(title) > _LONGEST_HEADER:
+        return False
+    try:
+        # Beside an address, so that it need not be one itself; a second one is refused.
+        return len(map_columns("", ["address", title]).columns) > 1
+    except InputError:
+        return True

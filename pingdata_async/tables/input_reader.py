@@ -1,0 +1,101 @@
+"""What all readers of inputs have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from pingdata_async.location_batches import Columns
+from pingdata_async.tables import postal_codes
+from pingdata_async.tables.columns import ColumnMapping
+from pingdata_async.tables.inputs import Batch, ReadOptions
+from pingdata_async.tables.jsonl import FAILURE_NOTES
+from pingdata_async.tables.sources import Fingerprint
+
+
+class InputReader(ABC):
+    """Records of an input, in order, as batches; iterate it once.
+
+    Args:
+        name: The input, for messages.
+        options: How it is to be understood.
+
+    Attributes:
+        name: The input, for messages.
+        options: How it is to be understood.
+        headers: Of its columns in order, as they stand there, empty and repeated ones as well;
+            for JSON the names of all fields, as they came first. Known with the first batch; of
+            JSON, complete at the end.
+        mapping: Which of them hold what; known when `headers` are.
+
+    Raises:
+        InputError: While iterated, naming the line or row, when the input cannot be read on;
+            nothing usable in it is an error too.
+    """
+
+    def __init__(self, name: str, options: ReadOptions) -> None:
+        self.name = name
+        self.options = options
+        self.headers: tuple[str, ...] = ()
+        self.mapping = ColumnMapping((), ())
+        self._notes: list[str] = []
+        self._mended_codes = 0
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Batch]:
+        """The records."""
+
+    @abstractmethod
+    def fingerprint(self) -> Fingerprint:
+        """Of what has been read; that of the whole input once it was iterated to its end."""
+
+    @property
+    def unused_columns(self) -> tuple[str, ...]:
+        """Columns seen so far that mean nothing to the API, in their order."""
+        unused = self.mapping.unused
+        if set(unused) >= FAILURE_NOTES:  # a file of failures, given as an input again
+            return tuple(name for name in unused if name not in FAILURE_NOTES)
+        return unused
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of how the input was understood, a sentence each.
+
+        Complete once it was iterated to its end.
+        """
+        notes = [*self._notes, *self._counted()]
+        if self._mended_codes:
+            notes.append(
+                f"{counted(self._mended_codes, 'postal code')} given back the leading zero that a "
+                "spreadsheet took"
+            )
+        return tuple(notes)
+
+    def _counted(self) -> list[str]:
+        """Notes that are only known at the end."""
+        return []
+
+    def _located(self, columns: Sequence[Sequence[Any]], *, are_texts: bool) -> Columns:
+        """Rows as locations; columns that are not mapped may be empty."""
+        return self._mended(self.mapping.located(columns, are_texts=are_texts))
+
+    def _mended(self, located: Columns) -> Columns:
+        by_name = dict(zip(located.names, located.columns, strict=True))
+        if "postal_code" not in by_name:
+            return located
+        codes, mended = postal_codes.mended(
+            by_name["postal_code"], by_name.get("state"), by_name.get("country")
+        )
+        if not mended:
+            return located
+        self._mended_codes += mended
+        by_name["postal_code"] = codes
+        return msgspec.structs.replace(located, columns=tuple(by_name.values()))
+
+
+def counted(number: int, what: str) -> str:
+    """Such as "1 row" and "2 rows"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,286 @@
+"""JSONL, and Python objects as JSON, to batches of records, streaming.
+
+Everything here blocks, and runs in a worker thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import msgspec
+
+from pingdata_async.exceptions import InputError
+from pingdata_async.location_batches import BATCH_ROWS, Columns
+from pingdata_async.locations import FIELDS, AnyLocation
+from pingdata_async.models import Location
+from pingdata_async.tables.columns import ColumnMapping, map_columns
+from pingdata_async.tables.delimited import BUFFER_BYTES, MAX_BATCH_BYTES, MAX_LINE_BYTES
+from pingdata_async.tables.input_reader import InputReader
+from pingdata_async.tables.inputs import Batch, JSONRows, ReadOptions
+from pingdata_async.tables.jsonl import FAILURE_NOTES
+from pingdata_async.tables.sources import Fingerprint, HashingStream, PeekableStream
+
+IN_MEMORY = "rows in memory"
+"""What Python objects are called in messages, and in a fingerprint."""
+
+_BOM = b"\xef\xbb\xbf"
+_ALWAYS_USABLE = "lightbox_parcel_wkt"  # a field that is looked up by itself
+
+_decode = msgspec.json.Decoder().decode
+
+
+class _Rows:
+    """Some rows of JSON that follow each other.
+
+    Attributes:
+        numbers: The line or row that each is, from 1.
+        encoded: Each of them as it stood.
+        values: What they are.
+    """
+
+    __slots__ = ("encoded", "numbers", "values")
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.encoded: list[bytes] = []
+        self.values: list[dict[str, Any] | str] = []
+
+    def add(self, number: int, encoded: bytes, value: dict[str, Any] | str) -> None:
+        self.numbers.append(number)
+        self.encoded.append(encoded)
+        self.values.append(value)
+
+
+class JSONReader(InputReader):
+    """Records that are JSON objects or texts; see `InputReader`."""
+
+    unit = "line"
+
+    def __init__(self, name: str, options: ReadOptions) -> None:
+        super().__init__(name, options)
+        self._keys: dict[str, None] = {}
+        self._known: set[str] = set()  # the same
+        self._takes_fields_by_name = True
+
+    @abstractmethod
+    def _batches(self) -> Iterator[_Rows]:
+        """The rows as they come, some at a time."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        any_record = any_address = False
+        for rows in self._batches():
+            any_record = True
+            any_address = any_address or any(isinstance(value, str) for value in rows.values)
+            self._note_keys(rows)
+            yield Batch(self._locations(rows.values), JSONRows(rows.encoded))
+        if not any_record:
+            raise InputError(f"{self.name} is empty")
+        # What a run could not do was written down by itself: its rows are told one by one.
+        is_usable = any_address or self._known >= FAILURE_NOTES or not self._keys
+        self._map(self.name, (*self.headers, *({_ALWAYS_USABLE} if is_usable else ())))
+
+    # -- Names to fields -----------------------------------------------------------------
+
+    def _note_keys(self, rows: _Rows) -> None:
+        # Letters of a plain address are looked up as well, for nothing: quicker than to ask.
+        if self._known.issuperset(chain.from_iterable(rows.values)):
+            return
+        for number, value in zip(rows.numbers, rows.values, strict=True):
+            if isinstance(value, dict) and not self._known.issuperset(value):
+                self._keys.update(dict.fromkeys(value))
+                self._known.update(value)
+                self._take_up(f"{self.name}, {self.unit} {number}")
+
+    def _take_up(self, where: str) -> None:
+        """Map the names seen so far."""
+        self.headers = tuple(self._keys)
+        # Something to look up may come later, and so may what the user named.
+        named = [*self.options.mapping.values(), self.options.id_column or ""]
+        later = dict.fromkeys(name for name in (*named, _ALWAYS_USABLE) if name)
+        found = self._map(where, (*self.headers, *(later.keys() - self._known)))
+        self.mapping = ColumnMapping(
+            tuple(column for column in found.columns if max(column.places) < len(self._keys)),
+            found.unused,
+        )
+        fields = [column.field for column in self.mapping.columns]
+        self._takes_fields_by_name = all(
+            column.headers == (column.field,) for column in self.mapping.columns
+        ) and set(fields) == {key for key in self._keys if key in FIELDS or key == "id"}
+
+    def _map(self, where: str, headers: Sequence[str]) -> ColumnMapping:
+        return map_columns(
+            where, headers, given=self.options.mapping, id_column=self.options.id_column
+        )
+
+    # -- Rows to locations ---------------------------------------------------------------
+
+    def _locations(self, values: list[dict[str, Any] | str]) -> Columns | Sequence[AnyLocation]:
+        if self._takes_fields_by_name:
+            self._mend(values)
+            return values
+        rows = [value for value in values if isinstance(value, dict)]
+        if not rows or not self.mapping.columns:
+            # Of objects none of whose names means anything, nothing is sent.
+            return [value if isinstance(value, str) else {} for value in values]
+        used = {place for column in self.mapping.columns for place in column.places}
+        located = self._located(
+            [
+                [row.get(name) for row in rows] if place in used else ()
+                for place, name in enumerate(self.headers)
+            ],
+            are_texts=False,
+        )
+        if len(rows) == len(values):
+            return located
+        places = iter(range(len(rows)))
+        return [value if isinstance(value, str) else located[next(places)] for value in values]
+
+    def _mend(self, values: list[dict[str, Any] | str]) -> None:
+        """Put right what `_located()` does, in rows whose names are those of the fields."""
+        if "postal_code" not in self._keys:
+            return
+        rows = [value for value in values if isinstance(value, dict)]
+        if not rows:
+            return
+        names = [name for name in ("postal_code", "state", "country") if name in self._keys]
+        given = Columns(
+            tuple(names), [[row.get(name) for row in rows] for name in names], are_texts=False
+        )
+        mended = self._mended(given)
+        if mended is not given:
+            for row, code in zip(rows, mended.columns[0], strict=True):
+                if code is not None:
+                    row["postal_code"] = code
+
+
+class JSONLReader(JSONReader):
+    """Records of JSONL; see `InputReader`.
+
+    Args:
+        name: The input, for messages.
+        source: What is hashed.
+        text: Its bytes, decompressed, in UTF-8.
+        options: How it is to be understood.
+    """
+
+    def __init__(
+        self, name: str, source: HashingStream, text: PeekableStream, options: ReadOptions
+    ) -> None:
+        super().__init__(name, options)
+        self._source = source
+        self._bytes = text
+
+    def fingerprint(self) -> Fingerprint:
+        """Of what has been read; that of the whole input once it was iterated to its end."""
+        return self._source.fingerprint()
+
+    def _batches(self) -> Iterator[_Rows]:
+        text = self._bytes
+        stream = io.BufferedReader(text, BUFFER_BYTES)
+        number = 0
+        rows = _Rows()
+        largest = text.given_bytes + MAX_BATCH_BYTES
+        while line := stream.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if number == 1:
+                line = line.removeprefix(_BOM) or b"\n"
+            if line.isspace():
+                continue
+            rows.add(number, line.strip(), self._value(number, line))
+            if len(rows.values) == BATCH_ROWS or text.given_bytes > largest:
+                yield rows
+                rows = _Rows()
+                largest = text.given_bytes + MAX_BATCH_BYTES
+        if rows.values:
+            yield rows
+
+    def _value(self, number: int, line: bytes) -> dict[str, Any] | str:
+        if len(line) > MAX_LINE_BYTES:
+            raise InputError(f"{self.name}, line {number}: longer than {MAX_LINE_BYTES} bytes")
+        try:
+            value = _decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InputError(f"{self.name}, line {number}: {error}") from error
+        if type(value) is not dict and type(value) is not str:
+            raise InputError(
+                f"{self.name}, line {number}: neither an object nor an address in quotes"
+            )
+        return value
+
+
+class ObjectsReader(JSONReader):
+    """Locations, mappings and plain addresses from Python; see `InputReader`.
+
+    What JSON has no form for is sent and kept as it is written in JSON: dates and decimals as
+    texts, NaN as null.
+
+    Args:
+        rows: The records.
+        options: How they are to be understood.
+    """
+
+    unit = "row"
+
+    def __init__(self, rows: Iterable[Any], options: ReadOptions) -> None:
+        super().__init__(IN_MEMORY, options)
+        self._rows = rows
+        self._hash = hashlib.sha256()
+        self._size_bytes = 0
+
+    def fingerprint(self) -> Fingerprint:
+        """Of the rows as lines of JSON, as far as they have been read."""
+        return Fingerprint(
+            sha256=self._hash.hexdigest(), size_bytes=self._size_bytes, given=IN_MEMORY
+        )
+
+    def _batches(self) -> Iterator[_Rows]:
+        rows = _Rows()
+        pending_bytes = 0
+        for number, row in enumerate(self._rows, 1):
+            encoded = self._encoded(number, row)
+            line = encoded + b"\n"
+            self._hash.update(line)
+            self._size_bytes += len(line)
+            pending_bytes += len(line)
+            rows.add(number, encoded, _decode(encoded))
+            if len(rows.values) == BATCH_ROWS or pending_bytes > MAX_BATCH_BYTES:
+                yield rows
+                rows = _Rows()
+                pending_bytes = 0
+        if rows.values:
+            yield rows
+
+    def _encoded(self, number: int, row: Any) -> bytes:
+        if isinstance(row, Location):
+            fields = msgspec.structs.asdict(row)
+            row = {name: value for name, value in fields.items() if value is not None}
+        elif isinstance(row, Mapping):
+            row = dict(row)
+        elif not isinstance(row, str):
+            raise InputError(
+                f"{self.name}, row {number}: a location is a Location, a mapping or an address, "
+                f"not {type(row).__name__}"
+            )
+        try:
+            return _encode(row)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InputError(
+                f"{self.name}, row {number}: cannot be written as JSON: {error}"
+            ) from error
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON does not know, such as numpy's numbers, as one that it does."""
+    if callable(getattr(value, "tolist", None)):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} is no value of JSON")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain).encode
