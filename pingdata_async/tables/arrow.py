@@ -1,0 +1,154 @@
+"""Arrow tables to what the other formats take, and back; needs pyarrow.
+
+Only what has made sure that pyarrow is there imports this module.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import decimal
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+
+from pingdata_async.tables.kinds import text_of_cell
+from pingdata_async.tables.schema import FlatColumn, Kind, Values
+
+_TYPES: Final[dict[Kind, pa.DataType]] = {
+    # Some readers of Parquet cannot open a column of Arrow's type for nothing.
+    Kind.NOTHING: pa.string(),
+    Kind.BOOLEAN: pa.bool_(),
+    Kind.INTEGER: pa.int64(),
+    Kind.NUMBER: pa.float64(),
+    Kind.TEXT: pa.string(),
+    Kind.DATE: pa.date32(),
+    Kind.DATETIME: pa.timestamp("us"),
+    Kind.TIME: pa.time64("us"),
+    Kind.DURATION: pa.duration("us"),
+}
+_KINDS: Final[tuple[tuple[Callable[[Any], bool], Kind], ...]] = (
+    (pa.types.is_null, Kind.NOTHING),
+    (pa.types.is_boolean, Kind.BOOLEAN),
+    (pa.types.is_integer, Kind.INTEGER),
+    (pa.types.is_floating, Kind.NUMBER),
+    (pa.types.is_date, Kind.DATE),
+    (lambda kind: pa.types.is_timestamp(kind) and kind.tz is None, Kind.DATETIME),
+    (pa.types.is_time, Kind.TIME),
+    (pa.types.is_duration, Kind.DURATION),
+)
+_EPOCH: Final = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - of timestamps without a time zone
+
+
+# -- Streams --------------------------------------------------------------------------------
+
+
+def read_stream(stream: bytes) -> pa.Table:
+    """The rows of an Arrow IPC stream."""
+    with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
+        return reader.read_all()
+
+
+def write_stream(table: pa.Table) -> bytes:
+    """An Arrow IPC stream of some rows."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def columns_of(schema: pa.Schema) -> list[FlatColumn]:
+    """The columns of a table, and what they are without Arrow."""
+    return [FlatColumn(field.name, _kind_of(field.type), field) for field in schema]
+
+
+def joined_tables(streams: Sequence[bytes]) -> bytes:
+    """One stream of several of the same columns."""
+    return write_stream(pa.concat_tables(map(read_stream, streams)))
+
+
+# -- Values ---------------------------------------------------------------------------------
+
+
+def field_of(column: FlatColumn, name: str) -> pa.Field[Any]:
+    """What a column is in Arrow, under a name that may be another one."""
+    if column.arrow_field is not None:
+        return column.arrow_field.with_name(name)
+    return pa.field(name, _TYPES[column.kind])
+
+
+def arrow_values(values: Values, column: FlatColumn) -> Any:
+    """A column's values as an Arrow array."""
+    if column.arrow_field is not None:
+        return values
+    return pa.array(values, _TYPES[column.kind])
+
+
+def python_values(array: Any, kind: Kind) -> Values:
+    """An Arrow array's values as Python objects of a kind.
+
+    In columns of texts, times with a zone are in ISO 8601 form, bytes in base64, and lists and
+    structures JSON. A time that Python cannot hold to the nanosecond, or at all, is a text too.
+    """
+    array = _plain(array)
+    try:
+        if kind is Kind.DATETIME:
+            return _datetimes(array)
+        if kind is Kind.TIME:
+            array = array.cast(pa.time64("us"))
+        elif kind is Kind.DURATION:
+            array = array.cast(pa.duration("us"))
+        values: Values = array.to_pylist()
+    except (ValueError, OverflowError):  # Arrow's own errors are ValueErrors
+        values = array.cast(pa.string()).to_pylist()
+    if kind is Kind.TEXT and not (
+        pa.types.is_string(array.type)
+        or pa.types.is_large_string(array.type)
+        or pa.types.is_string_view(array.type)
+    ):
+        return [None if value is None else _text_of(value) for value in values]
+    return values
+
+
+def _kind_of(kind: pa.DataType) -> Kind:
+    if isinstance(kind, pa.BaseExtensionType):
+        return _kind_of(kind.storage_type)
+    if isinstance(kind, pa.DictionaryType | pa.RunEndEncodedType):
+        return _kind_of(kind.value_type)
+    return next((kind_ for is_such, kind_ in _KINDS if is_such(kind)), Kind.TEXT)
+
+
+def _plain(array: Any) -> Any:
+    """The array without anything around its values."""
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return _plain(array.cast(kind.storage_type))
+    if isinstance(kind, pa.DictionaryType | pa.RunEndEncodedType):
+        return _plain(array.cast(kind.value_type))
+    return array
+
+
+def _datetimes(array: Any) -> Values:
+    try:
+        values: Values = array.cast(pa.timestamp("us")).to_pylist()
+    except pa.ArrowInvalid:  # there are nanoseconds, or years beyond Python's
+        return list(map(_datetime_of, array.cast(pa.int64()).to_pylist()))
+    return values
+
+
+def _datetime_of(nanoseconds: int | None) -> dt.datetime | str | None:
+    if nanoseconds is None:
+        return None
+    microseconds, rest = divmod(nanoseconds, 1000)
+    moment = _EPOCH + dt.timedelta(microseconds=microseconds)
+    return f"{moment.isoformat(timespec='microseconds')}{rest:03d}" if rest else moment
+
+
+def _text_of(value: Any) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, list | dict):
+        return msgspec.json.encode(value, enc_hook=str).decode()
+    return format(value, "f") if isinstance(value, decimal.Decimal) else text_of_cell(value)

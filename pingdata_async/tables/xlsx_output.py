@@ -1,0 +1,188 @@
+"""Flat tables to XLSX workbooks; needs XlsxWriter.
+
+What Excel would change is written as text: integers of more than 15 digits, numbers that are
+none, times before 1900 or below nothing. Null and an empty text are both an empty cell.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import xlsxwriter
+from xlsxwriter.exceptions import FileCreateError
+
+from pingdata_async.tables.geometry import Point
+from pingdata_async.tables.kinds import text_of_cell
+from pingdata_async.tables.outputs import OutputFormat, check_format
+from pingdata_async.tables.schema import FlatColumn, Values
+
+SHEET: Final = "enhanced"
+MAX_CELL_UNITS: Final = 32_767  # of UTF-16
+LARGEST_INTEGER: Final = 10**15 - 1  # Excel rounds what is larger
+
+_CUT: Final = "... [cut: {} characters]"
+_FIRST_YEAR: Final = 1900
+
+
+class XLSXWriter:
+    """Writes a flat table as a sheet, with its header frozen.
+
+    Rows go to temporary files beside the output, and to the output at the end.
+
+    Args:
+        file: Where to.
+        columns: Its columns.
+    """
+
+    def __init__(self, file: BinaryIO, columns: Sequence[FlatColumn]) -> None:
+        self._columns = columns
+        name = getattr(file, "name", None)
+        beside = Path(name).parent if isinstance(name, str) else None
+        # Of its own: XlsxWriter leaves files behind where it fails.
+        self._temporary = tempfile.TemporaryDirectory(prefix=".xlsx-", dir=beside)
+        self._workbook = xlsxwriter.Workbook(
+            file, {"constant_memory": True, "tmpdir": self._temporary.name}
+        )
+        self._workbook.use_zip64()
+        self._sheet: Any = self._workbook.add_worksheet(SHEET)
+        self._sheet.freeze_panes(1, 0)
+        self._formats = {
+            dt.date: self._format("yyyy-mm-dd"),
+            dt.datetime: self._format("yyyy-mm-dd hh:mm:ss"),
+            dt.time: self._format("hh:mm:ss"),
+            dt.timedelta: self._format("[h]:mm:ss"),
+        }
+        self._plain = self._workbook.add_format()
+        self._writers: dict[type, Callable[[int, int, Any], None]] = {
+            str: self._write_text,
+            bool: self._write_boolean,
+            int: self._write_integer,
+            float: self._write_number,
+            dt.date: self._write_date,
+            dt.datetime: self._write_date,
+            dt.time: self._write_time,
+            dt.timedelta: self._write_duration,
+        }
+        self._row = 0
+        self._cut_cells = 0
+        self._write_row([column.name for column in columns])
+
+    @property
+    def notes(self) -> list[str]:
+        """That texts were cut, if some were."""
+        if not self._cut_cells:
+            return []
+        note = (
+            f"{self._cut_cells} cells end in a note that they were cut: an XLSX cell holds "
+            f"{MAX_CELL_UNITS:,} characters"
+        )
+        return [note]
+
+    def write(
+        self,
+        values: Sequence[Values],
+        rows: int,
+        points: Sequence[Point | None] | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> None:
+        """Add some rows; see `TableWriter`.
+
+        Raises:
+            ConfigurationError: When the sheet is full.
+        """
+        del points, ids
+        check_format(OutputFormat.XLSX, rows=self._row - 1 + rows)
+        for row in zip(*map(self._cells, values, self._columns), strict=True):
+            self._write_row(row)
+
+    def close(self) -> None:
+        """Make the workbook of the rows."""
+        try:
+            self._workbook.close()
+        except FileCreateError as error:
+            raise OSError(*error.args) from error  # what it was made of
+        self._temporary.cleanup()
+
+    def abandon(self) -> None:
+        """Remove the temporary files; nothing is written to the output."""
+        self._workbook.fileclosed = True  # or it would write itself when it is forgotten
+        self._sheet.row_data_fh.close()
+        self._temporary.cleanup()
+
+    def _format(self, shape: str) -> Any:
+        return self._workbook.add_format({"num_format": shape})
+
+    @staticmethod
+    def _cells(values: Values, column: FlatColumn) -> Values:
+        if column.arrow_field is None:
+            return values
+        from pingdata_async.tables.arrow import python_values  # noqa: PLC0415 - optional
+
+        return python_values(values, column.kind)
+
+    def _write_row(self, cells: Sequence[Any]) -> None:
+        row = self._row
+        for place, cell in enumerate(cells):
+            if cell is not None:
+                self._writers[type(cell)](row, place, cell)
+        self._row += 1
+
+    def _write_text(self, row: int, column: int, text: str) -> None:
+        if len(text) > MAX_CELL_UNITS // 2:
+            text = self._fitting(text)
+        if text.startswith("<r>") and text.endswith("</r>"):
+            # XlsxWriter takes that for text with formats in it, and would not escape it.
+            self._sheet.write_rich_string(row, column, text[:3], self._plain, text[3:])
+        elif text:
+            self._sheet.write_string(row, column, text)
+
+    def _fitting(self, text: str) -> str:
+        units = text.encode("utf-16-le", "surrogatepass")
+        if len(units) // 2 <= MAX_CELL_UNITS:
+            return text
+        self._cut_cells += 1
+        note = _CUT.format(f"{len(text):,}")
+        return units[: 2 * (MAX_CELL_UNITS - len(note))].decode("utf-16-le", "ignore") + note
+
+    def _write_boolean(self, row: int, column: int, cell: bool) -> None:
+        self._sheet.write_boolean(row, column, cell)
+
+    def _write_integer(self, row: int, column: int, cell: int) -> None:
+        if abs(cell) > LARGEST_INTEGER:
+            self._sheet.write_string(row, column, str(cell))
+        else:
+            self._sheet.write_number(row, column, cell)
+
+    def _write_number(self, row: int, column: int, cell: float) -> None:
+        if math.isfinite(cell):
+            self._sheet.write_number(row, column, _Exact(cell))
+        else:
+            self._sheet.write_string(row, column, str(cell))
+
+    def _write_date(self, row: int, column: int, cell: dt.date) -> None:
+        moment = cell if isinstance(cell, dt.datetime) else None
+        if cell.year < _FIRST_YEAR or (moment and moment.tzinfo):
+            self._sheet.write_string(row, column, text_of_cell(cell))
+        else:
+            self._sheet.write_datetime(row, column, cell, self._formats[type(cell)])
+
+    def _write_time(self, row: int, column: int, cell: dt.time) -> None:
+        self._sheet.write_datetime(row, column, cell, self._formats[dt.time])
+
+    def _write_duration(self, row: int, column: int, cell: dt.timedelta) -> None:
+        if cell < dt.timedelta():
+            self._sheet.write_string(row, column, text_of_cell(cell))
+        else:
+            self._sheet.write_datetime(row, column, cell, self._formats[dt.timedelta])
+
+
+class _Exact(float):
+    """A number that XlsxWriter writes with all of its digits: those it keeps otherwise are 16."""
+
+    def __format__(self, _: str, /) -> str:
+        return float.__repr__(self)
