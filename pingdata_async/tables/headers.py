@@ -112,7 +112,17 @@ def _fits(name: str, key: str, beside: AbstractSet[str]) -> bool:
 
 
 def _is_remark(words: Sequence[str], name: str) -> bool:
-    return not words or words[0] in INSTRUCTIONS or REMARKS.get(name, frozenset()).issuperset(words)
+    """Whether words behind a header leave it to mean what it means."""
+    if not words or words[0] in INSTRUCTIONS:
+        return True
+    if REMARKS.get(name, frozenset()).issuperset(words):
+        return True
+    # The same once more: "Business Personal Property (BPP)".
+    return any(
+        meaning.name == name
+        for key in _both_keys(words)
+        for meaning in _known_headers().get(key, ())
+    )
 
 
 @lru_cache(maxsize=1)
