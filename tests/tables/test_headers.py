@@ -80,6 +80,7 @@ def test_rules_are_about_known_headers() -> None:
     known = headers._known_headers()
     for name, key in (*ONLY_BESIDE, *NOT_BESIDE):
         assert key is None or name in {meaning.name for meaning in known[key]}
+    assert max(len(phrase.split()) for phrase, _ in PHRASES) <= headers.MOST_WORDS
     assert set(SPELLINGS) <= {word for phrase, _ in PHRASES for word in phrase.split()}
 
 
