@@ -41,7 +41,8 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         """id, location id, location number, =loc, location code, location reference, premises
         number, premises id""",
         """site id, site number, site code, property id, property number, property code, risk id,
-        risk number, asset id, asset number, store number, unique id, record id""",
+        risk number, asset id, asset number, store number, unique id, record id, =ref,
+        reference, reference number""",
         # A statement with "Loc #" and "Bldg #" is known by the former. Others have only these.
         "building number, building id",
     ),
@@ -170,10 +171,10 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "limits__building_limit": (
         "building limit, building limit of insurance",
         """building value, building tiv, building total insured value, building insured value,
-        building sum insured, building replacement cost, building replacement value, building
-        replacement cost value, =building rc, =building rcv, =bldg rc, =bldg rcv, replacement
-        value building, replacement value a, =repvalbldg, structure value, real property value,
-        real property, real property limit""",
+        building sum insured, buildings sum insured, building replacement cost, building
+        replacement value, building replacement cost value, =building rc, =building rcv, =bldg
+        rc, =bldg rcv, replacement value building, replacement value a, =repvalbldg, structure
+        value, real property value, real property, real property limit""",
     ),
     "limits__bpp_limit": (
         "bpp limit, contents limit, business personal property limit, personal property limit",
@@ -184,16 +185,16 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         property value""",
     ),
     "limits__bi_limit": (
-        "bi limit, business income limit, business interruption limit, bi ee limit",
+        "bi limit, business income limit, business interruption limit, bi ee limit, bi w ee limit",
         """bi, bi ee, bi and extra expense, bi w ee, bi with ee, bi w extra expense, business
         income w ee, business income w extra expense, business income with extra expense, annual
-        bi, bi rents, bi ee rents, bi rental income, bi value, bi tiv, business income, business
-        interruption, business income value, business interruption value, business income and
-        extra expense, business income and ee, business interruption and extra expense, business
-        income rents, business income and rental value, business income and rental income,
-        annual business income, loss of business income, loss of income, time element, time
-        element value, replacement value time element, replacement value d, =repvalbi,
-        =repvaltime""",
+        bi, bi rents, bi ee rents, bi rental income, bi value, bi tiv, bi sum insured, business
+        interruption sum insured, business income, business interruption, business income value,
+        business interruption value, business income and extra expense, business income and ee,
+        business interruption and extra expense, business income rents, business income and
+        rental value, business income and rental income, annual business income, loss of
+        business income, loss of income, time element, time element value, replacement value
+        time element, replacement value d, =repvalbi, =repvaltime""",
         """rents, rental income, rental value, loss of rents, loss of rental income, annual rents,
         rents value""",
     ),

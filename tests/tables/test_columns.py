@@ -128,6 +128,13 @@ def test_a_street_alone_is_a_whole_line() -> None:
     assert "address_line_1" not in mapped("House #", "City")
 
 
+def test_a_part_that_is_there_twice() -> None:
+    """Which of two streets the house number is of is not guessed."""
+    message = refusal("House #", "Street", "Street Name", "City")
+    assert '"House #" + "Street" or "House #" + "Street Name"' in message
+    assert "rename" in message
+
+
 def test_parts_that_are_numbers() -> None:
     """A workbook's 12.0 is house number 12."""
     mapping = map_columns("in.xlsx", ("House #", "Street", "City"))
@@ -320,11 +327,11 @@ def test_nothing_to_look_up() -> None:
 
 def test_columns_that_come_up_later() -> None:
     """They are mapped when they do, as if they had always been there."""
-    before = map_columns("in.jsonl", ("ref", "x"), is_complete=False)
-    after = map_more_columns("in.jsonl", before, ("ref", "x", "Zip", "y"))
+    before = map_columns("in.jsonl", ("note", "x"), is_complete=False)
+    after = map_more_columns("in.jsonl", before, ("note", "x", "Zip", "y"))
     assert fields_of(after) == {"postal_code": ("Zip",)}
-    assert after.unused == ("ref", "x", "y")
-    check_complete("in.jsonl", after, ("ref", "x", "Zip", "y"))
+    assert after.unused == ("note", "x", "y")
+    check_complete("in.jsonl", after, ("note", "x", "Zip", "y"))
 
 
 @pytest.mark.parametrize(
