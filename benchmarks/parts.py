@@ -30,6 +30,7 @@ from pingdata_async.runs.answers import Answers
 from pingdata_async.runs.export import export
 from pingdata_async.runs.journal import Journal
 from pingdata_async.runs.journal_reader import reading_journal
+from pingdata_async.runs.output_form import OutputForm
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.rendering import render
 from pingdata_async.runs.spool import Spool
@@ -182,7 +183,13 @@ async def _kept_and_exported(
             lambda chunk: render(chunk, answers, finished_only=False), chunks
         )
         whole = export(
-            made, spool, account, folder / "out.jsonl", SOURCES, on_rows=lambda _rows: None
+            made,
+            spool,
+            account,
+            folder / "out.jsonl",
+            OutputForm(sources=SOURCES),
+            on_rows=lambda _rows: None,
+            on_note=print,
         )
         await clocked("the whole export, that included", [whole])
     return found

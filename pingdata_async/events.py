@@ -29,6 +29,8 @@ class InputPlanned(Event, frozen=True, kw_only=True):
         unused_columns: Columns that mean nothing to the API, and are not sent.
         values_left_out: Optional numbers that were unreadable and so are not sent.
         is_resumed: Whether the run was begun before, so that not all of it is sent now.
+        mapping: Which column was taken for which field, a line each.
+        notes: What the user should know of how the input was understood, a sentence each.
     """
 
     rows: int
@@ -37,6 +39,8 @@ class InputPlanned(Event, frozen=True, kw_only=True):
     is_resumed: bool = False
     unused_columns: tuple[str, ...] = ()
     values_left_out: int = 0
+    mapping: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class RunResumed(Event, frozen=True, kw_only=True):

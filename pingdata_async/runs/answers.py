@@ -79,6 +79,15 @@ class Answers:
         Raises:
             RunError: When an answer that there should be is missing or damaged.
         """
+        laid_out = self.laid_out(planned)
+        if laid_out is not None:  # the usual chunk: nothing is to be judged again
+            layout, content = laid_out
+            settled = layout.results(planned, content) + invalid_results(planned)
+            settled.sort(key=lambda result: result.row)
+            return Outcomes(settled, [])
+        return self._pieced_together(planned)
+
+    def _pieced_together(self, planned: Chunk) -> Outcomes:
         found: dict[int, EnhancedLocation | None] = dict.fromkeys(planned.rows)
         if planned.rows:
             everywhere = range(len(planned.rows))

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from pingdata_async.tables.inputs import ReadOptions
+from pingdata_async.tables.outputs import WriteOptions
 from pingdata_async.urls import origin
 
 SANDBOX = "sandbox"
@@ -27,6 +29,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
             `OUTPUT.run` it is the name alone, so that both can be moved together.
         max_requests_per_s: That the account is known to be allowed; None where that is not known.
         overwrite: Whether the output may replace a file that was there before.
+        reading: How the input is understood.
+        writing: How the output is written.
     """
 
     sources: tuple[str, ...]
@@ -40,6 +44,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     output: str
     overwrite: bool = False
     max_requests_per_s: float | None = None
+    reading: ReadOptions = ReadOptions()
+    writing: WriteOptions = WriteOptions()
 
 
 def api_origin(url: str) -> str:
@@ -55,7 +61,7 @@ _PORTS = {"http": 80, "https": 443}
 def differences(old: RunSettings, new: RunSettings) -> list[str]:
     """What makes answers under the new settings others than under the old; a few words each.
 
-    How many jobs at once, how large, and where to the output goes make no difference.
+    How many jobs at once, how large, and where to and how the output goes make no difference.
     """
     found = []
     if set(old.sources) != set(new.sources):
@@ -65,6 +71,10 @@ def differences(old: RunSettings, new: RunSettings) -> list[str]:
     for name in sorted(old.options.keys() | new.options.keys()):
         was, now = old.options.get(name), new.options.get(name)
         if name not in _CHANGE_NO_ANSWER and was != now:
+            found.append(f"{name} {_shown(was)} instead of {_shown(now)}")
+    for name in ReadOptions.__struct_fields__:
+        was, now = getattr(old.reading, name), getattr(new.reading, name)
+        if was != now:
             found.append(f"{name} {_shown(was)} instead of {_shown(now)}")
     return found
 

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import anyio
 import anyio.to_thread
@@ -22,7 +22,7 @@ from pingdata_async.exceptions import ConfigurationError, RunError
 from pingdata_async.runs.filesystem import sync_file, sync_folder, write_pieces
 
 STDOUT = "-"
-_FOREIGN_SUFFIXES = frozenset({".csv", ".tsv", ".xlsx", ".xls", ".parquet", ".geojson", ".gz"})
+WRITE_BUFFER_BYTES = 256 * 1024
 
 _THIS_PROCESS = secrets.token_hex(4)
 """Tells it from an earlier one of the same id, as there is in containers."""
@@ -48,6 +48,10 @@ class OutputFile(Protocol):
         """Take back what was written, as far as that is possible; blocks."""
         ...
 
+    def opened(self) -> contextlib.AbstractContextManager[BinaryIO]:
+        """The file as what writers of tables take; blocks, and raises like `write()`."""
+        ...
+
 
 class _File:
     """A file that nobody else writes in, without a buffer: it gets large blocks alone."""
@@ -68,6 +72,18 @@ class _File:
             self._raw.seek(0)
             self._raw.truncate()
 
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        guarded = _Guarded(self._raw, self._at_work)
+        buffered = io.BufferedWriter(guarded, WRITE_BUFFER_BYTES)
+        with blamed_on(self._path):
+            try:
+                yield buffered
+                buffered.flush()
+            except BaseException:
+                guarded.is_wanted = False
+                raise
+
     def written_down(self) -> bool:
         """Get it onto the disk, before it takes its name; says whether it holds anything."""
         with blamed_on(self._path):
@@ -78,6 +94,28 @@ class _File:
         """Close it, after what is just being written."""
         with self._at_work:
             self._raw.close()
+
+
+class _Guarded(io.RawIOBase):
+    """A file that is closed only between two writes, by whoever else has it."""
+
+    def __init__(self, raw: io.FileIO, at_work: threading.Lock) -> None:
+        self._raw = raw
+        self._at_work = at_work
+        self.is_wanted = True  # if not, what buffers still hold is dropped
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def write(self, block: Any) -> int:
+        with self._at_work:
+            return self._raw.write(block) if self.is_wanted else len(block)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._raw.seek(offset, whence)
 
 
 class _Stream:
@@ -92,6 +130,11 @@ class _Stream:
 
     def empty(self) -> None:
         pass  # what is out is out; nothing is written before the end
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        with blamed_on(STDOUT):
+            yield self._stream
 
 
 def failures_path(output: str | Path) -> Path | None:
@@ -145,8 +188,6 @@ def check_output(
 
 
 def _check_file(path: Path, source: str | Path | None, *, overwrite: bool) -> None:
-    if path.suffix.lower() in _FOREIGN_SUFFIXES:
-        raise ConfigurationError(f"{path}: only JSONL is written; name it .jsonl")
     if Path(os.path.realpath(path)).is_symlink():
         raise ConfigurationError(f"{path} is a link that leads nowhere but to itself")
     if path.is_dir():

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 
 from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.bulk.layout import Layout
@@ -19,44 +18,21 @@ from pingdata_async.bulk.tally import Tally
 from pingdata_async.exceptions import RunError
 from pingdata_async.one_thread import OneThread
 from pingdata_async.runs.answers import Answers
-from pingdata_async.runs.output_files import STDOUT, BeforeMove, OutputFile, opened_output
+from pingdata_async.runs.output_files import OutputFile
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.rendering import Rendered, render, render_layout
 
 AHEAD = 4  # chunks that are kept in memory because the next one is not there yet
 
 
-@contextlib.asynccontextmanager
-async def opened_writer(
-    output: str | Path,
-    *,
-    failures: Path | None = None,
-    before_move: BeforeMove | None = None,
-) -> AsyncIterator[OutputWriter]:
-    """The files take their names when this is left without an error, whole and on the disk.
+class OutputWriter:
+    """Takes planned chunks.
 
     Args:
-        output: A path, or "-" for standard output.
-        failures: Where the rows without an answer are written, as an input for another run;
-            None for nowhere. Without such rows there is no such file afterwards.
-        before_move: Told of each file's name and where it is until then, when it is whole.
-
-    Raises:
-        RunError: When they cannot be opened or moved into place.
-    """
-    async with contextlib.AsyncExitStack() as stack:
-        file = await stack.enter_async_context(opened_output(output, before_move=before_move))
-        failed = None
-        if failures is not None:
-            opened = opened_output(failures, keep_empty=False, before_move=before_move)
-            failed = await stack.enter_async_context(opened)
-        thread = stack.enter_context(OneThread("pingdata_async export"))
-        # On standard output nothing can be taken back when the run stops.
-        yield OutputWriter(file, failed, thread, may_begin_early=str(output) != STDOUT)
-
-
-class OutputWriter:
-    """Takes planned chunks; made by `opened_writer()`.
+        file: Where the lines are written.
+        failures: Where the rows without an answer are written; None for nowhere.
+        thread: Does it.
+        may_begin_early: Whether what is written can be taken back.
 
     Attributes:
         counts: How the rows ended that are written.

@@ -23,18 +23,20 @@ from pingdata_async.runs.run_directory import (
     kept_output,
     same_run_beside,
 )
+from pingdata_async.tables.inputs import ReadOptions
+from pingdata_async.tables.readers import AnyInput, open_input
 from pingdata_async.tables.sources import STDIN, Fingerprint, fingerprint_of
 
 
 async def make_plan(
     directory: RunDirectory,
     settings: RunSettings,
-    source: str | Path,
+    source: AnyInput,
     builder: ChunkBuilder,
     *,
     run_dir: Path,
     again: bool,
-) -> None:
+) -> Plan:
     """Read the input through and write down what is to be sent.
 
     Args:
@@ -54,7 +56,7 @@ async def make_plan(
     try:
         # One that was cut off before the journal knew of it: nothing was sent.
         await anyio.Path(plan.path).unlink(missing_ok=True)
-        await plan.make(source, builder)
+        await plan.make(source, builder, settings.reading)
     except OSError as error:
         raise RunError(f"the plan cannot be written: {error.strerror or error}") from error
     fingerprint = plan.fingerprint
@@ -67,10 +69,11 @@ async def make_plan(
     await journal.set_meta(FINGERPRINT, fingerprint)
     kept = msgspec.structs.replace(settings, output=kept_output(settings.output, run_dir))
     await journal.set_meta(SETTINGS, kept)  # last: it says that the plan is whole
+    return plan
 
 
 async def check_identity(
-    directory: RunDirectory, kept: RunSettings, settings: RunSettings, source: str | Path
+    directory: RunDirectory, kept: RunSettings, settings: RunSettings, source: AnyInput
 ) -> bool:
     """Refuse to go on with a run of something else; says whether its input is gone.
 
@@ -85,13 +88,13 @@ async def check_identity(
     is_gone = False
     if fingerprint is not None:
         other, is_gone = await anyio.to_thread.run_sync(
-            _compare, fingerprint, source, directory.path
+            _compare, fingerprint, source, settings.reading, directory.path
         )
         if other is not None:
             found.insert(0, other)
     if found:
         go_on = "Give the same again to go on with it"
-        if str(source) == STDIN:  # which cannot be given again so easily
+        if source == STDIN:  # which cannot be given again so easily
             go_on = f"To go on with it: {_resume(directory.path)}. Or give the same again"
         raise ConfigurationError(
             f"{shown_path(directory.path)} holds another run. It has {'; '.join(found)}. {go_on}, "
@@ -101,9 +104,11 @@ async def check_identity(
 
 
 def _compare(
-    fingerprint: Fingerprint, source: str | Path, run_dir: Path
+    fingerprint: Fingerprint, source: AnyInput, reading: ReadOptions, run_dir: Path
 ) -> tuple[str | None, bool]:
     """What tells a source from the input that was planned, if anything; and whether it is gone."""
+    if not isinstance(source, str | Path):
+        return _told_apart(fingerprint, _read_through(source, reading)), False
     if fingerprint.is_same_file(source):
         return None, False
     if fingerprint.is_of(source) and fingerprint.is_gone():
@@ -112,15 +117,27 @@ def _compare(
         present = fingerprint_of(source, check_cancelled)
     except InputError as error:
         raise InputError(f"{error}. To go on without it: {_resume(run_dir)}") from error
-    if present.sha256 == fingerprint.sha256:
-        return None, False
+    return _told_apart(fingerprint, present), False
+
+
+def _read_through(source: AnyInput, reading: ReadOptions) -> Fingerprint:
+    """The fingerprint of objects in memory."""
+    with open_input(source, check_cancelled, reading) as reader:
+        for _batch in reader:
+            check_cancelled()
+        return reader.fingerprint()
+
+
+def _told_apart(planned: Fingerprint, present: Fingerprint) -> str | None:
+    if present.sha256 == planned.sha256:
+        return None
     return (
-        f"another input: {_input(fingerprint.given)} with {fingerprint.size_bytes} bytes, not "
-        f"{_input(source)} with {present.size_bytes}"
-    ), False
+        f"another input: {_input(planned.given)} with {planned.size_bytes} bytes, not "
+        f"{_input(present.given)} with {present.size_bytes}"
+    )
 
 
-def _input(source: str | Path) -> str:
+def _input(source: str) -> str:
     return "standard input" if str(source) == STDIN else shown_path(source)
 
 

@@ -61,7 +61,7 @@ def render(chunk: Chunk, answers: Answers, *, finished_only: bool) -> Rendered:
         )
     return Rendered(
         [encode_lines(outcomes.settled)],
-        _render_failures(chunk, outcomes.settled),
+        render_failures(chunk, outcomes.settled),
         tally(outcomes.settled),
     )
 
@@ -94,10 +94,16 @@ def render_layout(chunk: Chunk, layout: Layout, content: bytes) -> Rendered:
     counts = tally(not_ok + never_sent)
     counts.add_ok(len(chunk.rows) - len(not_ok))
     failures = sorted(not_ok + never_sent, key=lambda result: result.row)
-    return Rendered(lines, _render_failures(chunk, failures), counts)
+    return Rendered(lines, render_failures(chunk, failures), counts)
 
 
-def _render_failures(chunk: Chunk, results: list[EnhancedLocation]) -> bytes:
+def render_failures(chunk: Chunk, results: list[EnhancedLocation]) -> bytes:
+    """The rows without an answer, as lines; b"" for none of them.
+
+    Args:
+        chunk: A planned chunk.
+        results: Outcomes of its rows, in order.
+    """
     results = [result for result in results if not result.is_answered]
     if not results:
         return b""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,13 +46,14 @@ from pingdata_async.runs.journal_reader import (
 )
 from pingdata_async.runs.ledger import DurableLedger, EarlyOutput
 from pingdata_async.runs.output_files import STDOUT, check_output, failures_path, shown_path
-from pingdata_async.runs.output_writer import OutputWriter, opened_writer
+from pingdata_async.runs.output_form import DeclaredTypes, OutputForm, output_form
 from pingdata_async.runs.own_outputs import OwnOutputs
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.planning import check_identity, make_plan
 from pingdata_async.runs.reopening import reopen_rows
 from pingdata_async.runs.resuming import passages_left
 from pingdata_async.runs.run_directory import (
+    DECLARED,
     FINISHED,
     PLAN_NAME,
     RunDirectory,
@@ -62,9 +63,12 @@ from pingdata_async.runs.run_directory import (
     put_in_place,
     run_dir_for,
 )
+from pingdata_async.runs.run_output import RunOutput, opened_run_output
 from pingdata_async.runs.space import check_space
 from pingdata_async.runs.states import ChunkState
 from pingdata_async.runs.summary import SummaryListener
+from pingdata_async.tables.outputs import OutputFormat, check_format
+from pingdata_async.tables.readers import AnyInput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +99,7 @@ class Run:
         options: What it may do.
         policy: How often things are tried.
         make_runner: Makes the runner for a ledger, a listener and what is known of the API.
+        ask_types: Asks the API for the types of its fields, by source and field.
         on_event: Told of everything that happens.
     """
 
@@ -106,6 +111,7 @@ class Run:
         options: RunOptions,
         policy: RetryPolicy,
         make_runner: Callable[[Ledger, Announcer, Breaker], BulkRunner],
+        ask_types: Callable[[], Awaitable[DeclaredTypes]],
         on_event: Callable[[Event], None] | None,
     ) -> None:
         self._settings = settings
@@ -114,6 +120,7 @@ class Run:
         self._options = options
         self._policy = policy
         self._make_runner = make_runner
+        self._ask_types = ask_types
         self._counts = SummaryListener()
         self._counts.summary.environment = settings.environment
         self._announce = Announcer(self._counts, on_event)
@@ -122,7 +129,7 @@ class Run:
     # -- what can be asked for -----------------------------------------------------------
 
     async def start(
-        self, source: str | Path, run_dir: str | Path | None, builder: ChunkBuilder
+        self, source: AnyInput, run_dir: str | Path | None, builder: ChunkBuilder
     ) -> RunSummary:
         """Begin, or go on with the run of the same output.
 
@@ -138,7 +145,7 @@ class Run:
         is_temporary = run_dir is None and self._is_to_stdout
         return await self._go_on(path, discard=is_temporary or self._options.discard)
 
-    async def plan(self, source: str | Path, path: Path, builder: ChunkBuilder) -> None:
+    async def plan(self, source: AnyInput, path: Path, builder: ChunkBuilder) -> None:
         """Read the input through and write down what is to be sent; or see that this was done.
 
         Raises as `start()`.
@@ -157,12 +164,10 @@ class Run:
             # In the run's own order: messages of rows follow it.
             self._settings = msgspec.structs.replace(self._settings, sources=kept.sources)
             if is_gone:
-                gone = f"{shown_path(source)} is gone; the plan of it is enough."
+                gone = f"{self._settings.source} is gone; the plan of it is enough."
                 self._announce(RunNotice(message=gone))
 
-    async def _plan_in_place_of(
-        self, path: Path, source: str | Path, builder: ChunkBuilder
-    ) -> None:
+    async def _plan_in_place_of(self, path: Path, source: AnyInput, builder: ChunkBuilder) -> None:
         """Plan beside a run that was paid for: it stays where it is until there is another."""
         new = new_beside(path)
         async with RunDirectory(new) as directory:
@@ -171,12 +176,15 @@ class Run:
         self._announce(RunNotice(message=f"The run that was there is {aside} now."))
 
     async def _make_plan(
-        self, directory: RunDirectory, source: str | Path, builder: ChunkBuilder, run_dir: Path
+        self, directory: RunDirectory, source: AnyInput, builder: ChunkBuilder, run_dir: Path
     ) -> None:
         directory.discard = True  # without a plan nothing was sent
         overwrite, again = self._options.overwrite, self._options.again
         await anyio.to_thread.run_sync(self._check_output, source, overwrite)
-        await make_plan(directory, self._settings, source, builder, run_dir=run_dir, again=again)
+        plan = await make_plan(
+            directory, self._settings, source, builder, run_dir=run_dir, again=again
+        )
+        check_format(self._form().kind, plan.rows)
         directory.discard = False
 
     async def resume(self, path: Path) -> RunSummary:
@@ -194,13 +202,20 @@ class Run:
             self._announce(RunNotice(message=f"{rows:,} rows are asked about again."))
             return await self._go_on_in(directory)
 
-    def _check_output(self, source: str | Path, may_overwrite: bool) -> None:
+    def _form(self, declared: DeclaredTypes | None = None) -> OutputForm:
+        """In which form the output is written; refuses one that cannot be."""
+        return output_form(
+            self._output, self._settings.writing, self._settings.sources, declared or {}
+        )
+
+    def _check_output(self, source: AnyInput, may_overwrite: bool) -> None:
         check_output(
             self._output,
-            source,
+            source if isinstance(source, str | Path) else None,
             overwrite=may_overwrite,
             failures=failures_path(self._output),
         )
+        check_format(self._form().kind)
 
     # -- execute -------------------------------------------------------------------------
 
@@ -220,9 +235,12 @@ class Run:
                 return before
             await self._check_may_write(directory)
             await directory.journal.set_meta(FINISHED, None)
+            check_format(self._form().kind, plan.rows)
             own = OwnOutputs(directory, self._output)
-            async with opened_writer(
+            async with opened_run_output(
                 self._output,
+                self._form(await self._declared(directory)),
+                on_note=self._note,
                 failures=failures_path(self._output),
                 before_move=own.about_to_move,
             ) as writer:
@@ -236,6 +254,23 @@ class Run:
             with anyio.CancelScope(shield=True):
                 await self._stopped(directory, plan, error)
             raise
+
+    def _note(self, message: str) -> None:
+        self._announce(RunNotice(message=message))
+
+    async def _declared(self, directory: RunDirectory) -> DeclaredTypes:
+        """The types that the API says its fields have, as far as the output needs any.
+
+        They are asked for once, and kept: the output can be written again without the API.
+        """
+        if self._form().kind is OutputFormat.JSONL:
+            return {}
+        kept = await directory.journal.get_meta(DECLARED)
+        if kept is None:
+            kept = await self._ask_types()
+            await directory.journal.set_meta(DECLARED, kept)
+        declared: DeclaredTypes = msgspec.convert(kept, DeclaredTypes)
+        return declared
 
     async def _stopped(self, directory: RunDirectory, plan: Plan, error: BaseException) -> None:
         rows_done: int | None = None
@@ -278,6 +313,9 @@ class Run:
         except msgspec.ValidationError:
             return None  # it is made anew, with the output, for nothing
         self._name_files(summary, directory)
+        settings = await directory.settings()
+        if settings is None or settings.writing != self._settings.writing:
+            return None  # likewise
         if not await OwnOutputs(directory, self._output).is_own():
             return None
         if summary.failures and not await anyio.Path(summary.failures).exists():
@@ -342,6 +380,8 @@ class Run:
                 is_resumed=is_resumed,
                 unused_columns=plan.unused_columns,
                 values_left_out=plan.values_left_out,
+                mapping=plan.mapping,
+                notes=plan.notes,
             )
         )
         in_flight = totals.chunks[ChunkState.SUBMITTED] + totals.chunks[ChunkState.COMPLETE]
@@ -369,7 +409,7 @@ class Run:
 
     # -- export --------------------------------------------------------------------------
 
-    async def _write_rest(self, directory: RunDirectory, plan: Plan, writer: OutputWriter) -> None:
+    async def _write_rest(self, directory: RunDirectory, plan: Plan, writer: RunOutput) -> None:
         async with reading_journal(journal_path(directory.path)) as account:
             await writer.write_rest(
                 plan,
@@ -388,6 +428,11 @@ class Run:
         summary.values_left_out = plan.values_left_out
         summary.seconds = round(time.monotonic() - self._began, 3)
         self._name_files(summary, directory)
+        settings = await directory.settings()
+        if settings is not None and settings.writing != self._settings.writing:
+            await directory.keep_settings(
+                msgspec.structs.replace(settings, writing=self._settings.writing)
+            )
         await directory.journal.set_meta(FINISHED, summary)
         self._announce(
             OutputWritten(

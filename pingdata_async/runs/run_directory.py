@@ -28,6 +28,7 @@ from pingdata_async.runs.identity import RunSettings, differences
 from pingdata_async.runs.journal import Journal
 from pingdata_async.runs.journal_reader import JournalReader
 from pingdata_async.runs.journal_schema import JOURNAL_NAME
+from pingdata_async.runs.kept_input import INPUT_NAME
 from pingdata_async.runs.output_files import STDOUT, shown_path
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.spool import Spool
@@ -39,6 +40,7 @@ SPOOL_NAME = "spool"
 SETTINGS = "settings"
 FINGERPRINT = "fingerprint"
 FINISHED = "finished"
+DECLARED = "declared"
 
 
 class RunDirectory:
@@ -122,6 +124,12 @@ class RunDirectory:
         found = await self.journal.get_meta(SETTINGS)
         return None if found is None else _settings_of(found, self.path)
 
+    async def keep_settings(self, settings: RunSettings) -> None:
+        """Note down with what the run goes on."""
+        output = kept_output(settings.output, self.path)
+        kept = msgspec.structs.replace(settings, output=output)
+        await self.journal.set_meta(SETTINGS, kept)
+
     async def fingerprint(self) -> Fingerprint | None:
         """Of the input that was planned; None before that."""
         found = await self.journal.get_meta(FINGERPRINT)
@@ -132,7 +140,7 @@ class RunDirectory:
 
 
 _OWN_NAMES = re.compile(
-    rf"{LOCK_NAME}|{re.escape(JOURNAL_NAME)}.*|{PLAN_NAME}(\.part)?|{SPOOL_NAME}"
+    rf"{LOCK_NAME}|{re.escape(JOURNAL_NAME)}.*|{PLAN_NAME}(\.part)?|{INPUT_NAME}(\.part)?|{SPOOL_NAME}"
 )
 
 

@@ -52,11 +52,13 @@ class WriteOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How an output is to be written.
 
     Attributes:
+        format: The name of an `OutputFormat`; None to go by the output's name.
         columns: Names or patterns of the columns to write, in this order; () for all of them.
         safe_csv: Whether cells that a spreadsheet would run as a formula get a "'" before them.
         geocode_sources: The sources to take coordinates from, the best first; () for any.
     """
 
+    format: str | None = None
     columns: tuple[str, ...] = ()
     safe_csv: bool = False
     geocode_sources: tuple[str, ...] = ()

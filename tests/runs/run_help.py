@@ -106,6 +106,11 @@ async def stopped_run(
     return stopper
 
 
+def unexpected(note: str) -> None:
+    """Takes notes where there should be none."""
+    raise AssertionError(note)
+
+
 def requests(server: SandboxServer) -> int:
     """How many it has had."""
     return server.stats.requests.total()

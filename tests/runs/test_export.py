@@ -19,10 +19,12 @@ from pingdata_async.exceptions import ConfigurationError, RunError
 from pingdata_async.locations import FIELDS
 from pingdata_async.runs.export import export
 from pingdata_async.runs.output_files import check_output, failures_path
+from pingdata_async.runs.output_form import OutputForm
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.spool import Spool
 from pingdata_async.tables.jsonl import FAILURE_NOTES
 from tests.runs.accounts import MemoryAccount, answered
+from tests.runs.run_help import unexpected
 
 INPUT = """\
 {"id":"a","address":"1 Main St","foo":1}
@@ -57,8 +59,9 @@ class Setting:
                 self.spool,
                 self.account,
                 self.output,
-                ("PG",),
+                OutputForm(sources=("PG",)),
                 on_rows=self.tell,
+                on_note=unexpected,
                 finished_only=finished_only,
                 failures=self.failures,
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import anyio.to_thread
@@ -17,11 +18,14 @@ from pingdata_async.bulk.chunking import Chunk, ChunkBuilder, InvalidRow
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.answers import Answers
 from pingdata_async.runs.filesystem import write_pieces
-from pingdata_async.runs.output_writer import AHEAD, OutputWriter, opened_writer
+from pingdata_async.runs.output_form import OutputForm
+from pingdata_async.runs.output_writer import AHEAD, OutputWriter
 from pingdata_async.runs.plan import Plan
+from pingdata_async.runs.run_output import RunOutput, opened_run_output
 from pingdata_async.runs.spool import Spool
 from tests.bulk.test_layout import SOURCES, usual
 from tests.runs.accounts import MemoryAccount
+from tests.runs.run_help import unexpected
 
 ROWS, CHUNK_SIZE = 60, 5
 CHUNKS = ROWS // CHUNK_SIZE
@@ -56,13 +60,13 @@ class Setting:
             self.spool._keep(index, body)
             self.account.put(chunk, "spooled")
 
-    async def offer(self, writer: OutputWriter, index: int) -> None:
+    async def offer(self, writer: RunOutput, index: int) -> None:
         chunk, checked = self.checked[index]
         assert checked.layout is not None
         assert checked.content is not None
         await writer.offer(chunk, checked.layout, checked.content)
 
-    async def write_rest(self, writer: OutputWriter) -> list[int]:
+    async def write_rest(self, writer: RunOutput) -> list[int]:
         """Returns what is said of rows, for all that was early, and then for each chunk."""
         told: list[int] = []
         with self.plan:
@@ -74,6 +78,12 @@ class Setting:
         assert [int(line.partition(b'"row":')[2].partition(b",")[0]) for line in lines] == list(
             range(ROWS)
         )
+
+
+def opened_writer(
+    output: Path | str, failures: Path | None = None
+) -> AbstractAsyncContextManager[RunOutput]:
+    return opened_run_output(output, OutputForm(), on_note=unexpected, failures=failures)
 
 
 @pytest.fixture
@@ -116,6 +126,7 @@ async def test_whatever_the_order_each_row_is_written_once(setting: Setting, see
 async def test_few_chunks_are_kept_for_one_that_is_missing(setting: Setting) -> None:
     """The first one is late for good: memory does not grow, and the rest comes at the end."""
     async with opened_writer(setting.output) as writer:
+        assert isinstance(writer, OutputWriter)
         for index in range(1, CHUNKS):
             await setting.offer(writer, index)
             assert len(writer._early) == min(index, AHEAD - 1)

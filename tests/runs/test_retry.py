@@ -18,6 +18,7 @@ from pingdata_async.runs.export import export
 from pingdata_async.runs.exporting import export_run
 from pingdata_async.runs.journal import Journal
 from pingdata_async.runs.journal_reader import reading_journal
+from pingdata_async.runs.output_form import OutputForm
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.reopening import charged_rows, leftovers_of
 from pingdata_async.runs.spool import Spool
@@ -33,6 +34,7 @@ from tests.runs.run_help import (
     read_addresses,
     requests,
     sandbox_and_client,
+    unexpected,
 )
 
 ASK_ONCE = ping.RetryPolicy(
@@ -271,7 +273,15 @@ async def export_strictly(run_dir: Path, output: Path) -> None:
     with plan:
         async with reading_journal(run_dir / "journal.sqlite3") as account:
             spool = Spool(run_dir / "spool")
-            await export(plan, spool, account, output, ("PG", "PH"), on_rows=lambda _rows: None)
+            await export(
+                plan,
+                spool,
+                account,
+                output,
+                OutputForm(sources=("PG", "PH")),
+                on_rows=lambda _rows: None,
+                on_note=unexpected,
+            )
 
 
 async def test_retried_again_and_again(tmp_path: Path) -> None:

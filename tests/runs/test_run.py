@@ -211,8 +211,7 @@ async def test_the_run_directory_is_private(client: ping.PingDataClient, tmp_pat
         ("folder", True, "is a folder"),
         ("pipe", True, "not a regular file"),
         ("n" * 250, False, "too long"),
-        ("out.parquet", False, "only JSONL"),
-        ("in.csv", True, "only JSONL"),
+        ("out.pdf", False, "does not say in which format"),
         ("in.jsonl", True, "the input itself"),
     ],
 )

@@ -186,6 +186,7 @@ async def test_restart_where_there_is_nothing_yet(
         await bulk.run(ADDRESSES, output, run_dir=run_dir, overwrite=True)
     await bulk.run(ADDRESSES, output, run_dir=run_dir, overwrite=True, restart=True)
     assert sorted(path.name for path in (tmp_path / "kept.old-1").iterdir()) == [
+        "input",
         "lock",
         "plan",
         "spool",

@@ -179,7 +179,7 @@ async def test_export_never_changes_a_run(client: ping.PingDataClient, tmp_path:
     assert other.read_bytes() == output.read_bytes()
     with pytest.raises(ping.ConfigurationError, match="exists already"):
         await export_run(run_dir, other)
-    with pytest.raises(ping.ConfigurationError, match="only JSONL"):
+    with pytest.raises(ping.ConfigurationError, match="is the input itself"):
         await export_run(run_dir, ADDRESSES, overwrite=True)
 
 

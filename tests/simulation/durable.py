@@ -21,6 +21,7 @@ from pingdata_async.bulk.runner import BulkRunner
 from pingdata_async.events import Announcer, Event
 from pingdata_async.exceptions import PingDataError, RunError
 from pingdata_async.runs.identity import RunSettings
+from pingdata_async.runs.output_form import DeclaredTypes
 from pingdata_async.runs.run import RunOptions
 from pingdata_async.wire import encode_options
 from tests.simulation import invariants
@@ -34,6 +35,10 @@ from tests.simulation.worlds import PATIENT, Mishap, World, locations_of
 
 PATIENT_AFTER = 3  # clients that gave up: the next ones never do
 MOST_CLIENTS = 15
+
+
+async def _no_types() -> DeclaredTypes:
+    return {}
 
 
 class DurableRun:
@@ -153,6 +158,7 @@ class _Client:
             options=RunOptions(check_space=False),
             policy=self._policy(),
             make_runner=self._make_runner,
+            ask_types=_no_types,
             on_event=self._hear,
         )
         try:

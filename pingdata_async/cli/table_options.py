@@ -1,0 +1,114 @@
+"""Options about tables: how an input is understood, and how an output is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from pingdata_async.cli.options import option, switch
+from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.tables.inputs import ReadOptions
+from pingdata_async.tables.outputs import OutputFormat, WriteOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def reading_options(command: F) -> F:
+    """How the input is understood, where that is not found out."""
+    for decorate in (
+        option(
+            "--encoding",
+            metavar="NAME",
+            help="Of a text file, such as cp1252.  [default: found out]",
+        ),
+        option(
+            "--sheet",
+            metavar="NAME",
+            help="Of a workbook; or its number, from 1.  [default: the one with a table]",
+        ),
+        option(
+            "--id-column",
+            metavar="HEADER",
+            help="The column with your own ids.  [default: found out]",
+        ),
+        # Not from a variable: those cannot hold several with spaces in them.
+        click.option(
+            "--map",
+            "mapping",
+            multiple=True,
+            metavar="FIELD=HEADER",
+            help='A column for a field, such as --map address="Street Address"; several times. '
+            "Without a header, nothing is sent for the field.  [default: found out]",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+def writing_options(command: F) -> F:
+    """How the output is written."""
+    for decorate in (
+        option(
+            "--geocode-source",
+            metavar="CODES",
+            help="Of a map's points, such as PG,GG: the first that has a place.  [default: the "
+            "sources in their order]",
+        ),
+        switch(
+            "--safe-csv",
+            help="Put ' before texts in a CSV that a spreadsheet would run as a formula.",
+        ),
+        option(
+            "--columns",
+            metavar="NAMES",
+            help='Columns of a table, in this order, such as "Loc #,enhance_*,pg_latitude".  '
+            "[default: all]",
+        ),
+        option(
+            "--output-format",
+            type=click.Choice([each.value for each in OutputFormat]),
+            help="[default: by the output's name]",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+def read_options_of(values: Mapping[str, Any]) -> ReadOptions:
+    """What `reading_options` give.
+
+    Raises:
+        ConfigurationError: For a mapping that is none.
+    """
+    mapping: dict[str, str] = {}
+    for text in values["mapping"]:
+        field, equals, header = text.partition("=")
+        if not equals:
+            raise ConfigurationError(f'--map {text}: give a field and a header, as in city="Town"')
+        if field.strip() in mapping:
+            raise ConfigurationError(f"--map names {field.strip()} twice")
+        mapping[field.strip()] = header
+    return ReadOptions(
+        mapping=mapping,
+        id_column=values["id_column"],
+        encoding=values["encoding"],
+        sheet=values["sheet"],
+    )
+
+
+def write_options_of(values: Mapping[str, Any]) -> WriteOptions:
+    """What `writing_options` give."""
+    return WriteOptions(
+        format=values["output_format"],
+        columns=_listed(values["columns"]),
+        safe_csv=values["safe_csv"],
+        geocode_sources=tuple(code.upper() for code in _listed(values["geocode_source"])),
+    )
+
+
+def _listed(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    return tuple(name for part in text.split(",") if (name := part.strip()))

@@ -1,0 +1,119 @@
+"""A flat table: the input's own columns, how each row ended, and the answers (pure).
+
+Like everything about columns it takes two passes: a `TableScan` takes in all rows, and gives the
+`FlatTable` that takes the values out of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from pingdata_async.models import EnhancedLocation
+from pingdata_async.tables.flattening import AnswerColumn, AnswerColumns, AnswerScan
+from pingdata_async.tables.inputs import Originals
+from pingdata_async.tables.originals import OriginalScan
+from pingdata_async.tables.schema import FlatColumn, Kind, Values, choose, free_name
+
+STATUS_COLUMNS: Final = ("enhance_status", "enhance_reason", "enhance_error")
+"""How a row ended; behind the input's columns. One that an input has already becomes name_2."""
+
+
+class TableScan:
+    """The first pass.
+
+    Args:
+        headers: Of the input's columns.
+        sources: The codes of the sources that were asked, in their order.
+    """
+
+    def __init__(self, headers: Sequence[str], sources: Sequence[str]) -> None:
+        self._originals = OriginalScan(headers)
+        self._answers = AnswerScan(sources)
+
+    def add(self, originals: Originals, results: Iterable[EnhancedLocation]) -> None:
+        """Take in more rows."""
+        self._originals.add(originals)
+        self._answers.add(results)
+
+    def table(
+        self, declared: Mapping[str, Mapping[str, str]], patterns: Sequence[str]
+    ) -> FlatTable:
+        """The table that holds all rows that were taken in.
+
+        Args:
+            declared: By source and field, the type that the API says it has.
+            patterns: Names or patterns of the columns that are wanted; () for all of them.
+        """
+        originals = self._originals.columns()
+        taken = {column.name.casefold() for column in originals}
+        status = [FlatColumn(free_name(name, taken), Kind.TEXT) for name in STATUS_COLUMNS]
+        before = [*originals, *status]
+        answers = self._answers.columns(declared, [column.name for column in before])
+        return FlatTable(self._originals, len(originals), status, answers, patterns)
+
+
+class FlatTable:
+    """The second pass; made by `TableScan.table()`.
+
+    Attributes:
+        columns: Those that are wanted, in order.
+        unmatched: What was asked for and is not there.
+    """
+
+    def __init__(
+        self,
+        originals: OriginalScan,
+        original_columns: int,
+        status: Sequence[FlatColumn],
+        answers: Sequence[AnswerColumn],
+        patterns: Sequence[str],
+    ) -> None:
+        everything = [*originals.columns(), *status, *answers]
+        places = list(range(len(everything)))
+        self.unmatched: list[str] = []
+        if patterns:
+            choice = choose(everything, patterns)
+            places, self.unmatched = choice.places, choice.unmatched
+        self.columns = [everything[place] for place in places]
+        self._places = places
+        self._originals = originals
+        self._answers_begin = original_columns + len(status)
+        # Only what is wanted is taken out of the answers.
+        self._answer_places = [place for place in places if place >= self._answers_begin]
+        self._answers = AnswerColumns(
+            [answers[place - self._answers_begin] for place in self._answer_places]
+        )
+
+    def values(
+        self,
+        originals: Originals,
+        results: Sequence[EnhancedLocation],
+        places: Sequence[int] | None = None,
+    ) -> list[Values]:
+        """The values of each of `columns` in some rows.
+
+        Args:
+            originals: These rows as they came, perhaps among others.
+            results: How each of them ended.
+            places: Where they are among the originals; None where there are no others.
+        """
+        given = self._originals.values(originals)
+        if places is not None:
+            given = [_picked(values, places) for values in given]
+        ended: list[Values] = [
+            [result.status.value for result in results],
+            [None if result.reason is None else result.reason.value for result in results],
+            [result.error for result in results],
+        ]
+        before = [*given, *ended]
+        answered = dict(zip(self._answer_places, self._answers.values(results), strict=True))
+        return [
+            before[place] if place < self._answers_begin else answered[place]
+            for place in self._places
+        ]
+
+
+def _picked(values: Values, places: Sequence[int]) -> Values:
+    arrow: Any = values
+    return arrow.take(list(places)) if hasattr(arrow, "take") else [values[at] for at in places]
