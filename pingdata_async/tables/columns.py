@@ -1,7 +1,12 @@
-"""The columns of an input to the fields of a location (pure)."""
+"""Headers of an input to the fields of a location (pure; knows no files).
+
+Nothing is guessed silently: what was taken for what is kept and shown, what was not
+understood is listed, and of two headers for the same field none is taken.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,47 +14,101 @@ import msgspec
 
 from pingdata_async.exceptions import InputError
 from pingdata_async.location_batches import Columns
-from pingdata_async.locations import COORDINATES, FIELDS, LOOKUP_FIELDS
+from pingdata_async.locations import COORDINATES, FIELDS, LOOKUP_FIELDS, id_text
+from pingdata_async.tables.column_candidates import Candidate, candidates_for, unambiguous
+from pingdata_async.tables.given_columns import choices, missing, place_of
+from pingdata_async.tables.jsonl import FAILURE_NOTES
+from pingdata_async.tables.shown_headers import map_option, shown_headers, shown_parts
+
+_PAIR = re.compile(r"[(\[]?\s*([^\s,;/]+)(?:\s*[,;/]\s*|\s+)([^\s,;/)\]]+)\s*[)\]]?")
 
 
 class MappedColumn(msgspec.Struct, frozen=True):
-    """What a field is taken from.
+    """A field, and what of the input holds it.
 
     Attributes:
-        field: "id" or one of `locations.FIELDS`.
-        headers: Of the columns that hold it, as they stand in the input.
-        places: Of these columns, from 0.
+        field: "id", or one of `locations.FIELDS`.
+        headers: The header it is made of, as it stands in the input; several where it is
+            joined from parts, in the order of the parts.
+        places: Their places among the input's columns, from 0.
+        half: 0 or 1 for a coordinate that is the first or the second of two in one column
+            ("Lat/Long"); None for everything else.
     """
 
     field: str
     headers: tuple[str, ...]
     places: tuple[int, ...]
+    half: int | None = None
 
 
 class ColumnMapping(msgspec.Struct, frozen=True):
-    """Which column holds which field.
+    """Which column of an input is which field of a location.
 
     Attributes:
-        columns: Those that are used.
-        unused: Headers of those that mean nothing to the API.
+        columns: What is sent, each field once, in the order of the input's columns.
+        unused: Headers of which nothing is sent, as they stand in the input, in their order.
     """
 
     columns: tuple[MappedColumn, ...]
     unused: tuple[str, ...]
 
+    @property
+    def is_as_named(self) -> bool:
+        """Whether each header that names a field as the API does is just that, and nothing else is.
+
+        Rows by name can then be used as they are.
+        """
+        return all(column.headers == (column.field,) for column in self.columns) and not any(
+            header == "id" or header in FIELDS for header in self.unused
+        )
+
     def located(self, columns: Sequence[Sequence[Any]], *, are_texts: bool) -> Columns:
-        """Rows as locations.
+        """What is sent of some rows.
 
         Args:
-            columns: All columns of the input, in some rows; those that are not used may be
-                empty.
-            are_texts: Whether every cell is a str.
+            columns: All columns of the input, as many cells each.
+            are_texts: Whether all their cells are texts, "" where there is nothing. Otherwise
+                None and NaN are nothing as well.
+
+        Returns:
+            The fields that the mapping knows; at least one field is needed to use them.
         """
         return Columns(
             tuple(column.field for column in self.columns),
-            tuple(columns[column.places[0]] for column in self.columns),
-            are_texts,
+            [_cells(column, columns, are_texts=are_texts) for column in self.columns],
+            are_texts=are_texts,
         )
+
+
+def _cells(
+    mapped: MappedColumn, columns: Sequence[Sequence[Any]], *, are_texts: bool
+) -> Sequence[Any]:
+    if mapped.half is None and len(mapped.places) == 1:
+        return columns[mapped.places[0]]
+    parts: list[Sequence[str]] = [
+        columns[place] if are_texts else [id_text(cell) or "" for cell in columns[place]]
+        for place in mapped.places
+    ]
+    if mapped.half is None:
+        return list(map(_joined, zip(*parts, strict=True)))
+    return [_half(cell, mapped.half) for cell in parts[0]]
+
+
+def _joined(parts: Sequence[str]) -> str:
+    given = [text for text in map(str.strip, parts) if text]
+    if len(given) > 1 and given[1].startswith(given[0] + " "):
+        del given[0]  # the street's column holds the house number as well
+    return " ".join(given)
+
+
+def _half(cell: str, half: int) -> str:
+    pair = _PAIR.fullmatch(cell.strip())
+    if pair is not None:
+        return pair[half + 1]
+    return "" if half else cell  # once, so that what cannot be read is counted once
+
+
+# -- Headers to fields -----------------------------------------------------------------------
 
 
 def map_columns(
@@ -58,35 +117,152 @@ def map_columns(
     *,
     given: Mapping[str, str] = {},
     id_column: str | None = None,
+    is_complete: bool = True,
 ) -> ColumnMapping:
-    """Find the field that each column holds.
+    """Find out which column of an input is which field.
 
     Args:
         name: The input, for messages.
-        headers: Of its columns, in order.
-        given: By field, the header that was named for it.
-        id_column: The header that was named for the user's own ids; None to find it.
+        headers: All of them, in order; blank ones mean nothing.
+        given: By field, the header of its column, which overrules what the headers say; ""
+            to send nothing for that field.
+        id_column: The same for the user's own ids; None to find it.
+        is_complete: Whether there are no further headers. If not, a given header may come up
+            later, and so may one to look up with: `check_complete()` is called in the end.
 
     Raises:
-        InputError: When two columns hold one field, or none can be looked up.
+        InputError: When several headers may be the same field, when a given header is not
+            there, or when there is nothing to look up; with what settles it.
+        ConfigurationError: When what is given names no field, or two ids.
     """
-    given = dict(given) | ({} if id_column is None else {"id": id_column})
-    fields = {header.strip().lower(): field for field, header in given.items()}
-    used: dict[str, MappedColumn] = {}
-    unused: dict[str, None] = {}
-    for place, header in enumerate(headers):
-        title = header.strip().lower()
-        field = fields.get(title, title)
-        if (field != "id" and field not in FIELDS) or (field in given and title not in fields):
-            unused[header.strip()] = None
-        elif field in used:
-            raise InputError(f'{name} has two columns "{field}"; rename one of them')
-        else:
-            used[field] = MappedColumn(field, (header,), (place,))
-    if used.keys().isdisjoint(LOOKUP_FIELDS) and not used.keys() >= {*COORDINATES}:
-        shown = ", ".join(repr(header) for header in headers[:50])
+    chosen = choices(given, id_column)
+    settled: dict[str, Candidate] = {}
+    for field, header in chosen.items():
+        place = place_of(name, field, header, headers) if header else None
+        if place is not None:
+            settled[field] = Candidate(field, (headers[place],), (place,))
+    _split_pair(settled)
+    found = unambiguous(name, headers, candidates_for(headers, settled, chosen))
+    columns = sorted(
+        (
+            MappedColumn(each.name, each.headers, each.places, each.half)
+            for each in (*settled.values(), *found)
+        ),
+        key=lambda column: min(column.places),
+    )
+    used = {place for column in columns for place in column.places}
+    unused = [
+        header for place, header in enumerate(headers) if place not in used and header.strip()
+    ]
+    if FAILURE_NOTES.issubset(unused):  # a file of failures, given as an input again
+        unused = [header for header in unused if header not in FAILURE_NOTES]
+    mapping = ColumnMapping(tuple(columns), tuple(unused))
+    if is_complete:
+        check_complete(name, mapping, headers, given=given, id_column=id_column)
+    return mapping
+
+
+def _split_pair(settled: dict[str, Candidate]) -> None:
+    """Where both coordinates were given as one column, each is a half of it."""
+    pair = [settled[field] for field in COORDINATES if field in settled]
+    if len(pair) == len(COORDINATES) and pair[0].places == pair[1].places:
+        for half, each in enumerate(pair):
+            settled[each.name] = msgspec.structs.replace(each, half=half)
+
+
+def map_more_columns(
+    name: str,
+    before: ColumnMapping,
+    headers: Sequence[str],
+    *,
+    given: Mapping[str, str] = {},
+    id_column: str | None = None,
+) -> ColumnMapping:
+    """Map again when headers have come up behind those of an earlier mapping.
+
+    Args:
+        name: The input, for messages.
+        before: The mapping so far.
+        headers: Those it was made from, and the new ones behind them.
+        given: As in `map_columns()`.
+        id_column: As in `map_columns()`.
+
+    Raises:
+        InputError: As by `map_columns()`, and when an earlier column would now mean something
+            else: rows before and after would not be treated alike.
+    """
+    mapping = map_columns(name, headers, given=given, id_column=id_column, is_complete=False)
+    after = {column.field: column for column in mapping.columns}
+    for column in before.columns:
+        now = after.get(column.field)
+        if now is not None and now.places == column.places:
+            continue
         raise InputError(
-            f"{name} has no column to look up. Found: {shown}. Needed: one of "
-            f"{', '.join(LOOKUP_FIELDS)}, or latitude and longitude"
+            f"{name}: {shown_parts(column.headers)} was taken for {column.field} until other "
+            f"columns came up; settle it with {map_option(column.field, column.headers[0])}"
         )
-    return ColumnMapping(tuple(used.values()), tuple(unused))
+    return mapping
+
+
+def check_complete(
+    name: str,
+    mapping: ColumnMapping,
+    headers: Sequence[str],
+    *,
+    given: Mapping[str, str] = {},
+    id_column: str | None = None,
+    has_addresses: bool = False,
+) -> None:
+    """Refuse an input that lacks a column, now that all of them are known.
+
+    Args:
+        name: The input, for messages.
+        mapping: The mapping of all its headers.
+        headers: These.
+        given: As in `map_columns()`.
+        id_column: As in `map_columns()`.
+        has_addresses: Whether some rows are plain addresses, without columns.
+
+    Raises:
+        InputError: When a given header is not there, or when there is nothing to look up.
+    """
+    for field, header in choices(given, id_column).items():
+        if header and place_of(name, field, header, headers) is None:
+            raise missing(name, field, header, headers)
+    fields = {column.field for column in mapping.columns}
+    if has_addresses or not fields.isdisjoint(LOOKUP_FIELDS) or fields.issuperset(COORDINATES):
+        return
+    if FAILURE_NOTES.issubset(headers):
+        return  # what a run could not do, written down by itself: its rows are told one by one
+    found = [header for header in headers if header.strip()]
+    hint = ""
+    if len(found) == 1 and (";" in found[0] or "\t" in found[0]):
+        hint = ". Its columns must be separated by commas (by tabs in a .tsv)"
+    raise InputError(
+        f"{name} has no column to look up. Found: {shown_headers(found)}. Needed: one of "
+        f"{', '.join(LOOKUP_FIELDS)}, or latitude and longitude; say which column that is, "
+        f"as in {map_option('address', 'Its Header')}{hint}"
+    )
+
+
+# -- The mapping, for people -----------------------------------------------------------------
+
+
+def mapping_lines(mapping: ColumnMapping, *, unused_at_most: int | None = None) -> list[str]:
+    """The mapping as lines of text: `city <- "Town"`, and last what is not used.
+
+    Args:
+        mapping: Which is shown.
+        unused_at_most: How many headers that are not used are listed; None for all.
+    """
+    halves = {None: "", 0: ", its first half", 1: ", its second half"}
+    lines = [
+        f"{column.field} <- {shown_parts(column.headers)}{halves[column.half]}"
+        for column in mapping.columns
+    ]
+    if mapping.unused:
+        shown = shown_headers(
+            mapping.unused, len(mapping.unused) if unused_at_most is None else unused_at_most
+        )
+        lines.append(f"not used: {shown}")
+    return lines

@@ -1,0 +1,85 @@
+"""What the user says of columns: by field, the header of the column that holds it (pure)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+
+from pingdata_async.exceptions import ConfigurationError, InputError
+from pingdata_async.locations import FIELDS
+from pingdata_async.tables.headers import field_named, key_of, meaning_of
+from pingdata_async.tables.shown_headers import map_option, shown_header, shown_headers
+
+_CUTOFF = 0.5  # of likeness, from 0 to 1, for a name that may have been meant
+
+
+def choices(given: Mapping[str, str], id_column: str | None) -> dict[str, str]:
+    """By field, the header that was given for it; "" for none.
+
+    Raises:
+        ConfigurationError: When a field does not exist, or is given twice.
+    """
+    chosen: dict[str, str] = {}
+    for title, header in given.items():
+        field = field_named(title)
+        if field is None:
+            raise ConfigurationError(f"--map {title}: no such field{_nearest_fields(title)}")
+        if field in chosen:
+            raise ConfigurationError(f"--map {field} is given twice")
+        chosen[field] = header.strip()
+    if id_column is not None:
+        id_column = id_column.strip()
+        if chosen.setdefault("id", id_column) != id_column:
+            raise ConfigurationError("--id-column and --map id name two columns; give one of them")
+    return chosen
+
+
+def _nearest_fields(title: str) -> str:
+    meaning = meaning_of(title, frozenset())  # "zip" is a word for one
+    if meaning is not None and meaning.name in FIELDS:
+        return f"; did you mean {meaning.name}?"
+    fields = ["id", *sorted(FIELDS)]
+    near = difflib.get_close_matches(title.strip().lower(), fields, cutoff=_CUTOFF)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(fields)}"
+
+
+def place_of(name: str, field: str, header: str, headers: Sequence[str]) -> int | None:
+    """The place of a header that was given for a field, among those of an input.
+
+    It may be given as it stands there, or written in another way.
+
+    Returns:
+        None when it is not there.
+
+    Raises:
+        InputError: When it is there more than once.
+    """
+    key = key_of(header)
+    alike: tuple[Callable[[str], bool], ...] = (
+        lambda each: each == header,
+        lambda each: each.strip() == header,
+        lambda each: key_of(each) == key != "",
+    )
+    for is_it in alike:
+        places = [place for place, each in enumerate(headers) if is_it(each)]
+        if len(places) > 1:
+            raise InputError(
+                f"{name}: {map_option(field, header)} may be any of "
+                f"{shown_headers(headers[place] for place in places)}; rename all but one"
+            )
+        if places:
+            return places[0]
+    return None
+
+
+def missing(name: str, field: str, header: str, headers: Sequence[str]) -> InputError:
+    """The error that says that a given header is not there, and which was meant perhaps."""
+    by_key = {key_of(each): each for each in headers if each.strip()}
+    near = difflib.get_close_matches(key_of(header), by_key, cutoff=_CUTOFF)
+    if near:
+        hint = f"did you mean {' or '.join(shown_header(by_key[key]) for key in near)}?"
+    else:
+        hint = f"found: {shown_headers(by_key.values())}"
+    return InputError(
+        f"{name} has no column {shown_header(header)}, as {map_option(field, header)} says; {hint}"
+    )

@@ -1,0 +1,153 @@
+"""A header, however it is written, to what it means (pure)."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from functools import lru_cache
+from itertools import product
+
+import msgspec
+
+from pingdata_async.locations import FIELDS
+from pingdata_async.tables.header_words import (
+    FILLERS,
+    INSTRUCTIONS,
+    NOT_BESIDE,
+    ONLY_BESIDE,
+    PLACES,
+    REMARKS,
+    SPELLINGS,
+    WITH_PLACES,
+    WORDS,
+)
+
+OWN_NAME = 0
+"""The rank of a header that is spelled as the field itself."""
+
+_IN_WORDS = str.maketrans(
+    {"#": " number ", "&": " and ", "%": " percent ", "'": "", "\u2019": ""}
+    | {"\u20ac": " eur ", "\u00a3": " gbp ", "\u00a5": " jpy "}
+)
+_WORD = re.compile(r"[^\W_]+")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+class Meaning(msgspec.Struct, frozen=True):
+    """What a header may mean.
+
+    Attributes:
+        name: "id", a field of a location, or one of the other keys of `WORDS`.
+        rank: Of two headers for the same, the one with the lower rank is taken.
+    """
+
+    name: str
+    rank: int
+
+
+def _words_of(header: str) -> list[str]:
+    """The words of a header in lower case, without accents; symbols as words."""
+    spelled = unicodedata.normalize("NFKD", header.translate(_IN_WORDS))
+    spelled = "".join(letter for letter in spelled if not unicodedata.combining(letter))
+    return [word.casefold() for word in _WORD.findall(_CAMEL.sub(" ", spelled))]
+
+
+@lru_cache(maxsize=4096)  # those of one input, which are asked for again when a new one comes up
+def key_of(header: str) -> str:
+    """What all ways to write the same header share: "Zip-Code", "ZIP CODE" and "zipCode"."""
+    return "".join(_words_of(header))
+
+
+def field_named(name: str) -> str | None:
+    """The field of a location, or "id", whose own name this is; None where there is none."""
+    return _own_names().get(key_of(name))
+
+
+def meaning_of(header: str, beside: AbstractSet[str]) -> Meaning | None:
+    """What a header means among others; None where that is not known.
+
+    Args:
+        header: As it stands in the input.
+        beside: The keys of all headers.
+    """
+    for meaning, key in _meanings(header):
+        if _fits(meaning.name, key, beside):
+            return meaning
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _meanings(header: str) -> tuple[tuple[Meaning, str], ...]:
+    """What a header may mean wherever it stands, first what it says most clearly.
+
+    Beside each the key of what says so.
+    """
+    title = header.strip()
+    if title == "id" or title in FIELDS:
+        return ((Meaning(title, OWN_NAME), ""),)
+    known = _known_headers()
+    words = _words_of(header)
+    # The longest beginning that means something; what follows must not change that.
+    return tuple(
+        (meaning, key)
+        for length in range(len(words), 0, -1)
+        for key in dict.fromkeys(_both_keys(words[:length]))
+        for meaning in known.get(key, ())
+        if _is_remark(words[length:], meaning.name)
+    )
+
+
+def _both_keys(words: Sequence[str]) -> tuple[str, str]:
+    """With all words, and without those that only join others."""
+    return "".join(words), "".join(word for word in words if word not in FILLERS)
+
+
+def _fits(name: str, key: str, beside: AbstractSet[str]) -> bool:
+    needed = ONLY_BESIDE.get((name, key))
+    if needed is not None and needed.isdisjoint(beside):
+        return False
+    return all(NOT_BESIDE.get((name, each), frozenset()).isdisjoint(beside) for each in (key, None))
+
+
+def _is_remark(words: Sequence[str], name: str) -> bool:
+    return not words or words[0] in INSTRUCTIONS or REMARKS.get(name, frozenset()).issuperset(words)
+
+
+@lru_cache(maxsize=1)
+def _own_names() -> dict[str, str]:
+    return {key_of(field): field for field in ("id", *sorted(FIELDS))}
+
+
+@lru_cache(maxsize=1)  # made when the first input is read, not with the import
+def _known_headers() -> dict[str, tuple[Meaning, ...]]:
+    """By key, what a header may mean; in most cases one thing."""
+    known: dict[str, dict[str, Meaning]] = {}
+    for name, ranks in WORDS.items():
+        for rank, phrases in enumerate(ranks, OWN_NAME + 1):
+            for phrase in phrases.split(","):
+                for key in _keys_of(phrase, with_places=name in WITH_PLACES):
+                    known.setdefault(key, {}).setdefault(name, Meaning(name, rank))
+    for key, field in _own_names().items():
+        if field not in known.get(key, {}):
+            # "Address" may be the street line as well; only spelled as the field it is that.
+            known.setdefault(key, {field: Meaning(field, OWN_NAME + 1)})
+    return {key: tuple(meanings.values()) for key, meanings in known.items()}
+
+
+def _keys_of(phrase: str, *, with_places: bool) -> Iterator[str]:
+    phrase = phrase.strip()
+    words = phrase.removeprefix("=").split()
+    if phrase.startswith("="):
+        yield "".join(words)
+        return
+    places = (
+        ("", *(each for place in PLACES for each in _spellings(place))) if with_places else ("",)
+    )
+    for spelled in product(places, *map(_spellings, words)):
+        yield from _both_keys(spelled)
+
+
+def _spellings(word: str) -> tuple[str, ...]:
+    return (word, *SPELLINGS.get(word, ()))
