@@ -164,7 +164,12 @@ def _doubt(field: str, candidates: Sequence[Candidate], headers: Sequence[str]) 
             f"{field}; rename all but one, or send none with {map_option(field, '')}"
         )
     shown = " or ".join(shown_parts(candidate.headers) for candidate in candidates)
-    # The option has to name one that can be told apart by its header.
+    if any(len(candidate.headers) > 1 for candidate in candidates):
+        return f"{field} may be {shown}; rename the column that is no part of it"
+    # An option has to name one that can be told apart by its header. None is put first: what
+    # is typed without a thought may be the address of somebody's office.
     apart = [candidate for candidate in candidates if headers.count(candidate.headers[0]) == 1]
-    option = map_option(field, (apart or candidates)[0].headers[0])
-    return f"{field} may be {shown}; say which, as in {option}"
+    options = " or ".join(
+        map_option(field, candidate.headers[0]) for candidate in apart or candidates
+    )
+    return f"{field} may be {shown}; say which with {options}"

@@ -197,11 +197,17 @@ def map_more_columns(
         now = after.get(column.field)
         if now is not None and now.places == column.places:
             continue
+        meanings = dict.fromkeys((column.field, *_meanings_of(mapping, column.places)))
+        options = " or ".join(map_option(field, column.headers[0]) for field in meanings)
         raise InputError(
             f"{name}: {shown_parts(column.headers)} was taken for {column.field} until other "
-            f"columns came up; settle it with {map_option(column.field, column.headers[0])}"
+            f"columns came up; settle it with {options}"
         )
     return mapping
+
+
+def _meanings_of(mapping: ColumnMapping, places: tuple[int, ...]) -> list[str]:
+    return [column.field for column in mapping.columns if column.places == places]
 
 
 def check_complete(

@@ -5,8 +5,8 @@ import, the RMS EDM import, and spreadsheets of brokers and carriers. A header i
 if its name alone says that its values are what the field holds. Left out on purpose:
 
 * Totals (TIV), sprinklers, protection classes, policy terms: the API has no field for them.
-* "ISO Const", "Construction Class", "Construction Code": numbers of a scheme for which the
-  API has no field. `const__desc_ping` takes a description in words, not a 4.
+* "ISO Const", "Construction Class", "Construction Code": mostly numbers of a scheme for which
+  the API has no field. `const__desc_ping` takes a description in words, not a 4.
 * "ConstructionCode" and "OccupancyCode" of OED are OED's own; those of CEDE, and BLDGCLASS
   and OCCTYPE of RMS, are of the scheme that another column names, row by row. Only a header
   that names AIR, RMS or ATC itself is sent as such a code.
@@ -16,7 +16,7 @@ if its name alone says that its values are what the field holds. Left out on pur
 * An area that has a column for its unit beside it, as in OED, CEDE and RMS: it may be in
   square metres, row by row.
 * SubArea (CEDE) and COUNTYCODE (RMS): codes of a county, not its name.
-* What can be read in several ways: "Location", "Site", "Name", "Region", "Year", "Unit".
+* What can be read in several ways: "Location", "Site", "Building", "Name", "Region", "Year".
 * Anything of a mailing address, of the insured, of an agent.
 """
 
@@ -41,13 +41,16 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         """id, location id, location number, =loc, location code, location reference, premises
         number, premises id""",
         """site id, site number, site code, property id, property number, property code, risk id,
-        risk number, asset id, asset number, store number, unique id, record id""",
+        risk number, asset id, asset number, store number, unique id, record id, =ref,
+        reference, reference number""",
         # A statement with "Loc #" and "Bldg #" is known by the former. Others have only these.
         "building number, building id",
     ),
     "address": (
         """full address, complete address, entire address, formatted address, combined address, one
-        line address, single line address, address one line, address single line""",
+        line address, single line address, address one line, address single line, address city
+        state, address city state zip, street city state zip, address street city state zip,
+        street address city state zip""",
     ),
     ADDRESS: ("address",),
     STREET: ("street, street name",),
@@ -75,39 +78,37 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     ),
     UNIT: ("unit, unit number, unit id",),
     "city": (
-        """city, town, municipality, locality, city name, town name, city town, town city, city or
-        town, town or city, city municipality, post town""",
+        """city, town, municipality, locality, city name, town name, city town, town city, city
+        municipality, post town""",
     ),
     "state": (
         # Where both are there, as in OED and RMS, the code is the one without misspellings.
         """state code, state abbreviation, =state abbrev, =state abbr, =state prov code, state
         province code, area code""",
-        """state, =st, province, state province, province state, state or province, =area, area
-        name, area state name""",
+        """state, =st, province, state province, province state, =st prov, =st province, state
+        province region, =area, area name, area state name""",
         "state name, province name",
     ),
     "postal_code": (
         """postal code, zip code, zip, post code, postal, zip postal code, zip postal, postal zip
-        code, postal code zip, zip code postal code, zip or postal code, postal or zip code, zip
-        5, zip 9""",
+        code, postal code zip, postal zip, zip code postal code, zip post code, zip 5, zip 9""",
     ),
     "county": (
-        """county, county name, parish, county parish, county or parish, subarea name, subarea
-        county name""",
+        """county, county name, parish, county parish, subarea name, subarea county name""",
     ),
     "country": (
         "country code, country iso, country iso code, iso country code, iso country",
-        "country, country name",
+        "country, country name, country region",
     ),
     "latitude": ("latitude, gps latitude, geo latitude",),
     "longitude": ("longitude, gps longitude, geo longitude",),
-    LAT_LONG: ("latitude longitude, latitude and longitude",),
+    LAT_LONG: ("latitude longitude",),
     "bldg_name": (
         "building name, name of building",
         "location name, site name, property name, facility name, premises name, store name",
     ),
     "occupancy__type_desc": (
-        "occupancy description, occupancy type description",
+        "occupancy description, occupancy type description, description of occupancy",
         """occupancy, occupancy type, type of occupancy, building occupancy, building use, property
         use, occupancy use""",
         "building description, property description, property type",
@@ -121,8 +122,8 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     ),
     "const__desc_ping": (
         "construction description, ping construction, ping construction description",
-        """construction, construction type, type of construction, building construction,
-        construction material""",
+        """construction, construction type, type of construction, building construction, building
+        construction type, construction material""",
     ),
     "const__code_rms": (
         """rms construction code, rms construction, rms construction class, rms building class,
@@ -144,8 +145,8 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         "cladding, cladding type, exterior cladding, wall cladding",
     ),
     "const__bldg_year_built": (
-        """year built, original year built, =orig year built, year of construction, construction
-        year, building year built, =yob""",
+        """year built, original year built, =orig year built, year of construction, year
+        construction, construction year, building year built, =yob""",
     ),
     "const__num_stories": (
         """stories, number of stories, stories number, story count, number of stories above ground,
@@ -170,11 +171,10 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "limits__building_limit": (
         "building limit, building limit of insurance",
         """building value, building tiv, building total insured value, building insured value,
-        building sum insured, building replacement cost, building replacement value, building
-        replacement cost value, =building rc, =building rcv, =bldg rc, =bldg rcv, replacement
-        value building, replacement value a, =repvalbldg, structure value, real property value,
-        real property, real property limit""",
-        "building, buildings",
+        building sum insured, buildings sum insured, building replacement cost, building
+        replacement value, building replacement cost value, =building rc, =building rcv, =bldg
+        rc, =bldg rcv, replacement value building, replacement value a, =repvalbldg, structure
+        value, real property value, real property, real property limit""",
     ),
     "limits__bpp_limit": (
         "bpp limit, contents limit, business personal property limit, personal property limit",
@@ -185,14 +185,16 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         property value""",
     ),
     "limits__bi_limit": (
-        "bi limit, business income limit, business interruption limit, bi ee limit",
-        """bi, bi ee, bi and ee, =bi w ee, =bi wee, =bi with ee, bi extra expense, bi rents, bi ee
-        rents, bi rental income, bi value, bi tiv, business income, business interruption,
-        business income value, business interruption value, business income and extra expense,
-        business income ee, business interruption and extra expense, business income rents,
-        business income rental value, business income and rental value, business income rental
-        income, loss of business income, loss of income, time element, time element value,
-        replacement value time element, replacement value d, =repvalbi, =repvaltime""",
+        "bi limit, business income limit, business interruption limit, bi ee limit, bi w ee limit",
+        """bi, bi ee, bi and extra expense, bi w ee, bi with ee, bi w extra expense, business
+        income w ee, business income w extra expense, business income with extra expense, annual
+        bi, bi rents, bi ee rents, bi rental income, bi value, bi tiv, bi sum insured, business
+        interruption sum insured, business income, business interruption, business income value,
+        business interruption value, business income and extra expense, business income and ee,
+        business interruption and extra expense, business income rents, business income and
+        rental value, business income and rental income, annual business income, loss of
+        business income, loss of income, time element, time element value, replacement value
+        time element, replacement value d, =repvalbi, =repvaltime""",
         """rents, rental income, rental value, loss of rents, loss of rental income, annual rents,
         rents value""",
     ),
@@ -264,9 +266,6 @@ ONLY_BESIDE: Mapping[tuple[str, str], frozenset[str]] = {
     ("state", "areacode"): _OED,  # elsewhere that of a telephone
     ("state", "areaname"): _OED | _CEDE,
     ("state", "area"): _CEDE,
-    ("limits__building_limit", "building"): frozenset({"contents", "content", "bpp"}),
-    ("limits__building_limit", "bldg"): frozenset({"contents", "content", "bpp"}),
-    ("limits__building_limit", "buildings"): frozenset({"contents", "content", "bpp"}),
 }
 """Of a meaning and a header: one of these others must be there."""
 
@@ -294,7 +293,7 @@ _MONTHS = frozenset({"12", "mo", "mos", "month", "months", "als"})
 _DEGREES = frozenset({"decimal", "degrees", "deg", "dd", "wgs", "wgs84", "84"})
 
 REMARKS: Mapping[str, frozenset[str]] = {
-    "const__bldg_area": frozenset({"sq", "square", "ft", "feet", "foot", "sqft", "sf"}),
+    "const__bldg_area": frozenset({"sq", "square", "ft", "feet", "foot", "sqft", "sf", "ft2"}),
     "const__bldg_year_built": frozenset({"yyyy", "4", "digit", "digits"}),
     "const__num_stories": frozenset({"above", "ground", "grade"}),
     "country": frozenset({"iso", "code", "2", "3", "letter", "alpha"}),

@@ -27,6 +27,12 @@ from pingdata_async.tables.header_words import (
 OWN_NAME = 0
 """The rank of a header that is spelled as the field itself."""
 
+HEADERS_REMEMBERED = 2**14
+"""Those of an input are asked for again whenever a new one comes up in JSONL."""
+
+MOST_WORDS = 12
+"""No phrase has more; a remark behind it may be as long as it likes."""
+
 _IN_WORDS = str.maketrans(
     {"#": " number ", "&": " and ", "%": " percent ", "'": "", "\u2019": ""}
     | {"\u20ac": " eur ", "\u00a3": " gbp ", "\u00a5": " jpy "}
@@ -54,7 +60,7 @@ def _words_of(header: str) -> list[str]:
     return [word.casefold() for word in _WORD.findall(_CAMEL.sub(" ", spelled))]
 
 
-@lru_cache(maxsize=4096)  # those of one input, which are asked for again when a new one comes up
+@lru_cache(maxsize=HEADERS_REMEMBERED)
 def key_of(header: str) -> str:
     """What all ways to write the same header share: "Zip-Code", "ZIP CODE" and "zipCode"."""
     return "".join(_words_of(header))
@@ -78,7 +84,7 @@ def meaning_of(header: str, beside: AbstractSet[str]) -> Meaning | None:
     return None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=HEADERS_REMEMBERED)
 def _meanings(header: str) -> tuple[tuple[Meaning, str], ...]:
     """What a header may mean wherever it stands, first what it says most clearly.
 
@@ -92,7 +98,7 @@ def _meanings(header: str) -> tuple[tuple[Meaning, str], ...]:
     # The longest beginning that means something; what follows must not change that.
     return tuple(
         (meaning, key)
-        for length in range(len(words), 0, -1)
+        for length in range(min(len(words), MOST_WORDS), 0, -1)
         for key in dict.fromkeys(_both_keys(words[:length]))
         for meaning in known.get(key, ())
         if _is_remark(words[length:], meaning.name)
@@ -112,7 +118,17 @@ def _fits(name: str, key: str, beside: AbstractSet[str]) -> bool:
 
 
 def _is_remark(words: Sequence[str], name: str) -> bool:
-    return not words or words[0] in INSTRUCTIONS or REMARKS.get(name, frozenset()).issuperset(words)
+    """Whether words behind a header leave it to mean what it means."""
+    if not words or words[0] in INSTRUCTIONS:
+        return True
+    if REMARKS.get(name, frozenset()).issuperset(words):
+        return True
+    # The same once more: "Business Personal Property (BPP)".
+    return any(
+        meaning.name == name
+        for key in _both_keys(words)
+        for meaning in _known_headers().get(key, ())
+    )
 
 
 @lru_cache(maxsize=1)

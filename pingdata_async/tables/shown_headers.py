@@ -13,7 +13,7 @@ _NOT_PLAIN_IN_QUOTES = frozenset('"$`\\!')
 
 def shown_header(header: str) -> str:
     """A header in quotes, on one line, cut where it is a whole sentence."""
-    text = " ".join(header.split())
+    text = _on_one_line(header)
     if len(text) > SHOW_AT_MOST_CHARACTERS:
         text = f"{text[: SHOW_AT_MOST_CHARACTERS - 3]}..."
     return f'"{text}"'
@@ -37,8 +37,17 @@ def map_option(field: str, header: str) -> str:
 
     A header of "" is for a field of which nothing is to be sent.
     """
-    text = " ".join(header.split())  # line breaks and the like make no difference there
+    text = _on_one_line(header)  # line breaks and the like make no difference there
     if not text and field != "id":
         return f"--map {field}="
     quoted = f'"{text}"' if _NOT_PLAIN_IN_QUOTES.isdisjoint(text) else shlex.quote(text)
     return f"--id-column {quoted}" if field == "id" else f"--map {field}={quoted}"
+
+
+def _on_one_line(header: str) -> str:
+    text = " ".join(header.split())
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
