@@ -97,25 +97,35 @@ def compacted(piece: pa.RecordBatch) -> pa.RecordBatch:
             columns[place] = _with_own_dictionary(column)
             changed = True
         elif _has_views(column.type):
-            columns[place] = column.cast(_without_views(column.type)).cast(column.type)
+            columns[place] = _with_own_texts(column)
             changed = True
     return pa.RecordBatch.from_arrays(columns, schema=piece.schema) if changed else piece
 
 
 def _with_own_dictionary(column: Any) -> Any:
     import pyarrow as pa  # noqa: PLC0415 - optional
+    from pyarrow import compute  # noqa: PLC0415 - optional
 
-    kind = column.type
-    values = column.dictionary.type
-    texts = column.dictionary_decode()
-    if _has_views(values):
-        texts = texts.cast(_without_views(values))
-    encoded = texts.dictionary_encode()
+    # Sorted, so that categories which have an order keep it.
+    used = column.indices.unique().drop_null().sort()
+    values: Any = column.dictionary
+    if _has_views(values.type):  # which cannot be taken
+        values = pa.array([values[each].as_py() for each in used.to_pylist()], values.type)
+    else:
+        values = values.take(used)
+    indices = compute.index_in(column.indices, value_set=used)
     return pa.DictionaryArray.from_arrays(
-        encoded.indices.cast(kind.index_type),
-        encoded.dictionary.cast(values),
-        ordered=kind.ordered,
+        indices.cast(column.type.index_type), values, ordered=column.type.ordered
     )
+
+
+def _with_own_texts(column: Any) -> Any:
+    """A column of views, or with views in it, over texts that are of these rows alone."""
+    import pyarrow as pa  # noqa: PLC0415 - optional
+
+    plain = column.cast(_without_views(column.type))
+    # Of what is nested, all is cast that the rows are a part of.
+    return plain.take(pa.array(range(len(plain)), pa.int32())).cast(column.type)
 
 
 def _has_views(kind: Any) -> bool:
@@ -162,8 +172,8 @@ def python_values(column: Any) -> Sequence[Any]:
     types = pa.types
     kind = column.type
     if types.is_dictionary(kind):
-        column = column.dictionary_decode()
-        kind = column.type
+        words = python_values(column.dictionary)
+        return [None if index is None else words[index] for index in column.indices.to_pylist()]
     if types.is_date(kind) or types.is_timestamp(kind) or types.is_time(kind):
         return _as_texts(column)
     values: list[Any] = column.to_pylist()

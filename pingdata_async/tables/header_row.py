@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
 
-from pingdata_async.exceptions import InputError
-from pingdata_async.tables.columns import map_columns
+from pingdata_async.tables.headers import key_of, meaning_of
 from pingdata_async.tables.inputs import ReadOptions
 
 SEARCHED_ROWS = 50  # title pages are shorter
@@ -88,8 +87,7 @@ def is_empty_cell(value: Any) -> bool:
 def _candidates(
     rows: Sequence[Sequence[Any]], place: int, row: Sequence[Any], named: frozenset[str]
 ) -> list[HeaderRow]:
-    titles = list(map(shown_header, row))
-    found = [_as_header(place, titles, 1, named)]
+    found = [_as_header(place, list(map(shown_header, row)), 1, named)]
     if place:
         found.append(_as_header(place, _together(rows[place - 1], row), 2, named))
     return found
@@ -100,23 +98,31 @@ def _rank(found: HeaderRow) -> tuple[int, int]:
 
 
 def _as_header(place: int, titles: list[str], rows: int, named: frozenset[str]) -> HeaderRow:
-    of_user = sum(_folded(title) in named for title in titles)
-    known = sum(_folded(title) in named or is_known(title) for title in titles)
-    return HeaderRow(place, tuple(titles), rows, of_user, known)
+    keys = [key_of(title) if len(title) <= _LONGEST_HEADER else "" for title in titles]
+    beside = frozenset(keys)
+    of_user = [key in named for key in keys]
+    known = sum(
+        is_named or (key != "" and meaning_of(title, beside) is not None)
+        for title, key, is_named in zip(titles, keys, of_user, strict=True)
+    )
+    return HeaderRow(place, tuple(titles), rows, sum(of_user), known)
 
 
 def _together(upper: Sequence[Any], lower: Sequence[Any]) -> list[str]:
     """Headers in two rows: of each column, the words that are understood best."""
     width = max(len(upper), len(lower))
     padded = [[*map(shown_header, row), *[""] * (width - len(row))] for row in (upper, lower)]
-    return [_joined(*pair) for pair in zip(*padded, strict=True)]
+    beside = frozenset(map(key_of, padded[1]))
+    return [_joined(above, below, beside) for above, below in zip(*padded, strict=True)]
 
 
-def _joined(above: str, below: str) -> str:
+def _joined(above: str, below: str, beside: AbstractSet[str]) -> str:
     both = f"{above} {below}".strip()
     # A group's title stands above all of its columns: "Limits" above "Building" says more,
     # "Location" above "City" does not.
-    return below if below and not is_known(both) and is_known(below) else both
+    if below and meaning_of(both, beside) is None and meaning_of(below, beside) is not None:
+        return below
+    return both
 
 
 def _distinct_texts(row: Sequence[Any]) -> int:
@@ -129,21 +135,5 @@ def _is_number(text: str) -> bool:
 
 
 def _named(options: ReadOptions) -> frozenset[str]:
-    titles = [*options.mapping.values(), *([options.id_column] if options.id_column else [])]
-    return frozenset(map(_folded, titles))
-
-
-def _folded(title: str) -> str:
-    return title.strip().casefold()
-
-
-@lru_cache(maxsize=4096)  # the same few words, over and over
-def is_known(title: str) -> bool:
-    """Whether a header means something to the API."""
-    if not title.strip() or len(title) > _LONGEST_HEADER:
-        return False
-    try:
-        # Beside an address, so that it need not be one itself; a second one is refused.
-        return len(map_columns("", ["address", title]).columns) > 1
-    except InputError:
-        return True
+    titles = [*options.mapping.values(), options.id_column or ""]
+    return frozenset(map(key_of, titles)) - {""}

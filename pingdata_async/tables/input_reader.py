@@ -6,13 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import msgspec
-
 from pingdata_async.location_batches import Columns
-from pingdata_async.tables import postal_codes
 from pingdata_async.tables.columns import ColumnMapping
 from pingdata_async.tables.inputs import Batch, ReadOptions
-from pingdata_async.tables.jsonl import FAILURE_NOTES
+from pingdata_async.tables.postal_codes import mended_columns
 from pingdata_async.tables.sources import Fingerprint
 
 
@@ -55,10 +52,7 @@ class InputReader(ABC):
     @property
     def unused_columns(self) -> tuple[str, ...]:
         """Columns seen so far that mean nothing to the API, in their order."""
-        unused = self.mapping.unused
-        if set(unused) >= FAILURE_NOTES:  # a file of failures, given as an input again
-            return tuple(name for name in unused if name not in FAILURE_NOTES)
-        return unused
+        return self.mapping.unused
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -69,8 +63,8 @@ class InputReader(ABC):
         notes = [*self._notes, *self._counted()]
         if self._mended_codes:
             notes.append(
-                f"{counted(self._mended_codes, 'postal code')} given back the leading zero that a "
-                "spreadsheet took"
+                f"{counted(self._mended_codes, 'postal code')} given back the leading zeros that "
+                "a spreadsheet took"
             )
         return tuple(notes)
 
@@ -83,17 +77,9 @@ class InputReader(ABC):
         return self._mended(self.mapping.located(columns, are_texts=are_texts))
 
     def _mended(self, located: Columns) -> Columns:
-        by_name = dict(zip(located.names, located.columns, strict=True))
-        if "postal_code" not in by_name:
-            return located
-        codes, mended = postal_codes.mended(
-            by_name["postal_code"], by_name.get("state"), by_name.get("country")
-        )
-        if not mended:
-            return located
+        columns, mended = mended_columns(located)
         self._mended_codes += mended
-        by_name["postal_code"] = codes
-        return msgspec.structs.replace(located, columns=tuple(by_name.values()))
+        return columns
 
 
 def counted(number: int, what: str) -> str:

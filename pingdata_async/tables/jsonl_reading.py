@@ -16,20 +16,18 @@ import msgspec
 
 from pingdata_async.exceptions import InputError
 from pingdata_async.location_batches import BATCH_ROWS, Columns
-from pingdata_async.locations import FIELDS, AnyLocation
+from pingdata_async.locations import AnyLocation
 from pingdata_async.models import Location
-from pingdata_async.tables.columns import ColumnMapping, map_columns
+from pingdata_async.tables.columns import check_complete, map_more_columns
 from pingdata_async.tables.delimited import BUFFER_BYTES, MAX_BATCH_BYTES, MAX_LINE_BYTES
 from pingdata_async.tables.input_reader import InputReader
 from pingdata_async.tables.inputs import Batch, JSONRows, ReadOptions
-from pingdata_async.tables.jsonl import FAILURE_NOTES
 from pingdata_async.tables.sources import Fingerprint, HashingStream, PeekableStream
 
 IN_MEMORY = "rows in memory"
 """What Python objects are called in messages, and in a fingerprint."""
 
 _BOM = b"\xef\xbb\xbf"
-_ALWAYS_USABLE = "lightbox_parcel_wkt"  # a field that is looked up by itself
 
 _decode = msgspec.json.Decoder().decode
 
@@ -65,7 +63,6 @@ class JSONReader(InputReader):
         super().__init__(name, options)
         self._keys: dict[str, None] = {}
         self._known: set[str] = set()  # the same
-        self._takes_fields_by_name = True
 
     @abstractmethod
     def _batches(self) -> Iterator[_Rows]:
@@ -80,9 +77,14 @@ class JSONReader(InputReader):
             yield Batch(self._locations(rows.values), JSONRows(rows.encoded))
         if not any_record:
             raise InputError(f"{self.name} is empty")
-        # What a run could not do was written down by itself: its rows are told one by one.
-        is_usable = any_address or self._known >= FAILURE_NOTES or not self._keys
-        self._map(self.name, (*self.headers, *({_ALWAYS_USABLE} if is_usable else ())))
+        check_complete(
+            self.name,
+            self.mapping,
+            self.headers,
+            given=self.options.mapping,
+            id_column=self.options.id_column,
+            has_addresses=any_address or not self._keys,
+        )
 
     # -- Names to fields -----------------------------------------------------------------
 
@@ -99,28 +101,18 @@ class JSONReader(InputReader):
     def _take_up(self, where: str) -> None:
         """Map the names seen so far."""
         self.headers = tuple(self._keys)
-        # Something to look up may come later, and so may what the user named.
-        named = [*self.options.mapping.values(), self.options.id_column or ""]
-        later = dict.fromkeys(name for name in (*named, _ALWAYS_USABLE) if name)
-        found = self._map(where, (*self.headers, *(later.keys() - self._known)))
-        self.mapping = ColumnMapping(
-            tuple(column for column in found.columns if max(column.places) < len(self._keys)),
-            found.unused,
-        )
-        fields = [column.field for column in self.mapping.columns]
-        self._takes_fields_by_name = all(
-            column.headers == (column.field,) for column in self.mapping.columns
-        ) and set(fields) == {key for key in self._keys if key in FIELDS or key == "id"}
-
-    def _map(self, where: str, headers: Sequence[str]) -> ColumnMapping:
-        return map_columns(
-            where, headers, given=self.options.mapping, id_column=self.options.id_column
+        self.mapping = map_more_columns(
+            where,
+            self.mapping,
+            self.headers,
+            given=self.options.mapping,
+            id_column=self.options.id_column,
         )
 
     # -- Rows to locations ---------------------------------------------------------------
 
     def _locations(self, values: list[dict[str, Any] | str]) -> Columns | Sequence[AnyLocation]:
-        if self._takes_fields_by_name:
+        if self.mapping.is_as_named:
             self._mend(values)
             return values
         rows = [value for value in values if isinstance(value, dict)]

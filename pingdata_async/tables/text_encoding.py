@@ -37,7 +37,7 @@ def checked_encoding(encoding: str, head: bytes) -> str:
     try:
         found = codecs.lookup(encoding)
         codecs.getincrementaldecoder(encoding)
-        b"".decode(encoding)
+        b"x".decode(encoding, "ignore")  # not all codecs are for texts
     except (LookupError, UnicodeError, ValueError) as error:
         raise ConfigurationError(
             f"--encoding {encoding!r} is none that Python knows; give {_ADVICE}, for instance"

@@ -206,10 +206,12 @@ def _advice(titles: Sequence[str]) -> str:
 
 def _visible(workbook: CalamineWorkbook) -> list[str]:
     """Sheets of cells that are shown; hidden ones hold lists and old versions."""
+    from python_calamine import SheetTypeEnum, SheetVisibleEnum  # noqa: PLC0415 - optional
+
     return [
         sheet.name
         for sheet in workbook.sheets_metadata
-        if sheet.typ.name == "WorkSheet" and sheet.visible.name == "Visible"
+        if sheet.typ == SheetTypeEnum.WorkSheet and sheet.visible == SheetVisibleEnum.Visible
     ]
 
 

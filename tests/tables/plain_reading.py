@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.locations import COORDINATES, FIELDS, LOOKUP_FIELDS, AnyLocation
-from pingdata_async.tables.jsonl import FAILURE_NOTES
+from pingdata_async.locations import AnyLocation
+from pingdata_async.tables.columns import map_columns
 
 
 class Record(NamedTuple):
@@ -31,15 +31,13 @@ class PlainReader:
     def __init__(self, name: str, content: bytes) -> None:
         self.name = name
         self.content = content
-        self.unused: dict[str, None] = {}
+        self.unused: list[str] = []
 
     def __iter__(self) -> Iterator[Record]:
         return self.jsonl() if self.name.endswith("jsonl") else self.csv()
 
     @property
     def unused_columns(self) -> tuple[str, ...]:
-        if self.unused.keys() >= FAILURE_NOTES:
-            return tuple(name for name in self.unused if name not in FAILURE_NOTES)
         return tuple(self.unused)
 
     def csv(self) -> Iterator[Record]:
@@ -79,19 +77,10 @@ class PlainReader:
             ) from error
 
     def csv_names(self, header: list[str]) -> list[str | None]:
-        names: list[str | None] = []
-        for title in header:
-            name = title.strip().lower()
-            if name == "id" or name in FIELDS:
-                if name in names:
-                    raise InputError(f'{self.name} has two columns "{name}"; rename one of them')
-                names.append(name)
-            else:
-                names.append(None)
-                self.unused[title.strip()] = None
-        if not can_look_up([name for name in names if name]):
-            raise InputError(f"{self.name} has no column to look up")
-        return names
+        mapping = map_columns(self.name, header)
+        self.unused = list(mapping.unused)
+        fields = {column.places[0]: column.field for column in mapping.columns}
+        return [fields.get(place) for place in range(len(header))]
 
     def csv_record(self, line: int, cells: list[str], names: list[str | None]) -> Record:
         fields = {name: cell for name, cell in zip(names, cells, strict=False) if name and cell}
@@ -106,27 +95,19 @@ class PlainReader:
         return Record(fields, error)
 
     def jsonl(self) -> Iterator[Record]:
-        any_record = any_usable = False
-        seen: dict[str, None] = {}
+        keys: dict[str, None] = {}
+        values: list[Any] = []
         for number, line in enumerate(io.BytesIO(self.content), 1):
             content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            if not content.strip():
-                continue
-            value = self.jsonl_value(number, content)
-            any_record = True
-            if isinstance(value, str):
-                any_usable = True
-            else:
-                if not any_usable:
-                    seen.update(dict.fromkeys(value))
-                    any_usable = can_look_up(list(value))
-                unused = [name for name in value if name not in FIELDS and name != "id"]
-                self.unused.update(dict.fromkeys(unused))
-            yield Record(value)
-        if not any_record:
+            if content.strip():
+                values.append(self.jsonl_value(number, content))
+                keys.update(dict.fromkeys(values[-1]) if isinstance(values[-1], dict) else {})
+                yield Record(values[-1])
+        if not values:
             raise InputError(f"{self.name} is empty")
-        if seen and not any_usable and not seen.keys() >= FAILURE_NOTES:
-            raise InputError(f"{self.name} has no column to look up")
+        is_incomplete = not keys or any(isinstance(value, str) for value in values)
+        mapping = map_columns(self.name, list(keys), is_complete=not is_incomplete)
+        self.unused = list(mapping.unused)
 
     def jsonl_value(self, number: int, line: bytes) -> Any:
         try:
@@ -138,7 +119,3 @@ class PlainReader:
                 f"{self.name}, line {number}: neither an object nor an address in quotes"
             )
         return value
-
-
-def can_look_up(names: list[str]) -> bool:
-    return not {*LOOKUP_FIELDS}.isdisjoint(names) or {*COORDINATES} <= {*names}

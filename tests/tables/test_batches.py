@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pingdata_async.exceptions import InputError
 from pingdata_async.location_batches import BATCH_ROWS, Columns
 from pingdata_async.tables import delimited, jsonl_reading
+from pingdata_async.tables.inputs import TextColumns
 from pingdata_async.tables.readers import open_input, reader_of
 from pingdata_async.tables.sources import HashingStream
 from tests.nasty import CELLS, PLAIN_TEXTS, VALUES
@@ -191,5 +192,8 @@ def test_a_table_is_read_as_columns(tmp_path: Path) -> None:
     path.write_text("id,TIV,address\na,5,1 Main St\nb\n\nc,,,\n")
     with open_input(path) as reader:
         (batch,) = reader
-    assert batch.locations == Columns(("id", "address"), (("a", "b", "c"), ("1 Main St", "", "")))
+    assert isinstance(batch.locations, Columns)
+    assert batch.locations.names == ("id", "address")
+    assert list(batch.locations.columns) == [("a", "b", "c"), ("1 Main St", "", "")]
+    assert batch.originals == TextColumns((("a", "b", "c"), ("5", "", ""), ("1 Main St", "", "")))
     assert not batch.errors
