@@ -48,8 +48,9 @@ class ParquetWriter:
             fields.append(pa.field(self._geometry, pa.binary()))
         self._box: tuple[float, float, float, float] | None = None
         # There twice: some look for it in Arrow's schema, which is written first.
-        metadata = {"geo": self._metadata()} if self._geometry else None
-        self._schema = pa.schema(fields, metadata)
+        self._schema = pa.schema(fields)
+        if self._geometry:
+            self._schema = self._schema.with_metadata({"geo": self._metadata()})
         self._writer: Any = pq.ParquetWriter(file, self._schema, compression=COMPRESSION)
         self._gathered: list[pa.Table] = []
         self._rows = 0
