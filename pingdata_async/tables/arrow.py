@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pingdata_async.tables.kinds import text_of_cell
 from pingdata_async.tables.schema import FlatColumn, Kind, Values
@@ -125,8 +126,10 @@ def _plain(array: Any) -> Any:
     kind = array.type
     if isinstance(kind, pa.BaseExtensionType):
         return _plain(array.cast(kind.storage_type))
-    if isinstance(kind, pa.DictionaryType | pa.RunEndEncodedType):
+    if isinstance(kind, pa.DictionaryType):
         return _plain(array.cast(kind.value_type))
+    if isinstance(kind, pa.RunEndEncodedType):
+        return _plain(pc.call_function("run_end_decode", [array]))
     return array
 
 
