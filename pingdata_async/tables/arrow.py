@@ -75,9 +75,8 @@ def joined_tables(streams: Sequence[bytes]) -> bytes:
 
 def field_of(column: FlatColumn, name: str) -> pa.Field[Any]:
     """What a column is in Arrow, under a name that may be another one."""
-    if column.arrow_field is not None:
-        return column.arrow_field.with_name(name)
-    return pa.field(name, _TYPES[column.kind])
+    field: pa.Field[Any] = column.arrow_field or pa.field(name, _TYPES[column.kind])
+    return field.with_name(name)
 
 
 def arrow_values(values: Values, column: FlatColumn) -> Any:
