@@ -183,6 +183,28 @@ def test_parquet_keeps_arrow_types() -> None:
     assert read.to_pylist() == table.to_pylist()
 
 
+def test_parquet_of_parts_with_dictionaries_of_their_own() -> None:
+    """As each part of a data frame may have them, lists of them too."""
+    parts = [
+        pa.table(
+            {
+                "code": pa.array(codes).dictionary_encode(),
+                "codes": pa.array([codes] * 2, pa.list_(pa.dictionary(pa.int8(), pa.string()))),
+            }
+        )
+        for codes in (["a", "b"], ["c", "a"], [None, "d"])
+    ]
+    file = io.BytesIO()
+    columns = columns_of(parts[0].schema)
+    with open_table_writer(file, OutputFormat.PARQUET, columns, WriteOptions()) as writer:
+        for part in parts:
+            values: list[Any] = part.columns
+            writer.write(values, part.num_rows)
+    read = read_parquet(file.getvalue())
+    assert read.schema.types == parts[0].schema.types
+    assert read.to_pylist() == [row for part in parts for row in part.to_pylist()]
+
+
 def test_parquet_groups_rows(tmp_path: Path) -> None:
     """Parts become row groups of a good size, compressed with zstd; none of them is tiny."""
     columns = [FlatColumn("a", Kind.INTEGER)]
@@ -201,7 +223,7 @@ def test_parquet_groups_rows(tmp_path: Path) -> None:
 
 
 def test_a_value_that_does_not_fit() -> None:
-    """Names its column, and there is no half a file that looks whole."""
+    """Names its column."""
     with pytest.raises(RunError, match='"a"'):
         write(OutputFormat.PARQUET, Table([FlatColumn("a", Kind.INTEGER)], [["x"]]))
 
@@ -257,6 +279,14 @@ def test_xlsx_texts(texts: list[str]) -> None:
     read = [row[0] for row in read_xlsx(write(OutputFormat.XLSX, table))[1:]]
     expected = [t.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff") for t in texts]
     assert read == expected
+
+
+@pytest.mark.parametrize("kind", [OutputFormat.CSV, OutputFormat.XLSX])
+def test_half_a_surrogate_pair(kind: OutputFormat) -> None:
+    """Is shown as what it is, as there is no text with it."""
+    content = write(kind, Table([FlatColumn("a", Kind.TEXT)], [["x\ud800"]]))
+    rows = read_csv(content) if kind is OutputFormat.CSV else read_xlsx(content)
+    assert rows[1] == ["x\\ud800"]
 
 
 def test_xlsx_cuts_no_text_silently() -> None:
