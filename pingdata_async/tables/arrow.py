@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pingdata_async.tables.kinds import text_of_cell
 from pingdata_async.tables.schema import FlatColumn, Kind, Values
@@ -74,9 +75,8 @@ def joined_tables(streams: Sequence[bytes]) -> bytes:
 
 def field_of(column: FlatColumn, name: str) -> pa.Field[Any]:
     """What a column is in Arrow, under a name that may be another one."""
-    if column.arrow_field is not None:
-        return column.arrow_field.with_name(name)
-    return pa.field(name, _TYPES[column.kind])
+    field: pa.Field[Any] = column.arrow_field or pa.field(name, _TYPES[column.kind])
+    return field.with_name(name)
 
 
 def arrow_values(values: Values, column: FlatColumn) -> Any:
@@ -125,8 +125,10 @@ def _plain(array: Any) -> Any:
     kind = array.type
     if isinstance(kind, pa.BaseExtensionType):
         return _plain(array.cast(kind.storage_type))
-    if isinstance(kind, pa.DictionaryType | pa.RunEndEncodedType):
+    if isinstance(kind, pa.DictionaryType):
         return _plain(array.cast(kind.value_type))
+    if isinstance(kind, pa.RunEndEncodedType):
+        return _plain(pc.call_function("run_end_decode", [array]))
     return array
 
 

@@ -86,7 +86,7 @@ class AnswerScan:
                         path=path,
                         kind=kind,
                         is_mixed=kind is Kind.TEXT and bool(found & ~Found.TEXT),
-                        is_beside_members=not shape.is_whole
+                        is_beside_members=not found & Found.OBJECT
                         and (bool(shape.members) or not fields),
                     ),
                 )

@@ -24,14 +24,14 @@ class _PackingStream(io.RawIOBase):
     def __init__(self, file: BinaryIO, compressor: Any) -> None:
         self._file = file
         self._compressor = compressor
+        self.is_given_up = False  # then what is still buffered goes nowhere
 
     def writable(self) -> bool:
         return True
 
     def write(self, block: Any) -> int:
-        packed = self._compressor.compress(block)
-        if packed:
-            self._file.write(packed)
+        if not self.is_given_up:
+            self._file.write(self._compressor.compress(block))
         return memoryview(block).nbytes
 
     def finish(self) -> None:
@@ -55,9 +55,15 @@ def packing(file: BinaryIO, compression: str) -> Iterator[BinaryIO]:
     stream = _PackingStream(file, _compressor(compression))
     # Compressors are called for blocks of some size: a line at a time costs more.
     buffered = io.BufferedWriter(stream, _BLOCK_BYTES)
-    yield cast(BinaryIO, buffered)
-    buffered.flush()
-    stream.finish()
+    try:
+        yield cast(BinaryIO, buffered)
+        buffered.flush()
+        stream.finish()
+    except BaseException:
+        stream.is_given_up = True
+        raise
+    finally:
+        buffered.close()
 
 
 def _compressor(compression: str) -> Any:

@@ -1,4 +1,8 @@
-"""Flat tables to Parquet and GeoParquet; needs pyarrow."""
+"""Flat tables to Parquet and GeoParquet; needs pyarrow.
+
+Columns that came from Arrow keep their types, with nullability and metadata; those of the few
+types that Parquet has nothing for (unions, run-end encoded) are written as texts.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pingdata_async.exceptions import RunError
-from pingdata_async.tables.arrow import arrow_values, field_of
+from pingdata_async.tables.arrow import arrow_values, field_of, python_values
 from pingdata_async.tables.geometry import Point
+from pingdata_async.tables.kinds import text_of_cell
 from pingdata_async.tables.schema import FlatColumn, Values, free_name, unique_names
 
 ROW_GROUP_ROWS: Final = 64 * 1024
@@ -42,14 +47,19 @@ class ParquetWriter:
     ) -> None:
         self._columns = columns
         names = unique_names([column.name for column in columns])
-        fields = list(map(field_of, columns, names))
+        self._is_text = [not _can_be_written(column) for column in columns]
+        fields = [
+            pa.field(name, pa.string()) if is_text else field_of(column, name)
+            for column, name, is_text in zip(columns, names, self._is_text, strict=True)
+        ]
         self._geometry = free_name(GEOMETRY, names) if has_geometry else None
         if self._geometry:
             fields.append(pa.field(self._geometry, pa.binary()))
         self._box: tuple[float, float, float, float] | None = None
         # There twice: some look for it in Arrow's schema, which is written first.
-        metadata = {"geo": self._metadata()} if self._geometry else None
-        self._schema = pa.schema(fields, metadata)
+        self._schema = pa.schema(fields)
+        if self._geometry:
+            self._schema = self._schema.with_metadata({"geo": self._metadata()})
         self._writer: Any = pq.ParquetWriter(file, self._schema, compression=COMPRESSION)
         self._gathered: list[pa.Table] = []
         self._rows = 0
@@ -74,9 +84,9 @@ class ParquetWriter:
         """
         del ids
         arrays = []
-        for column, cells in zip(self._columns, values, strict=True):
+        for column, is_text, cells in zip(self._columns, self._is_text, values, strict=True):
             try:
-                arrays.append(arrow_values(cells, column))
+                arrays.append(_texts(cells, column) if is_text else arrow_values(cells, column))
             except (pa.ArrowException, OverflowError, TypeError, UnicodeError) as error:
                 raise RunError(
                     f'a value of column "{column.name}" does not fit it: {error}'
@@ -132,6 +142,22 @@ class ParquetWriter:
                 "columns": {self._geometry: geometry},
             }
         )
+
+
+def _can_be_written(column: FlatColumn) -> bool:
+    if column.arrow_field is None:
+        return True
+    nothing = pa.nulls(1, column.arrow_field.type)
+    try:
+        pq.write_table(pa.table({"nothing": nothing}), pa.BufferOutputStream())
+    except (pa.ArrowException, OSError):
+        return False
+    return True
+
+
+def _texts(values: Values, column: FlatColumn) -> Any:
+    cells = python_values(values, column.kind)
+    return pa.array([None if cell is None else text_of_cell(cell) for cell in cells], pa.string())
 
 
 def _around(

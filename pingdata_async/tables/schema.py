@@ -6,12 +6,9 @@ import enum
 import re
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 class Kind(enum.StrEnum):
@@ -35,13 +32,13 @@ class FlatColumn(msgspec.Struct, frozen=True):
         name: Its header. Those of an input may be empty or repeat; `unique_names()` is for the
             formats that do not have that.
         kind: What it holds.
-        arrow_field: What it is in Arrow (type, nullability, metadata), where it came from there;
-            its values are Arrow arrays then.
+        arrow_field: The pyarrow.Field that it is in Arrow (type, nullability, metadata), where it
+            came from there; its values are Arrow arrays then. None otherwise.
     """
 
     name: str
     kind: Kind
-    arrow_field: pa.Field[Any] | None = None
+    arrow_field: Any = None  # no pyarrow.Field: types of Structs are looked up at run time
 
 
 Values = Sequence[Any]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ MAX_CELL_UNITS: Final = 32_767  # of UTF-16
 LARGEST_INTEGER: Final = 10**15 - 1  # Excel rounds what is larger
 
 _CUT: Final = "... [cut: {} characters]"
+_NOT_XML: Final = re.compile("[\ud800-\udfff\ufffe\uffff]")  # what it cannot even escape
 _FIRST_YEAR: Final = 1900
 
 
@@ -133,6 +135,8 @@ class XLSXWriter:
         self._row += 1
 
     def _write_text(self, row: int, column: int, text: str) -> None:
+        if not text.isascii():
+            text = _NOT_XML.sub(lambda found: ascii(found[0])[1:-1], text)
         if len(text) > MAX_CELL_UNITS // 2:
             text = self._fitting(text)
         if text.startswith("<r>") and text.endswith("</r>"):
@@ -142,7 +146,7 @@ class XLSXWriter:
             self._sheet.write_string(row, column, text)
 
     def _fitting(self, text: str) -> str:
-        units = text.encode("utf-16-le", "surrogatepass")
+        units = text.encode("utf-16-le")
         if len(units) // 2 <= MAX_CELL_UNITS:
             return text
         self._cut_cells += 1

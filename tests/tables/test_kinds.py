@@ -1,0 +1,210 @@
+"""Values to the kind that holds them all."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import json
+import operator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pingdata_async.tables.kinds import (
+    NOTHING,
+    Found,
+    cells_of_kind,
+    found_in_cells,
+    found_in_json,
+    kind_of,
+    text_of_cell,
+    text_of_json,
+    widened,
+)
+from pingdata_async.tables.schema import FlatColumn, Kind, choose, unique_names
+
+CELLS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=5),
+    st.dates(),
+    st.datetimes(),
+    st.times(),
+    st.timedeltas(dt.timedelta(-1000), dt.timedelta(1000)),
+)
+MOMENT = dt.datetime.fromisoformat("2020-01-02T03:04:05")
+TYPES: dict[Kind, Any] = {
+    Kind.NOTHING: type(None),
+    Kind.BOOLEAN: bool,
+    Kind.INTEGER: int,
+    Kind.NUMBER: float,
+    Kind.TEXT: str,
+    Kind.DATE: dt.date,
+    Kind.DATETIME: dt.datetime,
+    Kind.TIME: dt.time,
+    Kind.DURATION: dt.timedelta,
+}
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([], Kind.NOTHING),
+        ([None], Kind.NOTHING),
+        ([True, None], Kind.BOOLEAN),
+        ([1, 2], Kind.INTEGER),
+        ([2**63 - 1, -(2**63)], Kind.INTEGER),
+        ([2**63], Kind.TEXT),
+        ([-(2**63) - 1], Kind.TEXT),
+        ([1, 0.5], Kind.NUMBER),
+        ([2**53, -(2**53), 0.5], Kind.NUMBER),
+        ([2**53 + 1, 0.5], Kind.TEXT),
+        ([True, 1], Kind.TEXT),
+        ([True, 0.5], Kind.TEXT),
+        (["00501", 501], Kind.TEXT),
+        ([dt.date(2020, 1, 2), None], Kind.DATE),
+        ([dt.date(2020, 1, 2), MOMENT], Kind.DATETIME),
+        ([dt.date(2020, 1, 2), 44000], Kind.TEXT),
+        ([dt.time(3)], Kind.TIME),
+        ([dt.timedelta(1)], Kind.DURATION),
+        ([dt.time(3), dt.timedelta(1)], Kind.TEXT),
+    ],
+)
+def test_what_holds_the_cells_of_a_column(cells: list[Any], kind: Kind) -> None:
+    """Integers become numbers only where all of them stay exact; what does not fit is text."""
+    assert kind_of(found_in_cells(cells)) is kind
+
+
+@given(st.lists(CELLS), st.integers(0, 20))
+def test_cells_keep_their_value_in_their_column(cells: list[Any], parts: int) -> None:
+    """Null stays null, and every other cell is what it was, or its text; in however many parts."""
+    found = functools.reduce(
+        operator.or_, (found_in_cells(some) for some in (cells[:parts], cells[parts:])), NOTHING
+    )
+    kind = kind_of(found)
+    assert kind is kind_of(found_in_cells(cells))
+    for cell, kept in zip(cells, cells_of_kind(cells, kind), strict=True):
+        assert (cell is None) == (kept is None)
+        if cell is None:
+            continue
+        assert type(kept) is TYPES[kind]
+        if kind is Kind.TEXT:
+            assert kept == text_of_cell(cell)
+        elif kind is Kind.DATETIME:
+            assert kept.date() == (cell.date() if isinstance(cell, dt.datetime) else cell)
+        else:
+            assert kept == cell
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        ("x", "x"),
+        (True, "true"),
+        (12, "12"),
+        (0.1 + 0.2, "0.30000000000000004"),
+        (dt.date(2020, 1, 2), "2020-01-02"),
+        (MOMENT, "2020-01-02T03:04:05"),
+        (dt.time(3, 4), "03:04:00"),
+        (dt.timedelta(days=1, hours=2, minutes=30), "26:30:00"),
+        (-dt.timedelta(seconds=1, microseconds=5), "-0:00:01.000005"),
+    ],
+)
+def test_cells_as_text(cell: Any, text: str) -> None:
+    """As other programs read them."""
+    assert text_of_cell(cell) == text
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    )
+)
+def test_json_as_text(value: Any) -> None:
+    """A text is itself, null is null, and anything else can be read again with the same value."""
+    raw = json.dumps(value).replace("Infinity", "1e400").encode()
+    text = text_of_json(raw)
+    if value is None or isinstance(value, str):
+        assert text == value
+    else:
+        assert text is not None
+        assert json.loads(text) == value
+
+
+@pytest.mark.parametrize(
+    ("raw", "found", "text"),
+    [
+        (b"1e400", Found.ODD, "1e400"),
+        (b'"\\ud800"', Found.ODD, '"\\ud800"'),
+        (b'"\xff"', Found.ODD, '"\\xff"'),
+        (b"123456789012345678901234567890", Found.HUGE_INTEGER, "123456789012345678901234567890"),
+        (b"1.10", Found.NUMBER, "1.10"),
+        (b"[1, 2]", Found.LIST, "[1, 2]"),
+        (b"", NOTHING, None),
+    ],
+)
+def test_odd_json(raw: bytes, found: Found, text: str | None) -> None:
+    """What Python has no value for is kept as it came."""
+    assert found_in_json(raw) == found
+    assert text_of_json(raw) == text
+
+
+@pytest.mark.parametrize(
+    ("found", "declared", "kind"),
+    [
+        (NOTHING, "String", Kind.TEXT),
+        (NOTHING, "integer", Kind.INTEGER),
+        (NOTHING, "Optional[float]", Kind.NUMBER),
+        (NOTHING, "BOOLEAN", Kind.BOOLEAN),
+        (NOTHING, "list", Kind.TEXT),
+        (NOTHING, "date", Kind.TEXT),
+        (NOTHING, "furlong", Kind.NOTHING),
+        (NOTHING, None, Kind.NOTHING),
+        (Found.INTEGER, "float", Kind.NUMBER),
+        (Found.INTEGER, "str", Kind.TEXT),
+        (Found.INTEGER, "furlong", Kind.INTEGER),
+        (Found.INTEGER, "object", Kind.INTEGER),
+        (Found.NUMBER, "int", Kind.NUMBER),
+        (Found.TEXT, "int", Kind.TEXT),
+        (Found.LONG_INTEGER, "float", Kind.TEXT),
+    ],
+)
+def test_what_is_declared(found: Found, declared: str | None, kind: Kind) -> None:
+    """A column is at least as wide as the API says, and as what was found."""
+    assert kind_of(widened(found, declared)) is kind
+
+
+@given(st.lists(st.sampled_from(["", "a", "a_2", "a_3", "A", "column_1", "column_2", "b"])))
+def test_unique_names(names: list[str]) -> None:
+    """All differ, none is empty, and the first of a name keeps it."""
+    unique = unique_names(names)
+    assert len(set(unique)) == len(unique) == len(names)
+    assert all(unique)
+    for place, name in enumerate(names):
+        if name and name not in names[:place] and not name.startswith("column_"):
+            assert unique[place] == name
+
+
+def test_unique_names_by_example() -> None:
+    """Numbers count from 2, and pass by names that are there."""
+    assert unique_names(["a", "", "a", "a_2", "a"]) == ["a", "column_2", "a_3", "a_2", "a_4"]
+
+
+def test_choosing_columns() -> None:
+    """By name or pattern, in the order asked for, once; what there is not is told."""
+    names = ["Street", "Street", "a*", "ab", "pg_x", "pg_y", "ph_x"]
+    columns = [FlatColumn(name, Kind.TEXT) for name in names]
+    choice = choose(columns, ["pg_*", "a*", "Street", "nope", "z*", "*_x"])
+    assert choice.places == [4, 5, 2, 0, 1, 6]
+    assert choice.unmatched == ["nope", "z*"]
+
+
+def test_decimals_are_not_cells() -> None:
+    """A number of any other type is shown as Python shows it."""
+    assert text_of_cell(Decimal("1.10")) == "1.10"
