@@ -31,6 +31,8 @@ LAYERS = {
     "wire": 0,
     "connections": 1,
     "transport": 1,
+    "opening": 1,
+    "output_ways": 1,
     "client": 1,
     "bulk": 1,
     "tables": 1,
@@ -40,7 +42,14 @@ LAYERS = {
     "cli": 4,
     "__main__": 5,
 }
-WITHIN_THE_CLIENT = {("client", "transport"), ("transport", "connections")}
+WITHIN_THE_CLIENT = {
+    ("client", "opening"),
+    ("client", "output_ways"),
+    ("client", "transport"),
+    ("opening", "transport"),
+    ("output_ways", "transport"),
+    ("transport", "connections"),
+}
 
 
 def _imports(path: Path) -> Iterator[str]:
