@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import anyio.to_thread
 import msgspec
 
+from pingdata_async.account import (
+    Limits,
+    Moment,
+    Usage,
+    decode_limits,
+    decode_usage,
+    encode_usage_query,
+)
 from pingdata_async.bodies import OutputBody
 from pingdata_async.data_sources import DataSource, decode_datasource, decode_datasources
 from pingdata_async.deflate import PACKING_IS_QUICK_BELOW_BYTES, gzipped
@@ -27,6 +35,8 @@ from pingdata_async.wire import (
     encode_options,
     encode_query,
 )
+
+T = TypeVar("T")
 
 GZIP_FROM_BYTES = 1400
 """A smaller body fits into one network packet as it is: nothing is gained."""
@@ -124,11 +134,7 @@ class PingDataClient(OpenedClient):
             APIStatusError: On any other error status.
             DecodeError: When the answer is not a job's status.
         """
-        async with (
-            self._call() as transport,
-            transport.get(f"/api/v1/bulk_enhance/{quote(job_id, safe='')}") as response,
-        ):
-            return await response.decoded(decode_status)
+        return await self._ask(f"/api/v1/bulk_enhance/{quote(job_id, safe='')}", decode_status)
 
     @contextlib.asynccontextmanager
     async def stream_output(self, job_id: str, output: JobOutput) -> AsyncIterator[Response]:
@@ -223,34 +229,86 @@ class PingDataClient(OpenedClient):
 
     # -- the account ---------------------------------------------------------------------
 
-    async def datasources(self) -> dict[str, DataSource]:
+    async def datasources(self, *, delegate_to: str | None = None) -> dict[str, DataSource]:
         """The sources that the account may ask, by code (`GET /api/v1/datasources`).
+
+        Args:
+            delegate_to: Short name of the organisation to act for; needs a permission.
 
         Raises:
             TransportError: When no answer arrived.
             APIStatusError: On an error status.
             DecodeError: When the answer cannot be read.
         """
-        async with (
-            self._call() as transport,
-            transport.get("/api/v1/datasources") as response,
-        ):
-            return await response.decoded(decode_datasources)
+        query = [("delegate_to", delegate_to)] if delegate_to else None
+        return await self._ask("/api/v1/datasources", decode_datasources, query)
 
-    async def datasource(self, code: str) -> DataSource:
+    async def datasource(self, code: str, *, delegate_to: str | None = None) -> DataSource:
         """One source by its code, in upper or lower case (`GET /api/v1/datasources/{code}`).
+
+        Args:
+            code: Such as PG.
+            delegate_to: Short name of the organisation to act for; needs a permission.
 
         Raises:
             NotFoundError: When the API does not know it.
-            TransportError: When no answer arrived.
-            APIStatusError: On any other error status.
-            DecodeError: When the answer cannot be read.
+            PingDataError: As `datasources()`.
         """
-        async with (
-            self._call() as transport,
-            transport.get(f"/api/v1/datasources/{quote(code, safe='')}") as response,
-        ):
-            return await response.decoded(decode_datasource)
+        query = [("delegate_to", delegate_to)] if delegate_to else None
+        path = f"/api/v1/datasources/{quote(code, safe='')}"
+        return await self._ask(path, decode_datasource, query)
+
+    async def limits(self) -> Limits:
+        """What the account may still ask (`GET /api/v1/limits`).
+
+        Raises:
+            PingDataError: As `datasources()`.
+        """
+        return await self._ask("/api/v1/limits", decode_limits)
+
+    async def usage(
+        self,
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        username: str | None = None,
+        org_short_name: str | None = None,
+        delegate_to: str | None = None,
+    ) -> Usage:
+        """The credits used within a time, by source (`GET /api/v1/usage`).
+
+        A time is a text that the API reads ("-5m", "-1h", "-30d" or ISO 8601, UTC), a datetime
+        (without a zone: UTC), a date (its first or last second, UTC) or a timedelta (so long ago,
+        in whole minutes).
+
+        Args:
+            start: None for the API's own, 30 days ago.
+            end: None for now.
+            username: Whose usage; None for yours. Another's is shown to staff only.
+            org_short_name: Of which organisation, instead of a user; for staff only.
+            delegate_to: Short name of the organisation to act for; needs a permission.
+
+        Raises:
+            ConfigurationError: For a time that is none, or a user and an organisation at once.
+            PingDataError: As `datasources()`.
+        """
+        query = encode_usage_query(
+            start=start,
+            end=end,
+            username=username,
+            org_short_name=org_short_name,
+            delegate_to=delegate_to,
+        )
+        return await self._ask("/api/v1/usage", decode_usage, query)
+
+    async def _ask(
+        self,
+        path: str,
+        decode: Callable[[bytes, str], T],
+        query: list[tuple[str, str]] | None = None,
+    ) -> T:
+        async with self._call() as transport, transport.get(path, query) as response:
+            return await response.decoded(decode)
 
 
 async def _gzipped(body: bytes) -> bytes:

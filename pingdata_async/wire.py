@@ -56,6 +56,7 @@ class _Enhanced(msgspec.Struct):
 _submission = msgspec.json.Decoder(_Submission)
 _status = msgspec.json.Decoder(_Status)
 _enhanced = msgspec.json.Decoder(_Enhanced)
+_any_object = msgspec.json.Decoder(dict[str, Any])
 
 
 def encode_options(
@@ -188,6 +189,16 @@ def decode_enhance(body: bytes, what: str) -> msgspec.Raw:
     except UnicodeDecodeError as error:
         raise DecodeError(f"{what}: the answer is not UTF-8 ({error})") from error
     return enhanced.location_data.copy()
+
+
+def decode_object(body: bytes, what: str) -> dict[str, Any]:
+    """Any JSON object.
+
+    Raises:
+        DecodeError: When it is none.
+    """
+    decoded: dict[str, Any] = _decode(_any_object, body, what)
+    return decoded
 
 
 def excerpt(body: bytes) -> str:

@@ -14,6 +14,7 @@ PACKAGE = Path(pingdata_async.__file__).parent
 
 LAYERS = {
     "_version": 0,
+    "account": 0,
     "bodies": 0,
     "exceptions": 0,
     "models": 0,
