@@ -34,6 +34,7 @@ from pingdata_async.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from pingdata_async.account import LimitRefusal, Limits, SourceLimits, Usage, UsageBucket
     from pingdata_async.bulk.polling import PollSchedule
     from pingdata_async.bulk.retrying import RetryPolicy
     from pingdata_async.bulk.stream import ResultStream
@@ -62,6 +63,8 @@ else:
         "ExportedRun": "runs.exporting",
         "JobOutput": "models",
         "JobStatus": "models",
+        "LimitRefusal": "account",
+        "Limits": "account",
         "Location": "models",
         "PendingSubmission": "runs.status",
         "PingDataClient": "client",
@@ -72,7 +75,10 @@ else:
         "RowStatus": "models",
         "RunStatus": "runs.status",
         "RunSummary": "models",
+        "SourceLimits": "account",
         "SourceResult": "models",
+        "Usage": "account",
+        "UsageBucket": "account",
         "export_run": "runs.exporting",
         "read_status": "runs.status",
     }
@@ -104,6 +110,8 @@ __all__ = [
     "JobOutput",
     "JobStatus",
     "JobTimeoutError",
+    "LimitRefusal",
+    "Limits",
     "Location",
     "MissingTokenError",
     "NotFoundError",
@@ -123,11 +131,14 @@ __all__ = [
     "RunStatus",
     "RunSummary",
     "ServerError",
+    "SourceLimits",
     "SourceResult",
     "SubmissionInDoubtError",
     "TransportError",
     "UnexpectedRedirectError",
     "UnknownSourceError",
+    "Usage",
+    "UsageBucket",
     "__version__",
     "export_run",
     "read_status",

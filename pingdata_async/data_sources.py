@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from pingdata_async.exceptions import DecodeError
+from pingdata_async.wire import decode_object
 
 
 class DataSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +32,7 @@ class DataSource(msgspec.Struct, frozen=True, kw_only=True):
         geocode_precision_required: As the API sent it; None if not said.
         output_fields: By name of a field of its answers, the type that the API says it has;
             "" where it says none. The fields that all sources share are among them.
+        as_sent: All of it, as the API sent it: with what each field means, for example.
     """
 
     code: str
@@ -45,6 +47,7 @@ class DataSource(msgspec.Struct, frozen=True, kw_only=True):
     geocode_confidence_required: Any = None
     geocode_precision_required: Any = None
     output_fields: Mapping[str, str] = {}
+    as_sent: Mapping[str, Any] = {}
 
 
 def decode_datasources(body: bytes, what: str) -> dict[str, DataSource]:
@@ -53,7 +56,7 @@ def decode_datasources(body: bytes, what: str) -> dict[str, DataSource]:
     Raises:
         DecodeError: When there are none in it.
     """
-    configs = _object(body, what).get("configs")
+    configs = decode_object(body, what).get("configs")
     if isinstance(configs, list):
         configs = {
             str(each["source_code"]): each
@@ -75,20 +78,10 @@ def decode_datasource(body: bytes, what: str) -> DataSource:
     Raises:
         DecodeError: When there is none in it.
     """
-    config = _object(body, what).get("config")
+    config = decode_object(body, what).get("config")
     if not isinstance(config, Mapping):
         raise DecodeError(f'{what}: the answer holds no "config"')
     return _data_source("", config)
-
-
-def _object(body: bytes, what: str) -> Mapping[str, Any]:
-    try:
-        decoded = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise DecodeError(f"{what}: the answer is not JSON ({error})") from error
-    if not isinstance(decoded, Mapping):
-        raise DecodeError(f"{what}: the answer is not a JSON object")
-    return decoded
 
 
 def _data_source(code: str, config: Mapping[str, Any]) -> DataSource:
@@ -107,6 +100,7 @@ def _data_source(code: str, config: Mapping[str, Any]) -> DataSource:
         geocode_precision_required=config.get("geocode_precision_required"),
         output_fields=_fields(config.get("base_output_fields"))
         | _fields(config.get("output_fields")),
+        as_sent=config,
     )
 
 

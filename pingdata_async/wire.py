@@ -56,6 +56,7 @@ class _Enhanced(msgspec.Struct):
 _submission = msgspec.json.Decoder(_Submission)
 _status = msgspec.json.Decoder(_Status)
 _enhanced = msgspec.json.Decoder(_Enhanced)
+_any_object = msgspec.json.Decoder(dict[str, Any])
 
 
 def encode_options(
@@ -78,14 +79,52 @@ def encode_options(
         "check_cache": check_cache,
     }
     if source_timeout_s is not None:
-        if not 0.0 < source_timeout_s < math.inf:
-            raise ConfigurationError(f"source_timeout_s must be above 0, not {source_timeout_s}")
-        options["timeout"] = float(source_timeout_s)
+        options["timeout"] = _checked_timeout(source_timeout_s)
     if delegate_to:
         options["delegate_to"] = delegate_to
     if callback_url:
         options["callback_url"] = _checked_callback(callback_url)
     return msgspec.json.encode(options)
+
+
+def encode_query(
+    fields: Mapping[str, Any],
+    *,
+    sources: Sequence[str],
+    source_timeout_s: float | None = None,
+    include_raw_response: bool = False,
+    check_cache: bool = True,
+    delegate_to: str | None = None,
+) -> list[tuple[str, str]]:
+    """The query of the synchronous endpoint: a location's fields, and options as of a job.
+
+    The location's own `sources` are passed over for those given.
+
+    Raises:
+        ConfigurationError: For a time-out that is none.
+    """
+    query = [(name, _query_text(value)) for name, value in fields.items() if name != "sources"]
+    query += [("sources", code) for code in sources]
+    query.append(("include_raw_response", _query_text(include_raw_response)))
+    if source_timeout_s is not None:
+        query.append(("timeout", _query_text(_checked_timeout(source_timeout_s))))
+    if not check_cache:
+        query.append(("check_cache", "false"))
+    if delegate_to:
+        query.append(("delegate_to", delegate_to))
+    return query
+
+
+def _query_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return msgspec.json.encode(value).decode()
+
+
+def _checked_timeout(seconds: float) -> float:
+    if not 0.0 < seconds < math.inf:
+        raise ConfigurationError(f"source_timeout_s must be above 0, not {seconds}")
+    return float(seconds)
 
 
 def _checked_callback(url: str) -> str:
@@ -150,6 +189,16 @@ def decode_enhance(body: bytes, what: str) -> msgspec.Raw:
     except UnicodeDecodeError as error:
         raise DecodeError(f"{what}: the answer is not UTF-8 ({error})") from error
     return enhanced.location_data.copy()
+
+
+def decode_object(body: bytes, what: str) -> dict[str, Any]:
+    """Any JSON object.
+
+    Raises:
+        DecodeError: When it is none.
+    """
+    decoded: dict[str, Any] = _decode(_any_object, body, what)
+    return decoded
 
 
 def excerpt(body: bytes) -> str:

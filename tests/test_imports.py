@@ -47,6 +47,7 @@ RUNS = {"anyio", "isal", "msgspec", "yarl", "zstandard"}
 ALLOWED = {
     "the package": Loads("import pingdata_async", set(), set()),
     "an error": Loads("from pingdata_async import PingDataError", set(), set()),
+    "limits": Loads("from pingdata_async import Limits", {"msgspec"}, set()),
     "a model": Loads("from pingdata_async import Location", {"msgspec"}, set()),
     "the client": Loads("from pingdata_async import PingDataClient", CLIENT, {"asyncio"}),
     "the enhancer": Loads(
@@ -63,6 +64,12 @@ ALLOWED = {
     "no such command": Loads(command("enhence"), {"click"}, set()),
     "enhance --help": Loads(
         command("enhance", "--help"), CLIENT | RUNS | {"click"}, {"asyncio", "csv", "sqlite3"}
+    ),
+    "limits --help": Loads(
+        command("limits", "--help"), CLIENT | RUNS | {"click"}, {"asyncio", "csv", "sqlite3"}
+    ),
+    "enhance-one --help": Loads(
+        command("enhance-one", "--help"), CLIENT | RUNS | {"click"}, {"asyncio", "csv", "sqlite3"}
     ),
     "status --help": Loads(
         command("status", "--help"), RUNS | {"click"}, {"asyncio", "csv", "sqlite3"}

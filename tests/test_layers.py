@@ -14,6 +14,7 @@ PACKAGE = Path(pingdata_async.__file__).parent
 
 LAYERS = {
     "_version": 0,
+    "account": 0,
     "bodies": 0,
     "exceptions": 0,
     "models": 0,
@@ -31,6 +32,8 @@ LAYERS = {
     "wire": 0,
     "connections": 1,
     "transport": 1,
+    "opening": 1,
+    "output_ways": 1,
     "client": 1,
     "bulk": 1,
     "tables": 1,
@@ -40,7 +43,14 @@ LAYERS = {
     "cli": 4,
     "__main__": 5,
 }
-WITHIN_THE_CLIENT = {("client", "transport"), ("transport", "connections")}
+WITHIN_THE_CLIENT = {
+    ("client", "opening"),
+    ("client", "output_ways"),
+    ("client", "transport"),
+    ("opening", "transport"),
+    ("output_ways", "transport"),
+    ("transport", "connections"),
+}
 
 
 def _imports(path: Path) -> Iterator[str]:

@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 import pytest
+from pingintel_api import PingDataAPIClient
+from pingintel_api.pingdataapi_cmd import cli as vendors_cli
 
 from pingdata_async.cli.enhance import enhance
-from pingdata_async.cli.main import EPILOG, cli
+from pingdata_async.cli.main import EPILOG, CommandToLoad, cli
 from pingdata_async.runs.states import ChunkState, Resumption, on_resume
 from pingdata_async.sandbox import SandboxServer
 
@@ -104,3 +107,29 @@ def test_every_command_is_in_the_readme() -> None:
     """Nothing has to be found out by chance."""
     for name in cli.commands:
         assert f"`{name} " in README or f"pingdata-async {name} " in README
+
+
+def test_every_call_and_option_of_the_vendors_client_has_its_place() -> None:
+    """Whoever comes from it finds all that they used: in tables that invent no option of ours."""
+    tables = README[README.index("## Coming from") : README.index("## Runs that survive")]
+    calls = {name for name in vars(PingDataAPIClient) if callable(getattr(PingDataAPIClient, name))}
+    assert {name for name in calls if f"`{name}(" not in tables} == set()
+    options = [parameter for parameter in vendors_cli.params if parameter.name != "help"]
+    for name, command in vendors_cli.commands.items():
+        assert f"`{name} " in tables or f"`{name}`" in tables
+        options += [each for each in command.params if isinstance(each, click.Option)]
+    forgotten = [
+        each.opts
+        for each in options
+        if not any(re.search(f"[` ]{name}[` ]", tables) for name in each.opts)
+    ]
+    assert forgotten == []
+    ours = {
+        name
+        for stand_in in cli.commands.values()
+        if isinstance(stand_in, CommandToLoad)
+        for parameter in stand_in.load().params
+        for name in parameter.opts
+    }
+    right = " ".join(re.findall(r"^\| .* \| (.*) \|$", tables, re.MULTILINE))
+    assert set(re.findall(r"`(--?[a-z][a-z-]*)", right)) <= ours

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
-from pingdata_async.cli.options import read_token_file
+import anyio
+
+from pingdata_async.cli.options import Connection, read_token_file
+from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.client import PingDataClient
 from pingdata_async.exceptions import ConfigurationError
+
+T = TypeVar("T")
 
 
 @contextlib.asynccontextmanager
@@ -48,3 +54,23 @@ async def open_client(
         ca_bundle=ca_bundle,
     ) as client:
         yield client
+
+
+def ask(connection: Connection, question: Callable[[PingDataClient], Awaitable[T]]) -> T:
+    """Open a client, ask it one thing, and return the answer.
+
+    Raises:
+        PingDataError: As `open_client()`, and as whatever is asked.
+        InterruptedBySignalError: When a signal ended it.
+    """
+
+    async def opened() -> T:
+        async with open_client(
+            environment=connection.environment,
+            api_url=connection.api_url,
+            auth_token_file=connection.auth_token_file,
+            ca_bundle=connection.ca_bundle,
+        ) as client:
+            return await question(client)
+
+    return anyio.run(run_until_signal, opened)

@@ -9,6 +9,7 @@ import anyio
 import click
 
 from pingdata_async.bulk.chunking import checked_sources
+from pingdata_async.cli.asking import asking_of, asking_options, sources_option
 from pingdata_async.cli.exit_codes import ANSWERED
 from pingdata_async.cli.options import (
     api_options,
@@ -64,7 +65,7 @@ def _input_options(command: Any) -> Any:
             "--chunk-size", type=click.IntRange(min=1), default=1000, show_default=True,
             help="Locations a job, at most.",
         ),
-        option("-s", "--sources", required=True, help="Source codes, such as PG,PH."),
+        sources_option,
         option(
             "-o", "--output", required=True,
             help='JSONL file to be made; "-" for standard output.',
@@ -77,6 +78,7 @@ def _input_options(command: Any) -> Any:
 
 @click.command()
 @_input_options
+@asking_options
 @api_options
 @persistence_options
 @switch("--discard-run", help="Remove the run directory when all is answered.")
@@ -117,6 +119,7 @@ def enhance(
             max_jobs=max_jobs,
             max_requests_per_second=max_requests_per_second,
             callback_url=callback_url,
+            **asking_of(others),
             retry_policy=policy,
             on_event=announce,
         )
@@ -136,6 +139,7 @@ def enhance(
 
 @click.command()
 @_input_options
+@asking_options
 @api_options
 @switch("--json", "as_json", help="Print it as JSON.")
 def plan(
@@ -173,6 +177,7 @@ def plan(
             max_jobs=max_jobs,
             max_requests_per_second=max_requests_per_second,
             callback_url=callback_url,
+            **asking_of(others),
         )
         return await enhancer.plan(
             source, output, run_dir=run_dir, overwrite=overwrite, restart=restart, again=again

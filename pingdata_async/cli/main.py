@@ -47,7 +47,7 @@ class CommandToLoad(click.Command):
     def load(self) -> click.Command:
         """The command itself."""
         module = import_module(f"pingdata_async.cli.{self._module}")
-        command: click.Command = getattr(module, str(self.name))
+        command: click.Command = getattr(module, str(self.name).replace("-", "_"))
         return command
 
 
@@ -95,6 +95,23 @@ for stand_in in (
         "export", "runs",
         "Write a run's output, now and for nothing: also while it goes on, or after it failed.",
     ),
+    CommandToLoad(
+        "enhance-one", "enhance_one",
+        "Enhance one location at once: an address, coordinates, or any of its fields.",
+    ),
+    CommandToLoad(
+        "datasources", "account",
+        "List the sources that the account may ask, and what each needs.",
+    ),
+    CommandToLoad(
+        "datasource", "account",
+        "Say what the source CODE takes, where it knows of places, and what it answers.",
+    ),
+    CommandToLoad(
+        "limits", "account",
+        "Say what the account may still ask, by source, and when its days and months begin anew.",
+    ),
+    CommandToLoad("usage", "account", "Say which credits were used, by time and source."),
     CommandToLoad(
         "sandbox", "sandbox",
         "Serve an imitation of the API on this machine; its answers are made up.",

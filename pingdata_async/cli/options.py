@@ -114,7 +114,7 @@ def api_options(command: F) -> F:
         option(
             "-e",
             "--environment",
-            type=click.Choice([*ENVIRONMENTS, "sandbox"]),
+            type=click.Choice([*ENVIRONMENTS, "sandbox"], case_sensitive=False),
             help="Which API (default: prod). The sandbox is an imitation inside this process; "
             "it needs no token and costs nothing.",
         ),

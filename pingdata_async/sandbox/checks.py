@@ -230,8 +230,8 @@ def read_enhance_query(query: Iterable[tuple[str, str]]) -> tuple[CheckedLocatio
             sources.append(text)
         elif name in location or name in options:
             _refuse(f"{name} is given more than once")
-        elif name in LOOKUP_FIELDS:
-            location[name] = _parse(name, text, LOOKUP_FIELDS[name])
+        elif name in _LOCATION_FIELDS and name != "id":
+            location[name] = _parse(name, text, _LOCATION_FIELDS[name])
         elif name in _OPTION_FIELDS:
             options[name] = _parse(name, text, _OPTION_FIELDS[name])
         else:
@@ -305,6 +305,8 @@ def _read_options(data: dict[str, Any]) -> Options:
 def _parse(name: str, text: str, types: tuple[type, ...]) -> Any:
     if types is _TEXT:
         return text
+    if types is _OBJECT:
+        return _parse_object(name, text)
     if types is _BOOLEAN:
         if text.lower() not in {"true", "false", "1", "0"}:
             _refuse(f"{name} must be a boolean, not {text!r}")
@@ -319,3 +321,10 @@ def _parse(name: str, text: str, types: tuple[type, ...]) -> Any:
     if number - number != 0:
         _refuse(f"{name} must be a finite number, not {text!r}")
     return number
+
+
+def _parse_object(name: str, text: str) -> Any:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError):
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"{name} must be a JSON object") from None

@@ -50,8 +50,11 @@ def test_every_form_is_taken() -> None:
         "zone": "",
     }
     odd = {"required_attrs": "address", "supported_countries": 5, "output_fields": [{"name": "a"}]}
-    found = decode_datasource(msgspec.json.encode({"config": odd | {"source_code": "X"}}), "GET x")
-    assert found == DataSource(code="X", required_attrs=("address",), output_fields={"a": ""})
+    odd["source_code"] = "X"
+    found = decode_datasource(msgspec.json.encode({"config": odd}), "GET x")
+    assert found == DataSource(
+        code="X", required_attrs=("address",), output_fields={"a": ""}, as_sent=odd
+    )
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"configs":7}', b'{"config":7}', b"\xff"])

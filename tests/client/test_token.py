@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pingintel_api import PingDataAPIClient
+from pingintel_api.api_client_base import AuthTokenNotFound
 
 from pingdata_async import ConfigurationError, MissingTokenError, PingDataClient
 from pingdata_async.config import ClientSettings, Secret, find_token
@@ -122,3 +129,37 @@ def test_settings_mask_the_token() -> None:
     for shown in (repr(settings), str(settings), f"{settings.token}", repr(settings.token)):
         assert TOKEN not in shown
         assert "***" in shown
+
+
+NAMES = ["PING_DATA_AUTH_TOKEN", *(f"PING_DATA_AUTH_TOKEN_{space}" for space in SPACES.values())]
+PLACES = st.dictionaries(st.sampled_from(NAMES), st.text("abc123", max_size=3), max_size=3)
+
+
+@given(
+    environment=st.sampled_from([None, *SPACES]),
+    variables=PLACES,
+    keys=PLACES,
+    section=st.sampled_from(["pingdata", "sovfixer"]),
+)
+@settings(max_examples=200)
+def test_the_same_token_as_the_vendors_client(
+    environment: str | None,
+    variables: Mapping[str, str],
+    keys: Mapping[str, str],
+    section: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Whatever is set up for that client is what ours finds, for every environment."""
+    home = tmp_path_factory.getbasetemp()
+    lines = [f"{key} = {value}\n" for key, value in keys.items()]
+    (home / ".pingintel.ini").write_text(f"[{section}]\n" + "".join(lines), encoding="utf-8")
+    with mock.patch.dict(os.environ, {**variables, "HOME": str(home)}):
+        try:
+            theirs = PingDataAPIClient(environment=environment).auth_token
+        except AuthTokenNotFound:
+            theirs = None
+        try:
+            ours = find_token(None, environment).reveal()
+        except MissingTokenError:
+            ours = None
+    assert ours == theirs

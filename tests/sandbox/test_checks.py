@@ -174,6 +174,8 @@ async def test_a_job_can_have_a_largest_size() -> None:
         ([("sources", "PG"), ("latitude", "x")], "latitude must be a number, not 'x'"),
         ([("sources", "PG"), ("latitude", "nan")], "latitude must be a finite number, not 'nan'"),
         ([("sources", "PG"), ("const__num_stories", "2.5")], "const__num_stories must be an int"),
+        ([("sources", "PG"), ("datasource_config", "[]")], "datasource_config must be a JSON obj"),
+        ([("sources", "PG"), ("id", "mine")], "unknown parameter: id"),
         ([("sources", "PG"), ("timeout", "0")], "timeout must be a positive number"),
         ([("sources", "PG"), ("check_cache", "maybe")], "check_cache must be a boolean, not 'm"),
     ],
