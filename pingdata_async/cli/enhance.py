@@ -28,6 +28,12 @@ from pingdata_async.cli.running import carry_out
 from pingdata_async.cli.side_files import check_side_files
 from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.cli.status import print_status
+from pingdata_async.cli.table_options import (
+    read_options_of,
+    reading_options,
+    write_options_of,
+    writing_options,
+)
 from pingdata_async.client import PingDataClient
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.events import Announcer
@@ -68,7 +74,8 @@ def _input_options(command: Any) -> Any:
         sources_option,
         option(
             "-o", "--output", required=True,
-            help='JSONL file to be made; "-" for standard output.',
+            help='File to be made: .jsonl, .csv, .parquet, .xlsx, .geojsonl or .geoparquet, '
+            'texts also with .gz or .zst behind it; "-" for standard output.',
         ),
         click.argument("source", metavar="INPUT"),
     ):  # fmt: skip
@@ -78,6 +85,8 @@ def _input_options(command: Any) -> Any:
 
 @click.command()
 @_input_options
+@reading_options
+@writing_options
 @asking_options
 @api_options
 @persistence_options
@@ -100,14 +109,17 @@ def enhance(
     no_space_check: bool,
     **others: Any,
 ) -> int:
-    """Enhance every address of INPUT (CSV or JSONL; "-" for standard input).
+    """Enhance every address of INPUT, and write it with the answers beside it.
 
-    INPUT needs columns named like the API's fields: address, or address_line_1, city, state,
-    postal_code, or latitude and longitude, and so on; id is your own. The rows come out in
-    their order, a line of JSON each.
+    INPUT is a CSV or other delimited text, JSONL (both also as .gz or .zst), Parquet, or a
+    workbook (.xlsx, .xls, .ods); "-" is standard input. Which of its columns is which field is
+    found out and shown; `pingdata-async columns INPUT` shows it without sending anything. All
+    rows come out in their order: as lines of JSON, or as a table with all columns of INPUT and
+    the answers behind them.
 
     Whatever stops it, the same command again goes on where it was.
     """
+    reading, writing = read_options_of(others), write_options_of(others)
     _check(sources, source, output, run_dir, others)
     policy = policy_of(others)
 
@@ -132,6 +144,8 @@ def enhance(
             again=again,
             discard_run=discard_run,
             check_space=not no_space_check,
+            reading=reading,
+            writing=writing,
         )
 
     return carry_out(connection_of(others), reporting_of(others), work)
@@ -139,6 +153,8 @@ def enhance(
 
 @click.command()
 @_input_options
+@reading_options
+@writing_options
 @asking_options
 @api_options
 @switch("--json", "as_json", help="Print it as JSON.")
@@ -164,6 +180,7 @@ def plan(
     """
     if output == "-" and run_dir is None:
         raise ConfigurationError("a plan for standard output needs --run-dir")
+    reading, writing = read_options_of(others), write_options_of(others)
     _check(sources, source, output, run_dir, others)
     connection = connection_of(others)
 
@@ -180,7 +197,14 @@ def plan(
             **asking_of(others),
         )
         return await enhancer.plan(
-            source, output, run_dir=run_dir, overwrite=overwrite, restart=restart, again=again
+            source,
+            output,
+            run_dir=run_dir,
+            overwrite=overwrite,
+            restart=restart,
+            again=again,
+            reading=reading,
+            writing=writing,
         )
 
     print_status(anyio.run(run_until_signal, make), as_json=as_json)

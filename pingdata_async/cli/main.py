@@ -75,7 +75,11 @@ def cli() -> None:
 for stand_in in (
     CommandToLoad(
         "enhance", "enhance",
-        'Enhance every address of INPUT (CSV or JSONL; "-" for standard input).',
+        "Enhance every address of INPUT, and write it with the answers beside it.",
+    ),
+    CommandToLoad(
+        "columns", "columns",
+        "Show which column of INPUT is which field, and its first rows; send nothing.",
     ),
     CommandToLoad(
         "plan", "enhance", "Read INPUT and write down what would be sent; send nothing."

@@ -184,13 +184,24 @@ def _about_a_chunk(event: Event) -> str | None:
 def _planned(event: InputPlanned) -> str:
     text = f"{event.rows:,} rows, {event.locations:,} to be sent"
     text += f" in {event.chunks:,} jobs." if event.locations else "."
+    if event.values_left_out:
+        text += f" {event.values_left_out:,} unreadable numbers are left out."
+    lines = [text, *_mapped(event.mapping)]
     if event.unused_columns:
         names = ", ".join(map(repr, event.unused_columns[:LIST_AT_MOST_COLUMNS]))
         more = len(event.unused_columns) - LIST_AT_MOST_COLUMNS
-        text += f" Columns not used: {names}{f' and {more} more' if more > 0 else ''}."
-    if event.values_left_out:
-        text += f" {event.values_left_out:,} unreadable numbers are left out."
-    return text
+        lines.append(f"Columns not used: {names}{f' and {more} more' if more > 0 else ''}.")
+    return "\n".join([*lines, *event.notes])
+
+
+def _mapped(mapping: tuple[str, ...]) -> list[str]:
+    """Which column is which field, those that are named like it together."""
+    pairs = [line.partition(" <- ")[::2] for line in mapping]
+    as_named = [field for field, headers in pairs if headers == f'"{field}"']
+    lines = [f"  {field} <- {headers}" for field, headers in pairs if headers != f'"{field}"']
+    if as_named:
+        lines.append(f"  {', '.join(as_named)}")
+    return ["Columns sent:", *lines] if lines else []
 
 
 class EventLog:

@@ -27,6 +27,7 @@ from pingdata_async.cli.options import (
 from pingdata_async.cli.running import carry_out
 from pingdata_async.cli.side_files import check_side_files
 from pingdata_async.cli.signals import run_until_signal
+from pingdata_async.cli.table_options import rewrite_options_of, writing_options
 from pingdata_async.client import PingDataClient
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.events import Announcer
@@ -58,6 +59,7 @@ _requests_option = option(
 @_overwrite_option
 @_max_jobs_option
 @_requests_option
+@writing_options
 @api_options
 @persistence_options
 @switch("--discard-run", help="Remove the run directory when all is answered.")
@@ -79,6 +81,7 @@ def resume(
     """
     settings = _checked_settings(run_dir, output, others)
     settings = _paced(settings, max_jobs, max_requests_per_second)
+    writing = rewrite_options_of(others, settings.writing, is_new_name=output is not None)
 
     async def work(client: PingDataClient, announce: Announcer) -> RunSummary:
         return await _enhancer(client, settings, announce, others).resume(
@@ -87,6 +90,7 @@ def resume(
             overwrite=overwrite,
             discard_run=discard_run,
             check_space=not no_space_check,
+            writing=writing,
         )
 
     return carry_out(_connection(settings, others), reporting_of(others), work)
@@ -99,6 +103,7 @@ def resume(
 @_overwrite_option
 @_max_jobs_option
 @_requests_option
+@writing_options
 @api_options
 @persistence_options
 @space_option
@@ -119,6 +124,7 @@ def retry(
     """
     settings = _checked_settings(run_dir, output, others)
     settings = _paced(settings, max_jobs, max_requests_per_second)
+    writing = rewrite_options_of(others, settings.writing, is_new_name=output is not None)
 
     async def work(client: PingDataClient, announce: Announcer) -> RunSummary:
         return await _enhancer(client, settings, announce, others).retry(
@@ -127,6 +133,7 @@ def retry(
             output=output,
             overwrite=overwrite,
             check_space=not no_space_check,
+            writing=writing,
         )
 
     return carry_out(_connection(settings, others), reporting_of(others), work)
@@ -135,11 +142,17 @@ def retry(
 @click.command()
 @run_dir_argument
 @click.option(
-    "-o", "--output", required=True, help='JSONL file to be made; "-" for standard output.'
+    "-o",
+    "--output",
+    required=True,
+    help='File to be made, in any format that `enhance` writes; "-" for standard output.',
 )
 @_overwrite_option
-def export(run_dir: Path, output: str, overwrite: bool) -> int:
+@writing_options
+def export(run_dir: Path, output: str, overwrite: bool, **others: Any) -> int:
     """Write a run's output, now and for nothing: also while it goes on, or after it failed.
+
+    The input is not needed for any format: the run has kept all of its columns.
 
     Of a run that is not finished, the rows that have their outcome are written, and it is said
     how many are not there. The exit code is that of the run: 5 where rows are not there yet, 3
@@ -150,13 +163,18 @@ def export(run_dir: Path, output: str, overwrite: bool) -> int:
     if output != STDOUT:
         check_side_files({"--output": Path(output)}, source=None, output=None, run_dir=run_dir)
 
+    kept = read_settings(run_dir).writing
+    writing = rewrite_options_of(others, kept, is_new_name=True)
+
     async def write() -> ExportedRun:
-        return await export_run(run_dir, output, overwrite)
+        return await export_run(run_dir, output, overwrite, writing=writing)
 
     try:
         written = anyio.run(run_until_signal, write)
     except BrokenPipeError:
         return ANSWERED
+    for note in written.notes:
+        click.echo(note, err=True)
     said = f"{written.rows:,} rows written"
     if written.rows_left_out:
         said += f"; {written.rows_left_out:,} have no outcome yet and are not among them"

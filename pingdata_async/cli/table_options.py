@@ -108,6 +108,25 @@ def write_options_of(values: Mapping[str, Any]) -> WriteOptions:
     )
 
 
+def rewrite_options_of(
+    values: Mapping[str, Any], kept: WriteOptions, *, is_new_name: bool
+) -> WriteOptions:
+    """What `writing_options` give for a run that was begun with others.
+
+    Args:
+        values: The command's options.
+        kept: Those of the run; what is not given stays as it was.
+        is_new_name: Whether the output has another name now, which says the format.
+    """
+    given = write_options_of(values)
+    return WriteOptions(
+        format=given.format or (None if is_new_name else kept.format),
+        columns=given.columns or kept.columns,
+        safe_csv=given.safe_csv or kept.safe_csv,
+        geocode_sources=given.geocode_sources or kept.geocode_sources,
+    )
+
+
 def _listed(text: str | None) -> tuple[str, ...]:
     if text is None:
         return ()
