@@ -7,6 +7,7 @@ none, times before 1900 or below nothing. Null and an empty text are both an emp
 from __future__ import annotations
 
 import datetime as dt
+import io
 import math
 import re
 import tempfile
@@ -47,8 +48,9 @@ class XLSXWriter:
         beside = Path(name).parent if isinstance(name, str) else None
         # Of its own: XlsxWriter leaves files behind where it fails.
         self._temporary = tempfile.TemporaryDirectory(prefix=".xlsx-", dir=beside)
+        self._file = _LastingFile(file)
         self._workbook = xlsxwriter.Workbook(
-            file, {"constant_memory": True, "tmpdir": self._temporary.name}
+            self._file, {"constant_memory": True, "tmpdir": self._temporary.name}
         )
         self._workbook.use_zip64()
         self._sheet: Any = self._workbook.add_worksheet(SHEET)
@@ -111,7 +113,8 @@ class XLSXWriter:
         self._temporary.cleanup()
 
     def abandon(self) -> None:
-        """Remove the temporary files; nothing is written to the output."""
+        """Remove the temporary files; nothing more is written to the output."""
+        self._file.give_up()
         self._workbook.fileclosed = True  # or it would write itself when it is forgotten
         self._sheet.row_data_fh.close()
         self._temporary.cleanup()
@@ -183,6 +186,49 @@ class XLSXWriter:
             self._sheet.write_string(row, column, text_of_cell(cell))
         else:
             self._sheet.write_datetime(row, column, cell, self._formats[dt.timedelta])
+
+
+class _LastingFile:
+    """A file for `zipfile`, which tries to end its archive even when it is forgotten.
+
+    That may be after an error, and after the file was closed; it must not be heard of then.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file: BinaryIO = file
+
+    def give_up(self) -> None:
+        """Write nowhere from now on."""
+        self._file = _Nowhere()
+
+    def write(self, block: bytes) -> int:
+        return self._file.write(block)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+class _Nowhere(io.BytesIO):
+    """Keeps its place, and nothing else."""
+
+    _place = 0
+
+    def write(self, block: Any, /) -> int:
+        self._place += len(block)
+        return len(block)
+
+    def seek(self, offset: int, _: int = 0, /) -> int:
+        self._place = offset
+        return offset
+
+    def tell(self) -> int:
+        return self._place
 
 
 class _Exact(float):

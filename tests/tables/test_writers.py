@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
+import gc
 import io
 import json
+import random
 import struct
 from decimal import Decimal
 from pathlib import Path
@@ -490,6 +493,38 @@ def test_types_that_parquet_does_not_have() -> None:
     columns = columns_of(pa.schema([pa.field("a", runs.type)]))
     content = write(OutputFormat.PARQUET, Table(columns, [runs]))
     assert read_parquet(content).to_pydict() == {"a": ["7", "7", None]}
+
+
+class FullDisk(io.BytesIO):
+    """A file with room for so many bytes."""
+
+    def __init__(self, room_bytes: int) -> None:
+        super().__init__()
+        self.room_bytes = room_bytes
+
+    def write(self, block: Any) -> int:
+        if self.tell() + len(block) > self.room_bytes:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(block)
+
+
+@pytest.mark.parametrize("room_bytes", [0, 3, 2000, 20_000])
+@pytest.mark.parametrize("kind", FLAT)
+def test_a_full_disk(kind: OutputFormat, room_bytes: int) -> None:
+    """It is an OSError for whoever writes, and nothing is heard of it later."""
+    dice = random.Random(1)
+    texts = [dice.randbytes(50).hex() for _ in range(1000)]
+    file = FullDisk(room_bytes)
+
+    def fill() -> None:
+        columns = [FlatColumn("a", Kind.TEXT)]
+        with open_table_writer(file, kind, columns, WriteOptions()) as writer:
+            writer.write([texts], len(texts))
+
+    with pytest.raises(OSError, match="No space left"):
+        fill()
+    file.close()
+    gc.collect()
 
 
 def test_jsonl_is_no_flat_table() -> None:
