@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from pingdata_async.exceptions import ConfigurationError, DecodeError
-from pingdata_async.wire import decode_object
+from pingdata_async.wire import checked_query, decode_object
 
 Moment = str | dt.datetime | dt.date | dt.timedelta
 """A time as `usage()` takes it."""
@@ -261,7 +261,8 @@ def encode_usage_query(
     """The query of `/usage`; what is None or empty is left to the API.
 
     Raises:
-        ConfigurationError: For a time that is none, or a user and an organisation at once.
+        ConfigurationError: For a time that is none, a user and an organisation at once, or a text
+            that is not Unicode.
     """
     if username and org_short_name:
         raise ConfigurationError("give a username or an org_short_name, not both")
@@ -273,7 +274,7 @@ def encode_usage_query(
         "org_short_name": org_short_name,
         "delegate_to": delegate_to,
     }
-    return [(name, value) for name, value in named.items() if value]
+    return checked_query([(name, value) for name, value in named.items() if value])
 
 
 def _moment(name: str, moment: Moment | None, time_of_day: dt.time) -> str | None:

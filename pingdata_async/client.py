@@ -29,6 +29,8 @@ from pingdata_async.outcomes import judge_location
 from pingdata_async.output_ways import opened_output
 from pingdata_async.transport import Response
 from pingdata_async.wire import (
+    check_unicode,
+    checked_query,
     decode_enhance,
     decode_status,
     decode_submission,
@@ -240,7 +242,7 @@ class PingDataClient(OpenedClient):
             APIStatusError: On an error status.
             DecodeError: When the answer cannot be read.
         """
-        query = [("delegate_to", delegate_to)] if delegate_to else None
+        query = checked_query([("delegate_to", delegate_to)] if delegate_to else [])
         return await self._ask("/api/v1/datasources", decode_datasources, query)
 
     async def datasource(self, code: str, *, delegate_to: str | None = None) -> DataSource:
@@ -254,7 +256,8 @@ class PingDataClient(OpenedClient):
             NotFoundError: When the API does not know it.
             PingDataError: As `datasources()`.
         """
-        query = [("delegate_to", delegate_to)] if delegate_to else None
+        query = checked_query([("delegate_to", delegate_to)] if delegate_to else [])
+        check_unicode("code", code)
         path = f"/api/v1/datasources/{quote(code, safe='')}"
         return await self._ask(path, decode_datasource, query)
 

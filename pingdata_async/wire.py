@@ -71,7 +71,7 @@ def encode_options(
     """The part of a job's body beside its locations, as a JSON object.
 
     Raises:
-        ConfigurationError: For a time-out or a url that is none.
+        ConfigurationError: For a time-out or a url that is none, or a text that is not Unicode.
     """
     options: dict[str, Any] = {
         "sources": list(clean_sources(sources)),
@@ -84,6 +84,10 @@ def encode_options(
         options["delegate_to"] = delegate_to
     if callback_url:
         options["callback_url"] = _checked_callback(callback_url)
+    for name, value in options.items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                check_unicode(name, text)
     return msgspec.json.encode(options)
 
 
@@ -101,7 +105,7 @@ def encode_query(
     The location's own `sources` are passed over for those given.
 
     Raises:
-        ConfigurationError: For a time-out that is none.
+        ConfigurationError: For a time-out that is none, or a text that is not Unicode.
     """
     query = [(name, _query_text(value)) for name, value in fields.items() if name != "sources"]
     query += [("sources", code) for code in sources]
@@ -112,7 +116,30 @@ def encode_query(
         query.append(("check_cache", "false"))
     if delegate_to:
         query.append(("delegate_to", delegate_to))
+    return checked_query(query)
+
+
+def checked_query(query: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """A query as it is.
+
+    Raises:
+        ConfigurationError: When a text in it is not Unicode.
+    """
+    for name, text in query:
+        check_unicode(name, text)
     return query
+
+
+def check_unicode(name: str, text: str) -> None:
+    """Refuse what no request can hold, such as bytes of a command that are not UTF-8.
+
+    Raises:
+        ConfigurationError: With the name.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(f"{name} {text!r} holds what is not Unicode") from error
 
 
 def _query_text(value: Any) -> str:

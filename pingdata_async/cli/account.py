@@ -41,24 +41,11 @@ _json_switch = switch("--json", "as_json", help="Print all that the API said as 
 @_json_switch
 def datasources(delegate_to: str | None, as_json: bool, **others: Any) -> int:
     """List the sources that the account may ask, and what each needs."""
-    found = ask(connection_of(others), lambda client: client.datasources(delegate_to=delegate_to))
+    found = _asked(others, lambda client: client.datasources(delegate_to=delegate_to))
     if as_json:
         show_json({"configs": {code: source.as_sent for code, source in found.items()}})
     else:
-        show(
-            Table(
-                ("code", "name", "required", "countries"),
-                [
-                    (
-                        source.code,
-                        source.name,
-                        ", ".join(source.required_attrs),
-                        _all_or(source.supported_countries),
-                    )
-                    for source in found.values()
-                ],
-            )
-        )
+        show(Table(("code", "name", "required", "countries"), list(map(_row, found.values()))))
     return ANSWERED
 
 
@@ -136,6 +123,12 @@ def _asked(options: Mapping[str, Any], question: Callable[[PingDataClient], Awai
         if error.status_code not in {400, 422}:
             raise
         raise ConfigurationError(str(error)) from error
+
+
+def _row(source: DataSource) -> Sequence[Cell]:
+    countries = source.supported_countries
+    where = "all" if countries is None else ", ".join(countries)
+    return source.code, source.name, ", ".join(source.required_attrs), where
 
 
 def _described(source: DataSource) -> Iterator[str | Table]:
@@ -232,10 +225,6 @@ def _usage_as_documented(found: Usage) -> dict[str, Any]:
         ],
         "totals": {**found.totals, TOTAL: found.total},
     }
-
-
-def _all_or(values: tuple[str, ...] | None) -> str:
-    return "all" if values is None else ", ".join(values)
 
 
 def _shown(value: Any) -> str:

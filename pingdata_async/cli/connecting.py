@@ -12,7 +12,8 @@ import anyio
 from pingdata_async.cli.options import Connection, read_token_file
 from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.client import PingDataClient
-from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.exceptions import APIStatusError, ConfigurationError
+from pingdata_async.refusals import saying_when
 
 T = TypeVar("T")
 
@@ -73,4 +74,7 @@ def ask(connection: Connection, question: Callable[[PingDataClient], Awaitable[T
         ) as client:
             return await question(client)
 
-    return anyio.run(run_until_signal, opened)
+    try:
+        return anyio.run(run_until_signal, opened)
+    except APIStatusError as error:
+        raise saying_when(error) from error

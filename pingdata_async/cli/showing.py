@@ -40,7 +40,8 @@ def show(*parts: str | Table) -> None:
 
 def show_json(value: Any) -> None:
     """Print it as JSON; raises as `show()`."""
-    _print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    # As bytes: JSON is UTF-8, whatever the terminal speaks.
+    _print(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
 def _plain(part: str | Table) -> list[str]:
@@ -54,7 +55,10 @@ def _text(cell: Cell) -> str:
     return "" if cell is None else one_line(str(cell))
 
 
-def _print(text: str) -> None:
+def _print(text: str | bytes) -> None:
+    encoding = sys.stdout.encoding or "utf-8"
+    if isinstance(text, str):  # an answer that was paid for is shown as well as it can be
+        text = text.encode(encoding, "backslashreplace")
     try:
         with contextlib.suppress(BrokenPipeError):  # whoever read it wants no more of it
             click.echo(text)

@@ -138,6 +138,8 @@ async def test_sources_in_a_pipe(sandbox: SandboxServer) -> None:
         (["usage", "--start", "yesterday"], 2, "start must be an offset"),
         (["usage", "--username", "a", "--org-short-name", "b"], 2, "not both"),
         (["enhance-one", "-s", "PG"], 2, "nothing to look up"),
+        (["enhance-one", "x", "-s", ","], 2, "no sources"),
+        (["enhance", "-", "-o", "-", "-s", ","], 2, "--sources names no source"),
         (["enhance-one", "x", "-s", "ZZ"], 2, "unknown source: 'ZZ'"),
         (["enhance-one", "x", "--source-timeout", "inf", "-s", "PG"], 2, "must be above 0"),
         (["enhance-one", "x", "-s", "GG"], 5, "do not have access to the source GG"),
@@ -193,6 +195,15 @@ def test_fields_that_cannot_be_taken(given: list[str], says: str) -> None:
     """Somebody is there who can be told: nothing is left out in silence, as it is of a file."""
     with pytest.raises(InputError, match=re.escape(says)):
         _read(map(_split, given))
+
+
+async def test_a_spent_quota_says_until_when() -> None:
+    """By the API's own day, in the same line."""
+    async with SandboxServer(limits={"PG": {"daily": 0}}) as server:
+        done = await run("enhance-one", "1 Main St", "-s", "PG", "-u", server.url)
+    assert done.code == 5
+    assert re.search(r"daily limit of PG .*; it can go on at 20.* 00:00 UTC$", done.err)
+    assert done.err.count("\n") == 1
 
 
 async def test_an_answer_that_is_lost_may_have_been_charged() -> None:

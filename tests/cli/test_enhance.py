@@ -141,7 +141,6 @@ async def test_bad_input_is_one_line_and_exit_2(
     [
         ["--chunk-size", "0"],
         ["--max-jobs", "-1"],
-        ["--sources", ","],
         ["--api-url", "http://example.com"],
         ["--api-url", "ftp://127.0.0.1"],
         ["--environment", "nope"],

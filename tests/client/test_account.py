@@ -324,6 +324,25 @@ async def test_questions_that_make_no_sense(arguments: dict[str, Any], says: str
     assert api.seen == []
 
 
+async def test_what_no_request_can_hold() -> None:
+    """Bytes of a command that are not UTF-8 are refused by the name of their option."""
+    odd = "\udcff"
+    async with LocalApi(always({})) as api, client_of(api.url) as client:
+        for refused, name in (
+            (client.usage(start=odd), "start"),
+            (client.usage(delegate_to=odd), "delegate_to"),
+            (client.datasource(odd), "code"),
+            (client.datasources(delegate_to=odd), "delegate_to"),
+            (client.enhance("1 Main St", sources=["PG"], delegate_to=odd), "delegate_to"),
+            (client.submit([{"id": "0"}], sources=["PG", odd]), "sources"),
+        ):
+            with pytest.raises(ping.ConfigurationError, match=f"{name} .* not Unicode"):
+                await refused
+        with pytest.raises(ping.ConfigurationError, match=r"delegate_to .* not Unicode"):
+            ping.BulkEnhancer(client, "PG", delegate_to=odd)
+    assert api.seen == []
+
+
 async def test_acting_for_another_organisation() -> None:
     """The sources are asked for in its name."""
     answer = {"config": {"source_code": "PG"}, "configs": {}}
