@@ -10,7 +10,7 @@ import io
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -27,12 +27,13 @@ from pingdata_async.tables.sources import Fingerprint, HashingStream, PeekableSt
 IN_MEMORY = "rows in memory"
 """What Python objects are called in messages, and in a fingerprint."""
 
+_OF_POSTAL_CODES = ("postal_code", "state", "country")
 _BOM = b"\xef\xbb\xbf"
 
 _decode = msgspec.json.Decoder().decode
 
 
-class _Rows:
+class _Rows(NamedTuple):
     """Some rows of JSON that follow each other.
 
     Attributes:
@@ -41,17 +42,9 @@ class _Rows:
         values: What they are.
     """
 
-    __slots__ = ("encoded", "numbers", "values")
-
-    def __init__(self) -> None:
-        self.numbers: list[int] = []
-        self.encoded: list[bytes] = []
-        self.values: list[dict[str, Any] | str] = []
-
-    def add(self, number: int, encoded: bytes, value: dict[str, Any] | str) -> None:
-        self.numbers.append(number)
-        self.encoded.append(encoded)
-        self.values.append(value)
+    numbers: list[int]
+    encoded: list[bytes]
+    values: list[dict[str, Any] | str]
 
 
 class JSONReader(InputReader):
@@ -72,7 +65,7 @@ class JSONReader(InputReader):
         any_record = any_address = False
         for rows in self._batches():
             any_record = True
-            any_address = any_address or any(isinstance(value, str) for value in rows.values)
+            any_address = any_address or str in set(map(type, rows.values))
             self._note_keys(rows)
             yield Batch(self._locations(rows.values), JSONRows(rows.encoded))
         if not any_record:
@@ -134,12 +127,13 @@ class JSONReader(InputReader):
 
     def _mend(self, values: list[dict[str, Any] | str]) -> None:
         """Put right what `_located()` does, in rows whose names are those of the fields."""
-        if "postal_code" not in self._keys:
+        if "postal_code" not in self._known:
             return
-        rows = [value for value in values if isinstance(value, dict)]
+        is_mixed = str in set(map(type, values))
+        rows: list[Any] = [row for row in values if type(row) is dict] if is_mixed else values
         if not rows:
             return
-        names = [name for name in ("postal_code", "state", "country") if name in self._keys]
+        names = [name for name in _OF_POSTAL_CODES if name in self._known]
         given = Columns(
             tuple(names), [[row.get(name) for row in rows] for name in names], are_texts=False
         )
@@ -175,7 +169,8 @@ class JSONLReader(JSONReader):
         text = self._bytes
         stream = io.BufferedReader(text, BUFFER_BYTES)
         number = 0
-        rows = _Rows()
+        rows = _Rows([], [], [])
+        numbers, encoded, values = rows
         largest = text.given_bytes + MAX_BATCH_BYTES
         while line := stream.readline(MAX_LINE_BYTES + 1):
             number += 1
@@ -183,26 +178,27 @@ class JSONLReader(JSONReader):
                 line = line.removeprefix(_BOM) or b"\n"
             if line.isspace():
                 continue
-            rows.add(number, line.strip(), self._value(number, line))
-            if len(rows.values) == BATCH_ROWS or text.given_bytes > largest:
+            if len(line) > MAX_LINE_BYTES:
+                raise self._bad(number, f"longer than {MAX_LINE_BYTES} bytes")
+            try:
+                value = _decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise self._bad(number, str(error)) from error
+            if type(value) is not dict and type(value) is not str:
+                raise self._bad(number, "neither an object nor an address in quotes")
+            numbers.append(number)
+            encoded.append(line.strip())
+            values.append(value)
+            if len(values) == BATCH_ROWS or text.given_bytes > largest:
                 yield rows
-                rows = _Rows()
+                rows = _Rows([], [], [])
+                numbers, encoded, values = rows
                 largest = text.given_bytes + MAX_BATCH_BYTES
-        if rows.values:
+        if values:
             yield rows
 
-    def _value(self, number: int, line: bytes) -> dict[str, Any] | str:
-        if len(line) > MAX_LINE_BYTES:
-            raise InputError(f"{self.name}, line {number}: longer than {MAX_LINE_BYTES} bytes")
-        try:
-            value = _decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InputError(f"{self.name}, line {number}: {error}") from error
-        if type(value) is not dict and type(value) is not str:
-            raise InputError(
-                f"{self.name}, line {number}: neither an object nor an address in quotes"
-            )
-        return value
+    def _bad(self, number: int, what: str) -> InputError:
+        return InputError(f"{self.name}, line {number}: {what}")
 
 
 class ObjectsReader(JSONReader):
@@ -231,7 +227,7 @@ class ObjectsReader(JSONReader):
         )
 
     def _batches(self) -> Iterator[_Rows]:
-        rows = _Rows()
+        rows = _Rows([], [], [])
         pending_bytes = 0
         for number, row in enumerate(self._rows, 1):
             encoded = self._encoded(number, row)
@@ -239,10 +235,12 @@ class ObjectsReader(JSONReader):
             self._hash.update(line)
             self._size_bytes += len(line)
             pending_bytes += len(line)
-            rows.add(number, encoded, _decode(encoded))
+            rows.numbers.append(number)
+            rows.encoded.append(encoded)
+            rows.values.append(_decode(encoded))
             if len(rows.values) == BATCH_ROWS or pending_bytes > MAX_BATCH_BYTES:
                 yield rows
-                rows = _Rows()
+                rows = _Rows([], [], [])
                 pending_bytes = 0
         if rows.values:
             yield rows

@@ -24,6 +24,7 @@ _ADVICE = "utf-8, utf-16, cp1252, latin-1, cp437, cp850, mac-roman, shift-jis or
 
 _BLOCK_BYTES = 1024 * 1024
 _PAIRS_TOLD_BY = 0.4  # of the characters of a text in UTF-16, at least as many have a zero byte
+_MOST_OTHERS = 0.2  # of as many, zeros where they are not expected: U+3000 has one
 _CONTROL_BYTES = bytes({*range(32)} - {*b"\t\n\v\f\r\x1a\x1b"})
 _MOST_CONTROLS = 0.02
 
@@ -55,11 +56,12 @@ def encoding_by_head(head: bytes) -> str | None:
             return encoding
     pairs = len(head) // 2
     low_zeros, high_zeros = head[0::2].count(0), head[1::2].count(0)
-    if pairs and min(low_zeros, high_zeros) == 0 < max(low_zeros, high_zeros):
-        if high_zeros > pairs * _PAIRS_TOLD_BY:
-            return "utf-16-le"
-        if low_zeros > pairs * _PAIRS_TOLD_BY:
-            return "utf-16-be"
+    for zeros, others, encoding in (
+        (high_zeros, low_zeros, "utf-16-le"),
+        (low_zeros, high_zeros, "utf-16-be"),
+    ):
+        if zeros > pairs * _PAIRS_TOLD_BY and others < zeros * _MOST_OTHERS:
+            return encoding
     return None
 
 

@@ -120,21 +120,21 @@ def test_python_objects() -> None:
 
     def rows() -> Iterator[Any]:
         yield Location(address="1 Main St", latitude=1.5, longitude=2.5)
-        yield {"Town": "Lynn", "Zip": 2134, "State": "MA", "n": np.int64(7)}
+        yield {"address": "2 Oak Ave", "postal_code": 2134, "state": "MA", "n": np.int64(7)}
         yield "3 Elm St"
-        yield {"Town": "Boston", "on": dt.date(2024, 1, 2), "tiv": Decimal("1.50"), "nan": np.nan}
+        yield {"city": "Boston", "on": dt.date(2024, 1, 2), "tiv": Decimal("1.50"), "nan": np.nan}
 
     found = read_all(rows())
     assert found.rows == [
         b'{"address":"1 Main St","latitude":1.5,"longitude":2.5}',
-        b'{"Town":"Lynn","Zip":2134,"State":"MA","n":7}',
+        b'{"address":"2 Oak Ave","postal_code":2134,"state":"MA","n":7}',
         b'"3 Elm St"',
-        b'{"Town":"Boston","on":"2024-01-02","tiv":"1.50","nan":null}',
+        b'{"city":"Boston","on":"2024-01-02","tiv":"1.50","nan":null}',
     ]
     assert found.locations[0] == {"address": "1 Main St", "latitude": 1.5, "longitude": 2.5}
     assert found.locations[1]["postal_code"] == "02134"
     assert found.locations[2] == "3 Elm St"
-    assert found.locations[3] == {"city": "Boston"}
+    assert found.locations[3] == {"city": "Boston", "on": "2024-01-02", "tiv": "1.50", "nan": None}
     content = b"".join(row + b"\n" for row in found.rows)
     assert found.reader.fingerprint().sha256 == hashlib.sha256(content).hexdigest()
 

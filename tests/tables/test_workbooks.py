@@ -133,7 +133,7 @@ def test_cells_of_every_kind(tmp_path: Path) -> None:
 
     def fill(book: xlsxwriter.Workbook) -> None:
         sheet = book.add_worksheet()
-        sheet.write_row(0, 0, ["address", "zip", "id", *"abcdefg"])
+        sheet.write_row(0, 0, ["address", "postal_code", "id", *"abcdefg"])
         sheet.write_row(1, 0, ["1 Main St", 33139.0, 17.0, True, 2.5, " x\ny "])
         sheet.write_datetime(
             1, 6, dt.datetime.fromisoformat("2024-01-02"), book.add_format({"num_format": 14})
