@@ -28,6 +28,8 @@ IN_MEMORY = "rows in memory"
 """What Python objects are called in messages, and in a fingerprint."""
 
 _OF_POSTAL_CODES = ("postal_code", "state", "country")
+ADDRESS = "address"
+
 _BOM = b"\xef\xbb\xbf"
 
 _decode = msgspec.json.Decoder().decode
@@ -98,9 +100,20 @@ class JSONReader(InputReader):
             where,
             self.mapping,
             self.headers,
-            given=self.options.mapping,
+            given=self._given(),
             id_column=self.options.id_column,
         )
+
+    def _given(self) -> Mapping[str, str]:
+        """What the user says of names, and what JSON says by itself.
+
+        In a table an "address" beside a city is its street line. Who writes objects knows the
+        API's own names, and other names may come up later.
+        """
+        given = self.options.mapping
+        if ADDRESS not in self._known or ADDRESS in given or ADDRESS in given.values():
+            return given
+        return {**given, ADDRESS: ADDRESS}
 
     # -- Rows to locations ---------------------------------------------------------------
 

@@ -155,7 +155,7 @@ def test_python_objects() -> None:
         (pl.Series("address", ["x"]), "the Series is no table"),
         (pa.table({"x": [1]}), "no column to look up"),
     ],
-    ids=str,
+    ids=lambda given: type(given).__name__,  # what an object prints as holds its address
 )
 def test_what_is_no_input(source: Any, says: str) -> None:
     """Each in one line."""
