@@ -63,8 +63,9 @@ def writing_options(command: F) -> F:
         option(
             "--columns",
             metavar="NAMES",
-            help='Columns of a table, in this order, such as "Loc #,enhance_*,pg_latitude".  '
-            "[default: all]",
+            help='Columns of a table, in this order, such as "Loc #,enhance_*,pg_latitude"; of '
+            'JSONL, those of the input that each line has under "input".  [default: all of a '
+            "table; none of JSONL]",
         ),
         option(
             "--output-format",

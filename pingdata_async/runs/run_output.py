@@ -11,6 +11,7 @@ from pingdata_async.bulk.tally import Tally
 from pingdata_async.one_thread import OneThread
 from pingdata_async.runs.answers import Answers
 from pingdata_async.runs.ledger import EarlyOutput
+from pingdata_async.runs.lines_with_input import LinesWithInput
 from pingdata_async.runs.output_files import STDOUT, BeforeMove, OutputFile, opened_output
 from pingdata_async.runs.output_form import OutputForm
 from pingdata_async.runs.output_writer import OutputWriter
@@ -84,6 +85,9 @@ async def opened_run_output(
         thread = stack.enter_context(OneThread("pingdata_async export"))
         if form.kind is not OutputFormat.JSONL:
             yield TableOutput(file, failed, thread, form, on_note)
+            return
+        if form.options.columns:
+            yield LinesWithInput(file, failed, thread, form, on_note)
             return
         packed = _PackedFile(file, form.compression) if form.compression else None
         # On standard output nothing can be taken back when the run stops.

@@ -53,6 +53,16 @@ class TableScan:
         return FlatTable(self._originals, len(originals), status, answers, patterns)
 
 
+def input_table(originals: OriginalScan, patterns: Sequence[str]) -> FlatTable:
+    """A table of nothing but the input's columns; `originals` has taken in all rows.
+
+    Args:
+        originals: The first pass.
+        patterns: Names or patterns of the columns that are wanted.
+    """
+    return FlatTable(originals, len(originals.columns()), [], [], patterns)
+
+
 class FlatTable:
     """The second pass; made by `TableScan.table()`.
 

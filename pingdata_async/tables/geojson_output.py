@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import msgspec
 
 from pingdata_async.tables.geometry import Point
-from pingdata_async.tables.kinds import text_of_cell
-from pingdata_async.tables.schema import FlatColumn, Kind, Values, unique_names
+from pingdata_async.tables.json_values import json_values
+from pingdata_async.tables.schema import FlatColumn, Values, unique_names
 
 _encoder = msgspec.json.Encoder()
 
@@ -56,7 +55,7 @@ class GeoJSONWriter:
         """Add some rows; see `TableWriter`."""
         numbers = range(self._rows, self._rows + rows)
         self._rows += rows
-        columns = list(map(_json_values, values, self._columns))
+        columns = list(map(json_values, values, self._columns))
         properties = zip(*columns, strict=True) if columns else [()] * rows
         places = points or [None] * rows
         shown_ids: Sequence[str | int] = ids or numbers
@@ -73,16 +72,3 @@ class GeoJSONWriter:
 
     def abandon(self) -> None:
         """Likewise."""
-
-
-def _json_values(values: Values, column: FlatColumn) -> Values:
-    if column.arrow_field is not None:
-        from pingdata_async.tables.arrow import python_values  # noqa: PLC0415 - optional
-
-        values = python_values(values, column.kind)
-    if column.kind is Kind.DURATION:
-        return [None if value is None else text_of_cell(value) for value in values]
-    if column.kind is Kind.NUMBER and not math.isfinite(sum(filter(None, values))):
-        # JSON has no word for what is not a number; a text is better than to lose it.
-        return [value if value is None or math.isfinite(value) else str(value) for value in values]
-    return values

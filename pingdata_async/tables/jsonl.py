@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 
 import msgspec
 
@@ -15,21 +16,38 @@ _encoder = msgspec.json.Encoder()
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class _Line(msgspec.Struct, omit_defaults=True):
+class _Line(msgspec.Struct, omit_defaults=True):  # the order is that of the line
     id: str
     row: int
     status: RowStatus
     location_data: msgspec.Raw
     reason: Reason | None = None
     error: str | None = None
+    input: Mapping[str, object] | None = None
 
 
-def encode_lines(results: Sequence[EnhancedLocation]) -> bytes:
-    """A line for each outcome; each source's object stays as the API sent it."""
+def encode_lines(
+    results: Sequence[EnhancedLocation],
+    inputs: Sequence[Mapping[str, object] | None] | None = None,
+) -> bytes:
+    """A line for each outcome; each source's object stays as the API sent it.
+
+    Args:
+        results: The outcomes.
+        inputs: For each, cells of its row by their header; None where they are not wanted.
+    """
     return _encoder.encode_lines(
         [
-            _Line(result.id, result.row, result.status, result.data, result.reason, result.error)
-            for result in results
+            _Line(
+                result.id,
+                result.row,
+                result.status,
+                result.data,
+                result.reason,
+                result.error,
+                cells,
+            )
+            for result, cells in zip(results, inputs or repeat(None), strict=False)
         ]
     )
 

@@ -54,6 +54,7 @@ class WriteOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         format: The name of an `OutputFormat`; None to go by the output's name.
         columns: Names or patterns of the columns to write, in this order; () for all of them.
+            In JSONL, those of the input's columns that each line has under "input"; () for none.
         safe_csv: Whether cells that a spreadsheet would run as a formula get a "'" before them.
         geocode_sources: The sources to take coordinates from, the best first; () for any.
     """

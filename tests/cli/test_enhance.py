@@ -114,7 +114,7 @@ async def test_options_come_from_variables_too(
     [
         ("missing.csv", None, "No such file"),
         ("empty.csv", b"", "is empty"),
-        ("columns.csv", b"foo,bar\n1,2\n", "Found: 'foo', 'bar'. Needed: one of address,"),
+        ("columns.csv", b"foo,bar\n1,2\n", 'Found: "foo", "bar". Needed: one of address,'),
         ("binary.csv", bytes(range(256)), "binary"),
         ("broken.jsonl", b'"ok"\n{"address": \n', "line 2"),
     ],

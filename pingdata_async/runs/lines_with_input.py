@@ -1,0 +1,51 @@
+"""A run's output as JSONL with the input's own cells in each line."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from pingdata_async.runs.kept_input import KeptInput
+from pingdata_async.runs.output_at_end import OutputAtEnd, WriteRows
+from pingdata_async.runs.rows_by_chunk import ChunkRows, RowsByChunk
+from pingdata_async.tables.flat_table import FlatTable, input_table
+from pingdata_async.tables.json_values import json_values
+from pingdata_async.tables.jsonl import encode_lines
+from pingdata_async.tables.originals import OriginalScan
+from pingdata_async.tables.packing import packing
+from pingdata_async.tables.schema import unique_names
+
+
+class LinesWithInput(OutputAtEnd):
+    """Writes lines as `OutputWriter` does, and in each the cells that were asked for."""
+
+    async def _scanned(self, kept: KeptInput, rows: RowsByChunk, chunks: int) -> FlatTable:
+        del rows, chunks  # what was answered makes no difference to the input's columns
+        scan = OriginalScan(kept.headers)
+        batches = iter(kept)
+
+        def scan_next() -> bool:
+            originals = next(batches, None)
+            if originals is not None:
+                scan.add(originals)
+            return originals is not None
+
+        while await self._thread.run(scan_next):
+            pass
+        return input_table(scan, self._form.options.columns)
+
+    @contextlib.contextmanager
+    def _opened(self, table: FlatTable) -> Iterator[WriteRows]:
+        names = unique_names([column.name for column in table.columns])
+        with self._file.opened() as file, packing(file, self._form.compression) as packed:
+
+            def write(read: ChunkRows) -> None:
+                values = map(
+                    json_values,
+                    table.values(read.originals, read.results, read.places),
+                    table.columns,
+                )
+                cells = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+                packed.write(encode_lines(read.results, cells or [{} for _ in read.results]))
+
+            yield write
