@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     )
     from pingdata_async.runs.exporting import ExportedRun, export_run
     from pingdata_async.runs.status import PendingSubmission, RunStatus, read_status
+    from pingdata_async.table_enhancing import enhance_table
+    from pingdata_async.tables.inputs import ReadOptions
+    from pingdata_async.tables.outputs import WriteOptions
 else:
     # The command begins with an import of this package too: its `--help` should not wait for
     # aiohttp, nor Ctrl-C be a traceback for so long. Type checkers need not know.
@@ -70,6 +73,7 @@ else:
         "PingDataClient": "client",
         "PollSchedule": "bulk.polling",
         "Reason": "models",
+        "ReadOptions": "tables.inputs",
         "ResultStream": "bulk.stream",
         "RetryPolicy": "bulk.retrying",
         "RowStatus": "models",
@@ -79,6 +83,8 @@ else:
         "SourceResult": "models",
         "Usage": "account",
         "UsageBucket": "account",
+        "WriteOptions": "tables.outputs",
+        "enhance_table": "table_enhancing",
         "export_run": "runs.exporting",
         "read_status": "runs.status",
     }
@@ -122,6 +128,7 @@ __all__ = [
     "PollSchedule",
     "QuotaExceededError",
     "RateLimitError",
+    "ReadOptions",
     "Reason",
     "RequestRejectedError",
     "ResultStream",
@@ -139,7 +146,9 @@ __all__ = [
     "UnknownSourceError",
     "Usage",
     "UsageBucket",
+    "WriteOptions",
     "__version__",
+    "enhance_table",
     "export_run",
     "read_status",
 ]

@@ -39,9 +39,10 @@ LAYERS = {
     "tables": 1,
     "runs": 2,
     "enhancer": 3,
-    "__init__": 4,
-    "cli": 4,
-    "__main__": 5,
+    "table_enhancing": 4,
+    "__init__": 5,
+    "cli": 5,
+    "__main__": 6,
 }
 WITHIN_THE_CLIENT = {
     ("client", "opening"),

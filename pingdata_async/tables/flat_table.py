@@ -37,19 +37,24 @@ class TableScan:
         self._answers.add(results)
 
     def table(
-        self, declared: Mapping[str, Mapping[str, str]], patterns: Sequence[str]
+        self,
+        declared: Mapping[str, Mapping[str, str]],
+        patterns: Sequence[str],
+        taken_names: Iterable[str] = (),
     ) -> FlatTable:
         """The table that holds all rows that were taken in.
 
         Args:
             declared: By source and field, the type that the API says it has.
             patterns: Names or patterns of the columns that are wanted; () for all of them.
+            taken_names: Of columns that the table will be put beside.
         """
         originals = self._originals.columns()
-        taken = {column.name.casefold() for column in originals}
+        before = [*taken_names, *(column.name for column in originals)]
+        taken = {name.casefold() for name in before}
         status = [FlatColumn(free_name(name, taken), Kind.TEXT) for name in STATUS_COLUMNS]
-        before = [*originals, *status]
-        answers = self._answers.columns(declared, [column.name for column in before])
+        before += [column.name for column in status]
+        answers = self._answers.columns(declared, before)
         return FlatTable(self._originals, len(originals), status, answers, patterns)
 
 
