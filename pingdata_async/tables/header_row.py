@@ -16,7 +16,7 @@ SEARCHED_ROWS = 50  # title pages are shorter
 # Title rows hold a word or two that are headers elsewhere, and titles of groups of columns are
 # just above the headers; what is far below a row of several is data.
 _KNOWN_IN_A_LIKELY_HEADER = 3
-_ROWS_BEHIND_A_LIKELY_HEADER = 5
+_ROWS_BEHIND_A_LIKELY_HEADER = 10
 _LONGEST_HEADER = 200  # characters; what is longer is a text about the table
 
 
@@ -93,8 +93,11 @@ def _candidates(
     return found
 
 
-def _rank(found: HeaderRow) -> tuple[int, int]:
-    return found.named, found.known
+def _rank(found: HeaderRow) -> tuple[float, ...]:
+    if found.known < _KNOWN_IN_A_LIKELY_HEADER:
+        return found.named, found.known
+    # "City:" and "State:" are above the table as well, each beside what they are.
+    return found.named, found.known, found.known / sum(map(bool, found.headers))
 
 
 def _as_header(place: int, titles: list[str], rows: int, named: frozenset[str]) -> HeaderRow:

@@ -7,6 +7,7 @@ worker thread.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -123,13 +124,12 @@ class WorkbookReader(InputReader):
         if content.startswith(ZIP_MAGIC):
             check_archive(self.name, content, self._keep_waiting)
         try:
-            return python_calamine.load_workbook(io.BytesIO(content))
+            with _told_in_one_line(self.name):
+                return python_calamine.load_workbook(io.BytesIO(content))
         except python_calamine.PasswordError as error:
             raise InputError(
                 f"{self.name} is locked with a password; save it without one"
             ) from error
-        except Exception as error:
-            raise _unreadable(self.name, error) from error
 
     def _take_up(self, table: _Table) -> None:
         header = table.header
@@ -240,10 +240,8 @@ def _table(
 
 def _rows(name: str, workbook: CalamineWorkbook, title: str) -> Iterator[list[Any]]:
     """A sheet's rows from its first one, as wide as the widest of them."""
-    try:
+    with _told_in_one_line(f"{name}, sheet {title!r}"):
         sheet: CalamineSheet = workbook.get_sheet_by_name(title)
-    except Exception as error:
-        raise _unreadable(f"{name}, sheet {title!r}", error) from error
     return iter(sheet.iter_rows())
 
 
@@ -257,8 +255,21 @@ def _is_table(header: HeaderRow, options: ReadOptions) -> bool:
     return True
 
 
-def _unreadable(where: str, error: Exception) -> InputError:
-    return InputError(f"{where} cannot be read as a workbook: {' '.join(str(error).split())}")
+@contextlib.contextmanager
+def _told_in_one_line(where: str) -> Iterator[None]:
+    """Translates what the library raises."""
+    from python_calamine import PasswordError  # noqa: PLC0415 - optional
+
+    try:
+        yield
+    except PasswordError:
+        raise
+    except BaseException as error:
+        # A bug in the library is of a class that has no name to catch it by.
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            told = " ".join(str(error).split())
+            raise InputError(f"{where} cannot be read as a workbook: {told}") from error
+        raise
 
 
 # -- Cells -----------------------------------------------------------------------------------
