@@ -38,11 +38,12 @@ LAYERS = {
     "bulk": 1,
     "tables": 1,
     "runs": 2,
-    "enhancer": 3,
-    "table_enhancing": 4,
-    "__init__": 5,
-    "cli": 5,
-    "__main__": 6,
+    "file_runs": 3,
+    "enhancer": 4,
+    "table_enhancing": 5,
+    "__init__": 6,
+    "cli": 6,
+    "__main__": 7,
 }
 WITHIN_THE_CLIENT = {
     ("client", "opening"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -45,11 +44,11 @@ from pingdata_async.runs.journal_reader import (
     reading_journal,
 )
 from pingdata_async.runs.ledger import DurableLedger, EarlyOutput
-from pingdata_async.runs.output_files import STDOUT, check_output, failures_path, shown_path
+from pingdata_async.runs.output_files import STDOUT, failures_path, shown_path
 from pingdata_async.runs.output_form import DeclaredTypes, OutputForm, output_form
 from pingdata_async.runs.own_outputs import OwnOutputs
 from pingdata_async.runs.plan import Plan
-from pingdata_async.runs.planning import check_identity, make_plan
+from pingdata_async.runs.planner import Planner
 from pingdata_async.runs.reopening import reopen_rows
 from pingdata_async.runs.resuming import passages_left
 from pingdata_async.runs.run_directory import (
@@ -57,37 +56,16 @@ from pingdata_async.runs.run_directory import (
     FINISHED,
     PLAN_NAME,
     RunDirectory,
-    can_set_aside,
     journal_path,
-    new_beside,
-    put_in_place,
     run_dir_for,
 )
+from pingdata_async.runs.run_options import RunOptions
 from pingdata_async.runs.run_output import RunOutput, opened_run_output
 from pingdata_async.runs.space import check_space
 from pingdata_async.runs.states import ChunkState
 from pingdata_async.runs.summary import SummaryListener
 from pingdata_async.tables.outputs import OutputFormat, check_format
 from pingdata_async.tables.readers import AnyInput
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """What a run may do with what is there.
-
-    Attributes:
-        overwrite: Replace an output that exists.
-        restart: Set a run of the same output aside, and begin a new one.
-        again: Begin, although another run beside it has the same input and settings.
-        discard: Remove the run directory when every row has been answered.
-        check_space: Refuse to begin where the answers will not fit on the disk.
-    """
-
-    overwrite: bool = False
-    restart: bool = False
-    again: bool = False
-    discard: bool = False
-    check_space: bool = True
 
 
 class Run:
@@ -150,42 +128,8 @@ class Run:
 
         Raises as `start()`.
         """
-        if self._options.restart or not await anyio.Path(path).exists():
-            await anyio.to_thread.run_sync(self._check_output, source, self._options.overwrite)
-        if self._options.restart and await anyio.to_thread.run_sync(can_set_aside, path):
-            await self._plan_in_place_of(path, source, builder)
-            return
-        async with RunDirectory(path) as directory:
-            kept = await directory.settings()
-            if kept is None:
-                await self._make_plan(directory, source, builder, path)
-                return
-            is_gone = await check_identity(directory, kept, self._settings, source)
-            # In the run's own order: messages of rows follow it.
-            self._settings = msgspec.structs.replace(self._settings, sources=kept.sources)
-            if is_gone:
-                gone = f"{self._settings.source} is gone; the plan of it is enough."
-                self._announce(RunNotice(message=gone))
-
-    async def _plan_in_place_of(self, path: Path, source: AnyInput, builder: ChunkBuilder) -> None:
-        """Plan beside a run that was paid for: it stays where it is until there is another."""
-        new = new_beside(path)
-        async with RunDirectory(new) as directory:
-            await self._make_plan(directory, source, builder, path)
-        aside = await anyio.to_thread.run_sync(put_in_place, new, path)
-        self._announce(RunNotice(message=f"The run that was there is {aside} now."))
-
-    async def _make_plan(
-        self, directory: RunDirectory, source: AnyInput, builder: ChunkBuilder, run_dir: Path
-    ) -> None:
-        directory.discard = True  # without a plan nothing was sent
-        overwrite, again = self._options.overwrite, self._options.again
-        await anyio.to_thread.run_sync(self._check_output, source, overwrite)
-        plan = await make_plan(
-            directory, self._settings, source, builder, run_dir=run_dir, again=again
-        )
-        check_format(self._form().kind, plan.rows)
-        directory.discard = False
+        planner = Planner(self._settings, self._output, self._options, self._announce)
+        self._settings = await planner.plan(source, path, builder)
 
     async def resume(self, path: Path) -> RunSummary:
         """Go on with a run; on a finished one, nothing is sent. Raises as `start()`."""
@@ -207,15 +151,6 @@ class Run:
         return output_form(
             self._output, self._settings.writing, self._settings.sources, declared or {}
         )
-
-    def _check_output(self, source: AnyInput, may_overwrite: bool) -> None:
-        check_output(
-            self._output,
-            source if isinstance(source, str | Path) else None,
-            overwrite=may_overwrite,
-            failures=failures_path(self._output),
-        )
-        check_format(self._form().kind)
 
     # -- execute -------------------------------------------------------------------------
 

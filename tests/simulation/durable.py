@@ -22,7 +22,7 @@ from pingdata_async.events import Announcer, Event
 from pingdata_async.exceptions import PingDataError, RunError
 from pingdata_async.runs.identity import RunSettings
 from pingdata_async.runs.output_form import DeclaredTypes
-from pingdata_async.runs.run import RunOptions
+from pingdata_async.runs.run_options import RunOptions
 from pingdata_async.wire import encode_options
 from tests.simulation import invariants
 from tests.simulation.inline import Threads

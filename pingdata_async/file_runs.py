@@ -1,0 +1,282 @@
+"""Runs of files: what a `BulkEnhancer` does durably, in a run directory."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio.to_thread
+import msgspec
+
+from pingdata_async.bulk.breaker import Breaker
+from pingdata_async.bulk.chunking import ChunkBuilder
+from pingdata_async.bulk.job_slots import SlotShare
+from pingdata_async.bulk.protocols import Ledger
+from pingdata_async.bulk.retrying import RetryPolicy
+from pingdata_async.bulk.runner import BulkRunner
+from pingdata_async.client import PingDataClient
+from pingdata_async.events import Announcer, Event, RunNotice
+from pingdata_async.exceptions import (
+    APIStatusError,
+    ConfigurationError,
+    DecodeError,
+    TransportError,
+)
+from pingdata_async.models import RunSummary
+from pingdata_async.runs.identity import SANDBOX, RunSettings, api_origin, differences
+from pingdata_async.runs.output_files import STDOUT, shown_path
+from pingdata_async.runs.output_form import DeclaredTypes
+from pingdata_async.runs.run import Run
+from pingdata_async.runs.run_directory import read_settings, run_dir_for
+from pingdata_async.runs.run_options import RunOptions
+from pingdata_async.runs.status import RunStatus, read_status
+from pingdata_async.tables.inputs import ReadOptions
+from pingdata_async.tables.jsonl_reading import IN_MEMORY
+from pingdata_async.tables.outputs import WriteOptions
+from pingdata_async.tables.readers import AnyInput
+
+
+class FileRuns(ABC):
+    """What a `BulkEnhancer` can do with files; it has set the attributes used here."""
+
+    _client: PingDataClient
+    _sources: tuple[str, ...]
+    _options: bytes
+    _chunk_size: int
+    _share: SlotShare
+    _max_requests_per_s: float | None
+    _policy: RetryPolicy
+    _on_event: Callable[[Event], None] | None
+
+    @abstractmethod
+    def _builder(self) -> ChunkBuilder:
+        """Makes the chunks of an input."""
+
+    @abstractmethod
+    def _runner(
+        self, ledger: Ledger, announce: Announcer, breaker: Breaker | None = None
+    ) -> BulkRunner:
+        """Brings chunks through."""
+
+    async def run(
+        self,
+        source: AnyInput,
+        output: str | Path,
+        *,
+        run_dir: str | Path | None = None,
+        overwrite: bool = False,
+        restart: bool = False,
+        again: bool = False,
+        discard_run: bool = False,
+        check_space: bool = True,
+        reading: ReadOptions | None = None,
+        writing: WriteOptions | None = None,
+    ) -> RunSummary:
+        """Enhance a table of any size into a file, in input order, in flat memory.
+
+        The input is read through once and written down as a plan before anything is sent.
+        Every step from there on is kept in the run directory, so that a run that was stopped,
+        by an error, a cancellation or a power cut, goes on where it was when this is called
+        again, or `resume()`. Called again on a finished run, it sends nothing. Cancelled, it
+        waits up to `linger_s` of the retry policy for submissions on their way, so that no job
+        is paid for whose id is not known.
+
+        Args:
+            source: A file of delimited text, JSONL, Parquet or a workbook; "-" for standard
+                input. Or an iterable of `Location`s, mappings and plain addresses, or a pandas,
+                polars or Arrow object, or any other with the Arrow PyCapsule interface.
+            output: The file to be made, in the form that its name says: .jsonl, .csv, .parquet,
+                .xlsx, .geojsonl, .geoparquet; texts also with .gz or .zst behind it. "-" for
+                standard output. Beside it, `OUTPUT.failures.jsonl` holds the rows without an
+                answer, if there are any.
+            run_dir: Where the run is kept; None for `OUTPUT.run`.
+            overwrite: Whether an existing output may be replaced.
+            restart: Set a run that is there aside, and begin a new one.
+            again: Begin, although a run beside it has the same input and settings.
+            discard_run: Remove the run directory when every row has been answered.
+            check_space: Refuse to begin where the answers will not fit on the disk.
+            reading: How the input is understood; None to find out.
+            writing: How the output is written; None to go by its name.
+
+        Returns:
+            What it did and what it took.
+
+        Raises:
+            InputError: When the input cannot be used; nothing has been sent.
+            ConfigurationError: When output or run directory cannot be used, or a run of
+                something else is there; likewise.
+            RunError: When something cannot be written, or another process has the run.
+            SubmissionInDoubtError: When submissions in doubt are held for the user.
+            PingDataError: When the API cannot be used any further.
+        """
+        options = RunOptions(
+            overwrite=overwrite,
+            restart=restart,
+            again=again,
+            discard=discard_run,
+            check_space=check_space,
+        )
+        settings = self._settings(source, output, reading, writing, overwrite=overwrite)
+        return await self._run(settings, output, options).start(source, run_dir, self._builder())
+
+    async def plan(
+        self,
+        source: AnyInput,
+        output: str | Path,
+        *,
+        run_dir: str | Path | None = None,
+        overwrite: bool = False,
+        restart: bool = False,
+        again: bool = False,
+        reading: ReadOptions | None = None,
+        writing: WriteOptions | None = None,
+    ) -> RunStatus:
+        """Only read the input through and write the plan; `run()` or `resume()` goes on.
+
+        Nothing is sent, and the client need not be open. Arguments and errors as of `run()`.
+        """
+        options = RunOptions(overwrite=overwrite, restart=restart, again=again)
+        path = await anyio.to_thread.run_sync(run_dir_for, output, run_dir)
+        settings = self._settings(source, output, reading, writing, overwrite=overwrite)
+        run = self._run(settings, output, options)
+        await run.plan(source, path, self._builder())
+        return await anyio.to_thread.run_sync(read_status, path)
+
+    async def resume(
+        self,
+        run_dir: str | Path,
+        *,
+        output: str | Path | None = None,
+        overwrite: bool = False,
+        discard_run: bool = False,
+        check_space: bool = True,
+        writing: WriteOptions | None = None,
+    ) -> RunSummary:
+        """Go on with a run; the input is not needed. On a finished run, nothing is sent.
+
+        Args:
+            run_dir: Where it is kept.
+            output: Another output than the run's own; None for that.
+            overwrite: Whether an output may be replaced that the run did not write itself.
+            discard_run: As of `run()`.
+            check_space: As of `run()`.
+            writing: How the output is written; None for as before.
+
+        Raises:
+            ConfigurationError: When this enhancer has other sources or options than the run, or
+                another API.
+            RunError: When it is no run directory, or is damaged, or another process has it.
+            PingDataError: As `run()`.
+        """
+        options = RunOptions(overwrite=overwrite, discard=discard_run, check_space=check_space)
+        settings = await self._kept_settings(Path(run_dir), output, writing)
+        run = self._run(settings, settings.output if output is None else output, options)
+        return await run.resume(Path(run_dir))
+
+    async def retry(
+        self,
+        run_dir: str | Path,
+        *,
+        all_not_ok: bool = False,
+        output: str | Path | None = None,
+        overwrite: bool = False,
+        check_space: bool = True,
+        writing: WriteOptions | None = None,
+    ) -> RunSummary:
+        """Ask once more, within the same run, about the rows without an answer.
+
+        Each is asked about only for the sources that did not succeed, and the output is
+        written anew.
+
+        Args:
+            run_dir: Where the run is kept.
+            all_not_ok: All rows that are not ok, those that a source has no match for too.
+            output: As of `resume()`.
+            overwrite: As of `resume()`.
+            check_space: As of `run()`.
+            writing: As of `resume()`.
+
+        Raises:
+            PingDataError: As `resume()`.
+        """
+        settings = await self._kept_settings(Path(run_dir), output, writing)
+        options = RunOptions(overwrite=overwrite, check_space=check_space)
+        run = self._run(settings, settings.output if output is None else output, options)
+        return await run.retry(Path(run_dir), all_not_ok=all_not_ok)
+
+    def _settings(
+        self,
+        source: AnyInput,
+        output: str | Path,
+        reading: ReadOptions | None = None,
+        writing: WriteOptions | None = None,
+        *,
+        overwrite: bool,
+    ) -> RunSettings:
+        client = self._client
+        is_sandbox = client.environment == SANDBOX
+        options = msgspec.json.decode(self._options)
+        return RunSettings(
+            sources=self._sources,
+            options={name: value for name, value in options.items() if name != "sources"},
+            environment=client.environment,
+            api_url=None if is_sandbox or client.environment else client.api_url,
+            api=SANDBOX if is_sandbox else api_origin(client.api_url),
+            chunk_size=self._chunk_size,
+            max_jobs=self._share.max_jobs,
+            source=shown_path(source) if isinstance(source, str | Path) else IN_MEMORY,
+            output=str(output) if str(output) == STDOUT else str(Path(output).absolute()),
+            overwrite=overwrite,
+            max_requests_per_s=self._max_requests_per_s,
+            reading=reading or ReadOptions(),
+            writing=writing or WriteOptions(),
+        )
+
+    async def _kept_settings(
+        self, run_dir: Path, output: str | Path | None, writing: WriteOptions | None
+    ) -> RunSettings:
+        kept = await anyio.to_thread.run_sync(read_settings, run_dir)
+        own = self._settings(
+            kept.source,
+            kept.output if output is None else output,
+            kept.reading,
+            kept.writing if writing is None else writing,
+            overwrite=False,
+        )
+        found = differences(kept, own)
+        if found:
+            raise ConfigurationError(f"{run_dir} has {'; '.join(found)}")
+        return msgspec.structs.replace(
+            kept,
+            output=own.output,
+            writing=own.writing,
+            max_jobs=own.max_jobs,
+            max_requests_per_s=own.max_requests_per_s,
+        )
+
+    def _run(self, settings: RunSettings, output: str | Path, options: RunOptions) -> Run:
+        return Run(
+            settings=settings,
+            output=output,
+            options=options,
+            policy=self._policy,
+            make_runner=self._runner,
+            ask_types=self._ask_types,
+            on_event=self._on_event,
+        )
+
+    async def _ask_types(self) -> DeclaredTypes:
+        """What the API says of its fields: nothing, where it does not tell."""
+        try:
+            sources = await self._client.datasources()
+        except (APIStatusError, TransportError, DecodeError) as error:
+            message = f"The API does not say what types its fields have ({error})."
+            Announcer(self._on_event)(RunNotice(message=f"{message} The answers tell."))
+            return {}
+        wanted = {code.casefold() for code in self._sources}
+        return {
+            code: source.output_fields
+            for code, source in sources.items()
+            if code.casefold() in wanted
+        }

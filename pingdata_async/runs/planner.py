@@ -1,0 +1,113 @@
+"""The first phase of a run: a plan in its directory, new or as it was made before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from pingdata_async.bulk.chunking import ChunkBuilder
+from pingdata_async.events import Announcer, RunNotice
+from pingdata_async.runs.identity import RunSettings
+from pingdata_async.runs.output_files import check_output, failures_path
+from pingdata_async.runs.output_form import output_form
+from pingdata_async.runs.planning import check_identity, make_plan
+from pingdata_async.runs.run_directory import (
+    RunDirectory,
+    can_set_aside,
+    new_beside,
+    put_in_place,
+)
+from pingdata_async.runs.run_options import RunOptions
+from pingdata_async.tables.outputs import OutputFormat, check_format
+from pingdata_async.tables.readers import AnyInput
+
+
+class Planner:
+    """Makes a run's plan, or sees that it was made.
+
+    Args:
+        settings: With what the run is begun.
+        output: Where to, as it was named; "-" for standard output.
+        options: What it may do.
+        announce: Told of what the user should know.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        output: str | Path,
+        options: RunOptions,
+        announce: Announcer,
+    ) -> None:
+        self._settings = settings
+        self._output = output
+        self._options = options
+        self._announce = announce
+
+    async def plan(self, source: AnyInput, path: Path, builder: ChunkBuilder) -> RunSettings:
+        """Read the input through and write down what is to be sent; or see that this was done.
+
+        Args:
+            source: The input.
+            path: The run directory.
+            builder: Makes the chunks.
+
+        Returns:
+            The settings with which the run goes on.
+
+        Raises:
+            ConfigurationError: When output or run directory cannot be used, or the run there is
+                another one.
+            InputError: When the input cannot be used.
+            RunError: When something cannot be written.
+        """
+        if self._options.restart or not await anyio.Path(path).exists():
+            await anyio.to_thread.run_sync(self._check_output, source)
+        if self._options.restart and await anyio.to_thread.run_sync(can_set_aside, path):
+            await self._plan_in_place_of(path, source, builder)
+            return self._settings
+        async with RunDirectory(path) as directory:
+            kept = await directory.settings()
+            if kept is None:
+                await self._make(directory, source, builder, path)
+                return self._settings
+            if await check_identity(directory, kept, self._settings, source):
+                gone = f"{self._settings.source} is gone; the plan of it is enough."
+                self._announce(RunNotice(message=gone))
+            # In the run's own order: messages of rows follow it.
+            return msgspec.structs.replace(self._settings, sources=kept.sources)
+
+    async def _plan_in_place_of(self, path: Path, source: AnyInput, builder: ChunkBuilder) -> None:
+        """Plan beside a run that was paid for: it stays where it is until there is another."""
+        new = new_beside(path)
+        async with RunDirectory(new) as directory:
+            await self._make(directory, source, builder, path)
+        aside = await anyio.to_thread.run_sync(put_in_place, new, path)
+        self._announce(RunNotice(message=f"The run that was there is {aside} now."))
+
+    async def _make(
+        self, directory: RunDirectory, source: AnyInput, builder: ChunkBuilder, run_dir: Path
+    ) -> None:
+        directory.discard = True  # without a plan nothing was sent
+        await anyio.to_thread.run_sync(self._check_output, source)
+        again = self._options.again
+        plan = await make_plan(
+            directory, self._settings, source, builder, run_dir=run_dir, again=again
+        )
+        check_format(self._format(), plan.rows)
+        directory.discard = False
+
+    def _format(self) -> OutputFormat:
+        return output_form(self._output, self._settings.writing, (), {}).kind
+
+    def _check_output(self, source: AnyInput) -> None:
+        check_output(
+            self._output,
+            source if isinstance(source, str | Path) else None,
+            overwrite=self._options.overwrite,
+            failures=failures_path(self._output),
+        )
+        check_format(self._format())
