@@ -278,7 +278,7 @@ def test_a_cell_far_away_does_not_end_the_process(tmp_path: Path) -> None:
         sheet.write_blank(1_048_575, 9, None, book.add_format({"bold": True}))
         sheet.write(1_048_575, 16_383, "x")
 
-    with pytest.raises(InputError, match=r"1,048,576 rows and 16,384 columns .*save the sheet as"):
+    with pytest.raises(InputError, match=r"1,048,576 rows and 16,384 columns, .*save the sheet as"):
         read_all(workbook(tmp_path, fill))
 
 
@@ -325,6 +325,14 @@ def test_damage_is_one_line(tmp_path: Path) -> None:
             told.append(str(error))
     assert len(told) > 100
     assert all(text.startswith(str(tmp_path / "in.xlsx")) and "\n" not in text for text in told)
+
+
+def test_a_workbook_with_a_password(tmp_path: Path) -> None:
+    """It is said that it has one, not that it is damaged."""
+    content = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)
+    content += "EncryptedPackage".encode("utf-16-le") + bytes(600)
+    with pytest.raises(InputError, match="locked with a password"):
+        read_all(written(tmp_path, "in.xlsx", content))
 
 
 def test_a_zip_of_something_else(tmp_path: Path) -> None:
