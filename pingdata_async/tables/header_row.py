@@ -88,7 +88,7 @@ def _candidates(
     rows: Sequence[Sequence[Any]], place: int, row: Sequence[Any], named: frozenset[str]
 ) -> list[HeaderRow]:
     found = [_as_header(place, list(map(shown_header, row)), 1, named)]
-    if place:
+    if place and not any(map(_is_label, rows[place - 1])):
         found.append(_as_header(place, _together(rows[place - 1], row), 2, named))
     return found
 
@@ -126,6 +126,11 @@ def _joined(above: str, below: str, beside: AbstractSet[str]) -> str:
     if below and meaning_of(both, beside) is None and meaning_of(below, beside) is not None:
         return below
     return both
+
+
+def _is_label(value: Any) -> bool:
+    """Whether a cell says what stands beside it, not below it."""
+    return isinstance(value, str) and value.rstrip().endswith(":")
 
 
 def _distinct_texts(row: Sequence[Any]) -> int:

@@ -64,6 +64,8 @@ def check_archive(name: str, content: bytes, keep_waiting: Callable[[], None]) -
                     elif part.filename == _OPENDOCUMENT:
                         check = _check_opendocument
                     check(name, _blocks(stream, keep_waiting))
+    except InputError:
+        raise
     # A password of the archive's own or an unknown method is a RuntimeError, a number of more
     # digits than Python reads a ValueError.
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 ZIP_MAGIC = b"PK\x03\x04"
 OLE_MAGIC = b"\xd0\xcf\x11\xe0"
 
+_LOCKED = "EncryptedPackage".encode("utf-16-le")  # what holds the workbook then
+_LOCKED_HINT = "is locked with a password; save it without one"
 _INSTALL_HINT = 'is a workbook, which needs python-calamine: pip install "pingdata-async[excel]"'
 _KNOWN_IN_A_TABLE = 3  # headers, where none of them can be looked up yet
 _TIMES = (dt.date, dt.time, dt.timedelta)
@@ -121,15 +123,15 @@ class WorkbookReader(InputReader):
             import python_calamine  # noqa: PLC0415 - optional
         except ImportError as error:
             raise ConfigurationError(f"{self.name} {_INSTALL_HINT}") from error
+        if content.startswith(OLE_MAGIC) and _LOCKED in content:
+            raise InputError(f"{self.name} {_LOCKED_HINT}")
         if content.startswith(ZIP_MAGIC):
             check_archive(self.name, content, self._keep_waiting)
         try:
             with _told_in_one_line(self.name):
                 return python_calamine.load_workbook(io.BytesIO(content))
         except python_calamine.PasswordError as error:
-            raise InputError(
-                f"{self.name} is locked with a password; save it without one"
-            ) from error
+            raise InputError(f"{self.name} {_LOCKED_HINT}") from error
 
     def _take_up(self, table: _Table) -> None:
         header = table.header

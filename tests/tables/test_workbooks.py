@@ -219,25 +219,54 @@ def test_more_rows_than_a_batch(tmp_path: Path) -> None:
     assert read_all(sheet_of(tmp_path, rows)).rows == rows[1:]
 
 
-def test_an_opendocument_sheet(tmp_path: Path) -> None:
-    """Repeated rows and cells, of which such sheets are full, are no more than they should be."""
-    cell = '<table:table-cell office:value-type="string"><text:p>{}</text:p></table:table-cell>'
-    rows = (
-        f"<table:table-row>{cell.format('address')}{cell.format('zip')}</table:table-row>"
-        '<table:table-row table:number-rows-repeated="2"><table:table-cell/></table:table-row>'
-        f"<table:table-row>{cell.format('1 Main St')}"
-        '<table:table-cell office:value-type="float" office:value="33139"/></table:table-row>'
-        '<table:table-row table:number-rows-repeated="1048000">'
-        '<table:table-cell table:number-columns-repeated="16384"/></table:table-row>'
-    )
-    path = tmp_path / "in.ods"
+CELL = '<table:table-cell office:value-type="string"{}><text:p>{}</text:p></table:table-cell>'
+ADDRESSES = f"<table:table-row>{CELL.format('', 'address')}</table:table-row>"
+
+
+def opendocument(folder: Path, rows: str) -> Path:
+    path = folder / "in.ods"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
         archive.writestr("META-INF/manifest.xml", MANIFEST)
         archive.writestr("content.xml", ODS.format(rows=rows))
-    found = read_all(path)
+    return path
+
+
+def test_an_opendocument_sheet(tmp_path: Path) -> None:
+    """Repeated rows and cells, of which such sheets are full, are no more than they should be."""
+    rows = (
+        f"<table:table-row>{CELL.format('', 'address')}{CELL.format('', 'zip')}</table:table-row>"
+        '<table:table-row table:number-rows-repeated="2"><table:table-cell/></table:table-row>'
+        f"<table:table-row>{CELL.format('', '1 Main St')}"
+        '<table:table-cell office:value-type="float" office:value="33139"/></table:table-row>'
+        '<table:table-row table:number-rows-repeated="1048000">'
+        '<table:table-cell table:number-columns-repeated="16384"/></table:table-row>'
+    )
+    found = read_all(opendocument(tmp_path, rows))
     assert found.rows == [["1 Main St", 33139]]
     assert "2 empty rows left out" in found.reader.notes
+
+
+def test_an_opendocument_sheet_that_would_do_harm(tmp_path: Path) -> None:
+    """Cells that are repeated without end, and an end that is missing."""
+    many = CELL.format(' table:number-columns-repeated="16384"', "x")
+    rows = f'{ADDRESSES}<table:table-row table:number-rows-repeated="1048000">{many}'
+    with pytest.raises(InputError, match=r"1,048,001 rows and 16,384 columns"):
+        read_all(opendocument(tmp_path, f"{rows}</table:table-row>"))
+    with pytest.raises(InputError, match="damaged workbook"):
+        read_all(opendocument(tmp_path, f"{ADDRESSES}<table:table-row>"))
+
+
+def test_a_number_of_texts_that_is_no_such(tmp_path: Path) -> None:
+    """The library would reserve 100 GB for them."""
+    path = sheet_of(tmp_path, [["address"], ["x"]])
+    spoilt = tmp_path / "spoilt.xlsx"
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(spoilt, "w") as archive:
+        for name in whole.namelist():
+            content = whole.read(name).replace(b'uniqueCount="2"', b'uniqueCount="4294967296"')
+            archive.writestr(name, content)
+    with pytest.raises(InputError, match="says that it has 4,294,967,296 texts"):
+        read_all(spoilt)
 
 
 def test_a_cell_far_away_does_not_end_the_process(tmp_path: Path) -> None:
@@ -249,7 +278,7 @@ def test_a_cell_far_away_does_not_end_the_process(tmp_path: Path) -> None:
         sheet.write_blank(1_048_575, 9, None, book.add_format({"bold": True}))
         sheet.write(1_048_575, 16_383, "x")
 
-    with pytest.raises(InputError, match=r"1,048,576 rows and 16,384 columns .*save the sheet as"):
+    with pytest.raises(InputError, match=r"1,048,576 rows and 16,384 columns, .*save the sheet as"):
         read_all(workbook(tmp_path, fill))
 
 
@@ -296,6 +325,14 @@ def test_damage_is_one_line(tmp_path: Path) -> None:
             told.append(str(error))
     assert len(told) > 100
     assert all(text.startswith(str(tmp_path / "in.xlsx")) and "\n" not in text for text in told)
+
+
+def test_a_workbook_with_a_password(tmp_path: Path) -> None:
+    """It is said that it has one, not that it is damaged."""
+    content = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)
+    content += "EncryptedPackage".encode("utf-16-le") + bytes(600)
+    with pytest.raises(InputError, match="locked with a password"):
+        read_all(written(tmp_path, "in.xlsx", content))
 
 
 def test_a_zip_of_something_else(tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""Where the headers of a table are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pingdata_async.tables.header_row import find_header
+from pingdata_async.tables.inputs import ReadOptions
+
+HEADERS = ["Loc #", "Street", "City", "State", "Zip"]
+DATA = ["1", "1 Main St", "Boston", "MA", "02134"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "place"),
+    [
+        ([HEADERS, DATA], 0),
+        ([["ACME"], [], ["as of", "1/1/26"], HEADERS, DATA], 3),
+        ([["Location", "", "Address", "", ""], HEADERS, DATA], 1),
+        ([["Insured:", "ACME", "City:", "Reno", "State:", "NV", "Zip:", "1"], HEADERS, DATA], 1),
+        ([HEADERS, DATA, HEADERS, DATA], 0),  # repeated on each page
+        ([["foo", "bar", "baz"], ["1", "2", "3"]], 0),
+        ([["a title"], ["foo", "bar", "baz"], ["x", "2", "3"]], 1),
+        ([["address"], ["City"], ["Zip"]], 0),
+        ([[], [None, "", " "]], None),
+        ([], None),
+    ],
+)
+def test_the_row_with_the_headers(rows: list[list[Any]], place: int | None) -> None:
+    """Not titles, nor those of groups of columns, nor data; None where there is no text."""
+    found = find_header(rows, ReadOptions())
+    assert (None if found is None else found.place) == place
+    if found is not None:
+        assert found.rows == 1
+        assert found.headers == tuple(rows[found.place])
+
+
+def test_headers_that_were_named_come_first() -> None:
+    """However few they are, and however many others there are that mean something."""
+    rows = [HEADERS, ["Wo", "x"], DATA]
+    found = find_header(rows, ReadOptions(mapping={"address": " wo "}))
+    assert found is not None
+    assert found.place == 1
