@@ -329,8 +329,11 @@ class Transport:
             logger.info("all %d connections are busy", self._settings.max_connections)
         # Borrowed by a fresh object: one task may hold several.
         borrower = object()
-        with self._waits.ended_by_closing():
-            await self._connections.acquire_on_behalf_of(borrower)
+        try:
+            self._connections.acquire_on_behalf_of_nowait(borrower)
+        except anyio.WouldBlock:
+            with self._waits.ended_by_closing():
+                await self._connections.acquire_on_behalf_of(borrower)
         try:
             yield
         finally:

@@ -23,7 +23,7 @@ class DueQueue(Generic[T]):
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, T]] = []
         self._order = itertools.count()
-        self._leader = anyio.Lock()
+        self._leader = anyio.Lock(fast_acquire=True)
         self._changed = anyio.Event()
 
     def __len__(self) -> int:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import codecs
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import accumulate, repeat
 from operator import add, attrgetter
 from typing import Any
@@ -217,16 +217,19 @@ class _Reading:
         keys = None if blank is None else self._keys(content, wire_ids[0], locations[0], blank)
         if blank is None or keys is None:
             return None
-        sizes = {key: [len(part) for part in map(self._source_of[key], locations)] for key in keys}
-        id_sizes = [len(wire_id) + len('"":') + len(blank) for wire_id in wire_ids]
+        sizes = {key: list(map(len, map(self._source_of[key], locations))) for key in keys}
         comma = len(",") + len(blank)
         around = len("{}") + sum(len(key) + len(blank) for key in keys) + comma * (len(keys) - 1)
-        lengths = list(map(add, *_columns(sizes, around)))
-        steps = map(add, map(add, lengths, id_sizes[1:]), repeat(comma))
-        begins = list(accumulate(steps, initial=len("{") + id_sizes[0]))
-        ends = list(map(add, begins, lengths))
-        closing = map(content.startswith, repeat(b"},"), map(add, ends[:-1], repeat(-1)))
-        if not all(closing) or content[ends[-1] - 1 :] != b"}}":
+        lengths = [around] * len(locations)
+        for column in sizes.values():
+            lengths = list(map(add, lengths, column))
+        before = len('"":') + len(blank)
+        steps = map(add, map(add, lengths, map(len, wire_ids[1:])), repeat(before + comma))
+        begins = list(accumulate(steps, initial=len("{") + before + len(wire_ids[0])))
+        if content[begins[-1] + lengths[-1] - 1 :] != b"}}":
+            return None
+        # Without blanks it is just as long as what has to be in it, so nothing else can be.
+        if blank and not _are_closed(content, begins, lengths):
             return None
         return _Places(begins, lengths, _doubtful(content, begins, sizes, blank))
 
@@ -249,12 +252,10 @@ def _reading_for(sources: tuple[str, ...]) -> _Reading:
     return _Reading(sources)
 
 
-def _columns(sizes: Mapping[bytes, list[int]], around: int) -> tuple[Sequence[int], ...]:
-    """Two columns that add up to the lengths of the locations."""
-    first, *others = sizes.values()
-    for column in others:
-        first = list(map(add, first, column))
-    return first, [around] * len(first)
+def _are_closed(content: bytes, begins: list[int], lengths: list[int]) -> bool:
+    """Whether each location but the last one ends where it should."""
+    closings = map(add, map(add, begins[:-1], lengths), repeat(-1))
+    return all(map(content.startswith, repeat(b"},"), closings))
 
 
 def _blank(content: bytes, first_id: str) -> bytes | None:

@@ -37,6 +37,7 @@ from pingdata_async.bulk.steps import (
     Answered,
     Done,
     Fatal,
+    Fetched,
     InDoubt,
     Lost,
     Rejected,
@@ -216,22 +217,31 @@ class Requests:
             passage.late_since = now
         return now - passage.late_since
 
-    async def fetch(self, passage: Passage) -> Again | Answered | Lost:
-        """Fetch and check the output of a chunk's job; raises as `poll()` does."""
+    async def fetch(self, passage: Passage) -> Again | Fetched | Lost:
+        """Fetch the output of a chunk's job; raises as `poll()` does."""
         self._announce(notices.sent("fetch", passage))
         try:
-            bodies = await self._fetch_all(passage)
-            checked = await self._checked(passage.chunk, bodies)
+            return Fetched(await self._fetch_all(passage))
+        except PingDataError as error:
+            return self._fetch_failed(passage, error)
+
+    async def check(self, passage: Passage, fetched: Fetched) -> Again | Answered | Lost:
+        """Find the answers in what was fetched; raises as `poll()` does."""
+        try:
+            checked = await self._checked(passage.chunk, fetched.bodies)
             self._refuse_incomplete(passage, checked)
         except PingDataError as error:
-            if passage.attempt >= self._policy.fetch_attempts and isinstance(error, DecodeError):
-                self._succeeded(passage, "fetch")  # it did answer
-                return Lost(f"the output of job {passage.job_id}: {error}", is_forgotten=False)
-            return self._question_failed(passage, "fetch", error)
+            return self._fetch_failed(passage, error)
         self._succeeded(passage, "fetch")
         for oddity in checked.oddities:
             self._announce(notices.unexpected(passage, f"of its output's locations, {oddity}"))
         return Answered(checked)
+
+    def _fetch_failed(self, passage: Passage, error: PingDataError) -> Again | Lost:
+        if passage.attempt >= self._policy.fetch_attempts and isinstance(error, DecodeError):
+            self._succeeded(passage, "fetch")  # it did answer
+            return Lost(f"the output of job {passage.job_id}: {error}", is_forgotten=False)
+        return self._question_failed(passage, "fetch", error)
 
     async def _fetch_all(self, passage: Passage) -> list[OutputBody]:
         bodies: list[OutputBody] = []

@@ -41,7 +41,7 @@ from pingdata_async.bulk.protocols import BulkAPI, Ledger
 from pingdata_async.bulk.request_gate import RequestGate
 from pingdata_async.bulk.requests import Requests
 from pingdata_async.bulk.retrying import RetryPolicy
-from pingdata_async.bulk.steps import Again, Answered, Lost
+from pingdata_async.bulk.steps import Again, Answered, Fetched, Lost
 from pingdata_async.bulk.submitting import Submitter
 from pingdata_async.events import Event
 from pingdata_async.exceptions import JobFailedError, SubmissionInDoubtError
@@ -50,7 +50,8 @@ from pingdata_async.one_thread import OneThread
 
 SUBMIT_WORKERS = 7  # with the doubts before the breaker wants one at a time, fewer than stop a run
 POLL_WORKERS = 24  # with 100 ms a question, 240 a second
-FETCH_WORKERS = 4  # each holds a whole output in memory while it is checked
+FETCH_WORKERS = 4  # each holds an output in memory, as it came
+AT_HAND = 2  # of them, outputs that are inflated, checked and kept: several times as large
 
 
 class BulkRunner:
@@ -110,6 +111,7 @@ class BulkRunner:
             announce=announce,
             rng=rng,
         )
+        self._at_hand = anyio.Semaphore(AT_HAND)
         self._admission = Admission(slots, self._breaker)
         self._flow = Flow(
             ledger=ledger,
@@ -251,13 +253,16 @@ class BulkRunner:
             self._flow.send(self._flow.fetches, passage)
 
     async def _fetch(self, passage: Passage) -> None:
-        step = await self._requests.fetch(passage)
+        step: Again | Answered | Fetched | Lost = await self._requests.fetch(passage)
+        if isinstance(step, Fetched):
+            async with self._at_hand:
+                step = await self._requests.check(passage, step)
+                if isinstance(step, Answered):
+                    await self._answered(passage, step)
         if isinstance(step, Again):
             self._flow.send(self._flow.fetches, passage, step.delay_s)
         elif isinstance(step, Lost):
             await self._job_lost(passage, step)
-        else:
-            await self._answered(passage, step)
 
     async def _answered(self, passage: Passage, step: Answered) -> None:
         chunk = passage.chunk

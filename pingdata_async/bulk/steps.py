@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.checking import Checked
 from pingdata_async.exceptions import JobFailedError, JobTimeoutError, PingDataError
 
@@ -75,7 +76,14 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetched:
+    """The job's output is here, as it came."""
+
+    bodies: list[OutputBody]
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
-    """The output was fetched and checked."""
+    """The output was checked."""
 
     checked: Checked

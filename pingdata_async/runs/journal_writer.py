@@ -66,7 +66,7 @@ class GroupWriter:
         self._connection = connection
         self._path = path
         self._pending = _Batch()
-        self._turn = anyio.Lock()
+        self._turn = anyio.Lock(fast_acquire=True)
         # Its own: other threads' work must not keep a commit waiting.
         self._limiter = anyio.CapacityLimiter(1)
         # A task cancelled by asyncio itself leaves its thread at work: the next one waits here.

@@ -10,10 +10,14 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.protocols import FinishedChunk
+from pingdata_async.bulk.requests import Requests
+from pingdata_async.bulk.runner import AT_HAND, FETCH_WORKERS
+from pingdata_async.bulk.steps import Fetched
 from pingdata_async.bulk.stream import ResultChannel, ResultStream
 from pingdata_async.enhancer import BulkEnhancer
-from pingdata_async.events import JobAbandoned
+from pingdata_async.events import JobAbandoned, RequestSent
 from pingdata_async.exceptions import RunError, ServerError
 from pingdata_async.models import EnhancedLocation, JobOutput, RowStatus
 from tests.bulk.harness import Observed, addresses, run
@@ -70,6 +74,33 @@ async def test_an_input_that_is_slow_holds_back_nobody() -> None:
         times = [anyio.current_time() - began async for _ in enhancer.stream(slow())]
     assert all(at < 60 for at in times[:30])
     assert times[30] > 36_000
+
+
+async def test_few_outputs_are_at_hand_while_others_are_fetched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was inflated is large: the next one waits, as it came, until there is room."""
+    checks: list[float] = []
+    original = Requests.check
+
+    async def noted(self: Requests, passage: Passage, fetched: Fetched) -> object:
+        checks.append(anyio.current_time())
+        return await original(self, passage, fetched)
+
+    class Slow(Observed):
+        """Takes a minute to keep an answer."""
+
+        async def deliver(self, finished: FinishedChunk) -> None:
+            await anyio.sleep(60)
+            await super().deliver(finished)
+
+    monkeypatch.setattr(Requests, "check", noted)
+    seen = await run(SimulatedAPI(), 200, observed=Slow())
+    assert seen.rows == list(range(200))
+    first_kept_at = seen.chunks[0][0]
+    fetches = seen.times(RequestSent, kind="fetch")
+    assert sum(at < first_kept_at for at in checks) == AT_HAND
+    assert sum(at < first_kept_at for at in fetches) == FETCH_WORKERS
 
 
 async def test_an_idle_stream_sends_nothing() -> None:

@@ -257,6 +257,16 @@ def test_spaces_that_make_up_for_each_other_are_seen(blanks: int) -> None:
                 assert said(results) == said(carefully(chunk_of([1, 2, 3]), spoiled).results)
 
 
+def test_a_space_before_the_end_of_an_object_is_seen() -> None:
+    """Where the next row's colon lacks one, every object stands where it should."""
+    body = usual([1, 2, 3], SPACED)
+    for row in (2, 3):
+        spoiled = body.replace(b'}}, "%d": {' % row, b'} }, "%d":{' % row)
+        assert len(spoiled) == len(body)
+        assert spoiled != body
+        assert lay_out(chunk_of([1, 2, 3]), spoiled, SOURCES) is None
+
+
 def test_a_layout_fits_its_own_output_alone() -> None:
     """One that was exchanged on the disk is noticed, and read the careful way."""
     content = usual([1, 2, 3])
