@@ -20,6 +20,7 @@ from pingdata_async.runs.run_directory import (
     journal_path,
     read_settings,
 )
+from pingdata_async.runs.run_output import check_run_output
 from pingdata_async.runs.spool import Spool
 from pingdata_async.tables.outputs import WriteOptions, check_format
 
@@ -78,7 +79,7 @@ async def export_run(
     with plan:
         async with reading_journal(journal_path(path)) as account:
             form = output_form(output, writing, settings.sources, declared)
-            check_format(form.kind, plan.rows)
+            await anyio.to_thread.run_sync(check_run_output, form, plan)
             counts = await export(
                 plan,
                 Spool(path / SPOOL_NAME),

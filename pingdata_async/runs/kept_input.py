@@ -102,7 +102,7 @@ class KeptInput:
         if not path.exists():
             raise RunError(
                 f"{path} is not there: the run was begun by an earlier version, which kept no "
-                "columns of the input; only JSONL can be written of it"
+                "columns of the input; only JSONL without them can be written (-o NAME.jsonl)"
             )
         self._frames = FrameReader(path, _KIND, _contents)
         self.headers = self._frames.contents.headers

@@ -12,7 +12,7 @@ from pingdata_async.bulk.chunking import ChunkBuilder
 from pingdata_async.events import Announcer, RunNotice
 from pingdata_async.runs.identity import RunSettings
 from pingdata_async.runs.output_files import check_output, failures_path
-from pingdata_async.runs.output_form import output_form
+from pingdata_async.runs.output_form import OutputForm, output_form
 from pingdata_async.runs.planning import check_identity, make_plan
 from pingdata_async.runs.run_directory import (
     RunDirectory,
@@ -21,7 +21,8 @@ from pingdata_async.runs.run_directory import (
     put_in_place,
 )
 from pingdata_async.runs.run_options import RunOptions
-from pingdata_async.tables.outputs import OutputFormat, check_format
+from pingdata_async.runs.run_output import check_run_output
+from pingdata_async.tables.outputs import check_format
 from pingdata_async.tables.readers import AnyInput
 
 
@@ -97,11 +98,11 @@ class Planner:
         plan = await make_plan(
             directory, self._settings, source, builder, run_dir=run_dir, again=again
         )
-        check_format(self._format(), plan.rows)
+        await anyio.to_thread.run_sync(check_run_output, self._form(), plan)
         directory.discard = False
 
-    def _format(self) -> OutputFormat:
-        return output_form(self._output, self._settings.writing, (), {}).kind
+    def _form(self) -> OutputForm:
+        return output_form(self._output, self._settings.writing, (), {})
 
     def _check_output(self, source: AnyInput) -> None:
         check_output(
@@ -110,4 +111,4 @@ class Planner:
             overwrite=self._options.overwrite,
             failures=failures_path(self._output),
         )
-        check_format(self._format())
+        check_format(self._form().kind)

@@ -60,11 +60,11 @@ from pingdata_async.runs.run_directory import (
     run_dir_for,
 )
 from pingdata_async.runs.run_options import RunOptions
-from pingdata_async.runs.run_output import RunOutput, opened_run_output
+from pingdata_async.runs.run_output import RunOutput, check_run_output, opened_run_output
 from pingdata_async.runs.space import check_space
 from pingdata_async.runs.states import ChunkState
 from pingdata_async.runs.summary import SummaryListener
-from pingdata_async.tables.outputs import OutputFormat, check_format
+from pingdata_async.tables.outputs import OutputFormat
 from pingdata_async.tables.readers import AnyInput
 
 
@@ -139,7 +139,7 @@ class Run:
         """Ask once more about rows without an answer, or about all that are not ok."""
         async with RunDirectory(path) as directory:
             plan = await self._open_plan(directory)
-            await self._check_may_write(directory)
+            await self._check_may_write(directory, plan)
             await self._check_space(directory, plan, left=0)  # before anything is reopened
             sources = self._settings.sources
             rows = await reopen_rows(directory, plan, sources, all_not_ok=all_not_ok)
@@ -168,9 +168,8 @@ class Run:
             before = await self._finished_before(directory)
             if before is not None:
                 return before
-            await self._check_may_write(directory)
+            await self._check_may_write(directory, plan)
             await directory.journal.set_meta(FINISHED, None)
-            check_format(self._form().kind, plan.rows)
             own = OwnOutputs(directory, self._output)
             async with opened_run_output(
                 self._output,
@@ -229,7 +228,8 @@ class Run:
             )
         )
 
-    async def _check_may_write(self, directory: RunDirectory) -> None:
+    async def _check_may_write(self, directory: RunDirectory, plan: Plan) -> None:
+        await anyio.to_thread.run_sync(check_run_output, self._form(), plan)
         kept = await directory.settings()
         is_planned = kept is not None and kept.output == self._settings.output
         await OwnOutputs(directory, self._output).check(

@@ -10,6 +10,7 @@ from typing import BinaryIO, Protocol
 from pingdata_async.bulk.tally import Tally
 from pingdata_async.one_thread import OneThread
 from pingdata_async.runs.answers import Answers
+from pingdata_async.runs.kept_input import INPUT_NAME, KeptInput
 from pingdata_async.runs.ledger import EarlyOutput
 from pingdata_async.runs.lines_with_input import LinesWithInput
 from pingdata_async.runs.output_files import STDOUT, BeforeMove, OutputFile, opened_output
@@ -17,7 +18,8 @@ from pingdata_async.runs.output_form import OutputForm
 from pingdata_async.runs.output_writer import OutputWriter
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.table_output import TableOutput
-from pingdata_async.tables.outputs import OutputFormat
+from pingdata_async.tables.flat_table import least_columns
+from pingdata_async.tables.outputs import OutputFormat, check_format
 from pingdata_async.tables.packing import packing
 
 
@@ -52,6 +54,19 @@ class RunOutput(EarlyOutput, Protocol):
             BrokenPipeError: When nobody reads standard output any more.
         """
         ...
+
+
+def check_run_output(form: OutputForm, plan: Plan) -> None:
+    """Refuse an output that could not be written of a run, before anything is sent. Blocks.
+
+    Raises:
+        ConfigurationError: When a package is missing, or there are too many rows or columns.
+        RunError: When the run has not kept the input's columns that the output needs.
+    """
+    check_format(form.kind, plan.rows)
+    if form.kind is not OutputFormat.JSONL or form.options.columns:
+        headers = KeptInput(plan.path.with_name(INPUT_NAME)).headers
+        check_format(form.kind, columns=least_columns(headers, form.options.columns))
 
 
 @contextlib.asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.runs.kept_input import KeptInput
 from pingdata_async.runs.output_at_end import OutputAtEnd, WriteRows
 from pingdata_async.runs.rows_by_chunk import ChunkRows, RowsByChunk
@@ -26,12 +27,20 @@ class TableOutput(OutputAtEnd):
 
         for _ in range(chunks):
             await self._thread.run(scan_next)
-        return scan.table(self._form.declared, self._form.options.columns)
+        table = scan.table(self._form.declared, self._form.options.columns)
+        if not table.columns:
+            asked_for = ",".join(self._form.options.columns)
+            raise ConfigurationError(
+                f'there is no column "{asked_for}" to be written; name others with --columns: '
+                "all answers are kept, and nothing is sent again"
+            )
+        return table
 
     @contextlib.contextmanager
     def _opened(self, table: FlatTable) -> Iterator[WriteRows]:
         form, sources = self._form, self._form.options.geocode_sources
         check_format(form.kind, columns=len(table.columns))
+        placed = 0
         with (
             self._file.opened() as file,
             packing(file, form.compression) as packed,
@@ -39,11 +48,16 @@ class TableOutput(OutputAtEnd):
         ):
 
             def write(read: ChunkRows) -> None:
+                nonlocal placed
                 results = read.results
                 where = points(results, sources, form.sources) if form.kind.has_geometry else None
+                placed += 0 if where is None else len(where) - where.count(None)
                 values = table.values(read.originals, results, read.places)
                 writer.write(values, len(results), where, [result.id for result in results])
 
             yield write
         for note in writer.notes:
             self._on_note(note)
+        if form.kind.has_geometry and self.counts.rows and not placed:
+            by = f" by --geocode-source {','.join(sources)}" if sources else ""
+            self._on_note(f"No row has coordinates{by}: none of them is on a map.")

@@ -19,6 +19,17 @@ STATUS_COLUMNS: Final = ("enhance_status", "enhance_reason", "enhance_error")
 """How a row ended; behind the input's columns. One that an input has already becomes name_2."""
 
 
+def least_columns(headers: Sequence[str], patterns: Sequence[str]) -> int:
+    """How many columns a table has in any case, whatever is answered.
+
+    Args:
+        headers: Of the input's columns.
+        patterns: Names or patterns of the columns that are wanted; () for all of them.
+    """
+    sure = [FlatColumn(name, Kind.TEXT) for name in (*headers, *STATUS_COLUMNS)]
+    return len(choose(sure, patterns).places) if patterns else len(sure)
+
+
 class TableScan:
     """The first pass.
 
