@@ -8,6 +8,7 @@ import itertools
 import os
 import re
 import secrets
+import shutil
 import stat
 import sys
 import threading
@@ -103,6 +104,8 @@ class _Guarded(io.RawIOBase):
         self._raw = raw
         self._at_work = at_work
         self.is_wanted = True  # if not, what buffers still hold is dropped
+        # Some writers keep what they are not done with beside it.
+        self.name = os.fsdecode(raw.name)
 
     def writable(self) -> bool:
         return True
@@ -290,13 +293,17 @@ def _part_name(path: Path) -> Path:
 
 def _remove_stale_parts(path: Path) -> None:
     """Remove what killed processes left half-written of this file."""
-    name = re.compile(rf"\.{re.escape(path.name)}\.(\d+)-([0-9a-f]{{8}})-\d+\.part")
+    # With the folders that writers of workbooks had beside them.
+    name = re.compile(rf"\.{re.escape(path.name)}\.(\d+)-([0-9a-f]{{8}})-\d+\.part(-\w+)?")
     # Tidying alone: a folder that can be written but not listed is no reason to stop.
     with contextlib.suppress(OSError):
         for entry in path.parent.iterdir():
             match = name.fullmatch(entry.name)
             if match and not _is_at_work(int(match[1]), match[2]):
-                entry.unlink(missing_ok=True)
+                if entry.is_dir():
+                    shutil.rmtree(entry, ignore_errors=True)
+                else:
+                    entry.unlink(missing_ok=True)
 
 
 def _is_at_work(pid: int, token: str) -> bool:

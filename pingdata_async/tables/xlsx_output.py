@@ -44,10 +44,8 @@ class XLSXWriter:
 
     def __init__(self, file: BinaryIO, columns: Sequence[FlatColumn]) -> None:
         self._columns = columns
-        name = getattr(file, "name", None)
-        beside = Path(name).parent if isinstance(name, str) else None
         # Of its own: XlsxWriter leaves files behind where it fails.
-        self._temporary = tempfile.TemporaryDirectory(prefix=".xlsx-", dir=beside)
+        self._temporary = _folder_for(file)
         self._file = _LastingFile(file)
         self._workbook = xlsxwriter.Workbook(
             self._file, {"constant_memory": True, "tmpdir": self._temporary.name}
@@ -109,7 +107,7 @@ class XLSXWriter:
         try:
             self._workbook.close()
         except FileCreateError as error:
-            raise OSError(*error.args) from error  # what it was made of
+            raise error.args[0] from error  # what it was made of
         self._temporary.cleanup()
 
     def abandon(self) -> None:
@@ -186,6 +184,17 @@ class XLSXWriter:
             self._sheet.write_string(row, column, text_of_cell(cell))
         else:
             self._sheet.write_datetime(row, column, cell, self._formats[dt.timedelta])
+
+
+def _folder_for(file: BinaryIO) -> tempfile.TemporaryDirectory[str]:
+    """For what is to become a file; beside it, where the disk has room for that."""
+    name = getattr(file, "name", None)
+    if not isinstance(name, str):
+        return tempfile.TemporaryDirectory(prefix=".xlsx-")
+    path = Path(name)
+    # Named after it: what a killed process left of both is found together.
+    prefix = f".{path.name.removeprefix('.')}-"
+    return tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent)
 
 
 class _LastingFile:
