@@ -175,6 +175,8 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         replacement value, building replacement cost value, =building rc, =building rcv, =bldg
         rc, =bldg rcv, replacement value building, replacement value a, =repvalbldg, structure
         value, real property value, real property, real property limit""",
+        # A group's title above "Building".
+        "limits building, values building, insured values building, tiv building",
     ),
     "limits__bpp_limit": (
         "bpp limit, contents limit, business personal property limit, personal property limit",
