@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-import anyio
 import anyio.to_thread
 import msgspec
 
@@ -65,7 +65,9 @@ class Planner:
             InputError: When the input cannot be used.
             RunError: When something cannot be written.
         """
-        if self._options.restart or not await anyio.Path(path).exists():
+        # os.path, which says of a name that is too long that it is not there.
+        is_begun = await anyio.to_thread.run_sync(os.path.exists, path)
+        if self._options.restart or not is_begun:
             await anyio.to_thread.run_sync(self._check_output, source)
         if self._options.restart and await anyio.to_thread.run_sync(can_set_aside, path):
             await self._plan_in_place_of(path, source, builder)
