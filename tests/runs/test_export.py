@@ -183,7 +183,7 @@ async def test_an_export_can_be_done_again(setting: Setting) -> None:
 
 
 async def test_what_killed_exports_left_is_removed(setting: Setting) -> None:
-    """Parts of processes that are gone, and no others."""
+    """Parts of processes that are gone with what was beside them, and no others."""
     async with await anyio.open_process([sys.executable, "-c", ""]) as gone:
         await gone.wait()
     stale = setting.folder / f".out.jsonl.{gone.pid}-0123abcd-0.part"
@@ -198,6 +198,9 @@ async def test_what_killed_exports_left_is_removed(setting: Setting) -> None:
     ]
     for path in (stale, stale_failures, *others):
         path.touch()
+    rows = stale.with_name(f"{stale.name}-a1_b2c3d")  # of a workbook
+    rows.mkdir()
+    (rows / "rows").touch()
     await setting.put(0, "failed")
     await setting.put(1, "failed")
     await setting.export()

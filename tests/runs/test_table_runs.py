@@ -16,7 +16,7 @@ import xlsxwriter
 
 import pingdata_async as ping
 from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.events import ChunkFinished, Event, InputPlanned, RunNotice
+from pingdata_async.events import ChunkFinished, Event, InputPlanned, OutputProgress, RunNotice
 from pingdata_async.exceptions import ConfigurationError, RunError
 from pingdata_async.runs.export import export
 from pingdata_async.runs.exporting import export_run
@@ -27,6 +27,7 @@ from pingdata_async.tables.outputs import WriteOptions
 from tests.runs.accounts import MemoryAccount, answered, spool_in
 from tests.runs.run_help import (
     ADDRESSES,
+    Stopper,
     enhancer,
     lines,
     read_addresses,
@@ -148,6 +149,19 @@ async def test_begun_anew_and_discarded(client: ping.PingDataClient, tmp_path: P
     assert len(await rows_of(output)) == 20
     assert not (tmp_path / "out.parquet.run").exists()
     assert len(list(tmp_path.glob("out.parquet.run*"))) == 1
+
+
+@pytest.mark.parametrize("ending", OUTPUTS)
+async def test_a_cancelled_table(client: ping.PingDataClient, tmp_path: Path, ending: str) -> None:
+    """Leaves no part behind, and does not touch what was there."""
+    output = tmp_path / f"out.{ending}"
+    output.write_text("precious")
+    stopper = Stopper(OutputProgress, 2)
+    with stopper.scope:
+        await enhancer(client, on_event=stopper).run(ADDRESSES, output, overwrite=True)
+    assert stopper.scope.cancelled_caught
+    assert output.read_text() == "precious"
+    assert {path.name for path in tmp_path.iterdir()} == {"home", output.name, f"{output.name}.run"}
 
 
 # -- What the columns hold -------------------------------------------------------------------

@@ -1,0 +1,107 @@
+"""Tables through the command: from pipes, to standard output, to disks that are full."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pyarrow as pa
+import pytest
+
+import pingdata_async as ping
+from pingdata_async.sandbox import SandboxServer
+from tests.cli.test_enhance import ADDRESSES, COMMAND, Command, run, sandbox
+from tests.runs.run_help import enhancer, read_addresses
+from tests.runs.table_forms import INPUTS, OUTPUTS, Table
+
+__all__ = ["sandbox"]  # a fixture
+
+
+def addresses() -> Table:
+    """The 300 addresses."""
+    rows = read_addresses()
+    return Table(list(rows[0]), [pa.string()] * len(rows[0]), [list(row.values()) for row in rows])
+
+
+async def shell(words: str) -> Command:
+    """What bash makes of a command; $PING is the command itself."""
+    environ = {**os.environ, "PING_DATA_AUTH_TOKEN": "right", "PYTHONUNBUFFERED": ""}
+    environ["PING"] = shlex.join(COMMAND)
+    process = await anyio.run_process(["bash", "-c", words], check=False, env=environ)
+    out = process.stdout.decode("utf-8", "replace")
+    return Command(process.returncode, out, process.stderr.decode())
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ("tabs in utf-16", "cat {path} | $PING enhance -"),
+        ("parquet", "cat {path} | $PING enhance -"),
+        ("csv.gz", "$PING enhance <(cat {path})"),
+        ("xlsx", "$PING enhance <(cat {path})"),
+    ],
+)
+async def test_a_table_from_a_pipe(
+    sandbox: SandboxServer, tmp_path: Path, form: str, words: str
+) -> None:
+    """Whatever it is, on standard input or as a pipe with a name."""
+    path = await anyio.to_thread.run_sync(INPUTS[form].make, tmp_path, addresses())
+    output = tmp_path / "out.csv"
+    done = await shell(f"{words.format(path=path)} -o {output} -s PG -u {sandbox.url}")
+    assert done.code == 0, done.err
+    read = OUTPUTS["csv"].read(output.read_bytes())
+    assert [row[:8] for row in read.rows] == addresses().rows
+
+
+@pytest.fixture
+async def run_dir(sandbox: SandboxServer, tmp_path: Path) -> Path:
+    """That of a finished run."""
+    async with ping.PingDataClient(api_url=sandbox.url, auth_token="right") as client:
+        await enhancer(client, sources=["PG", "PH"]).run(ADDRESSES, tmp_path / "o.jsonl")
+    return tmp_path / "o.jsonl.run"
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "xlsx"])
+async def test_a_table_on_standard_output(run_dir: Path, tmp_path: Path, form: str) -> None:
+    """It is whole, in a pipe as in a file; and who stops reading it is no error."""
+    export = f"$PING export {run_dir} -o - --output-format {form}"
+    output = tmp_path / f"piped.{form}"
+    done = await shell(f"{export} | cat > {output}; exit ${{PIPESTATUS[0]}}")
+    assert (done.code, done.err) == (0, "300 rows written.\n")
+    rows = [row[:8] for row in OUTPUTS[form].read(output.read_bytes()).rows]
+    nothing = None if form == "xlsx" else ""
+    assert rows == [[cell or nothing for cell in row] for row in addresses().rows]
+    done = await shell(f"{export} | head -c 4 | wc -c; exit ${{PIPESTATUS[0]}}")
+    assert (done.code, done.out.strip()) == (0, "4")
+    assert done.err in {"", "300 rows written.\n"}  # all of it may be in the pipe already
+
+
+@pytest.mark.parametrize("ending", ["csv.gz", "parquet", "xlsx"])
+async def test_a_table_and_a_full_disk(run_dir: Path, tmp_path: Path, ending: str) -> None:
+    """One line, and neither the output nor a part of it is left."""
+    before = sorted(tmp_path.iterdir())
+    done = await run("export", run_dir, "-o", tmp_path / f"x.{ending}", limit="ulimit -f 16")
+    said = f"Error: {tmp_path / f'x.{ending}'} cannot be written: File too large\n"
+    assert (done.code, done.err) == (5, said)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+async def test_without_the_extras(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """Exit 2, what to install, no request, and nothing is left behind."""
+    blocked = (
+        "import sys; sys.modules |= {'pyarrow': None, 'xlsxwriter': None}; "
+        "from pingdata_async.__main__ import main; main()"
+    )
+    plain = f"{shlex.quote(sys.executable)} -c {shlex.quote(blocked)}"
+    for ending, extra in (("parquet", "parquet"), ("xlsx", "excel")):
+        words = f"enhance {ADDRESSES} -o {tmp_path}/o.{ending} -s PG -u {sandbox.url}"
+        done = await shell(f"{plain} {words}")
+        assert done.code == 2
+        assert done.err.count("\n") == 1
+        assert f'pip install "pingdata-async[{extra}]"' in done.err
+        assert not sandbox.stats.requests
+        assert [path.name for path in tmp_path.iterdir()] == ["home"]
