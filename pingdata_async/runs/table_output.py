@@ -25,8 +25,14 @@ class TableOutput(OutputAtEnd):
             read = rows.read_next()
             scan.add(read.originals, read.results)
 
+        def scan_no_rows() -> None:
+            for originals in kept:
+                scan.add(originals, ())
+
         for _ in range(chunks):
             await self._thread.run(scan_next)
+        if not chunks:
+            await self._thread.run(scan_no_rows)
         table = scan.table(self._form.declared, self._form.options.columns)
         if not table.columns:
             asked_for = ",".join(self._form.options.columns)

@@ -42,6 +42,7 @@ class ArrowReader(InputReader):
     """What the readers of Arrow's record batches have in common; see `InputReader`."""
 
     def _take_up(self, schema: pa.Schema) -> None:
+        self._schema = schema
         self.headers = tuple(schema.names)
         self.mapping = map_columns(
             self.name,
@@ -70,6 +71,16 @@ class ArrowReader(InputReader):
                 located = self._located(columns, are_texts=False)
                 yield Batch(located, ArrowRows(as_stream(piece)))
                 row += piece.num_rows
+        if row == 1:
+            yield self._no_rows()
+
+    def _no_rows(self) -> Batch:
+        """A table without rows has columns, and they have types."""
+        import pyarrow as pa  # noqa: PLC0415 - optional
+
+        nothing = pa.RecordBatch.from_pylist([], schema=self._schema)
+        located = self._located([()] * nothing.num_columns, are_texts=False)
+        return Batch(located, ArrowRows(as_stream(nothing)))
 
 
 def as_stream(batch: pa.RecordBatch) -> bytes:

@@ -6,6 +6,7 @@ Everything here blocks, and runs in a worker thread.
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,8 @@ def _reader_of_objects(source: Any, options: ReadOptions) -> InputReader:
         raise InputError(
             f"this {kind} has no Arrow interface (__arrow_c_stream__); update its package"
         )
+    if isinstance(source, io.IOBase):  # its lines would be taken for addresses
+        raise InputError("an open file is no input: give its path")
     if isinstance(source, Mapping | msgspec.Struct | bytes) or not isinstance(source, Iterable):
         raise InputError(
             f"a {kind} is no input: give a path, an iterable of locations or a data frame"

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -107,6 +108,10 @@ async def test_a_header_only(client: ping.PingDataClient, tmp_path: Path, form: 
         if ending != "geojsonl":
             headers = table.headers if wanted.repeats else unique_names(table.headers)
             assert read.headers[: len(headers) + 3] == [*headers, *STATUS]
+    if form in {"parquet", "polars", "pyarrow"}:
+        schema = await anyio.to_thread.run_sync(pq.read_schema, own)
+        kinds = [str(kind).removesuffix("_view") for kind in schema.types]
+        assert kinds[: len(table.types)] == list(map(str, table.types))
 
 
 # -- Tables that nobody thought of -----------------------------------------------------------

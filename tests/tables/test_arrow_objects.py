@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import io
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -152,6 +153,7 @@ def test_python_objects() -> None:
         (Location(address="x"), "a Location is no input"),
         (b"in.csv", "a bytes is no input"),
         (17, "a int is no input"),
+        (io.StringIO("address\n1 Main St\n"), "an open file is no input: give its path"),
         (pl.Series("address", ["x"]), "the Series is no table"),
         (pa.table({"x": [1]}), "no column to look up"),
     ],
