@@ -73,7 +73,8 @@ async def enhance_table(
         from pingdata_async.tables.data_frames import put_beside  # noqa: PLC0415 - optional
 
         scan = TableScan((), codes)
-        scan.add(NO_COLUMNS, results)
+        scan.add_originals(NO_COLUMNS)
+        scan.add_answers(result.data for result in results)
         answers = scan.table({}, columns, taken_names=headers)
         values = answers.values(NO_COLUMNS, results)
         return put_beside(table, batches, answers.columns, values)

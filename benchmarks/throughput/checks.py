@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from benchmarks.throughput.contender import need
-from benchmarks.throughput.data import read_csv
+from benchmarks.throughput.data import HEADER, read_csv
 from benchmarks.throughput.serving import Served
 
 
@@ -49,3 +50,29 @@ def check_output(output: Path, source: Path, served: Served) -> None:
             count += 1
     check_served(served, count)
     need(not_ok == served.not_ok, f"{not_ok} rows are not ok, but {served.not_ok} were served")
+
+
+def check_table(output: Path, source: Path, served: Served) -> None:
+    """A flat table, in Parquet or CSV, holds the rows of a CSV and how each of them ended.
+
+    Raises:
+        ValueError: When it does not.
+    """
+    rows = _rows_of_parquet(output) if output.suffix == ".parquet" else read_csv(output)
+    not_ok = count = 0
+    for number, (given, row) in enumerate(zip(read_csv(source), rows, strict=True)):
+        kept = {name: row[name] for name in given}
+        need(kept == given, f"row {number} is {kept}, not {given}")
+        need(bool(row["pg_status_code"]), f"row {number} has no answer of PG")
+        not_ok += row["enhance_status"] != "ok"
+        count += 1
+    check_served(served, count)
+    need(not_ok == served.not_ok, f"{not_ok} rows are not ok, but {served.not_ok} were served")
+
+
+def _rows_of_parquet(path: Path) -> Iterator[dict[str, str]]:
+    import pyarrow.parquet as pq  # noqa: PLC0415 - 60 MB, for who writes Parquet
+
+    columns = [*HEADER, "enhance_status", "pg_status_code"]
+    for batch in pq.ParquetFile(path).iter_batches(columns=columns):
+        yield from batch.to_pylist()

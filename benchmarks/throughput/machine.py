@@ -15,6 +15,7 @@ PACKAGES = (
     "msgspec",
     "pingdata-async",
     "pingintel-api",
+    "pyarrow",
     "requests",
     "zstandard",
 )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import pingdata_async as ping
-from benchmarks.throughput.checks import check_output, check_served
+from benchmarks.throughput.checks import check_output, check_served, check_table
 from benchmarks.throughput.contender import (
     CHUNK_SIZE,
     MAX_JOBS,
@@ -51,10 +52,36 @@ class Durable(_Ours):
         self._summary = await self._enhancer.run(part.source, part.output)
 
     def check(self, part: Part, served: Served) -> None:
+        self._check_summary(part)
+        check_output(part.output, part.source, served)
+
+    def _check_summary(self, part: Part) -> None:
         summary = self._summary
         need(summary.rows == part.rows, f"{summary.rows} rows of {part.rows}")
         need(summary.no_answer == 0, f"{summary.no_answer} rows have no answer")
-        check_output(part.output, part.source, served)
+
+
+class DurableTable(Durable):
+    """From CSV to a flat table, in the format that the ending names.
+
+    Args:
+        url: Of the API.
+        ending: Such as ".parquet".
+    """
+
+    def __init__(self, url: str, ending: str) -> None:
+        super().__init__(url)
+        self._ending = ending
+
+    async def run(self, part: Part) -> None:
+        self._summary = await self._enhancer.run(part.source, self._output(part))
+
+    def check(self, part: Part, served: Served) -> None:
+        self._check_summary(part)
+        check_table(self._output(part), part.source, served)
+
+    def _output(self, part: Part) -> Path:
+        return part.output.with_suffix(self._ending)
 
 
 class Stream(_Ours):

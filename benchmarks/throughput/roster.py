@@ -70,6 +70,16 @@ ROSTER = {
         kind=("ours", "Durable"),
         server=ServerOptions(job_s=BUSY_JOB_S),
     ),
+    "durable-parquet": Entry(
+        title="ours, durable, gzip, to Parquet",
+        kind=("ours", "DurableTable"),
+        options={"ending": ".parquet"},
+    ),
+    "durable-csv": Entry(
+        title="ours, durable, gzip, to CSV",
+        kind=("ours", "DurableTable"),
+        options={"ending": ".csv"},
+    ),
     "stream-identity": Entry(
         title="ours, stream() in memory, uncompressed", kind=("ours", "Stream"), server=PLAIN
     ),

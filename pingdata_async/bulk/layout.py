@@ -81,8 +81,14 @@ class Layout(msgspec.Struct, frozen=True, array_like=True):
             )
         )
 
-    def results(self, chunk: Chunk, content: bytes) -> list[EnhancedLocation]:
-        """The outcome of each row, in the order of the chunk; none keeps the content alive."""
+    def results(self, chunk: Chunk, content: bytes | memoryview) -> list[EnhancedLocation]:
+        """The outcome of each row, in the order of the chunk.
+
+        Args:
+            chunk: What was sent.
+            content: What came back. No outcome keeps it alive; of a view, all of them do, and
+                nothing is copied.
+        """
         results = [
             EnhancedLocation(
                 str(row) if own_id is None else own_id,

@@ -7,7 +7,7 @@ asked about again. What the last settled one says of it holds.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -82,10 +82,26 @@ class Answers:
         laid_out = self.laid_out(planned)
         if laid_out is not None:  # the usual chunk: nothing is to be judged again
             layout, content = laid_out
-            settled = layout.results(planned, content) + invalid_results(planned)
+            # Nobody keeps them longer than the chunk, so that nothing need be copied.
+            settled = layout.results(planned, memoryview(content)) + invalid_results(planned)
             settled.sort(key=lambda result: result.row)
             return Outcomes(settled, [])
         return self._pieced_together(planned)
+
+    def data(self, planned: Chunk) -> Iterator[memoryview | msgspec.Raw]:
+        """What the API said of the rows of a planned chunk that have an outcome, and no more.
+
+        Raises:
+            RunError: As `outcomes()`.
+        """
+        laid_out = self.laid_out(planned)
+        if laid_out is None:
+            yield from (result.data for result in self._pieced_together(planned).settled)
+            return
+        layout, content = laid_out
+        view = memoryview(content)
+        for begin, length in zip(layout.begins, layout.lengths, strict=True):
+            yield view[begin : begin + length]
 
     def _pieced_together(self, planned: Chunk) -> Outcomes:
         found: dict[int, EnhancedLocation | None] = dict.fromkeys(planned.rows)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from pingdata_async.runs.answers import Answers
 from pingdata_async.runs.kept_input import KeptInput
 from pingdata_async.runs.output_at_end import OutputAtEnd, WriteRows
-from pingdata_async.runs.rows_by_chunk import ChunkRows, RowsByChunk
+from pingdata_async.runs.plan import Plan
+from pingdata_async.runs.rows_by_chunk import ChunkRows
 from pingdata_async.tables.flat_table import FlatTable, input_table
 from pingdata_async.tables.json_values import json_values
 from pingdata_async.tables.jsonl import encode_lines
@@ -19,19 +21,10 @@ from pingdata_async.tables.schema import unique_names
 class LinesWithInput(OutputAtEnd):
     """Writes lines as `OutputWriter` does, and in each the cells that were asked for."""
 
-    async def _scanned(self, kept: KeptInput, rows: RowsByChunk, chunks: int) -> FlatTable:
-        del rows, chunks  # what was answered makes no difference to the input's columns
+    async def _scanned(self, kept: KeptInput, plan: Plan, answers: Answers) -> FlatTable:
+        del plan, answers  # what was answered makes no difference to the input's columns
         scan = OriginalScan(kept.headers)
-        batches = iter(kept)
-
-        def scan_next() -> bool:
-            originals = next(batches, None)
-            if originals is not None:
-                scan.add(originals)
-            return originals is not None
-
-        while await self._thread.run(scan_next):
-            pass
+        await self._scan_originals(kept, scan.add, lambda: scan.is_settled)
         return input_table(scan, self._form.options.columns)
 
     @contextlib.contextmanager

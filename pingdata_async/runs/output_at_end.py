@@ -1,8 +1,8 @@
 """Outputs that are written at the end of a run, from its directory alone.
 
-Two passes over the kept input, the second one over plan and spool too: the first one finds out
-which columns there are and what they hold, the second one writes them. Both take some rows at a
-time, so that memory does not grow with their number.
+Two passes over the run directory: the first one finds out which columns there are and what they
+hold, the second one writes them. Both take some rows at a time, so that memory does not grow with
+their number.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.rendering import render_failures
 from pingdata_async.runs.rows_by_chunk import ChunkRows, RowsByChunk
 from pingdata_async.tables.flat_table import FlatTable
+from pingdata_async.tables.inputs import Originals
 
 T = TypeVar("T")
 
@@ -75,8 +76,7 @@ class OutputAtEnd(ABC):
         """Write every chunk; arguments and errors as of `OutputWriter.write_rest()`."""
         kept = await self._thread.run(lambda: KeptInput(plan.path.with_name(INPUT_NAME)))
         async with self._entered(kept):
-            rows = RowsByChunk(plan, kept, answers, finished_only=finished_only)
-            table = await self._scanned(kept, rows, plan.chunks)
+            table = await self._scanned(kept, plan, answers)
             for pattern in table.unmatched:
                 self._on_note(f'There is no column "{pattern}" to be written.')
             rows = RowsByChunk(plan, kept, answers, finished_only=finished_only)
@@ -87,14 +87,29 @@ class OutputAtEnd(ABC):
                     on_rows(counts.rows)
 
     @abstractmethod
-    async def _scanned(self, kept: KeptInput, rows: RowsByChunk, chunks: int) -> FlatTable:
+    async def _scanned(self, kept: KeptInput, plan: Plan, answers: Answers) -> FlatTable:
         """The first pass.
 
         Args:
             kept: The input's rows.
-            rows: The same, with their outcomes.
-            chunks: How many chunks there are.
+            plan: What was planned of them.
+            answers: What was answered.
         """
+
+    async def _scan_originals(
+        self, kept: KeptInput, add: Callable[[Originals], None], is_settled: Callable[[], bool]
+    ) -> None:
+        """Have all rows of an input taken in, or as many as tell anything new."""
+        batches = iter(kept)
+
+        def scan_next() -> bool:
+            originals = next(batches, None)
+            if originals is not None:
+                add(originals)
+            return originals is not None and not is_settled()
+
+        while await self._thread.run(scan_next):
+            pass
 
     @abstractmethod
     def _opened(self, table: FlatTable) -> contextlib.AbstractContextManager[WriteRows]:

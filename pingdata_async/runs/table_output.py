@@ -6,9 +6,11 @@ import contextlib
 from collections.abc import Iterator
 
 from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.runs.answers import Answers
 from pingdata_async.runs.kept_input import KeptInput
 from pingdata_async.runs.output_at_end import OutputAtEnd, WriteRows
-from pingdata_async.runs.rows_by_chunk import ChunkRows, RowsByChunk
+from pingdata_async.runs.plan import Plan
+from pingdata_async.runs.rows_by_chunk import ChunkRows
 from pingdata_async.tables.flat_table import FlatTable, TableScan
 from pingdata_async.tables.geometry import points
 from pingdata_async.tables.outputs import check_format, open_table_writer
@@ -18,21 +20,16 @@ from pingdata_async.tables.packing import packing
 class TableOutput(OutputAtEnd):
     """Writes a flat table in one of the formats of `tables.outputs`."""
 
-    async def _scanned(self, kept: KeptInput, rows: RowsByChunk, chunks: int) -> FlatTable:
+    async def _scanned(self, kept: KeptInput, plan: Plan, answers: Answers) -> FlatTable:
         scan = TableScan(kept.headers, self._form.sources)
+        await self._scan_originals(kept, scan.add_originals, lambda: scan.knows_originals)
+        indices = iter(range(plan.chunks))
 
         def scan_next() -> None:
-            read = rows.read_next()
-            scan.add(read.originals, read.results)
+            scan.add_answers(answers.data(plan.read(next(indices))))
 
-        def scan_no_rows() -> None:
-            for originals in kept:
-                scan.add(originals, ())
-
-        for _ in range(chunks):
+        for _ in range(plan.chunks):
             await self._thread.run(scan_next)
-        if not chunks:
-            await self._thread.run(scan_no_rows)
         table = scan.table(self._form.declared, self._form.options.columns)
         if not table.columns:
             asked_for = ",".join(self._form.options.columns)
@@ -55,11 +52,12 @@ class TableOutput(OutputAtEnd):
 
             def write(read: ChunkRows) -> None:
                 nonlocal placed
-                results = read.results
-                where = points(results, sources, form.sources) if form.kind.has_geometry else None
-                placed += 0 if where is None else len(where) - where.count(None)
-                values = table.values(read.originals, results, read.places)
-                writer.write(values, len(results), where, [result.id for result in results])
+                for results, values in table.blocks(read.originals, read.results, read.places):
+                    where = None
+                    if form.kind.has_geometry:
+                        where = points(results, sources, form.sources)
+                        placed += len(where) - where.count(None)
+                    writer.write(values, len(results), where, [result.id for result in results])
 
             yield write
         for note in writer.notes:

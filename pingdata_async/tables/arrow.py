@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pingdata_async.tables.kinds import text_of_cell
 from pingdata_async.tables.schema import FlatColumn, Kind, Values
@@ -128,6 +127,8 @@ def _plain(array: Any) -> Any:
     if isinstance(kind, pa.DictionaryType):
         return _plain(array.cast(kind.value_type))
     if isinstance(kind, pa.RunEndEncodedType):
+        import pyarrow.compute as pc  # noqa: PLC0415 - 14 MB, for a type that hardly anybody has
+
         return _plain(pc.call_function("run_end_decode", [array]))
     return array
 

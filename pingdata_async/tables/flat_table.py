@@ -6,8 +6,10 @@ Like everything about columns it takes two passes: a `TableScan` takes in all ro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
+
+import msgspec
 
 from pingdata_async.models import EnhancedLocation
 from pingdata_async.tables.flattening import AnswerColumn, AnswerColumns, AnswerScan
@@ -17,6 +19,9 @@ from pingdata_async.tables.schema import FlatColumn, Kind, Values, choose, free_
 
 STATUS_COLUMNS: Final = ("enhance_status", "enhance_reason", "enhance_error")
 """How a row ended; behind the input's columns. One that an input has already becomes name_2."""
+
+BLOCK_ROWS: Final = 250
+"""Rows that are Python objects at once; of more, the first leave the cache before the last come."""
 
 
 def least_columns(headers: Sequence[str], patterns: Sequence[str]) -> int:
@@ -42,10 +47,18 @@ class TableScan:
         self._originals = OriginalScan(headers)
         self._answers = AnswerScan(sources)
 
-    def add(self, originals: Originals, results: Iterable[EnhancedLocation]) -> None:
-        """Take in more rows."""
+    @property
+    def knows_originals(self) -> bool:
+        """Whether more of the input's rows would tell nothing new."""
+        return self._originals.is_settled
+
+    def add_originals(self, originals: Originals) -> None:
+        """Take in more of the input's rows."""
         self._originals.add(originals)
-        self._answers.add(results)
+
+    def add_answers(self, answers: Iterable[memoryview | msgspec.Raw]) -> None:
+        """Take in what the API said of more rows; which ones they are makes no difference."""
+        self._answers.add(answers)
 
     def table(
         self,
@@ -124,9 +137,26 @@ class FlatTable:
             results: How each of them ended.
             places: Where they are among the originals; None where there are no others.
         """
+        return self._values(self._given(originals, places), results)
+
+    def blocks(
+        self,
+        originals: Originals,
+        results: Sequence[EnhancedLocation],
+        places: Sequence[int] | None = None,
+    ) -> Iterator[tuple[Sequence[EnhancedLocation], list[Values]]]:
+        """The same, `BLOCK_ROWS` at a time: some of the results, and their values."""
+        given = self._given(originals, places)
+        for begin in range(0, len(results), BLOCK_ROWS):
+            end = begin + BLOCK_ROWS
+            some = results[begin:end]
+            yield some, self._values([values[begin:end] for values in given], some)
+
+    def _given(self, originals: Originals, places: Sequence[int] | None) -> list[Values]:
         given = self._originals.values(originals)
-        if places is not None:
-            given = [_picked(values, places) for values in given]
+        return given if places is None else [_picked(values, places) for values in given]
+
+    def _values(self, given: Sequence[Values], results: Sequence[EnhancedLocation]) -> list[Values]:
         ended: list[Values] = [
             [result.status.value for result in results],
             [None if result.reason is None else result.reason.value for result in results],

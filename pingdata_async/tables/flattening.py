@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from pingdata_async.models import EnhancedLocation
 from pingdata_async.tables.json_columns import JSONColumn, JSONColumns
 from pingdata_async.tables.kinds import Found, kind_of, widened
@@ -47,9 +49,9 @@ class AnswerScan:
         self._sources = sources
         self._scan = ShapeScan(MAX_LEVELS)
 
-    def add(self, results: Iterable[EnhancedLocation]) -> None:
-        """Take in more rows. No answer is an error, whatever is in it."""
-        self._scan.add([result.data for result in results])
+    def add(self, answers: Iterable[memoryview | msgspec.Raw]) -> None:
+        """Take in what the API said of more rows. Nothing in it is an error."""
+        self._scan.add(answers)
 
     def columns(
         self, declared: Mapping[str, Mapping[str, str]], taken_names: Iterable[str]

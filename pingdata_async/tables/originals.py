@@ -8,7 +8,7 @@ says they are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from pingdata_async.tables.inputs import ArrowRows, CellColumns, JSONRows, Originals, TextColumns
 from pingdata_async.tables.json_columns import JSONColumn, JSONColumns
@@ -31,6 +31,11 @@ class OriginalScan:
         self._headers = headers
         self._scan: _Scan = _TextScan(headers)
         self._is_chosen = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether more rows would tell nothing new."""
+        return self._is_chosen and not self._scan.depends_on_all
 
     def add(self, originals: Originals) -> None:
         """Take in more rows; those of one input are all of one kind."""
@@ -88,6 +93,8 @@ def joined(parts: Sequence[Originals]) -> Originals:
 
 
 class _Scan(Protocol):
+    depends_on_all: ClassVar[bool]  # whether each row can change what the columns are
+
     def __init__(self, headers: Sequence[str]) -> None: ...
     def add(self, originals: Any) -> None: ...
     def columns(self) -> list[FlatColumn]: ...
@@ -95,6 +102,8 @@ class _Scan(Protocol):
 
 
 class _TextScan:
+    depends_on_all: ClassVar = False
+
     def __init__(self, headers: Sequence[str]) -> None:
         self._headers = headers
 
@@ -109,6 +118,8 @@ class _TextScan:
 
 
 class _CellScan:
+    depends_on_all: ClassVar = True
+
     def __init__(self, headers: Sequence[str]) -> None:
         self._headers = headers
         self._found: list[Found] = [NOTHING] * len(headers)
@@ -129,6 +140,8 @@ class _CellScan:
 
 
 class _ObjectScan:
+    depends_on_all: ClassVar = True
+
     def __init__(self, headers: Sequence[str]) -> None:
         del headers  # objects name their members
         self._scan = ShapeScan(levels=1)
@@ -158,6 +171,8 @@ class _ObjectScan:
 
 
 class _TableScan:
+    depends_on_all: ClassVar = False
+
     def __init__(self, headers: Sequence[str]) -> None:
         del headers  # Arrow has them in its schema
         self._columns: list[FlatColumn] | None = None

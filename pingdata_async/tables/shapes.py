@@ -163,7 +163,7 @@ class ShapeScan:
         self._levels = levels
         self._decode = msgspec.json.Decoder(self.shape.as_type()).decode
 
-    def add(self, values: Iterable[bytes | msgspec.Raw]) -> None:
+    def add(self, values: Iterable[bytes | memoryview | msgspec.Raw]) -> None:
         """Take in more values; nothing in them is an error."""
         learnt, is_new = 0, False
         for raw in values:

@@ -6,17 +6,18 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from benchmarks.throughput.checks import check_output
+from benchmarks.throughput.checks import check_output, check_table
 from benchmarks.throughput.contender import Contender, Part
 from benchmarks.throughput.data import csv_of
-from benchmarks.throughput.ours import Durable, Stream, StreamOfLocations
+from benchmarks.throughput.ours import Durable, DurableTable, Stream, StreamOfLocations
 from benchmarks.throughput.server import FastAPI
 
 ROWS = 2000
@@ -42,14 +43,24 @@ def part(tmp_path: Path) -> Part:
     return Part(csv_of(ROWS, tmp_path), ROWS, folder)
 
 
-@pytest.mark.parametrize("kind", [Durable, Stream, StreamOfLocations])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Durable,
+        Stream,
+        StreamOfLocations,
+        partial(DurableTable, ending=".parquet"),
+        partial(DurableTable, ending=".csv"),
+    ],
+    ids=["jsonl", "stream", "locations", "parquet", "csv"],
+)
 @pytest.mark.parametrize(
     "options",
     [{"encoding": "identity"}, {"spacing": "spaced"}, {"job_s": 0.05}],
     ids=["plain", "gzip and spaced", "slow jobs"],
 )
 async def test_ours_accepts_what_the_fast_server_answers(
-    options: dict[str, Any], kind: type[Contender], part: Part
+    options: dict[str, Any], kind: Callable[[str], Contender], part: Part
 ) -> None:
     """Every row comes out once, with the status that the server's answer means."""
     api = FastAPI(**options)
@@ -100,3 +111,25 @@ async def test_who_loses_rows_is_found(damage: str, part: Part) -> None:
     part.output.write_bytes(b"".join(lines))
     with pytest.raises(ValueError, match=r"line|rows|argument"):
         check_output(part.output, part.source, api.served)
+
+
+@pytest.mark.parametrize("damage", ["lost", "swapped", "status", "cell"])
+async def test_a_table_that_lost_something_is_found(damage: str, part: Part) -> None:
+    """A row that is missing or out of order, a wrong status, a changed cell."""
+    api = FastAPI()
+    output = part.output.with_suffix(".csv")
+    async with served(api) as url, DurableTable(url, ".csv") as contender:
+        await contender.run(part)
+    contender.check(part, api.served)
+    lines = output.read_bytes().splitlines(keepends=True)
+    if damage == "lost":
+        del lines[-1]
+    elif damage == "swapped":
+        lines[1], lines[2] = lines[2], lines[1]
+    elif damage == "status":
+        lines[1] = lines[1].replace(b",ok,", b",partial,")
+    else:
+        lines[1] = lines[1].replace(b"loc-00000000", b"loc-0000000")
+    output.write_bytes(b"".join(lines))
+    with pytest.raises(ValueError, match=r"row|argument"):
+        check_table(output, part.source, api.served)

@@ -53,7 +53,7 @@ def flattened(
     chunks = [results[begin:][:chunk_rows] for begin in range(0, len(results), chunk_rows)]
     scan = AnswerScan(sources)
     for chunk in chunks:
-        scan.add(chunk)
+        scan.add(result.data for result in chunk)
     columns = scan.columns(declared or {}, taken)
     table = AnswerColumns(columns)
     values: list[list[Any]] = [[] for _ in columns]

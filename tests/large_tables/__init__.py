@@ -1,0 +1,1 @@
+"""Runs of many rows whose answers change late, from a CSV to Parquet."""
