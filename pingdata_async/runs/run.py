@@ -170,6 +170,7 @@ class Run:
                 return before
             await self._check_may_write(directory, plan)
             await directory.journal.set_meta(FINISHED, None)
+            await self._keep_writing(directory)
             own = OwnOutputs(directory, self._output)
             async with opened_run_output(
                 self._output,
@@ -205,6 +206,14 @@ class Run:
             await directory.journal.set_meta(DECLARED, kept)
         declared: DeclaredTypes = msgspec.convert(kept, DeclaredTypes)
         return declared
+
+    async def _keep_writing(self, directory: RunDirectory) -> None:
+        """How the output is written now is how it is written by whoever goes on."""
+        kept = await directory.settings()
+        if kept is not None and kept.writing != self._settings.writing:
+            await directory.keep_settings(
+                msgspec.structs.replace(kept, writing=self._settings.writing)
+            )
 
     async def _stopped(self, directory: RunDirectory, plan: Plan, error: BaseException) -> None:
         rows_done: int | None = None
@@ -363,11 +372,6 @@ class Run:
         summary.values_left_out = plan.values_left_out
         summary.seconds = round(time.monotonic() - self._began, 3)
         self._name_files(summary, directory)
-        settings = await directory.settings()
-        if settings is not None and settings.writing != self._settings.writing:
-            await directory.keep_settings(
-                msgspec.structs.replace(settings, writing=self._settings.writing)
-            )
         await directory.journal.set_meta(FINISHED, summary)
         self._announce(
             OutputWritten(

@@ -25,7 +25,7 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 MAX_BATCH_BYTES = 256 * 1024  # rows that are larger than most must not pile up in memory
 
 _SUFFIXES = {".tsv": "\t", ".tab": "\t"}
-_SHOWN_SURPLUS = 60  # characters of the cells that are too many in a row
+_SHOWN_SURPLUS = 1_000  # characters of the cells that are too many in a row, kept only there
 
 _LINE_END = re.compile("\r\n|\r|\n")
 

@@ -122,6 +122,20 @@ async def test_other_columns_cost_nothing(
     assert requests(sandbox) == asked
 
 
+async def test_who_goes_on_writes_as_was_last_asked_for(
+    client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """A run that was taken up with other columns, and stopped again, keeps those."""
+    output = tmp_path / "out.csv"
+    await stopped_run(client, output, ChunkFinished, 3)
+    stopper = Stopper(ChunkFinished, 3)
+    with stopper.scope:
+        chosen = WriteOptions(columns=("id", "enhance_status"))
+        await enhancer(client, on_event=stopper).run(ADDRESSES, output, writing=chosen)
+    await enhancer(client).resume(Path(f"{output}.run"))
+    assert output.read_text().startswith("id,enhance_status\n")
+
+
 async def test_a_run_of_an_earlier_version(
     sandbox: SandboxServer, client: ping.PingDataClient, tmp_path: Path
 ) -> None:
