@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
-from msgspec.structs import astuple
 
 from pingdata_async.exceptions import DecodeError
 from pingdata_async.tables.kinds import UNREADABLE, text_of_json
@@ -57,7 +57,7 @@ class _Place:
         self.members: dict[str, _Place] = {}
         self.struct: Any = None
         self.nothing: Any = None
-        self.decoded: list[_Place] = []
+        self.decoded: list[tuple[_Place, Callable[[Any], Any]]] = []
 
     def prepare(self) -> Any:
         """Make the decoder's types from here on; returns that of this place."""
@@ -70,7 +70,8 @@ class _Place:
         # Where a member cannot be decoded, objects that have it are made to fail, and are opened.
         self.struct = struct_of(known, is_closed=len(known) < len(types))
         self.nothing = self.struct()
-        self.decoded = [self.members[name] for name in known]
+        getters = map(attrgetter, self.struct.__struct_fields__)
+        self.decoded = list(zip(map(self.members.__getitem__, known), getters, strict=True))
         return self.struct | None
 
 
@@ -151,7 +152,9 @@ def _spread(place: _Place, objects: Sequence[Any], columns: list[Values]) -> Non
     nothing = place.nothing
     if None in objects:
         objects = [nothing if each is None else each for each in objects]
-    for member, values in zip(place.decoded, zip(*map(astuple, objects), strict=True), strict=True):
+    # One attribute at a time: a tuple for each object would be work for the garbage collector.
+    for member, get in place.decoded:
+        values = list(map(get, objects))
         if member.members:
             _spread(member, values, columns)
         elif member.column is None:

@@ -21,7 +21,9 @@ from pingdata_async.tables.kinds import text_of_cell
 from pingdata_async.tables.schema import FlatColumn, Values, free_name, unique_names
 
 ROW_GROUP_ROWS: Final = 64 * 1024
-ROW_GROUP_BYTES: Final = 16 * 1024 * 1024  # in memory, before it is encoded
+# In memory, before it is encoded. What is known of each group's columns is kept until the end,
+# some 2 KB a column, so that smaller groups would take more memory in large tables than they save.
+ROW_GROUP_BYTES: Final = 32 * 1024 * 1024
 COMPRESSION: Final = "zstd"
 GEOMETRY: Final = "geometry"
 

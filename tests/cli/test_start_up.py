@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
+from pingdata_async.__main__ import main
 from pingdata_async.cli.main import CommandToLoad, cli
 from tests.cli.test_enhance import run
 
@@ -49,3 +52,21 @@ async def test_ctrl_c_is_not_for_what_runs_in_the_background() -> None:
     """Started with SIGINT ignored, as by a shell's `&`, it goes on."""
     done = await run("enhance", "in.csv", "-o", "out.jsonl", "-s", "PG", limit='trap "" INT')
     assert (done.code, done.out, done.err) == (77, "", "")
+
+
+@pytest.mark.parametrize("chosen", [None, "default"])
+def test_arrow_uses_the_allocator_of_the_system(
+    chosen: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the user has chosen one."""
+    name = "ARROW_DEFAULT_MEMORY_POOL"
+    monkeypatch.setenv(name, chosen or "")
+    if chosen is None:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("pingdata_async.cli.main.main", lambda: None)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        main()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert os.environ[name] == (chosen or "system")
