@@ -25,6 +25,7 @@ class InputPlanned(Event, frozen=True, kw_only=True):
     Attributes:
         rows: Data records found.
         locations: Of those, rows that will be sent.
+        repeated: Rows that repeat one of these: they are not sent, and get its answer.
         chunks: Chunks they were split into.
         unused_columns: Columns that mean nothing to the API, and are not sent.
         values_left_out: Optional numbers that were unreadable and so are not sent.
@@ -36,6 +37,7 @@ class InputPlanned(Event, frozen=True, kw_only=True):
     rows: int
     locations: int
     chunks: int
+    repeated: int = 0
     is_resumed: bool = False
     unused_columns: tuple[str, ...] = ()
     values_left_out: int = 0

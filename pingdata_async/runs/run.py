@@ -178,6 +178,7 @@ class Run:
                 on_note=self._note,
                 failures=failures_path(self._output),
                 before_move=own.about_to_move,
+                scratch=directory.path,
             ) as writer:
                 await self._execute(directory, plan, writer)
                 await self._write_rest(directory, plan, writer)
@@ -311,6 +312,7 @@ class Run:
             InputPlanned(
                 rows=plan.rows,
                 locations=plan.locations,
+                repeated=plan.repeated,
                 chunks=plan.chunks,
                 is_resumed=is_resumed,
                 unused_columns=plan.unused_columns,
@@ -360,6 +362,7 @@ class Run:
         self._counts.add_rows(counts)
         self._counts.add_totals(await self._totals(directory))
         summary = self._counts.summary
+        summary.locations_saved = plan.repeated
         summary.values_left_out = plan.values_left_out
         summary.seconds = round(time.monotonic() - self._began, 3)
         self._name_files(summary, directory)

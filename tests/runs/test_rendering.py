@@ -15,6 +15,7 @@ from pingdata_async.bulk.chunking import Chunk, Earlier, InvalidRow
 from pingdata_async.bulk.later_chunks import gather, leftover
 from pingdata_async.exceptions import DecodeError
 from pingdata_async.runs.answers import Answers
+from pingdata_async.runs.carried_answers import CarriedAnswers
 from pingdata_async.runs.rendering import Rendered, render
 from pingdata_async.runs.spool import Spool
 from tests.bulk.test_layout import SOURCES, chunk_of, outputs, usual
@@ -31,7 +32,9 @@ def rendered(folder: Path, chunk: Chunk, content: bytes, *, with_layout: bool) -
     layout = checked.layout if with_layout else None
     record = account.records[chunk.index]
     account.records[chunk.index] = msgspec.structs.replace(record, layout=layout)
-    return render(chunk, Answers(spool, account, SOURCES), finished_only=False)
+    return render(
+        chunk, Answers(spool, account, SOURCES), CarriedAnswers(None), finished_only=False
+    )
 
 
 @given(outputs())
@@ -71,7 +74,9 @@ def test_a_row_that_is_asked_again_is_taken_from_the_later_chunk(tmp_path: Path)
     account.put(again, "spooled", {"2": {"PG": {"is_success": True, "late": 1}}})
     assert answers.laid_out(chunk) is None
     assert again.earlier == [Earlier(0, 1, None, b"{}", was_charged=True)]
-    lines = b"".join(render(chunk, answers, finished_only=False).lines).splitlines()
+    lines = b"".join(
+        render(chunk, answers, CarriedAnswers(None), finished_only=False).lines
+    ).splitlines()
     assert b'"late":1' in lines[1]
 
 
@@ -85,6 +90,8 @@ def test_a_layout_of_another_body_is_not_believed(tmp_path: Path, rows: list[int
     other = check_output(chunk_of(rows), [OutputBody(usual(rows))], SOURCES, 0).layout
     account.records[0] = msgspec.structs.replace(account.records[0], layout=other)
     lines = b"".join(
-        render(chunk, Answers(spool, account, SOURCES), finished_only=False).lines
+        render(
+            chunk, Answers(spool, account, SOURCES), CarriedAnswers(None), finished_only=False
+        ).lines
     ).splitlines()
     assert [msgspec.json.decode(line)["row"] for line in lines] == [1, 2, 3]
