@@ -27,6 +27,7 @@ class InputPlanned(Event, frozen=True, kw_only=True):
         locations: Of those, rows that will be sent.
         repeated: Rows that repeat one of these: they are not sent, and get its answer.
         chunks: Chunks they were split into.
+        jobs: Of those, chunks with something to be sent.
         unused_columns: Columns that mean nothing to the API, and are not sent.
         values_left_out: Optional numbers that were unreadable and so are not sent.
         is_resumed: Whether the run was begun before, so that not all of it is sent now.
@@ -37,6 +38,7 @@ class InputPlanned(Event, frozen=True, kw_only=True):
     rows: int
     locations: int
     chunks: int
+    jobs: int
     repeated: int = 0
     is_resumed: bool = False
     unused_columns: tuple[str, ...] = ()

@@ -28,7 +28,11 @@ def fold(text: str) -> str:
 
 
 def fold_column(column: Sequence[str | None]) -> Sequence[str | None]:
-    """The same of each text of a column, far cheaper; None stays None."""
+    """The same of each text of a column, far cheaper; None stays None.
+
+    Args:
+        column: Texts as they are sent, without white space around them.
+    """
     texts: Sequence[str] = [text or "" for text in column]
     joined = _BETWEEN.join(texts)
     # All white space but the space itself is not printable.

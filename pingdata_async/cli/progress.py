@@ -183,7 +183,7 @@ def _about_a_chunk(event: Event) -> str | None:
 
 def _planned(event: InputPlanned) -> str:
     text = f"{event.rows:,} rows, {event.locations:,} to be sent"
-    text += f" in {event.chunks:,} jobs" if event.locations else ""
+    text += f" in {event.jobs:,} jobs" if event.locations else ""
     text += f"; {event.repeated:,} repeat them, and cost nothing." if event.repeated else "."
     if event.values_left_out:
         text += f" {event.values_left_out:,} unreadable numbers are left out."

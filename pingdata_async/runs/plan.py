@@ -57,6 +57,7 @@ class _Totals(Contents, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     mapping: tuple[str, ...] = ()
     repeated: int = 0
+    jobs: int | None = None
 
 
 _totals = msgspec.msgpack.Decoder(_Totals)
@@ -70,6 +71,7 @@ class Plan:
         rows: Data records of the input.
         locations: Rows that are to be sent.
         repeated: Rows that repeat one of these, and are not sent.
+        jobs: Chunks with something to be sent.
         chunk_size: Locations in the largest chunk.
         body_bytes: All locations as they will be sent, without their ids.
         unused_columns: Columns that mean nothing to the API.
@@ -86,6 +88,7 @@ class Plan:
         self.rows = 0
         self.locations = 0
         self.repeated = 0
+        self.jobs = 0
         self.chunk_size = 0
         self.body_bytes = 0
         self.unused_columns: tuple[str, ...] = ()
@@ -164,7 +167,7 @@ class Plan:
                 for frame in staged.written():
                     frames.add_frame(frame)
                 return
-            self.locations = self.chunk_size = self.body_bytes = self.rows = 0
+            self.rows = self.locations = self.jobs = self.chunk_size = self.body_bytes = 0
             with contextlib.closing(repeats):
                 self._write(frames, _distinct(staged.written(), repeats, builder))
 
@@ -173,6 +176,7 @@ class Plan:
             self.rows += chunk.total_rows
             self.locations += len(chunk.rows)
             self.repeated += len(chunk.twins)
+            self.jobs += bool(chunk.rows)
             self.chunk_size = max(self.chunk_size, len(chunk.rows))
             self.body_bytes += sum(map(len, chunk.locations))
             frames.add(_encoder.encode(chunk))
@@ -196,6 +200,7 @@ class Plan:
                 notes=self.notes,
                 mapping=self.mapping,
                 repeated=self.repeated,
+                jobs=self.jobs,
                 offsets=frames.packed_offsets(),
             )
         )
@@ -213,6 +218,7 @@ class Plan:
         contents = plan._reader.contents
         plan.rows, plan.locations = contents.rows, contents.locations
         plan.repeated = contents.repeated
+        plan.jobs = plan._chunks if contents.jobs is None else contents.jobs
         plan.chunk_size, plan.body_bytes = contents.chunk_size, contents.body_bytes
         plan.unused_columns = contents.unused_columns
         plan.values_left_out = contents.values_left_out

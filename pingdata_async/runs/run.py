@@ -314,6 +314,7 @@ class Run:
                 locations=plan.locations,
                 repeated=plan.repeated,
                 chunks=plan.chunks,
+                jobs=plan.jobs,
                 is_resumed=is_resumed,
                 unused_columns=plan.unused_columns,
                 values_left_out=plan.values_left_out,
