@@ -31,16 +31,18 @@ def fold_column(column: Sequence[str | None]) -> Sequence[str | None]:
     """The same of each text of a column, far cheaper; None stays None.
 
     Args:
-        column: Texts as they are sent, without white space around them.
+        column: Texts as they are sent: not empty, and without white space around them.
     """
-    texts: Sequence[str] = [text or "" for text in column]
+    has_gaps = None in column
+    texts = [text or "" for text in column]
     joined = _BETWEEN.join(texts)
+    folded: list[str] = []
     # All white space but the space itself is not printable.
     if joined.isprintable() and "  " not in joined:
         folded = joined.casefold().split(_BETWEEN)
-        if len(folded) == len(texts):
-            return [text or None for text in folded]
-    return [fold(text) or None for text in texts]
+    if len(folded) != len(texts):
+        folded = list(map(fold, texts))
+    return [text or None for text in folded] if has_gaps else folded
 
 
 def key_of(fields: Mapping[str, Any]) -> bytes:

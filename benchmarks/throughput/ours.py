@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import pingdata_async as ping
-from benchmarks.throughput.checks import check_output, check_served
+from benchmarks.throughput.checks import check_output, check_repeating, check_served
 from benchmarks.throughput.contender import (
     CHUNK_SIZE,
     MAX_JOBS,
@@ -55,6 +55,16 @@ class Durable(_Ours):
         need(summary.rows == part.rows, f"{summary.rows} rows of {part.rows}")
         need(summary.no_answer == 0, f"{summary.no_answer} rows have no answer")
         check_output(part.output, part.source, served)
+
+
+class Repeating(Durable):
+    """The same where rows are at the address of others."""
+
+    def check(self, part: Part, served: Served) -> None:
+        summary = self._summary
+        need(summary.rows == part.rows, f"{summary.rows} rows of {part.rows}")
+        need(summary.no_answer == 0, f"{summary.no_answer} rows have no answer")
+        check_repeating(part.output, part.source, served)
 
 
 class Stream(_Ours):

@@ -201,7 +201,9 @@ async def test_rows_end_as_the_first_one_and_are_asked_again_with_it(
         assert 20 < len(not_ok) < 900
         for line in lines(Path(f"{output}.failures.jsonl")) if first.no_answer else []:
             texts = ("id", "address_line_1", "address_line_2", "city", "state", "postal_code")
-            assert [line.get(name, "") for name in texts] == [rows[line["row"]][name] for name in texts]
+            assert [line.get(name, "") for name in texts] == [
+                rows[line["row"]][name] for name in texts
+            ]
         set_faults(server)
         sent = Sent(client, monkeypatch)
         second = await bulk.retry(f"{output}.run", all_not_ok=True)
