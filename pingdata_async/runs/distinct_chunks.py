@@ -96,21 +96,19 @@ class DistinctChunks:
         return self._finish() if self._rows or self._invalid or self._twins else None
 
     def _end(self, part: _Part) -> int | None:
-        """The number of the row before which the present chunk is full; None if it is not."""
+        """The number of the row for which the present chunk has no room; None if it has."""
         ends = []
         room = self._chunk_size - len(self._rows)
-        if len(part.rows) >= room:
-            ends.append(part.rows[room - 1] + 1)
         sizes = accumulate(len(each) + LOCATION_OVERHEAD_BYTES for each in part.locations)
-        fitting = bisect_right(list(sizes), self._max_bytes - self._bytes)
-        if fitting < len(part.rows):
-            ends.append(part.rows[fitting])
+        room = min(room, bisect_right(list(sizes), self._max_bytes - self._bytes))
+        if len(part.rows) > room:
+            ends.append(part.rows[room])
         room = self._chunk_size - len(self._invalid)
-        if len(part.invalid) >= room:
-            ends.append(part.invalid[room - 1].row + 1)
+        if len(part.invalid) > room:
+            ends.append(part.invalid[room].row)
         room = TWINS_A_LOCATION * self._chunk_size - len(self._twins)
-        if len(part.twins) >= room:
-            ends.append(part.twins[room - 1].row + 1)
+        if len(part.twins) > room:
+            ends.append(part.twins[room].row)
         return min(ends, default=None)
 
     def _take(self, part: _Part, end: int | None) -> None:

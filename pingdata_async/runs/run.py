@@ -335,13 +335,15 @@ class Run:
 
     async def _check_space(self, directory: RunDirectory, plan: Plan, *, left: int) -> None:
         if self._options.check_space:
+            sent = plan.rows - plan.repeated  # or invalid, which makes no difference here
             await anyio.to_thread.run_sync(
                 lambda: check_space(
                     directory.path,
                     None if self._is_to_stdout else Path(self._output),
-                    locations=left,
+                    locations=left * sent // max(1, plan.rows),
                     rows=plan.rows,
                     sources=max(1, len(self._settings.sources)),
+                    recurring=min(plan.repeated, plan.locations),
                 )
             )
 

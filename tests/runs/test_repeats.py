@@ -166,10 +166,12 @@ def test_chunks_of_distinct_locations(
     assert [row for chunk in made for row in chunk.rows] == [
         row for row in sorted(location) if marks.get(row, -1) < 0
     ]
-    if max_bytes > 1000:
-        for chunk in made[:-1]:
-            assert (
-                len(chunk.rows) == chunk_size
-                or len(chunk.invalid) == chunk_size
-                or len(chunk.twins) == chunk_size * TWINS_A_LOCATION
-            )
+    for chunk, following in itertools.pairwise(made):
+        size = sum(map(len, chunk.locations)) + LOCATION_OVERHEAD_BYTES * len(chunk.rows)
+        next_one = len(following.locations[0]) if following.rows else 0
+        assert (
+            len(chunk.rows) == chunk_size
+            or len(chunk.invalid) == chunk_size
+            or len(chunk.twins) == chunk_size * TWINS_A_LOCATION
+            or size + next_one + LOCATION_OVERHEAD_BYTES > max_bytes
+        )
