@@ -34,7 +34,7 @@ def fold_column(column: Sequence[str | None]) -> Sequence[str | None]:
         column: Texts as they are sent: not empty, and without white space around them.
     """
     has_gaps = None in column
-    texts = [text or "" for text in column]
+    texts: Sequence[Any] = [text or "" for text in column] if has_gaps else column
     joined = _BETWEEN.join(texts)
     folded: list[str] = []
     # All white space but the space itself is not printable.

@@ -45,7 +45,7 @@ def check_repeating(output: Path, source: Path, served: Served) -> None:
             each = decode(line)
             id_, *address = given.values()
             need((each.id, each.row) == (id_, row), f"line {row} is about {each.id}, not {id_}")
-            answer = hash((each.location_data.PG, each.location_data.PH))
+            answer = hash((bytes(each.location_data.PG), bytes(each.location_data.PH)))
             is_same = answer_of.setdefault(tuple(address), answer) == answer
             need(is_same, f"line {row} has another answer than the same address before")
     check_served(served, len(answer_of))
