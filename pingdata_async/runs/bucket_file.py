@@ -13,7 +13,8 @@ from typing import Self
 
 from pingdata_async.runs.filesystem import open_nameless, write_pieces
 
-RECORDS_IN_MEMORY = 64 * 1024
+FIRST_BLOCK, LARGEST_BLOCK = 8 * 1024, 64 * 1024
+"""Records that are written at once: few at first, as small inputs are the rule."""
 
 
 class BucketFile:
@@ -32,6 +33,7 @@ class BucketFile:
         self._file: io.FileIO | None = None
         self._filling: list[list[bytes]] = [[] for _ in range(buckets)]
         self._in_memory = 0
+        self._block = FIRST_BLOCK
         self._end = 0
         self._blocks: list[array[int]] = []  # of each, where its buckets begin, and its end
 
@@ -60,7 +62,7 @@ class BucketFile:
             filling[bucket].append(record)
             added += 1
         self._in_memory += added
-        if self._in_memory >= RECORDS_IN_MEMORY:
+        if self._in_memory >= self._block:
             self._write()
 
     def read(self, bucket: int) -> Iterator[bytes]:
@@ -84,6 +86,7 @@ class BucketFile:
         for records in self._filling:
             records.clear()
         self._in_memory = 0
+        self._block = min(2 * self._block, LARGEST_BLOCK)
 
     def _opened(self) -> int:
         if self._file is None:

@@ -58,7 +58,7 @@ def test_all_repeats_are_found(numbers: list[int], batch: int, in_memory: int) -
     """However few of them are in memory at a time."""
     keys = [b"%d" % number for number in numbers]
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bucket_file, "RECORDS_IN_MEMORY", in_memory)
+        patch.setattr(bucket_file, "FIRST_BLOCK", in_memory)
         assert found(Path(folder), keys, batch) == plain_marks(keys)
         assert list(Path(folder).iterdir()) == []
 
