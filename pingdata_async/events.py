@@ -215,8 +215,8 @@ class ChunkFinished(Event, frozen=True, kw_only=True):
 
     Attributes:
         job_id: The job that its answers are from; None where no job answered.
-        rows: Those that have their outcome now.
-        asked_again: Those that have none yet, and will be asked about again.
+        rows: Those that have their outcome now, with those that repeat them.
+        asked_again: Locations that have none yet, and will be asked about again.
         reasons: Rows by reason, of those that are not ok.
     """
 

@@ -51,9 +51,19 @@ def key_of(fields: Mapping[str, Any]) -> bytes:
     Args:
         fields: What is sent of it.
     """
-    return _sorting_encoder.encode(
-        {name: fold(value) if name in FOLDED_FIELDS else value for name, value in fields.items()}
-    )
+    return _encoder.encode({name: _canonical(name, fields[name]) for name in sorted(fields)})
+
+
+def _canonical(name: str, value: Any) -> Any:
+    if name in FOLDED_FIELDS:
+        return fold(value)
+    if not isinstance(value, Mapping):
+        return value
+    sent = _encoder.encode(value)
+    try:
+        return msgspec.Raw(_sorting_encoder.encode(msgspec.json.decode(sent)))
+    except (msgspec.MsgspecError, RecursionError):  # a number that is too large, and the like
+        return msgspec.Raw(sent)
 
 
 def keys_of(columns: Mapping[str, Sequence[Any]]) -> list[bytes]:

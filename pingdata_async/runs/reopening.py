@@ -59,9 +59,9 @@ async def reopen_rows(
             if rows:
                 charged = await anyio.to_thread.run_sync(charged_rows, account, chunk)
                 leftovers = leftovers_of(chunk, rows, sources, charged)
-                reopened += await directory.journal.reopen(
-                    leftovers, tally(rows, chunk.copies_by_row())
-                )
+                counts = tally(rows, chunk.copies_by_row())
+                if await directory.journal.reopen(leftovers, counts):  # all of them, or none
+                    reopened += counts.rows
     return reopened
 
 

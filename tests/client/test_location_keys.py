@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -95,3 +96,10 @@ def test_what_is_folded_and_what_is_not() -> None:
     assert prepare(base | {"datasource_config": settings}).key() == (
         prepare(base | {"datasource_config": turned}).key()
     )
+
+
+def test_settings_that_cannot_be_sorted_are_no_error() -> None:
+    """Keys that are no texts, as a program may give them, and numbers that no float holds."""
+    odd: list[dict[Any, Any]] = [{1: "x", "b": 2}, {"x": msgspec.Raw(b"1e999")}, {"x": {2.5: 1}}]
+    keys = {prepare({"address": "1", "datasource_config": settings}).key() for settings in odd}
+    assert len(keys) == len(odd)
