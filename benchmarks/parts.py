@@ -27,6 +27,7 @@ from pingdata_async.bulk.checking import Checked, check_output
 from pingdata_async.bulk.chunking import Chunk, encode_body
 from pingdata_async.bulk.layout import lay_out
 from pingdata_async.runs.answers import Answers
+from pingdata_async.runs.carried_answers import CarriedAnswers
 from pingdata_async.runs.export import export
 from pingdata_async.runs.journal import Journal
 from pingdata_async.runs.journal_reader import reading_journal
@@ -180,7 +181,7 @@ async def _kept_and_exported(
     async with reading_journal(folder / "journal") as account:
         answers = Answers(spool, account, SOURCES)
         found["reading back and rendering lines"] = _of_each(
-            lambda chunk: render(chunk, answers, finished_only=False), chunks
+            lambda chunk: render(chunk, answers, CarriedAnswers(None), finished_only=False), chunks
         )
         whole = export(
             made,

@@ -1,9 +1,13 @@
 """What it costs to bring rows into chunks, and chunks into requests, in CPU time.
 
     python -m benchmarks.planning [ROWS]
+    python -m benchmarks.planning --memory ROWS ...
 
 makes inputs of 200,000 rows, brings them through, and prints microseconds a row (1 us a row
 is 1 s for a million), the median of five. What making the rows costs a caller is not counted.
+
+With --memory it plans one input of each size, in which three in ten rows repeat others, each in
+a process of its own, and prints what that took and the peak of its memory.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import csv
 import itertools
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +27,8 @@ from typing import Any
 import anyio
 import msgspec
 
+from benchmarks.throughput.data import csv_of
+from benchmarks.throughput.measuring import max_rss_mb, measured
 from pingdata_async.bulk.chunking import Chunk, ChunkBuilder, encode_body
 from pingdata_async.bulk.stream import ChunkSource
 from pingdata_async.models import Location
@@ -79,11 +86,12 @@ def median_s(work: Callable[[], object]) -> float:
     return statistics.median(seconds)
 
 
-def plan(source: Path) -> Plan:
+def plan(source: Path, *, dedupe: bool = True) -> Plan:
     """A plan of it, beside it."""
     made = Plan(source.with_suffix(".plan"))
     made.path.unlink(missing_ok=True)
-    anyio.run(made.make, source, ChunkBuilder(sources=SOURCES))
+    builder = ChunkBuilder(sources=SOURCES)
+    anyio.run(lambda: made.make(source, builder, dedupe=dedupe))
     return made
 
 
@@ -127,8 +135,12 @@ def main(number: int = ROWS) -> None:
             f"csv.reader alone      {median_s(partial(read_table, table)) / number * 1e6:5.2f} us"
         )
         for name, source in (("CSV", table), ("JSONL", lines)):
-            seconds = median_s(partial(plan, source))
-            print(f"{name:5} to a plan       {seconds / number * 1e6:5.2f} us")
+            for how, dedupe in (("", True), (", all sent", False)):
+                seconds = median_s(partial(plan, source, dedupe=dedupe))
+                print(f"{name + ' to a plan' + how:26} {seconds / number * 1e6:5.2f} us")
+        repeating = csv_of(number, Path(folder), repeats=True)
+        seconds = median_s(partial(plan, repeating))
+        print(f"CSV to a plan, 30 % repeat {seconds / number * 1e6:5.2f} us")
         for name, form in (
             ("mappings of texts", dict),
             ("mappings, ragged", given),
@@ -144,5 +156,31 @@ def main(number: int = ROWS) -> None:
     print(f"encoding its body     {bodies * 1e3:5.2f} ms")
 
 
+def measure_memory(sizes: list[int]) -> None:
+    """Each in a process of its own, as a peak is that of a whole process."""
+    with tempfile.TemporaryDirectory() as folder:
+        for size in sizes:
+            source = csv_of(size, Path(folder), repeats=True)
+            command = [sys.executable, "-m", "benchmarks.planning", "--one", str(source)]
+            print(f"{size:>12,} rows: ", end="", flush=True)
+            subprocess.run(command, check=True)  # noqa: S603 - ourselves
+            source.unlink()
+
+
+def be_measured(source: Path) -> None:
+    """Plan one input, and say what it took."""
+    with measured() as usage:
+        made = plan(source)
+    print(
+        f"{made.repeated:,} repeat others; {usage.cpu_s / made.rows * 1e6:.2f} us a row, "
+        f"{usage.wall_s:.0f} s, peak {max_rss_mb():.0f} MB"
+    )
+
+
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    if sys.argv[1:2] == ["--memory"]:
+        measure_memory(list(map(int, sys.argv[2:])))
+    elif sys.argv[1:2] == ["--one"]:
+        be_measured(Path(sys.argv[2]))
+    else:
+        main(*map(int, sys.argv[1:]))

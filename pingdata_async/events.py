@@ -25,7 +25,9 @@ class InputPlanned(Event, frozen=True, kw_only=True):
     Attributes:
         rows: Data records found.
         locations: Of those, rows that will be sent.
+        repeated: Rows that repeat one of these: they are not sent, and get its answer.
         chunks: Chunks they were split into.
+        jobs: Of those, chunks with something to be sent.
         unused_columns: Columns that mean nothing to the API, and are not sent.
         values_left_out: Optional numbers that were unreadable and so are not sent.
         is_resumed: Whether the run was begun before, so that not all of it is sent now.
@@ -36,6 +38,8 @@ class InputPlanned(Event, frozen=True, kw_only=True):
     rows: int
     locations: int
     chunks: int
+    jobs: int
+    repeated: int = 0
     is_resumed: bool = False
     unused_columns: tuple[str, ...] = ()
     values_left_out: int = 0
@@ -211,8 +215,8 @@ class ChunkFinished(Event, frozen=True, kw_only=True):
 
     Attributes:
         job_id: The job that its answers are from; None where no job answered.
-        rows: Those that have their outcome now.
-        asked_again: Those that have none yet, and will be asked about again.
+        rows: Those that have their outcome now, with those that repeat them.
+        asked_again: Locations that have none yet, and will be asked about again.
         reasons: Rows by reason, of those that are not ok.
     """
 

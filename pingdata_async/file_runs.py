@@ -70,6 +70,7 @@ class FileRuns(ABC):
         again: bool = False,
         discard_run: bool = False,
         check_space: bool = True,
+        dedupe: bool = True,
         reading: ReadOptions | None = None,
         writing: WriteOptions | None = None,
     ) -> RunSummary:
@@ -96,6 +97,10 @@ class FileRuns(ABC):
             again: Begin, although a run beside it has the same input and settings.
             discard_run: Remove the run directory when every row has been answered.
             check_space: Refuse to begin where the answers will not fit on the disk.
+            dedupe: Send identical locations once, and give the answer to every row that is the
+                same: all that is sent is equal, the text of an address without regard to case
+                and white space. The first spelling is what is sent. A run that was planned
+                goes on as it was planned.
             reading: How the input is understood; None to find out.
             writing: How the output is written; None to go by its name.
 
@@ -116,6 +121,7 @@ class FileRuns(ABC):
             again=again,
             discard=discard_run,
             check_space=check_space,
+            dedupe=dedupe,
         )
         settings = self._settings(source, output, reading, writing, overwrite=overwrite)
         return await self._run(settings, output, options).start(source, run_dir, self._builder())
@@ -129,6 +135,7 @@ class FileRuns(ABC):
         overwrite: bool = False,
         restart: bool = False,
         again: bool = False,
+        dedupe: bool = True,
         reading: ReadOptions | None = None,
         writing: WriteOptions | None = None,
     ) -> RunStatus:
@@ -136,7 +143,7 @@ class FileRuns(ABC):
 
         Nothing is sent, and the client need not be open. Arguments and errors as of `run()`.
         """
-        options = RunOptions(overwrite=overwrite, restart=restart, again=again)
+        options = RunOptions(overwrite=overwrite, restart=restart, again=again, dedupe=dedupe)
         path = await anyio.to_thread.run_sync(run_dir_for, output, run_dir)
         settings = self._settings(source, output, reading, writing, overwrite=overwrite)
         run = self._run(settings, output, options)

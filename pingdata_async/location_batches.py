@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from pingdata_async.location_keys import encode_rows, keys_of
 from pingdata_async.locations import (
     LARGEST,
     LARGEST_INTEGER,
@@ -82,33 +83,50 @@ class PreparedBatch(msgspec.Struct, frozen=True):
         encoded: The fields as JSON objects.
         refused: Places of rows that have nothing to look up.
         left_out: Optional values that were unreadable, by place; only where there were any.
+        keys: Their keys; empty where these are not wanted.
     """
 
     ids: list[str | None]
     encoded: list[bytes]
     refused: list[int]
     left_out: dict[int, int]
+    keys: list[bytes] = []
 
 
 class _UnusualError(ValueError):
     """The rows have to be prepared one by one."""
 
 
-def prepare_batch(locations: Columns | Sequence[AnyLocation]) -> PreparedBatch | None:
+def prepare_batch(
+    locations: Columns | Sequence[AnyLocation], *, with_keys: bool = False
+) -> PreparedBatch | None:
     """Make locations ready to be sent; None where each has to be prepared by itself.
 
     No location has sources of its own where it is not None.
+
+    Args:
+        locations: The locations.
+        with_keys: Whether their keys are wanted too.
     """
     try:
         if isinstance(locations, Columns):
-            return _prepare(locations.names, locations.columns, are_texts=locations.are_texts)
-        return _prepare(*_columns_of(locations), are_texts=False)
+            return _prepare(
+                locations.names,
+                locations.columns,
+                are_texts=locations.are_texts,
+                with_keys=with_keys,
+            )
+        return _prepare(*_columns_of(locations), are_texts=False, with_keys=with_keys)
     except (TypeError, ValueError, OverflowError, RecursionError):
         return None  # it is not known here which row is at fault, and what is wrong with it
 
 
 def _prepare(
-    names: Sequence[str], columns: Sequence[Sequence[Any]], *, are_texts: bool
+    names: Sequence[str],
+    columns: Sequence[Sequence[Any]],
+    *,
+    are_texts: bool,
+    with_keys: bool,
 ) -> PreparedBatch:
     if not names:
         raise _UnusualError
@@ -127,19 +145,9 @@ def _prepare(
             ids = _ids(column, kinds)
         else:
             fields[name] = _read_column(name, column, kinds, left_out)
-    # A newline in a text is escaped: those between the lines are the only ones.
-    lines = _encoder.encode_lines(list(map(_row_type(tuple(fields)), *fields.values())))
-    encoded = lines.split(b"\n")
-    encoded.pop()
-    return PreparedBatch(ids, encoded, _without_lookup(fields, rows), left_out)
-
-
-@lru_cache(maxsize=64)  # an input has a few orders of columns; making a type takes 0.1 ms
-def _row_type(names: tuple[str, ...]) -> type[msgspec.Struct]:
-    # Nothing in it can refer to itself, so the garbage collector need not know of it.
-    return msgspec.defstruct(
-        "Row", [(name, Any, None) for name in names], omit_defaults=True, gc=False
-    )
+    encoded = encode_rows(fields)
+    keys = keys_of(fields) if with_keys else []
+    return PreparedBatch(ids, encoded, _without_lookup(fields, rows), left_out, keys)
 
 
 # -- Rows to columns -----------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from pingdata_async.exceptions import InputError
+from pingdata_async.location_keys import key_of
 from pingdata_async.models import Location
 
 LOOKUP_FIELDS = (
@@ -75,6 +76,10 @@ class PreparedLocation(msgspec.Struct, frozen=True):
             return _encoder.encode(self.fields)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InputError(f"cannot be sent as JSON: {error}") from error
+
+    def key(self) -> bytes:
+        """What tells it from others, of a location that can be encoded."""
+        return key_of(self.fields)
 
 
 def user_id(location: object) -> str | None:

@@ -299,6 +299,7 @@ class RunSummary(msgspec.Struct, kw_only=True):
         values_left_out: Optional numbers that were unreadable and so not sent.
         jobs: Jobs that the API accepted.
         locations_charged: Locations in accepted jobs.
+        locations_saved: Rows that repeat others, and so were not sent.
         locations_possibly_charged_again: Locations sent again although an earlier job that
             held them was, or may have been, accepted.
         submissions_in_doubt: POSTs that may have made a job whose id never arrived.
@@ -322,6 +323,7 @@ class RunSummary(msgspec.Struct, kw_only=True):
     values_left_out: int = 0
     jobs: int = 0
     locations_charged: int = 0
+    locations_saved: int = 0
     locations_possibly_charged_again: int = 0
     submissions_in_doubt: int = 0
     requests: int = 0

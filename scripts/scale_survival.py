@@ -48,6 +48,12 @@ TRIALS: dict[str, Callable[[Path], Awaitable[Figures]]] = {
     "faults of 10 % each": partial(
         everything_goes_wrong, rows=10_000, chunk_size=50, share=0.10, seed=2
     ),
+    "faults of 10 % each, rows that repeat others": partial(
+        everything_goes_wrong, rows=9000, chunk_size=50, share=0.10, seed=3, distinct=3000
+    ),
+    "random kills, rows that repeat others": partial(
+        killed_at_random, rows=30_000, chunk_size=50, kills=20, seed=2, distinct=20_000
+    ),
     "random kills": partial(killed_at_random, rows=20_000, chunk_size=50, kills=20, seed=1),
     "poisoned rows": partial(poisoned_rows, rows=5000, chunk_size=500, at=(17, 1999, 3000, 3001)),
     "poisoned rows side by side": partial(

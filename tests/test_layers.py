@@ -24,6 +24,7 @@ LAYERS = {
     "events": 0,
     "inflating": 0,
     "location_batches": 0,
+    "location_keys": 0,
     "locations": 0,
     "one_thread": 0,
     "outcomes": 0,

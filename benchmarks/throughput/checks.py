@@ -33,6 +33,25 @@ def check_served(served: Served, rows: int) -> None:
     need(served.locations == rows, f"{served.locations} locations were served for {rows} rows")
 
 
+def check_repeating(output: Path, source: Path, served: Served) -> None:
+    """The same where rows repeat others: each address was served once, and all have its answer.
+
+    Raises:
+        ValueError: When that is not so.
+    """
+    decode = msgspec.json.Decoder(_Line).decode
+    answer_of: dict[tuple[str, ...], int] = {}
+    with output.open("rb") as lines:
+        for row, (given, line) in enumerate(zip(read_csv(source), lines, strict=True)):
+            each = decode(line)
+            id_, *address = given.values()
+            need((each.id, each.row) == (id_, row), f"line {row} is about {each.id}, not {id_}")
+            answer = hash((bytes(each.location_data.PG), bytes(each.location_data.PH)))
+            is_same = answer_of.setdefault(tuple(address), answer) == answer
+            need(is_same, f"line {row} has another answer than the same address before")
+    check_served(served, len(answer_of))
+
+
 def check_output(output: Path, source: Path, served: Served) -> None:
     """A JSONL file holds what was served about the rows of a CSV.
 

@@ -54,18 +54,19 @@ class Setting:
 
 
 @contextlib.contextmanager
-def _part(rows: int, setting: Setting) -> Iterator[Part]:
+def _part(rows: int, setting: Setting, *, repeats: bool) -> Iterator[Part]:
     """An input, and a folder that is gone afterwards."""
     for each in (setting.work_dir, setting.scratch):
         each.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=setting.scratch) as folder:
-        yield Part(csv_of(rows, setting.work_dir), rows, Path(folder))
+        yield Part(csv_of(rows, setting.work_dir, repeats=repeats), rows, Path(folder))
 
 
 def compete(name: str, url: str, setting: Setting) -> dict[str, Any]:
     """Let a contender work, and report; raises ValueError where it lost anything."""
-    contender = ROSTER[name].make(url)
-    with _part(setting.rows, setting) as part:
+    entry = ROSTER[name]
+    contender = entry.make(url)
+    with _part(setting.rows, setting, repeats=entry.repeats) as part:
         figures = asyncio.run(_compete(contender, part, setting))
     return {"contender": name, "rows": setting.rows} | figures
 
@@ -73,7 +74,7 @@ def compete(name: str, url: str, setting: Setting) -> dict[str, Any]:
 async def _compete(contender: Contender, part: Part, setting: Setting) -> dict[str, Any]:
     async with contender:
         if setting.warm_up_rows:
-            with _part(setting.warm_up_rows, setting) as warm_up:
+            with _part(setting.warm_up_rows, setting, repeats=False) as warm_up:
                 contender.prepare(warm_up)
                 await contender.run(warm_up)
         contender.prepare(part)

@@ -19,29 +19,32 @@ HEADER = (
     "longitude",
 )
 SEED = 5
+ONCE = (0, 1, 2, 3, 4, 5, 6)
+"""Last digits of the rows at addresses of their own, where others repeat them."""
 
 
-def rows(count: int, seed: int = SEED) -> Iterator[tuple[str, ...]]:
-    """Addresses of real streets with house numbers and coordinates of their own."""
-    with ADDRESSES.open(encoding="utf-8", newline="") as file:
-        known = list(csv.DictReader(file))
-    streets = [
-        (each["address_line_1"].lstrip("0123456789 -"), each["city"], each["state"])
-        for each in known
-    ]
-    places = [
-        (each["postal_code"], float(each["latitude"]), float(each["longitude"])) for each in known
-    ]
-    rng = random.Random(seed)
-    for row in range(count):
-        street, city, state = streets[row % len(streets)]
-        postal_code, latitude, longitude = places[row % len(places)]
-        chance = rng.random()
-        unit = f"Unit {row % 90 + 1}" if chance < 0.15 else ""
-        yield (
-            f"loc-{row:08d}",
+class _Addresses:
+    """Real streets, at which every number is another address."""
+
+    def __init__(self) -> None:
+        with ADDRESSES.open(encoding="utf-8", newline="") as file:
+            known = list(csv.DictReader(file))
+        self._streets = [
+            (each["address_line_1"].lstrip("0123456789 -"), each["city"], each["state"])
+            for each in known
+        ]
+        self._places = [
+            (each["postal_code"], float(each["latitude"]), float(each["longitude"]))
+            for each in known
+        ]
+
+    def at(self, number: int, chance: float) -> tuple[str, ...]:
+        """All columns but the id."""
+        street, city, state = self._streets[number % len(self._streets)]
+        postal_code, latitude, longitude = self._places[number % len(self._places)]
+        return (
             f"{int(chance * 1e9) % 19_999 + 1} {street}",
-            unit,
+            f"Unit {number % 90 + 1}" if chance < 0.15 else "",
             city,
             state,
             postal_code,
@@ -50,25 +53,56 @@ def rows(count: int, seed: int = SEED) -> Iterator[tuple[str, ...]]:
         )
 
 
-def write_csv(path: Path, count: int, seed: int = SEED) -> None:
+def rows(count: int, seed: int = SEED) -> Iterator[tuple[str, ...]]:
+    """Addresses of real streets with house numbers and coordinates of their own."""
+    addresses, rng = _Addresses(), random.Random(seed)
+    for row in range(count):
+        yield _id(row), *addresses.at(row, rng.random())
+
+
+def repeating_rows(count: int, seed: int = SEED) -> Iterator[tuple[str, ...]]:
+    """The like, but that three in ten are at the address of an earlier one, which may be any."""
+    addresses, rng = _Addresses(), random.Random(seed)
+    for row in range(count):
+        first = row
+        if _is_repeated(row):
+            first = rng.randrange(row // 10) * 10 + rng.choice(ONCE)
+        yield _id(row), *addresses.at(first, random.Random(seed + first).random())
+
+
+def _id(row: int) -> str:
+    return f"loc-{row:08d}"
+
+
+def _is_repeated(row: int) -> bool:
+    return row >= 10 and row % 10 not in ONCE
+
+
+def locations_in(count: int) -> int:
+    """How many different addresses so many rows are at that repeat."""
+    return count - sum(map(_is_repeated, range(count)))
+
+
+def write_csv(path: Path, count: int, seed: int = SEED, *, repeats: bool = False) -> None:
     """A CSV of so many rows; in flat memory."""
+    made = repeating_rows if repeats else rows
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(HEADER)
-        writer.writerows(rows(count, seed))
+        writer.writerows(made(count, seed))
 
 
-def csv_path(count: int, folder: Path) -> Path:
+def csv_path(count: int, folder: Path, *, repeats: bool = False) -> Path:
     """Where in that folder the CSV of so many rows belongs."""
-    return folder / f"rows-{count}.csv"
+    return folder / f"rows-{count}{'-repeating' if repeats else ''}.csv"
 
 
-def csv_of(count: int, folder: Path) -> Path:
+def csv_of(count: int, folder: Path, *, repeats: bool = False) -> Path:
     """A CSV of so many rows in that folder; made if it is not there yet."""
-    path = csv_path(count, folder)
+    path = csv_path(count, folder, repeats=repeats)
     if not path.exists():
         unfinished = path.with_suffix(".unfinished")
-        write_csv(unfinished, count)
+        write_csv(unfinished, count, repeats=repeats)
         unfinished.rename(path)
     return path
 

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import pingdata_async as ping
-from benchmarks.throughput.checks import check_output, check_served, check_table
+from benchmarks.throughput.checks import (
+    check_output,
+    check_repeating,
+    check_served,
+    check_table,
+)
 from benchmarks.throughput.contender import (
     CHUNK_SIZE,
     MAX_JOBS,
@@ -82,6 +87,14 @@ class DurableTable(Durable):
 
     def _output(self, part: Part) -> Path:
         return part.output.with_suffix(self._ending)
+
+
+class Repeating(Durable):
+    """The same where rows are at the address of others."""
+
+    def check(self, part: Part, served: Served) -> None:
+        self._check_summary(part)
+        check_repeating(part.output, part.source, served)
 
 
 class Stream(_Ours):

@@ -28,6 +28,7 @@ class Entry:
         server: How the server answers it.
         rows_share: So many of the rows it gets; where it is slow.
         least_rows: But at least so many.
+        repeats: Whether three in ten rows are at the address of an earlier one.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Entry:
     server: ServerOptions = GZIP
     rows_share: float = 1.0
     least_rows: int = 0
+    repeats: bool = False
 
     def make(self, url: str) -> Contender:
         """The contender."""
@@ -60,6 +62,11 @@ ROSTER = {
     ),
     OURS: Entry(title="ours, durable, uncompressed", kind=("ours", "Durable"), server=PLAIN),
     "durable-gzip": Entry(title="ours, durable, gzip", kind=("ours", "Durable")),
+    "durable-repeats": Entry(
+        title="ours, durable, gzip, 30 % of the rows repeat others",
+        kind=("ours", "Repeating"),
+        repeats=True,
+    ),
     "durable-spaced": Entry(
         title="ours, durable, gzip, JSON with spaces",
         kind=("ours", "Durable"),

@@ -165,14 +165,18 @@ def _checked_by_layout(
 ) -> Checked:
     chunk = question.chunk
     counts = tally(invalid_results(chunk))
-    counts.add_ok(len(chunk.rows) - len(layout.not_ok))
+    copies = chunk.copies_by_row()
+    ok = len(chunk.rows) + sum(copies.values())
     leftovers: list[Leftover] = []
     for each in layout.not_ok:
+        rows = 1 + copies.get(chunk.rows[each.place], 0)
+        ok -= rows
         if question.is_repeated(each.place, each.reason):
             data = content[layout.span(each.place)]
             leftovers.append(question.leftover(each.place, data))
         else:
-            counts.add_not_ok(each.status, each.reason)
+            counts.add_not_ok(each.status, each.reason, rows)
+    counts.add_ok(ok)
     return Checked(
         chunk=chunk,
         body=body,
@@ -219,7 +223,7 @@ def _checked_carefully(
     return Checked(
         chunk=chunk,
         body=bodies[0] if content is contents[0] else OutputBody(content),
-        counts=tally(results),
+        counts=tally(results, chunk.copies_by_row()),
         made=detached(results),
         leftovers=leftovers,
         missing=missing,

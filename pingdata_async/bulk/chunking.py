@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from types import MappingProxyType
+from typing import Protocol
 
 import msgspec
 
@@ -23,7 +24,9 @@ request body is 2.5 MB unless its operators raised it.
 
 _BODY_OVERHEAD_BYTES = len('{"locations":[],}')
 _encoder = msgspec.json.Encoder()
-_LOCATION_OVERHEAD_BYTES = len('{"id":"18446744073709551615",') + 1  # the id, and a comma
+LOCATION_OVERHEAD_BYTES = len('{"id":"18446744073709551615",') + 1
+"""What the body needs for each location beside itself: the id, and a comma."""
+
 _NO_ERRORS: Mapping[int, str] = MappingProxyType({})
 
 
@@ -43,6 +46,27 @@ class InvalidRow(msgspec.Struct, frozen=True, array_like=True):
     given: bytes = b"{}"
 
 
+class Twin(msgspec.Struct, frozen=True, array_like=True):
+    """A row that repeats an earlier one: it is not sent, and ends as that one does.
+
+    Attributes:
+        row: Its number.
+        id: The user's own id; None where there is none.
+        first: The number of the row that is sent, in this chunk or an earlier one.
+        location: The location as it would have been sent.
+    """
+
+    row: int
+    id: str | None
+    first: int
+    location: bytes
+
+    @property
+    def shown_id(self) -> str:
+        """The id that it comes out under."""
+        return str(self.row) if self.id is None else self.id
+
+
 class Earlier(msgspec.Struct, frozen=True, array_like=True):
     """What was found out about a row before it came into a later chunk.
 
@@ -52,6 +76,7 @@ class Earlier(msgspec.Struct, frozen=True, array_like=True):
         wanted: The sources that it is judged by; None for those of the run.
         data: The answers so far, as the API's object.
         was_charged: Whether a job that held it was, or may have been, accepted.
+        copies: How many rows repeat it.
     """
 
     origin: int
@@ -59,6 +84,7 @@ class Earlier(msgspec.Struct, frozen=True, array_like=True):
     wanted: tuple[str, ...] | None = None
     data: bytes = b"{}"
     was_charged: bool = False
+    copies: int = 0
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):
@@ -75,6 +101,9 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
         sources: By place in `rows`, the sources asked of locations that have their own.
         invalid: Rows that are not sent; they come out with the others.
         earlier: Of a later chunk, one for each row; empty for a planned one.
+        twins: Of a planned chunk, rows that repeat others; they come out with these.
+        copies: Of a planned chunk, by place in `rows`, how many rows repeat that one, wherever
+            they are; only where any do.
     """
 
     index: int
@@ -84,6 +113,8 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     sources: dict[int, tuple[str, ...]] = {}
     invalid: list[InvalidRow] = []
     earlier: list[Earlier] = []
+    twins: list[Twin] = []
+    copies: dict[int, int] = {}
 
     @property
     def is_planned(self) -> bool:
@@ -93,7 +124,25 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     @property
     def total_rows(self) -> int:
         """Rows sent and rows that are not."""
-        return len(self.rows) + len(self.invalid)
+        return len(self.rows) + len(self.invalid) + len(self.twins)
+
+    def copies_by_row(self) -> dict[int, int]:
+        """By number of a row that is sent, how many rows repeat it; only where any do."""
+        if self.is_planned:
+            return {self.rows[place]: copies for place, copies in self.copies.items()}
+        return {
+            row: earlier.copies
+            for row, earlier in zip(self.rows, self.earlier, strict=True)
+            if earlier.copies
+        }
+
+
+class KeySink(Protocol):
+    """Takes the keys of the rows that are sent."""
+
+    def add(self, row: int, keys: Sequence[bytes]) -> None:
+        """The keys of rows that follow each other, and the number of the first of them."""
+        ...
 
 
 class ChunkBuilder:
@@ -104,6 +153,11 @@ class ChunkBuilder:
         max_chunk_bytes: The most bytes in the body made from it, before compression, without
             the options.
         sources: Sources of locations that have none of their own.
+
+    Attributes:
+        chunk_size: As given.
+        max_location_bytes: The most bytes of the locations in a chunk, each with its id.
+        values_left_out: Optional values so far that were unreadable.
 
     Raises:
         ConfigurationError: For a size that cannot work.
@@ -120,14 +174,19 @@ class ChunkBuilder:
             raise ConfigurationError(f"chunk_size must be at least 1, not {chunk_size}")
         if max_chunk_bytes <= _BODY_OVERHEAD_BYTES:
             raise ConfigurationError("max_chunk_bytes leaves no room for locations")
-        self._chunk_size = chunk_size
-        self._max_location_bytes = max_chunk_bytes - _BODY_OVERHEAD_BYTES
+        self.chunk_size = chunk_size
+        self.max_location_bytes = max_chunk_bytes - _BODY_OVERHEAD_BYTES
+        self._key_sink: KeySink | None = None
         self._has_sources = bool(sources)
         self.values_left_out = 0
         self._next_index = 0
         # Of earlier chunks. At first one of 20 to a chunk is assumed: few are read to find out.
-        self._rows_so_far, self._bytes_so_far = 1, max(200, self._max_location_bytes // 20)
+        self._rows_so_far, self._bytes_so_far = 1, max(200, self.max_location_bytes // 20)
         self._begin()
+
+    def tell_keys(self, sink: KeySink) -> None:
+        """Have somebody told the keys of the rows that are sent, as they come."""
+        self._key_sink = sink
 
     def _begin(self) -> None:
         self._bytes = 0
@@ -144,20 +203,22 @@ class ChunkBuilder:
             if prepared.sources is None and not self._has_sources:
                 raise InputError("no sources: neither the location nor the run names any")
             encoded = prepared.encoded()
-            size = len(encoded) + _LOCATION_OVERHEAD_BYTES
-            if size > self._max_location_bytes:
+            size = len(encoded) + LOCATION_OVERHEAD_BYTES
+            if size > self.max_location_bytes:
                 raise InputError(f"{size} bytes are more than one request may hold")
         except InputError as error:
             return self.add_invalid(row, user_id(location), str(error), location)
-        full = self._finish() if self._bytes + size > self._max_location_bytes else None
+        full = self._finish() if self._bytes + size > self.max_location_bytes else None
         self.values_left_out += prepared.left_out
         if prepared.sources is not None:
             self._sources[len(self._rows)] = prepared.sources
         self._rows.append(row)
         self._ids.append(prepared.id)
+        if self._key_sink is not None:
+            self._key_sink.add(row, [prepared.key()])
         self._locations.append(encoded)
         self._bytes += size
-        if full is None and len(self._rows) == self._chunk_size:
+        if full is None and len(self._rows) == self.chunk_size:
             full = self._finish()
         return full
 
@@ -166,7 +227,7 @@ class ChunkBuilder:
     ) -> Chunk | None:
         """Take a row that cannot be sent; gives a chunk as `add()` does."""
         self._invalid.append(InvalidRow(row, user_id, error, _as_given(given)))
-        return self._finish() if len(self._invalid) == self._chunk_size else None
+        return self._finish() if len(self._invalid) == self.chunk_size else None
 
     def add_batch(
         self,
@@ -181,7 +242,9 @@ class ChunkBuilder:
             locations: The rows.
             errors: By place in them, why some cannot be sent.
         """
-        prepared = prepare_batch(locations) if self._has_sources else None
+        prepared = None
+        if self._has_sources:
+            prepared = prepare_batch(locations, with_keys=self._key_sink is not None)
         odd = sorted({*errors, *prepared.refused}) if prepared is not None else []
         ends = [*odd, len(locations)]  # of what can be taken together
         chunks: list[Chunk | None] = []
@@ -191,7 +254,7 @@ class ChunkBuilder:
             if prepared is not None:
                 taken = self._take(row, prepared, place, ends[bisect_left(ends, place)])
             if taken:
-                chunks.append(self._finish() if len(self._rows) == self._chunk_size else None)
+                chunks.append(self._finish() if len(self._rows) == self.chunk_size else None)
                 place += taken
                 continue
             location = locations[place]
@@ -212,16 +275,18 @@ class ChunkBuilder:
             begin: Where they begin in it.
             end: Where they end, at the latest.
         """
-        end = min(end, begin + self._chunk_size - len(self._rows))
+        end = min(end, begin + self.chunk_size - len(self._rows))
         encoded = prepared.encoded[begin:end]
-        size = sum(map(len, encoded)) + len(encoded) * _LOCATION_OVERHEAD_BYTES
-        room = self._max_location_bytes - self._bytes
+        size = sum(map(len, encoded)) + len(encoded) * LOCATION_OVERHEAD_BYTES
+        room = self.max_location_bytes - self._bytes
         if size > room:
-            sizes = accumulate(len(each) + _LOCATION_OVERHEAD_BYTES for each in encoded)
+            sizes = accumulate(len(each) + LOCATION_OVERHEAD_BYTES for each in encoded)
             return self._take(row, prepared, begin, begin + bisect_right(list(sizes), room))
         self._rows += range(row + begin, row + end)
         self._ids += prepared.ids[begin:end]
         self._locations += encoded
+        if self._key_sink is not None:
+            self._key_sink.add(row + begin, prepared.keys[begin:end])
         self._bytes += size
         self.values_left_out += sum(
             [count for place, count in prepared.left_out.items() if begin <= place < end]
@@ -234,9 +299,9 @@ class ChunkBuilder:
         Exact as to their number. As to bytes, it stays on the safe side where the rows to
         come are at most twice as large as those so far are on average.
         """
-        by_number = self._chunk_size - max(len(self._rows), len(self._invalid))
+        by_number = self.chunk_size - max(len(self._rows), len(self._invalid))
         bytes_each = (self._bytes_so_far + self._bytes) / (self._rows_so_far + len(self._rows))
-        by_bytes = (self._max_location_bytes - self._bytes) / (2 * bytes_each)
+        by_bytes = (self.max_location_bytes - self._bytes) / (2 * bytes_each)
         return max(1, min(by_number, int(by_bytes)))
 
     def rest(self) -> Chunk | None:

@@ -227,7 +227,7 @@ class Flow:
             passage,
             FinishedChunk(
                 passage.chunk,
-                tally(results),
+                tally(results, passage.chunk.copies_by_row()),
                 failure=failure,
                 without_answer=results,
                 job_id=passage.job_id,

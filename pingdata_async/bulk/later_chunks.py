@@ -33,7 +33,7 @@ def earlier_of(chunk: Chunk, place: int) -> Earlier:
     """What was known of a row before its chunk was sent."""
     if chunk.earlier:
         return chunk.earlier[place]
-    return Earlier(chunk.index, wanted=chunk.sources.get(place))
+    return Earlier(chunk.index, wanted=chunk.sources.get(place), copies=chunk.copies.get(place, 0))
 
 
 def wanted_sources(chunk: Chunk, place: int, sources: tuple[str, ...]) -> tuple[str, ...]:

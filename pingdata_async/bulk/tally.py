@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
 from pingdata_async.models import ANSWERED_REASONS, EnhancedLocation, Reason, RowStatus
+
+_NO_COPIES: Mapping[int, int] = MappingProxyType({})
 
 
 class Tally(msgspec.Struct):
@@ -39,18 +42,37 @@ class Tally(msgspec.Struct):
         self.rows += rows
         self.ok += rows
 
-    def add_not_ok(self, status: RowStatus, reason: Reason) -> None:
-        """Count a row that is not."""
+    def add_not_ok(self, status: RowStatus, reason: Reason, rows: int = 1) -> None:
+        """Count rows that are not, all of which ended alike."""
         is_failed = status is RowStatus.FAILED
-        self.rows += 1
-        self.failed += is_failed
-        self.partial += not is_failed
-        self.no_answer += is_failed and reason not in ANSWERED_REASONS
-        self.reasons[reason.value] = self.reasons.get(reason.value, 0) + 1
+        self.rows += rows
+        self.failed += rows * is_failed
+        self.partial += rows * (not is_failed)
+        self.no_answer += rows * (is_failed and reason not in ANSWERED_REASONS)
+        self.reasons[reason.value] = self.reasons.get(reason.value, 0) + rows
 
 
-def tally(results: Sequence[EnhancedLocation]) -> Tally:
-    """Count outcomes."""
+def tally(results: Sequence[EnhancedLocation], copies: Mapping[int, int] = _NO_COPIES) -> Tally:
+    """Count outcomes.
+
+    Args:
+        results: Those.
+        copies: By row, how many others end as it does, and are counted with it.
+    """
+    counts = _tally(results)
+    if copies:
+        for result in results:
+            more = copies.get(result.row, 0)
+            if not more:
+                continue
+            if result.reason is None:
+                counts.add_ok(more)
+            else:
+                counts.add_not_ok(result.status, result.reason, more)
+    return counts
+
+
+def _tally(results: Sequence[EnhancedLocation]) -> Tally:
     statuses = Counter(result.status for result in results)
     reasons = Counter(result.reason.value for result in results if result.reason is not None)
     return Tally(

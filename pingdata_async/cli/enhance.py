@@ -53,6 +53,10 @@ def _input_options(command: Any) -> Any:
             "--restart",
             help="Set a run of the same output aside, and begin a new one.",
         ),
+        switch(
+            "--no-dedupe",
+            help="Send, and pay for, every row, also where it is the same location as another.",
+        ),
         switch("--overwrite", help="Replace an output that exists."),
         option(
             "--run-dir", type=click.Path(path_type=Path),
@@ -105,6 +109,7 @@ def enhance(
     overwrite: bool,
     restart: bool,
     again: bool,
+    no_dedupe: bool,
     discard_run: bool,
     no_space_check: bool,
     **others: Any,
@@ -144,6 +149,7 @@ def enhance(
             again=again,
             discard_run=discard_run,
             check_space=not no_space_check,
+            dedupe=not no_dedupe,
             reading=reading,
             writing=writing,
         )
@@ -170,6 +176,7 @@ def plan(
     overwrite: bool,
     restart: bool,
     again: bool,
+    no_dedupe: bool,
     as_json: bool,
     **others: Any,
 ) -> int:
@@ -203,6 +210,7 @@ def plan(
             overwrite=overwrite,
             restart=restart,
             again=again,
+            dedupe=not no_dedupe,
             reading=reading,
             writing=writing,
         )

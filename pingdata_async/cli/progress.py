@@ -183,7 +183,8 @@ def _about_a_chunk(event: Event) -> str | None:
 
 def _planned(event: InputPlanned) -> str:
     text = f"{event.rows:,} rows, {event.locations:,} to be sent"
-    text += f" in {event.chunks:,} jobs." if event.locations else "."
+    text += f" in {event.jobs:,} jobs" if event.locations else ""
+    text += f"; {event.repeated:,} repeat them, and cost nothing." if event.repeated else "."
     if event.values_left_out:
         text += f" {event.values_left_out:,} unreadable numbers are left out."
     lines = [text, *_mapped(event.mapping)]
@@ -246,6 +247,11 @@ def describe(summary: RunSummary) -> list[str]:
         f"{summary.refused:,} refused, in {duration(summary.seconds)}"
     )
     lines = [f"{rows} ({reasons})" if reasons else rows, effort]
+    if summary.locations_saved:
+        lines.append(
+            f"{summary.locations_saved:,} locations saved: these rows repeat others, and were sent "
+            "with them"
+        )
     if summary.submissions_in_doubt or summary.locations_possibly_charged_again:
         lines.append(
             f"{summary.submissions_in_doubt:,} submissions in doubt, "

@@ -51,6 +51,11 @@ def describe_status(status: RunStatus, now: float) -> list[str]:
     if status.reasons:
         reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in sorted(status.reasons.items()))
         lines.append(f"  not ok: {reasons}")
+    if status.repeated:
+        lines.append(
+            f"  {status.locations:,} of {status.rows:,} rows are sent; {status.repeated:,} repeat "
+            "them"
+        )
     chunks = ", ".join(f"{number:,} {name}" for name, number in status.chunks.items() if number)
     lines.append(f"  chunks: {chunks or 'none'}")
     lines.append(

@@ -53,7 +53,12 @@ async def export(
     """
     answers = Answers(spool, account, form.sources, keep_earlier=finished_only)
     async with opened_run_output(
-        output, form, on_note=on_note, failures=failures, before_move=before_move
+        output,
+        form,
+        on_note=on_note,
+        failures=failures,
+        before_move=before_move,
+        scratch=plan.path.parent,
     ) as writer:
         await writer.write_rest(plan, answers, on_rows=on_rows, finished_only=finished_only)
     return writer.counts

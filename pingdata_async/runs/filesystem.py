@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import io
 import os
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -253,6 +255,15 @@ def open_private(path: str | Path, flags: int) -> int:
     file = os.open(path, flags, PRIVATE_FILE)
     os.fchmod(file, PRIVATE_FILE)
     return file
+
+
+def open_nameless(folder: Path) -> io.FileIO:
+    """A file for its owner alone that is gone when it is closed, or the process ends.
+
+    Raises:
+        OSError: When there can be none.
+    """
+    return tempfile.TemporaryFile(dir=folder, buffering=0)
 
 
 def make_private_folder(path: Path, *, exist_ok: bool = False) -> None:

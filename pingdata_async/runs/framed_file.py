@@ -7,11 +7,13 @@ amount to. A trailer behind it says how long it is, and shows that the file is w
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import struct
 import sys
 from array import array
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Generic, Self, TypeVar
@@ -20,7 +22,12 @@ import msgspec
 
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.compression import DamagedFrameError, compress, decompress
-from pingdata_async.runs.filesystem import open_private, sync_file, sync_folder
+from pingdata_async.runs.filesystem import (
+    open_nameless,
+    open_private,
+    sync_file,
+    sync_folder,
+)
 
 WRITE_BUFFER_BYTES = 1024 * 1024
 
@@ -50,11 +57,13 @@ class FileKind(msgspec.Struct, frozen=True):
         what: In messages, with an article.
         magic: 7 bytes at its end.
         format: One more, which changes with any change of what the frames hold.
+        earlier_formats: Others that can be read, as what they hold is a part of it.
     """
 
     what: str
     magic: bytes
     format: bytes
+    earlier_formats: tuple[bytes, ...] = ()
 
 
 class FrameWriter:
@@ -72,9 +81,18 @@ class FrameWriter:
 
     def add(self, content: bytes) -> None:
         """Write a frame, of at least one byte."""
-        frame = compress(content)
+        self.add_frame(compress(content))
+
+    def add_frame(self, frame: bytes) -> None:
+        """Write a frame that another writer made."""
         self._file.write(frame)
         self._offsets.append(self._offsets[-1] + len(frame))
+
+    def written(self) -> Iterator[bytes]:
+        """Each frame again, in order, of a file that can be read too."""
+        self._file.flush()
+        for begin, end in pairwise(self._offsets):
+            yield os.pread(self._file.fileno(), end - begin, begin)
 
     def packed_offsets(self) -> bytes:
         """As a table of contents has them."""
@@ -108,6 +126,17 @@ def writing(path: Path, kind: FileKind) -> Iterator[FrameWriter]:
             part.unlink()
         raise
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def staging(folder: Path, kind: FileKind) -> Iterator[FrameWriter]:
+    """Write frames to be read again by the same process alone; they have no name. Blocks.
+
+    Raises:
+        OSError: When they cannot be written.
+    """
+    with open_nameless(folder) as raw, io.BufferedWriter(raw, WRITE_BUFFER_BYTES) as file:
+        yield FrameWriter(file, kind)
 
 
 class FrameReader(Generic[C]):
@@ -189,7 +218,8 @@ class FrameReader(Generic[C]):
         begin = size - _TRAILER.size - length
         if not magic.startswith(self._kind.magic) or begin < 0:
             raise self.damaged("its end is missing")
-        if magic != self._kind.magic + self._kind.format:
+        known = (self._kind.format, *self._kind.earlier_formats)
+        if magic.removeprefix(self._kind.magic) not in known:
             raise RunError(f"{self._kind.what} {self.path} is of another version of pingdata-async")
         file.seek(begin)
         try:

@@ -17,6 +17,7 @@ from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.tally import Tally, tally
 from pingdata_async.one_thread import OneThread
 from pingdata_async.runs.answers import Answers
+from pingdata_async.runs.carried_answers import CarriedAnswers
 from pingdata_async.runs.kept_input import INPUT_NAME, KeptInput
 from pingdata_async.runs.output_files import OutputFile
 from pingdata_async.runs.output_form import OutputForm
@@ -39,6 +40,7 @@ class OutputAtEnd(ABC):
         failures: Where the rows without an answer are written; None for nowhere.
         thread: Does it.
         form: What is to be written.
+        carried: What was answered of rows that recur.
         on_note: Told what the user should know of it, a sentence each.
 
     Attributes:
@@ -51,11 +53,14 @@ class OutputAtEnd(ABC):
         failures: OutputFile | None,
         thread: OneThread,
         form: OutputForm,
+        *,
+        carried: CarriedAnswers,
         on_note: Callable[[str], None],
     ) -> None:
         self._file = file
         self._failures = failures
         self._thread = thread
+        self._carried = carried
         self._form = form
         self._on_note = on_note
         self.counts = Tally()
@@ -79,7 +84,8 @@ class OutputAtEnd(ABC):
             table = await self._scanned(kept, plan, answers)
             for pattern in table.unmatched:
                 self._on_note(f'There is no column "{pattern}" to be written.')
-            rows = RowsByChunk(plan, kept, answers, finished_only=finished_only)
+            await self._thread.run(self._carried.begin_again)
+            rows = RowsByChunk(plan, kept, answers, self._carried, finished_only=finished_only)
             async with self._entered(self._opened(table)) as write:
                 for _ in range(plan.chunks):
                     counts = await self._thread.run(lambda: self._write_next(rows, write))

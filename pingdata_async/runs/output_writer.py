@@ -18,6 +18,7 @@ from pingdata_async.bulk.tally import Tally
 from pingdata_async.exceptions import RunError
 from pingdata_async.one_thread import OneThread
 from pingdata_async.runs.answers import Answers
+from pingdata_async.runs.carried_answers import CarriedAnswers
 from pingdata_async.runs.output_files import OutputFile
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.rendering import Rendered, render, render_layout
@@ -32,6 +33,7 @@ class OutputWriter:
         file: Where the lines are written.
         failures: Where the rows without an answer are written; None for nowhere.
         thread: Does it.
+        carried: What was answered of rows that recur.
         may_begin_early: Whether what is written can be taken back.
 
     Attributes:
@@ -44,11 +46,13 @@ class OutputWriter:
         failures: OutputFile | None,
         thread: OneThread,
         *,
+        carried: CarriedAnswers,
         may_begin_early: bool,
     ) -> None:
         self._file = file
         self._failures = failures
         self._thread = thread
+        self._carried = carried
         self._takes_early = may_begin_early
         self._early: dict[int, tuple[Chunk, Layout, bytes]] = {}
         self._next_index = 0
@@ -73,7 +77,7 @@ class OutputWriter:
         try:
             # Whoever comes meanwhile finds that the next one is taken.
             while (taken := self._early.pop(self._next_index, None)) is not None:
-                await self._write(functools.partial(render_layout, *taken))
+                await self._write(functools.partial(render_layout, *taken, self._carried))
         except RunError:
             self._takes_early = False
             self._early.clear()
@@ -109,7 +113,9 @@ class OutputWriter:
         on_rows(self.counts.rows)
 
         def render_next() -> Rendered:
-            return render(plan.read(self._next_index), answers, finished_only=finished_only)
+            return render(
+                plan.read(self._next_index), answers, self._carried, finished_only=finished_only
+            )
 
         while self._next_index < plan.chunks:
             on_rows(await self._write(render_next))
@@ -121,6 +127,7 @@ class OutputWriter:
         await self._thread.run(self._empty_files)
 
     def _empty_files(self) -> None:
+        self._carried.begin_again()
         for file in (self._file, self._failures):
             if file is not None:
                 file.empty()

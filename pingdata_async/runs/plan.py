@@ -6,6 +6,8 @@ came (`kept_input.py`). From here on the input is not needed any more.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -17,16 +19,26 @@ from anyio.from_thread import check_cancelled
 
 from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
 from pingdata_async.exceptions import RunError
-from pingdata_async.runs.compression import DamagedFrameError
-from pingdata_async.runs.framed_file import Contents, FileKind, FrameReader, FrameWriter, writing
+from pingdata_async.runs.compression import DamagedFrameError, decompress
+from pingdata_async.runs.distinct_chunks import DistinctChunks
+from pingdata_async.runs.framed_file import (
+    Contents,
+    FileKind,
+    FrameReader,
+    FrameWriter,
+    staging,
+    writing,
+)
 from pingdata_async.runs.kept_input import INPUT_NAME, InputKeeper, keeping_input
+from pingdata_async.runs.repeats import RepeatFinder, Repeats
 from pingdata_async.tables.columns import ColumnMapping, mapping_lines
 from pingdata_async.tables.input_reader import InputReader
 from pingdata_async.tables.inputs import ReadOptions
 from pingdata_async.tables.readers import AnyInput, open_input
 from pingdata_async.tables.sources import Fingerprint
 
-_KIND = FileKind("the plan", b"PINGPLN", b"1")
+# The earlier one knew of no twins; a program that does not would leave them out.
+_KIND = FileKind("the plan", b"PINGPLN", b"2", (b"1",))
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Chunk)
@@ -44,6 +56,8 @@ class _Totals(Contents, frozen=True, kw_only=True):
     fingerprint: Fingerprint
     notes: tuple[str, ...] = ()
     mapping: tuple[str, ...] = ()
+    repeated: int = 0
+    jobs: int | None = None
 
 
 _totals = msgspec.msgpack.Decoder(_Totals)
@@ -56,6 +70,8 @@ class Plan:
         path: Where it is.
         rows: Data records of the input.
         locations: Rows that are to be sent.
+        repeated: Rows that repeat one of these, and are not sent.
+        jobs: Chunks with something to be sent.
         chunk_size: Locations in the largest chunk.
         body_bytes: All locations as they will be sent, without their ids.
         unused_columns: Columns that mean nothing to the API.
@@ -71,6 +87,8 @@ class Plan:
         self._chunks = 0
         self.rows = 0
         self.locations = 0
+        self.repeated = 0
+        self.jobs = 0
         self.chunk_size = 0
         self.body_bytes = 0
         self.unused_columns: tuple[str, ...] = ()
@@ -89,7 +107,12 @@ class Plan:
         return self.path.exists()
 
     async def make(
-        self, source: AnyInput, builder: ChunkBuilder, options: ReadOptions | None = None
+        self,
+        source: AnyInput,
+        builder: ChunkBuilder,
+        options: ReadOptions | None = None,
+        *,
+        dedupe: bool = True,
     ) -> None:
         """Read the input through and write the plan. Cancelled, it stops at once.
 
@@ -100,6 +123,7 @@ class Plan:
             source: The input.
             builder: Makes the chunks.
             options: How the input is to be understood; None to find out.
+            dedupe: Whether what is the same location is sent once.
 
         Raises:
             ConfigurationError: When the options do not fit the input.
@@ -107,9 +131,13 @@ class Plan:
             RunError: When there is a plan already.
             OSError: When the plan cannot be written.
         """
-        await anyio.to_thread.run_sync(self._make, source, builder, options or ReadOptions())
+        await anyio.to_thread.run_sync(
+            lambda: self._make(source, builder, options or ReadOptions(), dedupe=dedupe)
+        )
 
-    def _make(self, source: AnyInput, builder: ChunkBuilder, options: ReadOptions) -> None:
+    def _make(
+        self, source: AnyInput, builder: ChunkBuilder, options: ReadOptions, *, dedupe: bool
+    ) -> None:
         if self.exists():
             raise RunError(f"{self.path} exists already")  # answers may belong to it
         with (
@@ -117,22 +145,46 @@ class Plan:
             writing(self.path, _KIND) as frames,  # gets its name last: all is there then
             keeping_input(self.path.with_name(INPUT_NAME)) as keeper,
         ):
-            self._write(frames, reader, builder, keeper)
+            staged = _chunks(reader, builder, keeper)
+            if dedupe:
+                self._write_distinct(frames, staged, builder)
+            else:
+                self._write(frames, staged)
+            self._end(frames, reader, builder.values_left_out)
             keeper.end(reader.headers)
         self._reader = FrameReader(self.path, _KIND, _totals)
 
-    def _write(
-        self, frames: FrameWriter, reader: InputReader, builder: ChunkBuilder, keeper: InputKeeper
+    def _write_distinct(
+        self, frames: FrameWriter, chunks: Iterator[Chunk], builder: ChunkBuilder
     ) -> None:
-        for chunk in _chunks(reader, builder, keeper):
+        """Write the chunks so that each location is in them once."""
+        folder = self.path.parent
+        with RepeatFinder(folder) as finder, staging(folder, _KIND) as staged:
+            builder.tell_keys(finder)
+            self._write(staged, chunks)
+            repeats = finder.find(check_cancelled)
+            if repeats is None:
+                for frame in staged.written():
+                    frames.add_frame(frame)
+                return
+            self.rows = self.locations = self.jobs = self.chunk_size = self.body_bytes = 0
+            with contextlib.closing(repeats):
+                self._write(frames, _distinct(staged.written(), repeats, builder))
+
+    def _write(self, frames: FrameWriter, chunks: Iterator[Chunk]) -> None:
+        for chunk in chunks:
             self.rows += chunk.total_rows
             self.locations += len(chunk.rows)
+            self.repeated += len(chunk.twins)
+            self.jobs += bool(chunk.rows)
             self.chunk_size = max(self.chunk_size, len(chunk.rows))
             self.body_bytes += sum(map(len, chunk.locations))
             frames.add(_encoder.encode(chunk))
+
+    def _end(self, frames: FrameWriter, reader: InputReader, values_left_out: int) -> None:
         self._chunks = frames.frames
         self.unused_columns = reader.unused_columns
-        self.values_left_out = builder.values_left_out
+        self.values_left_out = values_left_out
         self.fingerprint = reader.fingerprint()
         self.notes = reader.notes
         self.mapping = tuple(mapping_lines(ColumnMapping(reader.mapping.columns, ())))
@@ -147,6 +199,8 @@ class Plan:
                 fingerprint=self.fingerprint,
                 notes=self.notes,
                 mapping=self.mapping,
+                repeated=self.repeated,
+                jobs=self.jobs,
                 offsets=frames.packed_offsets(),
             )
         )
@@ -163,6 +217,8 @@ class Plan:
         plan._chunks = plan._reader.frames
         contents = plan._reader.contents
         plan.rows, plan.locations = contents.rows, contents.locations
+        plan.repeated = contents.repeated
+        plan.jobs = plan._chunks if contents.jobs is None else contents.jobs
         plan.chunk_size, plan.body_bytes = contents.chunk_size, contents.body_bytes
         plan.unused_columns = contents.unused_columns
         plan.values_left_out = contents.values_left_out
@@ -207,5 +263,23 @@ def _chunks(reader: InputReader, builder: ChunkBuilder, keeper: InputKeeper) -> 
         yield from builder.add_batch(row, batch.locations, batch.errors)
         row += len(batch.locations)
     rest = builder.rest()
+    if rest is not None:
+        yield rest
+
+
+def _distinct(frames: Iterator[bytes], repeats: Repeats, builder: ChunkBuilder) -> Iterator[Chunk]:
+    indexes = itertools.count()
+    distinct = DistinctChunks(
+        chunk_size=builder.chunk_size,
+        max_location_bytes=builder.max_location_bytes,
+        next_index=lambda: next(indexes),
+    )
+    for frame in frames:
+        check_cancelled()
+        chunk = _decoder.decode(decompress(frame))
+        ends = [*chunk.rows[:1], *chunk.rows[-1:]]
+        marks = repeats.among(ends[0], ends[-1]) if ends else {}
+        yield from distinct.add(chunk, marks)
+    rest = distinct.rest()
     if rest is not None:
         yield rest

@@ -96,9 +96,14 @@ class Planner:
     ) -> None:
         directory.discard = True  # without a plan nothing was sent
         await anyio.to_thread.run_sync(self._check_output, source)
-        again = self._options.again
         plan = await make_plan(
-            directory, self._settings, source, builder, run_dir=run_dir, again=again
+            directory,
+            self._settings,
+            source,
+            builder,
+            run_dir=run_dir,
+            again=self._options.again,
+            dedupe=self._options.dedupe,
         )
         await anyio.to_thread.run_sync(check_run_output, self._form(), plan)
         directory.discard = False

@@ -59,7 +59,9 @@ async def reopen_rows(
             if rows:
                 charged = await anyio.to_thread.run_sync(charged_rows, account, chunk)
                 leftovers = leftovers_of(chunk, rows, sources, charged)
-                reopened += await directory.journal.reopen(leftovers, tally(rows))
+                counts = tally(rows, chunk.copies_by_row())
+                if await directory.journal.reopen(leftovers, counts):  # all of them, or none
+                    reopened += counts.rows
     return reopened
 
 
@@ -100,6 +102,7 @@ def leftovers_of(
                     chunk.index,
                     wanted=own,
                     data=bytes(result.data),
+                    copies=chunk.copies.get(place, 0),
                     # A refused request is not charged, but one before it may have been.
                     was_charged=result.reason is not Reason.REJECTED or result.row in charged,
                 ),

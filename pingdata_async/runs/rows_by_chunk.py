@@ -10,8 +10,10 @@ from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.exceptions import RunError
 from pingdata_async.models import EnhancedLocation
 from pingdata_async.runs.answers import Answers
+from pingdata_async.runs.carried_answers import CarriedAnswers
 from pingdata_async.runs.kept_input import KeptInput
 from pingdata_async.runs.plan import Plan
+from pingdata_async.runs.rendering import all_outcomes
 from pingdata_async.tables.inputs import Originals
 from pingdata_async.tables.originals import joined, rows_in, sliced
 
@@ -39,14 +41,22 @@ class RowsByChunk:
         plan: What was planned, inside its `with` block.
         kept: The input's rows, likewise.
         answers: What was answered.
+        carried: What was answered of rows that recur.
         finished_only: Leave out rows without an outcome, instead of refusing them.
     """
 
     def __init__(
-        self, plan: Plan, kept: KeptInput, answers: Answers, *, finished_only: bool
+        self,
+        plan: Plan,
+        kept: KeptInput,
+        answers: Answers,
+        carried: CarriedAnswers,
+        *,
+        finished_only: bool,
     ) -> None:
         self._plan = plan
         self._answers = answers
+        self._carried = carried
         self._finished_only = finished_only
         self._originals = _Taker(iter(kept))
         self._next_index = 0
@@ -60,14 +70,11 @@ class RowsByChunk:
         """
         chunk = self._plan.read(self._next_index)
         self._next_index += 1
-        outcomes = self._answers.outcomes(chunk)
-        if outcomes.unsettled and not self._finished_only:
-            raise RunError(
-                f"row {outcomes.unsettled[0]} (chunk {chunk.index}) has no outcome; this should "
-                "not happen"
-            )
+        results = all_outcomes(
+            chunk, self._answers, self._carried, finished_only=self._finished_only
+        )
         originals = self._originals.take(chunk.total_rows)
-        results, places = outcomes.settled, None
+        places = None
         if len(results) != chunk.total_rows:
             places = [result.row - self._first_row for result in results]
         self._first_row += chunk.total_rows

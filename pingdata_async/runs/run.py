@@ -178,6 +178,7 @@ class Run:
                 on_note=self._note,
                 failures=failures_path(self._output),
                 before_move=own.about_to_move,
+                scratch=directory.path,
             ) as writer:
                 await self._execute(directory, plan, writer)
                 await self._write_rest(directory, plan, writer)
@@ -320,7 +321,9 @@ class Run:
             InputPlanned(
                 rows=plan.rows,
                 locations=plan.locations,
+                repeated=plan.repeated,
                 chunks=plan.chunks,
+                jobs=plan.jobs,
                 is_resumed=is_resumed,
                 unused_columns=plan.unused_columns,
                 values_left_out=plan.values_left_out,
@@ -341,13 +344,15 @@ class Run:
 
     async def _check_space(self, directory: RunDirectory, plan: Plan, *, left: int) -> None:
         if self._options.check_space:
+            sent = plan.rows - plan.repeated  # or invalid, which makes no difference here
             await anyio.to_thread.run_sync(
                 lambda: check_space(
                     directory.path,
                     None if self._is_to_stdout else Path(self._output),
-                    locations=left,
+                    locations=left * sent // max(1, plan.rows),
                     rows=plan.rows,
                     sources=max(1, len(self._settings.sources)),
+                    recurring=min(plan.repeated, plan.locations),
                 )
             )
 
@@ -369,6 +374,7 @@ class Run:
         self._counts.add_rows(counts)
         self._counts.add_totals(await self._totals(directory))
         summary = self._counts.summary
+        summary.locations_saved = plan.repeated
         summary.values_left_out = plan.values_left_out
         summary.seconds = round(time.monotonic() - self._began, 3)
         self._name_files(summary, directory)

@@ -10,6 +10,7 @@ from typing import BinaryIO, Protocol
 from pingdata_async.bulk.tally import Tally
 from pingdata_async.one_thread import OneThread
 from pingdata_async.runs.answers import Answers
+from pingdata_async.runs.carried_answers import CarriedAnswers
 from pingdata_async.runs.kept_input import INPUT_NAME, KeptInput
 from pingdata_async.runs.ledger import EarlyOutput
 from pingdata_async.runs.lines_with_input import LinesWithInput
@@ -77,6 +78,7 @@ async def opened_run_output(
     on_note: Callable[[str], None],
     failures: Path | None = None,
     before_move: BeforeMove | None = None,
+    scratch: Path | None = None,
 ) -> AsyncIterator[RunOutput]:
     """The files take their names when this is left without an error, whole and on the disk.
 
@@ -87,6 +89,7 @@ async def opened_run_output(
         failures: Where the rows without an answer are written, as an input for another run;
             None for nowhere. Without such rows there is no such file afterwards.
         before_move: Told of each file's name and where it is until then, when it is whole.
+        scratch: A folder for what is kept meanwhile, under no name; None for the system's own.
 
     Raises:
         RunError: When they cannot be opened or moved into place.
@@ -97,17 +100,18 @@ async def opened_run_output(
         if failures is not None:
             opened = opened_output(failures, keep_empty=False, before_move=before_move)
             failed = await stack.enter_async_context(opened)
+        carried = stack.enter_context(CarriedAnswers(scratch))
         thread = stack.enter_context(OneThread("pingdata_async export"))
         if form.kind is not OutputFormat.JSONL:
-            yield TableOutput(file, failed, thread, form, on_note)
+            yield TableOutput(file, failed, thread, form, carried=carried, on_note=on_note)
             return
         if form.options.columns:
-            yield LinesWithInput(file, failed, thread, form, on_note)
+            yield LinesWithInput(file, failed, thread, form, carried=carried, on_note=on_note)
             return
         packed = _PackedFile(file, form.compression) if form.compression else None
         # On standard output nothing can be taken back when the run stops.
         is_file = str(output) != STDOUT
-        yield OutputWriter(packed or file, failed, thread, may_begin_early=is_file)
+        yield OutputWriter(packed or file, failed, thread, carried=carried, may_begin_early=is_file)
         if packed is not None:
             await thread.run(packed.end)
 

@@ -14,21 +14,33 @@ SPOOL_BYTES_A_SOURCE = 300
 
 
 def check_space(
-    run_dir: Path, output: Path | None, *, locations: int, rows: int, sources: int
+    run_dir: Path,
+    output: Path | None,
+    *,
+    locations: int,
+    rows: int,
+    sources: int,
+    recurring: int = 0,
 ) -> None:
     """Refuse a run whose answers will not fit on the disk, before it costs anything.
 
     Args:
-        run_dir: Where the spool grows.
+        run_dir: Where the spool grows, and answers wait that come again in the output.
         output: Where the output will be; None for standard output.
         locations: Rows that are still to be answered.
         rows: Rows of the output: all of them are written in the end.
         sources: Sources a row.
+        recurring: Locations that more than one row is at, at most.
 
     Raises:
         RunError: With what is needed and what is free.
     """
-    needs = [(run_dir, locations * sources * SPOOL_BYTES_A_SOURCE)]
+    needs = [
+        (
+            run_dir,
+            sources * (locations * SPOOL_BYTES_A_SOURCE + recurring * OUTPUT_BYTES_A_SOURCE),
+        )
+    ]
     if output is not None:
         needs.append((output.absolute().parent, rows * sources * OUTPUT_BYTES_A_SOURCE))
     by_device: dict[int, list[tuple[Path, int]]] = {}

@@ -52,6 +52,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
         is_running: Whether a process is at work on it now.
         is_finished: Whether every row has its outcome and the output was written.
         rows: Rows planned; None while the plan is being made.
+        locations: Of these, rows that are sent; None likewise.
+        repeated: Rows that repeat one of those, and are not sent; None likewise.
         settled: Rows that have their outcome; ok + partial + failed.
         no_answer: Of the failed ones, rows without an answer by the API.
         reasons: Rows by reason, of those that are not ok.
@@ -73,6 +75,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     is_running: bool
     is_finished: bool
     rows: int | None
+    locations: int | None
+    repeated: int | None
     settled: int
     ok: int
     partial: int
@@ -100,6 +104,7 @@ def read_status(run_dir: str | Path) -> RunStatus:
     run_dir = Path(run_dir)
     settings = read_settings(run_dir)
     is_running = is_locked(run_dir)
+    plan = Plan.open(run_dir / PLAN_NAME)
     with JournalReader(journal_path(run_dir)) as journal:
         totals = journal.totals()
         in_doubt = [_pending(each) for each in journal.in_doubt(LIST_AT_MOST)]
@@ -117,7 +122,9 @@ def read_status(run_dir: str | Path) -> RunStatus:
             api=settings.api,
             is_running=is_running,
             is_finished=journal.meta(FINISHED) is not None,
-            rows=Plan.open(run_dir / PLAN_NAME).rows,
+            rows=plan.rows,
+            locations=plan.locations,
+            repeated=plan.repeated,
             settled=totals.rows.rows,
             ok=totals.rows.ok,
             partial=totals.rows.partial,

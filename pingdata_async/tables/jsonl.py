@@ -63,7 +63,7 @@ class RowNote(msgspec.Struct, frozen=True):
 def frame_lines(
     ids: Sequence[str],
     rows: Sequence[int],
-    answers: Sequence[memoryview],
+    answers: Sequence[bytes | memoryview],
     notes: Mapping[int, RowNote],
 ) -> list[bytes | memoryview]:
     """The same lines in pieces, the answers as they are between them, without being copied.

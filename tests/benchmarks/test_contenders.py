@@ -16,8 +16,8 @@ from aiohttp import web
 
 from benchmarks.throughput.checks import check_output, check_table
 from benchmarks.throughput.contender import Contender, Part
-from benchmarks.throughput.data import csv_of
-from benchmarks.throughput.ours import Durable, DurableTable, Stream, StreamOfLocations
+from benchmarks.throughput.data import csv_of, locations_in
+from benchmarks.throughput.ours import Durable, DurableTable, Repeating, Stream, StreamOfLocations
 from benchmarks.throughput.server import FastAPI
 
 ROWS = 2000
@@ -70,6 +70,18 @@ async def test_ours_accepts_what_the_fast_server_answers(
     contender.check(part, api.served)
     assert api.served.not_ok > 0
     assert (api.served.wire_bytes == api.served.plain_bytes) is (api.encoding == "identity")
+
+
+async def test_ours_is_charged_once_for_what_repeats(tmp_path: Path) -> None:
+    """And gives every row the answer of its address."""
+    folder = tmp_path / "part"
+    folder.mkdir()
+    part = Part(csv_of(ROWS, tmp_path, repeats=True), ROWS, folder)
+    api = FastAPI()
+    async with served(api) as url, Repeating(url) as contender:
+        await contender.run(part)
+    contender.check(part, api.served)
+    assert api.served.locations == locations_in(ROWS) < ROWS * 0.71
 
 
 @pytest.mark.parametrize(

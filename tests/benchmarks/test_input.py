@@ -9,7 +9,14 @@ from statistics import fmean
 
 import pytest
 
-from benchmarks.throughput.data import csv_of, read_csv, rows, write_csv
+from benchmarks.throughput.data import (
+    csv_of,
+    locations_in,
+    read_csv,
+    repeating_rows,
+    rows,
+    write_csv,
+)
 from benchmarks.throughput.templates import SPACINGS, make_templates
 
 
@@ -27,6 +34,15 @@ def test_rows_differ_and_are_made_as_they_are_read(tmp_path: Path) -> None:
     some = list(itertools.islice(rows(10_000_000), 5000))
     assert len({row[1:] for row in some}) == len(some)
     assert [row["id"] for row in read_csv(csv_of(5000, tmp_path))] == [row[0] for row in some]
+
+
+def test_three_in_ten_rows_repeat_where_they_should(tmp_path: Path) -> None:
+    """So many addresses as are said, each first at a row of its own; the ids are all different."""
+    some = list(repeating_rows(5000))
+    assert len({row[1:] for row in some}) == locations_in(5000) == 3503
+    assert len({row[0] for row in some}) == 5000
+    write_csv(tmp_path / "again", 5000, repeats=True)
+    assert [tuple(row.values()) for row in read_csv(tmp_path / "again")] == some
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)

@@ -32,9 +32,15 @@ CHUNKS = ROWS // CHUNK_SIZE
 
 
 class Setting:
-    """A plan whose every chunk is answered, and spooled."""
+    """A plan whose every chunk is answered, and spooled.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: For all of it.
+        back: From row `back` on, every fourth row is the same as the one that far before.
+    """
+
+    def __init__(self, folder: Path, back: int = ROWS) -> None:
+        self.back = back
         self.output = folder / "out.jsonl"
         self.plan = Plan(folder / "plan")
         self.spool = Spool(folder / "spool")
@@ -45,13 +51,17 @@ class Setting:
 
     async def prepare(self, folder: Path) -> None:
         source = folder / "in.csv"
-        source.write_text("address\n" + "".join(f"{row} Main St\n" for row in range(ROWS)))
+        numbers = [row - self.back * self.is_repeated(row) for row in range(ROWS)]
+        source.write_text("address\n" + "".join(f"{number} Main St\n" for number in numbers))
         await self.plan.make(source, ChunkBuilder(chunk_size=CHUNK_SIZE, sources=SOURCES))
         with self.plan:
             await anyio.to_thread.run_sync(self._answer)
 
+    def is_repeated(self, row: int) -> bool:
+        return row >= self.back and row % 4 == 3
+
     def _answer(self) -> None:
-        for index in range(CHUNKS):
+        for index in range(self.plan.chunks):
             chunk = self.plan.read(index)
             body = OutputBody(usual(chunk.rows, n=index))
             self.checked.append(
@@ -75,6 +85,9 @@ class Setting:
 
     def check(self) -> None:
         lines = self.output.read_bytes().splitlines()
+        answers = [line.partition(b'"location_data":')[2] for line in lines]
+        for row in filter(self.is_repeated, range(ROWS)):
+            assert answers[row] == answers[row - self.back]
         assert [int(line.partition(b'"row":')[2].partition(b",")[0]) for line in lines] == list(
             range(ROWS)
         )
@@ -93,24 +106,36 @@ async def setting(tmp_path: Path) -> Setting:
     return setting
 
 
-async def test_chunks_that_come_in_order_are_written_at_once(setting: Setting) -> None:
-    """Nothing is left for the end, and the file has its name only then."""
+@pytest.mark.parametrize("back", [ROWS, 30, 14])
+async def test_chunks_that_come_in_order_are_written_at_once(tmp_path: Path, back: int) -> None:
+    """Nothing is left for the end, and the file has its name only then; also where rows recur."""
+    setting = Setting(tmp_path, back)
+    await setting.prepare(tmp_path)
+    written = 0
     async with opened_writer(setting.output) as writer:
-        for index in range(CHUNKS):
+        for index in range(setting.plan.chunks):
             await setting.offer(writer, index)
-            assert writer.counts.rows == (index + 1) * CHUNK_SIZE
+            written += setting.checked[index][0].total_rows
+            assert writer.counts.rows == written
         assert not setting.output.exists()
         assert await setting.write_rest(writer) == [ROWS]
     assert (writer.counts.rows, writer.counts.ok) == (ROWS, ROWS)
     setting.check()
 
 
+@pytest.mark.parametrize("back", [ROWS, 30, 14])
 @pytest.mark.parametrize("seed", range(8))
-async def test_whatever_the_order_each_row_is_written_once(setting: Setting, seed: int) -> None:
-    """A little out of order, far out of order, or never offered."""
+async def test_whatever_the_order_each_row_is_written_once(
+    tmp_path: Path, seed: int, back: int
+) -> None:
+    """A little out of order, far out of order, or never offered; also where rows recur."""
+    setting = Setting(tmp_path, back)
+    await setting.prepare(tmp_path)
+    chunks = setting.plan.chunks
+    assert setting.plan.repeated == sum(map(setting.is_repeated, range(ROWS)))
     rng = random.Random(seed)
-    order = sorted(range(CHUNKS), key=lambda index: index + rng.uniform(0, seed))
-    skipped = set(rng.sample(range(CHUNKS), seed // 3))
+    order = sorted(range(chunks), key=lambda index: index + rng.uniform(0, seed))
+    skipped = set(rng.sample(range(chunks), seed // 3))
     async with opened_writer(setting.output) as writer:
         async with anyio.create_task_group() as tasks:
             for index in order:

@@ -11,20 +11,35 @@ import msgspec
 POISON = "POISON"
 
 
-def write_rows(path: Path, rows: int, poisoned: Collection[int] = (), word: str = POISON) -> None:
-    """That many different addresses as CSV; those poisoned have the word in theirs."""
+def write_rows(
+    path: Path,
+    rows: int,
+    poisoned: Collection[int] = (),
+    word: str = POISON,
+    distinct: int | None = None,
+) -> None:
+    """That many different addresses as CSV; those poisoned have the word in theirs.
+
+    Args:
+        path: Where.
+        rows: How many.
+        poisoned: These.
+        word: This one.
+        distinct: How many addresses there are, which come in turn; None where all are different.
+    """
+    distinct = distinct or rows
     with path.open("w", encoding="utf-8") as file:
         file.write("id,address\n")
         for row in range(rows):
             street = word if row in poisoned else "Oak"
-            file.write(f'r{row},"{row} {street} Ave, Salem, MA 01970"\n')
+            file.write(f'r{row},"{row % distinct} {street} Ave, Salem, MA 01970"\n')
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     return [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
 
 
-def check_rows(output: Path, rows: int) -> list[dict[str, Any]]:
+def check_rows(output: Path, rows: int, distinct: int | None = None) -> list[dict[str, Any]]:
     """Every row once, in input order, under its own id, with the answer for its own address.
 
     Raises:
@@ -36,7 +51,8 @@ def check_rows(output: Path, rows: int) -> list[dict[str, Any]]:
     for line in lines:
         for source in (line.get("location_data") or {}).values():
             if source["is_success"]:
-                assert source["formatted_address"].startswith(f"{line['row']} ")
+                number = line["row"] % (distinct or rows)
+                assert source["formatted_address"].startswith(f"{number} ")
     return lines
 
 

@@ -17,3 +17,9 @@ async def test_all_rows_arrive_with_faults_on(tmp_path: Path, share: float, seed
     """Each once, in order, answered, and no more paid for twice than the summary says."""
     figures = await everything_goes_wrong(tmp_path, 1000, 10, share, seed)
     assert figures["faults"] > 100
+
+
+async def test_rows_that_repeat_others_arrive_with_faults_on(tmp_path: Path) -> None:
+    """As if each had been sent for itself, whatever became of the one that was."""
+    figures = await everything_goes_wrong(tmp_path, 1500, 10, 0.07, 3, distinct=900)
+    assert figures["faults"] > 100

@@ -12,3 +12,9 @@ async def test_killed_at_random_again_and_again(tmp_path: Path) -> None:
     figures = await killed_at_random(tmp_path, 2000, 25, 6, seed=3)
     assert figures["kills"] == 6
     assert figures["chunks spooled at the last kill"] > 0
+
+
+async def test_killed_where_rows_repeat_others(tmp_path: Path) -> None:
+    """Each address is paid for once, and every row has its answer, as if each had been sent."""
+    figures = await killed_at_random(tmp_path, 1500, 25, 4, seed=4, distinct=1000)
+    assert figures["kills"] == 4

@@ -95,6 +95,10 @@ async def until(holds: Callable[[], bool]) -> None:
             await anyio.sleep(0.001)
 
 
+def client_of(url: str) -> ping.PingDataClient:
+    return ping.PingDataClient(api_url=url, auth_token="any")
+
+
 async def in_process(url: str, source: Path, output: Path, **changes: Any) -> ping.RunSummary:
     """A run within this process that is quick."""
     usual: dict[str, Any] = {
@@ -102,38 +106,47 @@ async def in_process(url: str, source: Path, output: Path, **changes: Any) -> pi
         "poll_schedule": QUICK_POLLS,
         "retry_policy": STUBBORN,
     }
-    async with ping.PingDataClient(api_url=url, auth_token="any") as client:
+    async with client_of(url) as client:
         return await ping.BulkEnhancer(client, **(usual | changes)).run(source, output)
 
 
-async def reference(folder: Path, rows: int) -> list[dict[str, Any]]:
-    """What comes of these rows where nothing goes wrong."""
+async def reference(folder: Path, rows: int, distinct: int | None = None) -> list[dict[str, Any]]:
+    """What comes of these rows where nothing goes wrong, and each is sent for itself."""
     folder.mkdir()
-    write_rows(folder / "in.csv", rows)
-    async with sandbox_at_once() as sandbox:
-        await in_process(sandbox.url, folder / "in.csv", folder / "out.jsonl")
-    return check_rows(folder / "out.jsonl", rows)
+    write_rows(folder / "in.csv", rows, distinct=distinct)
+    async with sandbox_at_once() as sandbox, client_of(sandbox.url) as client:
+        bulk = ping.BulkEnhancer(client, ["PG", "PH"], poll_schedule=QUICK_POLLS)
+        await bulk.run(folder / "in.csv", folder / "out.jsonl", dedupe=False)
+        assert sandbox.stats.locations_accepted == rows
+    return check_rows(folder / "out.jsonl", rows, distinct)
 
 
 # -- faults -------------------------------------------------------------------------------
 
 
 async def everything_goes_wrong(
-    folder: Path, rows: int, chunk_size: int, share: float, seed: int
+    folder: Path,
+    rows: int,
+    chunk_size: int,
+    share: float,
+    seed: int,
+    distinct: int | None = None,
 ) -> Figures:
     """With every fault on, each row arrives, answered, with the answer of a run without any.
+
+    Where there are only so many distinct addresses, the others repeat them.
 
     Raises:
         AssertionError: When one does not, or when more was paid for twice than is said.
     """
-    right = await reference(folder / "right", rows)
+    right = await reference(folder / "right", rows, distinct)
     source, output = folder / "in.csv", folder / "out.jsonl"
-    write_rows(source, rows)
+    write_rows(source, rows, distinct=distinct)
     shares: dict[str, Any] = dict.fromkeys(FAULTS, share)
     async with sandbox_at_once(faults=FaultPlan(retry_after_s=0, **shares), seed=seed) as sandbox:
         summary = await in_process(sandbox.url, source, output, chunk_size=chunk_size, max_jobs=8)
         stats = sandbox.stats
-    lines = check_rows(output, rows)
+    lines = check_rows(output, rows, distinct)
     assert lines == right
     assert summary.rows == rows == summary.ok + summary.partial + summary.failed
     assert summary.no_answer == 0
@@ -144,7 +157,7 @@ async def everything_goes_wrong(
     lost = stats.faults["lost_answer"]
     assert summary.jobs == stats.jobs_accepted - lost
     assert summary.submissions_in_doubt >= lost
-    if rows / chunk_size * share >= OFTEN:  # so that none stays away by mere luck
+    if (distinct or rows) / chunk_size * share >= OFTEN:  # so that none stays away by mere luck
         assert set(FAULTS) <= (+stats.faults).keys()
     return Figures({
         "rows answered as without faults": summary.rows,
@@ -179,20 +192,27 @@ async def started(
 
 
 async def killed_at_random(
-    folder: Path, rows: int, chunk_size: int, kills: int, seed: int
+    folder: Path,
+    rows: int,
+    chunk_size: int,
+    kills: int,
+    seed: int,
+    distinct: int | None = None,
 ) -> Figures:
     """One run that is killed from outside, again and again, at any moment, comes to its end.
+
+    Where there are only so many distinct addresses, the others repeat them.
 
     Raises:
         AssertionError: When a row is missing, wrong, or was paid for twice without it being said.
     """
-    right = await reference(folder / "right", rows)
+    right = await reference(folder / "right", rows, distinct)
     source, output = folder / "in.csv", folder / "out.jsonl"
     run_dir = folder / "out.jsonl.run"
-    write_rows(source, rows)
+    write_rows(source, rows, distinct=distinct)
     chance = random.Random(seed)
     # There are three requests a chunk, so at none of these is it over already.
-    moments = sorted(chance.sample(range(rows // chunk_size * 5 // 2), kills))
+    moments = sorted(chance.sample(range((distinct or rows) // chunk_size * 5 // 2), kills))
     deaths: list[Death] = []
     async with sandbox_at_once() as sandbox:
         words = ["enhance", source, "-o", output, *options(sandbox, chunk_size, "--max-jobs", 8)]
@@ -208,7 +228,7 @@ async def killed_at_random(
             deaths.append(await anyio.to_thread.run_sync(look_at, run_dir))
         summary = await _finished(folder, words)
         stats = sandbox.stats
-    lines = check_rows(output, rows)
+    lines = check_rows(output, rows, distinct)
     assert lines == right
     assert summary["rows"] == rows
     assert summary["no_answer"] == 0
@@ -217,8 +237,9 @@ async def killed_at_random(
     twice = stats.locations_accepted_more_than_once
     said = summary["locations_possibly_charged_again"]
     assert twice <= said <= sum(locations for *_, locations in unanswered)
-    assert stats.locations_accepted == rows + twice
-    assert summary["locations_charged"] == rows
+    assert stats.locations_accepted == (distinct or rows) + twice
+    assert summary["locations_charged"] == (distinct or rows)
+    assert summary["locations_saved"] == rows - (distinct or rows)
     assert summary["submissions_in_doubt"] == len(unanswered)
     assert 0 <= stats.jobs_accepted - summary["jobs"] <= len(unanswered)
     return Figures({

@@ -1,0 +1,155 @@
+"""Chunks in which every location is there once, made of those that the input came in (pure)."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+from operator import attrgetter
+
+from pingdata_async.bulk.chunking import LOCATION_OVERHEAD_BYTES, Chunk, InvalidRow, Twin
+from pingdata_async.runs.repeats import Marks
+
+TWINS_A_LOCATION = 4
+"""So many rows that repeat others come into a chunk for each location that could.
+
+More would make jobs full where more than four in five rows repeat others; but a chunk's rows are
+in memory together.
+"""
+
+_row = attrgetter("row")
+
+
+class _Part:
+    """A chunk as it came, with what is known of its rows, to be taken from the front."""
+
+    def __init__(self, chunk: Chunk, marks: Marks) -> None:
+        self.invalid = chunk.invalid
+        rows = chunk.rows
+        places = [place for place, row in enumerate(rows) if marks.get(row, -1) < 0]
+        if len(places) == len(rows):
+            self.rows, self.ids, self.locations = rows, chunk.ids, chunk.locations
+            self.sources = chunk.sources
+            self.twins: list[Twin] = []
+        else:
+            self.rows = [rows[place] for place in places]
+            self.ids = [chunk.ids[place] for place in places]
+            self.locations = [chunk.locations[place] for place in places]
+            self.sources = {
+                new: chunk.sources[place]
+                for new, place in enumerate(places)
+                if place in chunk.sources
+            }
+            self.twins = [
+                Twin(row, chunk.ids[place], marks[row], chunk.locations[place])
+                for place, row in enumerate(rows)
+                if marks.get(row, -1) >= 0
+            ]
+        self.copies = {place: -marks[row] for place, row in enumerate(self.rows) if row in marks}
+
+
+class DistinctChunks:
+    """Brings chunks together anew, so that each has as many locations as it may.
+
+    Each is a stretch of the input. Rows in it that repeat others of it, or of earlier ones, come
+    beside what is sent.
+
+    Args:
+        chunk_size: The most locations in a chunk.
+        max_location_bytes: The most bytes of them together, each with its id.
+        next_index: Gives each chunk its number.
+    """
+
+    def __init__(
+        self, *, chunk_size: int, max_location_bytes: int, next_index: Callable[[], int]
+    ) -> None:
+        self._chunk_size = chunk_size
+        self._max_bytes = max_location_bytes
+        self._next_index = next_index
+        self._begin()
+
+    def _begin(self) -> None:
+        self._bytes = 0
+        self._rows: list[int] = []
+        self._ids: list[str | None] = []
+        self._locations: list[bytes] = []
+        self._sources: dict[int, tuple[str, ...]] = {}
+        self._invalid: list[InvalidRow] = []
+        self._twins: list[Twin] = []
+        self._copies: dict[int, int] = {}
+
+    def add(self, chunk: Chunk, marks: Marks) -> Iterator[Chunk]:
+        """Take a chunk of the input; gives those that are full.
+
+        Args:
+            chunk: It follows the one before.
+            marks: What is known of its rows.
+        """
+        part = _Part(chunk, marks)
+        while (end := self._end(part)) is not None:
+            self._take(part, end)
+            yield self._finish()
+        self._take(part, None)
+
+    def rest(self) -> Chunk | None:
+        """What is left after the last row; None when nothing is."""
+        return self._finish() if self._rows or self._invalid or self._twins else None
+
+    def _end(self, part: _Part) -> int | None:
+        """The number of the row for which the present chunk has no room; None if it has."""
+        ends = []
+        room = self._chunk_size - len(self._rows)
+        sizes = accumulate(len(each) + LOCATION_OVERHEAD_BYTES for each in part.locations)
+        room = min(room, bisect_right(list(sizes), self._max_bytes - self._bytes))
+        if len(part.rows) > room:
+            ends.append(part.rows[room])
+        room = self._chunk_size - len(self._invalid)
+        if len(part.invalid) > room:
+            ends.append(part.invalid[room].row)
+        room = TWINS_A_LOCATION * self._chunk_size - len(self._twins)
+        if len(part.twins) > room:
+            ends.append(part.twins[room].row)
+        return min(ends, default=None)
+
+    def _take(self, part: _Part, end: int | None) -> None:
+        """Take the rows before that one; None for all."""
+        sent, twins, invalid = len(part.rows), len(part.twins), len(part.invalid)
+        if end is not None:
+            sent = bisect_left(part.rows, end)
+            twins = bisect_left(part.twins, end, key=_row)
+            invalid = bisect_left(part.invalid, end, key=_row)
+        before = len(self._rows)
+        self._rows += part.rows[:sent]
+        self._ids += part.ids[:sent]
+        self._locations += part.locations[:sent]
+        self._bytes += sum(map(len, part.locations[:sent])) + sent * LOCATION_OVERHEAD_BYTES
+        self._sources.update(
+            (before + place, own) for place, own in part.sources.items() if place < sent
+        )
+        self._copies.update(
+            (before + place, copies) for place, copies in part.copies.items() if place < sent
+        )
+        self._twins += part.twins[:twins]
+        self._invalid += part.invalid[:invalid]
+        part.rows, part.ids = part.rows[sent:], part.ids[sent:]
+        part.locations = part.locations[sent:]
+        part.sources = {place - sent: own for place, own in part.sources.items() if place >= sent}
+        part.copies = {
+            place - sent: copies for place, copies in part.copies.items() if place >= sent
+        }
+        part.twins, part.invalid = part.twins[twins:], part.invalid[invalid:]
+
+    def _finish(self) -> Chunk:
+        chunk = Chunk(
+            self._next_index(),
+            self._rows,
+            self._ids,
+            self._locations,
+            self._sources,
+            self._invalid,
+            [],
+            self._twins,
+            self._copies,
+        )
+        self._begin()
+        return chunk
