@@ -65,12 +65,14 @@ class RunStopped(Event, frozen=True, kw_only=True):
         rows: Of its plan.
         rows_done: Those that have their outcome; None where that cannot be read.
         is_output_closed: Whether it is because nobody reads standard output any more.
+        needs: Options without which it would stop at once again; "" for none.
     """
 
     run_dir: str
     rows: int
     rows_done: int | None
     is_output_closed: bool = False
+    needs: str = ""
 
 
 class RunNotice(Event, frozen=True, kw_only=True):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import anyio.to_thread
 import msgspec
 
 from pingdata_async.bulk.breaker import Breaker
+from pingdata_async.bulk.budget import Budget, Caps, checked_caps
 from pingdata_async.bulk.chunking import ChunkBuilder
 from pingdata_async.bulk.job_slots import SlotShare
 from pingdata_async.bulk.protocols import Ledger
@@ -27,6 +28,7 @@ from pingdata_async.models import RunSummary
 from pingdata_async.runs.identity import SANDBOX, RunSettings, api_origin, differences
 from pingdata_async.runs.output_files import STDOUT, shown_path
 from pingdata_async.runs.output_form import DeclaredTypes
+from pingdata_async.runs.preflight import Preflight
 from pingdata_async.runs.run import Run
 from pingdata_async.runs.run_directory import read_settings, run_dir_for
 from pingdata_async.runs.run_options import RunOptions
@@ -55,7 +57,11 @@ class FileRuns(ABC):
 
     @abstractmethod
     def _runner(
-        self, ledger: Ledger, announce: Announcer, breaker: Breaker | None = None
+        self,
+        ledger: Ledger,
+        announce: Announcer,
+        breaker: Breaker | None = None,
+        budget: Budget | None = None,
     ) -> BulkRunner:
         """Brings chunks through."""
 
@@ -70,6 +76,9 @@ class FileRuns(ABC):
         again: bool = False,
         discard_run: bool = False,
         check_space: bool = True,
+        preflight: bool = True,
+        max_locations: int | None = None,
+        budget: Mapping[str, int] | None = None,
         reading: ReadOptions | None = None,
         writing: WriteOptions | None = None,
     ) -> RunSummary:
@@ -96,6 +105,11 @@ class FileRuns(ABC):
             again: Begin, although a run beside it has the same input and settings.
             discard_run: Remove the run directory when every row has been answered.
             check_space: Refuse to begin where the answers will not fit on the disk.
+            preflight: Refuse to send what the account's limits are known to refuse.
+            max_locations: Locations that may be sent in all, every attempt and all that may have
+                been charged included; None for any number. What is sent before it is reached
+                is brought home.
+            budget: Likewise by source code, of those that are named.
             reading: How the input is understood; None to find out.
             writing: How the output is written; None to go by its name.
 
@@ -107,6 +121,8 @@ class FileRuns(ABC):
             ConfigurationError: When output or run directory cannot be used, or a run of
                 something else is there; likewise.
             RunError: When something cannot be written, or another process has the run.
+            BudgetSpentError: When what may be sent was sent, and there is more.
+            LimitsExceededError: When the account's limits would refuse it; nothing was sent.
             SubmissionInDoubtError: When submissions in doubt are held for the user.
             PingDataError: When the API cannot be used any further.
         """
@@ -116,8 +132,10 @@ class FileRuns(ABC):
             again=again,
             discard=discard_run,
             check_space=check_space,
+            preflight=preflight,
         )
         settings = self._settings(source, output, reading, writing, overwrite=overwrite)
+        settings = with_caps(settings, max_locations, budget)
         return await self._run(settings, output, options).start(source, run_dir, self._builder())
 
     async def plan(
@@ -151,6 +169,9 @@ class FileRuns(ABC):
         overwrite: bool = False,
         discard_run: bool = False,
         check_space: bool = True,
+        preflight: bool = True,
+        max_locations: int | None = None,
+        budget: Mapping[str, int] | None = None,
         writing: WriteOptions | None = None,
     ) -> RunSummary:
         """Go on with a run; the input is not needed. On a finished run, nothing is sent.
@@ -161,6 +182,9 @@ class FileRuns(ABC):
             overwrite: Whether an output may be replaced that the run did not write itself.
             discard_run: As of `run()`.
             check_space: As of `run()`.
+            preflight: As of `run()`.
+            max_locations: As of `run()`, what was sent before included; None for as before.
+            budget: Likewise.
             writing: How the output is written; None for as before.
 
         Raises:
@@ -169,8 +193,11 @@ class FileRuns(ABC):
             RunError: When it is no run directory, or is damaged, or another process has it.
             PingDataError: As `run()`.
         """
-        options = RunOptions(overwrite=overwrite, discard=discard_run, check_space=check_space)
+        options = RunOptions(
+            overwrite=overwrite, discard=discard_run, check_space=check_space, preflight=preflight
+        )
         settings = await self._kept_settings(Path(run_dir), output, writing)
+        settings = with_caps(settings, max_locations, budget)
         run = self._run(settings, settings.output if output is None else output, options)
         return await run.resume(Path(run_dir))
 
@@ -182,6 +209,9 @@ class FileRuns(ABC):
         output: str | Path | None = None,
         overwrite: bool = False,
         check_space: bool = True,
+        preflight: bool = True,
+        max_locations: int | None = None,
+        budget: Mapping[str, int] | None = None,
         writing: WriteOptions | None = None,
     ) -> RunSummary:
         """Ask once more, within the same run, about the rows without an answer.
@@ -195,13 +225,17 @@ class FileRuns(ABC):
             output: As of `resume()`.
             overwrite: As of `resume()`.
             check_space: As of `run()`.
+            preflight: As of `run()`.
+            max_locations: As of `resume()`.
+            budget: As of `resume()`.
             writing: As of `resume()`.
 
         Raises:
             PingDataError: As `resume()`.
         """
         settings = await self._kept_settings(Path(run_dir), output, writing)
-        options = RunOptions(overwrite=overwrite, check_space=check_space)
+        settings = with_caps(settings, max_locations, budget)
+        options = RunOptions(overwrite=overwrite, check_space=check_space, preflight=preflight)
         run = self._run(settings, settings.output if output is None else output, options)
         return await run.retry(Path(run_dir), all_not_ok=all_not_ok)
 
@@ -263,6 +297,7 @@ class FileRuns(ABC):
             policy=self._policy,
             make_runner=self._runner,
             ask_types=self._ask_types,
+            preflight=Preflight(self._client.limits, settings.options.get("delegate_to")),
             on_event=self._on_event,
         )
 
@@ -280,3 +315,20 @@ class FileRuns(ABC):
             for code, source in sources.items()
             if code.casefold() in wanted
         }
+
+
+def with_caps(
+    settings: RunSettings, max_locations: int | None, budget: Mapping[str, int] | None
+) -> RunSettings:
+    """Settings with those caps that are given; the others stay.
+
+    Raises:
+        ConfigurationError: When they are no numbers of locations.
+    """
+    given = checked_caps(max_locations, budget)
+    kept = settings.caps
+    caps = Caps(
+        locations=kept.locations if given.locations is None else given.locations,
+        by_source=given.by_source or kept.by_source,
+    )
+    return msgspec.structs.replace(settings, caps=caps)

@@ -299,6 +299,12 @@ class RunSummary(msgspec.Struct, kw_only=True):
         values_left_out: Optional numbers that were unreadable and so not sent.
         jobs: Jobs that the API accepted.
         locations_charged: Locations in accepted jobs.
+        charged_by_source: About how many of these each source was asked, by its code, as far as
+            that was noted.
+        locations_in_doubt: Locations in POSTs that may have made a job whose id never arrived;
+            they may be charged as well.
+        skipped_by_source: Locations that a source was not asked about, as it would surely fail,
+            by its code.
         locations_possibly_charged_again: Locations sent again although an earlier job that
             held them was, or may have been, accepted.
         submissions_in_doubt: POSTs that may have made a job whose id never arrived.
@@ -322,6 +328,9 @@ class RunSummary(msgspec.Struct, kw_only=True):
     values_left_out: int = 0
     jobs: int = 0
     locations_charged: int = 0
+    charged_by_source: dict[str, int] = msgspec.field(default_factory=dict)
+    locations_in_doubt: int = 0
+    skipped_by_source: dict[str, int] = msgspec.field(default_factory=dict)
     locations_possibly_charged_again: int = 0
     submissions_in_doubt: int = 0
     requests: int = 0

@@ -122,7 +122,7 @@ class ChunkBuilder:
             raise ConfigurationError("max_chunk_bytes leaves no room for locations")
         self._chunk_size = chunk_size
         self._max_location_bytes = max_chunk_bytes - _BODY_OVERHEAD_BYTES
-        self._has_sources = bool(sources)
+        self.sources = sources
         self.values_left_out = 0
         self._next_index = 0
         # Of earlier chunks. At first one of 20 to a chunk is assumed: few are read to find out.
@@ -141,7 +141,7 @@ class ChunkBuilder:
         """Take a row; gives a chunk when the row filled it, or found no place in it."""
         try:
             prepared = prepare(location)
-            if prepared.sources is None and not self._has_sources:
+            if prepared.sources is None and not self.sources:
                 raise InputError("no sources: neither the location nor the run names any")
             encoded = prepared.encoded()
             size = len(encoded) + _LOCATION_OVERHEAD_BYTES
@@ -181,7 +181,7 @@ class ChunkBuilder:
             locations: The rows.
             errors: By place in them, why some cannot be sent.
         """
-        prepared = prepare_batch(locations) if self._has_sources else None
+        prepared = prepare_batch(locations) if self.sources else None
         odd = sorted({*errors, *prepared.refused}) if prepared is not None else []
         ends = [*odd, len(locations)]  # of what can be taken together
         chunks: list[Chunk | None] = []

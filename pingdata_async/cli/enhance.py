@@ -13,6 +13,8 @@ from pingdata_async.cli.asking import asking_of, asking_options, sources_option
 from pingdata_async.cli.exit_codes import ANSWERED
 from pingdata_async.cli.options import (
     api_options,
+    budget_of,
+    budget_options,
     check_output_name,
     connection_of,
     option,
@@ -89,6 +91,7 @@ def _input_options(command: Any) -> Any:
 @writing_options
 @asking_options
 @api_options
+@budget_options
 @persistence_options
 @switch("--discard-run", help="Remove the run directory when all is answered.")
 @space_option
@@ -144,6 +147,7 @@ def enhance(
             again=again,
             discard_run=discard_run,
             check_space=not no_space_check,
+            **budget_of(others),
             reading=reading,
             writing=writing,
         )

@@ -6,6 +6,7 @@ came (`kept_input.py`). From here on the input is not needed any more.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ import anyio.to_thread
 import msgspec
 from anyio.from_thread import check_cancelled
 
+from pingdata_async.bulk.budget import asked_of
 from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.compression import DamagedFrameError
@@ -44,6 +46,8 @@ class _Totals(Contents, frozen=True, kw_only=True):
     fingerprint: Fingerprint
     notes: tuple[str, ...] = ()
     mapping: tuple[str, ...] = ()
+    asked: dict[str, int] | None = None
+    skipped: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 _totals = msgspec.msgpack.Decoder(_Totals)
@@ -63,6 +67,9 @@ class Plan:
         fingerprint: Which input it was made of; None before it is made or opened.
         notes: What the user should know of how the input was understood, a sentence each.
         mapping: Which column was taken for which field, a line each.
+        asked: About how many locations each source is asked, by its code; None where a plan of
+            an earlier version does not say.
+        skipped: About how many locations each source is not asked, as it would surely fail.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,6 +85,8 @@ class Plan:
         self.fingerprint: Fingerprint | None = None
         self.notes: tuple[str, ...] = ()
         self.mapping: tuple[str, ...] = ()
+        self.asked: dict[str, int] | None = None
+        self.skipped: dict[str, int] = {}
 
     @property
     def chunks(self) -> int:
@@ -124,7 +133,9 @@ class Plan:
     def _write(
         self, frames: FrameWriter, reader: InputReader, builder: ChunkBuilder, keeper: InputKeeper
     ) -> None:
+        asked = Counter[str]()
         for chunk in _chunks(reader, builder, keeper):
+            asked.update(asked_of(chunk, builder.sources))
             self.rows += chunk.total_rows
             self.locations += len(chunk.rows)
             self.chunk_size = max(self.chunk_size, len(chunk.rows))
@@ -133,6 +144,7 @@ class Plan:
         self._chunks = frames.frames
         self.unused_columns = reader.unused_columns
         self.values_left_out = builder.values_left_out
+        self.asked = dict(asked)
         self.fingerprint = reader.fingerprint()
         self.notes = reader.notes
         self.mapping = tuple(mapping_lines(ColumnMapping(reader.mapping.columns, ())))
@@ -147,6 +159,8 @@ class Plan:
                 fingerprint=self.fingerprint,
                 notes=self.notes,
                 mapping=self.mapping,
+                asked=self.asked,
+                skipped=self.skipped,
                 offsets=frames.packed_offsets(),
             )
         )
@@ -168,6 +182,7 @@ class Plan:
         plan.values_left_out = contents.values_left_out
         plan.fingerprint = contents.fingerprint
         plan.notes, plan.mapping = contents.notes, contents.mapping
+        plan.asked, plan.skipped = contents.asked, contents.skipped
         return plan
 
     def __enter__(self) -> Self:

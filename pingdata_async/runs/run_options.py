@@ -15,6 +15,7 @@ class RunOptions:
         again: Begin, although another run beside it has the same input and settings.
         discard: Remove the run directory when every row has been answered.
         check_space: Refuse to begin where the answers will not fit on the disk.
+        preflight: Refuse to send what the account's limits are known to refuse.
     """
 
     overwrite: bool = False
@@ -22,3 +23,4 @@ class RunOptions:
     again: bool = False
     discard: bool = False
     check_space: bool = True
+    preflight: bool = True

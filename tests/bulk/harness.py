@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import anyio
@@ -98,7 +98,13 @@ class Observed:
         self._made.add(index)
         return index
 
-    async def submitting(self, chunk: Chunk, *, charged_before: bool) -> None:  # noqa: ARG002
+    async def submitting(
+        self,
+        chunk: Chunk,
+        *,
+        charged_before: bool,  # noqa: ARG002
+        asked: Mapping[str, int],  # noqa: ARG002
+    ) -> None:
         await self._note("submitting", chunk)
 
     async def refused(self, chunk: Chunk) -> None:
