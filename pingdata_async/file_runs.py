@@ -17,22 +17,17 @@ from pingdata_async.bulk.protocols import Ledger
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.bulk.runner import BulkRunner
 from pingdata_async.client import PingDataClient
-from pingdata_async.events import Announcer, Event, RunNotice
-from pingdata_async.exceptions import (
-    APIStatusError,
-    ConfigurationError,
-    DecodeError,
-    TransportError,
-)
+from pingdata_async.events import Announcer, Event
+from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import RunSummary
 from pingdata_async.runs.identity import SANDBOX, RunSettings, api_origin, differences
 from pingdata_async.runs.output_files import STDOUT, shown_path
-from pingdata_async.runs.output_form import DeclaredTypes
 from pingdata_async.runs.preflight import Preflight
 from pingdata_async.runs.run import Run
 from pingdata_async.runs.run_directory import read_settings, run_dir_for
 from pingdata_async.runs.run_options import RunOptions
 from pingdata_async.runs.status import RunStatus, read_status
+from pingdata_async.source_questions import SourceQuestions
 from pingdata_async.tables.inputs import ReadOptions
 from pingdata_async.tables.jsonl_reading import IN_MEMORY
 from pingdata_async.tables.outputs import WriteOptions
@@ -290,31 +285,21 @@ class FileRuns(ABC):
         )
 
     def _run(self, settings: RunSettings, output: str | Path, options: RunOptions) -> Run:
+        delegate_to = settings.options.get("delegate_to")
+        questions = SourceQuestions(
+            self._client, settings.sources, delegate_to, Announcer(self._on_event)
+        )
         return Run(
             settings=settings,
             output=output,
             options=options,
             policy=self._policy,
             make_runner=self._runner,
-            ask_types=self._ask_types,
-            preflight=Preflight(self._client.limits, settings.options.get("delegate_to")),
+            ask_types=questions.types,
+            ask_rules=questions.rules,
+            preflight=Preflight(self._client.limits, delegate_to),
             on_event=self._on_event,
         )
-
-    async def _ask_types(self) -> DeclaredTypes:
-        """What the API says of its fields: nothing, where it does not tell."""
-        try:
-            sources = await self._client.datasources()
-        except (APIStatusError, TransportError, DecodeError) as error:
-            message = f"The API does not say what types its fields have ({error})."
-            Announcer(self._on_event)(RunNotice(message=f"{message} The answers tell."))
-            return {}
-        wanted = {code.casefold() for code in self._sources}
-        return {
-            code: source.output_fields
-            for code, source in sources.items()
-            if code.casefold() in wanted
-        }
 
 
 def with_caps(

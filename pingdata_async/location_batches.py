@@ -82,12 +82,14 @@ class PreparedBatch(msgspec.Struct, frozen=True):
         encoded: The fields as JSON objects.
         refused: Places of rows that have nothing to look up.
         left_out: Optional values that were unreadable, by place; only where there were any.
+        fields: By field, what is sent of each; None where nothing is.
     """
 
     ids: list[str | None]
     encoded: list[bytes]
     refused: list[int]
     left_out: dict[int, int]
+    fields: dict[str, Sequence[Any]]
 
 
 class _UnusualError(ValueError):
@@ -131,7 +133,7 @@ def _prepare(
     lines = _encoder.encode_lines(list(map(_row_type(tuple(fields)), *fields.values())))
     encoded = lines.split(b"\n")
     encoded.pop()
-    return PreparedBatch(ids, encoded, _without_lookup(fields, rows), left_out)
+    return PreparedBatch(ids, encoded, _without_lookup(fields, rows), left_out, fields)
 
 
 @lru_cache(maxsize=64)  # an input has a few orders of columns; making a type takes 0.1 ms

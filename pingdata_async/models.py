@@ -165,6 +165,7 @@ class Reason(enum.StrEnum):
     JOB_FAILED = "job_failed"  # its job failed, as often as it was tried
     IN_DOUBT = "in_doubt"  # its submissions were lost, as often as they were tried
     INVALID_INPUT = "invalid_input"  # nothing in it to look up; never sent
+    SKIPPED = "skipped"  # a source was not asked, as it would surely fail and be charged
 
 
 ANSWERED_REASONS = frozenset({Reason.NO_MATCH})

@@ -7,13 +7,14 @@ came (`kept_input.py`). From here on the input is not needed any more.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio.to_thread
 import msgspec
+from anyio import from_thread
 from anyio.from_thread import check_cancelled
 
 from pingdata_async.bulk.budget import asked_of
@@ -22,11 +23,14 @@ from pingdata_async.exceptions import RunError
 from pingdata_async.runs.compression import DamagedFrameError
 from pingdata_async.runs.framed_file import Contents, FileKind, FrameReader, FrameWriter, writing
 from pingdata_async.runs.kept_input import INPUT_NAME, InputKeeper, keeping_input
+from pingdata_async.source_rules import SourceRules
 from pingdata_async.tables.columns import ColumnMapping, mapping_lines
 from pingdata_async.tables.input_reader import InputReader
 from pingdata_async.tables.inputs import ReadOptions
 from pingdata_async.tables.readers import AnyInput, open_input
 from pingdata_async.tables.sources import Fingerprint
+
+AskRules = Callable[[], Coroutine[Any, Any, SourceRules | None]]
 
 _KIND = FileKind("the plan", b"PINGPLN", b"1")
 
@@ -98,7 +102,11 @@ class Plan:
         return self.path.exists()
 
     async def make(
-        self, source: AnyInput, builder: ChunkBuilder, options: ReadOptions | None = None
+        self,
+        source: AnyInput,
+        builder: ChunkBuilder,
+        options: ReadOptions | None = None,
+        ask_rules: AskRules | None = None,
     ) -> None:
         """Read the input through and write the plan. Cancelled, it stops at once.
 
@@ -109,6 +117,7 @@ class Plan:
             source: The input.
             builder: Makes the chunks.
             options: How the input is to be understood; None to find out.
+            ask_rules: Asks what the sources cannot answer, once there are rows; None for nobody.
 
         Raises:
             ConfigurationError: When the options do not fit the input.
@@ -116,9 +125,16 @@ class Plan:
             RunError: When there is a plan already.
             OSError: When the plan cannot be written.
         """
-        await anyio.to_thread.run_sync(self._make, source, builder, options or ReadOptions())
+        options = options or ReadOptions()
+        await anyio.to_thread.run_sync(self._make, source, builder, options, ask_rules)
 
-    def _make(self, source: AnyInput, builder: ChunkBuilder, options: ReadOptions) -> None:
+    def _make(
+        self,
+        source: AnyInput,
+        builder: ChunkBuilder,
+        options: ReadOptions,
+        ask_rules: AskRules | None,
+    ) -> None:
         if self.exists():
             raise RunError(f"{self.path} exists already")  # answers may belong to it
         with (
@@ -126,15 +142,20 @@ class Plan:
             writing(self.path, _KIND) as frames,  # gets its name last: all is there then
             keeping_input(self.path.with_name(INPUT_NAME)) as keeper,
         ):
-            self._write(frames, reader, builder, keeper)
+            chunks = _chunks(reader, builder, keeper, ask_rules)
+            self._write(frames, reader, builder, chunks)
             keeper.end(reader.headers)
         self._reader = FrameReader(self.path, _KIND, _totals)
 
     def _write(
-        self, frames: FrameWriter, reader: InputReader, builder: ChunkBuilder, keeper: InputKeeper
+        self,
+        frames: FrameWriter,
+        reader: InputReader,
+        builder: ChunkBuilder,
+        chunks: Iterator[Chunk],
     ) -> None:
         asked = Counter[str]()
-        for chunk in _chunks(reader, builder, keeper):
+        for chunk in chunks:
             asked.update(asked_of(chunk, builder.sources))
             self.rows += chunk.total_rows
             self.locations += len(chunk.rows)
@@ -144,7 +165,7 @@ class Plan:
         self._chunks = frames.frames
         self.unused_columns = reader.unused_columns
         self.values_left_out = builder.values_left_out
-        self.asked = dict(asked)
+        self.asked, self.skipped = dict(asked), dict(builder.skipped)
         self.fingerprint = reader.fingerprint()
         self.notes = reader.notes
         self.mapping = tuple(mapping_lines(ColumnMapping(reader.mapping.columns, ())))
@@ -214,10 +235,17 @@ class Plan:
             raise self._reader.damaged(f"chunk {index}: {error}") from error
 
 
-def _chunks(reader: InputReader, builder: ChunkBuilder, keeper: InputKeeper) -> Iterator[Chunk]:
+def _chunks(
+    reader: InputReader,
+    builder: ChunkBuilder,
+    keeper: InputKeeper,
+    ask_rules: AskRules | None,
+) -> Iterator[Chunk]:
     row = 0
     for batch in reader:
         check_cancelled()
+        if not row and ask_rules is not None:  # not sooner: the input may be unusable
+            builder.rules = from_thread.run(ask_rules)
         keeper.add(batch.originals, len(batch.locations))
         yield from builder.add_batch(row, batch.locations, batch.errors)
         row += len(batch.locations)

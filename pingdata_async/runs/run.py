@@ -51,7 +51,7 @@ from pingdata_async.runs.ledger import DurableLedger, EarlyOutput
 from pingdata_async.runs.output_files import STDOUT, failures_path, shown_path
 from pingdata_async.runs.output_form import DeclaredTypes, OutputForm, output_form
 from pingdata_async.runs.own_outputs import OwnOutputs
-from pingdata_async.runs.plan import Plan
+from pingdata_async.runs.plan import AskRules, Plan
 from pingdata_async.runs.planner import Planner
 from pingdata_async.runs.preflight import Preflight
 from pingdata_async.runs.reopening import reopen_rows
@@ -88,6 +88,7 @@ class Run:
         make_runner: Makes the runner for a ledger, a listener, what is known of the API, and what
             may be spent.
         ask_types: Asks the API for the types of its fields, by source and field.
+        ask_rules: Asks the API what its sources cannot answer.
         preflight: Knows what the account's limits allow.
         on_event: Told of everything that happens.
     """
@@ -101,6 +102,7 @@ class Run:
         policy: RetryPolicy,
         make_runner: MakeRunner,
         ask_types: Callable[[], Awaitable[DeclaredTypes]],
+        ask_rules: AskRules,
         preflight: Preflight,
         on_event: Callable[[Event], None] | None,
     ) -> None:
@@ -111,6 +113,7 @@ class Run:
         self._policy = policy
         self._make_runner = make_runner
         self._ask_types = ask_types
+        self._ask_rules = ask_rules
         self._preflight = preflight
         self._counts = SummaryListener()
         self._counts.summary.environment = settings.environment
@@ -141,7 +144,9 @@ class Run:
 
         Raises as `start()`.
         """
-        planner = Planner(self._settings, self._output, self._options, self._announce)
+        planner = Planner(
+            self._settings, self._output, self._options, self._ask_rules, self._announce
+        )
         self._settings = await planner.plan(source, path, builder)
 
     async def resume(self, path: Path) -> RunSummary:

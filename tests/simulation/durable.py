@@ -45,6 +45,10 @@ async def _no_types() -> DeclaredTypes:
     return {}
 
 
+async def _no_rules() -> None:
+    return None
+
+
 async def _no_limits() -> Limits:
     return Limits()
 
@@ -183,6 +187,7 @@ class _Client:
             policy=self._policy(),
             make_runner=self._make_runner,
             ask_types=_no_types,
+            ask_rules=_no_rules,
             preflight=Preflight(_no_limits, None),
             on_event=self._hear,
         )
