@@ -252,6 +252,22 @@ class OutputWritten(Event, frozen=True, kw_only=True):
 Listener = Callable[[Event], None]
 
 
+class Notices:
+    """A listener that keeps what a user should know.
+
+    Attributes:
+        messages: That, a sentence each.
+    """
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def __call__(self, event: Event) -> None:
+        """Keep a notice."""
+        if isinstance(event, RunNotice):
+            self.messages.append(event.message)
+
+
 class Announcer:
     """Hands each event to every listener; one that raises is muted and reported."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,14 +18,15 @@ from pingdata_async.bulk.protocols import Ledger
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.bulk.runner import BulkRunner
 from pingdata_async.client import PingDataClient
-from pingdata_async.events import Announcer, Event
+from pingdata_async.events import Announcer, Event, Listener, Notices
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import RunSummary
+from pingdata_async.runs.forecast import Forecast, forecast
 from pingdata_async.runs.identity import SANDBOX, RunSettings, api_origin, differences
 from pingdata_async.runs.output_files import STDOUT, shown_path
 from pingdata_async.runs.preflight import Preflight
 from pingdata_async.runs.run import Run
-from pingdata_async.runs.run_directory import read_settings, run_dir_for
+from pingdata_async.runs.run_directory import RunDirectory, read_settings, run_dir_for
 from pingdata_async.runs.run_options import RunOptions
 from pingdata_async.runs.status import RunStatus, read_status
 from pingdata_async.source_questions import SourceQuestions
@@ -156,6 +158,60 @@ class FileRuns(ABC):
         await run.plan(source, path, self._builder())
         return await anyio.to_thread.run_sync(read_status, path)
 
+    async def dry_run(
+        self,
+        source: AnyInput,
+        output: str | Path | None = None,
+        *,
+        run_dir: str | Path | None = None,
+        overwrite: bool = False,
+        restart: bool = False,
+        again: bool = False,
+        max_locations: int | None = None,
+        budget: Mapping[str, int] | None = None,
+        reading: ReadOptions | None = None,
+        writing: WriteOptions | None = None,
+    ) -> Forecast:
+        """Plan a run, and tell what it would send, charge and need; no job is sent.
+
+        Of a run that is there already, what is left of it. Without an open client it is not
+        known what the API says of sources and limits, and the forecast says so.
+
+        Args:
+            source: As of `run()`.
+            output: As of `run()`, which takes up the plan that is made here. None, or "-" without
+                a run directory, to throw that away.
+            run_dir: As of `run()`.
+            overwrite: As of `run()`.
+            restart: As of `run()`.
+            again: As of `run()`.
+            max_locations: As of `run()`.
+            budget: As of `run()`.
+            reading: As of `run()`.
+            writing: As of `run()`.
+
+        Raises:
+            PingDataError: As `run()`, but for what only sending brings.
+        """
+        output = STDOUT if output is None else output
+        is_thrown_away = str(output) == STDOUT and run_dir is None
+        options = RunOptions(overwrite=overwrite, restart=restart, again=again or is_thrown_away)
+        path = await anyio.to_thread.run_sync(run_dir_for, output, run_dir)
+        settings = self._settings(source, output, reading, writing, overwrite=overwrite)
+        settings = with_caps(settings, max_locations, budget)
+        notices = Notices()
+        run = self._run(settings, output, options, notices)
+        await run.plan(source, path, self._builder())
+        async with contextlib.AsyncExitStack() as stack:
+            if is_thrown_away:
+                (await stack.enter_async_context(RunDirectory(path))).discard = True
+            told = await forecast(path, settings, self._preflight(settings))
+        return msgspec.structs.replace(
+            told,
+            notes=(*notices.messages, *told.notes),
+            run_dir=None if is_thrown_away else told.run_dir,
+        )
+
     async def resume(
         self,
         run_dir: str | Path,
@@ -284,10 +340,22 @@ class FileRuns(ABC):
             max_requests_per_s=own.max_requests_per_s,
         )
 
-    def _run(self, settings: RunSettings, output: str | Path, options: RunOptions) -> Run:
-        delegate_to = settings.options.get("delegate_to")
+    def _preflight(self, settings: RunSettings) -> Preflight:
+        return Preflight(self._client.limits, settings.options.get("delegate_to"))
+
+    def _run(
+        self,
+        settings: RunSettings,
+        output: str | Path,
+        options: RunOptions,
+        listener: Listener | None = None,
+    ) -> Run:
+        listener = listener or self._on_event
         questions = SourceQuestions(
-            self._client, settings.sources, delegate_to, Announcer(self._on_event)
+            self._client,
+            settings.sources,
+            settings.options.get("delegate_to"),
+            Announcer(listener),
         )
         return Run(
             settings=settings,
@@ -297,8 +365,8 @@ class FileRuns(ABC):
             make_runner=self._runner,
             ask_types=questions.types,
             ask_rules=questions.rules,
-            preflight=Preflight(self._client.limits, delegate_to),
-            on_event=self._on_event,
+            preflight=self._preflight(settings),
+            on_event=listener,
         )
 
 

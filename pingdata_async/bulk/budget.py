@@ -154,6 +154,9 @@ def checked_caps(max_locations: int | None, budget: Mapping[str, int] | None) ->
 def allowed(left: Amount, caps: Caps, spent: Amount) -> Amount:
     """What will be sent of what is left to be sent, before the budget ends it.
 
+    Exact where all locations ask the same sources. Where they do not, it is not known which of
+    them come first: they are taken to be mixed evenly.
+
     Args:
         left: What is left to be sent.
         caps: The budget.
@@ -162,15 +165,17 @@ def allowed(left: Amount, caps: Caps, spent: Amount) -> Amount:
     most = left.locations
     if caps.locations is not None:
         most = min(most, max(0, caps.locations - spent.locations))
-    spent_by = folded(spent.by_source)
-    caps_by = folded(caps.by_source)
-    by_source = {}
-    for code, locations in left.by_source.items():
-        key = code.casefold()
-        cap = caps_by.get(key)
-        most_here = locations if cap is None else max(0, cap - spent_by.get(key, 0))
-        by_source[code] = min(locations, most, most_here)
-    return Amount(locations=most, by_source=by_source)
+    spent_by, left_by = folded(spent.by_source), folded(left.by_source)
+    for code, cap in folded(caps.by_source).items():
+        asked = left_by.get(code, 0)
+        allows = max(0, cap - spent_by.get(code, 0))
+        if asked > allows:  # it stops there
+            most = min(most, left.locations * allows // asked)
+    share = left.by_source.items() if most else ()
+    return Amount(
+        locations=most,
+        by_source={code: asked * most // left.locations for code, asked in share},
+    )
 
 
 def caps_needed(left: Amount, caps: Caps, spent: Amount) -> Caps:

@@ -52,6 +52,8 @@ class _Totals(Contents, frozen=True, kw_only=True):
     mapping: tuple[str, ...] = ()
     asked: dict[str, int] | None = None
     skipped: dict[str, int] = msgspec.field(default_factory=dict)
+    left_out: dict[str, int] = msgspec.field(default_factory=dict)
+    chunks_with_locations: int | None = None
 
 
 _totals = msgspec.msgpack.Decoder(_Totals)
@@ -74,6 +76,8 @@ class Plan:
         asked: About how many locations each source is asked, by its code; None where a plan of
             an earlier version does not say.
         skipped: About how many locations each source is not asked, as it would surely fail.
+        left_out: Rows that are not sent, by reason.
+        chunks_with_locations: Chunks with rows that are sent: so many jobs.
     """
 
     def __init__(self, path: Path) -> None:
@@ -91,6 +95,8 @@ class Plan:
         self.mapping: tuple[str, ...] = ()
         self.asked: dict[str, int] | None = None
         self.skipped: dict[str, int] = {}
+        self.left_out: dict[str, int] = {}
+        self.chunks_with_locations = 0
 
     @property
     def chunks(self) -> int:
@@ -154,9 +160,11 @@ class Plan:
         builder: ChunkBuilder,
         chunks: Iterator[Chunk],
     ) -> None:
-        asked = Counter[str]()
+        asked, left_out = Counter[str](), Counter[str]()
         for chunk in chunks:
             asked.update(asked_of(chunk, builder.sources))
+            self.chunks_with_locations += bool(chunk.rows)
+            left_out.update(invalid.reason.value for invalid in chunk.invalid)
             self.rows += chunk.total_rows
             self.locations += len(chunk.rows)
             self.chunk_size = max(self.chunk_size, len(chunk.rows))
@@ -166,6 +174,7 @@ class Plan:
         self.unused_columns = reader.unused_columns
         self.values_left_out = builder.values_left_out
         self.asked, self.skipped = dict(asked), dict(builder.skipped)
+        self.left_out = dict(left_out)
         self.fingerprint = reader.fingerprint()
         self.notes = reader.notes
         self.mapping = tuple(mapping_lines(ColumnMapping(reader.mapping.columns, ())))
@@ -182,6 +191,8 @@ class Plan:
                 mapping=self.mapping,
                 asked=self.asked,
                 skipped=self.skipped,
+                left_out=self.left_out,
+                chunks_with_locations=self.chunks_with_locations,
                 offsets=frames.packed_offsets(),
             )
         )
@@ -204,6 +215,9 @@ class Plan:
         plan.fingerprint = contents.fingerprint
         plan.notes, plan.mapping = contents.notes, contents.mapping
         plan.asked, plan.skipped = contents.asked, contents.skipped
+        plan.left_out = contents.left_out
+        with_locations = contents.chunks_with_locations
+        plan.chunks_with_locations = plan.chunks if with_locations is None else with_locations
         return plan
 
     def __enter__(self) -> Self:

@@ -51,6 +51,7 @@ from pingdata_async.runs.ledger import DurableLedger, EarlyOutput
 from pingdata_async.runs.output_files import STDOUT, failures_path, shown_path
 from pingdata_async.runs.output_form import DeclaredTypes, OutputForm, output_form
 from pingdata_async.runs.own_outputs import OwnOutputs
+from pingdata_async.runs.pace import keep_pace
 from pingdata_async.runs.plan import AskRules, Plan
 from pingdata_async.runs.planner import Planner
 from pingdata_async.runs.preflight import Preflight
@@ -321,6 +322,7 @@ class Run:
         runner = self._make_runner(
             ledger, self._announce, breaker, spending.budget(nothing_more=refused is not None)
         )
+        began = time.monotonic()
         try:
             async with contextlib.aclosing(passages_left(journal, plan)) as passages:
                 await runner.run(passages)
@@ -328,7 +330,9 @@ class Run:
             raise refused or await spending.explained(
                 error, await self._totals(directory)
             ) from error
-        held = (await self._totals(directory)).submissions_held
+        after = await self._totals(directory)
+        await keep_pace(journal, after.rows.rows - totals.rows.rows, time.monotonic() - began)
+        held = after.submissions_held
         if held:
             raise SubmissionInDoubtError(
                 f"{held} submissions in doubt are held; `status` lists them"

@@ -42,6 +42,7 @@ SETTINGS = "settings"
 FINGERPRINT = "fingerprint"
 FINISHED = "finished"
 DECLARED = "declared"
+PACE = "pace"
 
 
 class RunDirectory:

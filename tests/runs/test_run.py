@@ -15,7 +15,7 @@ import pingdata_async as ping
 from pingdata_async.events import Event, InputPlanned, RequestSent
 from pingdata_async.sandbox import FaultPlan, SandboxServer
 from tests.probes import loop_lag
-from tests.runs.run_help import ADDRESSES, FAST_POLLS, lines, write_rows
+from tests.runs.run_help import ADDRESSES, FAST_POLLS, lines, requests, write_rows
 
 LAG_LIMIT_S = 1.0
 
