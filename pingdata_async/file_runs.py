@@ -11,7 +11,7 @@ import anyio.to_thread
 import msgspec
 
 from pingdata_async.bulk.breaker import Breaker
-from pingdata_async.bulk.budget import Budget, Caps, checked_caps
+from pingdata_async.bulk.budget import Budget, Caps, checked_caps, folded
 from pingdata_async.bulk.chunking import ChunkBuilder
 from pingdata_async.bulk.job_slots import SlotShare
 from pingdata_async.bulk.protocols import Ledger
@@ -373,15 +373,17 @@ class FileRuns(ABC):
 def with_caps(
     settings: RunSettings, max_locations: int | None, budget: Mapping[str, int] | None
 ) -> RunSettings:
-    """Settings with those caps that are given; the others stay.
+    """Settings with those caps that are given; the others stay, also those of other sources.
 
     Raises:
         ConfigurationError: When they are no numbers of locations.
     """
     given = checked_caps(max_locations, budget)
     kept = settings.caps
+    named = folded(given.by_source)
+    others = {code: cap for code, cap in kept.by_source.items() if code.casefold() not in named}
     caps = Caps(
         locations=kept.locations if given.locations is None else given.locations,
-        by_source=given.by_source or kept.by_source,
+        by_source={**others, **given.by_source},
     )
     return msgspec.structs.replace(settings, caps=caps)

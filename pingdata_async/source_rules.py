@@ -227,8 +227,11 @@ def _plain(name: str, value: Any) -> str:
     """A value, the same however it is written; "" for none."""
     if value is None:
         return ""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and READERS[name] is not read_text:
         return repr(float(value))
+    if is_number:
+        value = read_text(name, value)
     text = " ".join(str(value).casefold().split())
     if name == "state":
         return us_state_of(text) or text

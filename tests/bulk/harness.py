@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import anyio
 import anyio.lowlevel
 
+from pingdata_async.bulk.budget import Budget
 from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
 from pingdata_async.bulk.job_slots import JobSlots, SlotShare
 from pingdata_async.bulk.pacing import AdaptiveLimiter
@@ -195,6 +196,7 @@ def make_runner(
     gate: RequestGate | None = None,
     max_requests_per_s: float | None = None,
     seed: int = 0,
+    budget: Budget | None = None,
 ) -> BulkRunner:
     return BulkRunner(
         api=api,
@@ -209,6 +211,7 @@ def make_runner(
         policy=policy or RetryPolicy(),
         announce=observed.hear,
         rng=random.Random(seed),
+        budget=budget,
     )
 
 
