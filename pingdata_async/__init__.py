@@ -12,12 +12,14 @@ from pingdata_async.exceptions import (
     AccessDeniedError,
     APIStatusError,
     AuthenticationError,
+    BudgetSpentError,
     ClientClosedError,
     ConfigurationError,
     DecodeError,
     InputError,
     JobFailedError,
     JobTimeoutError,
+    LimitsExceededError,
     MissingTokenError,
     NotFoundError,
     PauseTooLongError,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
         SourceResult,
     )
     from pingdata_async.runs.exporting import ExportedRun, export_run
+    from pingdata_async.runs.forecast import Forecast, Quota
     from pingdata_async.runs.status import PendingSubmission, RunStatus, read_status
     from pingdata_async.table_enhancing import enhance_table
     from pingdata_async.tables.inputs import ReadOptions
@@ -64,6 +67,7 @@ else:
         "DataSource": "data_sources",
         "EnhancedLocation": "models",
         "ExportedRun": "runs.exporting",
+        "Forecast": "runs.forecast",
         "JobOutput": "models",
         "JobStatus": "models",
         "LimitRefusal": "account",
@@ -72,6 +76,7 @@ else:
         "PendingSubmission": "runs.status",
         "PingDataClient": "client",
         "PollSchedule": "bulk.polling",
+        "Quota": "runs.forecast",
         "Reason": "models",
         "ReadOptions": "tables.inputs",
         "ResultStream": "bulk.stream",
@@ -104,6 +109,7 @@ __all__ = [
     "APIStatusError",
     "AccessDeniedError",
     "AuthenticationError",
+    "BudgetSpentError",
     "BulkEnhancer",
     "ClientClosedError",
     "ConfigurationError",
@@ -111,6 +117,7 @@ __all__ = [
     "DecodeError",
     "EnhancedLocation",
     "ExportedRun",
+    "Forecast",
     "InputError",
     "JobFailedError",
     "JobOutput",
@@ -118,6 +125,7 @@ __all__ = [
     "JobTimeoutError",
     "LimitRefusal",
     "Limits",
+    "LimitsExceededError",
     "Location",
     "MissingTokenError",
     "NotFoundError",
@@ -126,6 +134,7 @@ __all__ = [
     "PingDataClient",
     "PingDataError",
     "PollSchedule",
+    "Quota",
     "QuotaExceededError",
     "RateLimitError",
     "ReadOptions",

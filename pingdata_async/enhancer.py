@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable
 
 from pingdata_async.bulk.breaker import Breaker
+from pingdata_async.bulk.budget import Budget
 from pingdata_async.bulk.chunking import MAX_CHUNK_BYTES, ChunkBuilder, checked_sources
 from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.pacing import AdaptiveLimiter
@@ -201,7 +202,11 @@ class BulkEnhancer(FileRuns):
         )
 
     def _runner(
-        self, ledger: Ledger, announce: Announcer, breaker: Breaker | None = None
+        self,
+        ledger: Ledger,
+        announce: Announcer,
+        breaker: Breaker | None = None,
+        budget: Budget | None = None,
     ) -> BulkRunner:
         return BulkRunner(
             api=self._client,
@@ -217,6 +222,7 @@ class BulkEnhancer(FileRuns):
             announce=announce,
             rng=self._rng,
             breaker=breaker,
+            budget=budget,
         )
 
 

@@ -69,12 +69,14 @@ class RunStopped(Event, frozen=True, kw_only=True):
         rows: Of its plan.
         rows_done: Those that have their outcome; None where that cannot be read.
         is_output_closed: Whether it is because nobody reads standard output any more.
+        needs: Options without which it would stop at once again; "" for none.
     """
 
     run_dir: str
     rows: int
     rows_done: int | None
     is_output_closed: bool = False
+    needs: str = ""
 
 
 class RunNotice(Event, frozen=True, kw_only=True):
@@ -252,6 +254,22 @@ class OutputWritten(Event, frozen=True, kw_only=True):
 
 
 Listener = Callable[[Event], None]
+
+
+class Notices:
+    """A listener that keeps what a user should know.
+
+    Attributes:
+        messages: That, a sentence each.
+    """
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def __call__(self, event: Event) -> None:
+        """Keep a notice."""
+        if isinstance(event, RunNotice):
+            self.messages.append(event.message)
 
 
 class Announcer:

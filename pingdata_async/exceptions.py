@@ -23,6 +23,8 @@ PingDataError
 ├── JobTimeoutError             a job made no progress for too long
 ├── SubmissionInDoubtError      a POST may have made a paid job whose id we do not have
 └── RunError                    a run of files cannot go on
+    ├── BudgetSpentError            all that it may spend is spent
+    └── LimitsExceededError         the account's limits are known to be too low for it
 """
 
 from __future__ import annotations
@@ -188,3 +190,17 @@ class SubmissionInDoubtError(PingDataError):
 
 class RunError(PingDataError):
     """Raised when a run of files cannot begin or go on (disk, directory, bookkeeping)."""
+
+
+class BudgetSpentError(RunError):
+    """Raised when a run may send no more within its budget; what it paid for was brought home.
+
+    Attributes:
+        needs: The options with which `resume` sends all that is left; "" where that is not known.
+    """
+
+    needs: str = ""
+
+
+class LimitsExceededError(RunError):
+    """Raised before anything is sent, as the account's limits would not let it all through."""

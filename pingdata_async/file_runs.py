@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import anyio.to_thread
 import msgspec
 
 from pingdata_async.bulk.breaker import Breaker
+from pingdata_async.bulk.budget import Budget, Caps, checked_caps, folded
 from pingdata_async.bulk.chunking import ChunkBuilder
 from pingdata_async.bulk.job_slots import SlotShare
 from pingdata_async.bulk.protocols import Ledger
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.bulk.runner import BulkRunner
 from pingdata_async.client import PingDataClient
-from pingdata_async.events import Announcer, Event, RunNotice
-from pingdata_async.exceptions import (
-    APIStatusError,
-    ConfigurationError,
-    DecodeError,
-    TransportError,
-)
+from pingdata_async.events import Announcer, Event, Listener, Notices
+from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import RunSummary
+from pingdata_async.runs.forecast import Forecast, forecast
 from pingdata_async.runs.identity import SANDBOX, RunSettings, api_origin, differences
 from pingdata_async.runs.output_files import STDOUT, shown_path
-from pingdata_async.runs.output_form import DeclaredTypes
+from pingdata_async.runs.preflight import Preflight
 from pingdata_async.runs.run import Run
-from pingdata_async.runs.run_directory import read_settings, run_dir_for
+from pingdata_async.runs.run_directory import RunDirectory, read_settings, run_dir_for
 from pingdata_async.runs.run_options import RunOptions
 from pingdata_async.runs.status import RunStatus, read_status
+from pingdata_async.source_questions import SourceQuestions
 from pingdata_async.tables.inputs import ReadOptions
 from pingdata_async.tables.jsonl_reading import IN_MEMORY
 from pingdata_async.tables.outputs import WriteOptions
@@ -55,7 +54,11 @@ class FileRuns(ABC):
 
     @abstractmethod
     def _runner(
-        self, ledger: Ledger, announce: Announcer, breaker: Breaker | None = None
+        self,
+        ledger: Ledger,
+        announce: Announcer,
+        breaker: Breaker | None = None,
+        budget: Budget | None = None,
     ) -> BulkRunner:
         """Brings chunks through."""
 
@@ -71,6 +74,9 @@ class FileRuns(ABC):
         discard_run: bool = False,
         check_space: bool = True,
         dedupe: bool = True,
+        preflight: bool = True,
+        max_locations: int | None = None,
+        budget: Mapping[str, int] | None = None,
         reading: ReadOptions | None = None,
         writing: WriteOptions | None = None,
     ) -> RunSummary:
@@ -101,6 +107,11 @@ class FileRuns(ABC):
                 same: all that is sent is equal, the text of an address without regard to case
                 and white space. The first spelling is what is sent. A run that was planned
                 goes on as it was planned.
+            preflight: Refuse to send what the account's limits are known to refuse.
+            max_locations: Locations that may be sent in all, every attempt and all that may have
+                been charged included; None for any number. What is sent before it is reached
+                is brought home.
+            budget: Likewise by source code, of those that are named.
             reading: How the input is understood; None to find out.
             writing: How the output is written; None to go by its name.
 
@@ -112,6 +123,8 @@ class FileRuns(ABC):
             ConfigurationError: When output or run directory cannot be used, or a run of
                 something else is there; likewise.
             RunError: When something cannot be written, or another process has the run.
+            BudgetSpentError: When what may be sent was sent, and there is more.
+            LimitsExceededError: When the account's limits would refuse it; nothing was sent.
             SubmissionInDoubtError: When submissions in doubt are held for the user.
             PingDataError: When the API cannot be used any further.
         """
@@ -122,8 +135,10 @@ class FileRuns(ABC):
             discard=discard_run,
             check_space=check_space,
             dedupe=dedupe,
+            preflight=preflight,
         )
         settings = self._settings(source, output, reading, writing, overwrite=overwrite)
+        settings = with_caps(settings, max_locations, budget)
         return await self._run(settings, output, options).start(source, run_dir, self._builder())
 
     async def plan(
@@ -150,6 +165,64 @@ class FileRuns(ABC):
         await run.plan(source, path, self._builder())
         return await anyio.to_thread.run_sync(read_status, path)
 
+    async def dry_run(
+        self,
+        source: AnyInput,
+        output: str | Path | None = None,
+        *,
+        run_dir: str | Path | None = None,
+        overwrite: bool = False,
+        restart: bool = False,
+        again: bool = False,
+        dedupe: bool = True,
+        max_locations: int | None = None,
+        budget: Mapping[str, int] | None = None,
+        reading: ReadOptions | None = None,
+        writing: WriteOptions | None = None,
+    ) -> Forecast:
+        """Plan a run, and tell what it would send, charge and need; no job is sent.
+
+        Of a run that is there already, what is left of it. Without an open client it is not
+        known what the API says of sources and limits, and the forecast says so.
+
+        Args:
+            source: As of `run()`.
+            output: As of `run()`, which takes up the plan that is made here. None, or "-" without
+                a run directory, to throw that away.
+            run_dir: As of `run()`.
+            overwrite: As of `run()`.
+            restart: As of `run()`.
+            again: As of `run()`.
+            dedupe: As of `run()`.
+            max_locations: As of `run()`.
+            budget: As of `run()`.
+            reading: As of `run()`.
+            writing: As of `run()`.
+
+        Raises:
+            PingDataError: As `run()`, but for what only sending brings.
+        """
+        output = STDOUT if output is None else output
+        is_thrown_away = str(output) == STDOUT and run_dir is None
+        options = RunOptions(
+            overwrite=overwrite, restart=restart, again=again or is_thrown_away, dedupe=dedupe
+        )
+        path = await anyio.to_thread.run_sync(run_dir_for, output, run_dir)
+        settings = self._settings(source, output, reading, writing, overwrite=overwrite)
+        settings = with_caps(settings, max_locations, budget)
+        notices = Notices()
+        run = self._run(settings, output, options, notices)
+        await run.plan(source, path, self._builder())
+        async with contextlib.AsyncExitStack() as stack:
+            if is_thrown_away:
+                (await stack.enter_async_context(RunDirectory(path))).discard = True
+            told = await forecast(path, settings, self._preflight(settings))
+        return msgspec.structs.replace(
+            told,
+            notes=(*notices.messages, *told.notes),
+            run_dir=None if is_thrown_away else told.run_dir,
+        )
+
     async def resume(
         self,
         run_dir: str | Path,
@@ -158,6 +231,9 @@ class FileRuns(ABC):
         overwrite: bool = False,
         discard_run: bool = False,
         check_space: bool = True,
+        preflight: bool = True,
+        max_locations: int | None = None,
+        budget: Mapping[str, int] | None = None,
         writing: WriteOptions | None = None,
     ) -> RunSummary:
         """Go on with a run; the input is not needed. On a finished run, nothing is sent.
@@ -168,6 +244,9 @@ class FileRuns(ABC):
             overwrite: Whether an output may be replaced that the run did not write itself.
             discard_run: As of `run()`.
             check_space: As of `run()`.
+            preflight: As of `run()`.
+            max_locations: As of `run()`, what was sent before included; None for as before.
+            budget: Likewise.
             writing: How the output is written; None for as before.
 
         Raises:
@@ -176,8 +255,11 @@ class FileRuns(ABC):
             RunError: When it is no run directory, or is damaged, or another process has it.
             PingDataError: As `run()`.
         """
-        options = RunOptions(overwrite=overwrite, discard=discard_run, check_space=check_space)
+        options = RunOptions(
+            overwrite=overwrite, discard=discard_run, check_space=check_space, preflight=preflight
+        )
         settings = await self._kept_settings(Path(run_dir), output, writing)
+        settings = with_caps(settings, max_locations, budget)
         run = self._run(settings, settings.output if output is None else output, options)
         return await run.resume(Path(run_dir))
 
@@ -189,6 +271,9 @@ class FileRuns(ABC):
         output: str | Path | None = None,
         overwrite: bool = False,
         check_space: bool = True,
+        preflight: bool = True,
+        max_locations: int | None = None,
+        budget: Mapping[str, int] | None = None,
         writing: WriteOptions | None = None,
     ) -> RunSummary:
         """Ask once more, within the same run, about the rows without an answer.
@@ -202,13 +287,17 @@ class FileRuns(ABC):
             output: As of `resume()`.
             overwrite: As of `resume()`.
             check_space: As of `run()`.
+            preflight: As of `run()`.
+            max_locations: As of `resume()`.
+            budget: As of `resume()`.
             writing: As of `resume()`.
 
         Raises:
             PingDataError: As `resume()`.
         """
         settings = await self._kept_settings(Path(run_dir), output, writing)
-        options = RunOptions(overwrite=overwrite, check_space=check_space)
+        settings = with_caps(settings, max_locations, budget)
+        options = RunOptions(overwrite=overwrite, check_space=check_space, preflight=preflight)
         run = self._run(settings, settings.output if output is None else output, options)
         return await run.retry(Path(run_dir), all_not_ok=all_not_ok)
 
@@ -262,28 +351,50 @@ class FileRuns(ABC):
             max_requests_per_s=own.max_requests_per_s,
         )
 
-    def _run(self, settings: RunSettings, output: str | Path, options: RunOptions) -> Run:
+    def _preflight(self, settings: RunSettings) -> Preflight:
+        return Preflight(self._client.limits, settings.options.get("delegate_to"))
+
+    def _run(
+        self,
+        settings: RunSettings,
+        output: str | Path,
+        options: RunOptions,
+        listener: Listener | None = None,
+    ) -> Run:
+        listener = listener or self._on_event
+        questions = SourceQuestions(
+            self._client,
+            settings.sources,
+            settings.options.get("delegate_to"),
+            Announcer(listener),
+        )
         return Run(
             settings=settings,
             output=output,
             options=options,
             policy=self._policy,
             make_runner=self._runner,
-            ask_types=self._ask_types,
-            on_event=self._on_event,
+            ask_types=questions.types,
+            ask_rules=questions.rules,
+            preflight=self._preflight(settings),
+            on_event=listener,
         )
 
-    async def _ask_types(self) -> DeclaredTypes:
-        """What the API says of its fields: nothing, where it does not tell."""
-        try:
-            sources = await self._client.datasources()
-        except (APIStatusError, TransportError, DecodeError) as error:
-            message = f"The API does not say what types its fields have ({error})."
-            Announcer(self._on_event)(RunNotice(message=f"{message} The answers tell."))
-            return {}
-        wanted = {code.casefold() for code in self._sources}
-        return {
-            code: source.output_fields
-            for code, source in sources.items()
-            if code.casefold() in wanted
-        }
+
+def with_caps(
+    settings: RunSettings, max_locations: int | None, budget: Mapping[str, int] | None
+) -> RunSettings:
+    """Settings with those caps that are given; the others stay, also those of other sources.
+
+    Raises:
+        ConfigurationError: When they are no numbers of locations.
+    """
+    given = checked_caps(max_locations, budget)
+    kept = settings.caps
+    named = folded(given.by_source)
+    others = {code: cap for code, cap in kept.by_source.items() if code.casefold() not in named}
+    caps = Caps(
+        locations=kept.locations if given.locations is None else given.locations,
+        by_source={**others, **given.by_source},
+    )
+    return msgspec.structs.replace(settings, caps=caps)

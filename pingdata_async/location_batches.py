@@ -83,6 +83,7 @@ class PreparedBatch(msgspec.Struct, frozen=True):
         encoded: The fields as JSON objects.
         refused: Places of rows that have nothing to look up.
         left_out: Optional values that were unreadable, by place; only where there were any.
+        fields: By field, what is sent of each; None where nothing is.
         keys: Their keys; empty where these are not wanted.
     """
 
@@ -90,6 +91,7 @@ class PreparedBatch(msgspec.Struct, frozen=True):
     encoded: list[bytes]
     refused: list[int]
     left_out: dict[int, int]
+    fields: dict[str, Sequence[Any]]
     keys: list[bytes] = []
 
 
@@ -147,7 +149,7 @@ def _prepare(
             fields[name] = _read_column(name, column, kinds, left_out)
     encoded = encode_rows(fields)
     keys = keys_of(fields) if with_keys else []
-    return PreparedBatch(ids, encoded, _without_lookup(fields, rows), left_out, keys)
+    return PreparedBatch(ids, encoded, _without_lookup(fields, rows), left_out, fields, keys)
 
 
 # -- Rows to columns -----------------------------------------------------------------------

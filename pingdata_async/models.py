@@ -165,6 +165,7 @@ class Reason(enum.StrEnum):
     JOB_FAILED = "job_failed"  # its job failed, as often as it was tried
     IN_DOUBT = "in_doubt"  # its submissions were lost, as often as they were tried
     INVALID_INPUT = "invalid_input"  # nothing in it to look up; never sent
+    SKIPPED = "skipped"  # a source was not asked, as it would surely fail and be charged
 
 
 ANSWERED_REASONS = frozenset({Reason.NO_MATCH})
@@ -300,6 +301,12 @@ class RunSummary(msgspec.Struct, kw_only=True):
         jobs: Jobs that the API accepted.
         locations_charged: Locations in accepted jobs.
         locations_saved: Rows that repeat others, and so were not sent.
+        charged_by_source: About how many of these each source was asked, by its code, as far as
+            that was noted.
+        locations_in_doubt: Locations in POSTs that may have made a job whose id never arrived;
+            they may be charged as well.
+        skipped_by_source: Locations that a source was not asked about, as it would surely fail,
+            by its code.
         locations_possibly_charged_again: Locations sent again although an earlier job that
             held them was, or may have been, accepted.
         submissions_in_doubt: POSTs that may have made a job whose id never arrived.
@@ -324,6 +331,9 @@ class RunSummary(msgspec.Struct, kw_only=True):
     jobs: int = 0
     locations_charged: int = 0
     locations_saved: int = 0
+    charged_by_source: dict[str, int] = msgspec.field(default_factory=dict)
+    locations_in_doubt: int = 0
+    skipped_by_source: dict[str, int] = msgspec.field(default_factory=dict)
     locations_possibly_charged_again: int = 0
     submissions_in_doubt: int = 0
     requests: int = 0

@@ -30,7 +30,12 @@ _REASONS_BY_WEIGHT = (Reason.MISSING, Reason.TIME_OUT, Reason.SOURCE_ERROR, Reas
 
 
 def judge_location(
-    *, row: int, user_id: str, data: msgspec.Raw, sources: Sequence[str]
+    *,
+    row: int,
+    user_id: str,
+    data: msgspec.Raw,
+    sources: Sequence[str],
+    skipped: Sequence[str] = (),
 ) -> EnhancedLocation:
     """The outcome of a row from the API's object for it.
 
@@ -41,12 +46,22 @@ def judge_location(
         user_id: The id that the user knows it by.
         data: The API's `{SOURCE: {...}}`, undecoded.
         sources: The sources that were asked for.
+        skipped: Why others were not asked although they were wanted, a few words each.
     """
     heads = _read_heads(data)
     for code in sources:
         head = heads.get(code)
         if head is None or head.is_success is not True:
-            return _judge_failure(row, user_id, data, sources, heads)
+            return _judge_failure(row, user_id, data, sources, heads, skipped)
+    return _all_succeeded(row, user_id, data, skipped)
+
+
+def _all_succeeded(
+    row: int, user_id: str, data: msgspec.Raw, skipped: Sequence[str]
+) -> EnhancedLocation:
+    if skipped:
+        said = "; ".join(skipped)
+        return EnhancedLocation(user_id, row, RowStatus.PARTIAL, Reason.SKIPPED, said, data)
     return EnhancedLocation(user_id, row, RowStatus.OK, None, None, data)
 
 
@@ -96,12 +111,13 @@ def _read_heads(data: bytes | msgspec.Raw) -> dict[str, _Head | None]:
         }
 
 
-def _judge_failure(
+def _judge_failure(  # noqa: PLR0917 - each of them once
     row: int,
     user_id: str,
     data: msgspec.Raw,
     sources: Sequence[str],
     heads: dict[str, _Head | None],
+    skipped: Sequence[str],
 ) -> EnhancedLocation:
     by_folded = {code.casefold(): head for code, head in heads.items()}
     reasons: set[Reason] = set()
@@ -115,12 +131,12 @@ def _judge_failure(
             reasons.add(_source_reason(head))
             errors.append(f"{code}: {head.error_message or 'failed without a message'}")
     if not errors:
-        return EnhancedLocation(user_id, row, RowStatus.OK, None, None, data)
+        return _all_succeeded(row, user_id, data, skipped)
     status = RowStatus.PARTIAL if len(errors) < len(sources) else RowStatus.FAILED
     reason = next(reason for reason in _REASONS_BY_WEIGHT if reason in reasons)
     if Reason.MISSING in reasons and not heads:
         data = NO_DATA
-    return EnhancedLocation(user_id, row, status, reason, "; ".join(errors), data)
+    return EnhancedLocation(user_id, row, status, reason, "; ".join([*errors, *skipped]), data)
 
 
 def _source_reason(head: _Head) -> Reason:

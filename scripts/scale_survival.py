@@ -27,6 +27,7 @@ from tests.survival.trials import (
     poisoned_rows,
     refuses_everything,
     unknown_source,
+    within_a_budget,
 )
 
 
@@ -55,6 +56,9 @@ TRIALS: dict[str, Callable[[Path], Awaitable[Figures]]] = {
         killed_at_random, rows=30_000, chunk_size=50, kills=20, seed=2, distinct=20_000
     ),
     "random kills": partial(killed_at_random, rows=20_000, chunk_size=50, kills=20, seed=1),
+    "a budget": partial(
+        within_a_budget, rows=3000, most=1000, chunk_size=50, kills=8, share=0.05, seed=2
+    ),
     "poisoned rows": partial(poisoned_rows, rows=5000, chunk_size=500, at=(17, 1999, 3000, 3001)),
     "poisoned rows side by side": partial(
         poisoned_rows, rows=5000, chunk_size=500, at=(2498, 2499, 2500, 2501)

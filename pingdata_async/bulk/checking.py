@@ -12,7 +12,7 @@ import msgspec
 
 from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.chunking import Chunk
-from pingdata_async.bulk.later_chunks import Leftover, leftover, wanted_sources
+from pingdata_async.bulk.later_chunks import Leftover, leftover, skipped_sources, wanted_sources
 from pingdata_async.bulk.layout import Layout, lay_out
 from pingdata_async.bulk.reading import (
     merge_bodies,
@@ -274,7 +274,8 @@ def _judge(
             error = "the API's answer held this location more than once, and differently"
         return unanswered(row=row, user_id=shown_id, reason=Reason.MISSING, error=error)
     wanted = wanted_sources(chunk, place, sources)
-    return judge_location(row=row, user_id=shown_id, data=data, sources=wanted)
+    skipped = skipped_sources(chunk, place)
+    return judge_location(row=row, user_id=shown_id, data=data, sources=wanted, skipped=skipped)
 
 
 def _with_earlier(
@@ -331,7 +332,7 @@ def invalid_results(chunk: Chunk) -> list[EnhancedLocation]:
         unanswered(
             row=invalid.row,
             user_id=str(invalid.row) if invalid.id is None else invalid.id,
-            reason=Reason.INVALID_INPUT,
+            reason=invalid.reason,
             error=invalid.error,
         )
         for invalid in chunk.invalid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from types import MappingProxyType
@@ -12,8 +13,15 @@ import msgspec
 
 from pingdata_async.exceptions import ConfigurationError, InputError
 from pingdata_async.location_batches import Columns, PreparedBatch, prepare_batch
-from pingdata_async.locations import AnyLocation, clean_sources, prepare, user_id
-from pingdata_async.models import Location
+from pingdata_async.locations import (
+    AnyLocation,
+    PreparedLocation,
+    clean_sources,
+    prepare,
+    user_id,
+)
+from pingdata_async.models import Location, Reason
+from pingdata_async.source_rules import SourceRules
 
 MAX_CHUNK_BYTES = 2 * 1024 * 1024
 """The largest body by default, before compression.
@@ -38,12 +46,14 @@ class InvalidRow(msgspec.Struct, frozen=True, array_like=True):
         id: The user's own id; None where there is none.
         error: A sentence.
         given: The row as it was given, as a JSON object; "{}" where that is not possible.
+        reason: Whether there is nothing to look up, or no source that could answer.
     """
 
     row: int
     id: str | None
     error: str
     given: bytes = b"{}"
+    reason: Reason = Reason.INVALID_INPUT
 
 
 class Twin(msgspec.Struct, frozen=True, array_like=True):
@@ -77,6 +87,7 @@ class Earlier(msgspec.Struct, frozen=True, array_like=True):
         data: The answers so far, as the API's object.
         was_charged: Whether a job that held it was, or may have been, accepted.
         copies: How many rows repeat it.
+        skipped: Why sources that it was meant for are not asked, a few words each.
     """
 
     origin: int
@@ -85,6 +96,7 @@ class Earlier(msgspec.Struct, frozen=True, array_like=True):
     data: bytes = b"{}"
     was_charged: bool = False
     copies: int = 0
+    skipped: tuple[str, ...] = ()
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):
@@ -104,6 +116,8 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
         twins: Of a planned chunk, rows that repeat others; they come out with these.
         copies: Of a planned chunk, by place in `rows`, how many rows repeat that one, wherever
             they are; only where any do.
+        skipped: By place in `rows`, why sources that a row was meant for are not asked, a few
+            words each; of a later chunk, `earlier` says so.
     """
 
     index: int
@@ -115,6 +129,7 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     earlier: list[Earlier] = []
     twins: list[Twin] = []
     copies: dict[int, int] = {}
+    skipped: dict[int, tuple[str, ...]] = {}
 
     @property
     def is_planned(self) -> bool:
@@ -145,6 +160,10 @@ class KeySink(Protocol):
         ...
 
 
+class _NoSourceError(InputError):
+    """Raised for a location that none of its sources could answer."""
+
+
 class ChunkBuilder:
     """Takes rows one by one and gives a chunk whenever one is full.
 
@@ -158,6 +177,9 @@ class ChunkBuilder:
         chunk_size: As given.
         max_location_bytes: The most bytes of the locations in a chunk, each with its id.
         values_left_out: Optional values so far that were unreadable.
+        sources: Those.
+        rules: Which locations a source is not asked about; None for none.
+        skipped: By source, locations that it is not asked about.
 
     Raises:
         ConfigurationError: For a size that cannot work.
@@ -177,8 +199,10 @@ class ChunkBuilder:
         self.chunk_size = chunk_size
         self.max_location_bytes = max_chunk_bytes - _BODY_OVERHEAD_BYTES
         self._key_sink: KeySink | None = None
-        self._has_sources = bool(sources)
+        self.sources = sources
+        self.rules: SourceRules | None = None
         self.values_left_out = 0
+        self.skipped = Counter[str]()
         self._next_index = 0
         # Of earlier chunks. At first one of 20 to a chunk is assumed: few are read to find out.
         self._rows_so_far, self._bytes_so_far = 1, max(200, self.max_location_bytes // 20)
@@ -195,23 +219,32 @@ class ChunkBuilder:
         self._locations: list[bytes] = []
         self._sources: dict[int, tuple[str, ...]] = {}
         self._invalid: list[InvalidRow] = []
+        self._skipped: dict[int, tuple[str, ...]] = {}
 
     def add(self, row: int, location: AnyLocation) -> Chunk | None:
         """Take a row; gives a chunk when the row filled it, or found no place in it."""
         try:
             prepared = prepare(location)
-            if prepared.sources is None and not self._has_sources:
+            if prepared.sources is None and not self.sources:
                 raise InputError("no sources: neither the location nor the run names any")
+            refusals = self._refusals(prepared)
+            if refusals:
+                prepared = self._without(prepared, refusals)
             encoded = prepared.encoded()
             size = len(encoded) + LOCATION_OVERHEAD_BYTES
             if size > self.max_location_bytes:
                 raise InputError(f"{size} bytes are more than one request may hold")
+        except _NoSourceError as error:
+            own_id = user_id(location)
+            return self._leave_out(row, own_id, str(error), location, Reason.SKIPPED)
         except InputError as error:
             return self.add_invalid(row, user_id(location), str(error), location)
         full = self._finish() if self._bytes + size > self.max_location_bytes else None
         self.values_left_out += prepared.left_out
         if prepared.sources is not None:
             self._sources[len(self._rows)] = prepared.sources
+        if refusals:
+            self._skipped[len(self._rows)] = tuple(refusals.values())
         self._rows.append(row)
         self._ids.append(prepared.id)
         if self._key_sink is not None:
@@ -226,8 +259,31 @@ class ChunkBuilder:
         self, row: int, user_id: str | None, error: str, given: object = None
     ) -> Chunk | None:
         """Take a row that cannot be sent; gives a chunk as `add()` does."""
-        self._invalid.append(InvalidRow(row, user_id, error, _as_given(given)))
+        return self._leave_out(row, user_id, error, given, Reason.INVALID_INPUT)
+
+    def _leave_out(
+        self, row: int, user_id: str | None, error: str, given: object, reason: Reason
+    ) -> Chunk | None:
+        self._invalid.append(InvalidRow(row, user_id, error, _as_given(given), reason))
         return self._finish() if len(self._invalid) == self.chunk_size else None
+
+    def _refusals(self, prepared: PreparedLocation) -> dict[str, str]:
+        """The sources that a location is kept from, and why."""
+        if self.rules is None:
+            return {}
+        sources = self.sources if prepared.sources is None else prepared.sources
+        refusals = self.rules.refusals(prepared.fields, sources)
+        self.skipped.update(refusals.keys())
+        return refusals
+
+    def _without(self, prepared: PreparedLocation, refusals: Mapping[str, str]) -> PreparedLocation:
+        """A location for the other sources alone."""
+        sources = self.sources if prepared.sources is None else prepared.sources
+        rest = tuple(code for code in sources if code not in refusals)
+        if not rest:
+            raise _NoSourceError("; ".join(refusals.values()))
+        fields = {**prepared.fields, "sources": list(rest)}
+        return msgspec.structs.replace(prepared, fields=fields, sources=rest)
 
     def add_batch(
         self,
@@ -243,9 +299,9 @@ class ChunkBuilder:
             errors: By place in them, why some cannot be sent.
         """
         prepared = None
-        if self._has_sources:
+        if self.sources:
             prepared = prepare_batch(locations, with_keys=self._key_sink is not None)
-        odd = sorted({*errors, *prepared.refused}) if prepared is not None else []
+        odd = self._odd(prepared, errors) if prepared is not None else []
         ends = [*odd, len(locations)]  # of what can be taken together
         chunks: list[Chunk | None] = []
         place = 0
@@ -265,6 +321,13 @@ class ChunkBuilder:
                 chunks.append(self.add(row + place, location))
             place += 1
         return [chunk for chunk in chunks if chunk is not None]
+
+    def _odd(self, prepared: PreparedBatch, errors: Mapping[int, str]) -> list[int]:
+        """The places of rows that have to be looked at one by one."""
+        odd = {*errors, *prepared.refused}
+        if self.rules is not None:
+            odd.update(self.rules.suspects(prepared.fields, len(prepared.encoded), self.sources))
+        return sorted(odd)
 
     def _take(self, row: int, prepared: PreparedBatch, begin: int, end: int) -> int:
         """Take rows of a batch, as many as there is room for; says how many.
@@ -315,7 +378,13 @@ class ChunkBuilder:
 
     def _finish(self) -> Chunk:
         chunk = Chunk(
-            self.next_index(), self._rows, self._ids, self._locations, self._sources, self._invalid
+            self.next_index(),
+            self._rows,
+            self._ids,
+            self._locations,
+            self._sources,
+            self._invalid,
+            skipped=self._skipped,
         )
         self._rows_so_far += len(self._rows)
         self._bytes_so_far += self._bytes

@@ -33,7 +33,12 @@ def earlier_of(chunk: Chunk, place: int) -> Earlier:
     """What was known of a row before its chunk was sent."""
     if chunk.earlier:
         return chunk.earlier[place]
-    return Earlier(chunk.index, wanted=chunk.sources.get(place), copies=chunk.copies.get(place, 0))
+    return Earlier(
+        chunk.index,
+        wanted=chunk.sources.get(place),
+        copies=chunk.copies.get(place, 0),
+        skipped=chunk.skipped.get(place, ()),
+    )
 
 
 def wanted_sources(chunk: Chunk, place: int, sources: tuple[str, ...]) -> tuple[str, ...]:
@@ -42,6 +47,11 @@ def wanted_sources(chunk: Chunk, place: int, sources: tuple[str, ...]) -> tuple[
         wanted = chunk.earlier[place].wanted
         return sources if wanted is None else wanted
     return chunk.sources.get(place, sources)
+
+
+def skipped_sources(chunk: Chunk, place: int) -> tuple[str, ...]:
+    """Why sources that a row was meant for are not asked, a few words each."""
+    return chunk.earlier[place].skipped if chunk.earlier else chunk.skipped.get(place, ())
 
 
 def leftover(chunk: Chunk, place: int, asked: tuple[str, ...], data: bytes) -> Leftover:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -81,8 +81,16 @@ class Ledger(Protocol):
         """The number for a later chunk."""
         ...
 
-    async def submitting(self, chunk: Chunk, *, charged_before: bool) -> None:
-        """A chunk is about to be submitted."""
+    async def submitting(
+        self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
+    ) -> None:
+        """A chunk is about to be submitted.
+
+        Args:
+            chunk: The chunk.
+            charged_before: Whether a job with any of its rows was, or may have been, accepted.
+            asked: About how many of its locations each source is asked, by its code.
+        """
         ...
 
     async def refused(self, chunk: Chunk) -> None:

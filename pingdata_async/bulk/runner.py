@@ -30,6 +30,7 @@ import anyio
 from pingdata_async.bulk import clock, notices
 from pingdata_async.bulk.admission import Admission
 from pingdata_async.bulk.breaker import Breaker, Proof
+from pingdata_async.bulk.budget import Budget, Caps
 from pingdata_async.bulk.checking import Failure
 from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.bulk.due_queue import DueQueue
@@ -71,6 +72,7 @@ class BulkRunner:
         announce: Told of everything that happens.
         rng: The source of jitter.
         breaker: What is known of the API from earlier; None where nothing is.
+        budget: What may be spent; None for any number of locations.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class BulkRunner:
         announce: Callable[[Event], None],
         rng: random.Random,
         breaker: Breaker | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._ledger = ledger
         self._slots = slots
@@ -131,6 +134,7 @@ class BulkRunner:
             policy=policy,
             announce=announce,
             flow=self._flow,
+            budget=budget or Budget(Caps(), sources),
         )
 
     async def run(self, passages: AsyncIterator[Passage]) -> None:

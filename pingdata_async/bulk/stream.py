@@ -171,7 +171,9 @@ class MemoryLedger:
         """Hand the results over; waits until they are taken."""
         await self._deliver(finished.results)
 
-    async def submitting(self, chunk: Chunk, *, charged_before: bool) -> None:
+    async def submitting(
+        self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
+    ) -> None:
         """Nothing to be kept."""
 
     async def refused(self, chunk: Chunk) -> None:

@@ -15,6 +15,7 @@ import anyio
 from pingdata_async.bulk import clock, notices
 from pingdata_async.bulk.admission import Admission
 from pingdata_async.bulk.breaker import Breaker, Proof, at_fault_itself
+from pingdata_async.bulk.budget import Budget, Fit, asked_of
 from pingdata_async.bulk.checking import Failure
 from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.bulk.flow import Flow
@@ -50,6 +51,7 @@ class Submitter:
         policy: How often things are tried.
         announce: Told of everything that happens.
         flow: Where chunks go on.
+        budget: What may be spent.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Submitter:
         policy: RetryPolicy,
         announce: Callable[[Event], None],
         flow: Flow,
+        budget: Budget,
     ) -> None:
         self._requests = requests
         self._ledger = ledger
@@ -72,6 +75,8 @@ class Submitter:
         self._policy = policy
         self._announce = announce
         self._flow = flow
+        self._budget = budget
+        self._may_fit_later: list[Passage] = []
         self._limits = SizeLimits()
         self._shields: set[anyio.CancelScope] = set()
         self._is_ending = False
@@ -100,7 +105,11 @@ class Submitter:
         elif not await self._split_if_too_large(passage):
             is_new = not passage.jobs and not passage.in_doubt
             if self._breaker.wants_witness and is_new and len(passage.chunk.rows) > 1:
-                passage = await self._witness(passage)
+                passage = await self._first_rows(passage, 1, "one of its rows is tried first")
+            may_be_sent = await self._within_budget(passage)
+            if may_be_sent is None:
+                return
+            passage = may_be_sent
             with anyio.CancelScope(shield=True) as shield:
                 self._shields.add(shield)
                 try:
@@ -109,10 +118,16 @@ class Submitter:
                     self._shields.discard(shield)
 
     async def _submit(self, passage: Passage) -> None:
+        """Submit a chunk that the budget has counted."""
         chunk = passage.chunk
-        await self._ledger.submitting(chunk, charged_before=passage.charged_before)
+        await self._ledger.submitting(
+            chunk,
+            charged_before=passage.charged_before,
+            asked=asked_of(chunk, self._sources),
+        )
         if self._is_ending:
             await self._ledger.refused(chunk)
+            self._settle(chunk, may_be_charged=False)
             return
         try:
             step = await self._requests.submit(passage)
@@ -120,11 +135,14 @@ class Submitter:
             self._note_doubt(passage, "it was under way when the run was ended")
             raise
         if isinstance(step, Accepted):
+            self._settle(chunk, may_be_charged=True)
             await self._accepted(passage, step.job_id)
         elif isinstance(step, InDoubt):
+            self._settle(chunk, may_be_charged=True)
             await self._doubted(passage, step.error)
         else:
             await self._ledger.refused(chunk)
+            self._settle(chunk, may_be_charged=False)
             if isinstance(step, Again):
                 self._flow.submit_later(passage, step.delay_s)
             elif isinstance(step, Rejected):
@@ -149,6 +167,39 @@ class Submitter:
         passage.halves = None  # another job of it would not be the other half's
         self._announce(notices.submitted(passage, charged_before=charged_before))
         self._flow.accepted(passage, self._requests.next_poll_in_s(passage))
+
+    # -- the budget ----------------------------------------------------------------------
+
+    async def _within_budget(self, passage: Passage) -> Passage | None:
+        """As much of a chunk that was let through as may be spent; it is counted.
+
+        A part of it is sent where not all fits, so that the budget is used up: who allows for
+        1,000 locations gets 1,000 answers, whatever the size of a chunk. None where nothing can
+        be sent now; where it never can, the run is stopped.
+        """
+        while True:
+            fit = self._budget.reserve(passage.chunk)
+            if fit is Fit.NOW:
+                return passage
+            if fit is Fit.LATER:
+                self._may_fit_later.append(passage)
+                return None
+            rows = self._budget.fitting_rows(passage.chunk)
+            if not rows:
+                self._flow.stop(self._budget.error())
+                self._flow.drop(passage)
+                return None
+            passage = await self._first_rows(passage, rows, "the budget allows for a part of it")
+
+    def _settle(self, chunk: Chunk, *, may_be_charged: bool) -> None:
+        """Count what became of a submission; it may have made room for another."""
+        if may_be_charged:
+            self._budget.spend(chunk)
+        else:
+            self._budget.give_back(chunk)
+        waiting, self._may_fit_later = self._may_fit_later, []
+        for passage in waiting:
+            self._flow.send(self._flow.submissions, passage)
 
     # -- in doubt ------------------------------------------------------------------------
 
@@ -263,20 +314,20 @@ class Submitter:
         # The deeper, the sooner: one chunk's rows at fault are found before the next chunk's.
         self._flow.go_on_with(passages, due=-1.0 - depth)
 
-    async def _witness(self, passage: Passage) -> Passage:
-        """Of a chunk that was let through, one row: it tells as much as all of them.
+    async def _first_rows(self, passage: Passage, rows: int, why: str) -> Passage:
+        """Of a chunk that was let through, so many rows; the others wait in its place.
 
-        The others are kept, each to be such a witness when the next one is wanted.
+        One of them, as a witness, tells as much as all of them.
         """
-        sizes = [1, len(passage.chunk.rows) - 1]
-        chunks = await self._divide(passage, sizes, "one of its rows is tried first")
-        witness, rest = (
+        chunks = await self._divide(passage, [rows, len(passage.chunk.rows) - rows], why)
+        first, rest = (
             Passage(chunk, depth=passage.depth, search=passage.search) for chunk in chunks
         )
         rest.has_room, rest.is_of_failed = passage.has_room, passage.is_of_failed
-        self._admission.hand_over(passage, witness)
+        first.is_of_failed = passage.is_of_failed and rows > 1
+        self._admission.hand_over(passage, first)
         self._flow.go_on_with([rest], due=passage.due)
-        return witness
+        return first
 
     async def _divide(self, passage: Passage, sizes: list[int], error: str) -> list[Chunk]:
         indexes = [self._ledger.next_index() for _ in sizes]

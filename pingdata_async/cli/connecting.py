@@ -12,7 +12,7 @@ import anyio
 from pingdata_async.cli.options import Connection, read_token_file
 from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.client import PingDataClient
-from pingdata_async.exceptions import APIStatusError, ConfigurationError
+from pingdata_async.exceptions import APIStatusError, ConfigurationError, MissingTokenError
 from pingdata_async.refusals import saying_when
 
 T = TypeVar("T")
@@ -55,6 +55,27 @@ async def open_client(
         ca_bundle=ca_bundle,
     ) as client:
         yield client
+
+
+async def with_or_without_token(
+    connection: Connection, work: Callable[[PingDataClient], Awaitable[T]]
+) -> T:
+    """Do something with an open client; with a closed one where there is no token.
+
+    Raises:
+        PingDataError: As `open_client()` but for the token, and as the work.
+    """
+    try:
+        async with open_client(
+            environment=connection.environment,
+            api_url=connection.api_url,
+            auth_token_file=connection.auth_token_file,
+            ca_bundle=connection.ca_bundle,
+        ) as client:
+            return await work(client)
+    except MissingTokenError:
+        closed = PingDataClient(environment=connection.environment, api_url=connection.api_url)
+    return await work(closed)
 
 
 def ask(connection: Connection, question: Callable[[PingDataClient], Awaitable[T]]) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ import click
 
 from pingdata_async.bulk.chunking import checked_sources
 from pingdata_async.cli.asking import asking_of, asking_options, sources_option
+from pingdata_async.cli.connecting import with_or_without_token
 from pingdata_async.cli.exit_codes import ANSWERED
+from pingdata_async.cli.forecast import print_forecast
 from pingdata_async.cli.options import (
     api_options,
+    budget_of,
+    budget_options,
     check_output_name,
     connection_of,
     option,
@@ -27,7 +32,6 @@ from pingdata_async.cli.options import (
 from pingdata_async.cli.running import carry_out
 from pingdata_async.cli.side_files import check_side_files
 from pingdata_async.cli.signals import run_until_signal
-from pingdata_async.cli.status import print_status
 from pingdata_async.cli.table_options import (
     read_options_of,
     reading_options,
@@ -39,11 +43,15 @@ from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.events import Announcer
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import RunSummary
-from pingdata_async.runs.status import RunStatus
+from pingdata_async.runs.forecast import Forecast
 
 
-def _input_options(command: Any) -> Any:
+def _input_options(*, is_output_required: bool) -> Callable[[Any], Any]:
     """What is read, asked and made."""
+    return lambda command: _decorated(command, is_output_required)
+
+
+def _decorated(command: Any, is_output_required: bool) -> Any:
     for decorate in (
         switch(
             "--again",
@@ -77,7 +85,7 @@ def _input_options(command: Any) -> Any:
         ),
         sources_option,
         option(
-            "-o", "--output", required=True,
+            "-o", "--output", required=is_output_required,
             help='File to be made: .jsonl, .csv, .parquet, .xlsx, .geojsonl or .geoparquet, '
             'texts also with .gz or .zst behind it; "-" for standard output.',
         ),
@@ -88,30 +96,26 @@ def _input_options(command: Any) -> Any:
 
 
 @click.command()
-@_input_options
+@_input_options(is_output_required=True)
 @reading_options
 @writing_options
 @asking_options
 @api_options
+@budget_options
 @persistence_options
 @switch("--discard-run", help="Remove the run directory when all is answered.")
+@switch("--dry-run", help="Send no job, only say what would be sent and charged: as `plan` does.")
+@switch("--json", "as_json", help="With --dry-run: print that as JSON.")
 @space_option
 @output_options
 def enhance(
     source: str,
     output: str,
     sources: str,
-    chunk_size: int,
-    max_jobs: int,
-    max_requests_per_second: float | None,
-    callback_url: str | None,
-    run_dir: Path | None,
-    overwrite: bool,
-    restart: bool,
-    again: bool,
-    no_dedupe: bool,
     discard_run: bool,
     no_space_check: bool,
+    dry_run: bool,
+    as_json: bool,
     **others: Any,
 ) -> int:
     """Enhance every address of INPUT, and write it with the answers beside it.
@@ -124,18 +128,22 @@ def enhance(
 
     Whatever stops it, the same command again goes on where it was.
     """
+    if dry_run:
+        return _dry_run(source, output, sources, others, as_json=as_json)
+    if as_json:
+        raise ConfigurationError("--json goes with --dry-run; --summary FILE is a run's JSON")
     reading, writing = read_options_of(others), write_options_of(others)
-    _check(sources, source, output, run_dir, others)
+    _check(sources, source, output, others["run_dir"], others)
     policy = policy_of(others)
 
     async def work(client: PingDataClient, announce: Announcer) -> RunSummary:
         enhancer = BulkEnhancer(
             client,
             sources,
-            chunk_size=chunk_size,
-            max_jobs=max_jobs,
-            max_requests_per_second=max_requests_per_second,
-            callback_url=callback_url,
+            chunk_size=others["chunk_size"],
+            max_jobs=others["max_jobs"],
+            max_requests_per_second=others["max_requests_per_second"],
+            callback_url=others["callback_url"],
             **asking_of(others),
             retry_policy=policy,
             on_event=announce,
@@ -143,13 +151,14 @@ def enhance(
         return await enhancer.run(
             source,
             output,
-            run_dir=run_dir,
-            overwrite=overwrite,
-            restart=restart,
-            again=again,
+            run_dir=others["run_dir"],
+            overwrite=others["overwrite"],
+            restart=others["restart"],
+            again=others["again"],
             discard_run=discard_run,
             check_space=not no_space_check,
-            dedupe=not no_dedupe,
+            dedupe=not others["no_dedupe"],
+            **budget_of(others),
             reading=reading,
             writing=writing,
         )
@@ -158,64 +167,55 @@ def enhance(
 
 
 @click.command()
-@_input_options
+@_input_options(is_output_required=False)
 @reading_options
 @writing_options
 @asking_options
 @api_options
+@budget_options
 @switch("--json", "as_json", help="Print it as JSON.")
-def plan(
-    source: str,
-    output: str,
-    sources: str,
-    chunk_size: int,
-    max_jobs: int,
-    max_requests_per_second: float | None,
-    callback_url: str | None,
-    run_dir: Path | None,
-    overwrite: bool,
-    restart: bool,
-    again: bool,
-    no_dedupe: bool,
-    as_json: bool,
-    **others: Any,
-) -> int:
-    """Read INPUT and write down what would be sent; send nothing.
+def plan(source: str, output: str | None, sources: str, as_json: bool, **others: Any) -> int:
+    """Read INPUT, write down what would be sent, and say what that would cost; send no job.
 
     Give `enhance` with the same words, or `resume` with the run directory, to send it. From
-    here on INPUT is not needed any more.
+    here on INPUT is not needed any more. Without --output, the plan is thrown away.
     """
-    if output == "-" and run_dir is None:
-        raise ConfigurationError("a plan for standard output needs --run-dir")
-    reading, writing = read_options_of(others), write_options_of(others)
-    _check(sources, source, output, run_dir, others)
-    connection = connection_of(others)
+    return _dry_run(source, output, sources, others, as_json=as_json)
 
-    async def make() -> RunStatus:
-        # Never opened: a plan needs neither token nor API.
-        client = PingDataClient(environment=connection.environment, api_url=connection.api_url)
+
+def _dry_run(
+    source: str, output: str | None, sources: str, others: dict[str, Any], *, as_json: bool
+) -> int:
+    reading, writing = read_options_of(others), write_options_of(others)
+    _check(sources, source, output or "-", others["run_dir"], others)
+    budget = budget_of(others)
+    del budget["preflight"]  # nothing is refused here
+
+    async def make(client: PingDataClient) -> Forecast:
         enhancer = BulkEnhancer(
             client,
             sources,
-            chunk_size=chunk_size,
-            max_jobs=max_jobs,
-            max_requests_per_second=max_requests_per_second,
-            callback_url=callback_url,
+            chunk_size=others["chunk_size"],
+            max_jobs=others["max_jobs"],
+            max_requests_per_second=others["max_requests_per_second"],
+            callback_url=others["callback_url"],
             **asking_of(others),
         )
-        return await enhancer.plan(
+        return await enhancer.dry_run(
             source,
             output,
-            run_dir=run_dir,
-            overwrite=overwrite,
-            restart=restart,
-            again=again,
-            dedupe=not no_dedupe,
+            run_dir=others["run_dir"],
+            overwrite=others["overwrite"],
+            restart=others["restart"],
+            again=others["again"],
+            dedupe=not others["no_dedupe"],
+            **budget,
             reading=reading,
             writing=writing,
         )
 
-    print_status(anyio.run(run_until_signal, make), as_json=as_json)
+    told = anyio.run(run_until_signal, lambda: with_or_without_token(connection_of(others), make))
+    print_forecast(told, as_json=as_json)
     return ANSWERED
 
 

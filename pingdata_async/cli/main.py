@@ -26,7 +26,8 @@ Exit codes:
   2    bad usage or bad input; nothing was sent
   3    finished, but some rows have no answer
   4    no auth token, or the API refused it
-  5    stopped before the end, and can be resumed (quota, access, API down, disk full)
+  5    stopped before the end, or not begun, and can be resumed (budget, quota, access, API down,
+       disk full)
   130  interrupted (Ctrl-C), 143 terminated, 129 hung up; can be resumed
 """
 
@@ -82,7 +83,8 @@ for stand_in in (
         "Show which column of INPUT is which field, and its first rows; send nothing.",
     ),
     CommandToLoad(
-        "plan", "enhance", "Read INPUT and write down what would be sent; send nothing."
+        "plan", "enhance",
+        "Read INPUT, write down what would be sent, and say what that would cost; send no job.",
     ),
     CommandToLoad(
         "resume", "runs",

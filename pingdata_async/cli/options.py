@@ -192,6 +192,53 @@ requests_option = option(
     type=click.FloatRange(min=0, min_open=True),
     help="That your account is allowed.  [default: learnt, if the API refuses any]",
 )
+
+
+def _budget(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> dict[str, int] | None:
+    """What `PH=1000,PG=5000` says; None where nothing is said."""
+    if text is None:
+        return None
+    budget: dict[str, int] = {}
+    for word in text.split(","):
+        code, _, number = (part.strip() for part in word.partition("="))
+        if not code or not number.isascii() or not number.isdigit() or code in budget:
+            raise click.BadParameter(
+                f"{text!r} is not SOURCE=LOCATIONS,..., as in PH=1000,PG=5000", context, parameter
+            )
+        budget[code] = int(number)
+    return budget
+
+
+def budget_options(command: F) -> F:
+    """What may be spent."""
+    for decorate in (
+        switch("--no-preflight", help="Begin without a look at the account's limits."),
+        option(
+            "--budget", metavar="SOURCE=LOCATIONS,...", callback=_budget,
+            help="Stop before a source is asked about more locations than that, in all of the run, "
+            "such as PH=1000,PG=5000; counted as --max-locations.",
+        ),
+        option(
+            "--max-locations", type=click.IntRange(min=1),
+            help="Stop before more locations are sent, in all of the run; each attempt counts, and "
+            "what may have been charged.",
+        ),
+    ):  # fmt: skip
+        command = decorate(command)
+    return command
+
+
+def budget_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What `budget_options` give, by the names that Python knows them by."""
+    return {
+        "max_locations": values["max_locations"],
+        "budget": values["budget"],
+        "preflight": not values["no_preflight"],
+    }
+
+
 space_option = switch("--no-space-check", help="Begin also where the disk seems too small.")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -257,8 +257,20 @@ def describe(summary: RunSummary) -> list[str]:
             f"{summary.submissions_in_doubt:,} submissions in doubt, "
             f"{summary.locations_possibly_charged_again:,} locations possibly charged again"
         )
+    if len(summary.charged_by_source) > 1 or summary.skipped_by_source:
+        lines += by_source(summary.charged_by_source, summary.skipped_by_source)
     if summary.environment == "sandbox":
         lines.append("Every answer is made up by the sandbox.")
+    return lines
+
+
+def by_source(charged: Mapping[str, int], skipped: Mapping[str, int]) -> list[str]:
+    """What was charged, and what was spared, in lines for people."""
+    lines = []
+    for what, counts in (("charged", charged), ("not sent, as they would surely fail", skipped)):
+        if counts:
+            said = ", ".join(f"{number:,} {code}" for code, number in counts.items())
+            lines.append(f"{what}: {said}")
     return lines
 
 

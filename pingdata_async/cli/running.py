@@ -69,11 +69,12 @@ def _say_how_to_go_on(event: Event) -> None:
     """Said also where nothing else is: it is a part of the error."""
     if isinstance(event, RunStopped) and not event.is_output_closed:
         done = "" if event.rows_done is None else f"{event.rows_done:,} of "
+        needs = f" {event.needs}" if event.needs else ""
         have = "" if event.rows_done is None else " have their outcome"
         with contextlib.suppress(OSError):  # nobody may be listening any more
             click.echo(
                 f"Stopped: {done}{event.rows:,} rows{have}; all that was paid for is kept. "
-                f"To go on:\n  pingdata-async resume {shlex.quote(event.run_dir)}",
+                f"To go on:\n  pingdata-async resume {shlex.quote(event.run_dir)}{needs}",
                 err=True,
             )
 

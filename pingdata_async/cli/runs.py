@@ -13,6 +13,8 @@ from pingdata_async.cli.exit_codes import ANSWERED, NO_ANSWER_FOR_SOME, STOPPED
 from pingdata_async.cli.options import (
     Connection,
     api_options,
+    budget_of,
+    budget_options,
     check_output_name,
     check_run_dir,
     connection_of,
@@ -61,6 +63,7 @@ _requests_option = option(
 @_requests_option
 @writing_options
 @api_options
+@budget_options
 @persistence_options
 @switch("--discard-run", help="Remove the run directory when all is answered.")
 @space_option
@@ -90,6 +93,7 @@ def resume(
             overwrite=overwrite,
             discard_run=discard_run,
             check_space=not no_space_check,
+            **budget_of(others),
             writing=writing,
         )
 
@@ -105,6 +109,7 @@ def resume(
 @_requests_option
 @writing_options
 @api_options
+@budget_options
 @persistence_options
 @space_option
 @output_options
@@ -133,6 +138,7 @@ def retry(
             output=output,
             overwrite=overwrite,
             check_space=not no_space_check,
+            **budget_of(others),
             writing=writing,
         )
 

@@ -30,6 +30,22 @@ def _changes(
     return sorted(changes)
 
 
+def _limits(
+    context: click.Context, parameter: click.Parameter, words: tuple[str, ...]
+) -> dict[str, dict[str, int]] | None:
+    """What `CODE=N` and `CODE=N/monthly` words say."""
+    limits: dict[str, dict[str, int]] = {}
+    for word in words:
+        code, _, rest = word.partition("=")
+        number, _, window = rest.partition("/")
+        if not code or not number.isdigit() or window not in {"", "daily", "monthly"}:
+            raise click.BadParameter(
+                f"{word!r} is not CODE=N or CODE=N/monthly, as in PH=500", context, parameter
+            )
+        limits.setdefault(code, {})[window or "daily"] = int(number)
+    return limits or None
+
+
 @click.command()
 @option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @option(
@@ -97,6 +113,16 @@ def _changes(
 @option(
     "--date-skew", "date_skew_s", type=float, default=0.0, show_default=True,
     help="Seconds by which the clock of the Date header, and of such a date, is fast.",
+)  # fmt: skip
+@option(
+    "--limit", "limits", metavar="CODE=N[/monthly]", multiple=True, callback=_limits,
+    help="Let a source be asked about so many locations a day, or month, and no more. Can be given "
+    "several times.",
+)  # fmt: skip
+@option(
+    "--allowed-source", "allowed_sources", metavar="CODE", multiple=True,
+    callback=lambda _context, _option, values: values or None,
+    help="Refuse all other sources. Can be given several times.",
 )  # fmt: skip
 @option(
     "--quota", type=click.IntRange(min=1),

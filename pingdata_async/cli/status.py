@@ -10,7 +10,7 @@ import msgspec
 
 from pingdata_async.cli.exit_codes import ANSWERED
 from pingdata_async.cli.options import check_run_dir, switch
-from pingdata_async.cli.progress import duration
+from pingdata_async.cli.progress import by_source, duration
 from pingdata_async.runs.status import PendingSubmission, RunStatus, read_status
 
 LIST_AT_MOST = 20
@@ -60,8 +60,14 @@ def describe_status(status: RunStatus, now: float) -> list[str]:
     lines.append(f"  chunks: {chunks or 'none'}")
     lines.append(
         f"  {status.jobs:,} jobs, {status.locations_charged:,} locations charged, "
-        f"{status.locations_possibly_charged_again:,} possibly charged again"
+        f"{status.locations_possibly_charged_again:,} possibly charged again, "
+        f"{status.locations_in_doubt:,} in doubt"
     )
+    lines += [f"  {line}" for line in by_source(status.charged_by_source, status.skipped_by_source)]
+    caps = [] if status.max_locations is None else [f"{status.max_locations:,} locations"]
+    caps += [f"{cap:,} of {code}" for code, cap in status.budget.items()]
+    if caps:
+        lines.append(f"  may be sent, at most: {', '.join(caps)}")
     lines += _listed("in flight", status.in_flight, now)
     lines += _listed("in doubt", status.in_doubt, now)
     if any(each.held for each in status.in_doubt):

@@ -13,7 +13,7 @@ import msgspec
 
 from pingdata_async.bulk.checking import Failure, invalid_results
 from pingdata_async.bulk.chunking import Chunk
-from pingdata_async.bulk.later_chunks import wanted_sources
+from pingdata_async.bulk.later_chunks import skipped_sources, wanted_sources
 from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.reading import split_body
 from pingdata_async.exceptions import DecodeError, RunError
@@ -194,7 +194,13 @@ class Answers:
                 )
             else:
                 wanted = wanted_sources(chunk, place, self._sources)
-                found[row] = judge_location(row=row, user_id=shown_id, data=data, sources=wanted)
+                found[row] = judge_location(
+                    row=row,
+                    user_id=shown_id,
+                    data=data,
+                    sources=wanted,
+                    skipped=skipped_sources(chunk, place),
+                )
 
     def _body(self, chunk: Chunk) -> _Body:
         body = self._later_bodies.get(chunk.index)

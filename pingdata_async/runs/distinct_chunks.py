@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 from operator import attrgetter
+from typing import TypeVar
 
 from pingdata_async.bulk.chunking import LOCATION_OVERHEAD_BYTES, Chunk, InvalidRow, Twin
 from pingdata_async.runs.repeats import Marks
@@ -16,6 +17,8 @@ TWINS_A_LOCATION = 4
 More would make jobs full where more than four in five rows repeat others; but a chunk's rows are
 in memory together.
 """
+
+T = TypeVar("T")
 
 _row = attrgetter("row")
 
@@ -29,23 +32,37 @@ class _Part:
         places = [place for place, row in enumerate(rows) if marks.get(row, -1) < 0]
         if len(places) == len(rows):
             self.rows, self.ids, self.locations = rows, chunk.ids, chunk.locations
-            self.sources = chunk.sources
+            self.sources, self.skipped = chunk.sources, chunk.skipped
             self.twins: list[Twin] = []
         else:
             self.rows = [rows[place] for place in places]
             self.ids = [chunk.ids[place] for place in places]
             self.locations = [chunk.locations[place] for place in places]
-            self.sources = {
-                new: chunk.sources[place]
-                for new, place in enumerate(places)
-                if place in chunk.sources
-            }
+            self.sources = _moved(chunk.sources, places)
+            self.skipped = _moved(chunk.skipped, places)
             self.twins = [
                 Twin(row, chunk.ids[place], marks[row], chunk.locations[place])
                 for place, row in enumerate(rows)
                 if marks.get(row, -1) >= 0
             ]
         self.copies = {place: -marks[row] for place, row in enumerate(self.rows) if row in marks}
+
+
+def _moved(by_place: dict[int, T], places: list[int]) -> dict[int, T]:
+    """What was by place, by the new places of those that are left."""
+    if not by_place:
+        return {}
+    return {new: by_place[old] for new, old in enumerate(places) if old in by_place}
+
+
+def _in_front(by_place: dict[int, T], taken: int, before: int) -> dict[int, T]:
+    """The same of those that are taken from the front, behind others."""
+    return {before + place: each for place, each in by_place.items() if place < taken}
+
+
+def _behind(by_place: dict[int, T], taken: int) -> dict[int, T]:
+    """The same of what is left behind those taken from the front."""
+    return {place - taken: each for place, each in by_place.items() if place >= taken}
 
 
 class DistinctChunks:
@@ -74,6 +91,7 @@ class DistinctChunks:
         self._ids: list[str | None] = []
         self._locations: list[bytes] = []
         self._sources: dict[int, tuple[str, ...]] = {}
+        self._skipped: dict[int, tuple[str, ...]] = {}
         self._invalid: list[InvalidRow] = []
         self._twins: list[Twin] = []
         self._copies: dict[int, int] = {}
@@ -123,20 +141,16 @@ class DistinctChunks:
         self._ids += part.ids[:sent]
         self._locations += part.locations[:sent]
         self._bytes += sum(map(len, part.locations[:sent])) + sent * LOCATION_OVERHEAD_BYTES
-        self._sources.update(
-            (before + place, own) for place, own in part.sources.items() if place < sent
-        )
-        self._copies.update(
-            (before + place, copies) for place, copies in part.copies.items() if place < sent
-        )
+        self._sources.update(_in_front(part.sources, sent, before))
+        self._skipped.update(_in_front(part.skipped, sent, before))
+        self._copies.update(_in_front(part.copies, sent, before))
         self._twins += part.twins[:twins]
         self._invalid += part.invalid[:invalid]
         part.rows, part.ids = part.rows[sent:], part.ids[sent:]
         part.locations = part.locations[sent:]
-        part.sources = {place - sent: own for place, own in part.sources.items() if place >= sent}
-        part.copies = {
-            place - sent: copies for place, copies in part.copies.items() if place >= sent
-        }
+        part.sources = _behind(part.sources, sent)
+        part.skipped = _behind(part.skipped, sent)
+        part.copies = _behind(part.copies, sent)
         part.twins, part.invalid = part.twins[twins:], part.invalid[invalid:]
 
     def _finish(self) -> Chunk:
@@ -150,6 +164,7 @@ class DistinctChunks:
             [],
             self._twins,
             self._copies,
+            self._skipped,
         )
         self._begin()
         return chunk

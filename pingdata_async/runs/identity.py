@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from pingdata_async.bulk.budget import Caps
 from pingdata_async.tables.inputs import ReadOptions
 from pingdata_async.tables.outputs import WriteOptions
 from pingdata_async.urls import origin
@@ -31,6 +32,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
         overwrite: Whether the output may replace a file that was there before.
         reading: How the input is understood.
         writing: How the output is written.
+        caps: What may be spent.
     """
 
     sources: tuple[str, ...]
@@ -46,6 +48,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_requests_per_s: float | None = None
     reading: ReadOptions = ReadOptions()
     writing: WriteOptions = WriteOptions()
+    caps: Caps = Caps()
 
 
 def api_origin(url: str) -> str:
@@ -61,7 +64,8 @@ _PORTS = {"http": 80, "https": 443}
 def differences(old: RunSettings, new: RunSettings) -> list[str]:
     """What makes answers under the new settings others than under the old; a few words each.
 
-    How many jobs at once, how large, and where to and how the output goes make no difference.
+    How many jobs at once, how large, what may be spent, and where to and how the output goes make
+    no difference.
     """
     found = []
     if set(old.sources) != set(new.sources):

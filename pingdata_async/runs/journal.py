@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 import time
 from array import array
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
 
 import anyio
@@ -35,6 +35,7 @@ from pingdata_async.runs.journal_writer import GroupWriter
 from pingdata_async.runs.states import ChunkState, code_of
 
 INTERRUPTED = "the run was cut off before the answer came"
+NO_SOURCES: Mapping[str, int] = MappingProxyType({})
 RECORDS_A_PAGE = 16  # later chunks that are in memory at a time, beside those at work
 
 T = TypeVar("T")
@@ -137,12 +138,13 @@ class Journal:
         index, self._next_index = self._next_index, self._next_index + 1
         return index
 
-    async def submitting(self, chunk: Chunk, *, charged_before: bool) -> None:
-        """A chunk is about to be submitted."""
-        index, locations, now = chunk.index, len(chunk.rows), time.time()
-        await self._commit(
-            lambda connection: changes.submit(connection, index, locations, charged_before, now)
-        )
+    async def submitting(
+        self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int] = NO_SOURCES
+    ) -> None:
+        """A chunk is about to be submitted; `asked` of so many locations by each source."""
+        submission = changes.Submission(len(chunk.rows), charged_before, asked, time.time())
+        index = chunk.index
+        await self._commit(lambda connection: changes.submit(connection, index, submission))
 
     async def refused(self, chunk: Chunk) -> None:
         """That submission surely made no job."""

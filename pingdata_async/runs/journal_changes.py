@@ -6,7 +6,8 @@ Each function runs inside a savepoint, and raises RunError to have all that it d
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -22,13 +23,12 @@ from pingdata_async.runs.journal_records import (
     SubmissionRecord,
     pack_chunk,
     pack_layout,
+    pack_leftover,
     read_meta,
     submission_of,
+    unpack_leftover,
 )
 from pingdata_async.runs.states import ChunkState, is_legal
-
-_leftover_encoder = msgspec.msgpack.Encoder()
-_leftover_decoder = msgspec.msgpack.Decoder(Leftover)
 
 
 class _Present(msgspec.Struct, frozen=True):
@@ -66,21 +66,37 @@ def _before(connection: sqlite3.Connection, index: int, after: ChunkState) -> _P
     return present
 
 
-def submit(
-    connection: sqlite3.Connection, index: int, locations: int, charged_before: bool, now: float
-) -> None:
+class Submission(NamedTuple):
+    """What is about to be sent.
+
+    Attributes:
+        locations: How many.
+        charged_before: Whether any of them was, or may have been, charged before.
+        asked: About how many of them each source is asked, by its code.
+        now: Unix seconds.
+    """
+
+    locations: int
+    charged_before: bool
+    asked: Mapping[str, int]
+    now: float
+
+
+def submit(connection: sqlite3.Connection, index: int, submission: Submission) -> None:
     """A chunk is about to be submitted."""
     _before(connection, index, ChunkState.SUBMITTING)
-    submission = connection.execute(
-        "INSERT INTO submissions (idx, locations, state, charged_before, sent_at)"
-        " VALUES (?, ?, 'sent', ?, ?)",
-        (index, locations, charged_before, now),
+    now = submission.now
+    asked = msgspec.json.encode(dict(submission.asked), order="sorted").decode()
+    number = connection.execute(
+        "INSERT INTO submissions (idx, locations, state, charged_before, asked, sent_at)"
+        " VALUES (?, ?, 'sent', ?, ?, ?)",
+        (index, submission.locations, submission.charged_before, asked, now),
     ).lastrowid
     connection.execute(
         "INSERT INTO chunks (idx, state, since, submission) VALUES (?, 'submitting', ?, ?)"
         " ON CONFLICT (idx) DO UPDATE SET state = excluded.state, since = excluded.since,"
         " submission = excluded.submission, job_id = ''",
-        (index, now, submission),
+        (index, now, number),
     )
 
 
@@ -260,7 +276,7 @@ def _wait(connection: sqlite3.Connection, leftovers: Collection[Leftover]) -> No
     if leftovers:
         connection.executemany(
             "INSERT INTO leftovers (row, origin, content) VALUES (?, ?, ?)",
-            [(each.row, each.earlier.origin, _leftover_encoder.encode(each)) for each in leftovers],
+            [(each.row, each.earlier.origin, pack_leftover(each)) for each in leftovers],
         )
 
 
@@ -297,7 +313,7 @@ def pack(
         "SELECT content FROM leftovers ORDER BY row LIMIT ?", (chunk_size,)
     ).fetchall()
     for (content,) in found:
-        leftover = _leftover_decoder.decode(content)
+        leftover = unpack_leftover(content)
         size += len(leftover.location) + _LOCATION_OVERHEAD_BYTES
         if leftovers and size > max_chunk_bytes:
             break

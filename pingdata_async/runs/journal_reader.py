@@ -15,6 +15,8 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from pingdata_async.bulk.budget import Amount
+from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.bulk.tally import Tally
 from pingdata_async.runs.journal_records import (
     PLANNED_CHUNKS,
@@ -22,11 +24,14 @@ from pingdata_async.runs.journal_records import (
     SUBMISSION_COLUMNS,
     ChunkRecord,
     SubmissionRecord,
+    asked_of_text,
     read_meta,
     read_record,
     record_of,
     submission_of,
     tally_of,
+    unpack_chunk,
+    unpack_leftover,
 )
 from pingdata_async.runs.journal_schema import open_reader, roll_back, translated
 from pingdata_async.runs.states import ChunkState
@@ -64,6 +69,11 @@ class JournalTotals(msgspec.Struct, frozen=True, kw_only=True):
         submissions_held: Those of them that are left to the user.
         submissions_unanswered: Submissions that are on their way; where no process is at work
             on the run, they are in doubt too.
+        charged_by_source: Locations in accepted jobs that each source is asked about, by its
+            code, as far as that was noted.
+        possibly_charged_by_source: Likewise, of submissions in doubt and unanswered ones.
+        possibly_charged: Locations in these.
+        source_unknown: Locations in submissions of which it was not noted.
     """
 
     planned_chunks: int | None
@@ -76,6 +86,15 @@ class JournalTotals(msgspec.Struct, frozen=True, kw_only=True):
     submissions_in_doubt: int
     submissions_held: int
     submissions_unanswered: int
+    charged_by_source: dict[str, int]
+    possibly_charged_by_source: dict[str, int]
+    possibly_charged: int
+    source_unknown: int
+
+    @property
+    def jobs_in_flight(self) -> int:
+        """Jobs that are to be asked about."""
+        return self.chunks[ChunkState.SUBMITTED] + self.chunks[ChunkState.COMPLETE]
 
 
 class JournalReader:
@@ -190,6 +209,42 @@ class JournalReader:
             ).fetchall()
         return [submission_of(columns) for columns in found]
 
+    def planned_chunks_begun(self) -> list[int]:
+        """The planned chunks that do not wait to be sent: sent, or at an end."""
+        with self._reading() as connection:
+            planned = read_meta(connection, PLANNED_CHUNKS) or 0
+            found = connection.execute(
+                "SELECT idx FROM chunks WHERE idx < ? AND state != 'planned'", (planned,)
+            ).fetchall()
+        return [index for (index,) in found]
+
+    def first_submissions(self) -> dict[int, Amount]:
+        """What was sent of each chunk when it was sent first; nothing by source if unknown."""
+        with self._reading() as connection:
+            found = connection.execute(
+                "SELECT idx, locations, asked, min(id) FROM submissions GROUP BY idx"
+            ).fetchall()
+        return {
+            index: Amount(locations=locations, by_source=asked_of_text(asked))
+            for index, locations, asked, _ in found
+        }
+
+    def later_chunks_waiting(self) -> Iterator[Chunk]:
+        """The later chunks that wait to be sent."""
+        with self._reading() as connection:
+            planned = read_meta(connection, PLANNED_CHUNKS) or 0
+            found = connection.execute(
+                "SELECT content FROM chunks WHERE idx >= ? AND state = 'planned'", (planned,)
+            )
+            for (content,) in found:
+                yield unpack_chunk(content)
+
+    def leftovers_waiting(self) -> Iterator[tuple[str, ...]]:
+        """Of each row that waits to be asked again, and is in no chunk, the sources."""
+        with self._reading() as connection:
+            for (content,) in connection.execute("SELECT content FROM leftovers"):
+                yield unpack_leftover(content).asked
+
     def totals(self) -> JournalTotals:
         """What the run amounts to so far; a few microseconds for each chunk."""
         with self._reading() as connection:
@@ -207,6 +262,7 @@ class JournalReader:
                 submissions_in_doubt=submissions[3],
                 submissions_held=_number(connection, "SELECT count(*) FROM chunks WHERE held"),
                 submissions_unanswered=submissions[4],
+                **_by_source(connection),
             )
 
 
@@ -219,6 +275,30 @@ _SUBMISSION_TOTALS = """
         coalesce(sum(state = 'sent'), 0)
     FROM submissions
 """
+
+
+_BY_SOURCE = """
+    SELECT state = 'accepted', asked, count(*), sum(locations)
+    FROM submissions GROUP BY state = 'accepted', asked
+"""
+"""Chunks are nearly all alike, so these are few rows."""
+
+
+def _by_source(connection: sqlite3.Connection) -> dict[str, Any]:
+    counts: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
+    possibly = unknown = 0
+    for is_accepted, text, submissions, locations in connection.execute(_BY_SOURCE):
+        possibly += 0 if is_accepted else locations
+        asked = asked_of_text(text)
+        unknown += 0 if asked else locations
+        for code, number in asked.items():
+            counts[bool(is_accepted)][code] += number * submissions
+    return {
+        "charged_by_source": dict(counts[True]),
+        "possibly_charged_by_source": dict(counts[False]),
+        "possibly_charged": possibly,
+        "source_unknown": unknown,
+    }
 
 
 def _number(connection: sqlite3.Connection, query: str) -> int:

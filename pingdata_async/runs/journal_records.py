@@ -9,6 +9,7 @@ import zstandard
 
 from pingdata_async.bulk.checking import Failure
 from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.later_chunks import Leftover
 from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.tally import Tally
 from pingdata_async.exceptions import RunError
@@ -18,10 +19,13 @@ PLANNED_CHUNKS = "planned_chunks"
 
 _chunk_encoder = msgspec.msgpack.Encoder()
 _chunk_decoder = msgspec.msgpack.Decoder(Chunk)
+_leftover_encoder = msgspec.msgpack.Encoder()
+_leftover_decoder = msgspec.msgpack.Decoder(Leftover)
 _layout_encoder = msgspec.msgpack.Encoder()
 _layout_decoder = msgspec.msgpack.Decoder(Layout)
 _failure_decoder = msgspec.json.Decoder(Failure)
 _tally_decoder = msgspec.json.Decoder(Tally)
+_asked_decoder = msgspec.json.Decoder(dict[str, int])
 
 
 class ChunkRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +146,16 @@ def unpack_chunk(content: bytes) -> Chunk:
         ) from error
 
 
+def pack_leftover(leftover: Leftover) -> bytes:
+    """A row that waits to be asked again, as the journal keeps it."""
+    return _leftover_encoder.encode(leftover)
+
+
+def unpack_leftover(content: bytes) -> Leftover:
+    """What `pack_leftover()` packed."""
+    return _leftover_decoder.decode(content)
+
+
 def pack_layout(layout: Layout | None) -> bytes | None:
     """A layout as the journal keeps it."""
     return None if layout is None else _layout_encoder.encode(layout)
@@ -188,3 +202,17 @@ def read_meta(connection: sqlite3.Connection, key: str) -> object:
 def tally_of(text: str) -> Tally:
     """A tally as the journal keeps it."""
     return _tally_decoder.decode(text)
+
+
+def asked_of_text(text: str | None) -> dict[str, int]:
+    """About how many locations each source is asked, as the journal keeps it; {} if it does not.
+
+    Raises:
+        RunError: When it cannot be read.
+    """
+    try:
+        return {} if text is None else _asked_decoder.decode(text)
+    except msgspec.MsgspecError as error:
+        raise RunError(
+            f"the journal is damaged (a submission's sources: {error}); restore it from a copy"
+        ) from error

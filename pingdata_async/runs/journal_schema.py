@@ -77,7 +77,13 @@ _VERSION_2 = (
     "ALTER TABLE chunks ADD COLUMN layout BLOB",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
+_VERSION_3 = (
+    # About how many of its locations each source is asked: JSON by code. NULL where that was
+    # not noted.
+    "ALTER TABLE submissions ADD COLUMN asked TEXT",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 """What brings a journal of version N to N+1, by N."""
 
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio.to_thread
 import msgspec
+from anyio import from_thread
 from anyio.from_thread import check_cancelled
 
+from pingdata_async.bulk.budget import asked_of
 from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.compression import DamagedFrameError, decompress
@@ -31,11 +34,14 @@ from pingdata_async.runs.framed_file import (
 )
 from pingdata_async.runs.kept_input import INPUT_NAME, InputKeeper, keeping_input
 from pingdata_async.runs.repeats import RepeatFinder, Repeats
+from pingdata_async.source_rules import SourceRules
 from pingdata_async.tables.columns import ColumnMapping, mapping_lines
 from pingdata_async.tables.input_reader import InputReader
 from pingdata_async.tables.inputs import ReadOptions
 from pingdata_async.tables.readers import AnyInput, open_input
 from pingdata_async.tables.sources import Fingerprint
+
+AskRules = Callable[[], Coroutine[Any, Any, SourceRules | None]]
 
 # The earlier one knew of no twins; a program that does not would leave them out.
 _KIND = FileKind("the plan", b"PINGPLN", b"2", (b"1",))
@@ -58,6 +64,9 @@ class _Totals(Contents, frozen=True, kw_only=True):
     mapping: tuple[str, ...] = ()
     repeated: int = 0
     jobs: int | None = None
+    asked: dict[str, int] | None = None
+    skipped: dict[str, int] = msgspec.field(default_factory=dict)
+    left_out: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 _totals = msgspec.msgpack.Decoder(_Totals)
@@ -79,6 +88,10 @@ class Plan:
         fingerprint: Which input it was made of; None before it is made or opened.
         notes: What the user should know of how the input was understood, a sentence each.
         mapping: Which column was taken for which field, a line each.
+        asked: About how many locations each source is asked, by its code; None where a plan of
+            an earlier version does not say.
+        skipped: About how many locations each source is not asked, as it would surely fail.
+        left_out: Rows that are not sent, by reason.
     """
 
     def __init__(self, path: Path) -> None:
@@ -96,6 +109,9 @@ class Plan:
         self.fingerprint: Fingerprint | None = None
         self.notes: tuple[str, ...] = ()
         self.mapping: tuple[str, ...] = ()
+        self.asked: dict[str, int] | None = None
+        self.skipped: dict[str, int] = {}
+        self.left_out: dict[str, int] = {}
 
     @property
     def chunks(self) -> int:
@@ -111,6 +127,7 @@ class Plan:
         source: AnyInput,
         builder: ChunkBuilder,
         options: ReadOptions | None = None,
+        ask_rules: AskRules | None = None,
         *,
         dedupe: bool = True,
     ) -> None:
@@ -123,6 +140,7 @@ class Plan:
             source: The input.
             builder: Makes the chunks.
             options: How the input is to be understood; None to find out.
+            ask_rules: Asks what the sources cannot answer, once there are rows; None for nobody.
             dedupe: Whether what is the same location is sent once.
 
         Raises:
@@ -131,12 +149,19 @@ class Plan:
             RunError: When there is a plan already.
             OSError: When the plan cannot be written.
         """
+        options = options or ReadOptions()
         await anyio.to_thread.run_sync(
-            lambda: self._make(source, builder, options or ReadOptions(), dedupe=dedupe)
+            lambda: self._make(source, builder, options, ask_rules, dedupe=dedupe)
         )
 
     def _make(
-        self, source: AnyInput, builder: ChunkBuilder, options: ReadOptions, *, dedupe: bool
+        self,
+        source: AnyInput,
+        builder: ChunkBuilder,
+        options: ReadOptions,
+        ask_rules: AskRules | None,
+        *,
+        dedupe: bool,
     ) -> None:
         if self.exists():
             raise RunError(f"{self.path} exists already")  # answers may belong to it
@@ -145,12 +170,12 @@ class Plan:
             writing(self.path, _KIND) as frames,  # gets its name last: all is there then
             keeping_input(self.path.with_name(INPUT_NAME)) as keeper,
         ):
-            staged = _chunks(reader, builder, keeper)
+            staged = _chunks(reader, builder, keeper, ask_rules)
             if dedupe:
                 self._write_distinct(frames, staged, builder)
             else:
-                self._write(frames, staged)
-            self._end(frames, reader, builder.values_left_out)
+                self._write(frames, staged, builder.sources)
+            self._end(frames, reader, builder)
             keeper.end(reader.headers)
         self._reader = FrameReader(self.path, _KIND, _totals)
 
@@ -161,7 +186,7 @@ class Plan:
         folder = self.path.parent
         with RepeatFinder(folder) as finder, staging(folder, _KIND) as staged:
             builder.tell_keys(finder)
-            self._write(staged, chunks)
+            self._write(staged, chunks, builder.sources)
             repeats = finder.find(check_cancelled)
             if repeats is None:
                 for frame in staged.written():
@@ -169,10 +194,15 @@ class Plan:
                 return
             self.rows = self.locations = self.jobs = self.chunk_size = self.body_bytes = 0
             with contextlib.closing(repeats):
-                self._write(frames, _distinct(staged.written(), repeats, builder))
+                self._write(frames, _distinct(staged.written(), repeats, builder), builder.sources)
 
-    def _write(self, frames: FrameWriter, chunks: Iterator[Chunk]) -> None:
+    def _write(
+        self, frames: FrameWriter, chunks: Iterator[Chunk], sources: tuple[str, ...]
+    ) -> None:
+        asked, left_out = Counter[str](), Counter[str]()
         for chunk in chunks:
+            asked.update(asked_of(chunk, sources))
+            left_out.update(invalid.reason.value for invalid in chunk.invalid)
             self.rows += chunk.total_rows
             self.locations += len(chunk.rows)
             self.repeated += len(chunk.twins)
@@ -180,11 +210,13 @@ class Plan:
             self.chunk_size = max(self.chunk_size, len(chunk.rows))
             self.body_bytes += sum(map(len, chunk.locations))
             frames.add(_encoder.encode(chunk))
+        self.asked, self.left_out = dict(asked), dict(left_out)
 
-    def _end(self, frames: FrameWriter, reader: InputReader, values_left_out: int) -> None:
+    def _end(self, frames: FrameWriter, reader: InputReader, builder: ChunkBuilder) -> None:
         self._chunks = frames.frames
         self.unused_columns = reader.unused_columns
-        self.values_left_out = values_left_out
+        self.values_left_out = builder.values_left_out
+        self.skipped = dict(builder.skipped)
         self.fingerprint = reader.fingerprint()
         self.notes = reader.notes
         self.mapping = tuple(mapping_lines(ColumnMapping(reader.mapping.columns, ())))
@@ -201,6 +233,9 @@ class Plan:
                 mapping=self.mapping,
                 repeated=self.repeated,
                 jobs=self.jobs,
+                asked=self.asked,
+                skipped=self.skipped,
+                left_out=self.left_out,
                 offsets=frames.packed_offsets(),
             )
         )
@@ -224,6 +259,8 @@ class Plan:
         plan.values_left_out = contents.values_left_out
         plan.fingerprint = contents.fingerprint
         plan.notes, plan.mapping = contents.notes, contents.mapping
+        plan.asked, plan.skipped = contents.asked, contents.skipped
+        plan.left_out = contents.left_out
         return plan
 
     def __enter__(self) -> Self:
@@ -255,10 +292,17 @@ class Plan:
             raise self._reader.damaged(f"chunk {index}: {error}") from error
 
 
-def _chunks(reader: InputReader, builder: ChunkBuilder, keeper: InputKeeper) -> Iterator[Chunk]:
+def _chunks(
+    reader: InputReader,
+    builder: ChunkBuilder,
+    keeper: InputKeeper,
+    ask_rules: AskRules | None,
+) -> Iterator[Chunk]:
     row = 0
     for batch in reader:
         check_cancelled()
+        if not row and ask_rules is not None:  # not sooner: the input may be unusable
+            builder.rules = from_thread.run(ask_rules)
         keeper.add(batch.originals, len(batch.locations))
         yield from builder.add_batch(row, batch.locations, batch.errors)
         row += len(batch.locations)

@@ -13,6 +13,7 @@ from pingdata_async.events import Announcer, RunNotice
 from pingdata_async.runs.identity import RunSettings
 from pingdata_async.runs.output_files import check_output, failures_path
 from pingdata_async.runs.output_form import OutputForm, output_form
+from pingdata_async.runs.plan import AskRules
 from pingdata_async.runs.planning import check_identity, make_plan
 from pingdata_async.runs.run_directory import (
     RunDirectory,
@@ -33,6 +34,7 @@ class Planner:
         settings: With what the run is begun.
         output: Where to, as it was named; "-" for standard output.
         options: What it may do.
+        ask_rules: Asks the API what its sources cannot answer.
         announce: Told of what the user should know.
     """
 
@@ -41,11 +43,13 @@ class Planner:
         settings: RunSettings,
         output: str | Path,
         options: RunOptions,
+        ask_rules: AskRules,
         announce: Announcer,
     ) -> None:
         self._settings = settings
         self._output = output
         self._options = options
+        self._ask_rules = ask_rules
         self._announce = announce
 
     async def plan(self, source: AnyInput, path: Path, builder: ChunkBuilder) -> RunSettings:
@@ -104,6 +108,7 @@ class Planner:
             run_dir=run_dir,
             again=self._options.again,
             dedupe=self._options.dedupe,
+            ask_rules=self._ask_rules,
         )
         await anyio.to_thread.run_sync(check_run_output, self._form(), plan)
         directory.discard = False

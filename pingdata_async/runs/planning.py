@@ -14,7 +14,7 @@ from pingdata_async.bulk.chunking import ChunkBuilder
 from pingdata_async.exceptions import ConfigurationError, InputError, RunError
 from pingdata_async.runs.identity import RunSettings, differences
 from pingdata_async.runs.output_files import shown_path
-from pingdata_async.runs.plan import Plan
+from pingdata_async.runs.plan import AskRules, Plan
 from pingdata_async.runs.run_directory import (
     FINGERPRINT,
     PLAN_NAME,
@@ -37,6 +37,7 @@ async def make_plan(
     run_dir: Path,
     again: bool,
     dedupe: bool,
+    ask_rules: AskRules,
 ) -> Plan:
     """Read the input through and write down what is to be sent.
 
@@ -48,6 +49,7 @@ async def make_plan(
         run_dir: Where the run directory will be, if it is not there yet.
         again: Whether a run beside it may have the same input and settings.
         dedupe: Whether what is the same location is sent once.
+        ask_rules: Asks the API what its sources cannot answer.
 
     Raises:
         ConfigurationError: When there is such a run.
@@ -58,7 +60,7 @@ async def make_plan(
     try:
         # One that was cut off before the journal knew of it: nothing was sent.
         await anyio.Path(plan.path).unlink(missing_ok=True)
-        await plan.make(source, builder, settings.reading, dedupe=dedupe)
+        await plan.make(source, builder, settings.reading, ask_rules, dedupe=dedupe)
     except OSError as error:
         raise RunError(f"the plan cannot be written: {error.strerror or error}") from error
     fingerprint = plan.fingerprint

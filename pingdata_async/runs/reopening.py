@@ -17,6 +17,9 @@ from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.records import Account
 from pingdata_async.runs.run_directory import FINISHED, RunDirectory, journal_path
 
+# They would be as invalid as before; and where a row is skipped, no other source has failed.
+_AS_BEFORE = frozenset({Reason.INVALID_INPUT, Reason.SKIPPED})
+
 
 def rows_to_reopen(results: list[EnhancedLocation], *, all_not_ok: bool) -> list[EnhancedLocation]:
     """The rows of a chunk that are worth asking about once more.
@@ -28,7 +31,7 @@ def rows_to_reopen(results: list[EnhancedLocation], *, all_not_ok: bool) -> list
     return [
         result
         for result in results
-        if result.reason is not Reason.INVALID_INPUT  # it would be as invalid as before
+        if result.reason not in _AS_BEFORE
         and (result.status is not RowStatus.OK if all_not_ok else not result.is_answered)
     ]
 
@@ -103,6 +106,7 @@ def leftovers_of(
                     wanted=own,
                     data=bytes(result.data),
                     copies=chunk.copies.get(place, 0),
+                    skipped=chunk.skipped.get(place, ()),
                     # A refused request is not charged, but one before it may have been.
                     was_charged=result.reason is not Reason.REJECTED or result.row in charged,
                 ),

@@ -6,12 +6,14 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
 import msgspec
 
 from pingdata_async.bulk.breaker import Breaker
+from pingdata_async.bulk.budget import Budget
 from pingdata_async.bulk.chunking import ChunkBuilder
 from pingdata_async.bulk.protocols import Ledger
 from pingdata_async.bulk.retrying import RetryPolicy
@@ -29,7 +31,9 @@ from pingdata_async.events import (
     SubmissionInDoubt,
 )
 from pingdata_async.exceptions import (
+    BudgetSpentError,
     ConfigurationError,
+    LimitsExceededError,
     PingDataError,
     RunError,
     SubmissionInDoubtError,
@@ -47,8 +51,10 @@ from pingdata_async.runs.ledger import DurableLedger, EarlyOutput
 from pingdata_async.runs.output_files import STDOUT, failures_path, shown_path
 from pingdata_async.runs.output_form import DeclaredTypes, OutputForm, output_form
 from pingdata_async.runs.own_outputs import OwnOutputs
-from pingdata_async.runs.plan import Plan
+from pingdata_async.runs.pace import keep_pace
+from pingdata_async.runs.plan import AskRules, Plan
 from pingdata_async.runs.planner import Planner
+from pingdata_async.runs.preflight import Preflight
 from pingdata_async.runs.reopening import reopen_rows
 from pingdata_async.runs.resuming import passages_left
 from pingdata_async.runs.run_directory import (
@@ -62,10 +68,14 @@ from pingdata_async.runs.run_directory import (
 from pingdata_async.runs.run_options import RunOptions
 from pingdata_async.runs.run_output import RunOutput, check_run_output, opened_run_output
 from pingdata_async.runs.space import check_space
+from pingdata_async.runs.spending import Spending
 from pingdata_async.runs.states import ChunkState
 from pingdata_async.runs.summary import SummaryListener
 from pingdata_async.tables.outputs import OutputFormat
 from pingdata_async.tables.readers import AnyInput
+
+MakeRunner = Callable[[Ledger, Announcer, Breaker, Budget], BulkRunner]
+T = TypeVar("T")
 
 
 class Run:
@@ -76,8 +86,11 @@ class Run:
         output: Where to, as it was named; "-" for standard output.
         options: What it may do.
         policy: How often things are tried.
-        make_runner: Makes the runner for a ledger, a listener and what is known of the API.
+        make_runner: Makes the runner for a ledger, a listener, what is known of the API, and what
+            may be spent.
         ask_types: Asks the API for the types of its fields, by source and field.
+        ask_rules: Asks the API what its sources cannot answer.
+        preflight: Knows what the account's limits allow.
         on_event: Told of everything that happens.
     """
 
@@ -88,8 +101,10 @@ class Run:
         output: str | Path,
         options: RunOptions,
         policy: RetryPolicy,
-        make_runner: Callable[[Ledger, Announcer, Breaker], BulkRunner],
+        make_runner: MakeRunner,
         ask_types: Callable[[], Awaitable[DeclaredTypes]],
+        ask_rules: AskRules,
+        preflight: Preflight,
         on_event: Callable[[Event], None] | None,
     ) -> None:
         self._settings = settings
@@ -99,6 +114,8 @@ class Run:
         self._policy = policy
         self._make_runner = make_runner
         self._ask_types = ask_types
+        self._ask_rules = ask_rules
+        self._preflight = preflight
         self._counts = SummaryListener()
         self._counts.summary.environment = settings.environment
         self._announce = Announcer(self._counts, on_event)
@@ -128,7 +145,9 @@ class Run:
 
         Raises as `start()`.
         """
-        planner = Planner(self._settings, self._output, self._options, self._announce)
+        planner = Planner(
+            self._settings, self._output, self._options, self._ask_rules, self._announce
+        )
         self._settings = await planner.plan(source, path, builder)
 
     async def resume(self, path: Path) -> RunSummary:
@@ -169,6 +188,7 @@ class Run:
             if before is not None:
                 return before
             await self._check_may_write(directory, plan)
+            await directory.keep_caps(self._settings.caps)
             await directory.journal.set_meta(FINISHED, None)
             await self._keep_writing(directory)
             own = OwnOutputs(directory, self._output)
@@ -235,6 +255,7 @@ class Run:
                 rows=plan.rows,
                 rows_done=rows_done,
                 is_output_closed=isinstance(error, BrokenPipeError),
+                needs=error.needs if isinstance(error, BudgetSpentError) else "",
             )
         )
 
@@ -306,14 +327,46 @@ class Run:
             any_answered=totals.chunks[ChunkState.SPOOLED] > 0,
         )
         ledger = DurableLedger(journal, directory.spool, output)
-        runner = self._make_runner(ledger, self._announce, breaker)
-        async with contextlib.aclosing(passages_left(journal, plan)) as passages:
-            await runner.run(passages)
-        held = (await self._totals(directory)).submissions_held
+        spending = Spending(self._settings, plan, totals, lambda read: self._read(directory, read))
+        refused = await self._refused_beforehand(spending)
+        runner = self._make_runner(
+            ledger, self._announce, breaker, spending.budget(nothing_more=refused is not None)
+        )
+        began = time.monotonic()
+        try:
+            async with contextlib.aclosing(passages_left(journal, plan)) as passages:
+                await runner.run(passages)
+        except BudgetSpentError as error:
+            raise refused or await spending.explained(
+                error, await self._totals(directory)
+            ) from error
+        after = await self._totals(directory)
+        await keep_pace(journal, after.rows.rows - totals.rows.rows, time.monotonic() - began)
+        held = after.submissions_held
         if held:
             raise SubmissionInDoubtError(
                 f"{held} submissions in doubt are held; `status` lists them"
             )
+
+    async def _refused_beforehand(self, spending: Spending) -> LimitsExceededError | None:
+        """Why nothing more is to be sent; jobs that are paid for are brought home all the same.
+
+        Raises:
+            LimitsExceededError: Likewise, where there are no such jobs.
+        """
+        spending.check_names()
+        if not self._options.preflight:
+            return None
+        wanted, spent = await spending.to_come(), spending.spent
+        if not wanted.locations:
+            return None
+        try:
+            await self._preflight.check(wanted, spent, self._announce)
+        except LimitsExceededError as error:
+            if not spending.jobs_in_flight:
+                raise
+            return error
+        return None
 
     def _announce_begin(self, directory: RunDirectory, plan: Plan, totals: JournalTotals) -> None:
         is_resumed = bool(totals.rows.rows or totals.jobs or totals.submissions_in_doubt)
@@ -331,14 +384,13 @@ class Run:
                 notes=plan.notes,
             )
         )
-        in_flight = totals.chunks[ChunkState.SUBMITTED] + totals.chunks[ChunkState.COMPLETE]
         if is_resumed:
             self._announce(
                 RunResumed(
                     run_dir=shown_path(directory.path),
                     rows=plan.rows,
                     rows_done=totals.rows.rows,
-                    jobs_in_flight=in_flight,
+                    jobs_in_flight=totals.jobs_in_flight,
                 )
             )
 
@@ -376,6 +428,7 @@ class Run:
         summary = self._counts.summary
         summary.locations_saved = plan.repeated
         summary.values_left_out = plan.values_left_out
+        summary.skipped_by_source = plan.skipped
         summary.seconds = round(time.monotonic() - self._began, 3)
         self._name_files(summary, directory)
         await directory.journal.set_meta(FINISHED, summary)
@@ -387,8 +440,8 @@ class Run:
         return summary
 
     async def _totals(self, directory: RunDirectory) -> JournalTotals:
-        def read() -> JournalTotals:
-            with JournalReader(journal_path(directory.path)) as journal:
-                return journal.totals()
+        return await self._read(directory, JournalReader.totals)
 
-        return await anyio.to_thread.run_sync(read)
+    async def _read(self, directory: RunDirectory, read: Callable[[JournalReader], T]) -> T:
+        async with reading_journal(journal_path(directory.path)) as journal:
+            return await anyio.to_thread.run_sync(read, journal)

@@ -15,6 +15,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from pingdata_async.bulk.budget import Caps
 from pingdata_async.exceptions import ConfigurationError, PingDataError, RunError
 from pingdata_async.runs.filesystem import (
     LOCK_NAME,
@@ -41,6 +42,7 @@ SETTINGS = "settings"
 FINGERPRINT = "fingerprint"
 FINISHED = "finished"
 DECLARED = "declared"
+PACE = "pace"
 
 
 class RunDirectory:
@@ -129,6 +131,12 @@ class RunDirectory:
         output = kept_output(settings.output, self.path)
         kept = msgspec.structs.replace(settings, output=output)
         await self.journal.set_meta(SETTINGS, kept)
+
+    async def keep_caps(self, caps: Caps) -> None:
+        """Note down what may be spent from now on."""
+        settings = await self.settings()
+        if settings is not None and settings.caps != caps:
+            await self.keep_settings(msgspec.structs.replace(settings, caps=caps))
 
     async def fingerprint(self) -> Fingerprint | None:
         """Of the input that was planned; None before that."""

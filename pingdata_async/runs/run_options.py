@@ -16,6 +16,7 @@ class RunOptions:
         discard: Remove the run directory when every row has been answered.
         check_space: Refuse to begin where the answers will not fit on the disk.
         dedupe: Send once what is the same location; what is planned already stays as it is.
+        preflight: Refuse to send what the account's limits are known to refuse.
     """
 
     overwrite: bool = False
@@ -24,3 +25,4 @@ class RunOptions:
     discard: bool = False
     check_space: bool = True
     dedupe: bool = True
+    preflight: bool = True

@@ -35,14 +35,9 @@ def check_space(
     Raises:
         RunError: With what is needed and what is free.
     """
-    needs = [
-        (
-            run_dir,
-            sources * (locations * SPOOL_BYTES_A_SOURCE + recurring * OUTPUT_BYTES_A_SOURCE),
-        )
-    ]
-    if output is not None:
-        needs.append((output.absolute().parent, rows * sources * OUTPUT_BYTES_A_SOURCE))
+    needs = space_needs(
+        run_dir, output, locations=locations, rows=rows, sources=sources, recurring=recurring
+    )
     by_device: dict[int, list[tuple[Path, int]]] = {}
     for folder, size_bytes in needs:
         by_device.setdefault(folder.stat().st_dev, []).append((folder, size_bytes))
@@ -55,6 +50,23 @@ def check_space(
                 f"{places}: the answers will need about {shown_bytes(needed)}, but only "
                 f"{shown_bytes(free)} are free; make room, or use --no-space-check"
             )
+
+
+def space_needs(
+    run_dir: Path,
+    output: Path | None,
+    *,
+    locations: int,
+    rows: int,
+    sources: int,
+    recurring: int = 0,
+) -> list[tuple[Path, int]]:
+    """The bytes that the answers will take, about, by folder; arguments as of `check_space()`."""
+    kept_bytes = locations * SPOOL_BYTES_A_SOURCE + recurring * OUTPUT_BYTES_A_SOURCE
+    needs = [(run_dir, sources * kept_bytes)]
+    if output is not None:
+        needs.append((output.absolute().parent, rows * sources * OUTPUT_BYTES_A_SOURCE))
+    return needs
 
 
 def shown_bytes(size_bytes: float) -> str:

@@ -60,6 +60,13 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
         chunks: How many chunks are in each state.
         jobs: Jobs that the API accepted.
         locations_charged: Locations in them.
+        charged_by_source: About how many of these each source is asked, by its code, as far as
+            that was noted.
+        locations_in_doubt: Locations in submissions that may have made a job, or that are on
+            their way.
+        skipped_by_source: Locations that a source is not asked about, as it would surely fail.
+        max_locations: Locations that may be sent in all; None for any number.
+        budget: Likewise by source, of those that have one.
         locations_possibly_charged_again: Locations sent again although an earlier job that held
             them was, or may have been, accepted.
         submissions_in_doubt: Submissions that may have made a job whose id never arrived.
@@ -86,6 +93,11 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     chunks: dict[str, int]
     jobs: int
     locations_charged: int
+    charged_by_source: dict[str, int]
+    locations_in_doubt: int
+    skipped_by_source: dict[str, int]
+    max_locations: int | None
+    budget: dict[str, int]
     locations_possibly_charged_again: int
     submissions_in_doubt: int
     in_flight: list[PendingSubmission]
@@ -114,6 +126,7 @@ def read_status(run_dir: str | Path) -> RunStatus:
                 msgspec.structs.replace(_pending(each), error="cut off while it was on its way")
                 for each in journal.unanswered(LIST_AT_MOST)
             ]
+        plan = Plan.open(run_dir / PLAN_NAME)
         return RunStatus(
             run_dir=str(run_dir),
             source=settings.source,
@@ -134,6 +147,11 @@ def read_status(run_dir: str | Path) -> RunStatus:
             chunks={state.value: chunks for state, chunks in totals.chunks.items()},
             jobs=totals.jobs,
             locations_charged=totals.locations_charged,
+            charged_by_source=totals.charged_by_source,
+            locations_in_doubt=totals.possibly_charged,
+            skipped_by_source=plan.skipped,
+            max_locations=settings.caps.locations,
+            budget=dict(settings.caps.by_source),
             locations_possibly_charged_again=totals.locations_possibly_charged_again,
             submissions_in_doubt=totals.submissions_in_doubt + (0 if is_running else unanswered),
             in_flight=[_pending(each) for each in journal.in_flight(LIST_AT_MOST)],

@@ -45,5 +45,7 @@ class SummaryListener:
         summary = self.summary
         summary.jobs = totals.jobs
         summary.locations_charged = totals.locations_charged
+        summary.charged_by_source = totals.charged_by_source
+        summary.locations_in_doubt = totals.possibly_charged
         summary.locations_possibly_charged_again = totals.locations_possibly_charged_again
         summary.submissions_in_doubt = totals.submissions_in_doubt

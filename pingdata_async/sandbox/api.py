@@ -314,19 +314,29 @@ class SandboxAPI:
         return self._json({"id": self._new_id(), "location_data": answers})
 
     async def _limits(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler
+        self._refuse_unserved("limits")
         return self._json(self._account.limits(self._now()))
 
     async def _usage(self, request: web.Request) -> web.Response:
         return self._json(self._account.usage(request.query, self._now()))
 
     async def _datasources(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler
-        return self._json({"configs": {code: source_config(code) for code, _ in SOURCES}})
+        self._refuse_unserved("datasources")
+        return self._json({"configs": {code: self._config(code) for code, _ in SOURCES}})
 
     async def _datasource(self, request: web.Request) -> web.Response:
         code = request.match_info["code"].upper()
         if code not in NAMES:
             raise Refusal(HTTPStatus.NOT_FOUND, f"There is no data source {code!r}")
-        return self._json({"config": source_config(code)})
+        return self._json({"config": self._config(code)})
+
+    def _config(self, code: str) -> dict[str, Any]:
+        return source_config(code) | dict(self._settings.source_configs.get(code, {}))
+
+    def _refuse_unserved(self, name: str) -> None:
+        status = self._settings.not_served.get(name)
+        if status is not None:
+            raise Refusal(HTTPStatus(status), f"{name} is not served")
 
     async def _stats(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler
         return self._json(self.stats().as_json())

@@ -51,6 +51,9 @@ class SandboxSettings:
         limits: By source code, the locations of the windows ``daily`` and ``monthly``; more are
             refused with 402. None: no limits.
         allowed_sources: Other sources are refused with 403; None: all are allowed.
+        source_configs: By source code, members of its configuration that are others than usual,
+            such as ``supported_countries``. Only ``datasources`` tells them.
+        not_served: By name, ``limits`` and ``datasources``, the status that they are refused with.
         requests_per_s: Submissions, status requests and outputs together that are let in; more
             are answered 429. None: any number. See ``rate_window``.
         rate_window: How these are counted: ``"second"``: as many in each whole second of the
@@ -99,6 +102,8 @@ class SandboxSettings:
     max_body_bytes: int = 256 * 1024 * 1024
     limits: Mapping[str, Mapping[str, int]] | None = None
     allowed_sources: Collection[str] | None = None
+    source_configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    not_served: Mapping[str, int] = field(default_factory=dict)
     requests_per_s: float | None = None
     rate_window: Literal["second", "bucket"] = "second"
     max_jobs_in_flight: int | None = None

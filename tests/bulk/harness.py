@@ -6,12 +6,13 @@ import dataclasses
 import itertools
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
 
+from pingdata_async.bulk.budget import Budget
 from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
 from pingdata_async.bulk.job_slots import JobSlots, SlotShare
 from pingdata_async.bulk.pacing import AdaptiveLimiter
@@ -98,7 +99,13 @@ class Observed:
         self._made.add(index)
         return index
 
-    async def submitting(self, chunk: Chunk, *, charged_before: bool) -> None:  # noqa: ARG002
+    async def submitting(
+        self,
+        chunk: Chunk,
+        *,
+        charged_before: bool,  # noqa: ARG002
+        asked: Mapping[str, int],  # noqa: ARG002
+    ) -> None:
         await self._note("submitting", chunk)
 
     async def refused(self, chunk: Chunk) -> None:
@@ -189,6 +196,7 @@ def make_runner(
     gate: RequestGate | None = None,
     max_requests_per_s: float | None = None,
     seed: int = 0,
+    budget: Budget | None = None,
 ) -> BulkRunner:
     return BulkRunner(
         api=api,
@@ -203,6 +211,7 @@ def make_runner(
         policy=policy or RetryPolicy(),
         announce=observed.hear,
         rng=random.Random(seed),
+        budget=budget,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import anyio
 import pytest
@@ -138,8 +138,10 @@ class _SlowBooks(Observed):
 
     meanwhile: Callable[[], None] | None = None
 
-    async def submitting(self, chunk: Chunk, *, charged_before: bool) -> None:
-        await super().submitting(chunk, charged_before=charged_before)
+    async def submitting(
+        self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
+    ) -> None:
+        await super().submitting(chunk, charged_before=charged_before, asked=asked)
         if chunk.index == 3 and self.meanwhile is not None:
             meanwhile, self.meanwhile = self.meanwhile, None
             await anyio.sleep(1.0)

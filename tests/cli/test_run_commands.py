@@ -80,11 +80,11 @@ async def test_the_same_again_under_another_name_is_exit_2(
     """Paying twice for the same is a slip; the command that gives it for nothing is named."""
     words = ["enhance", ADDRESSES, "-s", "PG", "-u", sandbox.url]
     assert (await run(*words, "-o", tmp_path / "a.jsonl")).code == 0
-    requests = sandbox.stats.requests.total()
+    submitted = sandbox.stats.requests["submit"]
     done = await run(*words, "-o", tmp_path / "b.jsonl")
     assert done.code == 2
     assert f"pingdata-async export {tmp_path / 'a.jsonl.run'}" in done.err
-    assert sandbox.stats.requests.total() == requests
+    assert sandbox.stats.requests["submit"] == submitted
     assert not list(tmp_path.glob("b.*"))
     assert (await run("export", tmp_path / "a.jsonl.run", "-o", tmp_path / "b.jsonl")).code == 0
     assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
@@ -134,13 +134,13 @@ async def test_a_retry_asks_about_rows_without_an_answer_alone(tmp_path: Path) -
 
 
 async def test_an_unknown_source_is_exit_2(sandbox: SandboxServer, tmp_path: Path) -> None:
-    """One request, the API's own words, and nothing is in the way of the right command."""
+    """One submission, the API's own words, and nothing is in the way of the right command."""
     done = await run(
         "enhance", ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG,NOPE", "-u", sandbox.url
     )
     assert done.code == 2
     assert "unknown source: 'NOPE'" in done.err
-    assert sandbox.stats.requests.total() == 1
+    assert sandbox.stats.requests["submit"] == 1
     assert not list(tmp_path.glob("o.*"))
 
 

@@ -112,8 +112,9 @@ def unexpected(note: str) -> None:
 
 
 def requests(server: SandboxServer) -> int:
-    """How many it has had."""
-    return server.stats.requests.total()
+    """How many it has had that are about jobs."""
+    counts = server.stats.requests
+    return counts.total() - counts["other"]
 
 
 def hashes(folder: Path, ignore: Callable[[Path], bool] = lambda _: False) -> dict[str, str]:

@@ -15,7 +15,7 @@ import pingdata_async as ping
 from pingdata_async.events import Event, InputPlanned, RequestSent
 from pingdata_async.sandbox import FaultPlan, SandboxServer
 from tests.probes import loop_lag
-from tests.runs.run_help import ADDRESSES, FAST_POLLS, lines, write_rows
+from tests.runs.run_help import ADDRESSES, FAST_POLLS, lines, requests, write_rows
 
 LAG_LIMIT_S = 1.0
 
@@ -143,14 +143,14 @@ async def test_rows_that_cannot_be_sent_come_out_all_the_same(
 async def test_a_file_of_nothing_to_send_sends_nothing(
     client: ping.PingDataClient, sandbox: SandboxServer, tmp_path: Path
 ) -> None:
-    """All rows invalid, or a header alone: an output all the same, and no request."""
+    """All rows invalid, or a header alone: an output all the same, and no job."""
     for name, content, rows in (("a", "id,address\n,\nx,\n", 2), ("b", "address\n", 0)):
         (tmp_path / f"{name}.csv").write_text(content)
         summary = await ping.BulkEnhancer(client, "PG").run(
             tmp_path / f"{name}.csv", tmp_path / f"{name}.jsonl"
         )
         assert summary.rows == len(lines(tmp_path / f"{name}.jsonl")) == rows
-    assert not sandbox.stats.requests
+    assert requests(sandbox) == 0
 
 
 async def test_repeated_ids_are_the_users_business(

@@ -10,7 +10,9 @@ from typing import Any
 
 import anyio
 
+from pingdata_async.account import Limits
 from pingdata_async.bulk.breaker import Breaker
+from pingdata_async.bulk.budget import Budget, Caps
 from pingdata_async.bulk.chunking import ChunkBuilder
 from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.pacing import AdaptiveLimiter
@@ -19,9 +21,10 @@ from pingdata_async.bulk.protocols import Ledger
 from pingdata_async.bulk.request_gate import RequestGate
 from pingdata_async.bulk.runner import BulkRunner
 from pingdata_async.events import Announcer, Event
-from pingdata_async.exceptions import PingDataError, RunError
+from pingdata_async.exceptions import BudgetSpentError, PingDataError, RunError
 from pingdata_async.runs.identity import RunSettings
 from pingdata_async.runs.output_form import DeclaredTypes
+from pingdata_async.runs.preflight import Preflight
 from pingdata_async.runs.run_options import RunOptions
 from pingdata_async.wire import encode_options
 from tests.simulation import invariants
@@ -34,11 +37,20 @@ from tests.simulation.witness import Fuse, Killed, Log, WatchedAPI, WatchedLedge
 from tests.simulation.worlds import PATIENT, Mishap, World, locations_of
 
 PATIENT_AFTER = 3  # clients that gave up: the next ones never do
-MOST_CLIENTS = 15
+MOST_CLIENTS = 18
+BUDGETS_AT_MOST = 4  # raised so often by a part; then there is none any more
 
 
 async def _no_types() -> DeclaredTypes:
     return {}
+
+
+async def _no_rules() -> None:
+    return None
+
+
+async def _no_limits() -> Limits:
+    return Limits()
 
 
 class DurableRun:
@@ -73,8 +85,9 @@ class DurableRun:
         chunks = [builder.add(row, each) for row, each in enumerate(locations_of(world))]
         planned = [chunk for chunk in (*chunks, builder.rest()) if chunk is not None]
         self.directory = MemoryDirectory(planned, world.sources)
-        self._stops = 0
+        self._stops = self._budgets_spent = 0
         self._is_holding = world.policy.hold_in_doubt
+        self.caps = Caps(locations=world.max_locations_spent)
 
     async def run(self) -> None:
         """Have clients go on with it until it is done, and check each and the whole."""
@@ -92,6 +105,20 @@ class DurableRun:
             invariants.check_whole_run(self._world, self._api, self._records, self.directory)
         finally:
             self.directory.connection.close()
+
+    def raise_budget(self, error: BudgetSpentError) -> None:
+        """Somebody allows for as much as the run said it needs, or else for half as much more."""
+        self._budgets_spent += 1
+        most = self.caps.locations
+        require(most is not None, f"there is no budget to be spent: {error}")
+        words = error.needs.split()
+        require(words[:1] == ["--max-locations"], f"it does not say how to go on: {error}")
+        needed = int(words[1])
+        require(needed > (most or 0), f"{needed} are no more than {most}")
+        is_small = self._budgets_spent < BUDGETS_AT_MOST
+        self.caps = Caps(
+            locations=(most or 0) + 1 + (needed - (most or 0)) // 2 if is_small else None
+        )
 
 
 class _Client:
@@ -151,14 +178,17 @@ class _Client:
             max_jobs=world.max_jobs,
             source="-",
             output="-",
+            caps=self._run.caps,
         )
         run = MemoryRun(
             settings=settings,
             output="-",
-            options=RunOptions(check_space=False),
+            options=RunOptions(check_space=False, preflight=False),
             policy=self._policy(),
             make_runner=self._make_runner,
             ask_types=_no_types,
+            ask_rules=_no_rules,
+            preflight=Preflight(_no_limits, None),
             on_event=self._hear,
         )
         try:
@@ -173,7 +203,9 @@ class _Client:
             policy = dataclasses.replace(policy, **PATIENT)
         return policy
 
-    def _make_runner(self, ledger: Ledger, announce: Announcer, breaker: Breaker) -> BulkRunner:
+    def _make_runner(
+        self, ledger: Ledger, announce: Announcer, breaker: Breaker, budget: Budget
+    ) -> BulkRunner:
         world = self._world
         self._ledger = WatchedLedger(ledger, self._log, self._abandoned)
         self._runner = BulkRunner(
@@ -189,6 +221,7 @@ class _Client:
             announce=announce,
             rng=self._run._rng,
             breaker=breaker,
+            budget=budget,
         )
         return self._runner
 
@@ -241,15 +274,19 @@ class _Client:
         checks = run._checks
         require(self._read_ahead is None, self._read_ahead or "")
         told = self._ledger.told if self._ledger is not None else set()
+        invariants.check_budget(run._api, run.caps)
         if self._fuse.is_dead:
             invariants.forget_what_was_lost(run._api, run._records, run.directory, told)
-        elif isinstance(error, RunError):
+        elif isinstance(error, RunError) and not isinstance(error, BudgetSpentError):
             broken(f"the books refuse something: {error}")
         invariants.check_end_of_client(
             self._world, self._slots, self._runner, is_dead=self._fuse.is_dead
         )
         checks.check_requests(self._world, run._api, run._records, began)
         if self._fuse.is_dead or self._scope.cancelled_caught:
+            return False
+        if isinstance(error, BudgetSpentError):
+            run.raise_budget(error)
             return False
         if error is not None:
             run._stops += 1

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import anyio
 
+from pingdata_async.bulk.budget import Caps
 from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.runner import BulkRunner
 from pingdata_async.models import EnhancedLocation, Reason, RowStatus
@@ -106,6 +107,13 @@ def check_end_of_client(
     left_over = {name: len(getattr(flow, name)) for name in queues if len(getattr(flow, name))}
     is_done = flow.error is None and flow._open == 0
     require(not (is_done and left_over), f"all is done, but there is work left: {left_over}")
+
+
+def check_budget(api: SimulatedAPI, caps: Caps) -> None:
+    """No more was ever accepted than is allowed for."""
+    accepted = api.counts.submissions.total()
+    most = math.inf if caps.locations is None else caps.locations
+    require(accepted <= most, f"{accepted} locations were accepted, {most} allowed")
 
 
 # -- after a crash -----------------------------------------------------------------------

@@ -7,8 +7,9 @@ a resumed run makes of it, is decided by the real code.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import anyio.to_thread
 
@@ -18,13 +19,14 @@ from pingdata_async.bulk.layout import Layout
 from pingdata_async.runs import journal_schema
 from pingdata_async.runs.answers import Answers
 from pingdata_async.runs.journal import Journal
-from pingdata_async.runs.journal_reader import JournalReader, JournalTotals
+from pingdata_async.runs.journal_reader import JournalReader
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.run import Run
 from pingdata_async.runs.run_directory import RunDirectory
 from pingdata_async.runs.spool import Spool
 
 NOWHERE = Path("in memory")
+T = TypeVar("T")
 
 
 class _MemoryJournal(Journal):
@@ -147,6 +149,6 @@ class MemoryRun(Run):
         """Go on with what is left to be done."""
         await self._execute(directory, directory.plan, _NoOutput())
 
-    async def _totals(self, directory: RunDirectory) -> JournalTotals:
+    async def _read(self, directory: RunDirectory, read: Callable[[JournalReader], T]) -> T:
         assert isinstance(directory, MemoryDirectory)
-        return await anyio.to_thread.run_sync(directory.reader.totals)
+        return await anyio.to_thread.run_sync(read, directory.reader)

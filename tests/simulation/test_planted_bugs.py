@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from pingdata_async.bulk import flow, later_chunks
+from pingdata_async.bulk.budget import Amount
 from pingdata_async.bulk.chunking import Chunk
 from pingdata_async.bulk.due_queue import DueQueue
 from pingdata_async.bulk.flow import Flow
@@ -21,8 +23,9 @@ from pingdata_async.bulk.requests import Requests
 from pingdata_async.bulk.steps import Accepted
 from pingdata_async.bulk.submitting import Submitter
 from pingdata_async.exceptions import PingDataError
-from pingdata_async.runs import journal_changes
+from pingdata_async.runs import journal_changes, work_left
 from pingdata_async.runs.journal import Journal
+from pingdata_async.runs.journal_reader import JournalTotals
 from tests.simulation.hunting import hunt
 
 SEEDS = range(120)
@@ -126,6 +129,27 @@ def everything_is_read_at_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Flow, "taken", taken_for_nothing)
 
 
+def the_budget_forgets_what_is_in_doubt(patch: pytest.MonkeyPatch) -> None:
+    """A run that is taken up counts only what was surely charged."""
+
+    def spent(totals: JournalTotals, sources: tuple[str, ...]) -> Amount:
+        sure = msgspec.structs.replace(totals, possibly_charged=0, possibly_charged_by_source={})
+        return work_left.spent_so_far(sure, sources)
+
+    patch.setattr("pingdata_async.runs.spending.spent_so_far", spent)
+
+
+def a_lost_answer_is_given_back(patch: pytest.MonkeyPatch) -> None:
+    """What may have been charged does not count, as if it had been refused."""
+    doubted = Submitter._doubted
+
+    async def given_back(self: Submitter, passage: Passage, error: PingDataError) -> None:
+        self._budget._count(passage.chunk, -1)
+        await doubted(self, passage, error)
+
+    patch.setattr(Submitter, "_doubted", given_back)
+
+
 @pytest.mark.parametrize(
     ("plant", "symptom"),
     [
@@ -139,6 +163,8 @@ def everything_is_read_at_once(patch: pytest.MonkeyPatch) -> None:
         (leftovers_get_lost, "no outcome|never came out|wait to be asked"),
         (nothing_was_charged_before, "charged again"),
         (everything_is_read_at_once, "read"),
+        (the_budget_forgets_what_is_in_doubt, "were accepted, .* allowed"),
+        (a_lost_answer_is_given_back, "were accepted, .* allowed"),
     ],
 )
 def test_it_is_found(plant: Plant, symptom: str, monkeypatch: pytest.MonkeyPatch) -> None:

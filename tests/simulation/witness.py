@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import anyio
@@ -130,9 +130,11 @@ class WatchedLedger:
         self.told: set[str] = set()
         self.gathered_rows = self.delivered_rows = 0
 
-    async def submitting(self, chunk: Chunk, *, charged_before: bool) -> None:
+    async def submitting(
+        self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
+    ) -> None:
         self._log.note(f"ledger: submitting {chunk.index} {charged_before}")
-        await self._ledger.submitting(chunk, charged_before=charged_before)
+        await self._ledger.submitting(chunk, charged_before=charged_before, asked=asked)
 
     async def refused(self, chunk: Chunk) -> None:
         self._log.note(f"ledger: refused {chunk.index}")

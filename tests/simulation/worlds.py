@@ -90,6 +90,7 @@ class World:
     mishaps: Sequence[Mishap]
     consumer: Consumer
     streams: int = 1
+    max_locations_spent: int | None = None  # by a durable run, before somebody allows for more
 
     @property
     def is_calm(self) -> bool:
@@ -156,7 +157,14 @@ def draw_world(seed: int) -> World:
         mishaps=[_mishap(rng) for _ in range(rng.choice((0, 1, 1, 2, 4)))] if is_durable else [],
         consumer=_consumer(rng, rows),
         streams=1 if is_durable else rng.choice((1, 1, 1, 2)),
+        max_locations_spent=_budget(seed, rows) if is_durable and not is_simple else None,
     )
+
+
+def _budget(seed: int, rows: int) -> int | None:
+    # Of dice of its own: the worlds are the same otherwise.
+    rng = random.Random(f"budget/{seed}")
+    return rng.choice((None, None, 1 + rng.randrange(rows + 5), rows + 1 + rng.randrange(20)))
 
 
 def _policy(rng: random.Random, is_durable: bool) -> RetryPolicy:

@@ -278,6 +278,75 @@ async def _finished(folder: Path, words: list[Any]) -> dict[str, Any]:
     return summary
 
 
+# -- a budget -----------------------------------------------------------------------------
+
+# Without those that are waited for: a lost job, for a minute.
+COSTLY_FAULTS = ("rate_limit", "lost_answer", "failed_job", "missing_location", "source_trouble")
+
+
+async def within_a_budget(
+    folder: Path, rows: int, most: int, *, chunk_size: int, kills: int, share: float, seed: int
+) -> Figures:
+    """A run with a budget, killed again and again, never has more accepted; then it is raised.
+
+    Raises:
+        AssertionError: When more was accepted by the server's own count, or rows are missing.
+    """
+    source, output = folder / "in.csv", folder / "out.jsonl"
+    run_dir = folder / "out.jsonl.run"
+    write_rows(source, rows)
+    chance = random.Random(seed)
+    shares: dict[str, Any] = dict.fromkeys(COSTLY_FAULTS, share)
+    faults = FaultPlan(retry_after_s=0, **shares)
+    async with sandbox_at_once(faults=faults, seed=seed) as sandbox:
+        words = ["enhance", source, "-o", output, "--max-locations", most, "--job-attempts", 4]
+        words += options(sandbox, chunk_size, "--max-jobs", 8)
+        killed = 0
+        for number in range(kills):
+            moment = sandbox.stats.requests.total() + chance.randint(3, 12)
+            go_on = ["resume", run_dir] if number % 2 and _is_planned(run_dir) else words
+            async with started(*go_on) as process:
+                await until(_has_come(sandbox, process, moment))
+                killed += process.returncode is None
+                process.kill() if process.returncode is None else None
+                await process.wait()
+            assert sandbox.stats.locations_accepted <= most
+        for go_on in (words, ["resume", run_dir]):  # however often: no more is sent
+            stopped = await run(*go_on)
+            assert stopped.code == 5, stopped.err
+            assert "the budget is spent" in stopped.err
+            assert f"pingdata-async resume {run_dir} --max-locations " in stopped.err
+            assert 0 < sandbox.stats.locations_accepted <= most
+        at_the_stop = sandbox.stats.locations_accepted
+        status = await status_of(run_dir)
+        assert status["locations_charged"] <= at_the_stop
+        assert status["locations_charged"] + status["locations_in_doubt"] <= most
+        assert not status["in_flight"]
+        assert not output.exists()
+        async with ping.PingDataClient(api_url=sandbox.url, auth_token="any") as client:
+            enhancer = ping.BulkEnhancer(
+                client,
+                ["PG", "PH"],
+                chunk_size=chunk_size,
+                poll_schedule=QUICK_POLLS,
+                retry_policy=STUBBORN,
+            )
+            summary = await enhancer.resume(run_dir, max_locations=100 * rows)
+        stats = sandbox.stats
+    check_rows(output, rows)
+    assert summary.no_answer == 0
+    assert sum(summary.charged_by_source.values()) >= 2 * rows
+    assert summary.locations_charged + summary.locations_in_doubt >= stats.locations_accepted
+    return Figures({
+        "rows": rows,
+        "allowed": most,
+        "accepted by then": at_the_stop,
+        "kills": killed,
+        "accepted in the end": stats.locations_accepted,
+        "faults": stats.faults.total(),
+    })  # fmt: skip
+
+
 # -- rows and requests at fault -----------------------------------------------------------
 
 

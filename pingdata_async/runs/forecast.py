@@ -1,0 +1,204 @@
+"""What a run would send, charge and need, before anything is sent."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import anyio.to_thread
+import msgspec
+
+from pingdata_async.account import resets_at
+from pingdata_async.bulk.budget import Amount
+from pingdata_async.runs.filesystem import free_bytes
+from pingdata_async.runs.identity import RunSettings
+from pingdata_async.runs.journal_reader import reading_journal
+from pingdata_async.runs.output_files import STDOUT
+from pingdata_async.runs.pace import expected_seconds, learnt_rows_per_s
+from pingdata_async.runs.plan import Plan
+from pingdata_async.runs.preflight import Judgement, Preflight
+from pingdata_async.runs.run_directory import PLAN_NAME, journal_path
+from pingdata_async.runs.space import space_needs
+from pingdata_async.runs.spending import Spending
+
+
+class Quota(msgspec.Struct, frozen=True, kw_only=True):
+    """What is left of a source in one window.
+
+    Attributes:
+        source: Its code.
+        window: Such as "daily".
+        left: Locations that are left.
+        limit: Locations that the whole window allows; None if not said.
+        resets_at: When it begins anew (UTC); None where that is not known.
+    """
+
+    source: str
+    window: str
+    left: int
+    limit: int | None
+    resets_at: dt.datetime | None
+
+
+class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run would send, charge and need from here on.
+
+    Attributes:
+        run_dir: Where its plan is kept; None where it was thrown away.
+        source: The input, as it was named.
+        output: The output.
+        sources: The sources asked.
+        api: The API's origin, or "sandbox".
+        rows: Data records of the input.
+        distinct: Distinct locations among them that can be sent.
+        repeated: Rows that repeat these: they have their answers for nothing.
+        left_out: Rows that are not sent, by reason.
+        skipped_by_source: Locations that a source is not asked about, as it would surely fail.
+        locations: Locations that will be sent from here on, within the budget, if all goes well.
+        charged_by_source: About how many of these each source is asked.
+        left_by_budget: Locations that the budget does not allow for.
+        jobs: Jobs that they take.
+        expected_seconds: About how long it takes; None where nothing tells.
+        is_at_least: Whether that is only how long it takes at least.
+        disk_bytes: That the answers need, about.
+        disk_suffices: Whether they are free.
+        quotas: What is left, by source and window, of the sources that are asked and capped.
+        fits: Whether the account's limits let it through, as far as is known; None where the
+            limits are not known.
+        refusals: What they would refuse, and until when, a sentence each.
+        fitting: Where they refuse something, locations that all sources may be asked about.
+        notes: What the user should know, a sentence each.
+    """
+
+    run_dir: str | None
+    source: str
+    output: str
+    sources: tuple[str, ...]
+    api: str
+    rows: int
+    distinct: int
+    repeated: int
+    left_out: dict[str, int]
+    skipped_by_source: dict[str, int]
+    locations: int
+    charged_by_source: dict[str, int]
+    left_by_budget: int
+    jobs: int
+    expected_seconds: float | None
+    is_at_least: bool
+    disk_bytes: int
+    disk_suffices: bool
+    quotas: tuple[Quota, ...]
+    fits: bool | None
+    refusals: tuple[str, ...]
+    fitting: int | None
+    notes: tuple[str, ...]
+
+
+async def forecast(run_dir: Path, settings: RunSettings, preflight: Preflight) -> Forecast:
+    """Tell of a run that is planned; sends no job.
+
+    Args:
+        run_dir: Where its plan is.
+        settings: With what it would go on.
+        preflight: Knows what the account's limits allow.
+
+    Raises:
+        ConfigurationError: When the budget names a source that is not asked.
+        RunError: When the run directory cannot be read.
+        AuthenticationError: When the API does not accept the token.
+    """
+    plan = await anyio.to_thread.run_sync(Plan.open, run_dir / PLAN_NAME)
+    with plan:
+        async with reading_journal(journal_path(run_dir)) as journal:
+            totals = await anyio.to_thread.run_sync(journal.totals)
+            spending = Spending(
+                settings, plan, totals, lambda read: anyio.to_thread.run_sync(read, journal)
+            )
+            spending.check_names()
+            left, to_come = await spending.left(), await spending.to_come()
+    judgement = await preflight.judge(to_come)
+    notes = list(plan.notes)
+    if judgement.why_unknown:
+        notes.append(f"The account's limits are not known: {judgement.why_unknown}.")
+    jobs = _jobs(plan, left, to_come, settings)
+    rows_per_s = await anyio.to_thread.run_sync(learnt_rows_per_s, run_dir, settings)
+    seconds = expected_seconds(
+        to_come.locations,
+        jobs,
+        rows_per_s=rows_per_s,
+        max_requests_per_s=settings.max_requests_per_s,
+    )
+    disk_bytes, disk_suffices = await anyio.to_thread.run_sync(
+        _disk, run_dir, settings, plan, to_come.locations
+    )
+    return Forecast(
+        run_dir=str(run_dir),
+        source=settings.source,
+        output=settings.output,
+        sources=settings.sources,
+        api=settings.api,
+        rows=plan.rows,
+        distinct=plan.locations,
+        repeated=plan.repeated,
+        left_out=plan.left_out,
+        skipped_by_source=plan.skipped,
+        locations=to_come.locations,
+        charged_by_source=dict(to_come.by_source),
+        left_by_budget=left.locations - to_come.locations,
+        jobs=jobs,
+        expected_seconds=seconds,
+        is_at_least=seconds is not None and rows_per_s is None,
+        disk_bytes=disk_bytes,
+        disk_suffices=disk_suffices,
+        quotas=quotas(judgement, to_come, dt.datetime.now(dt.UTC)),
+        fits=judgement.fits,
+        refusals=tuple(dict.fromkeys(map(str, judgement.refusals))),
+        fitting=judgement.fitting,
+        notes=tuple(notes),
+    )
+
+
+def quotas(judgement: Judgement, wanted: Amount, now: dt.datetime) -> tuple[Quota, ...]:
+    """What is left of each source that is asked and capped (pure)."""
+    asked = {code.casefold() for code in wanted.by_source}
+    limits = judgement.limits
+    return tuple(
+        Quota(
+            source=code,
+            window=window,
+            left=left,
+            limit=source.limits.get(window),
+            resets_at=resets_at(window, now),
+        )
+        for code, source in (limits.sources.items() if limits is not None else ())
+        if code.casefold() in asked
+        for window, left in source.remaining.items()
+    )
+
+
+def _jobs(plan: Plan, left: Amount, to_come: Amount, settings: RunSettings) -> int:
+    """Those of the plan, where all of it is left; else as many as full ones would be."""
+    if left.locations == plan.locations == to_come.locations:
+        return plan.jobs
+    size = max(1, min(settings.chunk_size, plan.chunk_size))
+    return -(-to_come.locations // size)
+
+
+def _disk(run_dir: Path, settings: RunSettings, plan: Plan, locations: int) -> tuple[int, bool]:
+    by_folder = space_needs(
+        run_dir,
+        None if settings.output == STDOUT else Path(settings.output),
+        locations=locations,
+        rows=plan.rows,
+        sources=max(1, len(settings.sources)),
+        recurring=min(plan.repeated, plan.locations),
+    )
+    by_device: dict[int, tuple[int, int]] = {}
+    for folder, size_bytes in by_folder:
+        before, _ = by_device.get(folder.stat().st_dev, (0, 0))
+        by_device[folder.stat().st_dev] = before + size_bytes, free_bytes(folder)
+    return (
+        sum(size_bytes for _, size_bytes in by_folder),
+        all(size_bytes <= free for size_bytes, free in by_device.values()),
+    )

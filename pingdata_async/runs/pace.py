@@ -1,0 +1,84 @@
+"""How fast runs went, so that it can be told how long one will take."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pingdata_async.exceptions import PingDataError
+from pingdata_async.runs.identity import RunSettings
+from pingdata_async.runs.journal import Journal
+from pingdata_async.runs.journal_reader import JournalReader
+from pingdata_async.runs.run_directory import PACE, SETTINGS, SUFFIX, journal_path
+
+ROWS_TO_LEARN_FROM = 100
+REQUESTS_A_JOB = 3  # at least: submitted, asked about, fetched
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """Rows that had their outcome after so many seconds."""
+
+    rows: int
+    seconds: float
+
+
+async def keep_pace(journal: Journal, rows: int, seconds: float) -> None:
+    """Note down how fast the rows of this process came, where they are enough to tell."""
+    if rows >= ROWS_TO_LEARN_FROM and seconds > 0.0:
+        await journal.set_meta(PACE, Pace(rows, round(seconds, 3)))
+
+
+def learnt_rows_per_s(run_dir: Path, settings: RunSettings) -> float | None:
+    """How fast this run went, or else the last one beside it; None where none tells. Blocks.
+
+    It must have asked the same sources of the same API.
+    """
+    beside = [path for path in run_dir.absolute().parent.glob(f"*{SUFFIX}") if _has_journal(path)]
+    beside.sort(key=lambda path: journal_path(path).stat().st_mtime, reverse=True)
+    for path in (run_dir, *beside):
+        # One that cannot be read is none of our business.
+        with contextlib.suppress(PingDataError, msgspec.ValidationError, OSError):
+            with JournalReader(journal_path(path), any_version=True) as journal:
+                found, theirs = journal.meta(PACE), journal.meta(SETTINGS)
+            if found is not None and _is_alike(theirs, settings):
+                pace = msgspec.convert(found, Pace)
+                return pace.rows / pace.seconds
+    return None
+
+
+def expected_seconds(
+    locations: int,
+    jobs: int,
+    *,
+    rows_per_s: float | None,
+    max_requests_per_s: float | None,
+) -> float | None:
+    """About how long it will take; None where nothing tells (pure).
+
+    Args:
+        locations: To be sent.
+        jobs: That they take.
+        rows_per_s: As learnt; None where nothing was.
+        max_requests_per_s: As given; None where it was not. Alone, it tells how long it takes at
+            least.
+    """
+    told = []
+    if rows_per_s:
+        told.append(locations / rows_per_s)
+    if max_requests_per_s:
+        told.append(jobs * REQUESTS_A_JOB / max_requests_per_s)
+    return max(told, default=None)
+
+
+def _has_journal(path: Path) -> bool:
+    # Not Path.is_file(), which raises for a folder of somebody else's.
+    return os.path.isfile(journal_path(path))  # noqa: PTH113
+
+
+def _is_alike(kept: Any, settings: RunSettings) -> bool:
+    theirs = msgspec.convert(kept, RunSettings)
+    return theirs.api == settings.api and set(theirs.sources) == set(settings.sources)
