@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -63,9 +65,9 @@ def writing_options(command: F) -> F:
         option(
             "--columns",
             metavar="NAMES",
-            help='Columns of a table, in this order, such as "Loc #,enhance_*,pg_latitude"; of '
-            'JSONL, those of the input that each line has under "input".  [default: all of a '
-            "table; none of JSONL]",
+            help='Columns of a table, in this order, such as "Loc #,enhance_*,pg_latitude"; a name '
+            "with a comma in it is put in double quotes. Of JSONL, those of the input that each "
+            'line has under "input".  [default: all of a table; none of JSONL]',
         ),
         option(
             "--output-format",
@@ -131,4 +133,7 @@ def rewrite_options_of(
 def _listed(text: str | None) -> tuple[str, ...]:
     if text is None:
         return ()
-    return tuple(name for part in text.split(",") if (name := part.strip()))
+    if '"' not in text:  # line breaks are a part of headers, too
+        return tuple(name for part in text.split(",") if (name := part.strip()))
+    lines = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+    return tuple(name for line in lines for part in line if (name := part.strip()))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from pingdata_async.bulk.tally import Tally
+from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.one_thread import OneThread
 from pingdata_async.runs.answers import Answers
 from pingdata_async.runs.carried_answers import CarriedAnswers
@@ -19,9 +20,10 @@ from pingdata_async.runs.output_form import OutputForm
 from pingdata_async.runs.output_writer import OutputWriter
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.table_output import TableOutput
-from pingdata_async.tables.flat_table import least_columns
+from pingdata_async.tables.flat_table import impossible_columns, least_columns
 from pingdata_async.tables.outputs import OutputFormat, check_format
 from pingdata_async.tables.packing import packing
+from pingdata_async.tables.shown_headers import shown_headers
 
 
 class RunOutput(EarlyOutput, Protocol):
@@ -61,13 +63,20 @@ def check_run_output(form: OutputForm, plan: Plan) -> None:
     """Refuse an output that could not be written of a run, before anything is sent. Blocks.
 
     Raises:
-        ConfigurationError: When a package is missing, or there are too many rows or columns.
+        ConfigurationError: When a package is missing, there are too many rows or columns, or a
+            column is wanted that neither the input has nor an answer can bring.
         RunError: When the run has not kept the input's columns that the output needs.
     """
     check_format(form.kind, plan.rows)
     if form.kind is not OutputFormat.JSONL or form.options.columns:
         headers = KeptInput(plan.path.with_name(INPUT_NAME)).headers
         check_format(form.kind, columns=least_columns(headers, form.options.columns))
+        impossible = impossible_columns(headers, form.options.columns)
+        if impossible:
+            raise ConfigurationError(
+                f"there is no column {shown_headers(impossible)} to be written; name others with "
+                f"--columns. The input has: {shown_headers(headers)}"
+            )
 
 
 @contextlib.asynccontextmanager

@@ -216,5 +216,7 @@ def _plain(value: Any) -> Any:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error of Arrow's says, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """What an error of Arrow's, or of a library that hands over to it, says, in one line."""
+    # pandas adds the column in which it was as a second argument.
+    said = str(error) if isinstance(error, OSError) else "; ".join(map(str, error.args))
+    return " ".join(said.split()) or type(error).__name__

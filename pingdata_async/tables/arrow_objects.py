@@ -47,20 +47,28 @@ class ArrowObjectReader(ArrowReader):
 
     def __iter__(self) -> Iterator[Batch]:
         pa = load_pyarrow(f"a {type(self._source).__name__}")
+        reader = self._opened(pa)
+        self._take_up(reader.schema)
         try:
-            if hasattr(self._source, "__arrow_c_stream__"):
-                reader = pa.RecordBatchReader.from_stream(self._source)
-            else:
-                batch = pa.record_batch(self._source)
-                reader = pa.RecordBatchReader.from_batches(batch.schema, [batch])
-            self._take_up(reader.schema)
             for batch in self._batches(reader, BATCH_ROWS):
                 self._add_to_hash(batch)
                 yield batch
         except pa.ArrowException as error:
-            raise InputError(
-                f"the {type(self._source).__name__} is no table: {one_line(error)}"
-            ) from error
+            raise self._no_table(error) from error
+
+    def _opened(self, pa: Any) -> Any:
+        """The object's record batches."""
+        try:
+            if hasattr(self._source, "__arrow_c_stream__"):
+                return pa.RecordBatchReader.from_stream(self._source)
+            batch = pa.record_batch(self._source)
+            return pa.RecordBatchReader.from_batches(batch.schema, [batch])
+        # The library it is of raises what it likes: pandas a ValueError for equal headers.
+        except Exception as error:
+            raise self._no_table(error) from error
+
+    def _no_table(self, error: Exception) -> InputError:
+        return InputError(f"the {type(self._source).__name__} is no table: {one_line(error)}")
 
     def _add_to_hash(self, batch: Batch) -> None:
         rows = batch.originals

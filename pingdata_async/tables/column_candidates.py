@@ -16,7 +16,7 @@ from pingdata_async.tables.header_words import (
     STREET_PARTS,
     WORDS,
 )
-from pingdata_async.tables.headers import OWN_NAME, key_of, meaning_of
+from pingdata_async.tables.headers import OWN_NAME, field_named, key_of, meaning_of
 from pingdata_async.tables.shown_headers import map_option, shown_parts
 
 _ADDRESS_PARTS = ("city", "state", "postal_code")
@@ -55,11 +55,15 @@ def candidates_for(
     """
     taken = {place for candidate in given.values() for place in candidate.places}
     beside = frozenset(map(key_of, headers))
+    spelled = {header.strip() for header in headers}
     by_name: _ByName = {}
     for place, header in enumerate(headers):
         meaning = None if place in taken else meaning_of(header, beside)
         if meaning is not None:
-            candidate = Candidate(meaning.name, (header,), (place,), meaning.rank)
+            # "City" beside the API's own "city" is the same word, and may be meant as well.
+            is_same = meaning.name in spelled and field_named(header) == meaning.name
+            rank = OWN_NAME if is_same else meaning.rank
+            candidate = Candidate(meaning.name, (header,), (place,), rank)
             by_name.setdefault(meaning.name, []).append(candidate)
     _settle_streets(by_name)
     _settle_addresses(by_name, given)

@@ -14,7 +14,7 @@ import msgspec
 from pingdata_async.models import EnhancedLocation
 from pingdata_async.tables.flattening import AnswerColumn, AnswerColumns, AnswerScan
 from pingdata_async.tables.inputs import Originals
-from pingdata_async.tables.originals import OriginalScan
+from pingdata_async.tables.originals import ADDRESS, OriginalScan
 from pingdata_async.tables.schema import FlatColumn, Kind, Values, choose, free_name
 
 STATUS_COLUMNS: Final = ("enhance_status", "enhance_reason", "enhance_error")
@@ -33,6 +33,23 @@ def least_columns(headers: Sequence[str], patterns: Sequence[str]) -> int:
     """
     sure = [FlatColumn(name, Kind.TEXT) for name in (*headers, *STATUS_COLUMNS)]
     return len(choose(sure, patterns).places) if patterns else len(sure)
+
+
+def impossible_columns(headers: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    """Those of the columns that are wanted which no answer can bring.
+
+    Args:
+        headers: Of the input's columns.
+        patterns: Names or patterns of the columns that are wanted.
+    """
+    # Rows that are nothing but a text have no header.
+    sure = [FlatColumn(name, Kind.TEXT) for name in (*headers, ADDRESS, *STATUS_COLUMNS)]
+    # Those of answers begin with a source's code and "_"; a row can name sources of its own.
+    return [
+        pattern
+        for pattern in choose(sure, patterns).unmatched
+        if "*" not in pattern and "_" not in pattern
+    ]
 
 
 class TableScan:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import NoneType
 from typing import Any, Final
 
@@ -207,8 +207,3 @@ _CONVERSIONS: Final[dict[Kind, Callable[[Any], Any]]] = {
     Kind.TEXT: text_of_cell,
     Kind.DATETIME: _as_datetime,
 }
-
-
-def all_null(rows: int) -> Sequence[None]:
-    """The values of a column that has none."""
-    return [None] * rows

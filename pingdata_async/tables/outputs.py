@@ -38,15 +38,6 @@ class OutputFormat(enum.StrEnum):
         """Whether a row has a point in it."""
         return self in {OutputFormat.GEOJSON, OutputFormat.GEOPARQUET}
 
-    @property
-    def has_unique_names(self) -> bool:
-        """Whether columns of equal or empty names get names of their own.
-
-        Parquet, GeoParquet and GeoJSON cannot do without; CSV and XLSX keep headers as they are.
-        The names are those of `schema.unique_names()`, over all columns.
-        """
-        return self in {OutputFormat.PARQUET, OutputFormat.GEOJSON, OutputFormat.GEOPARQUET}
-
 
 class WriteOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How an output is to be written.

@@ -90,6 +90,18 @@ async def test_a_table_and_a_full_disk(run_dir: Path, tmp_path: Path, ending: st
     assert sorted(tmp_path.iterdir()) == before
 
 
+async def test_columns_with_commas_in_their_names(tmp_path: Path) -> None:
+    """They can be asked for in quotes, with others beside them."""
+    source, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text('"Street, No",City,"say ""hi"""\n1 Main St,Boston,x\n')
+    settings = ["--map", "address_line_1=Street, No", "-s", "PG", "-e", "sandbox", "-o", output]
+    columns = 'City, "Street, No","say ""hi""",enhance_status'
+    done = await run("enhance", source, *settings, "--columns", columns)
+    assert done.code == 0, done.err
+    header = 'City,"Street, No","say ""hi""",enhance_status'
+    assert output.read_text() == f"{header}\nBoston,1 Main St,x,ok\n"
+
+
 async def test_without_the_extras(sandbox: SandboxServer, tmp_path: Path) -> None:
     """Exit 2, what to install, no request, and nothing is left behind."""
     blocked = (

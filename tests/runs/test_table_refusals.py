@@ -89,6 +89,10 @@ async def assert_refused(
         Refused("parquet", "out.csv", "which is a Parquet file", ReadOptions(sheet="1")),
         Refused("polars", "out.csv", "which is no file", ReadOptions(encoding="cp1252")),
         Refused("csv", "out.csv", 'no output format "xml"', writing=WriteOptions(format="xml")),
+        *(
+            Refused("csv", output, 'no column "Zipp"', writing=WriteOptions(columns=("Zipp",)))
+            for output in ("out.csv", "out.xlsx", "out.jsonl")
+        ),
     ],
     ids=lambda refused: f"{refused.form} {refused.output[-12:]} {refused.says}",
 )

@@ -122,6 +122,14 @@ async def test_other_columns_cost_nothing(
     assert requests(sandbox) == asked
 
 
+async def test_the_column_of_plain_addresses(client: ping.PingDataClient, tmp_path: Path) -> None:
+    """Rows that are nothing but a text have a column that can be asked for."""
+    output = tmp_path / "out.csv"
+    chosen = WriteOptions(columns=("address", "enhance_status"))
+    await enhancer(client).run(["1 Main St, Boston"], output, writing=chosen)
+    assert output.read_text() == 'address,enhance_status\n"1 Main St, Boston",ok\n'
+
+
 async def test_who_goes_on_writes_as_was_last_asked_for(
     client: ping.PingDataClient, tmp_path: Path
 ) -> None:

@@ -156,6 +156,8 @@ def test_python_objects() -> None:
         (io.StringIO("address\n1 Main St\n"), "an open file is no input: give its path"),
         (pl.Series("address", ["x"]), "the Series is no table"),
         (pa.table({"x": [1]}), "no column to look up"),
+        (pd.DataFrame([["x", "y"]], columns=["address", "address"]), "Duplicate column names"),
+        (pd.DataFrame({"address": ["x", "y"], "Mixed": [1, "a"]}), "int64; Conversion failed for"),
     ],
     ids=lambda given: type(given).__name__,  # what an object prints as holds its address
 )
