@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from operator import attrgetter
+from typing import TypeVar
 
 from pingdata_async.bulk.chunking import LOCATION_OVERHEAD_BYTES, Chunk, InvalidRow, Twin
 from pingdata_async.runs.repeats import Marks
@@ -17,6 +18,8 @@ More would make jobs full where more than four in five rows repeat others; but a
 in memory together.
 """
 
+T = TypeVar("T")
+
 _row = attrgetter("row")
 
 
@@ -24,28 +27,34 @@ class _Part:
     """A chunk as it came, with what is known of its rows, to be taken from the front."""
 
     def __init__(self, chunk: Chunk, marks: Marks) -> None:
-        self.invalid = chunk.invalid
         rows = chunk.rows
         places = [place for place, row in enumerate(rows) if marks.get(row, -1) < 0]
-        if len(places) == len(rows):
-            self.rows, self.ids, self.locations = rows, chunk.ids, chunk.locations
-            self.sources = chunk.sources
-            self.twins: list[Twin] = []
-        else:
-            self.rows = [rows[place] for place in places]
-            self.ids = [chunk.ids[place] for place in places]
-            self.locations = [chunk.locations[place] for place in places]
-            self.sources = {
-                new: chunk.sources[place]
-                for new, place in enumerate(places)
-                if place in chunk.sources
-            }
+        self.rows = [rows[place] for place in places]
+        self.ids = [chunk.ids[place] for place in places]
+        self.locations = [chunk.locations[place] for place in places]
+        self.sources = _renumbered(chunk.sources, places)
+        self.copies = {place: -marks[row] for place, row in enumerate(self.rows) if row in marks}
+        self.invalid = chunk.invalid
+        self.twins: list[Twin] = []
+        if len(places) < len(rows):
             self.twins = [
                 Twin(row, chunk.ids[place], marks[row], chunk.locations[place])
                 for place, row in enumerate(rows)
                 if marks.get(row, -1) >= 0
             ]
-        self.copies = {place: -marks[row] for place, row in enumerate(self.rows) if row in marks}
+
+
+def _renumbered(by_place: Mapping[int, T], places: Sequence[int]) -> dict[int, T]:
+    """What is said of places, where these are left."""
+    if not by_place:
+        return {}
+    return {new: by_place[place] for new, place in enumerate(places) if place in by_place}
+
+
+def _move(by_place: dict[int, T], into: dict[int, T], taken: int, before: int) -> dict[int, T]:
+    """Move what is said of the first places behind so many others; gives what is left."""
+    into.update((before + place, said) for place, said in by_place.items() if place < taken)
+    return {place - taken: said for place, said in by_place.items() if place >= taken}
 
 
 class DistinctChunks:
@@ -123,20 +132,12 @@ class DistinctChunks:
         self._ids += part.ids[:sent]
         self._locations += part.locations[:sent]
         self._bytes += sum(map(len, part.locations[:sent])) + sent * LOCATION_OVERHEAD_BYTES
-        self._sources.update(
-            (before + place, own) for place, own in part.sources.items() if place < sent
-        )
-        self._copies.update(
-            (before + place, copies) for place, copies in part.copies.items() if place < sent
-        )
+        part.sources = _move(part.sources, self._sources, sent, before)
+        part.copies = _move(part.copies, self._copies, sent, before)
         self._twins += part.twins[:twins]
         self._invalid += part.invalid[:invalid]
         part.rows, part.ids = part.rows[sent:], part.ids[sent:]
         part.locations = part.locations[sent:]
-        part.sources = {place - sent: own for place, own in part.sources.items() if place >= sent}
-        part.copies = {
-            place - sent: copies for place, copies in part.copies.items() if place >= sent
-        }
         part.twins, part.invalid = part.twins[twins:], part.invalid[invalid:]
 
     def _finish(self) -> Chunk:
@@ -147,9 +148,8 @@ class DistinctChunks:
             self._locations,
             self._sources,
             self._invalid,
-            [],
-            self._twins,
-            self._copies,
+            twins=self._twins,
+            copies=self._copies,
         )
         self._begin()
         return chunk
