@@ -10,16 +10,13 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from graphlib import TopologicalSorter
-from itertools import pairwise
+from collections.abc import Sequence
 from types import NoneType
 from typing import Any
 
 import msgspec
 
-from pingdata_async.location_keys import encode_rows, keys_of
+from pingdata_async.location_keys import encode_rows, keys_of, split_lines
 from pingdata_async.locations import (
     LARGEST,
     LARGEST_INTEGER,
@@ -28,6 +25,7 @@ from pingdata_async.locations import (
     AnyLocation,
     UnreadableError,
     id_text,
+    in_order,
     read_field,
     read_integer,
     read_number,
@@ -45,8 +43,6 @@ out of the processor's caches; below 100 it shows what each batch costs.
 _SCALARS = {str, int, float, bool, NoneType}
 _WITH_RULES_OF_THEIR_OWN = {"sources", "datasource_config"}
 _EMPTY = {None, ""}
-
-_encoder = msgspec.json.Encoder()
 
 
 class Columns(msgspec.Struct, frozen=True):
@@ -147,9 +143,16 @@ def _prepare(
             ids = _ids(column, kinds)
         else:
             fields[name] = _read_column(name, column, kinds, left_out)
-    encoded = encode_rows(fields)
-    keys = keys_of(fields) if with_keys else []
-    return PreparedBatch(ids, encoded, _without_lookup(fields, rows), left_out, fields, keys)
+    fields = in_order(fields)
+    lines = encode_rows(fields)
+    return PreparedBatch(
+        ids,
+        split_lines(lines),
+        _without_lookup(fields, rows),
+        left_out,
+        fields,
+        keys_of(fields, lines) if with_keys else [],
+    )
 
 
 # -- Rows to columns -----------------------------------------------------------------------
@@ -169,7 +172,8 @@ def _columns_of(
         kinds.remove(str)
     if kinds != {dict}:  # other mappings may behave in any way
         raise _UnusualError
-    names = _common_order(frozenset(map(_used, set(map(tuple, locations)))))
+    used = set[str]().union(*set(map(tuple, locations)))
+    names = [name for name in ("id", *READERS) if name in used]
     return names, [[row.get(name) for row in locations] for name in names]
 
 
@@ -184,25 +188,6 @@ def _columns_of_structs(
         if column != nothing
     }
     return tuple(used), tuple(used.values())
-
-
-def _used(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple([name for name in names if name in READERS or name == "id"])
-
-
-@lru_cache(maxsize=64)  # an input has a few sets of them; sorting takes a fifth of a batch's time
-def _common_order(orders: frozenset[tuple[str, ...]]) -> tuple[str, ...]:
-    """All names, in an order that each row's names follow: fields are sent in their order.
-
-    Raises:
-        CycleError: A `ValueError`; when there is none.
-    """
-    if len(orders) == 1:
-        return next(iter(orders))
-    sorter = TopologicalSorter[str]({name: () for order in orders for name in order})
-    for before, after in {pair for order in orders for pair in pairwise(order)}:
-        sorter.add(after, before)
-    return tuple(sorter.static_order())
 
 
 # -- Columns ---------------------------------------------------------------------------------

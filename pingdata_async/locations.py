@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -31,6 +31,7 @@ LOOKUP_FIELDS = (
 
 COORDINATES = ("latitude", "longitude")
 
+T = TypeVar("T")
 AnyLocation = Location | Mapping[str, Any] | str
 
 LARGEST = {"latitude": 90.0, "longitude": 180.0}
@@ -56,7 +57,7 @@ class PreparedLocation(msgspec.Struct, frozen=True):
 
     Attributes:
         id: The user's own id; None where there is none.
-        fields: What is sent; holds something to look up.
+        fields: What is sent, as `in_order()` has it; holds something to look up.
         sources: The location's own sources; None for those of the run.
         left_out: Optional values that were unreadable.
     """
@@ -125,10 +126,18 @@ def prepare(location: AnyLocation) -> PreparedLocation:
     sources = fields.get("sources")
     return PreparedLocation(
         id=id_text(location.get("id")),
-        fields=fields,
+        fields=in_order(fields),
         sources=None if sources is None else tuple(sources),
         left_out=left_out,
     )
+
+
+def in_order(fields: Mapping[str, T]) -> dict[str, T]:
+    """Fields in the order in which they are sent, however a row has them.
+
+    What is the same is the same bytes then.
+    """
+    return {name: fields[name] for name in sorted(fields, key=_PLACES.__getitem__)}
 
 
 def read_field(name: str, value: Any) -> Any:
@@ -269,6 +278,8 @@ READERS: Mapping[str, Callable[[str, Any], Any]] = {
     if name not in {"id", "sources", "datasource_config"}
 } | {"sources": _sources, "datasource_config": _config}
 """What reads the value of each field that is sent; see `read_field()`."""
+
+_PLACES = {name: place for place, name in enumerate(READERS)}
 
 FIELDS = frozenset(READERS)
 """The fields of a location that are sent, but for the id."""

@@ -56,12 +56,8 @@ class BucketFile:
         Raises:
             OSError: When it cannot be written.
         """
-        filling = self._filling
-        added = 0
-        for bucket, record in zip(buckets, records, strict=True):
-            filling[bucket].append(record)
-            added += 1
-        self._in_memory += added
+        into = map(self._filling.__getitem__, buckets)
+        self._in_memory += list(map(list.append, into, records)).count(None)  # a loop in C
         if self._in_memory >= self._block:
             self._write()
 

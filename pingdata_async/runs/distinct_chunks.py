@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from operator import attrgetter
 from typing import TypeVar
@@ -27,42 +27,35 @@ class _Part:
     """A chunk as it came, with what is known of its rows, to be taken from the front."""
 
     def __init__(self, chunk: Chunk, marks: Marks) -> None:
-        self.invalid = chunk.invalid
         rows = chunk.rows
         places = [place for place, row in enumerate(rows) if marks.get(row, -1) < 0]
-        if len(places) == len(rows):
-            self.rows, self.ids, self.locations = rows, chunk.ids, chunk.locations
-            self.sources, self.skipped = chunk.sources, chunk.skipped
-            self.twins: list[Twin] = []
-        else:
-            self.rows = [rows[place] for place in places]
-            self.ids = [chunk.ids[place] for place in places]
-            self.locations = [chunk.locations[place] for place in places]
-            self.sources = _moved(chunk.sources, places)
-            self.skipped = _moved(chunk.skipped, places)
+        self.rows = [rows[place] for place in places]
+        self.ids = [chunk.ids[place] for place in places]
+        self.locations = [chunk.locations[place] for place in places]
+        self.sources = _renumbered(chunk.sources, places)
+        self.skipped = _renumbered(chunk.skipped, places)
+        self.copies = {place: -marks[row] for place, row in enumerate(self.rows) if row in marks}
+        self.invalid = chunk.invalid
+        self.twins: list[Twin] = []
+        if len(places) < len(rows):
             self.twins = [
                 Twin(row, chunk.ids[place], marks[row], chunk.locations[place])
                 for place, row in enumerate(rows)
                 if marks.get(row, -1) >= 0
             ]
-        self.copies = {place: -marks[row] for place, row in enumerate(self.rows) if row in marks}
 
 
-def _moved(by_place: dict[int, T], places: list[int]) -> dict[int, T]:
-    """What was by place, by the new places of those that are left."""
+def _renumbered(by_place: Mapping[int, T], places: Sequence[int]) -> dict[int, T]:
+    """What is said of places, where these are left."""
     if not by_place:
         return {}
-    return {new: by_place[old] for new, old in enumerate(places) if old in by_place}
+    return {new: by_place[place] for new, place in enumerate(places) if place in by_place}
 
 
-def _in_front(by_place: dict[int, T], taken: int, before: int) -> dict[int, T]:
-    """The same of those that are taken from the front, behind others."""
-    return {before + place: each for place, each in by_place.items() if place < taken}
-
-
-def _behind(by_place: dict[int, T], taken: int) -> dict[int, T]:
-    """The same of what is left behind those taken from the front."""
-    return {place - taken: each for place, each in by_place.items() if place >= taken}
+def _move(by_place: dict[int, T], into: dict[int, T], taken: int, before: int) -> dict[int, T]:
+    """Move what is said of the first places behind so many others; gives what is left."""
+    into.update((before + place, said) for place, said in by_place.items() if place < taken)
+    return {place - taken: said for place, said in by_place.items() if place >= taken}
 
 
 class DistinctChunks:
@@ -141,16 +134,13 @@ class DistinctChunks:
         self._ids += part.ids[:sent]
         self._locations += part.locations[:sent]
         self._bytes += sum(map(len, part.locations[:sent])) + sent * LOCATION_OVERHEAD_BYTES
-        self._sources.update(_in_front(part.sources, sent, before))
-        self._skipped.update(_in_front(part.skipped, sent, before))
-        self._copies.update(_in_front(part.copies, sent, before))
+        part.sources = _move(part.sources, self._sources, sent, before)
+        part.skipped = _move(part.skipped, self._skipped, sent, before)
+        part.copies = _move(part.copies, self._copies, sent, before)
         self._twins += part.twins[:twins]
         self._invalid += part.invalid[:invalid]
         part.rows, part.ids = part.rows[sent:], part.ids[sent:]
         part.locations = part.locations[sent:]
-        part.sources = _behind(part.sources, sent)
-        part.skipped = _behind(part.skipped, sent)
-        part.copies = _behind(part.copies, sent)
         part.twins, part.invalid = part.twins[twins:], part.invalid[invalid:]
 
     def _finish(self) -> Chunk:
@@ -161,10 +151,9 @@ class DistinctChunks:
             self._locations,
             self._sources,
             self._invalid,
-            [],
-            self._twins,
-            self._copies,
-            self._skipped,
+            twins=self._twins,
+            copies=self._copies,
+            skipped=self._skipped,
         )
         self._begin()
         return chunk

@@ -497,3 +497,20 @@ async def test_a_quota_of_the_day_is_exit_5_and_says_until_when(tmp_path: Path) 
     assert " UTC" in done.err
     assert "pingdata-async resume" in done.err
     assert sandbox.stats.locations_accepted == 200
+
+
+async def test_what_repeats_is_said_and_can_be_sent_all_the_same(tmp_path: Path) -> None:
+    """Before anything is sent, at the end, and by `plan`; `--no-dedupe` pays for every row."""
+    source = tmp_path / "in.csv"
+    source.write_text("address\n" + "".join(f"{row % 20} Main St\n" for row in range(50)))
+    words = [source, "-s", "PG", "-e", "sandbox"]
+    planned = await run("plan", *words, "-o", tmp_path / "planned.jsonl")
+    assert "20 of 50 rows are sent; 30 repeat them" in planned.out
+    once = await run("enhance", *words, "-o", tmp_path / "once.jsonl", "--again")
+    assert "50 rows, 20 to be sent in 1 jobs; 30 repeat them, and cost nothing." in once.err
+    assert "20 locations charged" in once.err
+    assert "30 locations saved: these rows repeat others" in once.err
+    each = await run("enhance", *words, "-o", tmp_path / "each.jsonl", "--again", "--no-dedupe")
+    assert "50 locations charged" in each.err
+    assert "saved" not in each.err
+    assert (tmp_path / "once.jsonl").read_bytes() == (tmp_path / "each.jsonl").read_bytes()
