@@ -150,6 +150,18 @@ async def test_json_beside_its_answers_is_what_it_was(
     assert given == [{name: row.get(own[name]) for name in own} for row in as_objects]
 
 
+async def test_columns_are_chosen_for_one_form(client: ping.PingDataClient, tmp_path: Path) -> None:
+    """Those of the run's own table are not asked for of lines, nor of another form of table."""
+    output = tmp_path / "out.csv"
+    chosen = WriteOptions(columns=("id", "pg_l*itude"))
+    await enhancer(client).run(ADDRESSES, output, writing=chosen)
+    other = await ping.export_run(f"{output}.run", tmp_path / "other.csv")
+    assert (tmp_path / "other.csv").read_text().startswith("id,pg_latitude,pg_longitude\n")
+    as_lines = await ping.export_run(f"{output}.run", tmp_path / "out.jsonl")
+    assert "input" not in lines(tmp_path / "out.jsonl")[0]
+    assert other.notes == as_lines.notes == ()
+
+
 async def test_who_goes_on_writes_as_was_last_asked_for(
     client: ping.PingDataClient, tmp_path: Path
 ) -> None:
