@@ -84,7 +84,7 @@ def resume(
     """
     settings = _checked_settings(run_dir, output, others)
     settings = _paced(settings, max_jobs, max_requests_per_second)
-    writing = rewrite_options_of(others, settings.writing, is_new_name=output is not None)
+    writing = rewrite_options_of(others, settings, output)
 
     async def work(client: PingDataClient, announce: Announcer) -> RunSummary:
         return await _enhancer(client, settings, announce, others).resume(
@@ -129,7 +129,7 @@ def retry(
     """
     settings = _checked_settings(run_dir, output, others)
     settings = _paced(settings, max_jobs, max_requests_per_second)
-    writing = rewrite_options_of(others, settings.writing, is_new_name=output is not None)
+    writing = rewrite_options_of(others, settings, output)
 
     async def work(client: PingDataClient, announce: Announcer) -> RunSummary:
         return await _enhancer(client, settings, announce, others).retry(
@@ -169,8 +169,7 @@ def export(run_dir: Path, output: str, overwrite: bool, **others: Any) -> int:
     if output != STDOUT:
         check_side_files({"--output": Path(output)}, source=None, output=None, run_dir=run_dir)
 
-    kept = read_settings(run_dir).writing
-    writing = rewrite_options_of(others, kept, is_new_name=True)
+    writing = rewrite_options_of(others, read_settings(run_dir), output)
 
     async def write() -> ExportedRun:
         return await export_run(run_dir, output, overwrite, writing=writing)

@@ -11,6 +11,8 @@ import click
 
 from pingdata_async.cli.options import option, switch
 from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.runs.identity import RunSettings
+from pingdata_async.runs.output_form import writing_elsewhere
 from pingdata_async.tables.inputs import ReadOptions
 from pingdata_async.tables.outputs import OutputFormat, WriteOptions
 
@@ -55,8 +57,8 @@ def writing_options(command: F) -> F:
         option(
             "--geocode-source",
             metavar="CODES",
-            help="Of a map's points, such as PG,GG: the first that has a place.  [default: the "
-            "sources in their order]",
+            help="Of a map's points, such as PG,GG: the first that has a place.  [default: "
+            "geocoders first, as in --sources]",
         ),
         switch(
             "--safe-csv",
@@ -112,18 +114,21 @@ def write_options_of(values: Mapping[str, Any]) -> WriteOptions:
 
 
 def rewrite_options_of(
-    values: Mapping[str, Any], kept: WriteOptions, *, is_new_name: bool
+    values: Mapping[str, Any], settings: RunSettings, output: str | None
 ) -> WriteOptions:
     """What `writing_options` give for a run that was begun with others.
 
     Args:
-        values: The command's options.
-        kept: Those of the run; what is not given stays as it was.
-        is_new_name: Whether the output has another name now, which says the format.
+        values: The command's options; what is not given is as it was.
+        settings: Those of the run.
+        output: Another output than the run's; None for that.
     """
     given = write_options_of(values)
+    kept = settings.writing
+    if output is not None:
+        kept = writing_elsewhere(output, given.format, settings)
     return WriteOptions(
-        format=given.format or (None if is_new_name else kept.format),
+        format=given.format or kept.format,
         columns=given.columns or kept.columns,
         safe_csv=given.safe_csv or kept.safe_csv,
         geocode_sources=given.geocode_sources or kept.geocode_sources,

@@ -11,7 +11,7 @@ import msgspec
 from pingdata_async.runs.export import export
 from pingdata_async.runs.journal_reader import JournalReader, reading_journal
 from pingdata_async.runs.output_files import check_output, failures_path
-from pingdata_async.runs.output_form import DeclaredTypes, output_form
+from pingdata_async.runs.output_form import DeclaredTypes, output_form, writing_elsewhere
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.run_directory import (
     DECLARED,
@@ -66,8 +66,8 @@ async def export_run(
     """
     path = Path(run_dir)
     settings = await anyio.to_thread.run_sync(read_settings, path)
-    if writing is None:  # the run's own format is not that of another name
-        writing = msgspec.structs.replace(settings.writing, format=None)
+    if writing is None:
+        writing = writing_elsewhere(output, None, settings)
     check_format(output_form(output, writing, settings.sources, {}).kind)
     failures = failures_path(output)
     await anyio.to_thread.run_sync(

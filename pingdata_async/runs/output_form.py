@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.runs.identity import RunSettings
 from pingdata_async.tables.outputs import OutputFormat, WriteOptions, output_format
 
 DeclaredTypes = Mapping[str, Mapping[str, str]]
@@ -29,6 +32,31 @@ class OutputForm(msgspec.Struct, frozen=True, kw_only=True):
     options: WriteOptions = WriteOptions()
     sources: tuple[str, ...] = ()
     declared: DeclaredTypes = {}
+
+
+def writing_elsewhere(
+    output: str | Path, given_format: str | None, settings: RunSettings
+) -> WriteOptions:
+    """How a run's rows are written to another output, where nothing else is asked for.
+
+    As to its own, but for what is only of that: the format, and columns that were chosen for
+    another form.
+
+    Args:
+        output: The other output.
+        given_format: The format it is to have; None to go by its name.
+        settings: The run's.
+
+    Raises:
+        ConfigurationError: When there is no such format.
+    """
+    kept = settings.writing
+    own = OutputFormat.JSONL  # what earlier versions wrote under any name
+    with contextlib.suppress(ConfigurationError):
+        own, _ = output_format(settings.output, kept.format)
+    other, _ = output_format(str(output), given_format)
+    columns = kept.columns if own is other else ()
+    return msgspec.structs.replace(kept, format=None, columns=columns)
 
 
 def output_form(

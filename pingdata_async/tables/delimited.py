@@ -64,6 +64,7 @@ class DelimitedReader(InputReader):
             sample, is_whole=is_whole, delimiter=_SUFFIXES.get(suffix), options=options
         )
         self._blank_lines = 0
+        self._short_rows = 0
 
     def fingerprint(self) -> Fingerprint:
         """Of what has been read; that of the whole input once it was iterated to its end."""
@@ -132,9 +133,14 @@ class DelimitedReader(InputReader):
             )
 
     def _counted(self) -> list[str]:
-        if not self._blank_lines:
-            return []
-        return [f"{counted(self._blank_lines, 'blank line')} left out"]
+        notes = []
+        if self._blank_lines:
+            notes.append(f"{counted(self._blank_lines, 'blank line')} left out")
+        if self._short_rows:
+            # Each may be the half of a row whose cell had a line break without quotes.
+            rows = counted(self._short_rows, "row")
+            notes.append(f"fewer cells than headers in {rows}; the others are taken for empty")
+        return notes
 
     def _read_rows(self, rows: Iterator[list[str]], batch: list[list[str]]) -> bool:
         """Fill a batch; says whether there was anything. After an error it is as far as that."""
@@ -164,6 +170,7 @@ class DelimitedReader(InputReader):
             if any(map(str.strip, cells[width:])):
                 errors[len(squared)] = self._too_many(line, cells)
             if cells:
+                self._short_rows += len(cells) < width
                 squared.append(cells[:width] + [""] * (width - len(cells)))
             line += _lines_in(cells)
         self._blank_lines += len(rows) - len(squared)

@@ -21,6 +21,13 @@ class _Fields(msgspec.Struct, gc=False):
     latitude: Any = None
     longitude: Any = None
     is_success: Any = None
+    location_type: Any = None
+    precision: Any = None
+
+    @property
+    def is_geocoder(self) -> bool:
+        """Whether it says how it found the place, as only geocoders do."""
+        return self.location_type is not None or self.precision is not None
 
 
 _decode_fields: Final = msgspec.json.Decoder(_Fields).decode
@@ -36,11 +43,12 @@ def points(
     That a source has them means numbers (or texts of numbers) in the range of latitude and
     longitude, and an answer that is not said to be a failure. Exactly 0, 0 is what geocoders say
     for "nowhere", and is none. How sure a source is does not count: each has a measure of its own.
+    Geocoders go before other sources, which have their coordinates from one of them.
 
     Args:
         results: The rows.
         geocode_sources: The codes of the sources to take them from, the best first; where there
-            are none, those of `sources` in their order, then others as the answer has them.
+            are none, geocoders and then the rest, in the order of `sources`.
         sources: The codes of the sources that were asked, in their order.
 
     Returns:
@@ -52,13 +60,11 @@ def points(
 
 def _point(data: msgspec.Raw, order: Sequence[str], *, is_open: bool) -> Point | None:
     answers = {source.casefold(): fields for source, fields in _answers(data).items()}
-    for source in order:
-        point = _of(answers.pop(source, None))
-        if point:
-            return point
+    found = [answers.pop(source) for source in order if source in answers]
     if is_open:
-        return next(filter(None, map(_of, answers.values())), None)
-    return None
+        found += answers.values()
+        found.sort(key=lambda fields: not fields.is_geocoder)  # those alike stay in their order
+    return next(filter(None, map(_of, found)), None)
 
 
 def _answers(data: msgspec.Raw) -> Mapping[str, _Fields]:
@@ -80,8 +86,8 @@ def _answers(data: msgspec.Raw) -> Mapping[str, _Fields]:
     return answers
 
 
-def _of(fields: _Fields | None) -> Point | None:
-    if fields is None or fields.is_success is False:
+def _of(fields: _Fields) -> Point | None:
+    if fields.is_success is False:
         return None
     latitude, longitude = _degrees(fields.latitude), _degrees(fields.longitude)
     # A comparison with what is not a number is never true.

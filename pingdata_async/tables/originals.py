@@ -7,14 +7,16 @@ says they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol
+
+import msgspec
 
 from pingdata_async.tables.inputs import ArrowRows, CellColumns, JSONRows, Originals, TextColumns
 from pingdata_async.tables.json_columns import JSONColumn, JSONColumns
 from pingdata_async.tables.kinds import NOTHING, Found, cells_of_kind, found_in_cells, kind_of
 from pingdata_async.tables.schema import FlatColumn, Kind, Values
-from pingdata_async.tables.shapes import ShapeScan
+from pingdata_async.tables.shapes import ShapeScan, opened
 
 ADDRESS: Final = "address"
 """The column of rows of JSONL that are nothing but a text."""
@@ -90,6 +92,19 @@ def joined(parts: Sequence[Originals]) -> Originals:
     columns = zip(*(part.columns for part in others), strict=True)
     kind: type[TextColumns | CellColumns] = type(first)
     return kind([[cell for cells in column for cell in cells] for column in columns])
+
+
+def members_of(
+    originals: JSONRows, names: Mapping[str, str]
+) -> list[dict[str, msgspec.Raw | None]]:
+    """Members of each row as they came, to be a part of JSON again.
+
+    Args:
+        originals: The rows.
+        names: By the name that each member gets, its own; None is put where a row has none.
+    """
+    objects = [opened(row.strip()) or {} for row in _objects(originals.rows)]
+    return [{name: each.get(own) for name, own in names.items()} for each in objects]
 
 
 class _Scan(Protocol):

@@ -178,7 +178,8 @@ def _reader_of_text(given: _Text, options: ReadOptions) -> InputReader:
         else checked_encoding(options.encoding, head)
     )
     if encoding is None and is_binary(head):
-        raise InputError(f"{name} is a binary file, not CSV or JSONL")
+        hint = "; if it is a text in UTF-16, say --encoding utf-16-le" if b"\0" in head else ""
+        raise InputError(f"{name} is a binary file, not CSV or JSONL{hint}")
     sample = head.decode(encoding or UTF_8, "ignore")
     if "\0" in sample:
         raise InputError(f"{name} is a binary file, or not in {encoding or 'UTF-8'}")

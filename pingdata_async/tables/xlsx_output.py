@@ -7,7 +7,6 @@ none, times before 1900 or below nothing. Null and an empty text are both an emp
 from __future__ import annotations
 
 import datetime as dt
-import io
 import math
 import re
 import tempfile
@@ -204,7 +203,7 @@ class _LastingFile:
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file: BinaryIO = file
+        self._file: BinaryIO | _Nowhere = file
 
     def give_up(self) -> None:
         """Write nowhere from now on."""
@@ -223,21 +222,29 @@ class _LastingFile:
         self._file.flush()
 
 
-class _Nowhere(io.BytesIO):
-    """Keeps its place, and nothing else."""
+class _Nowhere:
+    """Keeps its place, and nothing else.
 
-    _place = 0
+    No file of `io`'s: those are closed as soon as they are forgotten, which may be before the
+    archive is.
+    """
 
-    def write(self, block: Any, /) -> int:
+    def __init__(self) -> None:
+        self._place = 0
+
+    def write(self, block: bytes) -> int:
         self._place += len(block)
         return len(block)
 
-    def seek(self, offset: int, _: int = 0, /) -> int:
+    def seek(self, offset: int, _: int = 0) -> int:
         self._place = offset
         return offset
 
     def tell(self) -> int:
         return self._place
+
+    def flush(self) -> None:
+        """There is nothing to be written."""
 
 
 class _Exact(float):

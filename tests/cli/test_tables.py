@@ -90,6 +90,19 @@ async def test_a_table_and_a_full_disk(run_dir: Path, tmp_path: Path, ending: st
     assert sorted(tmp_path.iterdir()) == before
 
 
+async def test_what_cannot_be_read_is_shown_beforehand(tmp_path: Path) -> None:
+    """Decimal commas are no numbers; why a row cannot be sent stands last."""
+    source = tmp_path / "in.csv"
+    source.write_text("City;State;Lat;Long\n;MA;;\nBoston;MA;42,5;-71,5\n")
+    done = await run("columns", source)
+    rows = done.out[done.out.index("First rows") :].splitlines()
+    assert rows[1].split("\t") == ["city", "state", "error"]
+    assert rows[2].startswith("\t\tnothing to look up")
+    assert rows[3:] == ["Boston\tMA\t", "Left out of them, as unreadable: 2 numbers."]
+    source.write_text("City;State\n")
+    assert (await run("columns", source)).out.endswith("There are no rows.\n")
+
+
 async def test_columns_with_commas_in_their_names(tmp_path: Path) -> None:
     """They can be asked for in quotes, with others beside them."""
     source, output = tmp_path / "in.csv", tmp_path / "out.csv"

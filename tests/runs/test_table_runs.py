@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,37 @@ async def test_the_column_of_plain_addresses(client: ping.PingDataClient, tmp_pa
     chosen = WriteOptions(columns=("address", "enhance_status"))
     await enhancer(client).run(["1 Main St, Boston"], output, writing=chosen)
     assert output.read_text() == 'address,enhance_status\n"1 Main St, Boston",ok\n'
+
+
+async def test_json_beside_its_answers_is_what_it_was(
+    client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """Neither an object nor a number becomes a text, although other rows have texts there."""
+    rows: list[Any] = [
+        {"address": "1 Main St", "a": 1, "b": {"c": [1.10, None]}},
+        "2 Oak Ave",
+        {"a": "x", "": 7},
+        {"a": 12345678901234567890, "address": "3 Elm St", "b": None},
+    ]
+    output = tmp_path / "out.jsonl"
+    chosen = WriteOptions(columns=("b", "a", "addr*", "*"))
+    await enhancer(client).run(rows, output, writing=chosen)
+    given = [json.loads(line)["input"] for line in output.read_text().splitlines()]
+    as_objects = [row if isinstance(row, dict) else {"address": row} for row in rows]
+    own = {"b": "b", "a": "a", "address": "address", "column_4": ""}
+    assert given == [{name: row.get(own[name]) for name in own} for row in as_objects]
+
+
+async def test_columns_are_chosen_for_one_form(client: ping.PingDataClient, tmp_path: Path) -> None:
+    """Those of the run's own table are not asked for of lines, nor of another form of table."""
+    output = tmp_path / "out.csv"
+    chosen = WriteOptions(columns=("id", "pg_l*itude"))
+    await enhancer(client).run(ADDRESSES, output, writing=chosen)
+    other = await ping.export_run(f"{output}.run", tmp_path / "other.csv")
+    assert (tmp_path / "other.csv").read_text().startswith("id,pg_latitude,pg_longitude\n")
+    as_lines = await ping.export_run(f"{output}.run", tmp_path / "out.jsonl")
+    assert "input" not in lines(tmp_path / "out.jsonl")[0]
+    assert other.notes == as_lines.notes == ()
 
 
 async def test_who_goes_on_writes_as_was_last_asked_for(

@@ -201,6 +201,20 @@ def test_headers_below_titles(tmp_path: Path) -> None:
     )
 
 
+def test_rows_that_are_too_short_are_counted(tmp_path: Path) -> None:
+    """They are sent, and it is said: a line break without quotes makes two of a row."""
+    path = written(
+        tmp_path,
+        "in.csv",
+        b"address,city,state\n1 Main St\nSuite 5,Boston,MA\n2 Oak Ave,Reno\n3 Elm St,Reno,NV\n",
+    )
+    found = read_all(path)
+    assert [len(row) for row in found.rows] == [3] * 4
+    assert found.reader.notes == (
+        "fewer cells than headers in 2 rows; the others are taken for empty",
+    )
+
+
 def test_surplus_cells_are_shown_shortened(tmp_path: Path) -> None:
     """Nothing else tells what they were; but a megabyte of them would help nobody."""
     path = written(tmp_path, "in.csv", b"address,city\n1 Main St,Boston," + b"x" * 1_000_000)
