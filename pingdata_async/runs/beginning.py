@@ -27,6 +27,7 @@ def events_of_begin(run_dir: str, plan: Plan, totals: JournalTotals) -> Iterator
         values_left_out=plan.values_left_out,
         mapping=plan.mapping,
         notes=plan.notes,
+        skipped_by_source=plan.skipped,
     )
     if is_resumed:
         yield RunResumed(
