@@ -33,6 +33,7 @@ class InputPlanned(Event, frozen=True, kw_only=True):
         is_resumed: Whether the run was begun before, so that not all of it is sent now.
         mapping: Which column was taken for which field, a line each.
         notes: What the user should know of how the input was understood, a sentence each.
+        skipped_by_source: Locations that a source is not asked about, as it would surely fail.
     """
 
     rows: int
@@ -45,6 +46,7 @@ class InputPlanned(Event, frozen=True, kw_only=True):
     values_left_out: int = 0
     mapping: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    skipped_by_source: dict[str, int] = {}
 
 
 class RunResumed(Event, frozen=True, kw_only=True):

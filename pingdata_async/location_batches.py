@@ -20,6 +20,7 @@ from pingdata_async.location_keys import encode_rows, keys_of, split_lines
 from pingdata_async.locations import (
     LARGEST,
     LARGEST_INTEGER,
+    LONGEST_OF_NOTHING,
     LOOKUP_FIELDS,
     READERS,
     AnyLocation,
@@ -30,6 +31,7 @@ from pingdata_async.locations import (
     read_integer,
     read_number,
     read_text,
+    says_nothing,
 )
 from pingdata_async.models import Location
 
@@ -272,11 +274,18 @@ def _read_one_by_one(name: str, column: Sequence[Any], left_out: Counter[int]) -
 def _without_lookup(fields: dict[str, Sequence[Any]], rows: int) -> list[int]:
     """The places of rows that have nothing to look up."""
     texts = [fields[name] for name in LOOKUP_FIELDS if name in fields]
-    if any(map(all, texts)):
+    if any(all(column) and min(map(len, column)) > LONGEST_OF_NOTHING for column in texts):
         return []
     nothing = [None] * rows
     coordinates = zip(
         fields.get("latitude", nothing), fields.get("longitude", nothing), strict=True
     )
     pairs = [None not in pair for pair in coordinates]
-    return [place for place, given in enumerate(zip(pairs, *texts, strict=True)) if not any(given)]
+    told = map(_told, texts)
+    return [place for place, given in enumerate(zip(pairs, *told, strict=True)) if not any(given)]
+
+
+def _told(column: Sequence[Any]) -> Sequence[Any]:
+    """The same, without texts that say nothing."""
+    silent = {text for text in set(column) if text is not None and says_nothing(text)}
+    return [None if text in silent else text for text in column] if silent else column

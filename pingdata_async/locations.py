@@ -40,6 +40,9 @@ LARGEST = {"latitude": 90.0, "longitude": 180.0}
 LARGEST_INTEGER = 2**53
 """Up to here a float holds every integer as it is."""
 
+LONGEST_OF_NOTHING = 3
+"""Characters; a longer text is taken for something."""
+
 _NUMBER = re.compile(r"[+-]?\$?(\d{1,3}(,\d{3})+|\d+)?(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 _BOOLEANS = {"true": True, "t": True, "yes": True, "y": True, "1": True} | {
     "false": False, "f": False, "no": False, "n": False, "0": False,
@@ -168,7 +171,7 @@ def clean_sources(sources: object) -> tuple[str, ...]:
 
 
 def _check_lookup(fields: Mapping[str, Any]) -> None:
-    if any(name in fields for name in LOOKUP_FIELDS):
+    if any(name in fields and not says_nothing(fields[name]) for name in LOOKUP_FIELDS):
         return
     if "latitude" in fields and "longitude" in fields:
         return
@@ -176,6 +179,12 @@ def _check_lookup(fields: Mapping[str, Any]) -> None:
         "nothing to look up: no address, street line, city, postal code, pair of coordinates "
         "or Lightbox reference"
     )
+
+
+def says_nothing(text: str) -> bool:
+    """Whether a text only stands where nothing is known, such as "-" or "???"."""
+    is_short = len(text) <= LONGEST_OF_NOTHING
+    return is_short and text.isascii() and not any(map(str.isalnum, text))
 
 
 def id_text(value: object) -> str | None:

@@ -187,7 +187,7 @@ def _planned(event: InputPlanned) -> str:
     text += f"; {event.repeated:,} repeat them, and cost nothing." if event.repeated else "."
     if event.values_left_out:
         text += f" {event.values_left_out:,} unreadable numbers are left out."
-    lines = [text, *_mapped(event.mapping)]
+    lines = [text, *by_source({}, event.skipped_by_source), *_mapped(event.mapping)]
     if event.unused_columns:
         names = ", ".join(map(repr, event.unused_columns[:LIST_AT_MOST_COLUMNS]))
         more = len(event.unused_columns) - LIST_AT_MOST_COLUMNS

@@ -22,11 +22,9 @@ from pingdata_async.bulk.tally import Tally
 from pingdata_async.events import (
     Announcer,
     Event,
-    InputPlanned,
     OutputProgress,
     OutputWritten,
     RunNotice,
-    RunResumed,
     RunStopped,
     SubmissionInDoubt,
 )
@@ -41,6 +39,7 @@ from pingdata_async.exceptions import (
 )
 from pingdata_async.models import RunSummary
 from pingdata_async.runs.answers import Answers
+from pingdata_async.runs.beginning import events_of_begin
 from pingdata_async.runs.identity import RunSettings
 from pingdata_async.runs.journal_reader import (
     JournalReader,
@@ -319,7 +318,8 @@ class Run:
             )
         await journal.pack_leftovers(self._settings.chunk_size)
         totals = await self._totals(directory)
-        self._announce_begin(directory, plan, totals)
+        for event in events_of_begin(shown_path(directory.path), plan, totals):
+            self._announce(event)
         await self._check_space(directory, plan, left=plan.rows - totals.rows.rows)
         breaker = Breaker(
             self._policy,
@@ -367,32 +367,6 @@ class Run:
                 raise
             return error
         return None
-
-    def _announce_begin(self, directory: RunDirectory, plan: Plan, totals: JournalTotals) -> None:
-        is_resumed = bool(totals.rows.rows or totals.jobs or totals.submissions_in_doubt)
-        self._announce(
-            InputPlanned(
-                rows=plan.rows,
-                locations=plan.locations,
-                repeated=plan.repeated,
-                chunks=plan.chunks,
-                jobs=plan.jobs,
-                is_resumed=is_resumed,
-                unused_columns=plan.unused_columns,
-                values_left_out=plan.values_left_out,
-                mapping=plan.mapping,
-                notes=plan.notes,
-            )
-        )
-        if is_resumed:
-            self._announce(
-                RunResumed(
-                    run_dir=shown_path(directory.path),
-                    rows=plan.rows,
-                    rows_done=totals.rows.rows,
-                    jobs_in_flight=totals.jobs_in_flight,
-                )
-            )
 
     async def _check_space(self, directory: RunDirectory, plan: Plan, *, left: int) -> None:
         if self._options.check_space:

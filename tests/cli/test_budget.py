@@ -199,6 +199,11 @@ async def test_what_would_surely_fail_is_not_sent(tmp_path: Path) -> None:
         assert told["charged_by_source"] == {"PG": 3, "PH": 2}
         done = await run("enhance", *words, "--summary", tmp_path / "s.json")
         assert done.code == 3, done.err
+        said = done.err.splitlines()
+        assert said[:2] == [
+            "4 rows, 3 to be sent in 1 jobs.",
+            "not sent, as they would surely fail: 2 PH",
+        ]
         rows = lines(out.read_bytes())
         assert [row["status"] for row in rows] == ["ok", "partial", "failed", "ok"]
         assert [row.get("reason") for row in rows] == [None, "skipped", "skipped", None]

@@ -46,6 +46,8 @@ async def test_it_serves_until_it_is_told_to_stop() -> None:
         ["--workers-at", "soon=4"],
         ["--workers-at", "4=0"],
         ["--requests-per-second", "2.5"],
+        ["--limit", "PH"],
+        ["--limit", "PH=5/yearly"],
     ],
 )
 async def test_options_that_cannot_work_are_exit_2(options: list[str]) -> None:
@@ -86,6 +88,7 @@ def test_each_option_sets_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
         " --no-dates --requests-per-second 30 --rate-window bucket --max-jobs-in-flight 9"
         " --max-jobs-status 503 --retry-after 7 --retry-after-form date --date-skew -90"
         " --quota 1000 --quota-window monthly --quota-retry-after"
+        " --limit PH=500 --limit PG=7/monthly --limit PH=9000/monthly --allowed-source PG"
     )
     served = settings_of(monkeypatch, *words.split())
     expected = {
@@ -104,5 +107,7 @@ def test_each_option_sets_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
         "quota": 1000,
         "quota_window": "monthly",
         "quota_retry_after": True,
+        "limits": {"PH": {"daily": 500, "monthly": 9000}, "PG": {"monthly": 7}},
+        "allowed_sources": ("PG",),
     }
     assert {name: getattr(served, name) for name in expected} == expected

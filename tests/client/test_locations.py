@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async import InputError, Location
-from pingdata_async.locations import FIELDS, clean_sources, prepare, user_id
+from pingdata_async.location_batches import prepare_batch
+from pingdata_async.locations import (
+    FIELDS,
+    clean_sources,
+    prepare,
+    says_nothing,
+    user_id,
+)
 
 NAN = float("nan")
 HERE = {"address": "1 Main St"}
@@ -319,10 +326,24 @@ def test_any_mapping_is_sent_or_refused(location: dict[str, Any]) -> None:
 
 @given(text=st.text())
 def test_any_address_is_sent_or_refused(text: str) -> None:
-    """Any text is an address, but for blanks and what is not Unicode."""
+    """Any text is an address, but for blanks, a dash or the like, and what is not Unicode."""
     try:
         body = prepare(text).encoded()
     except InputError:
-        assert not text.strip() or any("\ud800" <= c <= "\udfff" for c in text)
+        assert says_nothing(text.strip()) or any("\ud800" <= c <= "\udfff" for c in text)
     else:
         assert json.loads(body) == {"address": text.strip()}
+
+
+@pytest.mark.parametrize("text", ["-", "--", "???", ".", "N", "7"])
+def test_what_stands_where_nothing_is_known(text: str) -> None:
+    """A dash is no address, and costs nothing; a letter or a digit may be one."""
+    rows = [{"address": text}, {"address": text, "city": "Boston"}]
+    is_nothing = not text.isalnum()
+    batch = prepare_batch(rows)
+    assert batch is not None
+    assert batch.refused == ([0] if is_nothing else [])
+    assert prepare(rows[1]).fields == rows[1]
+    if is_nothing:
+        with pytest.raises(InputError, match="nothing to look up"):
+            prepare(rows[0])
