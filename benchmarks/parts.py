@@ -24,7 +24,7 @@ from benchmarks.throughput.data import csv_of
 from benchmarks.throughput.server import GZIP_WBITS, FastAPI
 from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.checking import Checked, check_output
-from pingdata_async.bulk.chunking import Chunk, encode_body
+from pingdata_async.bulk.chunks import Chunk, encode_body
 from pingdata_async.bulk.layout import lay_out
 from pingdata_async.runs.answers import Answers
 from pingdata_async.runs.carried_answers import CarriedAnswers

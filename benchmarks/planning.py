@@ -29,7 +29,8 @@ import msgspec
 
 from benchmarks.throughput.data import csv_of
 from benchmarks.throughput.measuring import max_rss_mb, measured
-from pingdata_async.bulk.chunking import Chunk, ChunkBuilder, encode_body
+from pingdata_async.bulk.chunking import ChunkBuilder
+from pingdata_async.bulk.chunks import Chunk, encode_body
 from pingdata_async.bulk.stream import ChunkSource
 from pingdata_async.models import Location
 from pingdata_async.runs.plan import Plan

@@ -11,7 +11,7 @@ from statistics import fmean
 import anyio
 
 from benchmarks.contenders import OURS, Contender
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.protocols import BulkAPI, FinishedChunk, Ledger

@@ -14,7 +14,7 @@ from itertools import accumulate
 
 import msgspec
 
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.exceptions import BudgetSpentError, ConfigurationError
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from pingdata_async.bodies import OutputBody
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.later_chunks import Leftover, leftover, skipped_sources, wanted_sources
 from pingdata_async.bulk.layout import Layout, lay_out
 from pingdata_async.bulk.reading import (

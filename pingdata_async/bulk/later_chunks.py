@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pingdata_async.bulk.chunking import Chunk, Earlier
+from pingdata_async.bulk.chunks import Chunk, Earlier
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.models import NO_DATA, EnhancedLocation, Reason, RowStatus
 from pingdata_async.outcomes import judge_location
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pingdata_async.bulk import clock
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.job_progress import JobProgress
 from pingdata_async.bulk.size_limits import Halves
 from pingdata_async.models import JobOutput

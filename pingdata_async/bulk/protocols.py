@@ -9,7 +9,7 @@ import msgspec
 
 from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.checking import Checked, Failure
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.later_chunks import Leftover
 from pingdata_async.bulk.tally import Tally
 from pingdata_async.models import EnhancedLocation, JobOutput, JobStatus

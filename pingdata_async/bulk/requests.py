@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk import clock, notices
 from pingdata_async.bulk.checking import MAX_OUTPUTS_BYTES, Checked, check_output
-from pingdata_async.bulk.chunking import Chunk, encode_body
+from pingdata_async.bulk.chunks import Chunk, encode_body
 from pingdata_async.bulk.job_progress import JobProgress
 from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.passage import Passage, json_outputs

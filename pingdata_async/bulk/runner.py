@@ -32,7 +32,7 @@ from pingdata_async.bulk.admission import Admission
 from pingdata_async.bulk.breaker import Breaker, Proof
 from pingdata_async.bulk.budget import Budget, Caps
 from pingdata_async.bulk.checking import Failure
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.due_queue import DueQueue
 from pingdata_async.bulk.flow import Flow
 from pingdata_async.bulk.job_slots import SlotShare

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 import anyio.lowlevel
 
-from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
+from pingdata_async.bulk.chunking import ChunkBuilder
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.protocols import FinishedChunk
 from pingdata_async.exceptions import ClientClosedError, InputError

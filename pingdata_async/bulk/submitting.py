@@ -17,7 +17,7 @@ from pingdata_async.bulk.admission import Admission
 from pingdata_async.bulk.breaker import Breaker, Proof, at_fault_itself
 from pingdata_async.bulk.budget import Budget, Fit, asked_of
 from pingdata_async.bulk.checking import Failure
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.flow import Flow
 from pingdata_async.bulk.job_progress import JobProgress
 from pingdata_async.bulk.later_chunks import equal_parts, split

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from pingdata_async.bulk.checking import Failure, invalid_results
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.later_chunks import skipped_sources, wanted_sources
 from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.reading import split_body

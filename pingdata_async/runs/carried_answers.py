@@ -20,7 +20,7 @@ from typing import Self
 
 import msgspec
 
-from pingdata_async.bulk.chunking import Chunk, Twin
+from pingdata_async.bulk.chunks import Chunk, Twin
 from pingdata_async.exceptions import RunError
 from pingdata_async.models import EnhancedLocation, RowStatus
 from pingdata_async.runs.filesystem import open_nameless, write_pieces

@@ -8,7 +8,8 @@ from itertools import accumulate
 from operator import attrgetter
 from typing import TypeVar
 
-from pingdata_async.bulk.chunking import LOCATION_OVERHEAD_BYTES, Chunk, InvalidRow, Twin
+from pingdata_async.bulk.chunking import LOCATION_OVERHEAD_BYTES
+from pingdata_async.bulk.chunks import Chunk, InvalidRow, Twin
 from pingdata_async.runs.repeats import Marks
 
 TWINS_A_LOCATION = 4

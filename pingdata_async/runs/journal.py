@@ -15,7 +15,8 @@ import anyio.to_thread
 import msgspec
 
 from pingdata_async.bulk.checking import Failure
-from pingdata_async.bulk.chunking import MAX_CHUNK_BYTES, Chunk
+from pingdata_async.bulk.chunking import MAX_CHUNK_BYTES
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.later_chunks import Leftover
 from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.tally import Tally

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from pingdata_async.bulk.checking import Failure
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.later_chunks import Leftover, gather
 from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.tally import Tally

@@ -16,7 +16,7 @@ import anyio.to_thread
 import msgspec
 
 from pingdata_async.bulk.budget import Amount
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.tally import Tally
 from pingdata_async.runs.journal_records import (
     PLANNED_CHUNKS,

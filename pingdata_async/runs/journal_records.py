@@ -8,7 +8,7 @@ import msgspec
 import zstandard
 
 from pingdata_async.bulk.checking import Failure
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.later_chunks import Leftover
 from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.tally import Tally

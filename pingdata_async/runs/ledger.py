@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.protocols import FinishedChunk
 from pingdata_async.exceptions import RunError

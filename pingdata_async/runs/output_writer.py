@@ -12,7 +12,7 @@ import contextlib
 import functools
 from collections.abc import Callable
 
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.tally import Tally
 from pingdata_async.exceptions import RunError

@@ -20,7 +20,8 @@ from anyio import from_thread
 from anyio.from_thread import check_cancelled
 
 from pingdata_async.bulk.budget import asked_of
-from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
+from pingdata_async.bulk.chunking import ChunkBuilder
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.compression import DamagedFrameError, decompress
 from pingdata_async.runs.distinct_chunks import DistinctChunks

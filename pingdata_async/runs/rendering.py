@@ -9,7 +9,7 @@ from typing import Self
 import msgspec
 
 from pingdata_async.bulk.checking import invalid_results
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.tally import Tally, tally
 from pingdata_async.exceptions import RunError

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import anyio.to_thread
 
-from pingdata_async.bulk.chunking import Chunk, Earlier
+from pingdata_async.bulk.chunks import Chunk, Earlier
 from pingdata_async.bulk.later_chunks import Leftover, with_sources
 from pingdata_async.bulk.tally import tally
 from pingdata_async.models import EnhancedLocation, Reason, RowStatus

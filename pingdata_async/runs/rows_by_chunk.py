@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.exceptions import RunError
 from pingdata_async.models import EnhancedLocation
 from pingdata_async.runs.answers import Answers

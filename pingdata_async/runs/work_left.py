@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from pingdata_async.bulk.budget import Amount, asked_of
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.runs.journal_reader import JournalReader, JournalTotals
 
 

@@ -13,7 +13,8 @@ import anyio
 import anyio.lowlevel
 
 from pingdata_async.bulk.budget import Budget
-from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
+from pingdata_async.bulk.chunking import ChunkBuilder
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.job_slots import JobSlots, SlotShare
 from pingdata_async.bulk.pacing import AdaptiveLimiter
 from pingdata_async.bulk.passage import Passage

@@ -22,7 +22,8 @@ from pingdata_async.bulk.budget import (
     checked_caps,
     folded,
 )
-from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
+from pingdata_async.bulk.chunking import ChunkBuilder
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.stream import ChunkSource
 from pingdata_async.exceptions import BudgetSpentError, ConfigurationError, PingDataError
 from tests.bulk.harness import Observed, addresses, check_bookkeeping, make_runner

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.checking import Failure, check_output, fail_chunk
-from pingdata_async.bulk.chunking import Chunk, InvalidRow
+from pingdata_async.bulk.chunks import Chunk, InvalidRow
 from pingdata_async.bulk.reading import merge_bodies, split_body
 from pingdata_async.bulk.tally import tally
 from pingdata_async.exceptions import DecodeError

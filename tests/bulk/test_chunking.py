@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.bulk.chunking import Chunk, ChunkBuilder, checked_sources, encode_body
+from pingdata_async.bulk.chunking import ChunkBuilder, checked_sources
+from pingdata_async.bulk.chunks import Chunk, encode_body
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.locations import user_id
 from pingdata_async.models import Location

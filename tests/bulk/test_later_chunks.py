@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.checking import Failure, check_output, fail_chunk
-from pingdata_async.bulk.chunking import MAX_CHUNK_BYTES, Chunk, Earlier, InvalidRow, encode_body
+from pingdata_async.bulk.chunking import MAX_CHUNK_BYTES
+from pingdata_async.bulk.chunks import Chunk, Earlier, InvalidRow, encode_body
 from pingdata_async.bulk.later_chunks import Leftover, equal_parts, gather, split
 from pingdata_async.bulk.leftover_pool import LeftoverPool
 from pingdata_async.exceptions import DecodeError

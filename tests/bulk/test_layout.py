@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk import checking
 from pingdata_async.bulk.checking import Checked, check_output
-from pingdata_async.bulk.chunking import Chunk, InvalidRow
+from pingdata_async.bulk.chunks import Chunk, InvalidRow
 from pingdata_async.bulk.layout import Layout, lay_out
 from pingdata_async.exceptions import DecodeError
 from pingdata_async.models import EnhancedLocation

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import anyio
 import pytest
 
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.request_gate import RequestGate
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.events import (

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async import Location
-from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
+from pingdata_async.bulk.chunking import ChunkBuilder
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.stream import ChunkSource
 from pingdata_async.exceptions import InputError
 from pingdata_async.location_batches import BATCH_ROWS

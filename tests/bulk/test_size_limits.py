@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.size_limits import Halves, SizeLimits
 from pingdata_async.events import ChunkSplit, JobSubmitted
 from pingdata_async.exceptions import RequestRejectedError

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.protocols import FinishedChunk

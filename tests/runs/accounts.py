@@ -8,7 +8,8 @@ import msgspec
 
 from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.checking import Failure
-from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
+from pingdata_async.bulk.chunking import ChunkBuilder
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.models import Reason
 from pingdata_async.runs.journal_records import ChunkRecord
 from pingdata_async.runs.spool import Spool

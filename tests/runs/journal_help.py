@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from pingdata_async.bulk.checking import Failure
-from pingdata_async.bulk.chunking import Chunk, Earlier
+from pingdata_async.bulk.chunks import Chunk, Earlier
 from pingdata_async.bulk.later_chunks import Leftover, gather
 from pingdata_async.bulk.tally import Tally
 from pingdata_async.models import Reason

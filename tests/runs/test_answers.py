@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.checking import check_output
-from pingdata_async.bulk.chunking import Chunk, ChunkBuilder, Earlier
+from pingdata_async.bulk.chunking import ChunkBuilder
+from pingdata_async.bulk.chunks import Chunk, Earlier
 from pingdata_async.bulk.later_chunks import gather, leftover, split
 from pingdata_async.exceptions import RunError
 from pingdata_async.models import EnhancedLocation, Reason, RowStatus

@@ -13,7 +13,8 @@ import anyio.to_thread
 import msgspec
 import pytest
 
-from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
+from pingdata_async.bulk.chunking import ChunkBuilder
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.tally import Tally
 from pingdata_async.exceptions import ConfigurationError, RunError
 from pingdata_async.locations import FIELDS

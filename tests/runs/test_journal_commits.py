@@ -189,7 +189,7 @@ WRITE_UNTIL_KILLED = """
 import sys
 from pathlib import Path
 import anyio
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.runs.journal import Journal
 from pingdata_async.runs.journal_writer import BUSY_COMMIT_EVERY_S, GroupWriter
 

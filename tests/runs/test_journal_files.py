@@ -264,7 +264,7 @@ FILL_THE_DISK = """
 import resource, sys
 from pathlib import Path
 import anyio
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.journal import Journal
 

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 
 from pingdata_async.bulk import later_chunks
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.journal import Journal
 from pingdata_async.runs.journal_reader import JournalReader

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.checking import check_output
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.protocols import FinishedChunk
 from pingdata_async.runs.journal import Journal

@@ -14,7 +14,8 @@ import pytest
 
 from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.checking import Checked, check_output
-from pingdata_async.bulk.chunking import Chunk, ChunkBuilder, InvalidRow
+from pingdata_async.bulk.chunking import ChunkBuilder
+from pingdata_async.bulk.chunks import Chunk, InvalidRow
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.answers import Answers
 from pingdata_async.runs.filesystem import write_pieces

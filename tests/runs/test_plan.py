@@ -15,7 +15,8 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from pingdata_async.bulk.chunking import Chunk, ChunkBuilder
+from pingdata_async.bulk.chunking import ChunkBuilder
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.exceptions import InputError, RunError
 from pingdata_async.runs.compression import DamagedFrameError, compress, decompress
 from pingdata_async.runs.plan import Plan

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.checking import check_output
-from pingdata_async.bulk.chunking import Chunk, Earlier, InvalidRow, Twin
+from pingdata_async.bulk.chunks import Chunk, Earlier, InvalidRow, Twin
 from pingdata_async.bulk.later_chunks import gather, leftover
 from pingdata_async.exceptions import DecodeError, RunError
 from pingdata_async.models import Reason, RowStatus

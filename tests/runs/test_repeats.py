@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pingdata_async.bulk.chunking import LOCATION_OVERHEAD_BYTES, Chunk, InvalidRow
+from pingdata_async.bulk.chunking import LOCATION_OVERHEAD_BYTES
+from pingdata_async.bulk.chunks import Chunk, InvalidRow
 from pingdata_async.runs import bucket_file, repeats
 from pingdata_async.runs.distinct_chunks import TWINS_A_LOCATION, DistinctChunks
 from pingdata_async.runs.repeats import ROW_BITS, RepeatFinder

@@ -14,7 +14,7 @@ from typing import TypeVar
 import anyio.to_thread
 
 from pingdata_async.bodies import OutputBody
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.layout import Layout
 from pingdata_async.runs import journal_schema
 from pingdata_async.runs.answers import Answers

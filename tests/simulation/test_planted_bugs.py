@@ -13,7 +13,7 @@ import pytest
 
 from pingdata_async.bulk import flow, later_chunks
 from pingdata_async.bulk.budget import Amount
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.due_queue import DueQueue
 from pingdata_async.bulk.flow import Flow
 from pingdata_async.bulk.job_slots import JobSlots, SlotShare

@@ -9,7 +9,7 @@ from typing import TypeVar
 import anyio
 
 from pingdata_async.bodies import OutputBody
-from pingdata_async.bulk.chunking import Chunk
+from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.protocols import BulkAPI, FinishedChunk, Ledger
 from pingdata_async.models import JobOutput, JobStatus
 
