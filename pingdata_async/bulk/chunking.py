@@ -115,6 +115,7 @@ class ChunkBuilder:
             if prepared.sources is None and not self.sources:
                 raise InputError("no sources: neither the location nor the run names any")
             refusals = self._refusals(prepared)
+            wanted = prepared
             if refusals:
                 prepared = self._without(prepared, refusals)
             encoded = prepared.encoded()
@@ -135,7 +136,8 @@ class ChunkBuilder:
         self._rows.append(row)
         self._ids.append(prepared.id)
         if self._key_sink is not None:
-            self._key_sink.add(row, [prepared.key()])
+            # By what it wants: who asks no more than what is left here ends otherwise.
+            self._key_sink.add(row, [wanted.key()])
         self._locations.append(encoded)
         self._bytes += size
         if full is None and len(self._rows) == self.chunk_size:

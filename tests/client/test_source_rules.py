@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -217,3 +218,26 @@ def _without_given(chunk: Chunk) -> tuple[Any, ...]:
     invalid = [(each.row, each.id, each.error, each.reason) for each in chunk.invalid]
     locations = [msgspec.json.decode(each) for each in chunk.locations]
     return (chunk.rows, locations, chunk.sources, chunk.skipped, invalid)
+
+
+def test_rows_are_the_same_by_what_they_want() -> None:
+    """One left with a source is not one that asks it alone: it is partial, the other is ok."""
+    builder = ChunkBuilder(sources=("PG", "XX"))
+    builder.rules = rules_of(supported_countries=["US"])
+    told: dict[int, bytes] = {}
+
+    class Sink:
+        def add(self, row: int, keys: Sequence[bytes]) -> None:
+            told.update(enumerate(keys, row))
+
+    builder.tell_keys(Sink())
+    abroad = PLACE | {"country": "Canada"}
+    alone = abroad | {"sources": "PG"}
+    builder.add_batch(0, [abroad, PLACE | {"country": "US"}, abroad])
+    builder.add_batch(3, [alone, abroad | {"city": "SPRINGFIELD"}])
+    builder.add_batch(5, [alone])
+    chunk = builder.rest()
+    assert chunk is not None
+    assert chunk.locations[0] == chunk.locations[3]
+    same = [[row for row in told if told[row] == key] for key in dict.fromkeys(told.values())]
+    assert same == [[0, 2, 4], [1], [3, 5]]
