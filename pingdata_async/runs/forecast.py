@@ -14,7 +14,7 @@ from pingdata_async.runs.filesystem import free_bytes
 from pingdata_async.runs.identity import RunSettings
 from pingdata_async.runs.journal_reader import reading_journal
 from pingdata_async.runs.output_files import STDOUT
-from pingdata_async.runs.pace import expected_seconds, learnt_rows_per_s
+from pingdata_async.runs.pace import expected_seconds, learnt_locations_per_s
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.preflight import Judgement, Preflight
 from pingdata_async.runs.run_directory import PLAN_NAME, journal_path
@@ -122,11 +122,11 @@ async def forecast(run_dir: Path, settings: RunSettings, preflight: Preflight) -
     if judgement.why_unknown:
         notes.append(f"The account's limits are not known: {judgement.why_unknown}.")
     jobs = _jobs(plan, left, to_come, settings)
-    rows_per_s = await anyio.to_thread.run_sync(learnt_rows_per_s, run_dir, settings)
+    locations_per_s = await anyio.to_thread.run_sync(learnt_locations_per_s, run_dir, settings)
     seconds = expected_seconds(
         to_come.locations,
         jobs,
-        rows_per_s=rows_per_s,
+        locations_per_s=locations_per_s,
         max_requests_per_s=settings.max_requests_per_s,
     )
     disk_bytes, disk_suffices = await anyio.to_thread.run_sync(
@@ -148,7 +148,7 @@ async def forecast(run_dir: Path, settings: RunSettings, preflight: Preflight) -
         left_by_budget=left.locations - to_come.locations,
         jobs=jobs,
         expected_seconds=seconds,
-        is_at_least=seconds is not None and rows_per_s is None,
+        is_at_least=seconds is not None and locations_per_s is None,
         disk_bytes=disk_bytes,
         disk_suffices=disk_suffices,
         quotas=quotas(judgement, to_come, dt.datetime.now(dt.UTC)),

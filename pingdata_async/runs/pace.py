@@ -15,24 +15,30 @@ from pingdata_async.runs.journal import Journal
 from pingdata_async.runs.journal_reader import JournalReader
 from pingdata_async.runs.run_directory import PACE, SETTINGS, SUFFIX, journal_path
 
-ROWS_TO_LEARN_FROM = 100
+LOCATIONS_TO_LEARN_FROM = 100
 REQUESTS_A_JOB = 3  # at least: submitted, asked about, fetched
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """Rows that had their outcome after so many seconds."""
+    """Locations that were answered within so many seconds."""
 
-    rows: int
+    locations: float
     seconds: float
 
 
-async def keep_pace(journal: Journal, rows: int, seconds: float) -> None:
-    """Note down how fast the rows of this process came, where they are enough to tell."""
-    if rows >= ROWS_TO_LEARN_FROM and seconds > 0.0:
-        await journal.set_meta(PACE, Pace(rows, round(seconds, 3)))
+async def keep_pace(journal: Journal, locations: float, seconds: float) -> None:
+    """Note down how fast the answers to this process came, where they are enough to tell.
+
+    Args:
+        journal: The run's.
+        locations: About how many were answered: not the rows that repeat them, which take no time.
+        seconds: Within which they were.
+    """
+    if locations >= LOCATIONS_TO_LEARN_FROM and seconds > 0.0:
+        await journal.set_meta(PACE, Pace(round(locations, 1), round(seconds, 3)))
 
 
-def learnt_rows_per_s(run_dir: Path, settings: RunSettings) -> float | None:
+def learnt_locations_per_s(run_dir: Path, settings: RunSettings) -> float | None:
     """How fast this run went, or else the last one beside it; None where none tells. Blocks.
 
     It must have asked the same sources of the same API.
@@ -46,7 +52,7 @@ def learnt_rows_per_s(run_dir: Path, settings: RunSettings) -> float | None:
                 found, theirs = journal.meta(PACE), journal.meta(SETTINGS)
             if found is not None and _is_alike(theirs, settings):
                 pace = msgspec.convert(found, Pace)
-                return pace.rows / pace.seconds
+                return pace.locations / pace.seconds
     return None
 
 
@@ -54,7 +60,7 @@ def expected_seconds(
     locations: int,
     jobs: int,
     *,
-    rows_per_s: float | None,
+    locations_per_s: float | None,
     max_requests_per_s: float | None,
 ) -> float | None:
     """About how long it will take; None where nothing tells (pure).
@@ -62,13 +68,13 @@ def expected_seconds(
     Args:
         locations: To be sent.
         jobs: That they take.
-        rows_per_s: As learnt; None where nothing was.
+        locations_per_s: As learnt; None where nothing was.
         max_requests_per_s: As given; None where it was not. Alone, it tells how long it takes at
             least.
     """
     told = []
-    if rows_per_s:
-        told.append(locations / rows_per_s)
+    if locations_per_s:
+        told.append(locations / locations_per_s)
     if max_requests_per_s:
         told.append(jobs * REQUESTS_A_JOB / max_requests_per_s)
     return max(told, default=None)

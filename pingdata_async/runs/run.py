@@ -333,15 +333,17 @@ class Run:
             ledger, self._announce, breaker, spending.budget(nothing_more=refused is not None)
         )
         began = time.monotonic()
+        spent: BudgetSpentError | None = None
         try:
             async with contextlib.aclosing(passages_left(journal, plan)) as passages:
                 await runner.run(passages)
         except BudgetSpentError as error:
-            raise refused or await spending.explained(
-                error, await self._totals(directory)
-            ) from error
+            spent = error
         after = await self._totals(directory)
-        await keep_pace(journal, after.rows.rows - totals.rows.rows, time.monotonic() - began)
+        answered = (after.rows.rows - totals.rows.rows) * plan.locations / max(1, plan.rows)
+        await keep_pace(journal, answered, time.monotonic() - began)
+        if spent is not None:
+            raise refused or await spending.explained(spent, after) from spent
         held = after.submissions_held
         if held:
             raise SubmissionInDoubtError(
