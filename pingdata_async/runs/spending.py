@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Awaitable, Callable
 
-from pingdata_async.bulk.budget import Amount, Budget, Caps, allowed, caps_needed, folded
+from pingdata_async.bulk.budget import Amount, Budget, Caps, allowed, caps_needed
 from pingdata_async.exceptions import BudgetSpentError, ConfigurationError
 from pingdata_async.runs.identity import RunSettings
 from pingdata_async.runs.journal_reader import JournalReader, JournalTotals
@@ -42,17 +42,19 @@ class Spending:
         self.jobs_in_flight = totals.jobs_in_flight
 
     def check_names(self) -> None:
-        """Refuse a budget of a source that is never asked: another one would be meant.
+        """Refuse a budget of a source that nobody names: another one would be meant.
 
         Raises:
             ConfigurationError: When there is one.
         """
+        # One of the run's that all locations are kept from is no slip; there is nothing to count.
         asked = self._planned().by_source
+        named = dict.fromkeys((*self._sources, *asked))
         for code in self._caps.by_source:
-            if code.casefold() not in folded(asked):
+            if code.casefold() not in map(str.casefold, named):
                 raise ConfigurationError(
                     f"the budget names {code}, which no location asks "
-                    f"({', '.join(asked) or 'nothing is to be sent'})"
+                    f"({', '.join(named) or 'nothing is to be sent'})"
                 )
 
     def budget(self, *, nothing_more: bool = False) -> Budget:

@@ -9,9 +9,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import msgspec
 import pytest
 
+from pingdata_async.runs.journal_reader import reading_journal
+from pingdata_async.runs.pace import Pace
+from pingdata_async.runs.run_directory import PACE, journal_path
 from pingdata_async.sandbox import SandboxServer
 from tests.cli.test_enhance import Command, lines, run
 from tests.runs.run_help import write_rows
@@ -181,6 +185,35 @@ async def test_how_long_it_takes(tmp_path: Path) -> None:
         assert not told["is_at_least"]
         others = ["-o", tmp_path / "c.jsonl", *words[:2], "-s", "PH"]
         assert (await foretold(*dry[:2], *others))["expected_seconds"] is None
+
+
+async def test_rows_that_repeat_others_take_no_time(tmp_path: Path) -> None:
+    """Where nine rows in ten did, a run of as many locations takes about as long as that one."""
+    rows = [f"{n % 120 + 1} Main St,Springfield" for n in range(1200)]
+    (tmp_path / "in.csv").write_text("\n".join(["address,city", *rows]))
+    write_rows(tmp_path / "more.csv", 120)
+    async with sandbox_with() as sandbox:
+        words = ["-u", sandbox.url, "-s", "PG"]
+        out = tmp_path / "a.jsonl"
+        done = await run("enhance", tmp_path / "in.csv", "-o", out, *words, "--max-locations", 110)
+        assert done.code == 5, done.err  # and it is learnt from all the same
+        async with reading_journal(journal_path(Path(f"{out}.run"))) as journal:
+            kept = await anyio.to_thread.run_sync(journal.meta, PACE)
+        pace = msgspec.convert(kept, Pace)
+        assert pace.locations == pytest.approx(110)
+        told = await foretold("plan", tmp_path / "more.csv", "-o", tmp_path / "b.jsonl", *words)
+        assert told["expected_seconds"] == pytest.approx(120 / 110 * pace.seconds)
+
+
+async def test_a_budget_of_a_source_that_all_are_kept_from(tmp_path: Path) -> None:
+    """It names no other source by mistake: the rows are skipped, and there is nothing to count."""
+    (tmp_path / "in.csv").write_text("address,country\n1 King St W,Canada\n")
+    async with sandbox_with() as sandbox:
+        words = [tmp_path / "in.csv", "-u", sandbox.url, "-s", "PG", "--budget", "PG=10"]
+        assert (await foretold("plan", *words))["left_out"] == {"skipped": 1}
+        done = await run("enhance", *words, "-o", tmp_path / "o.jsonl")
+        assert done.code == 3, done.err
+        assert about_jobs(sandbox) == 0
 
 
 async def test_what_would_surely_fail_is_not_sent(tmp_path: Path) -> None:
