@@ -105,7 +105,8 @@ class JournalReader:
 
     Args:
         path: The journal's file.
-        any_version: Whether one of an older version will do, of which only `meta()` is read.
+        any_version: Whether one of an older version will do, of which only `meta()` and
+            `has_sent()` are read.
     """
 
     def __init__(self, path: Path, *, any_version: bool = False) -> None:
@@ -150,6 +151,11 @@ class JournalReader:
         """A value by name; None where there is none."""
         with self._reading() as connection:
             return read_meta(connection, key)
+
+    def has_sent(self) -> bool:
+        """Whether anything was submitted that was not surely refused."""
+        with self._reading() as connection:
+            return bool(_number(connection, "SELECT EXISTS (SELECT 1 FROM submissions)"))
 
     def record(self, index: int) -> ChunkRecord | None:
         """What is known of a chunk; None of a planned one that was not touched yet."""

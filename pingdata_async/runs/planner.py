@@ -14,10 +14,12 @@ from pingdata_async.runs.identity import RunSettings
 from pingdata_async.runs.output_files import check_output, failures_path
 from pingdata_async.runs.output_form import OutputForm, output_form
 from pingdata_async.runs.plan import AskRules
-from pingdata_async.runs.planning import check_identity, make_plan
+from pingdata_async.runs.planning import check_beside, check_identity, make_plan
 from pingdata_async.runs.run_directory import (
+    FINGERPRINT,
     RunDirectory,
     can_set_aside,
+    has_sent,
     new_beside,
     put_in_place,
 )
@@ -25,6 +27,7 @@ from pingdata_async.runs.run_options import RunOptions
 from pingdata_async.runs.run_output import check_run_output
 from pingdata_async.tables.outputs import check_format
 from pingdata_async.tables.readers import AnyInput
+from pingdata_async.tables.sources import Fingerprint
 
 
 class Planner:
@@ -84,8 +87,18 @@ class Planner:
             if await check_identity(directory, kept, self._settings, source):
                 gone = f"{self._settings.source} is gone; the plan of it is enough."
                 self._announce(RunNotice(message=gone))
+            await self._check_beside(directory, kept)
             # In the run's own order: messages of rows follow it.
             return msgspec.structs.replace(self._settings, sources=kept.sources)
+
+    async def _check_beside(self, directory: RunDirectory, kept: RunSettings) -> None:
+        """As when the plan was made: another run may have been paid for since then."""
+        if self._options.again or await anyio.to_thread.run_sync(has_sent, directory.path):
+            return
+        fingerprint = await directory.journal.get_meta(FINGERPRINT)
+        if fingerprint is not None:
+            settings = msgspec.structs.replace(kept, output=self._settings.output)
+            await check_beside(directory.path, settings, msgspec.convert(fingerprint, Fingerprint))
 
     async def _plan_in_place_of(self, path: Path, source: AnyInput, builder: ChunkBuilder) -> None:
         """Plan beside a run that was paid for: it stays where it is until there is another."""

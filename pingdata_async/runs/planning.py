@@ -65,15 +65,24 @@ async def make_plan(
         raise RunError(f"the plan cannot be written: {error.strerror or error}") from error
     fingerprint = plan.fingerprint
     if fingerprint is not None and not again:
-        other = await anyio.to_thread.run_sync(same_run_beside, run_dir, settings, fingerprint)
-        if other is not None:
-            raise ConfigurationError(_same_beside(other, settings.output))
+        await check_beside(run_dir, settings, fingerprint)
     journal = directory.journal
     await journal.set_planned_chunks(plan.chunks)
     await journal.set_meta(FINGERPRINT, fingerprint)
     kept = msgspec.structs.replace(settings, output=kept_output(settings.output, run_dir))
     await journal.set_meta(SETTINGS, kept)  # last: it says that the plan is whole
     return plan
+
+
+async def check_beside(run_dir: Path, settings: RunSettings, fingerprint: Fingerprint) -> None:
+    """Refuse to pay for what a run beside this one has paid for.
+
+    Raises:
+        ConfigurationError: When there is such a run; with the commands that give its answers.
+    """
+    other = await anyio.to_thread.run_sync(same_run_beside, run_dir, settings, fingerprint)
+    if other is not None:
+        raise ConfigurationError(_same_beside(other, settings.output))
 
 
 async def check_identity(

@@ -296,7 +296,10 @@ def _remove(path: Path) -> None:
 
 
 def same_run_beside(path: Path, settings: RunSettings, fingerprint: Fingerprint) -> Path | None:
-    """Another run directory in the same folder with the same input and settings; None if none."""
+    """Another run in the same folder with the same input and settings; None if none.
+
+    One that sent nothing, and is not at work, has no answers to be had: it is only a plan.
+    """
     for other in sorted(path.absolute().parent.glob(f"*{SUFFIX}")):
         # Not Path.is_file(), which raises for a folder of somebody else's.
         if other == path.absolute() or not os.path.isfile(journal_path(other)):  # noqa: PTH113
@@ -310,6 +313,17 @@ def same_run_beside(path: Path, settings: RunSettings, fingerprint: Fingerprint)
             theirs = msgspec.convert(found[0], RunSettings)
             print_of_theirs = msgspec.convert(found[1], Fingerprint)
             is_same_input = print_of_theirs.sha256 == fingerprint.sha256
-            if is_same_input and not differences(theirs, settings):
+            is_same = is_same_input and not differences(theirs, settings)
+            if is_same and (is_locked(other) or has_sent(other)):
                 return other
     return None
+
+
+def has_sent(run_dir: Path) -> bool:
+    """Whether a run sent anything that was not surely refused; blocks.
+
+    Raises:
+        RunError: When its journal cannot be read.
+    """
+    with JournalReader(journal_path(run_dir), any_version=True) as journal:
+        return journal.has_sent()

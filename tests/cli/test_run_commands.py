@@ -92,6 +92,21 @@ async def test_the_same_again_under_another_name_is_exit_2(
     assert sandbox.stats.locations_accepted == 600
 
 
+async def test_a_plan_alone_is_in_nobodys_way(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """It has no answers to be had; once another run was paid for, it is not paid for as well."""
+    words = [ADDRESSES, "-s", "PG", "-u", sandbox.url]
+    assert (await run("plan", *words, "-o", tmp_path / "a.jsonl")).code == 0
+    done = await run("enhance", *words, "-o", tmp_path / "b.jsonl")
+    assert done.code == 0, done.err
+    accepted = sandbox.stats.locations_accepted
+    done = await run("enhance", *words, "-o", tmp_path / "a.jsonl")
+    assert done.code == 2
+    assert f"pingdata-async export {tmp_path / 'b.jsonl.run'}" in done.err
+    assert sandbox.stats.locations_accepted == accepted
+    assert (await run("enhance", *words, "-o", tmp_path / "a.jsonl", "--again")).code == 0
+    assert sandbox.stats.locations_accepted == 2 * accepted
+
+
 async def test_rows_at_fault_fail_alone_and_can_be_mended(tmp_path: Path) -> None:
     """Exit 3; the failures file is a valid input; `retry` asks about those rows alone."""
     source = poisoned(tmp_path / "in.csv", 300, {7, 123})

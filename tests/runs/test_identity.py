@@ -206,6 +206,8 @@ async def test_standard_input_that_is_empty_the_second_time(
     assert "another input: standard input with 23 bytes, not standard input with 0." in said
     assert f"To go on with it: pingdata-async resume '{output}.run'. Or" in said
     monkeypatch.setattr(sys, "stdin", Stdin(b"id,address\na,1 Main St\n"))
+    await enhancer(client).run("-", output)
+    monkeypatch.setattr(sys, "stdin", Stdin(b"id,address\na,1 Main St\n"))
     with pytest.raises(ping.ConfigurationError, match=r"export '.*my out\.jsonl\.run' -o '.*b c"):
         await enhancer(client).run("-", tmp_path / "b c.jsonl")
 
