@@ -44,16 +44,15 @@ class SourceQuestions:
         self._announce = announce
         self._answer: Mapping[str, DataSource] | str | None = None
 
-    async def rules(self) -> SourceRules | None:
-        """What the sources are not to be asked about; None where the API does not tell.
+    async def rules(self) -> SourceRules | str:
+        """What the sources are not to be asked about; where the API does not tell, a sentence.
 
         Raises:
             AuthenticationError: When the API does not accept the token.
         """
         answer = await self._ask()
         if isinstance(answer, str):
-            self._say(f"Which locations a source cannot answer is not checked: {answer}.")
-            return None
+            return f"Which locations a source cannot answer is not checked: {answer}."
         return SourceRules(answer)
 
     async def types(self) -> dict[str, Mapping[str, str]]:

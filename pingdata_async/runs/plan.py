@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -42,7 +42,8 @@ from pingdata_async.tables.inputs import ReadOptions
 from pingdata_async.tables.readers import AnyInput, open_input
 from pingdata_async.tables.sources import Fingerprint
 
-AskRules = Callable[[], Coroutine[Any, Any, SourceRules | None]]
+AskRules = Callable[[], Coroutine[Any, Any, SourceRules | str]]
+"""Asks what the sources cannot answer; where that is not known, a sentence says so."""
 
 # The earlier one knew of no twins; a program that does not would leave them out.
 _KIND = FileKind("the plan", b"PINGPLN", b"2", (b"1",))
@@ -87,7 +88,7 @@ class Plan:
         unused_columns: Columns that mean nothing to the API.
         values_left_out: Optional values that were unreadable, and are not sent.
         fingerprint: Which input it was made of; None before it is made or opened.
-        notes: What the user should know of how the input was understood, a sentence each.
+        notes: What the user should know of how the plan was made, a sentence each.
         mapping: Which column was taken for which field, a line each.
         asked: About how many locations each source is asked, by its code; None where a plan of
             an earlier version does not say.
@@ -171,12 +172,13 @@ class Plan:
             writing(self.path, _KIND) as frames,  # gets its name last: all is there then
             keeping_input(self.path.with_name(INPUT_NAME)) as keeper,
         ):
-            staged = _chunks(reader, builder, keeper, ask_rules)
+            notes: list[str] = []
+            staged = _chunks(reader, builder, keeper, ask_rules, notes)
             if dedupe:
                 self._write_distinct(frames, staged, builder)
             else:
                 self._write(frames, staged, builder.sources)
-            self._end(frames, reader, builder)
+            self._end(frames, reader, builder, notes)
             keeper.end(reader.headers)
         self._reader = FrameReader(self.path, _KIND, _totals)
 
@@ -213,13 +215,19 @@ class Plan:
             frames.add(_encoder.encode(chunk))
         self.asked, self.left_out = dict(asked), dict(left_out)
 
-    def _end(self, frames: FrameWriter, reader: InputReader, builder: ChunkBuilder) -> None:
+    def _end(
+        self,
+        frames: FrameWriter,
+        reader: InputReader,
+        builder: ChunkBuilder,
+        notes: Sequence[str],
+    ) -> None:
         self._chunks = frames.frames
         self.unused_columns = reader.unused_columns
         self.values_left_out = builder.values_left_out
         self.skipped = dict(builder.skipped)
         self.fingerprint = reader.fingerprint()
-        self.notes = reader.notes
+        self.notes = (*reader.notes, *notes)
         self.mapping = tuple(mapping_lines(ColumnMapping(reader.mapping.columns, ())))
         frames.end(
             _Totals(
@@ -298,12 +306,17 @@ def _chunks(
     builder: ChunkBuilder,
     keeper: InputKeeper,
     ask_rules: AskRules | None,
+    notes: list[str],
 ) -> Iterator[Chunk]:
     row = 0
     for batch in reader:
         check_cancelled()
         if not row and ask_rules is not None:  # not sooner: the input may be unusable
-            builder.rules = from_thread.run(ask_rules)
+            rules = from_thread.run(ask_rules)
+            if isinstance(rules, str):
+                notes.append(rules)
+            else:
+                builder.rules = rules
         keeper.add(batch.originals, len(batch.locations))
         yield from builder.add_batch(row, batch.locations, batch.errors)
         row += len(batch.locations)

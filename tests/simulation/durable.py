@@ -26,6 +26,7 @@ from pingdata_async.runs.identity import RunSettings
 from pingdata_async.runs.output_form import DeclaredTypes
 from pingdata_async.runs.preflight import Preflight
 from pingdata_async.runs.run_options import RunOptions
+from pingdata_async.source_rules import SourceRules
 from pingdata_async.wire import encode_options
 from tests.simulation import invariants
 from tests.simulation.inline import Threads
@@ -45,8 +46,8 @@ async def _no_types() -> DeclaredTypes:
     return {}
 
 
-async def _no_rules() -> None:
-    return None
+async def _no_rules() -> SourceRules:
+    return SourceRules({})
 
 
 async def _no_limits() -> Limits:
