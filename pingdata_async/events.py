@@ -33,7 +33,8 @@ class InputPlanned(Event, frozen=True, kw_only=True):
         is_resumed: Whether the run was begun before, so that not all of it is sent now.
         mapping: Which column was taken for which field, a line each.
         notes: What the user should know of how the input was understood, a sentence each.
-        skipped_by_source: Locations that a source is not asked about, as it would surely fail.
+        skipped_by_source: Rows that a source is not asked about, as it would surely fail: those
+            that repeat others included.
     """
 
     rows: int

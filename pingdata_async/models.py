@@ -305,7 +305,7 @@ class RunSummary(msgspec.Struct, kw_only=True):
             that was noted.
         locations_in_doubt: Locations in POSTs that may have made a job whose id never arrived;
             they may be charged as well.
-        skipped_by_source: Locations that a source was not asked about, as it would surely fail,
+        skipped_by_source: Rows that a source was not asked about, as it would surely fail,
             by its code.
         locations_possibly_charged_again: Locations sent again although an earlier job that
             held them was, or may have been, accepted.

@@ -66,7 +66,7 @@ class ChunkBuilder:
         values_left_out: Optional values so far that were unreadable.
         sources: Those.
         rules: Which locations a source is not asked about; None for none.
-        skipped: By source, locations that it is not asked about.
+        skipped: By source, rows that it is not asked about.
 
     Raises:
         ConfigurationError: For a size that cannot work.

@@ -30,7 +30,7 @@ def described(forecast: Forecast) -> Iterator[str | Table]:
         yield f"not sent: {_counted(forecast.left_out)}"
     if forecast.skipped_by_source:
         skipped = _counted(forecast.skipped_by_source)
-        yield f"not asked of a source, as it would surely fail: {skipped}"
+        yield f"rows not asked of a source, as it would surely fail: {skipped}"
     charged = _counted(forecast.charged_by_source) or "nothing"
     yield f"to be charged: {forecast.locations:,} locations in {forecast.jobs:,} jobs; {charged}"
     if forecast.left_by_budget:

@@ -267,7 +267,7 @@ def describe(summary: RunSummary) -> list[str]:
 def by_source(charged: Mapping[str, int], skipped: Mapping[str, int]) -> list[str]:
     """What was charged, and what was spared, in lines for people."""
     lines = []
-    for what, counts in (("charged", charged), ("not sent, as they would surely fail", skipped)):
+    for what, counts in (("charged", charged), ("rows not sent, as sure to fail", skipped)):
         if counts:
             said = ", ".join(f"{number:,} {code}" for code, number in counts.items())
             lines.append(f"{what}: {said}")

@@ -53,7 +53,8 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
         distinct: Distinct locations among them that can be sent.
         repeated: Rows that repeat these: they have their answers for nothing.
         left_out: Rows that are not sent, by reason.
-        skipped_by_source: Locations that a source is not asked about, as it would surely fail.
+        skipped_by_source: Rows that a source is not asked about, as it would surely fail: those
+            that repeat others included.
         locations: Locations that will be sent from here on, within the budget, if all goes well.
         charged_by_source: About how many of these each source is asked.
         left_by_budget: Locations that the budget does not allow for.

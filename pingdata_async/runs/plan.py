@@ -92,7 +92,7 @@ class Plan:
         mapping: Which column was taken for which field, a line each.
         asked: About how many locations each source is asked, by its code; None where a plan of
             an earlier version does not say.
-        skipped: About how many locations each source is not asked, as it would surely fail.
+        skipped: For how many rows each source is not asked, as it would surely fail.
         left_out: Rows that are not sent, by reason.
     """
 

@@ -64,7 +64,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
             that was noted.
         locations_in_doubt: Locations in submissions that may have made a job, or that are on
             their way.
-        skipped_by_source: Locations that a source is not asked about, as it would surely fail.
+        skipped_by_source: Rows that a source is not asked about, as it would surely fail: those
+            that repeat others included.
         max_locations: Locations that may be sent in all; None for any number.
         budget: Likewise by source, of those that have one.
         locations_possibly_charged_again: Locations sent again although an earlier job that held

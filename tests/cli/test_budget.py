@@ -237,7 +237,7 @@ async def test_what_would_surely_fail_is_not_sent(tmp_path: Path) -> None:
         said = done.err.splitlines()
         assert said[:2] == [
             "4 rows, 3 to be sent in 1 jobs.",
-            "not sent, as they would surely fail: 2 PH",
+            "rows not sent, as sure to fail: 2 PH",
         ]
         rows = lines(out.read_bytes())
         assert [row["status"] for row in rows] == ["ok", "partial", "failed", "ok"]
@@ -256,7 +256,7 @@ async def test_what_would_surely_fail_is_not_sent(tmp_path: Path) -> None:
         assert about_jobs(sandbox) == accepted
         status = await run("status", f"{out}.run")
     assert "charged: 3 PG, 2 PH" in status.out
-    assert "not sent, as they would surely fail: 2 PH" in status.out
+    assert "rows not sent, as sure to fail: 2 PH" in status.out
     failures = lines((tmp_path / "o.jsonl.failures.jsonl").read_bytes())
     assert [(row["id"], row["reason"]) for row in failures] == [("c", "skipped")]
 
