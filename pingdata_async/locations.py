@@ -158,6 +158,8 @@ def read_field(name: str, value: Any) -> Any:
 def clean_sources(sources: object) -> tuple[str, ...]:
     """Source codes from a list or a text such as "PG,PH"; each once, in their order.
 
+    Codes that differ only in case are the same for the API: the first spelling stays.
+
     Raises:
         InputError: When they are neither.
     """
@@ -167,7 +169,11 @@ def clean_sources(sources: object) -> tuple[str, ...]:
         isinstance(code, str) for code in sources
     ):
         raise InputError(f"sources must be codes such as PG, not {sources!r}")
-    return tuple(dict.fromkeys(code.strip() for code in sources if code.strip()))
+    codes: dict[str, str] = {}
+    for code in map(str.strip, sources):
+        if code:
+            codes.setdefault(code.casefold(), code)
+    return tuple(codes.values())
 
 
 def _check_lookup(fields: Mapping[str, Any]) -> None:

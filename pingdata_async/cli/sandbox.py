@@ -154,7 +154,10 @@ def _limits(
     "--shape", type=click.Choice(["list", "object"]), default="list", show_default=True,
     help="How outputs and sources of a result are drawn.",
 )  # fmt: skip
-@option("--max-locations", type=click.IntRange(min=1), help="Refuse jobs of more.  [default: any]")
+# Not from a variable: that of the same name is a run's budget.
+@click.option(
+    "--max-locations", type=click.IntRange(min=1), help="Refuse jobs of more.  [default: any]"
+)
 def sandbox(auth_token_file: Path | None, faults: tuple[str, ...], **settings: Any) -> int:
     """Serve an imitation of the API on this machine; its answers are made up.
 

@@ -230,7 +230,7 @@ async def test_every_way_to_name_a_location() -> None:
     (seen,) = api.seen
     assert seen.target.partition("?")[2].split("&") == [
         "address=1+Main+St", "city=Boston", "country=US", "longitude=-71.05",
-        "datasource_config=%7B%22PH%22:%7B%22x%22:1%7D%7D", "const__num_stories=3",
+        "const__num_stories=3", "datasource_config=%7B%22PH%22:%7B%22x%22:1%7D%7D",
         "sources=PG", "sources=PH", "include_raw_response=true", "timeout=5.0",
         "check_cache=false", "delegate_to=acme",
     ]  # fmt: skip

@@ -239,6 +239,7 @@ def test_surrogates_are_refused(value: str) -> None:
 @pytest.mark.parametrize(
     ("value", "codes"),
     [
+        ("PG,ph,PH,pg", ("PG", "ph")),
         ("PG", ("PG",)),
         ("PG,PH", ("PG", "PH")),
         (" PG ; PH|LB\tGG\n", ("PG", "PH", "LB", "GG")),
