@@ -135,6 +135,8 @@ def unambiguous(
 ) -> list[Candidate]:
     """The candidate of the first rank for each field.
 
+    The API's own name and the first rank of what others call it say the same.
+
     Args:
         name: The input, for messages.
         headers: Of all columns.
@@ -150,7 +152,8 @@ def unambiguous(
     doubts: list[str] = []
     for field, several in by_field.items():
         first = min(candidate.rank for candidate in several)
-        best = [candidate for candidate in several if candidate.rank == first]
+        same = max(first, OWN_NAME + 1)
+        best = [candidate for candidate in several if candidate.rank <= same]
         if len(best) == 1:
             found += best
         else:

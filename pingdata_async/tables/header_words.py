@@ -211,7 +211,8 @@ WORDS: Mapping[str, tuple[str, ...]] = {
 """By meaning: phrases in ranks; one of a later rank counts only where none of an earlier is there.
 
 Phrases are separated by commas. Those of one rank say the same: of two, nothing tells which is
-meant. Each word stands for its `SPELLINGS` as well, but for phrases with "=".
+meant. The API's own name for a field says the same as the first rank. Each word stands for its
+`SPELLINGS` as well, but for phrases with "=".
 """
 
 SPELLINGS: Mapping[str, tuple[str, ...]] = {

@@ -225,6 +225,20 @@ def test_all_doubts_are_told_at_once() -> None:
     map_columns("in.csv", headers, given=options)
 
 
+@pytest.mark.parametrize(
+    ("own", "other"),
+    [("city", "Town"), ("id", "Loc #"), ("postal_code", "Zip"), ("address_line_1", "Street")],
+)
+def test_the_name_of_a_field_and_another_word_for_it(own: str, other: str) -> None:
+    """Nothing says that the one spelled as the API does is meant: both are shown, as any two."""
+    options = options_in(refusal("latitude", "longitude", own, other))
+    assert set(options) == {own}
+    assert options[own] in {own, other}
+    mapping = map_columns("in.csv", ("latitude", "longitude", own, other), given=options)
+    assert fields_of(mapping)[own] == (options[own],)
+    assert len(mapping.unused) == 1
+
+
 def test_the_same_header_twice() -> None:
     """Nothing tells the two apart: one is renamed, or none is sent."""
     headers = ("Address", "City", "City", "State")
@@ -249,7 +263,6 @@ def test_what_is_more_precise_wins() -> None:
     assert mapped("Zip", "State Name", "State Code")["state"] == "State Code"
     assert mapped("Zip", "Bldg #", "Loc #")["id"] == "Loc #"
     assert mapped("Zip", "Bldg #")["id"] == "Bldg #"
-    assert mapped("Zip", "Loc #", "id")["id"] == "id"
     assert mapped("Zip", "Location Name", "Bldg Name")["bldg_name"] == "Bldg Name"
 
 
