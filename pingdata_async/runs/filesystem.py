@@ -13,10 +13,10 @@ import io
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from pingdata_async.exceptions import RunError
 
@@ -193,23 +193,25 @@ def sync_folder(path: Path) -> None:
         os.close(folder)
 
 
-def write_whole(path: Path, *blocks: bytes) -> None:
+@contextlib.contextmanager
+def writing_whole(path: Path, buffer_bytes: int = -1) -> Iterator[BinaryIO]:
     """Write a file so that under its name there is only ever a whole one, also after a crash.
 
-    When this returns, content and name are on the disk. A file of that name is replaced.
+    It is for its owner alone: addresses and answers are the user's own. When the block is left
+    without an error, content and name are on the disk, and a file of that name is replaced.
 
     Args:
-        path: Its name; what is written meanwhile is `NAME.part` beside it.
-        blocks: Its content, one behind the other.
+        path: Its name; what is written meanwhile is `NAME.part` beside it, and what a killed
+            process left there is overwritten.
+        buffer_bytes: That are written at a time; -1 for the system's choice.
 
     Raises:
         OSError: When it cannot be written; then nothing has changed under its name.
     """
     part = path.with_name(f"{path.name}.part")
     try:
-        # Addresses and answers are the user's own: for the owner alone.
-        with open(part, "wb", opener=open_private) as file:
-            file.writelines(blocks)
+        with open(part, "wb", buffer_bytes, opener=open_private) as file:
+            yield file
             file.flush()
             sync_file(file.fileno())
         part.replace(path)
@@ -218,6 +220,12 @@ def write_whole(path: Path, *blocks: bytes) -> None:
             part.unlink()
         raise
     sync_folder(path.parent)
+
+
+def write_whole(path: Path, *blocks: bytes) -> None:
+    """Write blocks to a file as `writing_whole()` does, one behind the other."""
+    with writing_whole(path) as file:
+        file.writelines(blocks)
 
 
 def write_pieces(file: int, pieces: Sequence[bytes | memoryview]) -> None:

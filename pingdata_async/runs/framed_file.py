@@ -22,12 +22,7 @@ import msgspec
 
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.compression import DamagedFrameError, compress, decompress
-from pingdata_async.runs.filesystem import (
-    open_nameless,
-    open_private,
-    sync_file,
-    sync_folder,
-)
+from pingdata_async.runs.filesystem import open_nameless, writing_whole
 
 WRITE_BUFFER_BYTES = 1024 * 1024
 
@@ -107,25 +102,13 @@ class FrameWriter:
 
 @contextlib.contextmanager
 def writing(path: Path, kind: FileKind) -> Iterator[FrameWriter]:
-    """Write a file, for its owner alone, that has its name only when it is whole and on the disk.
-
-    What a killed process left of it is overwritten. Blocks.
+    """Write a file of frames as `filesystem.writing_whole()` does. Blocks.
 
     Raises:
         OSError: When it cannot be written.
     """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with open(part, "wb", WRITE_BUFFER_BYTES, opener=open_private) as file:
-            yield FrameWriter(file, kind)
-            file.flush()
-            sync_file(file.fileno())
-        part.rename(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise
-    sync_folder(path.parent)
+    with writing_whole(path, WRITE_BUFFER_BYTES) as file:
+        yield FrameWriter(file, kind)
 
 
 @contextlib.contextmanager

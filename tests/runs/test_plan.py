@@ -151,7 +151,7 @@ async def test_a_plan_is_on_the_disk_before_it_has_its_name(
 ) -> None:
     """Content, name, folder, of the kept input first: a power cut leaves both whole or no plan."""
     steps: list[str] = []
-    sync, rename = os.fsync, Path.rename
+    sync, rename = os.fsync, Path.replace
 
     def note_sync(file: int) -> None:
         steps.append("folder" if stat.S_ISDIR(os.fstat(file).st_mode) else "content")
@@ -162,7 +162,7 @@ async def test_a_plan_is_on_the_disk_before_it_has_its_name(
         return rename(path, target)
 
     monkeypatch.setattr(os, "fsync", note_sync)
-    monkeypatch.setattr(Path, "rename", note_rename)
+    monkeypatch.setattr(Path, "replace", note_rename)
     await made(tmp_path)
     assert steps == ["content", "name", "folder"] * 2
 

@@ -260,7 +260,7 @@ async def test_a_disk_too_full_for_the_plan(
 
     output = tmp_path / "out.jsonl"
     with monkeypatch.context() as patch:
-        patch.setattr("pingdata_async.runs.framed_file.sync_file", no_room)
+        patch.setattr("pingdata_async.runs.filesystem.sync_file", no_room)
         with pytest.raises(ping.RunError, match="the plan cannot be written: No space left"):
             await enhancer(client).run(ADDRESSES, output)
     assert requests(sandbox) == 0

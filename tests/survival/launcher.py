@@ -34,7 +34,6 @@ from pingdata_async.runs import (
     journal_writer,
     ledger,
     output_files,
-    plan,
     run,
     run_directory,
     spool,
@@ -132,7 +131,7 @@ class Executioner:
                 await super().deliver(finished)
 
         _put(run, "DurableLedger", WatchedLedger)
-        for module in (filesystem, plan, spool, output_files, run_directory):
+        for module in (filesystem, spool, output_files, run_directory):
             for name in DISK_STEPS:
                 if hasattr(module, name):
                     label = f"{module.__name__.rpartition('.')[2]}.{name}"

@@ -35,6 +35,17 @@ async def test_killed_again_and_again(tmp_path: Path) -> None:
     assert await kill_at_all(REFUSALS, tmp_path, cases) == len(cases)
 
 
+async def test_killed_around_the_plan(tmp_path: Path) -> None:
+    """Between the input's rows and the plan of them there is no plan, or there is all of it."""
+    cases = [
+        [(f"{when} filesystem.{step}", number)]
+        for when in ("before", "after")
+        for step in ("sync_file", "sync_folder")
+        for number in (1, 2)
+    ]
+    assert await kill_at_all(REFUSALS, tmp_path, cases) == len(cases)
+
+
 async def test_killed_around_the_output(tmp_path: Path) -> None:
     """No half output under its name, and none that the run does not know as its own."""
     cases = [
