@@ -13,7 +13,14 @@ from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.checking import Failure, check_output, fail_chunk
 from pingdata_async.bulk.chunking import MAX_CHUNK_BYTES
 from pingdata_async.bulk.chunks import Chunk, Earlier, InvalidRow, encode_body
-from pingdata_async.bulk.later_chunks import Leftover, equal_parts, gather, split
+from pingdata_async.bulk.later_chunks import (
+    Leftover,
+    equal_parts,
+    gather,
+    leftover,
+    skipped_sources,
+    split,
+)
 from pingdata_async.bulk.leftover_pool import LeftoverPool
 from pingdata_async.exceptions import DecodeError
 from pingdata_async.models import EnhancedLocation, Reason, RowStatus
@@ -51,6 +58,17 @@ def planned() -> Chunk:
         {2: OWN},
         [InvalidRow(6, "z", "no")],
     )
+
+
+def test_why_a_source_is_not_asked_goes_along() -> None:
+    """Into halves, halves of halves, and rows that are asked about again, each with its own."""
+    chunk = msgspec.structs.replace(planned(), skipped={1: ("PH: only in US",), 4: ("LB: no",)})
+    halves = split(chunk, [1, 2], [3, 3], was_charged=True)
+    quarters = split(halves[1], [3, 4], [1, 2], was_charged=True)
+    asked_again = gather(5, [leftover(chunk, place, ("PG",), b"{}") for place in (4, 1)])
+    for made in (*halves, *quarters, asked_again):
+        for place, row in enumerate(made.rows):
+            assert skipped_sources(made, place) == chunk.skipped.get(row, ())
 
 
 def _said(answer: object) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import sys
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from pingdata_async.runs.output_form import OutputForm
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.spool import Spool
 from pingdata_async.tables.jsonl import FAILURE_NOTES
+from pingdata_async.tables.outputs import OutputFormat
 from tests.runs.accounts import MemoryAccount, answered
 from tests.runs.run_help import unexpected
 
@@ -43,6 +45,7 @@ class Setting:
         self.plan = Plan(folder / "plan")
         self.spool = Spool(folder / "spool")
         self.account = MemoryAccount(self.spool)
+        self.form = OutputForm(sources=("PG",))
         self.output = folder / "out.jsonl"
         self.failures = folder / "out.jsonl.failures.jsonl"
         self.told: list[int] = []
@@ -60,7 +63,7 @@ class Setting:
                 self.spool,
                 self.account,
                 self.output,
-                OutputForm(sources=("PG",)),
+                self.form,
                 on_rows=self.tell,
                 on_note=unexpected,
                 finished_only=finished_only,
@@ -169,6 +172,27 @@ async def test_finished_rows_alone_can_be_written(setting: Setting) -> None:
     counts = await setting.export(finished_only=True)
     assert [line["row"] for line in setting.lines()] == [0, 1]
     assert counts.rows == 2
+
+
+async def test_a_table_of_finished_rows_alone(tmp_path: Path) -> None:
+    """Each is beside its own cells, also where others of a later chunk are left out."""
+    setting = Setting(tmp_path)
+    setting.form = OutputForm(kind=OutputFormat.CSV, sources=("PG",))
+    setting.output = tmp_path / "out.csv"
+    (tmp_path / "in.csv").write_text(
+        "address,own\n" + "".join(f"{n} Elm St,own {n}\n" for n in range(4))
+    )
+    await setting.plan.make(tmp_path / "in.csv", ChunkBuilder(chunk_size=2, sources=("PG",)))
+    await setting.put(0, "spooled", {"0": answered(n=10), "1": answered(n=11)})
+    await setting.put(1, "spooled", {"2": answered(n=12), "3": answered(n=13)})
+    setting.account.waiting[1] = {2}
+    await setting.export(finished_only=True)
+    rows = list(csv.DictReader(setting.output.read_text().splitlines()))
+    assert [(row["own"], row["pg_n"]) for row in rows] == [
+        ("own 0", "10"),
+        ("own 1", "11"),
+        ("own 3", "13"),
+    ]
 
 
 async def test_an_export_can_be_done_again(setting: Setting) -> None:

@@ -117,6 +117,7 @@ def inputs(draw: st.DrawFn) -> tuple[list[Chunk], dict[int, int], int, int]:
                 [b"%d" % kinds[row] * (kinds[row] + 1) for row in here],
                 {place: (f"S{row}",) for place, row in enumerate(here) if row % 3 == 0},
                 [InvalidRow(row, None, "no") for row in few if kinds[row] < 0],
+                skipped={place: (f"not {row}",) for place, row in enumerate(here) if row % 2},
             )
         )
     max_bytes = draw(st.sampled_from([LOCATION_OVERHEAD_BYTES * 3, 10_000]))
@@ -156,6 +157,9 @@ def test_chunks_of_distinct_locations(
         assert chunk.ids == [f"r{row}" for row in chunk.rows]
         assert chunk.sources == {
             place: (f"S{row}",) for place, row in enumerate(chunk.rows) if row % 3 == 0
+        }
+        assert chunk.skipped == {
+            place: (f"not {row}",) for place, row in enumerate(chunk.rows) if row % 2
         }
     assert everything == list(range(sum(chunk.total_rows for chunk in chunks)))
     location = {row: each for c in chunks for row, each in zip(c.rows, c.locations, strict=True)}

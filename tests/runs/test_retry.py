@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 import pingdata_async as ping
+from pingdata_async.bulk.checking import fail_chunk
 from pingdata_async.bulk.later_chunks import split
 from pingdata_async.events import ChunkFinished, Event, JobSubmitted, RunNotice
 from pingdata_async.models import RunSummary
@@ -24,7 +25,7 @@ from pingdata_async.runs.reopening import charged_rows, leftovers_of
 from pingdata_async.runs.spool import Spool
 from pingdata_async.runs.status import RunStatus, read_status
 from pingdata_async.sandbox import FaultPlan, SandboxServer
-from tests.runs.accounts import MemoryAccount, planned_chunks, spool_in
+from tests.runs.accounts import FAILURE, MemoryAccount, planned_chunks, spool_in
 from tests.runs.run_help import (
     ADDRESSES,
     Stopper,
@@ -333,6 +334,15 @@ def test_a_rejected_row_may_have_been_charged_before(tmp_path: Path) -> None:
         rows = answers.outcomes(chunk).settled
         found = leftovers_of(chunk, rows, ("PG",), charged_rows(account, chunk))
         assert [each.earlier.was_charged for each in found] == [is_charged] * 2
+
+
+def test_why_a_source_is_not_asked_is_kept_with_a_row_that_is_reopened() -> None:
+    """So that it ends as it would have the first time."""
+    (chunk,) = planned_chunks(2, 2)
+    chunk = msgspec.structs.replace(chunk, skipped={1: ("PH: only in US",)})
+    rows = fail_chunk(chunk, FAILURE)
+    found = leftovers_of(chunk, rows, ("PG",), ())
+    assert [each.earlier.skipped for each in found] == [(), ("PH: only in US",)]
 
 
 async def test_an_output_that_may_not_be_replaced_reopens_nothing(tmp_path: Path) -> None:
