@@ -17,10 +17,17 @@ from tests.simulation.simulation import simulate
 from tests.simulation.worlds import draw_world
 
 PARTS = 10
+PARTS_IN_SAMPLE = 3
 SEEDS_IN_A_PART = 25
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(
+    "part",
+    [
+        *range(PARTS_IN_SAMPLE),
+        *(pytest.param(part, marks=pytest.mark.sweep) for part in range(PARTS_IN_SAMPLE, PARTS)),
+    ],
+)
 def test_no_world_breaks_it(part: int) -> None:
     """Each row once, the cap, Retry-After, no starvation, an end, buffers, money."""
     report = hunt(range(part * SEEDS_IN_A_PART, (part + 1) * SEEDS_IN_A_PART))

@@ -1,0 +1,53 @@
+"""The scripts do with their words what they say."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+SAYS_ITSELF = '#!/usr/bin/env bash\necho "${0##*/scripts/}" "$@"\n'
+SHORT = "-m not sweep and not large"
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A folder with `scripts/test` whose commands only say how they were called."""
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(SCRIPTS / "test", tmp_path / "scripts")
+    commands = [".venv/bin/ruff", ".venv/bin/mypy", ".venv/bin/python", ".venv-3.13/bin/python"]
+    for command in ("scripts/prepare", *commands):
+        (tmp_path / command).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / command).write_text(SAYS_ITSELF, encoding="utf-8")
+        (tmp_path / command).chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "python", "tests"),
+    [
+        ([], None, [SHORT]),
+        (["--all"], None, []),
+        (["tests/a b.py", "-x", "--all", "-m", "large"], None, ["tests/a b.py -x -m large"]),
+        (["--python", "3.13"], "3.13", [SHORT]),
+        (["--all", "--python=3.13", "tests/x"], "3.13", ["tests/x"]),
+    ],
+)
+def test_words_of_the_test_script(
+    clone: Path, words: list[str], python: str | None, tests: list[str]
+) -> None:
+    """Its own two options may stand anywhere and together; the other words are pytest's."""
+    done = subprocess.run(
+        [clone / "scripts" / "test", *words], capture_output=True, text=True, check=True
+    )
+    checks = ["prepare dev", ".venv/bin/ruff check .", ".venv/bin/ruff format --check .",
+              ".venv/bin/mypy"]  # fmt: skip
+    pytest_ = " ".join(["-m pytest --numprocesses auto", *tests])
+    assert done.stdout.splitlines() == (
+        [*checks, f".venv/bin/python {pytest_}"]
+        if python is None
+        else [f"prepare test {python}", f".venv-{python}/bin/python {pytest_}"]
+    )
