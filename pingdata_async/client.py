@@ -142,16 +142,16 @@ class PingDataClient(OpenedClient):
     async def stream_output(self, job_id: str, output: JobOutput) -> AsyncIterator[Response]:
         """Open an output for download; read it with `iter_blocks()` or `read()`.
 
-        The url is used as the API gave it, with the token only on the API's own origin. One
-        that has expired (403, 404, 410) is asked for again through the job's status; where
-        another origin asks for credentials, and last of all, the documented paths on the
-        API's own origin are tried. Safe to repeat; cancelling closes the connection.
+        The url is used as the API gave it, with the token only on the API's own origin. Where it
+        is refused, has expired or cannot be used, and where another origin cannot be reached or
+        is out of order, the job's status is asked for a fresh one, and last of all the
+        documented paths on the API's own origin are tried. Safe to repeat; cancelling closes the
+        connection.
 
         Raises:
-            NotFoundError: When no way leads to it.
+            OutputUnavailableError: When no way leads to it. That says nothing of the job.
             APIStatusError: On any other error status.
             TransportError: When no answer arrived.
-            DecodeError: When its url cannot be used.
         """
         async with (
             self._call() as transport,

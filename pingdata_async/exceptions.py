@@ -13,6 +13,7 @@ PingDataError
 │   │   └── QuotaExceededError          402, 403 that name a spent quota or credit; 429, a
 │   │                                   daily or monthly one
 │   ├── NotFoundError               404, 410
+│   │   └── OutputUnavailableError       no way leads to an output of a job
 │   ├── RequestRejectedError        400, 413, 422 and every other 4xx
 │   │   └── UnknownSourceError           one of these that names a source it does not know
 │   ├── RateLimitError              429
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Sequence
 
-    from pingdata_async.models import EnhancedLocation
+    from pingdata_async.models import EnhancedLocation, JobStatus
 
 
 class PingDataError(Exception):
@@ -142,6 +143,22 @@ class QuotaExceededError(AccessDeniedError):
 
 class NotFoundError(APIStatusError):
     """Raised on 404 and 410: the API does not know the job, output or path (any more)."""
+
+
+class OutputUnavailableError(NotFoundError):
+    """Raised when no way leads to an output of a job: its url, a fresh one, the API's own paths.
+
+    That says nothing of the job: what the API calls complete is paid for, and its output may
+    be had another time. Its `status_code` is that of the first refusal; 404 where none had any.
+
+    Attributes:
+        job_status: What the API said of the job when it was asked for a fresh url; None where it
+            did not say anything.
+        is_job_unknown: Whether it said that it does not know the job (any more).
+    """
+
+    job_status: JobStatus | None = None
+    is_job_unknown: bool = False
 
 
 class RequestRejectedError(APIStatusError):

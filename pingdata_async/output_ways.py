@@ -9,13 +9,22 @@ from urllib.parse import quote
 from pingdata_async.exceptions import (
     AccessDeniedError,
     APIStatusError,
-    AuthenticationError,
+    DecodeError,
     NotFoundError,
+    OutputUnavailableError,
+    PingDataError,
+    RequestRejectedError,
+    ServerError,
+    TransportError,
+    UnexpectedRedirectError,
 )
 from pingdata_async.models import JobOutput, JobStatus
 from pingdata_async.transport import Response, Transport
+from pingdata_async.urls import holds_user
 
 AskStatus = Callable[[str], Awaitable[JobStatus]]
+
+NOT_FOUND = 404
 
 
 @contextlib.asynccontextmanager
@@ -32,57 +41,122 @@ async def opened_output(
         ask_status: Asks about a job, for the url that the API gives now.
 
     Raises:
-        NotFoundError: When every way is refused; it holds the first refusal.
+        OutputUnavailableError: When every way is refused; it holds the first refusal, and what
+            the API says of the job.
         AuthenticationError: When the API itself refuses the token.
         APIStatusError: On any other error status.
         TransportError: When no answer arrived.
-        DecodeError: When its url cannot be used.
     """
     async with contextlib.AsyncExitStack() as stack:
-        first = transport.resolve(output.url)
-        try:
-            response = await stack.enter_async_context(transport.download(first))
-        except (AuthenticationError, AccessDeniedError, NotFoundError) as refusal:
-            refuses_token = isinstance(refusal, AuthenticationError)
-            if refuses_token and transport.is_own(first):
-                raise
-            urls: list[str] = []
-            if not refuses_token:
-                fresh = await _fresh_urls(job_id, output, ask_status)
-                urls += [transport.resolve(url) for url in fresh]
-            name = output.filename or first.partition("?")[0].rpartition("/")[2]
+        ways = _Ways(transport, stack)
+        response = await ways.open(output.url)
+        if response is None:
+            said, is_unknown = await _asked(job_id, ask_status)
+            urls = [] if said is None else _fresh_urls(said, output)
+            name = output.filename or output.url.partition("?")[0].rpartition("/")[2]
             urls += _documented_urls(base_url, job_id, name)
-            others = [url for url in dict.fromkeys(urls) if url != first]
-            opened = await _open_first(stack, transport, others)
-            if opened is None:
-                raise _no_way(name, job_id, refusal) from refusal
-            response = opened
+            response = await ways.open_first(urls)
+            if response is None:
+                error = ways.error(name, job_id)
+                if isinstance(error, OutputUnavailableError):
+                    error.job_status, error.is_job_unknown = said, is_unknown
+                raise error from ways.failures[0]
         yield response
 
 
-async def _open_first(
-    stack: contextlib.AsyncExitStack, transport: Transport, urls: list[str]
-) -> Response | None:
-    """The first of the urls that is not refused; None where all are."""
-    for url in urls:
+class _Ways:
+    """Tries one url after the other, and remembers why those before were of no use.
+
+    Args:
+        transport: What fetches them.
+        stack: Keeps the answer open.
+    """
+
+    def __init__(self, transport: Transport, stack: contextlib.AsyncExitStack) -> None:
+        self._transport = transport
+        self._stack = stack
+        self._tried: set[str] = set()
+        self.failures: list[PingDataError] = []
+
+    async def open(self, url: str) -> Response | None:
+        """What is there; None where another way may help. None too where it was tried before."""
+        is_own = False
         try:
-            return await stack.enter_async_context(transport.download(url))
-        except AuthenticationError:
-            if transport.is_own(url):
+            url = self._transport.resolve(url)
+            if url in self._tried:
+                return None
+            self._tried.add(url)
+            is_own = self._transport.is_own(url)
+            if is_own and holds_user(url):  # it would clash with the token
+                raise DecodeError("its url holds a user's name; not fetched")
+            return await self._stack.enter_async_context(self._transport.download(url))
+        except PingDataError as error:
+            if not _may_be_had_elsewhere(error, is_own=is_own):
                 raise
-        except (AccessDeniedError, NotFoundError):
-            pass
-    return None
+            self.failures.append(error)
+            return None
+
+    async def open_first(self, urls: list[str]) -> Response | None:
+        """The first of them that can be had; None where none can."""
+        for url in urls:
+            response = await self.open(url)
+            if response is not None:
+                return response
+        return None
+
+    def error(self, name: str, job_id: str) -> PingDataError:
+        """Why there is no way: what may pass soon tells more than a refusal."""
+        for failure in self.failures:
+            if isinstance(failure, TransportError | ServerError):
+                return failure
+        first = self.failures[0]
+        said = f"no way leads to output {name!r} of job {job_id}: {first}"
+        if not isinstance(first, APIStatusError):
+            return OutputUnavailableError(said, status_code=NOT_FOUND)
+        return OutputUnavailableError(
+            said,
+            status_code=first.status_code,
+            api_message=first.api_message,
+            retry_after_s=first.retry_after_s,
+        )
 
 
-async def _fresh_urls(job_id: str, output: JobOutput, ask_status: AskStatus) -> list[str]:
-    """The url that the API gives now for an output; none where it does not know it."""
+def _may_be_had_elsewhere(error: PingDataError, *, is_own: bool) -> bool:
+    """Whether what is wrong may be wrong with this url alone.
+
+    Args:
+        error: What is wrong with it.
+        is_own: Whether it is one of the API itself: where that is out of order, so it is for
+            its other paths.
+    """
+    if isinstance(error, ServerError) or (
+        isinstance(error, TransportError) and not isinstance(error, UnexpectedRedirectError)
+    ):
+        return not is_own
+    return isinstance(
+        error,
+        AccessDeniedError
+        | NotFoundError
+        | RequestRejectedError  # as some storages say that a link has expired
+        | DecodeError  # the url cannot be used
+        | UnexpectedRedirectError,
+    )
+
+
+async def _asked(job_id: str, ask_status: AskStatus) -> tuple[JobStatus | None, bool]:
+    """What the API says of a job, None where that is of no use; and if it does not know it."""
     try:
-        outputs = (await ask_status(job_id)).outputs
+        return await ask_status(job_id), False
     except NotFoundError:
-        return []
-    same = [fresh.url for fresh in outputs if fresh.filename == output.filename]
-    return same[:1] or [fresh.url for fresh in outputs[:1]]
+        return None, True
+    except (AccessDeniedError, RequestRejectedError, DecodeError):
+        return None, False
+
+
+def _fresh_urls(said: JobStatus, output: JobOutput) -> list[str]:
+    """The url that the API gives now for an output; none where it names none."""
+    same = [fresh.url for fresh in said.outputs if fresh.filename == output.filename]
+    return same[:1] or [fresh.url for fresh in said.outputs[:1]]
 
 
 def _documented_urls(base_url: str, job_id: str, name: str) -> list[str]:
@@ -90,11 +164,3 @@ def _documented_urls(base_url: str, job_id: str, name: str) -> list[str]:
         return []
     below = f"{quote(job_id, safe='')}/output/{quote(name, safe='')}"
     return [f"{base_url}/api/v1/{kind}/{below}" for kind in ("sov", "bulk_enhance")]
-
-
-def _no_way(name: str, job_id: str, refusal: APIStatusError) -> NotFoundError:
-    return NotFoundError(
-        f"no way leads to output {name!r} of job {job_id}: {refusal}",
-        status_code=refusal.status_code,
-        api_message=refusal.api_message,
-    )

@@ -25,6 +25,8 @@ from pingdata_async.bodies import OutputBody, too_large
 from pingdata_async.config import ClientSettings, Secret
 from pingdata_async.connections import Waits, open_session, proxy_for, tls_context
 from pingdata_async.exceptions import (
+    AccessDeniedError,
+    AuthenticationError,
     DecodeError,
     TransportError,
     UnexpectedRedirectError,
@@ -266,10 +268,23 @@ class Transport:
                     hop = joined(hop, target)
                     raw.release()
                     continue
-                await self._refuse_errors(raw)
+                with self._not_about_our_token(hop):
+                    await self._refuse_errors(raw)
                 yield Response(raw, self._settings, self._waits)
                 return
         raise DecodeError(f"GET {shown_url(url)}: more than {MAX_DOWNLOAD_REDIRECTS} redirects")
+
+    @contextlib.contextmanager
+    def _not_about_our_token(self, url: str) -> Iterator[None]:
+        """A 401 of whoever was not shown the token is a refusal as any other."""
+        try:
+            yield
+        except AuthenticationError as error:
+            if self.is_own(url):
+                raise
+            raise AccessDeniedError(
+                str(error), status_code=error.status_code, api_message=error.api_message
+            ) from error
 
     @contextlib.asynccontextmanager
     async def _get_once(self, url: URL) -> AsyncIterator[aiohttp.ClientResponse]:

@@ -52,6 +52,14 @@ def origin(url: str) -> tuple[str, str | None, int | None]:
     return (parts.scheme, parts.hostname, port)
 
 
+def holds_user(url: str) -> bool:
+    """Whether a url names a user, perhaps with a password."""
+    try:
+        return "@" in urlsplit(url).netloc
+    except ValueError:
+        return False
+
+
 def _as_given(url: str) -> URL:
     # A signed url must arrive byte for byte: requoting it breaks the signature.
     return URL(url, encoded=url.isascii() and not re.search(r"[\s\"<>]", url))

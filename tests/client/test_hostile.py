@@ -16,6 +16,7 @@ from pingdata_async import (
     DecodeError,
     JobOutput,
     NotFoundError,
+    OutputUnavailableError,
     PingDataClient,
     PingDataError,
     RateLimitError,
@@ -281,10 +282,11 @@ async def test_job_ids_that_are_none(job_id: str) -> None:
 )
 async def test_outputs_elsewhere_than_on_the_web(url: str) -> None:
     """A file, ftp or data url, or http to another machine, is refused in so many words."""
-    async with LocalApi(always({})) as api, client_of(api.url) as client:
-        with pytest.raises(DecodeError, match="neither https nor on this machine; not fetched"):
+    said = "neither https nor on this machine; not fetched"
+    async with LocalApi(by_path({})) as api, client_of(api.url) as client:
+        with pytest.raises(OutputUnavailableError, match=said):
             await client.fetch_output("J", JobOutput(url))
-    assert api.seen == []
+    assert all(seen.path.startswith("/api/v1/") for seen in api.seen)
 
 
 async def test_odd_filenames_change_no_path() -> None:

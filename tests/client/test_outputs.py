@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,9 +14,8 @@ from yarl import URL
 
 from pingdata_async import (
     AuthenticationError,
-    DecodeError,
     JobOutput,
-    NotFoundError,
+    OutputUnavailableError,
     PingDataError,
     ServerError,
     TransportError,
@@ -24,7 +24,7 @@ from pingdata_async.config import ClientSettings, Secret
 from pingdata_async.sandbox import SandboxServer
 from pingdata_async.transport import Transport
 from pingdata_async.urls import download_url
-from tests.client.servers import TOKEN, LocalApi, always, by_path, client_of
+from tests.client.servers import TOKEN, LocalApi, always, by_path, client_of, redirect
 
 BODY = b'{"0": {}}'
 OWN = ("/api/v1/sov/J/output/o.json", "/api/v1/bulk_enhance/J/output/o.json")
@@ -121,10 +121,10 @@ async def test_own_paths_are_quoted(filename: str) -> None:
         LocalApi(always(status=404)) as api,
         client_of(api.url) as client,
     ):
-        with pytest.raises(NotFoundError):
+        with pytest.raises(OutputUnavailableError):
             await client.fetch_output("a/b", JobOutput(f"{other.url}/x/o.json?s", filename))
-    assert len(api.seen) == 2
-    for seen in api.seen:
+    assert len(api.seen) == 3
+    for seen in api.seen[1:]:  # first, its status
         assert seen.target.count("/") == 6
         assert "a%2Fb" in seen.target
         assert filename or seen.target.endswith("/o.json")
@@ -165,9 +165,12 @@ async def test_everything_refused(status: int) -> None:
         url = f"{storage.url}/o.json"
         answers = {STATUS: always(finished(url))}
         async with LocalApi(by_path(answers)) as api, client_of(api.url) as client:
-            with pytest.raises(NotFoundError, match="the first") as caught:
+            with pytest.raises(OutputUnavailableError, match="the first") as caught:
                 await client.fetch_output("J", JobOutput(url, "o.json"))
         assert caught.value.status_code == status
+        assert caught.value.job_status is not None
+        assert caught.value.job_status.status == "COMPLETE"
+        assert not caught.value.is_job_unknown
         assert len(storage.seen) == 1  # the same url again would be refused again
 
 
@@ -180,13 +183,14 @@ async def test_refused_token_is_not_worked_around() -> None:
 
 
 async def test_forgotten_job() -> None:
-    """Where the API no longer knows the job, the output's own error is raised."""
+    """Where the API no longer knows the job, the output's own error is raised, and says so."""
     async with (
         LocalApi(always({"message": "gone"}, status=410)) as api,
         client_of(api.url, max_connections=1) as client,
     ):
-        with pytest.raises(NotFoundError, match=r"o\.json answered 410: gone"):
+        with pytest.raises(OutputUnavailableError, match=r"o\.json answered 410: gone") as caught:
             await client.fetch_output("J", JobOutput("/o.json", "o.json"))
+    assert caught.value.is_job_unknown
     assert [seen.path for seen in api.seen] == ["/o.json", STATUS, *OWN]
 
 
@@ -205,9 +209,10 @@ async def test_passing_trouble_is_raised_as_it_is() -> None:
         "ftp://example.com/o.json",
         "data:application/json,{}",
         "http://192.0.2.1/o.json",
-        "http://0.0.0.0:{port}/o.json",
+        "http://0.0.0.0:{port}/bucket/o.json",
         "http://127.0.0.1.example.com/o.json",
-        "//0.0.0.0:{port}/o.json",
+        "//0.0.0.0:{port}/bucket/o.json",
+        "//user:password@127.0.0.1:{port}/bucket/o.json",
         "http://[/o.json",
         "https://127.0.0.1:x/o.json",
         "https://127.0.0.1:99999/o.json",
@@ -215,11 +220,17 @@ async def test_passing_trouble_is_raised_as_it_is() -> None:
     ],
 )
 async def test_refused_urls(url: str) -> None:
-    """An url that is neither https nor on this machine is refused before anything is sent."""
-    async with LocalApi(always({})) as api, client_of(api.url) as client:
-        with pytest.raises(DecodeError):
-            await client.fetch_output("J", JobOutput(url.replace("{port}", str(api.port))))
-    assert api.seen == []
+    """For a url that nobody may be sent to, the documented paths are tried; it is not asked."""
+    answers = {STATUS: always({}, status=500), OWN[1]: always(body=BODY)}
+    async with LocalApi(by_path(answers)) as api, client_of(api.url) as client:
+        output = JobOutput(url.replace("{port}", str(api.port)), "o.json")
+        answers[STATUS] = always(finished(output.url))
+        assert await client.fetch_output("J", output) == BODY
+        del answers[OWN[1]]
+        with pytest.raises(OutputUnavailableError, match="url") as caught:
+            await client.fetch_output("J", output)
+    assert caught.value.status_code == 404
+    assert [seen.path for seen in api.seen] == [STATUS, *OWN] * 2
 
 
 @given(url=st.text(max_size=60) | st.from_regex(r"(https?:)?//[ -~\u0080-\u00ff]{0,30}"))
@@ -237,14 +248,48 @@ def test_any_url_is_taken_or_refused(url: str) -> None:
     assert (urlsplit(str(parsed)).hostname or "").lower() == (sent.raw_host or "").lower()
 
 
-async def test_cannot_reach_the_other_origin() -> None:
-    """An unreachable other origin is a transport error; own paths are not tried for it."""
-    async with LocalApi(always()) as gone:
-        url = f"{gone.url}/o.json"
-    async with LocalApi(always({})) as api, client_of(api.url) as client:
-        with pytest.raises(TransportError):
+@pytest.mark.parametrize("is_up", [True, False])
+async def test_other_origin_is_out_of_order(is_up: bool) -> None:
+    """Where another origin is down, own paths are tried; its own trouble is what is raised."""
+    async with contextlib.AsyncExitStack() as stack:
+        other = LocalApi(always(status=502, text=""))
+        async with LocalApi(always()) as gone:
+            url = f"{gone.url}/o.json"
+        if is_up:
+            url = f"{(await stack.enter_async_context(other)).url}/o.json"
+        answers = {STATUS: always(finished(url)), OWN[0]: always(body=BODY)}
+        api = await stack.enter_async_context(LocalApi(by_path(answers)))
+        client = await stack.enter_async_context(client_of(api.url))
+        assert await client.fetch_output("J", JobOutput(url)) == BODY
+        del answers[OWN[0]]
+        with pytest.raises(ServerError if is_up else TransportError):
             await client.fetch_output("J", JobOutput(url))
-    assert api.seen == []
+    assert [seen.path for seen in api.seen] == [STATUS, OWN[0], STATUS, *OWN]
+
+
+async def test_401_of_another_origin_after_a_redirect() -> None:
+    """A storage that the API redirects to and that refuses us says nothing about our token."""
+    async with LocalApi(always(status=401, text="")) as storage:
+        answers = {
+            "/o.json": redirect(f"{storage.url}/o.json"),
+            STATUS: always(finished("/o.json")),
+            OWN[1]: always(body=BODY),
+        }
+        async with LocalApi(by_path(answers)) as api, client_of(api.url) as client:
+            assert await client.fetch_output("J", JobOutput("/o.json", "o.json")) == BODY
+        assert {seen.authorization for seen in storage.seen} == {None}
+
+
+@pytest.mark.parametrize("status", [400, 403])
+async def test_status_that_is_of_no_use(status: int) -> None:
+    """Where the status cannot be asked either, the documented paths are tried all the same."""
+    answers = {STATUS: always({}, status=status), OWN[1]: always(body=BODY)}
+    async with LocalApi(by_path(answers)) as api, client_of(api.url) as client:
+        assert await client.fetch_output("J", JobOutput("/expired", "o.json")) == BODY
+        del answers[OWN[1]]
+        with pytest.raises(OutputUnavailableError) as caught:
+            await client.fetch_output("J", JobOutput("/expired", "o.json"))
+    assert (caught.value.job_status, caught.value.is_job_unknown) == (None, False)
 
 
 async def test_fresh_link_of_an_only_output_with_another_name() -> None:
