@@ -36,7 +36,6 @@ from pingdata_async.events import Announcer
 from pingdata_async.models import RunSummary
 from pingdata_async.runs.exporting import ExportedRun, export_run
 from pingdata_async.runs.identity import RunSettings
-from pingdata_async.runs.output_files import STDOUT
 from pingdata_async.runs.run_directory import read_settings
 
 run_dir_argument = click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
@@ -166,9 +165,6 @@ def export(run_dir: Path, output: str, overwrite: bool, **others: Any) -> int:
     """
     check_run_dir(run_dir)
     check_output_name(output)
-    if output != STDOUT:
-        check_side_files({"--output": Path(output)}, source=None, output=None, run_dir=run_dir)
-
     writing = rewrite_options_of(others, read_settings(run_dir), output)
 
     async def write() -> ExportedRun:

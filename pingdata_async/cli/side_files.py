@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.runs.output_files import STDOUT, failures_path
+from pingdata_async.runs.run_directory import is_within
 
 
 def check_side_files(
@@ -37,7 +38,7 @@ def check_side_files(
         other = taken.setdefault(_real(path), option)
         if other != option or (source is not None and _is_same(path, Path(source))):
             raise ConfigurationError(f"{option} {path} has another use too; name a file of its own")
-        if run_dir is not None and _real(run_dir) in _real(path).parents:
+        if run_dir is not None and is_within(path, run_dir):
             raise ConfigurationError(f"{option} {path} is in the run directory; name another file")
         folder = path.parent
         can_write = os.access(path if path.exists() else folder, os.W_OK)

@@ -17,6 +17,7 @@ from pingdata_async.runs.run_directory import (
     DECLARED,
     PLAN_NAME,
     SPOOL_NAME,
+    check_apart,
     journal_path,
     read_settings,
 )
@@ -70,6 +71,7 @@ async def export_run(
         writing = writing_elsewhere(output, None, settings)
     check_format(output_form(output, writing, settings.sources, {}).kind)
     failures = failures_path(output)
+    await anyio.to_thread.run_sync(check_apart, path, (output, failures))
     await anyio.to_thread.run_sync(
         lambda: check_output(output, settings.source, overwrite=overwrite, failures=failures)
     )

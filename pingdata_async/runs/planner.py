@@ -10,8 +10,9 @@ import msgspec
 
 from pingdata_async.bulk.chunking import ChunkBuilder
 from pingdata_async.events import Announcer, RunNotice
+from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.runs.identity import RunSettings
-from pingdata_async.runs.output_files import check_output, failures_path
+from pingdata_async.runs.output_files import check_output, failures_path, shown_path
 from pingdata_async.runs.output_form import OutputForm, output_form
 from pingdata_async.runs.plan import AskRules
 from pingdata_async.runs.planning import check_beside, check_identity, make_plan
@@ -19,6 +20,7 @@ from pingdata_async.runs.run_directory import (
     FINGERPRINT,
     RunDirectory,
     can_set_aside,
+    check_apart,
     has_sent,
     new_beside,
     put_in_place,
@@ -72,6 +74,9 @@ class Planner:
             InputError: When the input cannot be used.
             RunError: When something cannot be written.
         """
+        files = (source if isinstance(source, str | Path) else None, self._output)
+        failures = failures_path(self._output)
+        await anyio.to_thread.run_sync(check_apart, path, (*files, failures))
         # os.path, which says of a name that is too long that it is not there.
         is_begun = await anyio.to_thread.run_sync(os.path.exists, path)
         if self._options.restart or not is_begun:
@@ -104,6 +109,11 @@ class Planner:
         """Plan beside a run that was paid for: it stays where it is until there is another."""
         new = new_beside(path)
         async with RunDirectory(new) as directory:
+            if await anyio.to_thread.run_sync(has_sent, new):
+                raise ConfigurationError(
+                    f"{shown_path(new)}, where the new run is made, is a run that was paid for; "
+                    "give it another name"
+                )
             await self._make(directory, source, builder, path)
         aside = await anyio.to_thread.run_sync(put_in_place, new, path)
         self._announce(RunNotice(message=f"The run that was there is {aside} now."))

@@ -61,6 +61,7 @@ from pingdata_async.runs.run_directory import (
     FINISHED,
     PLAN_NAME,
     RunDirectory,
+    check_apart,
     journal_path,
     run_dir_for,
 )
@@ -72,6 +73,8 @@ from pingdata_async.runs.states import ChunkState
 from pingdata_async.runs.summary import SummaryListener
 from pingdata_async.tables.outputs import OutputFormat
 from pingdata_async.tables.readers import AnyInput
+
+SHOWN_FILES = 3
 
 MakeRunner = Callable[[Ledger, Announcer, Breaker, Budget], BulkRunner]
 T = TypeVar("T")
@@ -175,10 +178,15 @@ class Run:
     async def _go_on(self, path: Path, *, discard: bool) -> RunSummary:
         async with RunDirectory(path) as directory:
             summary = await self._go_on_in(directory)
-            if discard and not summary.no_answer:
-                directory.discard = True
-                summary.run_dir = None
-            return summary
+            directory.discard = discard and not summary.no_answer
+        if directory.left_behind:
+            self._note(
+                f"{shown_path(path)} is left there for what no run made: "
+                f"{', '.join(directory.left_behind[:SHOWN_FILES])}"
+            )
+        elif directory.discard:
+            summary.run_dir = None
+        return summary
 
     async def _go_on_in(self, directory: RunDirectory) -> RunSummary:
         plan = await self._open_plan(directory)
@@ -259,6 +267,8 @@ class Run:
         )
 
     async def _check_may_write(self, directory: RunDirectory, plan: Plan) -> None:
+        files = (self._output, failures_path(self._output))
+        await anyio.to_thread.run_sync(check_apart, directory.path, files)
         await anyio.to_thread.run_sync(check_run_output, self._form(), plan)
         kept = await directory.settings()
         is_planned = kept is not None and kept.output == self._settings.output

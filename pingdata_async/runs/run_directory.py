@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -56,6 +56,8 @@ class RunDirectory:
         spool: Their answers.
         plan: What was planned; None until it is made.
         discard: Whether it is removed on leaving, while nobody else can have it.
+        left_behind: Files that a discarded one still holds, as no run made them; known once it
+            is left.
 
     Raises:
         ConfigurationError: On entering, when the path is something else.
@@ -68,6 +70,7 @@ class RunDirectory:
         self.spool = Spool(path / SPOOL_NAME)
         self.plan: Plan | None = None
         self.discard = False
+        self.left_behind: list[str] = []
         self._lock = RunLock(path)
         self._is_left = False
 
@@ -93,7 +96,7 @@ class RunDirectory:
             await self.journal.__aexit__(exc_type, exc, traceback)
             if self.discard:
                 with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(_remove, self.path)
+                    self.left_behind = await anyio.to_thread.run_sync(_remove, self.path)
         finally:
             if self.plan is not None:
                 self.plan.__exit__(None, None, None)
@@ -291,8 +294,67 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def _remove(path: Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
+_MADE = re.compile(
+    rf"{LOCK_NAME}|({re.escape(JOURNAL_NAME)}|{PLAN_NAME}|{INPUT_NAME})(\.part)?(-(wal|shm|journal))?"
+    rf"|{SPOOL_NAME}(/\d{{6}}(/\d{{9}}\.json\.(gz|zst)(\.part)?)?)?"
+)
+"""What runs make in their directory."""
+
+
+def _remove(path: Path) -> list[str]:
+    """Remove a run directory, and in it what runs made, by name; returns what else is there."""
+    files: list[Path] = []
+    folders: list[Path] = [path]
+    others: list[str] = []
+    for here, subfolders, names in os.walk(path):
+        for entry in (Path(here, name) for name in (*subfolders, *names)):
+            name = str(entry.relative_to(path))
+            if not _MADE.fullmatch(name) or entry.is_symlink():
+                others.append(shown_path(name))
+            else:
+                (folders if entry.name in subfolders else files).append(entry)
+        subfolders[:] = [name for name in subfolders if Path(here, name) in folders]
+    # Cut off before the journal is gone, it is still the directory of a finished run.
+    for file in sorted(files, key=lambda file: file.name.startswith(JOURNAL_NAME)):
+        with contextlib.suppress(OSError):
+            file.unlink()
+    for folder in reversed(folders):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    return others
+
+
+def check_apart(run_dir: Path, files: Iterable[str | Path | None]) -> None:
+    """Refuse files in a run directory, in which only the run's own are.
+
+    Args:
+        run_dir: The run directory; it need not be there yet.
+        files: What is read and written; None and "-" are no files.
+
+    Raises:
+        ConfigurationError: When one of them is in it.
+    """
+    for file in files:
+        if file is not None and str(file) != STDOUT and is_within(file, run_dir):
+            raise ConfigurationError(
+                f"{shown_path(file)} is in the run directory {shown_path(run_dir)}, which is for "
+                "the run alone; name another place for one of them"
+            )
+
+
+def is_within(path: str | Path, folder: str | Path) -> bool:
+    """Whether a path is a folder, or leads into it, whatever links there are on the way."""
+    real = Path(os.path.realpath(path))  # unlike resolve(), at ease with a link to itself
+    return any(_is_same_folder(each, Path(folder)) for each in (real, *real.parents))
+
+
+def _is_same_folder(one: Path, other: Path) -> bool:
+    if str(one) == os.path.realpath(other):
+        return True
+    try:
+        return one.samefile(other)  # under another name: case, another mount
+    except OSError:  # one of them is not there
+        return False
 
 
 def same_run_beside(path: Path, settings: RunSettings, fingerprint: Fingerprint) -> Path | None:

@@ -1,0 +1,121 @@
+"""A run directory is the run's alone: nothing else is written there, and nothing else removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import pingdata_async as ping
+from pingdata_async.events import ChunkFinished, Event, RunNotice
+from pingdata_async.runs.exporting import export_run
+from pingdata_async.sandbox import SandboxServer
+from tests.runs.run_help import (
+    ADDRESSES,
+    assert_all_there,
+    enhancer,
+    hashes,
+    is_journal,
+    stopped_run,
+    write_rows,
+)
+
+
+@pytest.mark.parametrize(
+    "output", ["work/out.jsonl", "work/spool/out.jsonl", "link/o.jsonl", "to.jsonl"]
+)
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_an_output_in_the_run_directory_is_refused(
+    sandbox: SandboxServer, client: ping.PingDataClient, tmp_path: Path, output: str, is_there: bool
+) -> None:
+    """Also by way of a link, and where the folder is empty; nothing is sent or written."""
+    work = tmp_path / "work"
+    (work / "spool").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("work")
+    (tmp_path / "to.jsonl").symlink_to("work/out.jsonl")
+    if is_there:
+        (work / "spool").rmdir()
+        await enhancer(client, chunk_size=300).run(
+            ADDRESSES, tmp_path / "first.jsonl", run_dir=work
+        )
+        (work / "spool").mkdir(exist_ok=True)
+    before, sent = hashes(tmp_path, is_journal), sandbox.stats.requests["submit"]
+    bulk = enhancer(client)
+    with pytest.raises(ping.ConfigurationError, match="in the run directory"):
+        await bulk.run(ADDRESSES, tmp_path / output, run_dir=work, discard_run=True)
+    with pytest.raises(ping.ConfigurationError, match="in the run directory"):
+        await bulk.plan(ADDRESSES, tmp_path / output, run_dir=work)
+    if is_there:
+        with pytest.raises(ping.ConfigurationError, match="in the run directory"):
+            await bulk.resume(work, output=tmp_path / output)
+        with pytest.raises(ping.ConfigurationError, match="in the run directory"):
+            await bulk.retry(work, all_not_ok=True, output=tmp_path / output)
+        with pytest.raises(ping.ConfigurationError, match="in the run directory"):
+            await export_run(work, tmp_path / output)
+    assert hashes(tmp_path, is_journal) == before
+    assert sandbox.stats.requests["submit"] == sent
+
+
+async def test_failures_that_would_be_the_run_directory(
+    client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """The file beside the output has its place too."""
+    with pytest.raises(ping.ConfigurationError, match="in the run directory"):
+        await enhancer(client).run(
+            ADDRESSES, tmp_path / "o.jsonl", run_dir=tmp_path / "o.jsonl.failures.jsonl"
+        )
+
+
+async def test_an_input_in_the_run_directory_is_refused(
+    client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """It would be taken for the run's own, as its name may be."""
+    (tmp_path / "work").mkdir()
+    write_rows(tmp_path / "work" / "plan", 10)
+    with pytest.raises(ping.ConfigurationError, match="in the run directory"):
+        await enhancer(client).run(
+            tmp_path / "work" / "plan", tmp_path / "o.jsonl", run_dir=tmp_path / "work"
+        )
+
+
+async def test_only_what_a_run_made_is_discarded(
+    client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """Files of others stay, at any depth, and it is said; links are not followed."""
+    work, elsewhere = tmp_path / "work", tmp_path / "elsewhere"
+    output = tmp_path / "out.jsonl"
+    elsewhere.mkdir()
+    (elsewhere / "plan").write_text("another's")
+    await stopped_run(client, output, ChunkFinished, 2)
+    Path(f"{output}.run").rename(work)
+    strangers = ["notes.txt", "spool/notes.txt", "spool/000000/mine.json", "journal.sqlite3.bak"]
+    for name in strangers:
+        (work / name).write_text("a stranger's")
+    (work / "link").symlink_to(elsewhere)
+    (work / "spool" / "000001").symlink_to(elsewhere)
+    events: list[Event] = []
+    bulk = enhancer(client, on_event=events.append)
+    summary = await bulk.resume(work, output=output, discard_run=True)
+    assert_all_there(output)
+    left = {str(path.relative_to(work)) for path in work.rglob("*")}
+    folders = {"spool", "spool/000000"}
+    assert left == {*strangers, *folders, "link", "spool/000001"}
+    assert (elsewhere / "plan").read_text() == "another's"
+    assert summary.run_dir == str(work)
+    said = [event.message for event in events if isinstance(event, RunNotice)]
+    assert any("is left there" in message and "link" in message for message in said)
+
+
+async def test_a_paid_run_where_the_new_one_is_made_stays(
+    client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """`restart` makes the new run in OUTPUT.run.new: not over one that somebody keeps there."""
+    output, new = tmp_path / "out.jsonl", tmp_path / "out.jsonl.run.new"
+    await enhancer(client, chunk_size=300).run(ADDRESSES, output)
+    await enhancer(client, chunk_size=300, sources=["PH"]).run(
+        ADDRESSES, tmp_path / "ph.jsonl", run_dir=new
+    )
+    before = hashes(tmp_path, is_journal)
+    with pytest.raises(ping.ConfigurationError, match="paid for"):
+        await enhancer(client).run(ADDRESSES, output, restart=True, overwrite=True)
+    assert hashes(tmp_path, is_journal) == before
