@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pingdata_async.bulk.breaker import Breaker
 from pingdata_async.bulk.budget import Budget
 from pingdata_async.bulk.chunking import MAX_CHUNK_BYTES, ChunkBuilder, checked_sources
+from pingdata_async.bulk.input_task import InputTask
 from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.pacing import AdaptiveLimiter
 from pingdata_async.bulk.polling import PollPlanner, PollSchedule
@@ -184,11 +185,9 @@ class BulkEnhancer(FileRuns):
         runner_for = self._runner
 
         async def work(channel: ResultChannel) -> None:
-            try:
-                ledger = MemoryLedger(channel.deliver, builder.next_index)
-                await runner_for(ledger, announce).run(source)
-            finally:
-                await source.aclose()
+            ledger = MemoryLedger(channel.deliver, builder.next_index)
+            async with InputTask(source) as passages:
+                await runner_for(ledger, announce).run(passages)
 
         client = self._client
         return ResultStream(lambda: client.tasks, work)

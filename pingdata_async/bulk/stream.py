@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import math
 from collections import deque
 from collections.abc import (
     AsyncIterable,
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 Locations = Iterable[AnyLocation] | AsyncIterable[AnyLocation]
 
 ROWS_BETWEEN_CHECKPOINTS = 100  # a caller's own work for as many may take a while
-CLOSE_INPUT_WITHIN_S = 5.0
 
 
 class ChunkSource:
@@ -119,8 +117,9 @@ class ChunkSource:
             self._ended = len(self._read) < before + rows
         except (StopIteration, StopAsyncIteration):
             self._ended = True
-        except anyio.get_cancelled_exc_class() as error:
-            if anyio.current_effective_deadline() == -math.inf:
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
                 raise
             # Not us: something the iterable awaits. A task group takes that for its own
             # cancelling, and the run would end without an error, rows missing.
@@ -144,10 +143,17 @@ class ChunkSource:
         return type(location) is str
 
     async def aclose(self) -> None:
-        """Close an async generator that was not read to its end: nobody else will."""
+        """Close a generator that was not read to its end: nobody else will.
+
+        Raises:
+            Exception: What that raised, or the input before it, if nobody was told yet.
+        """
         if inspect.isasyncgen(self._rows):
-            with anyio.move_on_after(CLOSE_INPUT_WITHIN_S, shield=True):
-                await self._rows.aclose()
+            await self._rows.aclose()
+        elif inspect.isgenerator(self._rows):
+            self._rows.close()
+        if self._error is not None:
+            raise self._error
 
 
 class MemoryLedger:
