@@ -48,6 +48,12 @@ _UNKNOWN_SOURCE = re.compile(
     re.IGNORECASE,
 )
 
+LONGEST_RETRY_AFTER_S = 31 * 86_400.0  # the longest window of a quota: a month
+_NEAR_UNIX_TIME_S = 10 * 365 * 86_400.0  # a number that close to the present moment names one
+_NUMBER = re.compile(r"(\d{1,20}(?:\.\d{0,20})?)\s*(?:s|secs?|seconds?)?", re.ASCII | re.IGNORECASE)
+# The comma after the day of the week is a part of a date; any other begins another value.
+_DATES_AND_NUMBERS = re.compile(r"[a-z]{3,9}\s*,[^,]*|[^,]+", re.IGNORECASE)
+
 # Once begun, neither alternative searches the rest of the page in vain: one of nothing but
 # "<" would otherwise hold up the event loop for seconds.
 _MARKUP = re.compile(rb"<(script|style)\b.*?(?:</\1>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
@@ -149,19 +155,37 @@ def one_line(text: str) -> str:
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by `Retry-After`: a number, or a date relative to the answer's own `Date`."""
-    value = headers.get("Retry-After", "").strip()
-    if not value:
-        return None
-    if re.fullmatch(r"\d{1,300}(\.\d*)?", value, re.ASCII):
-        return float(value)
+    """Seconds to wait by `Retry-After`; the longest where it names several.
+
+    Understood are seconds, a date in any of the three forms of HTTP (reckoned from the answer's
+    own `Date`), and a moment in seconds or milliseconds of Unix time. None where there is no such
+    time, or it is further away than any window of an API: that is a slip of whoever wrote it.
+    """
+    now = _shown_date(headers) or _now()
+    named = [
+        seconds
+        for name, value in headers.items()
+        if name.lower() == "retry-after"
+        for part in _DATES_AND_NUMBERS.findall(value)
+        if (seconds := _seconds_named(part.strip(), now)) is not None
+    ]
+    return max(named, default=None)
+
+
+def _seconds_named(text: str, now: dt.datetime) -> float | None:
+    number = _NUMBER.fullmatch(text)
     try:
-        until = _http_date(value)
-        # The server's clock, not ours, where it shows it: they may disagree by minutes.
-        now = _shown_date(headers) or _now()
-        return max(0.0, (until - now).total_seconds())
+        if number is None:
+            # The server's clock, not ours, where it shows it: they may disagree by minutes.
+            seconds = (_http_date(text) - now).total_seconds()
+        else:
+            seconds = float(number[1])
+            for unix_s in (seconds, seconds / 1000.0):
+                if abs(unix_s - now.timestamp()) <= _NEAR_UNIX_TIME_S:
+                    seconds = unix_s - now.timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
+    return max(0.0, seconds) if seconds <= LONGEST_RETRY_AFTER_S else None
 
 
 def _shown_date(headers: Mapping[str, str]) -> dt.datetime | None:

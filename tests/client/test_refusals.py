@@ -11,6 +11,7 @@ from email.utils import format_datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from pingdata_async import (
     AccessDeniedError,
@@ -23,6 +24,7 @@ from pingdata_async import (
     ServerError,
 )
 from pingdata_async.refusals import (
+    LONGEST_RETRY_AFTER_S,
     error_message,
     parse_retry_after,
     saying_when,
@@ -226,7 +228,7 @@ def test_any_retry_after(value: str, date: str | None) -> None:
     """Whatever the headers hold, the answer is None or a time that can be waited."""
     headers = {"Retry-After": value} | ({} if date is None else {"Date": date})
     seconds = parse_retry_after(headers)
-    assert seconds is None or 0 <= seconds < 1e12
+    assert seconds is None or 0 <= seconds <= LONGEST_RETRY_AFTER_S
 
 
 def test_retry_after_date_without_the_servers_clock() -> None:
@@ -245,9 +247,37 @@ def test_retry_after_that_means_nothing(value: str) -> None:
     assert parse_retry_after({"Retry-After": value}) is None
 
 
-def test_retry_after_of_centuries_is_understood() -> None:
-    """So that a run stops, instead of asking on."""
-    assert parse_retry_after({"Retry-After": "9" * 12}) == 10**12 - 1
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("5, 5", 5.0),
+        ("5,60", 60.0),
+        ("5s", 5.0),
+        ("5 seconds", 5.0),
+        ("Wed, 01 May 2024 12:02:00 GMT", 120.0),
+        ("Wednesday, 01-May-24 12:02:00 GMT", 120.0),
+        ("Wed May  1 12:02:00 2024", 120.0),
+        ("Wed, 01 May 2024 12:02:00 GMT, Wed, 01 May 2024 12:03:00 GMT", 180.0),
+        (f"{NOW.timestamp() + 30:.0f}", 30.0),
+        (f"{1000 * NOW.timestamp() + 30_000:.0f}", 30.0),
+        (f"{NOW.timestamp() - 30:.0f}", 0.0),
+        (f"{31 * 86_400}", 31 * 86_400.0),
+        ("31536000", None),
+        ("9" * 12, None),
+        ("9" * 400, None),
+        ("Wed, 01 May 2124 12:02:00 GMT", None),
+    ],
+)
+def test_what_servers_write_into_retry_after(value: str, seconds: float | None) -> None:
+    """Lists, units, all forms of dates and Unix time are read; years are no time to wait for."""
+    headers = {"Date": format_datetime(NOW, usegmt=True), "retry-after": value}
+    assert parse_retry_after(headers) == seconds
+
+
+def test_the_longest_of_several_retry_after_counts() -> None:
+    """A gateway may add its own to the server's."""
+    headers = CIMultiDict([("Retry-After", "5"), ("Retry-After", "60"), ("Retry-After", "7")])
+    assert parse_retry_after(headers) == 60.0
 
 
 @given(url=st.text(max_size=80))
