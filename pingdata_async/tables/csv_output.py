@@ -20,8 +20,12 @@ from pingdata_async.tables.schema import FlatColumn, Kind, Values
 _SLICE_ROWS: Final = 1000
 _AS_THEY_ARE: Final = {Kind.TEXT, Kind.INTEGER, Kind.NUMBER, Kind.NOTHING}  # csv does these itself
 
-# What a spreadsheet takes for the beginning of a formula, in both widths, or skips before one.
-_FORMULA: Final = re.compile("[ \N{NO-BREAK SPACE}]*[=+\\-@\t\r\n＝＋－＠]")  # noqa: RUF001 - on purpose
+# What a spreadsheet takes for the beginning of a formula, or of a command to another program (|),
+# in every width; and what it skips before one, with and without a width of its own.
+_FORMULA: Final = re.compile(
+    r"[\t\r\n]|[\s\ufeff\u200b-\u200d\u2060\u00ad]*"
+    r"[=+\-@|\uff1d\uff0b\uff0d\uff20\uff5c\ufe66\ufe62\ufe63\ufe6b]"
+)
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 

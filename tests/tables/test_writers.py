@@ -121,6 +121,14 @@ def test_csv_is_plain() -> None:
         "\N{FULLWIDTH COMMERCIAL AT}x",
         "-",
         "+1-800",
+        "|cmd",
+        " |cmd",
+        "\N{FULLWIDTH VERTICAL LINE}cmd",
+        "\N{SMALL EQUALS SIGN}1",
+        "\N{NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}=1",
+        "\N{ZERO WIDTH NO-BREAK SPACE}=1",
+        " \t@x",
+        "-12.5|x",
     ],
 )
 def test_safe_csv(text: str) -> None:
@@ -135,7 +143,9 @@ def test_safe_csv(text: str) -> None:
     assert read_csv(write(OutputFormat.CSV, table))[:2] == [[text], [text]]
 
 
-@pytest.mark.parametrize("text", ["-5", "+1.5e3", "-.5", "1", "a=b", "12-34", ""])
+@pytest.mark.parametrize(
+    "text", ["-5", "-12.5", "+1.5e3", "-.5", "1", "a=b", "a|b", "12-34", " ", ""]
+)
 def test_safe_csv_leaves_the_rest(text: str) -> None:
     """Plain numbers stay numbers, and texts that begin with something else are no danger."""
     table = Table([FlatColumn("a", Kind.TEXT), FlatColumn("b", Kind.NUMBER)], [[text], [-5.0]])
