@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import anyio
 import anyio.to_thread
 import msgspec
 
+from pingdata_async.exceptions import RunError
 from pingdata_async.runs.export import export
-from pingdata_async.runs.journal_reader import JournalReader, reading_journal
-from pingdata_async.runs.output_files import check_output, failures_path
+from pingdata_async.runs.journal_reader import reading_journal
+from pingdata_async.runs.output_files import check_output, failures_path, shown_path
 from pingdata_async.runs.output_form import DeclaredTypes, output_form, writing_elsewhere
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.run_directory import (
@@ -75,13 +80,20 @@ async def export_run(
     await anyio.to_thread.run_sync(
         lambda: check_output(output, settings.source, overwrite=overwrite, failures=failures)
     )
-    plan = await anyio.to_thread.run_sync(Plan.open, path / PLAN_NAME)
-    declared = await anyio.to_thread.run_sync(_declared, path)
     notes: list[str] = []
-    with plan:
-        async with reading_journal(journal_path(path)) as account:
-            form = output_form(output, writing, settings.sources, declared)
-            await anyio.to_thread.run_sync(check_run_output, form, plan)
+    async with contextlib.AsyncExitStack() as stack:
+        place = await anyio.to_thread.run_sync(stack.enter_context, _Place(path))
+        # One view of it for all that is read: a run may be going on meanwhile.
+        account = await stack.enter_async_context(
+            reading_journal(journal_path(path), as_it_is_now=True)
+        )
+        plan = await anyio.to_thread.run_sync(Plan.open, path / PLAN_NAME)
+        stack.enter_context(plan)
+        kept = await anyio.to_thread.run_sync(account.meta, DECLARED)
+        declared: DeclaredTypes = msgspec.convert(kept or {}, DeclaredTypes)
+        form = output_form(output, writing, settings.sources, declared)
+        await anyio.to_thread.run_sync(check_run_output, form, plan)
+        try:
             counts = await export(
                 plan,
                 Spool(path / SPOOL_NAME),
@@ -92,11 +104,55 @@ async def export_run(
                 on_note=notes.append,
                 finished_only=True,
                 failures=failures,
+                before_move=place.check,
             )
+        except RunError:
+            await place.check()  # else an answer would be said to be missing
+            raise
+        await place.check()
     return ExportedRun(counts.rows, counts.no_answer, plan.rows - counts.rows, tuple(notes))
 
 
-def _declared(run_dir: Path) -> DeclaredTypes:
-    with JournalReader(journal_path(run_dir), any_version=True) as journal:
-        declared: DeclaredTypes = msgspec.convert(journal.meta(DECLARED) or {}, DeclaredTypes)
-        return declared
+class _Place:
+    """A run directory that must stay in its place while it is read; a context manager. Blocks.
+
+    Set aside for a new run, or removed, its paths would lead to another run's answers.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._folder = -1
+
+    def __enter__(self) -> Self:
+        try:
+            self._folder = os.open(self._run_dir, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            said = error.strerror or error
+            raise RunError(f"{shown_path(self._run_dir)} cannot be read: {said}") from error
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        os.close(self._folder)
+
+    async def check(self, *_files: Path) -> None:
+        """Before a file takes its name.
+
+        Raises:
+            RunError: When it is not there any more.
+        """
+        if not await anyio.to_thread.run_sync(self._is_there):
+            raise RunError(
+                f"{shown_path(self._run_dir)} was set aside or removed while it was exported; "
+                "export it from where it is now"
+            )
+
+    def _is_there(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._folder), self._run_dir.stat())
+        except OSError:
+            return False

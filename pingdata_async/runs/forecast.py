@@ -111,7 +111,7 @@ async def forecast(run_dir: Path, settings: RunSettings, preflight: Preflight) -
     """
     plan = await anyio.to_thread.run_sync(Plan.open, run_dir / PLAN_NAME)
     with plan:
-        async with reading_journal(journal_path(run_dir)) as journal:
+        async with reading_journal(journal_path(run_dir), as_it_is_now=True) as journal:
             totals = await anyio.to_thread.run_sync(journal.totals)
             spending = Spending(
                 settings, plan, totals, lambda read: anyio.to_thread.run_sync(read, journal)

@@ -33,18 +33,19 @@ from pingdata_async.runs.journal_records import (
     unpack_chunk,
     unpack_leftover,
 )
-from pingdata_async.runs.journal_schema import open_reader, roll_back, translated
+from pingdata_async.runs.journal_schema import copied, open_reader, roll_back, translated
 from pingdata_async.runs.states import ChunkState
 
 
 @contextlib.asynccontextmanager
-async def reading_journal(path: Path) -> AsyncIterator[JournalReader]:
+async def reading_journal(
+    path: Path, *, as_it_is_now: bool = False
+) -> AsyncIterator[JournalReader]:
     """A journal opened and closed in a thread; the methods of what is given block all the same.
 
-    Raises:
-        RunError: As `JournalReader`.
+    Arguments and errors as of `JournalReader`.
     """
-    reader = JournalReader(path)
+    reader = JournalReader(path, as_it_is_now=as_it_is_now)
     try:
         await anyio.to_thread.run_sync(reader.__enter__)
         yield reader
@@ -101,18 +102,25 @@ class JournalReader:
     """Reads a journal, also while a run writes it, and after a crash; a context manager.
 
     It changes nothing. Every method blocks for a moment, and may be called in any thread; each
-    sees the journal as it is at that moment.
+    sees the journal as it is at that moment, or all of them as it was when it was opened.
 
     Args:
         path: The journal's file.
         any_version: Whether one of an older version will do, of which only `meta()` and
             `has_sent()` are read.
+        as_it_is_now: Whether a run that goes on meanwhile is not to be seen. A copy is read then,
+            on disk: a long transaction would keep the journal from shrinking, and where no run
+            has it open, keep one from beginning.
     """
 
-    def __init__(self, path: Path, *, any_version: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, any_version: bool = False, as_it_is_now: bool = False
+    ) -> None:
         self._path = path
         self._any_version = any_version
+        self._as_it_is_now = as_it_is_now
         self._connection: sqlite3.Connection | None = None
+        self._is_held = False
         self._turn = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -121,7 +129,8 @@ class JournalReader:
         Raises:
             RunError: When it is missing, damaged, or made by another version.
         """
-        self._connection = open_reader(self._path, any_version=self._any_version)
+        connection = open_reader(self._path, any_version=self._any_version)
+        self._connection = copied(connection, self._path) if self._as_it_is_now else connection
         return self
 
     def __exit__(
@@ -138,14 +147,34 @@ class JournalReader:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._turn, translated(self._path):
-            if self._connection is None:
-                raise RuntimeError("a journal is read inside its `with` block")
+            connection = self._opened()
+            if self._is_held:
+                yield connection
+                return
             # One moment for all that is read; not for longer, or the journal could not shrink.
-            self._connection.execute("BEGIN")
+            connection.execute("BEGIN")
             try:
-                yield self._connection
+                yield connection
             finally:
-                roll_back(self._connection)
+                roll_back(connection)
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise RuntimeError("a journal is read inside its `with` block")
+        return self._connection
+
+    @contextlib.contextmanager
+    def one_moment(self) -> Iterator[None]:
+        """Whatever is read within it is of one moment; for a short while."""
+        with self._turn, translated(self._path):
+            self._opened().execute("BEGIN")
+            self._is_held = True
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._is_held = False
+                roll_back(self._opened())
 
     def meta(self, key: str) -> Any:
         """A value by name; None where there is none."""

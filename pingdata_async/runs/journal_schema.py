@@ -208,6 +208,29 @@ def open_reader(path: Path, *, any_version: bool = False) -> sqlite3.Connection:
         return connection
 
 
+def copied(reader: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """What a reader sees now, in a database of its own; the reader is closed. Blocks.
+
+    It is on disk, in a file without a name where SQLite has its temporary files. It takes about
+    a second a gigabyte.
+
+    Raises:
+        RunError: When the journal cannot be read, or there is no room for the copy.
+    """
+    copy = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    try:
+        with translated(path), contextlib.closing(reader):
+            reader.backup(copy)  # all at once, so that it is of one moment
+    except BaseException as error:
+        copy.close()
+        if getattr(error.__cause__, "sqlite_errorname", "") == "SQLITE_FULL":
+            raise RunError(
+                f"{path} is copied to be read, and the disk of temporary files (TMPDIR) is full"
+            ) from error
+        raise
+    return copy
+
+
 def _check_head(path: Path) -> None:
     """Refuse what is no database before SQLite lays hands on it."""
     try:

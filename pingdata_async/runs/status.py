@@ -118,7 +118,7 @@ def read_status(run_dir: str | Path) -> RunStatus:
     settings = read_settings(run_dir)
     is_running = is_locked(run_dir)
     plan = Plan.open(run_dir / PLAN_NAME)
-    with JournalReader(journal_path(run_dir)) as journal:
+    with JournalReader(journal_path(run_dir)) as journal, journal.one_moment():
         totals = journal.totals()
         in_doubt = [_pending(each) for each in journal.in_doubt(LIST_AT_MOST)]
         unanswered = totals.submissions_unanswered
@@ -127,7 +127,6 @@ def read_status(run_dir: str | Path) -> RunStatus:
                 msgspec.structs.replace(_pending(each), error="cut off while it was on its way")
                 for each in journal.unanswered(LIST_AT_MOST)
             ]
-        plan = Plan.open(run_dir / PLAN_NAME)
         return RunStatus(
             run_dir=str(run_dir),
             source=settings.source,
