@@ -11,6 +11,7 @@ from statistics import fmean
 import anyio
 
 from benchmarks.contenders import OURS, Contender
+from pingdata_async.bulk.charges import Charges
 from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.passage import Passage
@@ -78,7 +79,7 @@ class Counting(MemoryLedger):
     """
 
     def __init__(self) -> None:
-        super().__init__(self._never, itertools.count(10**9).__next__)
+        super().__init__(self._never, itertools.count(10**9).__next__, Charges())
         self.rows_ok = 0
 
     async def deliver(self, finished: FinishedChunk) -> None:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pingdata_async.enhancer import BulkEnhancer
     from pingdata_async.models import (
         EnhancedLocation,
+        EnhancedLocations,
         JobOutput,
         JobStatus,
         Location,
@@ -67,6 +68,7 @@ else:
         "BulkEnhancer": "enhancer",
         "DataSource": "data_sources",
         "EnhancedLocation": "models",
+        "EnhancedLocations": "models",
         "ExportedRun": "runs.exporting",
         "Forecast": "runs.forecast",
         "JobOutput": "models",
@@ -117,6 +119,7 @@ __all__ = [
     "DataSource",
     "DecodeError",
     "EnhancedLocation",
+    "EnhancedLocations",
     "ExportedRun",
     "Forecast",
     "InputError",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from pingdata_async.bulk.breaker import Breaker
 from pingdata_async.bulk.budget import Budget
+from pingdata_async.bulk.charges import Charges
 from pingdata_async.bulk.chunking import MAX_CHUNK_BYTES, ChunkBuilder, checked_sources
 from pingdata_async.bulk.input_task import InputTask
 from pingdata_async.bulk.job_slots import JobSlots
@@ -33,7 +34,8 @@ from pingdata_async.exceptions import (
     PingDataError,
 )
 from pingdata_async.file_runs import FileRuns
-from pingdata_async.models import EnhancedLocation
+from pingdata_async.models import EnhancedLocation, EnhancedLocations
+from pingdata_async.runs.summary import SummaryListener
 from pingdata_async.wire import encode_options
 
 
@@ -137,7 +139,7 @@ class BulkEnhancer(FileRuns):
         self._on_event = on_event
         self._builder()  # refuses sizes that cannot work now rather than in the middle
 
-    async def enhance(self, locations: Locations) -> list[EnhancedLocation]:
+    async def enhance(self, locations: Locations) -> EnhancedLocations:
         """Enhance all of `locations` and return the results in input order.
 
         Everything is held in memory; use `stream()` or `run()` where that is too much.
@@ -147,20 +149,31 @@ class BulkEnhancer(FileRuns):
         Args:
             locations: Any sync or async iterable of `Location`, mapping or plain address.
 
+        Returns:
+            A list, with a `summary` of what it took.
+
         Raises:
-            PingDataError: When it cannot go on; `results` of the error holds what had been
-                answered. An error of the iterable's own arrives as it is, without them: use
-                `stream()` where that can happen.
+            PingDataError: When it cannot go on. What had been answered is in `results` of the
+                error, and what it took in its `summary`.
+            BaseException: What the iterable raised, and a cancellation, as they were. They have
+                `results` likewise, with the `summary` in these; an error with a `results` of its
+                own becomes the cause of a `PingDataError`.
         """
-        results: list[EnhancedLocation] = []
+        results = EnhancedLocations()
+        stream = self.stream(locations)
         try:
-            async with self.stream(locations) as stream:
+            async with stream:
                 async for result in stream:
-                    results.append(result)  # noqa: PERF401 - what came before an error counts
-        except PingDataError as error:
-            error.results = sorted(results, key=_row)
-            raise
+                    results.append(result)
+        except BaseException as error:
+            results.sort(key=_row)
+            results.summary = stream.summary
+            carrier = _carrying(results, error)
+            if carrier is error:
+                raise
+            raise carrier from error
         results.sort(key=_row)
+        results.summary = stream.summary
         return results
 
     def stream(self, locations: Locations) -> ResultStream:
@@ -173,24 +186,32 @@ class BulkEnhancer(FileRuns):
 
         Args:
             locations: Any sync or async iterable of `Location`, mapping or plain address. A
-                sync one is iterated in the event loop and must not block.
+                sync one is iterated in the event loop and must not block. A generator is closed
+                when the stream ends.
 
         Raises:
             InputError: When it is a single location.
         """
         builder = self._builder()
         source = ChunkSource(locations, builder)
-        announce = Announcer(self._on_event)
+        requests = SummaryListener()
+        requests.summary.environment = self._client.environment
+        charges = Charges(requests.summary)
+        announce = Announcer(self._on_event, requests)
         # Not a method of the stream: its task must not keep the stream alive.
         runner_for = self._runner
 
         async def work(channel: ResultChannel) -> None:
-            ledger = MemoryLedger(channel.deliver, builder.next_index)
-            async with InputTask(source) as passages:
-                await runner_for(ledger, announce).run(passages)
+            charges.begin()
+            try:
+                ledger = MemoryLedger(channel.deliver, builder.next_index, charges)
+                async with InputTask(source) as passages:
+                    await runner_for(ledger, announce).run(passages)
+            finally:
+                charges.end(builder.values_left_out)
 
         client = self._client
-        return ResultStream(lambda: client.tasks, work)
+        return ResultStream(lambda: client.tasks, work, charges)
 
     def _builder(self) -> ChunkBuilder:
         return ChunkBuilder(
@@ -223,6 +244,19 @@ class BulkEnhancer(FileRuns):
             breaker=breaker,
             budget=budget,
         )
+
+
+def _carrying(results: EnhancedLocations, error: BaseException) -> BaseException:
+    """The error to be raised in place of one, so that the results are not lost with it."""
+    if isinstance(error, PingDataError):
+        error.results, error.summary = results, results.summary
+        return error
+    if not isinstance(getattr(error, "results", results), EnhancedLocations):
+        return _carrying(results, PingDataError(f"{type(error).__name__}: {error}"))
+    vars(error)["results"] = results
+    if isinstance(error, Exception):
+        error.add_note(f"{len(results):,} locations had been answered: they are in its `results`")
+    return error
 
 
 def _row(result: EnhancedLocation) -> int:

@@ -8,6 +8,7 @@ a broken progress bar must not cost paid answers.
 from __future__ import annotations
 
 import logging
+from asyncio import CancelledError
 from collections.abc import Callable
 
 import msgspec
@@ -286,6 +287,6 @@ class Announcer:
         for listener in tuple(self._listeners):
             try:
                 listener(event)
-            except Exception:
+            except (Exception, CancelledError):  # of a future that it asked: nobody awaits here
                 self._listeners.remove(listener)
                 logger.exception("an event listener failed and is not called again")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Sequence
 
-    from pingdata_async.models import EnhancedLocation, JobStatus
+    from pingdata_async.models import EnhancedLocation, JobStatus, RunSummary
 
 
 class PingDataError(Exception):
@@ -45,9 +45,11 @@ class PingDataError(Exception):
     Attributes:
         results: What had already been answered, in input order, when this error ended an
             in-memory `enhance()`; empty otherwise. Those locations were paid for.
+        summary: What that had done, and what it took; None otherwise.
     """
 
     results: Sequence[EnhancedLocation] = ()
+    summary: RunSummary | None = None
 
     def __reduce__(self) -> tuple[Callable[..., PingDataError], tuple[object, ...]]:
         # Errors cross process borders, and most take arguments by name.

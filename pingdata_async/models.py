@@ -8,7 +8,7 @@ is accepted: lists or objects, nulls, unknown fields, unknown statuses.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, overload
 
 import msgspec
@@ -344,3 +344,18 @@ class RunSummary(msgspec.Struct, kw_only=True):
     failures: str | None = None
     run_dir: str | None = None
     environment: str | None = None
+
+
+class EnhancedLocations(list[EnhancedLocation]):
+    """What `BulkEnhancer.enhance()` returns: a list of results, in input order.
+
+    Attributes:
+        summary: What was done for them, and what it took. Look at `locations_in_doubt` and
+            `locations_possibly_charged_again`.
+    """
+
+    def __init__(
+        self, results: Iterable[EnhancedLocation] = (), *, summary: RunSummary | None = None
+    ) -> None:
+        super().__init__(results)
+        self.summary = RunSummary() if summary is None else summary

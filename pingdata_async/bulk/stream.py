@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 import anyio.lowlevel
 
+from pingdata_async.bulk.charges import Charges
 from pingdata_async.bulk.chunking import ChunkBuilder
 from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.passage import Passage
@@ -28,7 +29,7 @@ from pingdata_async.bulk.protocols import FinishedChunk
 from pingdata_async.exceptions import ClientClosedError, InputError
 from pingdata_async.location_batches import BATCH_ROWS
 from pingdata_async.locations import AnyLocation
-from pingdata_async.models import EnhancedLocation, Location
+from pingdata_async.models import EnhancedLocation, Location, RunSummary
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -157,11 +158,12 @@ class ChunkSource:
 
 
 class MemoryLedger:
-    """A ledger of a run in memory: only answers count, and they go to whoever wants them.
+    """A ledger of a run in memory: answers go to whoever wants them, and charges are counted.
 
     Args:
         deliver: Takes results.
         next_index: Gives the number for a later chunk.
+        charges: Counts what is paid for.
     """
 
     is_durable = False
@@ -170,9 +172,11 @@ class MemoryLedger:
         self,
         deliver: Callable[[list[EnhancedLocation]], Awaitable[None]],
         next_index: Callable[[], int],
+        charges: Charges,
     ) -> None:
         self._deliver = deliver
         self.next_index = next_index
+        self._charges = charges
 
     async def deliver(self, finished: FinishedChunk) -> None:
         """Hand the results over; waits until they are taken."""
@@ -181,16 +185,20 @@ class MemoryLedger:
     async def submitting(
         self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
     ) -> None:
-        """Nothing to be kept."""
+        """It may be charged from now on."""
+        self._charges.submitting(chunk, charged_before=charged_before, asked=asked)
 
     async def refused(self, chunk: Chunk) -> None:
-        """Nothing to be kept."""
+        """It is not charged."""
+        self._charges.refused(chunk)
 
     async def submitted(self, chunk: Chunk, job_id: str) -> None:
-        """Nothing to be kept."""
+        """It is charged."""
+        self._charges.accepted(chunk, job_id)
 
-    async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:
-        """Nothing to be kept."""
+    async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:  # noqa: ARG002
+        """It may be charged."""
+        self._charges.doubted(chunk, error)
 
     async def completed(self, chunk: Chunk) -> None:
         """Nothing to be kept."""
@@ -285,14 +293,28 @@ class ResultStream(AsyncIterator[EnhancedLocation]):
     """
 
     def __init__(
-        self, tasks: Callable[[], TaskGroup], work: Callable[[ResultChannel], Awaitable[None]]
+        self,
+        tasks: Callable[[], TaskGroup],
+        work: Callable[[ResultChannel], Awaitable[None]],
+        charges: Charges | None = None,
     ) -> None:
         self._tasks = tasks
         self._work = work
+        self._charges = charges or Charges()
         self._channel: ResultChannel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready: deque[EnhancedLocation] = deque()
         self._is_closed = False
+
+    @property
+    def summary(self) -> RunSummary:
+        """What has been done so far, and what it took; also after the end, whatever that was.
+
+        Rows are counted when the chunk that they are in comes, charges when they arise: look at
+        `locations_possibly_charged_again` and `locations_in_doubt`. Submissions that are under
+        way count as in doubt.
+        """
+        return self._charges.summary()
 
     def __aiter__(self) -> Self:
         return self
@@ -304,6 +326,7 @@ class ResultStream(AsyncIterator[EnhancedLocation]):
             channel = self._started()
             results = await channel.receive()
             if results is not None:
+                self._charges.handed_over(results)
                 self._ready.extend(results)
             elif not self._is_closed:
                 self._is_closed = True

@@ -112,15 +112,16 @@ async def test_an_error_carries_what_was_answered(
     assert len(rows) >= 20
 
 
+@pytest.mark.parametrize("error", [RuntimeError("broken bar"), asyncio.CancelledError()])
 async def test_a_listener_that_raises_is_muted(
-    client: ping.PingDataClient, caplog: pytest.LogCaptureFixture
+    client: ping.PingDataClient, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
-    """A broken progress bar is reported once and costs no answer."""
+    """A broken progress bar is reported once and costs no answer, whatever it raises."""
     heard: list[Event] = []
 
     def break_down(event: Event) -> None:
         heard.append(event)
-        raise RuntimeError("broken bar")
+        raise error
 
     enhancer = ping.BulkEnhancer(client, "PG", on_event=break_down, chunk_size=5)
     assert len(await enhancer.enhance(addresses(20))) == 20
@@ -142,6 +143,17 @@ class OwnError(Exception):
     """Of a user's own code."""
 
 
+def broken(error: Exception) -> Iterator[str]:
+    """Two chunks and a half, and then an error."""
+    yield from addresses(25)
+    raise error
+
+
+async def in_loop(rows: Iterator[str]) -> AsyncIterator[str]:
+    for row in rows:
+        yield row
+
+
 @pytest.mark.parametrize(
     "error",
     [OwnError("mine"), anyio.BrokenResourceError(), anyio.EndOfStream(), anyio.WouldBlock()],
@@ -151,20 +163,57 @@ class OwnError(Exception):
 async def test_an_error_of_the_input_arrives_as_itself(
     enhancer: ping.BulkEnhancer, error: Exception, *, is_async: bool
 ) -> None:
-    """Not wrapped, not swallowed, not taken for an error of ours; also those of anyio."""
-
-    def broken() -> Iterator[str]:
-        yield from addresses(25)
-        raise error
-
-    async def async_broken() -> AsyncIterator[str]:
-        for address in addresses(25):
-            yield address
-        raise error
-
+    """Not wrapped, not swallowed, not taken for an error of ours; with what was answered."""
     with pytest.raises(type(error)) as caught:
-        await enhancer.enhance(async_broken() if is_async else broken())
+        await enhancer.enhance(broken(error) if is_async else in_loop(broken(error)))
     assert caught.value is error
+    results = vars(error)["results"]  # of which jobs there were, is a matter of time
+    assert isinstance(results, ping.EnhancedLocations)
+    assert results.summary.rows == len(results)
+    assert "locations had been answered" in error.__notes__[-1]
+
+
+async def test_an_error_with_results_of_its_own_is_a_cause(
+    enhancer: ping.BulkEnhancer, sandbox: SandboxServer
+) -> None:
+    """They stay what they are; what was answered is in the error that it causes."""
+
+    class BatchError(Exception):
+        results = ("its own",)
+
+    error = BatchError("mine")
+
+    async def late() -> AsyncIterator[str]:
+        for row in addresses(20):
+            yield row
+        await until(lambda: sandbox.stats.jobs_accepted == 2)
+        raise error
+
+    with pytest.raises(ping.PingDataError, match="BatchError: mine") as caught:
+        await enhancer.enhance(late())
+    assert caught.value.__cause__ is error
+    assert error.results == ("its own",)
+    assert [result.row for result in caught.value.results] == list(range(20))
+    assert caught.value.summary is not None
+    assert caught.value.summary.locations_charged == 20
+
+
+async def test_a_cancellation_carries_what_was_answered(client: ping.PingDataClient) -> None:
+    """A time-out around `enhance()` does not cost what came before it."""
+    heard: list[Event] = []
+
+    async def unending() -> AsyncIterator[str]:
+        for address in addresses(20):
+            yield address
+        await until(lambda: sum(isinstance(event, ChunkFinished) for event in heard) == 2)
+        task.cancel()
+        await anyio.sleep_forever()
+
+    enhancer = ping.BulkEnhancer(client, "PG", chunk_size=10, on_event=heard.append)
+    task = asyncio.create_task(enhancer.enhance(unending()))
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    assert [result.row for result in vars(caught.value)["results"]] == list(range(20))
 
 
 async def test_an_input_that_is_cancelled_from_inside_is_an_error(
