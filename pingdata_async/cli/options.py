@@ -76,8 +76,14 @@ def check_run_dir(run_dir: Path) -> None:
     Raises:
         ConfigurationError: When it is none.
     """
-    if not journal_path(run_dir).is_file():
-        raise ConfigurationError(f"{shown_path(run_dir)} is not a run directory")
+    try:
+        journal_path(run_dir).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigurationError(f"{shown_path(run_dir)} is not a run directory") from None
+    except OSError as error:
+        raise ConfigurationError(
+            f"{shown_path(run_dir)} cannot be read: {error.strerror or error}"
+        ) from error
 
 
 def check_output_name(output: str) -> None:

@@ -11,6 +11,10 @@ import errno
 import importlib
 import io
 import os
+import re
+import shlex
+import socket
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from pingdata_async.exceptions import RunError
+from pingdata_async.exceptions import ConfigurationError, RunError
 
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
@@ -33,6 +37,11 @@ _fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 _TAKEN = frozenset({errno.EAGAIN, errno.EACCES})
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+# Neither through a link, nor waiting for the other end of a pipe; there are none on Windows.
+_AS_IT_IS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_HOLDER = re.compile(rb"(\d{1,10}) ([0-9A-Za-z._-]{1,64})\n")
+_HOLDER_BYTES = 128
 
 
 class RunLock:
@@ -72,7 +81,7 @@ class RunLock:
     def _take(self) -> int | None:
         """The lock's file, locked; None where it is not the one under its name any more."""
         try:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+            file = open_regular(self.path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise RunError(f"{self.path} cannot be opened: {error.strerror or error}") from error
         try:
@@ -80,11 +89,10 @@ class RunLock:
             if not _is_under(file, self.path):  # the folder was moved or removed meanwhile
                 os.close(file)
                 return None
-            with contextlib.suppress(PermissionError):  # somebody else's, whom it suits
-                os.fchmod(file, PRIVATE_FILE)
+            os.fchmod(file, PRIVATE_FILE)
             # For people, and for the message that the next one gets.
             os.ftruncate(file, 0)
-            os.pwrite(file, b"%d\n" % os.getpid(), 0)
+            os.pwrite(file, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
         except OSError as error:
             os.close(file)
             raise RunError(f"{self.path} cannot be written: {error.strerror or error}") from error
@@ -139,10 +147,14 @@ def _is_under(file: int, path: Path) -> bool:
 
 def _holder(file: int) -> str:
     try:
-        pid = os.pread(file, 32, 0).decode("ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        pid = ""
-    return f"another process (pid {pid})" if pid else "another process"
+        found = _HOLDER.fullmatch(os.pread(file, _HOLDER_BYTES, 0))
+    except OSError:
+        found = None
+    if found is None:
+        return "another process"
+    pid, host = (part.decode("ascii") for part in found.groups())
+    # In a container a pid means nothing to another one, nor to the machine around them.
+    return f"another process (pid {pid} on {host})"
 
 
 def is_locked(run_dir: Path) -> bool:
@@ -153,7 +165,7 @@ def is_locked(run_dir: Path) -> bool:
     if _fcntl is None:
         return False
     try:
-        file = os.open(run_dir / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+        file = open_regular(run_dir / LOCK_NAME, os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -209,8 +221,9 @@ def writing_whole(path: Path, buffer_bytes: int = -1) -> Iterator[BinaryIO]:
         OSError: When it cannot be written; then nothing has changed under its name.
     """
     part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
     try:
-        with open(part, "wb", buffer_bytes, opener=open_private) as file:
+        with open(part, "xb", buffer_bytes, opener=open_private) as file:
             yield file
             file.flush()
             sync_file(file.fileno())
@@ -259,9 +272,27 @@ def free_bytes(path: Path) -> int:
 
 
 def open_private(path: str | Path, flags: int) -> int:
-    """Open a file for its owner alone, whatever the umask, and whoever left it."""
-    file = os.open(path, flags, PRIVATE_FILE)
+    """Open a file for its owner alone, whatever the umask."""
+    file = open_regular(path, flags)
     os.fchmod(file, PRIVATE_FILE)
+    return file
+
+
+def open_regular(path: str | Path, flags: int) -> int:
+    """Open a file that is one, and is no link; one that is made is for its owner alone.
+
+    Raises:
+        OSError: When it is something else, or cannot be opened.
+    """
+    try:
+        file = os.open(path, flags | _AS_IT_IS | os.O_CLOEXEC, PRIVATE_FILE)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link") from error
+        raise
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "it is not a regular file")
     return file
 
 
@@ -275,11 +306,71 @@ def open_nameless(folder: Path) -> io.FileIO:
 
 
 def make_private_folder(path: Path, *, exist_ok: bool = False) -> None:
-    """Make a folder for its owner alone, whatever the umask; one that is there stays as it is."""
+    """Make a folder for its owner alone, whatever the umask; one that is there stays as it is.
+
+    Raises:
+        ConfigurationError: When one that is there could be somebody else's work.
+        OSError: When it cannot be made.
+    """
     try:
         path.mkdir(mode=PRIVATE_FOLDER)
     except FileExistsError:
         if not exist_ok:
             raise
+        check_own_folder(path)
         return
     path.chmod(PRIVATE_FOLDER)
+
+
+def check_own_folder(path: Path) -> None:
+    """Refuse a folder that somebody else made, or could write in.
+
+    Whoever can write in it can put a link in the place of a file that is about to be written.
+
+    Raises:
+        ConfigurationError: With what is wrong, and the command that mends it where there is one.
+        OSError: When it is out of reach.
+    """
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        raise ConfigurationError(f"{_shown(path)} is a link; name the folder that it leads to")
+    if os.name != "posix":  # elsewhere it is not for the mode to say who may write
+        return
+    if found.st_uid != os.geteuid():
+        raise ConfigurationError(
+            f"{_shown(path)} belongs to another user (uid {found.st_uid}), who alone can use it; "
+            "name another with --run-dir"
+        )
+    if found.st_mode & _WRITABLE_BY_OTHERS:
+        raise ConfigurationError(
+            f"others can write in {_shown(path)} (mode {stat.S_IMODE(found.st_mode):04o}), so what "
+            "is in it may be theirs. If you know that it is not: "
+            f"chmod 700 {shlex.quote(_shown(path))}; else name another with --run-dir"
+        )
+
+
+def check_own_file(path: Path) -> None:
+    """Refuse a file that is none, or under whose name somebody else's would be written.
+
+    Raises:
+        ConfigurationError: With what is wrong.
+        OSError: When it is out of reach.
+    """
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        is_link = stat.S_ISLNK(found.st_mode)
+        what = "a link" if is_link else "not a regular file"
+        raise ConfigurationError(f"{_shown(path)} is {what}, which no run makes; nothing was done")
+    if os.name == "posix" and found.st_uid != os.geteuid():
+        raise ConfigurationError(
+            f"{_shown(path)} belongs to another user (uid {found.st_uid}); nothing was done"
+        )
+    if found.st_nlink > 1:
+        raise ConfigurationError(
+            f"{_shown(path)} has another name too (a hard link), whose content would change with "
+            "it; copy the run directory (cp -r), and use the copy"
+        )
+
+
+def _shown(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "replace")

@@ -22,7 +22,7 @@ import msgspec
 
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.compression import DamagedFrameError, compress, decompress
-from pingdata_async.runs.filesystem import open_nameless, writing_whole
+from pingdata_async.runs.filesystem import open_nameless, open_regular, writing_whole
 
 WRITE_BUFFER_BYTES = 1024 * 1024
 
@@ -143,7 +143,7 @@ class FrameReader(Generic[C]):
         self._decoder = decoder
         self._file: int | None = None
         try:
-            with path.open("rb") as file:
+            with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
                 self.contents, self._offsets = self._read_contents(file)
         except OSError as error:
             raise self._unreadable(error) from error
@@ -154,7 +154,10 @@ class FrameReader(Generic[C]):
         return len(self._offsets) - 1
 
     def __enter__(self) -> Self:
-        self._file = os.open(self.path, os.O_RDONLY)
+        try:
+            self._file = open_regular(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise self._unreadable(error) from error
         return self
 
     def __exit__(

@@ -11,12 +11,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pingdata_async.exceptions import RunError
-from pingdata_async.runs.filesystem import open_private, sync_file, sync_folder
+from pingdata_async.runs.filesystem import open_private, open_regular, sync_file, sync_folder
 
 JOURNAL_NAME = "journal.sqlite3"
 APPLICATION_ID = 0x50444A4C  # "PDJL": tells a journal from any other SQLite file
 BUSY_TIMEOUT_MS = 10_000
 _MAGIC = b"SQLite format 3\0"
+_BESIDE = ("-journal", "-wal", "-shm")  # files of SQLite's own
 
 _VERSION_1 = (
     # What the run is: JSON by name.
@@ -100,9 +101,9 @@ def create_journal(path: Path) -> None:
     with translated(path):
         if path.exists():
             raise RunError(f"{path} exists already; resume that run, or use another --run-dir")
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()
-        file = open_private(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
+        for left in ("", *_BESIDE):  # by a process that was killed while it did the same
+            part.with_name(part.name + left).unlink(missing_ok=True)
+        file = open_private(part, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as connection:
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -234,7 +235,7 @@ def copied(reader: sqlite3.Connection, path: Path) -> sqlite3.Connection:
 def _check_head(path: Path) -> None:
     """Refuse what is no database before SQLite lays hands on it."""
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
             head = file.read(len(_MAGIC))
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(

@@ -21,6 +21,8 @@ from pingdata_async.runs.filesystem import (
     LOCK_NAME,
     PRIVATE_FOLDER,
     RunLock,
+    check_own_file,
+    check_own_folder,
     is_locked,
     make_private_folder,
     sync_folder,
@@ -109,6 +111,7 @@ class RunDirectory:
             if not os.path.lexists(path):
                 make_private_folder(path)
                 sync_folder(path.parent)
+            check_own_run(path)
             is_foreign = not _may_be_run(path)
         except OSError as error:
             raise ConfigurationError(
@@ -150,6 +153,26 @@ class RunDirectory:
             raise RunError(f"{self.path}: its fingerprint cannot be read ({error})") from error
 
 
+def check_own_run(path: Path) -> None:
+    """Refuse a run directory that could be somebody else's work; blocks.
+
+    What is written in one must not end up in another file, and what is read there is believed.
+
+    Raises:
+        ConfigurationError: With what is wrong, and what mends it.
+        OSError: When it is out of reach, or no folder.
+    """
+    check_own_folder(path)
+    for entry in path.iterdir():
+        if entry.name == SPOOL_NAME:
+            check_own_folder(entry)
+            for folder in entry.iterdir():
+                check_own_folder(folder)
+        elif _OWN_NAMES.fullmatch(entry.name):
+            with contextlib.suppress(FileNotFoundError):  # one of SQLite's, gone meanwhile
+                check_own_file(entry)
+
+
 _OWN_NAMES = re.compile(
     rf"{LOCK_NAME}|{re.escape(JOURNAL_NAME)}.*|{PLAN_NAME}(\.part)?|{INPUT_NAME}(\.part)?|{SPOOL_NAME}"
 )
@@ -189,6 +212,13 @@ def read_settings(run_dir: Path) -> RunSettings:
     Raises:
         RunError: When it is no run directory, has no plan, or is damaged.
     """
+    try:
+        check_own_run(run_dir)
+    except OSError as error:
+        raise RunError(
+            f"{shown_path(run_dir)} is not a run directory that can be read: "
+            f"{error.strerror or error}"
+        ) from error
     with JournalReader(journal_path(run_dir), any_version=True) as journal:
         kept = journal.meta(SETTINGS)
     if kept is None and is_locked(run_dir):
@@ -244,8 +274,16 @@ def can_set_aside(path: Path) -> bool:
     """
     if not os.path.lexists(path):
         return False
-    # Also what is left of one whose journal is lost.
-    names = {entry.name for entry in path.iterdir()} if path.is_dir() else {""}
+    try:
+        check_own_run(path)
+        # Also what is left of one whose journal is lost.
+        names = {entry.name for entry in path.iterdir()}
+    except NotADirectoryError:
+        names = {""}
+    except OSError as error:
+        raise ConfigurationError(
+            f"{shown_path(path)} cannot be set aside: {error.strerror or error}"
+        ) from error
     if not all(map(_OWN_NAMES.fullmatch, names)):
         raise ConfigurationError(f"{path} is not a run directory, and is not set aside")
     if not names - {LOCK_NAME}:
@@ -367,7 +405,8 @@ def same_run_beside(path: Path, settings: RunSettings, fingerprint: Fingerprint)
         if other == path.absolute() or not os.path.isfile(journal_path(other)):  # noqa: PTH113
             continue
         # One that cannot be read is none of our business.
-        with contextlib.suppress(PingDataError, msgspec.ValidationError):
+        with contextlib.suppress(PingDataError, OSError, msgspec.ValidationError):
+            check_own_run(other)
             with JournalReader(journal_path(other), any_version=True) as journal:
                 found = journal.meta(SETTINGS), journal.meta(FINGERPRINT)
             if None in found:

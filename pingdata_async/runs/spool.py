@@ -7,6 +7,7 @@ disk, for as long as the run is kept (`benchmarks/README.md` has the figures).
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from pathlib import Path
@@ -17,7 +18,12 @@ import anyio.to_thread
 from pingdata_async.bodies import OutputBody
 from pingdata_async.exceptions import DecodeError, RunError
 from pingdata_async.runs.compression import DamagedFrameError, compress, decompress
-from pingdata_async.runs.filesystem import make_private_folder, sync_folder, write_whole
+from pingdata_async.runs.filesystem import (
+    make_private_folder,
+    open_regular,
+    sync_folder,
+    write_whole,
+)
 
 _AS_IT_CAME, _PACKED_HERE = ".json.gz", ".json.zst"
 CHUNKS_A_FOLDER = 1000  # folders of millions of files are slow on many file systems
@@ -84,7 +90,8 @@ class Spool:
         """
         path = self.path_of(index)
         try:
-            content = path.read_bytes()
+            with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+                content = file.read()
             if path.name.endswith(_AS_IT_CAME):
                 return _inflated(content)
             return decompress(content)

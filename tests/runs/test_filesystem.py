@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def test_a_second_process_is_told_who_holds_a_run(tmp_path: Path) -> None:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(RunError, match=rf"pid {other.pid}\).*`status` and `export` work"):
+        with pytest.raises(RunError, match=rf"pid {other.pid} on .*`status` and `export` work"):
             RunLock(tmp_path).__enter__()
         other.send_signal(signal.SIGKILL)
     with RunLock(tmp_path):
@@ -56,7 +57,7 @@ def test_one_process_cannot_take_a_lock_twice(tmp_path: Path) -> None:
     with RunLock(tmp_path), pytest.raises(RunError, match=f"pid {os.getpid()}"):
         RunLock(tmp_path).__enter__()
     with RunLock(tmp_path) as lock:
-        assert lock.path.read_text() == f"{os.getpid()}\n"
+        assert lock.path.read_text() == f"{os.getpid()} {socket.gethostname()}\n"
     assert lock.path.read_text() == ""
 
 

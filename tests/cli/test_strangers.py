@@ -1,0 +1,67 @@
+"""The command, where other people can write, or a run directory came from elsewhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pingdata_async.sandbox import SandboxServer
+from tests.cli.test_enhance import ADDRESSES, run, sandbox
+
+__all__ = ["sandbox"]  # a fixture
+
+
+async def test_planted_links_are_exit_2(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """In one line, before anything is sent; what the links lead to stays as it is."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "file").write_bytes(b"precious")
+    words = [ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG", "-u", sandbox.url]
+    assert (await run("plan", *words)).code == 0
+    run_dir = tmp_path / "o.jsonl.run"
+    for name, target in (("lock", "file"), ("plan.part", "file"), ("spool", ".")):
+        place = run_dir / name
+        place.unlink(missing_ok=True)
+        place.symlink_to(victim / target)
+        done = await run("enhance", *words)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert f"{name} is a link" in done.err
+        place.unlink()
+    assert [path.read_bytes() for path in victim.iterdir()] == [b"precious"]
+    assert not sandbox.stats.jobs_accepted
+
+
+async def test_a_folder_for_all_is_exit_2_with_what_mends_it(
+    sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    """Somebody made the folder first, so that they can write in it: the run does not begin."""
+    run_dir = tmp_path / "o.jsonl.run"
+    run_dir.mkdir()
+    run_dir.chmod(0o777)
+    words = [ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG", "-u", sandbox.url]
+    done = await run("enhance", *words)
+    assert done.code == 2
+    assert f"chmod 700 {run_dir}" in done.err
+    assert not list(run_dir.iterdir())
+    assert not sandbox.stats.jobs_accepted
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_a_run_of_somebody_else_is_said_to_be_one(
+    sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    """One line and exit 2, whatever is asked of it."""
+    words = [ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG", "-u", sandbox.url]
+    assert (await run("plan", *words)).code == 0
+    run_dir = tmp_path / "o.jsonl.run"
+    os.chown(run_dir, 54321, 54321)
+    for command in (
+        ["status", run_dir],
+        ["export", run_dir, "-o", tmp_path / "e.jsonl"],
+        ["enhance", *words],
+    ):
+        done = await run(*command)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert "belongs to another user (uid 54321)" in done.err

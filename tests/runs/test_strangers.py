@@ -1,0 +1,157 @@
+"""A run directory that somebody else made, changed, or could change."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import pingdata_async as ping
+from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.runs.exporting import export_run
+from pingdata_async.sandbox import SandboxServer
+from tests.runs.run_help import ADDRESSES, assert_all_there, enhancer
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+STRANGER = 54321  # somebody's uid
+
+WRITTEN = (
+    "lock",
+    "plan",
+    "plan.part",
+    "input",
+    "input.part",
+    "journal.sqlite3",
+    "journal.sqlite3-wal",
+    "journal.sqlite3-shm",
+    "journal.sqlite3-journal",
+    "journal.sqlite3.part",
+)
+
+Plant = Callable[[Path, Path], None]
+
+
+def a_link(place: Path, victim: Path) -> None:
+    place.symlink_to(victim)
+
+
+def a_hard_link(place: Path, victim: Path) -> None:
+    place.hardlink_to(victim)
+
+
+def a_pipe(place: Path, _victim: Path) -> None:
+    os.mkfifo(place)
+
+
+async def planned(client: ping.PingDataClient, folder: Path) -> Path:
+    """A run directory with a plan alone."""
+    await enhancer(client).plan(ADDRESSES, folder / "out.jsonl")
+    return folder / "out.jsonl.run"
+
+
+@pytest.mark.parametrize("plant", [a_link, a_hard_link, a_pipe])
+async def test_nothing_planted_is_touched(
+    sandbox: SandboxServer, client: ping.PingDataClient, tmp_path: Path, plant: Plant
+) -> None:
+    """Whatever a run directory brings along, no other file is changed, and nothing hangs."""
+    run_dir = await planned(client, tmp_path)
+    victim, aside = tmp_path / "victim", tmp_path / "aside"
+    victim.write_bytes(b"precious")
+    for name in WRITTEN:
+        place = run_dir / name
+        if place.exists():
+            place.rename(aside)
+        plant(place, victim)
+        for restart in (False, True):
+            with pytest.raises(ConfigurationError, match=f"{name} (is|has) "):
+                await enhancer(client).run(ADDRESSES, tmp_path / "out.jsonl", restart=restart)
+        with pytest.raises(ConfigurationError, match=f"{name} (is|has) "):
+            await export_run(run_dir, tmp_path / "export.jsonl")
+        place.unlink()
+        if aside.exists():
+            aside.rename(place)
+    assert victim.read_bytes() == b"precious"
+    assert not sandbox.stats.jobs_accepted
+
+
+@pytest.mark.parametrize("name", ["spool", "spool/000000"])
+async def test_a_spool_elsewhere_is_refused(
+    sandbox: SandboxServer, client: ping.PingDataClient, tmp_path: Path, name: str
+) -> None:
+    """Answers are not written into a folder that a link leads to; nothing is sent."""
+    run_dir = await planned(client, tmp_path)
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (run_dir / name).parent.mkdir(mode=0o700, exist_ok=True)
+    (run_dir / name).symlink_to(victim)
+    with pytest.raises(ConfigurationError, match=f"{name} is a link"):
+        await enhancer(client).run(ADDRESSES, tmp_path / "out.jsonl")
+    assert not list(victim.iterdir())
+    assert not sandbox.stats.jobs_accepted
+
+
+async def test_a_run_directory_that_is_a_link_is_refused(
+    sandbox: SandboxServer, client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """Also an empty one, and one that leads nowhere; under its own name it can be used."""
+    elsewhere = tmp_path / "elsewhere"
+    run_dir = tmp_path / "out.jsonl.run"
+    run_dir.symlink_to(elsewhere)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="is a link"):
+            await enhancer(client).run(ADDRESSES, tmp_path / "out.jsonl")
+        elsewhere.mkdir(mode=0o700, exist_ok=True)
+    assert not list(elsewhere.iterdir())
+    assert not sandbox.stats.jobs_accepted
+    await enhancer(client).run(ADDRESSES, tmp_path / "out.jsonl", run_dir=elsewhere)
+    assert_all_there(tmp_path / "out.jsonl")
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o720, 0o1777])
+async def test_a_run_directory_that_others_can_write_in_is_refused(
+    sandbox: SandboxServer, client: ping.PingDataClient, tmp_path: Path, mode: int
+) -> None:
+    """The message has the command that mends it, which it does."""
+    run_dir = await planned(client, tmp_path)
+    run_dir.chmod(mode)
+    with pytest.raises(ConfigurationError, match=f"chmod 700 {run_dir}"):
+        await enhancer(client).run(ADDRESSES, tmp_path / "out.jsonl")
+    assert not sandbox.stats.jobs_accepted
+    run_dir.chmod(0o700)
+    await enhancer(client).run(ADDRESSES, tmp_path / "out.jsonl")
+    assert_all_there(tmp_path / "out.jsonl")
+
+
+@as_root
+@pytest.mark.parametrize("name", ["", "journal.sqlite3", "spool"])
+async def test_what_belongs_to_somebody_else_is_refused(
+    sandbox: SandboxServer, client: ping.PingDataClient, tmp_path: Path, name: str
+) -> None:
+    """The run directory, or a file in it: its owner could change it at any moment."""
+    run_dir = await planned(client, tmp_path)
+    (run_dir / "spool").mkdir(mode=0o700)
+    os.chown(run_dir / name, STRANGER, STRANGER)
+    with pytest.raises(ConfigurationError, match=f"belongs to another user .uid {STRANGER}."):
+        await enhancer(client).run(ADDRESSES, tmp_path / "out.jsonl")
+    with pytest.raises(ConfigurationError, match=f"belongs to another user .uid {STRANGER}."):
+        await enhancer(client).resume(run_dir)
+    assert not sandbox.stats.jobs_accepted
+
+
+async def test_a_planted_run_beside_is_passed_over(
+    client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """The search for the same run looks at none that could be somebody else's work."""
+    await enhancer(client).run(ADDRESSES, tmp_path / "a.jsonl")
+    for name, mode in (("b.jsonl.run", 0o777), ("c.jsonl.run", 0o700)):
+        shutil.copytree(tmp_path / "a.jsonl.run", tmp_path / name)
+        (tmp_path / name).chmod(mode)
+    (tmp_path / "c.jsonl.run" / "lock").unlink()
+    os.mkfifo(tmp_path / "c.jsonl.run" / "lock")
+    shutil.rmtree(tmp_path / "a.jsonl.run")
+    (tmp_path / "d.jsonl.run").symlink_to(tmp_path / "b.jsonl.run")
+    await enhancer(client).run(ADDRESSES, tmp_path / "new.jsonl")
+    assert_all_there(tmp_path / "new.jsonl")
