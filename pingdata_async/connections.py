@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import platform
 import ssl
 import urllib.request
@@ -42,13 +43,14 @@ class Waits:
             scope.cancel("the client is closed")
 
     @contextlib.contextmanager
-    def ended_by_closing(self) -> Iterator[None]:
+    def within(self, seconds: float = math.inf) -> Iterator[None]:
         """To be held while awaiting, but never while a caller's code runs.
 
         Raises:
             ClientClosedError: When the transport is closed, before it or meanwhile.
+            TimeoutError: When it takes longer.
         """
-        with anyio.CancelScope() as scope:
+        with anyio.CancelScope(deadline=anyio.current_time() + seconds) as scope:
             if not self._closed:
                 self._scopes.add(scope)
                 try:
@@ -56,6 +58,8 @@ class Waits:
                 finally:
                     self._scopes.discard(scope)
                 return
+        if not self._closed:
+            raise TimeoutError
         raise ClientClosedError("the client was closed during a request")
 
 

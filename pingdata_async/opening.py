@@ -161,7 +161,7 @@ class OpenedClient:
                 api_message=error.api_message,
                 retry_after_s=error.retry_after_s,
             ) from error
-        except (PingDataError, RuntimeError) as error:
+        except PingDataError as error:
             # A request that was under way when the client was closed under it.
             if self._transport is not transport:
                 raise ClientClosedError("the client was closed during a request") from error

@@ -28,10 +28,12 @@ from pingdata_async.exceptions import (
     AccessDeniedError,
     AuthenticationError,
     DecodeError,
+    PingDataError,
     TransportError,
     UnexpectedRedirectError,
 )
 from pingdata_async.inflating import Inflater
+from pingdata_async.patience import SILENCES_PER_WINDOW, Patience
 from pingdata_async.refusals import error_message, one_line, shown_url, status_error
 from pingdata_async.urls import download_url, joined, origin
 
@@ -44,6 +46,7 @@ logger = logging.getLogger("pingdata_async")
 
 MAX_DOWNLOAD_REDIRECTS = 5
 ERROR_BODY_BYTES = 64 * 1024  # of an error answer, what is read for its message
+ERROR_BODY_S = 10.0  # likewise, how long it may take
 ERROR_WIRE_BYTES = 1024 * 1024  # likewise as it comes: compressed nothing has no end either
 CALL_ANSWER_BYTES = 16 * 1024 * 1024  # of what is no output; such answers are small
 READ_BLOCK_BYTES = 256 * 1024
@@ -52,42 +55,104 @@ PAUSE_EVERY_BYTES = 4 * 1024 * 1024  # some 10 ms of inflating; then others have
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 
 
+class Answer:
+    """An answer whose head has arrived, and whose body comes a piece at a time.
+
+    Args:
+        raw: The answer.
+        waits: What closing the transport ends.
+        patience: How long its body may take.
+        token: What must be in no message.
+    """
+
+    def __init__(
+        self, raw: aiohttp.ClientResponse, waits: Waits, patience: Patience, token: Secret
+    ) -> None:
+        self.raw = raw
+        self._waits = waits
+        self._patience = patience
+        self._token = token
+
+    @property
+    def what(self) -> str:
+        """The request in a few words."""
+        return f"{self.raw.method} {shown_url(str(self.raw.url))}"
+
+    @property
+    def encoding(self) -> str:
+        """The Content-Encoding, "" where there is none."""
+        return ", ".join(self.raw.headers.getall("Content-Encoding", []))
+
+    def inflater(self) -> Inflater:
+        """What undoes the encoding; raises DecodeError for one that was not asked for."""
+        return Inflater(self.encoding, self.what)
+
+    async def next_bytes(self, max_bytes: int | None = None) -> bytes:
+        """The next bytes of the body, as they came; nothing at its end.
+
+        Args:
+            max_bytes: No more than that; None for all that is there.
+
+        Raises:
+            DecodeError: When the body is cut off, stops coming, or cannot be taken apart.
+        """
+        content, patience = self.raw.content, self._patience
+        began = anyio.current_time()
+        with _translated(self.what, self._token, self._cut_off):
+            try:
+                with self._waits.within(patience.left_s):
+                    data = await (
+                        content.readany() if max_bytes is None else content.read(max_bytes)
+                    )
+            except TimeoutError as error:
+                raise patience.ended() from error
+            patience.note(len(data), anyio.current_time() - began)
+        return data
+
+    def be_brief(self) -> None:
+        """Allow for little time from now on: what still comes is not worth more."""
+        self._patience = Patience(ERROR_BODY_S, ERROR_BODY_S)
+
+    @staticmethod
+    def _cut_off(what: str, detail: str) -> DecodeError:
+        return DecodeError(f"{what}: the answer was cut off ({detail})")
+
+
 class Response:
     """A successful answer whose body has not been read yet."""
 
     def __init__(
         self,
-        raw: aiohttp.ClientResponse,
+        answer: Answer,
         settings: ClientSettings,
-        waits: Waits,
         *,
         max_bytes: int | None = None,
     ) -> None:
-        self._raw = raw
-        self._waits = waits
+        self._answer = answer
         self._max_body_bytes = min(settings.max_body_bytes, max_bytes or settings.max_body_bytes)
         self._token = settings.token
 
     @property
     def what(self) -> str:
         """The request in a few words, for messages; without the query, which can hold secrets."""
-        return f"{self._raw.method} {shown_url(str(self._raw.url))}"
+        return self._answer.what
 
     @property
     def content_type(self) -> str:
         """The media type the server named; "" if none."""
-        return self._raw.headers.get("Content-Type", "")
+        return self._answer.raw.headers.get("Content-Type", "")
 
     async def iter_blocks(self) -> AsyncIterator[bytes]:
         """The body, decompressed, in blocks of up to 256 KiB.
 
         Raises:
-            DecodeError: When it is cut off or damaged, larger than the settings allow (as it
-                comes or decompressed), or a compression bomb.
+            DecodeError: When it is cut off, stops coming or is damaged, is larger than the
+                settings allow (as it comes or decompressed), or a compression bomb.
         """
-        inflater = _inflater(self._raw, self.what)
+        inflater = self._answer.inflater()
+        size_bytes = READ_BLOCK_BYTES if inflater.is_plain else READ_COMPRESSED_BYTES
         pause_at = PAUSE_EVERY_BYTES
-        while data := await self._next_bytes(inflater):
+        while data := await self._answer.next_bytes(size_bytes):
             for block in inflater.feed(data):
                 if max(inflater.bytes_in, inflater.bytes_out) > self._max_body_bytes:
                     raise self._too_large()
@@ -105,24 +170,19 @@ class Response:
         """The whole body as it comes, to be decompressed in another place.
 
         Raises:
-            DecodeError: When it is cut off, larger than the settings allow, or in an encoding
-                that was not asked for.
+            DecodeError: When it is cut off or stops coming, is larger than the settings allow, or
+                in an encoding that was not asked for.
         """
-        _inflater(self._raw, self.what)  # refuses what nobody could read later
+        self._answer.inflater()  # refuses what nobody could read later
         blocks = []
         size_bytes = 0
-        with _translated_body(self.what), self._waits.ended_by_closing():
-            while block := await self._raw.content.readany():
-                size_bytes += len(block)
-                if size_bytes > self._max_body_bytes:
-                    raise self._too_large()
-                blocks.append(block)
-        return OutputBody(b"".join(blocks), _encoding(self._raw), self.what, self._max_body_bytes)
-
-    async def _next_bytes(self, inflater: Inflater) -> bytes:
-        size = READ_BLOCK_BYTES if inflater.is_plain else READ_COMPRESSED_BYTES
-        with _translated_body(self.what), self._waits.ended_by_closing():
-            return await self._raw.content.read(size)
+        while block := await self._answer.next_bytes():
+            size_bytes += len(block)
+            if size_bytes > self._max_body_bytes:
+                raise self._too_large()
+            blocks.append(block)
+        wire = b"".join(blocks)
+        return OutputBody(wire, self._answer.encoding, self.what, self._max_body_bytes)
 
     def _too_large(self) -> DecodeError:
         return too_large(self.what, self._max_body_bytes)
@@ -203,15 +263,15 @@ class Transport:
                 self._submitting,
                 "POST",
                 url,
-                read_timeout_s=self._settings.submit_timeout_s,
-                total_timeout_s=2 * self._settings.submit_timeout_s,
+                silence_s=self._settings.submit_timeout_s,
+                is_small=True,
                 # Not the bytes as such: aiohttp would write them in one go, and warn of it.
                 data=io.BytesIO(body),
                 headers=dict(headers),
-            ) as raw,
+            ) as answer,
         ):
-            await self._refuse_errors(raw)
-            yield Response(raw, self._settings, self._waits, max_bytes=CALL_ANSWER_BYTES)
+            await self._refuse_errors(answer)
+            yield Response(answer, self._settings, max_bytes=CALL_ANSWER_BYTES)
 
     @contextlib.asynccontextmanager
     async def get(
@@ -227,27 +287,26 @@ class Transport:
         Args:
             path: Below the base url.
             params: The query.
-            timeout_s: Without a byte of the answer; None for the settings' own. All of the
-                answer may take twice that, so that one that drips ends too.
+            timeout_s: Without a byte of the answer; None for the settings' own. Its head may take
+                twice that once there is a connection, and its body as well.
             is_paid: Never sent twice, whatever happens.
         """
         url = URL(self._settings.base_url + path, encoded=True)
         if params:
             url = url.with_query(params)
-        timeout_s = timeout_s or self._settings.read_timeout_s
         async with (
             self._slot(),
             self._answered(
                 self._submitting if is_paid else self._asking,
                 "GET",
                 url,
-                read_timeout_s=timeout_s,
-                total_timeout_s=2 * timeout_s,
+                silence_s=timeout_s or self._settings.read_timeout_s,
+                is_small=True,
                 headers={},
-            ) as raw,
+            ) as answer,
         ):
-            await self._refuse_errors(raw)
-            yield Response(raw, self._settings, self._waits, max_bytes=CALL_ANSWER_BYTES)
+            await self._refuse_errors(answer)
+            yield Response(answer, self._settings, max_bytes=CALL_ANSWER_BYTES)
 
     @contextlib.asynccontextmanager
     async def download(self, url: str) -> AsyncIterator[Response]:
@@ -262,15 +321,24 @@ class Transport:
         hop = url
         async with self._slot(), contextlib.AsyncExitStack() as stack:
             for _ in range(MAX_DOWNLOAD_REDIRECTS + 1):
-                raw = await stack.enter_async_context(self._get_once(download_url(hop)))
-                target = raw.headers.get("Location", "")
-                if raw.status in REDIRECT_STATUSES and target:
+                answer = await stack.enter_async_context(
+                    self._answered(
+                        self._asking,
+                        "GET",
+                        download_url(hop),
+                        silence_s=self._settings.read_timeout_s,
+                        is_small=False,
+                        headers={},
+                    )
+                )
+                target = answer.raw.headers.get("Location", "")
+                if answer.raw.status in REDIRECT_STATUSES and target:
                     hop = joined(hop, target)
-                    raw.release()
+                    answer.raw.release()
                     continue
                 with self._not_about_our_token(hop):
-                    await self._refuse_errors(raw)
-                yield Response(raw, self._settings, self._waits)
+                    await self._refuse_errors(answer)
+                yield Response(answer, self._settings)
                 return
         raise DecodeError(f"GET {shown_url(url)}: more than {MAX_DOWNLOAD_REDIRECTS} redirects")
 
@@ -287,49 +355,54 @@ class Transport:
             ) from error
 
     @contextlib.asynccontextmanager
-    async def _get_once(self, url: URL) -> AsyncIterator[aiohttp.ClientResponse]:
-        async with self._answered(
-            self._asking,
-            "GET",
-            url,
-            read_timeout_s=self._settings.read_timeout_s,
-            total_timeout_s=None,  # a large output may take its time
-            headers={},
-        ) as raw:
-            yield raw
-
-    @contextlib.asynccontextmanager
     async def _answered(
         self,
         session: aiohttp.ClientSession,
         method: str,
         url: URL,
         *,
-        read_timeout_s: float,
-        total_timeout_s: float | None,
+        silence_s: float,
+        is_small: bool,
         headers: dict[str, str],
         data: io.BytesIO | None = None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send one request; the answer's head has arrived when this is entered."""
+    ) -> AsyncIterator[Answer]:
+        """Send one request; the answer's head has arrived when this is entered.
+
+        Args:
+            session: What sends it.
+            method: GET or POST.
+            url: Where to.
+            silence_s: How long without a byte.
+            is_small: Whether all of the answer's body must come within twice that.
+            headers: Besides the token.
+            data: The body.
+        """
         text = str(url)
-        timeout = _timeout(total_timeout_s, self._settings.connect_timeout_s, read_timeout_s)
+        connect_s = self._settings.connect_timeout_s
+        enough_s = SILENCES_PER_WINDOW * silence_s
         progress = SimpleNamespace(began=False)  # as `open_session` notes it
+
+        def lost(what: str, detail: str) -> TransportError:
+            return TransportError(f"{what}: {detail}", maybe_sent=progress.began)
+
         with (
-            _translated(f"{method} {shown_url(text)}", progress, self._settings.token),
-            self._waits.ended_by_closing(),
+            _translated(f"{method} {shown_url(text)}", self._settings.token, lost),
+            # Answers of "100 Continue" can have no end.
+            self._waits.within(connect_s + enough_s),
         ):
             raw = await session.request(
                 method,
                 url,
                 data=data,
                 headers=self._token_header(text) | headers,
-                timeout=timeout,
+                timeout=_timeout(connect_s, silence_s),
                 allow_redirects=False,
                 proxy=proxy_for(text),
                 trace_request_ctx=progress,
             )
         try:
-            yield raw
+            patience = Patience(silence_s, enough_s if is_small else None)
+            yield Answer(raw, self._waits, patience, self._settings.token)
         finally:
             # Closed, not drained, where something is left: it is of no use to anyone.
             if raw.content.at_eof():
@@ -347,7 +420,7 @@ class Transport:
         try:
             self._connections.acquire_on_behalf_of_nowait(borrower)
         except anyio.WouldBlock:
-            with self._waits.ended_by_closing():
+            with self._waits.within():
                 await self._connections.acquire_on_behalf_of(borrower)
         try:
             yield
@@ -359,10 +432,10 @@ class Transport:
             return {}
         return {"Authorization": f"Token {self._settings.token.reveal()}"}
 
-    async def _refuse_errors(self, raw: aiohttp.ClientResponse) -> None:
+    async def _refuse_errors(self, answer: Answer) -> None:
+        raw, what = answer.raw, answer.what
         if raw.status < 300:  # noqa: PLR2004 - the 2xx
             return
-        what = f"{raw.method} {shown_url(str(raw.url))}"
         if raw.status in REDIRECT_STATUSES:
             target = raw.headers.get("Location", "?")
             with contextlib.suppress(ValueError):
@@ -372,12 +445,12 @@ class Transport:
                 "not follow. If that is the API's new address, give it with --api-url"
             )
         body = bytearray()
+        answer.be_brief()
         # The status alone says enough where the message cannot be read.
-        with contextlib.suppress(DecodeError, aiohttp.ClientError, TimeoutError, OSError):
-            inflater = _inflater(raw, what)
+        with contextlib.suppress(DecodeError):
+            inflater = answer.inflater()
             while len(body) < ERROR_BODY_BYTES and inflater.bytes_in < ERROR_WIRE_BYTES:
-                with self._waits.ended_by_closing():
-                    data = await raw.content.read(READ_COMPRESSED_BYTES)
+                data = await answer.next_bytes(READ_COMPRESSED_BYTES)
                 if not data:
                     break
                 for block in inflater.feed(data):
@@ -389,67 +462,65 @@ class Transport:
 
 
 @functools.lru_cache(maxsize=16)  # there are three or four of them, and each takes a while to make
-def _timeout(total_s: float | None, connect_s: float, read_s: float) -> aiohttp.ClientTimeout:
+def _timeout(connect_s: float, read_s: float) -> aiohttp.ClientTimeout:
     # `connect` rather than `sock_connect`, which leaves out a proxy's answer to CONNECT; it
     # counts waiting for the pool too, but that is unlimited here (see `_slot`).
-    # `total`: not aiohttp's default of 300 s.
-    return aiohttp.ClientTimeout(total=total_s, connect=connect_s, sock_read=read_s)
-
-
-def _inflater(raw: aiohttp.ClientResponse, what: str) -> Inflater:
-    return Inflater(_encoding(raw), what)
-
-
-def _encoding(raw: aiohttp.ClientResponse) -> str:
-    return ", ".join(raw.headers.getall("Content-Encoding", []))
+    # `total`: not aiohttp's default of 300 s; there are limits of our own.
+    return aiohttp.ClientTimeout(total=None, connect=connect_s, sock_read=read_s)
 
 
 @contextlib.contextmanager
-def _translated(what: str, progress: SimpleNamespace, token: Secret) -> Iterator[None]:
-    """Turn what aiohttp raises into a TransportError that says whether it was sent."""
+def _translated(
+    what: str, token: Secret, as_ours: Callable[[str, str], PingDataError]
+) -> Iterator[None]:
+    """Turn whatever comes out of aiohttp into an error of ours; the one place that does.
+
+    That is more than its own errors: its parsers let out those of the parts they are made of, and
+    uvloop has a RuntimeError for a connection that is gone.
+
+    Args:
+        what: The request in a few words.
+        token: What must not be shown.
+        as_ours: Makes the error, of the request and of what happened.
+    """
     try:
         yield
-    except aiohttp.ClientHttpProxyError as error:
-        # Its own text can hold the proxy's url, and that a password.
-        raise TransportError(
-            f"{what}: the proxy refused with {error.status} {one_line(error.message)}",
-            maybe_sent=False,
-        ) from None
-    except aiohttp.InvalidURL as error:
-        raise TransportError(f"{what}: not a usable url", maybe_sent=False) from error
-    except (aiohttp.ClientResponseError, ValueError) as error:
-        # Not chained: they can hold our request, token and all, or the proxy's password.
-        sentence = _sentence(what, error, token)
-        raise TransportError(sentence, maybe_sent=progress.began) from None
-    except (aiohttp.ClientError, OSError) as error:
-        sentence = _sentence(what, error, token)
-        raise TransportError(sentence, maybe_sent=progress.began) from error
+    except PingDataError:
+        raise
+    except Exception as error:  # noqa: BLE001 - see above; nothing else is called in here
+        # Not chained, if it can hold our request, token and all, or the proxy's password.
+        is_harmless = isinstance(error, _HARMLESS) and not isinstance(error, _QUOTING)
+        raise as_ours(what, _detail(error, token)) from error if is_harmless else None
 
 
-@contextlib.contextmanager
-def _translated_body(what: str) -> Iterator[None]:
-    """Turn what aiohttp raises once the answer's head has arrived into a DecodeError."""
-    try:
-        yield
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        detail = one_line(str(error)) or type(error).__name__
-        raise DecodeError(f"{what}: the answer was cut off ({detail})") from error
+_HARMLESS = (aiohttp.ClientError, OSError)
+_QUOTING = (aiohttp.ClientResponseError,)
 
 
-def _sentence(what: str, error: BaseException, token: Secret) -> str:
-    detail = _masked(one_line(str(error)).encode(), token).decode() or type(error).__name__
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        detail = "no connection in time"
-    elif isinstance(error, TimeoutError):
-        detail = "no answer in time"
-    elif isinstance(
-        error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError
-    ):
-        detail += "; behind a proxy that inspects TLS, give its certificate with --ca-bundle"
-    elif isinstance(error, aiohttp.ClientConnectorError):
-        said = one_line(error.os_error.strerror or str(error.os_error))
-        detail = f"cannot connect to {error.host}:{error.port} ({said})"
-    return f"{what}: {detail}"
+def _detail(error: Exception, token: Secret) -> str:
+    """What happened, in some words."""
+    match error:
+        case aiohttp.ClientHttpProxyError():
+            # Its own text can hold the proxy's url, and that a password.
+            return f"the proxy refused with {error.status} {one_line(error.message)}"
+        case aiohttp.InvalidURL():
+            return "not a usable url"
+        case aiohttp.ConnectionTimeoutError():
+            return "no connection in time"
+        case aiohttp.ServerTimeoutError():
+            return "no answer in time"
+        case TimeoutError():
+            return one_line(str(error)) or "no answer in time"
+    said = _masked(one_line(str(error)).encode(), token).decode() or type(error).__name__
+    match error:
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            return (
+                f"{said}; behind a proxy that inspects TLS, give its certificate with --ca-bundle"
+            )
+        case aiohttp.ClientConnectorError():
+            why = one_line(error.os_error.strerror or str(error.os_error))
+            return f"cannot connect to {error.host}:{error.port} ({why})"
+    return said
 
 
 def _masked(body: bytes, token: Secret) -> bytes:

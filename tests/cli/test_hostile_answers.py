@@ -1,0 +1,28 @@
+"""The real command against a server that speaks HTTP badly, on purpose or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.client.servers import raw_server
+from tests.raw_api import RawApi, continue_for_ever, drip, enhance, malformed_chunk, well
+
+PARSERS = {"C": {}, "Python": {"AIOHTTP_NO_EXTENSIONS": "1"}}
+
+
+@pytest.mark.parametrize("environ", PARSERS.values(), ids=PARSERS)
+async def test_outputs_that_never_end(environ: dict[str, str], tmp_path: Path) -> None:
+    """As many as there are fetchers: each is given up and fetched again, nothing paid twice."""
+    endless = (malformed_chunk, drip, continue_for_ever, malformed_chunk)
+    api = RawApi(write_output=(*endless, well))
+    async with raw_server(api) as server:
+        done = await enhance(
+            server.url, tmp_path, "--chunk-size", 1, environ=environ,
+            read_timeout_s=0.3, connect_timeout_s=0.3,
+        )  # fmt: skip
+    assert (done.code, done.statuses) == (0, ["ok"] * 6), done.err
+    assert api.charged == 6
+    assert api.counts["output"] == 10
+    assert "Traceback" not in done.err

@@ -1,0 +1,136 @@
+"""Answers that never end: each is given up in the end, and it says how little came."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import anyio
+import pytest
+from aiohttp import client_proto, http_parser
+
+from pingdata_async import (
+    DecodeError,
+    JobOutput,
+    PingDataClient,
+    PingDataError,
+    ServerError,
+    TransportError,
+)
+from pingdata_async.patience import Patience
+from tests.client.servers import Script, client_of, raw_server, read_request
+from tests.raw_api import Write, continue_for_ever, drip, malformed_chunk
+
+OUTPUT = JobOutput("/api/v1/sov/J/output/o.json")
+IMPATIENT = {"read_timeout_s": 0.2, "submit_timeout_s": 0.2, "connect_timeout_s": 0.2}
+BODY = b'{"0": {"PG": {"is_success": true}}}'
+
+CALLS: dict[str, Callable[[PingDataClient], Awaitable[object]]] = {
+    "submit": lambda client: client.submit([{"id": "0"}], sources=["PG"]),
+    "status": lambda client: client.status("J"),
+    "limits": lambda client: client.limits(),
+    "fetch_output": lambda client: client.fetch_output("J", OUTPUT),
+    "fetch_body": lambda client: client.fetch_body("J", OUTPUT),
+}
+
+
+@pytest.fixture(params=["C", "Python"])
+def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes answers apart: aiohttp's C extension, or what it has where there is none."""
+    if request.param == "Python":
+        monkeypatch.setattr(client_proto, "HttpResponseParser", http_parser.HttpResponseParserPy)
+
+
+def writes(write: Write) -> Script:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        await write(writer, BODY)
+
+    return script
+
+
+async def error_of(
+    call: Callable[[PingDataClient], Awaitable[object]], write: Write
+) -> PingDataError:
+    async with raw_server(writes(write)) as server, client_of(server.url, **IMPATIENT) as client:
+        with pytest.raises(PingDataError) as caught, anyio.fail_after(10):
+            await call(client)
+    assert str(caught.value).isprintable()
+    return caught.value
+
+
+@pytest.mark.usefixtures("parser")
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+async def test_a_malformed_chunk(call: Callable[[PingDataClient], Awaitable[object]]) -> None:
+    """A body that cannot be taken apart is cut off, though nobody says so."""
+    error = await error_of(call, malformed_chunk)
+    assert isinstance(error, DecodeError)
+    assert "the answer was cut off" in str(error)
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+async def test_a_body_that_drips(call: Callable[[PingDataClient], Awaitable[object]]) -> None:
+    """A byte now and again is not enough, of a download neither; the error says how much came."""
+    error = await error_of(call, drip)
+    assert isinstance(error, DecodeError)
+    assert "no more than" in str(error) or "was not whole within 0.4 s" in str(error)
+
+
+@pytest.mark.usefixtures("parser")
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+async def test_100_continue_without_end(
+    call: Callable[[PingDataClient], Awaitable[object]],
+) -> None:
+    """The promise of an answer is none: the request may have been sent."""
+    error = await error_of(call, continue_for_ever)
+    assert isinstance(error, TransportError)
+    assert error.maybe_sent
+    assert "no answer in time" in str(error)
+
+
+async def test_an_error_whose_message_drips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status counts, and what came of the message; nobody waits long for the rest."""
+    monkeypatch.setattr("pingdata_async.transport.ERROR_BODY_S", 0.2)
+
+    async def write(writer: asyncio.StreamWriter, _body: bytes) -> None:
+        writer.write(b"HTTP/1.1 500 Oops\r\nContent-Length: 100\r\n\r\nthe disk is full")
+        while True:
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with raw_server(writes(write)) as server, client_of(server.url) as client:
+        with anyio.fail_after(10), pytest.raises(ServerError, match="500: the disk is full"):
+            await client.fetch_output("J", OUTPUT)
+
+
+def drained(patience: Patience, pieces: list[tuple[int, float]]) -> str:
+    """What a body's pieces, of some bytes after some seconds, come to."""
+    for size_bytes, waited_s in pieces:
+        if waited_s > patience.left_s:
+            return str(patience.ended())
+        try:
+            patience.note(size_bytes, waited_s)
+        except TimeoutError as error:
+            return str(error)
+    return "all came"
+
+
+@pytest.mark.parametrize(
+    ("total_s", "pieces", "says"),
+    [
+        (None, [(1, 59.0)] * 3, "no more than 3 bytes in 177.0 s"),
+        (None, [(1, 1.0)] * 1000, "no more than 120 bytes in 120.0 s"),
+        (None, [(999_999, 1.0), (0, 61.0)], "not a byte came for 60.0 s"),
+        (None, [(2_000, 1.0)] * 100_000, "all came"),  # two days long
+        (None, [(100_000, 59.0)] * 100, "all came"),  # in bursts
+        (None, [(999_999, 1.0)] + [(1, 1.0)] * 1000, "no more than 120 bytes in 120.0 s"),
+        (100.0, [(9_999, 30.0)] * 4, "it was not whole within 100.0 s"),
+        (100.0, [(9_999, 30.0)] * 3, "all came"),
+    ],
+)
+def test_when_patience_ends(
+    total_s: float | None, pieces: list[tuple[int, float]], says: str
+) -> None:
+    """Silence, a drip at any place, and too long for all of it; whatever comes well may take on."""
+    assert drained(Patience(60.0, total_s), pieces) == says
