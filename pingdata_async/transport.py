@@ -35,7 +35,7 @@ from pingdata_async.exceptions import (
 from pingdata_async.inflating import Inflater
 from pingdata_async.patience import SILENCES_PER_WINDOW, Patience
 from pingdata_async.refusals import error_message, one_line, shown_url, status_error
-from pingdata_async.urls import download_url, joined, origin
+from pingdata_async.urls import download_url, is_other_endpoint, is_output_path, joined, origin
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -243,7 +243,7 @@ class Transport:
         return joined(self._settings.base_url + "/", url)
 
     def is_own(self, url: str) -> bool:
-        """Whether a url is on the API's own origin, the only one that is shown the token."""
+        """Whether a url is on the API's own origin, the only one that may be shown the token."""
         return origin(url) == self._origin
 
     @contextlib.asynccontextmanager
@@ -267,7 +267,7 @@ class Transport:
                 is_small=True,
                 # Not the bytes as such: aiohttp would write them in one go, and warn of it.
                 data=io.BytesIO(body),
-                headers=dict(headers),
+                headers=self._token_header() | dict(headers),
             ) as answer,
         ):
             await self._refuse_errors(answer)
@@ -302,7 +302,7 @@ class Transport:
                 url,
                 silence_s=timeout_s or self._settings.read_timeout_s,
                 is_small=True,
-                headers={},
+                headers=self._token_header(),
             ) as answer,
         ):
             await self._refuse_errors(answer)
@@ -310,25 +310,38 @@ class Transport:
 
     @contextlib.asynccontextmanager
     async def download(self, url: str) -> AsyncIterator[Response]:
-        """GET a file wherever it is, following a few redirects; the token stays at home.
+        """GET a file wherever it is, following a few redirects.
+
+        The token is shown to paths of outputs on the API's own origin alone, and to none once
+        another host has had a say in where to go.
 
         Raises:
             TransportError: When no answer arrived.
-            DecodeError: For a url that cannot be used: neither https nor on this machine, or
-                redirected without end.
+            DecodeError: For a url that cannot be used: neither https nor on this machine, another
+                endpoint of the API, or redirected without end.
             APIStatusError: On an error status.
         """
         hop = url
+        all_own = True
         async with self._slot(), contextlib.AsyncExitStack() as stack:
             for _ in range(MAX_DOWNLOAD_REDIRECTS + 1):
+                parsed = download_url(hop)
+                is_own = self.is_own(str(parsed))
+                if is_own and is_other_endpoint(parsed.raw_path):
+                    raise DecodeError(
+                        f"the output url {shown_url(hop)} leads to another endpoint of the API; "
+                        "not fetched"
+                    )
+                all_own = all_own and is_own
+                shows_token = all_own and is_output_path(parsed.raw_path)
                 answer = await stack.enter_async_context(
                     self._answered(
                         self._asking,
                         "GET",
-                        download_url(hop),
+                        parsed,
                         silence_s=self._settings.read_timeout_s,
                         is_small=False,
-                        headers={},
+                        headers=self._token_header() if shows_token else {},
                     )
                 )
                 target = answer.raw.headers.get("Location", "")
@@ -336,23 +349,11 @@ class Transport:
                     hop = joined(hop, target)
                     answer.raw.release()
                     continue
-                with self._not_about_our_token(hop):
+                with _not_about_our_token() if not shows_token else contextlib.nullcontext():
                     await self._refuse_errors(answer)
                 yield Response(answer, self._settings)
                 return
         raise DecodeError(f"GET {shown_url(url)}: more than {MAX_DOWNLOAD_REDIRECTS} redirects")
-
-    @contextlib.contextmanager
-    def _not_about_our_token(self, url: str) -> Iterator[None]:
-        """A 401 of whoever was not shown the token is a refusal as any other."""
-        try:
-            yield
-        except AuthenticationError as error:
-            if self.is_own(url):
-                raise
-            raise AccessDeniedError(
-                str(error), status_code=error.status_code, api_message=error.api_message
-            ) from error
 
     @contextlib.asynccontextmanager
     async def _answered(
@@ -374,7 +375,7 @@ class Transport:
             url: Where to.
             silence_s: How long without a byte.
             is_small: Whether all of the answer's body must come within twice that.
-            headers: Besides the token.
+            headers: The token among them, if it is to be shown.
             data: The body.
         """
         text = str(url)
@@ -394,7 +395,7 @@ class Transport:
                 method,
                 url,
                 data=data,
-                headers=self._token_header(text) | headers,
+                headers=headers,
                 timeout=_timeout(connect_s, silence_s),
                 allow_redirects=False,
                 proxy=proxy_for(text),
@@ -427,9 +428,7 @@ class Transport:
         finally:
             self._connections.release_on_behalf_of(borrower)
 
-    def _token_header(self, url: str) -> dict[str, str]:
-        if not self.is_own(url):
-            return {}
+    def _token_header(self) -> dict[str, str]:
         return {"Authorization": f"Token {self._settings.token.reveal()}"}
 
     async def _refuse_errors(self, answer: Answer) -> None:
@@ -459,6 +458,17 @@ class Transport:
                         break
         said = error_message(_masked(bytes(body[:ERROR_BODY_BYTES]), self._settings.token))
         raise status_error(raw.status, what, said, raw.headers)
+
+
+@contextlib.contextmanager
+def _not_about_our_token() -> Iterator[None]:
+    """A 401 of whoever was not shown the token is a refusal as any other."""
+    try:
+        yield
+    except AuthenticationError as error:
+        raise AccessDeniedError(
+            str(error), status_code=error.status_code, api_message=error.api_message
+        ) from error
 
 
 @functools.lru_cache(maxsize=16)  # there are three or four of them, and each takes a while to make

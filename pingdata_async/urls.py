@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from yarl import URL
 
@@ -58,6 +58,42 @@ def holds_user(url: str) -> bool:
         return "@" in urlsplit(url).netloc
     except ValueError:
         return False
+
+
+def is_output_path(path: str) -> bool:
+    """Whether a path of the API's own origin is one of an output, which may be shown the token.
+
+    That is `/api/v1/sov/{id}/output/{filename}` and the like, below any prefix.
+    """
+    segments = _segments(path)
+    if segments is None:
+        return False
+    at = next((place for place, name in enumerate(segments) if name in _OUTPUT), 0)
+    is_charged = any(name.startswith(_CHARGED) for name in segments[:at])
+    return 1 < at < len(segments) - 1 and not is_charged
+
+
+def is_other_endpoint(path: str) -> bool:
+    """Whether a path of the API's own origin is, or may become, another one of the API.
+
+    `/api/v1/enhance` is charged for, and no server may lead us there.
+    """
+    segments = _segments(path)
+    return segments is None or ("api" in segments and not is_output_path(path))
+
+
+_OUTPUT = frozenset({"output", "outputs"})
+_CHARGED = "enhance"
+_QUOTED_AT_MOST = 3  # times: each proxy on the way may undo one
+
+
+def _segments(path: str) -> list[str] | None:
+    """The parts of a path, as any server may read it; None where they may become another path."""
+    for _ in range(_QUOTED_AT_MOST):
+        path = unquote(path)
+    segments = [name.partition(";")[0].casefold() for name in re.split(r"[/\\]", path)]
+    is_plain = "%" not in path and path.isprintable()
+    return segments if is_plain and not {".", ".."}.intersection(segments) else None
 
 
 def _as_given(url: str) -> URL:

@@ -50,7 +50,7 @@ async def test_https_goes_through_the_proxy(
         monkeypatch.setenv(variable, f"{prefix}127.0.0.1:{server.port}")
         async with client_of(f"https://{HOST}", ca_bundle=ca_file) as client:
             assert (await client.status("J")).status == "PENDING"
-            await client.fetch_output("J", JobOutput("/o.json"))
+            await client.fetch_output("J", JobOutput("/api/v1/sov/J/output/o.json"))
     assert set(proxy.targets) == {f"{HOST}:443"}
     assert [seen.authorization for seen in api.seen] == [f"Token {TOKEN}"] * 2
     assert all(TOKEN.encode() not in head for head in proxy.heads)

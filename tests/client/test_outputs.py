@@ -55,17 +55,18 @@ async def test_output_of_the_sandbox() -> None:
     ("base", "url", "target"),
     [
         ("", "/api/v1/sov/J/output/o.json", "/api/v1/sov/J/output/o.json"),
-        ("", "api/o.json", "/api/o.json"),
-        ("/proxied", "api/o.json", "/proxied/api/o.json"),
-        ("/proxied", "/o.json", "/o.json"),
-        ("", "?x=1", "/?x=1"),
+        ("", "api/output/o.json", "/api/output/o.json"),
+        ("/proxied", "api/output/o.json", "/proxied/api/output/o.json"),
+        ("/proxied", "/output/of/o.json", "/output/of/o.json"),
+        ("/a/output/of", "?x=1", "/a/output/of/?x=1"),
     ],
 )
 async def test_relative_urls(base: str, url: str, target: str) -> None:
-    """A relative url is resolved against the base, and gets the token."""
+    """A relative url is resolved against the base, and gets the token as an output of the API."""
     async with LocalApi(always(body=BODY)) as api, client_of(api.url + base) as client:
         assert await client.fetch_output("J", JobOutput(url)) == BODY
-    assert [(seen.target, seen.authorization) for seen in api.seen] == [(target, f"Token {TOKEN}")]
+    shown = None if target.startswith("/output") else f"Token {TOKEN}"
+    assert [(seen.target, seen.authorization) for seen in api.seen] == [(target, shown)]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,8 @@ async def test_own_paths_are_quoted(filename: str) -> None:
     ):
         with pytest.raises(OutputUnavailableError):
             await client.fetch_output("a/b", JobOutput(f"{other.url}/x/o.json?s", filename))
-    assert len(api.seen) == 3
+    # A server may undo the quoting before it looks at the dots.
+    assert len(api.seen) == (1 if ".." in filename else 3)
     for seen in api.seen[1:]:  # first, its status
         assert seen.target.count("/") == 6
         assert "a%2Fb" in seen.target
@@ -178,7 +180,7 @@ async def test_refused_token_is_not_worked_around() -> None:
     """A 401 of the API's own origin ends it at once: no other path would take the token."""
     async with LocalApi(always({"message": "no"}, status=401)) as api, client_of(api.url) as client:
         with pytest.raises(AuthenticationError):
-            await client.fetch_output("J", JobOutput("/o.json", "o.json"))
+            await client.fetch_output("J", JobOutput(OWN[0], "o.json"))
     assert len(api.seen) == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from urllib.parse import urljoin
 
 import pytest
 from aiohttp import web
@@ -12,6 +13,7 @@ from pingdata_async import (
     JobOutput,
     OutputUnavailableError,
     PingDataClient,
+    PingDataError,
     UnexpectedRedirectError,
 )
 from tests.client.servers import TOKEN, LocalApi, always, by_path, client_of, redirect
@@ -53,10 +55,12 @@ async def test_redirect_of_an_api_call_to_nonsense(target: str) -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_downloads_follow(status: int) -> None:
     """Every kind of redirect is followed with a GET, relative targets included."""
-    answers = by_path({"/a": redirect("b?x=1", status), "/b": always({"0": {}})})
+    below = "/api/v1/sov/J/output/"
+    answers = by_path({below + "a": redirect("b?x=1", status), below + "b": always({"0": {}})})
     async with LocalApi(answers) as api, client_of(api.url) as client:
-        assert await client.fetch_output("J", JobOutput("/a")) == b'{"0": {}}'
-    assert [(seen.method, seen.target) for seen in api.seen] == [("GET", "/a"), ("GET", "/b?x=1")]
+        assert await client.fetch_output("J", JobOutput(below + "a")) == b'{"0": {}}'
+    asked = [(seen.method, seen.target) for seen in api.seen]
+    assert asked == [("GET", below + "a"), ("GET", below + "b?x=1")]
     assert {seen.authorization for seen in api.seen} == {f"Token {TOKEN}"}
 
 
@@ -131,3 +135,94 @@ async def test_other_3xx_are_refusals(status: int) -> None:
     async with LocalApi(always(status=status, text="")) as api, client_of(api.url) as client:
         with pytest.raises(APIStatusError, match=str(status)):
             await client.status("J")
+
+
+PAID = "/api/v1/enhance?address=1+Main+St&sources=PG"
+DISGUISED = [
+    PAID,
+    "//{host}" + PAID,
+    "/api/v1/%65nhance?address=1",
+    "/api/v1/%2565nhance?address=1",
+    "/API/v1/Enhance/?address=1",
+    "/api//v1//enhance?address=1",
+    "/api/v1/enhance;/output/x?address=1",
+    "/api/v1/enhance/output/x?address=1",
+    "/api/v1/sov/J/output/../../../enhance?address=1",
+    "/api/v1/sov/J/output/..%2f..%2F..%2Fenhance?address=1",
+    "/api/v1/sov/J/output/%252e%252e/%252e%252e/%252e%252e/enhance?address=1",
+    "/api/v1/sov/J/output/..;/..;/..;/enhance?address=1",
+    "/api/v1/sov/J/output/..\\..\\..\\enhance?address=1",
+    "/x/../api/v1/enhance?address=1",
+    "/prefix/api/v1/enhance?address=1",
+    "/api/v1/limits",
+    "/api/v1/enhance%00/output/x?address=1",
+]
+
+
+@pytest.mark.parametrize("way", ["url", "own redirect", "foreign redirect", "fresh url"])
+@pytest.mark.parametrize("target", DISGUISED)
+async def test_no_output_url_leads_to_a_paid_endpoint(target: str, way: str) -> None:
+    """However it is written, whoever names it: only outputs and the job's status are asked for."""
+    answers = {"/api/v1/sov/J/output/gone.json": always(status=404, text="")}
+    async with LocalApi(by_path(answers)) as api, LocalApi(by_path({})) as other:
+        paid = target.format(host=f"127.0.0.1:{api.port}")
+        answers["/api/v1/sov/J/output/moved.json"] = redirect(paid)
+        fresh = {"outputs": [{"url": paid, "filename": "o.json"}], "status": "SUCCESS"}
+        answers["/api/v1/bulk_enhance/J"] = always(
+            {"request": {"status": "COMPLETE"}, "result": fresh if way == "fresh url" else None}
+        )
+        other.answer = redirect(urljoin(api.url, paid))
+        url = {
+            "url": paid,
+            "own redirect": "/api/v1/sov/J/output/moved.json",
+            "foreign redirect": f"{other.url}/o.json",
+            "fresh url": "/api/v1/sov/J/output/gone.json",
+        }[way]
+        async with client_of(api.url) as client:
+            with pytest.raises(PingDataError):
+                await client.fetch_output("J", JobOutput(url, "o.json"))
+    asked = {seen.target for seen in api.seen}
+    assert asked <= {
+        "/api/v1/bulk_enhance/J",
+        "/api/v1/sov/J/output/o.json",
+        "/api/v1/bulk_enhance/J/output/o.json",
+        "/api/v1/sov/J/output/gone.json",
+        "/api/v1/sov/J/output/moved.json",
+    }
+
+
+async def test_no_token_after_a_foreign_hop() -> None:
+    """Where another host has had a say, the way back to the API is gone without the token."""
+    below = "/api/v1/sov/J/output/"
+    answers = by_path({below + "b.json": always({"0": {}})})
+    async with LocalApi(answers) as api, LocalApi(redirect(f"{api.url}{below}b.json")) as other:
+        api_answers = {
+            below + "a.json": redirect(f"{other.url}/x"),
+            below + "b.json": always({"0": {}}),
+        }
+        api.answer = by_path(api_answers)
+        async with client_of(api.url) as client:
+            await client.fetch_output("J", JobOutput(below + "a.json"))
+    shown = [(seen.path.rpartition("/")[2], seen.authorization) for seen in api.seen]
+    assert shown == [("a.json", f"Token {TOKEN}"), ("b.json", None)]
+    assert [seen.authorization for seen in other.seen] == [None]
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/api/v1/sov/J/output/o.json", True),
+        ("/api/v1/bulk_enhance/J/output/o.json?x=1", True),
+        ("/prefix/api/v1/bulk_enhance/J/output/bulk_enhance_J.json", True),
+        ("/api/v2/jobs/J/outputs/1/a%20b.json", True),
+        ("/api/v1/sov/J/output/enhanced.json", True),
+        ("/media/o.json?signature=1", False),
+        ("/output/", False),
+        ("/output", False),
+    ],
+)
+async def test_which_own_paths_are_shown_the_token(path: str, shown: bool) -> None:
+    """Those of outputs; any other is fetched as a stranger, as it may be signed."""
+    async with LocalApi(always({})) as api, client_of(api.url) as client:
+        await client.fetch_output("J", JobOutput(path))
+    assert [seen.authorization for seen in api.seen] == [f"Token {TOKEN}" if shown else None]

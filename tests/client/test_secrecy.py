@@ -128,7 +128,7 @@ async def test_own_origin_written_otherwise_gets_the_token() -> None:
     async with LocalApi(always({})) as api:
         url = api.url.replace("127.0.0.1", "localhost")
         async with client_of(url) as client:
-            await client.fetch_output("J", JobOutput(f"HTTP://LOCALHOST:{api.port}/o.json"))
+            await client.fetch_output("J", JobOutput(f"HTTP://LOCALHOST:{api.port}{OUTPUT_URL}"))
     assert api.seen[0].authorization == f"Token {TOKEN}"
 
 
