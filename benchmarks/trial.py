@@ -15,7 +15,7 @@ from pingdata_async.bulk.charges import Charges
 from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.passage import Passage
-from pingdata_async.bulk.protocols import BulkAPI, FinishedChunk, Ledger
+from pingdata_async.bulk.protocols import FinishedChunk, Ledger
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.bulk.runner import BulkRunner
 from pingdata_async.bulk.stream import MemoryLedger
@@ -23,6 +23,7 @@ from pingdata_async.models import EnhancedLocation
 from pingdata_async.wire import encode_options
 from tests.simulation.faults import Moment
 from tests.simulation.limits import Limits, Outage
+from tests.simulation.paced_api import Endpoints, PacedAPI
 from tests.simulation.profiles import Progress, Telling
 from tests.simulation.queueing import Work
 from tests.simulation.records import JobRecord, Records
@@ -167,7 +168,7 @@ async def run(trial: Trial, contender: Contender = OURS, seed: int = 0) -> Outco
 
 
 def make_runner(
-    api: BulkAPI,
+    api: Endpoints,
     contender: Contender,
     ledger: Ledger,
     seed: int = 0,
@@ -177,7 +178,7 @@ def make_runner(
     """The real runner, with a contender's way to pace and to poll."""
     rng = random.Random(f"runner/{seed}")
     return BulkRunner(
-        api=api,
+        api=PacedAPI(api),
         ledger=ledger,
         slots=JobSlots(contender.limiter()).share(contender.max_jobs),
         gate=contender.gate(rng),

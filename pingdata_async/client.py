@@ -27,6 +27,7 @@ from pingdata_async.models import EnhancedLocation, JobOutput, JobStatus, Locati
 from pingdata_async.opening import OpenedClient
 from pingdata_async.outcomes import judge_location
 from pingdata_async.output_ways import opened_output
+from pingdata_async.pacer import Pacer
 from pingdata_async.transport import Response
 from pingdata_async.wire import (
     check_unicode,
@@ -115,20 +116,29 @@ class PingDataClient(OpenedClient):
             raise InputError(f"the locations cannot be sent as JSON: {error}") from error
         return await self.submit_body(b'{"locations":' + encoded + b"," + options[1:])
 
-    async def submit_body(self, body: bytes) -> str:
-        """Submit a job whose JSON body is already encoded; otherwise as `submit()`."""
+    async def submit_body(self, body: bytes, *, pacer: Pacer | None = None) -> str:
+        """Submit a job whose JSON body is already encoded; otherwise as `submit()`.
+
+        Args:
+            body: The JSON.
+            pacer: Decides when the request is sent; None for at once.
+        """
         headers = {"Content-Type": "application/json"}
         if len(body) >= GZIP_FROM_BYTES:
             headers["Content-Encoding"] = "gzip"
             body = await _gzipped(body)
         async with (
             self._call() as transport,
-            transport.post("/api/v1/bulk_enhance", body, headers) as response,
+            transport.post("/api/v1/bulk_enhance", body, headers, pacer) as response,
         ):
             return await response.decoded(decode_submission)
 
-    async def status(self, job_id: str) -> JobStatus:
+    async def status(self, job_id: str, *, pacer: Pacer | None = None) -> JobStatus:
         """Ask about a job (`GET /api/v1/bulk_enhance/{id}`). Safe to repeat and to cancel.
+
+        Args:
+            job_id: As `submit()` returned it.
+            pacer: Decides when the request is sent; None for at once.
 
         Raises:
             NotFoundError: When the API does not know the job.
@@ -136,10 +146,13 @@ class PingDataClient(OpenedClient):
             APIStatusError: On any other error status.
             DecodeError: When the answer is not a job's status.
         """
-        return await self._ask(f"/api/v1/bulk_enhance/{quote(job_id, safe='')}", decode_status)
+        path = f"/api/v1/bulk_enhance/{quote(job_id, safe='')}"
+        return await self._ask(path, decode_status, pacer=pacer)
 
     @contextlib.asynccontextmanager
-    async def stream_output(self, job_id: str, output: JobOutput) -> AsyncIterator[Response]:
+    async def stream_output(
+        self, job_id: str, output: JobOutput, *, pacer: Pacer | None = None
+    ) -> AsyncIterator[Response]:
         """Open an output for download; read it with `iter_blocks()` or `read()`.
 
         The url is used as the API gave it, with the token only on the API's own origin. Where it
@@ -148,6 +161,11 @@ class PingDataClient(OpenedClient):
         documented paths on the API's own origin are tried. Safe to repeat; cancelling closes the
         connection.
 
+        Args:
+            job_id: The job that made it.
+            output: As `status()` told of it.
+            pacer: Decides when each request is sent; None for at once.
+
         Raises:
             OutputUnavailableError: When no way leads to it. That says nothing of the job.
             APIStatusError: On any other error status.
@@ -155,7 +173,9 @@ class PingDataClient(OpenedClient):
         """
         async with (
             self._call() as transport,
-            opened_output(transport, self.base_url, job_id, output, self.status) as response,
+            opened_output(
+                transport, self.base_url, job_id, output, self.status, pacer=pacer
+            ) as response,
         ):
             yield response
 
@@ -168,12 +188,14 @@ class PingDataClient(OpenedClient):
         async with self.stream_output(job_id, output) as response:
             return await response.read()
 
-    async def fetch_body(self, job_id: str, output: JobOutput) -> OutputBody:
+    async def fetch_body(
+        self, job_id: str, output: JobOutput, *, pacer: Pacer | None = None
+    ) -> OutputBody:
         """The whole output as it comes over the wire; as `fetch_output()` otherwise.
 
         `OutputBody.content()` decompresses it, and raises where it is damaged or too large.
         """
-        async with self.stream_output(job_id, output) as response:
+        async with self.stream_output(job_id, output, pacer=pacer) as response:
             return await response.read_wire()
 
     # -- one location --------------------------------------------------------------------
@@ -309,8 +331,10 @@ class PingDataClient(OpenedClient):
         path: str,
         decode: Callable[[bytes, str], T],
         query: list[tuple[str, str]] | None = None,
+        *,
+        pacer: Pacer | None = None,
     ) -> T:
-        async with self._call() as transport, transport.get(path, query) as response:
+        async with self._call() as transport, transport.get(path, query, pacer=pacer) as response:
             return await response.decoded(decode)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from typing import Protocol
 from urllib.parse import quote
 
 from pingdata_async.exceptions import (
@@ -19,17 +20,31 @@ from pingdata_async.exceptions import (
     UnexpectedRedirectError,
 )
 from pingdata_async.models import JobOutput, JobStatus
+from pingdata_async.pacer import Pacer
 from pingdata_async.transport import Response, Transport
 from pingdata_async.urls import holds_user
 
-AskStatus = Callable[[str], Awaitable[JobStatus]]
+
+class AskStatus(Protocol):
+    """Asks about a job."""
+
+    async def __call__(self, job_id: str, *, pacer: Pacer | None) -> JobStatus:
+        """What the API says of it now."""
+        ...
+
 
 NOT_FOUND = 404
 
 
 @contextlib.asynccontextmanager
 async def opened_output(
-    transport: Transport, base_url: str, job_id: str, output: JobOutput, ask_status: AskStatus
+    transport: Transport,
+    base_url: str,
+    job_id: str,
+    output: JobOutput,
+    ask_status: AskStatus,
+    *,
+    pacer: Pacer | None,
 ) -> AsyncIterator[Response]:
     """Open an output, by its url first.
 
@@ -39,6 +54,7 @@ async def opened_output(
         job_id: The job that made it.
         output: The output, as the job's status told of it.
         ask_status: Asks about a job, for the url that the API gives now.
+        pacer: Decides when each request is sent; None for at once.
 
     Raises:
         OutputUnavailableError: When every way is refused; it holds the first refusal, and what
@@ -48,10 +64,10 @@ async def opened_output(
         TransportError: When no answer arrived.
     """
     async with contextlib.AsyncExitStack() as stack:
-        ways = _Ways(transport, stack)
+        ways = _Ways(transport, stack, pacer)
         response = await ways.open(output.url)
         if response is None:
-            said, is_unknown = await _asked(job_id, ask_status)
+            said, is_unknown = await _asked(job_id, ask_status, pacer)
             urls = [] if said is None else _fresh_urls(said, output)
             name = output.filename or output.url.partition("?")[0].rpartition("/")[2]
             urls += _documented_urls(base_url, job_id, name)
@@ -70,11 +86,15 @@ class _Ways:
     Args:
         transport: What fetches them.
         stack: Keeps the answer open.
+        pacer: Decides when each request is sent.
     """
 
-    def __init__(self, transport: Transport, stack: contextlib.AsyncExitStack) -> None:
+    def __init__(
+        self, transport: Transport, stack: contextlib.AsyncExitStack, pacer: Pacer | None
+    ) -> None:
         self._transport = transport
         self._stack = stack
+        self._pacer = pacer
         self._tried: set[str] = set()
         self.failures: list[PingDataError] = []
 
@@ -89,7 +109,7 @@ class _Ways:
             is_own = self._transport.is_own(url)
             if is_own and holds_user(url):  # it would clash with the token
                 raise DecodeError("its url holds a user's name; not fetched")
-            return await self._stack.enter_async_context(self._transport.download(url))
+            return await self._stack.enter_async_context(self._transport.download(url, self._pacer))
         except PingDataError as error:
             if not _may_be_had_elsewhere(error, is_own=is_own):
                 raise
@@ -143,10 +163,12 @@ def _may_be_had_elsewhere(error: PingDataError, *, is_own: bool) -> bool:
     )
 
 
-async def _asked(job_id: str, ask_status: AskStatus) -> tuple[JobStatus | None, bool]:
+async def _asked(
+    job_id: str, ask_status: AskStatus, pacer: Pacer | None
+) -> tuple[JobStatus | None, bool]:
     """What the API says of a job, None where that is of no use; and if it does not know it."""
     try:
-        return await ask_status(job_id), False
+        return await ask_status(job_id, pacer=pacer), False
     except NotFoundError:
         return None, True
     except (AccessDeniedError, RequestRejectedError, DecodeError):

@@ -33,6 +33,7 @@ from pingdata_async.exceptions import (
     UnexpectedRedirectError,
 )
 from pingdata_async.inflating import Inflater
+from pingdata_async.pacer import Pacer
 from pingdata_async.patience import SILENCES_PER_WINDOW, Patience
 from pingdata_async.refusals import error_message, one_line, shown_url, status_error
 from pingdata_async.urls import download_url, is_other_endpoint, is_output_path, joined, origin
@@ -248,9 +249,15 @@ class Transport:
 
     @contextlib.asynccontextmanager
     async def post(
-        self, path: str, body: bytes, headers: Mapping[str, str]
+        self, path: str, body: bytes, headers: Mapping[str, str], pacer: Pacer | None = None
     ) -> AsyncIterator[Response]:
         """POST to the API on a fresh connection. Never sent twice, whatever happens.
+
+        Args:
+            path: Below the base url.
+            body: As it is sent.
+            headers: That go with it.
+            pacer: Decides when it is sent; None for at once.
 
         Raises:
             TransportError: `maybe_sent` says whether the API may have had it.
@@ -258,7 +265,7 @@ class Transport:
         """
         url = URL(self._settings.base_url + path, encoded=True)
         async with (
-            self._slot(),
+            self._let_out("submit", str(url), pacer),
             self._answered(
                 self._submitting,
                 "POST",
@@ -281,6 +288,7 @@ class Transport:
         timeout_s: float | None = None,
         *,
         is_paid: bool = False,
+        pacer: Pacer | None = None,
     ) -> AsyncIterator[Response]:
         """GET from the API; a redirect is an error. Raises as `post()` does.
 
@@ -290,12 +298,13 @@ class Transport:
             timeout_s: Without a byte of the answer; None for the settings' own. Its head may take
                 twice that once there is a connection, and its body as well.
             is_paid: Never sent twice, whatever happens.
+            pacer: Decides when it is sent, as a poll; None for at once.
         """
         url = URL(self._settings.base_url + path, encoded=True)
         if params:
             url = url.with_query(params)
         async with (
-            self._slot(),
+            self._let_out("poll", str(url), pacer),
             self._answered(
                 self._submitting if is_paid else self._asking,
                 "GET",
@@ -309,11 +318,15 @@ class Transport:
             yield Response(answer, self._settings, max_bytes=CALL_ANSWER_BYTES)
 
     @contextlib.asynccontextmanager
-    async def download(self, url: str) -> AsyncIterator[Response]:
+    async def download(self, url: str, pacer: Pacer | None = None) -> AsyncIterator[Response]:
         """GET a file wherever it is, following a few redirects.
 
         The token is shown to paths of outputs on the API's own origin alone, and to none once
         another host has had a say in where to go.
+
+        Args:
+            url: Where it is.
+            pacer: Decides when each request for it is sent; None for at once.
 
         Raises:
             TransportError: When no answer arrived.
@@ -323,27 +336,27 @@ class Transport:
         """
         hop = url
         all_own = True
-        async with self._slot(), contextlib.AsyncExitStack() as stack:
-            for _ in range(MAX_DOWNLOAD_REDIRECTS + 1):
-                parsed = download_url(hop)
-                is_own = self.is_own(str(parsed))
-                if is_own and is_other_endpoint(parsed.raw_path):
-                    raise DecodeError(
-                        f"the output url {shown_url(hop)} leads to another endpoint of the API; "
-                        "not fetched"
-                    )
-                all_own = all_own and is_own
-                shows_token = all_own and is_output_path(parsed.raw_path)
-                answer = await stack.enter_async_context(
-                    self._answered(
-                        self._asking,
-                        "GET",
-                        parsed,
-                        silence_s=self._settings.read_timeout_s,
-                        is_small=False,
-                        headers=self._token_header() if shows_token else {},
-                    )
+        for _ in range(MAX_DOWNLOAD_REDIRECTS + 1):
+            parsed = download_url(hop)
+            is_own = self.is_own(str(parsed))
+            if is_own and is_other_endpoint(parsed.raw_path):
+                raise DecodeError(
+                    f"the output url {shown_url(hop)} leads to another endpoint of the API; "
+                    "not fetched"
                 )
+            all_own = all_own and is_own
+            shows_token = all_own and is_output_path(parsed.raw_path)
+            async with (
+                self._let_out("fetch", str(parsed), pacer),
+                self._answered(
+                    self._asking,
+                    "GET",
+                    parsed,
+                    silence_s=self._settings.read_timeout_s,
+                    is_small=False,
+                    headers=self._token_header() if shows_token else {},
+                ) as answer,
+            ):
                 target = answer.raw.headers.get("Location", "")
                 if answer.raw.status in REDIRECT_STATUSES and target:
                     hop = joined(hop, target)
@@ -410,6 +423,14 @@ class Transport:
                 raw.release()
             else:
                 raw.close()
+
+    def _let_out(
+        self, kind: str, url: str, pacer: Pacer | None
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        """A connection, and leave to send a request on it."""
+        if pacer is None:
+            return self._slot()
+        return pacer.sending(kind, None if self.is_own(url) else origin(url), self._slot)
 
     @contextlib.asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:

@@ -11,6 +11,9 @@ from pingdata_async.config import is_loopback
 from pingdata_async.exceptions import DecodeError
 from pingdata_async.refusals import shown_url
 
+Origin = tuple[str, str | None, int | None]
+"""Scheme, host and port."""
+
 
 def joined(base: str, url: str) -> str:
     """An absolute url from one that may be relative.
@@ -42,7 +45,7 @@ def download_url(url: str) -> URL:
     )
 
 
-def origin(url: str) -> tuple[str, str | None, int | None]:
+def origin(url: str) -> Origin:
     """Scheme, host and port; what cannot be read has an origin of its own."""
     try:
         parts = urlsplit(url)

@@ -29,6 +29,7 @@ LAYERS = {
     "locations": 0,
     "one_thread": 0,
     "outcomes": 0,
+    "pacer": 0,
     "patience": 0,
     "refusals": 0,
     "source_rules": 0,

@@ -66,7 +66,7 @@ class Flow:
         self._announce = announce
         self._unproven = Unproven()
         self._leftovers = LeftoverPool(chunk_size)
-        self._waits_to_submit: set[anyio.CancelScope] = set()
+        self._waits_to_submit: dict[anyio.CancelScope, None] = {}  # in their order
         self._open = 0  # chunks taken from the input, or made of such, and not delivered
         self._input_ended = False
         self.submissions: DueQueue[Passage] = DueQueue()
@@ -129,20 +129,27 @@ class Flow:
         return self.error is not None
 
     @contextlib.contextmanager
-    def until_stopped(self, kind: str) -> Iterator[None]:
+    def until_stopped(self) -> Iterator[anyio.CancelScope]:
         """Leave off waiting to submit when nothing more is to be submitted."""
         with anyio.CancelScope() as scope:
-            if kind == "submit":
-                self._waits_to_submit.add(scope)
+            self._waits_to_submit[scope] = None
             try:
-                yield
+                yield scope
             finally:
-                self._waits_to_submit.discard(scope)
+                self.waits_no_more(scope)
+
+    def waits_no_more(self, scope: anyio.CancelScope) -> None:
+        """From here on, what `until_stopped` holds is seen to its end."""
+        self._waits_to_submit.pop(scope, None)
 
     def send(self, queue: DueQueue[Passage], passage: Passage, delay_s: float = 0.0) -> None:
         """Have a request about a chunk sent, after that time."""
         passage.wanted_at = clock.now() + delay_s
         queue.put(passage, passage.wanted_at)
+
+    def hold_back(self, queue: DueQueue[Passage], passage: Passage, delay_s: float) -> None:
+        """Have a request sent later than it should be, as there is a pause."""
+        queue.put(passage, clock.now() + delay_s)
 
     def accepted(self, passage: Passage, poll_in_s: float) -> None:
         """A chunk has a job now, which is to be asked about then."""
@@ -196,6 +203,26 @@ class Flow:
         self._open -= 1
         self._go_on()
 
+    def leave(self, passage: Passage, error: PingDataError) -> None:
+        """Leave a job that cannot be asked about for too long; with a durable ledger, for later.
+
+        Others of which the same is true learn of it now, rather than when they are due.
+        """
+        self.stop(error)
+        self._admission.release(passage)
+        self._leave_room(passage)
+        self._open -= 1
+        self.jobs_in_flight -= 1
+        self.look_again()
+        self._go_on()
+
+    def look_again(self) -> None:
+        """Have everything asked for now, as far as it may be."""
+        now = clock.now()
+        for queue in (self.polls, self.fetches):
+            for passage in queue.clear():
+                queue.put(passage, now)
+
     def stop(self, error: Exception) -> None:
         """Submit nothing more, and end when the jobs in flight have ended."""
         if self.error is not None:
@@ -212,7 +239,7 @@ class Flow:
         ):
             self.drop(passage)
         self._announce(RunStopping(error=str(error), jobs_in_flight=self.jobs_in_flight))
-        for scope in self._waits_to_submit:
+        for scope in tuple(self._waits_to_submit):
             scope.cancel("nothing more is submitted")
         self._go_on()
 

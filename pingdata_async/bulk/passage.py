@@ -102,10 +102,14 @@ class Passage:
         For a slow consumer, for our own pace, or for a pause that another request was told of:
         of the job, or of the API, that says nothing.
         """
-        kept_waiting_s = max(0.0, now - self.wanted_at)
-        self.failing_since += kept_waiting_s
+        self.leave_out(max(0.0, now - self.wanted_at))
+        self.wanted_at = now
+
+    def leave_out(self, seconds: float) -> None:
+        """Count so many seconds that have passed not as some of failures."""
+        self.failing_since += seconds
         if self.late_since is not None:
-            self.late_since += kept_waiting_s
+            self.late_since += seconds
 
     def begin_again(self) -> None:
         """Forget the present job."""

@@ -13,23 +13,25 @@ from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.later_chunks import Leftover
 from pingdata_async.bulk.tally import Tally
 from pingdata_async.models import EnhancedLocation, JobOutput, JobStatus
+from pingdata_async.pacer import Pacer
 
 
 class BulkAPI(Protocol):
     """The bulk endpoints, as `PingDataClient` has them; a simulation can stand in for it.
 
-    Each method raises this package's errors, and sends nothing twice by itself.
+    Each method raises this package's errors, asks `pacer` right before each request that it
+    sends, and sends nothing twice by itself.
     """
 
-    async def submit_body(self, body: bytes) -> str:
+    async def submit_body(self, body: bytes, *, pacer: Pacer) -> str:
         """Submit an encoded job; returns its id."""
         ...
 
-    async def status(self, job_id: str) -> JobStatus:
+    async def status(self, job_id: str, *, pacer: Pacer) -> JobStatus:
         """Ask about a job."""
         ...
 
-    async def fetch_body(self, job_id: str, output: JobOutput) -> OutputBody:
+    async def fetch_body(self, job_id: str, output: JobOutput, *, pacer: Pacer) -> OutputBody:
         """The whole of an output, as it comes over the wire."""
         ...
 

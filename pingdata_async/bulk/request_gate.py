@@ -1,4 +1,4 @@
-"""When each request may go out: one gate for all that goes to one API through one client.
+"""When each request may go out: one gate for all that goes to one origin through one client.
 
 Three things close it. A 429 holds back every request until the time that it named; a 503 those
 of its kind (submit, poll, fetch); a known or learnt rate spaces them. Who waits goes by the
@@ -6,6 +6,11 @@ time at which it had better be through: its arrival, and what its kind can bear 
 downloads go first, which free memory and bring home what is paid for; submissions before
 polls, as a poll that comes later finds more jobs done; and nothing waits for ever, whatever
 comes after it.
+
+Permission is asked for last. Who is let out gets its connection while the others wait, and where
+a pause begins meanwhile it waits anew: nothing leaves within a pause, and no connection is held
+through one. The hosts that outputs are at have gates of their own: what they refuse says nothing
+of the API.
 """
 
 from __future__ import annotations
@@ -13,8 +18,8 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import anyio
 import anyio.lowlevel
@@ -22,11 +27,26 @@ import anyio.lowlevel
 from pingdata_async.bulk import clock
 from pingdata_async.bulk.request_rate import RequestRate
 from pingdata_async.exceptions import PauseTooLongError
+from pingdata_async.pacer import Connection
+from pingdata_async.urls import Origin
 
 #: Seconds that a request may wait longer than a download that comes at the same time.
 BEARS_TO_WAIT_S = {"fetch": 0.0, "submit": 5.0, "poll": 10.0}
 EASING_S = 0.03  # between requests at most, at first after a 503: on average half of it
 EASING_FOR_S = 1.0
+OTHER_ORIGINS = 64  # are remembered, those that were asked last
+
+
+class GateClosedError(Exception):
+    """Raised to whoever will not wait at the gate itself.
+
+    Attributes:
+        opens_in_s: Seconds until it is worth another try.
+    """
+
+    def __init__(self, opens_in_s: float) -> None:
+        super().__init__(f"closed for {opens_in_s:.3f} s")
+        self.opens_in_s = opens_in_s
 
 
 class RequestGate:
@@ -42,8 +62,11 @@ class RequestGate:
         self._user_limits: Counter[float] = Counter()
         self._waiting: dict[str, deque[_Waiter]] = {kind: deque() for kind in BEARS_TO_WAIT_S}
         self._leader: _Waiter | None = None
+        self._is_leaving = False  # somebody whose turn it is: it gets its connection
         self._closed_until = -math.inf
+        self._asked_until = -math.inf  # the same without our jitter, and pauses of our choice
         self._too_soon_in_a_row = 0
+        self._others: OrderedDict[Origin, RequestGate] = OrderedDict()
         self._kinds = {kind: _Kind() for kind in BEARS_TO_WAIT_S}
 
     @contextlib.contextmanager
@@ -51,13 +74,27 @@ class RequestGate:
         """Keep within a rate that a user of the gate knows of; the lowest of several counts."""
         limit = math.inf if max_requests_per_s is None else max_requests_per_s
         self._user_limits[limit] += 1
-        self._rate.allowed_per_s = min(self._user_limits)
+        self._allow(min(self._user_limits))
         try:
             yield
         finally:
             self._user_limits[limit] -= 1
             self._user_limits += Counter()  # without those that are 0
-            self._rate.allowed_per_s = min(self._user_limits, default=math.inf)
+            self._allow(min(self._user_limits, default=math.inf))
+
+    def _allow(self, per_s: float) -> None:
+        self._rate.allow(per_s, clock.now())
+        self._wake_leader()
+
+    def at(self, origin: Origin | None) -> RequestGate:
+        """The gate before an origin; None for the API's own, which is this one."""
+        if origin is None:
+            return self
+        gate = self._others.setdefault(origin, RequestGate(self._rng))
+        self._others.move_to_end(origin)
+        if len(self._others) > OTHER_ORIGINS:
+            self._others.popitem(last=False)
+        return gate
 
     def is_open(self, kind: str) -> bool:
         """Whether a request of this kind may go out as far as refusals go."""
@@ -67,6 +104,11 @@ class RequestGate:
         """Seconds until then; 0 where it may."""
         closed_until = max(self._closed_until, self._kinds[kind].closed_until)
         return max(0.0, closed_until - clock.now())
+
+    def asked_in_s(self, kind: str) -> float:
+        """Seconds that are left of what the API asked for itself, if it did."""
+        asked_until = max(self._asked_until, self._kinds[kind].asked_until)
+        return max(0.0, asked_until - clock.now())
 
     def price_s(self, jobs_in_flight: int) -> float:
         """What one more question about one of these jobs costs, in seconds of its lag.
@@ -89,11 +131,18 @@ class RequestGate:
         if now >= state.closed_until:
             state.unavailable_in_a_row = 0
 
-    def note_too_soon(self, delay_s: Callable[[int], float], *, is_about_rate: bool = True) -> None:
+    def note_too_soon(
+        self,
+        delay_s: Callable[[int], float],
+        *,
+        asked_s: float = 0.0,
+        is_about_rate: bool = True,
+    ) -> None:
         """A 429: nothing goes out for a while.
 
         Args:
             delay_s: For how long, from how many times in a row this has happened.
+            asked_s: What of it the API asked for itself.
             is_about_rate: False where it is clear that there is too much of something else:
                 then the last such refusal, too, is taken back as far as the rate goes.
         """
@@ -102,6 +151,7 @@ class RequestGate:
         self._too_soon_in_a_row += is_first  # those that were on their way say the same
         pause_s = delay_s(self._too_soon_in_a_row)
         self._closed_until = max(self._closed_until, now + pause_s)
+        self._asked_until = max(self._asked_until, now + asked_s)
         if not is_about_rate:
             self._rate.forget()
         elif is_first:
@@ -109,42 +159,77 @@ class RequestGate:
         self._rate.pause_until(self._closed_until)
         self._wake_all()
 
-    def note_unavailable(self, kind: str, delay_s: Callable[[int], float]) -> None:
-        """A 503: nothing of its kind goes out for a while; `delay_s` likewise."""
+    def note_unavailable(
+        self, kind: str, delay_s: Callable[[int], float], *, asked_s: float = 0.0
+    ) -> None:
+        """A 503: nothing of its kind goes out for a while; arguments likewise."""
         now = clock.now()
         self._rate.note_let_through(now)
         state = self._kinds[kind]
         if now >= state.closed_until:
             state.unavailable_in_a_row += 1
         state.closed_until = max(state.closed_until, now + delay_s(state.unavailable_in_a_row))
+        state.asked_until = max(state.asked_until, now + asked_s)
         self._wake_all()
 
     # -- who may go ----------------------------------------------------------------------
 
-    async def wait(self, kind: str, max_wait_s: float = math.inf) -> None:
-        """Wait for a request's turn. Cancelled, the request is not to be sent.
+    @contextlib.asynccontextmanager
+    async def let_out(
+        self,
+        kind: str,
+        connection: Connection = contextlib.nullcontext,
+        *,
+        max_wait_s: float = math.inf,
+        waits_for_pauses: bool = True,
+    ) -> AsyncIterator[None]:
+        """To be held while a request is under way: it may be sent when this is entered.
+
+        Cancelled before that, it is not to be sent.
 
         Args:
             kind: submit, poll or fetch.
+            connection: What it is sent on.
             max_wait_s: The longest pause to be waited for.
+            waits_for_pauses: Or none at all.
 
         Raises:
             PauseTooLongError: When the API asked for a longer one, whoever was told.
+            GateClosedError: When there is one, and none is waited for.
         """
+        async with contextlib.AsyncExitStack() as stack:
+            has_left = False
+            while not has_left:
+                await self._wait_for_turn(kind, max_wait_s, waits_for_pauses=waits_for_pauses)
+                try:
+                    await stack.enter_async_context(connection())
+                    has_left = self.is_open(kind)
+                finally:
+                    self._is_leaving = False
+                    if has_left:
+                        self._note_left(kind)
+                    self._let_out()
+                    self._wake_leader()
+                if not has_left:
+                    await stack.aclose()
+            yield
+
+    async def _wait_for_turn(self, kind: str, max_wait_s: float, *, waits_for_pauses: bool) -> None:
+        """Wait until this request is the one that leaves next; the others wait for it then."""
         await anyio.lowlevel.checkpoint()
         waiter = _Waiter(clock.now() + BEARS_TO_WAIT_S[kind])
         self._waiting[kind].append(waiter)
         self._let_out()
-        if self._leader is not None:
-            self._leader.woken.set()  # it may have to look again sooner now
+        self._wake_leader()  # it may have to look again sooner now
         try:
             while not waiter.may_go:
-                if self.opens_in_s(kind) > max_wait_s:
-                    raise PauseTooLongError(
-                        f"the API asked for a pause of which {self.opens_in_s(kind):,.0f} seconds "
-                        "are left"
-                    )
+                self._refuse_to_wait(kind, max_wait_s, waits_for_pauses=waits_for_pauses)
                 await self._wait_or_lead(waiter)
+        except BaseException:
+            if waiter.may_go:
+                self._is_leaving = False
+                self._let_out()
+            raise
         finally:
             if not waiter.may_go:
                 self._waiting[kind].remove(waiter)
@@ -152,6 +237,15 @@ class RequestGate:
             if self._leader is None or self._leader is waiter:
                 self._leader = None
                 self._appoint()
+
+    def _refuse_to_wait(self, kind: str, max_wait_s: float, *, waits_for_pauses: bool) -> None:
+        asked_s = self.asked_in_s(kind)
+        if asked_s > max_wait_s:
+            raise PauseTooLongError(
+                f"the API asked for a pause of which {asked_s:,.0f} seconds are left"
+            )
+        if not waits_for_pauses and not self.is_open(kind):
+            raise GateClosedError(self.opens_in_s(kind))
 
     async def _wait_or_lead(self, waiter: _Waiter) -> None:
         """Wait to be let out; of all who wait, one looks after the time."""
@@ -172,6 +266,10 @@ class RequestGate:
         if head is not None:
             head.woken.set()
 
+    def _wake_leader(self) -> None:
+        if self._leader is not None:
+            self._leader.woken.set()
+
     def _wake_all(self) -> None:
         """Let everyone see that it takes longer now."""
         for queue in self._waiting.values():
@@ -179,19 +277,25 @@ class RequestGate:
                 waiter.woken.set()
 
     def _let_out(self) -> float:
-        """Let everyone go who may; says when to look again."""
+        """Let the next one go, if it may and nobody is leaving; says when to look again."""
+        if self._is_leaving:
+            return math.inf  # whoever leaves looks again then
         now = clock.now()
-        while True:
-            kind, at = self._next()
-            if kind is None or at > now:
-                return at
-            waiter = self._waiting[kind].popleft()
-            waiter.may_go = True
-            waiter.woken.set()
-            self._rate.note_sent(now)
-            state = self._kinds[kind]
-            if now < max(state.closed_until, self._closed_until) + EASING_FOR_S:
-                state.eased_until = now + self._rng.uniform(0.0, EASING_S)
+        kind, at = self._next()
+        if kind is None or at > now:
+            return at
+        waiter = self._waiting[kind].popleft()
+        waiter.may_go = True
+        waiter.woken.set()
+        self._is_leaving = True
+        return math.inf
+
+    def _note_left(self, kind: str) -> None:
+        now = clock.now()
+        self._rate.note_sent(now)
+        state = self._kinds[kind]
+        if now < max(state.closed_until, self._closed_until) + EASING_FOR_S:
+            state.eased_until = now + self._rng.uniform(0.0, EASING_S)
 
     def _next(self) -> tuple[str | None, float]:
         """Which kind goes next, and when; None where nobody can say."""
@@ -217,6 +321,7 @@ class _Kind:
 
     def __init__(self) -> None:
         self.closed_until = -math.inf
+        self.asked_until = -math.inf
         self.eased_until = -math.inf
         self.unavailable_in_a_row = 0
 

@@ -42,14 +42,11 @@ _BUCKETS_PER_S = 10
 
 
 class RequestRate:
-    """The times at which requests may leave, evenly spaced where there is a rate.
-
-    Attributes:
-        allowed_per_s: What the user says; infinity for nothing.
-    """
+    """The times at which requests may leave, evenly spaced where there is a rate."""
 
     def __init__(self) -> None:
-        self.allowed_per_s = math.inf
+        self._allowed_per_s = math.inf
+        self._left_at = -math.inf  # when the last request should have left
         self._next_at = -math.inf
         self._recent = _Recent()
         self._refused_per_s = math.inf  # the rate that is tried again at the end of a plateau
@@ -63,13 +60,18 @@ class RequestRate:
         self._unrelated_for_s = UNRELATED_FOR_S
         self._unrelated_until = -math.inf
 
+    def allow(self, per_s: float, now: float) -> None:
+        """Keep within what the user says, from the last request on; infinity for nothing."""
+        self._allowed_per_s = per_s
+        self._next_at = self._left_at + 1.0 / self.per_s(now)
+
     def per_s(self, now: float) -> float:
         """Requests a second at present; infinity where no limit is known."""
         if math.isinf(self._refused_per_s):
-            return self.allowed_per_s
+            return self._allowed_per_s
         since = max(0.0, now - self._open_since) / self._back_after_s - 1.0
         learnt_per_s = self._refused_per_s * (1.0 + (1.0 - BELOW_REFUSED) * since**3)
-        return min(self.allowed_per_s, learnt_per_s)
+        return min(self._allowed_per_s, learnt_per_s)
 
     def next_at(self) -> float:
         """When the next request may leave."""
@@ -77,11 +79,10 @@ class RequestRate:
 
     def note_sent(self, now: float) -> None:
         """A request leaves."""
-        per_s = self.per_s(now)
-        if not math.isinf(per_s):
-            # A timer is a little late at each; without this that would add up.
-            late_s = min(now - self._next_at, LATE_S)
-            self._next_at = now - max(0.0, late_s) + 1.0 / per_s
+        # A timer is a little late at each; without this that would add up.
+        late_s = max(0.0, min(now - self._next_at, LATE_S))
+        self._left_at = now - late_s
+        self._next_at = self._left_at + 1.0 / self.per_s(now)
 
     def note_let_through(self, now: float) -> None:
         """A request was not refused for coming too soon."""

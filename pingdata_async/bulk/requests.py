@@ -6,7 +6,6 @@ says what follows from it; the runner does that.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 
@@ -19,17 +18,16 @@ from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.passage import Passage, json_outputs
 from pingdata_async.bulk.polling import PollPlanner
 from pingdata_async.bulk.protocols import BulkAPI
-from pingdata_async.bulk.refused_submissions import SubmissionsRefused
-from pingdata_async.bulk.request_gate import RequestGate
+from pingdata_async.bulk.request_gate import GateClosedError, RequestGate
+from pingdata_async.bulk.request_pacer import NoteIntent, RequestPacer, StepPacer
 from pingdata_async.bulk.retrying import (
-    SERVICE_UNAVAILABLE,
     GiveUp,
     Health,
     RetryPolicy,
     Verdict,
     judge_question,
     judge_submission,
-    shows_overload,
+    retry_after_s,
 )
 from pingdata_async.bulk.steps import (
     Accepted,
@@ -38,19 +36,20 @@ from pingdata_async.bulk.steps import (
     Done,
     Fatal,
     Fetched,
+    HeldBack,
     InDoubt,
     Lost,
     Rejected,
+    Unreachable,
 )
-from pingdata_async.events import Event, PauseAsked
+from pingdata_async.events import Event
 from pingdata_async.exceptions import (
     AccessDeniedError,
     APIStatusError,
     DecodeError,
+    PauseTooLongError,
     PingDataError,
     RateLimitError,
-    ServerError,
-    TransportError,
     UnexpectedRedirectError,
 )
 from pingdata_async.models import JobStatus
@@ -60,7 +59,6 @@ from pingdata_async.refusals import saying_when
 CHECK_IN_THREAD_FROM_BYTES = 64 * 1024
 ASK_AGAIN_S = 5.0  # about a job that the API does not know, at the longest: it holds a slot
 REFETCHES = 2  # of an output that leaves out rows
-LONG_PAUSE_S = 10.0  # worth a word
 JITTER = 0.1  # of a poll interval, so that jobs submitted together drift apart
 
 
@@ -104,21 +102,33 @@ class Requests:
         self._policy = policy
         self._announce = announce
         self._rng = rng
-        self._submissions = SubmissionsRefused()
-        self._said_until = -math.inf
+        self._pacer = RequestPacer(
+            gate=gate, slots=slots, policy=policy, announce=announce, rng=rng
+        )
 
     def begin(self, inflater: OneThread, checker: OneThread) -> None:
         """Take the present time for the beginning of the run; these do what takes a while."""
         self._inflater, self._checker = inflater, checker
         self._health = Health(self._policy)
 
-    async def submit(self, passage: Passage) -> Accepted | Again | Rejected | InDoubt | Fatal:
-        """Submit a chunk. Cancelled, it leaves in doubt whether there is a job."""
-        if not self._gate.is_open("submit"):  # since its turn came, the API asked for a pause
-            return Again(0.0)
-        self._announce(notices.sent("submit", passage))
+    async def submit(
+        self, passage: Passage, note_intent: NoteIntent
+    ) -> Accepted | Again | HeldBack | Rejected | InDoubt | Fatal:
+        """Submit a chunk. Cancelled after `note_intent`, it may have made a job.
+
+        Args:
+            passage: The chunk.
+            note_intent: Awaited when it may be sent, with a connection at hand: the last thing
+                before that. Returns whether it still may be.
+        """
+        body = encode_body(passage.chunk, self._options)
+        pacer = StepPacer(self._pacer, passage, note_intent)
         try:
-            job_id = await self._api.submit_body(encode_body(passage.chunk, self._options))
+            job_id = await self._api.submit_body(body, pacer=pacer)
+        except GateClosedError as closed:
+            return HeldBack(closed.opens_in_s)
+        except PauseTooLongError as error:
+            return Fatal(error, is_for_all=self._is_closed_for_long("poll"))
         except PingDataError as error:
             return self._submission_failed(passage, error)
         self._succeeded(passage, "submit")
@@ -127,7 +137,7 @@ class Requests:
     def _submission_failed(
         self, passage: Passage, error: PingDataError
     ) -> Again | Rejected | InDoubt | Fatal:
-        self._heed("submit", error)
+        self._note_answer(error)
         verdict = judge_submission(error)
         if verdict is Verdict.STOP:
             return Fatal(saying_when(error))
@@ -135,11 +145,9 @@ class Requests:
             return Rejected(error)
         give_up = self._note_failure(passage, "submit", error)
         if verdict is Verdict.IN_DOUBT:
-            return InDoubt(error)
+            return InDoubt(error, is_pause_too_long=self._is_too_long(error))
         if give_up is GiveUp.RUN:
-            # A long pause is for all requests; without one, jobs in flight can be asked about.
-            is_pause = isinstance(error, RateLimitError) and self._is_too_long(error)
-            return Fatal(saying_when(error), ends_at_once=is_pause)
+            return Fatal(saying_when(error), is_for_all=self._is_closed_for_long("poll"))
         # While others pass it goes on: nothing was refused for what it holds.
         return self._again(passage, "submit", error)
 
@@ -152,15 +160,17 @@ class Requests:
         )
         return interval_s * self._rng.uniform(1.0, 1.0 + JITTER)
 
-    async def poll(self, passage: Passage) -> Again | Done | Lost:
+    async def poll(self, passage: Passage) -> Again | HeldBack | Done | Lost | Unreachable:
         """Ask about a chunk's job.
 
         Raises:
             PingDataError: When no question can be answered any more.
         """
-        self._announce(notices.sent("poll", passage))
+        pacer = StepPacer(self._pacer, passage)
         try:
-            status = await self._api.status(passage.job_id)
+            status = await self._api.status(passage.job_id, pacer=pacer)
+        except GateClosedError as closed:
+            return HeldBack(closed.opens_in_s)
         except PingDataError as error:
             return self._question_failed(passage, "poll", error)
         self._succeeded(passage, "poll")
@@ -217,15 +227,18 @@ class Requests:
             passage.late_since = now
         return now - passage.late_since
 
-    async def fetch(self, passage: Passage) -> Again | Fetched | Lost:
+    async def fetch(self, passage: Passage) -> Again | HeldBack | Fetched | Lost | Unreachable:
         """Fetch the output of a chunk's job; raises as `poll()` does."""
-        self._announce(notices.sent("fetch", passage))
         try:
             return Fetched(await self._fetch_all(passage))
+        except GateClosedError as closed:
+            return HeldBack(closed.opens_in_s)
         except PingDataError as error:
             return self._fetch_failed(passage, error)
 
-    async def check(self, passage: Passage, fetched: Fetched) -> Again | Answered | Lost:
+    async def check(
+        self, passage: Passage, fetched: Fetched
+    ) -> Again | Answered | Lost | Unreachable:
         """Find the answers in what was fetched; raises as `poll()` does."""
         try:
             checked = await self._checked(passage.chunk, fetched.bodies)
@@ -237,7 +250,7 @@ class Requests:
             self._announce(notices.unexpected(passage, f"of its output's locations, {oddity}"))
         return Answered(checked)
 
-    def _fetch_failed(self, passage: Passage, error: PingDataError) -> Again | Lost:
+    def _fetch_failed(self, passage: Passage, error: PingDataError) -> Again | Lost | Unreachable:
         if passage.attempt >= self._policy.fetch_attempts and isinstance(error, DecodeError):
             self._succeeded(passage, "fetch")  # it did answer
             return Lost(f"the output of job {passage.job_id}: {error}", is_forgotten=False)
@@ -245,10 +258,9 @@ class Requests:
 
     async def _fetch_all(self, passage: Passage) -> list[OutputBody]:
         bodies: list[OutputBody] = []
+        pacer = StepPacer(self._pacer, passage)
         for output in passage.outputs:
-            if bodies:
-                await self._gate.wait("fetch")
-            bodies.append(await self._api.fetch_body(passage.job_id, output))
+            bodies.append(await self._api.fetch_body(passage.job_id, output, pacer=pacer))
             if sum(len(body.wire) for body in bodies) > MAX_OUTPUTS_BYTES:
                 raise DecodeError(f"its outputs are larger than {MAX_OUTPUTS_BYTES} bytes together")
         return bodies
@@ -289,41 +301,41 @@ class Requests:
         )
 
     def _succeeded(self, passage: Passage, kind: str) -> None:
-        now = clock.now()
-        self._health.note_success(kind, now)
-        self._slots.note_answered(kind, now)
-        self._gate.note_answered(kind)
-        self._submissions.note_answered(kind)
+        self._health.note_success(kind, clock.now())
         passage.failures = 0
 
-    def _question_failed(self, passage: Passage, kind: str, error: PingDataError) -> Again | Lost:
-        self._heed(kind, error)
+    def _question_failed(
+        self, passage: Passage, kind: str, error: PingDataError
+    ) -> Again | Lost | Unreachable:
+        if isinstance(error, PauseTooLongError):
+            return Unreachable(error)
+        self._note_answer(error)
         verdict = judge_question(error)
         if verdict is Verdict.STOP:
             raise error
         if verdict is Verdict.UNKNOWN_JOB and self._is_forgotten(passage):
             return Lost(f"the API no longer has job {passage.job_id}: {error}", is_forgotten=True)
         give_up = self._note_failure(passage, kind, error)
+        if self._is_too_long(error):
+            return Unreachable(saying_when(error))
         if give_up is GiveUp.RUN:
             raise saying_when(error)
         # A pause that the API asks for says nothing of the job.
-        is_pause = isinstance(error, RateLimitError) or _retry_after_s(error)
+        is_pause = isinstance(error, RateLimitError) or retry_after_s(error)
         if give_up is GiveUp.CHUNK and not is_pause:
             return Lost(f"job {passage.job_id} cannot be had: {error}", is_forgotten=True)
         is_unknown = verdict is Verdict.UNKNOWN_JOB
         return self._again(passage, kind, error, ceiling_s=ASK_AGAIN_S if is_unknown else None)
 
-    def _say_if_long(self, kind: str) -> None:
-        """Say that there is a long pause, once for each."""
-        now = clock.now()
-        pause_s = self._gate.opens_in_s(kind)
-        is_waited_for = LONG_PAUSE_S <= pause_s <= self._policy.max_wait_s
-        if is_waited_for and now >= self._said_until:
-            self._said_until = now + pause_s
-            self._announce(PauseAsked(kind=kind, pause_s=pause_s))
-
     def _is_too_long(self, error: PingDataError) -> bool:
-        return (_retry_after_s(error) or 0.0) > self._policy.max_wait_s
+        return (retry_after_s(error) or 0.0) > self._policy.max_wait_s
+
+    def _is_closed_for_long(self, kind: str) -> bool:
+        return self._gate.asked_in_s(kind) > self._policy.max_wait_s
+
+    def _note_answer(self, error: PingDataError) -> None:
+        if isinstance(error, APIStatusError):
+            self._health.note_answer()
 
     def _is_forgotten(self, passage: Passage) -> bool:
         late_s = self._late_for_s(passage)
@@ -335,30 +347,6 @@ class Requests:
             "poll", since
         )
 
-    def _heed(self, kind: str, error: PingDataError) -> None:
-        """Take to heart what an error says of when to send the next requests."""
-        if isinstance(error, APIStatusError):
-            self._health.note_answer()
-        now = clock.now()
-
-        def delay_s(times: int) -> float:
-            return self._policy.delay_s(times, _retry_after_s(error), self._rng)
-
-        if isinstance(error, RateLimitError):
-            is_too_many = self._submissions.note_refused(kind, now)
-            if is_too_many:
-                self._slots.note_too_many(now)
-            self._gate.note_too_soon(delay_s, is_about_rate=not is_too_many)
-            self._submissions.closed_until = now + self._gate.opens_in_s(kind)
-            self._say_if_long(kind)
-        elif isinstance(error, ServerError) and error.status_code == SERVICE_UNAVAILABLE:
-            self._gate.note_unavailable(kind, delay_s)
-            self._say_if_long(kind)
-        elif not isinstance(error, TransportError):
-            self._gate.note_answered(kind)
-        if shows_overload(error):
-            self._slots.note_trouble(kind, now)
-
     def _note_failure(self, passage: Passage, kind: str, error: PingDataError) -> GiveUp:
         now = clock.now()
         if not passage.failures:
@@ -367,7 +355,7 @@ class Requests:
         return self._health.judge(
             kind,
             passage.failing_since,
-            _retry_after_s(error),
+            retry_after_s(error),
             now,
             is_refusal=isinstance(error, AccessDeniedError | UnexpectedRedirectError),
         )
@@ -375,8 +363,8 @@ class Requests:
     def _again(
         self, passage: Passage, kind: str, error: PingDataError, ceiling_s: float | None = None
     ) -> Again:
-        delay_s = self._policy.delay_s(passage.failures, _retry_after_s(error), self._rng)
-        if ceiling_s is not None and not _retry_after_s(error):
+        delay_s = self._policy.delay_s(passage.failures, retry_after_s(error), self._rng)
+        if ceiling_s is not None and not retry_after_s(error):
             delay_s = min(delay_s, ceiling_s)
         delay_s = max(delay_s, self._gate.opens_in_s(kind))
         self._announce(notices.retried(kind, passage, error, delay_s))
@@ -384,10 +372,7 @@ class Requests:
 
     def again_after_doubt(self, passage: Passage, error: PingDataError, doubts: int) -> Again:
         """A submission in doubt is sent again, the later the more of them came in a row."""
-        delay_s = self._policy.delay_s(max(doubts, passage.failures), None, self._rng)
+        attempts = max(doubts, passage.failures)
+        delay_s = self._policy.delay_s(attempts, retry_after_s(error), self._rng)
         self._announce(notices.retried("submit", passage, error, delay_s))
         return Again(delay_s)
-
-
-def _retry_after_s(error: PingDataError) -> float | None:
-    return error.retry_after_s if isinstance(error, APIStatusError) else None

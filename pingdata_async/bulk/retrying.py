@@ -8,6 +8,7 @@ import random
 from dataclasses import dataclass
 
 from pingdata_async.exceptions import (
+    APIStatusError,
     AuthenticationError,
     ClientClosedError,
     ConfigurationError,
@@ -72,6 +73,21 @@ def judge_question(error: PingDataError) -> Verdict:
 def shows_overload(error: PingDataError) -> bool:
     """Whether it is what an API gives that has too much to do: 5xx, or no answer at all."""
     return isinstance(error, ServerError | TransportError)
+
+
+def retry_after_s(error: PingDataError) -> float | None:
+    """Seconds for which the answer asked to wait; None if it did not."""
+    return error.retry_after_s if isinstance(error, APIStatusError) else None
+
+
+def closes_its_kind(error: PingDataError) -> bool:
+    """Whether no request of its kind should be sent for a while.
+
+    A 503 says so, and any other error of a server that names a time to come back at.
+    """
+    if not isinstance(error, ServerError):
+        return False
+    return error.status_code == SERVICE_UNAVAILABLE or bool(error.retry_after_s)
 
 
 _ABOVE_ZERO = (

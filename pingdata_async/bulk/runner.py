@@ -42,7 +42,7 @@ from pingdata_async.bulk.protocols import BulkAPI, Ledger
 from pingdata_async.bulk.request_gate import RequestGate
 from pingdata_async.bulk.requests import Requests
 from pingdata_async.bulk.retrying import RetryPolicy
-from pingdata_async.bulk.steps import Again, Answered, Fetched, Lost
+from pingdata_async.bulk.steps import Again, Answered, Fetched, HeldBack, Lost, Unreachable
 from pingdata_async.bulk.submitting import Submitter
 from pingdata_async.events import Event
 from pingdata_async.exceptions import JobFailedError, SubmissionInDoubtError
@@ -142,9 +142,9 @@ class BulkRunner:
 
         A passage that has a job already is only asked about. Where no further job can be
         submitted, those in flight are seen to their end first, as they are paid for.
-        Cancelled, or where the API cannot be asked any more, they are left to themselves (it
-        has no way to cancel them, and charges them); with a durable ledger another run can
-        take them up.
+        Cancelled, or where the API cannot be asked about them any more, they are left to
+        themselves (it has no way to cancel them, and charges them); with a durable ledger
+        another run can take them up.
 
         Raises:
             PingDataError: When no further request can succeed, or chunks are held.
@@ -180,13 +180,13 @@ class BulkRunner:
                 tasks.start_soon(self._guard, self._serve, flow.gathered, flow.admit_gathered)
                 tasks.start_soon(self._guard, self._serve, flow.ripening, flow.gather_ripe)
                 tasks.start_soon(self._guard, self._serve, flow.lost, flow.deliver_lost)
-                for kind, queue, act, workers in (
-                    ("submit", flow.submissions, self._submitter.submit, SUBMIT_WORKERS),
-                    ("poll", flow.polls, self._poll, POLL_WORKERS),
-                    ("fetch", flow.fetches, self._fetch, FETCH_WORKERS),
+                for queue, act, workers in (
+                    (flow.submissions, self._submitter.submit, SUBMIT_WORKERS),
+                    (flow.polls, self._poll, POLL_WORKERS),
+                    (flow.fetches, self._fetch, FETCH_WORKERS),
                 ):
                     for _ in range(min(workers, self._slots.max_jobs)):
-                        tasks.start_soon(self._guard, self._serve, queue, self._let_out(kind, act))
+                        tasks.start_soon(self._guard, self._serve, queue, self._in_time(act))
 
     async def _guard(self, work: Callable[..., Awaitable[None]], *args: object) -> None:
         """Let one worker's error end the run as itself, not wrapped in a group."""
@@ -200,19 +200,16 @@ class BulkRunner:
         while True:
             await act(await queue.get())
 
-    def _let_out(
-        self, kind: str, act: Callable[[Passage], Awaitable[None]]
+    def _in_time(
+        self, act: Callable[[Passage], Awaitable[None]]
     ) -> Callable[[Passage], Awaitable[None]]:
-        """The same, when it is the turn of a request of that kind."""
+        """The same; what the chunk was late, waiting for a worker, counts for nothing."""
 
-        async def act_in_turn(passage: Passage) -> None:
+        async def act_in_time(passage: Passage) -> None:
             passage.leave_out_waiting(clock.now())
-            # A submission that waits when the run is stopped is dropped by `act`.
-            with self._flow.until_stopped(kind):
-                await self._gate.wait(kind, self._policy.max_wait_s)
             await act(passage)
 
-        return act_in_turn
+        return act_in_time
 
     # -- in ------------------------------------------------------------------------------
 
@@ -249,6 +246,12 @@ class BulkRunner:
         if isinstance(step, Again):
             self._flow.send(self._flow.polls, passage, step.delay_s)
             return
+        if isinstance(step, HeldBack):
+            self._flow.hold_back(self._flow.polls, passage, step.delay_s)
+            return
+        if isinstance(step, Unreachable):
+            self._flow.leave(passage, step.error)
+            return
         self._admission.release(passage)
         if isinstance(step, Lost):
             await self._job_lost(passage, step)
@@ -257,7 +260,8 @@ class BulkRunner:
             self._flow.send(self._flow.fetches, passage)
 
     async def _fetch(self, passage: Passage) -> None:
-        step: Again | Answered | Fetched | Lost = await self._requests.fetch(passage)
+        step: Again | Answered | Fetched | HeldBack | Lost | Unreachable
+        step = await self._requests.fetch(passage)
         if isinstance(step, Fetched):
             async with self._at_hand:
                 step = await self._requests.check(passage, step)
@@ -265,6 +269,10 @@ class BulkRunner:
                     await self._answered(passage, step)
         if isinstance(step, Again):
             self._flow.send(self._flow.fetches, passage, step.delay_s)
+        elif isinstance(step, HeldBack):
+            self._flow.hold_back(self._flow.fetches, passage, step.delay_s)
+        elif isinstance(step, Unreachable):
+            self._flow.leave(passage, step.error)
         elif isinstance(step, Lost):
             await self._job_lost(passage, step)
 

@@ -24,6 +24,20 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldBack:
+    """It was not sent, as there is a pause or the run ends: the same request after that time."""
+
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """The job cannot be asked about, or its output fetched, for longer than is waited for."""
+
+    error: PingDataError
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """The submission was refused for what it holds."""
 
@@ -32,9 +46,15 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class InDoubt:
-    """The submission may have made a job."""
+    """The submission may have made a job.
+
+    Attributes:
+        error: Why.
+        is_pause_too_long: Whether the API asked for a pause that is not waited for, besides.
+    """
 
     error: PingDataError
+    is_pause_too_long: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +63,11 @@ class Fatal:
 
     Attributes:
         error: Why.
-        ends_at_once: Whether nothing else can either, for a long time.
+        is_for_all: Whether no other request is to be sent for too long either.
     """
 
     error: PingDataError
-    ends_at_once: bool = False
+    is_for_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)

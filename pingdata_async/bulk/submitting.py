@@ -26,7 +26,7 @@ from pingdata_async.bulk.protocols import Ledger
 from pingdata_async.bulk.requests import Requests
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.bulk.size_limits import Halves, SizeLimits
-from pingdata_async.bulk.steps import Accepted, Again, InDoubt, Rejected
+from pingdata_async.bulk.steps import Accepted, Again, Fatal, HeldBack, InDoubt, Rejected
 from pingdata_async.events import ChunkHeld, Event
 from pingdata_async.exceptions import (
     APIStatusError,
@@ -35,6 +35,7 @@ from pingdata_async.exceptions import (
     UnknownSourceError,
 )
 from pingdata_async.models import Reason
+from pingdata_async.refusals import saying_when
 
 TOO_LARGE = 413
 
@@ -107,51 +108,102 @@ class Submitter:
             if self._breaker.wants_witness and is_new and len(passage.chunk.rows) > 1:
                 passage = await self._first_rows(passage, 1, "one of its rows is tried first")
             may_be_sent = await self._within_budget(passage)
-            if may_be_sent is None:
-                return
-            passage = may_be_sent
-            with anyio.CancelScope(shield=True) as shield:
-                self._shields.add(shield)
-                try:
-                    await self._submit(passage)
-                finally:
-                    self._shields.discard(shield)
+            if may_be_sent is not None:
+                await self._submit_counted(may_be_sent)
 
-    async def _submit(self, passage: Passage) -> None:
-        """Submit a chunk that the budget has counted."""
+    async def _submit_counted(self, passage: Passage) -> None:
+        """Submit a chunk that the budget has counted.
+
+        Until its turn comes it can be given up without a trace. From when its intent is noted,
+        what becomes of it is to be known.
+        """
+        was_noted = sending = False
+        with self._flow.until_stopped() as scope:
+
+            async def note_intent() -> bool:
+                nonlocal was_noted, sending
+                if self._flow.is_stopping or self._admission.must_wait:
+                    return False
+                self._flow.waits_no_more(scope)
+                scope.shield = True
+                self._shields.add(scope)
+                await self._ledger.submitting(
+                    passage.chunk,
+                    charged_before=passage.charged_before,
+                    asked=asked_of(passage.chunk, self._sources),
+                )
+                sending = not self._is_ending
+                was_noted = True
+                return sending
+
+            try:
+                try:
+                    step = await self._requests.submit(passage, note_intent)
+                except BaseException:
+                    if sending:
+                        self._note_doubt(passage, "it was under way when the run was ended")
+                    raise
+                self._flow.waits_no_more(scope)
+                await self._go_on(passage, step, was_noted=was_noted)
+            finally:
+                self._shields.discard(scope)
+        if scope.cancelled_caught and not scope.shield:
+            self._give_up(passage)
+
+    async def _go_on(
+        self,
+        passage: Passage,
+        step: Accepted | Again | HeldBack | Rejected | InDoubt | Fatal,
+        *,
+        was_noted: bool,
+    ) -> None:
+        """Do what follows from a submission.
+
+        Args:
+            passage: The chunk.
+            step: What became of it.
+            was_noted: Whether the ledger knows of the intent.
+        """
         chunk = passage.chunk
-        await self._ledger.submitting(
-            chunk,
-            charged_before=passage.charged_before,
-            asked=asked_of(chunk, self._sources),
-        )
-        if self._is_ending:
-            await self._ledger.refused(chunk)
-            self._settle(chunk, may_be_charged=False)
-            return
-        try:
-            step = await self._requests.submit(passage)
-        except BaseException:
-            self._note_doubt(passage, "it was under way when the run was ended")
-            raise
         if isinstance(step, Accepted):
             self._settle(chunk, may_be_charged=True)
             await self._accepted(passage, step.job_id)
         elif isinstance(step, InDoubt):
             self._settle(chunk, may_be_charged=True)
-            await self._doubted(passage, step.error)
+            await self._doubted(passage, step)
         else:
-            await self._ledger.refused(chunk)
-            self._settle(chunk, may_be_charged=False)
-            if isinstance(step, Again):
-                self._flow.submit_later(passage, step.delay_s)
-            elif isinstance(step, Rejected):
-                await self._rejected(passage, step.error)
-            else:
+            if was_noted:
+                await self._ledger.refused(chunk)
+            if isinstance(step, HeldBack):
+                self._hold_back(passage, step.delay_s)
+            elif isinstance(step, Fatal):
                 self._flow.stop(step.error)
-                self._flow.drop(passage)
-                if step.ends_at_once:
-                    self._flow.ended.cancel("nothing can be asked for a long time")
+                self._give_up(passage)
+                if step.is_for_all:
+                    self._flow.look_again()
+            else:
+                self._settle(chunk, may_be_charged=False)
+                if isinstance(step, Again):
+                    self._flow.submit_later(passage, step.delay_s)
+                else:
+                    await self._rejected(passage, step.error)
+
+    def _hold_back(self, passage: Passage, delay_s: float) -> None:
+        """It was not sent after all: see another time whether it is to be."""
+        if self._is_ending:
+            return
+        if self._flow.is_stopping:
+            self._give_up(passage)
+            return
+        self._settle(passage.chunk, may_be_charged=False)
+        if self._admission.must_wait:
+            self._admission.put_back(passage)
+        else:
+            self._flow.hold_back(self._flow.submissions, passage, delay_s)
+
+    def _give_up(self, passage: Passage) -> None:
+        self._settle(passage.chunk, may_be_charged=False)
+        self._flow.drop(passage)
 
     async def _accepted(self, passage: Passage, job_id: str) -> None:
         charged_before = passage.charged_before
@@ -203,11 +255,14 @@ class Submitter:
 
     # -- in doubt ------------------------------------------------------------------------
 
-    async def _doubted(self, passage: Passage, error: PingDataError) -> None:
+    async def _doubted(self, passage: Passage, step: InDoubt) -> None:
+        error = step.error
         hold = self._policy.hold_in_doubt
         await self._ledger.doubted(passage.chunk, str(error), hold=hold)
         self._note_doubt(passage, str(error))
         must_stop = self._breaker.note_doubt()
+        if step.is_pause_too_long:
+            self._flow.stop(saying_when(error))
         if hold:
             self._hold(passage)
             if must_stop:  # or all that is left would be held, and perhaps charged, one by one
@@ -219,8 +274,8 @@ class Submitter:
             self._flow.drop(passage)
         elif passage.in_doubt <= self._policy.in_doubt_attempts:
             doubts = self._breaker.doubts_in_a_row
-            step = self._requests.again_after_doubt(passage, error, doubts)
-            self._flow.submit_later(passage, step.delay_s)
+            again = self._requests.again_after_doubt(passage, error, doubts)
+            self._flow.submit_later(passage, again.delay_s)
         elif self._breaker.note_lost_chunk():
             self._flow.stop(_lost_in_a_row(error))
             self._flow.drop(passage)

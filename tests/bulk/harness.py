@@ -19,7 +19,7 @@ from pingdata_async.bulk.job_slots import JobSlots, SlotShare
 from pingdata_async.bulk.pacing import AdaptiveLimiter
 from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.polling import PollPlanner, PollSchedule
-from pingdata_async.bulk.protocols import BulkAPI, FinishedChunk
+from pingdata_async.bulk.protocols import FinishedChunk
 from pingdata_async.bulk.request_gate import RequestGate
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.bulk.runner import BulkRunner
@@ -27,6 +27,7 @@ from pingdata_async.bulk.stream import ChunkSource, Locations
 from pingdata_async.events import ChunkFinished, Event, JobSubmitted, SubmissionInDoubt
 from pingdata_async.models import EnhancedLocation
 from pingdata_async.wire import encode_options
+from tests.simulation.paced_api import Endpoints, PacedAPI
 from tests.simulation.simulated_api import SimulatedAPI
 
 E = TypeVar("E", bound=Event)
@@ -186,7 +187,7 @@ def _legal(is_so: bool, why_not: str, chunk: Chunk) -> None:
 
 
 def make_runner(
-    api: BulkAPI,
+    api: Endpoints,
     observed: Observed,
     *,
     max_jobs: int = 4,
@@ -200,7 +201,7 @@ def make_runner(
     budget: Budget | None = None,
 ) -> BulkRunner:
     return BulkRunner(
-        api=api,
+        api=PacedAPI(api),
         ledger=observed,
         chunk_size=chunk_size,
         slots=slots or JobSlots(AdaptiveLimiter()).share(max_jobs),
@@ -217,7 +218,7 @@ def make_runner(
 
 
 async def run(
-    api: BulkAPI,
+    api: Endpoints,
     locations: Locations | int,
     *,
     chunk_size: int = 10,

@@ -37,8 +37,8 @@ class Passed:
             self._tasks.start_soon(self._pass, kind)
 
     async def _pass(self, kind: str) -> None:
-        await self._gate.wait(kind)
-        self.at.append((kind, anyio.current_time() - START_S))
+        async with self._gate.let_out(kind):
+            self.at.append((kind, anyio.current_time() - START_S))
 
     @property
     def times(self) -> list[float]:
@@ -158,10 +158,12 @@ async def test_whoever_is_cancelled_while_waiting_leaves_the_others_their_turn(
         passed = Passed(gate, tasks)
         gate.note_too_soon(named(5.0))
         with anyio.move_on_after(1.0):
-            await gate.wait("poll")
+            async with gate.let_out("poll"):
+                pass
         passed.send("poll", 3)
         with anyio.move_on_after(1.0):
-            await gate.wait("fetch")
+            async with gate.let_out("fetch"):
+                pass
     assert passed.kinds == ["poll"] * 3
     assert min(passed.times) >= 5.0
 
@@ -201,14 +203,15 @@ async def test_nobody_waits_for_longer_than_he_said(gate: RequestGate) -> None:
 
     async def come() -> None:
         with pytest.raises(PauseTooLongError, match="seconds are left"):
-            await gate.wait("poll", 600.0)
+            async with gate.let_out("poll", max_wait_s=600.0):
+                pass
         refused.append(anyio.current_time() - START_S)
 
     async with anyio.create_task_group() as tasks:
         gate.note_too_soon(named(30.0))
         tasks.start_soon(come)
         await anyio.sleep(5.0)
-        gate.note_too_soon(named(3600.0))
+        gate.note_too_soon(named(3600.0), asked_s=3600.0)
         tasks.start_soon(come)
     assert refused == pytest.approx([5.0, 5.0])
 
@@ -222,8 +225,8 @@ async def test_nobody_is_forgotten_whoever_leaves(gate: RequestGate, seed: int) 
 
     async def come(number: int, patience_s: float) -> None:
         with anyio.move_on_after(patience_s):
-            await gate.wait(rng.choice(["submit", "poll", "fetch"]))
-            through.append(number)
+            async with gate.let_out(rng.choice(["submit", "poll", "fetch"])):
+                through.append(number)
 
     with gate.limited_to(rng.choice([5.0, 50.0, None])), anyio.fail_after(10_000.0):
         async with anyio.create_task_group() as tasks:

@@ -178,7 +178,7 @@ def test_nothing_is_held_back_as_long_as_nothing_is_refused() -> None:
 def test_a_known_limit_is_never_exceeded() -> None:
     """In no second leave more than the user allows, from the beginning."""
     rate = RequestRate()
-    rate.allowed_per_s = 30.0
+    rate.allow(30.0, 0.0)
     seen = send_all_the_time(lambda _now: True, 20.0, rate=rate)
     for start in range(len(seen.passed) - 31):
         assert seen.passed[start + 31] - seen.passed[start] >= 1.0 - 1e-9

@@ -32,6 +32,7 @@ from tests.simulation import invariants
 from tests.simulation.inline import Threads
 from tests.simulation.invariants import Checks, broken, require
 from tests.simulation.memory_run import MemoryDirectory, MemoryRun
+from tests.simulation.paced_api import PacedAPI
 from tests.simulation.records import Records
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.witness import Fuse, Killed, Log, WatchedAPI, WatchedLedger
@@ -210,7 +211,7 @@ class _Client:
         world = self._world
         self._ledger = WatchedLedger(ledger, self._log, self._abandoned)
         self._runner = BulkRunner(
-            api=WatchedAPI(self._run._api, self._fuse, self._log),
+            api=PacedAPI(WatchedAPI(self._run._api, self._fuse, self._log)),
             ledger=self._ledger,
             chunk_size=world.chunk_size,
             slots=self._slots.share(world.max_jobs),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pingdata_async.bodies import OutputBody
 from pingdata_async.client import PingDataClient
 from pingdata_async.models import JobOutput, JobStatus
+from pingdata_async.pacer import Pacer
+from tests.simulation.paced_api import PacedAPI
 from tests.simulation.simulated_api import SimulatedAPI
 
 
@@ -15,11 +17,13 @@ class SimulatedClient(PingDataClient):
         super().__init__(api_url="http://127.0.0.1:9", auth_token="simulated")
         self.api = api
 
-    async def submit_body(self, body: bytes) -> str:
-        return await self.api.submit_body(body)
+    async def submit_body(self, body: bytes, *, pacer: Pacer | None = None) -> str:
+        return await PacedAPI(self.api).submit_body(body, pacer=pacer)
 
-    async def status(self, job_id: str) -> JobStatus:
-        return await self.api.status(job_id)
+    async def status(self, job_id: str, *, pacer: Pacer | None = None) -> JobStatus:
+        return await PacedAPI(self.api).status(job_id, pacer=pacer)
 
-    async def fetch_body(self, job_id: str, output: JobOutput) -> OutputBody:
-        return await self.api.fetch_body(job_id, output)
+    async def fetch_body(
+        self, job_id: str, output: JobOutput, *, pacer: Pacer | None = None
+    ) -> OutputBody:
+        return await PacedAPI(self.api).fetch_body(job_id, output, pacer=pacer)

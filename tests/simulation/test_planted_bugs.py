@@ -19,10 +19,10 @@ from pingdata_async.bulk.flow import Flow
 from pingdata_async.bulk.job_slots import JobSlots, SlotShare
 from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.request_gate import RequestGate
+from pingdata_async.bulk.request_pacer import NoteIntent
 from pingdata_async.bulk.requests import Requests
-from pingdata_async.bulk.steps import Accepted
+from pingdata_async.bulk.steps import Accepted, InDoubt
 from pingdata_async.bulk.submitting import Submitter
-from pingdata_async.exceptions import PingDataError
 from pingdata_async.runs import journal_changes, work_left
 from pingdata_async.runs.journal import Journal
 from pingdata_async.runs.journal_reader import JournalTotals
@@ -66,8 +66,8 @@ def free_slots_wake_nobody(patch: pytest.MonkeyPatch) -> None:
 def doubt_is_taken_for_refusal(patch: pytest.MonkeyPatch) -> None:
     """What may have been accepted is sent again, and nobody is told."""
 
-    async def doubted(self: Submitter, passage: Passage, error: PingDataError) -> None:
-        del error
+    async def doubted(self: Submitter, passage: Passage, step: InDoubt) -> None:
+        del step
         await self._ledger.refused(passage.chunk)
         self._flow.submit_later(passage, 1.0)
 
@@ -78,10 +78,13 @@ def accepted_is_sent_again(patch: pytest.MonkeyPatch) -> None:
     """A chunk that has a job gets another one, now and then."""
     submit = Requests.submit
 
-    async def submit_twice(self: Requests, passage: Passage) -> Any:
-        step = await submit(self, passage)
+    async def may_be_sent() -> bool:
+        return True
+
+    async def submit_twice(self: Requests, passage: Passage, note_intent: NoteIntent) -> Any:
+        step = await submit(self, passage, note_intent)
         if isinstance(step, Accepted) and passage.chunk.index % 5 == 4:
-            step = await submit(self, passage)
+            step = await submit(self, passage, may_be_sent)
         return step
 
     patch.setattr(Requests, "submit", submit_twice)
@@ -143,9 +146,9 @@ def a_lost_answer_is_given_back(patch: pytest.MonkeyPatch) -> None:
     """What may have been charged does not count, as if it had been refused."""
     doubted = Submitter._doubted
 
-    async def given_back(self: Submitter, passage: Passage, error: PingDataError) -> None:
+    async def given_back(self: Submitter, passage: Passage, step: InDoubt) -> None:
         self._budget._count(passage.chunk, -1)
-        await doubted(self, passage, error)
+        await doubted(self, passage, step)
 
     patch.setattr(Submitter, "_doubted", given_back)
 

@@ -10,8 +10,9 @@ import anyio
 
 from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.chunks import Chunk
-from pingdata_async.bulk.protocols import BulkAPI, FinishedChunk, Ledger
+from pingdata_async.bulk.protocols import FinishedChunk, Ledger
 from pingdata_async.models import JobOutput, JobStatus
+from tests.simulation.paced_api import Endpoints
 
 T = TypeVar("T")
 
@@ -80,7 +81,7 @@ class Fuse:
 class WatchedAPI:
     """An API, each of whose requests is a step that may be a client's last."""
 
-    def __init__(self, api: BulkAPI, fuse: Fuse, log: Log) -> None:
+    def __init__(self, api: Endpoints, fuse: Fuse, log: Log) -> None:
         self._api = api
         self._fuse = fuse
         self._log = log

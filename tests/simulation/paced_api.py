@@ -1,0 +1,53 @@
+"""What stands between a runner and a simulated API: asks before each request, as a client does."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Protocol
+
+from pingdata_async.bodies import OutputBody
+from pingdata_async.models import JobOutput, JobStatus
+from pingdata_async.pacer import Pacer
+
+
+class Endpoints(Protocol):
+    """What a simulated API answers to."""
+
+    async def submit_body(self, body: bytes) -> str:
+        """Accept a job."""
+        ...
+
+    async def status(self, job_id: str) -> JobStatus:
+        """Say how far a job is."""
+        ...
+
+    async def fetch_body(self, job_id: str, output: JobOutput) -> OutputBody:
+        """Give an output."""
+        ...
+
+
+class PacedAPI:
+    """A `BulkAPI` whose requests go to a simulated API; connections are not scarce."""
+
+    def __init__(self, api: Endpoints) -> None:
+        self._api = api
+
+    async def submit_body(self, body: bytes, *, pacer: Pacer | None = None) -> str:
+        async with _permission("submit", pacer):
+            return await self._api.submit_body(body)
+
+    async def status(self, job_id: str, *, pacer: Pacer | None = None) -> JobStatus:
+        async with _permission("poll", pacer):
+            return await self._api.status(job_id)
+
+    async def fetch_body(
+        self, job_id: str, output: JobOutput, *, pacer: Pacer | None = None
+    ) -> OutputBody:
+        async with _permission("fetch", pacer):
+            return await self._api.fetch_body(job_id, output)
+
+
+def _permission(kind: str, pacer: Pacer | None) -> contextlib.AbstractAsyncContextManager[None]:
+    if pacer is None:
+        return contextlib.nullcontext()
+    return pacer.sending(kind, None, contextlib.nullcontext)
