@@ -22,12 +22,13 @@ from pingdata_async.bodies import OutputBody
 from pingdata_async.data_sources import DataSource, decode_datasource, decode_datasources
 from pingdata_async.deflate import PACKING_IS_QUICK_BELOW_BYTES, gzipped
 from pingdata_async.exceptions import InputError
-from pingdata_async.locations import clean_sources, prepare
+from pingdata_async.locations import AnyLocation, check_names, clean_sources, prepare
 from pingdata_async.models import EnhancedLocation, JobOutput, JobStatus, Location
 from pingdata_async.opening import OpenedClient
 from pingdata_async.outcomes import judge_location
 from pingdata_async.output_ways import opened_output
 from pingdata_async.pacer import Pacer
+from pingdata_async.tables.postal_codes import mend_rows
 from pingdata_async.transport import Response
 from pingdata_async.wire import (
     check_unicode,
@@ -223,14 +224,14 @@ class PingDataClient(OpenedClient):
             fields: The location's fields one by one: `enhance(address="...", sources=["PG"])`.
 
         Raises:
-            InputError: When there is nothing to look up, or it cannot be sent.
+            InputError: When there is nothing to look up, it cannot be sent, or a name is no field.
             TransportError: When no answer arrived; it may have been charged.
             APIStatusError: On an error status.
             DecodeError: When the answer cannot be read.
         """
         if location is not None and fields:
             raise InputError("give a location or its fields one by one, not both")
-        prepared = prepare(location if location is not None else fields)
+        prepared = prepare(_as_sent(location if location is not None else fields))
         prepared.encoded()  # refuses what cannot be sent
         asked = prepared.sources or clean_sources(sources)
         if not asked:
@@ -336,6 +337,19 @@ class PingDataClient(OpenedClient):
     ) -> T:
         async with self._call() as transport, transport.get(path, query, pacer=pacer) as response:
             return await response.decoded(decode)
+
+
+def _as_sent(location: AnyLocation) -> AnyLocation:
+    """A location without slips that would cost its price for a worse answer, or for none."""
+    if isinstance(location, Mapping):
+        check_names(location)
+        fields = dict(location)
+    elif isinstance(location, Location):
+        fields = msgspec.structs.asdict(location)
+    else:
+        return location
+    mend_rows([fields])
+    return fields
 
 
 async def _gzipped(body: bytes) -> bytes:

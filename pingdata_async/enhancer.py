@@ -190,7 +190,9 @@ class BulkEnhancer(FileRuns):
                 when the stream ends.
 
         Raises:
-            InputError: When it is a single location.
+            InputError: When it is no iterable of locations (a table, a file, a single one), or
+                nothing names a source. Also while iterated, before anything is sent, for a
+                mapping with a name that is no field; later that row is `invalid_input`.
         """
         builder = self._builder()
         source = ChunkSource(locations, builder)

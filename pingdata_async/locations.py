@@ -40,6 +40,8 @@ LARGEST = {"latitude": 90.0, "longitude": 180.0}
 LARGEST_INTEGER = 2**53
 """Up to here a float holds every integer as it is."""
 
+MOST_NAMES_SHOWN = 3
+
 LONGEST_OF_NOTHING = 3
 """Characters; a longer text is taken for something."""
 
@@ -93,6 +95,21 @@ def user_id(location: object) -> str | None:
     if isinstance(location, Mapping):
         return id_text(location.get("id"))
     return None
+
+
+def check_names(location: Mapping[str, Any]) -> None:
+    """Refuse a mapping with a name that is no field: what it holds would not be sent.
+
+    Raises:
+        InputError: With the fields that may have been meant.
+    """
+    unknown = [name for name in location if name not in _NAMES]
+    if not unknown:
+        return
+    from pingdata_async.tables.given_columns import nearest_fields  # noqa: PLC0415 - many words
+
+    said = [f"{name!r} is no field of a location; {nearest_fields(str(name))}" for name in unknown]
+    raise InputError(" ".join(said[:MOST_NAMES_SHOWN]))
 
 
 def prepare(location: AnyLocation) -> PreparedLocation:
@@ -298,3 +315,5 @@ _PLACES = {name: place for place, name in enumerate(READERS)}
 
 FIELDS = frozenset(READERS)
 """The fields of a location that are sent, but for the id."""
+
+_NAMES = FIELDS | {"id"}

@@ -20,16 +20,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import anyio.lowlevel
+import msgspec
 
 from pingdata_async.bulk.charges import Charges
 from pingdata_async.bulk.chunking import ChunkBuilder
 from pingdata_async.bulk.chunks import Chunk
+from pingdata_async.bulk.given_locations import check_any_source, check_iterable
 from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.protocols import FinishedChunk
 from pingdata_async.exceptions import ClientClosedError, InputError
 from pingdata_async.location_batches import BATCH_ROWS
-from pingdata_async.locations import AnyLocation
+from pingdata_async.locations import AnyLocation, check_names
 from pingdata_async.models import EnhancedLocation, Location, RunSummary
+from pingdata_async.tables.postal_codes import mend_rows
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -48,19 +51,28 @@ class ChunkSource:
         locations: The rows; iterated in the event loop, so a sync one must not block.
         builder: Makes the chunks.
 
+    A name that is no field is a slip of whoever gives the rows: it ends the reading as long as no
+    chunk was given. Later the others have been paid for, and it is that row alone that cannot be
+    sent.
+
     Raises:
-        InputError: When it is a single location rather than many.
+        InputError: When it is no iterable of locations, or none of them has a source.
     """
 
     def __init__(self, locations: Locations, builder: ChunkBuilder) -> None:
-        if isinstance(locations, str | bytes | Mapping | Location):
-            raise InputError("give an iterable of locations, not a single one")
+        check_iterable(locations)
+        self._asks_for_source = not builder.sources
+        if self._asks_for_source and isinstance(locations, list | tuple):
+            check_any_source(locations)
+            self._asks_for_source = False
         self._is_async = isinstance(locations, AsyncIterable)
         self._locations = locations
         self._rows: Any = None
         self._builder = builder
         self._next_row = 0
         self._read: list[AnyLocation] = []  # what the builder has not seen yet
+        self._errors: dict[int, str] = {}  # by place in it, why some cannot be sent
+        self._is_first = True
         self._chunks: deque[Chunk] = deque()
         self._ended = False
         self._error: Exception | None = None
@@ -84,9 +96,11 @@ class ChunkSource:
             if self._ended:
                 return self._builder.rest()
             await self._read_on()
-            self._chunks += self._builder.add_batch(self._next_row, self._read)
+            _mend(self._read)
+            self._chunks += self._builder.add_batch(self._next_row, self._read, self._errors)
             self._next_row += len(self._read)
-            self._read = []
+            self._read, self._errors = [], {}
+        self._is_first = False
         return self._chunks.popleft()
 
     async def _read_on(self) -> None:
@@ -135,10 +149,21 @@ class ChunkSource:
 
         Whoever gives them may change a row and give it again as the next one.
         """
-        if type(location) is dict:
-            self._read.append(location.copy())
-            return "sources" not in location and "datasource_config" not in location
+        if isinstance(location, Mapping):
+            location = dict(location)
+        if self._asks_for_source:  # what comes only once is not looked through for one
+            check_any_source([location])
+            self._asks_for_source = False
+        if isinstance(location, dict):
+            try:
+                check_names(location)
+            except InputError as error:
+                if self._is_first:
+                    raise InputError(f"row {self._next_row + len(self._read)}: {error}") from error
+                self._errors[len(self._read)] = str(error)
         self._read.append(location)
+        if isinstance(location, dict):
+            return "sources" not in location and "datasource_config" not in location
         if isinstance(location, Location):
             return location.sources is None and location.datasource_config is None
         return type(location) is str
@@ -155,6 +180,18 @@ class ChunkSource:
             self._rows.close()
         if self._error is not None:
             raise self._error
+
+
+def _mend(rows: list[AnyLocation]) -> None:
+    """Give postal codes back the leading zeros that a spreadsheet took, as readers of files do."""
+    fields = [row if isinstance(row, dict) else {} for row in rows]
+    for place, row in enumerate(rows):
+        if isinstance(row, Location) and row.postal_code is not None:
+            fields[place] = msgspec.structs.asdict(row)
+    mend_rows(fields)
+    for place, row in enumerate(rows):
+        if isinstance(row, Location) and fields[place].get("postal_code") != row.postal_code:
+            rows[place] = msgspec.structs.replace(row, postal_code=fields[place]["postal_code"])
 
 
 class MemoryLedger:

@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pingdata_async.exceptions import ConfigurationError, InputError
 from pingdata_async.locations import FIELDS
+from pingdata_async.tables.header_words import ADDRESS, STREET
 from pingdata_async.tables.headers import field_named, key_of, meaning_of
 from pingdata_async.tables.shown_headers import map_option, shown_header, shown_headers
+
+_FIELDS_OF_WORDS = {ADDRESS: "address", STREET: "address_line_1"}
 
 _CUTOFF = 0.5  # of likeness, from 0 to 1, for a name that may have been meant
 
@@ -23,7 +26,7 @@ def choices(given: Mapping[str, str], id_column: str | None) -> dict[str, str]:
     for title, header in given.items():
         field = field_named(title)
         if field is None:
-            raise ConfigurationError(f"--map {title}: no such field{_nearest_fields(title)}")
+            raise ConfigurationError(f"--map {title}: no such field; {nearest_fields(title)}")
         if field in chosen:
             raise ConfigurationError(f"--map {field} is given twice")
         chosen[field] = header.strip()
@@ -34,13 +37,14 @@ def choices(given: Mapping[str, str], id_column: str | None) -> dict[str, str]:
     return chosen
 
 
-def _nearest_fields(title: str) -> str:
+def nearest_fields(title: str) -> str:
+    """The fields that a name may have been meant for, as the end of a sentence."""
     meaning = meaning_of(title, frozenset())  # "zip" is a word for one
-    if meaning is not None and meaning.name in FIELDS:
-        return f"; did you mean {meaning.name}?"
+    name = "" if meaning is None else _FIELDS_OF_WORDS.get(meaning.name, meaning.name)
     fields = ["id", *sorted(FIELDS)]
-    near = difflib.get_close_matches(title.strip().lower(), fields, cutoff=_CUTOFF)
-    return f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(fields)}"
+    near = [name] if name in fields else []
+    near = near or difflib.get_close_matches(title.strip().lower(), fields, cutoff=_CUTOFF)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(fields)}"
 
 
 def place_of(name: str, field: str, header: str, headers: Sequence[str]) -> int | None:

@@ -22,12 +22,12 @@ from pingdata_async.tables.columns import check_complete, map_more_columns
 from pingdata_async.tables.delimited import BUFFER_BYTES, MAX_BATCH_BYTES, MAX_LINE_BYTES
 from pingdata_async.tables.input_reader import InputReader
 from pingdata_async.tables.inputs import Batch, JSONRows, ReadOptions
+from pingdata_async.tables.postal_codes import mend_rows
 from pingdata_async.tables.sources import Fingerprint, HashingStream, PeekableStream
 
 IN_MEMORY = "rows in memory"
 """What Python objects are called in messages, and in a fingerprint."""
 
-_OF_POSTAL_CODES = ("postal_code", "state", "country")
 ADDRESS = "address"
 
 _BOM = b"\xef\xbb\xbf"
@@ -142,19 +142,7 @@ class JSONReader(InputReader):
         """Put right what `_located()` does, in rows whose names are those of the fields."""
         if "postal_code" not in self._known:
             return
-        is_mixed = str in set(map(type, values))
-        rows: list[Any] = [row for row in values if type(row) is dict] if is_mixed else values
-        if not rows:
-            return
-        names = [name for name in _OF_POSTAL_CODES if name in self._known]
-        given = Columns(
-            tuple(names), [[row.get(name) for row in rows] for name in names], are_texts=False
-        )
-        mended = self._mended(given)
-        if mended is not given:
-            for row, code in zip(rows, mended.columns[0], strict=True):
-                if code is not None:
-                    row["postal_code"] = code
+        self._mended_codes += mend_rows([row for row in values if isinstance(row, dict)])
 
 
 class JSONLReader(JSONReader):

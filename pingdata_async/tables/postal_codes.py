@@ -36,6 +36,7 @@ virgin islands, us virgin islands, guam, american samoa, northern mariana island
 """
 _US_STATES = frozenset(_STATE_CODES.split()) | {state.strip() for state in _STATE_NAMES.split(",")}
 
+_OF_CODES = ("postal_code", "state", "country")
 _ZIP_DIGITS = 5
 _ZIP_PLUS_4_DIGITS = 9
 _SHORT_LENGTHS = frozenset({3, 4, 7, 8})
@@ -101,6 +102,19 @@ def mended_columns(columns: Columns) -> tuple[Columns, int]:
         return columns, 0
     by_name["postal_code"] = postal
     return msgspec.structs.replace(columns, columns=list(by_name.values())), zeros
+
+
+def mend_rows(rows: Sequence[dict[str, Any]]) -> int:
+    """The same for the postal codes of rows, which are changed; returns how many got zeros."""
+    if not any("postal_code" in row for row in rows):
+        return 0
+    postal, state, country = ([row.get(name) for row in rows] for name in _OF_CODES)
+    codes, zeros = mended(postal, state, country)
+    if codes is not postal:
+        for row, code in zip(rows, codes, strict=True):
+            if code is not None:
+                row["postal_code"] = code
+    return zeros
 
 
 def _digits(code: Any) -> str | None:

@@ -56,7 +56,6 @@ async def test_query_of_every_kind_of_field() -> None:
             "const__bldg_area": "1,234",
             "dtc_return_connected_coastlines": "yes",
             "datasource_config": {"PH": {"x": [1]}},
-            "unknown": 1,
             "sources": "LB, GG",
         },
         sources=["PG"],
@@ -80,6 +79,27 @@ async def test_query_of_every_kind_of_field() -> None:
             ("delegate_to", "acme"),
         ]
     )
+
+
+@pytest.mark.parametrize("given", [{"zip": "02134"}, {"State": "MA"}, {"adress": "1 Main St"}])
+async def test_a_name_that_is_no_field_is_refused(given: dict[str, Any]) -> None:
+    """Given one by one or as a mapping: what it holds would not be sent, and the rest charged."""
+    async with LocalApi(always({})) as api, client_of(api.url) as client:
+        for call in (
+            client.enhance(city="Boston", sources=["PG"], **given),
+            client.enhance({"city": "Boston", **given}, sources=["PG"]),
+        ):
+            with pytest.raises(InputError, match="is no field of a location; did you mean "):
+                await call
+    assert not api.seen
+
+
+@pytest.mark.parametrize("form", [dict, lambda fields: Location(**fields)])
+async def test_leading_zeros_come_back(form: Any) -> None:
+    """As for locations of a file."""
+    location = form({"postal_code": 2134, "state": "MA"})
+    query = await query_of(location, sources=["PG"])
+    assert ("postal_code", "02134") in query
 
 
 @pytest.mark.parametrize("sources", ["PG,PH", ["PG", "PH", "PG"], ("PG", " PH ")])
