@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pingdata_async.exceptions import ConfigurationError, MissingTokenError
+from pingdata_async.secrecy import Secret
 
 ENVIRONMENTS: Mapping[str, tuple[str, str]] = {
     # name: (base url, the "space" in names of token variables)
@@ -31,31 +32,6 @@ INI_PATH = "~/.pingintel.ini"
 INI_SECTION = "pingdata"
 TOKEN_NAME = "PING_DATA_AUTH_TOKEN"  # noqa: S105 - the variable's name, not a token
 TOKEN_ALIAS = "PINGDATA_AUTH_TOKEN"  # noqa: S105 - the variable's name, not a token
-
-
-class Secret:
-    """A text that never shows itself by accident; `reveal()` gives it on purpose."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The text itself."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "Secret('***')"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
-        raise TypeError("a Secret is not pickled: it would end up on disk")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import platform
 import ssl
@@ -19,6 +20,7 @@ from pingdata_async._version import __version__
 from pingdata_async.config import ClientSettings
 from pingdata_async.exceptions import ClientClosedError, ConfigurationError, TransportError
 from pingdata_async.inflating import ACCEPTED
+from pingdata_async.secrecy import Secret
 
 USER_AGENT = (
     f"pingdata-async/{__version__} python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
@@ -136,10 +138,24 @@ def proxy_for(url: str) -> str | None:
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     with contextlib.suppress(ValueError):
         if URL(proxy).host and URL(proxy).port:
+            _credentials_of(proxy)
             return proxy
     # Not quoted, nor chained: it may hold a password.
     raise TransportError(
         "the proxy url in HTTPS_PROXY or ALL_PROXY cannot be read; characters such as / and # "
         "in its user name or password have to be percent-encoded",
         maybe_sent=False,
+    )
+
+
+@functools.lru_cache(maxsize=16)  # which keeps them alive, and so known
+def _credentials_of(proxy: str) -> tuple[Secret, ...]:
+    """What is secret of a proxy's url, so that it is masked wherever it turns up."""
+    url = URL(proxy)
+    user, password = url.user or "", url.password or ""
+    written = URL(proxy, encoded=True)
+    return (
+        Secret(password),
+        Secret(f"{user}:{password}"),  # as in its header, there in base64
+        Secret(f"{written.raw_user or ''}:{written.raw_password or ''}"),
     )

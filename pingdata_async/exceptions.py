@@ -32,6 +32,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pingdata_async.secrecy import masked
+
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Sequence
@@ -50,6 +52,10 @@ class PingDataError(Exception):
 
     results: Sequence[EnhancedLocation] = ()
     summary: RunSummary | None = None
+
+    def __init__(self, *args: object) -> None:
+        # They quote servers, proxies and libraries, and are shown, logged and written down.
+        super().__init__(*(masked(arg) if isinstance(arg, str) else arg for arg in args))
 
     def __reduce__(self) -> tuple[Callable[..., PingDataError], tuple[object, ...]]:
         # Errors cross process borders, and most take arguments by name.
@@ -123,7 +129,7 @@ class APIStatusError(PingDataError):
     ) -> None:
         super().__init__(message)
         self.status_code = status_code
-        self.api_message = api_message
+        self.api_message = masked(api_message)
         self.retry_after_s = retry_after_s
         self.available_at = available_at
 

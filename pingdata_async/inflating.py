@@ -11,6 +11,7 @@ from typing import Protocol
 
 from pingdata_async.deflate import DEFLATE_ERRORS, fast_zlib
 from pingdata_async.exceptions import DecodeError
+from pingdata_async.refusals import one_line
 
 BLOCK_BYTES = 256 * 1024  # the most that comes out at once
 ACCEPTED = "gzip, deflate"  # what to ask for
@@ -58,7 +59,7 @@ class Inflater:
         self._block_bytes = block_bytes
         self._encoding = encoding.strip().lower()
         if self._encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
-            shown = "".join(c if c.isprintable() else "?" for c in self._encoding[:40])
+            shown = one_line(encoding)[:40]
             raise DecodeError(f"{what}: the answer came in an unknown encoding ({shown})")
         self.is_plain = self._encoding in {"", "identity"}
         self._stream: _Decompress | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import anyio
 import anyio.to_thread
@@ -22,6 +22,7 @@ from pingdata_async.exceptions import (
     ConfigurationError,
     PingDataError,
 )
+from pingdata_async.secrecy import Secret
 from pingdata_async.transport import Transport
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class OpenedClient:
     ) -> None:
         self._environment = environment
         self._api_url = api_url
-        self._auth_token = auth_token
+        self._auth_token = None if auth_token is None else Secret(auth_token)
         self._options: dict[str, Any] = {
             "connect_timeout_s": connect_timeout_s,
             "submit_timeout_s": submit_timeout_s,
@@ -69,6 +70,12 @@ class OpenedClient:
         state = "open" if self._tasks is not None else "closed"
         host = self._settings.base_url if self._settings else self._api_url or self._environment
         return f"<PingDataClient {host or 'prod'} {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a PingDataClient is neither pickled nor copied, as it holds the auth token and open "
+            "connections: make one where it is used"
+        )
 
     async def __aenter__(self) -> Self:
         if self._tasks is not None:
@@ -137,7 +144,8 @@ class OpenedClient:
 
     def _find_settings(self) -> ClientSettings:
         base_url = resolve_base_url(self._api_url, self._environment)
-        token = find_token(self._auth_token, self._environment)
+        given = None if self._auth_token is None else self._auth_token.reveal()
+        token = find_token(given, self._environment)
         return ClientSettings(
             base_url=base_url, token=token, environment=self._environment, **self._options
         )

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from pingdata_async.models import NO_DATA, EnhancedLocation, Reason, RowStatus
+from pingdata_async.secrecy import masked
 
 
 class _Head(msgspec.Struct):
@@ -136,7 +137,9 @@ def _judge_failure(  # noqa: PLR0917 - each of them once
     reason = next(reason for reason in _REASONS_BY_WEIGHT if reason in reasons)
     if Reason.MISSING in reasons and not heads:
         data = NO_DATA
-    return EnhancedLocation(user_id, row, status, reason, "; ".join([*errors, *skipped]), data)
+    # The sources' own words, which become ours here; in the data they stay as they are.
+    error = masked("; ".join([*errors, *skipped]))
+    return EnhancedLocation(user_id, row, status, reason, error, data)
 
 
 def _source_reason(head: _Head) -> Reason:

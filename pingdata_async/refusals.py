@@ -22,6 +22,7 @@ from pingdata_async.exceptions import (
     ServerError,
     UnknownSourceError,
 )
+from pingdata_async.secrecy import masked
 
 _QUOTA_WORDS = re.compile(
     r"\b(quotas?|credits?|(daily|monthly|usage|plan)\s+limits?|limit\s+(exceeded|reached))\b",
@@ -150,8 +151,8 @@ def error_message(body: bytes) -> str:
 
 
 def one_line(text: str) -> str:
-    """A text on one line; nothing a server says may steer the reader's terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    """A text on one line, without secrets, and nothing that would steer the reader's terminal."""
+    return masked(" ".join("".join(c if c.isprintable() else " " for c in text).split()))
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
@@ -210,7 +211,7 @@ def shown_url(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return "(a url that cannot be read)"
-    text = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    text = masked(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
     if not text.isprintable():
         text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= 200 else text[:197] + "..."  # noqa: PLR2004 - fits a log line

@@ -22,7 +22,7 @@ import anyio.to_thread
 from yarl import URL
 
 from pingdata_async.bodies import OutputBody, too_large
-from pingdata_async.config import ClientSettings, Secret
+from pingdata_async.config import ClientSettings
 from pingdata_async.connections import Waits, open_session, proxy_for, tls_context
 from pingdata_async.exceptions import (
     AccessDeniedError,
@@ -36,6 +36,7 @@ from pingdata_async.inflating import Inflater
 from pingdata_async.pacer import Pacer
 from pingdata_async.patience import SILENCES_PER_WINDOW, Patience
 from pingdata_async.refusals import error_message, one_line, shown_url, status_error
+from pingdata_async.secrecy import may_be_shown
 from pingdata_async.urls import download_url, is_other_endpoint, is_output_path, joined, origin
 
 if TYPE_CHECKING:
@@ -63,16 +64,12 @@ class Answer:
         raw: The answer.
         waits: What closing the transport ends.
         patience: How long its body may take.
-        token: What must be in no message.
     """
 
-    def __init__(
-        self, raw: aiohttp.ClientResponse, waits: Waits, patience: Patience, token: Secret
-    ) -> None:
+    def __init__(self, raw: aiohttp.ClientResponse, waits: Waits, patience: Patience) -> None:
         self.raw = raw
         self._waits = waits
         self._patience = patience
-        self._token = token
 
     @property
     def what(self) -> str:
@@ -99,7 +96,7 @@ class Answer:
         """
         content, patience = self.raw.content, self._patience
         began = anyio.current_time()
-        with _translated(self.what, self._token, self._cut_off):
+        with _translated(self.what, self._cut_off):
             try:
                 with self._waits.within(patience.left_s):
                     data = await (
@@ -131,7 +128,6 @@ class Response:
     ) -> None:
         self._answer = answer
         self._max_body_bytes = min(settings.max_body_bytes, max_bytes or settings.max_body_bytes)
-        self._token = settings.token
 
     @property
     def what(self) -> str:
@@ -194,15 +190,7 @@ class Response:
 
     async def decoded(self, decode: Callable[[bytes, str], T]) -> T:
         """What `decode(body, what)` makes of the whole body; raises as it and `read()` do."""
-        body = await self.read()
-        try:
-            return decode(body, self.what)
-        except DecodeError:
-            masked = _masked(body, self._token)
-            if masked == body:
-                raise
-        # A proxy's page can hold our own request, and the error quotes the page.
-        return decode(masked, self.what)
+        return decode(await self.read(), self.what)
 
 
 class Transport:
@@ -400,7 +388,7 @@ class Transport:
             return TransportError(f"{what}: {detail}", maybe_sent=progress.began)
 
         with (
-            _translated(f"{method} {shown_url(text)}", self._settings.token, lost),
+            _translated(f"{method} {shown_url(text)}", lost),
             # Answers of "100 Continue" can have no end.
             self._waits.within(connect_s + enough_s),
         ):
@@ -416,7 +404,7 @@ class Transport:
             )
         try:
             patience = Patience(silence_s, enough_s if is_small else None)
-            yield Answer(raw, self._waits, patience, self._settings.token)
+            yield Answer(raw, self._waits, patience)
         finally:
             # Closed, not drained, where something is left: it is of no use to anyone.
             if raw.content.at_eof():
@@ -477,7 +465,7 @@ class Transport:
                     body += block
                     if len(body) >= ERROR_BODY_BYTES:
                         break
-        said = error_message(_masked(bytes(body[:ERROR_BODY_BYTES]), self._settings.token))
+        said = error_message(bytes(body[:ERROR_BODY_BYTES]))
         raise status_error(raw.status, what, said, raw.headers)
 
 
@@ -501,9 +489,7 @@ def _timeout(connect_s: float, read_s: float) -> aiohttp.ClientTimeout:
 
 
 @contextlib.contextmanager
-def _translated(
-    what: str, token: Secret, as_ours: Callable[[str, str], PingDataError]
-) -> Iterator[None]:
+def _translated(what: str, as_ours: Callable[[str, str], PingDataError]) -> Iterator[None]:
     """Turn whatever comes out of aiohttp into an error of ours; the one place that does.
 
     That is more than its own errors: its parsers let out those of the parts they are made of, and
@@ -511,7 +497,6 @@ def _translated(
 
     Args:
         what: The request in a few words.
-        token: What must not be shown.
         as_ours: Makes the error, of the request and of what happened.
     """
     try:
@@ -519,16 +504,11 @@ def _translated(
     except PingDataError:
         raise
     except Exception as error:  # noqa: BLE001 - see above; nothing else is called in here
-        # Not chained, if it can hold our request, token and all, or the proxy's password.
-        is_harmless = isinstance(error, _HARMLESS) and not isinstance(error, _QUOTING)
-        raise as_ours(what, _detail(error, token)) from error if is_harmless else None
+        # Not chained, if it holds our request, token and all, or the proxy's password.
+        raise as_ours(what, _detail(error)) from error if may_be_shown(error) else None
 
 
-_HARMLESS = (aiohttp.ClientError, OSError)
-_QUOTING = (aiohttp.ClientResponseError,)
-
-
-def _detail(error: Exception, token: Secret) -> str:
+def _detail(error: Exception) -> str:
     """What happened, in some words."""
     match error:
         case aiohttp.ClientHttpProxyError():
@@ -542,7 +522,7 @@ def _detail(error: Exception, token: Secret) -> str:
             return "no answer in time"
         case TimeoutError():
             return one_line(str(error)) or "no answer in time"
-    said = _masked(one_line(str(error)).encode(), token).decode() or type(error).__name__
+    said = one_line(str(error)) or type(error).__name__
     match error:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
             return (
@@ -552,9 +532,3 @@ def _detail(error: Exception, token: Secret) -> str:
             why = one_line(error.os_error.strerror or str(error.os_error))
             return f"cannot connect to {error.host}:{error.port} ({why})"
     return said
-
-
-def _masked(body: bytes, token: Secret) -> bytes:
-    """A body without the token, which an error page may hold; too short a one is no secret."""
-    key = token.reveal().encode()
-    return body.replace(key, b"***") if len(key) >= 8 else body  # noqa: PLR2004 - see above

@@ -16,8 +16,10 @@ import msgspec
 from pingdata_async.exceptions import ConfigurationError, DecodeError
 from pingdata_async.locations import clean_sources
 from pingdata_async.models import JobOutput, JobStatus
+from pingdata_async.secrecy import holds_secret, masked
 
 MAX_JOB_ID_CHARACTERS = 512  # they are opaque, but the API's are 36 long
+EXCERPT_FROM_BYTES = 64 * 1024
 
 
 class _Submission(msgspec.Struct):
@@ -174,7 +176,12 @@ def decode_submission(body: bytes, what: str) -> str:
     job_id = _decode(_submission, body, what).id
     job_id = "" if job_id is None else str(job_id)
     # It is written into urls, messages and files: what cannot be shown is none.
-    if not job_id.strip() or not job_id.isprintable() or len(job_id) > MAX_JOB_ID_CHARACTERS:
+    if (
+        not job_id.strip()
+        or not job_id.isprintable()
+        or len(job_id) > MAX_JOB_ID_CHARACTERS
+        or holds_secret(job_id)
+    ):
         raise DecodeError(f"{what}: the answer holds no job id: {excerpt(body)}")
     return job_id
 
@@ -188,7 +195,7 @@ def decode_status(body: bytes, what: str) -> JobStatus:
     decoded = _decode(_status, body, what)
     request, result = decoded.request, decoded.result or _Result()
     return JobStatus(
-        status=request.status.strip().upper(),
+        status=masked(request.status.strip()).upper(),
         num_requested=_count(request.num_requested),
         num_completed=_count(request.num_completed),
         num_problems=_count(request.num_problems),
@@ -196,7 +203,7 @@ def decode_status(body: bytes, what: str) -> JobStatus:
         requested_at=_text_or_none(request.requested_at),
         progress_started_at=_text_or_none(request.progress_started_at),
         completed_at=_text_or_none(request.completed_at),
-        result_status=None if result.status is None else result.status.strip().upper(),
+        result_status=None if result.status is None else masked(result.status.strip()).upper(),
         message=_text_or_none(result.message) or "",
         total_processing_time=_seconds(result.total_processing_time),
         outputs=tuple(_output(item) for item in _items(result.outputs, "url") if item.get("url")),
@@ -232,9 +239,10 @@ def excerpt(body: bytes) -> str:
     """The beginning of a body, fit to be shown on one line."""
     if not body:
         return "nothing at all"
-    text = " ".join(body[:200].decode("utf-8", "replace").split())
+    # Secrets are taken out before it is cut: half of one is too much.
+    text = masked(" ".join(body[:EXCERPT_FROM_BYTES].decode("utf-8", "replace").split()))
     shown = "".join(c if c.isprintable() else "?" for c in text)
-    return repr(shown[:100] + ("..." if len(body) > 100 else ""))  # noqa: PLR2004 - one line
+    return repr(shown[:100] + ("..." if len(shown) > 100 or len(body) > EXCERPT_FROM_BYTES else ""))  # noqa: PLR2004 - one line
 
 
 def _decode(decoder: msgspec.json.Decoder[Any], body: bytes, what: str) -> Any:
@@ -272,4 +280,4 @@ def _seconds(value: Any) -> float | None:
 
 
 def _text_or_none(value: Any) -> str | None:
-    return None if value is None else str(value)
+    return None if value is None else masked(str(value))

@@ -32,6 +32,7 @@ LAYERS = {
     "pacer": 0,
     "patience": 0,
     "refusals": 0,
+    "secrecy": 0,
     "source_rules": 0,
     "urls": 0,
     "wire": 0,

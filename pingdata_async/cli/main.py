@@ -18,6 +18,7 @@ from pingdata_async.cli.exit_codes import (
     exit_code_for,
 )
 from pingdata_async.exceptions import PingDataError
+from pingdata_async.secrecy import masked
 
 EPILOG = """\b
 Exit codes:
@@ -161,7 +162,7 @@ def run(arguments: list[str]) -> int:
         click.echo(f"Error: {error}", err=True)
         return exit_code_for(error)
     except Exception:  # noqa: BLE001 - the last line of defence
-        traceback.print_exc()
+        click.echo(masked(traceback.format_exc()), err=True, nl=False)
         click.echo("This should not happen; please report it with the lines above.", err=True)
         return UNFORESEEN
     return result if isinstance(result, int) else 0

@@ -12,6 +12,7 @@ import msgspec
 
 from pingdata_async.exceptions import RunError
 from pingdata_async.refusals import one_line
+from pingdata_async.secrecy import masked
 
 Cell = str | int | None
 
@@ -40,8 +41,8 @@ def show(*parts: str | Table) -> None:
 
 def show_json(value: Any) -> None:
     """Print it as JSON; raises as `show()`."""
-    # As bytes: JSON is UTF-8, whatever the terminal speaks.
-    _print(msgspec.json.format(msgspec.json.encode(value), indent=2))
+    shown = masked(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    _print(shown.encode())  # as bytes: JSON is UTF-8, whatever the terminal speaks
 
 
 def _plain(part: str | Table) -> list[str]:

@@ -14,12 +14,12 @@ from pingdata_async import ConfigurationError, PingDataClient
 from pingdata_async.config import (
     ENVIRONMENTS,
     ClientSettings,
-    Secret,
     check_base_url,
     find_ca_bundle,
     is_loopback,
     resolve_base_url,
 )
+from pingdata_async.secrecy import Secret
 
 
 def settings(**options: Any) -> ClientSettings:

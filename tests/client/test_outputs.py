@@ -20,8 +20,9 @@ from pingdata_async import (
     ServerError,
     TransportError,
 )
-from pingdata_async.config import ClientSettings, Secret
+from pingdata_async.config import ClientSettings
 from pingdata_async.sandbox import SandboxServer
+from pingdata_async.secrecy import Secret
 from pingdata_async.transport import Transport
 from pingdata_async.urls import download_url
 from tests.client.servers import TOKEN, LocalApi, always, by_path, client_of, redirect

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import logging
 import traceback
@@ -193,3 +194,86 @@ async def test_errors_do_not_show_the_query_of_a_signed_url(answer: Answer) -> N
         with pytest.raises(PingDataError) as caught:
             await client.fetch_output("J", output)
     assert "SIGNATURE" not in shown(caught.value)
+
+
+ESCAPED = "".join(f"\\u{ord(character):04X}" for character in TOKEN)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        always(text=f'{{"message": "the token {ESCAPED} is not known"}}', status=401),
+        always(text=f'{{"detail": {{"your token": "{ESCAPED}"}}}}', status=422),
+        always(text=f'{{"id": "{ESCAPED}"}}'),
+        always({"id": f"job-of-{TOKEN}"}),
+        always({"request": {"status": TOKEN}, "result": {"message": 3, "status": []}}),
+        always({}, headers={"Content-Encoding": TOKEN}),
+        always(status=500, text="", reason=f"no {TOKEN}"),
+        redirect(f"https://{TOKEN}.example.com/login"),
+        redirect(f"https://example.com/{'x' * 165}/{TOKEN}"),
+        redirect(f"https://me:{TOKEN}@example.com/"),
+    ],
+)
+async def test_an_echo_in_any_place_is_masked(answer: Answer) -> None:
+    """Escaped, in a header, as a job's id, where a text is cut: what is shown is decoded first."""
+    async with LocalApi(answer) as api, client_of(api.url) as client:
+        for call in (client.status("J"), client.submit([{"id": "0"}], sources=["PG"])):
+            with pytest.raises(PingDataError) as caught:
+                await call
+            assert TOKEN[:8].lower() not in shown(caught.value).lower()
+            assert TOKEN[:8].lower() not in repr(caught.value.__cause__).lower()
+
+
+async def test_what_a_status_says_is_masked() -> None:
+    """It goes into events, journals and errors of rows."""
+    said = {
+        "request": {"status": f"failed {TOKEN}", "requested_at": TOKEN},
+        "result": {"status": TOKEN, "message": f"the token {TOKEN} has no credits"},
+    }
+    async with LocalApi(always(said)) as api, client_of(api.url) as client:
+        status = await client.status("J")
+    assert status.message == "the token *** has no credits"
+    assert TOKEN.lower() not in repr(status).lower()
+
+
+async def test_what_a_source_says_is_masked_in_the_error() -> None:
+    """Its object stays as the API sent it: it is the answer that was paid for."""
+    location = {"PG": {"is_success": False, "error_message": f"{TOKEN} is not allowed"}}
+    async with LocalApi(always({"location_data": location})) as api, client_of(api.url) as client:
+        result = await client.enhance("1 Main St", sources=["PG"])
+    assert result.error == "PG: *** is not allowed"
+    assert result.location_data == location
+
+
+async def test_a_proxy_that_speaks_no_http_gives_no_password_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What its answer cannot be read as holds the proxy's url, password and all."""
+    for answer in (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", b"HTTP/1.1 200 OK\r\nX\x00: 1\r\n\r\n", b""):
+        async with raw_server(says(answer)) as server:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://me:hid%64en-word@127.0.0.1:{server.port}")
+            async with client_of("https://api.example.test") as client:
+                with pytest.raises(TransportError) as caught:
+                    await client.status("J")
+        error: BaseException | None = caught.value
+        while error is not None:
+            said = shown(error) + repr(error)
+            assert "hidden-word" not in said
+            assert "hid%64en-word" not in said
+            error = error.__cause__
+
+
+async def test_a_proxy_that_echoes_its_credentials_gives_no_password_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither as text, nor as its header holds them."""
+    encoded = base64.b64encode(b"me:hidden-word").decode()
+    for said in (encoded, "me:hidden-word", "hidden-word"):
+        answer = f"HTTP/1.1 407 you sent Basic {said}\r\nContent-Length: 0\r\n\r\n".encode()
+        async with raw_server(says(answer)) as server:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://me:hidden-word@127.0.0.1:{server.port}")
+            async with client_of("https://api.example.test") as client:
+                with pytest.raises(TransportError, match="refused with 407") as caught:
+                    await client.status("J")
+        assert "hidden" not in shown(caught.value)
+        assert encoded[:-4] not in shown(caught.value)
