@@ -26,7 +26,7 @@ from pingdata_async.runs.identity import SANDBOX, RunSettings, api_origin, diffe
 from pingdata_async.runs.output_files import STDOUT, shown_path
 from pingdata_async.runs.preflight import Preflight
 from pingdata_async.runs.run import Run
-from pingdata_async.runs.run_directory import RunDirectory, read_settings, run_dir_for
+from pingdata_async.runs.run_directory import read_settings, run_dir_for
 from pingdata_async.runs.run_options import RunOptions
 from pingdata_async.runs.status import RunStatus, read_status
 from pingdata_async.source_questions import SourceQuestions
@@ -171,6 +171,7 @@ class FileRuns(ABC):
         output: str | Path | None = None,
         *,
         run_dir: str | Path | None = None,
+        keep_plan: bool = False,
         overwrite: bool = False,
         restart: bool = False,
         again: bool = False,
@@ -180,16 +181,16 @@ class FileRuns(ABC):
         reading: ReadOptions | None = None,
         writing: WriteOptions | None = None,
     ) -> Forecast:
-        """Plan a run, and tell what it would send, charge and need; no job is sent.
+        """Tell what a run would send, charge and need; no job is sent, and nothing is changed.
 
         Of a run that is there already, what is left of it. Without an open client it is not
         known what the API says of sources and limits, and the forecast says so.
 
         Args:
             source: As of `run()`.
-            output: As of `run()`, which takes up the plan that is made here. None, or "-" without
-                a run directory, to throw that away.
+            output: As of `run()`; None for nowhere.
             run_dir: As of `run()`.
+            keep_plan: Whether the plan is kept as by `plan()`, for `run()` to take it up.
             overwrite: As of `run()`.
             restart: As of `run()`.
             again: As of `run()`.
@@ -203,24 +204,29 @@ class FileRuns(ABC):
             PingDataError: As `run()`, but for what only sending brings.
         """
         output = STDOUT if output is None else output
-        is_thrown_away = str(output) == STDOUT and run_dir is None
+        is_nowhere = str(output) == STDOUT and run_dir is None
         options = RunOptions(
-            overwrite=overwrite, restart=restart, again=again or is_thrown_away, dedupe=dedupe
+            overwrite=overwrite, restart=restart, again=again or is_nowhere, dedupe=dedupe
         )
-        path = await anyio.to_thread.run_sync(run_dir_for, output, run_dir)
         settings = self._settings(source, output, reading, writing, overwrite=overwrite)
         settings = with_caps(settings, max_locations, budget)
         notices = Notices()
         run = self._run(settings, output, options, notices)
-        await run.plan(source, path, self._builder())
+        place = None if is_nowhere else run_dir_for(output, run_dir)
         async with contextlib.AsyncExitStack() as stack:
-            if is_thrown_away:
-                (await stack.enter_async_context(RunDirectory(path))).discard = True
-            told = await forecast(path, settings, self._preflight(settings))
+            if keep_plan and place is not None:
+                await run.plan(source, place, self._builder())
+                planned = place
+            else:
+                foreseen = run.foreseen(source, place, self._builder())
+                planned = await stack.enter_async_context(foreseen)
+            told = await forecast(
+                planned, settings, self._preflight(settings), place=place or planned
+            )
         return msgspec.structs.replace(
             told,
             notes=(*notices.messages, *told.notes),
-            run_dir=None if is_thrown_away else told.run_dir,
+            run_dir=told.run_dir if planned == place else None,
         )
 
     async def resume(

@@ -104,7 +104,9 @@ def _decorated(command: Any, is_output_required: bool) -> Any:
 @budget_options
 @persistence_options
 @switch("--discard-run", help="Remove the run directory when all is answered.")
-@switch("--dry-run", help="Send no job, only say what would be sent and charged: as `plan` does.")
+@switch(
+    "--dry-run", help="Only say what would be sent and charged; send no job, and change nothing."
+)
 @switch("--json", "as_json", help="With --dry-run: print that as JSON.")
 @space_option
 @output_options
@@ -129,7 +131,7 @@ def enhance(
     Whatever stops it, the same command again goes on where it was.
     """
     if dry_run:
-        return _dry_run(source, output, sources, others, as_json=as_json)
+        return _dry_run(source, output, sources, others, as_json=as_json, keep_plan=False)
     if as_json:
         raise ConfigurationError("--json goes with --dry-run; --summary FILE is a run's JSON")
     reading, writing = read_options_of(others), write_options_of(others)
@@ -180,11 +182,17 @@ def plan(source: str, output: str | None, sources: str, as_json: bool, **others:
     Give `enhance` with the same words, or `resume` with the run directory, to send it. From
     here on INPUT is not needed any more. Without --output, the plan is thrown away.
     """
-    return _dry_run(source, output, sources, others, as_json=as_json)
+    return _dry_run(source, output, sources, others, as_json=as_json, keep_plan=True)
 
 
 def _dry_run(
-    source: str, output: str | None, sources: str, others: dict[str, Any], *, as_json: bool
+    source: str,
+    output: str | None,
+    sources: str,
+    others: dict[str, Any],
+    *,
+    as_json: bool,
+    keep_plan: bool,
 ) -> int:
     reading, writing = read_options_of(others), write_options_of(others)
     _check(sources, source, output or "-", others["run_dir"], others)
@@ -205,6 +213,7 @@ def _dry_run(
             source,
             output,
             run_dir=others["run_dir"],
+            keep_plan=keep_plan,
             overwrite=others["overwrite"],
             restart=others["restart"],
             again=others["again"],

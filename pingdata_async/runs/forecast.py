@@ -96,13 +96,16 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
-async def forecast(run_dir: Path, settings: RunSettings, preflight: Preflight) -> Forecast:
+async def forecast(
+    run_dir: Path, settings: RunSettings, preflight: Preflight, *, place: Path
+) -> Forecast:
     """Tell of a run that is planned; sends no job.
 
     Args:
         run_dir: Where its plan is.
         settings: With what it would go on.
         preflight: Knows what the account's limits allow.
+        place: Where the run would be kept; there need be nothing yet.
 
     Raises:
         ConfigurationError: When the budget names a source that is not asked.
@@ -123,7 +126,7 @@ async def forecast(run_dir: Path, settings: RunSettings, preflight: Preflight) -
     if judgement.why_unknown:
         notes.append(f"The account's limits are not known: {judgement.why_unknown}.")
     jobs = _jobs(plan, left, to_come, settings)
-    locations_per_s = await anyio.to_thread.run_sync(learnt_locations_per_s, run_dir, settings)
+    locations_per_s = await anyio.to_thread.run_sync(learnt_locations_per_s, place, settings)
     seconds = expected_seconds(
         to_come.locations,
         jobs,
@@ -131,10 +134,10 @@ async def forecast(run_dir: Path, settings: RunSettings, preflight: Preflight) -
         max_requests_per_s=settings.max_requests_per_s,
     )
     disk_bytes, disk_suffices = await anyio.to_thread.run_sync(
-        _disk, run_dir, settings, plan, to_come.locations
+        _disk, place, settings, plan, to_come.locations
     )
     return Forecast(
-        run_dir=str(run_dir),
+        run_dir=str(place),
         source=settings.source,
         output=settings.output,
         sources=settings.sources,
@@ -186,9 +189,9 @@ def _jobs(plan: Plan, left: Amount, to_come: Amount, settings: RunSettings) -> i
     return -(-to_come.locations // size)
 
 
-def _disk(run_dir: Path, settings: RunSettings, plan: Plan, locations: int) -> tuple[int, bool]:
+def _disk(place: Path, settings: RunSettings, plan: Plan, locations: int) -> tuple[int, bool]:
     by_folder = space_needs(
-        run_dir,
+        place if place.exists() else place.absolute().parent,
         None if settings.output == STDOUT else Path(settings.output),
         locations=locations,
         rows=plan.rows,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from pingdata_async.exceptions import PingDataError
 from pingdata_async.runs.identity import RunSettings
 from pingdata_async.runs.journal import Journal
 from pingdata_async.runs.journal_reader import JournalReader
-from pingdata_async.runs.run_directory import PACE, SETTINGS, SUFFIX, journal_path
+from pingdata_async.runs.run_directory import PACE, SETTINGS, journal_path, runs_beside
 
 LOCATIONS_TO_LEARN_FROM = 100
 REQUESTS_A_JOB = 3  # at least: submitted, asked about, fetched
@@ -43,7 +42,7 @@ def learnt_locations_per_s(run_dir: Path, settings: RunSettings) -> float | None
 
     It must have asked the same sources of the same API.
     """
-    beside = [path for path in run_dir.absolute().parent.glob(f"*{SUFFIX}") if _has_journal(path)]
+    beside = runs_beside(run_dir)
     beside.sort(key=lambda path: journal_path(path).stat().st_mtime, reverse=True)
     for path in (run_dir, *beside):
         # One that cannot be read is none of our business.
@@ -78,11 +77,6 @@ def expected_seconds(
     if max_requests_per_s:
         told.append(jobs * REQUESTS_A_JOB / max_requests_per_s)
     return max(told, default=None)
-
-
-def _has_journal(path: Path) -> bool:
-    # Not Path.is_file(), which raises for a folder of somebody else's.
-    return os.path.isfile(journal_path(path))  # noqa: PTH113
 
 
 def _is_alike(kept: Any, settings: RunSettings) -> bool:

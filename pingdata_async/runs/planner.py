@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio.to_thread
@@ -12,18 +14,19 @@ from pingdata_async.bulk.chunking import ChunkBuilder
 from pingdata_async.events import Announcer, RunNotice
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.runs.identity import RunSettings
-from pingdata_async.runs.output_files import check_output, failures_path, shown_path
+from pingdata_async.runs.output_files import STDOUT, check_output, failures_path, shown_path
 from pingdata_async.runs.output_form import OutputForm, output_form
 from pingdata_async.runs.plan import AskRules
 from pingdata_async.runs.planning import check_beside, check_identity, make_plan
 from pingdata_async.runs.run_directory import (
-    FINGERPRINT,
     RunDirectory,
+    begun_with,
     can_set_aside,
     check_apart,
     has_sent,
     new_beside,
     put_in_place,
+    run_dir_for,
 )
 from pingdata_async.runs.run_options import RunOptions
 from pingdata_async.runs.run_output import check_run_output
@@ -74,9 +77,7 @@ class Planner:
             InputError: When the input cannot be used.
             RunError: When something cannot be written.
         """
-        files = (source if isinstance(source, str | Path) else None, self._output)
-        failures = failures_path(self._output)
-        await anyio.to_thread.run_sync(check_apart, path, (*files, failures))
+        await self._check_apart(path, source)
         # os.path, which says of a name that is too long that it is not there.
         is_begun = await anyio.to_thread.run_sync(os.path.exists, path)
         if self._options.restart or not is_begun:
@@ -89,21 +90,58 @@ class Planner:
             if kept is None:
                 await self._make(directory, source, builder, path)
                 return self._settings
-            if await check_identity(directory, kept, self._settings, source):
-                gone = f"{self._settings.source} is gone; the plan of it is enough."
-                self._announce(RunNotice(message=gone))
-            await self._check_beside(directory, kept)
-            # In the run's own order: messages of rows follow it.
-            return msgspec.structs.replace(self._settings, sources=kept.sources)
+            return await self._go_on_with(path, (kept, await directory.fingerprint()), source)
 
-    async def _check_beside(self, directory: RunDirectory, kept: RunSettings) -> None:
-        """As when the plan was made: another run may have been paid for since then."""
-        if self._options.again or await anyio.to_thread.run_sync(has_sent, directory.path):
-            return
-        fingerprint = await directory.journal.get_meta(FINGERPRINT)
-        if fingerprint is not None:
+    @contextlib.asynccontextmanager
+    async def foreseen(
+        self, source: AnyInput, path: Path | None, builder: ChunkBuilder
+    ) -> AsyncIterator[Path]:
+        """What `plan()` would do, without a change to anything; arguments and errors as there.
+
+        Gives the directory of the run that is there, or one with a plan that is thrown away.
+
+        Args:
+            source: As of `plan()`.
+            path: As of `plan()`; None for nowhere.
+            builder: As of `plan()`.
+        """
+        begun = None
+        if path is not None:
+            await self._check_apart(path, source)
+            begun = await anyio.to_thread.run_sync(begun_with, path)
+            if begun is not None and not self._options.restart:
+                await self._go_on_with(path, begun, source)
+                yield path
+                return
+        await anyio.to_thread.run_sync(self._check_output, source)
+        folder = await anyio.to_thread.run_sync(run_dir_for, STDOUT, None)
+        async with RunDirectory(folder) as directory:
+            await self._make(directory, source, builder, path or folder)
+            directory.discard = True
+            if begun is not None:
+                aside = f"{shown_path(path or folder)} would be set aside, and is as it was."
+                self._announce(RunNotice(message=aside))
+            yield folder
+
+    async def _check_apart(self, path: Path, source: AnyInput) -> None:
+        given = source if isinstance(source, str | Path) else None
+        files = (given, self._output, failures_path(self._output))
+        await anyio.to_thread.run_sync(check_apart, path, files)
+
+    async def _go_on_with(
+        self, path: Path, begun: tuple[RunSettings, Fingerprint], source: AnyInput
+    ) -> RunSettings:
+        """The settings with which a run goes on that is the same as this one."""
+        if await check_identity(path, begun, self._settings, source):
+            gone = f"{self._settings.source} is gone; the plan of it is enough."
+            self._announce(RunNotice(message=gone))
+        kept, fingerprint = begun
+        # As when the plan was made: another run may have been paid for since then.
+        if not (self._options.again or await anyio.to_thread.run_sync(has_sent, path)):
             settings = msgspec.structs.replace(kept, output=self._settings.output)
-            await check_beside(directory.path, settings, msgspec.convert(fingerprint, Fingerprint))
+            await check_beside(path, settings, fingerprint)
+        # In the run's own order: messages of rows follow it.
+        return msgspec.structs.replace(self._settings, sources=kept.sources)
 
     async def _plan_in_place_of(self, path: Path, source: AnyInput, builder: ChunkBuilder) -> None:
         """Plan beside a run that was paid for: it stays where it is until there is another."""
@@ -130,6 +168,7 @@ class Planner:
             builder,
             run_dir=run_dir,
             again=self._options.again,
+            restarted=self._options.restart,
             dedupe=self._options.dedupe,
             ask_rules=self._ask_rules,
         )

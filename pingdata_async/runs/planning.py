@@ -36,6 +36,7 @@ async def make_plan(
     *,
     run_dir: Path,
     again: bool,
+    restarted: bool,
     dedupe: bool,
     ask_rules: AskRules,
 ) -> Plan:
@@ -48,6 +49,7 @@ async def make_plan(
         builder: Makes the chunks.
         run_dir: Where the run directory will be, if it is not there yet.
         again: Whether a run beside it may have the same input and settings.
+        restarted: Whether one may that was set aside for it.
         dedupe: Whether what is the same location is sent once.
         ask_rules: Asks the API what its sources cannot answer.
 
@@ -65,7 +67,7 @@ async def make_plan(
         raise RunError(f"the plan cannot be written: {error.strerror or error}") from error
     fingerprint = plan.fingerprint
     if fingerprint is not None and not again:
-        await check_beside(run_dir, settings, fingerprint)
+        await check_beside(run_dir, settings, fingerprint, restarted=restarted)
     journal = directory.journal
     await journal.set_planned_chunks(plan.chunks)
     await journal.set_meta(FINGERPRINT, fingerprint)
@@ -74,43 +76,60 @@ async def make_plan(
     return plan
 
 
-async def check_beside(run_dir: Path, settings: RunSettings, fingerprint: Fingerprint) -> None:
+async def check_beside(
+    run_dir: Path, settings: RunSettings, fingerprint: Fingerprint, *, restarted: bool = False
+) -> None:
     """Refuse to pay for what a run beside this one has paid for.
+
+    Args:
+        run_dir: This one's directory.
+        settings: Its settings.
+        fingerprint: Of its input.
+        restarted: Whether one may have that was set aside for it.
 
     Raises:
         ConfigurationError: When there is such a run; with the commands that give its answers.
     """
-    other = await anyio.to_thread.run_sync(same_run_beside, run_dir, settings, fingerprint)
+    other = await anyio.to_thread.run_sync(
+        lambda: same_run_beside(run_dir, settings, fingerprint, restarted=restarted)
+    )
     if other is not None:
         raise ConfigurationError(_same_beside(other, settings.output))
 
 
 async def check_identity(
-    directory: RunDirectory, kept: RunSettings, settings: RunSettings, source: AnyInput
+    run_dir: Path,
+    begun_with: tuple[RunSettings, Fingerprint],
+    settings: RunSettings,
+    source: AnyInput,
 ) -> bool:
     """Refuse to go on with a run of something else; says whether its input is gone.
 
     The input is hashed only where its size or time say that it may be another one.
 
+    Args:
+        run_dir: Where the run is.
+        begun_with: Its settings, and of which input it is.
+        settings: With what it would go on.
+        source: The input that is given now.
+
     Raises:
         ConfigurationError: With what differs.
         InputError: When the input is there, but cannot be read.
     """
+    kept, fingerprint = begun_with
     found = differences(kept, settings)
-    fingerprint = await directory.fingerprint()
-    is_gone = False
-    if fingerprint is not None:
-        other, is_gone = await anyio.to_thread.run_sync(
-            _compare, fingerprint, source, settings.reading, directory.path
-        )
-        if other is not None:
-            found.insert(0, other)
+    other, is_gone = await anyio.to_thread.run_sync(
+        _compare, fingerprint, source, settings.reading, run_dir
+    )
+    if other is not None:
+        found.insert(0, other)
     if found:
         go_on = "Give the same again to go on with it"
         if source == STDIN:  # which cannot be given again so easily
-            go_on = f"To go on with it: {_resume(directory.path)}. Or give the same again"
+            go_on = f"To go on with it: {_resume(run_dir)}. Or give the same again"
         raise ConfigurationError(
-            f"{shown_path(directory.path)} holds another run. It has {'; '.join(found)}. {go_on}, "
+            f"{shown_path(run_dir)} holds another run. It has {'; '.join(found)}. {go_on}, "
             "--restart to set it aside and begin anew, or another --run-dir"
         )
     return is_gone

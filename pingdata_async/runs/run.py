@@ -147,10 +147,16 @@ class Run:
 
         Raises as `start()`.
         """
-        planner = Planner(
-            self._settings, self._output, self._options, self._ask_rules, self._announce
-        )
-        self._settings = await planner.plan(source, path, builder)
+        self._settings = await self._planner().plan(source, path, builder)
+
+    def foreseen(
+        self, source: AnyInput, path: Path | None, builder: ChunkBuilder
+    ) -> contextlib.AbstractAsyncContextManager[Path]:
+        """As `Planner.foreseen()`: what there is to be done, without a change to anything."""
+        return self._planner().foreseen(source, path, builder)
+
+    def _planner(self) -> Planner:
+        return Planner(self._settings, self._output, self._options, self._ask_rules, self._announce)
 
     async def resume(self, path: Path) -> RunSummary:
         """Go on with a run; on a finished one, nothing is sent. Raises as `start()`."""

@@ -38,6 +38,7 @@ from pingdata_async.runs.spool import Spool
 from pingdata_async.tables.sources import Fingerprint
 
 SUFFIX = ".run"
+ASIDE = ".old-"
 PLAN_NAME = "plan"
 SPOOL_NAME = "spool"
 SETTINGS = "settings"
@@ -114,13 +115,9 @@ class RunDirectory:
             check_own_run(path)
             is_foreign = not _may_be_run(path)
         except OSError as error:
-            raise ConfigurationError(
-                f"the run directory {path} cannot be used: {error.strerror or error}"
-            ) from error
+            raise _unusable(path, error) from error
         if is_foreign:
-            raise ConfigurationError(
-                f"{path} exists, but is not a run directory; name another with --run-dir"
-            )
+            raise _foreign(path)
         self._lock.__enter__()
         if self._is_left:  # cancelled by asyncio itself, which does not wait for threads
             self._lock.__exit__(None, None, None)
@@ -144,13 +141,13 @@ class RunDirectory:
         if settings is not None and settings.caps != caps:
             await self.keep_settings(msgspec.structs.replace(settings, caps=caps))
 
-    async def fingerprint(self) -> Fingerprint | None:
-        """Of the input that was planned; None before that."""
-        found = await self.journal.get_meta(FINGERPRINT)
-        try:
-            return None if found is None else msgspec.convert(found, Fingerprint)
-        except msgspec.ValidationError as error:
-            raise RunError(f"{self.path}: its fingerprint cannot be read ({error})") from error
+    async def fingerprint(self) -> Fingerprint:
+        """Of the input that was planned.
+
+        Raises:
+            RunError: When it is not there, or cannot be read.
+        """
+        return _fingerprint_of(await self.journal.get_meta(FINGERPRINT), self.path)
 
 
 def check_own_run(path: Path) -> None:
@@ -183,6 +180,17 @@ def _may_be_run(path: Path) -> bool:
     names = {entry.name for entry in path.iterdir()} - {LOCK_NAME}
     # The journal is the first thing in it, made under another name.
     return JOURNAL_NAME in names or all(name.startswith(f"{JOURNAL_NAME}.part") for name in names)
+
+
+def _unusable(path: Path, error: OSError) -> ConfigurationError:
+    said = error.strerror or error
+    return ConfigurationError(f"the run directory {shown_path(path)} cannot be used: {said}")
+
+
+def _foreign(path: Path) -> ConfigurationError:
+    return ConfigurationError(
+        f"{shown_path(path)} exists, but is not a run directory; name another with --run-dir"
+    )
 
 
 def journal_path(run_dir: Path) -> Path:
@@ -243,6 +251,13 @@ def _settings_of(kept: object, run_dir: Path) -> RunSettings:
     if output != STDOUT and not Path(output).is_absolute():
         output = str(run_dir.absolute().parent / output)
     return msgspec.structs.replace(settings, output=output)
+
+
+def _fingerprint_of(kept: object, run_dir: Path) -> Fingerprint:
+    try:
+        return msgspec.convert(kept, Fingerprint)
+    except msgspec.ValidationError as error:
+        raise RunError(f"{run_dir}: its fingerprint cannot be read ({error})") from error
 
 
 def run_dir_for(output: str | Path, run_dir: str | Path | None) -> Path:
@@ -321,7 +336,7 @@ def set_aside(path: Path) -> Path:
         RunError: When a process is at work on it, or it cannot be renamed.
     """
     number = 1
-    while os.path.lexists(aside := path.with_name(f"{path.name}.old-{number}")):
+    while os.path.lexists(aside := path.with_name(f"{path.name}{ASIDE}{number}")):
         number += 1
     with RunLock(path):
         try:
@@ -395,14 +410,38 @@ def _is_same_folder(one: Path, other: Path) -> bool:
         return False
 
 
-def same_run_beside(path: Path, settings: RunSettings, fingerprint: Fingerprint) -> Path | None:
+def runs_beside(path: Path) -> list[Path]:
+    """The run directories in a run directory's folder, itself and those set aside too. Blocks.
+
+    Whatever they are called: a run can be kept in any folder.
+    """
+    with contextlib.suppress(OSError), os.scandir(path.absolute().parent) as entries:
+        # Not Path.is_file(), which raises for a folder of somebody else's.
+        return sorted(
+            Path(entry.path)
+            for entry in entries
+            if entry.is_dir() and os.path.isfile(journal_path(Path(entry.path)))  # noqa: PTH113
+        )
+    return []
+
+
+def same_run_beside(
+    path: Path, settings: RunSettings, fingerprint: Fingerprint, *, restarted: bool
+) -> Path | None:
     """Another run in the same folder with the same input and settings; None if none.
 
     One that sent nothing, and is not at work, has no answers to be had: it is only a plan.
+
+    Args:
+        path: The run directory.
+        settings: The run's.
+        fingerprint: Of its input.
+        restarted: Whether the user asked for it although there was one of its own name: those
+            that were set aside for it are not meant then.
     """
-    for other in sorted(path.absolute().parent.glob(f"*{SUFFIX}")):
-        # Not Path.is_file(), which raises for a folder of somebody else's.
-        if other == path.absolute() or not os.path.isfile(journal_path(other)):  # noqa: PTH113
+    for other in runs_beside(path):
+        is_earlier = other.name.startswith(f"{path.name}{ASIDE}")
+        if other == path.absolute() or (restarted and is_earlier):
             continue
         # One that cannot be read is none of our business.
         with contextlib.suppress(PingDataError, OSError, msgspec.ValidationError):
@@ -418,6 +457,32 @@ def same_run_beside(path: Path, settings: RunSettings, fingerprint: Fingerprint)
             if is_same and (is_locked(other) or has_sent(other)):
                 return other
     return None
+
+
+def begun_with(path: Path) -> tuple[RunSettings, Fingerprint] | None:
+    """With what, and of which input, a run was begun; None where there is no plan. Blocks.
+
+    It changes nothing.
+
+    Raises:
+        ConfigurationError: When something else is there.
+        RunError: When it cannot be read.
+    """
+    try:
+        is_run = _may_be_run(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unusable(path, error) from error
+    if not is_run:
+        raise _foreign(path)
+    if not journal_path(path).exists():
+        return None
+    with JournalReader(journal_path(path), any_version=True) as journal:
+        kept, fingerprint = journal.meta(SETTINGS), journal.meta(FINGERPRINT)
+    if kept is None:
+        return None
+    return _settings_of(kept, path), _fingerprint_of(fingerprint, path)
 
 
 def has_sent(run_dir: Path) -> bool:
