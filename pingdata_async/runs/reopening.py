@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import anyio.to_thread
+import msgspec
 
 from pingdata_async.bulk.chunks import Chunk, Earlier
 from pingdata_async.bulk.later_chunks import Leftover, with_sources
@@ -16,9 +17,22 @@ from pingdata_async.runs.journal_reader import reading_journal
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.records import Account
 from pingdata_async.runs.run_directory import FINISHED, RunDirectory, journal_path
+from pingdata_async.tables.input_reader import counted
 
 # They would be as invalid as before; and where a row is skipped, no other source has failed.
 _AS_BEFORE = frozenset({Reason.INVALID_INPUT, Reason.SKIPPED})
+
+
+class Reopened(msgspec.Struct, frozen=True):
+    """What came of reopening a run.
+
+    Attributes:
+        rows: Rows that wait now and did not before.
+        left: Rows that are not ok and have an answer, such as "no match", and do not wait.
+    """
+
+    rows: int
+    left: int
 
 
 def rows_to_reopen(results: list[EnhancedLocation], *, all_not_ok: bool) -> list[EnhancedLocation]:
@@ -38,7 +52,7 @@ def rows_to_reopen(results: list[EnhancedLocation], *, all_not_ok: bool) -> list
 
 async def reopen_rows(
     directory: RunDirectory, plan: Plan, sources: tuple[str, ...], *, all_not_ok: bool
-) -> int:
+) -> Reopened:
     """Have rows of a run wait to be asked about once more.
 
     Args:
@@ -46,26 +60,35 @@ async def reopen_rows(
         plan: Its plan, inside its `with` block.
         sources: The run's sources.
         all_not_ok: Take all that are not ok, instead of those without an answer.
-
-    Returns:
-        How many rows wait now that did not before.
     """
-    reopened = 0
+    reopened = left = 0
     async with reading_journal(journal_path(directory.path)) as account:
         answers = Answers(directory.spool, account, sources)
         for index in range(plan.chunks):
             chunk = await anyio.to_thread.run_sync(plan.read, index)
             outcomes = await anyio.to_thread.run_sync(answers.outcomes, chunk)
             rows = rows_to_reopen(outcomes.settled, all_not_ok=all_not_ok)
+            copies = chunk.copies_by_row()
+            not_ok = rows_to_reopen(outcomes.settled, all_not_ok=True)
+            left += tally(not_ok, copies).rows - tally(rows, copies).rows
             if rows and not reopened:  # first: cut off in between, there is work left
                 await directory.journal.set_meta(FINISHED, None)
             if rows:
                 charged = await anyio.to_thread.run_sync(charged_rows, account, chunk)
                 leftovers = leftovers_of(chunk, rows, sources, charged)
-                counts = tally(rows, chunk.copies_by_row())
+                counts = tally(rows, copies)
                 if await directory.journal.reopen(leftovers, counts):  # all of them, or none
                     reopened += counts.rows
-    return reopened
+    return Reopened(reopened, left)
+
+
+def reopening_told(found: Reopened) -> str:
+    """What came of it, for people."""
+    told = f"{counted(found.rows, 'row')} to be asked about again"
+    if not found.left:
+        return f"{told}."
+    are = "that is not ok has" if found.left == 1 else "that are not ok have"
+    return f"{told}; {counted(found.left, 'row')} {are} an answer: --all asks about those too."
 
 
 def charged_rows(account: Account, chunk: Chunk) -> set[int]:

@@ -54,7 +54,7 @@ from pingdata_async.runs.pace import keep_pace
 from pingdata_async.runs.plan import AskRules, Plan
 from pingdata_async.runs.planner import Planner
 from pingdata_async.runs.preflight import Preflight
-from pingdata_async.runs.reopening import reopen_rows
+from pingdata_async.runs.reopening import reopen_rows, reopening_told
 from pingdata_async.runs.resuming import passages_left
 from pingdata_async.runs.run_directory import (
     DECLARED,
@@ -169,8 +169,8 @@ class Run:
             await self._check_may_write(directory, plan)
             await self._check_space(directory, plan, left=0)  # before anything is reopened
             sources = self._settings.sources
-            rows = await reopen_rows(directory, plan, sources, all_not_ok=all_not_ok)
-            self._announce(RunNotice(message=f"{rows:,} rows are asked about again."))
+            found = await reopen_rows(directory, plan, sources, all_not_ok=all_not_ok)
+            self._note(reopening_told(found))
             return await self._go_on_in(directory)
 
     def _form(self, declared: DeclaredTypes | None = None) -> OutputForm:

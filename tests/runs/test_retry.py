@@ -166,6 +166,28 @@ async def test_nothing_to_retry(
     assert first.no_answer == 2
 
 
+async def test_rows_that_have_an_answer_are_said_to_be_left(tmp_path: Path) -> None:
+    """Partial ones are not asked about without `--all`, which is named."""
+    output = tmp_path / "out.jsonl"
+    events: list[Event] = []
+    async with sandbox_and_client(faults=FaultPlan(missing_source=0.3)) as (server, client):
+        settings = {"sources": ["PG", "PH"], "chunk_size": 300, "retry_policy": ASK_ONCE}
+        bulk = enhancer(client, on_event=events.append, **settings)
+        await bulk.run(ADDRESSES, output)
+        set_faults(server)
+        await bulk.retry(f"{output}.run")
+        sent = requests(server)
+        again = await bulk.retry(f"{output}.run")
+        assert requests(server) == sent
+        assert again.partial > again.no_answer == 0
+        *_, told, _ = [event.message for event in events if isinstance(event, RunNotice)]
+        assert told == (
+            f"0 rows to be asked about again; {again.partial + again.failed} rows that are not ok have an "
+            "answer: --all asks about those too."
+        )
+        assert (await bulk.retry(f"{output}.run", all_not_ok=True)).partial < again.partial
+
+
 @pytest.mark.parametrize(
     ("kind", "by"),
     [
