@@ -20,6 +20,12 @@ class Event(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """Something that happened in a run. Its class name says what, as does `type` in JSON."""
 
 
+class InputAwaited(Event, frozen=True, kw_only=True):
+    """The input is a named pipe into which nobody writes yet."""
+
+    source: str
+
+
 class InputPlanned(Event, frozen=True, kw_only=True):
     """The input has been read through.
 

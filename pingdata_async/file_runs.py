@@ -211,7 +211,8 @@ class FileRuns(ABC):
         settings = self._settings(source, output, reading, writing, overwrite=overwrite)
         settings = with_caps(settings, max_locations, budget)
         notices = Notices()
-        run = self._run(settings, output, options, notices)
+        listener = Announcer(notices, self._on_event)
+        run = self._run(settings, output, options, listener)
         place = None if is_nowhere else run_dir_for(output, run_dir)
         async with contextlib.AsyncExitStack() as stack:
             if keep_plan and place is not None:

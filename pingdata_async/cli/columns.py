@@ -9,10 +9,12 @@ import msgspec
 
 from pingdata_async.cli.exit_codes import ANSWERED
 from pingdata_async.cli.options import switch
+from pingdata_async.cli.progress import waiting_for
 from pingdata_async.cli.showing import Cell, Table, show, show_json
 from pingdata_async.cli.table_options import read_options_of, reading_options
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations import PreparedLocation, prepare
+from pingdata_async.runs.output_files import shown_path
 from pingdata_async.tables.columns import mapping_lines
 from pingdata_async.tables.input_reader import InputReader, counted
 from pingdata_async.tables.inputs import Batch
@@ -51,7 +53,10 @@ def columns(source: str, as_json: bool, **others: Any) -> int:
     Of a long input only the beginning is read. What is shown differently than you mean it can be
     set right with --map and --id-column, here as for `enhance`.
     """
-    with open_input(source, options=read_options_of(others)) as reader:
+    said = waiting_for(shown_path(source))
+    with open_input(
+        source, options=read_options_of(others), on_wait=lambda: click.echo(said, err=True)
+    ) as reader:
         rows, left_out = _first_rows(reader)
         found = ShownInput(
             headers=reader.headers,

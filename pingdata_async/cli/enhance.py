@@ -29,6 +29,7 @@ from pingdata_async.cli.options import (
     space_option,
     switch,
 )
+from pingdata_async.cli.progress import waiting_for
 from pingdata_async.cli.running import carry_out
 from pingdata_async.cli.side_files import check_side_files
 from pingdata_async.cli.signals import run_until_signal
@@ -40,7 +41,7 @@ from pingdata_async.cli.table_options import (
 )
 from pingdata_async.client import PingDataClient
 from pingdata_async.enhancer import BulkEnhancer
-from pingdata_async.events import Announcer
+from pingdata_async.events import Announcer, Event, InputAwaited
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import RunSummary
 from pingdata_async.runs.forecast import Forecast
@@ -208,6 +209,7 @@ def _dry_run(
             max_requests_per_second=others["max_requests_per_second"],
             callback_url=others["callback_url"],
             **asking_of(others),
+            on_event=_say_waiting,
         )
         return await enhancer.dry_run(
             source,
@@ -226,6 +228,12 @@ def _dry_run(
     told = anyio.run(run_until_signal, lambda: with_or_without_token(connection_of(others), make))
     print_forecast(told, as_json=as_json)
     return ANSWERED
+
+
+def _say_waiting(event: Event) -> None:
+    """What is said at once; the rest stands among the notes."""
+    if isinstance(event, InputAwaited):
+        click.echo(waiting_for(event.source), err=True)
 
 
 def _check(

@@ -16,6 +16,7 @@ from pingdata_async.events import (
     ChunkHeld,
     ChunkSplit,
     Event,
+    InputAwaited,
     InputPlanned,
     JobAbandoned,
     JobStalled,
@@ -122,10 +123,17 @@ def narrate(console: Console, *, verbose: bool) -> Listener:
     return watch
 
 
+def waiting_for(source: str) -> str:
+    """That a named pipe is waited for, a sentence."""
+    return f"Waiting for somebody to write into the pipe {source}."
+
+
 def _about_the_run(event: Event) -> str | None:
     match event:
         case InputPlanned(is_resumed=False):
             return _planned(event)
+        case InputAwaited():
+            return waiting_for(event.source)
         case RunNotice():
             return event.message
         case RunStopped(is_output_closed=True):  # whoever read it wants no more: no error

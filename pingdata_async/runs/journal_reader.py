@@ -93,6 +93,11 @@ class JournalTotals(msgspec.Struct, frozen=True, kw_only=True):
     source_unknown: int
 
     @property
+    def has_sent(self) -> bool:
+        """Whether anything was submitted that was not surely refused."""
+        return bool(self.jobs or self.submissions_in_doubt or self.submissions_unanswered)
+
+    @property
     def jobs_in_flight(self) -> int:
         """Jobs that are to be asked about."""
         return self.chunks[ChunkState.SUBMITTED] + self.chunks[ChunkState.COMPLETE]

@@ -299,7 +299,8 @@ def roll_back(connection: sqlite3.Connection) -> None:
 
 
 _NO_LOCKS = frozenset({"SQLITE_IOERR_LOCK", "SQLITE_IOERR_RDLOCK", "SQLITE_IOERR_UNLOCK"})
-_NO_SHARING = "SQLITE_IOERR_SHM"  # SHMOPEN, SHMMAP, SHMLOCK, SHMSIZE
+_NO_ROOM_TO_SHARE = "SQLITE_IOERR_SHMSIZE"  # the -shm beside it could not be made so large
+_NO_SHARING = "SQLITE_IOERR_SHM"  # SHMOPEN, SHMMAP, SHMLOCK
 
 
 @contextlib.contextmanager
@@ -318,7 +319,7 @@ def _said_plainly(path: Path, error: sqlite3.Error) -> RunError:
     code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return _damaged(path, str(error))
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or name == _NO_ROOM_TO_SHARE:
         return RunError(f"{path} cannot be written: the disk is full; make room, then resume")
     if name in _NO_LOCKS or name.startswith(_NO_SHARING) or code == sqlite3.SQLITE_PROTOCOL:
         return RunError(

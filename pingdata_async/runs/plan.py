@@ -7,6 +7,7 @@ came (`kept_input.py`). From here on the input is not needed any more.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -132,6 +133,7 @@ class Plan:
         ask_rules: AskRules | None = None,
         *,
         dedupe: bool = True,
+        on_wait: Callable[[], None] = lambda: None,
     ) -> None:
         """Read the input through and write the plan. Cancelled, it stops at once.
 
@@ -144,6 +146,7 @@ class Plan:
             options: How the input is to be understood; None to find out.
             ask_rules: Asks what the sources cannot answer, once there are rows; None for nobody.
             dedupe: Whether what is the same location is sent once.
+            on_wait: Called in the event loop where nobody writes into a named pipe yet.
 
         Raises:
             ConfigurationError: When the options do not fit the input.
@@ -153,7 +156,7 @@ class Plan:
         """
         options = options or ReadOptions()
         await anyio.to_thread.run_sync(
-            lambda: self._make(source, builder, options, ask_rules, dedupe=dedupe)
+            lambda: self._make(source, builder, options, ask_rules, on_wait, dedupe=dedupe)
         )
 
     def _make(
@@ -162,13 +165,15 @@ class Plan:
         builder: ChunkBuilder,
         options: ReadOptions,
         ask_rules: AskRules | None,
+        on_wait: Callable[[], None],
         *,
         dedupe: bool,
     ) -> None:
+        tell = functools.partial(from_thread.run_sync, on_wait)
         if self.exists():
             raise RunError(f"{self.path} exists already")  # answers may belong to it
         with (
-            open_input(source, check_cancelled, options) as reader,
+            open_input(source, check_cancelled, options, tell) as reader,
             writing(self.path, _KIND) as frames,  # gets its name last: all is there then
             keeping_input(self.path.with_name(INPUT_NAME)) as keeper,
         ):

@@ -11,7 +11,7 @@ import anyio.to_thread
 import msgspec
 
 from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.events import Announcer, RunNotice
+from pingdata_async.events import Announcer, InputAwaited, RunNotice
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.runs.identity import RunSettings
 from pingdata_async.runs.output_files import STDOUT, check_output, failures_path, shown_path
@@ -44,6 +44,9 @@ class Planner:
         options: What it may do.
         ask_rules: Asks the API what its sources cannot answer.
         announce: Told of what the user should know.
+
+    Attributes:
+        has_made: Whether the plan was made now, and not before.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Planner:
         self._options = options
         self._ask_rules = ask_rules
         self._announce = announce
+        self.has_made = False
 
     async def plan(self, source: AnyInput, path: Path, builder: ChunkBuilder) -> RunSettings:
         """Read the input through and write down what is to be sent; or see that this was done.
@@ -119,8 +123,7 @@ class Planner:
             await self._make(directory, source, builder, path or folder)
             directory.discard = True
             if begun is not None:
-                aside = f"{shown_path(path or folder)} would be set aside, and is as it was."
-                self._announce(RunNotice(message=aside))
+                self._say(f"{shown_path(path or folder)} would be set aside, and is as it was.")
             yield folder
 
     async def _check_apart(self, path: Path, source: AnyInput) -> None:
@@ -132,9 +135,8 @@ class Planner:
         self, path: Path, begun: tuple[RunSettings, Fingerprint], source: AnyInput
     ) -> RunSettings:
         """The settings with which a run goes on that is the same as this one."""
-        if await check_identity(path, begun, self._settings, source):
-            gone = f"{self._settings.source} is gone; the plan of it is enough."
-            self._announce(RunNotice(message=gone))
+        if await check_identity(path, begun, self._settings, source, self._say_waiting):
+            self._say(f"{self._settings.source} is gone; the plan of it is enough.")
         kept, fingerprint = begun
         # As when the plan was made: another run may have been paid for since then.
         if not (self._options.again or await anyio.to_thread.run_sync(has_sent, path)):
@@ -154,7 +156,7 @@ class Planner:
                 )
             await self._make(directory, source, builder, path)
         aside = await anyio.to_thread.run_sync(put_in_place, new, path)
-        self._announce(RunNotice(message=f"The run that was there is {aside} now."))
+        self._say(f"The run that was there is {aside} now.")
 
     async def _make(
         self, directory: RunDirectory, source: AnyInput, builder: ChunkBuilder, run_dir: Path
@@ -171,9 +173,17 @@ class Planner:
             restarted=self._options.restart,
             dedupe=self._options.dedupe,
             ask_rules=self._ask_rules,
+            on_wait=self._say_waiting,
         )
         await anyio.to_thread.run_sync(check_run_output, self._form(), plan)
         directory.discard = False
+        self.has_made = True
+
+    def _say(self, message: str) -> None:
+        self._announce(RunNotice(message=message))
+
+    def _say_waiting(self) -> None:
+        self._announce(InputAwaited(source=self._settings.source))
 
     def _form(self) -> OutputForm:
         return output_form(self._output, self._settings.writing, (), {})

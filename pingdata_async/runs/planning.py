@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import msgspec
+from anyio import from_thread
 from anyio.from_thread import check_cancelled
 
 from pingdata_async.bulk.chunking import ChunkBuilder
@@ -39,6 +42,7 @@ async def make_plan(
     restarted: bool,
     dedupe: bool,
     ask_rules: AskRules,
+    on_wait: Callable[[], None],
 ) -> Plan:
     """Read the input through and write down what is to be sent.
 
@@ -52,6 +56,7 @@ async def make_plan(
         restarted: Whether one may that was set aside for it.
         dedupe: Whether what is the same location is sent once.
         ask_rules: Asks the API what its sources cannot answer.
+        on_wait: Called where nobody writes into a named pipe yet.
 
     Raises:
         ConfigurationError: When there is such a run.
@@ -62,7 +67,9 @@ async def make_plan(
     try:
         # One that was cut off before the journal knew of it: nothing was sent.
         await anyio.Path(plan.path).unlink(missing_ok=True)
-        await plan.make(source, builder, settings.reading, ask_rules, dedupe=dedupe)
+        await plan.make(
+            source, builder, settings.reading, ask_rules, dedupe=dedupe, on_wait=on_wait
+        )
     except OSError as error:
         raise RunError(f"the plan cannot be written: {error.strerror or error}") from error
     fingerprint = plan.fingerprint
@@ -102,6 +109,7 @@ async def check_identity(
     begun_with: tuple[RunSettings, Fingerprint],
     settings: RunSettings,
     source: AnyInput,
+    on_wait: Callable[[], None],
 ) -> bool:
     """Refuse to go on with a run of something else; says whether its input is gone.
 
@@ -112,6 +120,7 @@ async def check_identity(
         begun_with: Its settings, and of which input it is.
         settings: With what it would go on.
         source: The input that is given now.
+        on_wait: Called where nobody writes into a named pipe yet.
 
     Raises:
         ConfigurationError: With what differs.
@@ -119,8 +128,9 @@ async def check_identity(
     """
     kept, fingerprint = begun_with
     found = differences(kept, settings)
+    tell = functools.partial(from_thread.run_sync, on_wait)
     other, is_gone = await anyio.to_thread.run_sync(
-        _compare, fingerprint, source, settings.reading, run_dir
+        _compare, fingerprint, source, settings.reading, run_dir, tell
     )
     if other is not None:
         found.insert(0, other)
@@ -136,7 +146,11 @@ async def check_identity(
 
 
 def _compare(
-    fingerprint: Fingerprint, source: AnyInput, reading: ReadOptions, run_dir: Path
+    fingerprint: Fingerprint,
+    source: AnyInput,
+    reading: ReadOptions,
+    run_dir: Path,
+    on_wait: Callable[[], None],
 ) -> tuple[str | None, bool]:
     """What tells a source from the input that was planned, if anything; and whether it is gone."""
     if not isinstance(source, str | Path):
@@ -146,7 +160,7 @@ def _compare(
     if fingerprint.is_of(source) and fingerprint.is_gone():
         return None, True
     try:
-        present = fingerprint_of(source, check_cancelled)
+        present = fingerprint_of(source, check_cancelled, on_wait)
     except InputError as error:
         raise InputError(f"{error}. To go on without it: {_resume(run_dir)}") from error
     return _told_apart(fingerprint, present), False

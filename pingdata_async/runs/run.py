@@ -121,6 +121,7 @@ class Run:
         self._counts = SummaryListener()
         self._counts.summary.environment = settings.environment
         self._announce = Announcer(self._counts, on_event)
+        self._has_planned = False
         self._began = time.monotonic()
 
     # -- what can be asked for -----------------------------------------------------------
@@ -147,7 +148,9 @@ class Run:
 
         Raises as `start()`.
         """
-        self._settings = await self._planner().plan(source, path, builder)
+        planner = self._planner()
+        self._settings = await planner.plan(source, path, builder)
+        self._has_planned = planner.has_made
 
     def foreseen(
         self, source: AnyInput, path: Path | None, builder: ChunkBuilder
@@ -251,17 +254,20 @@ class Run:
 
     async def _stopped(self, directory: RunDirectory, plan: Plan, error: BaseException) -> None:
         rows_done: int | None = None
+        run_dir = shown_path(directory.path)
         with contextlib.suppress(PingDataError):  # what stopped the run is what is to be told
             totals = await self._totals(directory)
             rows_done = totals.rows.rows
-            if isinstance(error, UnknownSourceError):
-                # With other sources it is another run: this one must not be in its way.
-                directory.discard = not (
-                    totals.jobs or totals.submissions_in_doubt or totals.submissions_unanswered
-                )
-        if directory.discard:
-            return
-        run_dir = shown_path(directory.path)
+            if isinstance(error, UnknownSourceError) and not totals.has_sent:
+                # With other sources it is another run: this one must not be in its way, but what
+                # somebody planned before, of a pipe perhaps, is not thrown away unasked.
+                directory.discard = self._has_planned
+                if not directory.discard:
+                    self._note(
+                        f"The plan in {run_dir} is kept; --restart sets it aside for one with "
+                        "other sources."
+                    )
+                return
         self._announce(
             RunStopped(
                 run_dir=run_dir,

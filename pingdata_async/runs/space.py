@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pingdata_async.exceptions import RunError
@@ -65,7 +66,10 @@ def space_needs(
     kept_bytes = locations * SPOOL_BYTES_A_SOURCE + recurring * OUTPUT_BYTES_A_SOURCE
     needs = [(run_dir, sources * kept_bytes)]
     if output is not None:
-        needs.append((output.absolute().parent, rows * sources * OUTPUT_BYTES_A_SOURCE))
+        # Behind a link: there the file is made that replaces it.
+        needs.append(
+            (Path(os.path.realpath(output)).parent, rows * sources * OUTPUT_BYTES_A_SOURCE)
+        )
     return needs
 
 

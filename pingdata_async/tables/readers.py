@@ -57,6 +57,7 @@ def open_input(
     source: AnyInput | Any,
     keep_waiting: Callable[[], None] = lambda: None,
     options: ReadOptions = ReadOptions(),  # noqa: B008 - frozen
+    on_wait: Callable[[], None] = lambda: None,
 ) -> Iterator[InputReader]:
     """Open an input: a file, standard input, or objects in memory.
 
@@ -67,6 +68,7 @@ def open_input(
             the Arrow PyCapsule interface.
         keep_waiting: Called now and then while a pipe gives nothing; may raise to end that.
         options: How it is to be understood, where that is not left to be found out.
+        on_wait: Called once where nobody writes into a named pipe yet.
 
     Raises:
         InputError: When it cannot be opened, or is nothing that can be read.
@@ -75,7 +77,7 @@ def open_input(
     if not isinstance(source, str | Path):
         yield _reader_of_objects(source, options)
         return
-    with open_source(source, keep_waiting) as stream:
+    with open_source(source, keep_waiting, on_wait) as stream:
         yield reader_of(shown_name(source), stream, keep_waiting, options)
 
 

@@ -187,18 +187,45 @@ class PeekableStream(io.RawIOBase):
 
 
 class _PatientStream(io.RawIOBase):
-    """A pipe or terminal that is waited for without being deaf to cancellation."""
+    """A pipe or terminal that is waited for without being deaf to cancellation.
 
-    def __init__(self, descriptor: int, keep_waiting: Callable[[], None]) -> None:
+    Args:
+        descriptor: Of it.
+        keep_waiting: Called now and then while it gives nothing.
+        say_nobody_writes: Called where nobody has it open to write into it, once; None if there
+            is surely somebody.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        keep_waiting: Callable[[], None],
+        say_nobody_writes: Callable[[], None] | None = None,
+    ) -> None:
         self._descriptor = descriptor
         self._keep_waiting = keep_waiting
+        self._say_nobody_writes = say_nobody_writes
+        # Unlike select(), at ease with descriptors above 1,023.
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLIN)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not select.select([self._descriptor], [], [], CHECK_WAIT_EVERY_S)[0]:
+        while not self._poll.poll(CHECK_WAIT_EVERY_S * 1000):
             self._keep_waiting()
+            if self._say_nobody_writes is not None:
+                # Only reading tells: where somebody is there, it would have to wait.
+                with contextlib.suppress(BlockingIOError):
+                    read = self._read(buffer)
+                    if read:
+                        return read
+                    self._say_nobody_writes()
+                self._say_nobody_writes = None
+        return self._read(buffer)
+
+    def _read(self, buffer: Any) -> int:
         block = os.read(self._descriptor, len(buffer))
         buffer[: len(block)] = block
         return len(block)
@@ -211,7 +238,9 @@ def shown_name(source: str | Path) -> str:
 
 @contextlib.contextmanager
 def open_source(
-    source: str | Path, keep_waiting: Callable[[], None] = lambda: None
+    source: str | Path,
+    keep_waiting: Callable[[], None] = lambda: None,
+    on_wait: Callable[[], None] = lambda: None,
 ) -> Iterator[HashingStream]:
     """Open an input's bytes; the arguments are those of `readers.open_input()`.
 
@@ -222,7 +251,7 @@ def open_source(
         raise InputError("standard input is closed")
     with contextlib.ExitStack() as stack:
         try:
-            stream = _open(source, keep_waiting, stack)
+            stream = _open(source, keep_waiting, on_wait, stack)
         except OSError as error:
             raise InputError(
                 f"{shown_name(source)} cannot be read: {error.strerror or error}"
@@ -231,38 +260,47 @@ def open_source(
 
 
 def fingerprint_of(
-    source: str | Path, keep_waiting: Callable[[], None] = lambda: None
+    source: str | Path,
+    keep_waiting: Callable[[], None] = lambda: None,
+    on_wait: Callable[[], None] = lambda: None,
 ) -> Fingerprint:
     """Read an input only to tell which one it is.
 
     Args:
         source: Its path, "-" for standard input, which is used up by it.
         keep_waiting: Called now and then; may raise to end the reading.
+        on_wait: As of `readers.open_input()`.
 
     Raises:
         InputError: When it cannot be read.
     """
     buffer = bytearray(HASH_BLOCK_BYTES)
-    with open_source(source, keep_waiting) as stream:
+    with open_source(source, keep_waiting, on_wait) as stream:
         while stream.readinto(buffer):
             keep_waiting()
         return stream.fingerprint()
 
 
 def _open(
-    source: str | Path, keep_waiting: Callable[[], None], stack: contextlib.ExitStack
+    source: str | Path,
+    keep_waiting: Callable[[], None],
+    on_wait: Callable[[], None],
+    stack: contextlib.ExitStack,
 ) -> HashingStream:
+    say_nobody_writes = None
     if str(source) == STDIN:
         descriptor = sys.stdin.fileno()
     elif stat.S_ISFIFO(Path(source).stat().st_mode):
         # Otherwise opening it would wait for a writer, out of reach of any cancellation.
         descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK)
         stack.callback(os.close, descriptor)
+        say_nobody_writes = on_wait
     else:
         file = stack.enter_context(io.FileIO(source))
         # The time before reading: a file that changes meanwhile is not taken for this one.
         return HashingStream(source, file, os.fstat(file.fileno()).st_mtime_ns)
-    return HashingStream(source, _PatientStream(descriptor, keep_waiting), None)
+    stream = _PatientStream(descriptor, keep_waiting, say_nobody_writes)
+    return HashingStream(source, stream, None)
 
 
 def _absolute(source: str | Path) -> str | None:

@@ -5,14 +5,23 @@ from __future__ import annotations
 import math
 import os
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 import pingdata_async as ping
-from pingdata_async.events import Event, InputPlanned, RequestSent
+from pingdata_async.events import (
+    Event,
+    InputAwaited,
+    InputPlanned,
+    RequestSent,
+    RunNotice,
+    RunStopped,
+)
 from pingdata_async.sandbox import FaultPlan, SandboxServer
 from tests.probes import loop_lag
 from tests.runs.run_help import ADDRESSES, FAST_POLLS, lines, requests, write_rows
@@ -247,6 +256,28 @@ async def test_a_folder_of_something_else_is_refused(
     assert not sandbox.stats.requests
 
 
+async def test_a_pipe_without_a_writer_is_announced(
+    client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """By a run, and by a dry run at once; then both go on."""
+    pipe = tmp_path / "in.csv"
+    os.mkfifo(pipe)
+    writers: list[threading.Thread] = []
+
+    def write(event: Event) -> None:
+        if isinstance(event, InputAwaited):
+            assert event.source == str(pipe)
+            writers.append(threading.Thread(target=pipe.write_bytes, args=(b"address\n1 A St\n",)))
+            writers[-1].start()
+
+    bulk = ping.BulkEnhancer(client, "PG", on_event=write)
+    assert (await bulk.dry_run(pipe)).rows == 1
+    assert (await bulk.run(pipe, tmp_path / "out.jsonl")).rows == 1
+    assert len(writers) == 2
+    for writer in writers:
+        await anyio.to_thread.run_sync(writer.join)
+
+
 async def test_an_unknown_source_stops_at_once(
     client: ping.PingDataClient, sandbox: SandboxServer, tmp_path: Path
 ) -> None:
@@ -262,9 +293,18 @@ async def test_an_unknown_source_stops_at_once(
 async def test_an_unknown_source_after_planning_alone(
     client: ping.PingDataClient, tmp_path: Path
 ) -> None:
-    """Nothing was paid for, so the plan is not in the way of the right sources either."""
-    bulk = ping.BulkEnhancer(client, "NOPE", chunk_size=10)
-    await bulk.plan(ADDRESSES, tmp_path / "out.jsonl")
-    with pytest.raises(ping.RequestRejectedError, match="NOPE"):
-        await bulk.run(ADDRESSES, tmp_path / "out.jsonl")
-    assert not list(tmp_path.glob("*out.jsonl*"))
+    """What was planned is not thrown away unasked, and it is said what to do with it."""
+    output = tmp_path / "out.jsonl"
+    events: list[Event] = []
+    bulk = ping.BulkEnhancer(client, "NOPE", chunk_size=300, on_event=events.append)
+    await bulk.plan(ADDRESSES, output)
+    for call in (bulk.run(ADDRESSES, output), bulk.resume(f"{output}.run")):
+        events.clear()
+        with pytest.raises(ping.RequestRejectedError, match="NOPE"):
+            await call
+        assert any("--restart" in event.message for event in events if type(event) is RunNotice)
+        assert not any(isinstance(event, RunStopped) for event in events)
+    right = ping.BulkEnhancer(client, "PG", chunk_size=300)
+    with pytest.raises(ping.ConfigurationError, match=r"sources NOPE instead of PG.*--restart"):
+        await right.run(ADDRESSES, output)
+    assert (await right.run(ADDRESSES, output, restart=True)).rows == 300

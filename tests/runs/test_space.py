@@ -16,8 +16,9 @@ import pingdata_async as ping
 from pingdata_async.events import ChunkFinished, Event, RequestSent, RunStopped
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs import space
-from pingdata_async.runs.space import check_space, shown_bytes
+from pingdata_async.runs.space import check_space, shown_bytes, space_needs
 from pingdata_async.sandbox import SandboxServer
+from tests.runs.journal_help import make_journal
 from tests.runs.run_help import (
     ADDRESSES,
     Stopper,
@@ -27,6 +28,30 @@ from tests.runs.run_help import (
     requests,
     stopped_run,
 )
+
+
+def test_the_disk_behind_a_link_is_measured(tmp_path: Path) -> None:
+    """An output is written where its link leads, and replaced there."""
+    target, run_dir = tmp_path / "large", tmp_path / "out.jsonl.run"
+    target.mkdir()
+    (tmp_path / "out.jsonl").symlink_to(target / "answers.jsonl")
+    needs = space_needs(run_dir, tmp_path / "out.jsonl", locations=1, rows=1, sources=1)
+    assert [folder for folder, _ in needs] == [run_dir, target]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere files have other sizes")
+async def test_no_room_for_what_readers_share(tmp_path: Path) -> None:
+    """SQLite calls it an I/O error of the -shm file; it is a full disk."""
+    path = await make_journal(tmp_path)
+    opened = (
+        "import resource, sys; from pathlib import Path;"
+        "from pingdata_async.runs.journal_schema import open_writer;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
+        "open_writer(Path(sys.argv[1]))"
+    )
+    done = await anyio.run_process([sys.executable, "-c", opened, str(path)], check=False)
+    said = done.stderr.decode().splitlines()[-1]
+    assert said.endswith("cannot be written: the disk is full; make room, then resume")
 
 
 async def test_refused_with_what_is_needed(

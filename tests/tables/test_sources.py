@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
+import resource
 import sys
 import threading
 from pathlib import Path
@@ -75,6 +77,57 @@ def test_a_pipe_has_a_hash_and_no_time(tmp_path: Path) -> None:
     found = reader.fingerprint()
     assert (found.sha256, found.mtime_ns) == (hashlib.sha256(CSV).hexdigest(), None)
     assert not found.is_same_file(pipe)
+
+
+def test_a_pipe_without_a_writer_is_said_to_be_waited_for(tmp_path: Path) -> None:
+    """Once; and then it is read, whole."""
+    pipe = tmp_path / "in.csv"
+    os.mkfifo(pipe)
+    writers: list[threading.Thread] = []
+
+    def on_wait() -> None:
+        writers.append(threading.Thread(target=pipe.write_bytes, args=(CSV,)))
+        writers[-1].start()
+
+    found = fingerprint_of(pipe, on_wait=on_wait)
+    assert found.sha256 == hashlib.sha256(CSV).hexdigest()
+    (writer,) = writers
+    writer.join()
+
+
+def test_a_pipe_with_a_slow_writer_is_waited_for_in_silence(tmp_path: Path) -> None:
+    """What is there when it is looked whether somebody writes is not lost."""
+    pipe = tmp_path / "in.csv"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    writing = os.open(pipe, os.O_WRONLY)
+    os.close(reading)
+    waits = iter([b"address\n", b"1 Main St\n", None])
+
+    def keep_waiting() -> None:
+        block = next(waits)
+        os.close(writing) if block is None else os.write(writing, block)
+
+    found = fingerprint_of(pipe, keep_waiting, on_wait=lambda: pytest.fail("somebody writes"))
+    assert found.sha256 == hashlib.sha256(b"address\n1 Main St\n").hexdigest()
+
+
+def test_a_pipe_beside_many_open_files(tmp_path: Path) -> None:
+    """Its descriptor is above 1,023, which select() takes for a mistake."""
+    pipe = tmp_path / "in.csv"
+    os.mkfifo(pipe)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip("no process may have so many files open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    with contextlib.ExitStack() as files:
+        files.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1100):
+            files.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        writer = threading.Thread(target=pipe.write_bytes, args=(CSV,))
+        writer.start()
+        assert fingerprint_of(pipe).size_bytes == len(CSV)
+        writer.join()
 
 
 def test_standard_input_has_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
