@@ -469,6 +469,7 @@ def begun_with(path: Path) -> tuple[RunSettings, Fingerprint] | None:
         RunError: When it cannot be read.
     """
     try:
+        check_own_run(path)
         is_run = _may_be_run(path)
     except FileNotFoundError:
         return None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio.to_thread
 import pytest
 
 import pingdata_async as ping
-from pingdata_async.events import ChunkFinished, Event, RunNotice
+from pingdata_async.events import Event, RunNotice
 from pingdata_async.runs.exporting import export_run
+from pingdata_async.runs.run_directory import RunDirectory
 from pingdata_async.sandbox import SandboxServer
 from tests.runs.run_help import (
     ADDRESSES,
@@ -16,7 +18,6 @@ from tests.runs.run_help import (
     enhancer,
     hashes,
     is_journal,
-    stopped_run,
     write_rows,
 )
 
@@ -81,29 +82,41 @@ async def test_an_input_in_the_run_directory_is_refused(
 async def test_only_what_a_run_made_is_discarded(
     client: ping.PingDataClient, tmp_path: Path
 ) -> None:
-    """Files of others stay, at any depth, and it is said; links are not followed."""
+    """Files of others stay, at any depth; links are not followed."""
     work, elsewhere = tmp_path / "work", tmp_path / "elsewhere"
-    output = tmp_path / "out.jsonl"
-    elsewhere.mkdir()
-    (elsewhere / "plan").write_text("another's")
-    await stopped_run(client, output, ChunkFinished, 2)
-    Path(f"{output}.run").rename(work)
+    await enhancer(client, chunk_size=300).run(ADDRESSES, tmp_path / "out.jsonl", run_dir=work)
     strangers = ["notes.txt", "spool/notes.txt", "spool/000000/mine.json", "journal.sqlite3.bak"]
-    for name in strangers:
-        (work / name).write_text("a stranger's")
-    (work / "link").symlink_to(elsewhere)
-    (work / "spool" / "000001").symlink_to(elsewhere)
-    events: list[Event] = []
-    bulk = enhancer(client, on_event=events.append)
-    summary = await bulk.resume(work, output=output, discard_run=True)
-    assert_all_there(output)
+
+    def interfere() -> None:
+        elsewhere.mkdir()
+        for path in [elsewhere / "plan", *(work / name for name in strangers)]:
+            path.write_text("a stranger's")
+        (work / "link").symlink_to(elsewhere)
+        (work / "spool" / "000001").symlink_to(elsewhere)
+
+    async with RunDirectory(work) as directory:
+        await anyio.to_thread.run_sync(interfere)
+        directory.discard = True
     left = {str(path.relative_to(work)) for path in work.rglob("*")}
-    folders = {"spool", "spool/000000"}
-    assert left == {*strangers, *folders, "link", "spool/000001"}
-    assert (elsewhere / "plan").read_text() == "another's"
-    assert summary.run_dir == str(work)
+    assert left == {*strangers, "spool", "spool/000000", "link", "spool/000001"}
+    assert sorted(directory.left_behind) == sorted({*strangers, "link", "spool/000001"})
+    assert (elsewhere / "plan").read_text() == "a stranger's"
+
+
+async def test_what_is_left_of_a_discarded_run_is_said(
+    client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """With the names of the files that keep it."""
+    output, events = tmp_path / "out.jsonl", list[Event]()
+    await enhancer(client, chunk_size=300).plan(ADDRESSES, output)
+    (tmp_path / "out.jsonl.run" / "notes.txt").touch()
+    bulk = enhancer(client, on_event=events.append)
+    summary = await bulk.resume(f"{output}.run", discard_run=True)
+    assert_all_there(output)
+    assert [path.name for path in Path(f"{output}.run").iterdir()] == ["notes.txt"]
+    assert summary.run_dir == f"{output}.run"
     said = [event.message for event in events if isinstance(event, RunNotice)]
-    assert any("is left there" in message and "link" in message for message in said)
+    assert any("is left there" in message and "notes.txt" in message for message in said)
 
 
 async def test_a_paid_run_where_the_new_one_is_made_stays(
