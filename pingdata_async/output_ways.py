@@ -13,7 +13,9 @@ from pingdata_async.exceptions import (
     DecodeError,
     NotFoundError,
     OutputUnavailableError,
+    PauseTooLongError,
     PingDataError,
+    RateLimitError,
     RequestRejectedError,
     ServerError,
     TransportError,
@@ -34,6 +36,7 @@ class AskStatus(Protocol):
 
 
 NOT_FOUND = 404
+_PASSING = TransportError | ServerError | RateLimitError | PauseTooLongError
 
 
 @contextlib.asynccontextmanager
@@ -127,7 +130,7 @@ class _Ways:
     def error(self, name: str, job_id: str) -> PingDataError:
         """Why there is no way: what may pass soon tells more than a refusal."""
         for failure in self.failures:
-            if isinstance(failure, TransportError | ServerError):
+            if isinstance(failure, _PASSING):
                 return failure
         first = self.failures[0]
         said = f"no way leads to output {name!r} of job {job_id}: {first}"
@@ -149,9 +152,7 @@ def _may_be_had_elsewhere(error: PingDataError, *, is_own: bool) -> bool:
         is_own: Whether it is one of the API itself: where that is out of order, so it is for
             its other paths.
     """
-    if isinstance(error, ServerError) or (
-        isinstance(error, TransportError) and not isinstance(error, UnexpectedRedirectError)
-    ):
+    if isinstance(error, _PASSING) and not isinstance(error, UnexpectedRedirectError):
         return not is_own
     return isinstance(
         error,

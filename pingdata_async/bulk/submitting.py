@@ -172,12 +172,13 @@ class Submitter:
             self._settle(chunk, may_be_charged=True)
             await self._doubted(passage, step)
         else:
+            if isinstance(step, Fatal):
+                self._flow.stop(step.error)  # at once: others are told less of why
             if was_noted:
                 await self._ledger.refused(chunk)
             if isinstance(step, HeldBack):
                 self._hold_back(passage, step.delay_s)
             elif isinstance(step, Fatal):
-                self._flow.stop(step.error)
                 self._give_up(passage)
                 if step.is_for_all:
                     self._flow.look_again()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import anyio
@@ -18,6 +19,7 @@ from pingdata_async.events import (
     PauseAsked,
     RequestRetried,
     RequestSent,
+    SubmissionInDoubt,
 )
 from pingdata_async.exceptions import (
     PauseTooLongError,
@@ -213,3 +215,86 @@ async def test_a_pause_that_is_too_long_for_one_run_is_so_for_the_next() -> None
     with pytest.raises(PauseTooLongError):
         await run(SimulatedAPI(), 300, gate=gate)
     assert anyio.current_time() - began <= 1.0
+
+
+# -- what is in flight -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_durable", [False, True])
+async def test_a_pause_too_long_for_submissions_brings_home_what_is_in_flight(
+    is_durable: bool,
+) -> None:
+    """Those that wait for their turn are given up, and nothing else is."""
+    faults = ScriptedFaults({Moment.SUBMIT: [None] * 6}, always={Moment.SUBMIT: unavailable(5e3)})
+    api = SimulatedAPI(faults=faults, delays_s=dict.fromkeys(range(6), 60.0))
+    seen = Observed(is_durable=is_durable)
+    with pytest.raises(ServerError, match="it can go on in 5,000 seconds"):
+        await run(api, 300, max_jobs=64, max_requests_per_s=10.0, observed=seen)
+    assert api.counts.jobs == 6
+    assert len(seen.rows) == 60
+    assert not seen.of(SubmissionInDoubt)
+
+
+@pytest.mark.parametrize("moment", [Moment.POLL, Moment.FETCH])
+async def test_a_pause_too_long_for_questions_ends_only_what_it_is_about(moment: Moment) -> None:
+    """Jobs that cannot be asked about are left, and what can be fetched is."""
+    faults = ScriptedFaults({moment: [None] * 9}, always={moment: unavailable(5e3)})
+    api = SimulatedAPI(faults=faults)
+    seen = Observed(is_durable=True)
+    began = anyio.current_time()
+    with pytest.raises(ServerError, match="503"):
+        await run(api, 300, max_jobs=8, observed=seen)
+    assert anyio.current_time() - began < 60.0
+    states = Counter(seen.states.values())
+    assert states["complete"] == 0 or moment is Moment.FETCH
+    assert states["submitted"] == 0 or moment is Moment.POLL
+    assert states["delivered"] > 0
+    assert states["submitting"] == 0
+
+
+async def test_a_pause_as_long_as_max_wait_is_waited_for() -> None:
+    """Who allows for 600 seconds means it, whatever we add so that not all come at once."""
+    for error in (unavailable(600.0), RateLimitError("429", status_code=429, retry_after_s=600.0)):
+        for moment in REQUESTS:
+            seen = await run(in_the_middle(error, moment), 300, max_jobs=8)
+            assert len(seen.rows) == 300
+
+
+@pytest.mark.parametrize("status", [500, 502, 504])
+async def test_a_submission_in_doubt_that_names_a_time_is_not_sent_again_before_it(
+    status: int,
+) -> None:
+    """Nor is any other: each may be charged for, and lost as well."""
+    error = ServerError(str(status), status_code=status, retry_after_s=45.0)
+    api = in_the_middle(error, Moment.SUBMIT)
+    seen = await run(api, 300, max_jobs=8)
+    (lost,) = seen.times(SubmissionInDoubt)
+    later = [at for at in seen.times(RequestSent, kind="submit") if at > lost + UNDER_WAY_S]
+    assert min(later) >= lost + 45.0
+    assert len(seen.rows) == 300
+
+
+async def test_a_submission_in_doubt_that_names_too_long_a_time_stops_the_run() -> None:
+    """It is neither waited for nor sent again; what is in flight comes home."""
+    error = ServerError("502", status_code=502, retry_after_s=5_000.0)
+    api = in_the_middle(error, Moment.SUBMIT)
+    seen = Observed(is_durable=True)
+    with pytest.raises(ServerError, match="it can go on in 5,000 seconds"):
+        await run(api, 300, max_jobs=4, observed=seen)
+    assert len(seen.of(SubmissionInDoubt)) == 1
+    assert len(seen.rows) == 10 * api.counts.jobs
+
+
+@pytest.mark.parametrize("after_s", [0.5, 3.3, 7.0])
+@pytest.mark.parametrize("is_durable", [False, True])
+async def test_what_waits_for_its_turn_when_the_run_is_cancelled_is_not_in_doubt(
+    after_s: float, is_durable: bool
+) -> None:
+    """It was never sent, and no intent is left behind; with one request a second, others were."""
+    seen = Observed(is_durable=is_durable)
+    api = SimulatedAPI(latency_s=0.01)
+    with anyio.move_on_after(after_s):
+        await run(api, 300, max_jobs=16, max_requests_per_s=1.0, observed=seen)
+    assert api.counts.jobs == len(seen.of(JobSubmitted)) > 0
+    assert not seen.of(SubmissionInDoubt)
+    assert "submitting" not in seen.states.values()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from pingdata_async.bulk.request_gate import RequestGate
+from pingdata_async.bulk.request_gate import OTHER_ORIGINS, RequestGate
 from pingdata_async.exceptions import PauseTooLongError
 from tests.simulation.virtual_loop import START_S, VirtualLoop
 
@@ -35,6 +36,10 @@ class Passed:
     def send(self, kind: str, times: int = 1) -> None:
         for _ in range(times):
             self._tasks.start_soon(self._pass, kind)
+
+    async def later(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+        self.send("poll")
 
     async def _pass(self, kind: str) -> None:
         async with self._gate.let_out(kind):
@@ -252,3 +257,109 @@ async def test_the_lowest_of_several_known_limits_counts_while_its_user_is_there
             assert gate.price_s(10) == pytest.approx(5.0)
         assert gate.price_s(10) == pytest.approx(0.1)
     assert gate.price_s(10) == 0.0
+
+
+@pytest.mark.anyio
+async def test_a_pause_that_begins_while_a_connection_is_waited_for_is_kept(
+    gate: RequestGate,
+) -> None:
+    """Permission is asked for last: the connection is given back, and the pause waited for."""
+    held: list[tuple[str, float]] = []
+
+    @contextlib.asynccontextmanager
+    async def connection() -> AsyncIterator[None]:
+        await anyio.sleep(1.0)  # until one is free
+        held.append(("taken", anyio.current_time() - START_S))
+        yield
+        held.append(("given back", anyio.current_time() - START_S))
+
+    async with anyio.create_task_group() as tasks:
+
+        async def pause() -> None:
+            await anyio.sleep(0.5)
+            gate.note_too_soon(named(30.0))
+
+        tasks.start_soon(pause)
+        async with gate.let_out("submit", connection):
+            assert anyio.current_time() - START_S == pytest.approx(31.5)
+    assert held == [
+        ("taken", 1.0),
+        ("given back", 1.0),
+        ("taken", pytest.approx(31.5)),
+        ("given back", pytest.approx(31.5)),
+    ]
+
+
+@pytest.mark.anyio
+async def test_who_gives_up_while_waiting_for_a_connection_lets_the_others_go(
+    gate: RequestGate,
+) -> None:
+    """Whose turn it is keeps the others waiting only as long as it is there."""
+
+    @contextlib.asynccontextmanager
+    async def never() -> AsyncIterator[None]:
+        await anyio.sleep_forever()
+        yield
+
+    async with anyio.create_task_group() as tasks:
+        passed = Passed(gate, tasks)
+        with anyio.move_on_after(2.0):
+            async with anyio.create_task_group() as others:
+                others.start_soon(passed.later, 1.0)
+                async with gate.let_out("submit", never):
+                    pass
+    assert passed.times == [2.0]
+
+
+@pytest.mark.anyio
+async def test_each_origin_has_a_gate_of_its_own(gate: RequestGate) -> None:
+    """What one host refuses holds back nothing that goes to another."""
+    storage = gate.at(("https", "storage.example", 443))
+    storage.note_too_soon(named(60.0), asked_s=60.0)
+    assert gate.is_open("fetch")
+    assert gate.at(("https", "other.example", 443)).is_open("fetch")
+    assert gate.at(("https", "storage.example", 443)) is storage
+    assert gate.at(None) is gate
+    with pytest.raises(PauseTooLongError):
+        async with storage.let_out("fetch", max_wait_s=59.0):
+            pass
+
+
+@pytest.mark.anyio
+async def test_of_many_origins_the_last_ones_are_remembered(gate: RequestGate) -> None:
+    """A server that names a new host in every url costs no memory."""
+    for number in range(1_000):
+        gate.at(("https", f"{number}.example", 443))
+    assert len(gate._others) == OTHER_ORIGINS
+
+
+@pytest.mark.anyio
+async def test_the_limit_of_a_run_that_has_ended_delays_nobody(gate: RequestGate) -> None:
+    """One request in 1,000 seconds, and the next run on the client goes at its own pace."""
+    with gate.limited_to(0.001):
+        async with gate.let_out("submit"):
+            pass
+    async with gate.let_out("submit"):
+        assert anyio.current_time() == START_S
+    with gate.limited_to(0.1):
+        async with gate.let_out("submit"):
+            assert anyio.current_time() - START_S == pytest.approx(10.0, abs=0.1)
+
+
+@pytest.mark.anyio
+async def test_a_limit_that_ends_lets_go_who_waits_for_it(gate: RequestGate) -> None:
+    """Another run's, which ends while this one waits."""
+    async with anyio.create_task_group() as tasks:
+        passed = Passed(gate, tasks)
+        with gate.limited_to(0.001):
+            passed.send("submit", 2)
+            await anyio.sleep(5.0)
+    assert passed.times == [0.0, 5.0]
+
+
+@pytest.mark.anyio
+async def test_a_pause_as_long_as_is_waited_for_is_waited_for(gate: RequestGate) -> None:
+    """What the API named is compared, not what we add so that not all come at once."""
+    gate.note_unavailable("submit", named(600.7), asked_s=600.0)
+    async with gate.let_out("submit", max_wait_s=600.0):
+        assert anyio.current_time() - START_S == pytest.approx(600.7)
