@@ -6,6 +6,7 @@ none, times before 1900 or below nothing. Null and an empty text are both an emp
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import math
 import re
@@ -113,7 +114,8 @@ class XLSXWriter:
         """Remove the temporary files; nothing more is written to the output."""
         self._file.give_up()
         self._workbook.fileclosed = True  # or it would write itself when it is forgotten
-        self._sheet.row_data_fh.close()
+        with contextlib.suppress(OSError):  # what it still holds may have no room on the disk
+            self._sheet.row_data_fh.close()
         self._temporary.cleanup()
 
     def _format(self, shape: str) -> Any:

@@ -316,10 +316,12 @@ def test_damaged_answers(value: object, at: int, byte: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b'{"PG": {"x": "\xff"}}', b'{"PG": ' + b"[" * 5000 + b"]" * 5000 + b"}"]
+    "data",
+    [b'{"PG": {"x": "\xff"}}', b'{"PG": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"],
+    ids=["broken text", "deeper than any Python reads"],
 )
 async def test_single_answer_that_cannot_be_read(data: bytes) -> None:
-    """Broken text inside an answer that is otherwise well formed is a DecodeError as well."""
+    """What is broken inside an answer that is otherwise well formed is a DecodeError as well."""
     answer = always(body=b'{"id": "1", "location_data": ' + data + b"}")
     async with LocalApi(answer) as api, client_of(api.url) as client:
         with pytest.raises(DecodeError):

@@ -8,6 +8,7 @@ import gc
 import io
 import json
 import random
+import resource
 import struct
 from decimal import Decimal
 from pathlib import Path
@@ -344,6 +345,26 @@ def test_xlsx_leaves_nothing_behind(tmp_path: Path) -> None:
                 pass
         assert {each.name for each in tmp_path.iterdir()} <= {"out.xlsx", "home"}
         assert bool(path.stat().st_size) is not is_broken
+
+
+def test_xlsx_leaves_nothing_behind_on_a_full_disk(tmp_path: Path) -> None:
+    """Also where what is still to be written has no room either, when it is closed."""
+    columns = [FlatColumn(f"c{number}", Kind.TEXT) for number in range(50)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for room_bytes in range(8_000, 24_000, 500):  # it depends on where the room ends
+        with (tmp_path / "out.xlsx").open("wb") as file:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room_bytes, hard))
+            try:
+                with open_table_writer(file, OutputFormat.XLSX, columns, WriteOptions()) as writer:
+                    for row in range(100):
+                        writer.write([[f"text {row}"]] * len(columns), 1)
+            except OSError as error:
+                assert error.errno == errno.EFBIG  # noqa: PT017 - the limit has to go first
+            else:
+                pytest.fail("there was room")
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            assert {each.name for each in tmp_path.iterdir()} == {"out.xlsx", "home"}
 
 
 def test_xlsx_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
