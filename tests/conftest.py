@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
+
+import pingdata_async
 
 # The same examples each time, and no limit of time for one: the machine may be busy.
 settings.register_profile(
@@ -24,7 +28,18 @@ settings.load_profile("repeatable")
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# Commands under test find the package compiled (below), and write nothing beside it: a limit on the
+# size of files would leave halves, which Python 3.13.0 takes for whole.
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+sys.dont_write_bytecode = False
+
 DATA = Path(__file__).parent / "data"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the package once, as where it is installed: else each command does it anew."""
+    if not hasattr(config, "workerinput"):  # the workers of pytest-xdist come later
+        compileall.compile_dir(Path(pingdata_async.__path__[0]), quiet=2)
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +56,7 @@ def blockbuster() -> Iterator[BlockBuster]:
 
 @pytest.fixture(autouse=True)
 def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Tokens, proxies and certificates of whoever runs the tests must not matter."""
+    """Tokens, proxies, certificates and the like of whoever runs the tests must not matter."""
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
@@ -57,6 +72,8 @@ def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         "PING_DATA_AUTH_TOKEN_PRD",
         "PING_DATA_AUTH_TOKEN_PRDEU",
         "PING_DATA_AUTH_TOKEN_STG",
+        "PYTHONASYNCIODEBUG",  # asyncio would say of a busy machine how long its steps take
+        "PYTHONDEVMODE",
         "REQUESTS_CA_BUNDLE",
         "SSL_CERT_FILE",
     ):

@@ -32,7 +32,7 @@ async def test_a_limit_is_met_a_few_times_and_then_kept_to(
     """Chunks that are not yet sent are split before they are; nobody pays twice."""
     troubles = Troubles(max_locations=limit, too_many_status=status)
     api = SimulatedAPI(troubles=troubles, locations_per_s=5_000.0)
-    seen = await run(api, 1_500, chunk_size=100, max_jobs=max_jobs)
+    seen = await run(api, 600, chunk_size=100, max_jobs=max_jobs)
     assert {result.status for result in seen.results} == {RowStatus.OK}
     assert set(api.counts.submissions.values()) == {1}
     # Down from the first chunk. After a 400 only both halves tell, so that a few others are on
@@ -40,7 +40,7 @@ async def test_a_limit_is_met_a_few_times_and_then_kept_to(
     # more digits may be too many bytes once more.
     down = 40 if limit == 1 else 3
     assert troubles.refused_requests <= down + 3 + (8 if status == 400 and max_jobs > 1 else 0)
-    check_bookkeeping(seen, api, 1_500)
+    check_bookkeeping(seen, api, 600)
 
 
 @pytest.mark.parametrize("max_jobs", [1, 4])

@@ -17,6 +17,7 @@ from tests.simulation.faults import SeededFaults
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.troubles import SpottyAnswers, Troubles
 from tests.simulation.virtual_loop import VirtualLoop
+from tests.sweeps import sampled
 
 ROWS = 300
 LONG_S = 3600.0 * 24
@@ -27,7 +28,7 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
     return "asyncio", {"loop_factory": VirtualLoop}
 
 
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", sampled(range(100), 25))
 async def test_everything_at_once(seed: int) -> None:
     """Faults, bad rows, a limit, holes in answers, any sizes: all rows once, all slots free."""
     rng = random.Random(seed)
@@ -83,7 +84,7 @@ async def test_everything_at_once(seed: int) -> None:
 
 
 @pytest.mark.parametrize("max_jobs", [1, 3])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", sampled(range(6), 2))
 async def test_with_the_usual_patience_it_ends_too(seed: int, max_jobs: int) -> None:
     """One way or the other: with every row, or with an error and what was paid for so far."""
     rng = random.Random(seed)

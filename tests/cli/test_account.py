@@ -24,8 +24,7 @@ from pingdata_async.cli.showing import Table
 from pingdata_async.data_sources import decode_datasource
 from pingdata_async.exceptions import InputError
 from pingdata_async.sandbox import SandboxServer
-from tests.cli.test_enhance import ADDRESSES, COMMAND, Command, lines
-from tests.cli.test_enhance import run as run_as_it_is
+from tests.cli.test_enhance import ADDRESSES, COMMAND, lines, run
 from tests.client.servers import LocalApi, always, by_path, drop
 
 
@@ -40,13 +39,6 @@ async def sandbox() -> AsyncIterator[SandboxServer]:
         no_match_share=0.0,
     ) as server:
         yield server
-
-
-async def run(*arguments: object, token: str | None = "right") -> Command:
-    """As there, without what asyncio says of a busy machine."""
-    done = await run_as_it_is(*arguments, token=token)
-    said = [line for line in done.err.splitlines(keepends=True) if "Executing <" not in line]
-    return Command(done.code, done.out, "".join(said))
 
 
 def cells(text: str) -> list[list[str]]:

@@ -15,19 +15,14 @@ import pytest
 from tests.simulation.hunting import hunt
 from tests.simulation.simulation import simulate
 from tests.simulation.worlds import draw_world
+from tests.sweeps import sampled
 
 PARTS = 10
 PARTS_IN_SAMPLE = 3
 SEEDS_IN_A_PART = 25
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        *range(PARTS_IN_SAMPLE),
-        *(pytest.param(part, marks=pytest.mark.sweep) for part in range(PARTS_IN_SAMPLE, PARTS)),
-    ],
-)
+@pytest.mark.parametrize("part", sampled(range(PARTS), PARTS_IN_SAMPLE))
 def test_no_world_breaks_it(part: int) -> None:
     """Each row once, the cap, Retry-After, no starvation, an end, buffers, money."""
     report = hunt(range(part * SEEDS_IN_A_PART, (part + 1) * SEEDS_IN_A_PART))
