@@ -66,7 +66,7 @@ class PingDataClient(OpenedClient):
             REQUESTS_CA_BUNDLE, then the system's.
 
     Raises:
-        ConfigurationError: On opening, for a setting that cannot work.
+        ConfigurationError: For a number that cannot be; on opening, for any other setting.
         MissingTokenError: On opening, when there is no token.
     """
 

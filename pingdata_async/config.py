@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pingdata_async.checked_settings import check_amount, check_count
 from pingdata_async.exceptions import ConfigurationError, MissingTokenError
 from pingdata_async.secrecy import Secret
 
@@ -32,6 +33,22 @@ INI_PATH = "~/.pingintel.ini"
 INI_SECTION = "pingdata"
 TOKEN_NAME = "PING_DATA_AUTH_TOKEN"  # noqa: S105 - the variable's name, not a token
 TOKEN_ALIAS = "PINGDATA_AUTH_TOKEN"  # noqa: S105 - the variable's name, not a token
+
+
+TIMES = ("connect_timeout_s", "submit_timeout_s", "read_timeout_s")
+COUNTS = ("max_connections", "max_body_bytes")
+
+
+def check_numbers(settings: Mapping[str, object]) -> None:
+    """Refuse numbers with which a client cannot work.
+
+    Raises:
+        ConfigurationError: With the setting's name.
+    """
+    for name in TIMES:
+        check_amount(name, settings[name])
+    for name in COUNTS:
+        check_count(name, settings[name])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +81,7 @@ class ClientSettings:
 
     def __post_init__(self) -> None:
         check_base_url(self.base_url)
-        for name in ("connect_timeout_s", "submit_timeout_s", "read_timeout_s"):
-            if not getattr(self, name) > 0:
-                raise ConfigurationError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("max_connections", "max_body_bytes"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} must be at least 1, not {getattr(self, name)}")
+        check_numbers({name: getattr(self, name) for name in (*TIMES, *COUNTS)})
         if self.ca_bundle is not None and not self.ca_bundle.exists():
             raise ConfigurationError(f"CA bundle {self.ca_bundle} does not exist")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import math
 import random
 import weakref
 from collections.abc import Callable, Iterable
@@ -27,12 +25,10 @@ from pingdata_async.bulk.stream import (
     ResultChannel,
     ResultStream,
 )
+from pingdata_async.checked_settings import check_amount, check_count
 from pingdata_async.client import PingDataClient
-from pingdata_async.events import Announcer, Event
-from pingdata_async.exceptions import (
-    ConfigurationError,
-    PingDataError,
-)
+from pingdata_async.events import Announcer, Event, check_listener
+from pingdata_async.exceptions import PingDataError
 from pingdata_async.file_runs import FileRuns
 from pingdata_async.models import EnhancedLocation, EnhancedLocations
 from pingdata_async.runs.summary import SummaryListener
@@ -121,21 +117,19 @@ class BulkEnhancer(FileRuns):
             delegate_to=delegate_to,
             callback_url=callback_url,
         )
+        check_count("max_chunk_bytes", max_chunk_bytes)
         self._chunk_size = chunk_size
         self._max_chunk_bytes = max_chunk_bytes
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
         limits = _limits_by_client.setdefault(client, _Limits(self._rng))
         self._share = limits.slots.share(max_jobs)
         self._gate = limits.gate
-        if max_requests_per_second is not None and not 0 < max_requests_per_second < math.inf:
-            raise ConfigurationError(
-                f"max_requests_per_second must be above 0, not {max_requests_per_second}"
-            )
+        if max_requests_per_second is not None:
+            check_amount("max_requests_per_second", max_requests_per_second)
         self._max_requests_per_s = max_requests_per_second
         self._planner = PollPlanner(poll_schedule or PollSchedule())
         self._policy = retry_policy or RetryPolicy()
-        if inspect.iscoroutinefunction(on_event):
-            raise ConfigurationError("on_event must be a plain function: it is not awaited")
+        check_listener(on_event)
         self._on_event = on_event
         self._builder()  # refuses sizes that cannot work now rather than in the middle
 

@@ -7,11 +7,15 @@ a broken progress bar must not cost paid answers.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
 from asyncio import CancelledError
 from collections.abc import Callable
 
 import msgspec
+
+from pingdata_async.exceptions import ConfigurationError
 
 logger = logging.getLogger("pingdata_async")
 
@@ -280,6 +284,23 @@ class Notices:
         """Keep a notice."""
         if isinstance(event, RunNotice):
             self.messages.append(event.message)
+
+
+def check_listener(listener: object) -> None:
+    """Refuse what cannot be told of events, or would have to be awaited.
+
+    Raises:
+        ConfigurationError: When it cannot be called like a plain function.
+    """
+    if listener is None:
+        return
+    while isinstance(listener, functools.partial):
+        listener = listener.func
+    if not callable(listener):
+        raise ConfigurationError(f"on_event must be a function, not {listener!r}")
+    for called in (listener, type(listener).__call__):
+        if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
+            raise ConfigurationError("on_event must be a plain function: it is not awaited")
 
 
 class Announcer:

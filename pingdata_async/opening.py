@@ -13,6 +13,7 @@ import anyio.to_thread
 from pingdata_async.config import (
     OTHER_HOSTS,
     ClientSettings,
+    check_numbers,
     find_token,
     resolve_base_url,
 )
@@ -60,6 +61,7 @@ class OpenedClient:
             "max_connections": max_connections,
             "max_body_bytes": max_body_bytes,
         }
+        check_numbers(self._options)
         if ca_bundle is not None:
             self._options["ca_bundle"] = Path(ca_bundle)
         self._settings: ClientSettings | None = None

@@ -5,7 +5,6 @@ Of answers every documented reading is accepted.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from pingdata_async.checked_settings import check_amount, check_flag
 from pingdata_async.exceptions import ConfigurationError, DecodeError
 from pingdata_async.locations import clean_sources
 from pingdata_async.models import JobOutput, JobStatus
@@ -73,15 +73,18 @@ def encode_options(
     """The part of a job's body beside its locations, as a JSON object.
 
     Raises:
-        ConfigurationError: For a time-out or a url that is none, or a text that is not Unicode.
+        ConfigurationError: For an option that cannot be, or a text that is not Unicode.
     """
+    check_flag("include_raw_response", include_raw_response)
+    check_flag("check_cache", check_cache)
     options: dict[str, Any] = {
         "sources": list(clean_sources(sources)),
         "include_raw_response": include_raw_response,
         "check_cache": check_cache,
     }
     if source_timeout_s is not None:
-        options["timeout"] = _checked_timeout(source_timeout_s)
+        check_amount("source_timeout_s", source_timeout_s)
+        options["timeout"] = float(source_timeout_s)
     if delegate_to:
         options["delegate_to"] = delegate_to
     if callback_url:
@@ -107,13 +110,16 @@ def encode_query(
     The location's own `sources` are passed over for those given.
 
     Raises:
-        ConfigurationError: For a time-out that is none, or a text that is not Unicode.
+        ConfigurationError: For an option that cannot be, or a text that is not Unicode.
     """
+    check_flag("include_raw_response", include_raw_response)
+    check_flag("check_cache", check_cache)
     query = [(name, _query_text(value)) for name, value in fields.items() if name != "sources"]
     query += [("sources", code) for code in sources]
     query.append(("include_raw_response", _query_text(include_raw_response)))
     if source_timeout_s is not None:
-        query.append(("timeout", _query_text(_checked_timeout(source_timeout_s))))
+        check_amount("source_timeout_s", source_timeout_s)
+        query.append(("timeout", _query_text(float(source_timeout_s))))
     if not check_cache:
         query.append(("check_cache", "false"))
     if delegate_to:
@@ -148,12 +154,6 @@ def _query_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     return msgspec.json.encode(value).decode()
-
-
-def _checked_timeout(seconds: float) -> float:
-    if not 0.0 < seconds < math.inf:
-        raise ConfigurationError(f"source_timeout_s must be above 0, not {seconds}")
-    return float(seconds)
 
 
 def _checked_callback(url: str) -> str:

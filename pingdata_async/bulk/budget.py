@@ -15,6 +15,7 @@ from itertools import accumulate
 import msgspec
 
 from pingdata_async.bulk.chunks import Chunk
+from pingdata_async.checked_settings import check_count
 from pingdata_async.exceptions import BudgetSpentError, ConfigurationError
 
 
@@ -140,15 +141,23 @@ def checked_caps(max_locations: int | None, budget: Mapping[str, int] | None) ->
     Raises:
         ConfigurationError: When it is no number of locations.
     """
+    if max_locations is not None:
+        check_count("max_locations", max_locations)
+    _check_codes({} if budget is None else budget)
     named = {code.strip(): cap for code, cap in (budget or {}).items()}
-    for what, cap in ("max_locations", max_locations), *named.items():
-        if not what or (cap is not None and (isinstance(cap, bool) or cap < 1)):
-            raise ConfigurationError(
-                f"a budget is a number of locations from 1, not {what or 'no source'}={cap}"
-            )
+    for code, cap in named.items():
+        check_count(f"the budget of {code}", cap)
     if len(folded(named)) < len(named):
         raise ConfigurationError("the budget names a source more than once")
     return Caps(locations=max_locations, by_source=named)
+
+
+def _check_codes(budget: object) -> None:
+    if isinstance(budget, Mapping) and all(
+        isinstance(code, str) and code.strip() for code in budget
+    ):
+        return
+    raise ConfigurationError(f"a budget is numbers of locations by source code, not {budget!r}")
 
 
 def allowed(left: Amount, caps: Caps, spent: Amount) -> Amount:

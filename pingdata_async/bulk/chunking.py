@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from pingdata_async.bulk.chunks import Chunk, InvalidRow
+from pingdata_async.checked_settings import check_count
 from pingdata_async.exceptions import ConfigurationError, InputError
 from pingdata_async.location_batches import Columns, PreparedBatch, prepare_batch
 from pingdata_async.locations import (
@@ -79,8 +80,7 @@ class ChunkBuilder:
         max_chunk_bytes: int = MAX_CHUNK_BYTES,
         sources: tuple[str, ...] = (),
     ) -> None:
-        if chunk_size < 1:
-            raise ConfigurationError(f"chunk_size must be at least 1, not {chunk_size}")
+        check_count("chunk_size", chunk_size)
         if max_chunk_bytes <= _BODY_OVERHEAD_BYTES:
             raise ConfigurationError("max_chunk_bytes leaves no room for locations")
         self.chunk_size = chunk_size

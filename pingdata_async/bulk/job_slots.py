@@ -8,7 +8,7 @@ import anyio
 
 from pingdata_async.bulk.job_progress import JobProgress
 from pingdata_async.bulk.pacing import FixedLimiter, JobLimiter
-from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.checked_settings import check_count
 
 
 class JobSlots:
@@ -91,8 +91,7 @@ class SlotShare:
     """One user's share of the job slots."""
 
     def __init__(self, slots: JobSlots, max_jobs: int) -> None:
-        if max_jobs < 1:
-            raise ConfigurationError(f"max_jobs must be at least 1, not {max_jobs}")
+        check_count("max_jobs", max_jobs)
         self.slots = slots
         self.max_jobs = max_jobs
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from pingdata_async.bulk.job_progress import JobProgress
 from pingdata_async.bulk.job_times import LOG_LIMIT, JobTimes
+from pingdata_async.checked_settings import check_amount
 from pingdata_async.exceptions import ConfigurationError
 
 # The price of a question where requests are not scarce, as a share of the job's expected time:
@@ -53,13 +54,13 @@ class PollSchedule:
     share_of_age: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.min_interval_s <= self.max_interval_s:
+        for name in ("min_interval_s", "max_interval_s", "share_of_age"):
+            check_amount(name, getattr(self, name))
+        if self.min_interval_s > self.max_interval_s:
             raise ConfigurationError(
-                "poll intervals must be above 0 s, the shortest not above the longest, not "
-                f"{self.min_interval_s} and {self.max_interval_s}"
+                f"min_interval_s is {self.min_interval_s}, above max_interval_s, which is "
+                f"{self.max_interval_s}"
             )
-        if not self.share_of_age > 0.0:
-            raise ConfigurationError(f"share_of_age must be above 0, not {self.share_of_age}")
 
     def next_interval_s(self, age_s: float) -> float:
         """Seconds until the next question about a job that was accepted `age_s` ago."""

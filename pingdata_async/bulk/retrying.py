@@ -7,11 +7,11 @@ import math
 import random
 from dataclasses import dataclass
 
+from pingdata_async.checked_settings import check_amount, check_count, check_flag
 from pingdata_async.exceptions import (
     APIStatusError,
     AuthenticationError,
     ClientClosedError,
-    ConfigurationError,
     DecodeError,
     NotFoundError,
     PingDataError,
@@ -97,6 +97,8 @@ _ABOVE_ZERO = (
     "first_contact_s",
     "max_wait_s",
 )
+_FROM_ZERO = ("late_after_s", "forgotten_after_s", "linger_s")
+_AT_LEAST_ZERO = ("in_doubt_attempts", "location_attempts")
 _AT_LEAST_ONE = (
     "job_attempts",
     "forgotten_attempts",
@@ -165,16 +167,16 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         for name in _ABOVE_ZERO:
-            if not getattr(self, name) > 0:
-                raise ConfigurationError(f"{name} must be above 0, not {getattr(self, name)}")
-        if self.job_timeout_s is not None and not self.job_timeout_s > 0:
-            raise ConfigurationError(f"job_timeout_s must be above 0, not {self.job_timeout_s}")
-        for name in ("in_doubt_attempts", "location_attempts"):
-            if getattr(self, name) < 0:
-                raise ConfigurationError(f"{name} cannot be {getattr(self, name)}")
+            check_amount(name, getattr(self, name))
+        for name in _FROM_ZERO:
+            check_amount(name, getattr(self, name), may_be_zero=True)
+        if self.job_timeout_s is not None:
+            check_amount("job_timeout_s", self.job_timeout_s)
+        for name in _AT_LEAST_ZERO:
+            check_count(name, getattr(self, name), at_least=0)
         for name in _AT_LEAST_ONE:
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} must be at least 1, not {getattr(self, name)}")
+            check_count(name, getattr(self, name))
+        check_flag("hold_in_doubt", self.hold_in_doubt)
 
     def delay_s(self, attempt: int, retry_after_s: float | None, rng: random.Random) -> float:
         """Seconds to wait before the next attempt.
