@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import msgspec
 
 from pingdata_async.exceptions import DecodeError
@@ -72,14 +74,19 @@ class OutputBody(msgspec.Struct, frozen=True):
         if self._is_plain:
             return self.wire
         inflater = Inflater(self.encoding, self.what, self._block_bytes)
-        blocks = []
-        if self.wire:
-            for block in inflater.feed(self.wire):
-                if inflater.bytes_out > self.max_bytes:
-                    raise too_large(self.what, self.max_bytes)
-                blocks.append(block)
+        joined = io.BytesIO()  # unlike a list, it never holds everything twice
+        first = b""
+        for block in inflater.feed(self.wire):
+            if inflater.bytes_out > self.max_bytes:
+                raise too_large(self.what, self.max_bytes)
+            if not first:
+                first = block
+                continue
+            if not joined.tell():
+                joined.write(first)
+            joined.write(block)
         inflater.finish()
-        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        return joined.getvalue() or first
 
 
 def too_large(what: str, max_bytes: int) -> DecodeError:

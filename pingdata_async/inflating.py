@@ -25,6 +25,11 @@ RATIO_COUNTS_FROM_BYTES = 16 * 1024 * 1024
 MAX_SMALL_MEMBERS = 1000
 SMALL_MEMBER_BYTES = 1024
 
+# What a stream is given at once: it copies what is left of that when it ends or is full. Of many
+# members each takes little, so all but the first begin with little.
+STEP_BYTES = 4 * 1024 * 1024
+FIRST_STEP_BYTES = 4 * 1024
+
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's `wbits`
 _GZIP_BEGIN = b"\x1f\x8b"
 _ZLIB_METHOD = 8  # in the low half of a zlib stream's first byte
@@ -39,7 +44,7 @@ class _Decompress(Protocol):
     def unused_data(self) -> bytes: ...
     @property
     def unconsumed_tail(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+    def decompress(self, data: memoryview, max_length: int, /) -> bytes: ...
 
 
 class Inflater:
@@ -64,6 +69,7 @@ class Inflater:
         self.is_plain = self._encoding in {"", "identity"}
         self._stream: _Decompress | None = None
         self._members = 0
+        self._step_bytes = STEP_BYTES
         self.bytes_in = 0
         self.bytes_out = 0
 
@@ -78,18 +84,23 @@ class Inflater:
             self.bytes_out += len(data)
             yield data
             return
-        while data or self._stream is not None:
-            stream = self._stream or self._opened(data)
+        rest = memoryview(data)
+        while rest or self._stream is not None:
+            stream = self._stream or self._opened(rest)
             if stream is None:
                 return
-            block = self._inflated(stream, data)
+            given = rest[: self._step_bytes]
+            block = self._inflated(stream, given)
             if block:
                 yield block
+            is_full = len(block) >= self._block_bytes
+            left = stream.unused_data if stream.eof else stream.unconsumed_tail
+            rest = rest[len(given) - len(left) :]
             if stream.eof:
-                data, self._stream = stream.unused_data, None
+                self._stream, self._step_bytes = None, FIRST_STEP_BYTES
             else:
-                data, self._stream = stream.unconsumed_tail, stream
-                if not data and len(block) < self._block_bytes:
+                self._stream, self._step_bytes = stream, min(4 * self._step_bytes, STEP_BYTES)
+                if not rest and not is_full:
                     return
 
     def finish(self) -> None:
@@ -103,25 +114,26 @@ class Inflater:
                 f"{self._what}: the answer was cut off (its {self._encoding} stream has no end)"
             )
 
-    def _opened(self, data: bytes) -> _Decompress | None:
+    def _opened(self, data: memoryview) -> _Decompress | None:
         """The stream that these bytes begin; None where they are padding."""
-        is_first = self.bytes_in == len(data)
+        is_first = not self._members
         if self._encoding == "deflate":
             if not is_first:
                 raise self._damaged("there is more after its end")
+            self._members = 1
             # RFC 9110 means zlib's format; some servers have always sent bare deflate.
             is_zlib = data[0] & 0xF == _ZLIB_METHOD
             return _stream(_ZLIB if is_zlib else _RAW)
-        if not is_first and not data.strip(b"\0"):
+        if not is_first and data[0] == 0 and not data.tobytes().strip(b"\0"):
             return None  # files are padded like that, and gzip takes it
-        if not _GZIP_BEGIN.startswith(data[:2]):  # some libraries wait for more of the head
+        if not _GZIP_BEGIN.startswith(data[:2].tobytes()):  # some libraries wait for more of it
             raise self._damaged("it is no gzip")
         self._members += 1
         if self._members > MAX_SMALL_MEMBERS + self.bytes_out // SMALL_MEMBER_BYTES:
             raise self._damaged(f"it is in {self._members} pieces of next to nothing")
         return _stream(_GZIP)
 
-    def _inflated(self, stream: _Decompress, data: bytes) -> bytes:
+    def _inflated(self, stream: _Decompress, data: memoryview) -> bytes:
         try:
             block = stream.decompress(data, self._block_bytes)
         except DEFLATE_ERRORS as error:

@@ -171,15 +171,12 @@ class Response:
                 in an encoding that was not asked for.
         """
         self._answer.inflater()  # refuses what nobody could read later
-        blocks = []
-        size_bytes = 0
+        wire = io.BytesIO()  # unlike a list of blocks, it never holds everything twice
         while block := await self._answer.next_bytes():
-            size_bytes += len(block)
-            if size_bytes > self._max_body_bytes:
+            if wire.tell() + len(block) > self._max_body_bytes:
                 raise self._too_large()
-            blocks.append(block)
-        wire = b"".join(blocks)
-        return OutputBody(wire, self._answer.encoding, self.what, self._max_body_bytes)
+            wire.write(block)
+        return OutputBody(wire.getvalue(), self._answer.encoding, self.what, self._max_body_bytes)
 
     def _too_large(self) -> DecodeError:
         return too_large(self.what, self._max_body_bytes)

@@ -19,11 +19,15 @@ Write = Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]
 
 # The command, with a client that loses patience sooner than users' do.
 IMPATIENT = """
-import sys
+import resource
+from pathlib import Path
 from pingdata_async import PingDataClient
 PingDataClient.__init__.__kwdefaults__.update({settings})
 from pingdata_async.__main__ import main
-main()
+try:
+    main()
+finally:
+    Path({peak!r}).write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
 """
 
 
@@ -141,8 +145,8 @@ class RawApi:
 class Done:
     """How a command ended."""
 
-    def __init__(self, code: int, err: str, output: Path) -> None:
-        self.code, self.err = code, err
+    def __init__(self, code: int, err: str, output: Path, peak_mb: float) -> None:
+        self.code, self.err, self.peak_mb = code, err, peak_mb
         text = output.read_text() if output.exists() else ""
         self.rows: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
 
@@ -171,7 +175,8 @@ async def enhance(
     """
     source, output = folder / "in.csv", folder / "out.jsonl"
     source.write_text("address\n" + "".join(f"{n} Main St, Boston, MA\n" for n in range(rows)))
-    code = IMPATIENT.format(settings=repr(settings))
+    peak = folder / "peak"
+    code = IMPATIENT.format(settings=repr(settings), peak=str(peak))
     words = ("enhance", source, "-o", output, "-s", "PG", "-u", url, *options)
     with anyio.fail_after(60):
         process = await anyio.run_process(
@@ -179,4 +184,5 @@ async def enhance(
             check=False,
             env={**os.environ, "PING_DATA_AUTH_TOKEN": "right", **(environ or {})},
         )
-    return Done(process.returncode, process.stderr.decode(), output)
+    peak_mb = int(peak.read_text()) / 1024  # Linux counts in KiB
+    return Done(process.returncode, process.stderr.decode(), output, peak_mb)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 from pathlib import Path
 
 import pytest
 
 from tests.client.servers import raw_server
-from tests.raw_api import RawApi, continue_for_ever, drip, enhance, malformed_chunk, well
+from tests.raw_api import RawApi, answer, continue_for_ever, drip, enhance, malformed_chunk, well
 
 PARSERS = {"C": {}, "Python": {"AIOHTTP_NO_EXTENSIONS": "1"}}
 
@@ -26,3 +28,19 @@ async def test_outputs_that_never_end(environ: dict[str, str], tmp_path: Path) -
     assert api.charged == 6
     assert api.counts["output"] == 10
     assert "Traceback" not in done.err
+
+
+async def in_members(writer: asyncio.StreamWriter, body: bytes) -> None:
+    """What it should be, and 30 MB of blanks, in a gzip of 30,000 members."""
+    wire = gzip.compress(body) + gzip.compress(b" " * 1024) * 30_000
+    writer.write(answer(wire, b"Content-Encoding: gzip"))
+
+
+async def test_a_gzip_of_many_members(tmp_path: Path) -> None:
+    """It is read like any other, in little memory."""
+    api = RawApi(write_output=(in_members,))
+    async with raw_server(api) as server:
+        done = await enhance(server.url, tmp_path, rows=1)
+    assert (done.code, done.statuses) == (0, ["ok"]), done.err
+    assert api.charged == 1
+    assert done.peak_mb < 200

@@ -6,6 +6,7 @@ import gzip
 import itertools
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -133,6 +134,38 @@ def test_many_members_of_some_size() -> None:
     """Block-wise gzip, a member for each 32 KiB, goes through however long it is."""
     member = bytes(range(256)) * 128
     assert len(inflated("gzip", [gzip.compress(member)] * 3000)) == 3000 * len(member)
+
+
+class Counting:
+    """A library of which every byte is counted that it copies."""
+
+    def __init__(self, library: Any) -> None:
+        self._library = library
+        self.copied_bytes = 0
+
+    def decompressobj(self, wbits: int) -> Any:
+        counting, stream = self, self._library.decompressobj(wbits)
+
+        class Counted:
+            def decompress(self, data: memoryview, max_length: int) -> bytes:
+                block: bytes = stream.decompress(data, max_length)
+                counting.copied_bytes += len(stream.unused_data) + len(stream.unconsumed_tail)
+                return block
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(stream, name)
+
+        return Counted()
+
+
+@pytest.mark.parametrize("count", [2_000, 20_000])
+def test_many_small_members_take_linear_time(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left after a member is copied a bit at a time, however much it is."""
+    counting = Counting(inflating.__dict__["fast_zlib"])  # as `library` chose it
+    monkeypatch.setattr(inflating, "fast_zlib", counting)
+    wire = gzip.compress(bytes(1024), mtime=0) * count
+    assert len(inflated("gzip", [wire])) == 1024 * count
+    assert counting.copied_bytes < 4096 * count + len(wire)
 
 
 def test_an_empty_body_is_whole() -> None:
