@@ -40,7 +40,7 @@ LARGEST = {"latitude": 90.0, "longitude": 180.0}
 LARGEST_INTEGER = 2**53
 """Up to here a float holds every integer as it is."""
 
-MOST_NAMES_SHOWN = 3
+MOSTNAMES_SHOWN = 3
 
 LONGEST_OF_NOTHING = 3
 """Characters; a longer text is taken for something."""
@@ -103,13 +103,13 @@ def check_names(location: Mapping[str, Any]) -> None:
     Raises:
         InputError: With the fields that may have been meant.
     """
-    unknown = [name for name in location if name not in _NAMES]
-    if not unknown:
+    if NAMES.issuperset(location):
         return
+    unknown = [name for name in location if name not in NAMES]
     from pingdata_async.tables.given_columns import nearest_fields  # noqa: PLC0415 - many words
 
     said = [f"{name!r} is no field of a location; {nearest_fields(str(name))}" for name in unknown]
-    raise InputError(" ".join(said[:MOST_NAMES_SHOWN]))
+    raise InputError(" ".join(said[:MOSTNAMES_SHOWN]))
 
 
 def prepare(location: AnyLocation) -> PreparedLocation:
@@ -316,4 +316,5 @@ _PLACES = {name: place for place, name in enumerate(READERS)}
 FIELDS = frozenset(READERS)
 """The fields of a location that are sent, but for the id."""
 
-_NAMES = FIELDS | {"id"}
+NAMES = FIELDS | {"id"}
+"""What a mapping may hold."""

@@ -30,9 +30,9 @@ from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.protocols import FinishedChunk
 from pingdata_async.exceptions import ClientClosedError, InputError
 from pingdata_async.location_batches import BATCH_ROWS
-from pingdata_async.locations import AnyLocation, check_names
+from pingdata_async.locations import NAMES, AnyLocation, check_names
 from pingdata_async.models import EnhancedLocation, Location, RunSummary
-from pingdata_async.tables.postal_codes import mend_rows
+from pingdata_async.tables.postal_codes import are_plain, mend_rows
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -149,24 +149,32 @@ class ChunkSource:
 
         Whoever gives them may change a row and give it again as the next one.
         """
-        if isinstance(location, Mapping):
+        kind = type(location)
+        if kind is dict:
+            location = location.copy()  # type: ignore[union-attr]  # it is a dict
+        elif kind is not str and kind is not Location and isinstance(location, Mapping):
             location = dict(location)
         if self._asks_for_source:  # what comes only once is not looked through for one
             check_any_source([location])
             self._asks_for_source = False
-        if isinstance(location, dict):
-            try:
-                check_names(location)
-            except InputError as error:
-                if self._is_first:
-                    raise InputError(f"row {self._next_row + len(self._read)}: {error}") from error
-                self._errors[len(self._read)] = str(error)
-        self._read.append(location)
-        if isinstance(location, dict):
+        if type(location) is dict:
+            if not NAMES.issuperset(location):
+                self._refuse_names(location)
+            self._read.append(location)
             return "sources" not in location and "datasource_config" not in location
+        self._read.append(location)
         if isinstance(location, Location):
             return location.sources is None and location.datasource_config is None
-        return type(location) is str
+        return kind is str
+
+    def _refuse_names(self, location: Mapping[str, Any]) -> None:
+        """Keep a row with a name that is no field from being sent, or the run from beginning."""
+        try:
+            check_names(location)
+        except InputError as error:
+            if self._is_first:
+                raise InputError(f"row {self._next_row + len(self._read)}: {error}") from error
+            self._errors[len(self._read)] = str(error)
 
     async def aclose(self) -> None:
         """Close a generator that was not read to its end: nobody else will.
@@ -184,14 +192,21 @@ class ChunkSource:
 
 def _mend(rows: list[AnyLocation]) -> None:
     """Give postal codes back the leading zeros that a spreadsheet took, as readers of files do."""
-    fields = [row if isinstance(row, dict) else {} for row in rows]
+    codes = [
+        row.get("postal_code") if type(row) is dict
+        else row.postal_code if isinstance(row, Location)
+        else None
+        for row in rows
+    ]  # fmt: skip
+    if are_plain(codes):
+        return
+    fields = [msgspec.structs.asdict(row) if isinstance(row, Location) else row for row in rows]
+    mend_rows([row for row in fields if isinstance(row, dict)])
     for place, row in enumerate(rows):
-        if isinstance(row, Location) and row.postal_code is not None:
-            fields[place] = msgspec.structs.asdict(row)
-    mend_rows(fields)
-    for place, row in enumerate(rows):
-        if isinstance(row, Location) and fields[place].get("postal_code") != row.postal_code:
-            rows[place] = msgspec.structs.replace(row, postal_code=fields[place]["postal_code"])
+        mended = fields[place]
+        if isinstance(row, Location) and isinstance(mended, dict):
+            code = mended["postal_code"]
+            rows[place] = msgspec.structs.replace(row, postal_code=code)
 
 
 class MemoryLedger:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from types import NoneType
 from typing import Any
 
 import msgspec
@@ -36,7 +37,6 @@ virgin islands, us virgin islands, guam, american samoa, northern mariana island
 """
 _US_STATES = frozenset(_STATE_CODES.split()) | {state.strip() for state in _STATE_NAMES.split(",")}
 
-_OF_CODES = ("postal_code", "state", "country")
 _ZIP_DIGITS = 5
 _ZIP_PLUS_4_DIGITS = 9
 _SHORT_LENGTHS = frozenset({3, 4, 7, 8})
@@ -61,7 +61,7 @@ def mended(
     Returns:
         The codes, the same object where all were fine, and how many were given zeros back.
     """
-    if _are_plain(postal):
+    if are_plain(postal):
         return postal, 0
     suspects = [
         place
@@ -84,9 +84,14 @@ def mended(
     return codes or postal, zeros
 
 
-def _are_plain(postal: Sequence[Any]) -> bool:
-    """Whether one look at a whole column tells that it is fine; most are."""
-    if set(map(type, postal)) != {str} or not _PLAIN_LENGTHS.issuperset(map(len, postal)):
+def are_plain(postal: Sequence[Any]) -> bool:
+    """Whether one look at all codes tells that they are fine; most are."""
+    kinds = set(map(type, postal))
+    if kinds == {str, NoneType}:
+        postal, kinds = [code for code in postal if code is not None], {str}
+    if kinds == {NoneType}:
+        return True
+    if kinds != {str} or not _PLAIN_LENGTHS.issuperset(map(len, postal)):
         return False
     together = "".join(postal)
     return ".0" not in together and len(together.split()) <= 1
@@ -106,9 +111,10 @@ def mended_columns(columns: Columns) -> tuple[Columns, int]:
 
 def mend_rows(rows: Sequence[dict[str, Any]]) -> int:
     """The same for the postal codes of rows, which are changed; returns how many got zeros."""
-    if not any("postal_code" in row for row in rows):
+    postal = [row.get("postal_code") for row in rows]
+    if are_plain(postal):
         return 0
-    postal, state, country = ([row.get(name) for row in rows] for name in _OF_CODES)
+    state, country = ([row.get(name) for row in rows] for name in ("state", "country"))
     codes, zeros = mended(postal, state, country)
     if codes is not postal:
         for row, code in zip(rows, codes, strict=True):
