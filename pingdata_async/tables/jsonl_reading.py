@@ -6,6 +6,7 @@ Everything here blocks, and runs in a worker thread.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -217,7 +218,8 @@ class ObjectsReader(JSONReader):
 
     def __init__(self, rows: Iterable[Any], options: ReadOptions) -> None:
         super().__init__(IN_MEMORY, options)
-        self._rows = rows
+        self._objects = rows
+        self._rows: Iterator[Any] = iter(())
         self._hash = hashlib.sha256()
         self._size_bytes = 0
 
@@ -230,6 +232,7 @@ class ObjectsReader(JSONReader):
     def _batches(self) -> Iterator[_Rows]:
         rows = _Rows([], [], [])
         pending_bytes = 0
+        self._rows = iter(self._objects)
         for number, row in enumerate(self._rows, 1):
             encoded = self._encoded(number, row)
             line = encoded + b"\n"
@@ -245,6 +248,11 @@ class ObjectsReader(JSONReader):
                 pending_bytes = 0
         if rows.values:
             yield rows
+
+    def close(self) -> None:
+        """Close a generator that was not read to its end, in the context that it was read in."""
+        if inspect.isgenerator(self._rows):
+            self._rows.close()
 
     def _encoded(self, number: int, row: Any) -> bytes:
         if isinstance(row, Location):

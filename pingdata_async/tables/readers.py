@@ -75,10 +75,26 @@ def open_input(
         ConfigurationError: When an option is not for such an input, or a package is missing.
     """
     if not isinstance(source, str | Path):
-        yield _reader_of_objects(source, options)
+        reader = _reader_of_objects(source, options)
+        with _closing(reader) if isinstance(reader, ObjectsReader) else contextlib.nullcontext():
+            yield reader
         return
     with open_source(source, keep_waiting, on_wait) as stream:
         yield reader_of(shown_name(source), stream, keep_waiting, options)
+
+
+@contextlib.contextmanager
+def _closing(reader: ObjectsReader) -> Iterator[None]:
+    """Let go of what was read, in the thread that read it; that hides no other error."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            reader.close()
+        except Exception as failure:  # noqa: BLE001 - whatever somebody's generator raises
+            error.add_note(f"The input failed as well: {type(failure).__name__}: {failure}")
+        raise
+    reader.close()
 
 
 def reader_of(

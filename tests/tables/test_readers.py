@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextvars
 import csv
 import io
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +201,29 @@ def test_every_jsonl_line_comes_back_as_it_was_written(
     ) as reader:
         originals = [batch.originals for batch in reader]
     assert originals == [JSONRows(content.splitlines())]
+
+
+def test_a_generator_is_closed_where_it_was_read() -> None:
+    """Not by whoever forgets it last, in another context; that hides no other error."""
+    span = contextvars.ContextVar("span", default="none")
+    closed: list[str] = []
+
+    def rows() -> Iterator[Any]:
+        token = span.set("open")
+        try:
+            yield "1 Main St"
+            yield 5
+            yield "3 Main St"
+        finally:
+            closed.append(span.get())
+            span.reset(token)
+            raise KeyError("cursor is gone")
+
+    def read() -> None:
+        with open_input(rows()) as reader:
+            list(reader)
+
+    with pytest.raises(InputError, match="row 2: a location is") as caught:
+        contextvars.copy_context().run(read)
+    assert closed == ["open"]
+    assert caught.value.__notes__ == ["The input failed as well: KeyError: 'cursor is gone'"]
