@@ -124,7 +124,7 @@ def proxy_for(url: str) -> str | None:
     never goes through one.
 
     Raises:
-        TransportError: When the variable does not hold a usable url.
+        TransportError: When the variable does not hold a usable url, or one of a SOCKS proxy.
     """
     parts = urlsplit(url)
     if parts.scheme != "https":
@@ -135,6 +135,12 @@ def proxy_for(url: str) -> str | None:
     bypass = urllib.request.proxy_bypass_environment(host, proxies)  # type: ignore[attr-defined]  # typeshed lacks it
     if not proxy or bypass:
         return None
+    if proxy.casefold().startswith("socks"):
+        raise TransportError(
+            "the proxy in HTTPS_PROXY or ALL_PROXY is a SOCKS proxy, which is not supported: name "
+            f"an HTTP proxy in HTTPS_PROXY, or set NO_PROXY={parts.hostname} to go without one",
+            maybe_sent=False,
+        )
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     with contextlib.suppress(ValueError):
         if URL(proxy).host and URL(proxy).port:

@@ -27,6 +27,7 @@ from pingdata_async.connections import Waits, open_session, proxy_for, tls_conte
 from pingdata_async.exceptions import (
     AccessDeniedError,
     AuthenticationError,
+    ConfigurationError,
     DecodeError,
     PingDataError,
     TransportError,
@@ -201,6 +202,10 @@ class Transport:
         self._waits = Waits()
 
     async def __aenter__(self) -> Self:
+        try:
+            proxy_for(self._settings.base_url)
+        except TransportError as error:  # the same for every request: better said at once
+            raise ConfigurationError(str(error)) from None
         tls = await anyio.to_thread.run_sync(tls_context, self._settings)
         # Submissions never take an idle connection: one that the server just closed would
         # lose the POST half-way and leave in doubt whether it made a paid job.

@@ -99,11 +99,7 @@ async def test_proxy_credentials_work(
         "http://me:hidden@127.0.0.1:{port}",  # refused: the wrong password
         "http://me:hidden@127.0.0.1:{closed}",
         "http://me:hidden@no-such-proxy.invalid:3128",
-        "http://me:hi/hidden@127.0.0.1:{port}",  # the slash should have been quoted
-        "http://hidden:hid#hidden@127.0.0.1:{port}",
         "http://me:hidden\u20ac@127.0.0.1:{port}",
-        "socks5://me:hidden@127.0.0.1:{port}",
-        "http://me:hidden@127.0.0.1:port",
     ],
 )
 async def test_proxy_credentials_are_in_no_message(
@@ -123,6 +119,32 @@ async def test_proxy_credentials_are_in_no_message(
     while error is not None:
         assert "hidden" not in f"{error}{error!r}"
         error = error.__cause__
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY", "all_proxy"])
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("socks5://me:hidden@127.0.0.1:1080", "a SOCKS proxy, which is not supported"),
+        ("SOCKS5H://me:hidden@127.0.0.1", "a SOCKS proxy, which is not supported"),
+        ("socks4a://hidden@127.0.0.1:1080", f"set NO_PROXY={HOST}"),
+        ("http://me:hi/hidden@127.0.0.1:3128", "percent-encoded"),  # the slash
+        ("http://hidden:hid#hidden@127.0.0.1:3128", "percent-encoded"),
+        ("http://me:hidden@127.0.0.1:port", "percent-encoded"),
+    ],
+)
+async def test_a_proxy_of_no_use_is_said_on_opening(
+    variable: str, url: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is sent, in one sentence, without its password; NO_PROXY does without it."""
+    monkeypatch.setenv(variable, url)
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        async with client_of(f"https://{HOST}"):
+            pass
+    assert "hidden" not in f"{caught.value!r} {caught.value.__cause__!r}"
+    monkeypatch.setenv("NO_PROXY", HOST)
+    async with client_of(f"https://{HOST}") as client:
+        assert client.base_url == f"https://{HOST}"
 
 
 @pytest.mark.parametrize("by", ["HOME", "NETRC"])
