@@ -179,9 +179,9 @@ async def test_long_error_pages_are_shortened() -> None:
 @pytest.mark.parametrize("unit", [b"<", b"<script>", b"<style ", b"</", b"[", b'{"a":'])
 def test_hostile_pages_take_no_time(unit: bytes) -> None:
     """No page can hold up the event loop: whatever it repeats, its text is found at once."""
-    began = time.perf_counter()
+    began = time.thread_time()  # of this thread alone: the machine may be busy
     assert len(error_message(unit * (65536 // len(unit)))) <= 300
-    assert time.perf_counter() - began < 0.5
+    assert time.thread_time() - began < 0.5
 
 
 @given(body=st.binary(max_size=100) | st.text(max_size=50).map(lambda t: json.dumps(t).encode()))

@@ -54,9 +54,9 @@ class Sent:
         self.locations: list[dict[str, Any]] = []
         really_submit = client.submit_body
 
-        async def submit_body(body: bytes) -> str:
+        async def submit_body(body: bytes, **options: Any) -> str:
             self.locations += msgspec.json.decode(body)["locations"]
-            return await really_submit(body)
+            return await really_submit(body, **options)
 
         monkeypatch.setattr(client, "submit_body", submit_body)
 

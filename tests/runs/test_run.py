@@ -39,8 +39,7 @@ async def test_every_row_once_in_order_with_its_own_answer(
     )
     async with loop_lag() as lag:
         summary = await enhancer.run(tmp_path / "in.csv", tmp_path / "out.jsonl")
-    # Far above what it is, as the machine may be busy; a blocked loop shows all the same.
-    assert lag.worst_s < LAG_LIMIT_S
+    assert lag.worst_cpu_s < LAG_LIMIT_S  # far above what it is
     written = lines(tmp_path / "out.jsonl")
     assert [line["row"] for line in written] == list(range(2_000))
     assert [line["id"] for line in written] == [row["id"] for row in made]
