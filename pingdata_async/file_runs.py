@@ -384,6 +384,7 @@ class FileRuns(ABC):
             ask_types=questions.types,
             ask_rules=questions.rules,
             preflight=self._preflight(settings),
+            check_client=lambda: self._client.tasks,
             on_event=listener,
         )
 

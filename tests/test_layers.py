@@ -34,6 +34,7 @@ LAYERS = {
     "patience": 0,
     "refusals": 0,
     "secrecy": 0,
+    "shell_words": 0,
     "source_rules": 0,
     "urls": 0,
     "wire": 0,

@@ -12,7 +12,12 @@ import anyio
 from pingdata_async.cli.options import Connection, read_token_file
 from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.client import PingDataClient
-from pingdata_async.exceptions import APIStatusError, ConfigurationError, MissingTokenError
+from pingdata_async.exceptions import (
+    APIStatusError,
+    ClientClosedError,
+    ConfigurationError,
+    MissingTokenError,
+)
 from pingdata_async.refusals import saying_when
 
 T = TypeVar("T")
@@ -57,6 +62,35 @@ async def open_client(
         yield client
 
 
+async def with_client(connection: Connection, work: Callable[[PingDataClient], Awaitable[T]]) -> T:
+    """Do something with an open client; raises as `open_client()`, and as the work."""
+    async with open_client(
+        environment=connection.environment,
+        api_url=connection.api_url,
+        auth_token_file=connection.auth_token_file,
+        ca_bundle=connection.ca_bundle,
+    ) as client:
+        return await work(client)
+
+
+async def with_client_if_needed(
+    connection: Connection, work: Callable[[PingDataClient], Awaitable[T]]
+) -> T:
+    """Do something that may not need the API: that there is no token is an error only if it does.
+
+    Raises:
+        PingDataError: As `open_client()`, and as the work.
+    """
+    try:
+        return await with_client(connection, work)
+    except MissingTokenError as error:
+        missing = error
+    try:
+        return await work(_closed_client(connection))
+    except ClientClosedError:
+        raise missing from None
+
+
 async def with_or_without_token(
     connection: Connection, work: Callable[[PingDataClient], Awaitable[T]]
 ) -> T:
@@ -66,16 +100,14 @@ async def with_or_without_token(
         PingDataError: As `open_client()` but for the token, and as the work.
     """
     try:
-        async with open_client(
-            environment=connection.environment,
-            api_url=connection.api_url,
-            auth_token_file=connection.auth_token_file,
-            ca_bundle=connection.ca_bundle,
-        ) as client:
-            return await work(client)
+        return await with_client(connection, work)
     except MissingTokenError:
-        closed = PingDataClient(environment=connection.environment, api_url=connection.api_url)
-    return await work(closed)
+        pass
+    return await work(_closed_client(connection))
+
+
+def _closed_client(connection: Connection) -> PingDataClient:
+    return PingDataClient(environment=connection.environment, api_url=connection.api_url)
 
 
 def ask(connection: Connection, question: Callable[[PingDataClient], Awaitable[T]]) -> T:
@@ -85,17 +117,7 @@ def ask(connection: Connection, question: Callable[[PingDataClient], Awaitable[T
         PingDataError: As `open_client()`, and as whatever is asked.
         InterruptedBySignalError: When a signal ended it.
     """
-
-    async def opened() -> T:
-        async with open_client(
-            environment=connection.environment,
-            api_url=connection.api_url,
-            auth_token_file=connection.auth_token_file,
-            ca_bundle=connection.ca_bundle,
-        ) as client:
-            return await question(client)
-
     try:
-        return anyio.run(run_until_signal, opened)
+        return anyio.run(run_until_signal, lambda: with_client(connection, question))
     except APIStatusError as error:
         raise saying_when(error) from error

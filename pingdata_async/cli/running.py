@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
+import functools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +12,9 @@ import anyio
 import click
 import msgspec
 
-from pingdata_async.cli.connecting import open_client
+from pingdata_async.cli.connecting import with_client, with_client_if_needed
 from pingdata_async.cli.exit_codes import ANSWERED, UNFORESEEN, exit_code_of
+from pingdata_async.cli.going_on import resume_command
 from pingdata_async.cli.options import Connection, Reporting
 from pingdata_async.cli.progress import describe, event_log, narrate
 from pingdata_async.cli.signals import run_until_signal
@@ -29,8 +30,17 @@ def carry_out(
     connection: Connection,
     reporting: Reporting,
     work: Callable[[PingDataClient, Announcer], Awaitable[RunSummary]],
+    *,
+    is_begun: bool = False,
 ) -> int:
-    """Open a client, do the work, and report; the exit code."""
+    """Open a client, do the work, and report; the exit code.
+
+    Args:
+        connection: To which API.
+        reporting: What is said.
+        work: What to do.
+        is_begun: Whether there may be nothing left to be asked: then no token is needed.
+    """
     # Only now: a plan, a status or a help is not drawn, and rich takes a while to load.
     from pingdata_async.cli.screen import StatusConsole, show  # noqa: PLC0415
 
@@ -41,20 +51,13 @@ def carry_out(
         async with contextlib.AsyncExitStack() as stack:
             watchers: list[Listener | None] = [
                 stack.enter_context(event_log(reporting.log_file)),
-                _say_how_to_go_on,
+                functools.partial(_say_how_to_go_on, click.get_current_context()),
             ]
             if not reporting.quiet:
                 watchers.append(narrate(console, verbose=reporting.verbose))
                 watchers.append(stack.enter_context(show(console)))
-            client = await stack.enter_async_context(
-                open_client(
-                    environment=connection.environment,
-                    api_url=connection.api_url,
-                    auth_token_file=connection.auth_token_file,
-                    ca_bundle=connection.ca_bundle,
-                )
-            )
-            return await work(client, Announcer(*watchers))
+            opened = with_client_if_needed if is_begun else with_client
+            return await opened(connection, lambda client: work(client, Announcer(*watchers)))
 
     try:
         summary = anyio.run(run_until_signal, run)
@@ -65,16 +68,16 @@ def carry_out(
     return _report(summary, reporting.summary_path, console)
 
 
-def _say_how_to_go_on(event: Event) -> None:
+def _say_how_to_go_on(context: click.Context, event: Event) -> None:
     """Said also where nothing else is: it is a part of the error."""
     if isinstance(event, RunStopped) and not event.is_output_closed:
         done = "" if event.rows_done is None else f"{event.rows_done:,} of "
-        needs = f" {event.needs}" if event.needs else ""
+        command = resume_command(context, event.run_dir, event.needs)
         have = "" if event.rows_done is None else " have their outcome"
         with contextlib.suppress(OSError):  # nobody may be listening any more
             click.echo(
                 f"Stopped: {done}{event.rows:,} rows{have}; all that was paid for is kept. "
-                f"To go on:\n  pingdata-async resume {shlex.quote(event.run_dir)}{needs}",
+                f"To go on:\n  {command}",
                 err=True,
             )
 

@@ -96,7 +96,7 @@ def resume(
             writing=writing,
         )
 
-    return carry_out(_connection(settings, others), reporting_of(others), work)
+    return carry_out(_connection(settings, others), reporting_of(others), work, is_begun=True)
 
 
 @click.command()
@@ -141,7 +141,7 @@ def retry(
             writing=writing,
         )
 
-    return carry_out(_connection(settings, others), reporting_of(others), work)
+    return carry_out(_connection(settings, others), reporting_of(others), work, is_begun=True)
 
 
 @click.command()

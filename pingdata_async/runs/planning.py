@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from anyio.from_thread import check_cancelled
 from pingdata_async.bulk.chunking import ChunkBuilder
 from pingdata_async.exceptions import ConfigurationError, InputError, RunError
 from pingdata_async.runs.identity import RunSettings, differences
-from pingdata_async.runs.output_files import shown_path
+from pingdata_async.runs.output_files import STDOUT, shown_path
 from pingdata_async.runs.plan import AskRules, Plan
 from pingdata_async.runs.run_directory import (
     FINGERPRINT,
@@ -26,6 +25,7 @@ from pingdata_async.runs.run_directory import (
     kept_output,
     same_run_beside,
 )
+from pingdata_async.shell_words import quoted_path
 from pingdata_async.tables.inputs import ReadOptions
 from pingdata_async.tables.readers import AnyInput, open_input
 from pingdata_async.tables.sources import STDIN, Fingerprint, fingerprint_of
@@ -188,17 +188,14 @@ def _input(source: str) -> str:
 
 
 def _resume(run_dir: Path) -> str:
-    return f"pingdata-async resume {_quoted(run_dir)}"
-
-
-def _quoted(path: str | Path) -> str:
-    return shlex.quote(shown_path(path))
+    return f"pingdata-async resume {quoted_path(run_dir)}"
 
 
 def _same_beside(other: Path, output: str | Path) -> str:
+    place = STDOUT if output == STDOUT else quoted_path(output)
     return (
         f"{shown_path(other)} holds the same input with the same sources and options, so its "
         f"answers are there for nothing: `{_resume(other)}` if it is not finished, "
-        f"`pingdata-async export {_quoted(other)} -o {_quoted(output)}` for what it has; --again "
+        f"`pingdata-async export {quoted_path(other)} -o {place}` for what it has; --again "
         "to pay once more"
     )

@@ -93,6 +93,7 @@ class Run:
         ask_types: Asks the API for the types of its fields, by source and field.
         ask_rules: Asks the API what its sources cannot answer.
         preflight: Knows what the account's limits allow.
+        check_client: Raises where the API cannot be asked at all.
         on_event: Told of everything that happens.
     """
 
@@ -107,6 +108,7 @@ class Run:
         ask_types: Callable[[], Awaitable[DeclaredTypes]],
         ask_rules: AskRules,
         preflight: Preflight,
+        check_client: Callable[[], object],
         on_event: Callable[[Event], None] | None,
     ) -> None:
         self._settings = settings
@@ -118,6 +120,7 @@ class Run:
         self._ask_types = ask_types
         self._ask_rules = ask_rules
         self._preflight = preflight
+        self._check_client = check_client
         self._counts = SummaryListener()
         self._counts.summary.environment = settings.environment
         self._announce = Announcer(self._counts, on_event)
@@ -167,6 +170,7 @@ class Run:
 
     async def retry(self, path: Path, *, all_not_ok: bool) -> RunSummary:
         """Ask once more about rows without an answer, or about all that are not ok."""
+        self._check_client()
         async with RunDirectory(path) as directory:
             plan = await self._open_plan(directory)
             await self._check_may_write(directory, plan)
@@ -203,6 +207,8 @@ class Run:
             before = await self._finished_before(directory)
             if before is not None:
                 return before
+            if (await self._totals(directory)).rows.rows < plan.rows:
+                self._check_client()  # before anything is changed
             await self._check_may_write(directory, plan)
             await directory.keep_caps(self._settings.caps)
             await directory.journal.set_meta(FINISHED, None)

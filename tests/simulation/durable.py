@@ -191,6 +191,7 @@ class _Client:
             ask_types=_no_types,
             ask_rules=_no_rules,
             preflight=Preflight(_no_limits, None),
+            check_client=lambda: None,
             on_event=self._hear,
         )
         try:
