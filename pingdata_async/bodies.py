@@ -91,4 +91,4 @@ class OutputBody(msgspec.Struct, frozen=True):
 
 def too_large(what: str, max_bytes: int) -> DecodeError:
     """The error for an answer above the limit."""
-    return DecodeError(f"{what}: the answer is larger than {max_bytes} bytes")
+    return DecodeError(f"{what}: the answer is larger than {max_bytes} bytes", is_too_large=True)

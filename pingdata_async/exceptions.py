@@ -190,7 +190,19 @@ class PauseTooLongError(PingDataError):
 
 
 class DecodeError(PingDataError):
-    """Raised when an answer cannot be read as what the API documents."""
+    """Raised when an answer cannot be read as what the API documents.
+
+    Attributes:
+        is_page: Whether it is HTML or XML: something else has answered in the API's place.
+        is_too_large: Whether it is larger than what is taken, so that it was not read at all.
+    """
+
+    def __init__(
+        self, message: str = "", *, is_page: bool = False, is_too_large: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.is_page = is_page
+        self.is_too_large = is_too_large
 
 
 class JobFailedError(PingDataError):

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar, overload
 import msgspec
 
 from pingdata_async.exceptions import DecodeError
+from pingdata_async.job_phases import JobPhase, phase_of
 
 T = TypeVar("T")
 
@@ -163,6 +164,7 @@ class Reason(enum.StrEnum):
     MISSING = "missing"  # the answer left out the location, or one of its sources
     REJECTED = "rejected"  # the API refused the request that held it
     JOB_FAILED = "job_failed"  # its job failed, as often as it was tried
+    UNREADABLE = "unreadable"  # its job is complete, but its output can never be read
     IN_DOUBT = "in_doubt"  # its submissions were lost, as often as they were tried
     INVALID_INPUT = "invalid_input"  # nothing in it to look up; never sent
     SKIPPED = "skipped"  # a source was not asked, as it would surely fail and be charged
@@ -274,17 +276,19 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[Mapping[str, Any], ...] = ()
 
     @property
+    def phase(self) -> JobPhase:
+        """What that amounts to."""
+        return phase_of(self.status, self.result_status, names_outputs=bool(self.outputs))
+
+    @property
     def is_finished(self) -> bool:
         """Whether polling can end. An unknown status with a result counts as finished."""
-        return self.status in {"COMPLETE", "FAILED"} or (
-            self.status not in {"PENDING", "QUEUED", "IN_PROGRESS"}
-            and self.result_status in {"SUCCESS", "FAILED"}
-        )
+        return self.phase in {JobPhase.COMPLETE, JobPhase.FAILED}
 
     @property
     def is_failed(self) -> bool:
         """Whether the job ended without success (COMPLETE with a result FAILED included)."""
-        return self.is_finished and (self.status == "FAILED" or self.result_status == "FAILED")
+        return self.phase is JobPhase.FAILED
 
 
 class RunSummary(msgspec.Struct, kw_only=True):

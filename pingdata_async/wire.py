@@ -16,33 +16,41 @@ from pingdata_async.checked_settings import check_amount, check_flag
 from pingdata_async.exceptions import ConfigurationError, DecodeError
 from pingdata_async.locations import clean_sources
 from pingdata_async.models import JobOutput, JobStatus
+from pingdata_async.refusals import one_line
 from pingdata_async.secrecy import holds_secret, masked
 
 MAX_JOB_ID_CHARACTERS = 512  # they are opaque, but the API's are 36 long
 EXCERPT_FROM_BYTES = 64 * 1024
+MAX_STATUS_CHARACTERS = 100  # it is shown, and kept in logs
+MAX_NUMBER = 2**53  # above it, readers of JSON disagree about a number; no count is as large
 
 
 class _Submission(msgspec.Struct):
     id: str | int | None = None
 
 
+_NOTHING = msgspec.Raw(b"null")
+
+
 class _Request(msgspec.Struct):
+    """Only the status is needed: nonsense elsewhere is read as nothing, each on its own."""
+
     status: str
-    requested_at: Any = None
-    progress_started_at: Any = None
-    completed_at: Any = None
-    num_requested: Any = None
-    num_completed: Any = None
-    num_problems: Any = None
-    num_canceled: Any = None
+    requested_at: msgspec.Raw = _NOTHING
+    progress_started_at: msgspec.Raw = _NOTHING
+    completed_at: msgspec.Raw = _NOTHING
+    num_requested: msgspec.Raw = _NOTHING
+    num_completed: msgspec.Raw = _NOTHING
+    num_problems: msgspec.Raw = _NOTHING
+    num_canceled: msgspec.Raw = _NOTHING
 
 
 class _Result(msgspec.Struct):
     status: str | None = None
-    message: Any = None
-    total_processing_time: Any = None
-    outputs: Any = None
-    sources: Any = None
+    message: msgspec.Raw = _NOTHING
+    total_processing_time: msgspec.Raw = _NOTHING
+    outputs: msgspec.Raw = _NOTHING
+    sources: msgspec.Raw = _NOTHING
 
 
 class _Status(msgspec.Struct):
@@ -195,16 +203,16 @@ def decode_status(body: bytes, what: str) -> JobStatus:
     decoded = _decode(_status, body, what)
     request, result = decoded.request, decoded.result or _Result()
     return JobStatus(
-        status=masked(request.status.strip()).upper(),
+        status=_word(request.status),
         num_requested=_count(request.num_requested),
         num_completed=_count(request.num_completed),
         num_problems=_count(request.num_problems),
         num_canceled=_count(request.num_canceled),
-        requested_at=_text_or_none(request.requested_at),
-        progress_started_at=_text_or_none(request.progress_started_at),
-        completed_at=_text_or_none(request.completed_at),
-        result_status=None if result.status is None else masked(result.status.strip()).upper(),
-        message=_text_or_none(result.message) or "",
+        requested_at=_text(request.requested_at),
+        progress_started_at=_text(request.progress_started_at),
+        completed_at=_text(request.completed_at),
+        result_status=None if result.status is None else _word(result.status),
+        message=_text(result.message) or "",
         total_processing_time=_seconds(result.total_processing_time),
         outputs=tuple(_output(item) for item in _items(result.outputs, "url") if item.get("url")),
         sources=tuple(_items(result.sources, "source")),
@@ -235,6 +243,11 @@ def decode_object(body: bytes, what: str) -> dict[str, Any]:
     return decoded
 
 
+def is_page(body: bytes) -> bool:
+    """Whether it looks like HTML or XML."""
+    return bool(re.match(rb"(\xef\xbb\xbf)?\s*<", body))
+
+
 def excerpt(body: bytes) -> str:
     """The beginning of a body, fit to be shown on one line."""
     if not body:
@@ -249,15 +262,17 @@ def _decode(decoder: msgspec.json.Decoder[Any], body: bytes, what: str) -> Any:
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        kind = "an HTML page" if re.match(rb"\s*<", body) else excerpt(body)
+        kind = "an HTML page" if is_page(body) else excerpt(body)
         raise DecodeError(
             f"{what}: the answer is not what the API gives ({error}), but {kind}; "
-            "is something between here and the API answering in its place?"
+            "is something between here and the API answering in its place?",
+            is_page=is_page(body),
         ) from error
 
 
-def _items(value: Any, key: str) -> list[Mapping[str, Any]]:
+def _items(raw: msgspec.Raw, key: str) -> list[Mapping[str, Any]]:
     """Objects from a list of them, from one of them, or from an object of them."""
+    value = _value(raw)
     if isinstance(value, Mapping):
         value = [value] if key in value else list(value.values())
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
@@ -271,13 +286,31 @@ def _output(item: Mapping[str, Any]) -> JobOutput:
     )
 
 
-def _count(value: Any) -> int | None:
-    return int(value) if isinstance(value, int | float) else None
+def _count(raw: msgspec.Raw) -> int | None:
+    """A number of locations; None for what is none, such as one below 0 or with 400 digits."""
+    number = _seconds(raw)
+    return None if number is None else int(number)
 
 
-def _seconds(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+def _seconds(raw: msgspec.Raw) -> float | None:
+    """A number from 0; None for what is none."""
+    value = _value(raw)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value <= MAX_NUMBER else None
 
 
-def _text_or_none(value: Any) -> str | None:
+def _word(value: str) -> str:
+    return one_line(masked(value))[:MAX_STATUS_CHARACTERS].upper()
+
+
+def _text(raw: msgspec.Raw) -> str | None:
+    value = _value(raw)
     return None if value is None else masked(str(value))
+
+
+def _value(raw: msgspec.Raw) -> Any:
+    """What it is, as JSON; None where no reader could tell, as of a number of 5,000 digits."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None

@@ -25,6 +25,7 @@ LAYERS = {
     "deflate": 0,
     "events": 0,
     "inflating": 0,
+    "job_phases": 0,
     "location_batches": 0,
     "location_keys": 0,
     "locations": 0,

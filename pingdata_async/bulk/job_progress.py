@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pingdata_async.job_phases import JobPhase
 from pingdata_async.models import JobStatus
 
-WAITING = frozenset({"PENDING", "QUEUED"})
 MARKS = 8  # kept of a job's way: there are 20,000 of them at once
 KNOWN_WELL = 0.1  # a wait whose bounds are this close to each other, as a share, is known
 
@@ -71,7 +71,8 @@ class JobProgress:
                 self._ended(status, now)
             return
         self.going_at = now
-        if status.status in WAITING:
+        self.ended_at = None  # a server may change its mind
+        if status.phase is JobPhase.WAITING:
             self._back_in_queue(now)
             return
         self._begun(status, now)

@@ -121,12 +121,39 @@ def test_empty_result() -> None:
 
 @pytest.mark.parametrize("name", ["num_requested", "num_completed", "num_problems", "num_canceled"])
 @pytest.mark.parametrize(
-    ("sent", "read"), [(None, None), (0, 0), (7, 7), (7.0, 7), ("7", None), ([], None)]
-)
+    ("sent", "read"),
+    [
+        (None, None), (0, 0), (7, 7), (7.0, 7), ("7", None), ([], None), (True, None), (-1, None),
+        (2**53, 2**53), (2**64, None), (10**400, None), (1e300, None), (-1e300, None),
+    ],
+)  # fmt: skip
 def test_counts(name: str, sent: object, read: int | None) -> None:
     """Counts can be null or missing; one that is no number counts as missing."""
     assert getattr(status_of(**{name: sent}), name) == read
     assert getattr(status_of(), name) is None
+
+
+@pytest.mark.parametrize("nonsense", ["9" * 5000, "1e400", "-1e999"])
+@pytest.mark.parametrize(
+    "name", ["num_completed", "requested_at", "total_processing_time", "message", "sources"]
+)
+def test_nonsense_is_nothing(name: str, nonsense: str) -> None:
+    """What no reader can make sense of counts as missing; the rest of the answer is read."""
+    body = (
+        b'{"request":{"status":"COMPLETE","%b":%b},"result":{"status":"SUCCESS","%b":%b,'
+        b'"outputs":{"url":"/o"}}}'
+    )
+    status = decode_status(body % ((name.encode(), nonsense.encode()) * 2), "a status")
+    assert not getattr(status, name)
+    assert [output.url for output in status.outputs] == ["/o"]
+
+
+@pytest.mark.parametrize("status", ["A" * 5000, "DONE\n\x1b[31m"])
+def test_a_status_is_fit_to_be_shown(status: str) -> None:
+    """On one line, and not endless."""
+    shown = status_of({}, status=status).status
+    assert shown.isprintable()
+    assert len(shown) <= 100
 
 
 @pytest.mark.parametrize("name", ["requested_at", "progress_started_at", "completed_at"])
