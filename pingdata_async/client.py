@@ -194,7 +194,8 @@ class PingDataClient(OpenedClient):
     ) -> OutputBody:
         """The whole output as it comes over the wire; as `fetch_output()` otherwise.
 
-        `OutputBody.content()` decompresses it, and raises where it is damaged or too large.
+        `OutputBody.content()` decompresses it, and raises where it is damaged, too large, or in
+        an encoding that nobody asked for.
         """
         async with self.stream_output(job_id, output, pacer=pacer) as response:
             return await response.read_wire()

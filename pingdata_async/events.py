@@ -175,6 +175,29 @@ class SubmissionInDoubt(Event, frozen=True, kw_only=True):
     charged_before: bool
 
 
+class JobOverdue(Event, frozen=True, kw_only=True):
+    """For `late_s` seconds a job has not given what it must; it is still asked about.
+
+    Attributes:
+        error: What the API says of it: an undocumented status, that it does not know it, or that
+            it is complete although there is no output.
+    """
+
+    chunk: int
+    job_id: str
+    late_s: float
+    error: str
+
+
+class JobKept(Event, frozen=True, kw_only=True):
+    """A paid job's answer cannot be had now; it is left for when the run is gone on with."""
+
+    chunk: int
+    job_id: str
+    locations: int
+    error: str
+
+
 class JobAbandoned(Event, frozen=True, kw_only=True):
     """A job ended without a usable output, or was forgotten by the API."""
 

@@ -168,10 +168,8 @@ class Response:
         """The whole body as it comes, to be decompressed in another place.
 
         Raises:
-            DecodeError: When it is cut off or stops coming, is larger than the settings allow, or
-                in an encoding that was not asked for.
+            DecodeError: When it is cut off or stops coming, or is larger than the settings allow.
         """
-        self._answer.inflater()  # refuses what nobody could read later
         wire = io.BytesIO()  # unlike a list of blocks, it never holds everything twice
         while block := await self._answer.next_bytes():
             if wire.tell() + len(block) > self._max_body_bytes:

@@ -161,6 +161,7 @@ async def enhance(
     *options: object,
     rows: int = 6,
     environ: Mapping[str, str] | None = None,
+    command: str = "enhance",
     **settings: object,
 ) -> Done:
     """`pingdata-async enhance` of some addresses, in a process of its own.
@@ -171,6 +172,7 @@ async def enhance(
         options: Further words of the command.
         rows: How many addresses.
         environ: Further variables.
+        command: `enhance`, or what is to be done with the run of an earlier one.
         settings: Of the client, other than their defaults.
     """
     source, output = folder / "in.csv", folder / "out.jsonl"
@@ -178,6 +180,8 @@ async def enhance(
     peak = folder / "peak"
     code = IMPATIENT.format(settings=repr(settings), peak=str(peak))
     words = ("enhance", source, "-o", output, "-s", "PG", "-u", url, *options)
+    if command != "enhance":
+        words = (command, f"{output}.run", *options)
     with anyio.fail_after(60):
         process = await anyio.run_process(
             [sys.executable, "-W", "error", "-c", code, *map(str, words)],

@@ -192,7 +192,7 @@ class Flow:
             self.lost.put((passage, failure), clock.now())
 
     def drop(self, passage: Passage) -> None:
-        """Leave a chunk that will not be submitted."""
+        """Leave a chunk that will not be submitted, or whose job is left to another run."""
         self._admission.decided(passage)
         self._admission.release(passage)
         if _has_answers(passage) and not self._ledger.is_durable:
@@ -201,6 +201,7 @@ class Flow:
             return
         self._leave_room(passage)
         self._open -= 1
+        self.jobs_in_flight -= bool(passage.job_id)
         self._go_on()
 
     def leave(self, passage: Passage, error: PingDataError) -> None:

@@ -11,6 +11,8 @@ from pingdata_async.events import (
     ChunkFinished,
     ChunkSplit,
     JobAbandoned,
+    JobKept,
+    JobOverdue,
     JobPolled,
     JobStalled,
     JobSubmitted,
@@ -85,6 +87,21 @@ def abandoned(passage: Passage, error: str, *, will_resubmit: bool) -> JobAbando
         job_id=passage.job_id,
         error=error,
         will_resubmit=will_resubmit,
+    )
+
+
+def overdue(passage: Passage, late_s: float, error: str) -> JobOverdue:
+    """A job does not give what it must."""
+    return JobOverdue(chunk=passage.chunk.index, job_id=passage.job_id, late_s=late_s, error=error)
+
+
+def kept(passage: Passage, error: str) -> JobKept:
+    """A paid job is left to another run."""
+    return JobKept(
+        chunk=passage.chunk.index,
+        job_id=passage.job_id,
+        locations=len(passage.chunk.rows),
+        error=error,
     )
 
 

@@ -47,8 +47,13 @@ class Passage:
         lost_jobs: Jobs that the API forgot, likewise.
         refetches: How often the output was fetched again because rows were missing from it.
         warn_after_idle_s: How long its job may make no progress before that is said (again).
-        late_since: When the job was first unknown, or complete without an output; None if it
-            is neither.
+        late_since: Since when the API says of the job what cannot stay so: that it is unknown,
+            that it is complete without an output, or a word that is not documented; None if it
+            does not.
+        says_late: Whether that was told to whoever listens.
+        seems_failed: Whether the API said once that the job has failed.
+        unread: A fingerprint of the last output that could not be read; None of one that could.
+        times_unread: How often in a row it was that.
         failures: Of the present request, in a row.
         failing_since: When the first of them was.
         wanted_at: When the present request was to be sent.
@@ -73,6 +78,10 @@ class Passage:
     refetches: int = 0
     warn_after_idle_s: float = WARN_AFTER_IDLE_S
     late_since: float | None = None
+    says_late: bool = False
+    seems_failed: bool = False
+    unread: int | None = None
+    times_unread: int = 0
     failures: int = 0
     failing_since: float = 0.0
     wanted_at: float = 0.0
@@ -111,11 +120,35 @@ class Passage:
         if self.late_since is not None:
             self.late_since += seconds
 
+    def late_for_s(self, now: float) -> float:
+        """For how long the API has said what cannot stay so; from now on if it did not."""
+        if self.late_since is None:
+            self.late_since = now
+        return now - self.late_since
+
+    def no_longer_late(self) -> None:
+        """The API says what it should."""
+        self.late_since, self.says_late = None, False
+
+    def note_failure(self, now: float) -> None:
+        """The present request has failed."""
+        if not self.failures:
+            self.failing_since = now
+        self.failures += 1
+
+    def note_unread(self, fingerprint: int) -> int:
+        """An output could not be read; returns how often in a row it was the very same one."""
+        is_same = fingerprint == self.unread
+        self.unread, self.times_unread = fingerprint, self.times_unread * is_same + 1
+        return self.times_unread
+
     def begin_again(self) -> None:
         """Forget the present job."""
         self.job_id, self.job, self.outputs = "", None, ()
         self.failures = self.refetches = 0
-        self.late_since = None
+        self.no_longer_late()
+        self.seems_failed = False
+        self.unread, self.times_unread = None, 0
         self.warn_after_idle_s = WARN_AFTER_IDLE_S
 
 

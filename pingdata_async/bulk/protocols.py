@@ -122,6 +122,10 @@ class Ledger(Protocol):
         """The chunk's job is lost; it will be submitted again, split or failed."""
         ...
 
+    async def keep_unreadable(self, chunk: Chunk, bodies: Sequence[OutputBody]) -> str | None:
+        """What came for a chunk can never be read; returns where it is kept, None for nowhere."""
+        ...
+
     async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
         """These parts take a chunk's place."""
         ...

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from pingdata_async.exceptions import DecodeError
-from pingdata_async.wire import excerpt
+from pingdata_async.wire import excerpt, is_page
 
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _split_or_null = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
@@ -29,7 +29,7 @@ def split_body(body: bytes) -> dict[str, msgspec.Raw]:
         body.decode("utf-8")  # msgspec does not look into what it leaves undecoded
         answers = _split.decode(on_one_line(body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise DecodeError(f"the output cannot be read ({error}): {excerpt(body)}") from error
+        raise _cannot_be_read(body, error) from error
     return answers
 
 
@@ -38,7 +38,7 @@ def on_one_line(body: bytes) -> bytes:
     try:
         return msgspec.json.format(body, indent=-1) if b"\n" in body or b"\r" in body else body
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise DecodeError(f"the output cannot be read ({error}): {excerpt(body)}") from error
+        raise _cannot_be_read(body, error) from error
 
 
 def sources_of(data: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
@@ -84,7 +84,7 @@ def repeated_ids(body: bytes, answers: dict[str, msgspec.Raw]) -> frozenset[str]
             wire_id for wire_id, data in pairs if seen.setdefault(wire_id, data) != data
         )
     except (ValueError, RecursionError) as error:
-        raise DecodeError(f"the output cannot be read ({error}): {excerpt(body)}") from error
+        raise _cannot_be_read(body, error) from error
 
 
 def _holds_nothing_else(body: bytes, answers: dict[str, msgspec.Raw]) -> bool:
@@ -101,6 +101,12 @@ def _holds_nothing_else(body: bytes, answers: dict[str, msgspec.Raw]) -> bool:
     inside = sum(map(len, answers)) + sum(map(len, answers.values()))
     between = len(b'"":' + blank) * len(answers) + len(comma) * (len(answers) - 1)
     return len(body) == len(b"{}") + inside + between
+
+
+def _cannot_be_read(body: bytes, error: Exception) -> DecodeError:
+    return DecodeError(
+        f"the output cannot be read ({error}): {excerpt(body)}", is_page=is_page(body)
+    )
 
 
 class _Pairs(list[tuple[str, Any]]):

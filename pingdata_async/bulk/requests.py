@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from pingdata_async.bodies import OutputBody
+from pingdata_async.bodies import OutputBody, too_large
 from pingdata_async.bulk import clock, notices
 from pingdata_async.bulk.checking import MAX_OUTPUTS_BYTES, Checked, check_output
 from pingdata_async.bulk.chunks import Chunk, encode_body
@@ -38,27 +38,33 @@ from pingdata_async.bulk.steps import (
     Fetched,
     HeldBack,
     InDoubt,
+    Kept,
     Lost,
     Rejected,
     Unreachable,
+    Unreadable,
 )
 from pingdata_async.events import Event
 from pingdata_async.exceptions import (
     AccessDeniedError,
     APIStatusError,
     DecodeError,
+    OutputUnavailableError,
     PauseTooLongError,
     PingDataError,
     RateLimitError,
     UnexpectedRedirectError,
 )
+from pingdata_async.job_phases import JobPhase
 from pingdata_async.models import JobStatus
 from pingdata_async.one_thread import OneThread
-from pingdata_async.refusals import saying_when
+from pingdata_async.refusals import one_line, saying_when
 
 CHECK_IN_THREAD_FROM_BYTES = 64 * 1024
 ASK_AGAIN_S = 5.0  # about a job that the API does not know, at the longest: it holds a slot
 REFETCHES = 2  # of an output that leaves out rows
+SAME_TWICE = 2  # what is as useless twice in a row is taken to be so for ever, at the latest
+MAX_MESSAGE_CHARACTERS = 300  # of a failed job's: it stands in each of its rows
 JITTER = 0.1  # of a poll interval, so that jobs submitted together drift apart
 
 
@@ -160,7 +166,9 @@ class Requests:
         )
         return interval_s * self._rng.uniform(1.0, 1.0 + JITTER)
 
-    async def poll(self, passage: Passage) -> Again | HeldBack | Done | Lost | Unreachable:
+    async def poll(
+        self, passage: Passage
+    ) -> Again | HeldBack | Done | Kept | Lost | Unreachable | Unreadable:
         """Ask about a chunk's job.
 
         Raises:
@@ -176,13 +184,20 @@ class Requests:
         self._succeeded(passage, "poll")
         self._announce(notices.polled(passage, status))
         self._heard(passage.present_job, status)
-        if not status.is_finished:
-            passage.late_since = None
-            return self._going_on(passage)
-        if status.is_failed:
-            said = status.message or "without a message"
-            return Lost(f"job {passage.job_id} failed: {said}", is_forgotten=False)
-        return self._finished(passage, status)
+        match status.phase:
+            case JobPhase.COMPLETE:
+                return self._complete(passage, status)
+            case JobPhase.FAILED if passage.seems_failed:
+                return _failed(passage, status)
+            case JobPhase.FAILED:  # another job would be paid for: perhaps it changes its mind
+                passage.seems_failed = True
+                return Again(self.next_poll_in_s(passage))
+            case JobPhase.BROKEN_OFF | JobPhase.UNKNOWN:
+                return self._undocumented(passage, status)
+            case _:
+                passage.no_longer_late()
+                passage.seems_failed = False
+                return self._going_on(passage)
 
     def _going_on(self, passage: Passage) -> Again | Lost:
         idle_s = passage.present_job.idle_s
@@ -208,53 +223,95 @@ class Requests:
             if status.is_finished and not status.is_failed:
                 self._planner.learn(job)
 
-    def _finished(self, passage: Passage, status: JobStatus) -> Again | Done | Lost:
+    def _complete(self, passage: Passage, status: JobStatus) -> Again | Done | Unreadable:
         passage.outputs = json_outputs(status.outputs)
         if passage.outputs:
-            passage.late_since = None
+            passage.no_longer_late()
             odd = notices.odd_counts(passage, status)
             if odd is not None:
                 self._announce(odd)
             return Done()
-        if self._late_for_s(passage) > self._policy.late_after_s:
-            return Lost(f"job {passage.job_id} is complete, but names no output", False)
+        said = f"job {passage.job_id} is complete, but names no output"
+        if self._late_for_s(passage, said) > self._policy.patience_s:
+            return Unreadable(said, [])
         return Again(self.next_poll_in_s(passage))
 
-    def _late_for_s(self, passage: Passage) -> float:
-        """How long the API has not shown what it must have."""
-        now = clock.now()
-        if passage.late_since is None:
-            passage.late_since = now
-        return now - passage.late_since
+    def _undocumented(self, passage: Passage, status: JobStatus) -> Again | Lost:
+        """A word for an end is believed after a while; any other may mean that it is at work."""
+        job = passage.present_job
+        if passage.late_since is not None and job.changed_at > passage.late_since:
+            passage.no_longer_late()
+        said = f"job {passage.job_id} is {status.status}, without a result"
+        late_s = self._late_for_s(passage, said)
+        is_end = status.phase is JobPhase.BROKEN_OFF
+        if late_s > (self._policy.patience_s if is_end else self._policy.give_up_after_s):
+            return Lost(f"{said}, for {late_s:,.0f} s", is_forgotten=False)
+        return Again(self.next_poll_in_s(passage))
 
-    async def fetch(self, passage: Passage) -> Again | HeldBack | Fetched | Lost | Unreachable:
+    def _late_for_s(self, passage: Passage, said: str) -> float:
+        """How long the API has said what cannot stay so; that is told after a while."""
+        late_s = passage.late_for_s(clock.now())
+        if late_s > self._policy.forgotten_after_s and not passage.says_late:
+            passage.says_late = True
+            self._announce(notices.overdue(passage, late_s, said))
+        return late_s
+
+    async def fetch(
+        self, passage: Passage
+    ) -> Again | HeldBack | Fetched | Kept | Lost | Unreachable | Unreadable:
         """Fetch the output of a chunk's job; raises as `poll()` does."""
         try:
             return Fetched(await self._fetch_all(passage))
         except GateClosedError as closed:
             return HeldBack(closed.opens_in_s)
+        except DecodeError as error:
+            return self._unread(passage, error, [])
         except PingDataError as error:
-            return self._fetch_failed(passage, error)
+            return self._question_failed(passage, "fetch", error)
 
     async def check(
         self, passage: Passage, fetched: Fetched
-    ) -> Again | Answered | Lost | Unreachable:
+    ) -> Again | Answered | Kept | Lost | Unreachable | Unreadable:
         """Find the answers in what was fetched; raises as `poll()` does."""
         try:
             checked = await self._checked(passage.chunk, fetched.bodies)
-            self._refuse_incomplete(passage, checked)
-        except PingDataError as error:
-            return self._fetch_failed(passage, error)
+        except DecodeError as error:
+            return self._unread(passage, error, fetched.bodies)
+        missing, rows = checked.missing, len(passage.chunk.rows)
+        if missing and passage.refetches < REFETCHES:  # that is free, and they may be late
+            passage.refetches += 1
+            left_out = DecodeError(f"{missing} of {rows} locations are missing from the output")
+            return self._question_failed(passage, "fetch", left_out)
         self._succeeded(passage, "fetch")
         for oddity in checked.oddities:
             self._announce(notices.unexpected(passage, f"of its output's locations, {oddity}"))
         return Answered(checked)
 
-    def _fetch_failed(self, passage: Passage, error: PingDataError) -> Again | Lost | Unreachable:
-        if passage.attempt >= self._policy.fetch_attempts and isinstance(error, DecodeError):
-            self._succeeded(passage, "fetch")  # it did answer
-            return Lost(f"the output of job {passage.job_id}: {error}", is_forgotten=False)
-        return self._question_failed(passage, "fetch", error)
+    def _unread(
+        self, passage: Passage, error: DecodeError, bodies: list[OutputBody]
+    ) -> Again | Kept | Lost | Unreachable | Unreadable:
+        """An output came that cannot be read: fetched again, it may be another one.
+
+        One that is the very same each time will be so for ever, and another job would be paid
+        for. What is cut off, or a page that something else has put in its place, may be as it
+        should another time.
+        """
+        times = enough = 0
+        if error.is_too_large:
+            times, enough = passage.note_unread(hash(str(error))), SAME_TWICE
+        elif bodies and not error.is_page:
+            content = tuple((body.encoding, body.wire) for body in bodies)
+            times, enough = passage.note_unread(hash(content)), self._policy.fetch_attempts
+        lasting = Unreadable(f"the output of job {passage.job_id}: {error}", bodies)
+        if times and times >= enough:
+            return lasting
+        try:
+            step = self._question_failed(passage, "fetch", error)
+        except DecodeError:  # so it has been for as long as anything is tried
+            if times < SAME_TWICE:
+                raise
+            return lasting
+        return lasting if isinstance(step, Kept) and times >= SAME_TWICE else step
 
     async def _fetch_all(self, passage: Passage) -> list[OutputBody]:
         bodies: list[OutputBody] = []
@@ -262,16 +319,8 @@ class Requests:
         for output in passage.outputs:
             bodies.append(await self._api.fetch_body(passage.job_id, output, pacer=pacer))
             if sum(len(body.wire) for body in bodies) > MAX_OUTPUTS_BYTES:
-                raise DecodeError(f"its outputs are larger than {MAX_OUTPUTS_BYTES} bytes together")
+                raise too_large("its outputs together", MAX_OUTPUTS_BYTES)
         return bodies
-
-    def _refuse_incomplete(self, passage: Passage, checked: Checked) -> None:
-        """Have an output that leaves out rows fetched again: that is free, and it may be late."""
-        is_last = passage.attempt >= self._policy.fetch_attempts
-        if checked.missing and passage.refetches < REFETCHES and not is_last:
-            passage.refetches += 1
-            rows = len(passage.chunk.rows)
-            raise DecodeError(f"{checked.missing} of {rows} locations are missing from the output")
 
     async def _checked(self, chunk: Chunk, bodies: list[OutputBody]) -> Checked:
         if sum(body.likely_bytes for body in bodies) < CHECK_IN_THREAD_FROM_BYTES:
@@ -306,26 +355,42 @@ class Requests:
 
     def _question_failed(
         self, passage: Passage, kind: str, error: PingDataError
-    ) -> Again | Lost | Unreachable:
+    ) -> Again | Kept | Lost | Unreachable:
         if isinstance(error, PauseTooLongError):
             return Unreachable(error)
         self._note_answer(error)
         verdict = judge_question(error)
         if verdict is Verdict.STOP:
             raise error
-        if verdict is Verdict.UNKNOWN_JOB and self._is_forgotten(passage):
-            return Lost(f"the API no longer has job {passage.job_id}: {error}", is_forgotten=True)
+        if verdict is Verdict.UNKNOWN_JOB:
+            if self._is_forgotten(passage, error):
+                said = f"the API no longer has job {passage.job_id}: {error}"
+                return Lost(said, is_forgotten=True)
+            passage.note_failure(clock.now())  # of this job alone: the API did answer
+            return self._again(passage, kind, error, ceiling_s=ASK_AGAIN_S)
+        if isinstance(error, OutputUnavailableError) and error.job_status is not None:
+            passage.late_since = None  # the job is known
+            if error.job_status.is_failed:  # it has changed its mind
+                return _failed(passage, error.job_status)
+            passage.outputs = json_outputs(error.job_status.outputs) or passage.outputs
         give_up = self._note_failure(passage, kind, error)
         if self._is_too_long(error):
             return Unreachable(saying_when(error))
+        self._say_if_overdue(passage, kind, error)
         if give_up is GiveUp.RUN:
             raise saying_when(error)
         # A pause that the API asks for says nothing of the job.
         is_pause = isinstance(error, RateLimitError) or retry_after_s(error)
         if give_up is GiveUp.CHUNK and not is_pause:
-            return Lost(f"job {passage.job_id} cannot be had: {error}", is_forgotten=True)
-        is_unknown = verdict is Verdict.UNKNOWN_JOB
-        return self._again(passage, kind, error, ceiling_s=ASK_AGAIN_S if is_unknown else None)
+            return Kept(error)
+        return self._again(passage, kind, error)
+
+    def _say_if_overdue(self, passage: Passage, kind: str, error: PingDataError) -> None:
+        late_s = clock.now() - passage.failing_since
+        if kind == "fetch" and late_s > self._policy.forgotten_after_s and not passage.says_late:
+            passage.says_late = True
+            said = f"the output of job {passage.job_id} cannot be had: {error}"
+            self._announce(notices.overdue(passage, late_s, said))
 
     def _is_too_long(self, error: PingDataError) -> bool:
         return (retry_after_s(error) or 0.0) > self._policy.max_wait_s
@@ -337,9 +402,9 @@ class Requests:
         if isinstance(error, APIStatusError):
             self._health.note_answer()
 
-    def _is_forgotten(self, passage: Passage) -> bool:
-        late_s = self._late_for_s(passage)
-        if late_s > self._policy.late_after_s:
+    def _is_forgotten(self, passage: Passage, error: PingDataError) -> bool:
+        late_s = self._late_for_s(passage, f"the API does not know job {passage.job_id}: {error}")
+        if late_s > self._policy.patience_s:
             return True
         # Sooner, where it is this job and not the API: others are answered all the while.
         since = clock.now() - late_s + self._policy.forgotten_after_s
@@ -349,9 +414,7 @@ class Requests:
 
     def _note_failure(self, passage: Passage, kind: str, error: PingDataError) -> GiveUp:
         now = clock.now()
-        if not passage.failures:
-            passage.failing_since = now
-        passage.failures += 1
+        passage.note_failure(now)
         return self._health.judge(
             kind,
             passage.failing_since,
@@ -376,3 +439,8 @@ class Requests:
         delay_s = self._policy.delay_s(attempts, retry_after_s(error), self._rng)
         self._announce(notices.retried("submit", passage, error, delay_s))
         return Again(delay_s)
+
+
+def _failed(passage: Passage, status: JobStatus) -> Lost:
+    said = one_line(status.message)[:MAX_MESSAGE_CHARACTERS] or "without a message"
+    return Lost(f"job {passage.job_id} failed: {said}", is_forgotten=False)

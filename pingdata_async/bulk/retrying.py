@@ -14,6 +14,7 @@ from pingdata_async.exceptions import (
     ClientClosedError,
     DecodeError,
     NotFoundError,
+    OutputUnavailableError,
     PingDataError,
     RateLimitError,
     RequestRejectedError,
@@ -32,7 +33,7 @@ class Verdict(enum.Enum):
     RETRY = enum.auto()  # nothing happened: send it again later
     IN_DOUBT = enum.auto()  # a paid job may have been made
     REJECTED = enum.auto()  # the same again would be refused again
-    UNKNOWN_JOB = enum.auto()  # the API does not know the job, or its output
+    UNKNOWN_JOB = enum.auto()  # the API does not know the job
     STOP = enum.auto()  # no request of this run can succeed
 
 
@@ -62,7 +63,12 @@ def judge_submission(error: PingDataError) -> Verdict:
 
 
 def judge_question(error: PingDataError) -> Verdict:
-    """What an error after a GET means: asking again costs nothing, dropping a paid job does."""
+    """What an error after a GET means: asking again costs nothing, dropping a paid job does.
+
+    Only the API's own word on a job makes it unknown: an output that cannot be had does not.
+    """
+    if isinstance(error, OutputUnavailableError):
+        return Verdict.UNKNOWN_JOB if error.is_job_unknown else Verdict.RETRY
     if isinstance(error, NotFoundError):
         return Verdict.UNKNOWN_JOB
     if isinstance(error, AuthenticationError | ClientClosedError):
@@ -127,10 +133,12 @@ class RetryPolicy:
         max_doubts_in_a_row: Likewise, submissions in doubt.
         max_failed_jobs_in_a_row: Likewise, jobs that failed.
         max_lost_chunks_in_a_row: Likewise, chunks charged for nothing, attempts and all.
-        fetch_attempts: How often one output is fetched that arrives, but broken, before its
-            job counts as failed (about a minute).
-        late_after_s: Of answers "unknown job", or of a job that is complete but shows no
-            output, before it counts as forgotten: a part of the API may learn of it late.
+        fetch_attempts: How often one output is fetched that arrives, but is the same useless
+            thing each time, before its rows fail (about a minute).
+        late_after_s: Of answers "unknown job" before it counts as forgotten, of "cancelled" and
+            the like before it counts as failed, or of a complete job that shows no output
+            before its rows fail: a part of the API may learn of it late. At most
+            `give_up_after_s`.
         forgotten_after_s: The same where questions about other jobs are answered meanwhile.
         linger_s: When a durable run is stopped, how long an answer to a submission that is on
             its way is still waited for.
@@ -177,6 +185,11 @@ class RetryPolicy:
         for name in _AT_LEAST_ONE:
             check_count(name, getattr(self, name))
         check_flag("hold_in_doubt", self.hold_in_doubt)
+
+    @property
+    def patience_s(self) -> float:
+        """Of answers that cannot stay so, before they are believed."""
+        return min(self.late_after_s, self.give_up_after_s)
 
     def delay_s(self, attempt: int, retry_after_s: float | None, rng: random.Random) -> float:
         """Seconds to wait before the next attempt.

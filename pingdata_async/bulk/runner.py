@@ -42,10 +42,20 @@ from pingdata_async.bulk.protocols import BulkAPI, Ledger
 from pingdata_async.bulk.request_gate import RequestGate
 from pingdata_async.bulk.requests import Requests
 from pingdata_async.bulk.retrying import RetryPolicy
-from pingdata_async.bulk.steps import Again, Answered, Fetched, HeldBack, Lost, Unreachable
+from pingdata_async.bulk.steps import (
+    Again,
+    Answered,
+    Done,
+    Fetched,
+    HeldBack,
+    Kept,
+    Lost,
+    Unreachable,
+    Unreadable,
+)
 from pingdata_async.bulk.submitting import Submitter
 from pingdata_async.events import Event
-from pingdata_async.exceptions import JobFailedError, SubmissionInDoubtError
+from pingdata_async.exceptions import JobFailedError, PingDataError, SubmissionInDoubtError
 from pingdata_async.models import Reason
 from pingdata_async.one_thread import OneThread
 
@@ -114,6 +124,8 @@ class BulkRunner:
             announce=announce,
             rng=rng,
         )
+        self._kept_jobs = self._kept_locations = 0
+        self._first_kept: tuple[str, PingDataError] | None = None
         self._at_hand = anyio.Semaphore(AT_HAND)
         self._admission = Admission(slots, self._breaker)
         self._flow = Flow(
@@ -168,6 +180,14 @@ class BulkRunner:
                 f"{held} submissions with {self._submitter.held_locations} locations are in "
                 "doubt and held: they may have been accepted and charged"
             )
+        if self._first_kept is not None:
+            job_id, error = self._first_kept
+            raise JobFailedError(
+                f"the answers of {self._kept_jobs} paid jobs with {self._kept_locations} "
+                f"locations cannot be had now; none was sent again for them. The first is "
+                f"job {job_id}: {error}",
+                job_id=job_id,
+            ) from error
 
     async def _run(self, passages: AsyncIterator[Passage]) -> None:
         flow = self._flow
@@ -253,14 +273,14 @@ class BulkRunner:
             self._flow.leave(passage, step.error)
             return
         self._admission.release(passage)
-        if isinstance(step, Lost):
-            await self._job_lost(passage, step)
-        else:
+        if isinstance(step, Done):
             await self._ledger.completed(passage.chunk)
             self._flow.send(self._flow.fetches, passage)
+        else:
+            await self._no_answer(passage, step)
 
     async def _fetch(self, passage: Passage) -> None:
-        step: Again | Answered | Fetched | HeldBack | Lost | Unreachable
+        step: Again | Answered | Fetched | HeldBack | Kept | Lost | Unreachable | Unreadable
         step = await self._requests.fetch(passage)
         if isinstance(step, Fetched):
             async with self._at_hand:
@@ -273,8 +293,8 @@ class BulkRunner:
             self._flow.hold_back(self._flow.fetches, passage, step.delay_s)
         elif isinstance(step, Unreachable):
             self._flow.leave(passage, step.error)
-        elif isinstance(step, Lost):
-            await self._job_lost(passage, step)
+        elif isinstance(step, Kept | Lost | Unreadable):
+            await self._no_answer(passage, step)
 
     async def _answered(self, passage: Passage, step: Answered) -> None:
         chunk = passage.chunk
@@ -291,6 +311,44 @@ class BulkRunner:
         """Whether an empty answer to all of a chunk says something of the API."""
         is_first_time = not any(earlier.times_asked for earlier in chunk.earlier)
         return not self._breaker.any_answered or (is_first_time and len(chunk.rows) > 1)
+
+    async def _no_answer(self, passage: Passage, step: Kept | Lost | Unreadable) -> None:
+        if isinstance(step, Lost):
+            await self._job_lost(passage, step)
+        elif isinstance(step, Kept):
+            self._keep(passage, step.error)
+        else:
+            await self._unreadable(passage, step)
+
+    def _keep(self, passage: Passage, error: PingDataError) -> None:
+        """Leave a job that is paid for, and whose answer cannot be had now: none is sent for it."""
+        self._kept_jobs += 1
+        self._kept_locations += len(passage.chunk.rows)
+        self._first_kept = self._first_kept or (passage.job_id, error)
+        self._announce(notices.kept(passage, str(error)))
+        if self._breaker.note_lost_chunk():
+            self._flow.stop(error)
+        self._flow.drop(passage)
+
+    async def _unreadable(self, passage: Passage, step: Unreadable) -> None:
+        """A complete job whose output can never be read: its rows fail, none is sent for it.
+
+        Where nothing shows that others can be read, the run stops instead, and the job is kept.
+        """
+        said = step.error
+        if step.bodies:
+            where = await self._ledger.keep_unreadable(passage.chunk, step.bodies)
+            said += f"; what came is kept in {where}" if where else ""
+        error = JobFailedError(said, job_id=passage.job_id)
+        self._announce(notices.abandoned(passage, said, will_resubmit=False))
+        if self._flow.is_stopping:
+            self._flow.drop(passage)
+        elif self._breaker.note_failed_job():
+            self._flow.stop(error)
+            self._flow.drop(passage)
+        else:
+            failure = Failure(Reason.UNREADABLE, said)
+            self._flow.suspect(passage, failure, Proof.ANSWERED, error)
 
     async def _job_lost(self, passage: Passage, lost: Lost) -> None:
         """A paid job gives no answer: submit its chunk again, whole or in halves."""

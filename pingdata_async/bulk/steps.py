@@ -96,6 +96,30 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """The job is paid for, and its answer cannot be had now: another run may have it.
+
+    Attributes:
+        error: Why not.
+    """
+
+    error: PingDataError
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The job is complete and paid for, and its output would be as useless another time.
+
+    Attributes:
+        error: Why, with the job's id.
+        bodies: What came; nothing where it is too large, or there is none.
+    """
+
+    error: str
+    bodies: list[OutputBody]
+
+
+@dataclass(frozen=True, slots=True)
 class Fetched:
     """The job's output is here, as it came."""
 

@@ -22,6 +22,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
+from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.charges import Charges
 from pingdata_async.bulk.chunking import ChunkBuilder
 from pingdata_async.bulk.chunks import Chunk
@@ -257,6 +258,9 @@ class MemoryLedger:
 
     async def abandoned(self, chunk: Chunk, error: str) -> None:
         """Nothing to be kept."""
+
+    async def keep_unreadable(self, chunk: Chunk, bodies: Sequence[OutputBody]) -> str | None:
+        """Nowhere to keep it."""
 
     async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
         """Nothing to be kept."""

@@ -19,6 +19,8 @@ from pingdata_async.events import (
     InputAwaited,
     InputPlanned,
     JobAbandoned,
+    JobKept,
+    JobOverdue,
     JobStalled,
     JobSubmitted,
     Listener,
@@ -65,7 +67,7 @@ class RunState:
                 self.in_flight = event.jobs_in_flight
             case JobSubmitted():
                 self.in_flight += 1
-            case JobAbandoned():
+            case JobAbandoned() | JobKept():
                 self.in_flight -= 1
                 self.problems += 1
             case ChunkFinished():
@@ -143,9 +145,8 @@ def _about_the_run(event: Event) -> str | None:
                 f"Going on: {event.rows_done:,} of {event.rows:,} rows have their outcome, "
                 f"{event.jobs_in_flight:,} jobs are in flight."
             )
-        case JobAbandoned():
-            what = "its rows are sent again" if event.will_resubmit else "its rows fail"
-            return f"chunk {event.chunk}: {event.error}; {what}"
+        case JobAbandoned() | JobKept() | JobOverdue() | JobStalled():
+            return _about_a_job(event)
         case SubmissionInDoubt():
             return (
                 f"chunk {event.chunk}: a submission of {event.locations} locations is in "
@@ -160,15 +161,30 @@ def _about_the_run(event: Event) -> str | None:
             )
         case PauseAsked():
             return f"the API is not to be asked for {event.pause_s:,.0f} s; going on then"
-        case JobStalled():
-            minutes = event.idle_s / 60.0
-            return (
-                f"chunk {event.chunk}: job {event.job_id} has made no progress for "
-                f"{minutes:,.0f} minutes; it is still asked about"
-            )
         case UnexpectedAnswer():
             return f"chunk {event.chunk}, job {event.job_id}: {event.message}"
     return None
+
+
+def _about_a_job(event: JobAbandoned | JobKept | JobOverdue | JobStalled) -> str:
+    match event:
+        case JobAbandoned():
+            what = "its rows are sent again" if event.will_resubmit else "its rows fail"
+            said = f"{event.error}; {what}"
+        case JobKept():
+            said = (
+                f"job {event.job_id} is paid for, but its answer cannot be had now, so it is left "
+                f"for later: {event.error}"
+            )
+        case JobOverdue():
+            said = f"{event.error}; it is still asked about"
+        case JobStalled():
+            minutes = event.idle_s / 60.0
+            said = (
+                f"job {event.job_id} has made no progress for {minutes:,.0f} minutes; it is still "
+                "asked about"
+            )
+    return f"chunk {event.chunk}: {said}"
 
 
 def _about_a_chunk(event: Event) -> str | None:

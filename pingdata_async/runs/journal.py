@@ -21,6 +21,7 @@ from pingdata_async.bulk.later_chunks import Leftover
 from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.tally import Tally
 from pingdata_async.exceptions import RunError
+from pingdata_async.models import Reason
 from pingdata_async.runs import journal_changes as changes
 from pingdata_async.runs.journal_records import (
     PLANNED_CHUNKS,
@@ -267,6 +268,26 @@ class Journal:
             RunError: When some of them wait already, and others do not.
         """
         return await self._commit(lambda connection: changes.reopen(connection, leftovers, tally))
+
+    async def fetch_again(self, reason: Reason, *, no_longer: str) -> int:
+        """Have the outputs of jobs fetched once more whose chunks failed for that reason.
+
+        Args:
+            reason: Which.
+            no_longer: The name of a value that is not so any more, if there are any.
+
+        Returns:
+            How many rows had ended so; they have no outcome now.
+        """
+        now = time.time()
+
+        def fetch_again(connection: sqlite3.Connection) -> int:
+            rows = changes.fetch_again(connection, reason, now)
+            if rows:
+                changes.set_meta(connection, no_longer, "null")
+            return rows
+
+        return await self._commit(fetch_again)
 
     async def record(self, index: int) -> ChunkRecord | None:
         """What is known of a chunk; None of a planned one that was not touched yet."""

@@ -17,15 +17,18 @@ from pingdata_async.bulk.later_chunks import Leftover, gather
 from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.tally import Tally
 from pingdata_async.exceptions import RunError
+from pingdata_async.models import Reason
 from pingdata_async.runs.journal_records import (
     PLANNED_CHUNKS,
     SUBMISSION_COLUMNS,
     SubmissionRecord,
+    failure_of,
     pack_chunk,
     pack_layout,
     pack_leftover,
     read_meta,
     submission_of,
+    tally_of,
     unpack_leftover,
 )
 from pingdata_async.runs.states import ChunkState, is_legal
@@ -301,6 +304,29 @@ def reopen(connection: sqlite3.Connection, leftovers: Collection[Leftover], tall
             [(each.row, each.earlier.origin, planned or 0) for each in fresh],
         )
     return len(fresh)
+
+
+def fetch_again(connection: sqlite3.Connection, reason: Reason, now: float) -> int:
+    """Chunks that failed for that reason and have a job wait for its output once more.
+
+    Returns:
+        How many rows had ended so.
+    """
+    failed = connection.execute(
+        "SELECT idx, failure, tally FROM chunks WHERE state = 'failed' AND job_id != ''"
+        " AND failure IS NOT NULL"
+    ).fetchall()
+    rows = 0
+    for index, failure, tally in failed:
+        if failure_of(failure).reason is not reason:
+            continue
+        connection.execute(
+            "UPDATE chunks SET state = 'submitted', since = ?, failure = NULL, tally = NULL"
+            " WHERE idx = ?",
+            (now, index),
+        )
+        rows += tally_of(tally).rows
+    return rows
 
 
 def pack(

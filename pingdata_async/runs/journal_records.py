@@ -199,6 +199,11 @@ def read_meta(connection: sqlite3.Connection, key: str) -> object:
         ) from error
 
 
+def failure_of(text: str) -> Failure:
+    """A failure as the journal keeps it."""
+    return _failure_decoder.decode(text)
+
+
 def tally_of(text: str) -> Tally:
     """A tally as the journal keeps it."""
     return _tally_decoder.decode(text)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.protocols import FinishedChunk
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.journal import Journal
+from pingdata_async.runs.output_files import shown_path
 from pingdata_async.runs.spool import Spool
 
 
@@ -42,6 +45,16 @@ class DurableLedger:
         self.abandoned = journal.abandoned
         self.split = journal.split
         self.gathered = journal.gathered
+
+    async def keep_unreadable(self, chunk: Chunk, bodies: Sequence[OutputBody]) -> str:
+        """Keep what came for a chunk, for a person to look at; returns where."""
+        try:
+            path = await self._spool.keep_unreadable(chunk.index, bodies)
+        except OSError as error:
+            raise RunError(
+                f"what came for chunk {chunk.index} cannot be kept: {error.strerror or error}"
+            ) from error
+        return shown_path(path)
 
     async def deliver(self, finished: FinishedChunk) -> None:
         """Keep a chunk's answers, then the note that they are kept; then they may be written."""

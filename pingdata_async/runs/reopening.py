@@ -61,7 +61,9 @@ async def reopen_rows(
         sources: The run's sources.
         all_not_ok: Take all that are not ok, instead of those without an answer.
     """
-    reopened = left = 0
+    # A complete job is paid for: its output is tried once more, before another one is sent.
+    reopened = await directory.journal.fetch_again(Reason.UNREADABLE, no_longer=FINISHED)
+    left = 0
     async with reading_journal(journal_path(directory.path)) as account:
         answers = Answers(directory.spool, account, sources)
         for index in range(plan.chunks):

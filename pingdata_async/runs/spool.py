@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
@@ -26,6 +27,8 @@ from pingdata_async.runs.filesystem import (
 )
 
 _AS_IT_CAME, _PACKED_HERE = ".json.gz", ".json.zst"
+UNREADABLE = ".unreadable-"  # as it came, whatever that is
+MAX_UNREADABLE_BYTES = 64 * 1024 * 1024  # of one output
 CHUNKS_A_FOLDER = 1000  # folders of millions of files are slow on many file systems
 
 
@@ -69,6 +72,21 @@ class Spool:
         self._make_folder(path.parent)
         other.unlink(missing_ok=True)  # of an answer whose chunk was never said to be kept
         write_whole(path, content)
+
+    async def keep_unreadable(self, index: int, bodies: Sequence[OutputBody]) -> Path:
+        """Keep what came for a chunk and is no answer, as it came; returns where the first is.
+
+        Raises:
+            OSError: When it cannot be written.
+        """
+        return await anyio.to_thread.run_sync(self._keep_unreadable, index, bodies)
+
+    def _keep_unreadable(self, index: int, bodies: Sequence[OutputBody]) -> Path:
+        paths = [self._path(index, f"{UNREADABLE}{number}") for number in range(len(bodies))]
+        self._make_folder(paths[0].parent)
+        for path, body in zip(paths, bodies, strict=True):
+            write_whole(path, body.wire[:MAX_UNREADABLE_BYTES])
+        return paths[0]
 
     def _make_folder(self, folder: Path) -> None:
         # Under a lock: nobody may go on in a folder whose own name is not on the disk yet.

@@ -50,7 +50,10 @@ LEGAL_CHANGES: MappingProxyType[ChunkState, frozenset[ChunkState]] = MappingProx
         ChunkState.SPLIT: frozenset(),
     }
 )
-"""Which state may follow which. Everything else is a mistake, and is refused."""
+"""Which state may follow which. Everything else is a mistake, and is refused.
+
+(By a user's wish alone, a chunk whose output could not be read is taken out of its end.)
+"""
 
 UNTOUCHED = 0
 """The code of a planned chunk of which the journal knows nothing yet."""

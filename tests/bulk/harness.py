@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import anyio
 import anyio.lowlevel
 
+from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.budget import Budget
 from pingdata_async.bulk.chunking import ChunkBuilder
 from pingdata_async.bulk.chunks import Chunk
@@ -56,7 +57,7 @@ STEPS = {
     "split": ({"planned"}, "split"),
     "gathered": ({"new"}, "planned"),
     "part": ({"new"}, "planned"),
-    "deliver": ({"complete"}, "delivered"),
+    "deliver": ({"submitted", "complete"}, "delivered"),
     "deliver without a job": ({"planned"}, "delivered"),
 }
 
@@ -79,6 +80,8 @@ class Observed:
     rows_of: dict[int, list[int]] = dataclasses.field(default_factory=dict)
     states: dict[int, str] = dataclasses.field(default_factory=dict)
     new_indexes: Iterator[int] = dataclasses.field(default_factory=lambda: itertools.count(1_000))
+    #: What came for a chunk and could not be read.
+    unreadable: dict[int, list[bytes]] = dataclasses.field(default_factory=dict)
     _made: set[int] = dataclasses.field(default_factory=set)
     _busy: set[int] = dataclasses.field(default_factory=set)
     _waiting: set[int] = dataclasses.field(default_factory=set)
@@ -124,6 +127,10 @@ class Observed:
 
     async def abandoned(self, chunk: Chunk, error: str) -> None:  # noqa: ARG002
         await self._note("abandoned", chunk)
+
+    async def keep_unreadable(self, chunk: Chunk, bodies: Sequence[OutputBody]) -> str:
+        self.unreadable[chunk.index] = [body.wire for body in bodies]
+        return f"the hand of whoever watches chunk {chunk.index}"
 
     async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
         whole = [row for part in parts for row in part.rows]

@@ -40,7 +40,7 @@ async def test_every_row_exactly_once_whatever_goes_wrong(seed: int, share: floa
     assert not slots._waiting
     check_bookkeeping(seen, api, 203)
     for result in seen.results:
-        is_lost = result.reason in {Reason.JOB_FAILED, Reason.IN_DOUBT}
+        is_lost = result.reason in {Reason.JOB_FAILED, Reason.IN_DOUBT, Reason.UNREADABLE}
         assert result.status is RowStatus.OK or is_lost
 
 

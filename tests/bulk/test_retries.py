@@ -13,6 +13,7 @@ from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.events import (
     ChunkFinished,
     JobAbandoned,
+    JobKept,
     JobSubmitted,
     RequestRetried,
     RequestSent,
@@ -23,6 +24,7 @@ from pingdata_async.exceptions import (
     AccessDeniedError,
     APIStatusError,
     AuthenticationError,
+    JobFailedError,
     NotFoundError,
     PingDataError,
     QuotaExceededError,
@@ -133,7 +135,7 @@ async def test_what_surely_was_not_sent_is_not_in_doubt() -> None:
 
 @pytest.mark.parametrize(
     "fate",
-    [Fault.FAILED_JOB, Fault.FAILED_RESULT, Fault.NO_OUTPUT],
+    [Fault.FAILED_JOB, Fault.FAILED_RESULT],
     ids=lambda fault: fault.name,
 )
 async def test_a_failed_job_is_submitted_again_and_then_in_halves(fate: Fault) -> None:
@@ -171,17 +173,6 @@ async def test_what_is_only_late_is_waited_for(fate: Fault) -> None:
     """A job unknown at first, or without its output at first, is not paid for twice."""
     api = api_with(fate, at=Moment.JOB)
     seen = await run(api, 10)
-    assert api.counts.jobs == 1
-    assert {result.status for result in seen.results} == {RowStatus.OK}
-
-
-async def test_a_broken_output_is_fetched_again_before_its_job_counts_as_failed() -> None:
-    """Downloading costs nothing, another job does: eight tries come before that."""
-    api = api_with(*[Fault.CORRUPT] * 8, at=Moment.FETCH)
-    seen = await run(api, 10)
-    assert (api.counts.jobs, api.counts.requests[Moment.FETCH]) == (2, 9)
-    api = api_with(*[Fault.CORRUPT] * 7, at=Moment.FETCH)
-    await run(api, 10)
     assert api.counts.jobs == 1
     assert {result.status for result in seen.results} == {RowStatus.OK}
 
@@ -278,11 +269,14 @@ class _OneBroken(SimulatedAPI):
 
 
 async def test_one_broken_job_does_not_end_the_run() -> None:
-    """While others succeed, patience ends for that chunk alone: it gets another job."""
-    seen = await run(_OneBroken(locations_per_s=1.0), 3_000, max_jobs=4)
-    assert seen.rows == list(range(3_000))
+    """While others succeed, patience ends for that job alone: it is kept, none is sent for it."""
+    api, seen = _OneBroken(locations_per_s=1.0), Observed()
+    with pytest.raises(JobFailedError, match=r"1 paid jobs with 10 locations .* job job-1: 500"):
+        await run(api, 3_000, max_jobs=4, observed=seen)
+    assert len(seen.rows) == 2_990
     assert {result.status for result in seen.results} == {RowStatus.OK}
-    assert [event.will_resubmit for event in seen.of(JobAbandoned)] == [True]
+    assert [event.job_id for event in seen.of(JobKept)] == ["job-1"]
+    assert api.counts.jobs == 300
 
 
 async def test_a_429_holds_back_every_request() -> None:

@@ -57,6 +57,9 @@ class _MemorySpool(Spool):
     def _keep(self, index: int, body: OutputBody) -> None:
         self.bodies[index] = body.content()
 
+    def _keep_unreadable(self, index: int, bodies: Sequence[OutputBody]) -> Path:  # noqa: ARG002
+        return NOWHERE
+
     def read(self, index: int) -> bytes | None:
         return self.bodies.get(index)
 

@@ -1,0 +1,339 @@
+"""Jobs that are paid for, and whose answers cannot be had, or cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import anyio
+import pytest
+
+from pingdata_async.bodies import OutputBody, too_large
+from pingdata_async.bulk.retrying import RetryPolicy
+from pingdata_async.events import (
+    JobAbandoned,
+    JobKept,
+    JobOverdue,
+    JobSubmitted,
+    RunStopping,
+)
+from pingdata_async.exceptions import (
+    DecodeError,
+    JobFailedError,
+    NotFoundError,
+    OutputUnavailableError,
+    PingDataError,
+)
+from pingdata_async.models import JobOutput, JobStatus, Reason, RowStatus
+from tests.bulk.harness import Observed, run
+from tests.simulation.faults import Fault, Moment, ScriptedFaults
+from tests.simulation.simulated_api import SimulatedAPI
+from tests.simulation.virtual_loop import VirtualLoop
+
+COMPLETE = JobStatus(
+    status="COMPLETE", result_status="SUCCESS", outputs=(JobOutput("/0", "output-0.json"),)
+)
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    return "asyncio", {"loop_factory": VirtualLoop}
+
+
+def unavailable(*, said: JobStatus | None = COMPLETE) -> OutputUnavailableError:
+    error = OutputUnavailableError("no way leads to it", status_code=403)
+    error.job_status, error.is_job_unknown = said, said is None
+    return error
+
+
+class _Storage(SimulatedAPI):
+    """Gives the outputs of some jobs as a test wants them.
+
+    Args:
+        gives: Makes an output of what it should be, or raises, from a time on.
+        of: The jobs; None for all.
+        for_s: For how long.
+    """
+
+    def __init__(
+        self,
+        gives: Callable[[bytes], bytes],
+        *,
+        of: Sequence[str] | None = ("job-1",),
+        for_s: float = 1e9,
+        faults: ScriptedFaults | None = None,
+    ) -> None:
+        super().__init__(faults=faults)
+        self._gives = gives
+        self._of = of
+        self._until = anyio.current_time() + for_s
+        self.fetches = 0
+
+    async def fetch_body(self, job_id: str, output: JobOutput) -> OutputBody:
+        content = await self.fetch_output(job_id, output)
+        if anyio.current_time() < self._until and (self._of is None or job_id in self._of):
+            self.fetches += 1
+            content = self._gives(content)
+        return OutputBody(content)
+
+
+def raises(error: PingDataError) -> Callable[[bytes], bytes]:
+    def give(_content: bytes) -> bytes:
+        raise error
+
+    return give
+
+
+def rows_of(seen: Observed, job_id: str) -> list[int]:
+    [chunk] = [event.chunk for event in seen.of(JobSubmitted) if event.job_id == job_id]
+    return seen.rows_of[chunk]
+
+
+def rows_but(seen: Observed, job_id: str) -> list[int]:
+    return sorted(set(range(100)) - set(rows_of(seen, job_id)))
+
+
+def is_always(what: bytes) -> Callable[[bytes], bytes]:
+    return lambda _content: what
+
+
+@pytest.mark.parametrize("durable", [False, True])
+async def test_an_output_that_cannot_be_had_is_no_unknown_job(durable: bool) -> None:
+    """What the API calls complete is asked for until patience ends, and no job is sent for it."""
+    api, seen = _Storage(raises(unavailable())), Observed(is_durable=durable)
+    began = anyio.current_time()
+    with pytest.raises(JobFailedError, match="job job-1: no way leads to it"):
+        await run(api, 100, observed=seen)
+    assert seen.rows == rows_but(seen, "job-1")
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    assert api.counts.jobs == 10
+    (kept_at,), (said_at,) = seen.times(JobKept), seen.times(JobOverdue)
+    assert 10 <= said_at - began < 100
+    assert 900 <= kept_at - began < 1_000
+    [kept] = seen.of(JobKept)
+    assert seen.states[kept.chunk] == "complete"  # so the next run asks about it
+    assert not seen.of(JobAbandoned)
+
+
+async def test_a_storage_that_is_back_in_time() -> None:
+    """An outage of ten minutes costs ten minutes."""
+    api = _Storage(raises(unavailable()), of=None, for_s=600.0)
+    seen = await run(api, 100)
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    assert api.counts.jobs == 10
+
+
+async def test_a_storage_that_stays_away() -> None:
+    """The run stops when nothing was to be had for so long; nothing was paid twice."""
+    api, seen = _Storage(raises(unavailable()), of=None), Observed(is_durable=True)
+    began = anyio.current_time()
+    with pytest.raises(OutputUnavailableError):
+        await run(api, 1_000, observed=seen, policy=RetryPolicy(give_up_after_s=300.0))
+    assert 300 <= anyio.current_time() - began <= 400
+    assert api.counts.jobs <= 4  # no more than there was room for
+    assert max(api.counts.submissions.values()) == 1
+    assert not seen.of(JobAbandoned)
+
+
+async def test_neither_the_job_nor_its_output_is_known_any_more() -> None:
+    """Only then is its chunk submitted again, and not at once."""
+    api = _Storage(raises(unavailable(said=None)), of=["job-1"])
+    seen = await run(api, 100)
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    assert api.counts.jobs == 11
+    (lost,) = seen.of(JobAbandoned)
+    assert "no longer has job job-1" in lost.error
+    assert seen.times(JobAbandoned)[0] - seen.events[0][0] >= 60
+
+
+async def test_a_job_that_is_unknown_only_for_a_while() -> None:
+    """Minutes without the output, and one answer "unknown job": that one is not believed."""
+    said = iter([COMPLETE] * 12 + [None] + [COMPLETE] * 2)
+
+    def give(content: bytes) -> bytes:
+        for each in said:
+            raise unavailable(said=each)
+        return content
+
+    api = _Storage(give)
+    seen = await run(api, 100)
+    assert (api.counts.jobs, len(seen.of(JobAbandoned))) == (10, 0)
+
+
+async def test_a_complete_job_that_failed_after_all() -> None:
+    """The API's last word holds."""
+    api = _Storage(raises(unavailable(said=JobStatus(status="FAILED", message="oh no"))))
+    seen = await run(api, 100)
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    assert [event.error for event in seen.of(JobAbandoned)] == ["job job-1 failed: oh no"]
+
+
+# -- outputs that cannot be read ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "gives",
+    [is_always(b"not JSON"), is_always(b"[1, 2]"), is_always(b'{"77": {}}')],
+    ids=["no JSON", "no object", "no location of ours"],
+)
+async def test_the_same_useless_output_each_time(gives: Callable[[bytes], bytes]) -> None:
+    """It is fetched eight times, then its rows fail; no job is sent for it."""
+    api = _Storage(gives)
+    seen = await run(api, 100)
+    assert (api.counts.jobs, api.fetches) == (10, 8)
+    bad = [result for result in seen.results if result.status is not RowStatus.OK]
+    assert [result.row for result in bad] == rows_of(seen, "job-1")
+    assert {result.reason for result in bad} == {Reason.UNREADABLE}
+    assert "job job-1" in str(bad[0].error)
+    assert "the hand of whoever watches chunk" in str(bad[0].error)
+    assert list(seen.unreadable.values()) == [[gives(b"")]]
+
+
+async def test_an_output_that_is_too_large() -> None:
+    """It is not fetched eight times; nothing of it can be kept."""
+    api = _Storage(raises(too_large("GET it", 1_000)))
+    seen = await run(api, 100)
+    assert (api.counts.jobs, api.fetches, seen.unreadable) == (10, 2, {})
+    assert sum(result.reason is Reason.UNREADABLE for result in seen.results) == 10
+
+
+async def test_useless_outputs_alone_stop_the_run() -> None:
+    """Where none can be read, no row fails: the jobs are kept, and the first is named."""
+    api, seen = _Storage(is_always(b"not JSON"), of=None), Observed(is_durable=True)
+    with pytest.raises(JobFailedError, match=r"output of job job-.*kept in the hand of"):
+        await run(api, 1_000, observed=seen)
+    assert not seen.results
+    assert max(api.counts.submissions.values()) == 1
+    assert set(seen.states.values()) == {"complete"}
+    assert seen.of(RunStopping)
+
+
+@pytest.mark.parametrize(
+    "gives",
+    [
+        raises(DecodeError("the answer was cut off")),
+        is_always(b" <!DOCTYPE html><title>Maintenance</title>"),
+        is_always(b'<?xml version="1.0"?><Error/>'),
+    ],
+    ids=["cut off", "HTML", "XML"],
+)
+async def test_what_may_be_well_another_time_fails_no_row(
+    gives: Callable[[bytes], bytes],
+) -> None:
+    """A page in its place, or half of it: it is fetched until patience ends, and kept."""
+    api, seen = _Storage(gives), Observed()
+    with pytest.raises(JobFailedError, match="job job-1"):
+        await run(api, 100, observed=seen)
+    assert seen.rows == rows_but(seen, "job-1")
+    assert (api.counts.jobs, len(seen.of(JobKept))) == (10, 1)
+    api = _Storage(gives, for_s=300.0)
+    assert {result.status for result in (await run(api, 100)).results} == {RowStatus.OK}
+    assert api.counts.jobs == 10
+
+
+async def test_a_broken_output_that_is_whole_the_eighth_time() -> None:
+    """Downloading costs nothing, another job does."""
+    faults = ScriptedFaults({Moment.FETCH: [Fault.CORRUPT] * 7})
+    api = SimulatedAPI(faults=faults)
+    seen = await run(api, 10)
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    assert (api.counts.jobs, api.counts.requests[Moment.FETCH]) == (1, 8)
+
+
+async def test_a_complete_job_that_never_names_an_output() -> None:
+    """It is paid for: after a minute its rows fail, and no job is sent for it."""
+    fates = [None, Fault.NO_OUTPUT, *[None] * 100]
+    api = SimulatedAPI(faults=ScriptedFaults({Moment.JOB: fates}))
+    seen = await run(api, 100)
+    assert api.counts.jobs == 10
+    bad = [result for result in seen.results if result.status is not RowStatus.OK]
+    assert [result.row for result in bad] == rows_of(seen, "job-1")
+    assert {result.reason for result in bad} == {Reason.UNREADABLE}
+    assert "job job-1 is complete, but names no output" in str(bad[0].error)
+    assert [event.job_id for event in seen.of(JobOverdue)] == ["job-1"]
+
+
+# -- odd statuses ------------------------------------------------------------------------
+
+
+class _Odd(SimulatedAPI):
+    """Says of its second job what a test wants; None for the truth."""
+
+    def __init__(
+        self, *says: JobStatus | PingDataError | None, then: JobStatus | None = None
+    ) -> None:
+        super().__init__()
+        self._says = iter(says)
+        self._then = then
+        self.is_asked = 0
+
+    async def status(self, job_id: str) -> JobStatus:
+        truth = await super().status(job_id)
+        if job_id != "job-1":
+            return truth
+        self.is_asked += 1
+        said = next(self._says, self._then)
+        if isinstance(said, PingDataError):
+            raise said
+        return said or truth
+
+
+@pytest.mark.parametrize(
+    ("status", "least_s", "most_s"),
+    [("CANCELED", 60, 150), ("ERROR", 60, 150), ("EXPIRED", 60, 150), ("ON_HOLD", 900, 1_100)],
+)
+async def test_a_status_that_is_neither_known_nor_an_end(
+    status: str, least_s: float, most_s: float
+) -> None:
+    """It is said soon; later, and for a word that may mean work much later, the job is lost."""
+    api = _Odd(then=JobStatus(status=status))
+    seen = await run(api, 100)
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    assert api.counts.jobs == 11
+    assert f"job job-1 is {status}, without a result" in seen.of(JobAbandoned)[0].error
+    assert [event.job_id for event in seen.of(JobOverdue)] == ["job-1"]
+    assert least_s <= seen.times(JobAbandoned)[0] - seen.events[0][0] <= most_s
+
+
+async def test_an_unknown_status_with_progress_is_work() -> None:
+    """As long as counts go up, nobody loses patience."""
+    says = [JobStatus(status="CRUNCHING", num_completed=n // 5) for n in range(400)]
+    api, began = _Odd(*says), anyio.current_time()
+    seen = await run(api, 100)
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    assert (api.counts.jobs, len(seen.of(JobAbandoned))) == (10, 0)
+    assert anyio.current_time() - began > 1_000
+
+
+FAILED = JobStatus(status="FAILED")
+AT_WORK = JobStatus(status="IN_PROGRESS")
+UNKNOWN = NotFoundError("404", status_code=404)
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        [FAILED, None],
+        [FAILED, AT_WORK, FAILED, None],
+        [JobStatus(status="CANCELED"), AT_WORK, None],
+        [JobStatus(status="COMPLETE"), AT_WORK, None],
+        [JobStatus(status="COMPLETE"), UNKNOWN, UNKNOWN, None],
+        [JobStatus(status="COMPLETE", result_status="FAILED"), JobStatus(status="QUEUED"), None],
+    ],
+    ids=lambda says: "-".join(getattr(each, "status", "404") for each in says if each),
+)
+async def test_a_server_that_changes_its_mind(says: list[JobStatus | None]) -> None:
+    """One answer that another takes back costs no job."""
+    api = _Odd(*says)
+    seen = await run(api, 100)
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    assert (api.counts.jobs, len(seen.of(JobAbandoned))) == (10, 0)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_less_patience_than_for_forgotten_jobs(late: bool) -> None:
+    """Whoever gives up soon believes sooner that a job is forgotten: it is sent again."""
+    fates = [Fault.LATE] if late else [Fault.FORGOTTEN] * 2
+    api = SimulatedAPI(faults=ScriptedFaults({Moment.JOB: fates}))
+    seen = await run(api, 20, policy=RetryPolicy(give_up_after_s=5.0), max_jobs=2)
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    assert api.counts.jobs == (2 if late else 4)
