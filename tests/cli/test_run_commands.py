@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from pingdata_async.sandbox import FaultPlan, SandboxServer
 from tests.cli.test_enhance import ADDRESSES, lines, run, sandbox
+from tests.ports import free_port
 
 __all__ = ["sandbox"]  # a fixture
 
@@ -135,12 +137,12 @@ async def test_a_retry_asks_about_rows_without_an_answer_alone(tmp_path: Path) -
     """Once the API takes them they are answered, in the same output, and nothing else is paid."""
     source = poisoned(tmp_path / "in.csv", 100, {50})
     output = tmp_path / "o.jsonl"
-    plan = FaultPlan(poison="POISON")
-    async with SandboxServer(queue_delay_s=0.0, no_match_share=0.0, faults=plan) as sandbox:
-        port = sandbox.url.rpartition(":")[2]
+    plan, port = FaultPlan(poison="POISON"), free_port()
+    usual: dict[str, Any] = {"port": port, "queue_delay_s": 0.0, "no_match_share": 0.0}
+    async with SandboxServer(faults=plan, **usual) as sandbox:
         done = await run("enhance", source, "-o", output, "-s", "PG", "-u", sandbox.url)
         assert done.code == 3, done.err
-    async with SandboxServer(port=int(port), queue_delay_s=0.0, no_match_share=0.0) as sandbox:
+    async with SandboxServer(**usual) as sandbox:
         done = await run("retry", f"{output}.run")
         assert done.code == 0, done.err
         assert sandbox.stats.locations_accepted == 1

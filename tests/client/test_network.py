@@ -20,6 +20,7 @@ from tests.client.servers import (
     raw_server,
     server_tls,
 )
+from tests.ports import free_port
 
 HOST = "api.example.test"  # resolves nowhere: only a proxy leads there
 PENDING = {"request": {"status": "PENDING"}}
@@ -106,8 +107,7 @@ async def test_proxy_credentials_are_in_no_message(
     url: str, authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However a proxy fails, its password is not in the error; nothing was sent."""
-    async with LocalApi(always()) as gone:
-        closed = gone.port
+    closed = free_port()
     async with behind_a_proxy(authority, "me:right") as (api, _proxy, server):
         monkeypatch.setenv("HTTPS_PROXY", url.format(port=server.port, closed=closed))
         async with client_of(f"https://{HOST}", ca_bundle=ca_file) as client:

@@ -22,6 +22,7 @@ from pingdata_async.events import (
     RunStopped,
 )
 from pingdata_async.sandbox import FaultPlan, SandboxServer
+from tests.ports import free_port
 from tests.runs.run_help import (
     ADDRESSES,
     assert_all_there,
@@ -178,32 +179,29 @@ QUICK = ping.RetryPolicy(
 async def test_an_api_that_goes_down(tmp_path: Path) -> None:
     """Given up after a while; when it is there again with its jobs, nothing is paid twice."""
     output = tmp_path / "out.jsonl"
-    server = SandboxServer(locations_per_s=1000.0, queue_delay_s=0.0)
+    server = SandboxServer(port=free_port(), locations_per_s=1000.0, queue_delay_s=0.0)
     events: list[Event] = []
-    async with server:
-        port = int(server.url.rpartition(":")[2])
-        object.__setattr__(server, "port", port)
-        async with client_of(server) as client:
-            gone = anyio.Event()
+    async with server, client_of(server) as client:
+        gone = anyio.Event()
 
-            def watch(event: Event) -> None:
-                events.append(event)
-                if isinstance(event, ChunkFinished) and event.chunk >= 5:
-                    gone.set()
+        def watch(event: Event) -> None:
+            events.append(event)
+            if isinstance(event, ChunkFinished) and event.chunk >= 5:
+                gone.set()
 
-            async def pull_the_plug() -> None:
-                await gone.wait()
-                await server.__aexit__(None, None, None)
+        async def pull_the_plug() -> None:
+            await gone.wait()
+            await server.__aexit__(None, None, None)
 
-            bulk = enhancer(client, on_event=watch, retry_policy=QUICK)
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(pull_the_plug)
-                with pytest.raises(ping.TransportError):
-                    await bulk.run(ADDRESSES, output)
-            assert any(isinstance(event, RunStopped) for event in events)
-            await server.__aenter__()
-            summary = await enhancer(client, retry_policy=QUICK).run(ADDRESSES, output)
-            stats = server.stats
+        bulk = enhancer(client, on_event=watch, retry_policy=QUICK)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pull_the_plug)
+            with pytest.raises(ping.TransportError):
+                await bulk.run(ADDRESSES, output)
+        assert any(isinstance(event, RunStopped) for event in events)
+        await server.__aenter__()
+        summary = await enhancer(client, retry_policy=QUICK).run(ADDRESSES, output)
+        stats = server.stats
     assert_all_there(output)
     again = stats.locations_accepted_more_than_once
     assert again <= summary.locations_possibly_charged_again <= 40
@@ -212,8 +210,8 @@ async def test_an_api_that_goes_down(tmp_path: Path) -> None:
 async def test_forgotten_jobs_are_submitted_again_and_counted(tmp_path: Path) -> None:
     """An API that lost its memory: only what was in flight is paid for once more."""
     output = tmp_path / "out.jsonl"
-    async with sandbox_and_client(locations_per_s=100.0, workers=1) as (server, client):
-        port = int(server.url.rpartition(":")[2])
+    port = free_port()
+    async with sandbox_and_client(port=port, locations_per_s=100.0, workers=1) as (_, client):
         stopper = await stopped_run(client, output, JobSubmitted, 6)
     finished = sum(isinstance(event, ChunkFinished) for event in stopper.events)
     events: list[Event] = []

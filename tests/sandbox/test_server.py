@@ -10,6 +10,7 @@ import pytest
 import trustme
 
 from pingdata_async.sandbox import FaultPlan, SandboxServer
+from tests.ports import free_port
 from tests.sandbox.caller import Clock, addresses, calling
 
 
@@ -39,8 +40,8 @@ async def test_a_stopped_sandbox_can_be_started_again() -> None:
 
 async def test_a_taken_port_is_an_error_and_leaves_nothing() -> None:
     """The second server on a port raises OSError, and can be tried again later."""
-    async with SandboxServer() as first:
-        port = int(first.url.rpartition(":")[2])
+    port = free_port()
+    async with SandboxServer(port=port):
         second = SandboxServer(port=port)
         with pytest.raises(OSError, match="address already in use"):
             await second.__aenter__()

@@ -24,6 +24,7 @@ import pingdata_async as ping
 from pingdata_async.runs.run_directory import journal_path
 from pingdata_async.sandbox import FaultPlan, SandboxServer
 from tests.cli.test_enhance import COMMAND, Command, run
+from tests.ports import free_port
 from tests.survival.killing import Death, look_at
 from tests.survival.rows import (
     POISON,
@@ -412,8 +413,8 @@ async def refuses_everything(folder: Path, rows: int, chunk_size: int) -> Figure
     run_dir = folder / "out.jsonl.run"
     write_rows(source, rows)
     faults = FaultPlan(reject_all=1.0, reject_message="Bulk jobs are closed for maintenance")
-    async with sandbox_at_once(faults=faults) as sandbox:
-        port = int(sandbox.url.rpartition(":")[2])
+    port = free_port()
+    async with sandbox_at_once(faults=faults, port=port) as sandbox:
         stopped = await run("enhance", source, "-o", output, *options(sandbox, chunk_size))
         stats = sandbox.stats
     assert stopped.code == 5, stopped.err
