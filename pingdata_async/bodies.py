@@ -6,6 +6,7 @@ import io
 
 import msgspec
 
+from pingdata_async.byte_order_mark import without_bom
 from pingdata_async.exceptions import DecodeError
 from pingdata_async.inflating import Inflater
 
@@ -66,13 +67,15 @@ class OutputBody(msgspec.Struct, frozen=True):
         return size_bytes if is_likely else INFLATED_AT_ONCE_BYTES
 
     def content(self) -> bytes:
-        """What is in it. Takes a millisecond or so a megabyte: large ones in a thread.
+        """What is in it, without a byte order mark before it.
+
+        Takes a millisecond or so a megabyte: large ones in a thread.
 
         Raises:
             DecodeError: When it is cut off, damaged, a compression bomb or too large.
         """
         if self._is_plain:
-            return self.wire
+            return without_bom(self.wire)
         inflater = Inflater(self.encoding, self.what, self._block_bytes)
         joined = io.BytesIO()  # unlike a list, it never holds everything twice
         first = b""
@@ -86,7 +89,7 @@ class OutputBody(msgspec.Struct, frozen=True):
                 joined.write(first)
             joined.write(block)
         inflater.finish()
-        return joined.getvalue() or first
+        return without_bom(joined.getvalue() or first)
 
 
 def too_large(what: str, max_bytes: int) -> DecodeError:

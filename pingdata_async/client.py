@@ -19,6 +19,7 @@ from pingdata_async.account import (
     encode_usage_query,
 )
 from pingdata_async.bodies import OutputBody
+from pingdata_async.byte_order_mark import without_bom
 from pingdata_async.data_sources import DataSource, decode_datasource, decode_datasources
 from pingdata_async.deflate import PACKING_IS_QUICK_BELOW_BYTES, gzipped
 from pingdata_async.exceptions import InputError
@@ -187,7 +188,7 @@ class PingDataClient(OpenedClient):
             DecodeError: When it is larger than that.
         """
         async with self.stream_output(job_id, output) as response:
-            return await response.read()
+            return without_bom(await response.read())
 
     async def fetch_body(
         self, job_id: str, output: JobOutput, *, pacer: Pacer | None = None

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from pingdata_async.byte_order_mark import without_bom
 from pingdata_async.exceptions import (
     AccessDeniedError,
     APIStatusError,
@@ -135,6 +136,7 @@ def _names_quota(api_message: str) -> bool:
 
 def error_message(body: bytes) -> str:
     """What an error body says: its JSON `message`, `detail` or `error`, or its text; one line."""
+    body = without_bom(body)
     try:
         decoded = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from pingdata_async.byte_order_mark import without_bom
 from pingdata_async.checked_settings import check_amount, check_flag
 from pingdata_async.exceptions import ConfigurationError, DecodeError
 from pingdata_async.locations import clean_sources
@@ -259,6 +260,7 @@ def excerpt(body: bytes) -> str:
 
 
 def _decode(decoder: msgspec.json.Decoder[Any], body: bytes, what: str) -> Any:
+    body = without_bom(body)
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

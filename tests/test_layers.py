@@ -16,6 +16,7 @@ LAYERS = {
     "_version": 0,
     "account": 0,
     "bodies": 0,
+    "byte_order_mark": 0,
     "checked_settings": 0,
     "exceptions": 0,
     "models": 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import gzip
 from pathlib import Path
 
@@ -44,3 +45,18 @@ async def test_a_gzip_of_many_members(tmp_path: Path) -> None:
     assert (done.code, done.statuses) == (0, ["ok"]), done.err
     assert api.charged == 1
     assert done.peak_mb < 200
+
+
+async def marked(writer: asyncio.StreamWriter, body: bytes) -> None:
+    """What it should be, after a byte order mark."""
+    writer.write(answer(codecs.BOM_UTF8 + body))
+
+
+async def test_a_byte_order_mark_before_every_answer(tmp_path: Path) -> None:
+    """It is skipped: each job is known, asked about, fetched and paid once."""
+    each = (marked,)
+    api = RawApi(write_submission=each, write_status=each, write_output=each)
+    async with raw_server(api) as server:
+        done = await enhance(server.url, tmp_path, "--chunk-size", 3)
+    assert (done.code, done.statuses) == (0, ["ok"] * 6), done.err
+    assert (api.charged, api.counts["submission"]) == (6, 2)

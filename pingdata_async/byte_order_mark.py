@@ -1,0 +1,10 @@
+"""The byte order mark that some servers write before JSON, though no reader of it takes one (pure)."""
+
+from __future__ import annotations
+
+import codecs
+
+
+def without_bom(body: bytes) -> bytes:
+    """A body without the UTF-8 byte order mark before it."""
+    return body.removeprefix(codecs.BOM_UTF8)
