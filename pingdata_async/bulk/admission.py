@@ -32,6 +32,7 @@ class Admission:
         self._undecided = 0
         self._changed = anyio.Event()
         self._taken = anyio.Event()
+        self._head: tuple[Passage, anyio.CancelScope] | None = None  # waits for a slot
 
     @property
     def is_empty(self) -> bool:
@@ -69,8 +70,8 @@ class Admission:
     async def _next(self) -> Passage:
         while True:
             passage = await self._waiting.get()
-            await self._slots.acquire(is_for_running=bool(passage.job_id))
-            self._slots_held += 1
+            if not await self._has_got_slot(passage):
+                continue
             if not passage.job_id:
                 # Something more urgent may have come meanwhile.
                 self._waiting.put(passage, passage.due)
@@ -85,6 +86,19 @@ class Admission:
                 passage.is_undecided = True
                 self._undecided += 1
             return passage
+
+    async def _has_got_slot(self, passage: Passage) -> bool:
+        """Wait for a job slot; False where the chunk was taken out meanwhile."""
+        with anyio.CancelScope() as scope:
+            self._head = (passage, scope)
+            try:
+                await self._slots.acquire(is_for_running=bool(passage.job_id))
+                self._slots_held += 1
+            finally:
+                self._head = None
+        if scope.cancel_called and not scope.cancelled_caught:
+            self._give_back()
+        return not scope.cancel_called
 
     def decided(self, passage: Passage) -> None:
         """A chunk let through was accepted, refused or lost, or will not be submitted."""
@@ -113,6 +127,11 @@ class Admission:
     def clear(self) -> list[Passage]:
         """Take out every chunk that waits to be submitted; jobs that wait for a slot stay."""
         waiting = self._waiting.clear()
+        if self._head is not None and not self._head[0].job_id:
+            passage, scope = self._head
+            self._head = None
+            waiting.append(passage)
+            scope.cancel("it is taken out")
         for passage in waiting:
             if passage.job_id:
                 self._waiting.put(passage, passage.due)

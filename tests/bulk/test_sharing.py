@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import anyio
 import anyio.lowlevel
@@ -132,6 +132,27 @@ async def test_an_input_that_pauses_holds_no_slot() -> None:
         await anext(stream)
         with anyio.fail_after(60):
             assert len(await enhancer_on(client, max_jobs=1).enhance(addresses(30))) == 30
+
+
+async def test_an_input_that_fails_waits_for_nobody_elses_slot() -> None:
+    """Another stream has all the slots for minutes; the error comes as soon as it is there."""
+
+    class InputFailedError(Exception):
+        """Of a user's own code."""
+
+    def failing() -> Iterator[str]:
+        yield from addresses(15)
+        raise InputFailedError
+
+    api = SimulatedAPI(delays_s=dict.fromkeys(range(10), 600.0))
+    async with SimulatedClient(api) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(enhancer_on(client, max_jobs=2).enhance, addresses(100))
+        await anyio.sleep(30.0)
+        began = anyio.current_time()
+        with pytest.raises(InputFailedError):
+            await enhancer_on(client, max_jobs=2).enhance(failing())
+        assert anyio.current_time() - began < 1.0
+    assert api.counts.jobs == 10
 
 
 # -- the slots themselves ----------------------------------------------------------------
