@@ -138,7 +138,7 @@ class BulkEnhancer(FileRuns):
 
         Everything is held in memory; use `stream()` or `run()` where that is too much.
         Cancelling it stops sending; jobs in flight are abandoned, although the API charges
-        for them.
+        for them, and count against `max_jobs` until they have likely ended.
 
         Args:
             locations: Any sync or async iterable of `Location`, mapping or plain address.

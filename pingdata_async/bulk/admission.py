@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+
 import anyio
 import anyio.lowlevel
 
+from pingdata_async.bulk import clock
 from pingdata_async.bulk.breaker import Breaker
 from pingdata_async.bulk.due_queue import DueQueue
 from pingdata_async.bulk.job_slots import SlotShare
 from pingdata_async.bulk.passage import Passage
+from pingdata_async.bulk.polling import PollPlanner
+
+logger = logging.getLogger("pingdata_async")
 
 AHEAD = 4  # chunks that are ready before there is a slot; more would only take memory
 URGENT = -0.5  # before all that waits for a time, and so before what is new
@@ -22,13 +28,16 @@ class Admission:
     Args:
         slots: The job slots it may use.
         breaker: Says whether requests had better go out one at a time.
+        planner: Says when jobs have likely ended.
     """
 
-    def __init__(self, slots: SlotShare, breaker: Breaker) -> None:
+    def __init__(self, slots: SlotShare, breaker: Breaker, planner: PollPlanner) -> None:
         self._slots = slots
         self._breaker = breaker
+        self._planner = planner
         self._waiting: DueQueue[Passage] = DueQueue()
         self._slots_held = 0
+        self._holders: dict[Passage, None] = {}
         self._undecided = 0
         self._changed = anyio.Event()
         self._taken = anyio.Event()
@@ -82,6 +91,7 @@ class Admission:
                     continue
                 passage = chosen
             passage.holds_slot = True
+            self._holders[passage] = None
             if not passage.job_id:
                 passage.is_undecided = True
                 self._undecided += 1
@@ -92,7 +102,7 @@ class Admission:
         with anyio.CancelScope() as scope:
             self._head = (passage, scope)
             try:
-                await self._slots.acquire(is_for_running=bool(passage.job_id))
+                await self._slots.acquire(passage.job_id)
                 self._slots_held += 1
             finally:
                 self._head = None
@@ -111,16 +121,34 @@ class Admission:
         """Give a chunk's job slot back, if it holds one."""
         if passage.holds_slot:
             passage.holds_slot = False
+            del self._holders[passage]
             self._give_back()
+
+    def abandon(self, passage: Passage) -> None:
+        """Leave a chunk's job to itself; it keeps its job slot until it has likely ended."""
+        if passage.holds_slot:
+            passage.holds_slot = False
+            del self._holders[passage]
+            self._slots_held -= 1
+            ends_at = self._planner.likely_end(passage.present_job, clock.now())
+            self._slots.abandon(passage.job_id, ends_at)
 
     def hand_over(self, passage: Passage, other: Passage) -> None:
         """Let another chunk go in the place of one that was let through."""
         other.due = passage.due
+        if passage.holds_slot:
+            del self._holders[passage]
+            self._holders[other] = None
         other.holds_slot, passage.holds_slot = passage.holds_slot, False
         other.is_undecided, passage.is_undecided = passage.is_undecided, False
 
     def release_all(self) -> None:
-        """Give back the slots of jobs that are left to themselves."""
+        """Give back every slot, but those of jobs that are left to themselves."""
+        left = [each for each in self._holders if each.job_id or each.was_cut_off]
+        for passage in left:
+            self.abandon(passage)
+        if left:
+            logger.info("%d jobs are abandoned; they count as in flight for a while", len(left))
         while self._slots_held:
             self._give_back()
 

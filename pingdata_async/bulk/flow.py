@@ -210,7 +210,7 @@ class Flow:
         Others of which the same is true learn of it now, rather than when they are due.
         """
         self.stop(error)
-        self._admission.release(passage)
+        self._admission.abandon(passage)
         self._leave_room(passage)
         self._open -= 1
         self.jobs_in_flight -= 1

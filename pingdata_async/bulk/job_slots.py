@@ -1,11 +1,22 @@
-"""Who may have how many jobs in flight."""
+"""Who may have how many jobs in flight.
+
+Jobs cannot be cancelled. One that is abandoned (somebody left a stream, or cancelled) goes on at
+the API and keeps its slot until it has likely ended, so that whoever calls and gives up again and
+again has no more jobs in flight than whoever waits. Nobody asks about it any more: it is the time
+that frees its slot, unless a later run takes the job up, and the slot with it.
+"""
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
+import itertools
+import math
+from collections import Counter, deque
 
 import anyio
+import anyio.lowlevel
 
+from pingdata_async.bulk import clock
 from pingdata_async.bulk.job_progress import JobProgress
 from pingdata_async.bulk.pacing import FixedLimiter, JobLimiter
 from pingdata_async.checked_settings import check_count
@@ -27,6 +38,10 @@ class JobSlots:
         self._waiting: deque[_Waiter] = deque()
         self._in_flight: dict[SlotShare, int] = {}
         self._in_flight_in_all = 0
+        self._abandoned: dict[str, SlotShare] = {}
+        self._abandoned_by = Counter[SlotShare]()
+        self._ends: list[tuple[float, str]] = []  # a heap; also of some that were taken up
+        self._unnamed = itertools.count()
 
     def share(self, max_jobs: int) -> SlotShare:
         """A user's share, of at most `max_jobs` slots at once."""
@@ -34,8 +49,9 @@ class JobSlots:
 
     @property
     def in_flight(self) -> int:
-        """Slots taken now, by all together."""
-        return self._in_flight_in_all
+        """Slots taken now, by all together; those of abandoned jobs too."""
+        self._free_ended()
+        return self._in_flight_in_all + len(self._abandoned)
 
     def note_job(self, job: JobProgress, now: float) -> None:
         """A question about a job was answered."""
@@ -58,14 +74,14 @@ class JobSlots:
     def _may_start(self, waiter: _Waiter, cap: int) -> bool:
         if not waiter.is_for_running:
             cap = min(cap, self._limiter.limit)
-        share = waiter.share
-        return self.in_flight < cap and self._in_flight.get(share, 0) < share.max_jobs
+        return self.in_flight < cap and waiter.share.in_flight < waiter.share.max_jobs
 
     def _serve(self) -> None:
         """Give free slots to those who wait, in their order, passing over who is at its cap."""
         if not self._waiting:
             return
-        caps = [user.max_jobs for user in self._in_flight]
+        self._free_ended()
+        caps = [user.max_jobs for user in (*self._in_flight, *self._abandoned_by)]
         cap = max(caps + [waiter.share.max_jobs for waiter in self._waiting])
         for waiter in tuple(self._waiting):
             if self.in_flight >= cap:
@@ -73,7 +89,8 @@ class JobSlots:
             if self._may_start(waiter, cap):
                 self._waiting.remove(waiter)
                 self._take(waiter.share)
-                waiter.granted.set()
+                waiter.is_granted = True
+                waiter.woken.set()
 
     def _take(self, share: SlotShare) -> None:
         self._in_flight[share] = self._in_flight.get(share, 0) + 1
@@ -86,6 +103,46 @@ class JobSlots:
             del self._in_flight[share]
         self._serve()
 
+    # -- abandoned jobs ------------------------------------------------------------------
+
+    def _abandon(self, share: SlotShare, job_id: str, ends_at: float) -> None:
+        job_id = job_id or f"unnamed {next(self._unnamed)}"
+        if job_id not in self._abandoned:
+            self._abandoned[job_id] = share
+            self._abandoned_by[share] += 1
+            heapq.heappush(self._ends, (ends_at, job_id))
+        self._give_back(share)
+        for waiter in self._waiting:
+            waiter.woken.set()  # there is a time to wait for now
+
+    def _take_up(self, share: SlotShare, job_id: str) -> bool:
+        """Take over the slot of a job that was abandoned; False where it was not."""
+        if not self._forget_abandoned(job_id):
+            return False
+        self._take(share)
+        return True
+
+    def _forget_abandoned(self, job_id: str) -> bool:
+        share = self._abandoned.pop(job_id, None)
+        if share is None:
+            return False
+        self._abandoned_by[share] -= 1
+        if not self._abandoned_by[share]:
+            del self._abandoned_by[share]
+        return True
+
+    def _free_ended(self) -> None:
+        while self._ends and (self._ends[0][0] <= clock.now() or not self._is_abandoned_first()):
+            self._forget_abandoned(heapq.heappop(self._ends)[1])
+
+    def _is_abandoned_first(self) -> bool:
+        return self._ends[0][1] in self._abandoned
+
+    def _frees_at(self) -> float:
+        """When the next abandoned job has likely ended."""
+        self._free_ended()
+        return self._ends[0][0] if self._ends else math.inf
+
 
 class SlotShare:
     """One user's share of the job slots."""
@@ -97,37 +154,56 @@ class SlotShare:
 
     @property
     def in_flight(self) -> int:
-        """Slots taken now."""
-        return self.slots._in_flight.get(self, 0)  # noqa: SLF001 - the other half of one thing
+        """Slots taken now; those of jobs that it has abandoned too."""
+        slots = self.slots
+        slots._free_ended()  # noqa: SLF001 - the other half of one thing
+        return slots._in_flight.get(self, 0) + slots._abandoned_by[self]  # noqa: SLF001
 
-    async def acquire(self, *, is_for_running: bool = False) -> None:
+    async def acquire(self, running_job_id: str = "") -> None:
         """Wait for a slot and take it. Cancelled, it takes none.
 
         Args:
-            is_for_running: Whether it is for a job that the API has already: that it bears it
-                is not asked then.
+            running_job_id: The job that it is for, where the API has that already: whether it
+                bears it is not asked then. "" for one that is to be submitted.
         """
         await anyio.lowlevel.checkpoint()
-        waiter = _Waiter(self, is_for_running)
-        self.slots._waiting.append(waiter)  # noqa: SLF001 - the other half of one thing
-        self.slots._serve()  # noqa: SLF001
+        slots = self.slots
+        if running_job_id and slots._take_up(self, running_job_id):  # noqa: SLF001
+            return
+        waiter = _Waiter(self, bool(running_job_id))
+        slots._waiting.append(waiter)  # noqa: SLF001
+        slots._serve()  # noqa: SLF001
         try:
-            await waiter.granted.wait()
+            while not waiter.is_granted:
+                waiter.woken = anyio.Event()
+                with anyio.move_on_at(slots._frees_at()):  # noqa: SLF001
+                    await waiter.woken.wait()
+                slots._serve()  # noqa: SLF001
         except BaseException:
-            if waiter.granted.is_set():
+            if waiter.is_granted:
                 self.release()
             else:
-                self.slots._waiting.remove(waiter)  # noqa: SLF001
-                self.slots._serve()  # noqa: SLF001 - the cap in use may have changed
+                slots._waiting.remove(waiter)  # noqa: SLF001
+                slots._serve()  # noqa: SLF001 - the cap in use may have changed
             raise
 
     def release(self) -> None:
         """Give a slot back."""
         self.slots._give_back(self)  # noqa: SLF001 - the other half of one thing
 
+    def abandon(self, job_id: str, ends_at: float) -> None:
+        """Leave a slot to a job that nobody asks about any more.
+
+        Args:
+            job_id: The job; "" for one that may have been made.
+            ends_at: When it has likely ended, by the event loop's clock.
+        """
+        self.slots._abandon(self, job_id, ends_at)  # noqa: SLF001 - the other half of one thing
+
 
 class _Waiter:
     def __init__(self, share: SlotShare, is_for_running: bool) -> None:
         self.share = share
         self.is_for_running = is_for_running
-        self.granted = anyio.Event()
+        self.is_granted = False
+        self.woken = anyio.Event()

@@ -42,6 +42,7 @@ class Passage:
         due: When it may be admitted, by the event loop's clock; the earliest goes first.
         holds_slot: Whether it holds a job slot.
         is_undecided: Whether it was let through, and neither accepted nor refused yet.
+        was_cut_off: Whether its submission was under way when the run was ended.
         has_room: Whether it holds room of the run.
         failed_jobs: Jobs that failed, since this process began.
         lost_jobs: Jobs that the API forgot, likewise.
@@ -72,6 +73,7 @@ class Passage:
     due: float = 0.0
     holds_slot: bool = False
     is_undecided: bool = False
+    was_cut_off: bool = False
     has_room: bool = False
     failed_jobs: int = 0
     lost_jobs: int = 0

@@ -28,6 +28,7 @@ FIRST_INTERVALS = 10.0  # the shortest ones, to the first question where nothing
 SURPRISE, SURPRISE_SPREAD = 0.03, 1.0  # weight and spread of the wide part of a belief
 FEW_JOBS = 15.0  # while fewer have ended, no wait is longer than the job's age
 STEPS = 16
+ABANDONED_FOR_S = 900.0  # at most: it may have ended long ago, and nobody will ever know
 OUTLIVED = 1e-12  # a belief so wrong is worthless
 PRECISION = 0.005  # of a wait
 
@@ -104,6 +105,30 @@ class PollPlanner:
     def learn(self, job: JobProgress) -> None:
         """A job has ended well: others may take as long."""
         self._times.learn(job)
+
+    def likely_end(self, job: JobProgress, now: float) -> float:
+        """When a job that nobody asks about any more has likely ended.
+
+        Args:
+            job: What is known of it.
+            now: The present time.
+
+        Returns:
+            By the same clock: later than is believed by one standard deviation. Where nothing is
+            known, as long again as it has gone on, but no sooner than twice the longest time
+            between two questions. Never later than in a quarter of an hour.
+        """
+        if job.is_waiting:
+            since, belief = job.going_at, self._rest_belief(job)
+        else:
+            since = job.accepted_at + (self._times.waited_s(job) or 0.0)
+            belief = self._times.total_belief(job, since)
+        unknown_s = max(2.0 * self._schedule.max_interval_s, now - job.accepted_at)
+        ends_at = now + unknown_s
+        if belief is not None:
+            likely_at = since + math.exp(min(LOG_LIMIT, belief[0] + belief[1]))
+            ends_at = likely_at if likely_at > now else ends_at
+        return min(ends_at, now + ABANDONED_FOR_S)
 
     def waited_s(self, job: JobProgress) -> float | None:
         """How long a job waited before it began, as far as can be said; None if it cannot.

@@ -127,7 +127,7 @@ class BulkRunner:
         self._kept_jobs = self._kept_locations = 0
         self._first_kept: tuple[str, PingDataError] | None = None
         self._at_hand = anyio.Semaphore(AT_HAND)
-        self._admission = Admission(slots, self._breaker)
+        self._admission = Admission(slots, self._breaker, planner)
         self._flow = Flow(
             ledger=ledger,
             admission=self._admission,

@@ -340,7 +340,8 @@ class ResultStream(AsyncIterator[EnhancedLocation]):
 
     A slow consumer holds back submitting and reading. Leaving it early, cancelling whoever
     iterates, and closing the client all stop sending; jobs in flight are abandoned although
-    the API charges for them, because it has no way to cancel them.
+    the API charges for them, because it has no way to cancel them. They count against `max_jobs`
+    until they have likely ended.
 
     Raises:
         PingDataError: While iterated, when the run cannot go on. What finished before was

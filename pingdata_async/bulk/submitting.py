@@ -141,6 +141,7 @@ class Submitter:
                     step = await self._requests.submit(passage, note_intent)
                 except BaseException:
                     if sending:
+                        passage.was_cut_off = True
                         self._note_doubt(passage, "it was under way when the run was ended")
                     raise
                 self._flow.waits_no_more(scope)

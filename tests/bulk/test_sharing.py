@@ -155,6 +155,79 @@ async def test_an_input_that_fails_waits_for_nobody_elses_slot() -> None:
     assert api.counts.jobs == 10
 
 
+# -- jobs that are abandoned --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("leaves", ["cancels", "breaks"])
+async def test_who_gives_up_again_and_again_has_no_more_jobs_in_flight(leaves: str) -> None:
+    """The API cannot cancel jobs: those that were abandoned count until they have likely ended."""
+    api = SimulatedAPI(workers=99, delays_s=dict.fromkeys(range(99), 50.0))
+    async with SimulatedClient(api) as client:
+        enhancer = enhancer_on(client, max_jobs=4, chunk_size=1)
+        for _ in range(5):
+            with anyio.move_on_after(5.0):
+                if leaves == "cancels":
+                    await enhancer.enhance(addresses(100))
+                async for _ in enhancer.stream(addresses(100)):
+                    break
+        assert len(await enhancer.enhance(addresses(8))) == 8
+    assert api.counts.peak_in_flight == 4
+
+
+async def test_an_abandoned_job_is_waited_for_as_long_as_such_jobs_take() -> None:
+    """Of one length, as far as is known: no longer, whatever others wait for at most."""
+    api = SimulatedAPI(workers=99, delays_s=dict.fromkeys(range(999), 10.0))
+    async with SimulatedClient(api) as client:
+        enhancer = enhancer_on(client, max_jobs=4, chunk_size=1)
+        await enhancer.enhance(addresses(40))
+        with anyio.move_on_after(3.0):
+            await enhancer.enhance(addresses(40))
+        began = anyio.current_time()
+        await enhancer.enhance(addresses(1))
+        assert anyio.current_time() - began < 2 * 15.0
+    assert api.counts.peak_in_flight == 4
+
+
+async def test_an_abandoned_job_that_never_ends_is_not_waited_for_for_ever() -> None:
+    """Nobody knows its length, and it has the only slot."""
+    api = SimulatedAPI(delays_s={0: 1e9})
+    async with SimulatedClient(api) as client:
+        enhancer = enhancer_on(client, max_jobs=1)
+        with anyio.move_on_after(2_000.0):
+            await enhancer.enhance(addresses(10))
+        with anyio.fail_after(1_000.0):
+            assert len(await enhancer.enhance(addresses(10))) == 10
+
+
+async def test_who_waits_already_when_a_job_is_abandoned_gets_its_slot_in_time() -> None:
+    """It is the time that frees the slot, and nobody else is there to tell."""
+    slots = JobSlots()
+    leaving, waiting = slots.share(1), slots.share(1)
+    await leaving.acquire()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waiting.acquire)
+        await anyio.wait_all_tasks_blocked()
+        began = anyio.current_time()
+        leaving.abandon("job", began + 30.0)
+        assert slots.in_flight == leaving.in_flight == 1
+    assert anyio.current_time() - began == pytest.approx(30.0)
+    assert (leaving.in_flight, waiting.in_flight) == (0, 1)
+
+
+async def test_who_takes_up_an_abandoned_job_gets_its_slot_at_once() -> None:
+    """A run that is resumed on the same client does not wait for its own jobs."""
+    slots = JobSlots()
+    before, after = slots.share(1), slots.share(1)
+    await before.acquire()
+    before.abandon("job-1", anyio.current_time() + 900.0)
+    began = anyio.current_time()
+    await after.acquire("job-1")
+    assert anyio.current_time() == began
+    assert (before.in_flight, after.in_flight, slots.in_flight) == (0, 1, 1)
+    after.release()
+    assert slots.in_flight == 0
+
+
 # -- the slots themselves ----------------------------------------------------------------
 
 
