@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 
@@ -40,3 +40,10 @@ async def loop_lag() -> AsyncIterator[LoopLag]:
         tasks.start_soon(lag.watch)
         yield lag
         tasks.cancel_scope.cancel()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for something that tells nobody when it comes."""
+    with anyio.fail_after(600.0):  # of a busy machine
+        while not holds():  # noqa: ASYNC110 - it is another process
+            await anyio.sleep(0.001)

@@ -26,6 +26,7 @@ from pingdata_async.runs.run_directory import (
 )
 from pingdata_async.runs.status import read_status
 from pingdata_async.sandbox import SandboxServer
+from tests.probes import until
 from tests.runs.run_help import (
     ADDRESSES,
     assert_all_there,
@@ -72,9 +73,12 @@ async def test_cancelled_while_planning_leaves_nothing(
     """Nothing was sent; an empty folder that was there is no obstacle."""
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text('"1 Main St"\n' * 300_000)
-    with anyio.move_on_after(0.2) as scope:
-        await enhancer(client).plan(source, output)
-    assert scope.cancelled_caught
+    plan = Path(f"{output}.run") / "plan.part"
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(enhancer(client).plan, source, output)
+        await until(plan.exists)
+        tasks.cancel_scope.cancel()
+    assert tasks.cancel_scope.cancelled_caught
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "in.jsonl"]
 
 

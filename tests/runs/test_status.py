@@ -14,6 +14,7 @@ from pingdata_async.events import ChunkFinished, ChunkHeld, Event, JobSubmitted,
 from pingdata_async.runs.exporting import export_run
 from pingdata_async.runs.status import RunStatus, read_status
 from pingdata_async.sandbox import FaultPlan, SandboxServer
+from tests.probes import until
 from tests.runs.run_help import (
     ADDRESSES,
     assert_all_there,
@@ -83,16 +84,24 @@ async def test_of_a_crash(tmp_path: Path) -> None:
     """Taken of the directory as a killed process leaves it; going on with that copy works."""
     output = tmp_path / "out.jsonl"
     copy = tmp_path / "crashed.run"
-    faults = FaultPlan(slow_answer=1.0, slow_answer_s=0.5)
-    async with sandbox_and_client() as (server, client):
-        at_work = anyio.Event()
+    at_work, copied = anyio.Event(), anyio.Event()
+
+    def is_on_the_wire() -> bool:
+        return server.stats.requests["submit"] > server.stats.jobs_accepted
+
+    async def until_it_is_copied(_seconds: float) -> None:
+        if is_on_the_wire():
+            await copied.wait()
+
+    async with sandbox_and_client(sleep=until_it_is_copied) as (server, client):
 
         async def copy_in_the_middle() -> None:
             await at_work.wait()
-            server._api._dice.plan = faults
-            await anyio.sleep(0.1)  # submissions are on their way now
+            server._api._dice.plan = FaultPlan(slow_answer=1.0)
+            await until(is_on_the_wire)
             await anyio.to_thread.run_sync(copy_of_a_crash, Path(f"{output}.run"), copy)
             set_faults(server)
+            copied.set()
 
         def watch(event: Event) -> None:
             if isinstance(event, ChunkFinished) and event.chunk == 5:

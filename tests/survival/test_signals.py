@@ -18,8 +18,9 @@ import pytest
 
 from pingdata_async.sandbox import FaultPlan, SandboxServer
 from tests.cli.test_enhance import COMMAND, run
+from tests.probes import until
 from tests.survival.rows import check_rows, write_rows
-from tests.survival.trials import options, sandbox_at_once, started, status_of, until
+from tests.survival.trials import options, sandbox_at_once, started, status_of
 
 ROWS = 400
 CHUNK_SIZE = 20

@@ -25,6 +25,7 @@ from pingdata_async.runs.run_directory import journal_path
 from pingdata_async.sandbox import FaultPlan, SandboxServer
 from tests.cli.test_enhance import COMMAND, Command, run
 from tests.ports import free_port
+from tests.probes import until
 from tests.survival.killing import Death, look_at
 from tests.survival.rows import (
     POISON,
@@ -87,13 +88,6 @@ def sandbox_at_once(**settings: Any) -> SandboxServer:
 def options(sandbox: SandboxServer, chunk_size: int, *more: object) -> list[object]:
     """Of a run against it."""
     return ["-s", "PG,PH", "-u", sandbox.url, "--chunk-size", chunk_size, *more]
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait for something that tells nobody when it comes."""
-    with anyio.fail_after(600.0):  # of a busy machine
-        while not holds():  # noqa: ASYNC110 - it is another process
-            await anyio.sleep(0.001)
 
 
 def client_of(url: str) -> ping.PingDataClient:
