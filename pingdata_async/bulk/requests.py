@@ -151,7 +151,11 @@ class Requests:
             return Rejected(error)
         give_up = self._note_failure(passage, "submit", error)
         if verdict is Verdict.IN_DOUBT:
-            return InDoubt(error, is_pause_too_long=self._is_too_long(error))
+            return InDoubt(
+                error,
+                is_pause_too_long=self._is_too_long(error),
+                has_lasted=give_up is GiveUp.RUN,
+            )
         if give_up is GiveUp.RUN:
             return Fatal(saying_when(error), is_for_all=self._is_closed_for_long("poll"))
         # While others pass it goes on: nothing was refused for what it holds.

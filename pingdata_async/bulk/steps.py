@@ -6,7 +6,12 @@ from dataclasses import dataclass
 
 from pingdata_async.bodies import OutputBody
 from pingdata_async.bulk.checking import Checked
-from pingdata_async.exceptions import JobFailedError, JobTimeoutError, PingDataError
+from pingdata_async.exceptions import (
+    DecodeError,
+    JobFailedError,
+    JobTimeoutError,
+    PingDataError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +56,17 @@ class InDoubt:
     Attributes:
         error: Why.
         is_pause_too_long: Whether the API asked for a pause that is not waited for, besides.
+        has_lasted: Whether submissions have failed for as long as anything is tried.
     """
 
     error: PingDataError
     is_pause_too_long: bool = False
+    has_lasted: bool = False
+
+    @property
+    def is_page(self) -> bool:
+        """Whether something else has answered in the API's place."""
+        return isinstance(self.error, DecodeError) and self.error.is_page
 
 
 @dataclass(frozen=True, slots=True)

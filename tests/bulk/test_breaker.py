@@ -82,10 +82,18 @@ async def test_troubles_are_counted_in_a_row() -> None:
         max_lost_chunks_in_a_row=2,
     )
     breaker = Breaker(policy)
-    for note in (breaker.note_refused, breaker.note_doubt):
-        _check_begins_anew(note, breaker.note_accepted)
-    for note in (breaker.note_failed_job, breaker.note_lost_chunk):
-        _check_begins_anew(note, breaker.note_answered)
+    _check_begins_anew(breaker.note_refused, breaker.note_accepted)
+    _check_begins_anew(breaker.note_doubt, breaker.note_accepted)
+    _check_begins_anew(breaker.note_failed_job, breaker.note_answered)
+    _check_begins_anew(breaker.note_lost_chunk, breaker.note_answered)
+
+
+async def test_pages_are_counted_in_a_row() -> None:
+    """Three in the place of answers are enough, fewer than other doubts; one accepted, and anew."""
+    breaker = Breaker(RetryPolicy())
+    assert [breaker.note_doubt(is_page=True), breaker.note_doubt(is_page=True)] == [False] * 2
+    breaker.note_accepted()
+    assert [breaker.note_doubt(is_page=True) for _ in range(3)] == [False, False, True]
 
 
 def _check_begins_anew(note: Callable[[], bool], note_good: Callable[[], None]) -> None:
@@ -98,7 +106,8 @@ async def test_requests_go_one_at_a_time_while_in_doubt_about_the_api() -> None:
     """Before the first acceptance, and after three troubles in a row."""
     breaker = Breaker(RetryPolicy())
     trial = [breaker.is_on_trial]
-    for note in (breaker.note_refused, breaker.note_doubt):
+    notes: list[Callable[[], bool]] = [breaker.note_refused, breaker.note_doubt]
+    for note in notes:
         breaker.note_accepted()
         for _ in range(4):
             trial.append(breaker.is_on_trial)

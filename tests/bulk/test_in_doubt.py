@@ -7,7 +7,7 @@ import pytest
 
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.events import ChunkHeld, SubmissionInDoubt
-from pingdata_async.exceptions import PingDataError, SubmissionInDoubtError
+from pingdata_async.exceptions import DecodeError, PingDataError, SubmissionInDoubtError
 from pingdata_async.models import Reason, RowStatus
 from tests.bulk.harness import Observed, check_bookkeeping, run
 from tests.simulation.faults import Fault, Moment, ScriptedFaults, SeededFaults
@@ -104,6 +104,42 @@ async def test_answers_that_are_all_lost_stop_the_run(max_jobs: int, fault: Faul
     assert api.counts.jobs <= 10
     assert not seen.chunks
     check_bookkeeping(seen, api)
+
+
+@pytest.mark.parametrize("max_jobs", [1, 8])
+async def test_pages_in_the_place_of_answers_stop_the_run_sooner(max_jobs: int) -> None:
+    """HTML after each submission is not the API: three are enough to see that."""
+    page = DecodeError("but an HTML page", is_page=True)
+    api = SimulatedAPI(faults=ScriptedFaults(always={Moment.SUBMIT: page}))
+    seen, began = Observed(), anyio.current_time()
+    with pytest.raises(SubmissionInDoubtError, match="HTML page"):
+        await run(api, 10_000, max_jobs=max_jobs, observed=seen)
+    assert len(seen.of(SubmissionInDoubt)) == 3
+    assert anyio.current_time() - began < 5
+
+
+async def test_pages_now_and_again_are_survived() -> None:
+    """Between submissions that are accepted, they are doubts as any other."""
+    page = DecodeError("but an HTML page", is_page=True)
+    script = [page, None] * 6
+    api = SimulatedAPI(faults=ScriptedFaults({Moment.SUBMIT: script}))
+    seen = await run(api, 100, max_jobs=1)
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    assert len(seen.of(SubmissionInDoubt)) == 6
+
+
+@pytest.mark.parametrize("give_up_after_s", [3.0, 20.0])
+async def test_doubts_do_not_outlive_patience(give_up_after_s: float) -> None:
+    """Where nothing but failures came for so long, the run stops, in doubt or not."""
+    policy = RetryPolicy(
+        give_up_after_s=give_up_after_s, in_doubt_attempts=100, max_doubts_in_a_row=100
+    )
+    api = SimulatedAPI(faults=ScriptedFaults(always={Moment.SUBMIT: Fault.DROP}))
+    seen, began = Observed(), anyio.current_time()
+    with pytest.raises(SubmissionInDoubtError):
+        await run(api, 100, policy=policy, observed=seen)
+    assert give_up_after_s < anyio.current_time() - began < 2.5 * give_up_after_s
+    assert not seen.results
 
 
 @pytest.mark.parametrize("max_jobs", [1, 8])

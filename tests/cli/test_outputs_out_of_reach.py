@@ -155,3 +155,13 @@ async def test_counts_that_are_none(count: str, tmp_path: Path) -> None:
     async with raw_server(api) as server:
         done = await enhance(server.url, tmp_path, *IMPATIENT)
     assert (done.code, done.statuses, api.charged) == (0, ["ok"] * 6, 6), done.err
+
+
+async def test_a_portal_in_the_place_of_the_api(tmp_path: Path) -> None:
+    """HTML in answer to submissions: each may have been taken, so there are few."""
+    portal = says(answer(b"<html><title>Sign in</title></html>", b"Content-Type: text/html"))
+    api = RawApi(write_submission=(portal,))
+    async with raw_server(api) as server:
+        done = await enhance(server.url, tmp_path, "--chunk-size", 1, rows=20)
+    assert (done.code, api.counts["submission"]) == (5, 3), done.err
+    assert "an HTML page" in done.err
