@@ -226,17 +226,21 @@ class SubmissionInDoubtError(PingDataError):
 
 
 class RunError(PingDataError):
-    """Raised when a run of files cannot begin or go on (disk, directory, bookkeeping)."""
+    """Raised when a run of files cannot begin or go on (disk, directory, bookkeeping).
+
+    Attributes:
+        needs: The options without which `resume` would stop at once again; "" where that is not
+            known, or there are none.
+    """
+
+    needs: str = ""
 
 
 class BudgetSpentError(RunError):
     """Raised when a run may send no more within its budget; what it paid for was brought home.
 
-    Attributes:
-        needs: The options with which `resume` sends all that is left; "" where that is not known.
+    With what it `needs`, `resume` sends all that is left.
     """
-
-    needs: str = ""
 
 
 class LimitsExceededError(RunError):

@@ -19,7 +19,7 @@ from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.preflight import Judgement, Preflight
 from pingdata_async.runs.run_directory import PLAN_NAME, journal_path
 from pingdata_async.runs.space import space_needs
-from pingdata_async.runs.spending import Spending
+from pingdata_async.runs.spending import Spending, check_budget
 
 
 class Quota(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,13 +113,13 @@ async def forecast(
         AuthenticationError: When the API does not accept the token.
     """
     plan = await anyio.to_thread.run_sync(Plan.open, run_dir / PLAN_NAME)
+    check_budget(settings, plan)
     with plan:
         async with reading_journal(journal_path(run_dir), as_it_is_now=True) as journal:
             totals = await anyio.to_thread.run_sync(journal.totals)
             spending = Spending(
                 settings, plan, totals, lambda read: anyio.to_thread.run_sync(read, journal)
             )
-            spending.check_names()
             left, to_come = await spending.left(), await spending.to_come()
     judgement = await preflight.judge(to_come)
     notes = list(plan.notes)

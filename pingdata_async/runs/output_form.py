@@ -10,6 +10,8 @@ import msgspec
 
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.runs.identity import RunSettings
+from pingdata_async.runs.output_files import STDOUT
+from pingdata_async.shell_words import quoted_path
 from pingdata_async.tables.outputs import OutputFormat, WriteOptions, output_format
 
 DeclaredTypes = Mapping[str, Mapping[str, str]]
@@ -32,6 +34,34 @@ class OutputForm(msgspec.Struct, frozen=True, kw_only=True):
     options: WriteOptions = WriteOptions()
     sources: tuple[str, ...] = ()
     declared: DeclaredTypes = {}
+
+
+class UnwritableError(ConfigurationError):
+    """Raised when the answers turn out not to fit into the form that was asked for.
+
+    Attributes:
+        is_for_columns: Whether other columns would do; if not, another format would.
+    """
+
+    def __init__(self, message: str, *, is_for_columns: bool) -> None:
+        super().__init__(message)
+        self.is_for_columns = is_for_columns
+
+
+def needed_for(error: Exception, output: str | Path) -> str:
+    """The options with which an output can be written that cannot be as it was asked for.
+
+    Args:
+        error: Why it cannot be.
+        output: The output.
+    """
+    if not isinstance(error, UnwritableError):
+        return ""
+    if error.is_for_columns:
+        return "--columns '*'"
+    if str(output) == STDOUT:
+        return f"--output-format {OutputFormat.PARQUET}"
+    return f"--output {quoted_path(Path(output).with_suffix('.parquet'))}"
 
 
 def writing_elsewhere(

@@ -31,6 +31,7 @@ from pingdata_async.events import (
 from pingdata_async.exceptions import (
     BudgetSpentError,
     ConfigurationError,
+    InputError,
     LimitsExceededError,
     PingDataError,
     RunError,
@@ -48,7 +49,7 @@ from pingdata_async.runs.journal_reader import (
 )
 from pingdata_async.runs.ledger import DurableLedger, EarlyOutput
 from pingdata_async.runs.output_files import STDOUT, failures_path, shown_path
-from pingdata_async.runs.output_form import DeclaredTypes, OutputForm, output_form
+from pingdata_async.runs.output_form import DeclaredTypes, OutputForm, needed_for, output_form
 from pingdata_async.runs.own_outputs import OwnOutputs
 from pingdata_async.runs.pace import keep_pace
 from pingdata_async.runs.plan import AskRules, Plan
@@ -66,13 +67,19 @@ from pingdata_async.runs.run_directory import (
     run_dir_for,
 )
 from pingdata_async.runs.run_options import RunOptions
-from pingdata_async.runs.run_output import RunOutput, check_run_output, opened_run_output
+from pingdata_async.runs.run_output import (
+    RunOutput,
+    check_run_output,
+    opened_run_output,
+    undeclared,
+)
 from pingdata_async.runs.space import check_space
-from pingdata_async.runs.spending import Spending
+from pingdata_async.runs.spending import Spending, check_budget
 from pingdata_async.runs.states import ChunkState
 from pingdata_async.runs.summary import SummaryListener
 from pingdata_async.tables.outputs import OutputFormat
 from pingdata_async.tables.readers import AnyInput
+from pingdata_async.tables.shown_headers import shown_headers
 
 SHOWN_FILES = 3
 
@@ -125,6 +132,7 @@ class Run:
         self._counts.summary.environment = settings.environment
         self._announce = Announcer(self._counts, on_event)
         self._has_planned = False
+        self._is_under_way = False
         self._began = time.monotonic()
 
     # -- what can be asked for -----------------------------------------------------------
@@ -207,16 +215,19 @@ class Run:
             before = await self._finished_before(directory)
             if before is not None:
                 return before
-            if (await self._totals(directory)).rows.rows < plan.rows:
+            totals = await self._totals(directory)
+            if totals.rows.rows < plan.rows:
                 self._check_client()  # before anything is changed
             await self._check_may_write(directory, plan)
+            form = self._form(await self._declared(directory))
+            await self._check_columns(form, plan, has_sent=totals.has_sent)
             await directory.keep_caps(self._settings.caps)
             await directory.journal.set_meta(FINISHED, None)
             await self._keep_writing(directory)
             own = OwnOutputs(directory, self._output)
             async with opened_run_output(
                 self._output,
-                self._form(await self._declared(directory)),
+                form,
                 on_note=self._note,
                 failures=failures_path(self._output),
                 before_move=own.about_to_move,
@@ -226,12 +237,46 @@ class Run:
                 await self._write_rest(directory, plan, writer)
             await own.moved()
             return await self._finish(directory, plan, writer.counts)
-        except ConfigurationError:
-            raise
         except BaseException as error:
+            if isinstance(error, ConfigurationError) and not self._is_under_way:
+                raise
             with anyio.CancelScope(shield=True):
-                await self._stopped(directory, plan, error)
-            raise
+                ended = await self._as_it_ends(directory, error)
+                await self._stopped(directory, plan, ended)
+            if ended is error:
+                raise
+            raise ended from error
+
+    async def _as_it_ends(self, directory: RunDirectory, error: BaseException) -> BaseException:
+        """The error of a run: one that says that nothing was sent is of runs that sent nothing."""
+        if not isinstance(error, ConfigurationError | InputError | UnknownSourceError):
+            return error
+        with contextlib.suppress(PingDataError):
+            if not (await self._totals(directory)).has_sent:
+                return error
+        ended = RunError(str(error))
+        ended.needs = needed_for(error, self._output)
+        return ended
+
+    async def _check_columns(self, form: OutputForm, plan: Plan, *, has_sent: bool) -> None:
+        """Refuse columns none of which an answer will bring, as far as the API tells.
+
+        The answers have the last word: fields that nobody told of come along as well. So single
+        columns are only said to be unknown, and what is paid for is seen when it is written.
+
+        Raises:
+            ConfigurationError: When there would be nothing to write.
+        """
+        missing = await anyio.to_thread.run_sync(undeclared, form, plan)
+        if not missing:
+            return
+        told = (
+            f"the API tells of no field for the column {shown_headers(missing)} (`pingdata-async "
+            f"datasources --json` lists all)"
+        )
+        if len(missing) == len(form.options.columns) and not has_sent:
+            raise ConfigurationError(f"{told}; name others with --columns")
+        self._note(f"{told[0].upper()}{told[1:]}; it is written only if answers have it.")
 
     def _note(self, message: str) -> None:
         self._announce(RunNotice(message=message))
@@ -280,7 +325,7 @@ class Run:
                 rows=plan.rows,
                 rows_done=rows_done,
                 is_output_closed=isinstance(error, BrokenPipeError),
-                needs=error.needs if isinstance(error, BudgetSpentError) else "",
+                needs=error.needs if isinstance(error, RunError) else "",
             )
         )
 
@@ -288,6 +333,7 @@ class Run:
         files = (self._output, failures_path(self._output))
         await anyio.to_thread.run_sync(check_apart, directory.path, files)
         await anyio.to_thread.run_sync(check_run_output, self._form(), plan)
+        check_budget(self._settings, plan)
         kept = await directory.settings()
         is_planned = kept is not None and kept.output == self._settings.output
         await OwnOutputs(directory, self._output).check(
@@ -361,6 +407,7 @@ class Run:
             ledger, self._announce, breaker, spending.budget(nothing_more=refused is not None)
         )
         began = time.monotonic()
+        self._is_under_way = True
         spent: BudgetSpentError | None = None
         try:
             async with contextlib.aclosing(passages_left(journal, plan)) as passages:
@@ -384,7 +431,6 @@ class Run:
         Raises:
             LimitsExceededError: Likewise, where there are no such jobs.
         """
-        spending.check_names()
         if not self._options.preflight:
             return None
         wanted, spent = await spending.to_come(), spending.spent

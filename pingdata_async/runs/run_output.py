@@ -20,7 +20,7 @@ from pingdata_async.runs.output_form import OutputForm
 from pingdata_async.runs.output_writer import OutputWriter
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.table_output import TableOutput
-from pingdata_async.tables.flat_table import impossible_columns, least_columns
+from pingdata_async.tables.flat_table import impossible_columns, least_columns, undeclared_columns
 from pingdata_async.tables.outputs import OutputFormat, check_format
 from pingdata_async.tables.packing import packing
 from pingdata_async.tables.shown_headers import shown_headers
@@ -77,6 +77,19 @@ def check_run_output(form: OutputForm, plan: Plan) -> None:
                 f"there is no column {shown_headers(impossible)} to be written; name others with "
                 f"--columns. The input has: {shown_headers(headers)}"
             )
+
+
+def undeclared(form: OutputForm, plan: Plan) -> list[str]:
+    """Columns that are wanted and that no answer brings, as far as the API tells. Blocks.
+
+    None where it does not tell of every source that is asked.
+    """
+    asked = plan.asked or dict.fromkeys(form.sources)
+    told = {code.casefold() for code, fields in form.declared.items() if fields}
+    if form.kind is OutputFormat.JSONL or not {code.casefold() for code in asked} <= told:
+        return []
+    headers = KeptInput(plan.path.with_name(INPUT_NAME)).headers
+    return undeclared_columns(headers, form.declared, form.options.columns)
 
 
 @contextlib.asynccontextmanager

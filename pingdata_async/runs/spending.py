@@ -41,22 +41,6 @@ class Spending:
         self.spent = spent_so_far(totals, settings.sources)
         self.jobs_in_flight = totals.jobs_in_flight
 
-    def check_names(self) -> None:
-        """Refuse a budget of a source that nobody names: another one would be meant.
-
-        Raises:
-            ConfigurationError: When there is one.
-        """
-        # One of the run's that all locations are kept from is no slip; there is nothing to count.
-        asked = self._planned().by_source
-        named = dict.fromkeys((*self._sources, *asked))
-        for code in self._caps.by_source:
-            if code.casefold() not in map(str.casefold, named):
-                raise ConfigurationError(
-                    f"the budget names {code}, which no location asks "
-                    f"({', '.join(named) or 'nothing is to be sent'})"
-                )
-
     def budget(self, *, nothing_more: bool = False) -> Budget:
         """What may be spent from here on.
 
@@ -96,6 +80,23 @@ class Spending:
 
     def _planned(self) -> Amount:
         return planned_amount(self._plan.locations, self._plan.asked, self._sources)
+
+
+def check_budget(settings: RunSettings, plan: Plan) -> None:
+    """Refuse a budget of a source that nobody names: another one would be meant.
+
+    Raises:
+        ConfigurationError: When there is one.
+    """
+    # One of the run's that all locations are kept from is no slip; there is nothing to count.
+    asked = planned_amount(plan.locations, plan.asked, settings.sources).by_source
+    named = dict.fromkeys((*settings.sources, *asked))
+    for code in settings.caps.by_source:
+        if code.casefold() not in map(str.casefold, named):
+            raise ConfigurationError(
+                f"the budget names {code}, which no location asks "
+                f"({', '.join(named) or 'nothing is to be sent'})"
+            )
 
 
 def needed_words(caps: Caps) -> str:

@@ -9,6 +9,7 @@ from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.runs.answers import Answers
 from pingdata_async.runs.kept_input import KeptInput
 from pingdata_async.runs.output_at_end import OutputAtEnd, WriteRows
+from pingdata_async.runs.output_form import UnwritableError
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.rows_by_chunk import ChunkRows
 from pingdata_async.tables.flat_table import FlatTable, TableScan
@@ -33,16 +34,20 @@ class TableOutput(OutputAtEnd):
         table = scan.table(self._form.declared, self._form.options.columns)
         if not table.columns:
             asked_for = ",".join(self._form.options.columns)
-            raise ConfigurationError(
+            raise UnwritableError(
                 f'there is no column "{asked_for}" to be written; name others with --columns: '
-                "all answers are kept, and nothing is sent again"
+                "all answers are kept, and nothing is sent again",
+                is_for_columns=True,
             )
         return table
 
     @contextlib.contextmanager
     def _opened(self, table: FlatTable) -> Iterator[WriteRows]:
         form, sources = self._form, self._form.options.geocode_sources
-        check_format(form.kind, columns=len(table.columns))
+        try:
+            check_format(form.kind, columns=len(table.columns))
+        except ConfigurationError as error:
+            raise UnwritableError(str(error), is_for_columns=False) from error
         placed = 0
         with (
             self._file.opened() as file,

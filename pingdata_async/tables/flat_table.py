@@ -52,6 +52,27 @@ def impossible_columns(headers: Sequence[str], patterns: Sequence[str]) -> list[
     ]
 
 
+def undeclared_columns(
+    headers: Sequence[str],
+    declared: Mapping[str, Mapping[str, str]],
+    patterns: Sequence[str],
+) -> list[str]:
+    """Those of the columns that are wanted which no answer brings that is as it is declared.
+
+    Args:
+        headers: Of the input's columns.
+        declared: By source, the fields that the API says it has.
+        patterns: Names or patterns of the columns that are wanted.
+    """
+    answers = [f"{code.lower()}_{field}" for code, fields in declared.items() for field in fields]
+    known = [FlatColumn(name, Kind.TEXT) for name in (*headers, ADDRESS, *STATUS_COLUMNS, *answers)]
+    # What is within a field has its name behind that of the field, as a number has.
+    within = tuple(f"{name}_" for name in answers)
+    return [
+        pattern for pattern in choose(known, patterns).unmatched if not pattern.startswith(within)
+    ]
+
+
 class TableScan:
     """The first pass.
 
