@@ -46,6 +46,10 @@ class OutputBody(msgspec.Struct, frozen=True):
             return len(self.wire)
         return max(LIKELY_RATIO * len(self.wire), self._said_bytes)
 
+    def at_most(self, max_bytes: int) -> OutputBody:
+        """The same, of which no more content is taken."""
+        return msgspec.structs.replace(self, max_bytes=min(max_bytes, self.max_bytes))
+
     @property
     def _said_bytes(self) -> int:
         """What gzip says at its end: the size of what is in it, of its last member."""

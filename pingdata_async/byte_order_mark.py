@@ -1,4 +1,4 @@
-"""The byte order mark that some servers write before JSON, though no reader of it takes one (pure)."""
+"""The byte order mark that some servers write before JSON, and no reader of it takes (pure)."""
 
 from __future__ import annotations
 

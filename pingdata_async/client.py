@@ -191,15 +191,26 @@ class PingDataClient(OpenedClient):
             return without_bom(await response.read())
 
     async def fetch_body(
-        self, job_id: str, output: JobOutput, *, pacer: Pacer | None = None
+        self,
+        job_id: str,
+        output: JobOutput,
+        *,
+        pacer: Pacer | None = None,
+        max_bytes: int | None = None,
     ) -> OutputBody:
         """The whole output as it comes over the wire; as `fetch_output()` otherwise.
 
         `OutputBody.content()` decompresses it, and raises where it is damaged, too large, or in
         an encoding that nobody asked for.
+
+        Args:
+            job_id: The job that made it.
+            output: Which of its outputs.
+            pacer: As of the other calls.
+            max_bytes: The most that is taken as it comes; None for `max_body_bytes`.
         """
         async with self.stream_output(job_id, output, pacer=pacer) as response:
-            return await response.read_wire()
+            return await response.read_wire(max_bytes)
 
     # -- one location --------------------------------------------------------------------
 

@@ -164,16 +164,22 @@ class Response:
                 raise self._too_large()
         inflater.finish()
 
-    async def read_wire(self) -> OutputBody:
+    async def read_wire(self, max_bytes: int | None = None) -> OutputBody:
         """The whole body as it comes, to be decompressed in another place.
 
+        Args:
+            max_bytes: The most that is taken; None for what the settings allow.
+
         Raises:
-            DecodeError: When it is cut off or stops coming, or is larger than the settings allow.
+            DecodeError: When it is cut off or stops coming, or is larger than that.
         """
+        limit = min(max_bytes or self._max_body_bytes, self._max_body_bytes)
+        if (self._answer.raw.content_length or 0) > limit:
+            raise too_large(self.what, limit)
         wire = io.BytesIO()  # unlike a list of blocks, it never holds everything twice
         while block := await self._answer.next_bytes():
-            if wire.tell() + len(block) > self._max_body_bytes:
-                raise self._too_large()
+            if wire.tell() + len(block) > limit:
+                raise too_large(self.what, limit)
             wire.write(block)
         return OutputBody(wire.getvalue(), self._answer.encoding, self.what, self._max_body_bytes)
 

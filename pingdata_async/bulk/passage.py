@@ -47,6 +47,7 @@ class Passage:
         failed_jobs: Jobs that failed, since this process began.
         lost_jobs: Jobs that the API forgot, likewise.
         refetches: How often the output was fetched again because rows were missing from it.
+        is_large: Whether its output is one that is held alone.
         warn_after_idle_s: How long its job may make no progress before that is said (again).
         late_since: Since when the API says of the job what cannot stay so: that it is unknown,
             that it is complete without an output, or a word that is not documented; None if it
@@ -78,6 +79,7 @@ class Passage:
     failed_jobs: int = 0
     lost_jobs: int = 0
     refetches: int = 0
+    is_large: bool = False
     warn_after_idle_s: float = WARN_AFTER_IDLE_S
     late_since: float | None = None
     says_late: bool = False

@@ -31,8 +31,10 @@ class BulkAPI(Protocol):
         """Ask about a job."""
         ...
 
-    async def fetch_body(self, job_id: str, output: JobOutput, *, pacer: Pacer) -> OutputBody:
-        """The whole of an output, as it comes over the wire."""
+    async def fetch_body(
+        self, job_id: str, output: JobOutput, *, pacer: Pacer, max_bytes: int | None = None
+    ) -> OutputBody:
+        """The whole of an output, as it comes over the wire; DecodeError above `max_bytes`."""
         ...
 
 

@@ -60,6 +60,7 @@ from pingdata_async.models import JobStatus
 from pingdata_async.one_thread import OneThread
 from pingdata_async.refusals import one_line, saying_when
 
+LARGE_BODY_BYTES = 32 * 1024 * 1024  # what is larger, packed or not, is held one at a time
 CHECK_IN_THREAD_FROM_BYTES = 64 * 1024
 ASK_AGAIN_S = 5.0  # about a job that the API does not know, at the longest: it holds a slot
 REFETCHES = 2  # of an output that leaves out rows
@@ -263,12 +264,17 @@ class Requests:
     async def fetch(
         self, passage: Passage
     ) -> Again | HeldBack | Fetched | Kept | Lost | Unreachable | Unreadable:
-        """Fetch the output of a chunk's job; raises as `poll()` does."""
+        """Fetch the output of a chunk's job; raises as `poll()` does.
+
+        One that turns out to be large is not fetched, unless the passage says so already.
+        """
         try:
             return Fetched(await self._fetch_all(passage))
         except GateClosedError as closed:
             return HeldBack(closed.opens_in_s)
         except DecodeError as error:
+            if self._turns_out_large(passage, error):
+                return Again(0.0)
             return self._unread(passage, error, [])
         except PingDataError as error:
             return self._question_failed(passage, "fetch", error)
@@ -276,10 +282,18 @@ class Requests:
     async def check(
         self, passage: Passage, fetched: Fetched
     ) -> Again | Answered | Kept | Lost | Unreachable | Unreadable:
-        """Find the answers in what was fetched; raises as `poll()` does."""
+        """Find the answers in what was fetched; raises as `poll()` does.
+
+        In one that turns out to be large they are not looked for, as in `fetch()`.
+        """
+        bodies = fetched.bodies
+        if not passage.is_large:
+            bodies = [body.at_most(LARGE_BODY_BYTES) for body in bodies]
         try:
-            checked = await self._checked(passage.chunk, fetched.bodies)
+            checked = await self._checked(passage.chunk, bodies)
         except DecodeError as error:
+            if self._turns_out_large(passage, error):
+                return Again(0.0)
             return self._unread(passage, error, fetched.bodies)
         missing, rows = checked.missing, len(passage.chunk.rows)
         if missing and passage.refetches < REFETCHES:  # that is free, and they may be late
@@ -290,6 +304,11 @@ class Requests:
         for oddity in checked.oddities:
             self._announce(notices.unexpected(passage, f"of its output's locations, {oddity}"))
         return Answered(checked)
+
+    def _turns_out_large(self, passage: Passage, error: DecodeError) -> bool:
+        was_large = passage.is_large
+        passage.is_large = was_large or error.is_too_large
+        return passage.is_large and not was_large
 
     def _unread(
         self, passage: Passage, error: DecodeError, bodies: list[OutputBody]
@@ -320,10 +339,12 @@ class Requests:
     async def _fetch_all(self, passage: Passage) -> list[OutputBody]:
         bodies: list[OutputBody] = []
         pacer = StepPacer(self._pacer, passage)
+        limit = MAX_OUTPUTS_BYTES if passage.is_large else LARGE_BODY_BYTES
         for output in passage.outputs:
-            bodies.append(await self._api.fetch_body(passage.job_id, output, pacer=pacer))
-            if sum(len(body.wire) for body in bodies) > MAX_OUTPUTS_BYTES:
-                raise too_large("its outputs together", MAX_OUTPUTS_BYTES)
+            body = await self._api.fetch_body(passage.job_id, output, pacer=pacer, max_bytes=limit)
+            bodies.append(body)
+            if sum(len(body.wire) for body in bodies) > limit:
+                raise too_large("its outputs together", limit)
         return bodies
 
     async def _checked(self, chunk: Chunk, bodies: list[OutputBody]) -> Checked:

@@ -40,7 +40,7 @@ from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.polling import PollPlanner
 from pingdata_async.bulk.protocols import BulkAPI, Ledger
 from pingdata_async.bulk.request_gate import RequestGate
-from pingdata_async.bulk.requests import Requests
+from pingdata_async.bulk.requests import LARGE_BODY_BYTES, Requests
 from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.bulk.steps import (
     Again,
@@ -62,6 +62,8 @@ from pingdata_async.one_thread import OneThread
 SUBMIT_WORKERS = 7  # with the doubts before the breaker wants one at a time, fewer than stop a run
 POLL_WORKERS = 24  # with 100 ms a question, 240 a second
 FETCH_WORKERS = 4  # each holds an output in memory, as it came
+_FetchStep = Again | Answered | Fetched | HeldBack | Kept | Lost | Unreachable | Unreadable
+
 AT_HAND = 2  # of them, outputs that are inflated, checked and kept: several times as large
 
 
@@ -127,6 +129,7 @@ class BulkRunner:
         self._kept_jobs = self._kept_locations = 0
         self._first_kept: tuple[str, PingDataError] | None = None
         self._at_hand = anyio.Semaphore(AT_HAND)
+        self._alone = anyio.Lock()
         self._admission = Admission(slots, self._breaker, planner)
         self._flow = Flow(
             ledger=ledger,
@@ -280,13 +283,7 @@ class BulkRunner:
             await self._no_answer(passage, step)
 
     async def _fetch(self, passage: Passage) -> None:
-        step: Again | Answered | Fetched | HeldBack | Kept | Lost | Unreachable | Unreadable
-        step = await self._requests.fetch(passage)
-        if isinstance(step, Fetched):
-            async with self._at_hand:
-                step = await self._requests.check(passage, step)
-                if isinstance(step, Answered):
-                    await self._answered(passage, step)
+        step = await self._brought_home(passage)
         if isinstance(step, Again):
             self._flow.send(self._flow.fetches, passage, step.delay_s)
         elif isinstance(step, HeldBack):
@@ -295,6 +292,36 @@ class BulkRunner:
             self._flow.leave(passage, step.error)
         elif isinstance(step, Kept | Lost | Unreadable):
             await self._no_answer(passage, step)
+
+    async def _brought_home(self, passage: Passage) -> _FetchStep:
+        """Fetch an output, check it and deliver it.
+
+        Several are held at a time, but of those that are large only one: four of the largest
+        that are taken would be gigabytes.
+        """
+        step: _FetchStep
+        fetched: Fetched | None = None
+        if not passage.is_large:
+            step = await self._requests.fetch(passage)
+            if isinstance(step, Fetched):
+                fetched = step
+                passage.is_large = fetched.likely_bytes > LARGE_BODY_BYTES
+                if not passage.is_large:
+                    step = await self._checked(passage, fetched)
+        if passage.is_large:
+            # Taken before a place at hand, never after it: whoever has it waits for one.
+            async with self._alone:
+                step = fetched or await self._requests.fetch(passage)
+                if isinstance(step, Fetched):
+                    step = await self._checked(passage, step)
+        return step
+
+    async def _checked(self, passage: Passage, fetched: Fetched) -> _FetchStep:
+        async with self._at_hand:
+            step = await self._requests.check(passage, fetched)
+            if isinstance(step, Answered):
+                await self._answered(passage, step)
+        return step
 
     async def _answered(self, passage: Passage, step: Answered) -> None:
         chunk = passage.chunk

@@ -137,6 +137,11 @@ class Fetched:
 
     bodies: list[OutputBody]
 
+    @property
+    def likely_bytes(self) -> int:
+        """About how much is in it."""
+        return sum(body.likely_bytes for body in self.bodies)
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:

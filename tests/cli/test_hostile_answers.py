@@ -60,3 +60,21 @@ async def test_a_byte_order_mark_before_every_answer(tmp_path: Path) -> None:
         done = await enhance(server.url, tmp_path, "--chunk-size", 3)
     assert (done.code, done.statuses) == (0, ["ok"] * 6), done.err
     assert (api.charged, api.counts["submission"]) == (6, 2)
+
+
+async def large(writer: asyncio.StreamWriter, body: bytes) -> None:
+    """What it should be, and 60 MB of blanks."""
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    blanks = b"100000\r\n%b\r\n" % (b" " * (1 << 20))
+    for part in (b"%x\r\n%b\r\n" % (len(body), body), *[blanks] * 60, b"0\r\n\r\n"):
+        writer.write(part)
+        await writer.drain()
+
+
+async def test_large_outputs_side_by_side(tmp_path: Path) -> None:
+    """One of them is held at a time, whatever they come to together; none is paid twice."""
+    api = RawApi(write_output=(large,))
+    async with raw_server(api) as server:
+        done = await enhance(server.url, tmp_path, "--chunk-size", 1, rows=4)
+    assert (done.code, done.statuses, api.charged) == (0, ["ok"] * 4, 4), done.err
+    assert done.peak_mb < 240

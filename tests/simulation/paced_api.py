@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Protocol
 
-from pingdata_async.bodies import OutputBody
+from pingdata_async.bodies import OutputBody, too_large
 from pingdata_async.models import JobOutput, JobStatus
 from pingdata_async.pacer import Pacer
 
@@ -41,10 +41,18 @@ class PacedAPI:
             return await self._api.status(job_id)
 
     async def fetch_body(
-        self, job_id: str, output: JobOutput, *, pacer: Pacer | None = None
+        self,
+        job_id: str,
+        output: JobOutput,
+        *,
+        pacer: Pacer | None = None,
+        max_bytes: int | None = None,
     ) -> OutputBody:
         async with _permission("fetch", pacer):
-            return await self._api.fetch_body(job_id, output)
+            body = await self._api.fetch_body(job_id, output)
+        if max_bytes is not None and len(body.wire) > max_bytes:
+            raise too_large("an output", max_bytes)
+        return body
 
 
 def _permission(kind: str, pacer: Pacer | None) -> contextlib.AbstractAsyncContextManager[None]:

@@ -24,6 +24,11 @@ class SimulatedClient(PingDataClient):
         return await PacedAPI(self.api).status(job_id, pacer=pacer)
 
     async def fetch_body(
-        self, job_id: str, output: JobOutput, *, pacer: Pacer | None = None
+        self,
+        job_id: str,
+        output: JobOutput,
+        *,
+        pacer: Pacer | None = None,
+        max_bytes: int | None = None,
     ) -> OutputBody:
-        return await PacedAPI(self.api).fetch_body(job_id, output, pacer=pacer)
+        return await PacedAPI(self.api).fetch_body(job_id, output, pacer=pacer, max_bytes=max_bytes)
