@@ -156,7 +156,8 @@ def a_lost_answer_is_given_back(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("plant", "symptom"),
     [
-        (off_by_one_in_the_cap, "were in flight"),
+        # It shows only where all slots are taken: many worlds have to be tried.
+        pytest.param(off_by_one_in_the_cap, "were in flight", marks=pytest.mark.sweep),
         (put_wakes_nobody, "does not end|waits|nothing is asked|nobody asks"),
         (free_slots_wake_nobody, "does not end|waits|nothing is asked"),
         (doubt_is_taken_for_refusal, "accepted|accounts|lost|charged"),

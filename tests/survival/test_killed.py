@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.survival.killing import REFUSALS, TROUBLES, Scene, kill_at_all, moments_of
+from tests.sweeps import sampled
 
 # Events and steps without which a run of that scene would not show what it is there for.
 NEEDED = {
@@ -16,22 +17,30 @@ NEEDED = {
 }
 
 
+PARTS = 5
+
+
+@pytest.mark.parametrize("part", sampled(range(PARTS), 1))
 @pytest.mark.parametrize("scene", [REFUSALS, TROUBLES], ids=lambda scene: str(scene.name))
-async def test_killed_at_every_kind_of_moment(tmp_path: Path, scene: Scene) -> None:
+async def test_killed_at_every_kind_of_moment(tmp_path: Path, scene: Scene, part: int) -> None:
     """Each row once, nothing safe is asked for again, and what may be paid twice is counted."""
     moments = await moments_of(scene, tmp_path)
     assert NEEDED[scene.name] <= moments.keys()
     chance = random.Random(scene.name)
     # Not later than two thirds: where a run goes another way, there are fewer of a kind.
-    cases = [[(moment, chance.randint(1, 1 + times * 2 // 3))] for moment, times in moments.items()]
+    cases = [
+        [(moment, chance.randint(1, 1 + times * 2 // 3))]
+        for moment, times in sorted(moments.items())
+    ][part::PARTS]
     assert await kill_at_all(scene, tmp_path, cases) == len(cases)
 
 
-async def test_killed_again_and_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", sampled(range(4), 1))
+async def test_killed_again_and_again(tmp_path: Path, seed: int) -> None:
     """A run that is killed each time it has come a little further comes to its end too."""
-    chance = random.Random(1)
+    chance = random.Random(seed)
     steps = ["RequestSent(submit)", "before ledger.submitted", "after commit", "ChunkFinished"]
-    cases = [[(chance.choice(steps), chance.randint(1, 4)) for _ in range(8)] for _ in range(4)]
+    cases = [[(chance.choice(steps), chance.randint(1, 4)) for _ in range(8)]]
     assert await kill_at_all(REFUSALS, tmp_path, cases) == len(cases)
 
 
