@@ -21,7 +21,7 @@ from pingdata_async.runs.output_writer import OutputWriter
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.table_output import TableOutput
 from pingdata_async.tables.flat_table import impossible_columns, least_columns, undeclared_columns
-from pingdata_async.tables.outputs import OutputFormat, check_format
+from pingdata_async.tables.outputs import OutputFormat, check_format, load_package_for
 from pingdata_async.tables.packing import packing
 from pingdata_async.tables.shown_headers import shown_headers
 
@@ -63,11 +63,12 @@ def check_run_output(form: OutputForm, plan: Plan) -> None:
     """Refuse an output that could not be written of a run, before anything is sent. Blocks.
 
     Raises:
-        ConfigurationError: When a package is missing, there are too many rows or columns, or a
-            column is wanted that neither the input has nor an answer can bring.
+        ConfigurationError: When a package is missing or broken, there are too many rows or columns,
+            or a column is wanted that neither the input has nor an answer can bring.
         RunError: When the run has not kept the input's columns that the output needs.
     """
     check_format(form.kind, plan.rows)
+    load_package_for(form.kind)
     if form.kind is not OutputFormat.JSONL or form.options.columns:
         headers = KeptInput(plan.path.with_name(INPUT_NAME)).headers
         check_format(form.kind, columns=least_columns(headers, form.options.columns))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import importlib
 import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
@@ -180,6 +181,23 @@ def check_format(kind: OutputFormat, rows: int | None = None, columns: int | Non
             f"{columns:,} columns are more than an XLSX sheet holds ({XLSX_MAX_COLUMNS:,}); "
             "choose some with --columns, or write .parquet or .csv"
         )
+
+
+def load_package_for(kind: OutputFormat) -> None:
+    """Load what writes a format, so that a broken installation shows before anything is sent.
+
+    Raises:
+        ConfigurationError: When it cannot be loaded.
+    """
+    form = _FORMS[kind]
+    try:
+        if form.package:
+            importlib.import_module(form.package)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"writing {kind} needs {form.package}, which cannot be loaded ({error}); install it "
+            f'anew with: pip install --force-reinstall "pingdata-async[{form.extra}]"'
+        ) from error
 
 
 @contextlib.contextmanager

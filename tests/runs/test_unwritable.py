@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,22 @@ def test_what_the_api_tells_of() -> None:
     fine += ["pg_latitude_2", "pg_box_*"]
     slips = ["loc #", "pg_lattitude", "gg_latitude", "ph_zones", "x*"]
     assert undeclared_columns(["Loc #"], declared, fine + slips) == slips
+
+
+async def test_a_package_that_cannot_be_loaded_is_no_surprise_at_the_end(
+    sandbox: SandboxServer,
+    client: ping.PingDataClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is there, but broken: that shows before anything is sent."""
+    (tmp_path / "xlsxwriter.py").write_text("raise ImportError('a part of it is missing')")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "xlsxwriter"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigurationError, match="a part of it is missing"):
+        await enhancer(client).run(ADDRESSES, tmp_path / "out.xlsx")
+    assert sandbox.stats.requests["submit"] == 0
 
 
 async def test_columns_that_no_source_has_are_refused_before_it_costs(
