@@ -148,6 +148,12 @@ def resolve_base_url(api_url: str | None, environment: str | None) -> str:
     return ENVIRONMENTS[name][0]
 
 
+def is_published(api_url: str) -> bool:
+    """Whether a url is that of the API itself, by one of its published names."""
+    urls = [url for url, _ in ENVIRONMENTS.values()] + list(OTHER_HOSTS.values())
+    return api_url.strip().rstrip("/") in urls
+
+
 def find_token(
     explicit: str | None,
     environment: str | None,

@@ -26,7 +26,7 @@ from pingdata_async.runs.identity import SANDBOX, RunSettings, api_origin, diffe
 from pingdata_async.runs.output_files import STDOUT, shown_path
 from pingdata_async.runs.preflight import Preflight
 from pingdata_async.runs.run import Run
-from pingdata_async.runs.run_directory import read_settings, run_dir_for
+from pingdata_async.runs.run_directory import check_own_place, read_settings, run_dir_for
 from pingdata_async.runs.run_options import RunOptions
 from pingdata_async.runs.status import RunStatus, read_status
 from pingdata_async.source_questions import SourceQuestions
@@ -247,7 +247,8 @@ class FileRuns(ABC):
 
         Args:
             run_dir: Where it is kept.
-            output: Another output than the run's own; None for that.
+            output: Another output than the run's own; None for that, which must be in the folder
+                that the run directory is in, and no link: else name it again.
             overwrite: Whether an output may be replaced that the run did not write itself.
             discard_run: As of `run()`.
             check_space: As of `run()`.
@@ -340,6 +341,8 @@ class FileRuns(ABC):
         self, run_dir: Path, output: str | Path | None, writing: WriteOptions | None
     ) -> RunSettings:
         kept = await anyio.to_thread.run_sync(read_settings, run_dir)
+        if output is None:
+            await anyio.to_thread.run_sync(check_own_place, kept, run_dir)
         own = self._settings(
             kept.source,
             kept.output if output is None else output,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,14 @@ from pingdata_async.cli.side_files import check_side_files
 from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.cli.table_options import rewrite_options_of, writing_options
 from pingdata_async.client import PingDataClient
+from pingdata_async.config import is_published
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.events import Announcer
+from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import RunSummary
 from pingdata_async.runs.exporting import ExportedRun, export_run
 from pingdata_async.runs.identity import RunSettings
-from pingdata_async.runs.run_directory import read_settings
+from pingdata_async.runs.run_directory import check_own_place, read_settings
 
 run_dir_argument = click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
 # Not from a variable: one that is meant for `enhance` must not redirect another run.
@@ -189,6 +192,7 @@ def _checked_settings(run_dir: Path, output: str | None, others: dict[str, Any])
     check_run_dir(run_dir)
     settings = read_settings(run_dir)
     if output is None:
+        check_own_place(settings, run_dir)
         output = settings.output
     check_output_name(output)
     files = {"--summary": others["summary_path"], "--log-file": others["log_file"]}
@@ -208,10 +212,20 @@ def _paced(
 
 
 def _connection(settings: RunSettings, others: dict[str, Any]) -> Connection:
-    """The API that the options name, else the run's own."""
+    """The API that the options name, else the run's own.
+
+    Raises:
+        ConfigurationError: When only the run directory names it, and it is none of the published
+            ones: it may come from anybody, and the token would go there.
+    """
     given = connection_of(others)
     if given.environment is not None or given.api_url is not None:
         return given
+    if settings.api_url is not None and not is_published(settings.api_url):
+        raise ConfigurationError(
+            f"the run has the API {settings.api_url}, which is none of the published ones; if that "
+            f"is where to send the token, name it again: -u {shlex.quote(settings.api_url)}"
+        )
     return Connection(
         environment=settings.environment,
         api_url=settings.api_url,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -63,6 +64,7 @@ from pingdata_async.runs.run_directory import (
     PLAN_NAME,
     RunDirectory,
     check_apart,
+    check_own_place,
     journal_path,
     run_dir_for,
 )
@@ -325,9 +327,18 @@ class Run:
                 rows=plan.rows,
                 rows_done=rows_done,
                 is_output_closed=isinstance(error, BrokenPipeError),
-                needs=error.needs if isinstance(error, RunError) else "",
+                needs=await self._needs(directory, error),
             )
         )
+
+    async def _needs(self, directory: RunDirectory, error: BaseException) -> str:
+        """Options without which `resume` would stop at once again."""
+        needs = [error.needs] if isinstance(error, RunError) and error.needs else []
+        try:
+            await anyio.to_thread.run_sync(check_own_place, self._settings, directory.path)
+        except ConfigurationError:
+            needs.append(f"-o {shlex.quote(self._settings.output)}")
+        return " ".join(needs)
 
     async def _check_may_write(self, directory: RunDirectory, plan: Plan) -> None:
         files = (self._output, failures_path(self._output))

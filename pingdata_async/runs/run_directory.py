@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,7 +33,7 @@ from pingdata_async.runs.journal import Journal
 from pingdata_async.runs.journal_reader import JournalReader
 from pingdata_async.runs.journal_schema import JOURNAL_NAME
 from pingdata_async.runs.kept_input import INPUT_NAME
-from pingdata_async.runs.output_files import STDOUT, shown_path
+from pingdata_async.runs.output_files import STDOUT, failures_path, shown_path
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.spool import Spool
 from pingdata_async.tables.sources import Fingerprint
@@ -208,10 +209,35 @@ def kept_path(path: str | Path, run_dir: Path) -> str:
 
 
 def kept_output(output: str, run_dir: Path) -> str:
-    """An output as the settings of a run have it: without its folder where it is `OUTPUT.run`."""
-    if output == STDOUT or run_dir.name != f"{Path(output).name}{SUFFIX}":
-        return output
-    return kept_path(output, run_dir)
+    """An output as the settings of a run have it."""
+    return output if output == STDOUT else kept_path(output, run_dir)
+
+
+def check_own_place(settings: RunSettings, run_dir: Path) -> None:
+    """Refuse an output that only the run directory names, where it is not beside it; blocks.
+
+    A run directory may come from anywhere: it is not for it to say what is overwritten.
+
+    Raises:
+        ConfigurationError: With the words to give.
+    """
+    if settings.output == STDOUT:
+        return
+    output = Path(settings.output)
+    try:
+        is_beside = output.parent.samefile(run_dir.absolute().parent)
+    except OSError:
+        is_beside = False
+    failures = failures_path(output)
+    links = [path for path in (output, failures) if path is not None and path.is_symlink()]
+    if is_beside and not links:
+        return
+    shown = shown_path(output)
+    why = f"of which {shown_path(links[0])} is a link" if links else "in another folder than itself"
+    raise ConfigurationError(
+        f"{shown_path(run_dir)} has the output {shown}, {why}; if that is where to write, name it "
+        f"again: -o {shlex.quote(shown)}"
+    )
 
 
 def read_settings(run_dir: Path) -> RunSettings:
@@ -248,6 +274,8 @@ def _settings_of(kept: object, run_dir: Path) -> RunSettings:
             "pingdata-async?"
         ) from error
     output = settings.output
+    if not output or "\0" in output:
+        raise RunError(f"{run_dir}: its settings name no output that can be")
     if output != STDOUT and not Path(output).is_absolute():
         output = str(run_dir.absolute().parent / output)
     return msgspec.structs.replace(settings, output=output)

@@ -246,7 +246,7 @@ async def test_how_to_ask_is_kept_for_a_resumed_run(tmp_path: Path, command: str
     async with LocalApi(refusing) as api:
         done = await run(command, *words, "--nocache", "-u", api.url)
         assert done.code == (0 if command == "plan" else 5), done.err
-        assert (await run("resume", tmp_path / "o.jsonl.run")).code == 5
+        assert (await run("resume", tmp_path / "o.jsonl.run", "-u", api.url)).code == 5
         assert (await run("enhance", *words, "--nocache", "-u", api.url)).code == 5
         other = await run("enhance", *words, "-u", api.url)
     assert other.code == 2

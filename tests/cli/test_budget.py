@@ -63,13 +63,13 @@ async def test_a_quota_that_is_too_small_is_refused_before_anything_is_sent(tmp_
         assert f"pingdata-async resume {out}.run" in done.err
         assert about_jobs(sandbox) == 0
         (tmp_path / "in.csv").rename(tmp_path / "gone.csv")  # the plan is enough
-        done = await run("resume", f"{out}.run")
+        done = await run("resume", f"{out}.run", "-u", sandbox.url)
         assert (done.code, about_jobs(sandbox)) == (5, 0)
-        done = await run("resume", f"{out}.run", "--max-locations", 500)
+        done = await run("resume", f"{out}.run", "-u", sandbox.url, "--max-locations", 500)
         assert done.code == 5
         assert "the budget is spent (500 of 500 locations" in assert_one_line(done)
         assert sandbox.stats.locations_accepted == 500
-        done = await run("resume", f"{out}.run", "--max-locations", 3000)
+        done = await run("resume", f"{out}.run", "-u", sandbox.url, "--max-locations", 3000)
         assert "PH: 2,500 locations, but 0 of 500 are left" in assert_one_line(done)
         assert sandbox.stats.locations_accepted == 500
         (tmp_path / "gone.csv").rename(tmp_path / "in.csv")
@@ -254,7 +254,7 @@ async def test_what_would_surely_fail_is_not_sent(tmp_path: Path) -> None:
         assert summary["reasons"] == {"skipped": 2}
         assert sandbox.stats.locations_accepted == 3
         accepted = about_jobs(sandbox)
-        done = await run("retry", f"{out}.run", "--all")  # it would be as before
+        done = await run("retry", f"{out}.run", "-u", sandbox.url, "--all")  # it would be as before
         assert done.code == 3, done.err
         assert about_jobs(sandbox) == accepted
         status = await run("status", f"{out}.run")
@@ -280,9 +280,10 @@ async def test_the_budget_can_be_of_sources(tmp_path: Path) -> None:
         assert "40 of 40 of ph, 40 of 1,000 of PG" in error
         assert "60 locations are still to be sent: resume with --budget ph=100 for all" in error
         assert sandbox.stats.locations_accepted == 40
-        assert (await run("resume", f"{out}.run")).code == 5  # as before
+        assert (await run("resume", f"{out}.run", "-u", sandbox.url)).code == 5  # as before
         assert sandbox.stats.locations_accepted == 40
-        done = await run("resume", f"{out}.run", "--budget", "PH=100")  # that of PG stays
+        again = ["resume", f"{out}.run", "-u", sandbox.url, "--budget", "PH=100"]
+        done = await run(*again)  # that of PG stays
         assert done.code == 0, done.err
         status = msgspec.json.decode((await run("status", f"{out}.run", "--json")).out)
         assert status["budget"] == {"PG": 1000, "PH": 100}

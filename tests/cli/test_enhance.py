@@ -259,7 +259,7 @@ async def test_a_full_disk_is_one_line_and_exit_5(sandbox: SandboxServer, tmp_pa
     assert "chunk 0 cannot be kept" in done.err
     assert "Traceback" not in done.err
     assert [path.name for path in tmp_path.glob("o.*")] == ["o.jsonl.run"]
-    again = await run("resume", tmp_path / "o.jsonl.run")
+    again = await run("resume", tmp_path / "o.jsonl.run", "-u", sandbox.url)
     assert again.code == 0
     assert len(lines((tmp_path / "o.jsonl").read_bytes())) == 300
     assert sandbox.stats.jobs_accepted == 1  # its answers were fetched once more, not paid again
@@ -309,7 +309,7 @@ async def test_a_signal_stops_cleanly(tmp_path: Path, number: signal.Signals, co
         assert "Traceback" not in said
         assert f"  pingdata-async resume {output}.run\n" in said
         assert [path.name for path in tmp_path.glob("out*")] == ["out.jsonl.run"]
-        done = await run("resume", f"{output}.run")
+        done = await run("resume", f"{output}.run", "-u", sandbox.url)
         assert done.code == 0
         assert sandbox.stats.locations_accepted == 300
     assert [line["row"] for line in lines(output.read_bytes())] == list(range(300))

@@ -52,7 +52,7 @@ async def test_a_finished_run_sends_nothing(sandbox: SandboxServer, tmp_path: Pa
     assert (await run(*words, "--summary", tmp_path / "1.json")).code == 0
     requests = sandbox.stats.requests.total()
     assert (await run(*words, "--summary", tmp_path / "2.json")).code == 0
-    assert (await run("resume", tmp_path / "o.jsonl.run")).code == 0
+    assert (await run("resume", tmp_path / "o.jsonl.run", "-u", sandbox.url)).code == 0
     assert sandbox.stats.requests.total() == requests
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
 
@@ -128,7 +128,7 @@ async def test_rows_at_fault_fail_alone_and_can_be_mended(tmp_path: Path) -> Non
         failures.write_text(failures.read_text().replace("POISON", "Elm"))
         done = await run("enhance", failures, "-o", tmp_path / "mended.jsonl", *words)
         assert done.code == 0, done.err
-        done = await run("retry", f"{output}.run")
+        done = await run("retry", f"{output}.run", "-u", sandbox.url)
         assert done.code in {3, 5}, done.err
         assert sandbox.stats.locations_accepted == before + 2
 
@@ -143,7 +143,7 @@ async def test_a_retry_asks_about_rows_without_an_answer_alone(tmp_path: Path) -
         done = await run("enhance", source, "-o", output, "-s", "PG", "-u", sandbox.url)
         assert done.code == 3, done.err
     async with SandboxServer(**usual) as sandbox:
-        done = await run("retry", f"{output}.run")
+        done = await run("retry", f"{output}.run", "-u", sandbox.url)
         assert done.code == 0, done.err
         assert sandbox.stats.locations_accepted == 1
     assert {line["status"] for line in lines(output.read_bytes())} == {"ok"}
@@ -179,7 +179,7 @@ async def test_what_is_in_doubt_can_be_held(tmp_path: Path) -> None:
         assert all(each["held"] for each in status["in_doubt"])
         assert "held" in (await run("status", run_dir)).out
         for _ in range(5):
-            done = await run("resume", run_dir, "--in-doubt-attempts", 9)
+            done = await run("resume", run_dir, "-u", sandbox.url, "--in-doubt-attempts", 9)
             if done.code == 0:
                 break
         assert done.code == 0, done.err

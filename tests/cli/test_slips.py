@@ -113,7 +113,7 @@ async def test_switches_of_one_call_do_not_come_from_variables(
     paid = sandbox.stats.locations_accepted
     monkeypatch.setenv("PINGDATA_ASYNC_OUTPUT", str(tmp_path / "other.jsonl"))
     assert (await run(*words)).code == 0
-    assert (await run("resume", f"{out}.run")).code == 0
-    assert (await run("retry", f"{out}.run")).code == 0
+    assert (await run("resume", f"{out}.run", "-u", sandbox.url)).code == 0
+    assert (await run("retry", f"{out}.run", "-u", sandbox.url)).code == 0
     assert sandbox.stats.locations_accepted == paid
     assert not (tmp_path / "other.jsonl").exists()

@@ -9,6 +9,8 @@ import pytest
 
 from pingdata_async.sandbox import SandboxServer
 from tests.cli.test_enhance import ADDRESSES, run, sandbox
+from tests.client.servers import LocalApi, always
+from tests.runs.test_strangers import change_settings
 
 __all__ = ["sandbox"]  # a fixture
 
@@ -65,3 +67,22 @@ async def test_a_run_of_somebody_else_is_said_to_be_one(
         done = await run(*command)
         assert (done.code, done.err.count("\n")) == (2, 1)
         assert "belongs to another user (uid 54321)" in done.err
+
+
+async def test_a_token_goes_to_no_host_that_only_a_journal_names(
+    sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    """A run directory came from elsewhere; its host is asked nothing until the user names it."""
+    words = [ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG", "-u", sandbox.url]
+    assert (await run("plan", *words)).code == 0
+    run_dir = tmp_path / "o.jsonl.run"
+    async with LocalApi(always({}, status=402)) as thief:
+        for environment in (None, "prod"):
+            change_settings(run_dir, api_url=thief.url, api=thief.url, environment=environment)
+            for command in ("resume", "retry"):
+                done = await run(command, run_dir)
+                assert (done.code, done.err.count("\n")) == (2, 1)
+                assert f"name it again: -u {thief.url}" in done.err
+        assert not thief.seen
+        assert (await run("resume", run_dir, "-u", thief.url)).code == 5
+        assert thief.seen

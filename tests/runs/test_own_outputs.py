@@ -129,6 +129,6 @@ async def test_an_output_whose_folder_is_gone(client: ping.PingDataClient, tmp_p
     await bulk.plan(ADDRESSES, tmp_path / "out" / "out.jsonl", run_dir=tmp_path / "kept")
     (tmp_path / "out").rmdir()
     with pytest.raises(ping.ConfigurationError, match=r"does not exist.* -o"):
-        await bulk.resume(tmp_path / "kept")
+        await bulk.resume(tmp_path / "kept", output=tmp_path / "out" / "out.jsonl")
     await bulk.resume(tmp_path / "kept", output=tmp_path / "out.jsonl")
     assert_all_there(tmp_path / "out.jsonl")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import pingdata_async as ping
-from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.exceptions import ConfigurationError, RunError
 from pingdata_async.runs.exporting import export_run
 from pingdata_async.sandbox import SandboxServer
 from tests.runs.run_help import ADDRESSES, assert_all_there, enhancer
@@ -44,6 +47,15 @@ def a_hard_link(place: Path, victim: Path) -> None:
 
 def a_pipe(place: Path, _victim: Path) -> None:
     os.mkfifo(place)
+
+
+def change_settings(run_dir: Path, **changes: object) -> None:
+    """Make the journal say something else of its run."""
+    with contextlib.closing(sqlite3.connect(run_dir / "journal.sqlite3")) as journal:
+        (kept,) = journal.execute("SELECT value FROM meta WHERE key = 'settings'").fetchone()
+        changed = json.dumps(json.loads(kept) | changes)
+        journal.execute("UPDATE meta SET value = ? WHERE key = 'settings'", (changed,))
+        journal.commit()
 
 
 async def planned(client: ping.PingDataClient, folder: Path) -> Path:
@@ -139,6 +151,38 @@ async def test_what_belongs_to_somebody_else_is_refused(
     with pytest.raises(ConfigurationError, match=f"belongs to another user .uid {STRANGER}."):
         await enhancer(client).resume(run_dir)
     assert not sandbox.stats.jobs_accepted
+
+
+@pytest.mark.parametrize("where", ["{folder}/elsewhere/victim", "elsewhere/victim", "link", "\0"])
+async def test_a_journal_does_not_say_what_is_overwritten(
+    sandbox: SandboxServer, client: ping.PingDataClient, tmp_path: Path, where: str
+) -> None:
+    """One that came from elsewhere names a file in another folder, or a link: it is left alone."""
+    run_dir = await planned(client, tmp_path)
+    victim = tmp_path / "elsewhere" / "victim"
+    victim.parent.mkdir()
+    victim.write_bytes(b"precious")
+    (tmp_path / "link").symlink_to(victim)
+    change_settings(run_dir, output=where.format(folder=tmp_path), overwrite=True)
+    with pytest.raises((ConfigurationError, RunError), match=r"-o |no output"):
+        await enhancer(client).resume(run_dir)
+    with pytest.raises((ConfigurationError, RunError), match=r"-o |no output"):
+        await enhancer(client).retry(run_dir)
+    assert victim.read_bytes() == b"precious"
+    assert not sandbox.stats.jobs_accepted
+
+
+async def test_an_output_elsewhere_is_written_where_it_is_named_again(
+    client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """A run directory on another disk than its output goes on with the same words."""
+    (tmp_path / "scratch").mkdir()
+    output, run_dir = tmp_path / "out.jsonl", tmp_path / "scratch" / "run"
+    await enhancer(client).plan(ADDRESSES, output, run_dir=run_dir)
+    with pytest.raises(ConfigurationError, match=f"name it again: -o {output}"):
+        await enhancer(client).resume(run_dir)
+    await enhancer(client).resume(run_dir, output=output)
+    assert_all_there(output)
 
 
 async def test_a_planted_run_beside_is_passed_over(

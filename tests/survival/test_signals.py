@@ -85,7 +85,7 @@ def command(sandbox: SandboxServer, folder: Path) -> list[Any]:
 
 async def assert_resumable(sandbox: SandboxServer, folder: Path) -> None:
     """It goes on to its end, with every row once."""
-    done = await run("resume", folder / "out.jsonl.run")
+    done = await run("resume", folder / "out.jsonl.run", "-u", sandbox.url)
     assert done.code == 0, done.err
     check_rows(folder / "out.jsonl", ROWS)
     assert sandbox.stats.locations_accepted >= ROWS

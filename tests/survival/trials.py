@@ -211,10 +211,11 @@ async def killed_at_random(
     deaths: list[Death] = []
     async with sandbox_at_once() as sandbox:
         words = ["enhance", source, "-o", output, *options(sandbox, chunk_size, "--max-jobs", 8)]
+        resume = ["resume", run_dir, "-u", sandbox.url]
         for moment in moments:
             can_resume = _is_planned(run_dir) and len(deaths) % 2
             is_past = sandbox.stats.requests.total() >= moment
-            async with started(*(["resume", run_dir] if can_resume else words)) as process:
+            async with started(*(resume if can_resume else words)) as process:
                 await until(_has_come(sandbox, process, moment))
                 await anyio.sleep(chance.uniform(0.0, 0.6 if is_past else 0.03))
                 assert process.returncode is None, "it was over before the last kill"
@@ -296,17 +297,18 @@ async def within_a_budget(
     async with sandbox_at_once(faults=faults, seed=seed) as sandbox:
         words = ["enhance", source, "-o", output, "--max-locations", most, "--job-attempts", 4]
         words += options(sandbox, chunk_size, "--max-jobs", 8)
+        resume = ["resume", run_dir, "-u", sandbox.url]
         killed = 0
         for number in range(kills):
             moment = sandbox.stats.requests.total() + chance.randint(3, 12)
-            go_on = ["resume", run_dir] if number % 2 and _is_planned(run_dir) else words
+            go_on = resume if number % 2 and _is_planned(run_dir) else words
             async with started(*go_on) as process:
                 await until(_has_come(sandbox, process, moment))
                 killed += process.returncode is None
                 process.kill() if process.returncode is None else None
                 await process.wait()
             assert sandbox.stats.locations_accepted <= most
-        for go_on in (words, ["resume", run_dir]):  # however often: no more is sent
+        for go_on in (words, resume):  # however often: no more is sent
             stopped = await run(*go_on)
             assert stopped.code == 5, stopped.err
             assert "the budget is spent" in stopped.err
@@ -420,7 +422,7 @@ async def refuses_everything(folder: Path, rows: int, chunk_size: int) -> Figure
     assert not status["chunks"].get("failed")
     assert not output.exists()
     async with sandbox_at_once(port=port) as sandbox:
-        done = await run("resume", run_dir)
+        done = await run("resume", run_dir, "-u", sandbox.url)
         assert done.code == 0, done.err
         assert sandbox.stats.locations_accepted == rows
     check_rows(output, rows)
