@@ -15,6 +15,7 @@ import msgspec
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.export import export
 from pingdata_async.runs.journal_reader import reading_journal
+from pingdata_async.runs.journal_records import damage_in
 from pingdata_async.runs.output_files import check_output, failures_path, shown_path
 from pingdata_async.runs.output_form import DeclaredTypes, output_form, writing_elsewhere
 from pingdata_async.runs.plan import Plan
@@ -90,7 +91,8 @@ async def export_run(
         plan = await anyio.to_thread.run_sync(Plan.open, path / PLAN_NAME)
         stack.enter_context(plan)
         kept = await anyio.to_thread.run_sync(account.meta, DECLARED)
-        declared: DeclaredTypes = msgspec.convert(kept or {}, DeclaredTypes)
+        with damage_in("the types of fields"):
+            declared: DeclaredTypes = msgspec.convert(kept or {}, DeclaredTypes)
         form = output_form(output, writing, settings.sources, declared)
         await anyio.to_thread.run_sync(check_run_output, form, plan)
         try:

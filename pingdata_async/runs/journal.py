@@ -31,10 +31,11 @@ from pingdata_async.runs.journal_records import (
     read_meta,
     read_record,
     record_of,
+    state_named,
 )
 from pingdata_async.runs.journal_schema import create_journal, open_writer, rest
 from pingdata_async.runs.journal_writer import GroupWriter
-from pingdata_async.runs.states import ChunkState, code_of
+from pingdata_async.runs.states import code_of
 
 INTERRUPTED = "the run was cut off before the answer came"
 NO_SOURCES: Mapping[str, int] = MappingProxyType({})
@@ -328,7 +329,7 @@ def _planned_states(connection: sqlite3.Connection) -> bytearray:
     states = bytearray(planned if isinstance(planned, int) else 0)
     touched = connection.execute("SELECT idx, state FROM chunks WHERE idx < ?", (len(states),))
     for index, state in touched:
-        states[index] = code_of(ChunkState(state))
+        states[index] = code_of(state_named(state))
     return states
 
 

@@ -27,6 +27,7 @@ from pingdata_async.runs.journal_records import (
     pack_layout,
     pack_leftover,
     read_meta,
+    state_named,
     submission_of,
     tally_of,
     unpack_leftover,
@@ -48,7 +49,7 @@ def _present(connection: sqlite3.Connection, index: int) -> _Present:
     ).fetchone()
     if found is not None:
         state, submission, charged_before = found
-        return _Present(ChunkState(state), submission, bool(charged_before))
+        return _Present(state_named(state), submission, bool(charged_before))
     planned = read_meta(connection, PLANNED_CHUNKS)
     if not isinstance(planned, int) or not 0 <= index < planned:
         raise RunError(f"the journal knows no chunk {index}; please report this")

@@ -28,6 +28,7 @@ from pingdata_async.runs.journal_records import (
     read_meta,
     read_record,
     record_of,
+    state_named,
     submission_of,
     tally_of,
     unpack_chunk,
@@ -351,7 +352,7 @@ def _states(connection: sqlite3.Connection, planned_chunks: int) -> dict[ChunkSt
     touched = 0
     query = "SELECT state, count(*), sum(idx < ?) FROM chunks GROUP BY state"
     for state, chunks, of_the_plan in connection.execute(query, (planned_chunks,)).fetchall():
-        counts[ChunkState(state)] = chunks
+        counts[state_named(state)] = chunks
         touched += of_the_plan
     counts[ChunkState.PLANNED] += planned_chunks - touched
     return {state: counts[state] for state in ChunkState}

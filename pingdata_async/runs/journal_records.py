@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+from collections.abc import Iterator
 
 import msgspec
 import zstandard
@@ -16,6 +18,7 @@ from pingdata_async.exceptions import RunError
 from pingdata_async.runs.states import ChunkState
 
 PLANNED_CHUNKS = "planned_chunks"
+MAX_CONTENT_BYTES = 256 * 1024 * 1024  # many times what a chunk takes
 
 _chunk_encoder = msgspec.msgpack.Encoder()
 _chunk_decoder = msgspec.msgpack.Decoder(Chunk)
@@ -26,6 +29,17 @@ _layout_decoder = msgspec.msgpack.Decoder(Layout)
 _failure_decoder = msgspec.json.Decoder(Failure)
 _tally_decoder = msgspec.json.Decoder(Tally)
 _asked_decoder = msgspec.json.Decoder(dict[str, int])
+
+
+@contextlib.contextmanager
+def damage_in(what: str) -> Iterator[None]:
+    """Say of what cannot be read that the journal is damaged."""
+    try:
+        yield
+    except (zstandard.ZstdError, msgspec.MsgspecError, ValueError, TypeError, MemoryError) as error:
+        raise RunError(
+            f"the journal is damaged ({what}: {error}); restore it from a copy"
+        ) from error
 
 
 class ChunkRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,16 +111,17 @@ SUBMISSION_COLUMNS = (
 def record_of(columns: tuple[object, ...]) -> ChunkRecord:
     """A row of `RECORD_COLUMNS` as a record."""
     *plain, failure, tally, content, layout = columns
-    record = msgspec.convert(
-        dict(zip(_PLAIN_COLUMNS, plain, strict=True)), ChunkRecord, strict=False
-    )
-    return msgspec.structs.replace(
-        record,
-        failure=_failure_decoder.decode(failure) if isinstance(failure, str) else None,
-        tally=_tally_decoder.decode(tally) if isinstance(tally, str) else None,
-        chunk=unpack_chunk(content) if isinstance(content, bytes) else None,
-        layout=unpack_layout(layout) if isinstance(layout, bytes) else None,
-    )
+    with damage_in("a chunk"):
+        record = msgspec.convert(
+            dict(zip(_PLAIN_COLUMNS, plain, strict=True)), ChunkRecord, strict=False
+        )
+        return msgspec.structs.replace(
+            record,
+            failure=_failure_decoder.decode(failure) if isinstance(failure, str) else None,
+            tally=_tally_decoder.decode(tally) if isinstance(tally, str) else None,
+            chunk=unpack_chunk(content) if isinstance(content, bytes) else None,
+            layout=unpack_layout(layout) if isinstance(layout, bytes) else None,
+        )
 
 
 _PLAIN_COLUMNS = (
@@ -124,7 +139,10 @@ _PLAIN_COLUMNS = (
 def submission_of(columns: tuple[object, ...]) -> SubmissionRecord:
     """A row of `SUBMISSION_COLUMNS` as a record."""
     names = SubmissionRecord.__struct_fields__
-    return msgspec.convert(dict(zip(names, columns, strict=True)), SubmissionRecord, strict=False)
+    with damage_in("a submission"):
+        return msgspec.convert(
+            dict(zip(names, columns, strict=True)), SubmissionRecord, strict=False
+        )
 
 
 def pack_chunk(chunk: Chunk) -> bytes:
@@ -138,12 +156,11 @@ def unpack_chunk(content: bytes) -> Chunk:
     Raises:
         RunError: When it cannot be read.
     """
-    try:
+    with damage_in("a chunk's content"):
+        head = zstandard.get_frame_parameters(content)
+        if head.content_size > MAX_CONTENT_BYTES:  # or not said
+            raise ValueError("its size is wrong")
         return _chunk_decoder.decode(zstandard.ZstdDecompressor().decompress(content))
-    except (zstandard.ZstdError, msgspec.MsgspecError) as error:
-        raise RunError(
-            f"the journal is damaged (a chunk's content: {error}); restore it from a copy"
-        ) from error
 
 
 def pack_leftover(leftover: Leftover) -> bytes:
@@ -152,8 +169,13 @@ def pack_leftover(leftover: Leftover) -> bytes:
 
 
 def unpack_leftover(content: bytes) -> Leftover:
-    """What `pack_leftover()` packed."""
-    return _leftover_decoder.decode(content)
+    """What `pack_leftover()` packed.
+
+    Raises:
+        RunError: When it cannot be read.
+    """
+    with damage_in("a row that waits"):
+        return _leftover_decoder.decode(content)
 
 
 def pack_layout(layout: Layout | None) -> bytes | None:
@@ -167,12 +189,8 @@ def unpack_layout(content: bytes) -> Layout:
     Raises:
         RunError: When it cannot be read.
     """
-    try:
+    with damage_in("a chunk's layout"):
         return _layout_decoder.decode(content)
-    except msgspec.MsgspecError as error:
-        raise RunError(
-            f"the journal is damaged (a chunk's layout: {error}); restore it from a copy"
-        ) from error
 
 
 def read_record(connection: sqlite3.Connection, index: int) -> ChunkRecord | None:
@@ -191,12 +209,18 @@ def read_meta(connection: sqlite3.Connection, key: str) -> object:
         RunError: When it cannot be read.
     """
     found = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    try:
+    with damage_in(f"its {key}"):
         return None if found is None else msgspec.json.decode(found[0])
-    except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:
-        raise RunError(
-            f"the journal is damaged (its {key}: {error}); restore it from a copy"
-        ) from error
+
+
+def state_named(name: str) -> ChunkState:
+    """A state as the journal keeps it.
+
+    Raises:
+        RunError: When there is none of that name.
+    """
+    with damage_in("a chunk's state"):
+        return ChunkState(name)
 
 
 def failure_of(text: str) -> Failure:
@@ -205,8 +229,13 @@ def failure_of(text: str) -> Failure:
 
 
 def tally_of(text: str) -> Tally:
-    """A tally as the journal keeps it."""
-    return _tally_decoder.decode(text)
+    """A tally as the journal keeps it.
+
+    Raises:
+        RunError: When it cannot be read.
+    """
+    with damage_in("how rows ended"):
+        return _tally_decoder.decode(text)
 
 
 def asked_of_text(text: str | None) -> dict[str, int]:
@@ -215,9 +244,5 @@ def asked_of_text(text: str | None) -> dict[str, int]:
     Raises:
         RunError: When it cannot be read.
     """
-    try:
+    with damage_in("a submission's sources"):
         return {} if text is None else _asked_decoder.decode(text)
-    except msgspec.MsgspecError as error:
-        raise RunError(
-            f"the journal is damaged (a submission's sources: {error}); restore it from a copy"
-        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
 import sys
@@ -11,11 +12,20 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pingdata_async.exceptions import RunError
-from pingdata_async.runs.filesystem import open_private, open_regular, sync_file, sync_folder
+from pingdata_async.runs.filesystem import (
+    is_locked,
+    open_private,
+    open_regular,
+    sync_file,
+    sync_folder,
+)
 
 JOURNAL_NAME = "journal.sqlite3"
 APPLICATION_ID = 0x50444A4C  # "PDJL": tells a journal from any other SQLite file
 BUSY_TIMEOUT_MS = 10_000
+MAX_VALUE_BYTES = 256 * 1024 * 1024  # many times what a chunk takes
+# Of SQLite's own: to read a journal's tables takes some hundreds, and to find a value as well.
+LOOK_AT_MOST = 100_000
 _MAGIC = b"SQLite format 3\0"
 _BESIDE = ("-journal", "-wal", "-shm")  # files of SQLite's own
 
@@ -123,10 +133,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
     """
     with translated(path):
         with contextlib.closing(open_reader(path, any_version=True)) as reader:
-            # Before anything is changed. Reads all of it, once: about a second a gigabyte.
-            found = reader.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise _damaged(path, found)
+            reader.set_progress_handler(None, 0)
+            _check_whole(reader, path)  # before anything is changed
         connection = _connect(path, "rw")
         try:
             _prepare(connection, path)
@@ -172,7 +180,8 @@ def open_reader(path: Path, *, any_version: bool = False) -> sqlite3.Connection:
 
     Args:
         path: The journal.
-        any_version: Whether also one of an older version will do.
+        any_version: Whether also one of an older version will do, and a glance: what takes more
+            than to find single values is broken off.
 
     Raises:
         RunError: When it is missing, damaged, or made by another version.
@@ -203,10 +212,47 @@ def open_reader(path: Path, *, any_version: bool = False) -> sqlite3.Connection:
                     f"{path} was made by an older pingdata-async (journal version {version}); "
                     "resume the run once to bring it up to date"
                 )
+            if _tables(connection) != _tables_of(MIGRATIONS[:version]):
+                raise RunError(
+                    f"{path} has other tables than a run makes; nothing was changed. Was it made "
+                    "by pingdata-async?"
+                )
+            if not any_version:
+                connection.set_progress_handler(None, 0)
+                if not is_locked(path.parent):  # whoever is at work on it has checked it
+                    _check_whole(connection, path)
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
+    """Read all of it, once: about a second a gigabyte.
+
+    Otherwise it could be a tree that leads back into itself, and be read for ever.
+    """
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise _damaged(path, found)
+
+
+def _tables(connection: sqlite3.Connection) -> frozenset[tuple[str, ...]]:
+    """What there is in a database: tables, indexes, views, triggers."""
+    return frozenset(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
+
+
+@functools.cache
+def _tables_of(migrations: tuple[tuple[str, ...], ...]) -> frozenset[tuple[str, ...]]:
+    """What there is in a journal.
+
+    Anything else would be somebody else's SQL, which runs whenever a table is read.
+    """
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for statements in migrations:
+            for statement in statements:
+                connection.execute(statement)
+        return _tables(connection)
 
 
 def copied(reader: sqlite3.Connection, path: Path) -> sqlite3.Connection:
@@ -248,6 +294,7 @@ def _check_head(path: Path) -> None:
 def _connect_checked(path: Path, mode: str) -> sqlite3.Connection:
     connection = _connect(path, mode)
     try:
+        connection.set_progress_handler(lambda: True, LOOK_AT_MOST)
         # The first look at the content: what cannot be opened shows here.
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         connection.execute("PRAGMA query_only = ON")
@@ -265,6 +312,10 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
+    # It may come from anywhere: SQLite is to believe nothing of what it finds.
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
     # A sqlite3 shell, or a backup, may hold it for a moment; that must not end the run.
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     return connection
@@ -319,6 +370,8 @@ def _said_plainly(path: Path, error: sqlite3.Error) -> RunError:
     code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return _damaged(path, str(error))
+    if code == sqlite3.SQLITE_INTERRUPT:
+        return _damaged(path, "a glance at it takes too long")
     if code == sqlite3.SQLITE_FULL or name == _NO_ROOM_TO_SHARE:
         return RunError(f"{path} cannot be written: the disk is full; make room, then resume")
     if name in _NO_LOCKS or name.startswith(_NO_SHARING) or code == sqlite3.SQLITE_PROTOCOL:

@@ -12,7 +12,13 @@ from pingdata_async.exceptions import PingDataError
 from pingdata_async.runs.identity import RunSettings
 from pingdata_async.runs.journal import Journal
 from pingdata_async.runs.journal_reader import JournalReader
-from pingdata_async.runs.run_directory import PACE, SETTINGS, journal_path, runs_beside
+from pingdata_async.runs.run_directory import (
+    PACE,
+    SETTINGS,
+    check_own_run,
+    journal_path,
+    runs_beside,
+)
 
 LOCATIONS_TO_LEARN_FROM = 100
 REQUESTS_A_JOB = 3  # at least: submitted, asked about, fetched
@@ -43,16 +49,25 @@ def learnt_locations_per_s(run_dir: Path, settings: RunSettings) -> float | None
     It must have asked the same sources of the same API.
     """
     beside = runs_beside(run_dir)
-    beside.sort(key=lambda path: journal_path(path).stat().st_mtime, reverse=True)
+    beside.sort(key=_last_change, reverse=True)
     for path in (run_dir, *beside):
         # One that cannot be read is none of our business.
         with contextlib.suppress(PingDataError, msgspec.ValidationError, OSError):
+            check_own_run(path)
             with JournalReader(journal_path(path), any_version=True) as journal:
                 found, theirs = journal.meta(PACE), journal.meta(SETTINGS)
             if found is not None and _is_alike(theirs, settings):
                 pace = msgspec.convert(found, Pace)
-                return pace.locations / pace.seconds
+                if pace.locations > 0.0 and pace.seconds > 0.0:
+                    return pace.locations / pace.seconds
     return None
+
+
+def _last_change(run_dir: Path) -> float:
+    try:
+        return journal_path(run_dir).stat().st_mtime
+    except OSError:  # gone meanwhile, or out of reach
+        return 0.0
 
 
 def expected_seconds(

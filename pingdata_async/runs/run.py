@@ -48,6 +48,7 @@ from pingdata_async.runs.journal_reader import (
     JournalTotals,
     reading_journal,
 )
+from pingdata_async.runs.journal_records import damage_in
 from pingdata_async.runs.ledger import DurableLedger, EarlyOutput
 from pingdata_async.runs.output_files import STDOUT, failures_path, shown_path
 from pingdata_async.runs.output_form import DeclaredTypes, OutputForm, needed_for, output_form
@@ -294,7 +295,8 @@ class Run:
         if kept is None:
             kept = await self._ask_types()
             await directory.journal.set_meta(DECLARED, kept)
-        declared: DeclaredTypes = msgspec.convert(kept, DeclaredTypes)
+        with damage_in("the types of fields"):
+            declared: DeclaredTypes = msgspec.convert(kept, DeclaredTypes)
         return declared
 
     async def _keep_writing(self, directory: RunDirectory) -> None:

@@ -119,6 +119,86 @@ def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "statements",
+    [
+        pytest.param(
+            "DROP TABLE meta; CREATE VIEW meta AS WITH RECURSIVE endless(n) AS"
+            " (SELECT 1 UNION ALL SELECT n + 1 FROM endless)"
+            " SELECT 'k' || n AS key, n AS value FROM endless",
+            id="an endless view",
+        ),
+        pytest.param(
+            "CREATE TRIGGER more AFTER INSERT ON submissions BEGIN DELETE FROM chunks; END",
+            id="a trigger",
+        ),
+        pytest.param("CREATE TABLE other (x)", id="another table"),
+        pytest.param("DROP INDEX leftovers_by_origin", id="no index"),
+        pytest.param("CREATE INDEX i ON chunks (abs(idx))", id="an index of an expression"),
+        pytest.param("ALTER TABLE chunks ADD COLUMN x AS (abs(idx))", id="a computed column"),
+    ],
+)
+def test_only_the_tables_that_a_run_makes_are_read(tmp_path: Path, statements: str) -> None:
+    """Views, triggers and the like are somebody else's SQL, and may never come to an end."""
+    path = anyio.run(make_journal, tmp_path)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(statements)
+    before = path.read_bytes()
+    messages = _open_both_ways(path)
+    assert len(messages) == 2
+    for message in messages:
+        assert "has other tables than a run makes" in message
+    with pytest.raises(RunError, match="other tables"):
+        JournalReader(path, any_version=True).__enter__()
+    assert path.read_bytes() == before
+
+
+def test_a_tree_that_leads_back_into_itself_is_damage(tmp_path: Path) -> None:
+    """It could be read for ever; where a run is at work, that has looked."""
+    path = anyio.run(_filled, tmp_path)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        (root,) = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'submissions'"
+        ).fetchone()
+    content = bytearray(path.read_bytes())
+    page = memoryview(content)[(root - 1) * 4096 : root * 4096]
+    assert page[0] == 5  # an inner page of a table
+    cells = [int.from_bytes(page[place : place + 2]) for place in (12, 14)]
+    page[cells[1] : cells[1] + 4] = page[cells[0] : cells[0] + 4]  # both have the same child
+    path.write_bytes(content)
+    assert ["is damaged" in message for message in _open_both_ways(path)] == [True, True]
+
+
+def test_a_glance_at_a_journal_comes_to_an_end(tmp_path: Path) -> None:
+    """Where tables without number are described, reading them is broken off."""
+    path = anyio.run(make_journal, tmp_path)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN")
+        for number in range(12_000):
+            connection.execute(f"CREATE TABLE t{number} (x)")
+        connection.execute("COMMIT")
+    with pytest.raises(RunError, match=r"damaged|other tables"):
+        JournalReader(path, any_version=True).__enter__()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE chunks SET state = 'lost in space' WHERE idx = 7",
+        "UPDATE chunks SET tally = '{' WHERE idx = 7",
+        "UPDATE meta SET value = '[' WHERE key = 'planned_chunks'",
+    ],
+)
+def test_values_that_no_run_writes_are_damage(tmp_path: Path, statement: str) -> None:
+    """Told in one line, by readers and by a run."""
+    path = anyio.run(_filled, tmp_path)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        connection.commit()
+    with pytest.raises(RunError, match="damaged"), JournalReader(path) as reader:
+        reader.totals()
+
+
 def test_a_newer_journal_is_refused(tmp_path: Path) -> None:
     """A journal of a later version is not touched; the message says so."""
     path = anyio.run(make_journal, tmp_path)
