@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
+from pingdata_async.cli.side_files import open_side_file
 from pingdata_async.events import (
     ChunkFinished,
     ChunkHeld,
@@ -248,7 +249,7 @@ def event_log(path: Path | None) -> Iterator[EventLog | None]:
     if path is None:
         yield None
         return
-    file = path.open("ab")
+    file = open_side_file(path, append=True)
     try:
         yield EventLog(file)
     finally:

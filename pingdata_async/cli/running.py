@@ -17,6 +17,7 @@ from pingdata_async.cli.exit_codes import ANSWERED, UNFORESEEN, exit_code_of
 from pingdata_async.cli.going_on import resume_command
 from pingdata_async.cli.options import Connection, Reporting
 from pingdata_async.cli.progress import describe, event_log, narrate
+from pingdata_async.cli.side_files import open_side_file
 from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.client import PingDataClient
 from pingdata_async.events import Announcer, Event, Listener, RunStopped
@@ -94,7 +95,8 @@ def _report(summary: RunSummary, summary_path: Path | None, console: Console) ->
     if summary_path is not None:
         encoded = msgspec.json.format(msgspec.json.encode(summary), indent=2)
         try:
-            summary_path.write_bytes(encoded + b"\n")
+            with open_side_file(summary_path) as file:
+                file.write(encoded + b"\n")
         except OSError as error:
             click.echo(f"Error: {summary_path} cannot be written: {error.strerror}", err=True)
             return UNFORESEEN

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.runs.filesystem import check_links
 from pingdata_async.runs.output_files import STDOUT, failures_path
 from pingdata_async.runs.run_directory import is_within
 
@@ -40,10 +44,44 @@ def check_side_files(
             raise ConfigurationError(f"{option} {path} has another use too; name a file of its own")
         if run_dir is not None and is_within(path, run_dir):
             raise ConfigurationError(f"{option} {path} is in the run directory; name another file")
-        folder = path.parent
-        can_write = os.access(path if path.exists() else folder, os.W_OK)
-        if path.is_dir() or not folder.is_dir() or not can_write:
-            raise ConfigurationError(f"{option} {path} cannot be written")
+        try:
+            _check_place(path)
+            folder = path.parent
+            can_write = os.access(path if path.exists() else folder, os.W_OK)
+            if path.is_dir() or not folder.is_dir() or not can_write:
+                raise ConfigurationError(f"{option} {path} cannot be written")
+        except OSError as error:
+            raise ConfigurationError(
+                f"{option} {path} cannot be written: {error.strerror or error}"
+            ) from error
+
+
+def open_side_file(path: Path, *, append: bool = False) -> BinaryIO:
+    """Open one to write in it, at its end or in place of what was there. Blocks.
+
+    Raises:
+        ConfigurationError: When somebody else's link, or a second name, leads into another file.
+        OSError: When it cannot be opened.
+    """
+    _check_place(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if append else 0)
+    if not path.is_symlink():  # nor may it become one now
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    file = os.fdopen(os.open(path, flags, 0o666), "ab" if append else "wb")  # by the umask
+    if not append and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.truncate(0)
+    return file
+
+
+def _check_place(path: Path) -> None:
+    check_links(path)
+    with contextlib.suppress(FileNotFoundError):
+        found = path.stat()
+        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+            raise ConfigurationError(
+                f"{path} has another name too (a hard link), whose content would change with it; "
+                "name another file"
+            )
 
 
 def _uses(source: str | Path | None, output: str | Path | None) -> list[tuple[str | Path, str]]:

@@ -30,6 +30,7 @@ LOCK_NAME = "lock"
 # Whoever asks whether a run is at work (`is_locked()`) holds its lock for a moment.
 ASKED_ABOUT_AT_MOST = 10
 ASKED_AGAIN_AFTER_S = 0.02
+LINKS_AT_MOST = 40  # as Linux has it
 PIECES_AT_ONCE = 1024  # what Linux and macOS take (IOV_MAX)
 
 # Not a plain import: there is no such module on Windows.
@@ -158,23 +159,76 @@ def _holder(file: int) -> str:
 
 
 def is_locked(run_dir: Path) -> bool:
-    """Whether a process is at work on a run directory; blocks for a moment.
+    """Whether a process is at work on a run directory; blocks for a moment."""
+    return _is_held(run_dir / LOCK_NAME) is True
+
+
+def is_left_over(path: Path) -> bool:
+    """Whether a file is one's own, and surely held by no process any more; blocks for a moment."""
+    with contextlib.suppress(OSError):
+        is_own = os.name != "posix" or path.lstat().st_uid == os.geteuid()
+        return is_own and _is_held(path) is False
+    return False
+
+
+def hold(file: int, path: Path) -> bool:
+    """Hold an open file for as long as it is open, as far as there are locks here.
+
+    The system lets go of it when the process ends, and knows that in all containers.
+
+    Returns:
+        Whether it is the one under its name; if not, somebody took it for a leftover.
+    """
+    if _fcntl is not None:
+        try:
+            _fcntl.flock(file, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _TAKEN:
+                return False
+            if error.errno not in _NO_LOCKS:
+                raise
+    return _is_under(file, path)
+
+
+def _is_held(path: Path) -> bool | None:
+    """Whether a process holds a file; None where that is not known.
 
     A shared lock is tried for a moment, which no reader minds.
     """
     if _fcntl is None:
-        return False
+        return None
     try:
-        file = open_regular(run_dir / LOCK_NAME, os.O_RDONLY)
+        file = open_regular(path, os.O_RDONLY)
     except OSError:
-        return False
+        return None
     try:
         _fcntl.flock(file, _fcntl.LOCK_SH | _fcntl.LOCK_NB)
     except OSError as error:
-        return error.errno in _TAKEN
+        return True if error.errno in _TAKEN else None
     finally:
         os.close(file)
     return False
+
+
+def check_links(path: Path) -> None:
+    """Refuse a name that leads somewhere by a link of somebody else's.
+
+    In a folder that others can write in, such a link leads into a file of one's own.
+
+    Raises:
+        ConfigurationError: With the link.
+        OSError: When one of the links is out of reach.
+    """
+    for _ in range(LINKS_AT_MOST):
+        if os.name != "posix" or not path.is_symlink():
+            return
+        owner = path.lstat().st_uid
+        if owner not in {os.geteuid(), 0}:
+            raise ConfigurationError(
+                f"{_shown(path)} is a link that belongs to another user (uid {owner}); name "
+                "another file"
+            )
+        path = path.parent / path.readlink()
 
 
 def sync_file(file: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import os
 import re
 import secrets
@@ -20,15 +19,18 @@ import anyio
 import anyio.to_thread
 
 from pingdata_async.exceptions import ConfigurationError, RunError
-from pingdata_async.runs.filesystem import sync_file, sync_folder, write_pieces
+from pingdata_async.runs.filesystem import (
+    check_links,
+    hold,
+    is_left_over,
+    sync_file,
+    sync_folder,
+    write_pieces,
+)
 
 STDOUT = "-"
 WRITE_BUFFER_BYTES = 256 * 1024
-
-_THIS_PROCESS = secrets.token_hex(4)
-"""Tells it from an earlier one of the same id, as there is in containers."""
-
-_numbers = itertools.count()
+ANYBODYS_RIGHTS = 0o777  # without those that make a program run as its owner
 
 BeforeMove = Callable[[Path, Path], Awaitable[None]]
 
@@ -55,11 +57,25 @@ class OutputFile(Protocol):
 
 
 class _File:
-    """A file that nobody else writes in, without a buffer: it gets large blocks alone."""
+    """A file that nobody else writes in, without a buffer: it gets large blocks alone.
 
-    def __init__(self, path: str | Path, raw: io.FileIO) -> None:
-        self._path = path
-        self._raw = raw
+    Args:
+        output: Its name in messages.
+
+    Attributes:
+        path: The name that it takes at last.
+        part: The one that it has until then.
+
+    Raises:
+        OSError: When it cannot be made.
+    """
+
+    def __init__(self, output: Path) -> None:
+        check_links(output)
+        self._path = output
+        self.path = Path(os.path.realpath(output))
+        _remove_stale_parts(self.path)
+        self.part, self._raw = _new_part(self.path)
         # A task that asyncio itself cancels leaves its thread at work: what that writes must not
         # go to whoever is given the number of the closed file.
         self._at_work = threading.Lock()
@@ -88,6 +104,9 @@ class _File:
     def written_down(self) -> bool:
         """Get it onto the disk, before it takes its name; says whether it holds anything."""
         with blamed_on(self._path):
+            with contextlib.suppress(FileNotFoundError):
+                mode = stat.S_IMODE(self.path.lstat().st_mode)  # of the file that is replaced
+                os.fchmod(self._raw.fileno(), mode & ANYBODYS_RIGHTS)
             sync_file(self._raw.fileno())  # a crash must not leave an empty output
             return self._raw.tell() > 0
 
@@ -191,6 +210,7 @@ def check_output(
 
 
 def _check_file(path: Path, source: str | Path | None, *, overwrite: bool) -> None:
+    check_links(path)
     if Path(os.path.realpath(path)).is_symlink():
         raise ConfigurationError(f"{path} is a link that leads nowhere but to itself")
     if path.is_dir():
@@ -210,7 +230,7 @@ def _check_file(path: Path, source: str | Path | None, *, overwrite: bool) -> No
     # Only trying tells: rights, read-only file systems, names that are too long.
     part = _part_name(path)
     part.open("xb").close()
-    part.unlink()
+    part.unlink(missing_ok=True)  # somebody may have taken it for a leftover
 
 
 def _is_same(path: Path, source: str | Path) -> bool:
@@ -257,74 +277,64 @@ async def opened_output(
         return
     # What goes wrong in the block is not the file's fault, unless the file says so.
     with blamed_on(output):
-        path, part = await anyio.to_thread.run_sync(_target, Path(output))
-        file = _File(output, await anyio.to_thread.run_sync(io.FileIO, part, "wb"))
+        file = await anyio.to_thread.run_sync(_File, Path(output))
     try:
-        try:
-            yield file
-            is_wanted = await anyio.to_thread.run_sync(file.written_down) or keep_empty
-        finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(file.close)
+        yield file
+        is_wanted = await anyio.to_thread.run_sync(file.written_down) or keep_empty
         if is_wanted and before_move is not None:
-            await before_move(Path(output), part)
+            await before_move(Path(output), file.part)
         with blamed_on(output):
             finish = _move_into_place if is_wanted else _remove_both
-            await anyio.to_thread.run_sync(finish, part, path)
+            await anyio.to_thread.run_sync(finish, file.part, file.path)
     except BaseException:
         with contextlib.suppress(OSError), anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(part.unlink)
+            await anyio.to_thread.run_sync(file.part.unlink)
         raise
-
-
-def _target(output: Path) -> tuple[Path, Path]:
-    path = Path(os.path.realpath(output))
-    _remove_stale_parts(path)
-    return path, _part_name(path)
+    finally:
+        # Not sooner: as long as it is open, nobody takes it for a leftover.
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(file.close)
 
 
 def _part_name(path: Path) -> Path:
     # Behind a link, beside the file itself: that is what will be replaced.
     path = Path(os.path.realpath(path))
-    # Numbered: a run that is under way has its own, and may be exported by the same process.
-    name = f".{path.name}.{os.getpid()}-{_THIS_PROCESS}-{next(_numbers)}.part"
-    return path.with_name(name)
+    # Its own for each: a run that is under way may be exported meanwhile.
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+
+
+def _new_part(path: Path) -> tuple[Path, io.FileIO]:
+    """A file beside another one, held by this process alone."""
+    while True:
+        part = _part_name(path)
+        file = io.FileIO(part, "xb")
+        try:
+            if hold(file.fileno(), part):
+                return part, file
+        except BaseException:
+            file.close()
+            part.unlink(missing_ok=True)
+            raise
+        file.close()
 
 
 def _remove_stale_parts(path: Path) -> None:
     """Remove what killed processes left half-written of this file."""
     # With the folders that writers of workbooks had beside them.
-    name = re.compile(rf"\.{re.escape(path.name)}\.(\d+)-([0-9a-f]{{8}})-\d+\.part(-\w+)?")
+    name = re.compile(rf"(\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.part)(-\w+)?")
     # Tidying alone: a folder that can be written but not listed is no reason to stop.
     with contextlib.suppress(OSError):
-        for entry in path.parent.iterdir():
-            match = name.fullmatch(entry.name)
-            if match and not _is_at_work(int(match[1]), match[2]):
-                if entry.is_dir():
-                    shutil.rmtree(entry, ignore_errors=True)
-                else:
+        found = (match for entry in path.parent.iterdir() if (match := name.fullmatch(entry.name)))
+        for match in sorted(found, key=lambda match: match[0]):  # files before their folders
+            entry = path.with_name(match[0])
+            if match[2] is None:
+                if is_left_over(entry):
                     entry.unlink(missing_ok=True)
-
-
-def _is_at_work(pid: int, token: str) -> bool:
-    return token == _THIS_PROCESS if pid == os.getpid() else _is_alive(pid)
-
-
-def _is_alive(pid: int) -> bool:
-    if os.name != "posix":  # elsewhere asking like this would end it
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # somebody else's, or no process id
-        return True
-    return True
+            elif not os.path.lexists(path.with_name(match[1])):
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 def _move_into_place(part: Path, path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        part.chmod(stat.S_IMODE(path.stat().st_mode))  # of the file that is replaced
     part.replace(path)
     sync_folder(path.parent)
 

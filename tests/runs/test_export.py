@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -207,28 +208,52 @@ async def test_an_export_can_be_done_again(setting: Setting) -> None:
     assert setting.failures.stat().st_mode & 0o777 == 0o640
 
 
+HOLD_A_PART = """
+import sys
+from pathlib import Path
+import anyio
+from pingdata_async.runs.output_files import opened_output
+async def main():
+    async with opened_output(sys.argv[1]):
+        print("held", flush=True)
+        await anyio.to_thread.run_sync(sys.stdin.read)
+anyio.run(main)
+"""
+
+
 async def test_what_killed_exports_left_is_removed(setting: Setting) -> None:
-    """Parts of processes that are gone with what was beside them, and no others."""
-    async with await anyio.open_process([sys.executable, "-c", ""]) as gone:
-        await gone.wait()
-    stale = setting.folder / f".out.jsonl.{gone.pid}-0123abcd-0.part"
-    stale_failures = (
-        setting.folder / f".out.jsonl.failures.jsonl.{os.getpid()}-0123abcd-7.part"
-    )  # as in containers
+    """Parts that nobody holds, with what was beside them, and no others.
+
+    Not even where the process that holds one cannot be seen, as in another container.
+    """
+    stale = setting.folder / ".out.jsonl.0123456789abcdef.part"
+    stale_failures = setting.folder / ".out.jsonl.failures.jsonl.0123456789abcdef.part"
+    victim = setting.folder / "victim"
+    link = setting.folder / ".out.jsonl.fedcba9876543210.part"
+    link.symlink_to(victim)
     others = [
-        setting.folder / f".out.jsonl.{os.getppid()}-0123abcd-0.part",  # alive
-        setting.folder / f".out.jsonl.{'9' * 30}-0123abcd-0.part",  # no process id
-        setting.folder / f".another.jsonl.{gone.pid}-0123abcd-0.part",
+        setting.folder / ".another.jsonl.0123456789abcdef.part",
         setting.folder / ".out.jsonl.part",
+        link,
     ]
-    for path in (stale, stale_failures, *others):
-        path.touch()
-    rows = stale.with_name(f"{stale.name}-a1_b2c3d")  # of a workbook
-    rows.mkdir()
-    (rows / "rows").touch()
     await setting.put(0, "failed")
     await setting.put(1, "failed")
-    await setting.export()
+    hidden = ["unshare", "--pid", "--fork"] if os.geteuid() == 0 and shutil.which("unshare") else []
+    command = [*hidden, sys.executable, "-c", HOLD_A_PART, str(setting.output)]
+    async with await anyio.open_process(command) as living:
+        assert living.stdout is not None
+        assert living.stdin is not None
+        assert await living.stdout.receive() == b"held\n"
+        [held] = set(setting.folder.glob(".out.jsonl.*.part")) - {link}
+        for path in (stale, stale_failures, victim, *others):
+            path.touch()
+        rows = stale.with_name(f"{stale.name}-a1_b2c3d")  # of a workbook
+        rows.mkdir()
+        (rows / "rows").touch()
+        await setting.export()
+        assert sorted(setting.folder.glob(".*")) == sorted([*others, held])
+        await living.stdin.aclose()
+    assert living.returncode == 0
     assert sorted(setting.folder.glob(".*")) == sorted(others)
 
 

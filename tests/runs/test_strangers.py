@@ -7,12 +7,14 @@ import json
 import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import pingdata_async as ping
+from pingdata_async.cli.side_files import check_side_files, open_side_file
 from pingdata_async.exceptions import ConfigurationError, RunError
 from pingdata_async.runs.exporting import export_run
 from pingdata_async.sandbox import SandboxServer
@@ -199,3 +201,56 @@ async def test_a_planted_run_beside_is_passed_over(
     (tmp_path / "d.jsonl.run").symlink_to(tmp_path / "b.jsonl.run")
     await enhancer(client).run(ADDRESSES, tmp_path / "new.jsonl")
     assert_all_there(tmp_path / "new.jsonl")
+
+
+@as_root
+async def test_no_output_goes_through_a_link_of_somebody_else(
+    sandbox: SandboxServer, client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """Neither the output nor the failures beside it; one's own link is followed as before."""
+    victim, link = tmp_path / "victim", tmp_path / "out.jsonl"
+    for name in ("out.jsonl", "out.jsonl.failures.jsonl"):
+        link = tmp_path / name
+        link.symlink_to(victim)
+        os.chown(link, STRANGER, STRANGER, follow_symlinks=False)
+        with pytest.raises(ConfigurationError, match=f"{name} is a link that belongs to another"):
+            await enhancer(client).run(ADDRESSES, tmp_path / "out.jsonl", overwrite=True)
+        link.unlink()
+    assert not victim.exists()
+    assert not sandbox.stats.jobs_accepted
+    (tmp_path / "out.jsonl").symlink_to(victim)
+    await enhancer(client).run(ADDRESSES, tmp_path / "out.jsonl")
+    assert_all_there(victim)
+
+
+async def test_a_replaced_output_is_not_run_as_its_owner(
+    client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """Its rights are kept, but for those that make a program run as its owner."""
+    output = tmp_path / "out.jsonl"
+    output.touch()
+    output.chmod(0o6640)
+    await enhancer(client).run(ADDRESSES, output, overwrite=True)
+    assert stat.S_IMODE(output.stat().st_mode) == 0o640
+
+
+@as_root
+@pytest.mark.parametrize("plant", [a_link, a_hard_link])
+def test_no_log_or_summary_goes_into_another_file(tmp_path: Path, plant: Plant) -> None:
+    """Planted under their names before: refused before anything is sent, and when it is written."""
+    place, victim = tmp_path / "log.jsonl", tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    plant(place, victim)
+    if place.is_symlink():
+        os.chown(place, STRANGER, STRANGER, follow_symlinks=False)
+    with pytest.raises(ConfigurationError, match="link"):
+        check_side_files({"--log-file": place}, source=None, output=None, run_dir=None)
+    for append in (False, True):
+        with pytest.raises(ConfigurationError, match="link"):
+            open_side_file(place, append=append)
+    assert victim.read_bytes() == b"precious"
+    place.unlink()
+    for append, content in ((True, b"a"), (True, b"ab"), (False, b"b")):
+        with open_side_file(place, append=append) as file:
+            file.write(content[-1:])
+        assert place.read_bytes() == content
