@@ -21,6 +21,7 @@ from pingdata_async.client import PingDataClient
 from pingdata_async.events import Announcer, Event, Listener, Notices
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import RunSummary
+from pingdata_async.runs.filesystem import absolute
 from pingdata_async.runs.forecast import Forecast, forecast
 from pingdata_async.runs.identity import SANDBOX, RunSettings, api_origin, differences
 from pingdata_async.runs.output_files import STDOUT, shown_path
@@ -128,6 +129,7 @@ class FileRuns(ABC):
             SubmissionInDoubtError: When submissions in doubt are held for the user.
             PingDataError: When the API cannot be used any further.
         """
+        source, output, run_dir = await _absolute(source, output, run_dir)
         options = RunOptions(
             overwrite=overwrite,
             restart=restart,
@@ -158,6 +160,7 @@ class FileRuns(ABC):
 
         Nothing is sent, and the client need not be open. Arguments and errors as of `run()`.
         """
+        source, output, run_dir = await _absolute(source, output, run_dir)
         options = RunOptions(overwrite=overwrite, restart=restart, again=again, dedupe=dedupe)
         path = await anyio.to_thread.run_sync(run_dir_for, output, run_dir)
         settings = self._settings(source, output, reading, writing, overwrite=overwrite)
@@ -203,7 +206,9 @@ class FileRuns(ABC):
         Raises:
             PingDataError: As `run()`, but for what only sending brings.
         """
-        output = STDOUT if output is None else output
+        source, output, run_dir = await _absolute(
+            source, STDOUT if output is None else output, run_dir
+        )
         is_nowhere = str(output) == STDOUT and run_dir is None
         options = RunOptions(
             overwrite=overwrite, restart=restart, again=again or is_nowhere, dedupe=dedupe
@@ -266,10 +271,12 @@ class FileRuns(ABC):
         options = RunOptions(
             overwrite=overwrite, discard=discard_run, check_space=check_space, preflight=preflight
         )
-        settings = await self._kept_settings(Path(run_dir), output, writing)
+        run_dir = await anyio.to_thread.run_sync(absolute, run_dir)
+        output = None if output is None else await _absolute_unless_stdout(output)
+        settings = await self._kept_settings(run_dir, output, writing)
         settings = with_caps(settings, max_locations, budget)
         run = self._run(settings, settings.output if output is None else output, options)
-        return await run.resume(Path(run_dir))
+        return await run.resume(run_dir)
 
     async def retry(
         self,
@@ -303,11 +310,13 @@ class FileRuns(ABC):
         Raises:
             PingDataError: As `resume()`.
         """
-        settings = await self._kept_settings(Path(run_dir), output, writing)
+        run_dir = await anyio.to_thread.run_sync(absolute, run_dir)
+        output = None if output is None else await _absolute_unless_stdout(output)
+        settings = await self._kept_settings(run_dir, output, writing)
         settings = with_caps(settings, max_locations, budget)
         options = RunOptions(overwrite=overwrite, check_space=check_space, preflight=preflight)
         run = self._run(settings, settings.output if output is None else output, options)
-        return await run.retry(Path(run_dir), all_not_ok=all_not_ok)
+        return await run.retry(run_dir, all_not_ok=all_not_ok)
 
     def _settings(
         self,
@@ -330,7 +339,7 @@ class FileRuns(ABC):
             chunk_size=self._chunk_size,
             max_jobs=self._share.max_jobs,
             source=shown_path(source) if isinstance(source, str | Path) else IN_MEMORY,
-            output=str(output) if str(output) == STDOUT else str(Path(output).absolute()),
+            output=str(output),
             overwrite=overwrite,
             max_requests_per_s=self._max_requests_per_s,
             reading=reading or ReadOptions(),
@@ -390,6 +399,23 @@ class FileRuns(ABC):
             check_client=lambda: self._client.tasks,
             on_event=listener,
         )
+
+
+async def _absolute(
+    source: AnyInput, output: str | Path, run_dir: str | Path | None
+) -> tuple[AnyInput, str | Path, Path | None]:
+    """What a run is given, so that it means the same whatever folder the process goes to."""
+    if isinstance(source, str | Path):
+        source = await _absolute_unless_stdout(source)
+    output = await _absolute_unless_stdout(output)
+    folder = None if run_dir is None else await anyio.to_thread.run_sync(absolute, run_dir)
+    return source, output, folder
+
+
+async def _absolute_unless_stdout(path: str | Path) -> str | Path:
+    if str(path) == STDOUT or not Path(path).name:  # which names no file, and is told so later
+        return path
+    return await anyio.to_thread.run_sync(absolute, path)
 
 
 def with_caps(

@@ -315,6 +315,21 @@ def _write(file: int, pieces: Sequence[bytes | memoryview]) -> int:
     return os.writev(file, pieces) if len(pieces) > 1 else os.write(file, pieces[0])
 
 
+def absolute(path: str | Path) -> Path:
+    """A path that means the same whatever folder the process goes to.
+
+    Raises:
+        ConfigurationError: When the folder that it is in now is gone.
+    """
+    try:
+        return Path(path).absolute()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{_shown(Path(path))} is nowhere: the present folder is out of reach "
+            f"({error.strerror or error})"
+        ) from error
+
+
 def free_bytes(path: Path) -> int:
     """Bytes that the present user may still write where this file or folder is.
 

@@ -13,7 +13,7 @@ from pingdata_async.bulk.budget import Amount
 from pingdata_async.runs.filesystem import free_bytes
 from pingdata_async.runs.identity import RunSettings
 from pingdata_async.runs.journal_reader import reading_journal
-from pingdata_async.runs.output_files import STDOUT
+from pingdata_async.runs.output_files import STDOUT, shown_path
 from pingdata_async.runs.pace import expected_seconds, learnt_locations_per_s
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.preflight import Judgement, Preflight
@@ -137,7 +137,7 @@ async def forecast(
         _disk, place, settings, plan, to_come.locations
     )
     return Forecast(
-        run_dir=str(place),
+        run_dir=shown_path(place),
         source=settings.source,
         output=settings.output,
         sources=settings.sources,

@@ -25,9 +25,11 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
         api: What its answers depend on: the API's origin, or "sandbox", whatever its port.
         chunk_size: Locations a job, at most.
         max_jobs: Jobs in flight, at most.
-        source: The input, as it was named.
-        output: The output, as an absolute path; "-" for standard output. In the journal of
-            `OUTPUT.run` it is the name alone, so that both can be moved together.
+        source: The input, as an absolute path; "-" for standard input, or a few words for what
+            is no file.
+        output: The output, likewise; "-" for standard output. In the journal both are without
+            their folder where they are beside the run directory, so that all can be moved
+            together.
         max_requests_per_s: That the account is known to be allowed; None where that is not known.
         overwrite: Whether the output may replace a file that was there before.
         reading: How the input is understood.

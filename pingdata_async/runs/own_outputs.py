@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import anyio.to_thread
 import msgspec
 
+from pingdata_async.deflate import fast_zlib
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.runs.output_files import STDOUT, check_output, failures_path, shown_path
 from pingdata_async.runs.run_directory import RunDirectory, kept_path
 
 EXPORTED = "exported"
+BLOCK_BYTES = 1024 * 1024
 
 
 class Stamp(msgspec.Struct, frozen=True, array_like=True):
-    """What tells a file from a later one of the same name."""
+    """What tells a file from a later one of the same name.
+
+    A copy has another time: there the content tells. To read it through takes a moment, so the
+    same time is proof enough.
+    """
 
     size_bytes: int
     mtime_ns: int
+    crc32: int | None = None
 
 
 _Stamps = dict[str, tuple[Stamp, ...]]
@@ -42,7 +50,7 @@ class OwnOutputs:
         Until it has it, what it replaces may be replaced as well.
         """
         before = await anyio.to_thread.run_sync(_stamp, path)
-        new = await anyio.to_thread.run_sync(_stamp, part)
+        new = await anyio.to_thread.run_sync(_stamp_with_content, part)
         await self._keep(path, tuple(stamp for stamp in (new, before) if stamp is not None))
 
     async def moved(self) -> None:
@@ -86,7 +94,8 @@ class OwnOutputs:
     async def _check_own(self, paths: list[Path], kept: _Stamps) -> bool:
         """Whether what is there is the run's own, as far as something is there."""
         for path in paths:
-            if not await anyio.Path(path).exists() or await self._is_own(path, kept):
+            is_there = await anyio.to_thread.run_sync(os.path.exists, path)
+            if not is_there or await self._is_own(path, kept):
                 continue
             if self._key(path) in kept:
                 if path != paths[0]:  # failures, which are there to be mended: they stay its own
@@ -99,8 +108,7 @@ class OwnOutputs:
         return True
 
     async def _is_own(self, path: Path, kept: _Stamps) -> bool:
-        stamp = await anyio.to_thread.run_sync(_stamp, path)
-        return stamp is not None and stamp in kept.get(self._key(path), ())
+        return await anyio.to_thread.run_sync(_is_one_of, path, kept.get(self._key(path), ()))
 
     def _paths(self) -> list[Path]:
         failures = failures_path(self._output)
@@ -127,3 +135,30 @@ def _stamp(path: Path) -> Stamp | None:
     except OSError:
         return None
     return Stamp(found.st_size, found.st_mtime_ns)
+
+
+def _stamp_with_content(path: Path) -> Stamp | None:
+    stamp = _stamp(path)
+    return stamp and msgspec.structs.replace(stamp, crc32=_crc32(path))
+
+
+def _is_one_of(path: Path, stamps: tuple[Stamp, ...]) -> bool:
+    found = _stamp(path)
+    if found is None:
+        return False
+    alike = [stamp for stamp in stamps if stamp.size_bytes == found.size_bytes]
+    if any(stamp.mtime_ns == found.mtime_ns for stamp in alike):
+        return True
+    sums = {stamp.crc32 for stamp in alike} - {None}
+    return bool(sums) and _crc32(path) in sums
+
+
+def _crc32(path: Path) -> int | None:
+    crc32 = 0
+    try:
+        with path.open("rb", buffering=0) as file:
+            while block := file.read(BLOCK_BYTES):
+                crc32 = fast_zlib.crc32(block, crc32)
+    except OSError:
+        return None
+    return crc32

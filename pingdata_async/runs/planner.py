@@ -20,6 +20,7 @@ from pingdata_async.runs.plan import AskRules
 from pingdata_async.runs.planning import check_beside, check_identity, make_plan
 from pingdata_async.runs.run_directory import (
     RunDirectory,
+    as_kept,
     begun_with,
     can_set_aside,
     check_apart,
@@ -81,6 +82,7 @@ class Planner:
             InputError: When the input cannot be used.
             RunError: When something cannot be written.
         """
+        as_kept(self._settings, path)  # refuses what could not be noted down
         await self._check_apart(path, source)
         # os.path, which says of a name that is too long that it is not there.
         is_begun = await anyio.to_thread.run_sync(os.path.exists, path)

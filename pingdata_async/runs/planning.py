@@ -8,7 +8,6 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
-import msgspec
 from anyio import from_thread
 from anyio.from_thread import check_cancelled
 
@@ -22,7 +21,7 @@ from pingdata_async.runs.run_directory import (
     PLAN_NAME,
     SETTINGS,
     RunDirectory,
-    kept_output,
+    as_kept,
     same_run_beside,
 )
 from pingdata_async.shell_words import quoted_path
@@ -78,8 +77,8 @@ async def make_plan(
     journal = directory.journal
     await journal.set_planned_chunks(plan.chunks)
     await journal.set_meta(FINGERPRINT, fingerprint)
-    kept = msgspec.structs.replace(settings, output=kept_output(settings.output, run_dir))
-    await journal.set_meta(SETTINGS, kept)  # last: it says that the plan is whole
+    # Last: it says that the plan is whole.
+    await journal.set_meta(SETTINGS, as_kept(settings, run_dir))
     return plan
 
 

@@ -36,7 +36,8 @@ from pingdata_async.runs.kept_input import INPUT_NAME
 from pingdata_async.runs.output_files import STDOUT, failures_path, shown_path
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.spool import Spool
-from pingdata_async.tables.sources import Fingerprint
+from pingdata_async.tables.jsonl_reading import IN_MEMORY
+from pingdata_async.tables.sources import STDIN, Fingerprint
 
 SUFFIX = ".run"
 ASIDE = ".old-"
@@ -47,6 +48,7 @@ FINGERPRINT = "fingerprint"
 FINISHED = "finished"
 DECLARED = "declared"
 PACE = "pace"
+_NO_FILES = frozenset({STDIN, IN_MEMORY})
 
 
 class RunDirectory:
@@ -132,9 +134,7 @@ class RunDirectory:
 
     async def keep_settings(self, settings: RunSettings) -> None:
         """Note down with what the run goes on."""
-        output = kept_output(settings.output, self.path)
-        kept = msgspec.structs.replace(settings, output=output)
-        await self.journal.set_meta(SETTINGS, kept)
+        await self.journal.set_meta(SETTINGS, as_kept(settings, self.path))
 
     async def keep_caps(self, caps: Caps) -> None:
         """Note down what may be spent from now on."""
@@ -208,9 +208,22 @@ def kept_path(path: str | Path, run_dir: Path) -> str:
     return shown_path(absolute.name if absolute.parent == run_dir.absolute().parent else absolute)
 
 
-def kept_output(output: str, run_dir: Path) -> str:
-    """An output as the settings of a run have it."""
-    return output if output == STDOUT else kept_path(output, run_dir)
+def as_kept(settings: RunSettings, run_dir: Path) -> RunSettings:
+    """Settings as a run directory keeps them: files beside it without their folder.
+
+    Raises:
+        ConfigurationError: When the output's name cannot be written down.
+    """
+    output, source = settings.output, settings.source
+    if output != STDOUT:
+        output = kept_path(output, run_dir)
+        if not settings.output.endswith(output):
+            raise ConfigurationError(
+                f"{shown_path(settings.output)} is not UTF-8; a run could not note it down"
+            )
+    if source not in _NO_FILES:
+        source = kept_path(source, run_dir)
+    return msgspec.structs.replace(settings, output=output, source=source)
 
 
 def check_own_place(settings: RunSettings, run_dir: Path) -> None:
@@ -276,9 +289,13 @@ def _settings_of(kept: object, run_dir: Path) -> RunSettings:
     output = settings.output
     if not output or "\0" in output:
         raise RunError(f"{run_dir}: its settings name no output that can be")
-    if output != STDOUT and not Path(output).is_absolute():
-        output = str(run_dir.absolute().parent / output)
-    return msgspec.structs.replace(settings, output=output)
+    folder = run_dir.absolute().parent
+    if output != STDOUT:
+        output = str(folder / output)  # where it has no folder of its own
+    source = settings.source
+    if source not in _NO_FILES:
+        source = shown_path(folder / source)
+    return msgspec.structs.replace(settings, output=output, source=source)
 
 
 def _fingerprint_of(kept: object, run_dir: Path) -> Fingerprint:

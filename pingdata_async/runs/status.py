@@ -6,9 +6,10 @@ from pathlib import Path
 
 import msgspec
 
-from pingdata_async.runs.filesystem import is_locked
+from pingdata_async.runs.filesystem import absolute, is_locked
 from pingdata_async.runs.journal_reader import JournalReader
 from pingdata_async.runs.journal_records import SubmissionRecord
+from pingdata_async.runs.output_files import shown_path
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.run_directory import (
     FINISHED,
@@ -45,7 +46,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         run_dir: Where it is kept.
-        source: Its input, as it was named.
+        source: Its input.
         output: Its output.
         sources: The sources asked.
         api: The API's origin, or "sandbox".
@@ -114,7 +115,7 @@ def read_status(run_dir: str | Path) -> RunStatus:
     Raises:
         RunError: When it is no run directory, or is damaged.
     """
-    run_dir = Path(run_dir)
+    run_dir = absolute(run_dir)
     settings = read_settings(run_dir)
     is_running = is_locked(run_dir)
     plan = Plan.open(run_dir / PLAN_NAME)
@@ -128,7 +129,7 @@ def read_status(run_dir: str | Path) -> RunStatus:
                 for each in journal.unanswered(LIST_AT_MOST)
             ]
         return RunStatus(
-            run_dir=str(run_dir),
+            run_dir=shown_path(run_dir),
             source=settings.source,
             output=settings.output,
             sources=settings.sources,

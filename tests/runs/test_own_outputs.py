@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import anyio.to_thread
 import pytest
 
 import pingdata_async as ping
-from pingdata_async.events import ChunkFinished
+from pingdata_async.events import ChunkFinished, Event
 from pingdata_async.runs import output_files
 from pingdata_async.sandbox import SandboxServer
-from tests.runs.run_help import ADDRESSES, assert_all_there, enhancer, requests, stopped_run
+from tests.runs.run_help import ADDRESSES, assert_all_there, enhancer, hashes, requests, stopped_run
 
 
 async def test_an_output_that_was_changed_is_not_the_runs_own(
@@ -64,9 +66,11 @@ async def test_a_run_set_aside_does_not_own_the_output(
     output = tmp_path / "out.jsonl"
     bulk = enhancer(client, chunk_size=100)
     await bulk.run(ADDRESSES, output)
+    bulk = enhancer(client, chunk_size=100, sources=["PG", "PH"])
     await bulk.run(ADDRESSES, output, restart=True, overwrite=True)
     before, sent = output.read_bytes(), requests(sandbox)
-    for call in (bulk.resume, bulk.retry):
+    old = enhancer(client, chunk_size=100)
+    for call in (old.resume, old.retry):
         with pytest.raises(ping.ConfigurationError, match="was changed"):
             await call(f"{output}.run.old-1")
     await bulk.run(ADDRESSES, output)
@@ -132,3 +136,54 @@ async def test_an_output_whose_folder_is_gone(client: ping.PingDataClient, tmp_p
         await bulk.resume(tmp_path / "kept", output=tmp_path / "out" / "out.jsonl")
     await bulk.resume(tmp_path / "kept", output=tmp_path / "out.jsonl")
     assert_all_there(tmp_path / "out.jsonl")
+
+
+@pytest.mark.parametrize("run_dir", [None, "kept"])
+async def test_a_copy_is_a_run_of_its_own(
+    client: ping.PingDataClient, sandbox: SandboxServer, tmp_path: Path, run_dir: str | None
+) -> None:
+    """As `cp -r` makes it: finished as well, and what it writes leaves the original alone."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    (before / "in.csv").write_bytes(ADDRESSES.read_bytes())
+    kept = None if run_dir is None else before / run_dir
+    await enhancer(client).run(before / "in.csv", before / "out.jsonl", run_dir=kept)
+    shutil.copytree(before, after, copy_function=shutil.copyfile)
+    written, sent = hashes(before), requests(sandbox)
+    copied = after / (run_dir or "out.jsonl.run")
+    copied.chmod(0o700)
+    await enhancer(client).resume(copied)
+    assert requests(sandbox) == sent
+    await enhancer(client).retry(copied, all_not_ok=True)
+    assert_all_there(after / "out.jsonl")
+    assert hashes(before) == written
+    with pytest.raises(ping.ConfigurationError, match="is the input itself"):
+        await ping.export_run(copied, after / "in.csv", overwrite=True)
+    (after / "out.jsonl").write_bytes(bytes((after / "out.jsonl").stat().st_size))
+    with pytest.raises(ping.ConfigurationError, match="was changed"):
+        await enhancer(client).resume(copied)
+
+
+async def test_paths_mean_the_same_in_another_folder(
+    client: ping.PingDataClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the process goes to another folder in the middle, all stays where it was named."""
+    there = tmp_path / "there"
+    there.mkdir()
+    monkeypatch.chdir(tmp_path)
+    Path("in.csv").write_bytes(ADDRESSES.read_bytes())
+
+    def leave(event: Event) -> None:
+        if isinstance(event, ChunkFinished):
+            monkeypatch.chdir(there)
+
+    await enhancer(client, on_event=leave).run("in.csv", "out.jsonl")
+    assert Path.cwd() == there
+    assert_all_there(tmp_path / "out.jsonl")
+    with pytest.raises(ping.ConfigurationError, match="is the input itself"):
+        await ping.export_run("../out.jsonl.run", "../in.csv", overwrite=True)
+    await ping.export_run("../out.jsonl.run", "here.jsonl")
+    assert [path.name for path in there.iterdir()] == ["here.jsonl"]
+    assert (tmp_path / "in.csv").read_bytes() == ADDRESSES.read_bytes()
+    status = await anyio.to_thread.run_sync(ping.read_status, "../out.jsonl.run")
+    assert Path(status.source).samefile(tmp_path / "in.csv")
