@@ -6,6 +6,8 @@ import threading
 
 import zstandard
 
+MAX_PACKED_BYTES = 1024 * 1024 * 1024
+USUAL_BYTES, USUAL_RATIO = 512 * 1024 * 1024, 100  # as large as answers may be; JSON packs to 1/20
 LEVEL = 1  # JSON shrinks to a fifth; higher levels cost far more CPU than they save disk
 
 
@@ -31,11 +33,17 @@ def compress(content: bytes) -> bytes:
     return _codecs.compressor.compress(content)
 
 
+def unpacked_at_most(packed_bytes: int) -> int:
+    """Bytes that something packed may hold, if it is no bomb."""
+    return max(USUAL_BYTES, USUAL_RATIO * packed_bytes)
+
+
 def decompress(frame: bytes) -> bytes:
     """What is in a frame.
 
     Raises:
-        DamagedFrameError: When it is not exactly one whole frame, or its checksum is wrong.
+        DamagedFrameError: When it is not exactly one whole frame, its checksum is wrong, or it
+            holds more than anything that was packed here.
     """
     if not frame:
         raise DamagedFrameError("it is empty")
@@ -44,6 +52,8 @@ def decompress(frame: bytes) -> bytes:
         head = zstandard.get_frame_parameters(frame)
         if not head.has_checksum or not head.content_size:
             raise DamagedFrameError("its head is wrong")
+        if head.content_size > unpacked_at_most(len(frame)):
+            raise DamagedFrameError("its size is wrong")
         return _codecs.decompressor.decompress(frame, allow_extra_data=False)
     except (zstandard.ZstdError, MemoryError) as error:  # a damaged size can be any number
         raise DamagedFrameError(str(error) or "its size is wrong") from error

@@ -21,7 +21,12 @@ from typing import BinaryIO, Generic, Self, TypeVar
 import msgspec
 
 from pingdata_async.exceptions import RunError
-from pingdata_async.runs.compression import DamagedFrameError, compress, decompress
+from pingdata_async.runs.compression import (
+    MAX_PACKED_BYTES,
+    DamagedFrameError,
+    compress,
+    decompress,
+)
 from pingdata_async.runs.filesystem import open_nameless, open_regular, writing_whole
 
 WRITE_BUFFER_BYTES = 1024 * 1024
@@ -180,6 +185,8 @@ class FrameReader(Generic[C]):
         if self._file is None:
             raise RuntimeError(f"{self._kind.what} is read inside its `with` block")
         begin, end = self._offsets[index], self._offsets[index + 1]
+        if not 0 < end - begin <= MAX_PACKED_BYTES or end > self._offsets[-1]:
+            raise DamagedFrameError("its place is wrong")
         try:
             return decompress(os.pread(self._file, end - begin, begin))
         except OSError as error:
@@ -202,7 +209,7 @@ class FrameReader(Generic[C]):
         file.seek(size - _TRAILER.size)
         length, magic = _TRAILER.unpack(file.read(_TRAILER.size))
         begin = size - _TRAILER.size - length
-        if not magic.startswith(self._kind.magic) or begin < 0:
+        if not magic.startswith(self._kind.magic) or begin < 0 or length > MAX_PACKED_BYTES:
             raise self.damaged("its end is missing")
         known = (self._kind.format, *self._kind.earlier_formats)
         if magic.removeprefix(self._kind.magic) not in known:
@@ -210,10 +217,10 @@ class FrameReader(Generic[C]):
         file.seek(begin)
         try:
             contents = self._decoder.decode(decompress(file.read(length)))
-        except (DamagedFrameError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            offsets = _offsets(contents.offsets)
+        except (DamagedFrameError, msgspec.MsgspecError, ValueError) as error:
             raise self.damaged(f"its table of contents: {error}") from error
-        offsets = _offsets(contents.offsets)
-        if offsets[-1] != begin:
+        if not offsets or offsets[-1] != begin:
             raise self.damaged("its length is not what its table of contents says")
         return contents, offsets
 

@@ -28,6 +28,7 @@ from pingdata_async.runs.journal_records import (
     RECORD_COLUMNS,
     ChunkRecord,
     SubmissionRecord,
+    damage_in,
     read_meta,
     read_record,
     record_of,
@@ -326,8 +327,11 @@ def _any_leftovers(connection: sqlite3.Connection) -> bool:
 
 def _planned_states(connection: sqlite3.Connection) -> bytearray:
     planned = read_meta(connection, PLANNED_CHUNKS)
-    states = bytearray(planned if isinstance(planned, int) else 0)
-    touched = connection.execute("SELECT idx, state FROM chunks WHERE idx < ?", (len(states),))
+    with damage_in(f"its {PLANNED_CHUNKS}"):
+        states = bytearray(planned if isinstance(planned, int) else 0)
+    touched = connection.execute(
+        "SELECT idx, state FROM chunks WHERE idx BETWEEN 0 AND ?", (len(states) - 1,)
+    )
     for index, state in touched:
         states[index] = code_of(state_named(state))
     return states

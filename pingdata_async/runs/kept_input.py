@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -99,7 +100,7 @@ class KeptInput:
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.exists():
+        if not os.path.lexists(path):
             raise RunError(
                 f"{path} is not there: the run was begun by an earlier version, which kept no "
                 "columns of the input; only JSONL without them can be written (-o NAME.jsonl)"
@@ -129,7 +130,7 @@ class KeptInput:
         for index in range(self._frames.frames):
             try:
                 yield from _decoder.decode(self._frames.read(index))
-            except (DamagedFrameError, msgspec.MsgspecError, ValueError) as error:
+            except (DamagedFrameError, msgspec.MsgspecError, ValueError, OverflowError) as error:
                 raise self._frames.damaged(f"part {index}: {error}") from error
 
 

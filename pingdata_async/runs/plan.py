@@ -301,9 +301,12 @@ class Plan:
         if self._reader is None:
             raise RuntimeError("a plan is read inside its `with` block")
         try:
-            return _decoder.decode(self._reader.read(index))
+            chunk = _decoder.decode(self._reader.read(index))
         except (DamagedFrameError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._reader.damaged(f"chunk {index}: {error}") from error
+        if not len(chunk.rows) == len(chunk.ids) == len(chunk.locations):
+            raise self._reader.damaged(f"chunk {index}: its rows are not all there")
+        return chunk
 
 
 def _chunks(

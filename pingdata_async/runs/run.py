@@ -387,6 +387,11 @@ class Run:
     async def _open_plan(self, directory: RunDirectory) -> Plan:
         if directory.plan is None:
             plan = await anyio.to_thread.run_sync(Plan.open, directory.path / PLAN_NAME)
+            if directory.journal.planned_chunks != plan.chunks:
+                raise RunError(
+                    f"{shown_path(directory.path)}: its plan has {plan.chunks} chunks, and its "
+                    f"journal {directory.journal.planned_chunks}; restore both from one copy"
+                )
             plan.__enter__()
             directory.plan = plan
         return directory.plan

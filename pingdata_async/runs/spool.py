@@ -8,7 +8,6 @@ disk, for as long as the run is kept (`benchmarks/README.md` has the figures).
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,13 @@ import anyio.to_thread
 
 from pingdata_async.bodies import OutputBody
 from pingdata_async.exceptions import DecodeError, RunError
-from pingdata_async.runs.compression import DamagedFrameError, compress, decompress
+from pingdata_async.runs.compression import (
+    MAX_PACKED_BYTES,
+    DamagedFrameError,
+    compress,
+    decompress,
+    unpacked_at_most,
+)
 from pingdata_async.runs.filesystem import (
     make_private_folder,
     open_regular,
@@ -109,6 +114,8 @@ class Spool:
         path = self.path_of(index)
         try:
             with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+                if os.fstat(file.fileno()).st_size > MAX_PACKED_BYTES:
+                    raise DamagedFrameError("its size is wrong")
                 content = file.read()
             if path.name.endswith(_AS_IT_CAME):
                 return _inflated(content)
@@ -138,7 +145,7 @@ class Spool:
 def _inflated(content: bytes) -> bytes:
     if not content:
         raise DamagedFrameError("it is empty")
-    body = OutputBody(content, "gzip", "a file of the spool", sys.maxsize)
+    body = OutputBody(content, "gzip", "a file of the spool", unpacked_at_most(len(content)))
     try:
         return body.content()
     except DecodeError as error:

@@ -1,0 +1,127 @@
+"""Plans, kept inputs and answers that no run wrote: bombs, and places that are nowhere."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+from array import array
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pingdata_async.exceptions import RunError
+from pingdata_async.runs import compression
+from pingdata_async.runs import plan as plans
+from pingdata_async.runs.compression import (
+    MAX_PACKED_BYTES,
+    DamagedFrameError,
+    compress,
+    decompress,
+    unpacked_at_most,
+)
+from pingdata_async.runs.framed_file import Contents, FileKind, FrameReader, writing
+from pingdata_async.runs.plan import Plan
+from pingdata_async.runs.spool import Spool
+from pingdata_async.tables.sources import Fingerprint
+
+KIND = FileKind("the file", b"PINGXXX", b"1")
+DECODER = msgspec.msgpack.Decoder(Contents)
+
+
+def test_a_bomb_is_known_before_it_goes_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is unpacked that holds a hundred times as much as its frame."""
+    monkeypatch.setattr(compression, "USUAL_BYTES", 1 << 20)
+    with pytest.raises(DamagedFrameError, match="its size is wrong"):
+        decompress(compress(bytes(1 << 23)))
+    content = os.urandom(1 << 21)
+    assert decompress(compress(content)) == content
+
+
+def test_answers_that_are_a_bomb_are_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In gzip, as answers are kept as they came; the usual ones have no bound in practice."""
+    monkeypatch.setattr(compression, "USUAL_BYTES", 1 << 20)
+    (tmp_path / "000000").mkdir()
+    path = tmp_path / "000000" / "000000000.json.gz"
+    path.write_bytes(gzip.compress(bytes(1 << 23)))
+    with pytest.raises(RunError, match="answers to chunk 0, is damaged"):
+        Spool(tmp_path).read(0)
+    content = os.urandom(1 << 21)
+    path.write_bytes(gzip.compress(content))
+    assert Spool(tmp_path).read(0) == content
+    assert unpacked_at_most(1 << 21) == 100 << 21
+
+
+def test_answers_without_an_end_are_not_read_through(tmp_path: Path) -> None:
+    """A file with a hole of terabytes takes no disk."""
+    (tmp_path / "000000").mkdir()
+    path = tmp_path / "000000" / "000000000.json.gz"
+    with path.open("wb") as file:
+        file.truncate(MAX_PACKED_BYTES + 1)
+    with pytest.raises(RunError, match="its size is wrong"):
+        Spool(tmp_path).read(0)
+
+
+def tampered(path: Path, offsets: bytes, length: int | None = None) -> None:
+    """A file of two frames whose table of contents says something else."""
+    with writing(path, KIND) as frames:
+        frames.add(b"one")
+        frames.add(b"two")
+        begin = frames.packed_offsets()[-8:]
+        frames.end(Contents(offsets=offsets + begin if offsets else offsets))
+    if length is not None:
+        content = path.read_bytes()
+        path.write_bytes(content[:-16] + struct.pack("<Q", length) + content[-8:])
+
+
+@pytest.mark.parametrize(
+    ("offsets", "length"),
+    [
+        pytest.param(b"", None, id="no frames"),
+        pytest.param(b"1234567", None, id="half an offset"),
+        pytest.param(b"", 1 << 63, id="a table of contents without an end"),
+    ],
+)
+def test_a_table_of_contents_that_cannot_be_is_damage(
+    tmp_path: Path, offsets: bytes, length: int | None
+) -> None:
+    """Told when the file is opened."""
+    tampered(tmp_path / "file", offsets, length)
+    with pytest.raises(RunError, match="is damaged"):
+        FrameReader(tmp_path / "file", KIND, DECODER)
+
+
+@pytest.mark.parametrize("place", [0, 1 << 62, (1 << 64) - 1])
+def test_a_frame_that_is_nowhere_is_damage(tmp_path: Path, place: int) -> None:
+    """Nothing is read, nor is memory taken for it."""
+    tampered(tmp_path / "file", array("Q", [place, place]).tobytes())
+    with (
+        FrameReader(tmp_path / "file", KIND, DECODER) as reader,
+        pytest.raises(DamagedFrameError, match="its place is wrong"),
+    ):
+        reader.read(0)
+
+
+def test_a_plan_whose_rows_are_not_all_there_is_damage(tmp_path: Path) -> None:
+    """Each has its id and its location."""
+    plan = Plan(tmp_path / "plan")
+    with writing(plan.path, plans._KIND) as frames:
+        frames.add(msgspec.msgpack.encode([0, [1, 2], ["a"], [b"{}"]]))
+        totals = plans._Totals(
+            rows=2,
+            locations=2,
+            chunk_size=2,
+            body_bytes=4,
+            unused_columns=(),
+            values_left_out=0,
+            fingerprint=Fingerprint(sha256="", size_bytes=0, given="in.csv"),
+            notes=(),
+            mapping=(),
+            offsets=frames.packed_offsets(),
+        )
+        frames.end(totals)
+    with Plan.open(plan.path) as opened, pytest.raises(RunError, match="rows are not all there"):
+        opened.read(0)
