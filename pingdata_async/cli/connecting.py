@@ -17,6 +17,7 @@ from pingdata_async.exceptions import (
     ClientClosedError,
     ConfigurationError,
     MissingTokenError,
+    PingDataError,
 )
 from pingdata_async.refusals import saying_when
 
@@ -85,10 +86,19 @@ async def with_client_if_needed(
         return await with_client(connection, work)
     except MissingTokenError as error:
         missing = error
+    return await with_closed_client(connection, missing, work)
+
+
+async def with_closed_client(
+    connection: Connection,
+    why: PingDataError,
+    work: Callable[[PingDataClient], Awaitable[T]],
+) -> T:
+    """Do something that may not need the API, without it; raises why there is none if it does."""
     try:
         return await work(_closed_client(connection))
     except ClientClosedError:
-        raise missing from None
+        raise why from None
 
 
 async def with_or_without_token(

@@ -12,7 +12,11 @@ import anyio
 import click
 import msgspec
 
-from pingdata_async.cli.connecting import with_client, with_client_if_needed
+from pingdata_async.cli.connecting import (
+    with_client,
+    with_client_if_needed,
+    with_closed_client,
+)
 from pingdata_async.cli.exit_codes import ANSWERED, UNFORESEEN, exit_code_of
 from pingdata_async.cli.going_on import resume_command
 from pingdata_async.cli.options import Connection, Reporting
@@ -21,6 +25,7 @@ from pingdata_async.cli.side_files import open_side_file
 from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.client import PingDataClient
 from pingdata_async.events import Announcer, Event, Listener, RunStopped
+from pingdata_async.exceptions import PingDataError
 from pingdata_async.models import RunSummary
 
 if TYPE_CHECKING:
@@ -33,6 +38,7 @@ def carry_out(
     work: Callable[[PingDataClient, Announcer], Awaitable[RunSummary]],
     *,
     is_begun: bool = False,
+    refused: PingDataError | None = None,
 ) -> int:
     """Open a client, do the work, and report; the exit code.
 
@@ -41,6 +47,7 @@ def carry_out(
         reporting: What is said.
         work: What to do.
         is_begun: Whether there may be nothing left to be asked: then no token is needed.
+        refused: Why the API is asked nothing: raised where it would have to be. None if it may be.
     """
     # Only now: a plan, a status or a help is not drawn, and rich takes a while to load.
     from pingdata_async.cli.screen import StatusConsole, show  # noqa: PLC0415
@@ -57,8 +64,14 @@ def carry_out(
             if not reporting.quiet:
                 watchers.append(narrate(console, verbose=reporting.verbose))
                 watchers.append(stack.enter_context(show(console)))
+
+            async def told(client: PingDataClient) -> RunSummary:
+                return await work(client, Announcer(*watchers))
+
+            if refused is not None:
+                return await with_closed_client(connection, refused, told)
             opened = with_client_if_needed if is_begun else with_client
-            return await opened(connection, lambda client: work(client, Announcer(*watchers)))
+            return await opened(connection, told)
 
     try:
         summary = anyio.run(run_until_signal, run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,7 @@ from pingdata_async.models import RunSummary
 from pingdata_async.runs.exporting import ExportedRun, export_run
 from pingdata_async.runs.identity import RunSettings
 from pingdata_async.runs.run_directory import check_own_place, read_settings
+from pingdata_async.shell_words import quoted
 
 run_dir_argument = click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
 # Not from a variable: one that is meant for `enhance` must not redirect another run.
@@ -99,7 +99,13 @@ def resume(
             writing=writing,
         )
 
-    return carry_out(_connection(settings, others), reporting_of(others), work, is_begun=True)
+    return carry_out(
+        _connection(settings, others),
+        reporting_of(others),
+        work,
+        is_begun=True,
+        refused=_refusal(settings, others),
+    )
 
 
 @click.command()
@@ -144,7 +150,13 @@ def retry(
             writing=writing,
         )
 
-    return carry_out(_connection(settings, others), reporting_of(others), work, is_begun=True)
+    return carry_out(
+        _connection(settings, others),
+        reporting_of(others),
+        work,
+        is_begun=True,
+        refused=_refusal(settings, others),
+    )
 
 
 @click.command()
@@ -212,25 +224,30 @@ def _paced(
 
 
 def _connection(settings: RunSettings, others: dict[str, Any]) -> Connection:
-    """The API that the options name, else the run's own.
-
-    Raises:
-        ConfigurationError: When only the run directory names it, and it is none of the published
-            ones: it may come from anybody, and the token would go there.
-    """
+    """The API that the options name, else the run's own."""
     given = connection_of(others)
     if given.environment is not None or given.api_url is not None:
         return given
-    if settings.api_url is not None and not is_published(settings.api_url):
-        raise ConfigurationError(
-            f"the run has the API {settings.api_url}, which is none of the published ones; if that "
-            f"is where to send the token, name it again: -u {shlex.quote(settings.api_url)}"
-        )
     return Connection(
         environment=settings.environment,
         api_url=settings.api_url,
         auth_token_file=given.auth_token_file,
         ca_bundle=given.ca_bundle,
+    )
+
+
+def _refusal(settings: RunSettings, others: dict[str, Any]) -> ConfigurationError | None:
+    """Why no token goes to an API that only the run directory names; None where it may.
+
+    A run directory may come from anybody, and so may the url in it.
+    """
+    given = connection_of(others)
+    is_named = given.environment is not None or given.api_url is not None
+    if is_named or settings.api_url is None or is_published(settings.api_url):
+        return None
+    return ConfigurationError(
+        "the run's API is none of the published ones; if that is where to send the token, name it "
+        f"again: -u {quoted(settings.api_url)}"
     )
 
 

@@ -12,7 +12,6 @@ import importlib
 import io
 import os
 import re
-import shlex
 import socket
 import stat
 import tempfile
@@ -23,6 +22,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from pingdata_async.exceptions import ConfigurationError, RunError
+from pingdata_async.shell_words import quoted
 
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
@@ -414,7 +414,7 @@ def check_own_folder(path: Path) -> None:
         raise ConfigurationError(
             f"others can write in {_shown(path)} (mode {stat.S_IMODE(found.st_mode):04o}), so what "
             "is in it may be theirs. If you know that it is not: "
-            f"chmod 700 {shlex.quote(_shown(path))}; else name another with --run-dir"
+            f"chmod 700 {quoted(path)}; else name another with --run-dir"
         )
 
 

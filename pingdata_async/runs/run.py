@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -80,6 +79,7 @@ from pingdata_async.runs.space import check_space
 from pingdata_async.runs.spending import Spending, check_budget
 from pingdata_async.runs.states import ChunkState
 from pingdata_async.runs.summary import SummaryListener
+from pingdata_async.shell_words import quoted_path
 from pingdata_async.tables.outputs import OutputFormat
 from pingdata_async.tables.readers import AnyInput
 from pingdata_async.tables.shown_headers import shown_headers
@@ -339,7 +339,7 @@ class Run:
         try:
             await anyio.to_thread.run_sync(check_own_place, self._settings, directory.path)
         except ConfigurationError:
-            needs.append(f"-o {shlex.quote(self._settings.output)}")
+            needs.append(f"-o {quoted_path(self._settings.output)}")
         return " ".join(needs)
 
     async def _check_may_write(self, directory: RunDirectory, plan: Plan) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shlex
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,6 +35,7 @@ from pingdata_async.runs.kept_input import INPUT_NAME
 from pingdata_async.runs.output_files import STDOUT, failures_path, shown_path
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.spool import Spool
+from pingdata_async.shell_words import quoted
 from pingdata_async.tables.jsonl_reading import IN_MEMORY
 from pingdata_async.tables.sources import STDIN, Fingerprint
 
@@ -249,7 +249,7 @@ def check_own_place(settings: RunSettings, run_dir: Path) -> None:
     why = f"of which {shown_path(links[0])} is a link" if links else "in another folder than itself"
     raise ConfigurationError(
         f"{shown_path(run_dir)} has the output {shown}, {why}; if that is where to write, name it "
-        f"again: -o {shlex.quote(shown)}"
+        f"again: -o {quoted(output)}"
     )
 
 

@@ -116,6 +116,7 @@ async def test_a_run_with_work_left_needs_one(sandbox: SandboxServer, tmp_path: 
     assert (await run(*words, "--max-locations", 100)).code == 5
     before = await run("status", f"{output}.run", "--json")
     for command in ("resume", "retry"):
-        done = await run(command, f"{output}.run", "--max-locations", 300, token=None)
+        again = [command, f"{output}.run", "-u", sandbox.url, "--max-locations", 300]
+        done = await run(*again, token=None)
         assert (done.code, "PING_DATA_AUTH_TOKEN" in done.err) == (4, True)
     assert (await run("status", f"{output}.run", "--json")).out == before.out

@@ -81,7 +81,7 @@ async def test_a_token_goes_to_no_host_that_only_a_journal_names(
             change_settings(run_dir, api_url=thief.url, api=thief.url, environment=environment)
             for command in ("resume", "retry"):
                 done = await run(command, run_dir)
-                assert (done.code, done.err.count("\n")) == (2, 1)
+                assert done.code == 2
                 assert f"name it again: -u {thief.url}" in done.err
         assert not thief.seen
         assert (await run("resume", run_dir, "-u", thief.url)).code == 5
