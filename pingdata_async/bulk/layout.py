@@ -5,8 +5,9 @@ asked for, in one spacing throughout. It is read once, without making Python obj
 the sources say: msgspec finds the length of each source's object, and as nothing else can be in
 between, their places follow from the lengths. Whether a source succeeded is the first thing
 that its object says. Whatever is not of this form is read the careful way (`checking.py`), and
-so is each row of which the cheap test does not say that all is well. (One thing alone is not
-looked for: a source's object that has the flag twice, which no JSON library writes.)
+so is each row of which the cheap test does not say that all is well: that each source's object
+begins with the flag, and that the flag is nowhere else in the row, nor any key escaped. Of a key
+that is there twice, a JSON reader takes the last.
 
 `benchmarks/README.md` says what that is worth: two passes of msgspec over a body are the
 dearest thing that a run does.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import codecs
 import functools
+import re
 from collections.abc import Callable, Mapping
 from itertools import accumulate, repeat
 from operator import add, attrgetter
@@ -30,6 +32,8 @@ from pingdata_async.outcomes import judge_location
 UTF8_BLOCK_BYTES = 16 * 1024
 _utf8 = codecs.getincrementaldecoder("utf-8")
 _BLANKS = b" \t\r\n"
+_FLAG = b'"is_success"'
+_ESCAPED_LETTER = re.compile(rb"\\u00[567]")  # one of those that the flag is made of
 _LINE_BREAKS = (b"\n", b"\r")  # between two members they would break a line of JSONL
 
 
@@ -237,7 +241,9 @@ class _Reading:
         # Without blanks it is just as long as what has to be in it, so nothing else can be.
         if blank and not _are_closed(content, begins, lengths):
             return None
-        return _Places(begins, lengths, _doubtful(content, begins, sizes, blank))
+        doubtful = _doubtful(content, begins, sizes, blank)
+        doubtful |= _repeating(content, begins, lengths, len(keys))
+        return _Places(begins, lengths, sorted(doubtful))
 
     def _keys(self, content: bytes, wire_id: str, first: Any, blank: bytes) -> list[bytes] | None:
         """The sources in the order in which the first location has them."""
@@ -272,7 +278,7 @@ def _blank(content: bytes, first_id: str) -> bytes | None:
 
 def _doubtful(
     content: bytes, begins: list[int], sizes: Mapping[bytes, list[int]], blank: bytes
-) -> list[int]:
+) -> set[int]:
     """The places where not every source's object stands where it should, and begins well.
 
     A row of which each does is where it should be as a whole: its next one's begin, or the end
@@ -292,7 +298,25 @@ def _doubtful(
         step = len(before) + len(key) + len(blank)
         at = [place + step + size for place, size in zip(at, column, strict=True)]
         before = b"," + blank
-    return sorted(doubtful)
+    return doubtful
+
+
+def _repeating(content: bytes, begins: list[int], lengths: list[int], flags_each: int) -> set[int]:
+    """The places where the flag may stand more often than once for each source."""
+    repeating: set[int] = set()
+    ends = list(map(add, begins, lengths))
+    if content.count(_FLAG) != flags_each * len(begins):
+        counts = map(content.count, repeat(_FLAG), begins, ends)
+        repeating.update(place for place, flags in enumerate(counts) if flags != flags_each)
+    # Its letters can be escaped, which no writer does: looked for only where anything is.
+    if b"\\" in content and _ESCAPED_LETTER.search(content):
+        search = _ESCAPED_LETTER.search
+        repeating.update(
+            place
+            for place, (begin, end) in enumerate(zip(begins, ends, strict=True))
+            if search(content, begin, end)
+        )
+    return repeating
 
 
 def _judged(chunk: Chunk, content: bytes, places: _Places, reading: _Reading) -> list[NotOk] | None:

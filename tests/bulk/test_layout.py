@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pingdata_async.bodies import OutputBody
@@ -278,3 +278,78 @@ def test_a_layout_fits_its_own_output_alone() -> None:
     assert not layout.fits(chunk_of([1, 2, 3]), content[:-20])
     again = msgspec.msgpack.decode(msgspec.msgpack.encode(layout), type=Layout)
     assert again == layout
+
+
+flags = st.sampled_from(
+    ['"is_success"'] * 3 + ['"is_succes\\u0073"', '"\\u0069s_success"', '"is\\u005Fsuccess"', '"x"']
+)
+told = st.sampled_from(
+    [
+        *("true", "true", "false", "null", "1", "[true]", '"is_success"', '"\\\\u0069s_success"'),
+        *('{"is_success":false}', '{"PH":{"is_success":true}}'),
+    ]
+)
+
+
+@st.composite
+def hostile_outputs(draw: st.DrawFn) -> tuple[list[int], str]:
+    """Keys that are there twice, on every level, and keys that are escaped; in any spacing."""
+    comma, colon = draw(st.sampled_from([(",", ":"), (", ", ": ")]))
+
+    def object_of(members: list[tuple[str, str]]) -> str:
+        # Now and then a space is missing, so that it makes room for something.
+        colons = [draw(st.sampled_from([colon, colon, ":"])) for _ in members]
+        return (
+            "{" + comma.join(f"{k}{c}{v}" for (k, v), c in zip(members, colons, strict=True)) + "}"
+        )
+
+    def source() -> str:
+        more = draw(st.lists(st.tuples(flags, told), max_size=2))
+        return object_of([('"is_success"', draw(told)), *more])
+
+    rows = list(range(draw(st.integers(1, 4))))
+    members: list[tuple[str, str]] = []
+    for row in rows:
+        codes = ["PG", "PH", *draw(st.sampled_from([[], [], [], ["PG"], ["PH"], ["P\\u0047"]]))]
+        location = object_of([(f'"{code}"', source()) for code in codes])
+        members.append((f'"{row}"', location))
+    again = draw(st.sampled_from([None, None, None, "{}", "last", "escaped"]))
+    if again == "escaped":
+        members.append(('"\\u0030"', members[0][1]))
+    elif again is not None:
+        members.append(('"0"', members[-1][1] if again == "last" else again))
+    return rows, object_of(members)
+
+
+@settings(max_examples=300)
+@given(hostile_outputs())
+def test_ok_is_what_a_json_reader_says(output: tuple[list[int], str]) -> None:
+    """Of what is there twice it takes the last, however it is spelled; so does what is ok here."""
+    rows, text = output
+    read = json.loads(text)
+    pairs: list[tuple[str, Any]] = json.loads(text, object_pairs_hook=list)
+    chunk, content = chunk_of(rows), text.encode()
+    checked = check_output(chunk, [OutputBody(content)], SOURCES, 0)
+    assert said(checked.results) == said(carefully(chunk, content).results)
+    for result in checked.results:
+        answers = [value for key, value in pairs if key == str(result.row)]
+        if any(answer != answers[0] for answer in answers):
+            assert result.status == "failed"  # nobody knows which of them is right
+            continue
+        codes = [read[str(result.row)][code] for code in SOURCES]
+        assert (result.status == "ok") == all(each["is_success"] is True for each in codes)
+
+
+@pytest.mark.parametrize("separators", [COMPACT, SPACED])
+@pytest.mark.parametrize("last", ["is_success", "is_succes\\u0073", "\\u0069s\\u005fsuccess"])
+def test_the_last_word_counts(separators: tuple[str, str], last: str) -> None:
+    """A source that says true first, and false in the end, has not succeeded."""
+    comma, colon = separators
+    good = usual([1, 2, 3], separators)
+    bad = good.replace(b"}]}", f'}}]{comma}"{last}"{colon}false}}'.encode(), 3)
+    layout = lay_out(chunk_of([1, 2, 3]), bad, SOURCES)
+    assert layout is not None
+    assert [(each.place, str(each.status)) for each in layout.not_ok] == [
+        (0, "failed"),
+        (1, "partial"),
+    ]
