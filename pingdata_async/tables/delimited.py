@@ -17,11 +17,19 @@ from pingdata_async.tables.columns import map_columns
 from pingdata_async.tables.delimiters import DELIMITERS, Layout, find_layout
 from pingdata_async.tables.input_reader import InputReader, counted
 from pingdata_async.tables.inputs import Batch, ReadOptions, TextColumns
-from pingdata_async.tables.sources import Fingerprint, HashingStream, PeekableStream
+from pingdata_async.tables.sources import (
+    Fingerprint,
+    HashingStream,
+    PeekableStream,
+    TooLongError,
+)
 from pingdata_async.tables.text_encoding import undecodable
 
 BUFFER_BYTES = 64 * 1024
-MAX_LINE_BYTES = 64 * 1024 * 1024
+MAX_LINE_BYTES = 4 * 1024 * 1024
+"""Of one row. Read with all that is made of it, it takes up to thirty times that."""
+
+MAX_COLUMNS = 16_384  # as many as the sheet of a workbook has
 MAX_BATCH_BYTES = 256 * 1024  # rows that are larger than most must not pile up in memory
 
 _SUFFIXES = {".tsv": "\t", ".tab": "\t"}
@@ -75,6 +83,7 @@ class DelimitedReader(InputReader):
             io.BufferedReader(self._bytes, BUFFER_BYTES), encoding=self._encoding, newline=""
         )
         # The module's own limit of 128 KiB a cell is for the whole process; raised, never lowered.
+        # What ends a row that is too long is the stream, whose bytes are counted as they come.
         csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
         # strict: a stray quote must not swallow the rows behind it.
         rows = csv.reader(text, delimiter=self._layout.delimiter, strict=True)
@@ -87,10 +96,11 @@ class DelimitedReader(InputReader):
                 yield from self._batch(ended + 1, batch)
                 ended = rows.line_num
                 batch.clear()
-        except csv.Error as error:
+        except (csv.Error, TooLongError) as error:
             begins = ended + 1 + sum(map(_lines_in, batch))
+            told = str(error) or f"longer than {MAX_LINE_BYTES} bytes; is a quote not closed?"
             raise InputError(
-                f"{self.name}, in the row that begins on line {begins}: {error}"
+                f"{self.name}, in the row that begins on line {begins}: {told}"
             ) from error
         except UnicodeError as error:
             line = rows.line_num + 1 + _lines_before(error)
@@ -104,15 +114,17 @@ class DelimitedReader(InputReader):
 
     def _read_header(self, rows: Iterator[list[str]]) -> None:
         header = self._layout.header
+        self._bytes.most_bytes = self._bytes.given_bytes + MAX_LINE_BYTES
         if header is None:  # longer than the sample, or there is none
-            titles = next((cells for cells in rows if any(map(str.strip, cells))), None)
-            if titles is None:
-                raise InputError(f"{self.name} is empty")
-            self.headers = tuple(titles)
+            self.headers = tuple(self._first_row(rows))
         else:
             for _ in islice(rows, header.place + 1):
                 pass
             self.headers = header.headers
+        if len(self.headers) > MAX_COLUMNS:
+            raise InputError(
+                f"{self.name} has {len(self.headers):,} columns, more than {MAX_COLUMNS:,}"
+            )
         self._note_layout(self._layout)
         self.mapping = map_columns(
             self.name,
@@ -120,6 +132,14 @@ class DelimitedReader(InputReader):
             given=self.options.mapping,
             id_column=self.options.id_column,
         )
+
+    def _first_row(self, rows: Iterator[list[str]]) -> list[str]:
+        """The first one with something in it."""
+        for cells in rows:
+            if any(map(str.strip, cells)):
+                return cells
+            self._bytes.most_bytes = self._bytes.given_bytes + MAX_LINE_BYTES
+        raise InputError(f"{self.name} is empty")
 
     def _note_layout(self, layout: Layout) -> None:
         if layout.is_one_column and layout.delimiter != ",":
@@ -146,6 +166,8 @@ class DelimitedReader(InputReader):
         """Fill a batch; says whether there was anything. After an error it is as far as that."""
         text = self._bytes
         largest = text.given_bytes + MAX_BATCH_BYTES
+        # What comes behind that is of one row.
+        text.most_bytes = largest + MAX_LINE_BYTES
         for cells in islice(rows, BATCH_ROWS):
             batch.append(cells)
             if text.given_bytes > largest:
@@ -167,7 +189,7 @@ class DelimitedReader(InputReader):
         width = len(self.headers)
         squared: list[list[str]] = []
         for cells in rows:
-            if any(map(str.strip, cells[width:])):
+            if len(cells) > width and any(map(str.strip, islice(cells, width, None))):
                 errors[len(squared)] = self._too_many(line, cells)
             if cells:
                 self._short_rows += len(cells) < width
@@ -178,7 +200,7 @@ class DelimitedReader(InputReader):
 
     def _too_many(self, line: int, cells: list[str]) -> str:
         width = len(self.headers)
-        surplus = ", ".join(map(repr, cells[width:]))
+        surplus = ", ".join(map(repr, cells[width : width + _SHOWN_SURPLUS]))
         if len(surplus) > _SHOWN_SURPLUS:
             surplus = f"{surplus[:_SHOWN_SURPLUS]}..."
         delimiter = DELIMITERS[self._layout.delimiter].removesuffix("s")

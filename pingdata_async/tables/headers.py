@@ -84,6 +84,16 @@ def meaning_of(header: str, beside: AbstractSet[str]) -> Meaning | None:
     return None
 
 
+def says_nothing(header: str) -> bool:
+    """Whether a header means nothing wherever it stands, nor changes what others mean."""
+    return not _meanings(header) and key_of(header) not in _telling_keys()
+
+
+@lru_cache(maxsize=1)
+def _telling_keys() -> frozenset[str]:
+    return frozenset().union(*ONLY_BESIDE.values(), *NOT_BESIDE.values())
+
+
 @lru_cache(maxsize=HEADERS_REMEMBERED)
 def _meanings(header: str) -> tuple[tuple[Meaning, str], ...]:
     """What a header may mean wherever it stands, first what it says most clearly.

@@ -10,7 +10,7 @@ import inspect
 import io
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,9 +20,16 @@ from pingdata_async.location_batches import BATCH_ROWS, Columns
 from pingdata_async.locations import AnyLocation
 from pingdata_async.models import Location
 from pingdata_async.tables.columns import check_complete, map_more_columns
-from pingdata_async.tables.delimited import BUFFER_BYTES, MAX_BATCH_BYTES, MAX_LINE_BYTES
+from pingdata_async.tables.delimited import (
+    BUFFER_BYTES,
+    MAX_BATCH_BYTES,
+    MAX_COLUMNS,
+    MAX_LINE_BYTES,
+)
+from pingdata_async.tables.headers import says_nothing
 from pingdata_async.tables.input_reader import InputReader
 from pingdata_async.tables.inputs import Batch, JSONRows, ReadOptions
+from pingdata_async.tables.jsonl import FAILURE_NOTES
 from pingdata_async.tables.postal_codes import mend_rows
 from pingdata_async.tables.sources import Fingerprint, HashingStream, PeekableStream
 
@@ -90,9 +97,25 @@ class JSONReader(InputReader):
             return
         for number, value in zip(rows.numbers, rows.values, strict=True):
             if isinstance(value, dict) and not self._known.issuperset(value):
-                self._keys.update(dict.fromkeys(value))
-                self._known.update(value)
-                self._take_up(f"{self.name}, {self.unit} {number}")
+                new = [name for name in value if name not in self._known]
+                self._keys.update(dict.fromkeys(new))
+                self._known.update(new)
+                where = f"{self.name}, {self.unit} {number}"
+                if len(self._known) > MAX_COLUMNS:
+                    raise InputError(f"{where}: more than {MAX_COLUMNS:,} different names")
+                if not all(map(self._says_nothing, new)):
+                    self._take_up(where)
+        if len(self.headers) < len(self._keys):
+            unused = tuple(islice(self._keys, len(self.headers), None))
+            self.headers = tuple(self._keys)
+            self.mapping = msgspec.structs.replace(
+                self.mapping, unused=(*self.mapping.unused, *filter(str.strip, unused))
+            )
+
+    def _says_nothing(self, name: str) -> bool:
+        """Whether the mapping stays what it is. Objects may have a name of their own each."""
+        is_asked_for = bool(self.options.mapping or self.options.id_column)
+        return not is_asked_for and name not in FAILURE_NOTES and says_nothing(name)
 
     def _take_up(self, where: str) -> None:
         """Map the names seen so far."""
@@ -178,10 +201,10 @@ class JSONLReader(JSONReader):
             number += 1
             if number == 1:
                 line = line.removeprefix(_BOM) or b"\n"
-            if line.isspace():
-                continue
             if len(line) > MAX_LINE_BYTES:
                 raise self._bad(number, f"longer than {MAX_LINE_BYTES} bytes")
+            if line.isspace():
+                continue
             try:
                 value = _decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

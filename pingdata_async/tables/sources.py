@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import math
 import os
 import select
 import stat
@@ -145,6 +146,10 @@ class _SecondLook(io.RawIOBase):
         return len(block)
 
 
+class TooLongError(Exception):
+    """Raised inside a reader when what should be one row has no end in sight."""
+
+
 class PeekableStream(io.RawIOBase):
     """A raw stream whose beginning can be looked at before it is read.
 
@@ -153,6 +158,7 @@ class PeekableStream(io.RawIOBase):
 
     Attributes:
         given_bytes: How many have been read from this one.
+        most_bytes: How many may be, for now; whoever reads more gets a TooLongError.
     """
 
     def __init__(self, raw: io.RawIOBase) -> None:
@@ -160,6 +166,7 @@ class PeekableStream(io.RawIOBase):
         self._ahead = bytearray()
         self._is_at_end = False
         self.given_bytes = 0
+        self.most_bytes: float = math.inf
 
     def peek(self, size_bytes: int) -> bytes:
         """As many bytes from the beginning; fewer only where there are no more."""
@@ -183,6 +190,8 @@ class PeekableStream(io.RawIOBase):
         else:
             read = self._raw.readinto(buffer) or 0
         self.given_bytes += read
+        if self.given_bytes > self.most_bytes:
+            raise TooLongError
         return read
 
 
