@@ -93,11 +93,13 @@ class TransportError(PingDataError):
     Attributes:
         maybe_sent: Whether the request may have reached the API. False only where it
             surely did not (refused connection, DNS, TLS or proxy failure).
+        is_garbled: Whether an answer came all the same, but one with a head that is no HTTP.
     """
 
-    def __init__(self, message: str, *, maybe_sent: bool) -> None:
+    def __init__(self, message: str, *, maybe_sent: bool, is_garbled: bool = False) -> None:
         super().__init__(message)
         self.maybe_sent = maybe_sent
+        self.is_garbled = is_garbled
 
 
 class UnexpectedRedirectError(TransportError):

@@ -113,8 +113,8 @@ class Answer:
         self._patience = Patience(ERROR_BODY_S, ERROR_BODY_S)
 
     @staticmethod
-    def _cut_off(what: str, detail: str) -> DecodeError:
-        return DecodeError(f"{what}: the answer was cut off ({detail})")
+    def _cut_off(what: str, error: Exception) -> DecodeError:
+        return DecodeError(f"{what}: the answer was cut off ({_detail(error)})")
 
 
 class Response:
@@ -390,8 +390,12 @@ class Transport:
         enough_s = SILENCES_PER_WINDOW * silence_s
         progress = SimpleNamespace(began=False)  # as `open_session` notes it
 
-        def lost(what: str, detail: str) -> TransportError:
-            return TransportError(f"{what}: {detail}", maybe_sent=progress.began)
+        def lost(what: str, error: Exception) -> TransportError:
+            return TransportError(
+                f"{what}: {_detail(error)}",
+                maybe_sent=progress.began,
+                is_garbled=progress.began and isinstance(error, aiohttp.ClientResponseError),
+            )
 
         with (
             _translated(f"{method} {shown_url(text)}", lost),
@@ -495,7 +499,7 @@ def _timeout(connect_s: float, read_s: float) -> aiohttp.ClientTimeout:
 
 
 @contextlib.contextmanager
-def _translated(what: str, as_ours: Callable[[str, str], PingDataError]) -> Iterator[None]:
+def _translated(what: str, as_ours: Callable[[str, Exception], PingDataError]) -> Iterator[None]:
     """Turn whatever comes out of aiohttp into an error of ours; the one place that does.
 
     That is more than its own errors: its parsers let out those of the parts they are made of, and
@@ -503,7 +507,7 @@ def _translated(what: str, as_ours: Callable[[str, str], PingDataError]) -> Iter
 
     Args:
         what: The request in a few words.
-        as_ours: Makes the error, of the request and of what happened.
+        as_ours: Makes ours, of the request and of what was raised.
     """
     try:
         yield
@@ -511,7 +515,7 @@ def _translated(what: str, as_ours: Callable[[str, str], PingDataError]) -> Iter
         raise
     except Exception as error:  # noqa: BLE001 - see above; nothing else is called in here
         # Not chained, if it holds our request, token and all, or the proxy's password.
-        raise as_ours(what, _detail(error)) from error if may_be_shown(error) else None
+        raise as_ours(what, error) from error if may_be_shown(error) else None
 
 
 def _detail(error: Exception) -> str:

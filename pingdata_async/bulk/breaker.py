@@ -35,6 +35,7 @@ class Breaker:
 
     ON_TRIAL_AFTER = 3
     MAX_PAGES_IN_A_ROW = 3
+    MAX_GARBLED_IN_A_ROW = 2
     MORE_WITHIN_A_SEARCH = 10  # a hundred bad rows side by side are refused 200 times
     # About what it takes to find one bad row in a chunk; jobs that fail cost money.
     TRY_ANOTHER_AFTER_REFUSALS = 10
@@ -50,13 +51,15 @@ class Breaker:
         self._unexplained = 0
         self._doubts = 0
         self._pages = 0
+        self._garbled = 0
         self._failed_jobs = 0
         self._lost_chunks = 0
 
     def note_accepted(self) -> None:
         """A job was accepted."""
         self.any_accepted = True
-        self._refusals = self._unexplained = self._doubts = self._pages = 0
+        self._refusals = self._unexplained = self._doubts = 0
+        self._pages = self._garbled = 0
 
     def note_answered(self) -> None:
         """A job's output was usable."""
@@ -78,18 +81,23 @@ class Breaker:
             limit *= self.MORE_WITHIN_A_SEARCH
         return self._refusals >= limit
 
-    def note_doubt(self, *, is_page: bool = False) -> bool:
+    def note_doubt(self, *, is_page: bool = False, is_garbled: bool = False) -> bool:
         """A submission was lost; says whether to stop.
 
         Args:
             is_page: Whether a page was the answer: a portal, or a proxy's own. Few of them tell
                 enough, as such a one stays until somebody does something about it.
+            is_garbled: Whether an answer came whose head is no HTTP: the job was accepted, most
+                likely, and charged for, and so will be the next one. The second in a row is
+                the last.
         """
         self._doubts += 1
         self._pages += is_page
+        self._garbled += is_garbled
         return (
             self._doubts >= self._policy.max_doubts_in_a_row
             or self._pages >= self.MAX_PAGES_IN_A_ROW
+            or self._garbled >= self.MAX_GARBLED_IN_A_ROW
         )
 
     def note_failed_job(self) -> bool:

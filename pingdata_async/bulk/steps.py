@@ -11,6 +11,7 @@ from pingdata_async.exceptions import (
     JobFailedError,
     JobTimeoutError,
     PingDataError,
+    TransportError,
 )
 
 
@@ -67,6 +68,11 @@ class InDoubt:
     def is_page(self) -> bool:
         """Whether something else has answered in the API's place."""
         return isinstance(self.error, DecodeError) and self.error.is_page
+
+    @property
+    def is_garbled(self) -> bool:
+        """Whether an answer came, but with a head that is no HTTP."""
+        return isinstance(self.error, TransportError) and self.error.is_garbled
 
 
 @dataclass(frozen=True, slots=True)

@@ -262,7 +262,10 @@ class Submitter:
         hold = self._policy.hold_in_doubt
         await self._ledger.doubted(passage.chunk, str(error), hold=hold)
         self._note_doubt(passage, str(error))
-        must_stop = self._breaker.note_doubt(is_page=step.is_page) or step.has_lasted
+        must_stop = (
+            self._breaker.note_doubt(is_page=step.is_page, is_garbled=step.is_garbled)
+            or step.has_lasted
+        )
         if step.is_pause_too_long:
             self._flow.stop(saying_when(error))
         if hold:

@@ -96,6 +96,14 @@ async def test_pages_are_counted_in_a_row() -> None:
     assert [breaker.note_doubt(is_page=True) for _ in range(3)] == [False, False, True]
 
 
+async def test_garbled_answers_are_counted_in_a_row() -> None:
+    """Of answers with a head that is no HTTP the second is the last; one accepted, and anew."""
+    breaker = Breaker(RetryPolicy())
+    assert not breaker.note_doubt(is_garbled=True)
+    breaker.note_accepted()
+    assert [breaker.note_doubt(is_garbled=True) for _ in range(2)] == [False, True]
+
+
 def _check_begins_anew(note: Callable[[], bool], note_good: Callable[[], None]) -> None:
     assert not note()
     note_good()

@@ -78,3 +78,33 @@ async def test_large_outputs_side_by_side(tmp_path: Path) -> None:
         done = await enhance(server.url, tmp_path, "--chunk-size", 1, rows=4)
     assert (done.code, done.statuses, api.charged) == (0, ["ok"] * 4, 4), done.err
     assert done.peak_mb < 240
+
+
+GARBLED = {
+    "NUL": b"X: \x00",
+    "cookies": b"\r\n".join(b"Set-Cookie: c%d=%d" % (n, n) for n in range(2000)),
+    "one endless": b"X: " + b"y" * 100_000,
+    "junk": b"\xff\xfe: \x01\x02",
+}
+
+
+@pytest.mark.parametrize(
+    ("header", "parser"),
+    [*((header, "C") for header in GARBLED.values()), (GARBLED["cookies"], "Python")],
+    ids=[*GARBLED, "cookies, by Python"],
+)
+async def test_submissions_answered_with_a_garbled_head(
+    header: bytes, parser: str, tmp_path: Path
+) -> None:
+    """Each made a job: the run stops after the second, says so, and can be taken up again."""
+
+    async def garbled(writer: asyncio.StreamWriter, body: bytes) -> None:
+        writer.write(answer(body, header))
+
+    api = RawApi(write_submission=(garbled,))
+    async with raw_server(api) as server:
+        done = await enhance(server.url, tmp_path, "--chunk-size", 3, environ=PARSERS[parser])
+    assert (done.code, done.statuses) == (5, []), done.err
+    assert api.counts["submission"] == 2
+    assert "in doubt" in done.err
+    assert "Traceback" not in done.err
