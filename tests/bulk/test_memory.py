@@ -11,10 +11,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def test_memory_is_flat() -> None:
+@pytest.mark.parametrize(
+    ("rows", "chunks"), [(2_000, 30), pytest.param(10_000, 60, marks=pytest.mark.large)]
+)
+def test_memory_is_flat(rows: int, chunks: int) -> None:
     """Ten times the rows, or a first chunk that finishes last, need no more than 10 % more."""
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.scale_memory", "10000", "100000", "60"],
+        [sys.executable, "-m", "scripts.scale_memory", *map(str, (rows, 10 * rows, chunks))],
         cwd=ROOT,
         check=False,
         capture_output=True,
