@@ -164,3 +164,18 @@ def test_name_of_the_environment(options: dict[str, Any], name: str | None) -> N
     """Who only gave a url is in no named environment."""
     assert PingDataClient(**options).environment == name
     assert name is None or name in ENVIRONMENTS
+
+
+def test_certificates_in_a_folder_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's folder is told in a sentence, as a missing file is."""
+
+    def refuse(path: Path, **_others: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)  # root may look into every folder
+    with pytest.raises(ConfigurationError, match="out of reach"):
+        ClientSettings(
+            base_url="https://example.com", token=Secret("t"), ca_bundle=tmp_path / "ca.pem"
+        )

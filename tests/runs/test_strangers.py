@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import pingdata_async as ping
@@ -254,3 +255,21 @@ def test_no_log_or_summary_goes_into_another_file(tmp_path: Path, plant: Plant) 
         with open_side_file(place, append=append) as file:
             file.write(content[-1:])
         assert place.read_bytes() == content
+
+
+async def test_a_run_directory_whose_name_is_no_text(
+    client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """Status and forecast show it as far as it is one, also as JSON."""
+    run_dir = tmp_path / os.fsdecode(b"\xff.run")
+    source = tmp_path / os.fsdecode(b"\xff.csv")
+    source.write_bytes(ADDRESSES.read_bytes())
+    output = tmp_path / "out.jsonl"
+    planned = await enhancer(client).plan(source, output, run_dir=run_dir)
+    assert b"\xef\xbf\xbd.run" in msgspec.json.encode(planned)
+    told = await enhancer(client).dry_run(source, output, run_dir=run_dir)
+    assert b"\xef\xbf\xbd.run" in msgspec.json.encode(told)
+    await enhancer(client).resume(run_dir)
+    assert_all_there(output)
+    with pytest.raises(ConfigurationError, match="not UTF-8"):
+        await enhancer(client).run(source, tmp_path / os.fsdecode(b"\xff.jsonl"))
