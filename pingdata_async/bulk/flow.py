@@ -194,7 +194,10 @@ class Flow:
     def drop(self, passage: Passage) -> None:
         """Leave a chunk that will not be submitted, or whose job is left to another run."""
         self._admission.decided(passage)
-        self._admission.release(passage)
+        if passage.job_id:
+            self._admission.abandon(passage)
+        else:
+            self._admission.release(passage)
         if _has_answers(passage) and not self._ledger.is_durable:
             failure = Failure(Reason.MISSING, "the run stopped before it was asked about again")
             self.lost.put((passage, failure), clock.now())
@@ -205,17 +208,13 @@ class Flow:
         self._go_on()
 
     def leave(self, passage: Passage, error: PingDataError) -> None:
-        """Leave a job that cannot be asked about for too long; with a durable ledger, for later.
+        """Leave a job that cannot be asked about any more, or its output fetched, and stop.
 
         Others of which the same is true learn of it now, rather than when they are due.
         """
         self.stop(error)
-        self._admission.abandon(passage)
-        self._leave_room(passage)
-        self._open -= 1
-        self.jobs_in_flight -= 1
+        self.drop(passage)
         self.look_again()
-        self._go_on()
 
     def look_again(self) -> None:
         """Have everything asked for now, as far as it may be."""

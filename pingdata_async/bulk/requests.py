@@ -328,13 +328,9 @@ class Requests:
         lasting = Unreadable(f"the output of job {passage.job_id}: {error}", bodies)
         if times and times >= enough:
             return lasting
-        try:
-            step = self._question_failed(passage, "fetch", error)
-        except DecodeError:  # so it has been for as long as anything is tried
-            if times < SAME_TWICE:
-                raise
-            return lasting
-        return lasting if isinstance(step, Kept) and times >= SAME_TWICE else step
+        step = self._question_failed(passage, "fetch", error)
+        has_lasted = isinstance(step, Kept | Unreachable) and times >= SAME_TWICE
+        return lasting if has_lasted else step
 
     async def _fetch_all(self, passage: Passage) -> list[OutputBody]:
         bodies: list[OutputBody] = []
@@ -402,10 +398,12 @@ class Requests:
         if self._is_too_long(error):
             return Unreachable(saying_when(error))
         self._say_if_overdue(passage, kind, error)
-        if give_up is GiveUp.RUN:
-            raise saying_when(error)
         # A pause that the API asks for says nothing of the job.
         is_pause = isinstance(error, RateLimitError) or retry_after_s(error)
+        if give_up is GiveUp.RUN and is_pause:
+            raise saying_when(error)  # or each job would have to wait for one more to learn of it
+        if give_up is GiveUp.RUN:
+            return Unreachable(error)
         if give_up is GiveUp.CHUNK and not is_pause:
             return Kept(error)
         return self._again(passage, kind, error)

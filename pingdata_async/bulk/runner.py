@@ -272,11 +272,8 @@ class BulkRunner:
         if isinstance(step, HeldBack):
             self._flow.hold_back(self._flow.polls, passage, step.delay_s)
             return
-        if isinstance(step, Unreachable):
-            self._flow.leave(passage, step.error)
-            return
-        self._admission.release(passage)
         if isinstance(step, Done):
+            self._admission.release(passage)
             await self._ledger.completed(passage.chunk)
             self._flow.send(self._flow.fetches, passage)
         else:
@@ -288,9 +285,7 @@ class BulkRunner:
             self._flow.send(self._flow.fetches, passage, step.delay_s)
         elif isinstance(step, HeldBack):
             self._flow.hold_back(self._flow.fetches, passage, step.delay_s)
-        elif isinstance(step, Unreachable):
-            self._flow.leave(passage, step.error)
-        elif isinstance(step, Kept | Lost | Unreadable):
+        elif isinstance(step, Kept | Lost | Unreachable | Unreadable):
             await self._no_answer(passage, step)
 
     async def _brought_home(self, passage: Passage) -> _FetchStep:
@@ -339,13 +334,19 @@ class BulkRunner:
         is_first_time = not any(earlier.times_asked for earlier in chunk.earlier)
         return not self._breaker.any_answered or (is_first_time and len(chunk.rows) > 1)
 
-    async def _no_answer(self, passage: Passage, step: Kept | Lost | Unreadable) -> None:
-        if isinstance(step, Lost):
-            await self._job_lost(passage, step)
+    async def _no_answer(
+        self, passage: Passage, step: Kept | Lost | Unreachable | Unreadable
+    ) -> None:
+        if isinstance(step, Unreachable):
+            self._flow.leave(passage, step.error)
         elif isinstance(step, Kept):
             self._keep(passage, step.error)
-        else:
+        elif isinstance(step, Unreadable):
+            self._admission.release(passage)
             await self._unreadable(passage, step)
+        else:
+            self._admission.release(passage)
+            await self._job_lost(passage, step)
 
     def _keep(self, passage: Passage, error: PingDataError) -> None:
         """Leave a job that is paid for, and whose answer cannot be had now: none is sent for it."""

@@ -38,7 +38,7 @@ class HeldBack:
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """The job cannot be asked about, or its output fetched, for longer than is waited for."""
+    """No job can be asked about, or no output fetched, for longer than is waited for."""
 
     error: PingDataError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 import pytest
@@ -60,9 +60,9 @@ class _Storage(SimulatedAPI):
         *,
         of: Sequence[str] | None = ("job-1",),
         for_s: float = 1e9,
-        faults: ScriptedFaults | None = None,
+        delays_s: Mapping[int, float] | None = None,
     ) -> None:
-        super().__init__(faults=faults)
+        super().__init__(delays_s=delays_s)
         self._gives = gives
         self._of = of
         self._until = anyio.current_time() + for_s
@@ -132,6 +132,20 @@ async def test_a_storage_that_stays_away() -> None:
     assert api.counts.jobs <= 4  # no more than there was room for
     assert max(api.counts.submissions.values()) == 1
     assert not seen.of(JobAbandoned)
+
+
+@pytest.mark.parametrize("durable", [False, True])
+async def test_jobs_at_work_are_brought_home_from_a_run_that_stops(durable: bool) -> None:
+    """An output that cannot be had, while no other job is done: those at work are waited for."""
+    api = _Storage(
+        raises(unavailable()), of=["job-0"], delays_s=dict.fromkeys(range(1, 4), 2_000.0)
+    )
+    seen = Observed(is_durable=durable)
+    with pytest.raises(OutputUnavailableError):
+        await run(api, 40, observed=seen)
+    assert len(seen.rows) == 30
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    assert api.counts.jobs == 4
 
 
 async def test_neither_the_job_nor_its_output_is_known_any_more() -> None:

@@ -52,7 +52,7 @@ def only_of_the_first_rows(spoil: Callable[[bytes], bytes]) -> Write:
 )
 async def test_outputs_that_are_refused(refusal: bytes, tmp_path: Path) -> None:
     """The run stops, says which job it is, and keeps all; given again, it pays for nothing."""
-    storage_api = RawApi(write_output=(says(refusal),))
+    storage_api = RawApi(write_output=(only_of_the_first_rows(lambda _body: refusal),))
     async with raw_server(storage_api) as storage:
         api = RawApi(
             write_output=(says(answer(b"", status=b"404 Not Found")),),
