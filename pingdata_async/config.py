@@ -62,7 +62,8 @@ class ClientSettings:
         environment: The name it goes by, None where only a url was given.
         connect_timeout_s: For a connection to be made, proxy and TLS included.
         submit_timeout_s: Without a byte of the answer to a submission.
-        read_timeout_s: Without a byte of any other answer.
+        read_timeout_s: Without a byte of any other answer. One that comes at less than 1,000 bytes
+            a second for twice that long is given up, too.
         max_connections: Open at once; more requests wait for one of them, and say so in
             the log.
         max_body_bytes: The largest answer that is taken into memory, decompressed.
