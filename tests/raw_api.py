@@ -21,8 +21,9 @@ Write = Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]
 IMPATIENT = """
 import resource
 from pathlib import Path
-from pingdata_async import PingDataClient
+from pingdata_async import PingDataClient, RetryPolicy
 PingDataClient.__init__.__kwdefaults__.update({settings})
+RetryPolicy.__init__.__kwdefaults__.update({policy})
 from pingdata_async.__main__ import main
 try:
     main()
@@ -162,6 +163,7 @@ async def enhance(
     rows: int = 6,
     environ: Mapping[str, str] | None = None,
     command: str = "enhance",
+    policy: Mapping[str, object] | None = None,
     **settings: object,
 ) -> Done:
     """`pingdata-async enhance` of some addresses, in a process of its own.
@@ -173,12 +175,13 @@ async def enhance(
         rows: How many addresses.
         environ: Further variables.
         command: `enhance`, or what is to be done with the run of an earlier one.
+        policy: How often things are tried, other than by default.
         settings: Of the client, other than their defaults.
     """
     source, output = folder / "in.csv", folder / "out.jsonl"
     source.write_text("address\n" + "".join(f"{n} Main St, Boston, MA\n" for n in range(rows)))
     peak = folder / "peak"
-    code = IMPATIENT.format(settings=repr(settings), peak=str(peak))
+    code = IMPATIENT.format(settings=repr(settings), policy=repr(policy or {}), peak=str(peak))
     words = ("enhance", source, "-o", output, "-s", "PG", "-u", url, *options)
     if command != "enhance":
         words = (command, f"{output}.run", *options)

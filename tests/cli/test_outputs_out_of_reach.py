@@ -60,7 +60,10 @@ async def test_outputs_that_are_refused(refusal: bytes, tmp_path: Path) -> None:
         )
         storage_api._jobs = api._jobs
         async with raw_server(api) as server:
-            done = await enhance(server.url, tmp_path, *IMPATIENT)
+            done = await enhance(
+                server.url, tmp_path, *IMPATIENT,
+                policy={"late_after_s": 0.2, "forgotten_after_s": 0.1},
+            )  # fmt: skip
             assert (done.code, done.rows, api.charged) == (5, [], 6), done.err
             assert "no way leads to output 'o.json' of job job-" in done.err
             assert "Traceback" not in done.err
