@@ -29,7 +29,7 @@ BUFFER_BYTES = 64 * 1024
 MAX_LINE_BYTES = 4 * 1024 * 1024
 """Of one row. Read with all that is made of it, it takes up to thirty times that."""
 
-MAX_COLUMNS = 16_384  # as many as the sheet of a workbook has
+MAX_COLUMNS = 32_768  # twice as many as the sheet of a workbook has
 MAX_BATCH_BYTES = 256 * 1024  # rows that are larger than most must not pile up in memory
 
 _SUFFIXES = {".tsv": "\t", ".tab": "\t"}
