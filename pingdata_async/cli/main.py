@@ -154,15 +154,22 @@ def run(arguments: list[str]) -> int:
         hint = f" (see {context.command_path} --help)" if context else ""
         click.echo(f"Error: {error.format_message()}{hint}", err=True)
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         return INTERRUPTED
+    except click.Abort as error:
+        # click takes any EOFError for the end of what is typed; nothing is ever asked for here.
+        return _unforeseen(error) if isinstance(error.__cause__, EOFError) else INTERRUPTED
     except InterruptedBySignalError as error:
         return error.exit_code
     except PingDataError as error:
         click.echo(f"Error: {error}", err=True)
         return exit_code_for(error)
-    except Exception:  # noqa: BLE001 - the last line of defence
-        click.echo(masked(traceback.format_exc()), err=True, nl=False)
-        click.echo("This should not happen; please report it with the lines above.", err=True)
-        return UNFORESEEN
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        return _unforeseen(error)
     return result if isinstance(result, int) else 0
+
+
+def _unforeseen(error: Exception) -> int:
+    click.echo(masked("".join(traceback.format_exception(error))), err=True, nl=False)
+    click.echo("This should not happen; please report it with the lines above.", err=True)
+    return UNFORESEEN

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import anyio
 import anyio.lowlevel
+import click
 import pytest
 
+from pingdata_async.cli.main import cli
+from pingdata_async.cli.main import run as run_here
 from pingdata_async.sandbox import SandboxServer
 from tests.cli.test_enhance import ADDRESSES, COMMAND, lines, run, sandbox
 
@@ -117,3 +120,17 @@ async def test_switches_of_one_call_do_not_come_from_variables(
     assert (await run("retry", f"{out}.run", "-u", sandbox.url)).code == 0
     assert sandbox.stats.locations_accepted == paid
     assert not (tmp_path / "other.jsonl").exists()
+
+
+def test_an_unforeseen_end_of_file_is_no_interruption(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Click makes an Abort of any EOFError: the command still says what happened, and exits 1."""
+
+    @click.command("broken")
+    def broken() -> None:
+        raise EOFError("marshal data too short")
+
+    monkeypatch.setitem(cli.commands, "broken", broken)
+    assert run_here(["broken"]) == 1
+    assert "marshal data too short" in capsys.readouterr().err
