@@ -74,6 +74,16 @@ def masked(text: str) -> str:
     return _USER_INFO.sub(f"{MASK}@", text) if "://" in text else text
 
 
+def printable(text: str) -> str:
+    """A text as one line that is safe to print: without secrets, what steers a terminal escaped.
+
+    Spaces stay as they are, unlike in `refusals.one_line()`: they may be those of a file's name.
+    """
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return masked(text)
+
+
 def holds_secret(text: str) -> bool:
     """Whether a text holds a secret, in any of these ways."""
     forms = _forms or _work_out_forms()

@@ -22,6 +22,7 @@ from pingdata_async.exceptions import (
 )
 from pingdata_async.locations import FIELDS, UnreadableError, read_field
 from pingdata_async.models import EnhancedLocation
+from pingdata_async.secrecy import printable
 
 EPILOG = """\b
 Exit codes:
@@ -99,7 +100,7 @@ def enhance_one(
     except RequestRejectedError as error:
         if isinstance(error, UnknownSourceError):
             raise
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {printable(str(error))}", err=True)
         return NO_ANSWER_FOR_SOME
     except TransportError as error:
         if not error.maybe_sent:

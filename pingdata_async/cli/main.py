@@ -18,7 +18,7 @@ from pingdata_async.cli.exit_codes import (
     exit_code_for,
 )
 from pingdata_async.exceptions import PingDataError
-from pingdata_async.secrecy import masked
+from pingdata_async.secrecy import masked, printable
 
 EPILOG = """\b
 Exit codes:
@@ -152,7 +152,7 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as error:
         context = error.ctx if isinstance(error, click.UsageError) else None
         hint = f" (see {context.command_path} --help)" if context else ""
-        click.echo(f"Error: {error.format_message()}{hint}", err=True)
+        click.echo(f"Error: {printable(error.format_message())}{hint}", err=True)
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -162,7 +162,7 @@ def run(arguments: list[str]) -> int:
     except InterruptedBySignalError as error:
         return error.exit_code
     except PingDataError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {printable(str(error))}", err=True)
         return exit_code_for(error)
     except Exception as error:  # noqa: BLE001 - the last line of defence
         return _unforeseen(error)

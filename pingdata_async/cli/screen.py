@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -22,6 +23,7 @@ from rich.text import Text
 
 from pingdata_async.cli.progress import RunState, plain_lines
 from pingdata_async.events import ChunkFinished, Event, InputPlanned, Listener, RunResumed
+from pingdata_async.secrecy import printable
 
 
 class StatusConsole(Console):
@@ -31,9 +33,17 @@ class StatusConsole(Console):
         # No markup: a bracket in an error is a bracket.
         super().__init__(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; texts hold names and errors that others chose."""
+        super().print(*map(_printable, objects), **options)
+
     def on_broken_pipe(self) -> None:
         """Go on without; rich would end the process."""
         self.quiet = True
+
+
+def _printable(shown: object) -> object:
+    return "\n".join(map(printable, shown.split("\n"))) if isinstance(shown, str) else shown
 
 
 class _RateColumn(ProgressColumn):

@@ -12,6 +12,7 @@ from pingdata_async.cli.exit_codes import ANSWERED
 from pingdata_async.cli.options import check_run_dir, switch
 from pingdata_async.cli.progress import by_source, duration
 from pingdata_async.runs.status import PendingSubmission, RunStatus, read_status
+from pingdata_async.secrecy import printable
 
 LIST_AT_MOST = 20
 
@@ -32,7 +33,7 @@ def print_status(status: RunStatus, *, as_json: bool) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(status), indent=2))
         return
     for line in describe_status(status, time.time()):
-        click.echo(line)
+        click.echo(printable(line))
 
 
 def describe_status(status: RunStatus, now: float) -> list[str]:
