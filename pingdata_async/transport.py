@@ -13,7 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Self, TypeVar
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import anyio
@@ -333,13 +333,14 @@ class Transport:
         for _ in range(MAX_DOWNLOAD_REDIRECTS + 1):
             parsed = download_url(hop)
             is_own = self.is_own(str(parsed))
-            if is_own and is_other_endpoint(parsed.raw_path):
+            path = self._below_base(parsed.raw_path)
+            if is_own and is_other_endpoint(path):
                 raise DecodeError(
                     f"the output url {shown_url(hop)} leads to another endpoint of the API; "
                     "not fetched"
                 )
             all_own = all_own and is_own
-            shows_token = all_own and is_output_path(parsed.raw_path)
+            shows_token = all_own and is_output_path(path)
             async with (
                 self._let_out("fetch", str(parsed), pacer),
                 self._answered(
@@ -361,6 +362,11 @@ class Transport:
                 yield Response(answer, self._settings)
                 return
         raise DecodeError(f"GET {shown_url(url)}: more than {MAX_DOWNLOAD_REDIRECTS} redirects")
+
+    def _below_base(self, path: str) -> str:
+        """A path without that of the base url, whose words say nothing of what is asked for."""
+        base = urlsplit(self._settings.base_url).path
+        return path.removeprefix(base) if path.startswith(f"{base}/") else path
 
     @contextlib.asynccontextmanager
     async def _answered(

@@ -95,7 +95,8 @@ def _segments(path: str) -> list[str] | None:
     for _ in range(_QUOTED_AT_MOST):
         path = unquote(path)
     segments = [name.partition(";")[0].casefold() for name in re.split(r"[/\\]", path)]
-    is_plain = "%" not in path and path.isprintable()
+    # A "%" may stay that quotes nothing, as in "100%.json". "%u002e" is a dot to some servers.
+    is_plain = unquote(path) == path and "%u" not in path.casefold() and path.isprintable()
     return segments if is_plain and not {".", ".."}.intersection(segments) else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from urllib.parse import urljoin
 
@@ -156,6 +157,8 @@ DISGUISED = [
     "/prefix/api/v1/enhance?address=1",
     "/api/v1/limits",
     "/api/v1/enhance%00/output/x?address=1",
+    "/api/v1/sov/J/output/%u002e%u002e/%u002e%u002e/%u002e%u002e/enhance?address=1",
+    "/api/v1/sov/J/output/%2525252e%2525252e/%2525252e%2525252e/enhance?address=1",
 ]
 
 
@@ -216,6 +219,9 @@ async def test_no_token_after_a_foreign_hop() -> None:
         ("/prefix/api/v1/bulk_enhance/J/output/bulk_enhance_J.json", True),
         ("/api/v2/jobs/J/outputs/1/a%20b.json", True),
         ("/api/v1/sov/J/output/enhanced.json", True),
+        ("/api/v1/sov/J/output/100%25.json", True),
+        ("/api/v1/sov/J/output/100%.json", True),
+        ("/api/v1/sov/J/output/50%2520off%2525%25.json", True),
         ("/media/o.json?signature=1", False),
         ("/output/", False),
         ("/output", False),
@@ -226,3 +232,23 @@ async def test_which_own_paths_are_shown_the_token(path: str, shown: bool) -> No
     async with LocalApi(always({})) as api, client_of(api.url) as client:
         await client.fetch_output("J", JobOutput(path))
     assert [seen.authorization for seen in api.seen] == [f"Token {TOKEN}" if shown else None]
+
+
+@pytest.mark.parametrize("filename", ["100%.json", "100%25.json", "50%20off %zz.json"])
+async def test_a_percent_sign_in_a_name_is_one(filename: str) -> None:
+    """Also by the documented path, where the url itself is gone."""
+    path = f"/api/v1/sov/J/output/{filename}"
+    async with LocalApi(by_path({path: always({"0": {}})})) as api, client_of(api.url) as client:
+        await client.fetch_output("J", JobOutput("/gone.json", filename))
+    assert api.seen[-1].authorization == f"Token {TOKEN}"
+
+
+async def test_words_of_the_base_url_say_nothing_of_what_is_asked_for() -> None:
+    """A gateway may call itself as a paid endpoint is called, or as outputs are."""
+    paid = "/output/of/us/api/v1/enhance?address=1"
+    for base, url in (("/enhance/v1", "api/v1/sov/J/output/o.json"), ("/output/of/us", paid)):
+        async with LocalApi(always({})) as api, client_of(api.url + base) as client:
+            with contextlib.suppress(PingDataError):
+                await client.fetch_output("J", JobOutput(url, "o.json"))
+        assert [seen.path for seen in api.seen if "/enhance" in seen.path.removeprefix(base)] == []
+        assert api.seen[-1].authorization == f"Token {TOKEN}"
