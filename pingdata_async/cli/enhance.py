@@ -18,6 +18,7 @@ from pingdata_async.cli.options import (
     api_options,
     budget_of,
     budget_options,
+    callback_option,
     check_output_name,
     connection_of,
     option,
@@ -76,10 +77,7 @@ def _decorated(command: Any, is_output_required: bool) -> Any:
             help="Jobs in flight, at most; how many it is follows what the API bears.",
         ),
         requests_option,
-        option(
-            "--callback-url", metavar="URL",
-            help="POSTed to by the API when a job is done, for a receiver of yours.",
-        ),
+        callback_option,
         option(
             "--chunk-size", type=click.IntRange(min=1), default=1000, show_default=True,
             help="Locations a job, at most.",

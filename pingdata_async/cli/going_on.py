@@ -12,8 +12,9 @@ from click.core import ParameterSource
 from pingdata_async.runs.output_files import STDOUT, shown_path
 from pingdata_async.shell_words import quoted_option, quoted_path
 
-# Which API it is, and how it is reached: also where a variable says it, which is set in this shell.
-_ALWAYS = frozenset({"environment", "api_url", "auth_token_file", "ca_bundle"})
+# Which API it is, how it is reached, and whom else it tells: also where a variable says it, which
+# is set in this shell.
+_ALWAYS = frozenset({"environment", "api_url", "auth_token_file", "ca_bundle", "callback_url"})
 # How patient it is, and what is said of it: of the command alone. What else there is to be said of
 # a run is kept in its directory.
 _OF_THE_COMMAND = frozenset(

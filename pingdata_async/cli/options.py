@@ -199,6 +199,12 @@ requests_option = option(
     help="That your account is allowed.  [default: learnt, if the API refuses any]",
 )
 
+callback_option = option(
+    "--callback-url",
+    metavar="URL",
+    help="POSTed to by the API when a job is done, for a receiver of yours.",
+)
+
 
 def _budget(
     context: click.Context, parameter: click.Parameter, text: str | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,13 +33,26 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Why the API is asked nothing, where it would have to be.
+
+    Attributes:
+        error: What is raised then.
+        needs: The options with which it is asked.
+    """
+
+    error: PingDataError
+    needs: str
+
+
 def carry_out(
     connection: Connection,
     reporting: Reporting,
     work: Callable[[PingDataClient, Announcer], Awaitable[RunSummary]],
     *,
     is_begun: bool = False,
-    refused: PingDataError | None = None,
+    refusal: Refusal | None = None,
 ) -> int:
     """Open a client, do the work, and report; the exit code.
 
@@ -47,7 +61,7 @@ def carry_out(
         reporting: What is said.
         work: What to do.
         is_begun: Whether there may be nothing left to be asked: then no token is needed.
-        refused: Why the API is asked nothing: raised where it would have to be. None if it may be.
+        refusal: Why the API is asked nothing; None if it may be.
     """
     # Only now: a plan, a status or a help is not drawn, and rich takes a while to load.
     from pingdata_async.cli.screen import StatusConsole, show  # noqa: PLC0415
@@ -59,7 +73,9 @@ def carry_out(
         async with contextlib.AsyncExitStack() as stack:
             watchers: list[Listener | None] = [
                 stack.enter_context(event_log(reporting.log_file)),
-                functools.partial(_say_how_to_go_on, click.get_current_context()),
+                functools.partial(
+                    _say_how_to_go_on, click.get_current_context(), refusal.needs if refusal else ""
+                ),
             ]
             if not reporting.quiet:
                 watchers.append(narrate(console, verbose=reporting.verbose))
@@ -68,8 +84,8 @@ def carry_out(
             async def told(client: PingDataClient) -> RunSummary:
                 return await work(client, Announcer(*watchers))
 
-            if refused is not None:
-                return await with_closed_client(connection, refused, told)
+            if refusal is not None:
+                return await with_closed_client(connection, refusal.error, told)
             opened = with_client_if_needed if is_begun else with_client
             return await opened(connection, told)
 
@@ -82,11 +98,11 @@ def carry_out(
     return _report(summary, reporting.summary_path, console)
 
 
-def _say_how_to_go_on(context: click.Context, event: Event) -> None:
+def _say_how_to_go_on(context: click.Context, needs: str, event: Event) -> None:
     """Said also where nothing else is: it is a part of the error."""
     if isinstance(event, RunStopped) and not event.is_output_closed:
         done = "" if event.rows_done is None else f"{event.rows_done:,} of "
-        command = resume_command(context, event.run_dir, event.needs)
+        command = resume_command(context, event.run_dir, f"{needs} {event.needs}".strip())
         have = "" if event.rows_done is None else " have their outcome"
         with contextlib.suppress(OSError):  # nobody may be listening any more
             click.echo(

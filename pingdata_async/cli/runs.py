@@ -15,6 +15,7 @@ from pingdata_async.cli.options import (
     api_options,
     budget_of,
     budget_options,
+    callback_option,
     check_output_name,
     check_run_dir,
     connection_of,
@@ -26,7 +27,7 @@ from pingdata_async.cli.options import (
     space_option,
     switch,
 )
-from pingdata_async.cli.running import carry_out
+from pingdata_async.cli.running import Refusal, carry_out
 from pingdata_async.cli.side_files import check_side_files
 from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.cli.table_options import rewrite_options_of, writing_options
@@ -36,10 +37,12 @@ from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.events import Announcer
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import RunSummary
+from pingdata_async.refusals import shown_url
 from pingdata_async.runs.exporting import ExportedRun, export_run
 from pingdata_async.runs.identity import RunSettings
 from pingdata_async.runs.run_directory import check_own_place, read_settings
-from pingdata_async.shell_words import quoted
+from pingdata_async.secrecy import printable
+from pingdata_async.shell_words import quoted_option
 
 run_dir_argument = click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
 # Not from a variable: one that is meant for `enhance` must not redirect another run.
@@ -63,6 +66,7 @@ _requests_option = option(
 @_overwrite_option
 @_max_jobs_option
 @_requests_option
+@callback_option
 @writing_options
 @api_options
 @budget_options
@@ -104,7 +108,7 @@ def resume(
         reporting_of(others),
         work,
         is_begun=True,
-        refused=_refusal(settings, others),
+        refusal=_refusal(settings, others),
     )
 
 
@@ -115,6 +119,7 @@ def resume(
 @_overwrite_option
 @_max_jobs_option
 @_requests_option
+@callback_option
 @writing_options
 @api_options
 @budget_options
@@ -155,7 +160,7 @@ def retry(
         reporting_of(others),
         work,
         is_begun=True,
-        refused=_refusal(settings, others),
+        refusal=_refusal(settings, others),
     )
 
 
@@ -190,7 +195,7 @@ def export(run_dir: Path, output: str, overwrite: bool, **others: Any) -> int:
     except BrokenPipeError:
         return ANSWERED
     for note in written.notes:
-        click.echo(note, err=True)
+        click.echo(printable(note), err=True)
     said = f"{written.rows:,} rows written"
     if written.rows_left_out:
         said += f"; {written.rows_left_out:,} have no outcome yet and are not among them"
@@ -236,19 +241,30 @@ def _connection(settings: RunSettings, others: dict[str, Any]) -> Connection:
     )
 
 
-def _refusal(settings: RunSettings, others: dict[str, Any]) -> ConfigurationError | None:
-    """Why no token goes to an API that only the run directory names; None where it may.
+def _refusal(settings: RunSettings, others: dict[str, Any]) -> Refusal | None:
+    """Why the API is asked nothing of what only the run directory names; None where it may.
 
-    A run directory may come from anybody, and so may the url in it.
+    A run directory may come from anybody, and so may the urls in it.
     """
     given = connection_of(others)
     is_named = given.environment is not None or given.api_url is not None
-    if is_named or settings.api_url is None or is_published(settings.api_url):
+    said, needs = [], []
+    if not is_named and settings.api_url is not None and not is_published(settings.api_url):
+        said.append(
+            "the run's API is none of the published ones; if that is where to send the token"
+        )
+        needs.append(quoted_option("-u", settings.api_url))
+    callback_url = settings.options.get("callback_url")
+    if callback_url is not None and others["callback_url"] is None:
+        said.append(
+            f"the run has each job reported to {shown_url(callback_url)}; if that receiver is "
+            "yours (--callback-url '' is for none)"
+        )
+        needs.append(quoted_option("--callback-url", callback_url))
+    if not needs:
         return None
-    return ConfigurationError(
-        "the run's API is none of the published ones; if that is where to send the token, name it "
-        f"again: -u {quoted(settings.api_url)}"
-    )
+    words = " ".join(needs)
+    return Refusal(ConfigurationError(f"{', and '.join(said)}, name it again: {words}"), words)
 
 
 def _enhancer(
@@ -257,7 +273,7 @@ def _enhancer(
     announce: Announcer,
     others: dict[str, Any],
 ) -> BulkEnhancer:
-    options = dict(settings.options)
+    options = dict(settings.options) | {"callback_url": others["callback_url"]}
     options["source_timeout_s"] = options.pop("timeout", None)
     return BulkEnhancer(
         client,

@@ -53,6 +53,16 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     caps: Caps = Caps()
 
 
+class KeptOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `RunSettings.options` may hold; see `encode_options()`."""
+
+    include_raw_response: bool = False
+    check_cache: bool = True
+    timeout: float | None = None
+    delegate_to: str | None = None
+    callback_url: str | None = None
+
+
 def api_origin(url: str) -> str:
     """The origin of a url, the same however it is written."""
     scheme, host, port = origin(url)

@@ -27,7 +27,7 @@ from pingdata_async.runs.filesystem import (
     make_private_folder,
     sync_folder,
 )
-from pingdata_async.runs.identity import RunSettings, differences
+from pingdata_async.runs.identity import KeptOptions, RunSettings, differences
 from pingdata_async.runs.journal import Journal
 from pingdata_async.runs.journal_reader import JournalReader
 from pingdata_async.runs.journal_schema import JOURNAL_NAME
@@ -281,6 +281,7 @@ def read_settings(run_dir: Path) -> RunSettings:
 def _settings_of(kept: object, run_dir: Path) -> RunSettings:
     try:
         settings = msgspec.convert(kept, RunSettings)
+        msgspec.convert(settings.options, KeptOptions)
     except msgspec.ValidationError as error:
         raise RunError(
             f"{run_dir}: its settings cannot be read ({error}); was it made by another version of "

@@ -449,7 +449,7 @@ async def test_help_and_version() -> None:
 async def test_the_pace_and_the_callback_are_kept_for_a_resumed_run(
     sandbox: SandboxServer, tmp_path: Path
 ) -> None:
-    """What is said of them once holds until the run is finished."""
+    """A resumed run goes by the pace, and asks to have the callback named again."""
     done = await run(
         "enhance", ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG", "-u", sandbox.url,
         "--chunk-size", 150, "--max-requests-per-second", 50, "--max-jobs", 3,

@@ -83,6 +83,62 @@ async def test_a_token_goes_to_no_host_that_only_a_journal_names(
                 done = await run(command, run_dir)
                 assert done.code == 2
                 assert f"name it again: -u {thief.url}" in done.err
+                if command == "resume":  # to retry nothing is no stop
+                    assert f"  pingdata-async resume {run_dir} -u {thief.url}\n" in done.err
         assert not thief.seen
         assert (await run("resume", run_dir, "-u", thief.url)).code == 5
         assert thief.seen
+
+
+async def test_a_journal_steers_no_terminal(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """What it names is shown with its control characters escaped, and a line stays a line."""
+    words = [ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG", "-u", sandbox.url]
+    assert (await run("plan", *words)).code == 0
+    run_dir = tmp_path / "o.jsonl.run"
+    steering = "\x1b]0;owned\x07 \x9b2J\nall done"
+    change_settings(run_dir, source=steering, sources=(steering,), api=steering)
+    shown = r"\x1b]0;owned\x07 \x9b2J\nall done"
+    done = await run("status", run_dir)
+    assert f"{shown} -> {tmp_path}/o.jsonl, sources {shown}, {shown}\n" in done.out
+    change_settings(run_dir, output=f"/tmp/{steering}")
+    done = await run("resume", run_dir)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "\x1b" not in done.err
+    done = await run("resume", run_dir, "-o", tmp_path / "p.jsonl", "-u", sandbox.url)
+    assert done.code == 2
+    assert f"the API {shown} instead of" in done.err
+
+
+async def test_no_receiver_that_only_a_journal_names_is_told_of_jobs(
+    sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    """Nothing is sent until the user names it again, or none; the shown command does."""
+    words = [ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG", "-u", sandbox.url]
+    assert (await run("plan", *words)).code == 0
+    run_dir = tmp_path / "o.jsonl.run"
+    spy = f"{sandbox.url}/hook?key=1"
+    options = {"include_raw_response": False, "check_cache": True, "callback_url": spy}
+    change_settings(run_dir, options=options)
+    done = await run("resume", run_dir, "-u", sandbox.url)
+    assert done.code == 2
+    assert f"name it again: --callback-url '{spy}'\n" in done.err
+    assert f" --api-url {sandbox.url} --callback-url '{spy}'\n" in done.err
+    assert not sandbox.stats.jobs_accepted
+    assert (await run("resume", run_dir, "-u", sandbox.url, "--callback-url", "")).code == 0
+    assert not sandbox.stats.callbacks
+    assert (await run("resume", run_dir)).code == 0  # nothing is left to be sent
+
+
+@pytest.mark.parametrize(
+    "options", [{"on_event": 5}, {"callback_url": 5}, {"timeout": "soon"}, {"sources": []}]
+)
+async def test_options_that_no_run_keeps_are_refused(
+    options: dict[str, object], sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    """In one line, not as a slip of ours."""
+    words = [ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG", "-u", sandbox.url]
+    assert (await run("plan", *words)).code == 0
+    change_settings(tmp_path / "o.jsonl.run", options=options)
+    done = await run("resume", tmp_path / "o.jsonl.run", "-u", sandbox.url)
+    assert (done.code, done.err.count("\n")) == (5, 1)
+    assert "its settings cannot be read" in done.err
