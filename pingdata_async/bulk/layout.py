@@ -18,6 +18,7 @@ from __future__ import annotations
 import codecs
 import functools
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from itertools import accumulate, repeat
 from operator import add, attrgetter
@@ -304,18 +305,18 @@ def _doubtful(
 def _repeating(content: bytes, begins: list[int], lengths: list[int], flags_each: int) -> set[int]:
     """The places where the flag may stand more often than once for each source."""
     repeating: set[int] = set()
-    ends = list(map(add, begins, lengths))
     if content.count(_FLAG) != flags_each * len(begins):
-        counts = map(content.count, repeat(_FLAG), begins, ends)
+        counts = map(content.count, repeat(_FLAG), begins, map(add, begins, lengths))
         repeating.update(place for place, flags in enumerate(counts) if flags != flags_each)
-    # Its letters can be escaped, which no writer does: looked for only where anything is.
-    if b"\\" in content and _ESCAPED_LETTER.search(content):
-        search = _ESCAPED_LETTER.search
-        repeating.update(
-            place
-            for place, (begin, end) in enumerate(zip(begins, ends, strict=True))
-            if search(content, begin, end)
-        )
+    # Its letters can be escaped, which no writer does. An expression is slow at looking for that,
+    # so it sees no more than the rest of each row that has an escape at all.
+    at = content.find(b"\\")
+    while at >= 0:
+        place = bisect_right(begins, at) - 1
+        end = begins[place] + lengths[place]
+        if _ESCAPED_LETTER.search(content, at, end):
+            repeating.add(place)
+        at = content.find(b"\\", max(at + 1, end))
     return repeating
 
 
