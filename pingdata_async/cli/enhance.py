@@ -46,6 +46,8 @@ from pingdata_async.events import Announcer, Event, InputAwaited
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import RunSummary
 from pingdata_async.runs.forecast import Forecast
+from pingdata_async.runs.output_files import STDOUT
+from pingdata_async.runs.run_directory import begun_with, run_dir_for
 
 
 def _input_options(*, is_output_required: bool) -> Callable[[Any], Any]:
@@ -164,7 +166,15 @@ def enhance(
             writing=writing,
         )
 
-    return carry_out(connection_of(others), reporting_of(others), work)
+    is_begun = not others["restart"] and _is_begun(output, others["run_dir"])
+    return carry_out(connection_of(others), reporting_of(others), work, is_begun=is_begun)
+
+
+def _is_begun(output: str, run_dir: Path | None) -> bool:
+    """Whether the run is there already; a new one is not even planned without a token."""
+    if run_dir is None and output == STDOUT:
+        return False
+    return begun_with(run_dir_for(output, run_dir)) is not None
 
 
 @click.command()

@@ -102,10 +102,11 @@ async def test_a_finished_run_needs_no_token(sandbox: SandboxServer, tmp_path: P
     requests, written = sandbox.stats.requests.total(), output.read_bytes()
     done = await run("resume", f"{output}.run", token=None)
     assert (done.code, "is finished already" in done.err) == (0, True)
-    output.unlink()
-    done = await run("resume", f"{output}.run", "-q", token=None)
-    assert done.code == 0, done.err
-    assert output.read_bytes() == written
+    for again in (["resume", f"{output}.run"], words):
+        output.unlink()
+        done = await run(*again, "-q", token=None)
+        assert done.code == 0, done.err
+        assert output.read_bytes() == written
     assert sandbox.stats.requests.total() == requests
 
 
@@ -115,8 +116,8 @@ async def test_a_run_with_work_left_needs_one(sandbox: SandboxServer, tmp_path: 
     words = ["enhance", ADDRESSES, "-o", output, "-s", "PG", "-u", sandbox.url]
     assert (await run(*words, "--max-locations", 100)).code == 5
     before = await run("status", f"{output}.run", "--json")
-    for command in ("resume", "retry"):
-        again = [command, f"{output}.run", "-u", sandbox.url, "--max-locations", 300]
-        done = await run(*again, token=None)
+    resumed = [f"{output}.run", "-u", sandbox.url]
+    for again in (["resume", *resumed], ["retry", *resumed], words, [*words, "--restart"]):
+        done = await run(*again, "--max-locations", 300, token=None)
         assert (done.code, "PING_DATA_AUTH_TOKEN" in done.err) == (4, True)
     assert (await run("status", f"{output}.run", "--json")).out == before.out
