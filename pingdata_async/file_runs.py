@@ -24,7 +24,7 @@ from pingdata_async.models import RunSummary
 from pingdata_async.runs.filesystem import absolute
 from pingdata_async.runs.forecast import Forecast, forecast
 from pingdata_async.runs.identity import SANDBOX, RunSettings, api_origin, differences
-from pingdata_async.runs.output_files import STDOUT, shown_path
+from pingdata_async.runs.output_files import STDOUT, absolute_output, shown_path
 from pingdata_async.runs.preflight import Preflight
 from pingdata_async.runs.run import Run
 from pingdata_async.runs.run_directory import check_own_place, read_settings, run_dir_for
@@ -35,6 +35,7 @@ from pingdata_async.tables.inputs import ReadOptions
 from pingdata_async.tables.jsonl_reading import IN_MEMORY
 from pingdata_async.tables.outputs import WriteOptions
 from pingdata_async.tables.readers import AnyInput
+from pingdata_async.tables.sources import STDIN
 
 
 class FileRuns(ABC):
@@ -272,7 +273,8 @@ class FileRuns(ABC):
             overwrite=overwrite, discard=discard_run, check_space=check_space, preflight=preflight
         )
         run_dir = await anyio.to_thread.run_sync(absolute, run_dir)
-        output = None if output is None else await _absolute_unless_stdout(output)
+        if output is not None:
+            output = await anyio.to_thread.run_sync(absolute_output, output)
         settings = await self._kept_settings(run_dir, output, writing)
         settings = with_caps(settings, max_locations, budget)
         run = self._run(settings, settings.output if output is None else output, options)
@@ -311,7 +313,8 @@ class FileRuns(ABC):
             PingDataError: As `resume()`.
         """
         run_dir = await anyio.to_thread.run_sync(absolute, run_dir)
-        output = None if output is None else await _absolute_unless_stdout(output)
+        if output is not None:
+            output = await anyio.to_thread.run_sync(absolute_output, output)
         settings = await self._kept_settings(run_dir, output, writing)
         settings = with_caps(settings, max_locations, budget)
         options = RunOptions(overwrite=overwrite, check_space=check_space, preflight=preflight)
@@ -405,17 +408,11 @@ async def _absolute(
     source: AnyInput, output: str | Path, run_dir: str | Path | None
 ) -> tuple[AnyInput, str | Path, Path | None]:
     """What a run is given, so that it means the same whatever folder the process goes to."""
-    if isinstance(source, str | Path):
-        source = await _absolute_unless_stdout(source)
-    output = await _absolute_unless_stdout(output)
+    if isinstance(source, str | Path) and str(source) != STDIN:
+        source = await anyio.to_thread.run_sync(absolute, source)
+    output = await anyio.to_thread.run_sync(absolute_output, output)
     folder = None if run_dir is None else await anyio.to_thread.run_sync(absolute, run_dir)
     return source, output, folder
-
-
-async def _absolute_unless_stdout(path: str | Path) -> str | Path:
-    if str(path) == STDOUT or not Path(path).name:  # which names no file, and is told so later
-        return path
-    return await anyio.to_thread.run_sync(absolute, path)
 
 
 def with_caps(

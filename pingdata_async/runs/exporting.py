@@ -17,7 +17,12 @@ from pingdata_async.runs.export import export
 from pingdata_async.runs.filesystem import absolute
 from pingdata_async.runs.journal_reader import reading_journal
 from pingdata_async.runs.journal_records import damage_in
-from pingdata_async.runs.output_files import STDOUT, check_output, failures_path, shown_path
+from pingdata_async.runs.output_files import (
+    absolute_output,
+    check_output,
+    failures_path,
+    shown_path,
+)
 from pingdata_async.runs.output_form import DeclaredTypes, output_form, writing_elsewhere
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.run_directory import (
@@ -73,8 +78,7 @@ async def export_run(
         RunError: When it is no run directory, or is damaged, or something cannot be written.
     """
     path = await anyio.to_thread.run_sync(absolute, run_dir)
-    if str(output) != STDOUT and Path(output).name:
-        output = await anyio.to_thread.run_sync(absolute, output)
+    output = await anyio.to_thread.run_sync(absolute_output, output)
     settings = await anyio.to_thread.run_sync(read_settings, path)
     if writing is None:
         writing = writing_elsewhere(output, None, settings)

@@ -20,6 +20,7 @@ import anyio.to_thread
 
 from pingdata_async.exceptions import ConfigurationError, RunError
 from pingdata_async.runs.filesystem import (
+    absolute,
     check_links,
     hold,
     is_left_over,
@@ -173,6 +174,15 @@ def failures_path(output: str | Path) -> Path | None:
     if not path.name:
         raise ConfigurationError(f"{str(output)!r} names no file")
     return path.with_name(f"{path.name}.failures.jsonl")
+
+
+def absolute_output(output: str | Path) -> str | Path:
+    """An output that means the same whatever folder the process goes to; "-" stays. Blocks.
+
+    Raises:
+        ConfigurationError: When it names no file, or the folder that the process is in is gone.
+    """
+    return output if failures_path(output) is None else absolute(output)
 
 
 def check_output(

@@ -211,6 +211,17 @@ async def test_the_run_directory_is_private(client: ping.PingDataClient, tmp_pat
     assert modes == [0o700]
 
 
+@pytest.mark.parametrize("output", ["", ".", "/"])
+async def test_an_output_without_a_name_is_refused_at_once(
+    client: ping.PingDataClient, output: str
+) -> None:
+    """In the same words by all that takes one, and without asking which folder this is."""
+    enhancer = ping.BulkEnhancer(client, "PG")
+    for call in (enhancer.run, enhancer.dry_run, enhancer.plan):
+        with pytest.raises(ping.ConfigurationError, match="names no file"):
+            await call(ADDRESSES, output)
+
+
 @pytest.mark.parametrize(
     ("output", "overwrite", "says"),
     [
