@@ -59,13 +59,15 @@ def resume_command(context: click.Context, run_dir: str, needs: str) -> str:
         needs: Options without which it would stop at once again; "" for none.
     """
     values = context.params
+    needed = {word.partition("=")[0] for word in needs.split()}
     words = ["pingdata-async resume", quoted_path(_given_run_dir(values, run_dir))]
     is_begun_before = "source" not in values
     for parameter in context.command.params:
         name = parameter.name or ""
         is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
         wanted = is_given and (name in _OF_THE_COMMAND or (is_begun_before and name in _OF_A_RUN))
-        if values.get(name) is not None and (wanted or name in _ALWAYS):
+        is_needed = not needed.isdisjoint(parameter.opts)  # with another value
+        if values.get(name) is not None and (wanted or name in _ALWAYS) and not is_needed:
             words.append(_option(parameter, values[name]))
     return " ".join(words + [needs] * bool(needs))
 

@@ -61,7 +61,12 @@ def needed_for(error: Exception, output: str | Path) -> str:
         return "--columns '*'"
     if str(output) == STDOUT:
         return f"--output-format {OutputFormat.PARQUET}"
-    return f"--output {quoted_path(Path(output).with_suffix('.parquet'))}"
+    return output_option(Path(output).with_suffix(".parquet"))
+
+
+def output_option(output: str | Path) -> str:
+    """An output as the option that names it, ready to be pasted."""
+    return f"--output={STDOUT if str(output) == STDOUT else quoted_path(output)}"
 
 
 def writing_elsewhere(
@@ -70,7 +75,7 @@ def writing_elsewhere(
     """How a run's rows are written to another output, where nothing else is asked for.
 
     As to its own, but for what is only of that: the format, and columns that were chosen for
-    another form.
+    another form. The run's own output, named again, is no other.
 
     Args:
         output: The other output.
@@ -81,6 +86,9 @@ def writing_elsewhere(
         ConfigurationError: When there is no such format.
     """
     kept = settings.writing
+    named = str(output) if str(output) == STDOUT else str(Path(output).absolute())
+    if named == settings.output:
+        return kept
     own = OutputFormat.JSONL  # what earlier versions wrote under any name
     with contextlib.suppress(ConfigurationError):
         own, _ = output_format(settings.output, kept.format)

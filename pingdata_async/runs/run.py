@@ -50,7 +50,13 @@ from pingdata_async.runs.journal_reader import (
 from pingdata_async.runs.journal_records import damage_in
 from pingdata_async.runs.ledger import DurableLedger, EarlyOutput
 from pingdata_async.runs.output_files import STDOUT, failures_path, shown_path
-from pingdata_async.runs.output_form import DeclaredTypes, OutputForm, needed_for, output_form
+from pingdata_async.runs.output_form import (
+    DeclaredTypes,
+    OutputForm,
+    needed_for,
+    output_form,
+    output_option,
+)
 from pingdata_async.runs.own_outputs import OwnOutputs
 from pingdata_async.runs.pace import keep_pace
 from pingdata_async.runs.plan import AskRules, Plan
@@ -79,7 +85,6 @@ from pingdata_async.runs.space import check_space
 from pingdata_async.runs.spending import Spending, check_budget
 from pingdata_async.runs.states import ChunkState
 from pingdata_async.runs.summary import SummaryListener
-from pingdata_async.shell_words import quoted_path
 from pingdata_async.tables.outputs import OutputFormat
 from pingdata_async.tables.readers import AnyInput
 from pingdata_async.tables.shown_headers import shown_headers
@@ -335,12 +340,17 @@ class Run:
 
     async def _needs(self, directory: RunDirectory, error: BaseException) -> str:
         """Options without which `resume` would stop at once again."""
-        needs = [error.needs] if isinstance(error, RunError) and error.needs else []
+        needs = error.needs if isinstance(error, RunError) else ""
+        output = self._settings.output
         try:
             await anyio.to_thread.run_sync(check_own_place, self._settings, directory.path)
-        except ConfigurationError:
-            needs.append(f"-o {quoted_path(self._settings.output)}")
-        return " ".join(needs)
+            kept = await directory.settings()
+            is_known = kept is not None and kept.output == output
+        except PingDataError:
+            is_known = False
+        if is_known or "--output=" in needs:
+            return needs
+        return f"{needs} {output_option(output)}".lstrip()
 
     async def _check_may_write(self, directory: RunDirectory, plan: Plan) -> None:
         files = (self._output, failures_path(self._output))

@@ -22,14 +22,15 @@ PASTED = 'pingdata-async() { "$PYTHON" -W error -m pingdata_async "$@"; }; '
 
 
 async def test_the_command_works_when_pasted(sandbox: SandboxServer, tmp_path: Path) -> None:
-    """From another folder and without variables, whatever the names are."""
+    """From another folder and without variables, whatever the names are, and wherever."""
     folder = tmp_path / "it's \xe4 folder"
     folder.mkdir()
     (folder / "my token").write_text("right\n")
     bare = {name: text for name, text in os.environ.items() if "AUTH_TOKEN" not in name}
     stopped = await anyio.run_process(
         [
-            *COMMAND, "enhance", str(ADDRESSES), "--output=-o ut.jsonl", "-s", "PG",
+            *COMMAND, "enhance", str(ADDRESSES), "--output=-o ut", "--output-format", "jsonl",
+            "--run-dir", tmp_path / "its run", "-s", "PG",
             "-u", sandbox.url, "--auth-token-file", "my token", "--chunk-size", "50",
             "--max-locations", "100", "--summary=-s.json", "-q",
         ],
@@ -49,7 +50,7 @@ async def test_the_command_works_when_pasted(sandbox: SandboxServer, tmp_path: P
     )
     assert done.returncode == 0, done.stderr.decode()
     assert b"300 rows" not in done.stderr  # as quiet as the command that stopped
-    assert len(lines((folder / "-o ut.jsonl").read_bytes())) == 300
+    assert len(lines((folder / "-o ut").read_bytes())) == 300
     assert (folder / "-s.json").exists()
     assert sandbox.stats.locations_accepted == 300
 

@@ -95,14 +95,14 @@ async def test_columns_that_turn_out_not_to_be_there_stop_a_run(
 async def test_more_columns_than_a_sheet_holds_stop_a_run(
     client: ping.PingDataClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the answers tell how many there are; another format is the way on."""
+    """Only the answers tell how many there are; another format is the way on, wherever it is."""
     monkeypatch.setattr(outputs, "XLSX_MAX_COLUMNS", 20)
     output, events = tmp_path / "out.xlsx", list[Event]()
     bulk = enhancer(client, chunk_size=300, on_event=events.append)
     with pytest.raises(RunError, match="more than an XLSX sheet holds"):
-        await bulk.run(ADDRESSES, output)
+        await bulk.run(ADDRESSES, output, run_dir=tmp_path / "home" / "run")
     (stopped,) = [event for event in events if isinstance(event, RunStopped)]
-    assert stopped.needs == f"--output {tmp_path}/out.parquet"
+    assert stopped.needs == f"--output={tmp_path}/out.parquet"
 
 
 @pytest.mark.parametrize(
