@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from pingdata_async.cli.exit_codes import ANSWERED
+from pingdata_async.cli.messages import say
 from pingdata_async.cli.options import switch
 from pingdata_async.cli.progress import waiting_for
 from pingdata_async.cli.showing import Cell, Table, show, show_json
@@ -54,9 +55,7 @@ def columns(source: str, as_json: bool, **others: Any) -> int:
     set right with --map and --id-column, here as for `enhance`.
     """
     said = waiting_for(shown_path(source))
-    with open_input(
-        source, options=read_options_of(others), on_wait=lambda: click.echo(said, err=True)
-    ) as reader:
+    with open_input(source, options=read_options_of(others), on_wait=lambda: say(said)) as reader:
         rows, left_out = _first_rows(reader)
         found = ShownInput(
             headers=reader.headers,

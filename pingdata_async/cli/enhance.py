@@ -14,6 +14,7 @@ from pingdata_async.cli.asking import asking_of, asking_options, sources_option
 from pingdata_async.cli.connecting import with_or_without_token
 from pingdata_async.cli.exit_codes import ANSWERED
 from pingdata_async.cli.forecast import print_forecast
+from pingdata_async.cli.messages import say
 from pingdata_async.cli.options import (
     api_options,
     budget_of,
@@ -241,7 +242,7 @@ def _dry_run(
 def _say_waiting(event: Event) -> None:
     """What is said at once; the rest stands among the notes."""
     if isinstance(event, InputAwaited):
-        click.echo(waiting_for(event.source), err=True)
+        say(waiting_for(event.source))
 
 
 def _check(

@@ -12,8 +12,9 @@ import msgspec
 from pingdata_async.cli.asking import asking_of, asking_options, sources_option
 from pingdata_async.cli.connecting import ask
 from pingdata_async.cli.exit_codes import ANSWERED, NO_ANSWER_FOR_SOME
+from pingdata_async.cli.messages import say
 from pingdata_async.cli.options import api_options, connection_of, switch
-from pingdata_async.cli.showing import Table, show, show_json
+from pingdata_async.cli.showing import Table, check_standard_output, show, show_json
 from pingdata_async.exceptions import (
     InputError,
     RequestRejectedError,
@@ -88,6 +89,7 @@ def enhance_one(
 
     It is charged like a location of a job.
     """
+    check_standard_output()  # before it is paid for
     options = asking_of(others)
     named = ("named_address", *NAMED_FIELDS, "datasource_config")
     given = [("address", address), *((name, others[name]) for name in named)]
@@ -100,7 +102,7 @@ def enhance_one(
     except RequestRejectedError as error:
         if isinstance(error, UnknownSourceError):
             raise
-        click.echo(f"Error: {printable(str(error))}", err=True)
+        say(f"Error: {printable(str(error))}")
         return NO_ANSWER_FOR_SOME
     except TransportError as error:
         if not error.maybe_sent:

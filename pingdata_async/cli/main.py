@@ -17,6 +17,7 @@ from pingdata_async.cli.exit_codes import (
     InterruptedBySignalError,
     exit_code_for,
 )
+from pingdata_async.cli.messages import say
 from pingdata_async.exceptions import PingDataError
 from pingdata_async.secrecy import masked, printable
 
@@ -152,7 +153,7 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as error:
         context = error.ctx if isinstance(error, click.UsageError) else None
         hint = f" (see {context.command_path} --help)" if context else ""
-        click.echo(f"Error: {printable(error.format_message())}{hint}", err=True)
+        say(f"Error: {printable(error.format_message())}{hint}")
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -162,7 +163,7 @@ def run(arguments: list[str]) -> int:
     except InterruptedBySignalError as error:
         return error.exit_code
     except PingDataError as error:
-        click.echo(f"Error: {printable(str(error))}", err=True)
+        say(f"Error: {printable(str(error))}")
         return exit_code_for(error)
     except Exception as error:  # noqa: BLE001 - the last line of defence
         return _unforeseen(error)
@@ -170,6 +171,6 @@ def run(arguments: list[str]) -> int:
 
 
 def _unforeseen(error: Exception) -> int:
-    click.echo(masked("".join(traceback.format_exception(error))), err=True, nl=False)
-    click.echo("This should not happen; please report it with the lines above.", err=True)
+    say(masked("".join(traceback.format_exception(error))).rstrip())
+    say("This should not happen; please report it with the lines above.")
     return UNFORESEEN

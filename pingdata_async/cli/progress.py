@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -35,7 +35,9 @@ from pingdata_async.events import (
     SubmissionInDoubt,
     UnexpectedAnswer,
 )
+from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import RunSummary
+from pingdata_async.runs.output_files import shown_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -233,30 +235,54 @@ def _mapped(mapping: tuple[str, ...]) -> list[str]:
 class EventLog:
     """Appends every event to a file, a line of JSON each."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = open_side_file(path, append=True)
         self._encoder = msgspec.json.Encoder()
+        self._is_whole = True
 
     def __call__(self, event: Event) -> None:
         """Write an event down."""
         line = {"time": round(time.time(), 3)} | msgspec.to_builtins(event)
-        self._file.write(self._encoder.encode(line) + b"\n")
+        with self._no_reason_to_stop():
+            self._file.write(self._encoder.encode(line) + b"\n")
+
+    def close(self) -> None:
+        """Write what is left of it."""
+        with self._no_reason_to_stop():
+            self._file.close()
+
+    @contextlib.contextmanager
+    def _no_reason_to_stop(self) -> Iterator[None]:
+        """Say once that it cannot be written; more may be written later, if there is room."""
+        try:
+            yield
+        except OSError as error:
+            if self._is_whole:
+                logger.error(  # noqa: TRY400 - one line
+                    "%s is incomplete: %s", shown_path(self._path), error.strerror or error
+                )
+            self._is_whole = False
 
 
 @contextlib.contextmanager
 def event_log(path: Path | None) -> Iterator[EventLog | None]:
-    """A log file; None for no file. One that cannot be written on is no reason to stop."""
+    """A log file; None for no file. One that cannot be written on is no reason to stop.
+
+    Raises:
+        ConfigurationError: When it cannot be opened.
+    """
     if path is None:
         yield None
         return
-    file = open_side_file(path, append=True)
     try:
-        yield EventLog(file)
-    finally:
-        try:
-            file.close()
-        except OSError as error:
-            logger.error("%s is incomplete: %s", path, error)  # noqa: TRY400 - one line
+        log = EventLog(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--log-file {shown_path(path)} cannot be written: {error.strerror or error}"
+        ) from error
+    with contextlib.closing(log):
+        yield log
 
 
 def describe(summary: RunSummary) -> list[str]:

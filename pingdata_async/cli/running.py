@@ -18,16 +18,20 @@ from pingdata_async.cli.connecting import (
     with_client_if_needed,
     with_closed_client,
 )
-from pingdata_async.cli.exit_codes import ANSWERED, UNFORESEEN, exit_code_of
+from pingdata_async.cli.exit_codes import ANSWERED, STOPPED, exit_code_of
 from pingdata_async.cli.going_on import resume_command
+from pingdata_async.cli.messages import say
 from pingdata_async.cli.options import Connection, Reporting
 from pingdata_async.cli.progress import describe, event_log, narrate
 from pingdata_async.cli.side_files import open_side_file
 from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.client import PingDataClient
 from pingdata_async.events import Announcer, Event, Listener, RunStopped
-from pingdata_async.exceptions import PingDataError
+from pingdata_async.exceptions import ConfigurationError, PingDataError
 from pingdata_async.models import RunSummary
+from pingdata_async.runs.output_files import shown_path
+from pingdata_async.runs.output_form import output_option
+from pingdata_async.secrecy import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -104,12 +108,10 @@ def _say_how_to_go_on(context: click.Context, needs: str, event: Event) -> None:
         done = "" if event.rows_done is None else f"{event.rows_done:,} of "
         command = resume_command(context, event.run_dir, f"{needs} {event.needs}".strip())
         have = "" if event.rows_done is None else " have their outcome"
-        with contextlib.suppress(OSError):  # nobody may be listening any more
-            click.echo(
-                f"Stopped: {done}{event.rows:,} rows{have}; all that was paid for is kept. "
-                f"To go on:\n  {command}",
-                err=True,
-            )
+        say(
+            f"Stopped: {done}{event.rows:,} rows{have}; all that was paid for is kept. "
+            f"To go on:\n  {command}"
+        )
 
 
 def _report(summary: RunSummary, summary_path: Path | None, console: Console) -> int:
@@ -121,12 +123,25 @@ def _report(summary: RunSummary, summary_path: Path | None, console: Console) ->
             console.print(f"Written to {summary.output}")
         if summary.failures is not None:
             console.print(f"Rows without an answer: {summary.failures}")
-    if summary_path is not None:
-        encoded = msgspec.json.format(msgspec.json.encode(summary), indent=2)
-        try:
-            with open_side_file(summary_path) as file:
-                file.write(encoded + b"\n")
-        except OSError as error:
-            click.echo(f"Error: {summary_path} cannot be written: {error.strerror}", err=True)
-            return UNFORESEEN
-    return exit_code_of(summary)
+    exit_code = exit_code_of(summary)
+    if summary_path is None:
+        return exit_code
+    encoded = msgspec.json.format(msgspec.json.encode(summary), indent=2)
+    try:
+        with open_side_file(summary_path) as file:
+            file.write(encoded + b"\n")
+    except (OSError, ConfigurationError) as error:
+        why = error.strerror or error if isinstance(error, OSError) else error
+        failed = printable(
+            f"Error: the summary cannot be written ({shown_path(summary_path)}: {why})"
+        )
+        if summary.run_dir is None or summary.output is None:
+            # To give the command again would cost the same again: no code that asks for that.
+            say(f"{failed}. It is:\n{encoded.decode()}")
+            return exit_code
+        command = resume_command(
+            click.get_current_context(), summary.run_dir, output_option(summary.output)
+        )
+        say(f"{failed}; all else is done. To write it, for nothing:\n  {command}")
+        return STOPPED
+    return exit_code

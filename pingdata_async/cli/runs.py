@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from pingdata_async.cli.exit_codes import ANSWERED, NO_ANSWER_FOR_SOME, STOPPED
+from pingdata_async.cli.messages import say
 from pingdata_async.cli.options import (
     Connection,
     api_options,
@@ -195,11 +196,11 @@ def export(run_dir: Path, output: str, overwrite: bool, **others: Any) -> int:
     except BrokenPipeError:
         return ANSWERED
     for note in written.notes:
-        click.echo(printable(note), err=True)
+        say(printable(note))
     said = f"{written.rows:,} rows written"
     if written.rows_left_out:
         said += f"; {written.rows_left_out:,} have no outcome yet and are not among them"
-    click.echo(said + ".", err=True)
+    say(said + ".")
     if written.rows_left_out:
         return STOPPED
     return NO_ANSWER_FOR_SOME if written.no_answer else ANSWERED

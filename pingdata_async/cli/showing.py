@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import click
 import msgspec
 
-from pingdata_async.exceptions import RunError
+from pingdata_async.exceptions import ConfigurationError, RunError
 from pingdata_async.refusals import one_line
 from pingdata_async.secrecy import masked
 
@@ -24,12 +24,24 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[Cell]]
 
 
+def check_standard_output() -> None:
+    """Refuse to begin what nobody could see.
+
+    Raises:
+        ConfigurationError: When there is no standard output.
+    """
+    if sys.stdout is None:
+        raise ConfigurationError("standard output is closed")
+
+
 def show(*parts: str | Table) -> None:
     """Print sentences and tables, one below the other.
 
     Raises:
-        RunError: When standard output cannot be written.
+        ConfigurationError: When there is no standard output.
+        RunError: When it cannot be written.
     """
+    check_standard_output()
     if sys.stdout.isatty():
         # Only now: text in a pipe is not drawn, and rich takes a while to load.
         from pingdata_async.cli.drawing import drawn  # noqa: PLC0415
@@ -41,8 +53,15 @@ def show(*parts: str | Table) -> None:
 
 def show_json(value: Any) -> None:
     """Print it as JSON; raises as `show()`."""
+    check_standard_output()
     shown = masked(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
     _print(shown.encode())  # as bytes: JSON is UTF-8, whatever the terminal speaks
+
+
+def show_lines(lines: Iterable[str]) -> None:
+    """Print them as they are; raises as `show()`."""
+    check_standard_output()
+    _print("\n".join(lines))
 
 
 def _plain(part: str | Table) -> list[str]:

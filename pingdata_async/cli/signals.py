@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import anyio
-import click
 
 from pingdata_async.cli.exit_codes import InterruptedBySignalError
+from pingdata_async.cli.messages import say
 
 T = TypeVar("T")
 
@@ -40,8 +39,7 @@ async def run_until_signal(work: Callable[[], Awaitable[T]]) -> T:
                     if received:
                         os._exit(128 + number)
                     received.append(number)
-                    with contextlib.suppress(OSError):  # nobody may be listening any more
-                        click.echo("Stopping; once more to stop at once.", err=True)
+                    say("Stopping; once more to stop at once.")
                     work_scope.cancel()
 
             with anyio.CancelScope() as work_scope:

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 import click
-import msgspec
 
 from pingdata_async.cli.exit_codes import ANSWERED
 from pingdata_async.cli.options import check_run_dir, switch
 from pingdata_async.cli.progress import by_source, duration
+from pingdata_async.cli.showing import show_json, show_lines
 from pingdata_async.runs.status import PendingSubmission, RunStatus, read_status
 from pingdata_async.secrecy import printable
 
@@ -28,12 +28,11 @@ def status(run_dir: Path, as_json: bool) -> int:
 
 
 def print_status(status: RunStatus, *, as_json: bool) -> None:
-    """Print it on standard output."""
+    """Print it on standard output; raises as `show()`."""
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(status), indent=2))
-        return
-    for line in describe_status(status, time.time()):
-        click.echo(printable(line))
+        show_json(status)
+    else:
+        show_lines(map(printable, describe_status(status, time.time())))
 
 
 def describe_status(status: RunStatus, now: float) -> list[str]:
