@@ -167,6 +167,57 @@ def _field_without_views(field: Any) -> Any:
     return field.with_type(_without_views(field.type))
 
 
+# -- Dictionaries that are to be spread out ---------------------------------------------------
+
+
+def spread_bytes(column: Any) -> int:
+    """How large a column is with each text as often as it is there."""
+    import pyarrow as pa  # noqa: PLC0415 - optional
+    from pyarrow import compute  # noqa: PLC0415 - optional
+
+    kind = column.type
+    if pa.types.is_dictionary(kind) and _is_binary(kind.value_type):
+        lengths = compute.binary_length(column.dictionary)
+        total: int = compute.sum(lengths.take(column.indices).cast(pa.int64())).as_py() or 0
+        return total + int(column.indices.nbytes)
+    if pa.types.is_struct(kind):
+        return sum(map(spread_bytes, column.flatten()))
+    if pa.types.is_map(kind):  # a list of pairs
+        column = column.cast(pa.list_(pa.struct([kind.key_field, kind.item_field])))
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        return spread_bytes(column.flatten()) + int(column.offsets.nbytes)
+    return int(column.nbytes)
+
+
+def in_types(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The same rows, in the types of a schema that has no dictionaries for some of theirs."""
+    import pyarrow as pa  # noqa: PLC0415 - optional
+
+    columns = [
+        column
+        if column.type == kind
+        # What has views is not made of a dictionary right away.
+        else column.cast(_without_views(kind)).cast(kind)
+        for column, kind in zip(batch.columns, schema.types, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _is_binary(kind: Any) -> bool:
+    import pyarrow as pa  # noqa: PLC0415 - optional
+
+    types = pa.types
+    return any(
+        check(kind)
+        for check in (
+            types.is_string,
+            types.is_binary,
+            types.is_large_string,
+            types.is_large_binary,
+        )
+    )
+
+
 # -- Values ----------------------------------------------------------------------------------
 
 

@@ -6,16 +6,23 @@ Everything here blocks, and runs in a worker thread.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 from pingdata_async.exceptions import InputError
 from pingdata_async.location_batches import BATCH_ROWS
-from pingdata_async.tables.arrow_batches import ArrowReader, load_pyarrow, one_line
+from pingdata_async.tables.arrow_batches import (
+    ArrowReader,
+    in_types,
+    load_pyarrow,
+    one_line,
+    spread_bytes,
+)
 from pingdata_async.tables.inputs import Batch, ReadOptions
 from pingdata_async.tables.sources import (
     HASH_BLOCK_BYTES,
@@ -29,6 +36,16 @@ ENCRYPTED_MAGIC = b"PARE"
 
 _READ_BUFFER_BYTES = 64 * 1024  # of each column; without it a column is read a row group at once
 _MAX_BATCH_BYTES = 4 * 1024 * 1024  # rows that are larger than most must not pile up in memory
+_ITEM_BYTES = 8  # a number, or where a text begins
+
+MAX_RATIO = 100
+"""Of all that is in a file to the file itself; real tables are up to 20."""
+
+BYTES_EACH_CELL = 40
+"""What is free beside that: short texts and numbers are repeated for millions of rows."""
+
+MAX_SPREAD_BYTES = 32 * 1024 * 1024
+"""And of a file as a whole."""
 
 
 class ParquetReader(ArrowReader):
@@ -97,15 +114,85 @@ class ParquetReader(ArrowReader):
     def _read(self, file: Any) -> Iterator[Batch]:
         from pyarrow import parquet  # noqa: PLC0415 - optional
 
-        opened = parquet.ParquetFile(file, pre_buffer=False, buffer_size=_READ_BUFFER_BYTES)
-        self._take_up(opened.schema_arrow)
-        rows = _rows_at_once(opened.metadata)
+        open_ = functools.partial(
+            parquet.ParquetFile, file, pre_buffer=False, buffer_size=_READ_BUFFER_BYTES
+        )
+        opened = open_()
+        metadata, schema = opened.metadata, opened.schema_arrow
+        self._take_up(schema)
+        self._check_size(metadata)
+        rows = _rows_at_once(metadata)
+        # A dictionary has each text once; only pieces of a bounded size are spread out.
+        texts = _with_dictionaries(metadata)
+        opened = open_(metadata=metadata, read_dictionary=texts)
         batches = opened.iter_batches(batch_size=rows, use_threads=False)
-        yield from self._batches(batches, rows)
+        yield from self._batches(self._spread_out(batches, schema), rows)
+
+    def _spread_out(self, batches: Iterable[Any], schema: Any) -> Iterator[Any]:
+        """The same rows in their own types, so many at once as memory holds."""
+        left_bytes = MAX_SPREAD_BYTES + MAX_RATIO * self._source.size_bytes
+        for batch in batches:
+            left_bytes += BYTES_EACH_CELL * batch.num_rows * batch.num_columns
+            for piece, size_bytes in _pieces(batch):
+                left_bytes -= size_bytes
+                if left_bytes < 0:
+                    raise self._too_large()
+                yield in_types(piece, schema)
+
+    def _check_size(self, metadata: Any) -> None:
+        """A page is decompressed whole, so what the file says of itself is looked at before."""
+        said_bytes = sum(metadata.row_group(n).total_byte_size for n in _groups(metadata))
+        cells = metadata.num_rows * metadata.num_columns
+        most_bytes = MAX_SPREAD_BYTES + MAX_RATIO * self._source.size_bytes
+        if said_bytes > most_bytes + BYTES_EACH_CELL * cells:
+            raise self._too_large()
+
+    def _too_large(self) -> InputError:
+        return InputError(
+            f"{self.name} becomes more than {MAX_RATIO} times as large as it is, as long texts "
+            "are in it many times; leave their columns out"
+        )
+
+
+def _pieces(batch: Any) -> Iterator[tuple[Any, int]]:
+    """Parts of a batch that are small once they are spread out, or single rows; how large."""
+    size_bytes = sum(map(spread_bytes, batch.columns))
+    if size_bytes <= _MAX_BATCH_BYTES or batch.num_rows == 1:
+        yield batch, size_bytes
+        return
+    half = batch.num_rows // 2
+    yield from _pieces(batch.slice(0, half))
+    yield from _pieces(batch.slice(half))
+
+
+def _with_dictionaries(metadata: Any) -> list[str]:
+    """The columns of texts of which a part at least is kept as a dictionary."""
+    return sorted(
+        {
+            column.path_in_schema
+            for column in _chunks(metadata)
+            if column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page
+        }
+    )
+
+
+def _groups(metadata: Any) -> range:
+    return range(metadata.num_row_groups)
+
+
+def _chunks(metadata: Any) -> Iterator[Any]:
+    for group in map(metadata.row_group, _groups(metadata)):
+        yield from map(group.column, range(group.num_columns))
 
 
 def _rows_at_once(metadata: Any) -> int:
     """As many rows as are best looked at together, unless they are large."""
-    groups = [metadata.row_group(n) for n in range(metadata.num_row_groups)]
-    largest = max((group.total_byte_size / (group.num_rows or 1) for group in groups), default=0)
+    largest = max(map(_row_bytes, map(metadata.row_group, _groups(metadata))), default=0)
     return max(1, min(BATCH_ROWS, int(_MAX_BATCH_BYTES / max(largest, 1))))
+
+
+def _row_bytes(group: Any) -> float:
+    """About how large a row is in memory. Equal items of lists take nothing in a file."""
+    items = sum(group.column(n).num_values for n in range(group.num_columns))
+    size_bytes: int = max(group.total_byte_size, _ITEM_BYTES * items)
+    return size_bytes / (group.num_rows or 1)

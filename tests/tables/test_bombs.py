@@ -12,11 +12,15 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
 from pingdata_async import InputError
+from pingdata_async.location_batches import Columns
 from pingdata_async.tables import delimited
 from pingdata_async.tables.inputs import ReadOptions
 from pingdata_async.tables.readers import open_input
@@ -25,13 +29,19 @@ MAX_RSS_MB = 200
 ENDLESS_BYTES = 5 * 1024**3
 BLOCK = b"x" * 65536
 
-# The command, and then the most memory that it had.
+# The command, and then the most memory that it had. What getrusage() says on Linux is at least what
+# the process had that started it.
 MEASURED = """
 import resource, sys
+from pathlib import Path
 from pingdata_async.cli.main import run
 code = run(sys.argv[1:])
-used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(used // (1024 * 1024 if sys.platform == "darwin" else 1024))
+status = Path("/proc/self/status")
+if status.exists():
+    [used] = [line.split()[1] for line in status.read_text().splitlines() if "VmHWM" in line]
+    print(int(used) // 1024)
+else:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 * 1024))
 sys.exit(code)
 """
 
@@ -335,3 +345,83 @@ def test_cells_of_an_opendocument_sheet_that_are_repeated(
         archive.writestr("mimetype", kind, zipfile.ZIP_STORED)
         archive.writestr("content.xml", content)
     assert said in refused(path)
+
+
+# -- Parquet ---------------------------------------------------------------------------------
+
+
+def dictionary(texts: list[str], indices: list[int]) -> Any:
+    return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), texts)
+
+
+def long_text(length: int = 110_000) -> str:
+    return "".join(random.Random(1).choices("abcdef ", k=length))
+
+
+PARQUET: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
+    "a text in a dictionary": (lambda: dictionary([long_text()], [0] * 60_000), {}),
+    "a dictionary of a page": (lambda: pa.array(["x" * 50_000_000, "y"]), {}),
+    "a page": (
+        lambda: pa.array(["x" * 1_000_000] * 50),
+        {"use_dictionary": False, "data_page_size": 2**30},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "a text in a dictionary",
+        pytest.param("a dictionary of a page", marks=pytest.mark.sweep),
+        "a page",
+    ],
+)
+def test_parquet_files_that_become_much(what: str, tmp_path: Path) -> None:
+    """What is there many times is neither decompressed nor spread out whole."""
+    path = tmp_path / "in.parquet"
+    column, options = PARQUET[what]
+    pq.write_table(pa.table({"address": column()}), path, compression="zstd", **options)
+    assert path.stat().st_size < 100_000
+    assert "becomes more than 100 times as large as it is" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([[0] * 40_000] * 250, pa.list_(pa.int64())),
+        pa.array([[long_text()] * 100] * 4),
+        pa.array([{"text": long_text()}] * 400),
+    ],
+    ids=["items of lists", "texts in lists", "texts in objects"],
+)
+def test_nested_values_that_become_much(column: Any, tmp_path: Path) -> None:
+    """They are counted as well."""
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"address": ["x"] * len(column), "more": column}), path)
+    with open_input(path) as reader, pytest.raises(InputError, match="100 times as large"):
+        list(reader)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        dictionary([f"{n} {'a' * 30}" for n in range(5)], [n % 5 for n in range(100_000)]),
+        dictionary([long_text(), "x"], [0] * 200 + [1] * 20_000),
+        pa.array([random.Random(n).randbytes(20_000).hex() for n in range(500)]),
+    ],
+    ids=["short texts in many rows", "a long text in some", "long texts"],
+)
+def test_columns_of_real_tables_are_read(column: Any, tmp_path: Path) -> None:
+    """Shapes of areas, names of counties, a note that some rows have: a few MB at a time."""
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"address": column}), path, store_schema=False)
+    texts = column.to_pylist()
+    row = 0
+    with open_input(path) as reader:
+        for batch in reader:
+            assert isinstance(batch.locations, Columns)
+            found = list(batch.locations.columns[0])
+            assert found == texts[row : row + len(found)]
+            assert len(found) == 1 or sum(map(len, found)) <= 5_000_000
+            row += len(found)
+    assert row == len(texts)
