@@ -34,7 +34,7 @@ from pingdata_async.runs.journal_schema import JOURNAL_NAME
 from pingdata_async.runs.kept_input import INPUT_NAME
 from pingdata_async.runs.output_files import STDOUT, failures_path, shown_path
 from pingdata_async.runs.plan import Plan
-from pingdata_async.runs.spool import Spool
+from pingdata_async.runs.spool import UNREADABLE, Spool
 from pingdata_async.shell_words import quoted
 from pingdata_async.tables.jsonl_reading import IN_MEMORY
 from pingdata_async.tables.sources import STDIN, Fingerprint
@@ -395,7 +395,7 @@ def set_aside(path: Path) -> Path:
 
 _MADE = re.compile(
     rf"{LOCK_NAME}|({re.escape(JOURNAL_NAME)}|{PLAN_NAME}|{INPUT_NAME})(\.part)?(-(wal|shm|journal))?"
-    rf"|{SPOOL_NAME}(/\d{{6}}(/\d{{9}}\.json\.(gz|zst)(\.part)?)?)?"
+    rf"|{SPOOL_NAME}(/\d{{6}}(/\d{{9}}(\.json\.(gz|zst)|{re.escape(UNREADABLE)}\d+)(\.part)?)?)?"
 )
 """What runs make in their directory."""
 
