@@ -35,7 +35,7 @@ class LeftoverPool:
     def is_ripe(self, now: float) -> bool:
         """Whether they are worth a job, whatever else there is to do."""
         enough = len(self._leftovers) >= self._chunk_size
-        return enough or (bool(self._leftovers) and now - self._since >= self.WAIT_S)
+        return enough or (bool(self._leftovers) and now >= self._since + self.WAIT_S)
 
     def take(self) -> list[Leftover]:
         """Take out a chunk's worth; at least one where there is one."""

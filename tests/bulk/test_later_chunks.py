@@ -237,6 +237,11 @@ def test_a_pool_is_ripe_when_full_or_late_and_keeps_to_the_size_of_a_body() -> N
     pool.add([left(1)], 129.0)
     assert not pool.is_ripe(129.9)
     assert pool.is_ripe(130.0)
+    for each in range(1, 100):  # at the very time, however a number like that is rounded
+        at = each / 7
+        late = LeftoverPool(3)
+        late.add([left(0)], at)
+        assert late.is_ripe(at + LeftoverPool.WAIT_S)
     pool.add([left(2), left(3)], 129.0)
     assert pool.is_ripe(129.0)
     assert [each.row for each in pool.take()] == [0, 1, 2]
