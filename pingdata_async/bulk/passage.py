@@ -49,9 +49,9 @@ class Passage:
         refetches: How often the output was fetched again because rows were missing from it.
         is_large: Whether its output is one that is held alone.
         warn_after_idle_s: How long its job may make no progress before that is said (again).
-        late_since: Since when the API says of the job what cannot stay so: that it is unknown,
-            that it is complete without an output, or a word that is not documented; None if it
-            does not.
+        late_since: Since when the API says of the job what cannot stay so: that it is complete
+            without an output, or a word that is not documented; None if it does not.
+        unknown_since: Since when it says nothing of the job but that it is unknown; likewise.
         says_late: Whether that was told to whoever listens.
         seems_failed: Whether the API said once that the job has failed.
         unread: A fingerprint of the last output that could not be read; None of one that could.
@@ -82,6 +82,7 @@ class Passage:
     is_large: bool = False
     warn_after_idle_s: float = WARN_AFTER_IDLE_S
     late_since: float | None = None
+    unknown_since: float | None = None
     says_late: bool = False
     seems_failed: bool = False
     unread: int | None = None
@@ -123,6 +124,14 @@ class Passage:
         self.failing_since += seconds
         if self.late_since is not None:
             self.late_since += seconds
+        if self.unknown_since is not None:
+            self.unknown_since += seconds
+
+    def unknown_for_s(self, now: float) -> float:
+        """For how long the API has said nothing but that it does not know the job."""
+        if self.unknown_since is None:
+            self.unknown_since = now
+        return now - self.unknown_since
 
     def late_for_s(self, now: float) -> float:
         """For how long the API has said what cannot stay so; from now on if it did not."""
@@ -151,6 +160,7 @@ class Passage:
         self.job_id, self.job, self.outputs = "", None, ()
         self.failures = self.refetches = 0
         self.no_longer_late()
+        self.unknown_since = None
         self.seems_failed = False
         self.unread, self.times_unread = None, 0
         self.warn_after_idle_s = WARN_AFTER_IDLE_S

@@ -187,10 +187,12 @@ class Requests:
         except PingDataError as error:
             return self._question_failed(passage, "poll", error)
         self._succeeded(passage, "poll")
+        passage.unknown_since = None
         self._announce(notices.polled(passage, status))
         self._heard(passage.present_job, status)
         match status.phase:
             case JobPhase.COMPLETE:
+                passage.seems_failed = False
                 return self._complete(passage, status)
             case JobPhase.FAILED if passage.seems_failed:
                 return _failed(passage, status)
@@ -256,10 +258,13 @@ class Requests:
     def _late_for_s(self, passage: Passage, said: str) -> float:
         """How long the API has said what cannot stay so; that is told after a while."""
         late_s = passage.late_for_s(clock.now())
+        self._say_if_late(passage, late_s, said)
+        return late_s
+
+    def _say_if_late(self, passage: Passage, late_s: float, said: str) -> None:
         if late_s > self._policy.forgotten_after_s and not passage.says_late:
             passage.says_late = True
             self._announce(notices.overdue(passage, late_s, said))
-        return late_s
 
     async def fetch(
         self, passage: Passage
@@ -295,12 +300,13 @@ class Requests:
             if self._turns_out_large(passage, error):
                 return Again(0.0)
             return self._unread(passage, error, fetched.bodies)
+        self._succeeded(passage, "fetch")
         missing, rows = checked.missing, len(passage.chunk.rows)
         if missing and passage.refetches < REFETCHES:  # that is free, and they may be late
             passage.refetches += 1
+            passage.note_failure(clock.now())
             left_out = DecodeError(f"{missing} of {rows} locations are missing from the output")
-            return self._question_failed(passage, "fetch", left_out)
-        self._succeeded(passage, "fetch")
+            return self._again(passage, "fetch", left_out)
         for oddity in checked.oddities:
             self._announce(notices.unexpected(passage, f"of its output's locations, {oddity}"))
         return Answered(checked)
@@ -389,11 +395,13 @@ class Requests:
                 return Lost(said, is_forgotten=True)
             passage.note_failure(clock.now())  # of this job alone: the API did answer
             return self._again(passage, kind, error, ceiling_s=ASK_AGAIN_S)
+        passage.unknown_since = None
         if isinstance(error, OutputUnavailableError) and error.job_status is not None:
-            passage.late_since = None  # the job is known
-            if error.job_status.is_failed:  # it has changed its mind
-                return _failed(passage, error.job_status)
-            passage.outputs = json_outputs(error.job_status.outputs) or passage.outputs
+            status = error.job_status
+            if status.is_failed and passage.seems_failed:  # it has changed its mind
+                return _failed(passage, status)
+            passage.seems_failed = status.is_failed
+            passage.outputs = json_outputs(status.outputs) or passage.outputs
         give_up = self._note_failure(passage, kind, error)
         if self._is_too_long(error):
             return Unreachable(saying_when(error))
@@ -409,11 +417,9 @@ class Requests:
         return self._again(passage, kind, error)
 
     def _say_if_overdue(self, passage: Passage, kind: str, error: PingDataError) -> None:
-        late_s = clock.now() - passage.failing_since
-        if kind == "fetch" and late_s > self._policy.forgotten_after_s and not passage.says_late:
-            passage.says_late = True
+        if kind == "fetch":
             said = f"the output of job {passage.job_id} cannot be had: {error}"
-            self._announce(notices.overdue(passage, late_s, said))
+            self._say_if_late(passage, clock.now() - passage.failing_since, said)
 
     def _is_too_long(self, error: PingDataError) -> bool:
         return (retry_after_s(error) or 0.0) > self._policy.max_wait_s
@@ -426,12 +432,14 @@ class Requests:
             self._health.note_answer()
 
     def _is_forgotten(self, passage: Passage, error: PingDataError) -> bool:
-        late_s = self._late_for_s(passage, f"the API does not know job {passage.job_id}: {error}")
-        if late_s > self._policy.patience_s:
+        unknown_s = passage.unknown_for_s(clock.now())
+        said = f"the API does not know job {passage.job_id}: {error}"
+        self._say_if_late(passage, unknown_s, said)
+        if unknown_s > self._policy.patience_s:
             return True
         # Sooner, where it is this job and not the API: others are answered all the while.
-        since = clock.now() - late_s + self._policy.forgotten_after_s
-        return late_s > self._policy.forgotten_after_s and self._health.answered_since(
+        since = clock.now() - unknown_s + self._policy.forgotten_after_s
+        return unknown_s > self._policy.forgotten_after_s and self._health.answered_since(
             "poll", since
         )
 

@@ -135,7 +135,7 @@ class RetryPolicy:
         max_lost_chunks_in_a_row: Likewise, chunks charged for nothing, attempts and all.
         fetch_attempts: How often one output is fetched that arrives, but is the same useless
             thing each time, before its rows fail (about a minute).
-        late_after_s: Of answers "unknown job" before it counts as forgotten, of "cancelled" and
+        late_after_s: Of nothing but "unknown job" before it counts as forgotten, of "cancelled" and
             the like before it counts as failed, or of a complete job that shows no output
             before its rows fail: a part of the API may learn of it late. At most
             `give_up_after_s`.

@@ -22,16 +22,21 @@ from pingdata_async.exceptions import (
     NotFoundError,
     OutputUnavailableError,
     PingDataError,
+    ServerError,
 )
 from pingdata_async.models import JobOutput, JobStatus, Reason, RowStatus
 from tests.bulk.harness import Observed, run
 from tests.simulation.faults import Fault, Moment, ScriptedFaults
 from tests.simulation.simulated_api import SimulatedAPI
+from tests.simulation.troubles import SpottyAnswers
 from tests.simulation.virtual_loop import VirtualLoop
 
 COMPLETE = JobStatus(
     status="COMPLETE", result_status="SUCCESS", outputs=(JobOutput("/0", "output-0.json"),)
 )
+FAILED = JobStatus(status="FAILED")
+AT_WORK = JobStatus(status="IN_PROGRESS")
+UNKNOWN = NotFoundError("404", status_code=404)
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +66,9 @@ class _Storage(SimulatedAPI):
         of: Sequence[str] | None = ("job-1",),
         for_s: float = 1e9,
         delays_s: Mapping[int, float] | None = None,
+        outputs: SpottyAnswers | None = None,
     ) -> None:
-        super().__init__(delays_s=delays_s)
+        super().__init__(delays_s=delays_s, outputs=outputs)
         self._gives = gives
         self._of = of
         self._until = anyio.current_time() + for_s
@@ -173,6 +179,29 @@ async def test_a_job_that_is_unknown_only_for_a_while() -> None:
     assert (api.counts.jobs, len(seen.of(JobAbandoned))) == (10, 0)
 
 
+@pytest.mark.parametrize("between", [[COMPLETE], []], ids=["complete", "none"])
+async def test_one_word_that_it_has_failed_is_not_believed(between: list[JobStatus]) -> None:
+    """Nor a second one, where it was called complete in between: another job would be paid for."""
+    said = iter([FAILED, *between * 2, *[FAILED] * bool(between)])
+
+    def give(content: bytes) -> bytes:
+        for each in said:
+            raise unavailable(said=each)
+        return content
+
+    api = _Storage(give)
+    seen = await run(api, 100)
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    assert (api.counts.jobs, len(seen.of(JobAbandoned))) == (10, 0)
+
+
+async def test_an_output_with_holes_that_comes_late() -> None:
+    """What it holds is taken, however long it was refused before, and no row of it is lost."""
+    api = _Storage(raises(unavailable()), for_s=895.0, outputs=SpottyAnswers(left_out=0.3))
+    seen = await run(api, 100)
+    assert seen.rows == list(range(100))
+
+
 async def test_a_complete_job_that_failed_after_all() -> None:
     """The API's last word holds."""
     api = _Storage(raises(unavailable(said=JobStatus(status="FAILED", message="oh no"))))
@@ -203,10 +232,10 @@ async def test_the_same_useless_output_each_time(gives: Callable[[bytes], bytes]
 
 
 async def test_an_output_that_is_too_large() -> None:
-    """It is not fetched eight times; nothing of it can be kept."""
+    """Three times: to see that it is large, and twice alone. Nothing of it can be kept."""
     api = _Storage(raises(too_large("GET it", 1_000)))
     seen = await run(api, 100)
-    assert (api.counts.jobs, api.fetches, seen.unreadable) == (10, 2, {})
+    assert (api.counts.jobs, api.fetches, seen.unreadable) == (10, 3, {})
     assert sum(result.reason is Reason.UNREADABLE for result in seen.results) == 10
 
 
@@ -318,11 +347,6 @@ async def test_an_unknown_status_with_progress_is_work() -> None:
     assert anyio.current_time() - began > 1_000
 
 
-FAILED = JobStatus(status="FAILED")
-AT_WORK = JobStatus(status="IN_PROGRESS")
-UNKNOWN = NotFoundError("404", status_code=404)
-
-
 @pytest.mark.parametrize(
     "says",
     [
@@ -341,6 +365,44 @@ async def test_a_server_that_changes_its_mind(says: list[JobStatus | None]) -> N
     seen = await run(api, 100)
     assert {result.status for result in seen.results} == {RowStatus.OK}
     assert (api.counts.jobs, len(seen.of(JobAbandoned))) == (10, 0)
+
+
+class _Restarting(SimulatedAPI):
+    """Says of its second job something else until each time; others are at work meanwhile."""
+
+    def __init__(self, *until: tuple[float, JobStatus | PingDataError]) -> None:
+        super().__init__(delays_s={0: 200.0})
+        self._until = until
+        self._began: float | None = None
+
+    async def status(self, job_id: str) -> JobStatus:
+        truth = await super().status(job_id)
+        if job_id != "job-1":
+            return truth
+        now = anyio.current_time()
+        self._began = now if self._began is None else self._began
+        said = next((said for until, said in self._until if now < self._began + until), None)
+        if isinstance(said, PingDataError):
+            raise said
+        return said or truth
+
+
+@pytest.mark.parametrize(
+    "until",
+    [
+        [(5.0, UNKNOWN), (120.0, ServerError("502", status_code=502)), (150.0, UNKNOWN)],
+        [(60.0, JobStatus(status="COMPLETE")), (72.0, UNKNOWN)],
+    ],
+    ids=["out of order", "complete"],
+)
+async def test_only_unknown_again_and_again_is_forgotten(
+    until: list[tuple[float, JobStatus | PingDataError]],
+) -> None:
+    """While the API says something else in between, or nothing, no other job is paid for."""
+    api = _Restarting(*until)
+    seen = await run(api, 20)
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    assert (api.counts.jobs, len(seen.of(JobAbandoned))) == (2, 0)
 
 
 @pytest.mark.parametrize("late", [False, True])
