@@ -36,6 +36,7 @@ ENCRYPTED_MAGIC = b"PARE"
 
 _READ_BUFFER_BYTES = 64 * 1024  # of each column; without it a column is read a row group at once
 _MAX_BATCH_BYTES = 4 * 1024 * 1024  # rows that are larger than most must not pile up in memory
+_ROWS_READ_AT_ONCE = 8 * BATCH_ROWS  # each time, Arrow makes the dictionaries anew
 _ITEM_BYTES = 8  # a number, or where a text begins
 
 MAX_RATIO = 100
@@ -126,7 +127,7 @@ class ParquetReader(ArrowReader):
         texts = _with_dictionaries(metadata)
         opened = open_(metadata=metadata, read_dictionary=texts)
         batches = opened.iter_batches(batch_size=rows, use_threads=False)
-        yield from self._batches(self._spread_out(batches, schema), rows)
+        yield from self._batches(self._spread_out(batches, schema), min(rows, BATCH_ROWS))
 
     def _spread_out(self, batches: Iterable[Any], schema: Any) -> Iterator[Any]:
         """The same rows in their own types, so many at once as memory holds."""
@@ -186,9 +187,9 @@ def _chunks(metadata: Any) -> Iterator[Any]:
 
 
 def _rows_at_once(metadata: Any) -> int:
-    """As many rows as are best looked at together, unless they are large."""
+    """As many rows as are best read together, unless they are large."""
     largest = max(map(_row_bytes, map(metadata.row_group, _groups(metadata))), default=0)
-    return max(1, min(BATCH_ROWS, int(_MAX_BATCH_BYTES / max(largest, 1))))
+    return max(1, min(_ROWS_READ_AT_ONCE, int(_MAX_BATCH_BYTES / max(largest, 1))))
 
 
 def _row_bytes(group: Any) -> float:
