@@ -157,8 +157,11 @@ class BulkEnhancer(FileRuns):
         stream = self.stream(locations)
         try:
             async with stream:
-                async for result in stream:
-                    results.append(result)
+                try:
+                    async for result in stream:
+                        results.append(result)
+                finally:
+                    results += stream.take_at_hand()
         except BaseException as error:
             results.sort(key=_row)
             results.summary = stream.summary

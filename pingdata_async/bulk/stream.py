@@ -302,6 +302,16 @@ class ResultChannel:
             if self._news.is_set():
                 self._news = anyio.Event()
             await self._news.wait()
+        return self._take()
+
+    def take_all(self) -> list[EnhancedLocation]:
+        """What was handed over and not taken yet; waits for nothing."""
+        results: list[EnhancedLocation] = []
+        while self._offers:
+            results += self._take()
+        return results
+
+    def _take(self) -> list[EnhancedLocation]:
         results, taken = self._offers.popleft()
         taken.set()
         return results
@@ -402,6 +412,19 @@ class ResultStream(AsyncIterator[EnhancedLocation]):
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+    def take_at_hand(self) -> list[EnhancedLocation]:
+        """The results that have come and were not iterated yet; waits for nothing.
+
+        Whoever is cancelled in the moment in which a chunk comes has not been given it.
+        """
+        if self._channel is not None:
+            results = self._channel.take_all()
+            self._charges.handed_over(results)
+            self._ready.extend(results)
+        at_hand = list(self._ready)
+        self._ready.clear()
+        return at_hand
 
     async def aclose(self) -> None:
         """End everything at once; returns when no task is left. May be called again."""

@@ -13,6 +13,7 @@ import anyio.to_thread
 import pytest
 
 import pingdata_async as ping
+from pingdata_async.bulk.stream import ResultChannel
 from pingdata_async.sandbox import SandboxServer
 from tests.bulk.conftest import Traces, make_enhancer
 from tests.bulk.harness import addresses, until
@@ -86,6 +87,24 @@ async def test_enhance_is_cancelled(
         await enhancer.enhance(rows())
     assert scope.cancelled_caught
     await traces.are_gone(enhancer)
+
+
+async def test_what_comes_in_the_moment_of_a_cancellation_is_carried(
+    enhancer: ping.BulkEnhancer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk that is handed over when `enhance()` is cancelled already was paid for, too."""
+    deliver = ResultChannel.deliver
+
+    async def deliver_too_late(self: ResultChannel, results: list[ping.EnhancedLocation]) -> None:
+        task.cancel()
+        await deliver(self, results)
+
+    monkeypatch.setattr(ResultChannel, "deliver", deliver_too_late)
+    task = asyncio.create_task(enhancer.enhance(endless()))
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    results = vars(caught.value)["results"]
+    assert len(results) == results.summary.rows > 0
 
 
 async def test_garbage(enhancer: ping.BulkEnhancer, traces: Traces) -> None:
