@@ -149,7 +149,7 @@ class RetryPolicy:
             the address is wrong.
         job_timeout_s: A job is given up that is at work and makes no progress for so long;
             None for never. Time in the API's queue does not count. Where the API shows no
-            counts, it must be longer than a whole job.
+            counts, it must be longer than a whole job. It keeps its job slot for a while.
         max_wait_s: A `Retry-After` above it is not waited for: the run stops.
     """
 

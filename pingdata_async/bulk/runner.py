@@ -345,7 +345,10 @@ class BulkRunner:
             self._admission.release(passage)
             await self._unreadable(passage, step)
         else:
-            self._admission.release(passage)
+            if step.has_timed_out:  # it may be at work all the same
+                self._admission.abandon(passage)
+            else:
+                self._admission.release(passage)
             await self._job_lost(passage, step)
 
     def _keep(self, passage: Passage, error: PingDataError) -> None:

@@ -51,6 +51,17 @@ async def test_a_job_without_progress_is_given_up_and_sent_again() -> None:
     assert {result.status for result in seen.results} == {RowStatus.OK}
 
 
+async def test_a_job_that_was_given_up_keeps_its_slot_for_a_while() -> None:
+    """It may be at work all the same: its rows are not sent while it counts as in flight."""
+    api = _Stalls("job-2")
+    policy = RetryPolicy(job_timeout_s=100.0)
+    seen = await run(api, 50, max_jobs=1, policy=policy)
+    check_bookkeeping(seen, api, 50)
+    (given_up_at,) = seen.times(JobAbandoned)
+    next_at = min(at for at in seen.times(JobSubmitted) if at > given_up_at)
+    assert 100.0 <= next_at - given_up_at <= 900.0
+
+
 async def test_where_every_job_of_a_chunk_stands_still_its_rows_fail() -> None:
     """Given up as often as a job may fail, and then in halves, others are not touched."""
     api = _Stalls(*[f"job-{n}" for n in range(1, 5)])
