@@ -1,15 +1,17 @@
 """Who may have how many jobs in flight.
 
-Jobs cannot be cancelled. One that is abandoned (somebody left a stream, or cancelled) goes on at
-the API and keeps its slot until it has likely ended, so that whoever calls and gives up again and
-again has no more jobs in flight than whoever waits. Nobody asks about it any more: it is the time
-that frees its slot, unless a later run takes the job up, and the slot with it.
+Jobs cannot be cancelled. One that is abandoned (somebody left a stream, or cancelled, or it made no
+progress for too long) goes on at the API and keeps its slot until it has likely ended, so that
+whoever calls and gives up again and again has no more jobs in flight than whoever waits. Nobody
+asks about it any more: it is the time that frees its slot, unless a later run takes the job up, and
+the slot with it.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import math
 from collections import Counter, deque
 
@@ -20,6 +22,8 @@ from pingdata_async.bulk import clock
 from pingdata_async.bulk.job_progress import JobProgress
 from pingdata_async.bulk.pacing import FixedLimiter, JobLimiter
 from pingdata_async.checked_settings import check_count
+
+logger = logging.getLogger("pingdata_async")
 
 
 class JobSlots:
@@ -42,6 +46,7 @@ class JobSlots:
         self._abandoned_by = Counter[SlotShare]()
         self._ends: list[tuple[float, str]] = []  # a heap; also of some that were taken up
         self._unnamed = itertools.count()
+        self._is_wait_said = False  # that abandoned jobs keep somebody waiting
 
     def share(self, max_jobs: int) -> SlotShare:
         """A user's share, of at most `max_jobs` slots at once."""
@@ -126,6 +131,7 @@ class JobSlots:
         share = self._abandoned.pop(job_id, None)
         if share is None:
             return False
+        self._is_wait_said = self._is_wait_said and bool(self._abandoned)
         self._abandoned_by[share] -= 1
         if not self._abandoned_by[share]:
             del self._abandoned_by[share]
@@ -142,6 +148,19 @@ class JobSlots:
         """When the next abandoned job has likely ended."""
         self._free_ended()
         return self._ends[0][0] if self._ends else math.inf
+
+    def _say_wait(self, share: SlotShare) -> None:
+        """Say once that nothing of a user's is sent because of abandoned jobs."""
+        if self._is_wait_said or not self._abandoned or self._in_flight_in_all:
+            return
+        self._is_wait_said = True
+        logger.warning(
+            "nothing is submitted now: %d jobs that were abandoned count as in flight until they "
+            "have likely ended (the first of them in %.0f s), and no more than %d may be",
+            len(self._abandoned),
+            self._frees_at() - clock.now(),
+            min(share.max_jobs, self._limiter.limit),
+        )
 
 
 class SlotShare:
@@ -175,6 +194,7 @@ class SlotShare:
         slots._serve()  # noqa: SLF001
         try:
             while not waiter.is_granted:
+                slots._say_wait(self)  # noqa: SLF001
                 waiter.woken = anyio.Event()
                 with anyio.move_on_at(slots._frees_at()):  # noqa: SLF001
                     await waiter.woken.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator, Iterator
 
@@ -212,6 +213,30 @@ async def test_who_waits_already_when_a_job_is_abandoned_gets_its_slot_in_time()
         assert slots.in_flight == leaving.in_flight == 1
     assert anyio.current_time() - began == pytest.approx(30.0)
     assert (leaving.in_flight, waiting.in_flight) == (0, 1)
+
+
+async def test_waiting_for_abandoned_jobs_alone_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A call that does nothing for a minute says why; one that has jobs of its own does not."""
+    slots = JobSlots()
+    share = slots.share(2)
+    began = anyio.current_time()
+    await share.acquire()
+    await share.acquire()
+    share.abandon("job-1", began + 30.0)
+    with anyio.move_on_after(5.0):
+        await share.acquire()
+    assert not caplog.records
+    share.abandon("job-2", began + 60.0)
+    await share.acquire()
+    await share.acquire()
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage() == (
+        "nothing is submitted now: 2 jobs that were abandoned count as in flight until they have "
+        "likely ended (the first of them in 25 s), and no more than 2 may be"
+    )
 
 
 async def test_who_takes_up_an_abandoned_job_gets_its_slot_at_once() -> None:
