@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -87,8 +87,9 @@ class PingDataClient(OpenedClient):
     ) -> str:
         """Submit one bulk job (`POST /api/v1/bulk_enhance`) and return its id.
 
-        The locations are sent as they are, so each needs an `id` that is unique in the job.
-        Every accepted call is charged. Cancelling it leaves in doubt whether it was accepted.
+        The locations are sent as they are, whatever the names of their fields, so each needs an
+        `id` that is unique in the job. Every accepted call is charged. Cancelling it leaves in
+        doubt whether it was accepted.
 
         Args:
             locations: What to enhance, as one job.
@@ -100,7 +101,7 @@ class PingDataClient(OpenedClient):
             callback_url: POSTed to by the API when the job is done.
 
         Raises:
-            InputError: When the locations cannot be sent as JSON.
+            InputError: When they are no list of locations, or cannot be sent as JSON.
             TransportError: With `maybe_sent` True, a job may have been made.
             APIStatusError: As the API refuses; 5xx but 503 leave it in doubt.
             DecodeError: A success without a job id: a job was probably made.
@@ -113,8 +114,9 @@ class PingDataClient(OpenedClient):
             delegate_to=delegate_to,
             callback_url=callback_url,
         )
+        given = _listed(locations)
         try:
-            encoded = msgspec.json.encode(list(locations))
+            encoded = msgspec.json.encode(given)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InputError(f"the locations cannot be sent as JSON: {error}") from error
         return await self.submit_body(b'{"locations":' + encoded + b"," + options[1:])
@@ -364,6 +366,22 @@ def _as_sent(location: AnyLocation) -> AnyLocation:
         return location
     mend_rows([fields])
     return fields
+
+
+def _listed(locations: Iterable[object]) -> list[object]:
+    """What is given for locations; a text would give its letters, a data frame its columns."""
+    if not isinstance(locations, Iterable):
+        raise InputError(
+            f"give a list of locations, not what is of type {type(locations).__name__}"
+        )
+    given = list(locations)
+    for place, location in enumerate(given):
+        if not isinstance(location, Location | Mapping):
+            raise InputError(
+                f"location {place} is of type {type(location).__name__}: "
+                "give a list of Location objects or mappings"
+            )
+    return given
 
 
 async def _gzipped(body: bytes) -> bytes:

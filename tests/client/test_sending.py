@@ -11,6 +11,8 @@ import random
 from typing import Any
 
 import anyio
+import pandas as pd
+import polars as pl
 import pytest
 import trustme
 from aiohttp import web
@@ -267,6 +269,27 @@ async def test_bodies_of_megabytes_are_sent_without_warning() -> None:
     async with LocalApi(always({"id": "J"})) as api, client_of(api.url) as client:
         await client.submit_body(body)
     assert gzip.GzipFile(fileobj=io.BytesIO(api.seen[0].body)).read() == body
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ("1 Main St", "str"),
+        (["1 Main St"], "str"),
+        (pd.DataFrame({"address": ["1 Main St"]}), "str"),
+        (pl.DataFrame({"address": ["1 Main St"]}), "Series"),
+        (ONE[0], "str"),
+        ([ONE], "list"),
+        (b"1 Main St", "int"),
+    ],
+    ids=["text", "addresses", "pandas", "polars", "mapping", "list in a list", "bytes"],
+)
+async def test_letters_and_names_of_columns_are_not_submitted(given: Any, kind: str) -> None:
+    """Whatever gives something else than locations is refused, and nothing is sent."""
+    async with LocalApi(always({"id": "J"})) as api, client_of(api.url) as client:
+        with pytest.raises(InputError, match=f"^location 0 is of type {kind}: give a list"):
+            await client.submit(given, sources=["PG"])
+    assert not api.seen
 
 
 def test_all_options_of_a_submission() -> None:
