@@ -6,8 +6,8 @@ the names of its columns, and the API would take them for addresses, and charge 
 
 from __future__ import annotations
 
-import io
 import os
+from collections import UserString
 from collections.abc import AsyncIterable, Iterable, Mapping
 
 from pingdata_async.exceptions import InputError
@@ -21,13 +21,8 @@ def check_iterable(locations: object) -> None:
         InputError: With what to do instead.
     """
     kind = type(locations).__name__
-    if isinstance(locations, str | os.PathLike):
+    if isinstance(locations, str | UserString | os.PathLike):
         raise InputError("give a list of locations, not one text; a file is for run()")
-    if isinstance(locations, io.IOBase):
-        raise InputError(
-            "an open file may be a table: give its path to run(); if each line is an address, "
-            "give a list of them"
-        )
     if isinstance(locations, Mapping | Location) and not _is_of_columns(locations):
         raise InputError("give a list of locations, not a single one")
     if _is_of_columns(locations):
@@ -41,6 +36,11 @@ def check_iterable(locations: object) -> None:
             f"this {kind} is a table, or a part of one: give it to enhance_table() or "
             "BulkEnhancer.run(), which find out what its columns are; here a list of locations "
             "is needed"
+        )
+    if hasattr(locations, "readline"):
+        raise InputError(
+            "an open file may be a table: give its path to run(); if each line is an address, "
+            "give a list of them"
         )
     is_iterable = isinstance(locations, Iterable | AsyncIterable) or hasattr(
         type(locations), "__getitem__"

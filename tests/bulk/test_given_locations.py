@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import io
+from collections import UserString
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import anyio
 import duckdb
 import msgspec
 import numpy as np
@@ -57,7 +60,10 @@ TABLES: dict[str, Any] = {
 NO_LOCATIONS: dict[str, Any] = {
     "text": "addresses.csv",
     "path": Path("addresses.csv"),
+    "text of its own kind": UserString("addresses.csv"),
     "open file": io.StringIO("address\n1 Main St\n"),
+    "file of codecs": codecs.getreader("utf-8")(io.BytesIO(b"address\n1 Main St\n")),
+    "file of anyio": anyio.wrap_file(io.StringIO("address\n1 Main St\n")),
     "bytes": b"1 Main St",
     "array of bytes": bytearray(b"1 Main St"),
     "none": None,
