@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from pingdata_async.sandbox.checks import Refusal
+from pingdata_async.sandbox.whole_numbers import check_whole
 
 _SLOT_S: Final = 300
 _RELATIVE: Final = re.compile(r"-(\d{1,6})([mhd])")
@@ -43,6 +44,8 @@ class Account:
         for code, windows in self._limits.items():
             if unknown := windows.keys() - {"daily", "monthly"}:
                 raise ValueError(f"limits of {code}: no such window: {', '.join(sorted(unknown))}")
+            for window, limit in windows.items():
+                check_whole(f"the {window} limit of {code}", limit, at_least=0)
         self._allowed = None if allowed_sources is None else sorted(set(allowed_sources))
         self._used: defaultdict[int, Counter[str]] = defaultdict(Counter)
 

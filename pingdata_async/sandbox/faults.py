@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any, Final, Self
 
+from pingdata_async.sandbox.whole_numbers import check_whole
+
 PROBABILITIES: Final = (
     "rate_limit",
     "server_error",
@@ -111,13 +113,13 @@ class FaultPlan:
             value = getattr(self, name)
             if not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} is a probability from 0 to 1, not {value}")
-        for name in ("retry_after_s", "slow_answer_s"):
-            value = getattr(self, name)
-            # Not the other way round: a NaN is not >= 0 either.
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"{name} is a time in seconds and cannot be {value}")
-        if self.max_locations < 0:
-            raise ValueError(f"max_locations must be 0 or more, not {self.max_locations}")
+        # Not the other way round: a NaN is not >= 0 either.
+        if not 0 <= self.slow_answer_s < float("inf"):
+            raise ValueError(
+                f"slow_answer_s is a time in seconds and cannot be {self.slow_answer_s}"
+            )
+        for name in ("retry_after_s", "max_locations"):
+            check_whole(name, getattr(self, name), at_least=0)
         if self.max_locations_status not in {400, 413}:
             raise ValueError(
                 f"max_locations_status must be 400 or 413, not {self.max_locations_status}"

@@ -10,6 +10,7 @@ from aiohttp import web
 from pingdata_async.sandbox.api import SandboxAPI
 from pingdata_async.sandbox.settings import SandboxSettings
 from pingdata_async.sandbox.stats import SandboxStats
+from pingdata_async.sandbox.whole_numbers import check_whole
 
 # Whoever leaves the sandbox does not wait for its clients; aiohttp's default is a minute.
 _SHUTDOWN_TIMEOUT_S = 0.1
@@ -94,8 +95,7 @@ class SandboxServer(SandboxSettings):
         More workers take waiting jobs at once; of fewer, each ends the job that it has.
 
         Raises:
-            ValueError: Fewer than one.
+            ValueError: Fewer than one, or no whole number.
         """
-        if workers < 1:
-            raise ValueError(f"workers must be at least 1, not {workers}")
+        check_whole("workers", workers)
         self._api.set_workers(workers)

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from pingdata_async.sandbox.faults import FaultPlan
 from pingdata_async.sandbox.pace import PROGRESS, Progress
+from pingdata_async.sandbox.whole_numbers import check_whole
 
 _CHOICES: Final[dict[str, tuple[Any, ...]]] = {
     "spacing": ("spaced", "compact"),
@@ -122,12 +123,13 @@ class SandboxSettings:
 
     def __post_init__(self) -> None:
         for name in ("workers", "max_locations", "max_body_bytes", "max_jobs_in_flight", "quota"):
-            number = getattr(self, name)
-            if number is not None and number < 1:
-                raise ValueError(f"{name} must be at least 1, not {number}")
+            if getattr(self, name) is not None or name in {"workers", "max_body_bytes"}:
+                check_whole(name, getattr(self, name))
+        if self.retry_after_s is not None:
+            check_whole("retry_after_s", self.retry_after_s, at_least=0)
         if not self.locations_per_s > 0:
             raise ValueError(f"locations_per_s must be positive, not {self.locations_per_s}")
-        for name in ("queue_delay_s", "job_s", "job_spread", "retry_after_s", "early_grace_s"):
+        for name in ("queue_delay_s", "job_s", "job_spread", "early_grace_s"):
             number = getattr(self, name)
             if number is not None and not 0 <= number < math.inf:
                 raise ValueError(f"{name} must be 0 or more, not {number}")
@@ -161,6 +163,5 @@ class SandboxSettings:
                 raise ValueError(
                     f"worker_schedule must name times of 0 or more, ascending, not {after_s}"
                 )
-            if workers < 1:
-                raise ValueError(f"worker_schedule must name 1 worker or more, not {workers}")
+            check_whole("each number of workers in worker_schedule", workers)
             before_s = after_s

@@ -231,13 +231,13 @@ def test_parse_reads_the_words_of_the_command_line() -> None:
         ("poison", "poison needs a text, as in poison=WORD, not nothing"),
         ("all=", "all needs a number, as in all=1, not ''"),
         ("endless=2", "endless is a probability from 0 to 1, not 2.0"),
-        ("max_locations=-1", "max_locations must be 0 or more, not -1"),
+        ("max_locations=-1", "max_locations must be at least 0, not -1"),
         ("max_locations_status=500", "max_locations_status must be 400 or 413, not 500"),
         ("drop=1.5", "drop is a probability from 0 to 1, not 1.5"),
         ("all=-1", "rate_limit is a probability from 0 to 1, not -1.0"),
         ("drop=nan", "drop is a probability from 0 to 1, not nan"),
         ("slow_answer_s=inf", "slow_answer_s is a time in seconds and cannot be inf"),
-        ("retry_after_s=-1", "retry_after_s is a time in seconds and cannot be -1"),
+        ("retry_after_s=-1", "retry_after_s must be at least 0, not -1"),
     ],
 )
 def test_parse_says_what_is_wrong(word: str, message: str) -> None:

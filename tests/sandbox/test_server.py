@@ -165,6 +165,12 @@ async def test_an_ipv6_url_has_brackets() -> None:
         ({"shape": "round"}, "shape must be"),
         ({"token": ""}, "token must not be empty"),
         ({"limits": {"PG": {"hourly": 1}}}, "no such window: hourly"),
+        ({"limits": {"PG": {"daily": float("nan")}}}, "daily limit of PG must be a whole number"),
+        ({"workers": 2.5}, "workers must be a whole number, not 2.5"),
+        ({"workers": None}, "workers must be a whole number, not None"),
+        ({"max_locations": float("nan")}, "max_locations must be a whole number, not nan"),
+        ({"quota": True}, "quota must be a whole number, not True"),
+        ({"retry_after_s": 0.5}, "retry_after_s must be a whole number, not 0.5"),
     ],
 )
 def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:

@@ -269,7 +269,7 @@ async def test_what_the_account_refuses_uses_no_quota(clock: Clock) -> None:
         ({"rate_window": "minute"}, "rate_window must be one of 'second', 'bucket'"),
         ({"max_jobs_in_flight": 0}, "max_jobs_in_flight must be at least 1"),
         ({"max_jobs_status": 500}, "max_jobs_status must be one of 429, 503"),
-        ({"retry_after_s": -1}, "retry_after_s must be 0 or more"),
+        ({"retry_after_s": -1}, "retry_after_s must be at least 0"),
         ({"retry_after_form": "words"}, "retry_after_form must be one of"),
         ({"date_skew_s": float("inf")}, "date_skew_s must be a number of seconds"),
         ({"early_grace_s": -1}, "early_grace_s must be 0 or more"),

@@ -172,6 +172,8 @@ async def test_fewer_workers_end_what_they_have(clock: Clock) -> None:
         clock.advance(0.1)
         assert await states(caller, [*jobs[4:], late]) == ["COMPLETE"] * 3
         assert sandbox.stats.jobs_in_flight == 0
+        with pytest.raises(ValueError, match="workers must be a whole number"):
+            sandbox.set_workers(1.5)  # type: ignore[arg-type]  # the point of the test
         with pytest.raises(ValueError, match="workers must be at least 1"):
             sandbox.set_workers(0)
 
@@ -223,7 +225,8 @@ async def test_changes_do_not_bring_back_what_is_forgotten(clock: Clock) -> None
         ({"progress": "random"}, "progress must be one of 'even', 'uneven', 'stall'"),
         ({"worker_schedule": [(5, 1), (4, 1)]}, "ascending"),
         ({"worker_schedule": [(-1, 1)]}, "times of 0 or more"),
-        ({"worker_schedule": [(1, 0)]}, "1 worker or more"),
+        ({"worker_schedule": [(1, 0)]}, "workers in worker_schedule must be at least 1"),
+        ({"worker_schedule": [(1, 1.5)]}, "worker_schedule must be a whole number, not 1.5"),
     ],
 )
 def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
