@@ -56,6 +56,7 @@ class InputTask(AsyncIterator[Passage]):
         self._answer: asyncio.Future[Passage | None] | None = None
         self._is_reading = False
         self._is_ending = False
+        self._failure: BaseException | None = None  # with which the task ended
 
     async def __aenter__(self) -> Self:
         return self
@@ -66,8 +67,9 @@ class InputTask(AsyncIterator[Passage]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        failure = await self._close()
-        if failure is None:
+        await self._close()
+        failure = self._failure
+        if failure is None or failure is exc:
             return
         if isinstance(exc, Exception):
             exc.add_note(f"The input failed as well: {type(failure).__name__}: {failure}")
@@ -77,8 +79,11 @@ class InputTask(AsyncIterator[Passage]):
     async def __anext__(self) -> Passage:
         if self._task is None:
             self._task = asyncio.create_task(self._read(), name="pingdata_async input")
+            self._task.add_done_callback(self._ended)
         self._answer = asyncio.get_running_loop().create_future()
         self._asked.set()
+        if self._task.done():
+            self._ended(self._task)
         try:
             passage = await self._answer
         except asyncio.CancelledError:
@@ -115,6 +120,21 @@ class InputTask(AsyncIterator[Passage]):
                 answer.set_exception(InputError("the task that reads the locations was cancelled"))
             await self._source.aclose()
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Nobody answers any more: not who asks now, nor who asks later.
+
+        Between two chunks the input may end the task by itself: what fails in a task group that a
+        generator holds, or a time-out there, cancels whoever went into it.
+        """
+        if self._failure is None and not task.cancelled():
+            self._failure = task.exception()
+            if isinstance(self._failure, BaseExceptionGroup):
+                # A task group inside a generator wraps also what only says that this is closed.
+                self._failure = self._failure.split((GeneratorExit, asyncio.CancelledError))[1]
+        if self._answer is not None and not self._answer.done():
+            cancelled = InputError("the task that reads the locations was cancelled")
+            self._answer.set_exception(self._failure or cancelled)
+
     def _end(self) -> None:
         if self._is_ending or self._task is None:
             return
@@ -123,22 +143,18 @@ class InputTask(AsyncIterator[Passage]):
         if self._is_reading:
             self._task.cancel()
 
-    async def _close(self) -> BaseException | None:
-        """Have the input closed; returns what was raised by that."""
+    async def _close(self) -> None:
+        """Have the input closed."""
         task = self._task
         if task is None:
-            return None
+            return
         self._end()
         with anyio.CancelScope(shield=True):
             await asyncio.wait([task], timeout=CLOSE_INPUT_WITHIN_S)
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task], timeout=CLOSE_INPUT_WITHIN_S)
-        if not task.done():
+        if task.done():
+            self._ended(task)
+        else:
             logger.warning("the input does not let itself be closed, and is left behind")
-            return None
-        failure = None if task.cancelled() else task.exception()
-        if isinstance(failure, BaseExceptionGroup):
-            # A task group inside a generator wraps also what only says that this is closed.
-            return failure.split((GeneratorExit, asyncio.CancelledError))[1]
-        return failure

@@ -187,3 +187,38 @@ async def test_an_input_that_is_not_to_be_stopped_is_left_behind(
             await anext(stream)
     assert "does not let itself be closed" in caplog.text
     released.set()
+
+
+@pytest.mark.parametrize("way", ["task group", "time-out"])
+async def test_an_input_that_fails_between_two_chunks_ends_the_run(
+    enhancer: ping.BulkEnhancer, traces: Traces, way: str
+) -> None:
+    """What cancels the task of a generator that nobody has asked just now is no hang."""
+    given = asyncio.Event()
+
+    async def fail() -> None:
+        await given.wait()
+        raise OwnError
+
+    async def failing() -> AsyncIterator[str]:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fail)
+            for address in endless():
+                yield address
+
+    async def late() -> AsyncIterator[str]:
+        async with asyncio.timeout(None) as timeout:
+            for address in endless():
+                if given.is_set():
+                    timeout.reschedule(0)
+                yield address
+
+    stream = enhancer.stream(failing() if way == "task group" else late())
+    await anext(stream)
+    given.set()
+    expected = ExceptionGroup if way == "task group" else ping.InputError
+    with anyio.fail_after(20), pytest.raises(expected) as caught:
+        [result async for result in stream]
+    if isinstance(caught.value, ExceptionGroup):
+        assert caught.group_contains(OwnError)
+    await traces.are_gone(enhancer)
