@@ -260,9 +260,8 @@ def blamed_on(path: str | Path) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise RunError(
-            f"{shown_path(path)} cannot be written: {error.strerror or error}"
-        ) from error
+        shown = "standard output" if str(path) == STDOUT else shown_path(path)
+        raise RunError(f"{shown} cannot be written: {error.strerror or error}") from error
 
 
 @contextlib.asynccontextmanager

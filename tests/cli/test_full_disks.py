@@ -69,9 +69,10 @@ async def test_standard_output_and_error_of_other_commands(tmp_path: Path) -> No
     plan = tmp_path / "o.jsonl.run"
     words = f'plan "{ADDRESSES}" -o "{tmp_path}/o.jsonl" -s PG --environment sandbox >/dev/null'
     assert (await in_shell(f"pingdata-async {words}")).code == 0
-    full = await in_shell('pingdata-async status "$RUN" >/dev/full', RUN=plan)
-    assert full.code == 5
-    assert full.err == "Error: standard output cannot be written: No space left on device\n"
+    for command in ('status "$RUN"', 'export "$RUN" -o - --output-format csv'):
+        full = await in_shell(f"pingdata-async {command} >/dev/full", RUN=plan)
+        assert full.code == 5
+        assert full.err == "Error: standard output cannot be written: No space left on device\n"
     closed = await in_shell('pingdata-async status "$RUN" --json >&-', RUN=plan)
     assert (closed.code, closed.err) == (2, "Error: standard output is closed\n")
     # The reader has left before anything is written.
