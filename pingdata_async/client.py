@@ -61,7 +61,8 @@ class PingDataClient(OpenedClient):
         connect_timeout_s: For a connection to be made.
         submit_timeout_s: Without a byte of the answer to a submission.
         read_timeout_s: Without a byte of any other answer. One that comes at less than 1,000 bytes
-            a second for twice that long is given up, too.
+            a second for twice that long is given up, too, and a download after three hours (ten
+            minutes, and a second for each 50,000 of `max_body_bytes`).
         max_connections: Open at once.
         max_body_bytes: The largest answer taken into memory, decompressed.
         ca_bundle: PEM file or folder of certificates to trust; None for SSL_CERT_FILE, then

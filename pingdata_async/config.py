@@ -63,7 +63,8 @@ class ClientSettings:
         connect_timeout_s: For a connection to be made, proxy and TLS included.
         submit_timeout_s: Without a byte of the answer to a submission.
         read_timeout_s: Without a byte of any other answer. One that comes at less than 1,000 bytes
-            a second for twice that long is given up, too.
+            a second for twice that long is given up, too, and a download after three hours (ten
+            minutes, and a second for each 50,000 of `max_body_bytes`).
         max_connections: Open at once; more requests wait for one of them, and say so in
             the log.
         max_body_bytes: The largest answer that is taken into memory, decompressed.

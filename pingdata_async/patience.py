@@ -6,10 +6,17 @@ a second.
 
 from __future__ import annotations
 
-import math
-
 MIN_BYTES_PER_S = 1000  # a fifth of what a telephone modem brings
 SILENCES_PER_WINDOW = 2
+
+# Whoever always sends just enough to go on with would hold a connection for days.
+WHOLE_BYTES_PER_S = 50_000  # on average, of the largest body that is taken
+WHOLE_AT_LEAST_S = 600.0
+
+
+def download_s(max_bytes: int) -> float:
+    """How long a download may be waited for in all, of no more than so many bytes."""
+    return WHOLE_AT_LEAST_S + max_bytes / WHOLE_BYTES_PER_S
 
 
 class Patience:
@@ -20,13 +27,12 @@ class Patience:
 
     Args:
         silence_s: Without a byte of it.
-        total_s: For all of it; None for a body of any size, which may take its time as long as
-            it comes at `MIN_BYTES_PER_S`.
+        total_s: For all of it; meanwhile it has to come at `MIN_BYTES_PER_S`.
     """
 
-    def __init__(self, silence_s: float, total_s: float | None = None) -> None:
+    def __init__(self, silence_s: float, total_s: float) -> None:
         self._silence_s = silence_s
-        self._total_s = math.inf if total_s is None else total_s
+        self._total_s = total_s
         self._window_s = SILENCES_PER_WINDOW * silence_s
         self._waited_s = 0.0
         self._began_s = 0.0  # the present window, in seconds waited

@@ -35,7 +35,7 @@ from pingdata_async.exceptions import (
 )
 from pingdata_async.inflating import Inflater
 from pingdata_async.pacer import Pacer
-from pingdata_async.patience import SILENCES_PER_WINDOW, Patience
+from pingdata_async.patience import SILENCES_PER_WINDOW, Patience, download_s
 from pingdata_async.refusals import error_message, one_line, shown_url, status_error
 from pingdata_async.secrecy import may_be_shown
 from pingdata_async.urls import download_url, is_other_endpoint, is_output_path, joined, origin
@@ -419,8 +419,8 @@ class Transport:
                 trace_request_ctx=progress,
             )
         try:
-            patience = Patience(silence_s, enough_s if is_small else None)
-            yield Answer(raw, self._waits, patience)
+            whole_s = enough_s if is_small else download_s(self._settings.max_body_bytes)
+            yield Answer(raw, self._waits, Patience(silence_s, whole_s))
         finally:
             # Closed, not drained, where something is left: it is of no use to anyone.
             if raw.content.at_eof():

@@ -17,7 +17,7 @@ from pingdata_async import (
     ServerError,
     TransportError,
 )
-from pingdata_async.patience import Patience
+from pingdata_async.patience import Patience, download_s
 from tests.client.servers import Script, client_of, raw_server, read_request
 from tests.raw_api import Write, continue_for_ever, drip, malformed_chunk
 
@@ -76,6 +76,27 @@ async def test_a_body_that_drips(call: Callable[[PingDataClient], Awaitable[obje
     assert "no more than" in str(error) or "was not whole within 0.4 s" in str(error)
 
 
+async def test_a_download_that_always_sends_just_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds a connection for a limited time; the larger outputs may be, the longer."""
+    assert 3 * 3600 < download_s(512 * 1024 * 1024) < 4 * 3600
+    assert download_s(1) > 600
+    monkeypatch.setattr("pingdata_async.patience.WHOLE_AT_LEAST_S", 0.4)
+
+    async def write(writer: asyncio.StreamWriter, _body: bytes) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
+        while True:
+            writer.write(b" " * 100)
+            await writer.drain()
+            await asyncio.sleep(0.1)
+
+    async with (
+        raw_server(writes(write)) as server,
+        client_of(server.url, max_body_bytes=10_000) as client,
+    ):
+        with anyio.fail_after(10), pytest.raises(DecodeError, match=r"not whole within 0\.6 s"):
+            await client.fetch_output("J", OUTPUT)
+
+
 @pytest.mark.usefixtures("parser")
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 async def test_100_continue_without_end(
@@ -119,12 +140,13 @@ def drained(patience: Patience, pieces: list[tuple[int, float]]) -> str:
 @pytest.mark.parametrize(
     ("total_s", "pieces", "says"),
     [
-        (None, [(1, 59.0)] * 3, "no more than 3 bytes in 177.0 s"),
-        (None, [(1, 1.0)] * 1000, "no more than 120 bytes in 120.0 s"),
-        (None, [(999_999, 1.0), (0, 61.0)], "not a byte came for 60.0 s"),
-        (None, [(2_000, 1.0)] * 100_000, "all came"),  # two days long
-        (None, [(100_000, 59.0)] * 100, "all came"),  # in bursts
-        (None, [(999_999, 1.0)] + [(1, 1.0)] * 1000, "no more than 120 bytes in 120.0 s"),
+        (10_000.0, [(1, 59.0)] * 3, "no more than 3 bytes in 177.0 s"),
+        (10_000.0, [(1, 1.0)] * 1000, "no more than 120 bytes in 120.0 s"),
+        (10_000.0, [(999_999, 1.0), (0, 61.0)], "not a byte came for 60.0 s"),
+        (10_000.0, [(2_000, 1.0)] * 9_999, "all came"),
+        (10_000.0, [(2_000, 1.0)] * 100_000, "it was not whole within 10,000.0 s"),  # two days
+        (10_000.0, [(100_000, 59.0)] * 100, "all came"),  # in bursts
+        (10_000.0, [(999_999, 1.0)] + [(1, 1.0)] * 1000, "no more than 120 bytes in 120.0 s"),
         (100.0, [(9_999, 30.0)] * 4, "it was not whole within 100.0 s"),
         (100.0, [(9_999, 30.0)] * 3, "all came"),
     ],
