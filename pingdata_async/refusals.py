@@ -58,7 +58,7 @@ _DATES_AND_NUMBERS = re.compile(r"[a-z]{3,9}\s*,[^,]*|[^,]+", re.IGNORECASE)
 
 # Once begun, neither alternative searches the rest of the page in vain: one of nothing but
 # "<" would otherwise hold up the event loop for seconds.
-_MARKUP = re.compile(rb"<(script|style)\b.*?(?:</\1>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
+_MARKUP = re.compile(r"<(script|style)\b.*?(?:</\1>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
 
 
 def status_error(
@@ -140,7 +140,8 @@ def error_message(body: bytes) -> str:
     try:
         decoded = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        text = _MARKUP.sub(b" ", body).decode("utf-8", "replace")
+        # Masked first: a secret may hold what looks like markup.
+        text = _MARKUP.sub(" ", masked(body.decode("utf-8", "replace")))
     else:
         said = decoded
         if isinstance(decoded, dict):

@@ -7,7 +7,8 @@ import re
 import zipfile
 import zlib
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import IO
 from xml.parsers import expat
 
@@ -37,11 +38,8 @@ ADVICE = "save the sheet as CSV, which is read a part at a time"
 _BLOCK_BYTES = 1024 * 1024
 _LONGEST_TAG_BYTES = 4096
 _OPENDOCUMENT = "content.xml"
-_WORKSHEET = re.compile(r"xl/worksheets/[^/]+\.xml", re.IGNORECASE)
-# A cell with something in it; one that only has a format ends with "/>".
-_CELL = re.compile(rb"""<(?:\w+:)?c\s(?:[^>]*?\s)?r=["']([A-Za-z]+)(\d+)["'](?:[^>]*[^>/])?>""")
-# A cell that shares its text with others, by the number of that.
-_SHARED = re.compile(rb"""<(?:\w+:)?c\s[^>]*?\bt=["']s["'][^>]*>\s*<(?:\w+:)?v>\s*(\d{1,9})\s*<""")
+_PLACE = re.compile(r"([A-Za-z]{1,9})(\d{1,9})")
+_SHEET_TAG = b"sheetData"
 
 _COUNT = re.compile(rb"""\b(?:uniqueC|c)ount=["'](\d+)""")
 
@@ -75,16 +73,13 @@ def check_archive(name: str, content: bytes, keep_waiting: Callable[[], None]) -
                 # Read to its end: what says less than it holds is a damaged archive.
                 with archive.open(part) as stream:
                     blocks = _blocks(name, part, stream, keep_waiting)
-                    if _WORKSHEET.fullmatch(part.filename):
-                        cells = _check_sheet(name, blocks)
-                        if cells * max(lengths.of_each, default=0) > _most_characters(cells):
-                            with archive.open(part) as again:
-                                blocks = _blocks(name, part, again, keep_waiting)
-                                _check_texts(name, lengths.of_cells(blocks), cells)
-                    elif part.filename == _OPENDOCUMENT:
+                    if part.filename == _OPENDOCUMENT:
                         _check_opendocument(name, blocks)
+                    elif _is_texts(part):
+                        _check_counts(name, lengths.noting(blocks))
                     else:
-                        _check_counts(name, lengths.noting(blocks) if _is_texts(part) else blocks)
+                        sheet = _Sheet(name, lengths.of_each)
+                        _check_counts(name, sheet.checking(blocks))
     except InputError:
         raise
     # A password of the archive's own or an unknown method is a RuntimeError, a number of more
@@ -94,7 +89,8 @@ def check_archive(name: str, content: bytes, keep_waiting: Callable[[], None]) -
 
 
 def _is_texts(part: zipfile.ZipInfo) -> bool:
-    return part.filename.lower() == "xl/sharedstrings.xml"
+    # As the library finds it; some writers have backslashes there.
+    return part.filename.replace("\\", "/").lower() == "xl/sharedstrings.xml"
 
 
 def _blocks(
@@ -147,14 +143,82 @@ class _TextLengths:
         if self._is_inside:
             self._pending += len(text)
 
-    def of_cells(self, blocks: Iterator[bytes]) -> int:
-        """How long all texts of a sheet's cells are together."""
-        return sum(
-            self.of_each[number]
-            for block in _overlapping(blocks)
-            for number in map(int, _SHARED.findall(block))
-            if number < len(self.of_each)
-        )
+
+class _Sheet:
+    """What the cells of a part amount to, whatever its name: the library goes by links to it.
+
+    Args:
+        name: The input, for messages.
+        lengths: How long the texts are that cells share, each by its number.
+    """
+
+    def __init__(self, name: str, lengths: Sequence[int]) -> None:
+        self._name = name
+        self._lengths = lengths
+        self._rows = self._columns = self._cells = self._characters = 0
+        self._row = self._column = 0  # of the present cell
+        self._is_empty = self._is_shared = False
+        self._number: str | None = None  # of its text, where that is being read
+
+    def checking(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """The same blocks, as they are gone through.
+
+        Raises:
+            InputError: When it is a sheet that is too large, or damaged.
+        """
+        parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.specified_attributes = True  # the library knows no others
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._add
+        damage: expat.ExpatError | None = None
+        before = b""
+        for block in chain(blocks, [b""]):
+            if damage is None:
+                try:
+                    parser.Parse(block, not block)
+                except expat.ExpatError as error:  # a picture, for instance
+                    damage = error
+            # The library reads on where a parser must not.
+            if damage is not None and (self._cells or _SHEET_TAG in before + block):
+                raise InputError(f"{self._name} is a damaged workbook: {damage}") from damage
+            before = block[-len(_SHEET_TAG) :]
+            yield block
+        _check_extent(self._name, self._rows, self._columns, self._cells)
+        _check_texts(self._name, self._characters, self._cells)
+
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        tag = tag.rpartition(":")[2]
+        if tag == "c":
+            place = attributes.get("r")
+            self._column += 1
+            if place is not None:
+                found = _PLACE.fullmatch(place)
+                if found is None:
+                    raise InputError(f"{self._name} is a damaged workbook: no cell is at {place!r}")
+                self._column, self._row = _column_number(found[1]), int(found[2])
+            self._is_empty, self._is_shared = True, attributes.get("t") == "s"
+        elif tag == "row":
+            self._row, self._column = int(attributes.get("r", self._row + 1)), 0
+        elif tag in {"v", "is"}:
+            if self._is_empty:  # many cells only have a format
+                self._is_empty = False
+                self._cells += 1
+                self._rows = max(self._rows, self._row)
+                self._columns = max(self._columns, self._column)
+            if self._is_shared:
+                self._number = ""
+
+    def _add(self, text: str) -> None:
+        if self._number is not None:
+            self._number += text
+
+    def _end(self, _tag: str) -> None:
+        if self._number is not None:
+            number, self._number = self._number.strip(), None
+            if number.isdecimal() and int(number) < len(self._lengths):
+                self._characters += self._lengths[int(number)]
 
 
 def _overlapping(blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -171,20 +235,6 @@ def _check_counts(name: str, blocks: Iterator[bytes]) -> None:
         said = max(map(int, _COUNT.findall(block)), default=0)
         if said > MAX_CELLS:
             raise InputError(f"{name} is a damaged workbook: it says that it has {said:,} texts")
-
-
-def _check_sheet(name: str, blocks: Iterator[bytes]) -> int:
-    """Returns how many cells with something in them there are, about."""
-    columns: set[bytes] = set()
-    last_row = cells = 0
-    for block in _overlapping(blocks):
-        found = _CELL.findall(block)
-        if found:
-            cells += len(found)
-            columns.update({column for column, _ in found})
-            last_row = max(last_row, *map(int, {row for _, row in found}))
-    _check_extent(name, last_row, max(map(_column_number, columns), default=0), cells)
-    return cells
 
 
 def _most_characters(cells: int) -> int:
@@ -251,8 +301,8 @@ def _check_opendocument(name: str, blocks: Iterator[bytes]) -> None:
         raise InputError(f"{name} is a damaged workbook: {error}") from error
 
 
-def _column_number(letters: bytes) -> int:
+def _column_number(letters: str) -> int:
     number = 0
     for letter in letters.upper():
-        number = number * 26 + letter - ord("A") + 1
+        number = number * 26 + ord(letter) - ord("A") + 1
     return number

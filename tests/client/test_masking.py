@@ -104,6 +104,14 @@ def test_no_half_of_a_secret_is_left_where_a_text_is_cut() -> None:
     del secret
 
 
+def test_a_secret_that_looks_like_markup_is_masked_in_a_page() -> None:
+    """Nothing of it is left where the markup of an error page is taken out."""
+    secret = Secret("k3y<of>many<parts")
+    page = "<html><body>Token k3y<of>many<parts</body></html>"
+    assert error_message(page.encode()) == "Token ***"
+    del secret
+
+
 def test_errors_and_logs_are_masked(caplog: pytest.LogCaptureFixture) -> None:
     """Whoever makes an error or a log of this package out of a secret's text."""
     secret = Secret(TOKEN)

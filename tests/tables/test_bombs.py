@@ -221,15 +221,21 @@ PARTS = {
 HEADER = '<sheetData><row r="1"><c r="A1" t="s"><v>0</v></c></row>'
 
 
-def write_workbook(path: Path, sheet: Iterable[str], texts: str = "", styles: str = "") -> None:
+def write_workbook(
+    path: Path,
+    sheet: Iterable[str],
+    texts: str = "",
+    styles: str = "",
+    place: str = "worksheets/sheet1.xml",
+) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, content in PARTS.items():
-            archive.writestr(name, content)
+            archive.writestr(name, content.replace("worksheets/sheet1.xml", place))
         archive.writestr(
             "xl/sharedStrings.xml",
             f"<sst {SHEET}><si><t>address</t></si>{texts or '<si><t>x</t></si>'}</sst>",
         )
-        with archive.open("xl/worksheets/sheet1.xml", "w") as part:
+        with archive.open(f"xl/{place}", "w") as part:
             part.write(f"<worksheet {SHEET}>".encode())
             for piece in sheet:
                 part.write(piece.encode())
@@ -253,6 +259,15 @@ def test_a_long_text_that_many_cells_share(tmp_path: Path) -> None:
     assert "more than 33,554,432 characters" in refused(path)
 
 
+def test_a_long_text_that_cells_without_a_place_share(tmp_path: Path) -> None:
+    """Where they are is found out by counting."""
+    path = tmp_path / "in.xlsx"
+    text = "".join(random.Random(1).choices("abcdef ", k=110_000))
+    cells = "<row><c t='s' ><f>x</f><v> 1 </v></c></row>" * 5_000
+    write_workbook(path, [HEADER, cells], f"<si><t>{text}</t></si>")
+    assert "more than 33,554,432 characters" in refused(path)
+
+
 def test_texts_of_usual_length_are_read(tmp_path: Path) -> None:
     """One long note among many cells, and a text of some words in each of them, are no bomb."""
     path = tmp_path / "in.xlsx"
@@ -266,6 +281,10 @@ def test_texts_of_usual_length_are_read(tmp_path: Path) -> None:
 SHEETS = {
     "a cell in a corner": [HEADER, '<row r="1200"><c r="XFD1200" t="s"><v>1</v></c></row>'],
     "the last cell of all": [HEADER, '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'],
+    "written as few write it": [HEADER, "<row><c\nx='>' r = 'XFD1048576' ><v>1</v></c></row>"],
+    "a cell behind others without a place": [
+        HEADER, '<row r="1000000"><c><v>1</v></c>', "<c/>" * 16_000, "<c><v>1</v></c></row>",
+    ],
     "cells without a place": [HEADER, '<row r="2">', *["<c><v>1</v></c>" * 65536] * 10, "</row>"],
     "a text without end": [
         HEADER, '<row r="2"><c r="A2" t="inlineStr"><is><t>', *["x" * 1_000_000] * 20,
@@ -282,6 +301,27 @@ def test_sheets_that_become_much(sheet: list[str], tmp_path: Path) -> None:
     write_workbook(path, sheet)
     said = refused(path)
     assert "cells, most of them empty" in said or "more than 100 times as large" in said
+
+
+@pytest.mark.parametrize("place", ["evil.xml", "worksheets/x/1.xml", "worksheets/sheet1.bin"])
+def test_a_sheet_is_known_by_what_is_in_it(place: str, tmp_path: Path) -> None:
+    """What it is called is up to whoever made the workbook."""
+    path = tmp_path / "in.xlsx"
+    write_workbook(path, SHEETS["the last cell of all"], place=place)
+    assert "cells, most of them empty" in refused(path)
+
+
+def test_a_damaged_sheet_is_not_read_on(tmp_path: Path) -> None:
+    """The library reads on behind what ends the check; a picture is no sheet."""
+    path = tmp_path / "in.xlsx"
+    write_workbook(path, ["<a><b></a>", *SHEETS["the last cell of all"]])
+    assert "is a damaged workbook" in refused(path)
+    write_workbook(path, column_of(3))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("xl/media/image1.png", bytes(range(256)) * 20)
+        archive.writestr("xl/drawings/vmlDrawing1.vml", "<xml><div>a<br>b</div></xml>")
+    with open_input(path) as reader:
+        assert sum(len(batch.locations) for batch in reader) == 3
 
 
 @pytest.mark.parametrize("part", ["texts", "styles"])
