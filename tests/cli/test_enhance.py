@@ -307,7 +307,7 @@ async def test_a_signal_stops_cleanly(tmp_path: Path, number: signal.Signals, co
                 said += block.decode()
         assert process.returncode == code
         assert "Traceback" not in said
-        assert f"  pingdata-async resume {output}.run\n" in said
+        assert f"  pingdata-async resume {output}.run --api-url {sandbox.url} --verbose\n" in said
         assert [path.name for path in tmp_path.glob("out*")] == ["out.jsonl.run"]
         done = await run("resume", f"{output}.run", "-u", sandbox.url)
         assert done.code == 0

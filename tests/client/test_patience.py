@@ -152,7 +152,7 @@ def drained(patience: Patience, pieces: list[tuple[int, float]]) -> str:
     ],
 )
 def test_when_patience_ends(
-    total_s: float | None, pieces: list[tuple[int, float]], says: str
+    total_s: float, pieces: list[tuple[int, float]], says: str
 ) -> None:
     """Silence, a drip at any place, and too long for all of it; whatever comes well may take on."""
     assert drained(Patience(60.0, total_s), pieces) == says
