@@ -151,8 +151,6 @@ def drained(patience: Patience, pieces: list[tuple[int, float]]) -> str:
         (100.0, [(9_999, 30.0)] * 3, "all came"),
     ],
 )
-def test_when_patience_ends(
-    total_s: float, pieces: list[tuple[int, float]], says: str
-) -> None:
+def test_when_patience_ends(total_s: float, pieces: list[tuple[int, float]], says: str) -> None:
     """Silence, a drip at any place, and too long for all of it; whatever comes well may take on."""
     assert drained(Patience(60.0, total_s), pieces) == says
