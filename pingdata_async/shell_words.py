@@ -26,7 +26,10 @@ def quoted(word: str | os.PathLike[str]) -> str:
 
 def quoted_path(path: str | os.PathLike[str]) -> str:
     """A path as a word that is not taken for an option, and means the same in any folder."""
-    return quoted(Path(path).absolute())
+    try:
+        return quoted(Path(path).absolute())
+    except OSError:  # the present folder is gone
+        return quoted(f"./{os.fspath(path)}")
 
 
 def quoted_option(name: str, value: str) -> str:

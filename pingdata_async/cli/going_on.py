@@ -74,7 +74,11 @@ def resume_command(context: click.Context, run_dir: str, needs: str) -> str:
 
 def _given_run_dir(values: Mapping[str, Any], shown: str) -> str | Path:
     """The run directory itself: what is shown of a name that is no text is not its name."""
-    given = Path(values.get("run_dir") or f"{values.get('output')}.run").absolute()
+    given = Path(values.get("run_dir") or f"{values.get('output')}.run")
+    try:
+        given = given.absolute()
+    except OSError:  # the present folder is gone
+        return shown
     return given if shown_path(given) == str(Path(shown).absolute()) else shown
 
 

@@ -95,6 +95,17 @@ def test_a_run_directory_whose_name_is_no_text(tmp_path: Path) -> None:
     assert told == f"pingdata-async resume $'{tmp_path}/\\xff.run'"
 
 
+def test_the_present_folder_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command is shown all the same, with what was in it as it was named."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    words = ["in.csv", "-o", "out.csv", "-s", "PG", "--summary", "-s.json"]
+    told = shown(enhancing.enhance, *words, run_dir=f"{folder}/out.csv.run")
+    assert told == f"pingdata-async resume {folder}/out.csv.run --summary ./-s.json"
+
+
 async def test_a_finished_run_needs_no_token(sandbox: SandboxServer, tmp_path: Path) -> None:
     """Nor the API, also where its output is gone, or is to be written elsewhere."""
     output = tmp_path / "o.csv"
