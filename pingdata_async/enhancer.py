@@ -250,7 +250,9 @@ def _carrying(results: EnhancedLocations, error: BaseException) -> BaseException
     if isinstance(error, PingDataError):
         error.results, error.summary = results, results.summary
         return error
-    if not isinstance(getattr(error, "results", results), EnhancedLocations):
+    # Not asked of the error itself: a property may raise, and hide all of this.
+    theirs = vars(error).get("results", results)
+    if hasattr(type(error), "results") or not isinstance(theirs, EnhancedLocations):
         return _carrying(results, PingDataError(f"{type(error).__name__}: {error}"))
     vars(error)["results"] = results
     if isinstance(error, Exception):

@@ -198,6 +198,26 @@ async def test_an_error_with_results_of_its_own_is_a_cause(
     assert caught.value.summary.locations_charged == 20
 
 
+async def test_an_error_whose_results_cannot_be_looked_at_is_a_cause(
+    enhancer: ping.BulkEnhancer,
+) -> None:
+    """A property that raises does not take the place of the error, nor of what was answered."""
+
+    class BrokenError(Exception):
+        @property
+        def results(self) -> object:
+            raise LookupError
+
+    def broken() -> Iterator[str]:
+        yield from addresses(20)
+        raise BrokenError("mine")
+
+    with pytest.raises(ping.PingDataError, match="BrokenError: mine") as caught:
+        await enhancer.enhance(broken())
+    assert caught.value.summary is not None
+    assert len(caught.value.results) == caught.value.summary.rows
+
+
 async def test_a_cancellation_carries_what_was_answered(client: ping.PingDataClient) -> None:
     """A time-out around `enhance()` does not cost what came before it."""
     heard: list[Event] = []
