@@ -10,6 +10,20 @@ import anyio
 
 PROBE_EVERY_S = 0.01
 
+#: Code for a process of its own, which defines `peak_mb()`: the most memory that it has had.
+#: What getrusage() says on Linux is at least what the process had that started it.
+PEAK_MB = """
+import resource
+from pathlib import Path
+
+def peak_mb():
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 * 1024)
+    [used] = [line.split()[1] for line in status.read_text().splitlines() if "VmHWM" in line]
+    return int(used) // 1024
+"""
+
 
 class LoopLag:
     """How late the event loop ran a timer, at worst.

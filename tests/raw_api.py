@@ -14,13 +14,14 @@ from typing import Any
 import anyio
 
 from tests.client.servers import read_request
+from tests.probes import PEAK_MB
 
 Write = Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]
 
 # The command, with a client that loses patience sooner than users' do.
-IMPATIENT = """
-import resource
-from pathlib import Path
+IMPATIENT = (
+    PEAK_MB
+    + """
 from pingdata_async import PingDataClient, RetryPolicy
 PingDataClient.__init__.__kwdefaults__.update({settings})
 RetryPolicy.__init__.__kwdefaults__.update({policy})
@@ -28,8 +29,9 @@ from pingdata_async.__main__ import main
 try:
     main()
 finally:
-    Path({peak!r}).write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+    Path({peak!r}).write_text(str(peak_mb()))
 """
+)
 
 
 def answer(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> bytes:
@@ -146,7 +148,7 @@ class RawApi:
 class Done:
     """How a command ended."""
 
-    def __init__(self, code: int, err: str, output: Path, peak_mb: float) -> None:
+    def __init__(self, code: int, err: str, output: Path, peak_mb: int) -> None:
         self.code, self.err, self.peak_mb = code, err, peak_mb
         text = output.read_text() if output.exists() else ""
         self.rows: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
@@ -191,5 +193,4 @@ async def enhance(
             check=False,
             env={**os.environ, "PING_DATA_AUTH_TOKEN": "right", **(environ or {})},
         )
-    peak_mb = int(peak.read_text()) / 1024  # Linux counts in KiB
-    return Done(process.returncode, process.stderr.decode(), output, peak_mb)
+    return Done(process.returncode, process.stderr.decode(), output, int(peak.read_text()))

@@ -107,7 +107,7 @@ async def test_an_output_that_can_never_be_read(
         assert set(json.loads(whole.removeprefix(b"oh, "))) == {"0", "1", "2"}
         assert api.charged == 6
         api._writers["output"] = (well,)
-        done = await enhance(server.url, tmp_path, command="retry")
+        done = await enhance(server.url, tmp_path, "-u", server.url, command="retry")
     assert (done.code, done.statuses, api.charged) == (0, ["ok"] * 6, 6), done.err
 
 

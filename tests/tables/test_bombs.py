@@ -24,26 +24,23 @@ from pingdata_async.location_batches import Columns
 from pingdata_async.tables import delimited
 from pingdata_async.tables.inputs import ReadOptions
 from pingdata_async.tables.readers import open_input
+from tests.probes import PEAK_MB
 
 MAX_RSS_MB = 200
 ENDLESS_BYTES = 5 * 1024**3
 BLOCK = b"x" * 65536
 
-# The command, and then the most memory that it had. What getrusage() says on Linux is at least what
-# the process had that started it.
-MEASURED = """
-import resource, sys
-from pathlib import Path
+# The command, and then the most memory that it had.
+MEASURED = (
+    PEAK_MB
+    + """
+import sys
 from pingdata_async.cli.main import run
 code = run(sys.argv[1:])
-status = Path("/proc/self/status")
-if status.exists():
-    [used] = [line.split()[1] for line in status.read_text().splitlines() if "VmHWM" in line]
-    print(int(used) // 1024)
-else:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 * 1024))
+print(peak_mb())
 sys.exit(code)
 """
+)
 
 
 def refused(path: Path) -> str:
