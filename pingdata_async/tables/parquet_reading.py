@@ -37,6 +37,9 @@ ENCRYPTED_MAGIC = b"PARE"
 _READ_BUFFER_BYTES = 64 * 1024  # of each column; without it a column is read a row group at once
 _MAX_BATCH_BYTES = 4 * 1024 * 1024  # rows that are larger than most must not pile up in memory
 _ROWS_READ_AT_ONCE = 8 * BATCH_ROWS  # each time, Arrow makes the dictionaries anew
+_ROWS_OF_SHARED_TEXTS = (
+    32  # where a text takes from the one before, a file says nothing of its size
+)
 _ITEM_BYTES = 8  # a number, or where a text begins
 
 MAX_RATIO = 100
@@ -189,7 +192,9 @@ def _chunks(metadata: Any) -> Iterator[Any]:
 def _rows_at_once(metadata: Any) -> int:
     """As many rows as are best read together, unless they are large."""
     largest = max(map(_row_bytes, map(metadata.row_group, _groups(metadata))), default=0)
-    return max(1, min(_ROWS_READ_AT_ONCE, int(_MAX_BATCH_BYTES / max(largest, 1))))
+    shares_texts = any("DELTA_BYTE_ARRAY" in column.encodings for column in _chunks(metadata))
+    most = _ROWS_OF_SHARED_TEXTS if shares_texts else _ROWS_READ_AT_ONCE
+    return max(1, min(most, int(_MAX_BATCH_BYTES / max(largest, 1))))
 
 
 def _row_bytes(group: Any) -> float:

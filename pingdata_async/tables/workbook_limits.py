@@ -61,6 +61,11 @@ def check_archive(name: str, content: bytes, keep_waiting: Callable[[], None]) -
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             parts = archive.infolist()
+            if any(map(_is_binary, parts)):
+                raise InputError(
+                    f"{name} is a binary workbook (.xlsb), of which nobody can say how large it is "
+                    "before it is opened; save it as .xlsx or CSV"
+                )
             size_bytes = sum(part.file_size for part in parts)
             if size_bytes > MAX_CONTENT_BYTES:
                 raise InputError(
@@ -86,6 +91,10 @@ def check_archive(name: str, content: bytes, keep_waiting: Callable[[], None]) -
     # digits than Python reads a ValueError.
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} is a damaged workbook: {error}") from error
+
+
+def _is_binary(part: zipfile.ZipInfo) -> bool:
+    return part.filename.replace("\\", "/").lower().endswith(("workbook.bin", "workbook.bin.rels"))
 
 
 def _is_texts(part: zipfile.ZipInfo) -> bool:

@@ -321,6 +321,16 @@ def test_a_damaged_sheet_is_not_read_on(tmp_path: Path) -> None:
         assert sum(len(batch.locations) for batch in reader) == 3
 
 
+@pytest.mark.parametrize("part", ["xl/workbook.bin", "XL\\_rels\\Workbook.bin.rels"])
+def test_binary_workbooks(part: str, tmp_path: Path) -> None:
+    """Nobody can look at what they amount to, so none is opened, whatever its name."""
+    path = tmp_path / "in.xlsx"
+    write_workbook(path, column_of(3))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(part, b"")
+    assert "is a binary workbook (.xlsb)" in refused(path)
+
+
 @pytest.mark.parametrize("part", ["texts", "styles"])
 def test_other_parts_that_become_much(part: str, tmp_path: Path) -> None:
     """Texts that no cell has, and styles."""
@@ -402,6 +412,10 @@ PARQUET: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
         lambda: pa.array(["x" * 1_000_000] * 50),
         {"use_dictionary": False, "data_page_size": 2**30},
     ),
+    "a text taken from the one before": (
+        lambda: pa.array([long_text(55_000)] * 2_000),
+        {"use_dictionary": False, "column_encoding": "DELTA_BYTE_ARRAY"},
+    ),
 }
 
 
@@ -411,6 +425,7 @@ PARQUET: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
         "a text in a dictionary",
         pytest.param("a dictionary of a page", marks=pytest.mark.sweep),
         "a page",
+        pytest.param("a text taken from the one before", marks=pytest.mark.sweep),
     ],
 )
 def test_parquet_files_that_become_much(what: str, tmp_path: Path) -> None:
