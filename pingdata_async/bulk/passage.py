@@ -51,7 +51,8 @@ class Passage:
         warn_after_idle_s: How long its job may make no progress before that is said (again).
         late_since: Since when the API says of the job what cannot stay so: that it is complete
             without an output, or a word that is not documented; None if it does not.
-        unknown_since: Since when it says nothing of the job but that it is unknown; likewise.
+        unknown_at: When the API last said that it does not know the job; None if it knows it.
+        unknown_s: For how long it has said so.
         says_late: Whether that was told to whoever listens.
         seems_failed: Whether the API said once that the job has failed.
         unread: A fingerprint of the last output that could not be read; None of one that could.
@@ -82,7 +83,8 @@ class Passage:
     is_large: bool = False
     warn_after_idle_s: float = WARN_AFTER_IDLE_S
     late_since: float | None = None
-    unknown_since: float | None = None
+    unknown_at: float | None = None
+    unknown_s: float = 0.0
     says_late: bool = False
     seems_failed: bool = False
     unread: int | None = None
@@ -124,14 +126,25 @@ class Passage:
         self.failing_since += seconds
         if self.late_since is not None:
             self.late_since += seconds
-        if self.unknown_since is not None:
-            self.unknown_since += seconds
+        if self.unknown_at is not None:
+            self.unknown_at += seconds
 
-    def unknown_for_s(self, now: float) -> float:
-        """For how long the API has said nothing but that it does not know the job."""
-        if self.unknown_since is None:
-            self.unknown_since = now
-        return now - self.unknown_since
+    def note_unknown(self, now: float, longest_s: float) -> float:
+        """The API says that it does not know the job; returns for how long it has.
+
+        Args:
+            now: The time.
+            longest_s: As much counts, at most, from one such answer to the next: of the time in
+                which there were only errors, nobody can tell.
+        """
+        if self.unknown_at is not None:
+            self.unknown_s += max(0.0, min(now - self.unknown_at, longest_s))
+        self.unknown_at = now
+        return self.unknown_s
+
+    def no_longer_unknown(self) -> None:
+        """The API knows the job."""
+        self.unknown_at, self.unknown_s = None, 0.0
 
     def late_for_s(self, now: float) -> float:
         """For how long the API has said what cannot stay so; from now on if it did not."""
@@ -160,7 +173,7 @@ class Passage:
         self.job_id, self.job, self.outputs = "", None, ()
         self.failures = self.refetches = 0
         self.no_longer_late()
-        self.unknown_since = None
+        self.no_longer_unknown()
         self.seems_failed = False
         self.unread, self.times_unread = None, 0
         self.warn_after_idle_s = WARN_AFTER_IDLE_S

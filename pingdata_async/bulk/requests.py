@@ -187,7 +187,7 @@ class Requests:
         except PingDataError as error:
             return self._question_failed(passage, "poll", error)
         self._succeeded(passage, "poll")
-        passage.unknown_since = None
+        passage.no_longer_unknown()
         self._announce(notices.polled(passage, status))
         self._heard(passage.present_job, status)
         match status.phase:
@@ -395,8 +395,8 @@ class Requests:
                 return Lost(said, is_forgotten=True)
             passage.note_failure(clock.now())  # of this job alone: the API did answer
             return self._again(passage, kind, error, ceiling_s=ASK_AGAIN_S)
-        passage.unknown_since = None
         if isinstance(error, OutputUnavailableError) and error.job_status is not None:
+            passage.no_longer_unknown()
             status = error.job_status
             if status.is_failed and passage.seems_failed:  # it has changed its mind
                 return _failed(passage, status)
@@ -432,7 +432,7 @@ class Requests:
             self._health.note_answer()
 
     def _is_forgotten(self, passage: Passage, error: PingDataError) -> bool:
-        unknown_s = passage.unknown_for_s(clock.now())
+        unknown_s = passage.note_unknown(clock.now(), ASK_AGAIN_S)
         said = f"the API does not know job {passage.job_id}: {error}"
         self._say_if_late(passage, unknown_s, said)
         if unknown_s > self._policy.patience_s:

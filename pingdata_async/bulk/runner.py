@@ -352,7 +352,11 @@ class BulkRunner:
             await self._job_lost(passage, step)
 
     def _keep(self, passage: Passage, error: PingDataError) -> None:
-        """Leave a job that is paid for, and whose answer cannot be had now: none is sent for it."""
+        """Leave a job that is paid for, and whose answer cannot be had now: none is sent for it.
+
+        It was asked about for as long as anything is, so its slot is not kept any longer.
+        """
+        self._admission.release(passage)
         self._kept_jobs += 1
         self._kept_locations += len(passage.chunk.rows)
         self._first_kept = self._first_kept or (passage.job_id, error)

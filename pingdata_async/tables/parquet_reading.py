@@ -37,9 +37,7 @@ ENCRYPTED_MAGIC = b"PARE"
 _READ_BUFFER_BYTES = 64 * 1024  # of each column; without it a column is read a row group at once
 _MAX_BATCH_BYTES = 4 * 1024 * 1024  # rows that are larger than most must not pile up in memory
 _ROWS_READ_AT_ONCE = 8 * BATCH_ROWS  # each time, Arrow makes the dictionaries anew
-_ROWS_OF_SHARED_TEXTS = (
-    32  # where a text takes from the one before, a file says nothing of its size
-)
+_ROWS_OF_SHARED_TEXTS = 32  # one that takes from the one before may have any size
 _ITEM_BYTES = 8  # a number, or where a text begins
 
 MAX_RATIO = 100

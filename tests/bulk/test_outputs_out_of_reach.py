@@ -405,6 +405,31 @@ async def test_only_unknown_again_and_again_is_forgotten(
     assert (api.counts.jobs, len(seen.of(JobAbandoned))) == (2, 0)
 
 
+class _Forgetful(SimulatedAPI):
+    """Does not know its first job, and every third question about it gets lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked = 0
+
+    async def status(self, job_id: str) -> JobStatus:
+        truth = await super().status(job_id)
+        if job_id != "job-0":
+            return truth
+        self._asked += 1
+        raise UNKNOWN if self._asked % 3 else ServerError("502", status_code=502)
+
+
+async def test_a_forgotten_job_among_errors() -> None:
+    """Where a part of the answers gets lost, the others add up: it is sent again, and soon."""
+    api = _Forgetful()
+    began = anyio.current_time()
+    seen = await run(api, 10, max_jobs=1)
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    assert (api.counts.jobs, len(seen.of(JobKept))) == (2, 0)
+    assert anyio.current_time() - began < 300.0
+
+
 @pytest.mark.parametrize("late", [False, True])
 async def test_less_patience_than_for_forgotten_jobs(late: bool) -> None:
     """Whoever gives up soon believes sooner that a job is forgotten: it is sent again."""
