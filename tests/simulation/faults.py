@@ -41,6 +41,13 @@ class Fault(enum.Enum):
     LATE_OUTPUT = enum.auto()  # job: COMPLETE a few polls before it names its output
     LATE = enum.auto()  # job: unknown (404) at its first polls
     FORGOTTEN = enum.auto()  # job: unknown (404) for ever
+    BAD_GATEWAY = enum.auto()  # any request: 502 with a Retry-After, nothing done
+    GATEWAY_TIMEOUT = enum.auto()  # submit: 504 with one, although the job was accepted
+    UNDOCUMENTED = enum.auto()  # job: ends CANCELED, without a result
+    ON_HOLD = enum.auto()  # job: ends with a word that is not documented, for a while
+    CHANGES_ITS_MIND = enum.auto()  # job: each of its first answers takes back the one before
+    OUTPUT_REFUSED = enum.auto()  # job: its output is refused (403) for a while
+    UNREADABLE = enum.auto()  # job: its output is the same useless thing each time
 
 
 _ANY_REQUEST = (
@@ -67,6 +74,24 @@ COMMON: Mapping[Moment, tuple[Fault, ...]] = {
     ),
 }
 """Everything from which a run recovers, by the moment at which it can happen."""
+
+
+HOSTILE: Mapping[Moment, tuple[Fault, ...]] = {
+    Moment.SUBMIT: (Fault.BAD_GATEWAY, Fault.GATEWAY_TIMEOUT),
+    Moment.POLL: (Fault.BAD_GATEWAY,),
+    Moment.FETCH: (Fault.BAD_GATEWAY, Fault.RATE_LIMIT, Fault.BARE_RATE_LIMIT),
+    Moment.JOB: (
+        Fault.UNDOCUMENTED,
+        Fault.ON_HOLD,
+        Fault.CHANGES_ITS_MIND,
+        Fault.OUTPUT_REFUSED,
+        Fault.UNREADABLE,
+    ),
+}
+"""What a hostile API does besides."""
+
+PAID_ONCE = frozenset({Fault.CHANGES_ITS_MIND, Fault.UNREADABLE})
+"""Jobs for which no other one may be sent, as long as the API knows them."""
 
 
 class Faults(Protocol):
@@ -102,6 +127,17 @@ class SeededFaults:
             if self._rng.random() < self._share:
                 return fault
         return None
+
+
+class LayeredFaults:
+    """What goes wrong first of several; each of them is asked each time."""
+
+    def __init__(self, *layers: Faults) -> None:
+        self._layers = layers
+
+    def next(self, moment: Moment) -> Fault | PingDataError | None:
+        found = [layer.next(moment) for layer in self._layers]
+        return next((fault for fault in found if fault is not None), None)
 
 
 class ScriptedFaults:

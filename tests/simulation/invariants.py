@@ -17,6 +17,7 @@ from pingdata_async.bulk.job_slots import JobSlots
 from pingdata_async.bulk.runner import BulkRunner
 from pingdata_async.models import EnhancedLocation, Reason, RowStatus
 from pingdata_async.runs.states import ChunkState
+from tests.simulation.faults import PAID_ONCE, Fault
 from tests.simulation.memory_run import MemoryDirectory
 from tests.simulation.records import Records, RequestRecord
 from tests.simulation.simulated_api import SimulatedAPI
@@ -163,6 +164,7 @@ def check_whole_run(
     require(totals.rows.rows == world.rows, f"{totals.rows.rows} of {world.rows} rows are counted")
     check_results(world, results)
     _check_money(world, api, records, directory)
+    check_paid_once(world, records)
 
 
 def check_results(world: World, results: list[EnhancedLocation], *, is_all: bool = True) -> None:
@@ -228,6 +230,22 @@ def _check_money(
         _check_row_paid(world, row, charged[row], accepted[row], doubted[row], again[row])
         if world.is_calm and world.retention_s >= LONG_RETENTION_S:
             require(charged[row] <= 1 + haunted[row], f"row {row} was paid {charged[row]} times")
+
+
+def check_paid_once(world: World, records: Records) -> None:
+    """For what the API calls complete, or took back that it has failed, no other job was sent."""
+    jobs = [record.job for record in records.jobs.values()]
+    has_holes = any(world.holes.values())  # then rows that were answered are asked about again
+    for job in jobs:
+        is_answered = job.fate is not Fault.UNREADABLE
+        if job.fate not in PAID_ONCE or job.is_ghost or (is_answered and has_holes):
+            continue
+        until = job.ends_at + world.retention_s
+        for later in jobs[job.number + 1 :]:
+            is_too_much = later.accepted_at < until and not job.sources.keys().isdisjoint(
+                later.sources
+            )
+            require(not is_too_much, f"{later.id} was sent for {job.id}, {job.fate}")
 
 
 def _check_row_paid(

@@ -8,6 +8,7 @@ from typing import Protocol
 from pingdata_async.bodies import OutputBody, too_large
 from pingdata_async.models import JobOutput, JobStatus
 from pingdata_async.pacer import Pacer
+from pingdata_async.urls import Origin, origin
 
 
 class Endpoints(Protocol):
@@ -48,14 +49,20 @@ class PacedAPI:
         pacer: Pacer | None = None,
         max_bytes: int | None = None,
     ) -> OutputBody:
-        async with _permission("fetch", pacer):
+        async with _permission("fetch", pacer, _origin_of(output)):
             body = await self._api.fetch_body(job_id, output)
         if max_bytes is not None and len(body.wire) > max_bytes:
             raise too_large("an output", max_bytes)
         return body
 
 
-def _permission(kind: str, pacer: Pacer | None) -> contextlib.AbstractAsyncContextManager[None]:
+def _permission(
+    kind: str, pacer: Pacer | None, origin: Origin | None = None
+) -> contextlib.AbstractAsyncContextManager[None]:
     if pacer is None:
         return contextlib.nullcontext()
-    return pacer.sending(kind, None, contextlib.nullcontext)
+    return pacer.sending(kind, origin, contextlib.nullcontext)
+
+
+def _origin_of(output: JobOutput) -> Origin | None:
+    return origin(output.url) if "://" in output.url else None

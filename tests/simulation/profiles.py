@@ -14,6 +14,8 @@ from tests.simulation.faults import Fault
 from tests.simulation.queueing import SimulatedJob
 
 OUTPUT_AFTER = 3  # polls of a finished job whose output is named late
+ON_HOLD_S = 120.0
+MOODS = ("FAILED", "QUEUED", "COMPLETE", "CANCELED", "FAILED", "IN_PROGRESS")
 
 
 class Progress(enum.Enum):
@@ -48,12 +50,14 @@ class Telling:
     """What the API says of its jobs.
 
     Attributes:
+        origin: Where the outputs are; "" for the API's own.
         waiting: The status of a job that no worker has taken up: PENDING, QUEUED, ...
         progress: How its counts grow.
         dates: Whether it says when the job was accepted, begun and ended.
         clock_s: The Unix time that the server's clock shows at 0 of ours.
     """
 
+    origin: str = ""
     waiting: str = "IN_PROGRESS"
     progress: Progress = Progress.NONE
     dates: bool = False
@@ -83,6 +87,13 @@ class Telling:
             "progress_started_at": self._date(job.begins_at),
             "completed_at": self._date(job.ends_at),
         }
+        job.last_words += 1
+        if job.fate is Fault.UNDOCUMENTED:
+            return JobStatus(status="CANCELED")
+        if job.fate is Fault.ON_HOLD and now < job.ends_at + ON_HOLD_S:
+            return JobStatus(status="ON_HOLD", num_requested=total)
+        if job.fate is Fault.CHANGES_ITS_MIND and job.last_words <= len(MOODS):
+            return JobStatus(status=MOODS[job.last_words - 1], num_requested=total)
         if job.fate is Fault.FAILED_JOB:
             return JobStatus(status="FAILED", num_requested=total, message="out of luck", **dates)
         if job.fate is Fault.FAILED_RESULT:
@@ -98,7 +109,9 @@ class Telling:
             result_status="SUCCESS",
             num_requested=total,
             num_completed=total,
-            outputs=tuple(JobOutput(url=f"/{n}", filename=f"output-{n}.json") for n in named),
+            outputs=tuple(
+                JobOutput(url=f"{self.origin}/{n}", filename=f"output-{n}.json") for n in named
+            ),
             **dates,
         )
 

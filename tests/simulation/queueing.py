@@ -26,6 +26,7 @@ class SimulatedJob:
         is_ghost: Whether nobody was told its id.
         is_left: Whether the client has given it up.
         polls: Questions about it that were answered, also with "unknown".
+        last_words: Of those, how many after its end.
     """
 
     number: int
@@ -37,6 +38,7 @@ class SimulatedJob:
     is_ghost: bool = False
     is_left: bool = False
     polls: int = 0
+    last_words: int = 0
 
     @property
     def id(self) -> str:

@@ -12,7 +12,6 @@ import anyio
 
 from pingdata_async.exceptions import APIStatusError, PingDataError, RateLimitError, ServerError
 from tests.simulation.faults import Moment
-from tests.simulation.limits import UNAVAILABLE
 from tests.simulation.queueing import SimulatedJob
 
 
@@ -90,9 +89,13 @@ class Records:
         breaches: Requests that were sent too early.
         refused: Requests answered 429 or 503, by kind.
         watchers: Told of each request that is sent.
+
+    Args:
+        has_storage: Whether the outputs are elsewhere: what is said there holds for there alone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_storage: bool = False) -> None:
+        self._has_storage = has_storage
         self.jobs: dict[str, JobRecord] = {}
         self.requests: list[RequestRecord] = []
         self.breaches: list[Breach] = []
@@ -139,13 +142,19 @@ class Records:
             return
         moments: tuple[Moment, ...] = ()
         if isinstance(error, RateLimitError):
-            moments = tuple(Moment)  # one limit for all
-        elif isinstance(error, ServerError) and error.status_code == UNAVAILABLE:
+            moments = self._under_one_limit_with(moment)
+        elif isinstance(error, ServerError):
             moments = (moment,)
         until = now + error.retry_after_s
         for each in moments:
             if until > self._holds.get(each, (0.0,))[0]:
                 self._holds[each] = (until, error.status_code, now)
+
+    def _under_one_limit_with(self, moment: Moment) -> tuple[Moment, ...]:
+        if not self._has_storage:
+            return tuple(Moment)
+        is_storage = moment is Moment.FETCH
+        return tuple(each for each in Moment if (each is Moment.FETCH) is is_storage)
 
     def _check_hold(self, record: RequestRecord) -> None:
         until, status_code, told_at = self._holds.get(record.moment, (-math.inf, 0, 0.0))

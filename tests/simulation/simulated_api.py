@@ -24,6 +24,7 @@ from pingdata_async.bodies import OutputBody
 from pingdata_async.exceptions import (
     DecodeError,
     NotFoundError,
+    OutputUnavailableError,
     PingDataError,
     RateLimitError,
     ServerError,
@@ -36,6 +37,8 @@ from tests.simulation.profiles import Telling
 from tests.simulation.queueing import JobQueue, SimulatedJob, Work
 from tests.simulation.records import JobRecord, Records
 
+REFUSED_FOR_S = 300.0  # an output, after the end of its job
+USELESS = b"no JSON at all"
 UNKNOWN_AT_FIRST = 2  # polls of a job that the API learns of late
 
 
@@ -49,6 +52,9 @@ class _SentJob(msgspec.Struct):
     sources: tuple[str, ...] = ()
 
 
+_ACCEPTED_ALL_THE_SAME = frozenset(
+    {Fault.ERROR_AFTER, Fault.DROP_AFTER, Fault.GARBAGE, Fault.GATEWAY_TIMEOUT}
+)
 _decode = msgspec.json.Decoder(_SentJob).decode
 
 
@@ -200,7 +206,7 @@ class SimulatedAPI:
                 if self._rng.random() < self._delivers_anyway:
                     self._judge(sent, number, is_ghost=True)
                 raise
-            is_lost = fault in {Fault.ERROR_AFTER, Fault.DROP_AFTER, Fault.GARBAGE}
+            is_lost = fault in _ACCEPTED_ALL_THE_SAME
             job = self._judge(sent, number, is_ghost=is_lost)
             try:
                 await self._travel()
@@ -212,6 +218,10 @@ class SimulatedAPI:
                 raise job
             if fault is Fault.ERROR_AFTER:
                 raise ServerError("500 after acceptance", status_code=500)
+            if fault is Fault.GATEWAY_TIMEOUT:
+                raise ServerError(
+                    "504 after acceptance", status_code=504, retry_after_s=self._retry_after_s
+                )
             if fault is Fault.DROP_AFTER:
                 raise TransportError("dropped after acceptance", maybe_sent=True)
             if fault is Fault.GARBAGE:
@@ -244,6 +254,10 @@ class SimulatedAPI:
             job = self._known(job_id)
             body = self._outputs(job)[int(output.url.rpartition("/")[2])]
             await self._travel()
+            if job.fate is Fault.OUTPUT_REFUSED:
+                self._refuse(job)
+            if job.fate is Fault.UNREADABLE:
+                return USELESS
             return body[: len(body) // 2] if fault in {Fault.CORRUPT, Fault.GARBAGE} else body
 
     async def fetch_body(self, job_id: str, output: JobOutput) -> OutputBody:
@@ -279,7 +293,8 @@ class SimulatedAPI:
         if fault is Fault.SLOW:
             await anyio.sleep(self._slow_s)
         error = fault if isinstance(fault, PingDataError) else self._error(fault)
-        error = error or self._gatekeeper.refusal(moment, anyio.current_time())
+        if not (moment is Moment.FETCH and self._telling.origin):  # that is another server
+            error = error or self._gatekeeper.refusal(moment, anyio.current_time())
         if error is not None:
             await self._travel()
             raise error
@@ -294,11 +309,19 @@ class SimulatedAPI:
             return ServerError("503", status_code=503)
         if fault is Fault.ERROR:
             return ServerError("500", status_code=500)
+        if fault is Fault.BAD_GATEWAY:
+            return ServerError("502", status_code=502, retry_after_s=self._retry_after_s)
         if fault is Fault.REFUSED:
             return TransportError("connection refused", maybe_sent=False)
         if fault is Fault.DROP:
             return TransportError("connection lost", maybe_sent=True)
         return None
+
+    def _refuse(self, job: SimulatedJob) -> None:
+        if anyio.current_time() < job.ends_at + REFUSED_FOR_S:
+            error = OutputUnavailableError(f"no way to that of {job.id}", status_code=403)
+            error.job_status = self._status(job)
+            raise error
 
     def _judge(
         self, sent: _SentJob, number: int, *, is_ghost: bool

@@ -7,7 +7,7 @@ import dataclasses
 import anyio
 
 from tests.simulation.durable import DurableRun
-from tests.simulation.faults import SeededFaults
+from tests.simulation.faults import HOSTILE, LayeredFaults, SeededFaults
 from tests.simulation.inline import Threads, everything_inline
 from tests.simulation.invariants import BrokenInvariantError, Checks, longest_run_s, require
 from tests.simulation.records import Records
@@ -53,7 +53,7 @@ def simulate(seed: int, *, checks: Checks | None = None, keeps_log: bool = False
     """Run the world of that number."""
     world = draw_world(seed)
     log = Log(keeps=keeps_log)
-    records = Records()
+    records = Records(has_storage=bool(world.storage))
     error: Exception | None = None
     loops: list[VirtualLoop] = []
 
@@ -86,11 +86,14 @@ def make_api(world: World, records: Records) -> SimulatedAPI:
     """The API of a world."""
     return SimulatedAPI(
         work=world.work,
-        telling=world.telling,
+        telling=dataclasses.replace(world.telling, origin=world.storage),
         limits=world.limits,
         outages=world.outages,
         latency_s=world.latency_s,
-        faults=SeededFaults(world.seed, world.fault_share),
+        faults=LayeredFaults(
+            SeededFaults(world.seed, world.fault_share),
+            SeededFaults(world.seed, world.hostile_share, HOSTILE),
+        ),
         troubles=Troubles(
             poisoned=world.poisoned,
             poisoned_for_jobs=world.poisoned_for_jobs,

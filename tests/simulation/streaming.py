@@ -60,6 +60,8 @@ class StreamedRun:
             raise group.exceptions[0] from group
         self._checks.check_requests(self._world, self._api, self._records, began)
         self._check_money()
+        if self._world.streams == 1:
+            invariants.check_paid_once(self._world, self._records)
 
     async def _stream(self) -> None:
         async with SimulatedClient(self._api) as client:
@@ -125,7 +127,8 @@ class StreamedRun:
                 self._api.leave(job_id)
         self._log.note(f"stream {number} ends with {len(results)} rows: {error!r}")
         is_left = len(results) == world.consumer.leaves_after
-        gave_up = error is not None and world.is_patient and not world.fault_share
+        is_faulty = world.fault_share or world.hostile_share
+        gave_up = error is not None and world.is_patient and not is_faulty
         require(not gave_up, f"it gives up: {error!r}")
         invariants.check_results(world, results, is_all=error is None and not is_left)
 

@@ -153,6 +153,18 @@ def a_lost_answer_is_given_back(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Submitter, "_doubted", given_back)
 
 
+def the_first_word_is_believed(patch: pytest.MonkeyPatch) -> None:
+    """A job that is said once to have failed is lost, and another one paid for."""
+
+    def always(_passage: Passage) -> bool:
+        return True
+
+    def is_the_same(_passage: Passage, _seems: bool) -> None:
+        return
+
+    patch.setattr(Passage, "seems_failed", property(always, is_the_same))
+
+
 @pytest.mark.parametrize(
     ("plant", "symptom"),
     [
@@ -169,6 +181,7 @@ def a_lost_answer_is_given_back(patch: pytest.MonkeyPatch) -> None:
         (everything_is_read_at_once, "read"),
         (the_budget_forgets_what_is_in_doubt, "were accepted, .* allowed"),
         (a_lost_answer_is_given_back, "were accepted, .* allowed"),
+        (the_first_word_is_believed, "was sent for"),
     ],
 )
 def test_it_is_found(plant: Plant, symptom: str, monkeypatch: pytest.MonkeyPatch) -> None:

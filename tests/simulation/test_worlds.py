@@ -37,6 +37,8 @@ def test_the_worlds_differ() -> None:
     assert any(len(world.mishaps) > 1 for world in worlds)
     assert any(world.outages for world in worlds)
     assert any(world.fault_share for world in worlds)
+    assert any(world.hostile_share for world in worlds)
+    assert {bool(world.storage) for world in worlds} == {True, False}
     assert any(world.limits.requests_per_s < 10 for world in worlds)
     assert any(world.work.changes for world in worlds)
     assert any(world.consumer.leaves_after for world in worlds if not world.is_durable)

@@ -22,6 +22,7 @@ PATIENT: dict[str, Any] = {
     "max_lost_chunks_in_a_row": 1_000,
     "max_refusals_in_a_row": 1_000,
 }
+STORAGE = "https://storage.test"
 HOLES = ("left_out", "source_left_out", "passing", "twice", "foreign")
 
 
@@ -90,13 +91,16 @@ class World:
     mishaps: Sequence[Mishap]
     consumer: Consumer
     streams: int = 1
+    hostile_share: float = 0.0
+    storage: str = ""
     max_locations_spent: int | None = None  # by a durable run, before somebody allows for more
 
     @property
     def is_calm(self) -> bool:
         """Whether each row must come out ok."""
         has_holes = any(self.holes.values())
-        return not (self.fault_share or self.poisoned or self.poisoned_for_jobs or has_holes)
+        is_faulty = self.fault_share or self.hostile_share
+        return not (is_faulty or self.poisoned or self.poisoned_for_jobs or has_holes)
 
     @property
     def is_patient(self) -> bool:
@@ -157,8 +161,15 @@ def draw_world(seed: int) -> World:
         mishaps=[_mishap(rng) for _ in range(rng.choice((0, 1, 1, 2, 4)))] if is_durable else [],
         consumer=_consumer(rng, rows),
         streams=1 if is_durable else rng.choice((1, 1, 1, 2)),
+        hostile_share=0.0 if is_simple else _hostile_share(seed),
+        storage="" if is_simple else random.Random(f"storage/{seed}").choice(("", STORAGE)),
         max_locations_spent=_budget(seed, rows) if is_durable and not is_simple else None,
     )
+
+
+def _hostile_share(seed: int) -> float:
+    # Of dice of its own: the worlds are the same otherwise.
+    return random.Random(f"hostile/{seed}").choice((0.0, 0.0, 0.02, 0.06))
 
 
 def _budget(seed: int, rows: int) -> int | None:
