@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -45,7 +46,8 @@ def test_words_of_the_test_script(
     )
     checks = ["prepare dev", ".venv/bin/ruff check .", ".venv/bin/ruff format --check .",
               ".venv/bin/mypy"]  # fmt: skip
-    pytest_ = " ".join(["-m pytest --numprocesses auto", *tests])
+    at_once = (3 * (os.cpu_count() or 1) + 1) // 2
+    pytest_ = " ".join([f"-m pytest --numprocesses {at_once} --dist worksteal", *tests])
     assert done.stdout.splitlines() == (
         [*checks, f".venv/bin/python {pytest_}"]
         if python is None

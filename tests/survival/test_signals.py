@@ -108,7 +108,9 @@ async def test_a_signal_while_submissions_are_on_the_wire(
                 await process.wait()
         assert process.returncode == code
         assert "Traceback" not in text
-        assert f"  pingdata-async resume {tmp_path / 'out.jsonl.run'}\n" in text
+        assert (
+            f"  pingdata-async resume {tmp_path / 'out.jsonl.run'} --api-url {sandbox.url}" in text
+        )
         accepted = sandbox.stats.jobs_accepted
         assert accepted >= 6
         assert on_the_wire(sandbox) == 0

@@ -9,6 +9,7 @@ import contextlib
 import math
 import os
 import random
+import re
 import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
@@ -312,7 +313,10 @@ async def within_a_budget(
             stopped = await run(*go_on)
             assert stopped.code == 5, stopped.err
             assert "the budget is spent" in stopped.err
-            assert f"pingdata-async resume {run_dir} --max-locations " in stopped.err
+            [shown] = re.findall(r"^  pingdata-async (resume .*)$", stopped.err, re.MULTILINE)
+            assert shown.startswith(f"resume {run_dir} ")
+            assert f" --api-url {sandbox.url}" in shown
+            assert " --max-locations " in shown
             assert 0 < sandbox.stats.locations_accepted <= most
         at_the_stop = sandbox.stats.locations_accepted
         status = await status_of(run_dir)
