@@ -6,14 +6,15 @@ Only what has made sure that pyarrow is there imports this module.
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import decimal
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
 
+from pingdata_async.tables.arrow_times import is_time, time_values
 from pingdata_async.tables.kinds import text_of_cell
 from pingdata_async.tables.schema import FlatColumn, Kind, Values
 
@@ -39,7 +40,7 @@ _KINDS: Final[tuple[tuple[Callable[[Any], bool], Kind], ...]] = (
     (pa.types.is_time, Kind.TIME),
     (pa.types.is_duration, Kind.DURATION),
 )
-_EPOCH: Final = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - of timestamps without a time zone
+_TIMES_WITHIN: Final = re.compile("timestamp|date|time|duration")  # in a type, as Arrow shows it
 
 
 # -- Streams --------------------------------------------------------------------------------
@@ -92,23 +93,49 @@ def python_values(array: Any, kind: Kind) -> Values:
     structures JSON. A time that Python cannot hold to the nanosecond, or at all, is a text too.
     """
     array = _plain(array)
-    try:
-        if kind is Kind.DATETIME:
-            return _datetimes(array)
-        if kind is Kind.TIME:
-            array = array.cast(pa.time64("us"))
-        elif kind is Kind.DURATION:
-            array = array.cast(pa.duration("us"))
-        values: Values = array.to_pylist()
-    except (ValueError, OverflowError):  # Arrow's own errors are ValueErrors
-        values = array.cast(pa.string()).to_pylist()
+    values = objects_in(array)
     if kind is Kind.TEXT and not (
         pa.types.is_string(array.type)
         or pa.types.is_large_string(array.type)
         or pa.types.is_string_view(array.type)
     ):
-        return [None if value is None else _text_of(value) for value in values]
+        return [None if value is None else text_of_value(value) for value in values]
     return values
+
+
+def objects_in(array: Any) -> Values:
+    """An array's values as Python objects, with Python's own times, also within lists and such."""
+    array = _plain(array)
+    types, kind = pa.types, array.type
+    if is_time(kind):
+        return time_values(array)
+    if not types.is_nested(kind) or not _TIMES_WITHIN.search(str(kind)):
+        values: Values = array.to_pylist()
+        return values
+    if isinstance(array, pa.ChunkedArray):
+        return [value for chunk in array.chunks for value in objects_in(chunk)]
+    if types.is_struct(kind):
+        names = [field.name for field in kind]
+        rows = zip(*map(objects_in, array.flatten()), strict=True)
+        is_there = array.is_valid().to_pylist()
+        return [
+            dict(zip(names, row, strict=True)) if there else None
+            for row, there in zip(rows, is_there, strict=True)
+        ]
+    if types.is_union(kind):
+        return [_within_union(value) for value in array]
+    # Lists of any kind, and maps, which are lists of pairs.
+    read = _pairs_in if types.is_map(kind) else objects_in
+    return [list(read(value.values)) if value.is_valid else None for value in array]
+
+
+def _pairs_in(entries: Any) -> Values:
+    return list(zip(*map(objects_in, entries.flatten()), strict=True))
+
+
+def _within_union(value: Any) -> Any:
+    member = value.value
+    return None if member is None else objects_in(pa.array([member], member.type))[0]
 
 
 def _kind_of(kind: pa.DataType) -> Kind:
@@ -133,23 +160,8 @@ def _plain(array: Any) -> Any:
     return array
 
 
-def _datetimes(array: Any) -> Values:
-    try:
-        values: Values = array.cast(pa.timestamp("us")).to_pylist()
-    except pa.ArrowInvalid:  # there are nanoseconds, or years beyond Python's
-        return list(map(_datetime_of, array.cast(pa.int64()).to_pylist()))
-    return values
-
-
-def _datetime_of(nanoseconds: int | None) -> dt.datetime | str | None:
-    if nanoseconds is None:
-        return None
-    microseconds, rest = divmod(nanoseconds, 1000)
-    moment = _EPOCH + dt.timedelta(microseconds=microseconds)
-    return f"{moment.isoformat(timespec='microseconds')}{rest:03d}" if rest else moment
-
-
-def _text_of(value: Any) -> str:
+def text_of_value(value: Any) -> str:
+    """A value that is not null, as text; of what is nested, JSON."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, list | dict):

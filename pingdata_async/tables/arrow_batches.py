@@ -238,7 +238,9 @@ def python_values(column: Any) -> Sequence[Any]:
         return [None if index is None else words[index] for index in column.indices.to_pylist()]
     if types.is_date(kind) or types.is_timestamp(kind) or types.is_time(kind):
         return _as_texts(column)
-    values: list[Any] = column.to_pylist()
+    from pingdata_async.tables.arrow import objects_in  # noqa: PLC0415 - optional
+
+    values = objects_in(column)
     if types.is_map(kind):
         return [None if value is None else dict(value) for value in values]
     kinds = set(map(type, values))
@@ -252,10 +254,12 @@ def python_values(column: Any) -> Sequence[Any]:
 def _as_texts(column: Any) -> Sequence[Any]:
     import pyarrow as pa  # noqa: PLC0415 - optional
 
+    from pingdata_async.tables.arrow_times import time_values  # noqa: PLC0415 - optional
+
     try:
         texts: list[Any] = column.cast(pa.string()).to_pylist()
     except pa.ArrowException:  # a time zone that this machine does not know
-        return [None if value is None else str(value) for value in column.to_pylist()]
+        return [None if value is None else str(value) for value in time_values(column)]
     return texts
 
 
