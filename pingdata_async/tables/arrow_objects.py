@@ -14,6 +14,7 @@ from pingdata_async.location_batches import BATCH_ROWS
 from pingdata_async.tables.arrow_batches import ArrowReader, load_pyarrow, one_line
 from pingdata_async.tables.inputs import ArrowRows, Batch, ReadOptions
 from pingdata_async.tables.jsonl_reading import IN_MEMORY
+from pingdata_async.tables.kinds import whole_number
 from pingdata_async.tables.sources import Fingerprint
 
 
@@ -26,7 +27,8 @@ class ArrowObjectReader(ArrowReader):
     """Rows of an object with the Arrow PyCapsule interface; see `InputReader`.
 
     pandas, polars, pyarrow, DuckDB and others have it. pandas gives the index as a column as
-    well, unless it only counts the rows: under its name, or `__index_level_0__`.
+    well, unless it only counts the rows: under its name, or `__index_level_0__`. A column of it
+    that holds values of several kinds, as `read_excel()` makes them, is one of texts.
 
     Args:
         source: The object. A stream that can be read only once is used up.
@@ -60,7 +62,12 @@ class ArrowObjectReader(ArrowReader):
         """The object's record batches."""
         try:
             if hasattr(self._source, "__arrow_c_stream__"):
-                return pa.RecordBatchReader.from_stream(self._source)
+                try:
+                    return pa.RecordBatchReader.from_stream(self._source)
+                except (pa.ArrowException, TypeError):
+                    if not _is_pandas(self._source):
+                        raise
+                return pa.RecordBatchReader.from_stream(_with_texts(self._source))
             batch = pa.record_batch(self._source)
             return pa.RecordBatchReader.from_batches(batch.schema, [batch])
         # The library it is of raises what it likes: pandas a ValueError for equal headers.
@@ -75,3 +82,41 @@ class ArrowObjectReader(ArrowReader):
         assert isinstance(rows, ArrowRows)  # noqa: S101 - for type checkers
         self._hash.update(rows.stream)
         self._size_bytes += len(rows.stream)
+
+
+# -- Columns of pandas that Arrow has no type for ---------------------------------------------
+
+
+def _is_pandas(source: Any) -> bool:
+    return type(source).__module__.partition(".")[0] == "pandas" and hasattr(source, "isetitem")
+
+
+def _with_texts(frame: Any) -> Any:
+    """The frame with texts in each column whose values are of no one type; itself unchanged."""
+    frame = frame.copy(deep=False)
+    for place in range(frame.shape[1]):
+        texts = _texts_of(frame.iloc[:, place])
+        if texts is not None:
+            frame.isetitem(place, texts)
+    if frame.index.nlevels == 1:
+        texts = _texts_of(frame.index.to_series())
+        if texts is not None:
+            frame.index = type(frame.index)(texts, name=frame.index.name)
+    return frame
+
+
+def _texts_of(column: Any) -> list[str | None] | None:
+    """The values of a pandas Series, each as text; None where Arrow takes them as they are."""
+    import pyarrow as pa  # noqa: PLC0415 - optional
+
+    from pingdata_async.tables.arrow import text_of_value  # noqa: PLC0415 - optional
+
+    try:
+        pa.array(column, from_pandas=True)
+    except (pa.ArrowException, TypeError, OverflowError):
+        missing = column.isna().tolist()
+        return [
+            None if is_missing else text_of_value(whole_number(value))
+            for value, is_missing in zip(column.tolist(), missing, strict=True)
+        ]
+    return None

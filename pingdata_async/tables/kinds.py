@@ -172,6 +172,13 @@ def cells_of_kind(cells: Values, kind: Kind) -> Values:
     return [None if cell is None else convert(cell) for cell in cells]
 
 
+def whole_number(value: Any) -> Any:
+    """A number as people write it: 5.0 is 5. Anything else is itself."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT_IN_A_DOUBLE:
+        return int(value)
+    return value
+
+
 def text_of_cell(cell: Any) -> str:
     """A cell that is not empty, as text.
 

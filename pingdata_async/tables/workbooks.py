@@ -27,7 +27,7 @@ from pingdata_async.tables.header_row import (
 )
 from pingdata_async.tables.input_reader import InputReader, counted
 from pingdata_async.tables.inputs import Batch, CellColumns, ReadOptions
-from pingdata_async.tables.kinds import EXACT_IN_A_DOUBLE
+from pingdata_async.tables.kinds import whole_number
 from pingdata_async.tables.sources import Fingerprint, HashingStream, PeekableStream
 from pingdata_async.tables.total_rows import is_total_row, row_places
 from pingdata_async.tables.workbook_limits import ADVICE, MAX_FILE_BYTES, check_archive
@@ -280,11 +280,7 @@ def _told_in_one_line(where: str) -> Iterator[None]:
 
 def _cell(value: Any) -> Any:
     """A cell as it is kept; a workbook has no integers, and shows 5.0 as 5."""
-    if value == "":
-        return None
-    if type(value) is float and value.is_integer() and abs(value) <= EXACT_IN_A_DOUBLE:
-        return int(value)
-    return value
+    return None if value == "" else whole_number(value)
 
 
 def _as_fields(column: Sequence[Any]) -> Sequence[Any]:
