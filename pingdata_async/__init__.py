@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from pingdata_async.table_enhancing import enhance_table
     from pingdata_async.tables.inputs import ReadOptions
     from pingdata_async.tables.outputs import WriteOptions
+    from pingdata_async.value_notes import ValueKind, ValueNote
 else:
     # The command begins with an import of this package too: its `--help` should not wait for
     # aiohttp, nor Ctrl-C be a traceback for so long. Type checkers need not know.
@@ -91,6 +92,8 @@ else:
         "SourceResult": "models",
         "Usage": "account",
         "UsageBucket": "account",
+        "ValueKind": "value_notes",
+        "ValueNote": "value_notes",
         "WriteOptions": "tables.outputs",
         "enhance_table": "table_enhancing",
         "export_run": "runs.exporting",
@@ -160,6 +163,8 @@ __all__ = [
     "UnknownSourceError",
     "Usage",
     "UsageBucket",
+    "ValueKind",
+    "ValueNote",
     "WriteOptions",
     "__version__",
     "enhance_table",

@@ -207,7 +207,7 @@ class BulkEnhancer(FileRuns):
                 async with InputTask(source) as passages:
                     await runner_for(ledger, announce).run(passages)
             finally:
-                charges.end(builder.values_left_out)
+                charges.end(builder.values)
 
         client = self._client
         return ResultStream(lambda: client.tasks, work, charges)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.value_notes import ValueNote
 
 logger = logging.getLogger("pingdata_async")
 
@@ -40,7 +41,8 @@ class InputPlanned(Event, frozen=True, kw_only=True):
         chunks: Chunks they were split into.
         jobs: Of those, chunks with something to be sent.
         unused_columns: Columns that mean nothing to the API, and are not sent.
-        values_left_out: Optional numbers that were unreadable and so are not sent.
+        values_left_out: Values that were unreadable, or codes for unknown, and so are not sent.
+        value_notes: These, and others that are not sent as they stand, by column.
         is_resumed: Whether the run was begun before, so that not all of it is sent now.
         mapping: Which column was taken for which field, a line each.
         notes: What the user should know of how the input was understood, a sentence each.
@@ -56,6 +58,7 @@ class InputPlanned(Event, frozen=True, kw_only=True):
     is_resumed: bool = False
     unused_columns: tuple[str, ...] = ()
     values_left_out: int = 0
+    value_notes: tuple[ValueNote, ...] = ()
     mapping: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     skipped_by_source: dict[str, int] = {}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from types import NoneType
 from typing import Any
@@ -34,6 +33,7 @@ from pingdata_async.locations import (
     says_nothing,
 )
 from pingdata_async.models import Location
+from pingdata_async.value_notes import NotedBatch, NotedValue
 
 BATCH_ROWS = 300
 """Rows that are best looked at together.
@@ -80,7 +80,8 @@ class PreparedBatch(msgspec.Struct, frozen=True):
         ids: The user's own ids; None where there is none.
         encoded: The fields as JSON objects.
         refused: Places of rows that have nothing to look up.
-        left_out: Optional values that were unreadable, by place; only where there were any.
+        noted: Values that are not sent as they stand, by field and place; also of rows that are
+            refused.
         fields: By field, what is sent of each; None where nothing is.
         keys: Their keys; empty where these are not wanted.
     """
@@ -88,7 +89,7 @@ class PreparedBatch(msgspec.Struct, frozen=True):
     ids: list[str | None]
     encoded: list[bytes]
     refused: list[int]
-    left_out: dict[int, int]
+    noted: NotedBatch
     fields: dict[str, Sequence[Any]]
     keys: list[bytes] = []
 
@@ -133,7 +134,7 @@ def _prepare(
     rows = len(columns[0])
     ids: list[str | None] = [None] * rows
     fields: dict[str, Sequence[Any]] = {}
-    left_out = Counter[int]()
+    noted = NotedBatch()
     for name, column in zip(names, columns, strict=True):
         kinds: set[type] = {str} if are_texts else set(map(type, column))
         if name in _WITH_RULES_OF_THEIR_OWN:
@@ -144,14 +145,14 @@ def _prepare(
         elif name == "id":
             ids = _ids(column, kinds)
         else:
-            fields[name] = _read_column(name, column, kinds, left_out)
+            fields[name] = _read_column(name, column, kinds, noted)
     fields = in_order(fields)
     lines = encode_rows(fields)
     return PreparedBatch(
         ids,
         split_lines(lines),
         _without_lookup(fields, rows),
-        left_out,
+        noted,
         fields,
         keys_of(fields, lines) if with_keys else [],
     )
@@ -202,7 +203,7 @@ def _ids(column: Sequence[Any], kinds: set[type]) -> list[str | None]:
 
 
 def _read_column(
-    name: str, column: Sequence[Any], kinds: set[type], left_out: Counter[int]
+    name: str, column: Sequence[Any], kinds: set[type], noted: NotedBatch
 ) -> Sequence[Any]:
     """What is sent of a column; None where nothing is."""
     reader = READERS[name]
@@ -220,7 +221,7 @@ def _read_column(
         given = [number for number in column if number is not None]
         if _are_within(given, _largest(name)):
             return column
-    return _read_one_by_one(name, column, left_out)
+    return _read_one_by_one(name, column, noted)
 
 
 def _plain_numbers(name: str, column: Sequence[str]) -> Sequence[float | None] | None:
@@ -260,13 +261,13 @@ def _are_within(numbers: Sequence[float], largest: float) -> bool:
     )
 
 
-def _read_one_by_one(name: str, column: Sequence[Any], left_out: Counter[int]) -> list[Any]:
+def _read_one_by_one(name: str, column: Sequence[Any], noted: NotedBatch) -> list[Any]:
     read: list[Any] = []
     for place, value in enumerate(column):
         try:
             read.append(read_field(name, value))
-        except UnreadableError:
-            left_out[place] += 1
+        except UnreadableError as error:
+            noted.add(place, NotedValue(name, error.kind, value))
             read.append(None)
     return read
 

@@ -16,6 +16,7 @@ import msgspec
 from pingdata_async.exceptions import InputError
 from pingdata_async.location_keys import key_of
 from pingdata_async.models import Location
+from pingdata_async.value_notes import NotedValue, ValueKind
 
 LOOKUP_FIELDS = (
     "address",
@@ -54,7 +55,15 @@ _encoder = msgspec.json.Encoder()
 
 
 class UnreadableError(ValueError):
-    """Raised for an optional value that cannot be read: left out, counted."""
+    """Raised for an optional value that is not sent: left out, counted.
+
+    Args:
+        kind: What is the matter with it.
+    """
+
+    def __init__(self, kind: ValueKind = ValueKind.UNREADABLE) -> None:
+        super().__init__(kind)
+        self.kind = kind
 
 
 class PreparedLocation(msgspec.Struct, frozen=True):
@@ -64,13 +73,11 @@ class PreparedLocation(msgspec.Struct, frozen=True):
         id: The user's own id; None where there is none.
         fields: What is sent, as `in_order()` has it; holds something to look up.
         sources: The location's own sources; None for those of the run.
-        left_out: Optional values that were unreadable.
     """
 
     id: str | None
     fields: dict[str, Any]
     sources: tuple[str, ...] | None
-    left_out: int
 
     def encoded(self) -> bytes:
         """The fields as a JSON object.
@@ -112,12 +119,14 @@ def check_names(location: Mapping[str, Any]) -> None:
     raise InputError(" ".join(said[:MOSTNAMES_SHOWN]))
 
 
-def prepare(location: AnyLocation) -> PreparedLocation:
+def prepare(location: AnyLocation, noted: list[NotedValue] | None = None) -> PreparedLocation:
     """Make a location ready to be sent.
 
     Args:
         location: A `Location`, a mapping with its fields (others are ignored), or a plain
             address.
+        noted: Takes the values that are not sent as they stand, by field; also those of a
+            location that is refused.
 
     Raises:
         InputError: With a sentence saying why it cannot be sent.
@@ -130,15 +139,15 @@ def prepare(location: AnyLocation) -> PreparedLocation:
         raise InputError(
             f"a location is a Location, a mapping or an address, not {type(location).__name__}"
         )
+    noted = [] if noted is None else noted
     fields: dict[str, Any] = {}
-    left_out = 0
     for name, value in location.items():
         if name not in READERS:
             continue
         try:
             read = read_field(name, value)
-        except UnreadableError:
-            left_out += 1
+        except UnreadableError as error:
+            noted.append(NotedValue(name, error.kind, value))
         else:
             if read is not None:
                 fields[name] = read
@@ -148,7 +157,6 @@ def prepare(location: AnyLocation) -> PreparedLocation:
         id=id_text(location.get("id")),
         fields=in_order(fields),
         sources=None if sources is None else tuple(sources),
-        left_out=left_out,
     )
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from pingdata_async.exceptions import DecodeError
 from pingdata_async.job_phases import JobPhase, phase_of
+from pingdata_async.value_notes import ValueNote
 
 T = TypeVar("T")
 
@@ -301,7 +302,8 @@ class RunSummary(msgspec.Struct, kw_only=True):
         rows: Data records of the input; ok + partial + failed.
         no_answer: Rows without an answer by the API (of those that failed).
         reasons: Rows by reason, of those that are not ok.
-        values_left_out: Optional numbers that were unreadable and so not sent.
+        values_left_out: Values that were unreadable, or codes for unknown, and so not sent.
+        value_notes: These, and others that were not sent as they stood, by column.
         jobs: Jobs that the API accepted.
         locations_charged: Locations in accepted jobs.
         locations_saved: Rows that repeat others, and so were not sent.
@@ -332,6 +334,7 @@ class RunSummary(msgspec.Struct, kw_only=True):
     no_answer: int = 0
     reasons: dict[str, int] = msgspec.field(default_factory=dict)
     values_left_out: int = 0
+    value_notes: tuple[ValueNote, ...] = ()
     jobs: int = 0
     locations_charged: int = 0
     locations_saved: int = 0

@@ -39,6 +39,7 @@ LAYERS = {
     "shell_words": 0,
     "source_rules": 0,
     "urls": 0,
+    "value_notes": 0,
     "wire": 0,
     "connections": 1,
     "transport": 1,

@@ -11,6 +11,7 @@ import msgspec
 from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.tally import Tally, tally
 from pingdata_async.models import EnhancedLocation, RunSummary
+from pingdata_async.value_notes import ValueNotes
 
 logger = logging.getLogger("pingdata_async")
 
@@ -59,11 +60,16 @@ class Charges:
         self._clock = asyncio.get_running_loop().time
         self._began_at = self._clock()
 
-    def end(self, values_left_out: int) -> None:
-        """Nothing more comes. What is still under way is in doubt for good."""
+    def end(self, values: ValueNotes) -> None:
+        """Nothing more comes. What is still under way is in doubt for good.
+
+        Args:
+            values: Those that were not sent as they stood, by field.
+        """
         ended_at = self._clock()
         self._clock = lambda: ended_at
-        self._counts.values_left_out = values_left_out
+        self._counts.values_left_out = values.faults()
+        self._counts.value_notes = values.notes()
         for submission in self._under_way.values():
             logger.warning(
                 "%s were being submitted when the run ended, and may be charged",

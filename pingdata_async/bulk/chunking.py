@@ -24,6 +24,7 @@ from pingdata_async.locations import (
 )
 from pingdata_async.models import Location, Reason
 from pingdata_async.source_rules import SourceRules
+from pingdata_async.value_notes import NotedValue, ValueNotes
 
 MAX_CHUNK_BYTES = 2 * 1024 * 1024
 """The largest body by default, before compression.
@@ -64,7 +65,7 @@ class ChunkBuilder:
     Attributes:
         chunk_size: As given.
         max_location_bytes: The most bytes of the locations in a chunk, each with its id.
-        values_left_out: Optional values so far that were unreadable.
+        values: Those so far that are not sent as they stand, by field.
         sources: Those.
         rules: Which locations a source is not asked about; None for none.
         skipped: By source, rows that it is not asked about.
@@ -88,7 +89,7 @@ class ChunkBuilder:
         self._key_sink: KeySink | None = None
         self.sources = sources
         self.rules: SourceRules | None = None
-        self.values_left_out = 0
+        self.values = ValueNotes()
         self.skipped = Counter[str]()
         self._next_index = 0
         # Of earlier chunks. At first one of 20 to a chunk is assumed: few are read to find out.
@@ -110,8 +111,9 @@ class ChunkBuilder:
 
     def add(self, row: int, location: AnyLocation) -> Chunk | None:
         """Take a row; gives a chunk when the row filled it, or found no place in it."""
+        noted: list[NotedValue] = []
         try:
-            prepared = prepare(location)
+            prepared = prepare(location, noted)
             if prepared.sources is None and not self.sources:
                 raise InputError("no sources: neither the location nor the run names any")
             refusals = self._refusals(prepared)
@@ -123,12 +125,14 @@ class ChunkBuilder:
             if size > self.max_location_bytes:
                 raise InputError(f"{size} bytes are more than one request may hold")
         except _NoSourceError as error:
+            self.values.add_all(row, noted)
             own_id = user_id(location)
             return self._leave_out(row, own_id, str(error), location, Reason.SKIPPED)
         except InputError as error:
+            self.values.add_all(row, noted)
             return self.add_invalid(row, user_id(location), str(error), location)
+        self.values.add_all(row, noted)
         full = self._finish() if self._bytes + size > self.max_location_bytes else None
-        self.values_left_out += prepared.left_out
         if prepared.sources is not None:
             self._sources[len(self._rows)] = prepared.sources
         if refusals:
@@ -240,9 +244,9 @@ class ChunkBuilder:
         if self._key_sink is not None:
             self._key_sink.add(row + begin, prepared.keys[begin:end])
         self._bytes += size
-        self.values_left_out += sum(
-            [count for place, count in prepared.left_out.items() if begin <= place < end]
-        )
+        if prepared.noted:
+            for place in range(begin, end):
+                self.values.add_all(row + place, prepared.noted.get(place, ()))
         return len(encoded)
 
     def room(self) -> int:

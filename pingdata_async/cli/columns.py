@@ -7,6 +7,7 @@ from typing import Any
 import click
 import msgspec
 
+from pingdata_async.bulk.chunking import ChunkBuilder
 from pingdata_async.cli.exit_codes import ANSWERED
 from pingdata_async.cli.messages import say
 from pingdata_async.cli.options import switch
@@ -20,28 +21,35 @@ from pingdata_async.tables.columns import mapping_lines
 from pingdata_async.tables.input_reader import InputReader, counted
 from pingdata_async.tables.inputs import Batch
 from pingdata_async.tables.readers import open_input
+from pingdata_async.value_notes import ValueNote, sentence
 
 SHOWN_ROWS = 5
+
+_ANY_SOURCES = ("any",)  # which ones makes no difference here
 
 
 class ShownInput(msgspec.Struct, frozen=True, kw_only=True):
     """How an input is understood.
 
     Attributes:
-        headers: Of all columns, in order; of JSONL those of the first rows.
+        headers: Of all columns, in order.
         mapping: By field, the headers of the columns that hold it.
         unused: Headers of columns that are not sent.
         notes: What else was found out about it, a sentence each.
+        total_rows: How many rows there are.
+        refused_rows: Of those, rows that cannot be sent.
+        value_notes: Values of all rows that would not be sent as they stand, by column.
         rows: The first rows as they would be sent; or why one cannot be, under "error".
-        left_out: Values in these rows that cannot be read, and would not be sent.
     """
 
     headers: tuple[str, ...]
     mapping: dict[str, tuple[str, ...]]
     unused: tuple[str, ...]
     notes: tuple[str, ...]
+    total_rows: int
+    refused_rows: int
+    value_notes: tuple[ValueNote, ...]
     rows: list[dict[str, Any]]
-    left_out: int
 
 
 @click.command()
@@ -51,31 +59,35 @@ class ShownInput(msgspec.Struct, frozen=True, kw_only=True):
 def columns(source: str, as_json: bool, **others: Any) -> int:
     """Show which column of INPUT is which field, and its first rows; send nothing.
 
-    Of a long input only the beginning is read. What is shown differently than you mean it can be
-    set right with --map and --id-column, here as for `enhance`.
+    All of it is read, to count what would not be sent. What is shown differently than you mean
+    it can be set right with --map and --id-column, here as for `enhance`.
     """
     said = waiting_for(shown_path(source))
     with open_input(source, options=read_options_of(others), on_wait=lambda: say(said)) as reader:
-        rows, left_out = _first_rows(reader)
+        rows, builder, refused_rows = _read_through(reader)
         found = ShownInput(
             headers=reader.headers,
             mapping={column.field: column.headers for column in reader.mapping.columns},
             unused=reader.unused_columns,
             notes=reader.notes,
+            total_rows=reader.rows,
+            refused_rows=refused_rows,
+            value_notes=reader.all_values(builder.values).notes(),
             rows=rows,
-            left_out=left_out,
         )
         lines = mapping_lines(reader.mapping)
     if as_json:
         show_json(found)
         return ANSWERED
-    show(*lines, *found.notes, *_shown_rows(found))
+    show(*lines, *found.notes, *map(sentence, found.value_notes), *_shown_rows(found))
     return ANSWERED
 
 
-def _first_rows(reader: InputReader) -> tuple[list[dict[str, Any]], int]:
+def _read_through(reader: InputReader) -> tuple[list[dict[str, Any]], ChunkBuilder, int]:
+    """The first rows; what a plan is made by, after all rows; and how many of them it refused."""
     rows: list[dict[str, Any]] = []
-    left_out = 0
+    refused_rows = 0
+    builder = ChunkBuilder(sources=_ANY_SOURCES)
     for batch in reader:
         for place in range(min(len(batch.locations), SHOWN_ROWS - len(rows))):
             try:
@@ -85,10 +97,11 @@ def _first_rows(reader: InputReader) -> tuple[list[dict[str, Any]], int]:
                 continue
             own_id = {} if prepared.id is None else {"id": prepared.id}
             rows.append(own_id | prepared.fields)
-            left_out += prepared.left_out
-        if len(rows) == SHOWN_ROWS:
-            break
-    return rows, left_out
+        for chunk in builder.add_batch(reader.rows, batch.locations, batch.errors):
+            refused_rows += len(chunk.invalid)
+    rest = builder.rest()
+    refused_rows += len(rest.invalid) if rest is not None else 0
+    return rows, builder, refused_rows
 
 
 def _prepared(batch: Batch, place: int) -> PreparedLocation:
@@ -100,10 +113,12 @@ def _prepared(batch: Batch, place: int) -> PreparedLocation:
 def _shown_rows(found: ShownInput) -> list[str | Table]:
     if not found.rows:
         return ["There are no rows."]
-    shown: list[str | Table] = ["First rows, as they would be sent:", _table(found)]
-    if found.left_out:
-        shown.append(f"Left out of them, as unreadable: {counted(found.left_out, 'number')}.")
-    return shown
+    refused = f", {found.refused_rows:,} of which cannot be sent" if found.refused_rows else ""
+    return [
+        f"{counted(found.total_rows, 'row')}{refused}.",
+        "First rows, as they would be sent:",
+        _table(found),
+    ]
 
 
 def _table(found: ShownInput) -> Table:

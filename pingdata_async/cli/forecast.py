@@ -8,6 +8,7 @@ from pingdata_async.cli.progress import duration
 from pingdata_async.cli.showing import Table, show, show_json
 from pingdata_async.runs.forecast import Forecast
 from pingdata_async.runs.space import shown_bytes
+from pingdata_async.value_notes import sentence
 
 
 def print_forecast(forecast: Forecast, *, as_json: bool) -> None:
@@ -28,6 +29,7 @@ def described(forecast: Forecast) -> Iterator[str | Table]:
     yield f"{forecast.rows:,} rows, {forecast.distinct:,} distinct locations to be sent{repeated}"
     if forecast.left_out:
         yield f"not sent: {_counted(forecast.left_out)}"
+    yield from map(sentence, forecast.value_notes)
     if forecast.skipped_by_source:
         skipped = _counted(forecast.skipped_by_source)
         yield f"rows not asked of a source, as it would surely fail: {skipped}"

@@ -38,6 +38,7 @@ from pingdata_async.events import (
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import RunSummary
 from pingdata_async.runs.output_files import shown_path
+from pingdata_async.value_notes import ValueNote, sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,6 +47,7 @@ logger = logging.getLogger("pingdata_async")
 
 PLAIN_LINE_EVERY_S = 10.0
 LIST_AT_MOST_COLUMNS = 10
+MOST_VALUE_NOTES = 6
 
 
 class RunState:
@@ -212,14 +214,23 @@ def _planned(event: InputPlanned) -> str:
     text = f"{event.rows:,} rows, {event.locations:,} to be sent"
     text += f" in {event.jobs:,} jobs" if event.locations else ""
     text += f"; {event.repeated:,} repeat them, and cost nothing." if event.repeated else "."
-    if event.values_left_out:
-        text += f" {event.values_left_out:,} unreadable numbers are left out."
     lines = [text, *by_source({}, event.skipped_by_source), *_mapped(event.mapping)]
     if event.unused_columns:
         names = ", ".join(map(repr, event.unused_columns[:LIST_AT_MOST_COLUMNS]))
         more = len(event.unused_columns) - LIST_AT_MOST_COLUMNS
         lines.append(f"Columns not used: {names}{f' and {more} more' if more > 0 else ''}.")
-    return "\n".join([*lines, *event.notes])
+    return "\n".join([*lines, *value_lines(event.value_notes), *event.notes])
+
+
+def value_lines(notes: tuple[ValueNote, ...]) -> list[str]:
+    """Which values are not sent as they stand, in a few lines; `columns` shows all of them."""
+    lines = [sentence(note) for note in notes[:MOST_VALUE_NOTES]]
+    if len(notes) > MOST_VALUE_NOTES:
+        values = sum(note.values for note in notes[MOST_VALUE_NOTES:])
+        lines.append(
+            f"{values:,} more values in other columns; `pingdata-async columns` shows them all"
+        )
+    return lines
 
 
 def _mapped(mapping: tuple[str, ...]) -> list[str]:

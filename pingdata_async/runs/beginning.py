@@ -27,6 +27,7 @@ def events_of_begin(run_dir: str, plan: Plan, totals: JournalTotals) -> Iterator
         is_resumed=is_resumed,
         unused_columns=plan.unused_columns,
         values_left_out=plan.values_left_out,
+        value_notes=plan.value_notes,
         mapping=plan.mapping,
         notes=plan.notes,
         skipped_by_source=plan.skipped,

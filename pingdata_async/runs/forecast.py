@@ -20,6 +20,7 @@ from pingdata_async.runs.preflight import Judgement, Preflight
 from pingdata_async.runs.run_directory import PLAN_NAME, journal_path
 from pingdata_async.runs.space import space_needs
 from pingdata_async.runs.spending import Spending, check_budget
+from pingdata_async.value_notes import ValueNote
 
 
 class Quota(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +54,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
         distinct: Distinct locations among them that can be sent.
         repeated: Rows that repeat these: they have their answers for nothing.
         left_out: Rows that are not sent, by reason.
+        value_notes: Values that are not sent as they stand, by column.
         skipped_by_source: Rows that a source is not asked about, as it would surely fail: those
             that repeat others included.
         locations: Locations that will be sent from here on, within the budget, if all goes well.
@@ -80,6 +82,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     distinct: int
     repeated: int
     left_out: dict[str, int]
+    value_notes: tuple[ValueNote, ...] = ()
     skipped_by_source: dict[str, int]
     locations: int
     charged_by_source: dict[str, int]
@@ -146,6 +149,7 @@ async def forecast(
         distinct=plan.locations,
         repeated=plan.repeated,
         left_out=plan.left_out,
+        value_notes=plan.value_notes,
         skipped_by_source=plan.skipped,
         locations=to_come.locations,
         charged_by_source=dict(to_come.by_source),

@@ -42,6 +42,7 @@ from pingdata_async.tables.input_reader import InputReader
 from pingdata_async.tables.inputs import ReadOptions
 from pingdata_async.tables.readers import AnyInput, open_input
 from pingdata_async.tables.sources import Fingerprint
+from pingdata_async.value_notes import ValueNote
 
 AskRules = Callable[[], Coroutine[Any, Any, SourceRules | str]]
 """Asks what the sources cannot answer; where that is not known, a sentence says so."""
@@ -70,6 +71,7 @@ class _Totals(Contents, frozen=True, kw_only=True):
     asked: dict[str, int] | None = None
     skipped: dict[str, int] = msgspec.field(default_factory=dict)
     left_out: dict[str, int] = msgspec.field(default_factory=dict)
+    value_notes: tuple[ValueNote, ...] = ()
 
 
 _totals = msgspec.msgpack.Decoder(_Totals)
@@ -87,7 +89,8 @@ class Plan:
         chunk_size: Locations in the largest chunk.
         body_bytes: All locations as they will be sent, without their ids.
         unused_columns: Columns that mean nothing to the API.
-        values_left_out: Optional values that were unreadable, and are not sent.
+        values_left_out: Values that were unreadable, or codes for unknown, and are not sent.
+        value_notes: These, and others that are not sent as they stand, by column.
         fingerprint: Which input it was made of; None before it is made or opened.
         notes: What the user should know of how the plan was made, a sentence each.
         mapping: Which column was taken for which field, a line each.
@@ -109,6 +112,7 @@ class Plan:
         self.body_bytes = 0
         self.unused_columns: tuple[str, ...] = ()
         self.values_left_out = 0
+        self.value_notes: tuple[ValueNote, ...] = ()
         self.fingerprint: Fingerprint | None = None
         self.notes: tuple[str, ...] = ()
         self.mapping: tuple[str, ...] = ()
@@ -229,7 +233,8 @@ class Plan:
     ) -> None:
         self._chunks = frames.frames
         self.unused_columns = reader.unused_columns
-        self.values_left_out = builder.values_left_out
+        values = reader.all_values(builder.values)
+        self.values_left_out, self.value_notes = values.faults(), values.notes()
         self.skipped = dict(builder.skipped)
         self.fingerprint = reader.fingerprint()
         self.notes = (*reader.notes, *notes)
@@ -242,6 +247,7 @@ class Plan:
                 body_bytes=self.body_bytes,
                 unused_columns=self.unused_columns,
                 values_left_out=self.values_left_out,
+                value_notes=self.value_notes,
                 fingerprint=self.fingerprint,
                 notes=self.notes,
                 mapping=self.mapping,
@@ -271,6 +277,7 @@ class Plan:
         plan.chunk_size, plan.body_bytes = contents.chunk_size, contents.body_bytes
         plan.unused_columns = contents.unused_columns
         plan.values_left_out = contents.values_left_out
+        plan.value_notes = contents.value_notes
         plan.fingerprint = contents.fingerprint
         plan.notes, plan.mapping = contents.notes, contents.mapping
         plan.asked, plan.skipped = contents.asked, contents.skipped

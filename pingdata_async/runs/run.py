@@ -506,6 +506,7 @@ class Run:
         summary = self._counts.summary
         summary.locations_saved = plan.repeated
         summary.values_left_out = plan.values_left_out
+        summary.value_notes = plan.value_notes
         summary.skipped_by_source = plan.skipped
         summary.seconds = round(time.monotonic() - self._began, 3)
         self._name_files(summary, directory)

@@ -51,7 +51,7 @@ class ArrowReader(InputReader):
             id_column=self.options.id_column,
         )
 
-    def _batches(self, batches: Iterable[pa.RecordBatch], rows_at_once: int) -> Iterator[Batch]:
+    def _pieces(self, batches: Iterable[pa.RecordBatch], rows_at_once: int) -> Iterator[Batch]:
         """Batches of at most as many rows each."""
         used = {place for column in self.mapping.columns for place in column.places}
         row = 1

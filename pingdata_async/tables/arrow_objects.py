@@ -47,12 +47,12 @@ class ArrowObjectReader(ArrowReader):
             sha256=self._hash.hexdigest(), size_bytes=self._size_bytes, given=IN_MEMORY
         )
 
-    def __iter__(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[Batch]:
         pa = load_pyarrow(f"a {type(self._source).__name__}")
         reader = self._opened(pa)
         self._take_up(reader.schema)
         try:
-            for batch in self._batches(reader, BATCH_ROWS):
+            for batch in self._pieces(reader, BATCH_ROWS):
                 self._add_to_hash(batch)
                 yield batch
         except pa.ArrowException as error:

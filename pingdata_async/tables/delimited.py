@@ -78,7 +78,7 @@ class DelimitedReader(InputReader):
         """Of what has been read; that of the whole input once it was iterated to its end."""
         return self._source.fingerprint()
 
-    def __iter__(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[Batch]:
         text = io.TextIOWrapper(
             io.BufferedReader(self._bytes, BUFFER_BYTES), encoding=self._encoding, newline=""
         )

@@ -11,6 +11,7 @@ from pingdata_async.tables.columns import ColumnMapping
 from pingdata_async.tables.inputs import Batch, ReadOptions
 from pingdata_async.tables.postal_codes import mended_columns
 from pingdata_async.tables.sources import Fingerprint
+from pingdata_async.value_notes import ValueNotes
 
 
 class InputReader(ABC):
@@ -27,6 +28,8 @@ class InputReader(ABC):
             for JSON the names of all fields, as they came first. Known with the first batch; of
             JSON, complete at the end.
         mapping: Which of them hold what; known when `headers` are.
+        rows: Data records before the batch that is being read.
+        values: Those that the reader itself changed or left out, by the header of their column.
 
     Raises:
         InputError: While iterated, naming the line or row, when the input cannot be read on;
@@ -38,12 +41,20 @@ class InputReader(ABC):
         self.options = options
         self.headers: tuple[str, ...] = ()
         self.mapping = ColumnMapping((), ())
+        self.rows = 0
+        self.values = ValueNotes()
         self._notes: list[str] = []
         self._mended_codes = 0
 
-    @abstractmethod
     def __iter__(self) -> Iterator[Batch]:
         """The records."""
+        for batch in self._batches():
+            yield batch
+            self.rows += len(batch.locations)
+
+    @abstractmethod
+    def _batches(self) -> Iterator[Batch]:
+        """The same."""
 
     @abstractmethod
     def fingerprint(self) -> Fingerprint:
@@ -67,6 +78,18 @@ class InputReader(ABC):
                 "a spreadsheet took"
             )
         return tuple(notes)
+
+    def all_values(self, prepared: ValueNotes) -> ValueNotes:
+        """Values that are not sent as they stand, by column, once all was read.
+
+        Args:
+            prepared: What was noted of them by field, when they were prepared.
+        """
+        all_values = ValueNotes()
+        all_values.take_over(self.values, {})
+        headers = {each.field: " + ".join(each.headers) for each in self.mapping.columns}
+        all_values.take_over(prepared, headers)
+        return all_values
 
     def _counted(self) -> list[str]:
         """Notes that are only known at the end."""

@@ -68,12 +68,12 @@ class JSONReader(InputReader):
         self._known: set[str] = set()  # the same
 
     @abstractmethod
-    def _batches(self) -> Iterator[_Rows]:
+    def _some_rows(self) -> Iterator[_Rows]:
         """The rows as they come, some at a time."""
 
-    def __iter__(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[Batch]:
         any_record = any_address = False
-        for rows in self._batches():
+        for rows in self._some_rows():
             any_record = True
             any_address = any_address or str in set(map(type, rows.values))
             self._note_keys(rows)
@@ -190,7 +190,7 @@ class JSONLReader(JSONReader):
         """Of what has been read; that of the whole input once it was iterated to its end."""
         return self._source.fingerprint()
 
-    def _batches(self) -> Iterator[_Rows]:
+    def _some_rows(self) -> Iterator[_Rows]:
         text = self._bytes
         stream = io.BufferedReader(text, BUFFER_BYTES)
         number = 0
@@ -252,7 +252,7 @@ class ObjectsReader(JSONReader):
             sha256=self._hash.hexdigest(), size_bytes=self._size_bytes, given=IN_MEMORY
         )
 
-    def _batches(self) -> Iterator[_Rows]:
+    def _some_rows(self) -> Iterator[_Rows]:
         rows = _Rows([], [], [])
         pending_bytes = 0
         self._rows = iter(self._objects)

@@ -81,7 +81,7 @@ class ParquetReader(ArrowReader):
         """Of the whole file, once the first batch was read."""
         return self._source.fingerprint()
 
-    def __iter__(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[Batch]:
         pa = load_pyarrow(f"{self.name} is a Parquet file, which")
         with contextlib.ExitStack() as stack:
             file = self._hashed(stack)
@@ -128,7 +128,7 @@ class ParquetReader(ArrowReader):
         texts = _with_dictionaries(metadata)
         opened = open_(metadata=metadata, read_dictionary=texts)
         batches = opened.iter_batches(batch_size=rows, use_threads=False)
-        yield from self._batches(self._spread_out(batches, schema), min(rows, BATCH_ROWS))
+        yield from self._pieces(self._spread_out(batches, schema), min(rows, BATCH_ROWS))
 
     def _spread_out(self, batches: Iterable[Any], schema: Any) -> Iterator[Any]:
         """The same rows in their own types, so many at once as memory holds."""

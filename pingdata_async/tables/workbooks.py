@@ -90,7 +90,7 @@ class WorkbookReader(InputReader):
         shown = [counted(number, what) for what, number in rows.items() if number]
         return [f"{' and '.join(shown)} left out"] if shown else []
 
-    def __iter__(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[Batch]:
         workbook = self._opened(self._read())
         try:
             table = _chosen(self.name, workbook, self.options)

@@ -134,7 +134,7 @@ def test_batches_are_the_same_as_row_by_row(
         if begin == len(locations):
             break
     assert by_batch.rest() == plain.rest()
-    assert by_batch.values_left_out == plain.values_left_out
+    assert by_batch.values.notes() == plain.values.notes()
 
 
 def test_chunks_end_where_count_or_bytes_say() -> None:
@@ -168,7 +168,7 @@ def test_a_location_without_sources_is_invalid_where_the_run_has_none() -> None:
 
 
 def test_unreadable_optional_numbers_are_left_out_and_counted() -> None:
-    """Only those of rows that are sent."""
+    """Over all rows, those that are refused as well."""
     builder = ChunkBuilder(sources=("PG",))
     build(
         builder,
@@ -177,7 +177,9 @@ def test_unreadable_optional_numbers_are_left_out_and_counted() -> None:
             {"const__num_stories": "many"},
         ],
     )
-    assert builder.values_left_out == 1
+    assert [(note.column, note.values, note.row) for note in builder.values.notes()] == [
+        ("const__num_stories", 1, 1), ("latitude", 1, 0),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("settings", [{"chunk_size": 0}, {"max_chunk_bytes": 17}], ids=str)

@@ -17,6 +17,7 @@ from pingdata_async.exceptions import InputError
 from pingdata_async.location_batches import Columns, PreparedBatch, prepare_batch
 from pingdata_async.locations import FIELDS, AnyLocation, PreparedLocation, prepare
 from pingdata_async.models import Location
+from pingdata_async.value_notes import NotedValue, ValueKind
 from tests.nasty import (
     BOOLEANS,
     CELLS,
@@ -32,11 +33,14 @@ MORE_NAMES = ("limits__bi_limit", "const__num_stories", "dtc_return_connected_co
 RULES_OF_THEIR_OWN = ("sources", "datasource_config")
 
 
-def one_by_one(locations: Columns | Sequence[AnyLocation]) -> list[PreparedLocation | InputError]:
+def one_by_one(
+    locations: Columns | Sequence[AnyLocation], noted: list[list[NotedValue]]
+) -> list[PreparedLocation | InputError]:
     outcomes: list[PreparedLocation | InputError] = []
     for place in range(len(locations)):
+        noted.append([])
         try:
-            prepared = prepare(locations[place])
+            prepared = prepare(locations[place], noted[-1])
             prepared.encoded()  # refuses what cannot be sent
         except InputError as error:
             outcomes.append(error)
@@ -50,9 +54,12 @@ def is_prepared_alike(locations: Columns | Sequence[AnyLocation]) -> bool:
     batch = prepare_batch(locations)
     if batch is None:
         return False
-    outcomes = one_by_one(locations)
+    noted: list[list[NotedValue]] = []
+    outcomes = one_by_one(locations, noted)
     assert len(batch.ids) == len(batch.encoded) == len(outcomes)
-    assert batch.left_out.keys() <= set(range(len(outcomes)))
+    assert batch.noted.keys() <= set(range(len(outcomes)))
+    for place, values in enumerate(noted):
+        assert sorted(batch.noted.get(place, []), key=repr) == sorted(values, key=repr)
     for place, outcome in enumerate(outcomes):
         if isinstance(outcome, InputError):
             assert place in batch.refused, outcome
@@ -61,7 +68,6 @@ def is_prepared_alike(locations: Columns | Sequence[AnyLocation]) -> bool:
         assert batch.ids[place] == outcome.id
         assert type(batch.ids[place]) is type(outcome.id)
         assert batch.encoded[place] == outcome.encoded()
-        assert batch.left_out.get(place, 0) == outcome.left_out
         assert outcome.sources is None
     return True
 
@@ -186,10 +192,13 @@ def test_numbers(value: object, others: list[Any]) -> None:
         )
 
 
-def test_left_out_values_are_told_by_place() -> None:
-    """So that only those of rows that are sent are counted."""
+def test_values_are_noted_by_place() -> None:
+    """Also those of rows that are refused."""
     batch = batch_of(Columns(("city", "latitude"), [["x", "", "y"], ["91", "north", "5"]]))
-    assert batch.left_out == {0: 1, 1: 1}
+    assert batch.noted == {
+        0: [("latitude", ValueKind.UNREADABLE, "91")],
+        1: [("latitude", ValueKind.UNREADABLE, "north")],
+    }
     assert batch.refused == [1]
     assert batch.encoded[2] == b'{"city":"y","latitude":5.0}'
 

@@ -21,6 +21,7 @@ from pingdata_async.locations import (
     says_nothing,
     user_id,
 )
+from pingdata_async.value_notes import NotedValue, ValueKind
 
 NAN = float("nan")
 HERE = {"address": "1 Main St"}
@@ -32,6 +33,13 @@ def sent(**fields: Any) -> dict[str, Any]:
     assert decoded.pop("address") == "1 Main St"
     assert isinstance(decoded, dict)
     return decoded
+
+
+def noted(location: dict[str, Any]) -> list[ValueKind]:
+    """What is the matter with values that are not sent as they stand."""
+    values: list[NotedValue] = []
+    prepare(location, values)
+    return [value.kind for value in values]
 
 
 def test_every_form_gives_the_same() -> None:
@@ -73,7 +81,7 @@ def test_every_field_of_the_contract_is_known() -> None:
 def test_numbers(value: object, number: float) -> None:
     """Numbers are read as people and spreadsheets write them."""
     assert sent(limits__building_limit=value) == {"limits__building_limit": number}
-    assert prepare(HERE | {"limits__building_limit": value}).left_out == 0
+    assert noted(HERE | {"limits__building_limit": value}) == []
 
 
 @pytest.mark.parametrize(
@@ -85,9 +93,9 @@ def test_numbers(value: object, number: float) -> None:
 )
 def test_unreadable_numbers_are_left_out_and_counted(value: object) -> None:
     """An optional number that cannot be read is not sent, and does not cost the row."""
-    prepared = prepare(HERE | {"limits__building_limit": value, "const__bldg_area": value})
-    assert prepared.fields == HERE
-    assert prepared.left_out == 2
+    location = HERE | {"limits__building_limit": value, "const__bldg_area": value}
+    assert prepare(location).fields == HERE
+    assert noted(location) == [ValueKind.UNREADABLE] * 2
 
 
 @pytest.mark.parametrize("name", sorted(FIELDS - {"address"}))
@@ -96,7 +104,7 @@ def test_empty_values_are_left_out_without_counting(name: str, value: object) ->
     """Empty texts, None and the NaN of data frames mean "not known", in every field."""
     prepared = prepare(HERE | {name: value})
     assert prepared.fields == HERE
-    assert prepared.left_out == 0
+    assert noted(HERE | {name: value}) == []
     assert prepared.sources is None
 
 
@@ -114,7 +122,7 @@ def test_integers(value: object, read: int) -> None:
 @pytest.mark.parametrize("value", [1990.5, "19.9", 2**53 + 2, "1e300"])
 def test_integers_that_are_none(value: object) -> None:
     """A fraction is no year, and what a float cannot hold is no count."""
-    assert prepare(HERE | {"const__bldg_year_built": value}).left_out == 1
+    assert noted(HERE | {"const__bldg_year_built": value}) == [ValueKind.UNREADABLE]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +136,8 @@ def test_booleans(value: object, read: bool) -> None:
 
 def test_unreadable_boolean() -> None:
     """A boolean that is none is left out and counted."""
-    assert prepare(HERE | {"dtc_return_connected_coastlines": "maybe"}).left_out == 1
+    location = HERE | {"dtc_return_connected_coastlines": "maybe"}
+    assert noted(location) == [ValueKind.UNREADABLE]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +165,7 @@ def test_coordinates(latitude: object, longitude: object, usable: bool, left_out
         with pytest.raises(InputError, match="nothing to look up"):
             prepare(location)
     # What was given but is no coordinate is counted; what was empty is not.
-    assert prepare(HERE | location).left_out == left_out
+    assert len(noted(HERE | location)) == left_out
 
 
 @pytest.mark.parametrize(
@@ -312,15 +321,16 @@ anything = st.recursive(
 )
 def test_any_mapping_is_sent_or_refused(location: dict[str, Any]) -> None:
     """Whatever a mapping holds: valid JSON with something to look up, or InputError."""
+    values: list[NotedValue] = []
     try:
-        prepared = prepare(location)
+        prepared = prepare(location, values)
         body = prepared.encoded()
     except InputError:
         return
     decoded = json.loads(body, parse_constant=lambda text: pytest.fail(f"{text} in JSON"))
     assert decoded
     assert set(decoded) <= FIELDS & set(location)
-    assert prepared.left_out <= len(location)
+    assert len(values) <= len(location)
     assert abs(decoded.get("latitude", 0)) <= 90
     assert abs(decoded.get("longitude", 0)) <= 180
 

@@ -64,6 +64,7 @@ async def test_a_plan_can_be_taken_up_without_its_input(tmp_path: Path) -> None:
     for name in ("rows", "locations", "chunks", "chunk_size", "body_bytes", "unused_columns"):
         assert getattr(again, name) == getattr(plan, name), name
     assert again.values_left_out == plan.values_left_out == 1
+    assert again.value_notes == plan.value_notes != ()
     assert again.fingerprint == plan.fingerprint is not None
     assert again.chunk_size == 1
     assert again.body_bytes == len('{"address":"1 Main St"}{"address":"3 Oak Ave"}')

@@ -1,0 +1,180 @@
+"""Values that are not sent as they stand in the input, counted by column, with examples (pure).
+
+Whoever leaves a value out, or changes it, says so in one line:
+
+- Where a location is prepared (`locations.prepare()`), by field:
+  `raise UnreadableError(ValueKind.CODE_FOR_UNKNOWN)` from a reader of one value, or
+  `noted.append(NotedValue("latitude", ValueKind.NO_COORDINATES, value))`.
+- Where many are (`location_batches`), by field and place in the batch:
+  `noted.add(place, NotedValue("latitude", ValueKind.NO_COORDINATES, value))`.
+- Where an input is read (`InputReader`), by the column's header:
+  `self.values.add(self.rows + place, NotedValue(header, ValueKind.UNREADABLE, value))`.
+
+All of it comes together in the plan, under the header of the column; where there is none, as of
+locations in memory, under the field.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+MOST_EXAMPLES = 3
+MOST_EXAMPLE_CHARS = 40
+
+
+class ValueKind(enum.StrEnum):
+    """What is the matter with a value."""
+
+    UNREADABLE = "unreadable"  # not what its column claims to hold: left out
+    CODE_FOR_UNKNOWN = "code_for_unknown"  # such as 9999 for a year: left out
+    NO_COORDINATES = "no_coordinates"  # such as 0,0 beside an address: left out
+    SAYS_NOTHING = "says_nothing"  # such as "N/A": empty, and no fault
+    ZEROS_GIVEN_BACK = "zeros_given_back"  # to a postal code: sent with them
+
+
+FAULTS = frozenset({ValueKind.UNREADABLE, ValueKind.CODE_FOR_UNKNOWN, ValueKind.NO_COORDINATES})
+"""Values that say something, which is not sent."""
+
+_ORDER = {kind: place for place, kind in enumerate(ValueKind)}
+
+
+class NotedValue(NamedTuple):
+    """A value that is not sent as it stands.
+
+    Attributes:
+        column: The header of its column, or the field that it is of.
+        kind: What is the matter with it.
+        value: It, as it came.
+    """
+
+    column: str
+    kind: ValueKind
+    value: Any
+
+
+class ValueNote(msgspec.Struct, frozen=True, kw_only=True):
+    """Values of one column that are not sent as they stand, for one reason.
+
+    Attributes:
+        column: The header of the column; the field where there is no header.
+        kind: What is the matter with them.
+        values: How many there are, over all rows.
+        examples: Up to three different ones of them, the first first.
+        row: The data record of the first, from 0.
+    """
+
+    column: str
+    kind: ValueKind
+    values: int
+    examples: tuple[str, ...]
+    row: int
+
+
+class NotedBatch(dict[int, list[NotedValue]]):
+    """Values of a batch of locations that are not sent as they stand, by place."""
+
+    def add(self, place: int, value: NotedValue) -> None:
+        """Note one."""
+        self.setdefault(place, []).append(value)
+
+
+class _Count(msgspec.Struct):
+    values: int
+    examples: list[str]
+    row: int
+
+
+class ValueNotes:
+    """Counts values by column and kind, in memory that does not grow with the input."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, ValueKind], _Count] = {}
+
+    def add(self, row: int, value: NotedValue) -> None:
+        """Count a value.
+
+        Args:
+            row: Its data record, from 0; of a column, in their order.
+            value: It.
+        """
+        count = self._counts.get(value[:2])
+        if count is None:
+            count = self._counts[value[:2]] = _Count(0, [], row)
+        count.values += 1
+        if len(count.examples) < MOST_EXAMPLES:
+            example = _example(value.value)
+            if example not in count.examples:
+                count.examples.append(example)
+
+    def add_all(self, row: int, values: Iterable[NotedValue]) -> None:
+        """Count values of one row."""
+        for value in values:
+            self.add(row, value)
+
+    def faults(self) -> int:
+        """Values that said something, and are not sent."""
+        return sum(count.values for (_, kind), count in self._counts.items() if kind in FAULTS)
+
+    def take_over(self, others: ValueNotes, headers: Mapping[str, str]) -> None:
+        """Add what was counted by field.
+
+        Args:
+            others: What was.
+            headers: By field, the header of its column.
+        """
+        for (name, kind), other in others._counts.items():
+            key = headers.get(name, name), kind
+            count = self._counts.get(key)
+            if count is None:
+                self._counts[key] = _Count(other.values, list(other.examples), other.row)
+                continue
+            first, second = sorted((count, other), key=lambda each: each.row)
+            examples = list(dict.fromkeys([*first.examples, *second.examples]))
+            self._counts[key] = _Count(
+                count.values + other.values, examples[:MOST_EXAMPLES], first.row
+            )
+
+    def notes(self) -> tuple[ValueNote, ...]:
+        """What was counted: by kind, the column with the most values first."""
+        notes = [
+            ValueNote(
+                column=column,
+                kind=kind,
+                values=count.values,
+                examples=tuple(count.examples),
+                row=count.row,
+            )
+            for (column, kind), count in self._counts.items()
+        ]
+        return tuple(sorted(notes, key=lambda note: (_ORDER[note.kind], -note.values, note.column)))
+
+
+def _example(value: object) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= MOST_EXAMPLE_CHARS else f"{text[:MOST_EXAMPLE_CHARS]}..."
+
+
+def sentence(note: ValueNote) -> str:
+    """A note for people, such as `12 values of "Yr Built" left out as unreadable: "TBD" (row 4)`.
+
+    Rows are counted from 1 here, the first one below the headers.
+    """
+    one = note.values == 1
+    many = f'{note.values:,} value{"" if one else "s"} of "{note.column}" '
+    what = {
+        ValueKind.UNREADABLE: "left out as unreadable",
+        ValueKind.CODE_FOR_UNKNOWN: "left out, a code for unknown"
+        if one
+        else "left out, codes for unknown",
+        ValueKind.NO_COORDINATES: "left out, no coordinates",
+        ValueKind.SAYS_NOTHING: "says nothing" if one else "say nothing",
+        ValueKind.ZEROS_GIVEN_BACK: "given back the leading zeros that a spreadsheet took",
+    }[note.kind]
+    first, *others = [f'"{example}"' for example in note.examples]
+    examples = ", ".join([f"{first} (row {note.row + 1:,})", *others])
+    such_as = "" if note.values == len(note.examples) else ", such as"
+    return f"{many}{what}{such_as or ':'} {examples}"
