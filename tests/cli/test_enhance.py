@@ -21,6 +21,7 @@ import pytest
 import pingdata_async
 from pingdata_async.runs.run_directory import read_settings
 from pingdata_async.sandbox import SandboxServer
+from tests import warm_commands
 from tests.conftest import DATA
 
 ADDRESSES = DATA / "us-addresses.csv"
@@ -41,14 +42,31 @@ class Command:
 
 
 async def run(
-    *arguments: object, token: str | None = "right", stdin: bytes = b"", limit: str = ""
+    *arguments: object,
+    token: str | None = "right",
+    stdin: bytes = b"",
+    limit: str = "",
+    is_warm: bool = True,
 ) -> Command:
+    """Run it to its end.
+
+    Args:
+        arguments: Its words.
+        token: In its environment.
+        stdin: What it can read.
+        limit: What the shell that starts it does before, as `ulimit -f 40`.
+        is_warm: Fork a process that has imported all of it, where that comes to the same.
+    """
     # Not in development mode: asyncio would say of a busy machine how long its steps take.
     environ = dict(os.environ)
     environ.pop("PYTHONUNBUFFERED", None)  # it hides what goes wrong at the last flush
     if token is not None:
         environ["PING_DATA_AUTH_TOKEN"] = token
-    command = [*COMMAND, *map(str, arguments)]
+    words = [str(argument) for argument in arguments]
+    if is_warm and not limit and warm_commands.can_run(environ):
+        code, out, err = await warm_commands.run(words, environ, stdin)
+        return Command(code, out.decode(), err.decode())
+    command = [*COMMAND, *words]
     if limit:
         command = ["bash", "-c", f'{limit}; exec "$@"', "bash", *command]
     process = await anyio.run_process(command, check=False, env=environ, input=stdin)
