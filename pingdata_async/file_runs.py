@@ -96,9 +96,9 @@ class FileRuns(ABC):
                 input. Or an iterable of `Location`s, mappings and plain addresses, or a pandas,
                 polars or Arrow object, or any other with the Arrow PyCapsule interface.
             output: The file to be made, in the form that its name says: .jsonl, .csv, .parquet,
-                .xlsx, .geojsonl, .geoparquet; texts also with .gz or .zst behind it. "-" for
-                standard output. Beside it, `OUTPUT.failures.jsonl` holds the rows without an
-                answer, if there are any.
+                .xlsx, .geojson, .geojsonl, .geoparquet; texts also with .gz or .zst behind it.
+                "-" for standard output. Beside it, `OUTPUT.failures.jsonl` holds the rows without
+                an answer, if there are any.
             run_dir: Where the run is kept; None for `OUTPUT.run`.
             overwrite: Whether an existing output may be replaced.
             restart: Set a run that is there aside, and begin a new one.

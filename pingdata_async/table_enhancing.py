@@ -46,7 +46,8 @@ async def enhance_table(
         sources: Source codes such as PG and PH.
         client: An open client; None to open one, with token and host from the usual places.
         reading: How the table is understood; None to find out.
-        columns: Names or patterns (`pg_*`) of the new columns that are wanted; () for all.
+        columns: Names or patterns (`pg_*`) of the new columns that are wanted; () for all but
+            what only machines want (`pg_worker_name` and the like), ("*",) for all.
         options: Whatever else `BulkEnhancer` takes.
 
     Returns:

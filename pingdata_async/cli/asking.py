@@ -30,7 +30,7 @@ def asking_options(command: F) -> F:
         switch("--nocache", help="Have everything fetched afresh, whatever the API has kept."),
         option(
             "-r", "--include-raw-response", is_flag=True,
-            help="Have answers hold what the source itself said.",
+            help="Have answers hold what the source itself said; of a table, with --columns '*'.",
         ),
         option(
             "--source-timeout", "source_timeout_s", metavar="SECONDS",

@@ -88,8 +88,8 @@ def _decorated(command: Any, is_output_required: bool) -> Any:
         sources_option,
         option(
             "-o", "--output", required=is_output_required,
-            help='File to be made: .jsonl, .csv, .parquet, .xlsx, .geojsonl or .geoparquet, '
-            'texts also with .gz or .zst behind it; "-" for standard output.',
+            help='File to be made: .jsonl, .csv, .parquet, .xlsx, .geojson, .geojsonl or '
+            '.geoparquet, texts also with .gz or .zst behind it; "-" for standard output.',
         ),
         click.argument("source", metavar="INPUT"),
     ):  # fmt: skip

@@ -69,7 +69,9 @@ def writing_options(command: F) -> F:
             metavar="NAMES",
             help='Columns of a table, in this order, such as "Loc #,enhance_*,pg_latitude"; a name '
             "with a comma in it is put in double quotes. Of JSONL, those of the input that each "
-            'line has under "input".  [default: all of a table; none of JSONL]',
+            'line has under "input".  [default: all of a table but '
+            "worker_name, persist_for, raw_response and fetch_time of each source, with '*' these "
+            "too; none of JSONL]",
         ),
         option(
             "--output-format",

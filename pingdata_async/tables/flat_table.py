@@ -20,6 +20,9 @@ from pingdata_async.tables.schema import FlatColumn, Kind, Values, choose, free_
 STATUS_COLUMNS: Final = ("enhance_status", "enhance_reason", "enhance_error")
 """How a row ended; behind the input's columns. One that an input has already becomes name_2."""
 
+FOR_MACHINES: Final = frozenset({"worker_name", "persist_for", "raw_response", "fetch_time"})
+"""Fields of every source that tell nothing of a place; only written where columns are chosen."""
+
 BLOCK_ROWS: Final = 250
 """Rows that are Python objects at once; of more, the first leave the cache before the last come."""
 
@@ -108,7 +111,8 @@ class TableScan:
 
         Args:
             declared: By source and field, the type that the API says it has.
-            patterns: Names or patterns of the columns that are wanted; () for all of them.
+            patterns: Names or patterns of the columns that are wanted; () for all of them but
+                those in `FOR_MACHINES`.
             taken_names: Of columns that the table will be put beside.
         """
         originals = self._originals.columns()
@@ -147,11 +151,12 @@ class FlatTable:
         patterns: Sequence[str],
     ) -> None:
         everything = [*originals.columns(), *status, *answers]
-        places = list(range(len(everything)))
         self.unmatched: list[str] = []
         if patterns:
             choice = choose(everything, patterns)
             places, self.unmatched = choice.places, choice.unmatched
+        else:
+            places = [place for place, column in enumerate(everything) if not _for_machines(column)]
         self.columns = [everything[place] for place in places]
         self._places = places
         self._originals = originals
@@ -206,6 +211,10 @@ class FlatTable:
             before[place] if place < self._answers_begin else answered[place]
             for place in self._places
         ]
+
+
+def _for_machines(column: FlatColumn) -> bool:
+    return isinstance(column, AnswerColumn) and not FOR_MACHINES.isdisjoint(column.origin.path[1:2])
 
 
 def _picked(values: Values, places: Sequence[int]) -> Values:

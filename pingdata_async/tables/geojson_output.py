@@ -1,15 +1,18 @@
-"""Flat tables to newline-delimited GeoJSON: a feature (RFC 7946) a line."""
+"""Flat tables to GeoJSON (RFC 7946): a collection of features, or a feature a line."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 import msgspec
 
 from pingdata_async.tables.geometry import Point
 from pingdata_async.tables.json_values import json_values
 from pingdata_async.tables.schema import FlatColumn, Values, unique_names
+
+_BEGIN: Final = b'{"type":"FeatureCollection","features":['
+_END: Final = b"\n]}\n"
 
 _encoder = msgspec.json.Encoder()
 
@@ -32,13 +35,20 @@ class GeoJSONWriter:
     Args:
         file: Where to.
         columns: Its columns.
+        is_collection: Whether the features are one JSON value, as most programs open it, instead
+            of a line each.
     """
 
-    def __init__(self, file: BinaryIO, columns: Sequence[FlatColumn]) -> None:
+    def __init__(
+        self, file: BinaryIO, columns: Sequence[FlatColumn], *, is_collection: bool
+    ) -> None:
         self._file = file
+        self._is_collection = is_collection
         self._columns = columns
         self._names = unique_names([column.name for column in columns])
         self._rows = 0
+        if is_collection:
+            file.write(_BEGIN)
 
     @property
     def notes(self) -> list[str]:
@@ -53,7 +63,8 @@ class GeoJSONWriter:
         ids: Sequence[str] | None = None,
     ) -> None:
         """Add some rows; see `TableWriter`."""
-        numbers = range(self._rows, self._rows + rows)
+        begin = self._rows
+        numbers = range(begin, begin + rows)
         self._rows += rows
         columns = list(map(json_values, values, self._columns))
         properties = zip(*columns, strict=True) if columns else [()] * rows
@@ -65,10 +76,16 @@ class GeoJSONWriter:
             )
             for id_, point, row in zip(shown_ids, places, properties, strict=True)
         ]
-        self._file.write(_encoder.encode_lines(features))
+        if not self._is_collection:
+            self._file.write(_encoder.encode_lines(features))
+        elif features:
+            self._file.write(b"," if begin else b"")
+            self._file.write(b"\n" + b",\n".join(map(_encoder.encode, features)))
 
     def close(self) -> None:
-        """Nothing is kept back."""
+        """End the collection."""
+        if self._is_collection:
+            self._file.write(_END)
 
     def abandon(self) -> None:
-        """Likewise."""
+        """Nothing is held that is not written."""

@@ -31,13 +31,14 @@ class OutputFormat(enum.StrEnum):
     TSV = "tsv"
     PARQUET = "parquet"
     XLSX = "xlsx"
-    GEOJSON = "geojson"  # a feature a line
+    GEOJSON = "geojson"  # one collection of features
+    GEOJSONL = "geojsonl"  # a feature a line
     GEOPARQUET = "geoparquet"
 
     @property
     def has_geometry(self) -> bool:
         """Whether a row has a point in it."""
-        return self in {OutputFormat.GEOJSON, OutputFormat.GEOPARQUET}
+        return self in {OutputFormat.GEOJSON, OutputFormat.GEOJSONL, OutputFormat.GEOPARQUET}
 
 
 class WriteOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +46,8 @@ class WriteOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         format: The name of an `OutputFormat`; None to go by the output's name.
-        columns: Names or patterns of the columns to write, in this order; () for all of them.
+        columns: Names or patterns of the columns to write, in this order; () for all of them but
+            what only machines want of an answer (`worker_name` and the like), ("*",) for all.
             In JSONL, those of the input's columns that each line has under "input"; () for none.
         safe_csv: Whether cells that a spreadsheet would run as a formula get a "'" before them.
         geocode_sources: The sources to take coordinates from, the best first; () for any.
@@ -109,8 +111,8 @@ _FORMS: Final = {
     OutputFormat.TSV: _Form((".tsv", ".tab"), is_text=True),
     OutputFormat.PARQUET: _Form((".parquet",), package="pyarrow", extra="parquet"),
     OutputFormat.XLSX: _Form((".xlsx",), package="xlsxwriter", extra="excel"),
-    # Not .geojson: what opens that expects one collection, not a feature a line.
-    OutputFormat.GEOJSON: _Form((".geojsonl", ".ndgeojson"), is_text=True),
+    OutputFormat.GEOJSON: _Form((".geojson",), is_text=True),
+    OutputFormat.GEOJSONL: _Form((".geojsonl", ".geojsons", ".ndgeojson"), is_text=True),
     OutputFormat.GEOPARQUET: _Form((".geoparquet",), package="pyarrow", extra="parquet"),
 }
 _BY_ENDING: Final = {ending: kind for kind, form in _FORMS.items() for ending in form.endings}
@@ -143,7 +145,10 @@ def output_format(path: str, given: str | None = None) -> tuple[OutputFormat, st
     else:
         ending = PurePath(stem).suffix
         if ending not in _BY_ENDING:
-            raise ConfigurationError(_unknown_ending(path, ending))
+            raise ConfigurationError(
+                f"{path}: its name does not say in which format to write; let it end in one of "
+                f"{', '.join(_BY_ENDING)}, or say --output-format"
+            )
         found = _BY_ENDING[ending]
     if compression and not _FORMS[found].is_text:
         raise ConfigurationError(
@@ -239,10 +244,10 @@ def _writer(
             from pingdata_async.tables.xlsx_output import XLSXWriter  # noqa: PLC0415
 
             return XLSXWriter(file, columns)
-        case OutputFormat.GEOJSON:
+        case OutputFormat.GEOJSON | OutputFormat.GEOJSONL:
             from pingdata_async.tables.geojson_output import GeoJSONWriter  # noqa: PLC0415
 
-            return GeoJSONWriter(file, columns)
+            return GeoJSONWriter(file, columns, is_collection=kind is OutputFormat.GEOJSON)
         case OutputFormat.PARQUET | OutputFormat.GEOPARQUET:
             from pingdata_async.tables.parquet_output import ParquetWriter  # noqa: PLC0415
 
@@ -256,15 +261,3 @@ def _without_compression(name: str) -> tuple[str, str]:
         if name.endswith(ending):
             return name.removesuffix(ending), compression
     return name, ""
-
-
-def _unknown_ending(path: str, ending: str) -> str:
-    if ending == ".geojson":
-        return (
-            f"{path}: GeoJSON is written a feature a line; call it .geojsonl, or say "
-            "--output-format geojson"
-        )
-    return (
-        f"{path}: its name does not say in which format to write; let it end in one of "
-        f"{', '.join(_BY_ENDING)}, or say --output-format"
-    )

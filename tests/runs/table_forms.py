@@ -231,7 +231,15 @@ def _read_workbook(content: bytes) -> Written:
 
 
 def _read_features(content: bytes) -> Written:
-    properties = [json.loads(line)["properties"] for line in content.splitlines()]
+    return _properties([json.loads(line) for line in content.splitlines()])
+
+
+def _read_collection(content: bytes) -> Written:
+    return _properties(json.loads(content)["features"])
+
+
+def _properties(features: Sequence[Any]) -> Written:
+    properties = [feature["properties"] for feature in features]
     return Written(
         list(properties[0]) if properties else [], [list(p.values()) for p in properties]
     )
@@ -244,6 +252,7 @@ OUTPUTS = {
     "parquet": OutputForm(_read_parquet, _as_it_is, False),
     "geoparquet": OutputForm(_read_parquet, _as_it_is, False),
     "xlsx": OutputForm(_read_workbook, _in_a_workbook, True),
+    "geojson": OutputForm(_read_collection, _as_json, False),
     "geojsonl": OutputForm(_read_features, _as_json, False),
 }
 """By the ending of their names; but for JSONL, which holds no cells."""

@@ -73,7 +73,6 @@ async def assert_refused(
     [
         Refused("csv", "out.foo", "let it end in one of .jsonl,"),
         Refused("csv", "out", "its name does not say in which format to write"),
-        Refused("csv", "out.geojson", "call it .geojsonl"),
         Refused("csv", "out.xlsx.gz", "leave out the .gz"),
         Refused("csv", "gone/out.csv", "does not exist"),
         Refused("csv", "in.csv", "is the input itself"),

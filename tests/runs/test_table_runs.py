@@ -120,6 +120,10 @@ async def test_other_columns_cost_nothing(
         await enhancer(client).run(ADDRESSES, output, writing=WriteOptions(columns=("lattitude",)))
     await enhancer(client).run(ADDRESSES, output)
     assert own_cells(await rows_of(output)) == read_addresses()
+    of_people = set((await rows_of(output))[0])
+    await enhancer(client).run(ADDRESSES, output, writing=WriteOptions(columns=("*",)))
+    of_machines = {"pg_worker_name", "pg_persist_for", "pg_raw_response", "pg_fetch_time"}
+    assert set((await rows_of(output))[0]) - of_people == of_machines
     assert requests(sandbox) == asked
 
 

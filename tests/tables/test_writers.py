@@ -383,9 +383,11 @@ POINTS = [(-74.0, 40.5), None, (151.25, -33.5), (0.0, 51.0), None]
 @settings(max_examples=50)
 @given(tables() | st.just(AWKWARD))
 def test_geojson(table: Table) -> None:
-    """A feature a line, with every value in its properties."""
+    """A feature a line, with every value in its properties; or the same ones in a collection."""
     points = POINTS[: table.rows]
-    features = read_lines(write(OutputFormat.GEOJSON, table, points=points))
+    features = read_lines(write(OutputFormat.GEOJSONL, table, points=points))
+    collection = json.loads(write(OutputFormat.GEOJSON, table, points=points))
+    assert collection == {"type": "FeatureCollection", "features": features}
     assert len(features) == table.rows
     for number, (feature, row) in enumerate(zip(features, rows_of(table), strict=True)):
         point = points[number]
@@ -404,7 +406,7 @@ def test_geojson_ids_and_odd_numbers() -> None:
     """The user's own ids; and JSON has no word for what is not a number."""
     columns = [FlatColumn("a", Kind.NUMBER), FlatColumn("a", Kind.NUMBER)]
     table = Table(columns, [[float("nan"), 1.0], [float("inf"), None]])
-    features = read_lines(write(OutputFormat.GEOJSON, table, ids=["x", "x"]))
+    features = read_lines(write(OutputFormat.GEOJSONL, table, ids=["x", "x"]))
     assert [feature["id"] for feature in features] == ["x", "x"]
     assert features[0]["properties"] == {"a": "nan", "a_2": "inf"}
     assert features[1]["properties"] == {"a": 1.0, "a_2": None}
@@ -456,8 +458,10 @@ def test_no_rows(kind: OutputFormat) -> None:
     content = write(kind, table)
     if kind is OutputFormat.XLSX:
         assert len(read_xlsx(content)) == 1
-    elif kind is OutputFormat.GEOJSON:
+    elif kind is OutputFormat.GEOJSONL:
         assert content == b""
+    elif kind is OutputFormat.GEOJSON:
+        assert json.loads(content) == {"type": "FeatureCollection", "features": []}
     elif kind in {OutputFormat.PARQUET, OutputFormat.GEOPARQUET}:
         read = read_parquet(content)
         assert read.num_rows == 0
@@ -476,7 +480,10 @@ def test_columns_in_plenty(kind: OutputFormat) -> None:
         OutputFormat.CSV: lambda: list(map(int, read_csv(content)[1])),
         OutputFormat.TSV: lambda: list(map(int, read_csv(content, "\t")[1])),
         OutputFormat.XLSX: lambda: read_xlsx(content)[1],
-        OutputFormat.GEOJSON: lambda: list(read_lines(content)[0]["properties"].values()),
+        OutputFormat.GEOJSONL: lambda: list(read_lines(content)[0]["properties"].values()),
+        OutputFormat.GEOJSON: lambda: list(
+            json.loads(content)["features"][0]["properties"].values()
+        ),
     }
     read = rows.get(kind, lambda: list(read_parquet(content).to_pylist()[0].values()))()
     assert read[:300] == list(range(300))
@@ -505,8 +512,10 @@ def test_arrow_values_in_every_form(kind: OutputFormat) -> None:
         first, second = read_xlsx(content)[1:]
         assert first[:5] == [1, "00501", "[1]", MOMENT, 0.5]
         assert second == ["", "", "", "", "nan", "", ""]
-    elif kind is OutputFormat.GEOJSON:
-        first, second = (list(line["properties"].values()) for line in read_lines(content))
+    elif kind in {OutputFormat.GEOJSON, OutputFormat.GEOJSONL}:
+        is_lines = kind is OutputFormat.GEOJSONL
+        features = read_lines(content) if is_lines else json.loads(content)["features"]
+        first, second = (list(feature["properties"].values()) for feature in features)
         assert (
             first == [1, "00501", [1], "2020-01-02T03:04:05", 0.5, "1:00:00", True]
             or first[2] == "[1]"
