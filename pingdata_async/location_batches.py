@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import NoneType
 from typing import Any
 
 import msgspec
 
+from pingdata_async.coordinates import (
+    COORDINATES,
+    LARGEST,
+    LATITUDE,
+    LONGITUDE,
+    NOWHERE,
+    is_nowhere,
+)
 from pingdata_async.location_keys import encode_rows, keys_of, split_lines
 from pingdata_async.locations import (
-    LARGEST,
     LARGEST_INTEGER,
     LONGEST_OF_NOTHING,
     LOOKUP_FIELDS,
@@ -26,6 +33,7 @@ from pingdata_async.locations import (
     UnreadableError,
     id_text,
     in_order,
+    read_coordinate,
     read_field,
     read_integer,
     read_number,
@@ -33,7 +41,7 @@ from pingdata_async.locations import (
     says_nothing,
 )
 from pingdata_async.models import Location
-from pingdata_async.value_notes import NotedBatch, NotedValue
+from pingdata_async.value_notes import NotedBatch, NotedValue, ValueKind
 
 BATCH_ROWS = 300
 """Rows that are best looked at together.
@@ -45,6 +53,9 @@ out of the processor's caches; below 100 it shows what each batch costs.
 _SCALARS = {str, int, float, bool, NoneType}
 _WITH_RULES_OF_THEIR_OWN = {"sources", "datasource_config"}
 _EMPTY = {None, ""}
+_READERS_OF_FLOATS = {read_number, read_coordinate}
+_READERS_OF_NUMBERS = {*_READERS_OF_FLOATS, read_integer}
+_MAY_BE_NOWHERE = frozenset((None, *NOWHERE))
 
 
 class Columns(msgspec.Struct, frozen=True):
@@ -146,6 +157,7 @@ def _prepare(
             ids = _ids(column, kinds)
         else:
             fields[name] = _read_column(name, column, kinds, noted)
+    _leave_out_half_pairs(fields, dict(zip(names, columns, strict=True)), noted)
     fields = in_order(fields)
     lines = encode_rows(fields)
     return PreparedBatch(
@@ -213,11 +225,11 @@ def _read_column(
         if reader is read_text:
             stripped = list(map(str.strip, column))
             return stripped if all(stripped) else [text or None for text in stripped]
-        if reader is read_number or reader is read_integer:
+        if reader in _READERS_OF_NUMBERS:
             numbers = _plain_numbers(name, column)
             if numbers is not None:
                 return numbers
-    elif reader is read_number and kinds <= {float, NoneType}:
+    elif reader in _READERS_OF_FLOATS and kinds <= {float, NoneType}:
         given = [number for number in column if number is not None]
         if _are_within(given, _largest(name)):
             return column
@@ -272,18 +284,47 @@ def _read_one_by_one(name: str, column: Sequence[Any], noted: NotedBatch) -> lis
     return read
 
 
+def _leave_out_half_pairs(
+    fields: dict[str, Sequence[Any]], given: Mapping[str, Sequence[Any]], noted: NotedBatch
+) -> None:
+    """Drop the coordinates of places that are not known."""
+    present = [name for name in COORDINATES if name in fields]
+    if not present:
+        return
+    nothing = [None] * len(fields[present[0]])
+    latitudes, longitudes = (fields.get(name, nothing) for name in COORDINATES)
+    if _MAY_BE_NOWHERE.isdisjoint(latitudes) and None not in longitudes:
+        return
+    bad: list[int] = []
+    for place, (latitude, longitude) in enumerate(zip(latitudes, longitudes, strict=True)):
+        if latitude is None or longitude is None:
+            if latitude is longitude:
+                continue
+            name = LONGITUDE if latitude is None else LATITUDE
+            noted.add(place, NotedValue(name, ValueKind.HALF_OF_A_PAIR, given[name][place]))
+        elif is_nowhere(latitude, longitude):
+            for name in COORDINATES:
+                noted.add(place, NotedValue(name, ValueKind.NO_COORDINATES, given[name][place]))
+        else:
+            continue
+        bad.append(place)
+    for name in present if bad else ():
+        column = list(fields[name])
+        for place in bad:
+            column[place] = None
+        fields[name] = column
+
+
 def _without_lookup(fields: dict[str, Sequence[Any]], rows: int) -> list[int]:
     """The places of rows that have nothing to look up."""
     texts = [fields[name] for name in LOOKUP_FIELDS if name in fields]
     if any(all(column) and min(map(len, column)) > LONGEST_OF_NOTHING for column in texts):
         return []
     nothing = [None] * rows
-    coordinates = zip(
-        fields.get("latitude", nothing), fields.get("longitude", nothing), strict=True
-    )
-    pairs = [None not in pair for pair in coordinates]
+    has_pair = [degrees is not None for degrees in fields.get(LATITUDE, nothing)]
     told = map(_told, texts)
-    return [place for place, given in enumerate(zip(pairs, *told, strict=True)) if not any(given)]
+    each = zip(has_pair, *told, strict=True)
+    return [place for place, given in enumerate(each) if not any(given)]
 
 
 def _told(column: Sequence[Any]) -> Sequence[Any]:

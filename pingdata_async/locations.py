@@ -1,7 +1,8 @@
 """From whatever a user calls a location to what the API takes (pure).
 
 A value that is empty is left out. An optional number that cannot be read is left out and
-counted. What cannot be sent at all is refused with one sentence, and costs nothing.
+counted, and so are both coordinates where either is not known: half a pair is another place.
+What cannot be sent at all is refused with one sentence, and costs nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from pingdata_async.coordinates import (
+    COORDINATES,
+    LATITUDE,
+    LONGITUDE,
+    degrees_of,
+    is_nowhere,
+    is_on_the_globe,
+)
 from pingdata_async.exceptions import InputError
 from pingdata_async.location_keys import key_of
 from pingdata_async.models import Location
@@ -30,18 +39,14 @@ LOOKUP_FIELDS = (
 )
 """A location needs one of these, or both coordinates."""
 
-COORDINATES = ("latitude", "longitude")
-
 T = TypeVar("T")
 AnyLocation = Location | Mapping[str, Any] | str
-
-LARGEST = {"latitude": 90.0, "longitude": 180.0}
-"""The largest absolute value of fields that have one of their own."""
 
 LARGEST_INTEGER = 2**53
 """Up to here a float holds every integer as it is."""
 
 MOSTNAMES_SHOWN = 3
+LONGEST_SHOWN = 40
 
 LONGEST_OF_NOTHING = 3
 """Characters; a longer text is taken for something."""
@@ -151,7 +156,9 @@ def prepare(location: AnyLocation, noted: list[NotedValue] | None = None) -> Pre
         else:
             if read is not None:
                 fields[name] = read
-    _check_lookup(fields)
+    left_out, kind = leave_out_half_pair(fields)
+    noted += [NotedValue(name, kind, location[name]) for name in left_out]
+    _check_lookup(fields, location)
     sources = fields.get("sources")
     return PreparedLocation(
         id=id_text(location.get("id")),
@@ -201,15 +208,39 @@ def clean_sources(sources: object) -> tuple[str, ...]:
     return tuple(codes.values())
 
 
-def _check_lookup(fields: Mapping[str, Any]) -> None:
+def leave_out_half_pair(fields: dict[str, Any]) -> tuple[tuple[str, ...], ValueKind]:
+    """Drop the coordinates of a place that is not known; says which, and why."""
+    given = tuple(name for name in COORDINATES if name in fields)
+    kind = ValueKind.HALF_OF_A_PAIR
+    if len(given) == len(COORDINATES):
+        if not is_nowhere(fields[LATITUDE], fields[LONGITUDE]):
+            return (), kind
+        kind = ValueKind.NO_COORDINATES
+    for name in given:
+        del fields[name]
+    return given, kind
+
+
+def _check_lookup(fields: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     if any(name in fields and not says_nothing(fields[name]) for name in LOOKUP_FIELDS):
         return
-    if "latitude" in fields and "longitude" in fields:
+    if LATITUDE in fields:
         return
+    pair = [_shown(given.get(name)) for name in COORDINATES]
+    coordinates = "no pair of coordinates"
+    if any(pair):
+        shown = ", ".join(degrees or "missing" for degrees in pair)
+        coordinates = f"its coordinates ({shown}) are no place"
     raise InputError(
-        "nothing to look up: no address, street line, city, postal code, pair of coordinates "
-        "or Lightbox reference"
+        "nothing to look up: no address, street line, city, postal code or Lightbox reference, "
+        f"and {coordinates}"
     )
+
+
+def _shown(value: Any) -> str:
+    """A value for a message; "" where there is none."""
+    text = "" if value is None or _is_nan(value) else str(value).strip()
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def says_nothing(text: str) -> bool:
@@ -242,7 +273,7 @@ def read_text(name: str, value: Any) -> str | None:
     return id_text(value)
 
 
-def read_number(name: str, value: Any) -> float | None:
+def read_number(_name: str, value: Any) -> float | None:
     """What is sent of a number, or of its text; raises as `read_field()`."""
     if isinstance(value, str):
         value = value.strip()
@@ -256,9 +287,21 @@ def read_number(name: str, value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         raise UnreadableError from None
     # JSON has neither infinity nor NaN, and "nan" in a file is no number either.
-    if not math.isfinite(number) or abs(number) > LARGEST.get(name, math.inf):
+    if not math.isfinite(number):
         raise UnreadableError
     return number
+
+
+def read_coordinate(name: str, value: Any) -> float | None:
+    """What is sent of a latitude or longitude, however it is written; raises as `read_field()`."""
+    if isinstance(value, str) and not value.strip():
+        return None
+    degrees = degrees_of(name, value)
+    if degrees is None:
+        raise UnreadableError
+    if not is_on_the_globe(name, degrees):
+        raise UnreadableError(ValueKind.NO_COORDINATES)
+    return degrees
 
 
 def read_integer(name: str, value: Any) -> int | None:
@@ -316,7 +359,12 @@ READERS: Mapping[str, Callable[[str, Any], Any]] = {
     name: _reader_for(kind)
     for name, kind in Location.__annotations__.items()
     if name not in {"id", "sources", "datasource_config"}
-} | {"sources": _sources, "datasource_config": _config}
+} | {
+    "sources": _sources,
+    "datasource_config": _config,
+    LATITUDE: read_coordinate,
+    LONGITUDE: read_coordinate,
+}
 """What reads the value of each field that is sent; see `read_field()`."""
 
 _PLACES = {name: place for place, name in enumerate(READERS)}

@@ -32,11 +32,17 @@ class ValueKind(enum.StrEnum):
     UNREADABLE = "unreadable"  # not what its column claims to hold: left out
     CODE_FOR_UNKNOWN = "code_for_unknown"  # such as 9999 for a year: left out
     NO_COORDINATES = "no_coordinates"  # such as 0,0 beside an address: left out
+    HALF_OF_A_PAIR = "half_of_a_pair"  # a coordinate without the other one: left out
     SAYS_NOTHING = "says_nothing"  # such as "N/A": empty, and no fault
     ZEROS_GIVEN_BACK = "zeros_given_back"  # to a postal code: sent with them
 
 
-FAULTS = frozenset({ValueKind.UNREADABLE, ValueKind.CODE_FOR_UNKNOWN, ValueKind.NO_COORDINATES})
+FAULTS = frozenset(
+    {
+        *(ValueKind.UNREADABLE, ValueKind.CODE_FOR_UNKNOWN),
+        *(ValueKind.NO_COORDINATES, ValueKind.HALF_OF_A_PAIR),
+    }
+)
 """Values that say something, which is not sent."""
 
 _ORDER = {kind: place for place, kind in enumerate(ValueKind)}
@@ -171,6 +177,7 @@ def sentence(note: ValueNote) -> str:
         if one
         else "left out, codes for unknown",
         ValueKind.NO_COORDINATES: "left out, no coordinates",
+        ValueKind.HALF_OF_A_PAIR: "left out, without the other coordinate",
         ValueKind.SAYS_NOTHING: "says nothing" if one else "say nothing",
         ValueKind.ZEROS_GIVEN_BACK: "given back the leading zeros that a spreadsheet took",
     }[note.kind]

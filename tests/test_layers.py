@@ -21,6 +21,7 @@ LAYERS = {
     "exceptions": 0,
     "models": 0,
     "config": 0,
+    "coordinates": 0,
     "countries": 0,
     "data_sources": 0,
     "deflate": 0,

@@ -15,13 +15,14 @@ from pingdata_async.cli.exit_codes import ANSWERED, NO_ANSWER_FOR_SOME
 from pingdata_async.cli.messages import say
 from pingdata_async.cli.options import api_options, connection_of, switch
 from pingdata_async.cli.showing import Table, check_standard_output, show, show_json
+from pingdata_async.coordinates import COORDINATES
 from pingdata_async.exceptions import (
     InputError,
     RequestRejectedError,
     TransportError,
     UnknownSourceError,
 )
-from pingdata_async.locations import FIELDS, UnreadableError, read_field
+from pingdata_async.locations import FIELDS, UnreadableError, leave_out_half_pair, read_field
 from pingdata_async.models import EnhancedLocation
 from pingdata_async.secrecy import printable
 
@@ -153,6 +154,10 @@ def _read(given: Iterable[tuple[str, str | None]]) -> dict[str, Any]:
             raise InputError(f"{name} {text!r} cannot be read") from None
         if read is not None:
             fields[name] = read
+    degrees = [f"{name} {fields[name]:g}" for name in COORDINATES if name in fields]
+    left_out, _ = leave_out_half_pair(fields)
+    if left_out:
+        raise InputError(f"{' and '.join(degrees)} is no place; give both coordinates of one")
     return fields
 
 

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
+from pingdata_async.coordinates import COORDINATES
 from pingdata_async.exceptions import InputError
-from pingdata_async.locations import COORDINATES, FIELDS
+from pingdata_async.locations import FIELDS
 from pingdata_async.tables.header_words import (
     ADDRESS,
     HOUSE_NUMBER,

@@ -6,21 +6,19 @@ understood is listed, and of two headers for the same field none is taken.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from pingdata_async.coordinates import COORDINATES, split_pair
 from pingdata_async.exceptions import InputError
 from pingdata_async.location_batches import Columns
-from pingdata_async.locations import COORDINATES, FIELDS, LOOKUP_FIELDS, id_text
+from pingdata_async.locations import FIELDS, LOOKUP_FIELDS, id_text
 from pingdata_async.tables.column_candidates import Candidate, candidates_for, unambiguous
 from pingdata_async.tables.given_columns import choices, missing, place_of
 from pingdata_async.tables.jsonl import FAILURE_NOTES
 from pingdata_async.tables.shown_headers import map_option, shown_headers, shown_parts
-
-_PAIR = re.compile(r"[(\[]?\s*([^\s,;/]+)(?:\s*[,;/]\s*|\s+)([^\s,;/)\]]+)\s*[)\]]?")
 
 
 class MappedColumn(msgspec.Struct, frozen=True):
@@ -91,7 +89,9 @@ def _cells(
     ]
     if mapped.half is None:
         return list(map(_joined, zip(*parts, strict=True)))
-    return [_half(cell, mapped.half) for cell in parts[0]]
+    place = COORDINATES.index(mapped.field)
+    longitude_first = mapped.half != place
+    return [_half(cell, place, longitude_first=longitude_first) for cell in parts[0]]
 
 
 def _joined(parts: Sequence[str]) -> str:
@@ -101,11 +101,11 @@ def _joined(parts: Sequence[str]) -> str:
     return " ".join(given)
 
 
-def _half(cell: str, half: int) -> str:
-    pair = _PAIR.fullmatch(cell.strip())
+def _half(cell: str, place: int, *, longitude_first: bool) -> str:
+    pair = split_pair(cell, longitude_first=longitude_first)
     if pair is not None:
-        return pair[half + 1]
-    return "" if half else cell  # once, so that what cannot be read is counted once
+        return pair[place]
+    return "" if place else cell  # once, so that what cannot be read is counted once
 
 
 # -- Headers to fields -----------------------------------------------------------------------

@@ -293,7 +293,7 @@ INSTRUCTIONS = frozenset(
 
 _MONEY = frozenset({"usd", "us", "dollars", "rc", "rcv", "replacement", "cost", "100", "annual"})
 _MONTHS = frozenset({"12", "mo", "mos", "month", "months", "als"})
-_DEGREES = frozenset({"decimal", "degrees", "deg", "dd", "wgs", "wgs84", "84"})
+_DEGREES = frozenset({"decimal", "degrees", "deg", "dd", "dms", "ddm", "wgs", "wgs84", "84"})
 
 REMARKS: Mapping[str, frozenset[str]] = {
     "const__bldg_area": frozenset({"sq", "square", "ft", "feet", "foot", "sqft", "sf", "ft2"}),

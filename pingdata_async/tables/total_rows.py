@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from pingdata_async.locations import COORDINATES, LOOKUP_FIELDS
+from pingdata_async.coordinates import COORDINATES
+from pingdata_async.locations import LOOKUP_FIELDS
 from pingdata_async.tables.columns import ColumnMapping
 from pingdata_async.tables.header_row import is_empty_cell
 

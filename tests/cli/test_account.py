@@ -179,6 +179,8 @@ async def test_exit_codes_of_enhance_one(status: int, answer: dict[str, Any], co
         (["zzz=1"], "there is address, address_line_1"),
         (["city=Boston", "city=Austin"], "city is given twice"),
         (["latitude=100"], "latitude '100' cannot be read"),
+        (["latitude=38.9", "city=Boston"], "latitude 38.9 is no place; give both coordinates"),
+        (["latitude=0", "longitude=0", "city=Boston"], "latitude 0 and longitude 0 is no place"),
         (["const__num_stories=2.5"], "const__num_stories '2.5' cannot be read"),
         (["datasource_config=["], "datasource_config is not JSON"),
     ],
@@ -213,15 +215,16 @@ async def test_every_way_to_name_a_location() -> None:
     """An argument, options, fields, settings of sources; and how it is to be asked about."""
     async with LocalApi(always({"location_data": {"PG": {"is_success": True}}})) as api:
         done = await run(
-            "enhance-one", "1 Main St", "--city", "Boston", "--longitude", "-71.05", "-c", "US",
-            "-x", "const__num_stories=3", "--datasource-config", '{"PH": {"x": 1}}',
+            "enhance-one", "1 Main St", "--city", "Boston", "-c", "US",
+            "--longitude", "71\u00b003' W", "--latitude", "42.36", "-x", "const__num_stories=3",
+            "--datasource-config", '{"PH": {"x": 1}}',
             "-s", "PG", "-s", "PH", "-D", "acme", "--nocache", "-r", "--source-timeout", "5",
             "--json", "-u", api.url,
         )  # fmt: skip
     assert msgspec.json.decode(done.out)["status"] == "partial"
     (seen,) = api.seen
     assert seen.target.partition("?")[2].split("&") == [
-        "address=1+Main+St", "city=Boston", "country=US", "longitude=-71.05",
+        "address=1+Main+St", "city=Boston", "country=US", "latitude=42.36", "longitude=-71.05",
         "const__num_stories=3", "datasource_config=%7B%22PH%22:%7B%22x%22:1%7D%7D",
         "sources=PG", "sources=PH", "include_raw_response=true", "timeout=5.0",
         "check_cache=false", "delegate_to=acme",

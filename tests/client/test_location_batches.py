@@ -165,16 +165,17 @@ def test_what_is_a_number_is_what_it_is_in_a_row() -> None:
     odd = [c for c in letters if c.isascii() or c.isspace() or c.isnumeric()]
     for text in (f"{c}5" for c in odd):
         for cell in (text, text[::-1], f"5{text}", f"-{text}"):
-            batch_of(Columns(("city", "latitude"), [["x", "y"], ["5", cell]]))
+            cells = [["x", "y"], ["5", cell], ["5", "5"]]
+            batch_of(Columns(("city", "latitude", "longitude"), cells))
 
 
 @pytest.mark.parametrize("text", [*PLAIN_NUMBERS, *ODD_NUMBERS, *BOOLEANS, "", " ", "\x00"])
 def test_texts_of_numbers(text: str) -> None:
     """Each alone, among plain ones, among empty ones; in fields of every kind of number."""
-    names = ("city", "latitude", "const__num_stories", "limits__bi_limit")
+    names = ("city", "latitude", "longitude", "const__num_stories", "limits__bi_limit")
     for others in ([], ["5", "6"], ["", ""], ["5", ""], ["n/a", "5"]):
         for cells in ([text, *others], [*others, text]):
-            batch_of(Columns(names, [["Boston"] * len(cells), *[cells] * 3]))
+            batch_of(Columns(names, [["Boston"] * len(cells), *[cells] * 4]))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,8 @@ def test_numbers(value: object, others: list[Any]) -> None:
     for numbers in ([value, *others], [*others, value]):
         batch_of(
             [
-                {"city": "x", "latitude": n, "limits__bi_limit": n, "const__num_stories": n}
+                {"city": "x", "longitude": 5.0}
+                | dict.fromkeys(("latitude", "limits__bi_limit", "const__num_stories"), n)
                 for n in numbers
             ]
         )
@@ -194,13 +196,26 @@ def test_numbers(value: object, others: list[Any]) -> None:
 
 def test_values_are_noted_by_place() -> None:
     """Also those of rows that are refused."""
-    batch = batch_of(Columns(("city", "latitude"), [["x", "", "y"], ["91", "north", "5"]]))
+    batch = batch_of(
+        Columns(
+            ("city", "latitude", "longitude"),
+            [["x", "", "y", "z"], ["91", "up", "5", "0"], ["5", "", "5", "-0.0"]],
+        )
+    )
     assert batch.noted == {
-        0: [("latitude", ValueKind.UNREADABLE, "91")],
-        1: [("latitude", ValueKind.UNREADABLE, "north")],
+        0: [
+            ("latitude", ValueKind.NO_COORDINATES, "91"),
+            ("longitude", ValueKind.HALF_OF_A_PAIR, "5"),
+        ],
+        1: [("latitude", ValueKind.UNREADABLE, "up")],
+        3: [
+            ("latitude", ValueKind.NO_COORDINATES, "0"),
+            ("longitude", ValueKind.NO_COORDINATES, "-0.0"),
+        ],
     }
     assert batch.refused == [1]
-    assert batch.encoded[2] == b'{"city":"y","latitude":5.0}'
+    assert batch.encoded[2] == b'{"city":"y","latitude":5.0,"longitude":5.0}'
+    assert batch.encoded[3] == b'{"city":"z"}'
 
 
 @pytest.mark.parametrize(

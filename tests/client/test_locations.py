@@ -145,15 +145,20 @@ def test_unreadable_boolean() -> None:
     [
         (38.9, -77.0, True, 0),
         ("38.9", "-77", True, 0),
-        (0, 0, True, 0),
         (90, 180, True, 0),
         (-90, -180.0, True, 0),
-        (90.001, 0, False, 1),
-        (0, 180.5, False, 1),
-        (91, 181, False, 2),
-        (NAN, 0, False, 0),
-        ("n/a", 0, False, 1),
-        (1, None, False, 0),
+        (0, 109.33, True, 0),  # Pontianak is on the equator
+        ("51.4779", "0.0", True, 0),
+        (0, 0, False, 2),
+        ("0.000", -0.0, False, 2),
+        ("-999", "9999", False, 2),
+        (90.001, 0, False, 2),
+        (0, 180.5, False, 2),
+        (NAN, 0, False, 1),
+        ("tbd", 0, False, 2),
+        (1, None, False, 1),
+        ("", "1", False, 1),
+        (True, 1, False, 2),
     ],
 )
 def test_coordinates(latitude: object, longitude: object, usable: bool, left_out: int) -> None:
@@ -164,8 +169,9 @@ def test_coordinates(latitude: object, longitude: object, usable: bool, left_out
     else:
         with pytest.raises(InputError, match="nothing to look up"):
             prepare(location)
-    # What was given but is no coordinate is counted; what was empty is not.
+    # What was given but is not sent is counted; what was empty is not.
     assert len(noted(HERE | location)) == left_out
+    assert usable or prepare(HERE | location).fields == HERE
 
 
 @pytest.mark.parametrize(
@@ -184,6 +190,15 @@ def test_nothing_to_look_up(location: Any) -> None:
     """What names no place is refused with a sentence that says what would."""
     with pytest.raises(InputError, match="nothing to look up: no address"):
         prepare(location)
+
+
+def test_a_row_of_no_place_says_so() -> None:
+    """0, 0 is where geocoders put what they did not find; alone it is no question to pay for."""
+    for location in (Location(latitude=0, longitude=0), {"latitude": "0", "longitude": "0"}):
+        with pytest.raises(InputError, match=r"its coordinates \(0, 0\) are no place"):
+            prepare(location)
+    with pytest.raises(InputError, match=r"\(38.9, missing\)"):
+        prepare({"latitude": 38.9, "state": "MD"})
 
 
 @pytest.mark.parametrize("location", [None, 5, ["1 Main St"], b"1 Main St", object()])
@@ -331,6 +346,7 @@ def test_any_mapping_is_sent_or_refused(location: dict[str, Any]) -> None:
     assert decoded
     assert set(decoded) <= FIELDS & set(location)
     assert len(values) <= len(location)
+    assert ("latitude" in decoded) == ("longitude" in decoded)
     assert abs(decoded.get("latitude", 0)) <= 90
     assert abs(decoded.get("longitude", 0)) <= 180
 

@@ -158,15 +158,15 @@ def test_two_coordinates_in_one_column() -> None:
         "25.77/-80.19": ("25.77", "-80.19"),
         "": ("", ""),
         "TBD": ("TBD", ""),
-        "25 46 12 N, 80 11 24 W": ("25 46 12 N, 80 11 24 W", ""),
+        "25 46 12 N, 80 11 24 W": ("25 46 12 N", "80 11 24 W"),
     }
     located = mapping.located([list(pairs), [""] * len(pairs)], are_texts=True)
     assert located.names == ("latitude", "longitude")
     assert list(zip(*located.columns, strict=True)) == list(pairs.values())
     prepared = prepare_batch(located)
     assert prepared is not None
-    assert prepared.refused == [4, 5, 6]
-    assert prepared.noted.keys() == {5, 6}
+    assert prepared.refused == [4, 5]
+    assert prepared.noted.keys() == {5}
 
 
 def test_columns_of_their_own_are_better() -> None:

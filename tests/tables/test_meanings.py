@@ -93,6 +93,36 @@ COORDINATES = [
         '--map latitude="Lat"',
     ),
     form("Lat|Long", "25.77|-80.19", "25.78|-80.20", latitude=25.77, longitude=-80.19),
+    # Not geocoded, in CEDE, RMS and OED; the other row is.
+    *(
+        form(f"Zip|{headers}", f"02134|{nowhere}", "02135|42.1|-71.1", postal_code="02134")
+        for headers, nowhere in (
+            ("Latitude|Longitude", "0|0"),
+            ("LATITUDE|LONGITUDE", "0.000000|-0.0"),
+            ("Lat|Lon", "-999|9999"),
+            ("LAT|LONG", "|-71.1"),
+            ("GPS Lat|GPS Long", "42.1|tbd"),
+            ("Site Latitude|Site Longitude", "42.1 W|-71.1"),
+            ("latitude|longitude", "-42.1 N|-71.1"),
+            ("Geo Lat|Geo Lng", "4675512.3|583960"),
+        )
+    ),
+    *(
+        form(headers, first, second, latitude=latitude, longitude=longitude)
+        for headers, first, second, latitude, longitude in (
+            ("Lat|Long", "40|-74", "41|-74", 40.0, -74.0),
+            ("Lat|Long", "51.478|0", "51.5|0.1", 51.478, 0.0),
+            ("Latitude|Longitude", "48,8566|2,3522", "0,045|-0,001", 48.8566, 2.3522),
+            ("Latitude|Longitude", "0,045|-0,001", "48,8566|2,3522", 0.045, -0.001),
+            ("Lat|Long", "40\u00b030'N|79\u00b045'0\"W", "41|-80", 40.5, -79.75),
+            ("Lat|Long", "N40-30-00|W079-45-00", "41|-80", 40.5, -79.75),
+            ("Lat (DMS)|Long (DMS)", "40 30 0 N|79 45 0 W", "41|-80", 40.5, -79.75),
+            ("Lat/Long|TIV", "(40.5, -79.75)|5", "41, -80|6", 40.5, -79.75),
+            ("Lat, Long|TIV", "40,5; -79,75|5", "41, -80|6", 40.5, -79.75),
+            ("Lat Long|TIV", "POINT (-79.75 40.5)|5", "41, -80|6", 40.5, -79.75),
+            ("LatLng|TIV", "79.75\u00b0 W 40.5\u00b0 N|5", "41, -80|6", 40.5, -79.75),
+        )
+    ),
 ]
 
 # -- Words for nothing, codes for unknown ----------------------------------------------------
