@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import NoneType
 from typing import Any
 
@@ -26,7 +26,6 @@ from pingdata_async.coordinates import (
 from pingdata_async.location_keys import encode_rows, keys_of, split_lines
 from pingdata_async.locations import (
     LARGEST_INTEGER,
-    LONGEST_OF_NOTHING,
     LOOKUP_FIELDS,
     READERS,
     AnyLocation,
@@ -38,10 +37,15 @@ from pingdata_async.locations import (
     read_integer,
     read_number,
     read_text,
-    says_nothing,
 )
 from pingdata_async.models import Location
 from pingdata_async.value_notes import NotedBatch, NotedValue, ValueKind
+from pingdata_async.words_for_nothing import (
+    FIELDS_OF_NAMES,
+    all_say_something,
+    is_a_name,
+    says_nothing,
+)
 
 BATCH_ROWS = 300
 """Rows that are best looked at together.
@@ -56,6 +60,9 @@ _EMPTY = {None, ""}
 _READERS_OF_FLOATS = {read_number, read_coordinate}
 _READERS_OF_NUMBERS = {*_READERS_OF_FLOATS, read_integer}
 _MAY_BE_NOWHERE = frozenset((None, *NOWHERE))
+
+RowOf = Callable[[int], Mapping[str, Any]]
+"""Gives the row at a place of a batch, as it came."""
 
 
 class Columns(msgspec.Struct, frozen=True):
@@ -146,6 +153,10 @@ def _prepare(
     ids: list[str | None] = [None] * rows
     fields: dict[str, Sequence[Any]] = {}
     noted = NotedBatch()
+
+    def row_of(place: int) -> Mapping[str, Any]:
+        return {name: column[place] for name, column in zip(names, columns, strict=True)}
+
     for name, column in zip(names, columns, strict=True):
         kinds: set[type] = {str} if are_texts else set(map(type, column))
         if name in _WITH_RULES_OF_THEIR_OWN:
@@ -156,7 +167,7 @@ def _prepare(
         elif name == "id":
             ids = _ids(column, kinds)
         else:
-            fields[name] = _read_column(name, column, kinds, noted)
+            fields[name] = _read_column(name, column, kinds, noted, row_of)
     _leave_out_half_pairs(fields, dict(zip(names, columns, strict=True)), noted)
     fields = in_order(fields)
     lines = encode_rows(fields)
@@ -215,7 +226,7 @@ def _ids(column: Sequence[Any], kinds: set[type]) -> list[str | None]:
 
 
 def _read_column(
-    name: str, column: Sequence[Any], kinds: set[type], noted: NotedBatch
+    name: str, column: Sequence[Any], kinds: set[type], noted: NotedBatch, row_of: RowOf
 ) -> Sequence[Any]:
     """What is sent of a column; None where nothing is."""
     reader = READERS[name]
@@ -224,6 +235,8 @@ def _read_column(
     if kinds == {str}:
         if reader is read_text:
             stripped = list(map(str.strip, column))
+            if not all_say_something(stripped):
+                return _without_words_for_nothing(name, stripped, column, noted, row_of)
             return stripped if all(stripped) else [text or None for text in stripped]
         if reader in _READERS_OF_NUMBERS:
             numbers = _plain_numbers(name, column)
@@ -233,7 +246,7 @@ def _read_column(
         given = [number for number in column if number is not None]
         if _are_within(given, _largest(name)):
             return column
-    return _read_one_by_one(name, column, noted)
+    return _read_one_by_one(name, column, noted, row_of)
 
 
 def _plain_numbers(name: str, column: Sequence[str]) -> Sequence[float | None] | None:
@@ -273,11 +286,27 @@ def _are_within(numbers: Sequence[float], largest: float) -> bool:
     )
 
 
-def _read_one_by_one(name: str, column: Sequence[Any], noted: NotedBatch) -> list[Any]:
+def _without_words_for_nothing(
+    name: str, stripped: Sequence[str], column: Sequence[str], noted: NotedBatch, row_of: RowOf
+) -> list[str | None]:
+    read: list[str | None] = []
+    for place, text in enumerate(stripped):
+        if text and says_nothing(text) and not is_a_name(name, text, row_of(place)):
+            noted.add(place, NotedValue(name, ValueKind.SAYS_NOTHING, column[place]))
+            read.append(None)
+        else:
+            read.append(text or None)
+    return read
+
+
+def _read_one_by_one(
+    name: str, column: Sequence[Any], noted: NotedBatch, row_of: RowOf
+) -> list[Any]:
     read: list[Any] = []
     for place, value in enumerate(column):
+        row = row_of(place) if name in FIELDS_OF_NAMES else {}
         try:
-            read.append(read_field(name, value))
+            read.append(read_field(name, value, row))
         except UnreadableError as error:
             noted.add(place, NotedValue(name, error.kind, value))
             read.append(None)
@@ -318,16 +347,9 @@ def _leave_out_half_pairs(
 def _without_lookup(fields: dict[str, Sequence[Any]], rows: int) -> list[int]:
     """The places of rows that have nothing to look up."""
     texts = [fields[name] for name in LOOKUP_FIELDS if name in fields]
-    if any(all(column) and min(map(len, column)) > LONGEST_OF_NOTHING for column in texts):
+    if any(map(all, texts)):
         return []
     nothing = [None] * rows
     has_pair = [degrees is not None for degrees in fields.get(LATITUDE, nothing)]
-    told = map(_told, texts)
-    each = zip(has_pair, *told, strict=True)
+    each = zip(has_pair, *texts, strict=True)
     return [place for place, given in enumerate(each) if not any(given)]
-
-
-def _told(column: Sequence[Any]) -> Sequence[Any]:
-    """The same, without texts that say nothing."""
-    silent = {text for text in set(column) if text is not None and says_nothing(text)}
-    return [None if text in silent else text for text in column] if silent else column

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
@@ -26,6 +27,7 @@ from pingdata_async.exceptions import InputError
 from pingdata_async.location_keys import key_of
 from pingdata_async.models import Location
 from pingdata_async.value_notes import NotedValue, ValueKind
+from pingdata_async.words_for_nothing import is_a_name, says_nothing
 
 LOOKUP_FIELDS = (
     "address",
@@ -48,13 +50,12 @@ LARGEST_INTEGER = 2**53
 MOSTNAMES_SHOWN = 3
 LONGEST_SHOWN = 40
 
-LONGEST_OF_NOTHING = 3
-"""Characters; a longer text is taken for something."""
-
 _NUMBER = re.compile(r"[+-]?\$?(\d{1,3}(,\d{3})+|\d+)?(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 _BOOLEANS = {"true": True, "t": True, "yes": True, "y": True, "1": True} | {
     "false": False, "f": False, "no": False, "n": False, "0": False,
 }  # fmt: skip
+
+_NO_ROW: Mapping[str, Any] = MappingProxyType({})
 
 _encoder = msgspec.json.Encoder()
 
@@ -150,7 +151,7 @@ def prepare(location: AnyLocation, noted: list[NotedValue] | None = None) -> Pre
         if name not in READERS:
             continue
         try:
-            read = read_field(name, value)
+            read = read_field(name, value, location)
         except UnreadableError as error:
             noted.append(NotedValue(name, error.kind, value))
         else:
@@ -175,8 +176,13 @@ def in_order(fields: Mapping[str, T]) -> dict[str, T]:
     return {name: fields[name] for name in sorted(fields, key=_PLACES.__getitem__)}
 
 
-def read_field(name: str, value: Any) -> Any:
+def read_field(name: str, value: Any, row: Mapping[str, Any] = _NO_ROW) -> Any:
     """What is sent of a field's value; None where it is empty.
+
+    Args:
+        name: The field.
+        value: Its value.
+        row: The location that it is of, by field.
 
     Raises:
         UnreadableError: When it is to be left out.
@@ -184,6 +190,10 @@ def read_field(name: str, value: Any) -> Any:
     """
     if value is None or _is_nan(value):  # NaN: a data frame's "empty"
         return None
+    if isinstance(value, str):
+        text = value.strip()
+        if text and says_nothing(text) and not is_a_name(name, text, row):
+            raise UnreadableError(ValueKind.SAYS_NOTHING)
     return READERS[name](name, value)
 
 
@@ -222,7 +232,7 @@ def leave_out_half_pair(fields: dict[str, Any]) -> tuple[tuple[str, ...], ValueK
 
 
 def _check_lookup(fields: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    if any(name in fields and not says_nothing(fields[name]) for name in LOOKUP_FIELDS):
+    if any(name in fields for name in LOOKUP_FIELDS):
         return
     if LATITUDE in fields:
         return
@@ -241,12 +251,6 @@ def _shown(value: Any) -> str:
     """A value for a message; "" where there is none."""
     text = "" if value is None or _is_nan(value) else str(value).strip()
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
-
-
-def says_nothing(text: str) -> bool:
-    """Whether a text only stands where nothing is known, such as "-" or "???"."""
-    is_short = len(text) <= LONGEST_OF_NOTHING
-    return is_short and text.isascii() and not any(map(str.isalnum, text))
 
 
 def id_text(value: object) -> str | None:

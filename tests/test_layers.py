@@ -42,6 +42,7 @@ LAYERS = {
     "urls": 0,
     "value_notes": 0,
     "wire": 0,
+    "words_for_nothing": 0,
     "connections": 1,
     "transport": 1,
     "opening": 1,

@@ -11,7 +11,8 @@ from pingdata_async.tables.columns import ColumnMapping
 from pingdata_async.tables.inputs import Batch, ReadOptions
 from pingdata_async.tables.postal_codes import mended_columns
 from pingdata_async.tables.sources import Fingerprint
-from pingdata_async.value_notes import ValueNotes
+from pingdata_async.value_notes import NotedValue, ValueKind, ValueNotes
+from pingdata_async.words_for_nothing import all_say_something, says_nothing
 
 
 class InputReader(ABC):
@@ -97,7 +98,34 @@ class InputReader(ABC):
 
     def _located(self, columns: Sequence[Sequence[Any]], *, are_texts: bool) -> Columns:
         """Rows as locations; columns that are not mapped may be empty."""
-        return self._mended(self.mapping.located(columns, are_texts=are_texts))
+        parts = self._parts_that_say_something(columns)
+        return self._mended(self.mapping.located(parts, are_texts=are_texts))
+
+    def _parts_that_say_something(
+        self, columns: Sequence[Sequence[Any]]
+    ) -> Sequence[Sequence[Any]]:
+        """The columns without words for nothing in those of which several are joined.
+
+        Joined with others they are no words for nothing any more: "N/A Main St".
+        """
+        found = list(columns)
+        for mapped in self.mapping.columns:
+            for place in mapped.places if len(mapped.places) > 1 else ():
+                texts = [cell.strip() if isinstance(cell, str) else "" for cell in columns[place]]
+                if mapped.field != "id" and not all_say_something(texts):
+                    found[place] = self._without_words_for_nothing(place, columns[place], texts)
+        return found
+
+    def _without_words_for_nothing(
+        self, place: int, column: Sequence[Any], texts: Sequence[str]
+    ) -> Sequence[Any]:
+        cells = list(column)
+        for row, text in enumerate(texts):
+            if says_nothing(text):
+                noted = NotedValue(self.headers[place], ValueKind.SAYS_NOTHING, column[row])
+                self.values.add(self.rows + row, noted)
+                cells[row] = ""
+        return cells
 
     def _mended(self, located: Columns) -> Columns:
         columns, mended = mended_columns(located)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import msgspec
 import pyarrow as pa
 import pytest
 
@@ -103,6 +104,30 @@ async def test_what_cannot_be_read_is_shown_beforehand(tmp_path: Path) -> None:
     assert rows[3:] == ["Boston\tMA\t"]
     source.write_text("City;State\n")
     assert (await run("columns", source)).out.endswith("There are no rows.\n")
+
+
+async def test_words_for_nothing_are_not_sent_nor_charged(
+    sandbox: SandboxServer, tmp_path: Path
+) -> None:
+    """Said before anything is sent; and they come back as they were."""
+    source, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    words = ("nan", "NULL", "N/A", "None", "TBD", "k.A.", "n\u00e9ant", "sin datos", "\u2014")
+    rows = [f"{n},{word},{word},{word},{word}" for n, word in enumerate(words)]
+    rows.append("9,1 Main St,unknown,MA,02134")
+    source.write_text("\n".join(["id,address,city,state,zip", *rows, ""]), encoding="utf-8")
+    summary = tmp_path / "summary.json"
+    words_of = f"-o {output} -s PG -u {sandbox.url} --summary {summary}"
+    done = await shell(f"$PING enhance {source} {words_of}")
+    assert done.code == 3, done.err
+    assert '10 values of "city" say nothing, such as "nan" (row 1), "NULL", "N/A"\n' in done.err
+    told = msgspec.json.decode(summary.read_bytes())
+    assert (told["locations_charged"], told["reasons"]) == (1, {"invalid_input": 9})
+    assert told["values_left_out"] == 0
+    assert {(note["column"], note["values"]) for note in told["value_notes"]} == {
+        ("address", 9), ("city", 10), ("state", 9), ("zip", 9),
+    }  # fmt: skip
+    read = OUTPUTS["csv"].read(output.read_bytes())
+    assert [",".join(row[:5]) for row in read.rows] == rows
 
 
 async def test_columns_with_commas_in_their_names(tmp_path: Path) -> None:

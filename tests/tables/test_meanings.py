@@ -129,6 +129,38 @@ COORDINATES = [
 
 NOTHING = [
     form("Zip|Yr Built", "02134|", "02135|1950", postal_code="02134"),
+    form("Address|City|Zip|Stories", "n/a|NULL|02134|TBD", "-|x|02135|2", postal_code="02134"),
+    form(
+        "Street|City|Zip",
+        "k.A.|Bonn|53111",
+        "Am Markt 1|unbekannt|53111",
+        city="Bonn",
+        postal_code="53111",
+    ),
+    form(
+        "Street|City|Zip|County",
+        "néant|Lyon|69001|s/o",
+        "1 rue X|Lyon|69002|Rhône",
+        city="Lyon",
+        postal_code="69001",
+    ),
+    form(
+        "City|State|Country",
+        "Napoli|NA|Italy",
+        "Roma|RM|Italy",
+        city="Napoli",
+        state="NA",
+        country="Italy",
+    ),
+    form("City|State|Country", "Windhoek|NA|NA", "Oslo||NO", city="Windhoek", country="NA"),
+    form("City|State|County", "Boston|NA|#N/A", "Austin|TX|None", city="Boston"),
+    form(
+        "House #|Street|Zip",
+        "N/A|Main St|02134",
+        "12|Elm St|02134",
+        address_line_1="Main St",
+        postal_code="02134",
+    ),
 ]
 
 # -- Numbers, units in them, limits ----------------------------------------------------------
