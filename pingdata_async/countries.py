@@ -66,7 +66,12 @@ YE YEM Yemen; YT MYT Mayotte; ZA ZAF South Africa; ZM ZMB Zambia; ZW ZWE Zimbabw
 """
 
 _OTHER_NAMES = """
-US United States of America; US the United States; US U.S.; US U.S.A.; US America;
+US United States of America; US the United States; US the United States of America;
+US United States (USA); US United States of America (the); US U.S.; US U.S.A.; US U S; US U S A;
+US America; US 840; US Estados Unidos; US Estados Unidos de América; US EE.UU.; US EE. UU.;
+US EEUU; US États-Unis; US Etats-Unis; US États-Unis d'Amérique; US Etats-Unis d'Amérique;
+US Vereinigte Staaten; US Vereinigte Staaten von Amerika; US Stati Uniti;
+US Stati Uniti d'America;
 GB UK; GB U.K.; GB Great Britain; GB Britain; GB England; GB Scotland; GB Wales;
 KR Korea; KR Republic of Korea; RU Russian Federation; VI Virgin Islands; BO Bolivia;
 CZ Czechia; CZ Czech Republic; NL The Netherlands; NL Holland; TR Turkiye; VN Viet Nam;

@@ -35,6 +35,7 @@ class ValueKind(enum.StrEnum):
     HALF_OF_A_PAIR = "half_of_a_pair"  # a coordinate without the other one: left out
     SAYS_NOTHING = "says_nothing"  # such as "N/A": empty, and no fault
     ZEROS_GIVEN_BACK = "zeros_given_back"  # to a postal code: sent with them
+    SHORT_POSTAL_CODE = "short_postal_code"  # for the United States: sent as it stands
 
 
 FAULTS = frozenset(
@@ -180,6 +181,9 @@ def sentence(note: ValueNote) -> str:
         ValueKind.HALF_OF_A_PAIR: "left out, without the other coordinate",
         ValueKind.SAYS_NOTHING: "says nothing" if one else "say nothing",
         ValueKind.ZEROS_GIVEN_BACK: "given back the leading zeros that a spreadsheet took",
+        ValueKind.SHORT_POSTAL_CODE: "sent as "
+        + ("it stands" if one else "they stand")
+        + ", too short for a US postal code",
     }[note.kind]
     first, *others = [f'"{example}"' for example in note.examples]
     examples = ", ".join([f"{first} (row {note.row + 1:,})", *others])

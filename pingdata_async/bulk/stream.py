@@ -202,7 +202,7 @@ def _mend(rows: list[AnyLocation]) -> None:
     if are_plain(codes):
         return
     fields = [msgspec.structs.asdict(row) if isinstance(row, Location) else row for row in rows]
-    mend_rows([row for row in fields if isinstance(row, dict)])
+    mend_rows(fields)
     for place, row in enumerate(rows):
         mended = fields[place]
         if isinstance(row, Location) and isinstance(mended, dict):

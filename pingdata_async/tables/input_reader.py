@@ -11,7 +11,7 @@ from pingdata_async.tables.columns import ColumnMapping
 from pingdata_async.tables.inputs import Batch, ReadOptions
 from pingdata_async.tables.postal_codes import mended_columns
 from pingdata_async.tables.sources import Fingerprint
-from pingdata_async.value_notes import NotedValue, ValueKind, ValueNotes
+from pingdata_async.value_notes import NotedBatch, NotedValue, ValueKind, ValueNotes
 from pingdata_async.words_for_nothing import all_say_something, says_nothing
 
 
@@ -45,7 +45,6 @@ class InputReader(ABC):
         self.rows = 0
         self.values = ValueNotes()
         self._notes: list[str] = []
-        self._mended_codes = 0
 
     def __iter__(self) -> Iterator[Batch]:
         """The records."""
@@ -72,13 +71,7 @@ class InputReader(ABC):
 
         Complete once it was iterated to its end.
         """
-        notes = [*self._notes, *self._counted()]
-        if self._mended_codes:
-            notes.append(
-                f"{counted(self._mended_codes, 'postal code')} given back the leading zeros that "
-                "a spreadsheet took"
-            )
-        return tuple(notes)
+        return (*self._notes, *self._counted())
 
     def all_values(self, prepared: ValueNotes) -> ValueNotes:
         """Values that are not sent as they stand, by column, once all was read.
@@ -88,18 +81,32 @@ class InputReader(ABC):
         """
         all_values = ValueNotes()
         all_values.take_over(self.values, {})
-        headers = {each.field: " + ".join(each.headers) for each in self.mapping.columns}
-        all_values.take_over(prepared, headers)
+        all_values.take_over(prepared, self._headers_by_field())
         return all_values
 
     def _counted(self) -> list[str]:
         """Notes that are only known at the end."""
         return []
 
-    def _located(self, columns: Sequence[Sequence[Any]], *, are_texts: bool) -> Columns:
-        """Rows as locations; columns that are not mapped may be empty."""
+    def _located(
+        self,
+        columns: Sequence[Sequence[Any]],
+        *,
+        are_texts: bool,
+        places: Sequence[int] | None = None,
+    ) -> Columns:
+        """Rows as locations; columns that are not mapped may be empty.
+
+        Args:
+            columns: All columns of the input.
+            are_texts: Whether all their cells are texts.
+            places: Those of the rows in the batch that is being read; None where they are all.
+        """
         parts = self._parts_that_say_something(columns)
-        return self._mended(self.mapping.located(parts, are_texts=are_texts))
+        located = self.mapping.located(parts, are_texts=are_texts)
+        located, noted = mended_columns(located)
+        self._note_postal_codes(noted, places)
+        return located
 
     def _parts_that_say_something(
         self, columns: Sequence[Sequence[Any]]
@@ -127,10 +134,18 @@ class InputReader(ABC):
                 cells[row] = ""
         return cells
 
-    def _mended(self, located: Columns) -> Columns:
-        columns, mended = mended_columns(located)
-        self._mended_codes += mended
-        return columns
+    def _note_postal_codes(self, noted: NotedBatch, places: Sequence[int] | None = None) -> None:
+        """Count those of the batch that is being read, by the header of their column."""
+        if not noted:
+            return
+        headers = self._headers_by_field()
+        for place, values in noted.items():
+            row = self.rows + (place if places is None else places[place])
+            for value in values:
+                self.values.add(row, value._replace(column=headers[value.column]))
+
+    def _headers_by_field(self) -> dict[str, str]:
+        return {each.field: " + ".join(each.headers) for each in self.mapping.columns}
 
 
 def counted(number: int, what: str) -> str:

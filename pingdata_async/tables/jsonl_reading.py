@@ -145,6 +145,7 @@ class JSONReader(InputReader):
         if self.mapping.is_as_named:
             self._mend(values)
             return values
+        places = [place for place, value in enumerate(values) if isinstance(value, dict)]
         rows = [value for value in values if isinstance(value, dict)]
         if not rows or not self.mapping.columns:
             # Of objects none of whose names means anything, nothing is sent.
@@ -156,17 +157,21 @@ class JSONReader(InputReader):
                 for place, name in enumerate(self.headers)
             ],
             are_texts=False,
+            places=places,
         )
         if len(rows) == len(values):
             return located
-        places = iter(range(len(rows)))
-        return [value if isinstance(value, str) else located[next(places)] for value in values]
+        objects = dict(zip(places, range(len(rows)), strict=True))
+        return [
+            value if isinstance(value, str) else located[objects[place]]
+            for place, value in enumerate(values)
+        ]
 
     def _mend(self, values: list[dict[str, Any] | str]) -> None:
         """Put right what `_located()` does, in rows whose names are those of the fields."""
         if "postal_code" not in self._known:
             return
-        self._mended_codes += mend_rows([row for row in values if isinstance(row, dict)])
+        self._note_postal_codes(mend_rows(values))
 
 
 class JSONLReader(JSONReader):

@@ -1,57 +1,54 @@
-"""Postal codes that a spreadsheet took for numbers, made texts again (pure)."""
+"""Postal codes that a spreadsheet took for numbers, made texts again (pure).
+
+Zeros are given back only to a code that lost them for sure: its row is in the United States, and
+the row's state has such codes. What the other rows say does not count, so that the same row is
+sent in the same way wherever it stands.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType
 from typing import Any
 
 import msgspec
 
+from pingdata_async.countries import US, country_of, us_state_of
 from pingdata_async.location_batches import Columns
+from pingdata_async.locations import id_text
+from pingdata_async.value_notes import NotedBatch, NotedValue, ValueKind
+from pingdata_async.words_for_nothing import is_a_name, says_nothing
 
-_SUSPECT = re.compile(r"\s*(\d{3,4}|\d{7,8}|\d+(?=\.0))(?:\.0+)?\s*", re.ASCII)
+POSTAL_CODE = "postal_code"
+
+_SUSPECT = re.compile(r"\s*(?:(\d{3,4}-\d{4})|(\d{3,4}|\d{7,8}|\d+(?=\.0))(?:\.0+)?)\s*", re.ASCII)
 _LARGEST = 10**12  # a float up to here is a code, if anything
 
-_US_COUNTRIES = frozenset(
-    {
-        *("", "us", "usa", "united states", "united states of america", "the united states"),
-        # What the United States count as states, lists of countries have as well.
-        *("pr", "pri", "puerto rico", "vi", "vir", "us virgin islands", "gu", "guam"),
-        *("as", "american samoa", "mp", "northern mariana islands"),
-    }
-)
-_STATE_CODES = """
-al ak az ar ca co ct de dc fl ga hi id il in ia ks ky la me md ma mi mn ms mo mt ne nv nh nj nm ny
-nc nd oh ok or pa ri sc sd tn tx ut vt va wa wv wi wy pr vi gu as mp aa ae ap
+_FIRST_DIGITS = """
+MA 010-027 055; RI 028-029; NH 030-038; ME 039-049; VT 050-054 056-059; CT 060-069; NJ 070-089;
+NY 005 063; PR 006-007 009; VI 008; AE 090-098
 """
-_STATE_NAMES = """
-alabama, alaska, arizona, arkansas, california, colorado, connecticut, delaware,
-district of columbia, florida, georgia, hawaii, idaho, illinois, indiana, iowa, kansas, kentucky,
-louisiana, maine, maryland, massachusetts, michigan, minnesota, mississippi, missouri, montana,
-nebraska, nevada, new hampshire, new jersey, new mexico, new york, north carolina, north dakota,
-ohio, oklahoma, oregon, pennsylvania, rhode island, south carolina, south dakota, tennessee, texas,
-utah, vermont, virginia, washington, west virginia, wisconsin, wyoming, puerto rico,
-virgin islands, us virgin islands, guam, american samoa, northern mariana islands
-"""
-_US_STATES = frozenset(_STATE_CODES.split()) | {state.strip() for state in _STATE_NAMES.split(",")}
+"""The first three digits of ZIP codes that begin with a zero, by state, as the Postal Service
+gives them. 055 is one town in Massachusetts, 063 has an island of New York among Connecticut."""
+
+_ARMED_FORCES = {"AE", "AP", "AA"}
 
 _ZIP_DIGITS = 5
-_ZIP_PLUS_4_DIGITS = 9
-_SHORT_LENGTHS = frozenset({3, 4, 7, 8})
+_PLUS_4_DIGITS = 4
+_SHORT_LENGTHS = frozenset({3, 4})
 _PLAIN_LENGTHS = frozenset({0, 5, 6, 10})  # 6: Canada's without its space, 10: ZIP+4
 
 
 def mended(
     postal: Sequence[Any], state: Sequence[Any] | None, country: Sequence[Any] | None
-) -> tuple[Sequence[Any], int]:
+) -> tuple[Sequence[Any], NotedBatch]:
     """Postal codes as the texts that they are.
 
-    33139.0 becomes "33139". Where a row is of the United States (its country says so or is
-    blank, and so is its state), a code of three or four digits is given back its leading
-    zeros, "2134" becomes "02134". Where the row says by either that it is, one of seven or
-    eight digits, "21345678", becomes "02134-5678". All others stay as they are.
+    33139.0 becomes "33139". Where the row's country is the United States, or is blank and its
+    state is one of theirs, "2134" becomes "02134" and "21345678" becomes "02134-5678", but only in
+    a state that has such codes; a country alone is enough where no state is known. All others stay
+    as they are: 6000 beside "WA" is Perth, and 8001 alone may be Zurich.
 
     Args:
         postal: A code for each row; of any type.
@@ -59,29 +56,32 @@ def mended(
         country: The country of each, likewise.
 
     Returns:
-        The codes, the same object where all were fine, and how many were given zeros back.
+        The codes, the same object where all were fine; and which were given zeros back, or are
+        too short for the United States, though their rows name no other country.
     """
+    noted = NotedBatch()
     if are_plain(postal):
-        return postal, 0
-    suspects = [
-        place
-        for place, code in enumerate(postal)
-        if not isinstance(code, str) or _SUSPECT.fullmatch(code)
-    ]
+        return postal, noted
     codes: list[Any] | None = None
-    zeros = 0
-    for place in suspects:
-        digits = _digits(postal[place])
+    for place, code in enumerate(postal):
+        digits = _digits(code)
         if digits is None:
             continue
-        in_state = _plain(state[place]) if state is not None else ""
-        in_country = _plain(country[place]) if country is not None else ""
-        whole = _with_zeros(digits, in_state, in_country)
-        if whole is not None or digits != postal[place]:
+        zip_code, plus_4 = _parts(digits)
+        if len(zip_code) in _SHORT_LENGTHS:
+            prefixes = _prefixes(
+                state[place] if state else None, country[place] if country else None
+            )
+            whole = zip_code.zfill(_ZIP_DIGITS)
+            if whole[:3] in (prefixes or ()):
+                digits = f"{whole}-{plus_4}" if plus_4 else whole
+                noted.add(place, NotedValue(POSTAL_CODE, ValueKind.ZEROS_GIVEN_BACK, code))
+            elif prefixes is not None and not plus_4:
+                noted.add(place, NotedValue(POSTAL_CODE, ValueKind.SHORT_POSTAL_CODE, code))
+        if digits != code:
             codes = codes or list(postal)
-            codes[place] = whole or digits
-            zeros += whole is not None
-    return codes or postal, zeros
+            codes[place] = digits
+    return codes or postal, noted
 
 
 def are_plain(postal: Sequence[Any]) -> bool:
@@ -97,30 +97,33 @@ def are_plain(postal: Sequence[Any]) -> bool:
     return ".0" not in together and len(together.split()) <= 1
 
 
-def mended_columns(columns: Columns) -> tuple[Columns, int]:
+def mended_columns(columns: Columns) -> tuple[Columns, NotedBatch]:
     """The same for the postal codes of a batch; see `mended()`."""
-    if "postal_code" not in columns.names:
-        return columns, 0
+    if POSTAL_CODE not in columns.names:
+        return columns, NotedBatch()
     by_name = dict(zip(columns.names, columns.columns, strict=True))
-    postal, zeros = mended(by_name["postal_code"], by_name.get("state"), by_name.get("country"))
-    if postal is by_name["postal_code"]:
-        return columns, 0
-    by_name["postal_code"] = postal
-    return msgspec.structs.replace(columns, columns=list(by_name.values())), zeros
+    postal, noted = mended(by_name[POSTAL_CODE], by_name.get("state"), by_name.get("country"))
+    if postal is by_name[POSTAL_CODE]:
+        return columns, noted
+    by_name[POSTAL_CODE] = postal
+    return msgspec.structs.replace(columns, columns=list(by_name.values())), noted
 
 
-def mend_rows(rows: Sequence[dict[str, Any]]) -> int:
-    """The same for the postal codes of rows, which are changed; returns how many got zeros."""
-    postal = [row.get("postal_code") for row in rows]
+def mend_rows(rows: Sequence[Any]) -> NotedBatch:
+    """The same for the postal codes of rows, which are changed; only a dict may have one."""
+    postal = [row.get(POSTAL_CODE) if isinstance(row, dict) else None for row in rows]
     if are_plain(postal):
-        return 0
-    state, country = ([row.get(name) for row in rows] for name in ("state", "country"))
-    codes, zeros = mended(postal, state, country)
+        return NotedBatch()
+    state, country = (
+        [row.get(name) if isinstance(row, dict) else None for row in rows]
+        for name in ("state", "country")
+    )
+    codes, noted = mended(postal, state, country)
     if codes is not postal:
         for row, code in zip(rows, codes, strict=True):
             if code is not None:
-                row["postal_code"] = code
-    return zeros
+                row[POSTAL_CODE] = code
+    return noted
 
 
 def _digits(code: Any) -> str | None:
@@ -130,24 +133,55 @@ def _digits(code: Any) -> str | None:
     if isinstance(code, int) and not isinstance(code, bool):
         return str(code) if code >= 0 else None
     if isinstance(code, str) and (number := _SUSPECT.fullmatch(code)):
-        return number[1]
+        return number[1] or number[2]
     return None
 
 
-def _with_zeros(digits: str, state: str, country: str) -> str | None:
-    """A code of the United States with its leading zeros; None for any other."""
-    if len(digits) not in _SHORT_LENGTHS or country not in _US_COUNTRIES:
-        return None
-    if state and state not in _US_STATES:
-        return None
-    if len(digits) < _ZIP_DIGITS:
-        return digits.zfill(_ZIP_DIGITS)
-    if not state and not country:
-        return None  # other countries have codes so long
-    whole = digits.zfill(_ZIP_PLUS_4_DIGITS)
-    return f"{whole[:_ZIP_DIGITS]}-{whole[_ZIP_DIGITS:]}"
+def _parts(digits: str) -> tuple[str, str]:
+    """A code's ZIP code and what follows it, if it is one of either, with or without the dash."""
+    zip_code, _, plus_4 = digits.partition("-")
+    if not plus_4 and len(digits) - _PLUS_4_DIGITS in _SHORT_LENGTHS:
+        return digits[:-_PLUS_4_DIGITS], digits[-_PLUS_4_DIGITS:]
+    return zip_code, plus_4
 
 
-def _plain(name: Any) -> str:
-    """The name of a state or country, so that "U.S.A." is "usa"; "" for what is no text."""
-    return name.replace(".", "").strip().lower() if isinstance(name, str) else ""
+def _prefixes(state: Any, country: Any) -> frozenset[str] | None:
+    """What codes of a row's state begin with; None where the row is in another country."""
+    row = {
+        name: id_text(value) if isinstance(value, str | int | float) else None
+        for name, value in (("state", state), ("country", country))
+    }
+    in_state, in_country = (_known(name, row) for name in row)
+    if in_country and country_of(in_country) != US:
+        return None
+    own = _state_of(in_state) or _state_of(in_country)
+    if own is not None:
+        return _prefixes_by_state.get(own, frozenset())
+    if in_country:
+        return _all_prefixes
+    return None if in_state else frozenset()
+
+
+def _known(name: str, row: Mapping[str, str | None]) -> str:
+    """What a row says, "" where it has a word for nothing."""
+    text = (row[name] or "").strip()
+    return text if not says_nothing(text) or is_a_name(name, text, row) else ""
+
+
+def _state_of(text: str) -> str | None:
+    code = text.strip().upper()
+    return code if code in _ARMED_FORCES else us_state_of(text)
+
+
+def _read_prefixes() -> Iterator[tuple[str, frozenset[str]]]:
+    for entry in _FIRST_DIGITS.split(";"):
+        state, *ranges = entry.split()
+        numbers = (map(int, (each.split("-") * 2)[:2]) for each in ranges)
+        yield (
+            state,
+            frozenset(f"{n:03}" for first, last in numbers for n in range(first, last + 1)),
+        )
+
+
+_prefixes_by_state: Mapping[str, frozenset[str]] = dict(_read_prefixes())
+_all_prefixes = frozenset().union(*_prefixes_by_state.values())

@@ -185,7 +185,9 @@ async def test_locations_own_sources_are_enough(client: ping.PingDataClient) -> 
 POSTAL_CODES = [
     ({"postal_code": 2134, "state": "MA"}, "02134"),
     ({"postal_code": "2134", "country": "USA"}, "02134"),
-    ({"postal_code": 2134.0}, "02134"),
+    ({"postal_code": 2134.0, "state": "Massachusetts"}, "02134"),
+    ({"postal_code": 8001.0}, "8001"),
+    ({"postal_code": "7701", "state": "TX", "country": "US"}, "7701"),
     ({"postal_code": 21345678, "state": "MA"}, "02134-5678"),
     ({"postal_code": "2134", "country": "Norway"}, "2134"),
     ({"postal_code": 2134, "country": "NO"}, "2134"),

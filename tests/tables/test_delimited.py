@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pingdata_async.deflate import gzipped
 from pingdata_async.exceptions import ConfigurationError, InputError
+from pingdata_async.value_notes import ValueKind
 from tests.nasty import CELLS, PLAIN_TEXTS
 from tests.tables.reading import read_all, written
 
@@ -240,7 +241,8 @@ def test_codes_are_given_back_their_zeros(tmp_path: Path) -> None:
     found = read_all(path)
     assert [location["postal_code"] for location in found.locations] == ["02134", "33139"]
     assert [row[2] for row in found.rows] == ["2134", "33139.0"]
-    assert "1 postal code given back" in found.reader.notes[-1]
+    (note,) = found.reader.values.notes()
+    assert (note.column, note.kind, note.examples) == ("zip", ValueKind.ZEROS_GIVEN_BACK, ("2134",))
 
 
 def test_options_that_are_for_other_inputs(tmp_path: Path) -> None:

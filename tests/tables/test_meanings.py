@@ -73,6 +73,8 @@ ONE_LINE = [
 
 # -- Headings of postal codes, and zeros -----------------------------------------------------
 
+MA_US = (("state", "MA"), ("country", "US"))
+
 POSTAL_CODES = [
     form(
         "Street Address|Zip",
@@ -81,6 +83,20 @@ POSTAL_CODES = [
         address_line_1="12 Main St",
         postal_code="02134",
     ),
+]
+
+POSTAL_CODES += [
+    form(f"Loc City|{headers}", f"x|{row}", "y|02134|MA|US", city="x", **dict(sent))
+    for headers, row, sent in (
+        ("Zip|State|Country", "2134|MA|US", (("postal_code", "02134"), *MA_US)),
+        ("ZIP|ST|Country", "2134.0|MA|", (("postal_code", "02134"), ("state", "MA"))),
+        ("Zip Code|State|Cntry", "501||USA", (("postal_code", "00501"), ("country", "USA"))),
+        ("POSTALCODE|STATE|COUNTRY", "21345678|MA|US", (("postal_code", "02134-5678"), *MA_US)),
+        ("Post Code|State|Country", "6000|WA|", (("postal_code", "6000"), ("state", "WA"))),
+        ("postcode|state|country", "3182||", (("postal_code", "3182"),)),
+        ("Postal|Province|Country", "8001||CH", (("postal_code", "8001"), ("country", "CH"))),
+        ("zip|state|country", "7701|TX|", (("postal_code", "7701"), ("state", "TX"))),
+    )
 ]
 
 # -- Coordinates -----------------------------------------------------------------------------

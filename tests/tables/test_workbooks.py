@@ -18,6 +18,7 @@ from xlsxwriter.worksheet import Worksheet
 from pingdata_async.exceptions import ConfigurationError, InputError
 from pingdata_async.tables import workbook_limits
 from pingdata_async.tables.sources import fingerprint_of
+from pingdata_async.value_notes import ValueKind
 from tests.tables.reading import read_all, written
 
 ODS = """<?xml version="1.0"?><office:document-content
@@ -91,9 +92,9 @@ def test_a_statement_of_values(tmp_path: Path) -> None:
     assert found.reader.notes == (
         "sheet 'SOV 2026', headers in row 5; 4 rows above left out",
         "1 empty row and 1 total row left out",
-        found.reader.notes[2],
     )
-    assert "1 postal code given back" in found.reader.notes[2]
+    (note,) = found.reader.values.notes()
+    assert (note.column, note.kind, note.values) == ("Zip Code", ValueKind.ZEROS_GIVEN_BACK, 1)
     assert found.reader.fingerprint() == fingerprint_of(path)
 
 
