@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 import weakref
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
+
+import msgspec
 
 from pingdata_async.bulk.breaker import Breaker
 from pingdata_async.bulk.budget import Budget
@@ -154,7 +157,8 @@ class BulkEnhancer(FileRuns):
                 own becomes the cause of a `PingDataError`.
         """
         results = EnhancedLocations()
-        stream = self.stream(locations)
+        builder = self._builder()
+        stream = self._stream(locations, builder)
         try:
             async with stream:
                 try:
@@ -163,14 +167,12 @@ class BulkEnhancer(FileRuns):
                 finally:
                     results += stream.take_at_hand()
         except BaseException as error:
-            results.sort(key=_row)
-            results.summary = stream.summary
+            _finish(results, stream, builder)
             carrier = _carrying(results, error)
             if carrier is error:
                 raise
             raise carrier from error
-        results.sort(key=_row)
-        results.summary = stream.summary
+        _finish(results, stream, builder)
         return results
 
     def stream(self, locations: Locations) -> ResultStream:
@@ -191,7 +193,9 @@ class BulkEnhancer(FileRuns):
                 nothing names a source. Also while iterated, before anything is sent, for a
                 mapping with a name that is no field; later that row is `invalid_input`.
         """
-        builder = self._builder()
+        return self._stream(locations, self._builder())
+
+    def _stream(self, locations: Locations, builder: ChunkBuilder) -> ResultStream:
         source = ChunkSource(locations, builder)
         requests = SummaryListener()
         requests.summary.environment = self._client.environment
@@ -243,6 +247,15 @@ class BulkEnhancer(FileRuns):
             breaker=breaker,
             budget=budget,
         )
+
+
+def _finish(results: EnhancedLocations, stream: ResultStream, builder: ChunkBuilder) -> None:
+    """Put results in order, with a summary, now that all are there."""
+    results.sort(key=_row)
+    results.summary = stream.summary
+    if builder.has_ids:  # the first rows have none, which was not known when they were answered
+        ends = bisect_left(results, builder.rows_before_ids, key=_row)
+        results[:ends] = [msgspec.structs.replace(each, id=None) for each in results[:ends]]
 
 
 def _carrying(results: EnhancedLocations, error: BaseException) -> BaseException:

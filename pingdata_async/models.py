@@ -181,7 +181,9 @@ class EnhancedLocation(msgspec.Struct, frozen=True, weakref=True):
     """One row with its answer.
 
     Attributes:
-        id: The user's own id, or the row number as text where there was none.
+        id: The user's own id; where no location had one, the row number as text. None where only
+            this one had none. (A stream knows of the locations read so far: those before the chunk
+            with the first id have their row numbers.)
         row: The record's place in the input, from 0.
         status: ok, partial or failed.
         reason: Why it is not ok; None where it is.
@@ -189,7 +191,7 @@ class EnhancedLocation(msgspec.Struct, frozen=True, weakref=True):
         data: The API's object for this location, `{SOURCE: {...}}`, as undecoded JSON.
     """
 
-    id: str
+    id: str | None
     row: int
     status: RowStatus
     reason: Reason | None = None

@@ -33,7 +33,7 @@ _REASONS_BY_WEIGHT = (Reason.MISSING, Reason.TIME_OUT, Reason.SOURCE_ERROR, Reas
 def judge_location(
     *,
     row: int,
-    user_id: str,
+    user_id: str | None,
     data: msgspec.Raw,
     sources: Sequence[str],
     skipped: Sequence[str] = (),
@@ -44,7 +44,7 @@ def judge_location(
 
     Args:
         row: The row's number.
-        user_id: The id that the user knows it by.
+        user_id: The id that the user knows it by; None where it has none.
         data: The API's `{SOURCE: {...}}`, undecoded.
         sources: The sources that were asked for.
         skipped: Why others were not asked although they were wanted, a few words each.
@@ -58,7 +58,7 @@ def judge_location(
 
 
 def _all_succeeded(
-    row: int, user_id: str, data: msgspec.Raw, skipped: Sequence[str]
+    row: int, user_id: str | None, data: msgspec.Raw, skipped: Sequence[str]
 ) -> EnhancedLocation:
     if skipped:
         said = "; ".join(skipped)
@@ -89,7 +89,7 @@ def _unsuccessful(
     return [(code, head) for code, head in found if head is None or head.is_success is not True]
 
 
-def unanswered(*, row: int, user_id: str, reason: Reason, error: str) -> EnhancedLocation:
+def unanswered(*, row: int, user_id: str | None, reason: Reason, error: str) -> EnhancedLocation:
     """The outcome of a row for which there is no answer."""
     return EnhancedLocation(user_id, row, RowStatus.FAILED, reason, error, NO_DATA)
 
@@ -114,7 +114,7 @@ def _read_heads(data: bytes | msgspec.Raw) -> dict[str, _Head | None]:
 
 def _judge_failure(  # noqa: PLR0917 - each of them once
     row: int,
-    user_id: str,
+    user_id: str | None,
     data: msgspec.Raw,
     sources: Sequence[str],
     heads: dict[str, _Head | None],

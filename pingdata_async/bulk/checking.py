@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from pingdata_async.bodies import OutputBody
-from pingdata_async.bulk.chunks import Chunk
+from pingdata_async.bulk.chunks import Chunk, shown_id
 from pingdata_async.bulk.later_chunks import Leftover, leftover, skipped_sources, wanted_sources
 from pingdata_async.bulk.layout import Layout, lay_out
 from pingdata_async.bulk.reading import (
@@ -250,7 +250,7 @@ def fail_chunk(
         results.append(
             unanswered(
                 row=row,
-                user_id=str(row) if own_id is None else own_id,
+                user_id=shown_id(row, own_id),
                 reason=failure.reason,
                 error=failure.error,
             )
@@ -267,15 +267,15 @@ def _judge(
     twice: bool = False,
 ) -> EnhancedLocation:
     row, own_id = chunk.rows[place], chunk.ids[place]
-    shown_id = str(row) if own_id is None else own_id
+    known_by = shown_id(row, own_id)
     if data is None:
         error = "the API's answer left this location out"
         if twice:
             error = "the API's answer held this location more than once, and differently"
-        return unanswered(row=row, user_id=shown_id, reason=Reason.MISSING, error=error)
+        return unanswered(row=row, user_id=known_by, reason=Reason.MISSING, error=error)
     wanted = wanted_sources(chunk, place, sources)
     skipped = skipped_sources(chunk, place)
-    return judge_location(row=row, user_id=shown_id, data=data, sources=wanted, skipped=skipped)
+    return judge_location(row=row, user_id=known_by, data=data, sources=wanted, skipped=skipped)
 
 
 def _with_earlier(
@@ -331,7 +331,7 @@ def invalid_results(chunk: Chunk) -> list[EnhancedLocation]:
     return [
         unanswered(
             row=invalid.row,
-            user_id=str(invalid.row) if invalid.id is None else invalid.id,
+            user_id=shown_id(invalid.row, invalid.id),
             reason=invalid.reason,
             error=invalid.error,
         )

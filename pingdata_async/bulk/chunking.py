@@ -69,6 +69,8 @@ class ChunkBuilder:
         sources: Those.
         rules: Which locations a source is not asked about; None for none.
         skipped: By source, rows that it is not asked about.
+        has_ids: Whether a row so far has an id of its own.
+        rows_before_ids: How many rows were in chunks before the one with the first such row.
 
     Raises:
         ConfigurationError: For a size that cannot work.
@@ -90,6 +92,8 @@ class ChunkBuilder:
         self.sources = sources
         self.rules: SourceRules | None = None
         self.values = ValueNotes()
+        self.has_ids = False
+        self.rows_before_ids = 0
         self.skipped = Counter[str]()
         self._next_index = 0
         # Of earlier chunks. At first one of 20 to a chunk is assumed: few are read to find out.
@@ -139,6 +143,7 @@ class ChunkBuilder:
             self._skipped[len(self._rows)] = tuple(refusals.values())
         self._rows.append(row)
         self._ids.append(prepared.id)
+        self.has_ids = self.has_ids or prepared.id is not None
         if self._key_sink is not None:
             # By what it wants: who asks no more than what is left here ends otherwise.
             self._key_sink.add(row, [wanted.key()])
@@ -158,6 +163,7 @@ class ChunkBuilder:
         self, row: int, user_id: str | None, error: str, given: object, reason: Reason
     ) -> Chunk | None:
         self._invalid.append(InvalidRow(row, user_id, error, _as_given(given), reason))
+        self.has_ids = self.has_ids or user_id is not None
         return self._finish() if len(self._invalid) == self.chunk_size else None
 
     def _refusals(self, prepared: PreparedLocation) -> dict[str, str]:
@@ -240,6 +246,7 @@ class ChunkBuilder:
             return self._take(row, prepared, begin, begin + bisect_right(list(sizes), room))
         self._rows += range(row + begin, row + end)
         self._ids += prepared.ids[begin:end]
+        self.has_ids = self.has_ids or any(prepared.ids[begin:end])
         self._locations += encoded
         if self._key_sink is not None:
             self._key_sink.add(row + begin, prepared.keys[begin:end])
@@ -282,6 +289,9 @@ class ChunkBuilder:
         self._rows_so_far += len(self._rows)
         self._bytes_so_far += self._bytes
         self._begin()
+        if self.has_ids:
+            return chunk.with_blank_ids() if None in chunk.ids or chunk.invalid else chunk
+        self.rows_before_ids += chunk.total_rows
         return chunk
 
 

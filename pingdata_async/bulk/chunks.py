@@ -8,13 +8,25 @@ from pingdata_async.models import Reason
 
 _encoder = msgspec.json.Encoder()
 
+BLANK_ID = ""
+"""In place of an id: this row has none, although others of the input have one."""
+
+
+def shown_id(row: int, own_id: str | None) -> str | None:
+    """The id that a row comes out under, by its number and what a chunk has as its id.
+
+    Where no row has an id of its own that is its number. Among ids it would be taken for another
+    row's, so that a blank one stays blank: None.
+    """
+    return str(row) if own_id is None else own_id or None
+
 
 class InvalidRow(msgspec.Struct, frozen=True, array_like=True):
     """A row that is not sent, and why.
 
     Attributes:
         row: Its number.
-        id: The user's own id; None where there is none.
+        id: As in `Chunk.ids`.
         error: A sentence.
         given: The row as it was given, as a JSON object; "{}" where that is not possible.
         reason: Whether there is nothing to look up, or no source that could answer.
@@ -32,7 +44,7 @@ class Twin(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         row: Its number.
-        id: The user's own id; None where there is none.
+        id: As in `Chunk.ids`.
         first: The number of the row that is sent, in this chunk or an earlier one.
         location: The location as it would have been sent.
     """
@@ -43,9 +55,9 @@ class Twin(msgspec.Struct, frozen=True, array_like=True):
     location: bytes
 
     @property
-    def shown_id(self) -> str:
+    def shown_id(self) -> str | None:
         """The id that it comes out under."""
-        return str(self.row) if self.id is None else self.id
+        return shown_id(self.row, self.id)
 
 
 class Earlier(msgspec.Struct, frozen=True, array_like=True):
@@ -79,7 +91,8 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         index: The chunk's number, from 0; later chunks come after the planned ones.
         rows: The numbers of the rows sent, in any order; not always contiguous.
-        ids: The user's own id of each, None where there is none.
+        ids: The user's own id of each; None where the input has none at all, as far as that was
+            known, and `BLANK_ID` where only this row has none.
         locations: Each row's location as a JSON object without its id.
         sources: By place in `rows`, the sources asked of locations that have their own.
         invalid: Rows that are not sent; they come out with the others.
@@ -111,6 +124,17 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     def total_rows(self) -> int:
         """Rows sent and rows that are not."""
         return len(self.rows) + len(self.invalid) + len(self.twins)
+
+    def with_blank_ids(self) -> Chunk:
+        """The same as part of an input some of whose rows have ids of their own."""
+        return msgspec.structs.replace(
+            self,
+            ids=[own_id or BLANK_ID for own_id in self.ids],
+            invalid=[
+                msgspec.structs.replace(each, id=each.id or BLANK_ID) for each in self.invalid
+            ],
+            twins=[msgspec.structs.replace(each, id=each.id or BLANK_ID) for each in self.twins],
+        )
 
     def copies_by_row(self) -> dict[int, int]:
         """By number of a row that is sent, how many rows repeat it; only where any do."""

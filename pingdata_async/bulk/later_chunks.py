@@ -16,7 +16,7 @@ class Leftover(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         row: Its number.
-        id: The user's own id; None where there is none.
+        id: As in `Chunk.ids`.
         location: The location as a JSON object without its id, with the sources to be asked.
         asked: Those sources.
         earlier: What is known of it.

@@ -26,7 +26,7 @@ from typing import Any
 
 import msgspec
 
-from pingdata_async.bulk.chunks import Chunk
+from pingdata_async.bulk.chunks import Chunk, shown_id
 from pingdata_async.models import NO_DATA, EnhancedLocation, Reason, RowStatus
 from pingdata_async.outcomes import judge_location
 
@@ -96,7 +96,7 @@ class Layout(msgspec.Struct, frozen=True, array_like=True):
         """
         results = [
             EnhancedLocation(
-                str(row) if own_id is None else own_id,
+                shown_id(row, own_id),
                 row,
                 RowStatus.OK,
                 None,

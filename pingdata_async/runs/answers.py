@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from pingdata_async.bulk.checking import Failure, invalid_results
-from pingdata_async.bulk.chunks import Chunk
+from pingdata_async.bulk.chunks import Chunk, shown_id
 from pingdata_async.bulk.later_chunks import skipped_sources, wanted_sources
 from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.reading import split_body
@@ -183,20 +183,20 @@ class Answers:
     ) -> None:
         for place in places:
             row, own_id = chunk.rows[place], chunk.ids[place]
-            shown_id = str(row) if own_id is None else own_id
+            known_by = shown_id(row, own_id)
             data = body.get(str(row))
             if data is None and chunk.earlier and chunk.earlier[place].data != _NOTHING:
                 # What was answered before was paid for, and is not lost with this chunk.
                 data = msgspec.Raw(chunk.earlier[place].data)
             if data is None:
                 found[row] = unanswered(
-                    row=row, user_id=shown_id, reason=otherwise.reason, error=otherwise.error
+                    row=row, user_id=known_by, reason=otherwise.reason, error=otherwise.error
                 )
             else:
                 wanted = wanted_sources(chunk, place, self._sources)
                 found[row] = judge_location(
                     row=row,
-                    user_id=shown_id,
+                    user_id=known_by,
                     data=data,
                     sources=wanted,
                     skipped=skipped_sources(chunk, place),

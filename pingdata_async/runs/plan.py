@@ -72,6 +72,7 @@ class _Totals(Contents, frozen=True, kw_only=True):
     skipped: dict[str, int] = msgspec.field(default_factory=dict)
     left_out: dict[str, int] = msgspec.field(default_factory=dict)
     value_notes: tuple[ValueNote, ...] = ()
+    has_ids: bool = False
 
 
 _totals = msgspec.msgpack.Decoder(_Totals)
@@ -104,6 +105,7 @@ class Plan:
         self.path = path
         self._reader: FrameReader[_Totals] | None = None
         self._chunks = 0
+        self._has_ids = False
         self.rows = 0
         self.locations = 0
         self.repeated = 0
@@ -236,6 +238,7 @@ class Plan:
         values = reader.all_values(builder.values)
         self.values_left_out, self.value_notes = values.faults(), values.notes()
         self.skipped = dict(builder.skipped)
+        self._has_ids = builder.has_ids
         self.fingerprint = reader.fingerprint()
         self.notes = (*reader.notes, *notes)
         self.mapping = tuple(mapping_lines(ColumnMapping(reader.mapping.columns, ())))
@@ -256,6 +259,7 @@ class Plan:
                 asked=self.asked,
                 skipped=self.skipped,
                 left_out=self.left_out,
+                has_ids=self._has_ids,
                 offsets=frames.packed_offsets(),
             )
         )
@@ -282,6 +286,7 @@ class Plan:
         plan.notes, plan.mapping = contents.notes, contents.mapping
         plan.asked, plan.skipped = contents.asked, contents.skipped
         plan.left_out = contents.left_out
+        plan._has_ids = contents.has_ids
         return plan
 
     def __enter__(self) -> Self:
@@ -313,7 +318,9 @@ class Plan:
             raise self._reader.damaged(f"chunk {index}: {error}") from error
         if not len(chunk.rows) == len(chunk.ids) == len(chunk.locations):
             raise self._reader.damaged(f"chunk {index}: its rows are not all there")
-        return chunk
+        # Written before it was known that rows to come have ids.
+        is_blank = self._has_ids and (None in chunk.ids or chunk.invalid or chunk.twins)
+        return chunk.with_blank_ids() if is_blank else chunk
 
 
 def _chunks(

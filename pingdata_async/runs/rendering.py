@@ -9,7 +9,7 @@ from typing import Self
 import msgspec
 
 from pingdata_async.bulk.checking import invalid_results
-from pingdata_async.bulk.chunks import Chunk
+from pingdata_async.bulk.chunks import Chunk, shown_id
 from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.tally import Tally, tally
 from pingdata_async.exceptions import RunError
@@ -148,7 +148,7 @@ def render_layout(
 class _Lines(msgspec.Struct, frozen=True):
     """What is to be framed, by place: ids, rows that ascend, answers, and what is not ok."""
 
-    ids: list[str]
+    ids: list[str | None]
     rows: list[int]
     answers: list[bytes | memoryview]
     notes: dict[int, RowNote]
@@ -158,10 +158,7 @@ class _Lines(msgspec.Struct, frozen=True):
         """Those of the rows that were sent."""
         view = memoryview(content)
         return cls(
-            [
-                str(row) if own is None else own
-                for row, own in zip(chunk.rows, chunk.ids, strict=True)
-            ],
+            list(map(shown_id, chunk.rows, chunk.ids)),
             chunk.rows,
             [
                 view[begin : begin + length]
@@ -225,7 +222,7 @@ def _with_id(location: bytes, own_id: str | None) -> bytes:
     """A row as it was given: with the user's own id, where there was one."""
     fields = _fields.decode(location)
     given_id = fields.pop("id", None)  # only rows that were not sent still have it
-    if own_id is not None:
+    if own_id:
         given_id = given_id or msgspec.Raw(msgspec.json.encode(own_id))
         fields = {"id": given_id, **fields}
     return msgspec.json.encode(fields)

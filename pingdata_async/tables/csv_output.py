@@ -61,7 +61,7 @@ class CSVWriter:
         values: Sequence[Values],
         rows: int,
         points: Sequence[Point | None] | None = None,
-        ids: Sequence[str] | None = None,
+        ids: Sequence[str | None] | None = None,
     ) -> None:
         """Add some rows; see `TableWriter`."""
         del rows, points, ids

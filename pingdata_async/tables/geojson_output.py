@@ -23,7 +23,7 @@ class _Geometry(msgspec.Struct):
 
 
 class _Feature(msgspec.Struct):
-    id: str | int
+    id: str | int | msgspec.UnsetType
     geometry: _Geometry | None
     properties: dict[str, Any]
     type: str = "Feature"
@@ -60,7 +60,7 @@ class GeoJSONWriter:
         values: Sequence[Values],
         rows: int,
         points: Sequence[Point | None] | None = None,
-        ids: Sequence[str] | None = None,
+        ids: Sequence[str | None] | None = None,
     ) -> None:
         """Add some rows; see `TableWriter`."""
         begin = self._rows
@@ -69,10 +69,12 @@ class GeoJSONWriter:
         columns = list(map(json_values, values, self._columns))
         properties = zip(*columns, strict=True) if columns else [()] * rows
         places = points or [None] * rows
-        shown_ids: Sequence[str | int] = ids or numbers
+        shown_ids: Sequence[str | int | None] = ids or numbers
         features = [
             _Feature(
-                id_, _Geometry(point) if point else None, dict(zip(self._names, row, strict=True))
+                msgspec.UNSET if id_ is None else id_,
+                _Geometry(point) if point else None,
+                dict(zip(self._names, row, strict=True)),
             )
             for id_, point, row in zip(shown_ids, places, properties, strict=True)
         ]

@@ -17,7 +17,7 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class _Line(msgspec.Struct, omit_defaults=True):  # the order is that of the line
-    id: str
+    id: str | None
     row: int
     status: RowStatus
     location_data: msgspec.Raw
@@ -61,7 +61,7 @@ class RowNote(msgspec.Struct, frozen=True):
 
 
 def frame_lines(
-    ids: Sequence[str],
+    ids: Sequence[str | None],
     rows: Sequence[int],
     answers: Sequence[bytes | memoryview],
     notes: Mapping[int, RowNote],
@@ -69,7 +69,7 @@ def frame_lines(
     """The same lines in pieces, the answers as they are between them, without being copied.
 
     Args:
-        ids: The id of each row.
+        ids: The id of each row; None where it has none.
         rows: Their numbers.
         answers: The API's object for each.
         notes: By place, of the rows that are not ok.
@@ -103,9 +103,10 @@ def frame_lines(
 _LINE_END = b"}\n"
 
 
-def _as_json(ids: Sequence[str]) -> list[str]:
-    together = "".join(ids)
-    if together.isprintable() and '"' not in together and "\\" not in together:
+def _as_json(ids: Sequence[str | None]) -> list[str]:
+    together = "".join(filter(None, ids))
+    is_plain = together.isprintable() and '"' not in together and "\\" not in together
+    if is_plain and None not in ids:
         return [f'"{shown_id}"' for shown_id in ids]
     return [_encoder.encode(shown_id).decode() for shown_id in ids]
 

@@ -71,7 +71,7 @@ class TableWriter(Protocol):
         values: Sequence[Values],
         rows: int,
         points: Sequence[Point | None] | None = None,
-        ids: Sequence[str] | None = None,
+        ids: Sequence[str | None] | None = None,
     ) -> None:
         """Add some rows.
 

@@ -77,7 +77,7 @@ class ParquetWriter:
         values: Sequence[Values],
         rows: int,
         points: Sequence[Point | None] | None = None,
-        ids: Sequence[str] | None = None,
+        ids: Sequence[str | None] | None = None,
     ) -> None:
         """Add some rows; see `TableWriter`.
 

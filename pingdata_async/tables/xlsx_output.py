@@ -90,7 +90,7 @@ class XLSXWriter:
         values: Sequence[Values],
         rows: int,
         points: Sequence[Point | None] | None = None,
-        ids: Sequence[str] | None = None,
+        ids: Sequence[str | None] | None = None,
     ) -> None:
         """Add some rows; see `TableWriter`.
 

@@ -69,9 +69,17 @@ async def test_any_iterable_of_any_form_of_location(
 ) -> None:
     """`Location`, mapping and text, from whatever can be iterated; a bad row is not sent."""
     results = await enhancer.enhance(make())
-    assert [result.id for result in results] == ["a", "b", "2", "nothing"]
+    assert [result.id for result in results] == ["a", "b", None, "nothing"]
     assert results[3].reason is ping.Reason.INVALID_INPUT
     assert all("PG" in result for result in results[:3] if result.status is ping.RowStatus.OK)
+
+
+async def test_a_blank_id_is_no_other_rows_id(enhancer: ping.BulkEnhancer) -> None:
+    """Where no location has an id that is its number; among ids, also later ones, it is None."""
+    none = [{"address": f"{number} Main St"} for number in range(25)]
+    assert [each.id for each in await enhancer.enhance(none)] == [str(row) for row in range(25)]
+    results = await enhancer.enhance([*none, {"address": "25 Main St", "id": 3}, "26 Main St"])
+    assert [each.id for each in results] == [*[None] * 25, "3", None]
 
 
 @pytest.mark.parametrize("one", ["1 Main St", {"address": "1 Main St"}, ping.Location(), b"x"])

@@ -54,6 +54,36 @@ async def test_every_row_once_in_order_with_its_own_answer(
     assert sorted(path.name for path in tmp_path.glob("*out*")) == ["out.jsonl", "out.jsonl.run"]
 
 
+@pytest.mark.parametrize("dedupe", [True, False])
+async def test_a_blank_id_is_no_other_rows_id(
+    client: ping.PingDataClient, tmp_path: Path, *, dedupe: bool
+) -> None:
+    """Sent, repeated or not sent: null, also before the first row that has an id."""
+    rows = ["1 Main St,", "1 Main St,", ",", "2 Main St,0", "1 Main St,1", ",2", "3 Main St,"]
+    (tmp_path / "in.csv").write_text("\n".join(["address,id", *rows]), encoding="utf-8")
+    enhancer = ping.BulkEnhancer(client, ["PG"], chunk_size=2, poll_schedule=FAST_POLLS)
+    await enhancer.run(tmp_path / "in.csv", tmp_path / "out.jsonl", dedupe=dedupe)
+    written = lines(tmp_path / "out.jsonl")
+    assert [line["id"] for line in written] == [None, None, None, "0", "1", "2", None]
+    assert [line["row"] for line in written] == list(range(7))
+    invalid = lines(tmp_path / "out.jsonl.failures.jsonl")
+    assert [(line.get("id"), line["row"]) for line in invalid] == [(None, 2), ("2", 5)]
+
+
+async def test_the_number_of_a_row_is_its_id_where_no_row_has_one(
+    client: ping.PingDataClient, tmp_path: Path
+) -> None:
+    """As text, whether there is a column for ids or not."""
+    for header, end in (("address,id", ","), ("address", "")):
+        rows = [f"{number} Main St{end}" for number in range(3)]
+        (tmp_path / "in.csv").write_text("\n".join([header, *rows]), encoding="utf-8")
+        output = tmp_path / f"{len(header)}.jsonl"
+        await ping.BulkEnhancer(client, ["PG"], poll_schedule=FAST_POLLS).run(
+            tmp_path / "in.csv", output
+        )
+        assert [line["id"] for line in lines(output)] == ["0", "1", "2"]
+
+
 @pytest.mark.parametrize("spacing", ["spaced", "compact"])
 @pytest.mark.parametrize("shape", ["list", "object"])
 async def test_every_shape_of_answer_gives_the_same_output(
@@ -141,9 +171,9 @@ async def test_rows_that_cannot_be_sent_come_out_all_the_same(
     written = lines(tmp_path / "out.jsonl")
     assert [(line["id"], line.get("reason")) for line in written if line["row"] in {1, 3}] == [
         ("b", "invalid_input"),
-        ("3", "invalid_input"),
+        (None, "invalid_input"),
     ]
-    assert [line["id"] for line in written] == ["a", "b", "c", "3"]
+    assert [line["id"] for line in written] == ["a", "b", "c", None]
     assert sandbox.stats.locations_accepted == 2
     assert summary.no_answer == 2
 
@@ -169,7 +199,7 @@ async def test_repeated_ids_are_the_users_business(
     await ping.BulkEnhancer(client, "PG", poll_schedule=FAST_POLLS).run(
         tmp_path / "in.csv", tmp_path / "out.jsonl"
     )
-    assert [line["id"] for line in lines(tmp_path / "out.jsonl")] == ["x", "x", "2"]
+    assert [line["id"] for line in lines(tmp_path / "out.jsonl")] == ["x", "x", None]
 
 
 async def test_a_link_is_written_through_and_rights_are_kept(
