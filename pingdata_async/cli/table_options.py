@@ -13,7 +13,7 @@ from pingdata_async.cli.options import option, switch
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.runs.identity import RunSettings
 from pingdata_async.runs.output_form import writing_elsewhere
-from pingdata_async.tables.inputs import ReadOptions
+from pingdata_async.tables.inputs import SEND, SKIP, ReadOptions
 from pingdata_async.tables.outputs import OutputFormat, WriteOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,6 +31,18 @@ def reading_options(command: F) -> F:
             "--sheet",
             metavar="NAME",
             help="Of a workbook; or its number, from 1.  [default: the one with a table]",
+        ),
+        option(
+            "--hidden-rows",
+            type=click.Choice([SEND, SKIP]),
+            default=SEND,
+            show_default=True,
+            help="Of a workbook: what is done with rows that are hidden, or filtered away.",
+        ),
+        switch(
+            "--allow-missing-values",
+            help="Send rows of a workbook also where a formula without a value, or an error, "
+            "leaves out a part of the address.",
         ),
         option(
             "--id-column",
@@ -102,6 +114,8 @@ def read_options_of(values: Mapping[str, Any]) -> ReadOptions:
         id_column=values["id_column"],
         encoding=values["encoding"],
         sheet=values["sheet"],
+        hidden_rows=values["hidden_rows"],
+        allow_missing_values=values["allow_missing_values"],
     )
 
 

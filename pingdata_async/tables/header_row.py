@@ -26,16 +26,21 @@ class HeaderRow(msgspec.Struct, frozen=True):
     Attributes:
         place: The row they are in, from 0; the second one where they are in two.
         headers: As they stand there; "" where there is none.
-        rows: How many rows they are in: one or two.
+        cells: The texts of the row, or of the two rows, that they are made of.
         named: How many of them the user named.
         known: How many of them mean something to the API; with those that were named.
     """
 
     place: int
     headers: tuple[str, ...]
-    rows: int
+    cells: tuple[tuple[str, ...], ...]
     named: int
     known: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows they are in: one or two."""
+        return len(self.cells)
 
 
 def find_header(rows: Sequence[Sequence[Any]], options: ReadOptions) -> HeaderRow | None:
@@ -67,7 +72,8 @@ def find_header(rows: Sequence[Sequence[Any]], options: ReadOptions) -> HeaderRo
     if not _distinct_texts(widest):
         return None
     place = next(place for place, row in enumerate(rows) if row is widest)
-    return _as_header(place, list(map(shown_header, widest)), 1, named)
+    titles = list(map(shown_header, widest))
+    return _as_header(place, titles, [titles], named)
 
 
 def shown_header(value: Any) -> str:
@@ -87,9 +93,11 @@ def is_empty_cell(value: Any) -> bool:
 def _candidates(
     rows: Sequence[Sequence[Any]], place: int, row: Sequence[Any], named: frozenset[str]
 ) -> list[HeaderRow]:
-    found = [_as_header(place, list(map(shown_header, row)), 1, named)]
-    if place and not any(map(_is_label, rows[place - 1])):
-        found.append(_as_header(place, _together(rows[place - 1], row), 2, named))
+    titles = list(map(shown_header, row))
+    found = [_as_header(place, titles, [titles], named)]
+    if place and not any(map(is_label, rows[place - 1])):
+        both = _padded(rows[place - 1], row)
+        found.append(_as_header(place, _together(*both), both, named))
     return found
 
 
@@ -100,7 +108,9 @@ def _rank(found: HeaderRow) -> tuple[float, ...]:
     return found.named, found.known, found.known / sum(map(bool, found.headers))
 
 
-def _as_header(place: int, titles: list[str], rows: int, named: frozenset[str]) -> HeaderRow:
+def _as_header(
+    place: int, titles: list[str], rows: Sequence[Sequence[str]], named: frozenset[str]
+) -> HeaderRow:
     keys = [key_of(title) if len(title) <= _LONGEST_HEADER else "" for title in titles]
     beside = frozenset(keys)
     of_user = [key in named for key in keys]
@@ -108,15 +118,26 @@ def _as_header(place: int, titles: list[str], rows: int, named: frozenset[str]) 
         is_named or (key != "" and meaning_of(title, beside) is not None)
         for title, key, is_named in zip(titles, keys, of_user, strict=True)
     )
-    return HeaderRow(place, tuple(titles), rows, sum(of_user), known)
+    return HeaderRow(place, tuple(titles), tuple(map(tuple, rows)), sum(of_user), known)
 
 
-def _together(upper: Sequence[Any], lower: Sequence[Any]) -> list[str]:
-    """Headers in two rows: of each column, the words that are understood best."""
+def known_headers(titles: Sequence[str]) -> int:
+    """How many of some headers mean something to the API."""
+    beside = frozenset(map(key_of, titles))
+    return sum(meaning_of(title, beside) is not None for title in titles)
+
+
+def _padded(upper: Sequence[Any], lower: Sequence[Any]) -> tuple[list[str], list[str]]:
+    """Two rows as texts, of one width."""
     width = max(len(upper), len(lower))
-    padded = [[*map(shown_header, row), *[""] * (width - len(row))] for row in (upper, lower)]
-    beside = frozenset(map(key_of, padded[1]))
-    return [_joined(above, below, beside) for above, below in zip(*padded, strict=True)]
+    above, below = ([*map(shown_header, row), *[""] * (width - len(row))] for row in (upper, lower))
+    return above, below
+
+
+def _together(upper: Sequence[str], lower: Sequence[str]) -> list[str]:
+    """Headers in two rows: of each column, the words that are understood best."""
+    beside = frozenset(map(key_of, lower))
+    return [_joined(above, below, beside) for above, below in zip(upper, lower, strict=True)]
 
 
 def _joined(above: str, below: str, beside: AbstractSet[str]) -> str:
@@ -128,7 +149,7 @@ def _joined(above: str, below: str, beside: AbstractSet[str]) -> str:
     return both
 
 
-def _is_label(value: Any) -> bool:
+def is_label(value: Any) -> bool:
     """Whether a cell says what stands beside it, not below it."""
     return isinstance(value, str) and value.rstrip().endswith(":")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pingdata_async.location_batches import Columns
@@ -146,6 +146,19 @@ class InputReader(ABC):
 
     def _headers_by_field(self) -> dict[str, str]:
         return {each.field: " + ".join(each.headers) for each in self.mapping.columns}
+
+
+def left_out_note(rows: Mapping[str, int]) -> str | None:
+    """Such as "2 empty rows, 1 total row and 1 footnote left out"; None where there are none.
+
+    Args:
+        rows: How many are left out, by what one is called.
+    """
+    shown = [counted(number, what) for what, number in rows.items() if number]
+    if not shown:
+        return None
+    *first, last = shown
+    return f"{', '.join(first)}{' and ' if first else ''}{last} left out"
 
 
 def counted(number: int, what: str) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
 
 from pingdata_async.location_batches import Columns
 from pingdata_async.locations import AnyLocation
+
+SEND: Final = "send"
+SKIP: Final = "skip"
 
 
 class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,12 +23,17 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
         encoding: Of a text file; None to find it.
         sheet: The name of a workbook's sheet, or its number from 1; None for the only one that
             holds a table.
+        hidden_rows: Whether rows that a workbook hides, or a filter in it, are "send" or "skip".
+        allow_missing_values: Whether a workbook may have formulas without a stored value, and
+            errors, in columns of the address. Its rows are sent without that part then.
     """
 
     mapping: Mapping[str, str] = {}
     id_column: str | None = None
     encoding: str | None = None
     sheet: str | None = None
+    hidden_rows: Literal["send", "skip"] = SEND
+    allow_missing_values: bool = False
 
 
 class TextColumns(msgspec.Struct, frozen=True, tag="text", array_like=True):

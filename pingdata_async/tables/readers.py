@@ -18,8 +18,9 @@ from pingdata_async.tables.arrow_objects import ArrowObjectReader, is_arrow_obje
 from pingdata_async.tables.decompression import DecompressedStream, compression_of
 from pingdata_async.tables.delimited import DelimitedReader
 from pingdata_async.tables.input_reader import InputReader
-from pingdata_async.tables.inputs import ReadOptions
+from pingdata_async.tables.inputs import SKIP, ReadOptions
 from pingdata_async.tables.jsonl_reading import JSONLReader, ObjectsReader
+from pingdata_async.tables.look_alikes import OLE_MAGIC, ZIP_MAGIC, told_of_text
 from pingdata_async.tables.parquet_reading import ENCRYPTED_MAGIC, MAGIC, ParquetReader
 from pingdata_async.tables.sources import HashingStream, PeekableStream, open_source, shown_name
 from pingdata_async.tables.text_encoding import (
@@ -32,7 +33,7 @@ from pingdata_async.tables.text_encoding import (
     is_binary,
     is_utf_8_so_far,
 )
-from pingdata_async.tables.workbooks import OLE_MAGIC, ZIP_MAGIC, WorkbookReader
+from pingdata_async.tables.workbooks import WorkbookReader
 
 SAMPLE_BYTES = 64 * 1024
 
@@ -152,6 +153,8 @@ def _refuse_options(
     ):
         if is_refused and value is not None:
             raise ConfigurationError(f"{option} is not for {name}, which is {what}")
+    if sheet and options.hidden_rows == SKIP:
+        raise ConfigurationError(f"--hidden-rows is not for {name}, which is {what}")
 
 
 # -- Text ------------------------------------------------------------------------------------
@@ -199,6 +202,9 @@ def _reader_of_text(given: _Text, options: ReadOptions) -> InputReader:
         hint = "; if it is a text in UTF-16, say --encoding utf-16-le" if b"\0" in head else ""
         raise InputError(f"{name} is a binary file, not CSV or JSONL{hint}")
     sample = head.decode(encoding or UTF_8, "ignore")
+    told = told_of_text(sample)
+    if told is not None:
+        raise InputError(f"{name} {told}")
     if "\0" in sample:
         raise InputError(f"{name} is a binary file, or not in {encoding or 'UTF-8'}")
     suffix = suffixes[-1] if suffixes else ""

@@ -1,4 +1,4 @@
-"""Rows of a workbook that add up the others, which are no locations (pure)."""
+"""Rows of a table that add up the others, which are no locations (pure)."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ _BESIDE_TOTALS = frozenset({
     "sheet", "site", "sites", "sov", "statement", "sub", "sum", "summary", "the", "this",
     "tiv", "usd", "value", "values",
 })  # fmt: skip
+# What follows says of what.
+_TOTAL_OF = re.compile(
+    r"\s*(sub[\s-]*totals?\b|grand\s+totals?\b|totals?\s*(for|of|by|in)\b|totals?\s*[:\u2013-])",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -67,6 +72,8 @@ def is_total_row(cells: Sequence[Any], places: RowPlaces) -> bool:
 
 
 def says_total(text: str) -> bool:
-    """Whether a text is "Total", "Grand Total:", "Total of 12 locations" and the like."""
+    """Whether a text is "Total", "Subtotal TX", "Total of 12 locations" and the like."""
+    if _TOTAL_OF.match(text):
+        return True
     words = _WORD.findall(text.casefold())
     return not _TOTALS.isdisjoint(words) and _TOTALS.union(_BESIDE_TOTALS).issuperset(words)

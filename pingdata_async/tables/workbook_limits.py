@@ -1,7 +1,11 @@
-"""What a workbook may amount to: it is opened whole, so it must be bounded before that."""
+"""What a workbook may amount to: it is opened whole, so it must be bounded before that.
+
+As its XML is gone through for that, it is also found out what the library does not tell of it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import zipfile
@@ -13,6 +17,17 @@ from typing import IO
 from xml.parsers import expat
 
 from pingdata_async.exceptions import InputError
+from pingdata_async.tables.sheet_marks import (
+    MAX_MARKS,
+    ErrorText,
+    FormulaText,
+    MarkedText,
+    SheetMarks,
+    TooManyMarksError,
+    ZeroFormulaText,
+    column_number,
+    moved_formula,
+)
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
 MAX_CONTENT_BYTES = 2 * 1024 * 1024 * 1024  # decompressed
@@ -36,15 +51,22 @@ RATIO_FROM_BYTES = 4 * 1024 * 1024
 ADVICE = "save the sheet as CSV, which is read a part at a time"
 
 _BLOCK_BYTES = 1024 * 1024
+_LONGEST_DIRECTORY_BYTES = 16 * 1024 * 1024  # of all sheets of a workbook
+_WORKBOOK = "xl/workbook.xml"
+_LINKS = "xl/_rels/workbook.xml.rels"
 _LONGEST_TAG_BYTES = 4096
 _OPENDOCUMENT = "content.xml"
+_RANGE = re.compile(r"\$?([A-Za-z]{1,3})\$?(\d{1,7}):\$?([A-Za-z]{1,3})\$?(\d{1,7})")
 _PLACE = re.compile(r"([A-Za-z]{1,9})(\d{1,9})")
 _SHEET_TAG = b"sheetData"
+_MOST_HIDDEN_ALIKE = 100_000
 
 _COUNT = re.compile(rb"""\b(?:uniqueC|c)ount=["'](\d+)""")
 
 
-def check_archive(name: str, content: bytes, keep_waiting: Callable[[], None]) -> None:
+def check_archive(
+    name: str, content: bytes, keep_waiting: Callable[[], None]
+) -> dict[str, SheetMarks]:
     """Refuse a workbook that would not fit into memory.
 
     The library reserves memory for the whole rectangle between the first cell and the last, so
@@ -55,9 +77,13 @@ def check_archive(name: str, content: bytes, keep_waiting: Callable[[], None]) -
         content: A workbook that is a zip archive.
         keep_waiting: Called now and then; may raise to end the reading.
 
+    Returns:
+        By the title of each sheet, as far as that is found, what its values do not say.
+
     Raises:
         InputError: When it is too large, or damaged.
     """
+    marks: dict[str, SheetMarks] = {}
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             parts = archive.infolist()
@@ -72,6 +98,7 @@ def check_archive(name: str, content: bytes, keep_waiting: Callable[[], None]) -
                     f"{name} is too large for a workbook: {size_bytes:,} bytes decompressed, more "
                     f"than {MAX_CONTENT_BYTES:,}; {ADVICE}"
                 )
+            directory = _Directory.of(archive)
             lengths = _TextLengths()
             # The texts first: how long they are says what cells that share them amount to.
             for part in sorted(parts, key=lambda part: not _is_texts(part)):
@@ -79,27 +106,86 @@ def check_archive(name: str, content: bytes, keep_waiting: Callable[[], None]) -
                 with archive.open(part) as stream:
                     blocks = _blocks(name, part, stream, keep_waiting)
                     if part.filename == _OPENDOCUMENT:
-                        _check_opendocument(name, blocks)
+                        _check_opendocument(name, blocks, marks)
                     elif _is_texts(part):
                         _check_counts(name, lengths.noting(blocks))
                     else:
-                        sheet = _Sheet(name, lengths.of_each)
+                        sheet = _Sheet(name, lengths.of_each, is_unfinished=directory.is_unfinished)
                         _check_counts(name, sheet.checking(blocks))
+                        title = directory.titles.get(_plain_name(part.filename))
+                        if title is not None:
+                            marks[title] = sheet.marks
     except InputError:
         raise
+    except TooManyMarksError as error:
+        raise InputError(
+            f"{name} has a sheet with more than {MAX_MARKS:,} cells that are merged, hold an error "
+            "or a formula that nothing has calculated; open it in Excel and save it"
+        ) from error
     # A password of the archive's own or an unknown method is a RuntimeError, a number of more
     # digits than Python reads a ValueError.
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} is a damaged workbook: {error}") from error
+    return marks
 
 
 def _is_binary(part: zipfile.ZipInfo) -> bool:
-    return part.filename.replace("\\", "/").lower().endswith(("workbook.bin", "workbook.bin.rels"))
+    return _plain_name(part.filename).endswith(("workbook.bin", "workbook.bin.rels"))
 
 
 def _is_texts(part: zipfile.ZipInfo) -> bool:
-    # As the library finds it; some writers have backslashes there.
-    return part.filename.replace("\\", "/").lower() == "xl/sharedstrings.xml"
+    return _plain_name(part.filename) == "xl/sharedstrings.xml"
+
+
+def _plain_name(name: str) -> str:
+    """A part's name as the library finds it; some writers have backslashes there."""
+    return name.replace("\\", "/").lower()
+
+
+class _Directory:
+    """Which part of an archive holds which sheet of an Excel workbook.
+
+    Attributes:
+        titles: By the part's plain name, the title of its sheet.
+        is_unfinished: Whether it asks to be calculated when it is opened, as programs do that
+            write formulas with 0 for their values.
+    """
+
+    def __init__(self) -> None:
+        self.titles: dict[str, str] = {}
+        self.is_unfinished = False
+        self._sheets: dict[str, str] = {}
+        self._parts: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, archive: zipfile.ZipFile) -> _Directory:
+        """That of an archive; empty where it has none that can be read."""
+        found = cls()
+        for part in archive.infolist():
+            if _plain_name(part.filename) in {_WORKBOOK, _LINKS}:
+                parser = expat.ParserCreate()
+                parser.StartElementHandler = found._start
+                with archive.open(part) as stream, contextlib.suppress(expat.ExpatError):
+                    parser.Parse(stream.read(_LONGEST_DIRECTORY_BYTES))
+        found.titles = {
+            found._parts[link]: title
+            for link, title in found._sheets.items()
+            if link in found._parts
+        }
+        return found
+
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        match tag.rpartition(":")[2]:
+            case "sheet":
+                links = [each for name, each in attributes.items() if name.endswith(":id")]
+                if links and "name" in attributes:
+                    self._sheets[links[0]] = attributes["name"]
+            case "Relationship" if "Id" in attributes:
+                target = _plain_name(attributes.get("Target", ""))
+                is_absolute = target.startswith("/")
+                self._parts[attributes["Id"]] = target[1:] if is_absolute else f"xl/{target}"
+            case "calcPr":
+                self.is_unfinished = attributes.get("fullCalcOnLoad") in {"1", "true"}
 
 
 def _blocks(
@@ -159,15 +245,26 @@ class _Sheet:
     Args:
         name: The input, for messages.
         lengths: How long the texts are that cells share, each by its number.
+        is_unfinished: Whether a 0 that a formula came to may be none.
+
+    Attributes:
+        marks: What the values of its cells do not say.
     """
 
-    def __init__(self, name: str, lengths: Sequence[int]) -> None:
+    def __init__(self, name: str, lengths: Sequence[int], *, is_unfinished: bool) -> None:
+        self.marks = SheetMarks()
+        self._is_unfinished = is_unfinished
+        self._shared: dict[str, tuple[int, int, str]] = {}  # formulas, by number
         self._name = name
         self._lengths = lengths
         self._rows = self._columns = self._cells = self._characters = 0
         self._row = self._column = 0  # of the present cell
-        self._is_empty = self._is_shared = False
-        self._number: str | None = None  # of its text, where that is being read
+        self._is_empty = False
+        self._kind: str | None = None
+        self._formula: str | None = None
+        self._value = ""
+        self._text: str | None = None  # where it is being read
+        self._share: dict[str, str] = {}  # attributes of its formula
 
     def checking(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
         """The same blocks, as they are gone through.
@@ -206,28 +303,77 @@ class _Sheet:
                 found = _PLACE.fullmatch(place)
                 if found is None:
                     raise InputError(f"{self._name} is a damaged workbook: no cell is at {place!r}")
-                self._column, self._row = _column_number(found[1]), int(found[2])
-            self._is_empty, self._is_shared = True, attributes.get("t") == "s"
+                self._column, self._row = column_number(found[1]), int(found[2])
+            self._is_empty, self._kind = True, attributes.get("t")
+            self._formula, self._value = None, ""
         elif tag == "row":
             self._row, self._column = int(attributes.get("r", self._row + 1)), 0
-        elif tag in {"v", "is"}:
+            if attributes.get("hidden") in {"1", "true"}:
+                self.marks.hidden.add(self._row - 1)
+        elif tag in {"v", "is", "f"}:
             if self._is_empty:  # many cells only have a format
                 self._is_empty = False
                 self._cells += 1
                 self._rows = max(self._rows, self._row)
                 self._columns = max(self._columns, self._column)
-            if self._is_shared:
-                self._number = ""
+            if tag == "f":
+                self._share, self._text = attributes, ""
+            elif self._kind in {"s", "e"} or self._formula is not None:
+                self._text = ""
+        elif tag == "mergeCell":
+            self._note_merged(attributes.get("ref", ""))
 
     def _add(self, text: str) -> None:
-        if self._number is not None:
-            self._number += text
+        if self._text is not None:
+            self._text += text
 
-    def _end(self, _tag: str) -> None:
-        if self._number is not None:
-            number, self._number = self._number.strip(), None
-            if number.isdecimal() and int(number) < len(self._lengths):
-                self._characters += self._lengths[int(number)]
+    def _end(self, tag: str) -> None:
+        if self._text is not None:
+            text, self._text = self._text, None
+            if tag.rpartition(":")[2] == "f":
+                self._formula = text
+                self._characters += len(text)
+            else:
+                self._value = text.strip()
+                if self._kind == "s":
+                    self._count_shared_text()
+        elif (self._kind == "e" or self._formula is not None) and tag.rpartition(":")[2] == "c":
+            self._end_cell()
+
+    def _count_shared_text(self) -> None:
+        if self._value.isdecimal() and int(self._value) < len(self._lengths):
+            self._characters += self._lengths[int(self._value)]
+
+    def _end_cell(self) -> None:
+        """Note what stands for a cell with an error or a formula, where no value does."""
+        row, column = self._row - 1, self._column - 1
+        formula = None if self._formula is None else self._whole_formula(row, column)
+        if self._kind == "e" and self._value:
+            self.marks.mark(row, column, ErrorText(self._value))
+        elif formula is None or self._kind == "str":  # a formula may come to an empty text
+            pass
+        elif not self._value:
+            self.marks.mark(row, column, FormulaText(formula))
+        elif self._value == "0" and self._kind in {None, "n"} and self._is_unfinished:
+            self.marks.mark(row, column, ZeroFormulaText(formula))
+        self._kind = self._formula = None
+
+    def _whole_formula(self, row: int, column: int) -> str:
+        """The formula of the present cell, which may be that of another one."""
+        number = self._share.get("si")
+        text = self._formula or ""
+        if self._share.get("t") == "shared" and number is not None:
+            if text:
+                self._shared[number] = row, column, text
+            elif number in self._shared:
+                first_row, first_column, first = self._shared[number]
+                text = moved_formula(first, row - first_row, column - first_column)
+        return f"={text}"
+
+    def _note_merged(self, cells: str) -> None:
+        found = _RANGE.fullmatch(cells)
+        if found is not None:
+            self.marks.merge(int(found[2]) - 1, int(found[4]) - 1, column_number(found[1]) - 1)
 
 
 def _overlapping(blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -268,40 +414,19 @@ def _check_extent(name: str, rows: int, columns: int, cells: int) -> None:
         )
 
 
-def _check_opendocument(name: str, blocks: Iterator[bytes]) -> None:
-    """Cells are repeated by a number; and the library never ends where the XML does too early."""
-    rows = columns = repeated_rows = cells = alike = characters = 0
+def _check_opendocument(name: str, blocks: Iterator[bytes], marks: dict[str, SheetMarks]) -> None:
+    """Cells are repeated by a number; and the library never ends where the XML does too early.
 
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal rows, columns, repeated_rows, cells, alike, characters
-        if tag == "table:table":
-            rows = repeated_rows = cells = characters = 0
-        elif tag == "table:table-row":
-            rows, columns = rows + repeated_rows, 0
-            repeated_rows = int(attributes.get("table:number-rows-repeated", 1))
-        elif tag in {"table:table-cell", "table:covered-table-cell"}:
-            repeated = int(attributes.get("table:number-columns-repeated", 1))
-            columns += repeated
-            if "office:value-type" in attributes:
-                cells += 1
-                alike = repeated * repeated_rows
-                _check_extent(name, rows + repeated_rows, columns, cells)
-                add("".join(attributes.values()))
-
-    def add(text: str) -> None:
-        nonlocal characters
-        characters += len(text) * alike
-        _check_texts(name, characters, cells)
-
-    def end(tag: str) -> None:
-        nonlocal alike
-        if tag == "table:table-cell":
-            alike = 0
-
+    Args:
+        name: The input, for messages.
+        blocks: The document.
+        marks: Filled with what the values of each sheet do not say.
+    """
+    sheet = _OpenDocumentSheet(name, marks)
     parser = expat.ParserCreate()
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = add
+    parser.StartElementHandler = sheet.start
+    parser.EndElementHandler = sheet.end
+    parser.CharacterDataHandler = sheet.add
     try:
         for block in blocks:
             parser.Parse(block)
@@ -310,8 +435,70 @@ def _check_opendocument(name: str, blocks: Iterator[bytes]) -> None:
         raise InputError(f"{name} is a damaged workbook: {error}") from error
 
 
-def _column_number(letters: str) -> int:
-    number = 0
-    for letter in letters.upper():
-        number = number * 26 + ord(letter) - ord("A") + 1
-    return number
+class _OpenDocumentSheet:
+    """What the cells of a sheet amount to, and what their values do not say.
+
+    Args:
+        name: The input, for messages.
+        marks: By the title of each sheet, what is noted of it.
+    """
+
+    def __init__(self, name: str, marks: dict[str, SheetMarks]) -> None:
+        self._name = name
+        self._marks_by_title = marks
+        self._marks = SheetMarks()
+        self._rows = self._columns = self._cells = self._characters = 0
+        self._repeated_rows = self._repeated = self._alike = 0
+        self._error: str | None = None  # the text of the present cell, where it is one
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        """An element begins."""
+        if tag == "table:table":
+            self._rows = self._repeated_rows = self._cells = self._characters = 0
+            self._marks = SheetMarks()
+            self._marks_by_title[attributes.get("table:name", "")] = self._marks
+        elif tag == "table:table-row":
+            self._rows, self._columns = self._rows + self._repeated_rows, 0
+            self._repeated_rows = int(attributes.get("table:number-rows-repeated", 1))
+            if attributes.get("table:visibility", "visible") != "visible":
+                # Sheets end with very many rows of nothing, which may be hidden.
+                last = self._rows + min(self._repeated_rows, _MOST_HIDDEN_ALIKE)
+                self._marks.hidden.update(range(self._rows, last))
+        elif tag in {"table:table-cell", "table:covered-table-cell"}:
+            self._repeated = int(attributes.get("table:number-columns-repeated", 1))
+            self._columns += self._repeated
+            has_value = "office:value-type" in attributes
+            if has_value or "table:formula" in attributes:
+                self._cells += 1
+                self._alike = self._repeated * self._repeated_rows
+                rows = self._rows + self._repeated_rows
+                _check_extent(self._name, rows, self._columns, self._cells)
+                self.add("".join(attributes.values()))
+            if not has_value and "table:formula" in attributes:
+                formula = attributes["table:formula"].removeprefix("of:")
+                self._mark_alike(FormulaText(formula))
+            elif attributes.get("calcext:value-type") == "error":
+                self._error = ""
+            if "table:number-rows-spanned" in attributes:
+                last = self._rows + int(attributes["table:number-rows-spanned"]) - 1
+                self._marks.merge(self._rows, last, self._columns - self._repeated)
+
+    def add(self, text: str) -> None:
+        """Characters of a text."""
+        self._characters += len(text) * self._alike
+        _check_texts(self._name, self._characters, self._cells)
+        if self._error is not None:
+            self._error += text
+
+    def end(self, tag: str) -> None:
+        """An element ends."""
+        if tag == "table:table-cell":
+            self._alike = 0
+            if self._error is not None:
+                self._mark_alike(ErrorText(self._error.strip() or "#ERROR"))
+                self._error = None
+
+    def _mark_alike(self, text: MarkedText) -> None:
+        for row in range(self._rows, self._rows + self._repeated_rows):
+            for column in range(self._columns - self._repeated, self._columns):
+                self._marks.mark(row, column, text)

@@ -16,7 +16,7 @@ import anyio.to_thread
 import pytest
 
 from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.bulk.chunks import Chunk
+from pingdata_async.bulk.chunks import BLANK_ID, Chunk
 from pingdata_async.exceptions import InputError, RunError
 from pingdata_async.runs.compression import DamagedFrameError, compress, decompress
 from pingdata_async.runs.plan import Plan
@@ -51,7 +51,7 @@ async def test_a_plan_holds_every_row_of_the_input(tmp_path: Path) -> None:
     assert (plan.rows, plan.locations, plan.chunks) == (3, 2, 3)
     assert (plan.unused_columns, plan.values_left_out) == (("foo",), 1)
     assert [row for chunk in chunks for row in chunk.rows] == [0, 2]
-    assert [own_id for chunk in chunks for own_id in chunk.ids] == ["a", None]
+    assert [own_id for chunk in chunks for own_id in chunk.ids] == ["a", BLANK_ID]
     assert chunks[0].locations == [b'{"address":"1 Main St"}']
     assert [invalid.row for chunk in chunks for invalid in chunk.invalid] == [1]
 

@@ -149,12 +149,12 @@ def test_cells_of_every_kind(tmp_path: Path) -> None:
     found = read_all(workbook(tmp_path, fill))
     assert found.rows[0] == [
         *("1 Main St", 33139, 17, True, 2.5, " x\ny "),
-        *(dt.date(2024, 1, 2), None, 2, "a"),
+        *(dt.date(2024, 1, 2), "#DIV/0!", 2, "a"),
     ]
     assert found.locations[0] == {"address": "1 Main St", "postal_code": "33139", "id": 17}
     # An address can be no date, but a workbook may take it for one.
     assert found.rows[1][0] == dt.datetime.fromisoformat("2024-01-02T03:04")
-    assert found.locations[1] == {"address": "2024-01-02T03:04:00"}
+    assert found.locations[1] == {}
 
 
 def test_which_rows_are_totals(tmp_path: Path) -> None:
@@ -341,7 +341,9 @@ def test_a_zip_of_something_else(tmp_path: Path) -> None:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr("in.csv", "address\nx\n")
-    with pytest.raises(InputError, match="cannot be read as a workbook"):
+    with pytest.raises(
+        InputError, match=r'is a zip archive without a workbook; unpack it\. It holds "in.csv"$'
+    ):
         read_all(written(tmp_path, "in.zip", content.getvalue()))
 
 
