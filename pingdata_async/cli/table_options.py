@@ -56,6 +56,7 @@ def reading_options(command: F) -> F:
             multiple=True,
             metavar="FIELD=HEADER",
             help='A column for a field, such as --map address="Street Address"; several times. '
+            'Columns are joined by "+", as in address_line_1="NUMBER+STREET". '
             "Without a header, nothing is sent for the field.  [default: found out]",
         ),
     ):

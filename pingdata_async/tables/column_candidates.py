@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -11,16 +11,43 @@ from pingdata_async.exceptions import InputError
 from pingdata_async.locations import FIELDS
 from pingdata_async.tables.header_words import (
     ADDRESS,
+    CITY,
     HOUSE_NUMBER,
     LAT_LONG,
+    LINE,
+    NUMBER_FOLLOWS,
+    NUMBER_SUFFIX,
+    ONE_LINE,
+    POST_DIRECTION,
+    PRE_DIRECTION,
+    SECOND_LINE,
     STREET,
+    STREET_KIND,
     STREET_PARTS,
+    SUB_BUILDING,
+    TAIL,
+    TAILS,
+    THIRD_LINE,
+    UNIT,
     WORDS,
 )
 from pingdata_async.tables.headers import OWN_NAME, field_named, key_of, meaning_of
 from pingdata_async.tables.shown_headers import map_option, shown_parts
 
 _ADDRESS_PARTS = ("city", "state", "postal_code")
+_ST = frozenset({"st"})
+_BUILDING_NUMBERS = frozenset(
+    f"{building}{number}"
+    for building in ("building", "bldg", "bldng", "bld")
+    for number in ("number", "no", "num", "nbr")
+)
+_ROYAL_MAIL = frozenset(
+    {
+        *("posttown", "postcode", "thoroughfare", "thoroughfarename", "dependentlocality"),
+        *("dependentthoroughfare", "subbuildingname", "saon", "uprn"),
+    }
+)
+_BESIDE_NAMES_OF_STREETS = (NUMBER_SUFFIX, PRE_DIRECTION, STREET_KIND, POST_DIRECTION)
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -32,6 +59,9 @@ class Candidate(msgspec.Struct, frozen=True):
         places: Theirs among the columns, from 0.
         rank: Of two for the same field, the one with the lower rank is taken.
         half: 0 or 1 for the first or second coordinate of two in the column; None for all of it.
+        parts: What each column is a part of an address as; empty where that does not matter.
+        number_follows: Whether a house number stands behind its street, by the language of the
+            headers.
     """
 
     name: str
@@ -39,6 +69,8 @@ class Candidate(msgspec.Struct, frozen=True):
     places: tuple[int, ...]
     rank: int = OWN_NAME
     half: int | None = None
+    parts: tuple[str, ...] = ()
+    number_follows: bool = False
 
 
 _ByName = dict[str, list[Candidate]]
@@ -66,8 +98,12 @@ def candidates_for(
             rank = OWN_NAME if is_same else meaning.rank
             candidate = Candidate(meaning.name, (header,), (place,), rank)
             by_name.setdefault(meaning.name, []).append(candidate)
-    _settle_streets(by_name)
+    _settle_short_words(by_name, beside)
     _settle_addresses(by_name, given)
+    _settle_streets(by_name, number_follows=not NUMBER_FOLLOWS.isdisjoint(beside))
+    _settle_third_lines(by_name)
+    _settle_tails(by_name, given, closed)
+    _settle_one_lines(by_name, given)
     _settle_pairs(by_name, closed)
     return [
         candidate
@@ -77,34 +113,163 @@ def candidates_for(
     ]
 
 
-def _settle_streets(by_name: _ByName) -> None:
-    """A "Street" is the name of one beside a house number, else the whole line."""
-    streets = by_name.pop(STREET, [])
-    if not streets:
-        return
-    lines = by_name.setdefault("address_line_1", [])
+def _settle_short_words(by_name: _ByName, beside: frozenset[str]) -> None:
+    """What "St" and "Building Number" mean where house numbers and streets are."""
+    streets = by_name.get(STREET, [])
+    if streets and HOUSE_NUMBER not in by_name and _has_names_of_streets(by_name, beside):
+        _move(by_name, "id", HOUSE_NUMBER, _BUILDING_NUMBERS)
     if HOUSE_NUMBER not in by_name:
-        lines += [_renamed(street, "address_line_1") for street in streets]
         return
-    parts = [streets if part == STREET else by_name.get(part, []) for part in STREET_PARTS]
-    # Where a part is there twice, there are as many lines: which one is meant is not guessed.
-    for turn in range(max(map(len, parts))):
-        chosen = [each[min(turn, len(each) - 1)] for each in parts if each]
-        lines.append(
-            Candidate(
-                "address_line_1",
-                tuple(part.headers[0] for part in chosen),
-                tuple(part.places[0] for part in chosen),
-                OWN_NAME + 1 + len(WORDS["address_line_1"]),  # a line that is whole is better
-            )
+    if not streets:
+        _move(by_name, "state", STREET, _ST)
+    elif len(by_name.get("state", [])) > 1 and STREET_KIND not in by_name:
+        _move(by_name, "state", STREET_KIND, _ST)
+
+
+def _has_names_of_streets(by_name: _ByName, beside: frozenset[str]) -> bool:
+    """Whether a "Building Number" is that of a street, and no number in a list of buildings."""
+    return (
+        not _ROYAL_MAIL.isdisjoint(beside)
+        or any(part in by_name for part in _BESIDE_NAMES_OF_STREETS)
+        or any("name" in key_of(street.headers[0]) for street in by_name[STREET])
+    )
+
+
+def _move(by_name: _ByName, name: str, to: str, keys: frozenset[str]) -> None:
+    """Take candidates with such a header for something else."""
+    moved = [each for each in by_name.get(name, []) if key_of(each.headers[0]) in keys]
+    if moved:
+        by_name[name] = [each for each in by_name[name] if each not in moved]
+        by_name.setdefault(to, []).extend(_renamed(each, to) for each in moved)
+
+
+def _settle_streets(by_name: _ByName, *, number_follows: bool) -> None:
+    """Street lines of what stands in columns of their own.
+
+    A line that is whole is better; a house number beside one is for rows where it has none.
+    """
+    found = {part: _best(by_name.pop(part, [])) for part in STREET_PARTS}
+    streets = found[STREET]
+    whole = by_name.setdefault("address_line_1", [])
+    is_made = any(found[part] for part in STREET_PARTS if part not in (STREET, UNIT))
+    beside_whole = (*(() if streets else (HOUSE_NUMBER, NUMBER_SUFFIX)), UNIT, SUB_BUILDING)
+    lines = [
+        line
+        for each in whole
+        for line in _joined(found, beside_whole, LINE, [each], rank=each.rank)
+    ]
+    # A street by itself is a line; made of parts it is none where there is one that is whole.
+    rank = OWN_NAME + 1 + (len(WORDS["address_line_1"]) if is_made else 0)
+    lines += _joined(found, STREET_PARTS, STREET, streets, rank=rank)
+    by_name["address_line_1"] = [
+        msgspec.structs.replace(line, number_follows=number_follows and bool(line.parts))
+        for line in lines
+    ]
+
+
+def _joined(
+    found: _ByName, parts: Sequence[str], main: str, lines: Sequence[Candidate], *, rank: int
+) -> Iterator[Candidate]:
+    """Lines with the parts beside them.
+
+    Where a part is there twice, there are as many lines: which one is meant is not guessed.
+    """
+    if not lines:
+        return
+    several = {part: found[part] for part in parts if found.get(part)} | {main: list(lines)}
+    in_order = [main if part == STREET else part for part in STREET_PARTS]
+    in_order = [part for part in in_order if part in several]
+    for turn in range(max(map(len, several.values()))):
+        chosen = [several[part][min(turn, len(several[part]) - 1)] for part in in_order]
+        if len(chosen) == 1:
+            yield msgspec.structs.replace(chosen[0], name="address_line_1", rank=rank)
+            continue
+        yield Candidate(
+            "address_line_1",
+            tuple(each.headers[0] for each in chosen),
+            tuple(each.places[0] for each in chosen),
+            rank,
+            parts=tuple(in_order),
         )
+
+
+def _best(candidates: Sequence[Candidate]) -> list[Candidate]:
+    first = min((candidate.rank for candidate in candidates), default=OWN_NAME)
+    return [candidate for candidate in candidates if candidate.rank == first]
+
+
+def _settle_third_lines(by_name: _ByName) -> None:
+    """The API has two lines: a third one goes behind the second."""
+    thirds = by_name.pop(THIRD_LINE, [])
+    if not thirds:
+        return
+    seconds = _best(by_name.get("address_line_2", []))
+    if not seconds:
+        by_name["address_line_2"] = [_renamed(each, "address_line_2") for each in thirds]
+        return
+    by_name["address_line_2"] = [
+        _together("address_line_2", (second, third), (LINE, SECOND_LINE), rank=second.rank)
+        for second in seconds
+        for third in thirds
+    ]
+
+
+def _settle_tails(
+    by_name: _ByName, given: Mapping[str, Candidate], closed: Collection[str]
+) -> None:
+    """A "City, ST Zip" completes the street line to a one-line address."""
+    tails = {name: by_name.pop(name, []) for name in TAILS}
+    lines = _best(by_name.get("address_line_1", []))
+    if not lines or "address_line_1" in closed or "address" in closed or by_name.get("address"):
+        return
+    known = {*given, *(name for name, each in by_name.items() if each)}
+    name = max(
+        (name for name, fields in TAILS.items() if tails[name] and not fields <= known),
+        key=lambda name: len(TAILS[name]),
+        default=None,
+    )
+    if name is None:
+        return
+    seconds = [] if "address_line_2" in closed else _best(by_name.get("address_line_2", []))
+    cities = [] if CITY in TAILS[name] or CITY in closed else _best(by_name.get(CITY, []))
+    by_name["address"] = [
+        _together(
+            "address",
+            (line, *seconds[:1], *cities[:1], tail),
+            (LINE, *[SECOND_LINE] * bool(seconds), *[CITY] * bool(cities), TAIL),
+            rank=OWN_NAME + 1,
+        )
+        for line in lines
+        for tail in tails[name]
+    ]
+    taken = ["address_line_1", *["address_line_2"] * bool(seconds), *[CITY] * bool(cities)]
+    for field in taken:
+        by_name[field] = []
+
+
+def _together(
+    name: str, candidates: Sequence[Candidate], parts: Sequence[str], *, rank: int
+) -> Candidate:
+    """A field that is made of several; those that are made of parts keep them."""
+    return Candidate(
+        name,
+        tuple(header for each in candidates for header in each.headers),
+        tuple(place for each in candidates for place in each.places),
+        rank,
+        parts=tuple(
+            part
+            for each, alone in zip(candidates, parts, strict=True)
+            for part in each.parts or (alone,)
+        ),
+        number_follows=any(each.number_follows for each in candidates),
+    )
 
 
 def _settle_addresses(by_name: _ByName, given: Mapping[str, Candidate]) -> None:
     """An "Address" beside a city, a state or a postal code is the street line."""
     beside = [
         *(given[field] for field in _ADDRESS_PARTS if field in given),
-        *(each for field in _ADDRESS_PARTS for each in by_name.get(field, [])),
+        *(each for field in (*_ADDRESS_PARTS, *TAILS) for each in by_name.get(field, [])),
     ]
     addresses = by_name.pop(ADDRESS, [])
     # Spelled as the API does, it is the API's own; but not among words of other people, for
@@ -112,10 +277,27 @@ def _settle_addresses(by_name: _ByName, given: Mapping[str, Candidate]) -> None:
     if any(header.strip() != each.name for each in beside for header in each.headers):
         addresses += [each for each in by_name.get("address", []) if each.rank == OWN_NAME]
         by_name["address"] = [each for each in by_name.get("address", []) if each.rank > OWN_NAME]
-    field = "address_line_1" if beside else "address"
+    # Beside "Address 1" it is all lines in one, as in the registers of energy performance.
+    is_numbered = any(
+        key_of(each.headers[0]).endswith("1") for each in by_name.get("address_line_1", [])
+    )
+    field = "address_line_1" if beside and not is_numbered else "address"
     by_name.setdefault(field, []).extend(
         msgspec.structs.replace(each, name=field, rank=OWN_NAME + 1) for each in addresses
     )
+
+
+def _settle_one_lines(by_name: _ByName, given: Mapping[str, Candidate]) -> None:
+    """Of a one-line address and its parts, one is sent; but for the API's own names."""
+    if by_name.get("address_line_1") or "address_line_1" in given:
+        by_name["address"] = [
+            each if each.parts or each.rank == OWN_NAME else _as_one_line(each)
+            for each in by_name.get("address", [])
+        ]
+
+
+def _as_one_line(candidate: Candidate) -> Candidate:
+    return msgspec.structs.replace(candidate, parts=(ONE_LINE,))
 
 
 def _settle_pairs(by_name: _ByName, closed: Collection[str]) -> None:
@@ -158,6 +340,7 @@ def unambiguous(
         if len(best) == 1:
             found += best
         else:
+            best.sort(key=lambda candidate: min(candidate.places))
             doubts.append(_doubt(field, best, headers))
     if doubts:
         raise InputError(f"{name}: {'; '.join(doubts)}")
@@ -172,12 +355,14 @@ def _doubt(field: str, candidates: Sequence[Candidate], headers: Sequence[str]) 
             f"{field}; rename all but one, or send none with {map_option(field, '')}"
         )
     shown = " or ".join(shown_parts(candidate.headers) for candidate in candidates)
-    if any(len(candidate.headers) > 1 for candidate in candidates):
-        return f"{field} may be {shown}; rename the column that is no part of it"
-    # An option has to name one that can be told apart by its header. None is put first: what
+    # An option has to name those that can be told apart by their headers. None is put first: what
     # is typed without a thought may be the address of somebody's office.
-    apart = [candidate for candidate in candidates if headers.count(candidate.headers[0]) == 1]
+    apart = [
+        candidate
+        for candidate in candidates
+        if all(headers.count(header) == 1 for header in candidate.headers)
+    ]
     options = " or ".join(
-        map_option(field, candidate.headers[0]) for candidate in apart or candidates
+        map_option(field, "+".join(candidate.headers)) for candidate in apart or candidates
     )
     return f"{field} may be {shown}; say which with {options}"

@@ -16,9 +16,12 @@ from pingdata_async.exceptions import InputError
 from pingdata_async.location_batches import Columns
 from pingdata_async.locations import FIELDS, LOOKUP_FIELDS, id_text
 from pingdata_async.tables.column_candidates import Candidate, candidates_for, unambiguous
-from pingdata_async.tables.given_columns import choices, missing, place_of
+from pingdata_async.tables.given_columns import choices, missing, places_of
+from pingdata_async.tables.header_words import ONE_LINE
 from pingdata_async.tables.jsonl import FAILURE_NOTES
 from pingdata_async.tables.shown_headers import map_option, shown_headers, shown_parts
+from pingdata_async.tables.street_lines import plainly_joined, street_lines
+from pingdata_async.words_for_nothing import says_nothing
 
 
 class MappedColumn(msgspec.Struct, frozen=True):
@@ -31,12 +34,17 @@ class MappedColumn(msgspec.Struct, frozen=True):
         places: Their places among the input's columns, from 0.
         half: 0 or 1 for a coordinate that is the first or the second of two in one column
             ("Lat/Long"); None for everything else.
+        parts: What each column is a part of an address as; empty where that does not matter.
+        number_follows: Whether a house number stands behind its street in rows that do not say
+            their country.
     """
 
     field: str
     headers: tuple[str, ...]
     places: tuple[int, ...]
     half: int | None = None
+    parts: tuple[str, ...] = ()
+    number_follows: bool = False
 
 
 class ColumnMapping(msgspec.Struct, frozen=True):
@@ -71,15 +79,24 @@ class ColumnMapping(msgspec.Struct, frozen=True):
         Returns:
             The fields that the mapping knows; at least one field is needed to use them.
         """
-        return Columns(
-            tuple(column.field for column in self.columns),
-            [_cells(column, columns, are_texts=are_texts) for column in self.columns],
-            are_texts=are_texts,
+        countries = next(
+            (columns[each.places[0]] for each in self.columns if each.field == "country"), None
         )
+        fields = {
+            each.field: _cells(each, columns, countries, are_texts=are_texts)
+            for each in self.columns
+        }
+        if any(each.parts == (ONE_LINE,) for each in self.columns):
+            _send_one_of_each(fields)
+        return Columns(tuple(fields), list(fields.values()), are_texts=are_texts)
 
 
 def _cells(
-    mapped: MappedColumn, columns: Sequence[Sequence[Any]], *, are_texts: bool
+    mapped: MappedColumn,
+    columns: Sequence[Sequence[Any]],
+    countries: Sequence[Any] | None,
+    *,
+    are_texts: bool,
 ) -> Sequence[Any]:
     if mapped.half is None and len(mapped.places) == 1:
         return columns[mapped.places[0]]
@@ -87,18 +104,32 @@ def _cells(
         columns[place] if are_texts else [id_text(cell) or "" for cell in columns[place]]
         for place in mapped.places
     ]
+    if mapped.parts:
+        return street_lines(mapped.parts, parts, countries, number_follows=mapped.number_follows)
     if mapped.half is None:
-        return list(map(_joined, zip(*parts, strict=True)))
+        return list(map(plainly_joined, zip(*parts, strict=True)))
     place = COORDINATES.index(mapped.field)
     longitude_first = mapped.half != place
     return [_half(cell, place, longitude_first=longitude_first) for cell in parts[0]]
 
 
-def _joined(parts: Sequence[str]) -> str:
-    given = [text for text in map(str.strip, parts) if text]
-    if len(given) > 1 and given[1].startswith(given[0] + " "):
-        del given[0]  # the street's column holds the house number as well
-    return " ".join(given)
+def _send_one_of_each(fields: dict[str, Sequence[Any]]) -> None:
+    """Of one-line addresses and street lines, leave out those that say less than the others.
+
+    A street line says more where its city or postal code is there.
+    """
+    addresses, lines = list(fields["address"]), list(fields["address_line_1"])
+    beside = [fields[name] for name in ("city", "postal_code") if name in fields]
+    for place, (address, line) in enumerate(zip(addresses, lines, strict=True)):
+        if _is_given(address) and _is_given(line):
+            is_whole = any(_is_given(column[place]) for column in beside)
+            (addresses if is_whole else lines)[place] = ""
+    fields["address"], fields["address_line_1"] = addresses, lines
+
+
+def _is_given(cell: Any) -> bool:
+    text = id_text(cell)
+    return text is not None and text.strip() != "" and not says_nothing(text.strip())
 
 
 def _half(cell: str, place: int, *, longitude_first: bool) -> str:
@@ -138,14 +169,21 @@ def map_columns(
     chosen = choices(given, id_column)
     settled: dict[str, Candidate] = {}
     for field, header in chosen.items():
-        place = place_of(name, field, header, headers) if header else None
-        if place is not None:
-            settled[field] = Candidate(field, (headers[place],), (place,))
+        places = places_of(name, field, header, headers) if header else ()
+        if places:
+            settled[field] = Candidate(field, tuple(headers[place] for place in places), places)
     _split_pair(settled)
     found = unambiguous(name, headers, candidates_for(headers, settled, chosen))
     columns = sorted(
         (
-            MappedColumn(each.name, each.headers, each.places, each.half)
+            MappedColumn(
+                each.name,
+                each.headers,
+                each.places,
+                each.half,
+                each.parts,
+                each.number_follows,
+            )
             for each in (*settled.values(), *found)
         ),
         key=lambda column: min(column.places),
@@ -195,7 +233,7 @@ def map_more_columns(
     after = {column.field: column for column in mapping.columns}
     for column in before.columns:
         now = after.get(column.field)
-        if now is not None and now.places == column.places:
+        if now is not None and (now.places == column.places or _only_adds(column, now)):
             continue
         meanings = dict.fromkeys((column.field, *_meanings_of(mapping, column.places)))
         options = " or ".join(map_option(field, column.headers[0]) for field in meanings)
@@ -204,6 +242,12 @@ def map_more_columns(
             f"columns came up; settle it with {options}"
         )
     return mapping
+
+
+def _only_adds(before: MappedColumn, now: MappedColumn) -> bool:
+    """Whether a line only has more parts now, of which earlier rows had nothing."""
+    is_the_same = before.number_follows == now.number_follows or len(before.parts) <= 1
+    return bool(now.parts) and is_the_same and set(before.places) < set(now.places)
 
 
 def _meanings_of(mapping: ColumnMapping, places: tuple[int, ...]) -> list[str]:
@@ -233,7 +277,7 @@ def check_complete(
         InputError: When a given header is not there, or when there is nothing to look up.
     """
     for field, header in choices(given, id_column).items():
-        if header and place_of(name, field, header, headers) is None:
+        if header and not places_of(name, field, header, headers):
             raise missing(name, field, header, headers)
     fields = {column.field for column in mapping.columns}
     if has_addresses or not fields.isdisjoint(LOOKUP_FIELDS) or fields.issuperset(COORDINATES):

@@ -6,12 +6,14 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 
 from pingdata_async.exceptions import ConfigurationError, InputError
-from pingdata_async.locations import FIELDS
+from pingdata_async.locations import FIELDS, READERS, read_text
 from pingdata_async.tables.header_words import ADDRESS, STREET
 from pingdata_async.tables.headers import field_named, key_of, meaning_of
 from pingdata_async.tables.shown_headers import map_option, shown_header, shown_headers
 
 _FIELDS_OF_WORDS = {ADDRESS: "address", STREET: "address_line_1"}
+
+JOINED_BY = "+"
 
 _CUTOFF = 0.5  # of likeness, from 0 to 1, for a name that may have been meant
 
@@ -47,22 +49,50 @@ def nearest_fields(title: str) -> str:
     return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(fields)}"
 
 
-def place_of(name: str, field: str, header: str, headers: Sequence[str]) -> int | None:
-    """The place of a header that was given for a field, among those of an input.
+def places_of(name: str, field: str, header: str, headers: Sequence[str]) -> tuple[int, ...]:
+    """The places of what was given for a field, among the headers of an input.
 
-    It may be given as it stands there, or written in another way.
+    A header may be given as it stands there, or written in another way. Several are joined by
+    "+"; one that has a "+" itself is taken as it stands.
 
     Returns:
-        None when it is not there.
+        Nothing where it is not there, or not all of it.
 
     Raises:
-        InputError: When it is there more than once.
+        InputError: When a header is there more than once.
+        ConfigurationError: When columns are joined for a field that is no text.
     """
+    place = _place_of(name, field, header, headers)
+    if place is not None:
+        return (place,)
+    pieces = header.split(JOINED_BY)
+    for many in range(1, len(pieces)):
+        first = JOINED_BY.join(pieces[:many]).strip()
+        place = _place_of(name, field, first, headers) if first else None
+        if place is None:
+            continue
+        rest = places_of(name, field, JOINED_BY.join(pieces[many:]).strip(), headers)
+        if rest:
+            if not is_text(field):
+                raise ConfigurationError(
+                    f"{map_option(field, header)}: {field} is no text, so its columns cannot be "
+                    "joined"
+                )
+            return (place, *rest)
+    return ()
+
+
+def is_text(field: str) -> bool:
+    """Whether a field, or "id", is a text."""
+    return field == "id" or READERS[field] is read_text
+
+
+def _place_of(name: str, field: str, header: str, headers: Sequence[str]) -> int | None:
     key = key_of(header)
     alike: tuple[Callable[[str], bool], ...] = (
         lambda each: each == header,
         lambda each: each.strip() == header,
-        lambda each: key_of(each) == key != "",
+        lambda each: key_of(each) == key != "" and JOINED_BY not in header,
     )
     for is_it in alike:
         places = [place for place, each in enumerate(headers) if is_it(each)]

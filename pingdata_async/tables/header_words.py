@@ -26,79 +26,204 @@ from collections.abc import Mapping
 
 ADDRESS = "address or its street line"
 LAT_LONG = "latitude and longitude"
+ONE_LINE = "one-line address"
+LINE = "street line"
+SECOND_LINE = "second line"
+THIRD_LINE = "third line"
+CITY = "city"
+
+NUMBER_PREFIX = "what stands before a house number"
 HOUSE_NUMBER = "house number"
+NUMBER_LETTER = "letter of a house number"
+NUMBER_SUFFIX = "what stands behind a house number"
+ANY_SUFFIX = "suffix of a house number or of a street"
+PRE_MODIFIER = "word before the street's direction"
 PRE_DIRECTION = "direction before the street's name"
+PRE_KIND = "kind of street, before its name"
+PRE_SEPARATOR = "word between the kind of street and its name"
 STREET = "street or its name"
 STREET_KIND = "kind of street"
 POST_DIRECTION = "direction behind the street's name"
+POST_MODIFIER = "word behind the street's direction"
 UNIT = "unit"
+SUB_BUILDING = "flat of a building"
 
-STREET_PARTS = (HOUSE_NUMBER, PRE_DIRECTION, STREET, STREET_KIND, POST_DIRECTION, UNIT)
-"""What is joined to a street line, in this order, where there is a house number."""
+STREET_PARTS = (
+    *(NUMBER_PREFIX, HOUSE_NUMBER, NUMBER_LETTER, NUMBER_SUFFIX, ANY_SUFFIX),
+    *(PRE_MODIFIER, PRE_DIRECTION, PRE_KIND, PRE_SEPARATOR, STREET, STREET_KIND),
+    *(POST_DIRECTION, POST_MODIFIER, UNIT, SUB_BUILDING),
+)
+"""What a street line is made of, in the order of the United States."""
+
+CITY_STATE_ZIP = "city, state and postal code"
+CITY_STATE = "city and state"
+STATE_ZIP = "state and postal code"
+ZIP_CITY = "postal code and city"
+TAIL = "end of an address"
+
+TAILS: Mapping[str, frozenset[str]] = {
+    CITY_STATE_ZIP: frozenset({"city", "state", "postal_code"}),
+    CITY_STATE: frozenset({"city", "state"}),
+    STATE_ZIP: frozenset({"state", "postal_code"}),
+    ZIP_CITY: frozenset({"postal_code", "city"}),
+}
+"""By what several fields in one column are called: the fields."""
 
 WORDS: Mapping[str, tuple[str, ...]] = {
     "id": (
         """id, location id, location number, =loc, location code, location reference, premises
         number, premises id""",
         """site id, site number, site code, property id, property number, property code, risk id,
-        risk number, asset id, asset number, store number, unique id, record id, =ref,
-        reference, reference number""",
+        risk number, asset id, asset number, store number, unique id, record id, =ref, reference,
+        reference number""",
         # A statement with "Loc #" and "Bldg #" is known by the former. Others have only these.
         "building number, building id",
     ),
     "address": (
         """full address, complete address, entire address, formatted address, combined address, one
         line address, single line address, address one line, address single line, address city
-        state, address city state zip, street city state zip, address street city state zip,
-        street address city state zip""",
+        state, address city state zip, street city state zip, address street city state zip, street
+        address city state zip""",
     ),
-    ADDRESS: ("address",),
-    STREET: ("street, street name",),
+    ADDRESS: (
+        "address",
+        """=adresse, =anschrift, =strasse und hausnummer, =strasse hausnummer, =strasse nr,
+        =direccion, =domicilio, =indirizzo, =adres, =adress, =gatuadress, =endereco, =osoite""",
+    ),
+    STREET: (
+        "street name full, =stnam full, full street name, street full name, =stnam",
+        """street, street name, road, road name, thoroughfare, thoroughfare name, =route, =lst name,
+        st name, strasse, strassenname, =str, straat, straatnaam, =openbare ruimte, calle, nombre
+        calle, nombre via, via, rue, voie, nom voie, nom de voie, libelle voie, ulica, =ul, gata,
+        gatunamn, gade, vejnavn, rua, logradouro, utca, katu""",
+    ),
     "address_line_1": (
-        """address line 1, address 1, address line one, street address, street address 1, street
-        address line 1, street 1, street line 1, address street, =street add, street name and
-        number, street number and name, =street and number, =street and no, number and street,
-        house number and street, address including street number""",
+        """address line 1, address 1, address line one, street address, st address, street address
+        1, street address line 1, street 1, street line 1, =street add, street name and number,
+        street number and name, =street and number, =street and no, number and street, house number
+        and street, address including street number""",
+        # Of the register of companies of Great Britain; only where there is no other.
+        "=reg address address line 1",
     ),
     "address_line_2": (
         """address line 2, address 2, address line two, street address 2, street address line 2,
         street 2, street line 2""",
         """suite, suite number, apartment, apartment number, suite apartment, apartment suite, unit
         suite, suite unit""",
+        "=reg address address line 2",
     ),
-    HOUSE_NUMBER: ("house number, street number, address number, civic number",),
+    THIRD_LINE: ("address line 3, address 3, address line three, street address 3, street 3",),
+    NUMBER_PREFIX: (
+        """house number prefix, address number prefix, street number prefix, =addnum pre, =add num
+        pre""",
+    ),
+    HOUSE_NUMBER: (
+        """house number full, full house number, address number full, =addno full, =addnum cmp,
+        complete address number""",
+        """house number, street number, st number, =add number, =addnumber, address number, civic
+        number, =addr num, =house, =hse number, =hse no, =hse num, =hsenum, =houseno, =hnum, =adrno,
+        hausnummer, hausnr, =hnr, huisnummer, huisnr, civico, numero civico, =n civico, numero
+        calle, numero de calle, numero exterior, =num ext, numero voie, numero de voie, =nr domu,
+        numer domu, husnummer, husnr, =paon, house name or number, house number or name, house name
+        number, hazszam, talonumero""",
+        # Beside a street only.
+        "=number, =no, =num, =nr, =nbr, =n, =numero, =nummer, =numer, =hn",
+    ),
+    NUMBER_LETTER: ("=huisletter, house letter, house number letter",),
+    NUMBER_SUFFIX: (
+        """house number suffix, address number suffix, street number suffix, =addnum suf, =add num
+        suf, =str num sfx, house fraction, street number fraction, house number fraction, =fraction,
+        =situs fraction, street fraction, hausnummerzusatz, adresszusatz hausnummer,
+        huisnummertoevoeging, =toevoeging, =indice de repetition, =rep""",
+    ),
+    ANY_SUFFIX: ("=suffix, =sfx",),
+    PRE_MODIFIER: ("street pre modifier, =st premod, =stn premod",),
     PRE_DIRECTION: (
         """pre direction, predirectional, street predirection, street pre direction, =predir,
-        =stpredir""",
+        =stpredir, =st predir, =stn predir, =lst predir, street direction prefix, direction prefix,
+        street prefix direction, street dir prefix, =adrdir, =pre dir, =str pre""",
+        """street direction, st direction, =situs direction, =situs dir, =direction left, =prop
+        direction, =prop direction left, street dir, =street dir, =st dir""",
+        # Beside a house number and a street only.
+        "=dir, =direction, =prefix",
     ),
-    STREET_KIND: ("street suffix, street type, =st suffix, =st type",),
+    PRE_KIND: (
+        """street pre type, =st pretyp, =stn pretyp, tipo via, tipo de via, tipo vialidad, type
+        voie, type de voie, tipo logradouro, =dug, street prefix type""",
+    ),
+    PRE_SEPARATOR: ("=st presep, =stn presep",),
+    STREET_KIND: (
+        """street suffix, street type, st suffix, st type, street kind, street designation, street
+        designator, street post type, =st postyp, =stn postyp, =lst type, =adrsuf, =str sfx, =st
+        sfx, street sfx, =situs suffix, =prop suffix, =prop mode, thoroughfare descriptor, street
+        descriptor""",
+    ),
     POST_DIRECTION: (
         """post direction, postdirectional, street postdirection, street post direction, =postdir,
-        =stpostdir""",
+        =stpostdir, =st posdir, =stn posdir, =lst posdir, street direction suffix, direction suffix,
+        street suffix direction, =str sfx dir, =direction right, =prop direction right, street dir
+        suffix, =quadrant, =adrsuf2, =post dir""",
     ),
-    UNIT: ("unit, unit number, unit id",),
+    POST_MODIFIER: ("street post modifier, =st posmod, =stn posmod",),
+    UNIT: ("""unit, unit number, unit id, =str unit, =adrunit, =unitno""",),
+    SUB_BUILDING: (
+        "=saon, sub building name, sub building number, sub building, flat number, =flat",
+    ),
     "city": (
-        """city, town, municipality, locality, city name, town name, city town, town city, city
-        municipality, post town""",
+        """city, town, municipality, city name, town name, city town, town city, city municipality,
+        post town""",
+        # Where both are there, the one of the post is the one of the postal code.
+        "postal city, post city, postal community, =post comm, city or town, town or city",
+        """locality, locality name, =inc muni, =muni, muni name, =municipio, incorporated
+        municipality""",
+        """=ort, =ortsname, =stadt, =wohnort, =ville, =commune, =nom commune, =libelle commune,
+        =ciudad, =poblacion, =localidad, =comune, =citta, =localita, =plaats, =woonplaats, =stad,
+        =gemeente, =miasto, =miejscowosc, =postort, =poststed, =postnrnavn, =cidade, =telepules,
+        =postitoimipaikka""",
+        "=reg address post town",
     ),
     "state": (
         # Where both are there, as in OED and RMS, the code is the one without misspellings.
         """state code, state abbreviation, =state abbrev, =state abbr, =state prov code, state
         province code, area code""",
         """state, =st, province, state province, province state, =st prov, =st province, state
-        province region, =area, area name, area state name""",
+        province region, =area, area name, area state name, administrative area level 1""",
         "state name, province name",
+        "=region, =bundesland, =kanton, =provincia, =provincie",
     ),
     "postal_code": (
         """postal code, zip code, zip, post code, postal, zip postal code, zip postal, postal zip
         code, postal code zip, postal zip, zip code postal code, zip post code, zip 5, zip 9""",
+        """zip 4, zip plus 4, zip code 4, zip code plus 4, zip plus four, zip and 4, =plz,
+        postleitzahl, code postal, codigo postal, =cp, =cap, codice postale, codice avviamento
+        postale, eircode, kod pocztowy, postnummer, =postnr, psc, =npa, pin code, pincode, =cep,
+        codigo de endereco postal, iranyitoszam, postinumero""",
+        "=reg address post code",
+    ),
+    CITY_STATE_ZIP: (
+        """city state zip, city state zip code, city state postal code, city state postal, =csz,
+        =city st zip, city province postal code, town state zip, city st zip code, city state and
+        zip, city state code zip, city town state zip""",
+    ),
+    CITY_STATE: ("city state, town state, city st, city province, city state code",),
+    STATE_ZIP: (
+        "state zip, state zip code, st zip, st zip code, state postal code, province postal code",
+    ),
+    ZIP_CITY: (
+        """zip city, zip code city, postal code city, city zip, city zip code, city postal code,
+        town post code, post town post code, =plz ort, =ort plz, postleitzahl ort, code postal
+        ville, =cp ville, =cap comune, =cap citta, postcode plaats, postcode woonplaats""",
     ),
     "county": (
-        """county, county name, parish, county parish, subarea name, subarea county name""",
+        "county, county name, parish, county parish, subarea name, subarea county name",
+        "=district",
+        "=reg address county",
     ),
     "country": (
         "country code, country iso, country iso code, iso country code, iso country",
         "country, country name, country region",
+        "=land, =pays, =pais, =paese, =nazione, =staat, =kraj",
+        "=reg address country",
     ),
     "latitude": ("latitude, gps latitude, geo latitude",),
     "longitude": ("longitude, gps longitude, geo longitude",),
@@ -131,8 +256,8 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     ),
     "const__code_air": (
         # A is the building's, B that of the other structures.
-        """air construction code, air construction, air construction class, air construction code
-        a, construction code air, construction air""",
+        """air construction code, air construction, air construction class, air construction code a,
+        construction code air, construction air""",
     ),
     "const__roof_covering": (
         """roof covering, roof cover, roof covering type, type of roof covering, roof covering
@@ -140,8 +265,8 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         "roof type, type of roof",
     ),
     "const__wall_type": (
-        """wall type, exterior wall type, exterior wall, exterior walls, wall construction,
-        exterior wall construction, wall material, exterior wall material""",
+        """wall type, exterior wall type, exterior wall, exterior walls, wall construction, exterior
+        wall construction, wall material, exterior wall material""",
         "cladding, cladding type, exterior cladding, wall cladding",
     ),
     "const__bldg_year_built": (
@@ -155,10 +280,10 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     ),
     "const__num_stories_below_gnd": (
         """stories below ground, stories below grade, number of stories below ground, number of
-        stories below grade, number of stories below gnd, floors below ground, floors below
-        grade, levels below ground, levels below grade, below grade levels, basement levels,
-        number of basement levels, basement level count, number of basements, basement floors,
-        underground floors""",
+        stories below grade, number of stories below gnd, floors below ground, floors below grade,
+        levels below ground, levels below grade, below grade levels, basement levels, number of
+        basement levels, basement level count, number of basements, basement floors, underground
+        floors""",
     ),
     "const__bldg_area": (
         """building area, building square feet, square feet, square feet building, number square
@@ -171,32 +296,32 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "limits__building_limit": (
         "building limit, building limit of insurance",
         """building value, building tiv, building total insured value, building insured value,
-        building sum insured, buildings sum insured, building replacement cost, building
-        replacement value, building replacement cost value, =building rc, =building rcv, =bldg
-        rc, =bldg rcv, replacement value building, replacement value a, =repvalbldg, structure
-        value, real property value, real property, real property limit""",
+        building sum insured, buildings sum insured, building replacement cost, building replacement
+        value, building replacement cost value, =building rc, =building rcv, =bldg rc, =bldg rcv,
+        replacement value building, replacement value a, =repvalbldg, structure value, real property
+        value, real property, real property limit""",
         # A group's title above "Building".
         "limits building, values building, insured values building, tiv building",
     ),
     "limits__bpp_limit": (
         "bpp limit, contents limit, business personal property limit, personal property limit",
         """bpp, contents, business personal property, personal property, bpp value, contents value,
-        contents tiv, contents bpp, bpp contents, contents replacement cost, contents
-        replacement value, contents rc, contents rcv, contents sum insured, replacement value
-        contents, replacement value c, =repvalcont, business personal property value, personal
-        property value""",
+        contents tiv, contents bpp, bpp contents, contents replacement cost, contents replacement
+        value, contents rc, contents rcv, contents sum insured, replacement value contents,
+        replacement value c, =repvalcont, business personal property value, personal property
+        value""",
     ),
     "limits__bi_limit": (
         "bi limit, business income limit, business interruption limit, bi ee limit, bi w ee limit",
-        """bi, bi ee, bi and extra expense, bi w ee, bi with ee, bi w extra expense, business
-        income w ee, business income w extra expense, business income with extra expense, annual
-        bi, bi rents, bi ee rents, bi rental income, bi value, bi tiv, bi sum insured, business
+        """bi, bi ee, bi and extra expense, bi w ee, bi with ee, bi w extra expense, business income
+        w ee, business income w extra expense, business income with extra expense, annual bi, bi
+        rents, bi ee rents, bi rental income, bi value, bi tiv, bi sum insured, business
         interruption sum insured, business income, business interruption, business income value,
         business interruption value, business income and extra expense, business income and ee,
-        business interruption and extra expense, business income rents, business income and
-        rental value, business income and rental income, annual business income, loss of
-        business income, loss of income, time element, time element value, replacement value
-        time element, replacement value d, =repvalbi, =repvaltime""",
+        business interruption and extra expense, business income rents, business income and rental
+        value, business income and rental income, annual business income, loss of business income,
+        loss of income, time element, time element value, replacement value time element,
+        replacement value d, =repvalbi, =repvaltime""",
         """rents, rental income, rental value, loss of rents, loss of rental income, annual rents,
         rents value""",
     ),
@@ -204,8 +329,8 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         "signs and other limit, signs and other, signs and other value",
         """other limit, other value, other tiv, other property, other property value, other
         structures, other structures value, other structures limit, replacement value other,
-        replacement value b, =repvalother, signs, outdoor signs, other value outdoor prop and
-        eqpt must be schd""",
+        replacement value b, =repvalother, signs, outdoor signs, other value outdoor prop and eqpt
+        must be schd""",
     ),
 }
 """By meaning: phrases in ranks; one of a later rank counts only where none of an earlier is there.
@@ -239,11 +364,13 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "number": ("no", "num", "nbr"),
     "occupancy": ("occ", "occup"),
     "personal": ("pers",),
+    "physical": ("phy", "phys"),
     "premises": ("premise", "prem"),
     "property": ("prop",),
     "province": ("prov",),
     "replacement": ("repl",),
     "square": ("sq",),
+    "street": ("str",),
     "stories": ("story", "storeys", "storey"),
     "value": ("val", "values"),
     "year": ("yr",),
@@ -254,13 +381,20 @@ PLACES = ("location", "property", "site", "risk", "premises", "physical", "situs
 
 WITH_PLACES = frozenset(
     {
-        *(ADDRESS, STREET, LAT_LONG, "address", "address_line_1", "address_line_2", "city"),
-        *("state", "postal_code", "county", "country", "latitude", "longitude"),
+        *(ADDRESS, LAT_LONG, *STREET_PARTS, *TAILS, THIRD_LINE, "address", "address_line_1"),
+        *("address_line_2", "city", "state", "postal_code", "county", "country"),
+        *("latitude", "longitude"),
     }
 )
 
+PARTS_OF_AN_ADDRESS = frozenset(
+    {*STREET_PARTS, "city", "state", "postal_code", "county", "country"}
+)
+"""Before these there may be the word "address", too: "addr:street", "Property Address City"."""
+
 FILLERS = frozenset({"of", "and", "or", "the"})
 
+_GERMAN = frozenset({"plz", "postleitzahl", "ort", "stadt", "strasse"})
 _OED = frozenset({"portnumber", "accnumber", "areaname", "buildingtiv", "locperilscovered"})
 _CEDE = frozenset({"subarea", "subarea2", "subareaname", "countryiso", "isobin"})
 _CODES = _OED | _CEDE | {"locperils", "bldgscheme", "roofsys"}
@@ -269,8 +403,46 @@ ONLY_BESIDE: Mapping[tuple[str, str], frozenset[str]] = {
     ("state", "areacode"): _OED,  # elsewhere that of a telephone
     ("state", "areaname"): _OED | _CEDE,
     ("state", "area"): _CEDE,
+    ("country", "land"): frozenset(
+        {"plz", "postleitzahl", "ort", "stadt", "strasse", "postnummer"}
+    ),
 }
 """Of a meaning and a header: one of these others must be there."""
+
+_WHERE_THE_NUMBER_FOLLOWS = """
+strasse strassenname hausnummer hausnr hnr plz postleitzahl ort bundesland straat straatnaam
+huisnummer huisnr plaats woonplaats gemeente calle nombrecalle nombrevia numerocalle ciudad
+poblacion localidad provincia via civico numerocivico ncivico comune citta indirizzo cap ulica
+nrdomu numerdomu miasto miejscowosc kodpocztowy gata gatunamn postort husnummer husnr gade
+vejnavn postnr poststed postnummer rua logradouro cidade cep utca hazszam telepules katu
+talonumero openbareruimte tipovia tipodevia
+"""
+NUMBER_FOLLOWS = frozenset(_WHERE_THE_NUMBER_FOLLOWS.split())
+"""Headers in languages of countries where the house number stands behind the street."""
+
+_STREET = frozenset({STREET})
+_HOUSE_NUMBER = frozenset({HOUSE_NUMBER})
+
+READ_BESIDE: Mapping[tuple[str, str], frozenset[str]] = {
+    **{
+        (HOUSE_NUMBER, key): _STREET
+        for key in (
+            *("number", "no", "num", "nr", "nbr", "n", "numero", "nummer", "numer", "hn", "house"),
+        )
+    },
+    (NUMBER_SUFFIX, "fraction"): _STREET,
+    (NUMBER_SUFFIX, "rep"): _STREET,
+    (ANY_SUFFIX, "suffix"): _STREET,
+    (ANY_SUFFIX, "sfx"): _STREET,
+    **{(PRE_DIRECTION, key): _STREET for key in ("dir", "direction", "prefix")},
+    (POST_DIRECTION, "quadrant"): _STREET,
+    (SUB_BUILDING, "flat"): _STREET,
+    (STREET, "route"): _HOUSE_NUMBER,
+    ("state", "region"): _HOUSE_NUMBER,
+    ("county", "district"): _HOUSE_NUMBER,
+    **{("postal_code", key): frozenset({"city"}) for key in ("cp", "cap", "npa", "psc", "cep")},
+}
+"""Of a meaning and a short word for it: what another header must mean, whatever else is there."""
 
 NOT_BESIDE: Mapping[tuple[str, str | None], frozenset[str]] = {
     ("const__bldg_area", "area"): _CEDE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from itertools import product
@@ -17,7 +17,9 @@ from pingdata_async.tables.header_words import (
     INSTRUCTIONS,
     NOT_BESIDE,
     ONLY_BESIDE,
+    PARTS_OF_AN_ADDRESS,
     PLACES,
+    READ_BESIDE,
     REMARKS,
     SPELLINGS,
     WITH_PLACES,
@@ -39,6 +41,9 @@ _IN_WORDS = str.maketrans(
 )
 _WORD = re.compile(r"[^\W_]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+_ADDRESSES = ("address", "addr")
 
 
 class Meaning(msgspec.Struct, frozen=True):
@@ -103,14 +108,13 @@ def _meanings(header: str) -> tuple[tuple[Meaning, str], ...]:
     title = header.strip()
     if title == "id" or title in FIELDS:
         return ((Meaning(title, OWN_NAME), ""),)
-    known = _known_headers()
     words = _words_of(header)
     # The longest beginning that means something; what follows must not change that.
     return tuple(
         (meaning, key)
         for length in range(min(len(words), MOST_WORDS), 0, -1)
         for key in dict.fromkeys(_both_keys(words[:length]))
-        for meaning in known.get(key, ())
+        for meaning in _meanings_of_key(key)
         if _is_remark(words[length:], meaning.name)
     )
 
@@ -120,11 +124,51 @@ def _both_keys(words: Sequence[str]) -> tuple[str, str]:
     return "".join(words), "".join(word for word in words if word not in FILLERS)
 
 
+def _meanings_of_key(key: str) -> Iterator[Meaning]:
+    """What words mean as they stand, and behind the place that they are of."""
+    yield from _known_headers().get(key, ())
+    placed = list(_behind(key, _places()))
+    for rest in placed:
+        yield from _known_behind_places().get(rest, ())
+    for whole in (key, *placed):
+        for rest in _behind(whole, _ADDRESSES):
+            for meaning in _known_behind_places().get(rest, ()):
+                if meaning.name in PARTS_OF_AN_ADDRESS:
+                    yield meaning
+
+
+def _behind(key: str, beginnings: tuple[str, ...]) -> Iterator[str]:
+    if key.startswith(beginnings):
+        yield from (key[len(begin) :] for begin in beginnings if key.startswith(begin))
+
+
 def _fits(name: str, key: str, beside: AbstractSet[str]) -> bool:
+    told = READ_BESIDE.get((name, key))
+    if told is not None and not _is_told(told, beside):
+        return False
     needed = ONLY_BESIDE.get((name, key))
     if needed is not None and needed.isdisjoint(beside):
         return False
     return all(NOT_BESIDE.get((name, each), frozenset()).isdisjoint(beside) for each in (key, None))
+
+
+@lru_cache(maxsize=64)
+def _is_told(names: frozenset[str], beside: AbstractSet[str]) -> bool:
+    """Whether another header means one of these; as a short word, only if that is told itself."""
+    said = {
+        (meaning.name, key)
+        for key in beside
+        for meaning in _meanings_of_key(key)
+        if meaning.name in names
+    }
+    if not said.issubset(READ_BESIDE):
+        return True
+    return any(
+        meaning.name in READ_BESIDE[short] and (meaning.name, key) not in READ_BESIDE
+        for short in said
+        for key in beside
+        for meaning in _meanings_of_key(key)
+    )
 
 
 def _is_remark(words: Sequence[str], name: str) -> bool:
@@ -135,9 +179,7 @@ def _is_remark(words: Sequence[str], name: str) -> bool:
         return True
     # The same once more: "Business Personal Property (BPP)".
     return any(
-        meaning.name == name
-        for key in _both_keys(words)
-        for meaning in _known_headers().get(key, ())
+        meaning.name == name for key in _both_keys(words) for meaning in _meanings_of_key(key)
     )
 
 
@@ -149,30 +191,51 @@ def _own_names() -> dict[str, str]:
 @lru_cache(maxsize=1)  # made when the first input is read, not with the import
 def _known_headers() -> dict[str, tuple[Meaning, ...]]:
     """By key, what a header may mean; in most cases one thing."""
-    known: dict[str, dict[str, Meaning]] = {}
-    for name, ranks in WORDS.items():
-        for rank, phrases in enumerate(ranks, OWN_NAME + 1):
-            for phrase in phrases.split(","):
-                for key in _keys_of(phrase, with_places=name in WITH_PLACES):
-                    known.setdefault(key, {}).setdefault(name, Meaning(name, rank))
+    known = _keyed(WORDS)
     for key, field in _own_names().items():
-        if field not in known.get(key, {}):
+        if field not in {meaning.name for meaning in known.get(key, ())}:
             # "Address" may be the street line as well; only spelled as the field it is that.
-            known.setdefault(key, {field: Meaning(field, OWN_NAME + 1)})
+            known.setdefault(key, (Meaning(field, OWN_NAME + 1),))
+    return known
+
+
+@lru_cache(maxsize=1)
+def _known_behind_places() -> dict[str, tuple[Meaning, ...]]:
+    """The same of words that may follow those of a place; phrases with "=" stand alone."""
+    return _keyed(
+        {
+            name: tuple(
+                ",".join(each for each in phrases.split(",") if "=" not in each)
+                for phrases in ranks
+            )
+            for name, ranks in WORDS.items()
+            if name in WITH_PLACES
+        }
+    )
+
+
+def _keyed(words: Mapping[str, Sequence[str]]) -> dict[str, tuple[Meaning, ...]]:
+    known: dict[str, dict[str, Meaning]] = {}
+    for name, ranks in words.items():
+        for rank, phrases in enumerate(ranks, OWN_NAME + 1):
+            for phrase in filter(str.strip, phrases.split(",")):
+                for key in _keys_of(phrase.strip()):
+                    known.setdefault(key, {}).setdefault(name, Meaning(name, rank))
     return {key: tuple(meanings.values()) for key, meanings in known.items()}
 
 
-def _keys_of(phrase: str, *, with_places: bool) -> Iterator[str]:
-    phrase = phrase.strip()
+def _keys_of(phrase: str) -> Iterator[str]:
     words = phrase.removeprefix("=").split()
     if phrase.startswith("="):
         yield "".join(words)
         return
-    places = (
-        ("", *(each for place in PLACES for each in _spellings(place))) if with_places else ("",)
-    )
-    for spelled in product(places, *map(_spellings, words)):
+    for spelled in product(*map(_spellings, words)):
         yield from _both_keys(spelled)
+
+
+@lru_cache(maxsize=1)
+def _places() -> tuple[str, ...]:
+    return tuple(each for place in PLACES for each in _spellings(place))
 
 
 def _spellings(word: str) -> tuple[str, ...]:

@@ -153,7 +153,7 @@ CARRIER = Form(
     ),
     {
         "id": "* Bldg No.",
-        "address_line_1": "*Street Address",
+        "address_line_1": ("AddressNum", "*Street Address"),  # where that has no number
         "city": "*City",
         "state": "*State Code",
         "postal_code": "*Zip",
@@ -235,7 +235,7 @@ HABITATIONAL_SCHEDULE = Form(
     {
         "id": "Loc",
         "bldg_name": "Property Name",
-        "address_line_1": "Site Address",
+        "address_line_1": ("Site Address", "Unit"),
         "city": "City",
         "state": "St",
         "postal_code": "Zip",

@@ -94,12 +94,21 @@ def test_address_among_words_of_other_people() -> None:
 
 
 def test_a_full_address_beside_its_parts() -> None:
-    """What says that it is whole stays whole."""
-    assert mapped("Full Address", "Street", "City") == {
-        "address": "Full Address",
-        "address_line_1": "Street",
-        "city": "City",
-    }
+    """A row has the parts, or else what says that it is whole; never both."""
+    mapping = map_columns("in.csv", ("Full Address", "Street", "City"))
+    rows = [
+        ("12 Main St, Boston", "12 Main St", "Boston"),
+        ("14 Main St, Boston", "14 Main St", ""),
+        ("16 Main St, Boston", "", "Boston"),
+        ("", "18 Main St", ""),
+    ]
+    located = mapping.located(list(zip(*rows, strict=True)), are_texts=True)
+    assert [located[row] for row in range(4)] == [
+        {"address_line_1": "12 Main St", "city": "Boston"},
+        {"address": "14 Main St, Boston"},
+        {"address": "16 Main St, Boston", "city": "Boston"},
+        {"address_line_1": "18 Main St"},
+    ]
 
 
 def test_a_street_line_is_made_of_parts() -> None:
@@ -117,22 +126,28 @@ def test_a_street_line_is_made_of_parts() -> None:
     ]
     located = mapping.located(list(zip(*rows, strict=True)), are_texts=True)
     lines = located.columns[located.names.index("address_line_1")]
-    assert list(lines) == ["12 N Main St 4B", "12 Main St", "12 121 Main St", ""]
+    assert list(lines) == ["12 N Main St Unit 4B", "12 Main St", "12 121 Main St", ""]
 
 
 def test_a_street_alone_is_a_whole_line() -> None:
-    """Only a house number beside it makes it the name of one; without a street it is none."""
+    """Only parts beside it make it the name of one; without a street there is no line."""
     assert mapped("Street", "City")["address_line_1"] == "Street"
     assert mapped("House #", "Street", "City")["address_line_1"] == "House # + Street"
-    assert mapped("House #", "Street Address", "City")["address_line_1"] == "Street Address"
+    assert mapped("House #", "Street Address", "City")["address_line_1"] == (
+        "House # + Street Address"
+    )
+    whole = mapped("House #", "Street Name", "Street Address", "City")
+    assert whole["address_line_1"] == "Street Address"
     assert "address_line_1" not in mapped("House #", "City")
 
 
 def test_a_part_that_is_there_twice() -> None:
     """Which of two streets the house number is of is not guessed."""
-    message = refusal("House #", "Street", "Street Name", "City")
+    headers = ("House #", "Street", "Street Name", "City")
+    message = refusal(*headers)
     assert '"House #" + "Street" or "House #" + "Street Name"' in message
-    assert "rename" in message
+    mapping = map_columns("in.csv", headers, given=options_in(message))
+    assert fields_of(mapping)["address_line_1"] == ("House #", "Street")
 
 
 def test_parts_that_are_numbers() -> None:
@@ -301,6 +316,31 @@ def test_nothing_may_be_given() -> None:
     assert fields_of(mapping) == {"postal_code": ("Zip",)}
     assert mapping.unused == ("Loc #", "City")
     assert not map_columns("in.jsonl", ("zip", "city"), given={"city": ""}).is_as_named
+
+
+def test_columns_are_joined_by_hand() -> None:
+    """For any text, in the order in which they are given, and nothing twice."""
+    headers = ("STREET", "NUMBER", "City", "Zip+4", "Floor+Room", "Lat")
+    options = {
+        "address_line_1": "number + STREET",
+        "postal_code": "Zip+4",
+        "bldg_name": "Floor+Room",
+    }
+    mapping = map_columns("in.csv", headers, given=options)
+    made_of = fields_of(mapping)
+    assert made_of["address_line_1"] == ("NUMBER", "STREET")
+    assert made_of["postal_code"] == ("Zip+4",)  # as it stands
+    assert made_of["bldg_name"] == ("Floor+Room",)
+    rows = [("Main St", "12.0", "", "", "", ""), ("14 Main St", "14", "", "", "", "")]
+    located = mapping.located(list(zip(*rows, strict=True)), are_texts=True)
+    assert list(located.columns[0]) == ["12 Main St", "14 Main St"]
+    assert fields_of(map_columns("in.csv", headers, given={"city": "Zip+4+City"}))["city"] == (
+        "Zip+4",
+        "City",
+    )
+    assert '"NUMBER+Stret"' in refusal(*headers, given={"address_line_1": "NUMBER+Stret"})
+    with pytest.raises(ConfigurationError, match="latitude is no text"):
+        map_columns("in.csv", headers, given={"latitude": "NUMBER+Lat"})
 
 
 def test_a_given_header_that_is_not_there() -> None:

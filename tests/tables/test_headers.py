@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from pingdata_async.locations import FIELDS
 from pingdata_async.tables import headers
-from pingdata_async.tables.header_words import NOT_BESIDE, ONLY_BESIDE, SPELLINGS, WORDS
+from pingdata_async.tables.header_words import (
+    NOT_BESIDE,
+    ONLY_BESIDE,
+    PLACES,
+    READ_BESIDE,
+    SPELLINGS,
+    WORDS,
+)
 from pingdata_async.tables.headers import field_named, key_of, meaning_of
 
 ALONE: frozenset[str] = frozenset()
@@ -27,7 +34,7 @@ def phrases() -> Iterator[tuple[str, str]]:
     for name, ranks in WORDS.items():
         for phrase in ",".join(ranks).split(","):
             plain = " ".join(phrase.removeprefix("=").split())
-            if (name, key_of(plain)) not in ONLY_BESIDE:
+            if (name, key_of(plain)) not in {*ONLY_BESIDE, *READ_BESIDE}:
                 yield plain, name
 
 
@@ -78,10 +85,12 @@ def test_no_header_means_two_things() -> None:
 def test_rules_are_about_known_headers() -> None:
     """No rule of what stands beside a header has become void."""
     known = headers._known_headers()
-    for name, key in (*ONLY_BESIDE, *NOT_BESIDE):
+    for name, key in (*ONLY_BESIDE, *NOT_BESIDE, *READ_BESIDE):
         assert key is None or name in {meaning.name for meaning in known[key]}
     assert max(len(phrase.split()) for phrase, _ in PHRASES) <= headers.MOST_WORDS
-    assert set(SPELLINGS) <= {word for phrase, _ in PHRASES for word in phrase.split()}
+    assert set(SPELLINGS) <= {
+        word for phrase in (*PLACES, *(phrase for phrase, _ in PHRASES)) for word in phrase.split()
+    }
 
 
 @pytest.mark.parametrize("field", ["id", *sorted(FIELDS)])
@@ -142,7 +151,7 @@ def test_what_is_said_around_a_header(header: str, name: str) -> None:
         *("Floor Area (sq m)", "Area (m\u00b2)", "Building Area (acres)", "Contents (sq ft)"),
         *("ISO Const", "ISO Class", "Construction Code", "OccupancyCode", "BLDGCLASS", "EQCV1VAL"),
         *("TIV", "Total Insured Value", "Sprinklered", "Roof Year Built", "Year Renovated"),
-        *("Occupancy %", "% Occupied", "Building %", "Longitude (W)", "Zip+4", "City, State, Zip"),
+        *("Occupancy %", "% Occupied", "Building %", "Longitude (W)", "Insured City, State, Zip"),
         *("Area Code", "Country of Origin", "State of Incorporation", "Location", "Building", ""),
         *("enhance_status", "enhance_reason", "enhance_error", "pg_latitude", "ph_city"),
         *("row", "reason", "error", "City.1", "# of Units", "# of Bldgs", "$$$", "Total"),
