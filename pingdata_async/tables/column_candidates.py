@@ -11,10 +11,12 @@ from pingdata_async.exceptions import InputError
 from pingdata_async.locations import FIELDS
 from pingdata_async.tables.header_words import (
     ADDRESS,
+    ANGLE_PARTS,
     CITY,
     HOUSE_NUMBER,
     LAT_LONG,
     LINE,
+    LONG_LAT,
     NUMBER_FOLLOWS,
     NUMBER_SUFFIX,
     ONE_LINE,
@@ -104,6 +106,7 @@ def candidates_for(
     _settle_third_lines(by_name)
     _settle_tails(by_name, given, closed)
     _settle_one_lines(by_name, given)
+    _settle_angles(by_name)
     _settle_pairs(by_name, closed)
     return [
         candidate
@@ -300,13 +303,62 @@ def _as_one_line(candidate: Candidate) -> Candidate:
     return msgspec.structs.replace(candidate, parts=(ONE_LINE,))
 
 
+def _settle_angles(by_name: _ByName) -> None:
+    """Degrees beside minutes are a part of a coordinate, without them all of it.
+
+    A coordinate in one column is better than its parts. It is never sent without its hemisphere,
+    nor degrees without their minutes.
+    """
+    for field, names in ANGLE_PARTS.items():
+        degrees, minutes, seconds, hemispheres = (by_name.pop(name, []) for name in names)
+        whole = by_name.pop(field, [])
+        if not minutes and not seconds:
+            whole += [_renamed(each, field) for each in degrees]
+            degrees = []
+        elif not degrees:
+            whole, degrees = [], whole
+        found = [
+            _put_together(field, chosen, each.rank)
+            for each in whole
+            for chosen in _choices([[each], hemispheres])
+        ]
+        if minutes and degrees:
+            rank = OWN_NAME + 1 + len(WORDS[field])
+            parts = [degrees, minutes, seconds, hemispheres]
+            found += [_put_together(field, chosen, rank) for chosen in _choices(parts)]
+        if found:
+            by_name[field] = found
+
+
+def _choices(parts: Sequence[Sequence[Candidate]]) -> Iterator[list[Candidate]]:
+    """One candidate for each part that there is.
+
+    Where a part is there twice, there are as many choices: which one is meant is not guessed.
+    """
+    for turn in range(max(map(len, parts))):
+        yield [each[min(turn, len(each) - 1)] for each in parts if each]
+
+
+def _put_together(name: str, parts: Sequence[Candidate], rank: int) -> Candidate:
+    return Candidate(
+        name,
+        tuple(header for part in parts for header in part.headers),
+        tuple(place for part in parts for place in part.places),
+        rank,
+    )
+
+
 def _settle_pairs(by_name: _ByName, closed: Collection[str]) -> None:
     """A "Lat/Long" is split, unless there is a column for either."""
-    pairs = by_name.pop(LAT_LONG, [])
+    pairs = [(0, pair) for pair in by_name.pop(LAT_LONG, [])]
+    pairs += [(1, pair) for pair in by_name.pop(LONG_LAT, [])]
     if any(by_name.get(field) or field in closed for field in COORDINATES):
         return
-    for half, field in enumerate(COORDINATES):
-        by_name[field] = [msgspec.structs.replace(pair, name=field, half=half) for pair in pairs]
+    for place, field in enumerate(COORDINATES):
+        by_name[field] = [
+            msgspec.structs.replace(pair, name=field, half=abs(place - first))
+            for first, pair in pairs
+        ]
 
 
 def _renamed(candidate: Candidate, field: str) -> Candidate:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from pingdata_async.coordinates import COORDINATES, split_pair
+from pingdata_async.coordinates import COORDINATES, joined_angle, split_pair
 from pingdata_async.exceptions import InputError
 from pingdata_async.location_batches import Columns
 from pingdata_async.locations import FIELDS, LOOKUP_FIELDS, id_text
@@ -107,7 +107,8 @@ def _cells(
     if mapped.parts:
         return street_lines(mapped.parts, parts, countries, number_follows=mapped.number_follows)
     if mapped.half is None:
-        return list(map(plainly_joined, zip(*parts, strict=True)))
+        join = joined_angle if mapped.field in COORDINATES else plainly_joined
+        return list(map(join, zip(*parts, strict=True)))
     place = COORDINATES.index(mapped.field)
     longitude_first = mapped.half != place
     return [_half(cell, place, longitude_first=longitude_first) for cell in parts[0]]

@@ -26,6 +26,7 @@ from collections.abc import Mapping
 
 ADDRESS = "address or its street line"
 LAT_LONG = "latitude and longitude"
+LONG_LAT = "longitude and latitude"
 ONE_LINE = "one-line address"
 LINE = "street line"
 SECOND_LINE = "second line"
@@ -68,6 +69,12 @@ TAILS: Mapping[str, frozenset[str]] = {
     ZIP_CITY: frozenset({"postal_code", "city"}),
 }
 """By what several fields in one column are called: the fields."""
+
+ANGLE_PARTS: Mapping[str, tuple[str, ...]] = {
+    field: tuple(f"{part} of {field}" for part in ("degrees", "minutes", "seconds", "hemisphere"))
+    for field in ("latitude", "longitude")
+}
+"""What a coordinate is joined from, in this order, where there are minutes or a hemisphere."""
 
 WORDS: Mapping[str, tuple[str, ...]] = {
     "id": (
@@ -225,9 +232,46 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         "=land, =pays, =pais, =paese, =nazione, =staat, =kraj",
         "=reg address country",
     ),
-    "latitude": ("latitude, gps latitude, geo latitude",),
-    "longitude": ("longitude, gps longitude, geo longitude",),
-    LAT_LONG: ("latitude longitude",),
+    "latitude": (
+        "latitude, gps latitude, geo latitude",
+        "latitude dms, latitude ddm, latitude degrees minutes seconds, latitude degrees minutes",
+    ),
+    "longitude": (
+        "longitude, gps longitude, geo longitude",
+        """longitude dms, longitude ddm, longitude degrees minutes seconds, longitude degrees
+        minutes""",
+    ),
+    LAT_LONG: (
+        """latitude longitude, latitude and longitude coordinates, coordinates latitude longitude,
+        gps latitude longitude, gps coordinates latitude longitude, gps coordinates, geo point 2d,
+        geolocation""",
+    ),
+    LONG_LAT: (
+        """longitude latitude, longitude latitude coordinates, coordinates longitude latitude, gps
+        longitude latitude, gps coordinates longitude latitude""",
+    ),
+    "degrees of latitude": ("latitude degrees, latitude d, degrees latitude, degrees of latitude",),
+    "minutes of latitude": ("latitude minutes, latitude m, minutes latitude, minutes of latitude",),
+    "seconds of latitude": ("latitude seconds, latitude s, seconds latitude, seconds of latitude",),
+    "hemisphere of latitude": (
+        """latitude hemisphere, latitude hem, latitude direction, latitude dir, latitude ns,
+        latitude n s, latitude ref, latitude reference, gps latitude ref, latitude north
+        south, =ns, =ns hemisphere, =ns indicator, north south, north or south""",
+    ),
+    "degrees of longitude": (
+        "longitude degrees, longitude d, degrees longitude, degrees of longitude",
+    ),
+    "minutes of longitude": (
+        "longitude minutes, longitude m, minutes longitude, minutes of longitude",
+    ),
+    "seconds of longitude": (
+        "longitude seconds, longitude s, seconds longitude, seconds of longitude",
+    ),
+    "hemisphere of longitude": (
+        """longitude hemisphere, longitude hem, longitude direction, longitude dir, longitude ew,
+        longitude e w, longitude we, longitude ref, longitude reference, gps longitude ref,
+        longitude east west, =ew, =ew hemisphere, =ew indicator, east west, east or west""",
+    ),
     "bldg_name": (
         "building name, name of building",
         "location name, site name, property name, facility name, premises name, store name",
@@ -352,6 +396,7 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "contents": ("content",),
     "country": ("cntry", "ctry"),
     "county": ("cnty",),
+    "degrees": ("degree", "deg"),
     "description": ("desc", "descr"),
     "feet": ("ft", "foot", "footage", "ftg"),
     "id": ("identifier",),
@@ -361,6 +406,7 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "limit": ("lim", "lmt"),
     "location": ("loc",),
     "longitude": ("long", "lon", "lng"),
+    "minutes": ("minute", "mins", "min"),
     "number": ("no", "num", "nbr"),
     "occupancy": ("occ", "occup"),
     "personal": ("pers",),
@@ -369,6 +415,7 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "property": ("prop",),
     "province": ("prov",),
     "replacement": ("repl",),
+    "seconds": ("second", "secs", "sec"),
     "square": ("sq",),
     "street": ("str",),
     "stories": ("story", "storeys", "storey"),
@@ -384,6 +431,7 @@ WITH_PLACES = frozenset(
         *(ADDRESS, LAT_LONG, *STREET_PARTS, *TAILS, THIRD_LINE, "address", "address_line_1"),
         *("address_line_2", "city", "state", "postal_code", "county", "country"),
         *("latitude", "longitude"),
+        *(LONG_LAT, *(part for parts in ANGLE_PARTS.values() for part in parts)),
     }
 )
 
@@ -399,7 +447,20 @@ _OED = frozenset({"portnumber", "accnumber", "areaname", "buildingtiv", "locperi
 _CEDE = frozenset({"subarea", "subarea2", "subareaname", "countryiso", "isobin"})
 _CODES = _OED | _CEDE | {"locperils", "bldgscheme", "roofsys"}
 
+
+def _largest(*words: str) -> frozenset[str]:
+    """Headers of the other end of a box, beside which "Lat Min" is its least latitude."""
+    return frozenset(
+        key for word in words for most in ("max", "maximum") for key in (word + most, most + word)
+    )
+
+
+_NORTH_SOUTH = ("ns", "nshemisphere", "nsindicator", "northsouth", "northorsouth")
+_EAST_WEST = ("ew", "ewhemisphere", "ewindicator", "eastwest", "eastorwest")
+
 ONLY_BESIDE: Mapping[tuple[str, str], frozenset[str]] = {
+    **{("hemisphere of latitude", key): frozenset(_EAST_WEST) for key in _NORTH_SOUTH},
+    **{("hemisphere of longitude", key): frozenset(_NORTH_SOUTH) for key in _EAST_WEST},
     ("state", "areacode"): _OED,  # elsewhere that of a telephone
     ("state", "areaname"): _OED | _CEDE,
     ("state", "area"): _CEDE,
@@ -452,6 +513,8 @@ NOT_BESIDE: Mapping[tuple[str, str | None], frozenset[str]] = {
             *("floorareaunitcode", "grossareaunit", "grossareaunits", "grossareaunitcode"),
         }
     ),
+    ("minutes of latitude", None): _largest("lat", "latitude"),
+    ("minutes of longitude", None): _largest("lon", "lng", "long", "longitude"),
     ("occupancy__type_desc", "occtype"): frozenset({"occscheme"}),
     ("const__roof_covering", None): _CODES,  # numbers of a list of the form's own
     ("const__wall_type", None): _CODES,
@@ -465,7 +528,7 @@ INSTRUCTIONS = frozenset(
 
 _MONEY = frozenset({"usd", "us", "dollars", "rc", "rcv", "replacement", "cost", "100", "annual"})
 _MONTHS = frozenset({"12", "mo", "mos", "month", "months", "als"})
-_DEGREES = frozenset({"decimal", "degrees", "deg", "dd", "dms", "ddm", "wgs", "wgs84", "84"})
+_DEGREES = frozenset({"decimal", "degrees", "deg", "dd", "wgs", "wgs84", "84"})
 
 REMARKS: Mapping[str, frozenset[str]] = {
     "const__bldg_area": frozenset({"sq", "square", "ft", "feet", "foot", "sqft", "sf", "ft2"}),
@@ -479,6 +542,7 @@ REMARKS: Mapping[str, frozenset[str]] = {
     "limits__signs_and_other_limit": _MONEY,
     "longitude": _DEGREES,
     LAT_LONG: _DEGREES,
+    LONG_LAT: _DEGREES,
     "postal_code": frozenset({"5", "9", "digit", "digits", "us"}),
     "state": frozenset({"2", "letter", "code", "abbreviation", "abbrev", "abbr", "us"}),
 }

@@ -37,6 +37,7 @@ MOST_WORDS = 12
 
 _IN_WORDS = str.maketrans(
     {"#": " number ", "&": " and ", "%": " percent ", "'": "", "\u2019": ""}
+    | {"\u00b0": " degrees ", "\u2032": " minutes ", "\u2033": " seconds "}
     | {"\u20ac": " eur ", "\u00a3": " gbp ", "\u00a5": " jpy "}
 )
 _WORD = re.compile(r"[^\W_]+")

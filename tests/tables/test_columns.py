@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -187,6 +188,21 @@ def test_two_coordinates_in_one_column() -> None:
 def test_columns_of_their_own_are_better() -> None:
     """A pair in one column is not used where each has its own."""
     assert mapped("Lat/Long", "Lat", "Long") == {"latitude": "Lat", "longitude": "Long"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        (("Lat Deg", "Lat Min", "Lat Mins", "Long"), '"Lat Deg" + "Lat Min" or "Lat Deg" + "Lat M'),
+        (("Lat", "Lat Dir", "Lat Ref", "Long"), '"Lat" + "Lat Dir" or "Lat" + "Lat Ref"'),
+        (("Lat Min", "Long Min"), "no column to look up"),
+        (("Lat", "Long Deg", "Long Sec"), "no column to look up"),
+    ],
+)
+def test_parts_of_coordinates_that_make_no_one(headers: tuple[str, ...], said: str) -> None:
+    """Of two for the same part none is guessed; minutes or seconds alone are nothing."""
+    with pytest.raises(InputError, match=re.escape(said)):
+        map_columns("in.csv", headers)
 
 
 def test_a_pair_may_be_named() -> None:

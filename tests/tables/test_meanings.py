@@ -581,6 +581,16 @@ COORDINATES = [
         )
     ),
     *(
+        form(f"Zip|{headers}", f"02134|{half}", f"02135|{whole}", postal_code="02134")
+        for headers, half, whole in (
+            ("Lat Deg|Lat Min|Long Deg|Long Min", "42||-71|5", "42|5|-71|5"),
+            ("LatD|LatM|LatS|LonD|LonM|LonS", "42|5|0|-71|5|", "42|5|0|-71|5|0"),
+            ("Lat Deg|Lat Sec|Long Deg|Long Sec", "42|5|-71|5", "42|6|-71|6"),
+            ("Lat|Lat Dir|Long|Long Dir", "42.1|N|71.1|", "42.1|N|71.1|W"),
+            ("Latitude|Lat Min|Longitude|Long Min", "42.1|6|-71.1|6", "42|6|-71|6"),
+        )
+    ),
+    *(
         form(headers, first, second, latitude=latitude, longitude=longitude)
         for headers, first, second, latitude, longitude in (
             ("Lat|Long", "40|-74", "41|-74", 40.0, -74.0),
@@ -596,6 +606,50 @@ COORDINATES = [
             ("LatLng|TIV", "79.75\u00b0 W 40.5\u00b0 N|5", "41, -80|6", 40.5, -79.75),
         )
     ),
+]
+
+ANGLES = [
+    form(headers, first, second, latitude=40.5, longitude=-79.75)
+    for headers, first, second in (
+        ("Long/Lat|TIV", "-79.75, 40.5|5", "-80, 41|6"),
+        ("LonLat|TIV", "POINT (-79.75 40.5)|5", "-80 41|6"),
+        ("geo_point_2d|TIV", "40.5, -79.75|5", "41, -80|6"),
+        ("GPS Coordinates|TIV", "N 40 30.0, W 79 45.0|5", "41, -80|6"),
+        ("Lat (DMS)|Long (DMS)|Lat (DD)|Long (DD)", "||40.5|-79.75", "||1|1"),
+        (
+            "LAT_DEG|LAT_MIN|LAT_SEC|LON_DEG|LON_MIN|LON_SEC",
+            "40|30|0|-79|45|0",
+            "41|0|0|-80|0|0",
+        ),
+        (  # antenna structures of the FCC
+            "loc_lat_deg|loc_lat_min|loc_lat_sec|loc_lat_dir|loc_long_deg|loc_long_min|loc_long_dir",
+            "40|30|0.0|N|79|45.0|W",
+            "41|0|0.0|N|80|0|W",
+        ),
+        (
+            "Lat Deg|Lat Min|N/S|Long Deg|Long Min|E/W",
+            "40|30.000|N|79|45.000|W",
+            "41|0|N|80|0|W",
+        ),
+        (
+            "Lat\u00b0|Lat\u2032|Lat\u2033|Long\u00b0|Long\u2032|Long\u2033",
+            "40|30|0|-79|45|0",
+            "41|0|0|-80|0|0",
+        ),
+        (
+            "GPSLatitude|GPSLatitudeRef|GPSLongitude|GPSLongitudeRef",
+            "40.5|N|79.75|W",
+            "41|N|80|W",
+        ),
+        ("Lat|N/S|Long|E/W", "40.5|North|79.75|West", "41|N|80|W"),
+        ("Lat Deg|Long Deg", "40.5|-79.75", "41|-80"),
+        ("Latitude|Lat Min|Lat Max|Longitude", "40.5|40|41|-79.75", "41|1|2|-80"),
+        (
+            "Latitude|Longitude|Lat Deg|Lat Min|Long Deg|Long Min",
+            "40.5|-79.75|9|9|9|9",
+            "41|-80|9|9|9|9",
+        ),
+    )
 ]
 
 # -- Words for nothing, codes for unknown ----------------------------------------------------
@@ -649,7 +703,7 @@ NUMBERS = [
     ),
 ]
 
-FORMS = [*STREETS, *ONE_LINE, *POSTAL_CODES, *COORDINATES, *NOTHING, *NUMBERS]
+FORMS = [*STREETS, *ONE_LINE, *POSTAL_CODES, *COORDINATES, *ANGLES, *NOTHING, *NUMBERS]
 
 
 # -- The tests -------------------------------------------------------------------------------
