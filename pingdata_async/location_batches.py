@@ -32,7 +32,9 @@ from pingdata_async.locations import (
     UnreadableError,
     id_text,
     in_order,
+    is_in_words,
     read_coordinate,
+    read_description,
     read_field,
     read_integer,
     read_number,
@@ -58,6 +60,7 @@ _SCALARS = {str, int, float, bool, NoneType}
 _WITH_RULES_OF_THEIR_OWN = {"sources", "datasource_config"}
 _EMPTY = {None, ""}
 _READERS_OF_FLOATS = {read_number, read_coordinate}
+_READERS_OF_TEXTS = {read_text, read_description}
 _READERS_OF_NUMBERS = {*_READERS_OF_FLOATS, read_integer}
 _MAY_BE_NOWHERE = frozenset((None, *NOWHERE))
 
@@ -233,8 +236,10 @@ def _read_column(
     if kinds == {str, NoneType}:
         column, kinds = [value or "" for value in column], {str}
     if kinds == {str}:
-        if reader is read_text:
+        if reader in _READERS_OF_TEXTS:
             stripped = list(map(str.strip, column))
+            if reader is read_description and not all(map(is_in_words, set(stripped) - {""})):
+                return _read_one_by_one(name, column, noted, row_of)
             if not all_say_something(stripped):
                 return _without_words_for_nothing(name, stripped, column, noted, row_of)
             return stripped if all(stripped) else [text or None for text in stripped]

@@ -41,6 +41,12 @@ LOOKUP_FIELDS = (
 )
 """A location needs one of these, or both coordinates."""
 
+DESCRIPTIONS = (
+    *("occupancy__type_desc", "occupancy__desc_ping"),
+    *("const__desc_ping", "const__roof_covering", "const__wall_type"),
+)
+"""Fields that are in words: the 4 of an ISO class says nothing in them."""
+
 T = TypeVar("T")
 AnyLocation = Location | Mapping[str, Any] | str
 
@@ -277,6 +283,19 @@ def read_text(name: str, value: Any) -> str | None:
     return id_text(value)
 
 
+def read_description(name: str, value: Any) -> str | None:
+    """What is sent of a text in words; a number is a code of some list, and not sent."""
+    text = read_text(name, value)
+    if text is not None and not is_in_words(text):
+        raise UnreadableError
+    return text
+
+
+def is_in_words(text: str) -> bool:
+    """Whether a text has a letter, so that it is more than a number."""
+    return any(map(str.isalpha, text))
+
+
 def read_number(_name: str, value: Any) -> float | None:
     """What is sent of a number, or of its text; raises as `read_field()`."""
     if isinstance(value, str):
@@ -366,6 +385,7 @@ READERS: Mapping[str, Callable[[str, Any], Any]] = {
 } | {
     "sources": _sources,
     "datasource_config": _config,
+    **dict.fromkeys(DESCRIPTIONS, read_description),
     LATITUDE: read_coordinate,
     LONGITUDE: read_coordinate,
 }

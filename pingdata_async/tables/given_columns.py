@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 
 from pingdata_async.exceptions import ConfigurationError, InputError
-from pingdata_async.locations import FIELDS, READERS, read_text
+from pingdata_async.locations import FIELDS, READERS, read_description, read_text
 from pingdata_async.tables.header_words import ADDRESS, STREET
 from pingdata_async.tables.headers import field_named, key_of, meaning_of
 from pingdata_async.tables.shown_headers import map_option, shown_header, shown_headers
@@ -84,7 +84,7 @@ def places_of(name: str, field: str, header: str, headers: Sequence[str]) -> tup
 
 def is_text(field: str) -> bool:
     """Whether a field, or "id", is a text."""
-    return field == "id" or READERS[field] is read_text
+    return field == "id" or READERS[field] in (read_text, read_description)
 
 
 def _place_of(name: str, field: str, header: str, headers: Sequence[str]) -> int | None:

@@ -527,8 +527,13 @@ INSTRUCTIONS = frozenset(
 """What a remark behind a header begins with; it does not change what the header means."""
 
 _MONEY = frozenset({"usd", "us", "dollars", "rc", "rcv", "replacement", "cost", "100", "annual"})
-_MONTHS = frozenset({"12", "mo", "mos", "month", "months", "als"})
+_OF_A_YEAR = frozenset({"mo", "mos", "month", "months"})
+_MONTHS = frozenset({"12", *_OF_A_YEAR, "als"})
 _DEGREES = frozenset({"decimal", "degrees", "deg", "dd", "wgs", "wgs84", "84"})
+
+ONLY_WITH: Mapping[str, str] = dict.fromkeys(_OF_A_YEAR, "12")
+"""Of a word in a remark: another one that must be in it. What 12 months bring is an amount; "BI
+(Months)" is how long it is insured, and "Rents/Mo" a twelfth of it."""
 
 REMARKS: Mapping[str, frozenset[str]] = {
     "const__bldg_area": frozenset({"sq", "square", "ft", "feet", "foot", "sqft", "sf", "ft2"}),

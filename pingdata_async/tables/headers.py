@@ -17,6 +17,7 @@ from pingdata_async.tables.header_words import (
     INSTRUCTIONS,
     NOT_BESIDE,
     ONLY_BESIDE,
+    ONLY_WITH,
     PARTS_OF_AN_ADDRESS,
     PLACES,
     READ_BESIDE,
@@ -177,7 +178,7 @@ def _is_remark(words: Sequence[str], name: str) -> bool:
     if not words or words[0] in INSTRUCTIONS:
         return True
     if REMARKS.get(name, frozenset()).issuperset(words):
-        return True
+        return all(ONLY_WITH.get(word, word) in words for word in words)
     # The same once more: "Business Personal Property (BPP)".
     return any(
         meaning.name == name for key in _both_keys(words) for meaning in _meanings_of_key(key)

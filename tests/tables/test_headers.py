@@ -154,6 +154,9 @@ def test_what_is_said_around_a_header(header: str, name: str) -> None:
         *("Occupancy %", "% Occupied", "Building %", "Longitude (W)", "Insured City, State, Zip"),
         *("Area Code", "Country of Origin", "State of Incorporation", "Location", "Building", ""),
         *("enhance_status", "enhance_reason", "enhance_error", "pg_latitude", "ph_city"),
+        *("BI Months", "BI Limit (Months)", "Rents/Mo", "Rents per Month", "Monthly Rents"),
+        *("BI Deductible", "Building Limit Deductible", "Contents Ded", "Rents per Unit"),
+        *("Building Value per Sq Ft", "BPP Limit / Unit", "BI Period (mo)", "BI Waiting Period"),
         *("row", "reason", "error", "City.1", "# of Units", "# of Bldgs", "$$$", "Total"),
     ],
 )

@@ -701,6 +701,29 @@ NUMBERS = [
         limits__building_limit=1_200_000.0,
         const__num_stories=3,
     ),
+    form(
+        "Zip|BI Months|BI Limit (Months)|Rents/Mo|Construction",
+        "02134|12|18|1000|4",
+        "02135|12|18|1000|Frame",
+        postal_code="02134",
+    ),
+    form(
+        "Zip|BI (12 months)|BI Deductible|Monthly Rents|Occupancy|Const. Type",
+        "02134|120000|5000|1000|Offices|ISO 4",
+        "02135|12|18|1000|344|6.0",
+        postal_code="02134",
+        limits__bi_limit=120_000.0,
+        occupancy__type_desc="Offices",
+        const__desc_ping="ISO 4",
+    ),
+    form(
+        "Zip|Annual Rents|Rents per Unit|Bldg Value / Sq Ft|Roof Covering|Exterior Walls",
+        "02134|120000|1000|250|3|Brick",
+        "02135|12|18|100|Shingle|2",
+        postal_code="02134",
+        limits__bi_limit=120_000.0,
+        const__wall_type="Brick",
+    ),
 ]
 
 FORMS = [*STREETS, *ONE_LINE, *POSTAL_CODES, *COORDINATES, *ANGLES, *NOTHING, *NUMBERS]
