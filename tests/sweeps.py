@@ -9,8 +9,14 @@ import pytest
 
 
 def sampled(cases: Iterable[Any], in_sample: int) -> list[Any]:
-    """Cases as parameters of a test: the first ones as they are, the others marked as `sweep`."""
+    """Cases as parameters of a test: the first ones as they are, the others marked as `sweep`.
+
+    A tuple is a case of several parameters.
+    """
     return [
-        case if number < in_sample else pytest.param(case, marks=pytest.mark.sweep)
+        pytest.param(
+            *(case if isinstance(case, tuple) else (case,)),
+            marks=[] if number < in_sample else [pytest.mark.sweep],
+        )
         for number, case in enumerate(cases)
     ]

@@ -18,6 +18,7 @@ from tests.simulation.queueing import SimulatedJob
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.troubles import SpottyAnswers
 from tests.simulation.virtual_loop import VirtualLoop
+from tests.sweeps import sampled
 
 TWO = ("PG", "PH")
 
@@ -162,7 +163,8 @@ async def test_outputs_that_hold_nothing_are_soon_enough(max_jobs: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "chunk_size", "max_jobs"), [(20_000, 100, 32), (4_000, 20, 8), (20, 1, 4)]
+    ("rows", "chunk_size", "max_jobs"),
+    sampled([(4_000, 20, 8), (20, 1, 4), (20_000, 100, 32)], 2),
 )
 async def test_rows_that_are_always_left_out_do_not_stop_a_run(
     rows: int, chunk_size: int, max_jobs: int

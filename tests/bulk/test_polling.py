@@ -27,6 +27,7 @@ from tests.bulk.poll_simulation import (
     Simulation,
     World,
 )
+from tests.sweeps import sampled
 
 SEEDS = range(3)
 
@@ -246,8 +247,11 @@ def cost_of(world: World, first: int = 0, last: int = 1_000_000) -> tuple[float,
     )
 
 
+DATES = ("none", "exact", "seconds")
+
+
 def worlds(kinds: Sequence[str]) -> list[World]:
-    return [World(kinds=tuple(kinds), dates=dates) for dates in ("none", "exact", "seconds")]
+    return [World(kinds=tuple(kinds), dates=dates) for dates in DATES]
 
 
 LIMITS = {  # polls, lag: about a tenth above what was measured
@@ -263,7 +267,7 @@ LIMITS = {  # polls, lag: about a tenth above what was measured
 
 @pytest.mark.parametrize(
     "world",
-    [world for kind in KINDS for world in worlds([kind])],
+    sampled([World(kinds=(kind,), dates=dates) for dates in DATES for kind in KINDS], len(KINDS)),
     ids=lambda w: f"{w.kinds[0]}, dates {w.dates}",
 )
 def test_jobs_of_one_kind_are_seen_soon_and_asked_about_seldom(world: World) -> None:

@@ -29,6 +29,7 @@ from tests.runs.run_help import (
     stopped_run,
 )
 from tests.runs.test_retry import ASK_ONCE, Sent, assert_consistent, set_faults
+from tests.sweeps import sampled
 
 Row = dict[str, str]
 
@@ -128,7 +129,7 @@ async def test_every_form_is_as_if_all_had_been_sent(
         for dedupe, folder in ((True, tmp_path / "once"), (False, tmp_path / "each")):
             folder.mkdir()
             accepted = server.stats.locations_accepted
-            summary = await enhancer(client, sources=["PG", "PH"]).run(
+            summary = await enhancer(client, sources=["PG", "PH"], chunk_size=30).run(
                 source,
                 folder / name,
                 dedupe=dedupe,
@@ -179,7 +180,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("faults", FAULTS)
+@pytest.mark.parametrize("faults", sampled(FAULTS, 2))
 async def test_rows_end_as_the_first_one_and_are_asked_again_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: str
 ) -> None:

@@ -173,10 +173,15 @@ def test_a_glance_at_a_journal_comes_to_an_end(tmp_path: Path) -> None:
     """Where tables without number are described, reading them is broken off."""
     path = anyio.run(make_journal, tmp_path)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("BEGIN")
-        for number in range(12_000):
-            connection.execute(f"CREATE TABLE t{number} (x)")
-        connection.execute("COMMIT")
+        connection.execute("CREATE TABLE t (x)")
+        connection.execute("PRAGMA writable_schema = ON")  # to create so many would take long
+        connection.execute(
+            "WITH RECURSIVE numbers(n) AS"
+            " (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 12000)"
+            " INSERT INTO sqlite_schema"
+            " SELECT 'table', 't' || n, 't' || n, rootpage, 'CREATE TABLE t' || n || ' (x)'"
+            " FROM numbers, sqlite_schema WHERE name = 't'"
+        )
     with pytest.raises(RunError, match=r"damaged|other tables"):
         JournalReader(path, any_version=True).__enter__()
 

@@ -39,6 +39,7 @@ from tests.runs.run_help import (
 )
 from tests.runs.table_forms import OUTPUTS
 from tests.runs.test_retry import ASK_ONCE, set_faults
+from tests.sweeps import sampled
 
 CSV_COLUMNS = list(read_addresses()[0])
 
@@ -209,7 +210,7 @@ async def test_begun_anew_and_discarded(client: ping.PingDataClient, tmp_path: P
     assert len(list(tmp_path.glob("out.parquet.run*"))) == 1
 
 
-@pytest.mark.parametrize("ending", OUTPUTS)
+@pytest.mark.parametrize("ending", sampled(OUTPUTS, 3))
 async def test_a_cancelled_table(client: ping.PingDataClient, tmp_path: Path, ending: str) -> None:
     """Leaves no part behind, and does not touch what was there."""
     output = tmp_path / f"out.{ending}"

@@ -286,7 +286,7 @@ async def launchers(number: int) -> AsyncIterator[list[Launcher]]:
 
 
 async def kill_at_all(
-    scene: Scene, folder: Path, cases: Iterable[list[tuple[str, int]]], at_once: int = 2
+    scene: Scene, folder: Path, cases: Iterable[list[tuple[str, int]]], at_once: int = 1
 ) -> int:
     """Each case a run of its own, some at once; returns how many.
 

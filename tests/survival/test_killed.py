@@ -16,8 +16,10 @@ NEEDED = {
     TROUBLES.name: {"JobAbandoned", "LocationsAskedAgain", "before ledger.gathered"},
 }
 
+# Where a file gets onto the disk.
+STEPS = ["after sync_file", "before sync_folder", "before sync_file", "after sync_folder"]
 
-PARTS = 5
+PARTS = 12
 
 
 @pytest.mark.parametrize("part", sampled(range(PARTS), 1))
@@ -44,25 +46,23 @@ async def test_killed_again_and_again(tmp_path: Path, seed: int) -> None:
     assert await kill_at_all(REFUSALS, tmp_path, cases) == len(cases)
 
 
-async def test_killed_around_the_plan(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", sampled(STEPS, 1))
+async def test_killed_around_the_plan(tmp_path: Path, step: str) -> None:
     """Between the input's rows and the plan of them there is no plan, or there is all of it."""
-    cases = [
-        [(f"{when} filesystem.{step}", number)]
-        for when in ("before", "after")
-        for step in ("sync_file", "sync_folder")
-        for number in (1, 2)
-    ]
+    when, name = step.split()
+    cases = [[(f"{when} filesystem.{name}", number)] for number in (1, 2)]
     assert await kill_at_all(REFUSALS, tmp_path, cases) == len(cases)
 
 
-async def test_killed_around_the_output(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", sampled(STEPS, 1))
+async def test_killed_around_the_output(tmp_path: Path, step: str) -> None:
     """No half output under its name, and none that the run does not know as its own."""
-    cases = [
-        [("OutputProgress", 3), ("OutputProgress", 1)],
-        *([(f"{when} output_files.{step}", number)]
-          for when in ("before", "after")
-          for step in ("sync_file", "sync_folder")
-          for number in (1, 2)),
-        [("OutputWritten", 1)],
-    ]  # fmt: skip
+    when, name = step.split()
+    cases = [[(f"{when} output_files.{name}", number)] for number in (1, 2)]
+    assert await kill_at_all(REFUSALS, tmp_path, cases) == len(cases)
+
+
+async def test_killed_while_the_output_is_written(tmp_path: Path) -> None:
+    """Early, in the middle, and when all of it is there."""
+    cases = [[("OutputProgress", 3), ("OutputProgress", 1)], [("OutputWritten", 1)]]
     assert await kill_at_all(REFUSALS, tmp_path, cases) == len(cases)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.survival.trials import poisoned_rows, refuses_everything, unknown_source
 
-POISONED = (0, 1234, 1235, 4999)
 
-
-async def test_four_poisoned_rows_among_five_thousand(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [1000, pytest.param(5000, marks=pytest.mark.large)])
+async def test_four_poisoned_rows_among_thousands(tmp_path: Path, rows: int) -> None:
     """Exactly those fail, by id; no other is in two jobs; about 15 refusals for each."""
-    figures = await poisoned_rows(tmp_path, 5000, 500, POISONED)
+    poisoned = (0, rows // 4 - 16, rows // 4 - 15, rows - 1)
+    figures = await poisoned_rows(tmp_path, rows, rows // 10, poisoned)
     assert figures["failed"] == 4
 
 
@@ -25,4 +27,4 @@ async def test_an_unknown_source_on_many_rows(tmp_path: Path) -> None:
 
 async def test_an_api_that_refuses_everything(tmp_path: Path) -> None:
     """It is the API that is at fault: no row is failed for it, and all are answered later."""
-    await refuses_everything(tmp_path, 2000, 50)
+    await refuses_everything(tmp_path, 500, 25)

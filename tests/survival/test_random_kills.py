@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.survival.trials import killed_at_random
 
 
-async def test_killed_at_random_again_and_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("rows", "kills"), [(1000, 3), pytest.param(2000, 6, marks=pytest.mark.large)]
+)
+async def test_killed_at_random_again_and_again(tmp_path: Path, rows: int, kills: int) -> None:
     """Each row comes out once, and what may have been paid for twice is counted."""
-    figures = await killed_at_random(tmp_path, 2000, 25, 6, seed=3)
-    assert figures["kills"] == 6
+    figures = await killed_at_random(tmp_path, rows, 25, kills, seed=3)
+    assert figures["kills"] == kills
     assert figures["chunks spooled at the last kill"] > 0
 
 
-async def test_killed_where_rows_repeat_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("rows", "kills"), [(750, 2), pytest.param(1500, 4, marks=pytest.mark.large)]
+)
+async def test_killed_where_rows_repeat_others(tmp_path: Path, rows: int, kills: int) -> None:
     """Each address is paid for once, and every row has its answer, as if each had been sent."""
-    figures = await killed_at_random(tmp_path, 1500, 25, 4, seed=4, distinct=1000)
-    assert figures["kills"] == 4
+    figures = await killed_at_random(tmp_path, rows, 25, kills, seed=4, distinct=rows * 2 // 3)
+    assert figures["kills"] == kills

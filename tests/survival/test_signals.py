@@ -21,6 +21,7 @@ from tests.cli.test_enhance import COMMAND, run
 from tests.probes import until
 from tests.survival.rows import check_rows, write_rows
 from tests.survival.trials import options, sandbox_at_once, started, status_of
+from tests.sweeps import sampled
 
 ROWS = 400
 CHUNK_SIZE = 20
@@ -92,7 +93,8 @@ async def assert_resumable(sandbox: SandboxServer, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    ("number", "code"),
+    sampled([(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], 1),
 )
 async def test_a_signal_while_submissions_are_on_the_wire(
     tmp_path: Path, number: signal.Signals, code: int

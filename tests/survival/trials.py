@@ -207,8 +207,8 @@ async def killed_at_random(
     run_dir = folder / "out.jsonl.run"
     write_rows(source, rows, distinct=distinct)
     chance = random.Random(seed)
-    # There are three requests a chunk, so at none of these is it over already.
-    moments = sorted(chance.sample(range((distinct or rows) // chunk_size * 5 // 2), kills))
+    # There are three requests a chunk, so at none of these is it nearly over.
+    moments = sorted(chance.sample(range((distinct or rows) // chunk_size * 2), kills))
     deaths: list[Death] = []
     async with sandbox_at_once() as sandbox:
         words = ["enhance", source, "-o", output, *options(sandbox, chunk_size, "--max-jobs", 8)]
