@@ -8,7 +8,6 @@ unusual is left to it: a row where only that is at fault, or else the whole batc
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import NoneType
 from typing import Any
@@ -25,7 +24,6 @@ from pingdata_async.coordinates import (
 )
 from pingdata_async.location_keys import encode_rows, keys_of, split_lines
 from pingdata_async.locations import (
-    LARGEST_INTEGER,
     LOOKUP_FIELDS,
     READERS,
     AnyLocation,
@@ -48,6 +46,7 @@ from pingdata_async.words_for_nothing import (
     is_a_name,
     says_nothing,
 )
+from pingdata_async.written_numbers import ANY_QUANTITY, QUANTITIES
 
 BATCH_ROWS = 300
 """Rows that are best looked at together.
@@ -249,7 +248,7 @@ def _read_column(
                 return numbers
     elif reader in _READERS_OF_FLOATS and kinds <= {float, NoneType}:
         given = [number for number in column if number is not None]
-        if _are_within(given, _largest(name)):
+        if _are_within(given, *_bounds(name)):
             return column
     return _read_one_by_one(name, column, noted, row_of)
 
@@ -265,10 +264,14 @@ def _plain_numbers(name: str, column: Sequence[str]) -> Sequence[float | None] |
     except ValueError:
         return None  # a thousands separator, a "$", a word
     # Nor does it take a NaN or an infinity.
-    if not _are_within(numbers, _largest(name)):
+    if not _are_within(numbers, *_bounds(name)):
         return None
+    if "." in letters and name not in LARGEST and any(text[-4:-3] == "." for text in given):
+        return None  # "1.200" may be 1,200
     if READERS[name] is read_integer:
-        if not all(map(float.is_integer, numbers)):
+        if QUANTITIES[name].is_rounded:
+            numbers = list(map(round, numbers))
+        elif not all(map(float.is_integer, numbers)):
             return None
         numbers = list(map(int, numbers))
     if len(given) == len(column):
@@ -277,17 +280,18 @@ def _plain_numbers(name: str, column: Sequence[str]) -> Sequence[float | None] |
     return [next(found) if text else None for text in column]
 
 
-def _largest(name: str) -> float:
-    if READERS[name] is read_integer:
-        return LARGEST_INTEGER
-    return LARGEST.get(name, sys.float_info.max)
+def _bounds(name: str) -> tuple[float, float]:
+    if name in LARGEST:
+        return -LARGEST[name], LARGEST[name]
+    quantity = QUANTITIES.get(name, ANY_QUANTITY)
+    return quantity.least, quantity.most
 
 
-def _are_within(numbers: Sequence[float], largest: float) -> bool:
-    """Whether all are finite and no larger; may say no where their sum is not finite."""
+def _are_within(numbers: Sequence[float], least: float, most: float) -> bool:
+    """Whether all are finite and within bounds; may say no where their sum is not finite."""
     return not numbers or (
         # The sum shows whether there is a NaN, with which no comparison can be trusted.
-        math.isfinite(sum(numbers)) and min(numbers) >= -largest and max(numbers) <= largest
+        math.isfinite(sum(numbers)) and min(numbers) >= least and max(numbers) <= most
     )
 
 

@@ -7,6 +7,7 @@ What cannot be sent at all is refused with one sentence, and costs nothing.
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -28,6 +29,13 @@ from pingdata_async.location_keys import key_of
 from pingdata_async.models import Location
 from pingdata_async.value_notes import NotedValue, ValueKind
 from pingdata_async.words_for_nothing import is_a_name, says_nothing
+from pingdata_async.written_numbers import (
+    ANY_QUANTITY,
+    CODES_FOR_UNKNOWN,
+    QUANTITIES,
+    YEAR,
+    number_of,
+)
 
 LOOKUP_FIELDS = (
     "address",
@@ -50,13 +58,9 @@ DESCRIPTIONS = (
 T = TypeVar("T")
 AnyLocation = Location | Mapping[str, Any] | str
 
-LARGEST_INTEGER = 2**53
-"""Up to here a float holds every integer as it is."""
-
 MOSTNAMES_SHOWN = 3
 LONGEST_SHOWN = 40
 
-_NUMBER = re.compile(r"[+-]?\$?(\d{1,3}(,\d{3})+|\d+)?(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 _BOOLEANS = {"true": True, "t": True, "yes": True, "y": True, "1": True} | {
     "false": False, "f": False, "no": False, "n": False, "0": False,
 }  # fmt: skip
@@ -296,15 +300,15 @@ def is_in_words(text: str) -> bool:
     return any(map(str.isalpha, text))
 
 
-def read_number(_name: str, value: Any) -> float | None:
+def read_number(name: str, value: Any) -> float | None:
     """What is sent of a number, or of its text; raises as `read_field()`."""
     if isinstance(value, str):
-        value = value.strip()
-        if not value:
+        text = value.strip()
+        if not text:
             return None
-        if not _NUMBER.fullmatch(value):
-            raise UnreadableError
-        value = value.replace(",", "").replace("$", "")
+        value = number_of(name, text)
+    elif name == YEAR and isinstance(value, dt.date):
+        value = value.year
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -312,6 +316,10 @@ def read_number(_name: str, value: Any) -> float | None:
     # JSON has neither infinity nor NaN, and "nan" in a file is no number either.
     if not math.isfinite(number):
         raise UnreadableError
+    quantity = QUANTITIES.get(name, ANY_QUANTITY)
+    if not quantity.least <= number <= quantity.most:
+        is_code = number in CODES_FOR_UNKNOWN
+        raise UnreadableError(ValueKind.CODE_FOR_UNKNOWN if is_code else ValueKind.UNREADABLE)
     return number
 
 
@@ -332,7 +340,9 @@ def read_integer(name: str, value: Any) -> int | None:
     number = read_number(name, value)
     if number is None:
         return None
-    if not number.is_integer() or abs(number) > LARGEST_INTEGER:
+    if QUANTITIES[name].is_rounded:
+        return round(number)
+    if not number.is_integer():
         raise UnreadableError
     return int(number)
 

@@ -43,6 +43,7 @@ LAYERS = {
     "value_notes": 0,
     "wire": 0,
     "words_for_nothing": 0,
+    "written_numbers": 0,
     "connections": 1,
     "transport": 1,
     "opening": 1,

@@ -8,11 +8,13 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
+import msgspec
+
 from pingdata_async.exceptions import InputError
-from pingdata_async.location_batches import BATCH_ROWS
+from pingdata_async.location_batches import BATCH_ROWS, Columns
 from pingdata_async.tables.columns import map_columns
 from pingdata_async.tables.delimiters import DELIMITERS, Layout, find_layout
 from pingdata_async.tables.input_reader import InputReader, counted
@@ -24,6 +26,8 @@ from pingdata_async.tables.sources import (
     TooLongError,
 )
 from pingdata_async.tables.text_encoding import undecodable
+from pingdata_async.value_notes import NotedValue, ValueKind
+from pingdata_async.written_numbers import QUANTITIES, with_decimal_commas
 
 BUFFER_BYTES = 64 * 1024
 MAX_LINE_BYTES = 4 * 1024 * 1024
@@ -34,6 +38,9 @@ MAX_BATCH_BYTES = 256 * 1024  # rows that are larger than most must not pile up 
 
 _SUFFIXES = {".tsv": "\t", ".tab": "\t"}
 _SHOWN_SURPLUS = 1_000  # characters of the cells that are too many in a row, kept only there
+
+_BESIDE_DECIMAL_COMMAS = ";"  # what separates cells where numbers have commas
+_SEPARATORS = frozenset(".,")
 
 _LINE_END = re.compile("\r\n|\r|\n")
 
@@ -182,7 +189,31 @@ class DelimitedReader(InputReader):
             if not rows:
                 return
         columns = tuple(zip(*rows, strict=True))
-        yield Batch(self._located(columns, are_texts=True), TextColumns(columns), errors)
+        yield Batch(
+            self._with_own_decimals(self._located(columns, are_texts=True)),
+            TextColumns(columns),
+            errors,
+        )
+
+    def _with_own_decimals(self, located: Columns) -> Columns:
+        """Numbers as the table's decimal sign has them."""
+        if self._layout.delimiter != _BESIDE_DECIMAL_COMMAS:
+            return located
+        return msgspec.structs.replace(
+            located, columns=list(map(self._numbers, located.names, located.columns))
+        )
+
+    def _numbers(self, field: str, column: Sequence[str]) -> Sequence[str]:
+        if field not in QUANTITIES or _SEPARATORS.isdisjoint("".join(column)):
+            return column
+        read = []
+        for place, text in enumerate(column):
+            number = with_decimal_commas(field, text)
+            if number is None:
+                noted = NotedValue(self._headers_by_field()[field], ValueKind.UNREADABLE, text)
+                self.values.add(self.rows + place, noted)
+            read.append(number or "")
+        return read
 
     def _squared(self, line: int, rows: list[list[str]], errors: dict[int, str]) -> list[list[str]]:
         """The rows without blank lines, all of one width; notes those that cannot be sent."""

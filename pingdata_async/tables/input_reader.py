@@ -102,14 +102,14 @@ class InputReader(ABC):
             are_texts: Whether all their cells are texts.
             places: Those of the rows in the batch that is being read; None where they are all.
         """
-        parts = self._parts_that_say_something(columns)
+        parts = self._parts_that_say_something(columns, places)
         located = self.mapping.located(parts, are_texts=are_texts)
         located, noted = mended_columns(located)
         self._note_postal_codes(noted, places)
         return located
 
     def _parts_that_say_something(
-        self, columns: Sequence[Sequence[Any]]
+        self, columns: Sequence[Sequence[Any]], places: Sequence[int] | None
     ) -> Sequence[Sequence[Any]]:
         """The columns without words for nothing in those of which several are joined.
 
@@ -120,19 +120,18 @@ class InputReader(ABC):
             for place in mapped.places if len(mapped.places) > 1 else ():
                 texts = [cell.strip() if isinstance(cell, str) else "" for cell in columns[place]]
                 if mapped.field != "id" and not all_say_something(texts):
-                    found[place] = self._without_words_for_nothing(place, columns[place], texts)
+                    found[place] = cells = list(columns[place])
+                    for row, text in enumerate(texts):
+                        if says_nothing(text):
+                            header = self.headers[place]
+                            noted = NotedValue(header, ValueKind.SAYS_NOTHING, cells[row])
+                            self.values.add(self._row(row, places), noted)
+                            cells[row] = ""
         return found
 
-    def _without_words_for_nothing(
-        self, place: int, column: Sequence[Any], texts: Sequence[str]
-    ) -> Sequence[Any]:
-        cells = list(column)
-        for row, text in enumerate(texts):
-            if says_nothing(text):
-                noted = NotedValue(self.headers[place], ValueKind.SAYS_NOTHING, column[row])
-                self.values.add(self.rows + row, noted)
-                cells[row] = ""
-        return cells
+    def _row(self, place: int, places: Sequence[int] | None) -> int:
+        """The number of a row of the batch that is being read."""
+        return self.rows + (place if places is None else places[place])
 
     def _note_postal_codes(self, noted: NotedBatch, places: Sequence[int] | None = None) -> None:
         """Count those of the batch that is being read, by the header of their column."""
@@ -140,9 +139,10 @@ class InputReader(ABC):
             return
         headers = self._headers_by_field()
         for place, values in noted.items():
-            row = self.rows + (place if places is None else places[place])
             for value in values:
-                self.values.add(row, value._replace(column=headers[value.column]))
+                self.values.add(
+                    self._row(place, places), value._replace(column=headers[value.column])
+                )
 
     def _headers_by_field(self) -> dict[str, str]:
         return {each.field: " + ".join(each.headers) for each in self.mapping.columns}

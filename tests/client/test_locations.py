@@ -70,7 +70,8 @@ def test_every_field_of_the_contract_is_known() -> None:
         ("1,234,567.89", 1234567.89),
         ("$5", 5.0),
         ("$1,234.50", 1234.5),
-        ("-1,234", -1234.0),
+        ("1 000", 1000.0),
+        ("5 USD", 5.0),
         ("+7", 7.0),
         ("1e3", 1000.0),
         (0, 0.0),
@@ -87,7 +88,7 @@ def test_numbers(value: object, number: float) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        *("abc", "1,23", "12,34,567", "$", "1 000", "inf", "-Infinity", "1.2.3", "5 USD"),
+        *("abc", "1.200", "$", "inf", "-Infinity", "1.2.3", "5 EUR", "5 %", "-5", -5),
         *(math.inf, -math.inf, [], {}, 10**400),
     ],
 )
@@ -110,7 +111,7 @@ def test_empty_values_are_left_out_without_counting(name: str, value: object) ->
 
 @pytest.mark.parametrize(
     ("value", "read"),
-    [("1990", 1990), (1990.0, 1990), ("1,990", 1990), ("1990.0", 1990), (-1, -1), ("0", 0)],
+    [("1990", 1990), (1990.0, 1990), ("1,990", 1990), ("1990.0", 1990), (2020, 2020)],
 )
 def test_integers(value: object, read: int) -> None:
     """Integers may come as the floats and texts that spreadsheets make of them."""

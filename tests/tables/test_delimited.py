@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pingdata_async.deflate import gzipped
 from pingdata_async.exceptions import ConfigurationError, InputError
+from pingdata_async.locations import prepare
 from pingdata_async.value_notes import ValueKind
 from tests.nasty import CELLS, PLAIN_TEXTS
 from tests.tables.reading import read_all, written
@@ -261,3 +262,21 @@ def test_jsonl_in_other_encodings(tmp_path: Path) -> None:
         assert found.locations == [{"address": "Caf\xe9"}, "2 Oak Ave"]
         assert found.rows == ['{"address":"Caf\xe9"}'.encode(), b'"2 Oak Ave"']
         assert found.reader.fingerprint().size_bytes == path.stat().st_size
+
+
+def test_semicolons_stand_beside_decimal_commas(tmp_path: Path) -> None:
+    """There "1.200" is 1,200; what may be either is left out, as it stands in the table."""
+    path = tmp_path / "in.csv"
+    path.write_text(
+        "zip;building limit;year built;stories\n"
+        "02134;1.200;1.987;2,0\n02135;1,200;1987;2,000\n02136;1200,5;1987;2\n"
+    )
+    found = read_all(path)
+    fields = [prepare(location).fields for location in found.locations]
+    assert [each.get("limits__building_limit") for each in fields] == [1200.0, None, 1200.5]
+    assert [each.get("const__bldg_year_built") for each in fields] == [1987] * 3
+    assert [each.get("const__num_stories") for each in fields] == [2] * 3
+    (note,) = found.reader.values.notes()
+    assert (note.column, note.values, note.examples, note.row) == (
+        "building limit", 1, ("1,200",), 1,
+    )  # fmt: skip

@@ -656,6 +656,19 @@ ANGLES = [
 
 NOTHING = [
     form("Zip|Yr Built", "02134|", "02135|1950", postal_code="02134"),
+    form("PostalCode|YearBuilt|NumberOfStoreys", "02134|0|-1", "02135|1950|2", postal_code="02134"),
+    form(
+        "Zip|YEARBUILT|NUMSTORIES|BLDGAREA",
+        "02134|9999|0|0",
+        "02135|1950|2|900",
+        postal_code="02134",
+    ),
+    form(
+        "Zip|Year Built|# Stories|Sq Ft|Building Limit",
+        "02134|-999|-999|-999|-999",
+        "02135|1950|2|900|0",
+        postal_code="02134",
+    ),
     form("Address|City|Zip|Stories", "n/a|NULL|02134|TBD", "-|x|02135|2", postal_code="02134"),
     form(
         "Street|City|Zip",
@@ -693,6 +706,38 @@ NOTHING = [
 # -- Numbers, units in them, limits ----------------------------------------------------------
 
 NUMBERS = [
+    form(
+        "Zip|Sq Ft|Yr Built|Building Limit|# Stories",
+        "02134|12,500 sf|c. 1950|$1.2M|2 stories",
+        "02135|1|1950|1|1",
+        postal_code="02134",
+        const__bldg_area=12_500,
+        const__bldg_year_built=1950,
+        limits__building_limit=1_200_000.0,
+        const__num_stories=2,
+    ),
+    form(
+        "Zip|Sq Ft|Yr Built|Building Limit|# Stories",
+        "02134|1161 m2|1950s|5%|3 + basement",
+        "02135|1|1950|1|1",
+        postal_code="02134",
+    ),
+    form(
+        "Zip|Sq Ft|Yr Built|Building Limit|# Stories",
+        "02134|2345.67|1987-05-01|1.200.000,00|2.0",
+        "02135|1|1950|1|1",
+        postal_code="02134",
+        const__bldg_area=2346,
+        const__bldg_year_built=1987,
+        limits__building_limit=1_200_000.0,
+        const__num_stories=2,
+    ),
+    form(
+        "Zip|Sq Ft|Yr Built|Building Limit|# Stories",
+        "02134|1.200|87|1.200|2.5",
+        "02135|1|1950|1|1",
+        postal_code="02134",
+    ),
     form(
         "Zip|Bldg Limit|# Stories",
         "02134|$1,200,000|3",
