@@ -210,6 +210,9 @@ class BulkEnhancer(FileRuns):
                 ledger = MemoryLedger(channel.deliver, builder.next_index, charges)
                 async with InputTask(source) as passages:
                     await runner_for(ledger, announce).run(passages)
+            except Exception as error:
+                charges.note_unfinished(error)
+                raise
             finally:
                 charges.end(builder.values)
 

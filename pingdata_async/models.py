@@ -318,6 +318,9 @@ class RunSummary(msgspec.Struct, kw_only=True):
         locations_possibly_charged_again: Locations sent again although an earlier job that
             held them was, or may have been, accepted.
         submissions_in_doubt: POSTs that may have made a job whose id never arrived.
+        unfinished_jobs: Of a run in memory, the ids of accepted jobs whose answers have not come:
+            where it ended early, `PingDataClient` can still ask for them. A run on disk keeps them
+            itself.
         requests: HTTP requests of the bulk endpoints.
         retries: Of those, requests sent again after a failure.
         refused: Answers 429 and 503.
@@ -345,6 +348,7 @@ class RunSummary(msgspec.Struct, kw_only=True):
     skipped_by_source: dict[str, int] = msgspec.field(default_factory=dict)
     locations_possibly_charged_again: int = 0
     submissions_in_doubt: int = 0
+    unfinished_jobs: list[str] = msgspec.field(default_factory=list)
     requests: int = 0
     retries: int = 0
     refused: int = 0

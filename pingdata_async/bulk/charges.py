@@ -13,6 +13,8 @@ from pingdata_async.bulk.tally import Tally, tally
 from pingdata_async.models import EnhancedLocation, RunSummary
 from pingdata_async.value_notes import ValueNotes
 
+NAMED_JOBS = 10  # in an error
+
 logger = logging.getLogger("pingdata_async")
 
 
@@ -35,6 +37,7 @@ class Charges:
         self._counts = RunSummary() if counts is None else counts
         self._rows = Tally()
         self._under_way: dict[int, _Submission] = {}
+        self._jobs: dict[int, str] = {}  # by chunk, those whose answers have not come
         self._clock: Callable[[], float] = lambda: 0.0
         self._began_at = 0.0
 
@@ -44,6 +47,7 @@ class Charges:
             self._counts,
             charged_by_source=dict(self._counts.charged_by_source),
             reasons=dict(self._rows.reasons),
+            unfinished_jobs=list(self._jobs.values()),
             rows=self._rows.rows,
             ok=self._rows.ok,
             partial=self._rows.partial,
@@ -87,6 +91,7 @@ class Charges:
     def accepted(self, chunk: Chunk, job_id: str) -> None:
         """That made a job."""
         submission = self._under_way.pop(chunk.index)
+        self._jobs[chunk.index] = job_id
         counts, locations = self._counts, len(chunk.rows)
         counts.jobs += 1
         counts.locations_charged += locations
@@ -100,6 +105,10 @@ class Charges:
                 job_id,
             )
 
+    def ended(self, chunk: Chunk) -> None:
+        """A chunk's job, if it has one, has given its answers, or never will."""
+        self._jobs.pop(chunk.index, None)
+
     def doubted(self, chunk: Chunk, error: str) -> None:
         """That may have made a job."""
         _add_doubt(self._counts, self._under_way.pop(chunk.index))
@@ -107,6 +116,17 @@ class Charges:
             "the submission of %s is in doubt, and they may be charged: %s",
             _locations(chunk),
             error,
+        )
+
+    def note_unfinished(self, error: Exception) -> None:
+        """Name the jobs in an error that are paid for, and whose answers are lost with it."""
+        jobs = list(self._jobs.values())
+        if not jobs:
+            return
+        named = ", ".join(jobs[:NAMED_JOBS]) + (", ..." if len(jobs) > NAMED_JOBS else "")
+        error.add_note(
+            f"{len(jobs):,} paid jobs were left unfinished: {named} "
+            "(all are in `unfinished_jobs` of the summary)"
         )
 
     def handed_over(self, results: Sequence[EnhancedLocation]) -> None:

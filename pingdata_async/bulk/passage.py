@@ -59,6 +59,8 @@ class Passage:
         times_unread: How often in a row it was that.
         failures: Of the present request, in a row.
         failing_since: When the first of them was.
+        refused_since: When the first of those in a row was with which access was refused; None
+            where the last one was another.
         wanted_at: When the present request was to be sent.
     """
 
@@ -91,6 +93,7 @@ class Passage:
     times_unread: int = 0
     failures: int = 0
     failing_since: float = 0.0
+    refused_since: float | None = None
     wanted_at: float = 0.0
 
     @property
@@ -124,6 +127,8 @@ class Passage:
     def leave_out(self, seconds: float) -> None:
         """Count so many seconds that have passed not as some of failures."""
         self.failing_since += seconds
+        if self.refused_since is not None:
+            self.refused_since += seconds
         if self.late_since is not None:
             self.late_since += seconds
         if self.unknown_at is not None:
@@ -156,10 +161,14 @@ class Passage:
         """The API says what it should."""
         self.late_since, self.says_late = None, False
 
-    def note_failure(self, now: float) -> None:
+    def note_failure(self, now: float, *, is_refusal: bool = False) -> None:
         """The present request has failed."""
         if not self.failures:
-            self.failing_since = now
+            self.failing_since, self.refused_since = now, None
+        if not is_refusal:
+            self.refused_since = None
+        elif self.refused_since is None:
+            self.refused_since = now
         self.failures += 1
 
     def note_unread(self, fingerprint: int) -> int:

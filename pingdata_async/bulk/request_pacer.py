@@ -23,11 +23,18 @@ from pingdata_async.bulk.retrying import (
     shows_overload,
 )
 from pingdata_async.events import Event, PauseAsked
-from pingdata_async.exceptions import PingDataError, RateLimitError, TransportError
+from pingdata_async.exceptions import (
+    AccessDeniedError,
+    AuthenticationError,
+    PingDataError,
+    RateLimitError,
+    TransportError,
+)
 from pingdata_async.pacer import Connection
 from pingdata_async.urls import Origin
 
 LONG_PAUSE_S = 10.0  # worth a word
+SHUT_OUT_S = 1.0  # until it is worth looking again whether jobs may be asked about
 
 NoteIntent = Callable[[], Awaitable[bool]]
 """Told that a request is about to be sent; returns whether it still may be."""
@@ -60,11 +67,13 @@ class RequestPacer:
         self._rng = rng
         self._submissions = SubmissionsRefused()
         self._said_until = -math.inf
+        self.is_shut_out = False  # the last question was refused: no job is paid for meanwhile
 
     def note_answered(self, kind: str, origin: Origin | None) -> None:
         """A request was answered well."""
         self.gate.at(origin).note_answered(kind)
         if origin is None:
+            self._note_access(kind, refused=False)
             self._slots.note_answered(kind, clock.now())
             self._submissions.note_answered(kind)
 
@@ -85,13 +94,21 @@ class RequestPacer:
             if origin is None:
                 self._submissions.closed_until = now + gate.opens_in_s(kind)
             self._say_if_long(kind, gate)
-        elif closes_its_kind(error):
+        elif closes_its_kind(error) or isinstance(error, AuthenticationError):
             gate.note_unavailable(kind, delay_s, asked_s=asked_s)
             self._say_if_long(kind, gate)
         elif not isinstance(error, TransportError):
             gate.note_answered(kind)
+        if origin is None and not isinstance(error, TransportError):
+            is_token = isinstance(error, AuthenticationError)
+            is_refused = is_token or (kind == "poll" and isinstance(error, AccessDeniedError))
+            self._note_access(kind, refused=is_refused)
         if origin is None and shows_overload(error):
             self._slots.note_trouble(kind, now)
+
+    def _note_access(self, kind: str, *, refused: bool) -> None:
+        if kind != "submit":
+            self.is_shut_out = refused
 
     def _say_if_long(self, kind: str, gate: RequestGate) -> None:
         """Say that there is a long pause, once for each."""
@@ -135,6 +152,8 @@ class StepPacer:
         """
         gate = self._run.gate.at(origin)
         asked_at = clock.now()
+        if not self._may_be_paid_for(kind):
+            raise GateClosedError(SHUT_OUT_S)
         async with gate.let_out(
             kind,
             connection,
@@ -147,6 +166,8 @@ class StepPacer:
                 # While that was written down, the API may have asked for a pause.
                 if not may_be_sent or not gate.is_open(kind):
                     raise GateClosedError(gate.opens_in_s(kind))
+                if not self._may_be_paid_for(kind):
+                    raise GateClosedError(SHUT_OUT_S)
             self._has_begun = True
             self._run.announce(notices.sent(kind, self._passage))
             try:
@@ -155,3 +176,7 @@ class StepPacer:
                 self._run.heed(kind, origin, error)
                 raise
             self._run.note_answered(kind, origin)
+
+    def _may_be_paid_for(self, kind: str) -> bool:
+        """Whether what a submission makes could be asked about, as far as is known."""
+        return kind != "submit" or not self._run.is_shut_out

@@ -27,6 +27,7 @@ from pingdata_async.bulk.retrying import (
     Verdict,
     judge_question,
     judge_submission,
+    refuses_access,
     retry_after_s,
 )
 from pingdata_async.bulk.steps import (
@@ -46,14 +47,12 @@ from pingdata_async.bulk.steps import (
 )
 from pingdata_async.events import Event
 from pingdata_async.exceptions import (
-    AccessDeniedError,
     APIStatusError,
     DecodeError,
     OutputUnavailableError,
     PauseTooLongError,
     PingDataError,
     RateLimitError,
-    UnexpectedRedirectError,
 )
 from pingdata_async.job_phases import JobPhase
 from pingdata_async.models import JobStatus
@@ -146,7 +145,7 @@ class Requests:
     ) -> Again | Rejected | InDoubt | Fatal:
         self._note_answer(error)
         verdict = judge_submission(error)
-        if verdict is Verdict.STOP:
+        if self._is_final(verdict):
             return Fatal(saying_when(error))
         if verdict is Verdict.REJECTED:
             return Rejected(error)
@@ -157,7 +156,8 @@ class Requests:
                 is_pause_too_long=self._is_too_long(error),
                 has_lasted=give_up is GiveUp.RUN,
             )
-        if give_up is GiveUp.RUN:
+        is_refused = verdict is Verdict.NO_ACCESS and give_up is GiveUp.CHUNK
+        if give_up is GiveUp.RUN or is_refused:
             return Fatal(saying_when(error), is_for_all=self._is_closed_for_long("poll"))
         # While others pass it goes on: nothing was refused for what it holds.
         return self._again(passage, "submit", error)
@@ -387,7 +387,7 @@ class Requests:
             return Unreachable(error)
         self._note_answer(error)
         verdict = judge_question(error)
-        if verdict is Verdict.STOP:
+        if self._is_final(verdict):
             raise error
         if verdict is Verdict.UNKNOWN_JOB:
             if self._is_forgotten(passage, error):
@@ -408,13 +408,19 @@ class Requests:
         self._say_if_overdue(passage, kind, error)
         # A pause that the API asks for says nothing of the job.
         is_pause = isinstance(error, RateLimitError) or retry_after_s(error)
-        if give_up is GiveUp.RUN and is_pause:
+        if give_up is GiveUp.RUN and (is_pause or verdict is Verdict.NO_ACCESS):
             raise saying_when(error)  # or each job would have to wait for one more to learn of it
         if give_up is GiveUp.RUN:
             return Unreachable(error)
         if give_up is GiveUp.CHUNK and not is_pause:
             return Kept(error)
         return self._again(passage, kind, error)
+
+    def _is_final(self, verdict: Verdict) -> bool:
+        """Whether it is of no use to ask again: a token that was right may soon be so again."""
+        if verdict is Verdict.NO_ACCESS:
+            return not self._health.has_let_in
+        return verdict is Verdict.STOP
 
     def _say_if_overdue(self, passage: Passage, kind: str, error: PingDataError) -> None:
         if kind == "fetch":
@@ -445,13 +451,13 @@ class Requests:
 
     def _note_failure(self, passage: Passage, kind: str, error: PingDataError) -> GiveUp:
         now = clock.now()
-        passage.note_failure(now)
+        passage.note_failure(now, is_refusal=refuses_access(error))
         return self._health.judge(
             kind,
             passage.failing_since,
             retry_after_s(error),
             now,
-            is_refusal=isinstance(error, AccessDeniedError | UnexpectedRedirectError),
+            refused_since=passage.refused_since,
         )
 
     def _again(

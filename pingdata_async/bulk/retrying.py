@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pingdata_async.checked_settings import check_amount, check_count, check_flag
 from pingdata_async.exceptions import (
+    AccessDeniedError,
     APIStatusError,
     AuthenticationError,
     ClientClosedError,
@@ -16,6 +17,7 @@ from pingdata_async.exceptions import (
     NotFoundError,
     OutputUnavailableError,
     PingDataError,
+    QuotaExceededError,
     RateLimitError,
     RequestRejectedError,
     ServerError,
@@ -34,6 +36,7 @@ class Verdict(enum.Enum):
     IN_DOUBT = enum.auto()  # a paid job may have been made
     REJECTED = enum.auto()  # the same again would be refused again
     UNKNOWN_JOB = enum.auto()  # the API does not know the job
+    NO_ACCESS = enum.auto()  # final where it was never granted; else for a while perhaps
     STOP = enum.auto()  # no request of this run can succeed
 
 
@@ -59,6 +62,10 @@ def judge_submission(error: PingDataError) -> Verdict:
         return Verdict.IN_DOUBT
     if isinstance(error, RequestRejectedError):
         return Verdict.RETRY if error.status_code in _NOT_READ_STATUSES else Verdict.REJECTED
+    if isinstance(error, QuotaExceededError):
+        return Verdict.STOP
+    if isinstance(error, AuthenticationError | AccessDeniedError):
+        return Verdict.NO_ACCESS
     return Verdict.STOP
 
 
@@ -71,7 +78,9 @@ def judge_question(error: PingDataError) -> Verdict:
         return Verdict.UNKNOWN_JOB if error.is_job_unknown else Verdict.RETRY
     if isinstance(error, NotFoundError):
         return Verdict.UNKNOWN_JOB
-    if isinstance(error, AuthenticationError | ClientClosedError):
+    if isinstance(error, AuthenticationError):
+        return Verdict.NO_ACCESS
+    if isinstance(error, ClientClosedError):
         return Verdict.STOP
     return Verdict.RETRY
 
@@ -79,6 +88,11 @@ def judge_question(error: PingDataError) -> Verdict:
 def shows_overload(error: PingDataError) -> bool:
     """Whether it is what an API gives that has too much to do: 5xx, or no answer at all."""
     return isinstance(error, ServerError | TransportError)
+
+
+def refuses_access(error: PingDataError) -> bool:
+    """Whether it says that whoever asks may not: it is meant where it goes on for a minute."""
+    return isinstance(error, AuthenticationError | AccessDeniedError | UnexpectedRedirectError)
 
 
 def retry_after_s(error: PingDataError) -> float | None:
@@ -225,6 +239,7 @@ class Health:
         self._policy = policy
         self._last_success: dict[str, float] = {}
         self._failing: dict[str, _Failing] = {}
+        self._refused: dict[str, _Failing] = {}
         self._has_answered = False
 
     def note_success(self, kind: str, now: float) -> None:
@@ -232,10 +247,16 @@ class Health:
         self._has_answered = True
         self._last_success[kind] = now
         self._failing.pop(kind, None)
+        self._refused.pop(kind, None)
 
     def note_answer(self) -> None:
         """The API answered, be it with an error: it is there."""
         self._has_answered = True
+
+    @property
+    def has_let_in(self) -> bool:
+        """Whether a request has ever succeeded, so that the token was right then."""
+        return bool(self._last_success)
 
     def answered_since(self, kind: str, since: float) -> bool:
         """Whether a request of this kind succeeded after that time."""
@@ -248,7 +269,7 @@ class Health:
         retry_after_s: float | None,
         now: float,
         *,
-        is_refusal: bool = False,
+        refused_since: float | None = None,
     ) -> GiveUp:
         """Take in that a request failed; says whether that has gone on for too long.
 
@@ -257,16 +278,21 @@ class Health:
             failing_since: When it failed for the first time.
             retry_after_s: What the API asked for, if anything.
             now: The present time.
-            is_refusal: Whether access was refused. Some firewalls refuse one request by
-                mistake; if it goes on for a minute, it is meant.
+            refused_since: Since when access has been refused, in a row; None where it was not.
+                Some firewalls refuse one request by mistake, and whoever checks tokens may be
+                unwell; if it goes on for a minute, it is meant.
         """
         policy = self._policy
         patience_s = policy.give_up_after_s
         if not self._has_answered:
             patience_s = min(patience_s, policy.first_contact_s)
-        if is_refusal:
-            patience_s = min(patience_s, policy.late_after_s)
-        failing = self._failing.setdefault(kind, _Failing(now))
+        if refused_since is None:
+            self._refused.pop(kind, None)
+            failing = self._failing.setdefault(kind, _Failing(now))
+        else:
+            # Whatever else failed before says nothing of it.
+            patience_s, failing_since = min(patience_s, policy.late_after_s), refused_since
+            failing = self._refused.setdefault(kind, _Failing(now))
         failing.go_on(now, retry_after_s or 0.0)
         if (retry_after_s or 0.0) > policy.max_wait_s or failing.seconds > patience_s:
             return GiveUp.RUN

@@ -233,6 +233,7 @@ class MemoryLedger:
 
     async def deliver(self, finished: FinishedChunk) -> None:
         """Hand the results over; waits until they are taken."""
+        self._charges.ended(finished.chunk)
         await self._deliver(finished.results)
 
     async def submitting(
@@ -256,8 +257,9 @@ class MemoryLedger:
     async def completed(self, chunk: Chunk) -> None:
         """Nothing to be kept."""
 
-    async def abandoned(self, chunk: Chunk, error: str) -> None:
-        """Nothing to be kept."""
+    async def abandoned(self, chunk: Chunk, error: str) -> None:  # noqa: ARG002
+        """Its job gives no answer."""
+        self._charges.ended(chunk)
 
     async def keep_unreadable(self, chunk: Chunk, bodies: Sequence[OutputBody]) -> str | None:
         """Nowhere to keep it."""

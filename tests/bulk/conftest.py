@@ -31,14 +31,16 @@ def enhancer(client: ping.PingDataClient) -> ping.BulkEnhancer:
     return make_enhancer(client)
 
 
-def make_enhancer(client: ping.PingDataClient) -> ping.BulkEnhancer:
+def make_enhancer(client: ping.PingDataClient, *, late_after_s: float = 60.0) -> ping.BulkEnhancer:
     return ping.BulkEnhancer(
         client,
         ["PG"],
         chunk_size=10,
         max_jobs=4,
         poll_schedule=ping.PollSchedule(min_interval_s=0.005, max_interval_s=0.05),
-        retry_policy=ping.RetryPolicy(base_delay_s=0.01, first_contact_s=0.05),
+        retry_policy=ping.RetryPolicy(
+            base_delay_s=0.01, first_contact_s=0.05, late_after_s=late_after_s
+        ),
     )
 
 

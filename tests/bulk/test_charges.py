@@ -105,3 +105,32 @@ async def test_an_error_tells_what_it_took() -> None:
     assert not caught.value.results
     assert caught.value.summary is not None
     assert caught.value.summary.locations_in_doubt == 20
+
+
+async def test_jobs_left_at_work_are_named() -> None:
+    """They are paid for: their ids are in the summary, and an error names them."""
+    error = ping.AuthenticationError("401", status_code=401)
+    faults = ScriptedFaults({Moment.POLL: [None] * 12}, always={Moment.POLL: error})
+    api = SimulatedAPI(faults=faults, locations_per_s=5.0)
+    async with SimulatedClient(api) as client:
+        enhancer = ping.BulkEnhancer(client, "PG", chunk_size=10, max_jobs=4)
+        with pytest.raises(ping.AuthenticationError) as caught:
+            await enhancer.enhance(addresses(200))
+    summary = caught.value.summary
+    assert summary is not None
+    left = summary.unfinished_jobs
+    assert len(left) == summary.jobs - summary.rows // 10 > 0
+    assert set(left) < {f"job-{number}" for number in range(20)}
+    [note] = caught.value.__notes__
+    assert note.startswith(f"{len(left)} paid jobs were left unfinished: {left[0]}, ")
+
+
+async def test_no_job_is_named_that_gave_its_answers() -> None:
+    """Nor one that failed, and was sent again."""
+    faults = ScriptedFaults({Moment.JOB: [Fault.FAILED_JOB, None, Fault.FORGOTTEN]})
+    async with SimulatedClient(SimulatedAPI(faults=faults)) as client:
+        enhancer = ping.BulkEnhancer(client, "PG", chunk_size=10)
+        results = await enhancer.enhance(addresses(50))
+    assert len(results) == 50
+    assert results.summary.jobs > 5
+    assert results.summary.unfinished_jobs == []

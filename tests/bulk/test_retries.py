@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import AsyncIterator, Iterator
 
 import anyio
 import msgspec
 import pytest
 
+from pingdata_async.bulk.chunking import ChunkBuilder
+from pingdata_async.bulk.passage import Passage
 from pingdata_async.bulk.retrying import RetryPolicy
+from pingdata_async.bulk.runner import SUBMIT_WORKERS
 from pingdata_async.events import (
     ChunkFinished,
     JobAbandoned,
@@ -35,7 +39,7 @@ from pingdata_async.exceptions import (
     UnexpectedRedirectError,
 )
 from pingdata_async.models import JobOutput, Reason, RowStatus
-from tests.bulk.harness import Observed, addresses, run
+from tests.bulk.harness import Observed, addresses, make_runner, run
 from tests.simulation.faults import Fault, Moment, ScriptedFaults
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.troubles import Troubles
@@ -209,10 +213,11 @@ async def test_a_submission_that_cannot_pass_ends_the_run_after_what_is_paid_for
     error: PingDataError,
 ) -> None:
     """Nothing more is sent, but the answers of jobs in flight are brought home."""
-    api = api_with(*[None] * 12, error, at=Moment.SUBMIT, always=error)
-    seen = Observed()
+    faults = ScriptedFaults({Moment.SUBMIT: [None] * 12}, always={Moment.SUBMIT: error})
+    api, seen = SimulatedAPI(faults=faults, locations_per_s=0.5), Observed()
+    policy = RetryPolicy(late_after_s=0.1)
     with pytest.raises(type(error)) as caught:
-        await run(api, 300, observed=seen, max_jobs=4)
+        await run(api, 300, observed=seen, max_jobs=4, policy=policy)
     assert caught.value is error
     assert len(seen.rows) == 10 * api.counts.jobs == 120
     assert {result.status for result in seen.results} == {RowStatus.OK}
@@ -225,18 +230,94 @@ async def test_a_submission_that_cannot_pass_ends_the_run_after_what_is_paid_for
     assert stopping.jobs_in_flight == accepted - ended > 0
 
 
-@pytest.mark.parametrize("moment", [Moment.POLL, Moment.FETCH])
-async def test_a_refused_token_ends_the_run_at_once(moment: Moment) -> None:
-    """No question can be asked any more: nothing is tried again, nothing sent after it."""
-    error = AuthenticationError("401", status_code=401)
-    api = api_with(None, error, at=moment, always=error)
-    seen = Observed()
+UNAUTHORIZED = AuthenticationError("401", status_code=401)
+
+
+async def test_a_token_that_was_never_accepted_ends_the_run_at_once() -> None:
+    """Nothing is tried again, nothing sent after it, be it a submission or a question."""
+    api, seen = api_with(at=Moment.SUBMIT, always=UNAUTHORIZED), Observed()
     with pytest.raises(AuthenticationError):
-        await run(api, 100, observed=seen, max_jobs=2)
-    assert not seen.of(RequestRetried)
+        await run(api, 100, observed=seen)
+    assert api.counts.requests == {Moment.SUBMIT: 1}
+    api = SimulatedAPI(faults=ScriptedFaults(always={Moment.POLL: UNAUTHORIZED}))
+    builder = ChunkBuilder(chunk_size=10, sources=("PG",))
+    [chunk] = builder.add_batch(0, addresses(10), {})
+
+    async def taken_up() -> AsyncIterator[Passage]:
+        yield Passage(chunk, job_id="job-0")
+
+    with pytest.raises(AuthenticationError):
+        await make_runner(api, seen).run(taken_up())
+    assert api.counts.requests == {Moment.POLL: 1}
+
+
+class _LockedOut(SimulatedAPI):
+    """Its token check is out of order for a while, after some requests of a kind."""
+
+    def __init__(self, moment: Moment, after: int, for_s: float, error: PingDataError) -> None:
+        super().__init__(locations_per_s=5.0)
+        self._locks = moment
+        self._after, self._for_s = after, for_s
+        self._refusal = error
+        self.locked_at = math.inf
+        self.unlocked_at = math.inf
+        self.accepted_meanwhile = 0
+
+    async def _arrive(self, moment: Moment) -> Fault | None:
+        kind = self._locks
+        fault = await super()._arrive(moment)
+        now = anyio.current_time()
+        if (
+            moment is kind
+            and self.counts.requests[moment] > self._after
+            and math.isinf(self.locked_at)
+        ):
+            self.locked_at, self.unlocked_at = now, now + self._for_s
+        is_locked = self.locked_at <= now < self.unlocked_at
+        if is_locked and moment in {kind, Moment.POLL}:
+            raise self._refusal
+        self.accepted_meanwhile += is_locked and moment is Moment.SUBMIT
+        return fault
+
+
+@pytest.mark.parametrize("moment", [Moment.SUBMIT, Moment.POLL, Moment.FETCH])
+@pytest.mark.parametrize("error", [UNAUTHORIZED, AccessDeniedError("403", status_code=403)])
+async def test_a_token_that_is_refused_for_a_while_costs_nothing(
+    moment: Moment, error: PingDataError
+) -> None:
+    """It was accepted before: all is asked again, and nothing is paid for meanwhile."""
+    api = _LockedOut(moment, 7, 45.0, error)
+    seen = await run(api, 300, max_jobs=6)
+    assert seen.rows == list(range(300))
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    assert api.counts.jobs == 30
+    # Those on their way when the first question was refused, at most.
+    assert api.accepted_meanwhile <= SUBMIT_WORKERS
+    assert sum(api.locked_at < at < api.unlocked_at for at in seen.times(RequestSent)) < 200
+
+
+@pytest.mark.parametrize("moment", [Moment.POLL, Moment.FETCH])
+async def test_a_token_that_is_refused_for_good_ends_the_run_after_a_minute(
+    moment: Moment,
+) -> None:
+    """With that error; nothing is sent after it."""
+    api, seen = _LockedOut(moment, 7, 1e9, UNAUTHORIZED), Observed()
+    with pytest.raises(AuthenticationError):
+        await run(api, 300, observed=seen, max_jobs=6)
+    assert 60 <= anyio.current_time() - api.locked_at <= 150
     sent = api.counts.requests.total()
     await anyio.sleep(1_000)
     assert api.counts.requests.total() == sent
+
+
+async def test_a_refusal_at_the_end_of_an_outage_is_not_the_last_word() -> None:
+    """The minute is counted from the first refusal, not from the first error."""
+    lost = TransportError("no connection", maybe_sent=False)
+    api = api_with(*[lost] * 14, UNAUTHORIZED, at=Moment.POLL)
+    seen = await run(api, 10, max_jobs=1)
+    down_s = max(seen.times(RequestRetried)) - min(seen.times(RequestRetried))
+    assert down_s > 60
+    assert {result.status for result in seen.results} == {RowStatus.OK}
 
 
 @pytest.mark.parametrize("moment", [Moment.POLL, Moment.FETCH])

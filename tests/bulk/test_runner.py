@@ -159,9 +159,9 @@ async def test_slots_are_free_again_after_a_run_that_failed() -> None:
     error = AuthenticationError("401", status_code=401)
     slots = JobSlots()
     for moment in (Moment.SUBMIT, Moment.POLL, Moment.FETCH):
-        api = SimulatedAPI(faults=ScriptedFaults({moment: [None, None, error]}))
+        faults = ScriptedFaults({moment: [None, None]}, always={moment: error})
         with pytest.raises(AuthenticationError):
-            await run(api, 200, slots=slots.share(5))
+            await run(SimulatedAPI(faults=faults), 200, slots=slots.share(5))
         assert not slots._in_flight
         assert not slots._waiting
 

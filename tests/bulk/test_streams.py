@@ -101,7 +101,7 @@ async def test_large_outputs_come_through_a_thread(client: ping.PingDataClient) 
 
 
 async def test_an_error_carries_what_was_answered(
-    enhancer: ping.BulkEnhancer, sandbox: SandboxServer
+    client: ping.PingDataClient, sandbox: SandboxServer
 ) -> None:
     """What was paid for before an API went away is in `results` of the error."""
 
@@ -114,7 +114,7 @@ async def test_an_error_carries_what_was_answered(
             yield f"{n} Side Street"
 
     with pytest.raises(ping.AuthenticationError) as caught:
-        await enhancer.enhance(until_the_token_expires())
+        await make_enhancer(client, late_after_s=0.1).enhance(until_the_token_expires())
     rows = [result.row for result in caught.value.results]
     assert rows == sorted(set(rows))
     assert len(rows) >= 20

@@ -47,6 +47,7 @@ class Fault(enum.Enum):
     ON_HOLD = enum.auto()  # job: ends with a word that is not documented, for a while
     CHANGES_ITS_MIND = enum.auto()  # job: each of its first answers takes back the one before
     OUTPUT_REFUSED = enum.auto()  # job: its output is refused (403) for a while
+    LOCKED_OUT = enum.auto()  # fetch: 401, whatever is asked, for a while
     UNREADABLE = enum.auto()  # job: its output is the same useless thing each time
 
 
@@ -79,7 +80,12 @@ COMMON: Mapping[Moment, tuple[Fault, ...]] = {
 HOSTILE: Mapping[Moment, tuple[Fault, ...]] = {
     Moment.SUBMIT: (Fault.BAD_GATEWAY, Fault.GATEWAY_TIMEOUT),
     Moment.POLL: (Fault.BAD_GATEWAY,),
-    Moment.FETCH: (Fault.BAD_GATEWAY, Fault.RATE_LIMIT, Fault.BARE_RATE_LIMIT),
+    Moment.FETCH: (
+        Fault.BAD_GATEWAY,
+        Fault.RATE_LIMIT,
+        Fault.BARE_RATE_LIMIT,
+        Fault.LOCKED_OUT,
+    ),
     Moment.JOB: (
         Fault.UNDOCUMENTED,
         Fault.ON_HOLD,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gzip
+import math
 import random
 import re
 from collections import Counter, OrderedDict
@@ -22,6 +23,7 @@ import msgspec
 
 from pingdata_async.bodies import OutputBody
 from pingdata_async.exceptions import (
+    AuthenticationError,
     DecodeError,
     NotFoundError,
     OutputUnavailableError,
@@ -38,6 +40,7 @@ from tests.simulation.queueing import JobQueue, SimulatedJob, Work
 from tests.simulation.records import JobRecord, Records
 
 REFUSED_FOR_S = 300.0  # an output, after the end of its job
+LOCKED_FOR_S = 10.0  # the right token, at the longest
 USELESS = b"no JSON at all"
 UNKNOWN_AT_FIRST = 2  # polls of a job that the API learns of late
 
@@ -166,6 +169,7 @@ class SimulatedAPI:
         self._rng = random.Random(seed)
         self._jobs: OrderedDict[str, SimulatedJob] = OrderedDict()
         self._counts = Counts()
+        self._locked_until = -math.inf
 
     @property
     def counts(self) -> Counts:
@@ -294,7 +298,8 @@ class SimulatedAPI:
             await anyio.sleep(self._slow_s)
         error = fault if isinstance(fault, PingDataError) else self._error(fault)
         if not (moment is Moment.FETCH and self._telling.origin):  # that is another server
-            error = error or self._gatekeeper.refusal(moment, anyio.current_time())
+            now = anyio.current_time()
+            error = error or self._lock(fault, now) or self._gatekeeper.refusal(moment, now)
         if error is not None:
             await self._travel()
             raise error
@@ -316,6 +321,12 @@ class SimulatedAPI:
         if fault is Fault.DROP:
             return TransportError("connection lost", maybe_sent=True)
         return None
+
+    def _lock(self, fault: Fault | PingDataError | None, now: float) -> PingDataError | None:
+        """The token that was right a moment ago is refused for a while."""
+        if fault is Fault.LOCKED_OUT:
+            self._locked_until = now + LOCKED_FOR_S * self._rng.random()
+        return AuthenticationError("401", status_code=401) if now < self._locked_until else None
 
     def _refuse(self, job: SimulatedJob) -> None:
         if anyio.current_time() < job.ends_at + REFUSED_FOR_S:

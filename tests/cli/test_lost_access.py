@@ -1,0 +1,44 @@
+"""The real command against a server that refuses the token that it has accepted before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_outputs_out_of_reach import says
+from tests.client.servers import raw_server
+from tests.raw_api import RawApi, answer, enhance, well
+
+REFUSED = says(answer(json.dumps({"message": "Invalid token."}).encode(), status=b"401 No"))
+QUICK = {"base_delay_s": 0.02}
+
+
+@pytest.mark.parametrize("kind", ["submission", "status", "output"])
+async def test_a_token_that_is_refused_for_a_while(kind: str, tmp_path: Path) -> None:
+    """It is asked again, and the run ends as if nothing had been."""
+    first = well if kind == "submission" else REFUSED
+    api = RawApi()
+    api._writers[kind] = (first, REFUSED, REFUSED, well)
+    async with raw_server(api) as server:
+        done = await enhance(server.url, tmp_path, "--chunk-size", "2", policy=QUICK)
+    assert (done.code, done.statuses) == (0, ["ok"] * 6), done.err
+    assert "3 jobs, 6 locations charged" in done.err
+
+
+@pytest.mark.parametrize("kind", ["submission", "status", "output"])
+async def test_a_token_that_is_refused_for_good(kind: str, tmp_path: Path) -> None:
+    """The run stops with exit code 4 and one line, and goes on when the token is right again."""
+    api = RawApi()
+    api._writers[kind] = (well, REFUSED)
+    async with raw_server(api) as server:
+        words = ("--chunk-size", "2")
+        done = await enhance(server.url, tmp_path, *words, policy=QUICK | {"late_after_s": 0.1})
+        assert (done.code, done.rows) == (4, []), done.err
+        assert "answered 401: Invalid token." in done.err
+        assert "Traceback" not in done.err
+        api._writers[kind] = (well,)
+        done = await enhance(server.url, tmp_path, *words)
+    assert (done.code, done.statuses) == (0, ["ok"] * 6), done.err
+    assert "3 jobs, 6 locations charged" in done.err
