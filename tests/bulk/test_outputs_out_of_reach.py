@@ -438,3 +438,24 @@ async def test_less_patience_than_for_forgotten_jobs(late: bool) -> None:
     seen = await run(api, 20, policy=RetryPolicy(give_up_after_s=5.0), max_jobs=2)
     assert {result.status for result in seen.results} == {RowStatus.OK}
     assert api.counts.jobs == (2 if late else 4)
+
+
+class _OneUnreadableStatus(SimulatedAPI):
+    """Everything works, but what is said of one job never can be read."""
+
+    async def status(self, job_id: str) -> JobStatus:
+        status = await super().status(job_id)
+        if job_id == "job-1":
+            raise DecodeError("not a status")
+        return status
+
+
+async def test_a_kept_job_frees_its_slot_at_once() -> None:
+    """It was asked about for as long as anything is: others are not kept waiting any longer."""
+    api, seen = _OneUnreadableStatus(locations_per_s=1.0), Observed()
+    with pytest.raises(JobFailedError, match="not a status"):
+        await run(api, 2_000, max_jobs=2, observed=seen)
+    [kept_at] = seen.times(JobKept)
+    after = [at for at in seen.times(JobSubmitted) if kept_at < at <= kept_at + 100.0]
+    before = [at for at in seen.times(JobSubmitted) if kept_at - 100.0 < at <= kept_at]
+    assert len(after) > 1.5 * len(before) > 0
