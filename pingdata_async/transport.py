@@ -52,6 +52,7 @@ ERROR_BODY_BYTES = 64 * 1024  # of an error answer, what is read for its message
 ERROR_BODY_S = 10.0  # likewise, how long it may take
 ERROR_WIRE_BYTES = 1024 * 1024  # likewise as it comes: compressed nothing has no end either
 CALL_ANSWER_BYTES = 16 * 1024 * 1024  # of what is no output; such answers are small
+LOOK_AFTER_S = 1.0  # without a byte: perhaps the connection is gone
 READ_BLOCK_BYTES = 256 * 1024
 READ_COMPRESSED_BYTES = 64 * 1024  # less, since each becomes many times that
 PAUSE_EVERY_BYTES = 4 * 1024 * 1024  # some 10 ms of inflating; then others have their turn
@@ -95,18 +96,38 @@ class Answer:
         Raises:
             DecodeError: When the body is cut off, stops coming, or cannot be taken apart.
         """
-        content, patience = self.raw.content, self._patience
+        patience = self._patience
         began = anyio.current_time()
         with _translated(self.what, self._cut_off):
+            data = await self._read(max_bytes, began + patience.left_s)
+            patience.note(len(data), anyio.current_time() - began)
+        return data
+
+    async def _read(self, max_bytes: int | None, until: float) -> bytes:
+        content = self.raw.content
+        while True:
+            left_s = until - anyio.current_time()
             try:
-                with self._waits.within(patience.left_s):
-                    data = await (
+                with self._waits.within(min(left_s, LOOK_AFTER_S)):
+                    return await (
                         content.readany() if max_bytes is None else content.read(max_bytes)
                     )
             except TimeoutError as error:
-                raise patience.ended() from error
-            patience.note(len(data), anyio.current_time() - began)
-        return data
+                if left_s <= LOOK_AFTER_S or content.exception() is not None:
+                    raise self._patience.ended() from error
+            self._check_connection()
+
+    def _check_connection(self) -> None:
+        """See whether anything can still come.
+
+        Where aiohttp cannot take a body apart, it closes the connection, and tells nobody who
+        reads.
+        """
+        connection = self.raw.connection
+        if connection is None:
+            return
+        if connection.transport is None or connection.transport.is_closing():
+            raise aiohttp.ClientPayloadError("it could not be taken apart")
 
     def be_brief(self) -> None:
         """Allow for little time from now on: what still comes is not worth more."""

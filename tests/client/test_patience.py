@@ -68,6 +68,16 @@ async def test_a_malformed_chunk(call: Callable[[PingDataClient], Awaitable[obje
     assert "the answer was cut off" in str(error)
 
 
+@pytest.mark.parametrize("call", [CALLS["submit"], CALLS["status"], CALLS["fetch_body"]])
+async def test_a_malformed_chunk_is_not_waited_for(
+    call: Callable[[PingDataClient], Awaitable[object]],
+) -> None:
+    """Whose connection is gone can bring nothing more: that is an error before any time-out."""
+    async with raw_server(writes(malformed_chunk)) as server, client_of(server.url) as client:
+        with anyio.fail_after(30), pytest.raises(DecodeError, match="could not be taken apart"):
+            await call(client)
+
+
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 async def test_a_body_that_drips(call: Callable[[PingDataClient], Awaitable[object]]) -> None:
     """A byte now and again is not enough, of a download neither; the error says how much came."""
