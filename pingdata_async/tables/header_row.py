@@ -95,7 +95,7 @@ def _candidates(
 ) -> list[HeaderRow]:
     titles = list(map(shown_header, row))
     found = [_as_header(place, titles, [titles], named)]
-    if place and not any(map(is_label, rows[place - 1])):
+    if place and not any(map(is_label, rows[place - 1])) and not _is_mostly_numbers(row):
         both = _padded(rows[place - 1], row)
         found.append(_as_header(place, _together(*both), both, named))
     return found
@@ -157,6 +157,12 @@ def is_label(value: Any) -> bool:
 def _distinct_texts(row: Sequence[Any]) -> int:
     texts = {cell.strip() for cell in row if isinstance(cell, str)}
     return sum(1 for text in texts if text and not _is_number(text))
+
+
+def _is_mostly_numbers(row: Sequence[Any]) -> bool:
+    """Whether it is data: "12" below "BI Months" is no second half of that header."""
+    texts = [text for text in map(shown_header, row) if text.strip()]
+    return 2 * sum(map(_is_number, texts)) > len(texts)
 
 
 def _is_number(text: str) -> bool:

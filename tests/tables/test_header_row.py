@@ -24,6 +24,7 @@ DATA = ["1", "1 Main St", "Boston", "MA", "02134"]
         ([["foo", "bar", "baz"], ["1", "2", "3"]], 0),
         ([["a title"], ["foo", "bar", "baz"], ["x", "2", "3"]], 1),
         ([["address"], ["City"], ["Zip"]], 0),
+        ([["Address", "BI Months", "BI Limit (Months)"], ["1 A St", "12", "12"]], 0),
         ([[], [None, "", " "]], None),
         ([], None),
     ],
