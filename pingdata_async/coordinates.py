@@ -61,13 +61,13 @@ _ANGLE = re.compile(
     (?: (?:lat|lon) \s*[:=]?\s* )?
     (?P<before>[NSEW]?) \s*
     (?P<sign>[+-]?) \s*
-    (?P<degrees> \d{1,3}(?:[.,]\d*)? | [.,]\d+ )
+    (?P<degrees> \d{1,3}(?:[.,]\d+)? | [.,]\d+ )
     (?:
         (?: \s*\u00b0-? \s* | \s*:\s* | (?P<dash>-) | \s+ )
-        (?P<minutes> \d{1,2}(?:[.,]\d*)? )
+        (?P<minutes> \d{1,2}(?:[.,]\d+)? )
         (?:
             (?: \s*'-? \s* | \s*:\s* | - | \s+ )
-            (?P<seconds> \d{1,2}(?:[.,]\d*)? ) (?: \s*" )?
+            (?P<seconds> \d{1,2}(?:[.,]\d+)? ) (?: \s*" )?
         |
             (?: \s*' )?
         )
@@ -195,9 +195,23 @@ def split_pair(cell: str, *, longitude_first: bool) -> tuple[str, str] | None:
         longitude_first: Which order its header says; overruled by hemispheres and the like.
 
     Returns:
-        None where it is not sure what is what.
+        None where it is not sure what is what, or it is no place.
     """
-    cell = cell.strip()
+    pair = _pair(cell.strip(), longitude_first=longitude_first)
+    if pair is None:
+        return None
+    place = [degrees_of(field, half) for field, half in zip(COORDINATES, pair, strict=True)]
+    match place:
+        case [float(latitude), float(longitude)] if (
+            is_on_the_globe(LATITUDE, latitude)
+            and is_on_the_globe(LONGITUDE, longitude)
+            and not is_nowhere(latitude, longitude)
+        ):
+            return pair
+    return None
+
+
+def _pair(cell: str, *, longitude_first: bool) -> tuple[str, str] | None:
     if _ONE_OR_TWO.fullmatch(cell):
         return None
     plain = _PLAIN_PAIR.fullmatch(cell)
@@ -211,7 +225,7 @@ def split_pair(cell: str, *, longitude_first: bool) -> tuple[str, str] | None:
     text = _spelled(cell)
     in_brackets = _BRACKETS.fullmatch(text)
     halves = _halves(in_brackets[1].strip() if in_brackets is not None else text)
-    if halves is None or _MISSING in text:
+    if halves is None:
         return None
     first, second = (half.strip(" \t,") for half in halves)
     axes = _axis_of(first), _axis_of(second)

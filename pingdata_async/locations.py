@@ -249,8 +249,9 @@ def _check_lookup(fields: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     pair = [_shown(given.get(name)) for name in COORDINATES]
     coordinates = "no pair of coordinates"
     if any(pair):
-        shown = ", ".join(degrees or "missing" for degrees in pair)
-        coordinates = f"its coordinates ({shown}) are no place"
+        is_alone = degrees_of(LATITUDE, pair[0] or pair[1]) is not None
+        shown = [degrees or ("missing" if is_alone else "") for degrees in pair]
+        coordinates = f"its coordinates ({', '.join(filter(None, shown))}) are no place"
     raise InputError(
         "nothing to look up: no address, street line, city, postal code or Lightbox reference, "
         f"and {coordinates}"

@@ -82,10 +82,14 @@ class ColumnMapping(msgspec.Struct, frozen=True):
         countries = next(
             (columns[each.places[0]] for each in self.columns if each.field == "country"), None
         )
-        fields = {
-            each.field: _cells(each, columns, countries, are_texts=are_texts)
-            for each in self.columns
-        }
+        fields: dict[str, Sequence[Any]] = {}
+        for each in self.columns:
+            if each.half is None:
+                fields[each.field] = _cells(each, columns, countries, are_texts=are_texts)
+            elif each.field not in fields:  # the other half was split with it
+                cells = columns[each.places[0]]
+                longitude_first = each.half != COORDINATES.index(each.field)
+                fields |= _split_cells(cells, longitude_first=longitude_first)
         if any(each.parts == (ONE_LINE,) for each in self.columns):
             _send_one_of_each(fields)
         return Columns(tuple(fields), list(fields.values()), are_texts=are_texts)
@@ -98,7 +102,7 @@ def _cells(
     *,
     are_texts: bool,
 ) -> Sequence[Any]:
-    if mapped.half is None and len(mapped.places) == 1:
+    if len(mapped.places) == 1:
         return columns[mapped.places[0]]
     parts: list[Sequence[str]] = [
         columns[place] if are_texts else [id_text(cell) or "" for cell in columns[place]]
@@ -106,12 +110,18 @@ def _cells(
     ]
     if mapped.parts:
         return street_lines(mapped.parts, parts, countries, number_follows=mapped.number_follows)
-    if mapped.half is None:
-        join = joined_angle if mapped.field in COORDINATES else plainly_joined
-        return list(map(join, zip(*parts, strict=True)))
-    place = COORDINATES.index(mapped.field)
-    longitude_first = mapped.half != place
-    return [_half(cell, place, longitude_first=longitude_first) for cell in parts[0]]
+    join = joined_angle if mapped.field in COORDINATES else plainly_joined
+    return list(map(join, zip(*parts, strict=True)))
+
+
+def _split_cells(cells: Sequence[Any], *, longitude_first: bool) -> dict[str, Sequence[str]]:
+    """Latitudes and longitudes of cells that hold both."""
+    pairs = []
+    for cell in map(id_text, cells):
+        pair = split_pair(cell, longitude_first=longitude_first) if cell else None
+        # What is no pair is noted once, and whole.
+        pairs.append(pair or (cell or "", ""))
+    return dict(zip(COORDINATES, map(list, zip(*pairs, strict=True)), strict=True))
 
 
 def _send_one_of_each(fields: dict[str, Sequence[Any]]) -> None:
@@ -131,13 +141,6 @@ def _send_one_of_each(fields: dict[str, Sequence[Any]]) -> None:
 def _is_given(cell: Any) -> bool:
     text = id_text(cell)
     return text is not None and text.strip() != "" and not says_nothing(text.strip())
-
-
-def _half(cell: str, place: int, *, longitude_first: bool) -> str:
-    pair = split_pair(cell, longitude_first=longitude_first)
-    if pair is not None:
-        return pair[place]
-    return "" if place else cell  # once, so that what cannot be read is counted once
 
 
 # -- Headers to fields -----------------------------------------------------------------------

@@ -23,6 +23,7 @@ from pingdata_async.tables.columns import (
     map_more_columns,
     mapping_lines,
 )
+from pingdata_async.value_notes import ValueKind
 from tests.client.test_location_batches import is_prepared_alike
 from tests.nasty import VALUES
 from tests.tables.sov_forms import FORMS
@@ -174,6 +175,7 @@ def test_two_coordinates_in_one_column() -> None:
         "25.77/-80.19": ("25.77", "-80.19"),
         "": ("", ""),
         "TBD": ("TBD", ""),
+        "0, 0": ("0, 0", ""),
         "25 46 12 N, 80 11 24 W": ("25 46 12 N", "80 11 24 W"),
     }
     located = mapping.located([list(pairs), [""] * len(pairs)], are_texts=True)
@@ -181,8 +183,9 @@ def test_two_coordinates_in_one_column() -> None:
     assert list(zip(*located.columns, strict=True)) == list(pairs.values())
     prepared = prepare_batch(located)
     assert prepared is not None
-    assert prepared.refused == [4, 5]
-    assert prepared.noted.keys() == {5}
+    assert prepared.refused == [4, 5, 6]
+    assert prepared.noted.keys() == {5, 6}
+    assert prepared.noted[6] == [("latitude", ValueKind.UNREADABLE, "0, 0")]
 
 
 def test_columns_of_their_own_are_better() -> None:
