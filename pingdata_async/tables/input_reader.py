@@ -8,11 +8,15 @@ from typing import Any
 
 from pingdata_async.location_batches import Columns
 from pingdata_async.tables.columns import ColumnMapping
+from pingdata_async.tables.headers import key_of
 from pingdata_async.tables.inputs import Batch, ReadOptions
-from pingdata_async.tables.postal_codes import mended_columns
+from pingdata_async.tables.postal_codes import POSTAL_CODE, mended_columns
 from pingdata_async.tables.sources import Fingerprint
 from pingdata_async.value_notes import NotedBatch, NotedValue, ValueKind, ValueNotes
 from pingdata_async.words_for_nothing import all_say_something, says_nothing
+
+_PLUS_4 = ("4", "four")
+"""What the key of a header such as "ZIP+4" ends with."""
 
 
 class InputReader(ABC):
@@ -104,7 +108,8 @@ class InputReader(ABC):
         """
         parts = self._parts_that_say_something(columns, places)
         located = self.mapping.located(parts, are_texts=are_texts)
-        located, noted = mended_columns(located)
+        header = self._headers_by_field().get(POSTAL_CODE, "")
+        located, noted = mended_columns(located, may_be_plus_4=key_of(header).endswith(_PLUS_4))
         self._note_postal_codes(noted, places)
         return located
 

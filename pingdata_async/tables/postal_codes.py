@@ -41,7 +41,11 @@ _PLAIN_LENGTHS = frozenset({0, 5, 6, 10})  # 6: Canada's without its space, 10: 
 
 
 def mended(
-    postal: Sequence[Any], state: Sequence[Any] | None, country: Sequence[Any] | None
+    postal: Sequence[Any],
+    state: Sequence[Any] | None,
+    country: Sequence[Any] | None,
+    *,
+    may_be_plus_4: bool = False,
 ) -> tuple[Sequence[Any], NotedBatch]:
     """Postal codes as the texts that they are.
 
@@ -54,10 +58,12 @@ def mended(
         postal: A code for each row; of any type.
         state: The state of each; None where there is no such column.
         country: The country of each, likewise.
+        may_be_plus_4: Whether the column is headed "ZIP+4" or the like: four digits in it are the
+            end of a code then, and are left out.
 
     Returns:
-        The codes, the same object where all were fine; and which were given zeros back, or are
-        too short for the United States, though their rows name no other country.
+        The codes, the same object where all were fine; and which were given zeros back, are left
+        out, or are too short for the United States, though their rows name no other country.
     """
     noted = NotedBatch()
     if are_plain(postal):
@@ -68,7 +74,10 @@ def mended(
         if digits is None:
             continue
         zip_code, plus_4 = _parts(digits)
-        if len(zip_code) in _SHORT_LENGTHS:
+        if may_be_plus_4 and len(digits) <= _PLUS_4_DIGITS:
+            noted.add(place, NotedValue(POSTAL_CODE, ValueKind.UNREADABLE, code))
+            digits = ""
+        elif len(zip_code) in _SHORT_LENGTHS:
             prefixes = _prefixes(
                 state[place] if state else None, country[place] if country else None
             )
@@ -97,12 +106,17 @@ def are_plain(postal: Sequence[Any]) -> bool:
     return ".0" not in together and len(together.split()) <= 1
 
 
-def mended_columns(columns: Columns) -> tuple[Columns, NotedBatch]:
+def mended_columns(columns: Columns, *, may_be_plus_4: bool = False) -> tuple[Columns, NotedBatch]:
     """The same for the postal codes of a batch; see `mended()`."""
     if POSTAL_CODE not in columns.names:
         return columns, NotedBatch()
     by_name = dict(zip(columns.names, columns.columns, strict=True))
-    postal, noted = mended(by_name[POSTAL_CODE], by_name.get("state"), by_name.get("country"))
+    postal, noted = mended(
+        by_name[POSTAL_CODE],
+        by_name.get("state"),
+        by_name.get("country"),
+        may_be_plus_4=may_be_plus_4,
+    )
     if postal is by_name[POSTAL_CODE]:
         return columns, noted
     by_name[POSTAL_CODE] = postal

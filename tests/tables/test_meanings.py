@@ -553,6 +553,10 @@ POSTAL_CODES += [
         ("postcode|state|country", "3182||", (("postal_code", "3182"),)),
         ("Postal|Province|Country", "8001||CH", (("postal_code", "8001"), ("country", "CH"))),
         ("zip|state|country", "7701|TX|", (("postal_code", "7701"), ("state", "TX"))),
+        ("ZIP|ZIP4|ST", "6510|6789|CT", (("postal_code", "06510"), ("state", "CT"))),
+        ("Zip Code|Plus4|State", "06510|6789|CT", (("postal_code", "06510"), ("state", "CT"))),
+        ("ZIP+4|ST|Country", "6789|CT|US", (("state", "CT"), ("country", "US"))),
+        ("Zip Plus 4|ST|x", "65106789|CT|", (("postal_code", "06510-6789"), ("state", "CT"))),
     )
 ]
 
