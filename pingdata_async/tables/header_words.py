@@ -233,11 +233,13 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         "=reg address country",
     ),
     "latitude": (
-        "latitude, gps latitude, geo latitude",
+        """latitude, gps latitude, geo latitude, latitude y, =intptlat, =latitud, =latitudine,
+        =breitengrad""",
         "latitude dms, latitude ddm, latitude degrees minutes seconds, latitude degrees minutes",
     ),
     "longitude": (
-        "longitude, gps longitude, geo longitude",
+        """longitude, gps longitude, geo longitude, longitude x, =intptlon, =intptlong, =longitud,
+        =longitudine, =langengrad, =laengengrad""",
         """longitude dms, longitude ddm, longitude degrees minutes seconds, longitude degrees
         minutes""",
     ),

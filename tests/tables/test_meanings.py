@@ -646,6 +646,10 @@ ANGLES = [
             "41|N|80|W",
         ),
         ("Lat|N/S|Long|E/W", "40.5|North|79.75|West", "41|N|80|W"),
+        ("Breitengrad|L\u00e4ngengrad", "40,5|-79,75", "41|-80"),
+        ("Latitud|Longitud", "40,5\u00b0 N|79,75\u00b0 Oeste", "41|-80"),
+        ("Latitude (Y)|Longitude (X)", "40.5|-79.75", "41|-80"),
+        ("INTPTLAT|INTPTLONG", "+40.5|-079.75", "+41|-080"),  # gazetteers of the census
         ("Lat Deg|Long Deg", "40.5|-79.75", "41|-80"),
         ("Latitude|Lat Min|Lat Max|Longitude", "40.5|40|41|-79.75", "41|1|2|-80"),
         (
