@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import decimal
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pingdata_async.exceptions import ConfigurationError, InputError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 INSTALL_HINT = 'needs pyarrow: pip install "pingdata-async[parquet]"'
 
+_TEXTS_OR_NUMBERS = (str, int, float, type(None))
 _AS_THEY_ARE = {str, int, float, bool, type(None), dict, list}
 
 
@@ -53,7 +55,7 @@ class ArrowReader(InputReader):
 
     def _pieces(self, batches: Iterable[pa.RecordBatch], rows_at_once: int) -> Iterator[Batch]:
         """Batches of at most as many rows each."""
-        used = {place for column in self.mapping.columns for place in column.places}
+        used = self._used_places()
         row = 1
         for batch in batches:
             for begin in range(0, batch.num_rows, rows_at_once):
@@ -68,7 +70,9 @@ class ArrowReader(InputReader):
                         f"{self.name}, rows {row} to {row + piece.num_rows - 1}: a text is not "
                         f"UTF-8 ({error.reason})"
                     ) from error
-                located = self._located(columns, are_texts=False)
+                located = self._located(
+                    columns, are_texts=False, unused=partial(_texts_or_numbers, piece)
+                )
                 yield Batch(located, ArrowRows(as_stream(piece)))
                 row += piece.num_rows
         if row == 1:
@@ -81,6 +85,15 @@ class ArrowReader(InputReader):
         nothing = pa.RecordBatch.from_pylist([], schema=self._schema)
         located = self._located([()] * nothing.num_columns, are_texts=False)
         return Batch(located, ArrowRows(as_stream(nothing)))
+
+
+def _texts_or_numbers(batch: pa.RecordBatch, place: int) -> Sequence[Any]:
+    """A column that is not mapped; nothing where it holds something else."""
+    try:
+        values = python_values(batch.column(place))
+    except UnicodeDecodeError:
+        return ()
+    return values if all(isinstance(value, _TEXTS_OR_NUMBERS) for value in values) else ()
 
 
 def as_stream(batch: pa.RecordBatch) -> bytes:

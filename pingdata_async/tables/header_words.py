@@ -555,3 +555,40 @@ REMARKS: Mapping[str, frozenset[str]] = {
 }
 """By meaning, words of a unit or a format that may follow. Not "000s", "EUR" or "sq m": those
 are other values than the field holds."""
+
+WORDS_FOR_NUMBERS = frozenset(
+    {
+        "no",
+        "num",
+        "number",
+        "nr",
+        "nbr",
+        "hn",
+        "house",
+        "hse",
+        "building",
+        "bldg",
+        "addr",
+        "address",
+    }
+)
+"""What a header of house numbers may say, in whatever other words."""
+
+_NEVER_HOUSE_NUMBERS = """
+account acct acreage acres age agent ain amount amt apn area assessed assets bathrooms baths bed
+bedrooms beds billing bldgs block book broker buildings buyer capacity cd census claim class cnt
+code column company contact cost count cov coverage cresta currency customer data date day days
+ded deductible depth dist distance district easting elevation emp employees exposure facility
+factor fax fee feet fips floor floors folio ft gid gross guid hash height id ids income index
+insured invoice iso item key land lat latitude length level limit line lon long longitude lot lots
+mail mailing map market max miles min mobile month months naics northing object objectid occ oid
+order owner page parcel payroll pct people percent peril permit phone pin plat policy pop
+population postal postcode ppc premium price prop protection qty quantity range rank rate rating
+ratio rec record ref rent rental rents revenue risk roll room rooms row rows sales score section
+seller seq sequence sf sheet sic size slip sort source sprinkler sq sqft square staff state status
+storeys stories story subdivision sum swis tax taxpayer tel telephone tenant tenants term tier
+time tiv total township tract type unit units uprn use usrn uuid val valuation value values
+version visits volume ward weight width x y year years yr yrs zip zone zoning
+"""
+NEVER_HOUSE_NUMBERS = frozenset(_NEVER_HOUSE_NUMBERS.split())
+"""What a header of other numbers says: ids, values, years, counts, measures, somebody else's."""

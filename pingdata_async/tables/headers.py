@@ -60,7 +60,7 @@ class Meaning(msgspec.Struct, frozen=True):
     rank: int
 
 
-def _words_of(header: str) -> list[str]:
+def words_of(header: str) -> list[str]:
     """The words of a header in lower case, without accents; symbols as words."""
     spelled = unicodedata.normalize("NFKD", header.translate(_IN_WORDS))
     spelled = "".join(letter for letter in spelled if not unicodedata.combining(letter))
@@ -70,7 +70,7 @@ def _words_of(header: str) -> list[str]:
 @lru_cache(maxsize=HEADERS_REMEMBERED)
 def key_of(header: str) -> str:
     """What all ways to write the same header share: "Zip-Code", "ZIP CODE" and "zipCode"."""
-    return "".join(_words_of(header))
+    return "".join(words_of(header))
 
 
 def field_named(name: str) -> str | None:
@@ -110,7 +110,7 @@ def _meanings(header: str) -> tuple[tuple[Meaning, str], ...]:
     title = header.strip()
     if title == "id" or title in FIELDS:
         return ((Meaning(title, OWN_NAME), ""),)
-    words = _words_of(header)
+    words = words_of(header)
     # The longest beginning that means something; what follows must not change that.
     return tuple(
         (meaning, key)

@@ -10,6 +10,7 @@ from pingdata_async.location_batches import Columns
 from pingdata_async.tables.columns import ColumnMapping
 from pingdata_async.tables.headers import key_of
 from pingdata_async.tables.inputs import Batch, ReadOptions
+from pingdata_async.tables.lost_numbers import ColumnReader, LostNumbers
 from pingdata_async.tables.postal_codes import POSTAL_CODE, mended_columns
 from pingdata_async.tables.sources import Fingerprint
 from pingdata_async.value_notes import NotedBatch, NotedValue, ValueKind, ValueNotes
@@ -49,12 +50,14 @@ class InputReader(ABC):
         self.rows = 0
         self.values = ValueNotes()
         self._notes: list[str] = []
+        self._lost_numbers = LostNumbers()
 
     def __iter__(self) -> Iterator[Batch]:
         """The records."""
         for batch in self._batches():
             yield batch
             self.rows += len(batch.locations)
+        self._lost_numbers.check(self.name)
 
     @abstractmethod
     def _batches(self) -> Iterator[Batch]:
@@ -98,6 +101,7 @@ class InputReader(ABC):
         *,
         are_texts: bool,
         places: Sequence[int] | None = None,
+        unused: ColumnReader | None = None,
     ) -> Columns:
         """Rows as locations; columns that are not mapped may be empty.
 
@@ -105,13 +109,20 @@ class InputReader(ABC):
             columns: All columns of the input.
             are_texts: Whether all their cells are texts.
             places: Those of the rows in the batch that is being read; None where they are all.
+            unused: Gives a column that is not mapped; None where `columns` has all of them.
         """
+        self._lost_numbers.take_up(self.mapping, self.headers, self.options.mapping)
+        self._lost_numbers.add(columns, unused or columns.__getitem__)
         parts = self._parts_that_say_something(columns, places)
         located = self.mapping.located(parts, are_texts=are_texts)
         header = self._headers_by_field().get(POSTAL_CODE, "")
         located, noted = mended_columns(located, may_be_plus_4=key_of(header).endswith(_PLUS_4))
         self._note_postal_codes(noted, places)
         return located
+
+    def _used_places(self) -> frozenset[int]:
+        """The columns that are mapped."""
+        return frozenset(place for column in self.mapping.columns for place in column.places)
 
     def _parts_that_say_something(
         self, columns: Sequence[Sequence[Any]], places: Sequence[int] | None

@@ -150,7 +150,7 @@ class JSONReader(InputReader):
         if not rows or not self.mapping.columns:
             # Of objects none of whose names means anything, nothing is sent.
             return [value if isinstance(value, str) else {} for value in values]
-        used = {place for column in self.mapping.columns for place in column.places}
+        used = self._used_places()
         located = self._located(
             [
                 [row.get(name) for row in rows] if place in used else ()
@@ -158,6 +158,7 @@ class JSONReader(InputReader):
             ],
             are_texts=False,
             places=places,
+            unused=lambda place: [row.get(self.headers[place]) for row in rows],
         )
         if len(rows) == len(values):
             return located

@@ -145,7 +145,8 @@ class WorkbookReader(InputReader):
             self._keep_waiting()
             kept, sent = lost.taken(self.rows, rows)
             if not lost.is_refused:  # else all of them are counted
-                yield Batch(self._located(sent, are_texts=False), CellColumns(kept))
+                located = self._located(sent, are_texts=False, unused=kept.__getitem__)
+                yield Batch(located, CellColumns(kept))
         if lost.is_refused:
             raise lost.refusal()
 

@@ -427,6 +427,65 @@ STREETS = [
         state="MA",
         postal_code="02134",
     ),
+    refused(
+        "Hsnbr|Street|City|State|Zip",
+        "12|Main St|Boston|MA|02134",
+        "15|Main St|Boston|MA|02134",
+        '"Hsnbr" looks like house numbers (1',
+        '--map address_line_1="Hsnbr+Street"',
+        '--map address_line_1="Street"',
+    ),
+    refused(
+        "Bldg|Location Address|City|Zip",
+        "100|Main St|Boston|02134",
+        "104A|Elm St|Boston|02134",
+        '--map address_line_1="Bldg+Location Address"',
+    ),
+    refused(
+        "Column7|Address|TIV",
+        "100|Main St, Boston|5000",
+        "250|Elm St, Boston|6000",
+        '--map address="Column7+Address"',
+    ),
+    refused(
+        "No.|Street|City|Zip",
+        "1|12 Main St|Boston|02134",
+        "2|14 Elm St|Boston|02134",
+        "in 2 of 2 rows",
+        '--map address_line_1="Street" or --map address_line_1="No.+Street"',
+    ),
+    form(
+        "Street|City|Zip|TIV|Year Renovated|Risk ID|Prot Class|Employees|Mailing Number|Seq",
+        "Main St|Boston|02134|5000|1990|77|4|12|100|1",
+        "Elm St|Boston|02134|6000|1995|99|7|40|250|2",
+        address_line_1="Main St",
+        city="Boston",
+        postal_code="02134",
+    ),
+    form(
+        "Street|City|Zip|Opened|Nickname|Visits",
+        "Main St|Boston|02134|1990|12 Monkeys|31",
+        "Elm St|Boston|02134|2005|x|55",
+        address_line_1="Main St",
+        city="Boston",
+        postal_code="02134",
+    ),
+    form(
+        "Street|City|Zip|Hsnbr",
+        "12 Main St|Boston|02134|12",
+        "14 Elm St|Boston|02134|15",
+        address_line_1="12 Main St",
+        city="Boston",
+        postal_code="02134",
+    ),
+    form(
+        "Street|Lat|Long|Hsnbr",
+        "Main St|42.1|-71.1|12",
+        "Elm St|42.2|-71.2|15",
+        address_line_1="Main St",
+        latitude=42.1,
+        longitude=-71.1,
+    ),
 ]
 
 # -- Combined tails; a one-line address and its parts ----------------------------------------
@@ -835,3 +894,6 @@ def test_what_is_refused(tmp_path: Path, each: Form) -> None:
             read_all(as_csv(path, headers, rows))
         for text in each.said:
             assert text in str(caught.value)
+    objects = [dict(zip(each.headers, row, strict=True)) for row in each.rows]
+    with pytest.raises(InputError):
+        read_all(objects)

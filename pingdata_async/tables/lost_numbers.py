@@ -1,0 +1,243 @@
+"""House numbers that would be lost, or are none, found out from all rows (pure).
+
+Streets without numbers are one location for all of their houses, and get one answer. So where
+nearly no street has one, and a column that is not used looks as if it held them, the user has to
+say what it holds before anything is sent; likewise where a number beside a street is another one
+than the street begins with.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from pingdata_async.coordinates import COORDINATES
+from pingdata_async.exceptions import InputError
+from pingdata_async.locations import id_text
+from pingdata_async.tables.columns import ColumnMapping, MappedColumn
+from pingdata_async.tables.given_columns import JOINED_BY, choices
+from pingdata_async.tables.header_words import (
+    HOUSE_NUMBER,
+    LINE,
+    NEVER_HOUSE_NUMBERS,
+    STREET,
+    WORDS_FOR_NUMBERS,
+)
+from pingdata_async.tables.headers import key_of, meaning_of, words_of
+from pingdata_async.tables.shown_headers import map_option, shown_header
+from pingdata_async.tables.street_lines import leads_with_another_number
+
+ColumnReader = Callable[[int], Sequence[Any]]
+"""Gives the cells of a column by its place; none where they are of a kind that no text has."""
+
+_LINES = ("address_line_1", "address")
+_FEWEST_ROWS = 2  # one row is alike to nothing
+_MOST_EXAMPLES = 3
+_NEARLY_NONE = 0.1  # of the rows
+_NEARLY_ALL = 0.8
+_SCHEDULE_ROWS = 5  # so many numbers in a row are those of a list
+_CLASSES_ROWS = 20  # so many houses have larger numbers than those of a list of classes
+_LARGEST_CLASS = 20
+_YEARS = range(1700, 2101)
+
+_DIGIT = re.compile(r"\d", re.ASCII)
+_HOUSE_NUMBER = re.compile(
+    r"0*([1-9]\d{0,4})(?:\.0)?(?:[a-z]|[-/ ]\d{1,4}[a-z]?| \d/\d)?", re.IGNORECASE | re.ASCII
+)
+
+
+class _Suspect(msgspec.Struct):
+    """A column that is not used, as far as it stands beside streets without a number."""
+
+    header: str
+    like: int = 0
+    years: int = 0
+    smallest: int = 10**6
+    largest: int = 0
+    total: int = 0
+    examples: list[str] = []
+
+
+class LostNumbers:
+    """Watches the rows of one input."""
+
+    def __init__(self) -> None:
+        self._mapping: ColumnMapping | None = None
+        self._street: int | None = None
+        self._number: int | None = None
+        self._line: MappedColumn | None = None
+        self._suspects: dict[int, _Suspect] = {}
+        self._streets = 0
+        self._without = 0
+        self._both = 0
+        self._others = 0
+        self._example = ("", "")
+
+    def take_up(
+        self, mapping: ColumnMapping, headers: Sequence[str], given: Mapping[str, str]
+    ) -> None:
+        """Find out what is to be watched; again, where the mapping is another one.
+
+        Args:
+            mapping: That of the input, as far as it is known.
+            headers: The input's.
+            given: By field, what the user said of columns.
+        """
+        if mapping is not self._mapping:
+            self._mapping = mapping
+            self._find_suspects(mapping, headers, given)
+
+    def _find_suspects(
+        self, mapping: ColumnMapping, headers: Sequence[str], given: Mapping[str, str]
+    ) -> None:
+        by_field = {column.field: column for column in mapping.columns}
+        line = next((by_field[field] for field in _LINES if field in by_field), None)
+        self._line = self._street = self._number = None
+        if line is None or not choices(given, None).keys().isdisjoint(_LINES):
+            return  # nothing to be lost, or the user has said what it is
+        self._line = line
+        parts = dict(zip(line.parts, line.places, strict=False))
+        self._street = parts.get(STREET, parts.get(LINE, line.places[0]))
+        if HOUSE_NUMBER in parts:
+            self._number = parts[HOUSE_NUMBER] if STREET in parts else None
+            return
+        if by_field.keys() >= set(COORDINATES):
+            return  # what tells the houses apart
+        used = {place for column in mapping.columns for place in column.places}
+        beside = frozenset(map(key_of, headers))
+        for place, header in enumerate(headers):
+            if place not in used and place not in self._suspects and _may_be(header, beside):
+                self._suspects[place] = _Suspect(header)
+
+    def add(self, columns: Sequence[Sequence[Any]], unused: ColumnReader) -> None:
+        """Look at some rows.
+
+        Args:
+            columns: All columns of the input, as far as they are mapped.
+            unused: Gives the cells of one that is not, by its place.
+        """
+        if self._street is None:
+            return
+        streets = columns[self._street]
+        if self._number is not None:
+            self._compare(columns[self._number], streets)
+        elif self._suspects:
+            self._count(streets, unused)
+
+    def _compare(self, numbers: Sequence[Any], streets: Sequence[Any]) -> None:
+        for number, street in zip(map(_text, numbers), map(_text, streets), strict=True):
+            if number and street:
+                self._both += 1
+                if street[:1].isdigit() and leads_with_another_number(number, street):
+                    self._others += 1
+                    self._example = self._example if self._example[0] else (number, street)
+
+    def _count(self, streets: Sequence[Any], unused: ColumnReader) -> None:
+        texts = list(map(_text, streets))
+        self._streets += sum(map(bool, texts))
+        if all(text[:1].isdigit() for text in texts):
+            return
+        without = [place for place, text in enumerate(texts) if text and not _DIGIT.search(text)]
+        if not without:
+            return
+        self._without += len(without)
+        for place, suspect in self._suspects.items():
+            cells = unused(place)
+            for row in without if cells else ():
+                _look_at(suspect, _text(cells[row]))
+
+    def check(self, name: str) -> None:
+        """Say what was found, now that all rows are known.
+
+        Args:
+            name: The input, for messages.
+
+        Raises:
+            InputError: When it has to be settled by the user.
+        """
+        if self._others * 2 > self._both:
+            self._refuse_other_numbers(name)
+        if (
+            self._without < _FEWEST_ROWS
+            or self._streets - self._without > self._streets * _NEARLY_NONE
+        ):
+            return
+        found = [each for each in self._suspects.values() if _is_likely(each, self._without)]
+        if found and self._line is not None:
+            self._refuse_lost_numbers(name, self._line, found)
+
+    def _refuse_other_numbers(self, name: str) -> None:
+        line = self._line
+        if line is None:
+            return
+        parts = dict(zip(line.parts, line.headers, strict=True))
+        street, number = parts[STREET], parts[HOUSE_NUMBER]
+        beside, begin = self._example
+        raise InputError(
+            f"{name}: in {self._others:,} of {self._both:,} rows {shown_header(street)} begins "
+            f"with another number than that of {shown_header(number)}, such as {begin!r} "
+            f"beside {beside}; settle it with {map_option(line.field, street)} or "
+            f"{map_option(line.field, number + JOINED_BY + street)}"
+        )
+
+    def _refuse_lost_numbers(
+        self, name: str, line: MappedColumn, found: Sequence[_Suspect]
+    ) -> None:
+        street = " + ".join(map(shown_header, line.headers))
+        looks = "; ".join(
+            f"{shown_header(each.header)} looks like house numbers ({', '.join(each.examples)}): "
+            f"join them with "
+            f"{map_option(line.field, JOINED_BY.join((each.header, *line.headers)))}"
+            for each in found[:_MOST_EXAMPLES]
+        )
+        raise InputError(
+            f"{name}: {self._without:,} of {self._streets:,} rows have no house number in "
+            f"{street}. {looks}, or send the streets alone with "
+            f"{map_option(line.field, JOINED_BY.join(line.headers))}"
+        )
+
+
+def _text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else id_text(value) or ""
+
+
+def _may_be(header: str, beside: frozenset[str]) -> bool:
+    """Whether a column that is not used may hold house numbers, by its header."""
+    words = words_of(header)
+    if not words or not NEVER_HOUSE_NUMBERS.isdisjoint(words):
+        return False
+    meaning = meaning_of(header, beside)
+    return meaning is None or meaning.name == HOUSE_NUMBER
+
+
+def _look_at(suspect: _Suspect, text: str) -> None:
+    number = _HOUSE_NUMBER.fullmatch(text)
+    if number is None:
+        return
+    value = int(number[1])
+    suspect.like += 1
+    suspect.years += value in _YEARS
+    suspect.total += value
+    suspect.smallest = min(suspect.smallest, value)
+    suspect.largest = max(suspect.largest, value)
+    if len(suspect.examples) < _MOST_EXAMPLES and text not in suspect.examples:
+        suspect.examples.append(text)
+
+
+def _is_likely(suspect: _Suspect, rows: int) -> bool:
+    """Whether its numbers are like those of houses: no list, no years, no classes."""
+    if suspect.like < rows * _NEARLY_ALL or suspect.smallest == suspect.largest:
+        return False
+    is_said = not WORDS_FOR_NUMBERS.isdisjoint(words_of(suspect.header))
+    if suspect.years >= suspect.like * (1 - _NEARLY_NONE) and not is_said:
+        return False
+    if rows >= _CLASSES_ROWS and suspect.largest <= _LARGEST_CLASS:
+        return False
+    numbers = suspect.largest - suspect.smallest + 1
+    follow_each_other = numbers == suspect.like and (
+        suspect.total * 2 == numbers * (suspect.smallest + suspect.largest)
+    )
+    return not follow_each_other or (rows < _SCHEDULE_ROWS and suspect.smallest > 1)
