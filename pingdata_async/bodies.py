@@ -7,6 +7,7 @@ import io
 import msgspec
 
 from pingdata_async.byte_order_mark import without_bom
+from pingdata_async.config import MAX_BODY_BYTES
 from pingdata_async.exceptions import DecodeError
 from pingdata_async.inflating import Inflater
 
@@ -32,7 +33,7 @@ class OutputBody(msgspec.Struct, frozen=True):
     wire: bytes
     encoding: str = ""
     what: str = "an output"
-    max_bytes: int = 512 * 1024 * 1024
+    max_bytes: int = MAX_BODY_BYTES
 
     @property
     def is_gzip(self) -> bool:
@@ -81,19 +82,21 @@ class OutputBody(msgspec.Struct, frozen=True):
         if self._is_plain:
             return without_bom(self.wire)
         inflater = Inflater(self.encoding, self.what, self._block_bytes)
-        joined = io.BytesIO()  # unlike a list, it never holds everything twice
         first = b""
-        for block in inflater.feed(self.wire):
-            if inflater.bytes_out > self.max_bytes:
-                raise too_large(self.what, self.max_bytes)
-            if not first:
-                first = block
-                continue
-            if not joined.tell():
-                joined.write(first)
-            joined.write(block)
-        inflater.finish()
-        return without_bom(joined.getvalue() or first)
+        # Unlike a list, it never holds everything twice; closed, it holds nothing where an error
+        # keeps this frame alive.
+        with io.BytesIO() as joined:
+            for block in inflater.feed(self.wire):
+                if inflater.bytes_out > self.max_bytes:
+                    raise too_large(self.what, self.max_bytes)
+                if not first:
+                    first = block
+                    continue
+                if not joined.tell():
+                    joined.write(first)
+                joined.write(block)
+            inflater.finish()
+            return without_bom(joined.getvalue() or first)
 
 
 def too_large(what: str, max_bytes: int) -> DecodeError:

@@ -36,6 +36,8 @@ TOKEN_ALIAS = "PINGDATA_AUTH_TOKEN"  # noqa: S105 - the variable's name, not a t
 
 
 TIMES = ("connect_timeout_s", "submit_timeout_s", "read_timeout_s")
+# With all that is made of it, and the process itself, less than 200 MB.
+MAX_BODY_BYTES = 64 * 1024 * 1024
 COUNTS = ("max_connections", "max_body_bytes")
 
 
@@ -78,7 +80,7 @@ class ClientSettings:
     submit_timeout_s: float = 120.0
     read_timeout_s: float = 60.0
     max_connections: int = 64
-    max_body_bytes: int = 512 * 1024 * 1024
+    max_body_bytes: int = MAX_BODY_BYTES
     ca_bundle: Path | None = field(default_factory=lambda: find_ca_bundle(os.environ))
 
     def __post_init__(self) -> None:

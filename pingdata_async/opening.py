@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 
 from pingdata_async.config import (
+    MAX_BODY_BYTES,
     OTHER_HOSTS,
     ClientSettings,
     check_numbers,
@@ -48,7 +49,7 @@ class OpenedClient:
         submit_timeout_s: float = 120.0,
         read_timeout_s: float = 60.0,
         max_connections: int = 64,
-        max_body_bytes: int = 512 * 1024 * 1024,
+        max_body_bytes: int = MAX_BODY_BYTES,
         ca_bundle: str | Path | None = None,
     ) -> None:
         self._environment = environment

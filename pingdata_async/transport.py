@@ -197,12 +197,14 @@ class Response:
         limit = min(max_bytes or self._max_body_bytes, self._max_body_bytes)
         if (self._answer.raw.content_length or 0) > limit:
             raise too_large(self.what, limit)
-        wire = io.BytesIO()  # unlike a list of blocks, it never holds everything twice
-        while block := await self._answer.next_bytes():
-            if wire.tell() + len(block) > limit:
-                raise too_large(self.what, limit)
-            wire.write(block)
-        return OutputBody(wire.getvalue(), self._answer.encoding, self.what, self._max_body_bytes)
+        # Unlike a list, it never holds everything twice; nor anything after an error.
+        with io.BytesIO() as wire:
+            while block := await self._answer.next_bytes():
+                if wire.tell() + len(block) > limit:
+                    raise too_large(self.what, limit)
+                wire.write(block)
+            encoding, most = self._answer.encoding, self._max_body_bytes
+            return OutputBody(wire.getvalue(), encoding, self.what, most)
 
     def _too_large(self) -> DecodeError:
         return too_large(self.what, self._max_body_bytes)

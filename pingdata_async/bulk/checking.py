@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from pingdata_async.bodies import OutputBody
+from pingdata_async.bodies import OutputBody, too_large
 from pingdata_async.bulk.chunks import Chunk, shown_id
 from pingdata_async.bulk.later_chunks import Leftover, leftover, skipped_sources, wanted_sources
 from pingdata_async.bulk.layout import Layout, lay_out
@@ -31,7 +31,6 @@ from pingdata_async.outcomes import (
     unanswered,
 )
 
-MAX_OUTPUTS_BYTES = 512 * 1024 * 1024  # of one job together
 NO_DATA_BYTES = bytes(NO_DATA)
 
 
@@ -155,8 +154,8 @@ def _contents(
     contents: list[bytes] = []
     for body in bodies:
         contents.append(content_of(body))
-        if sum(map(len, contents)) > MAX_OUTPUTS_BYTES:
-            raise DecodeError(f"its outputs are larger than {MAX_OUTPUTS_BYTES} bytes together")
+        if sum(map(len, contents)) > body.max_bytes:
+            raise too_large("its outputs together", body.max_bytes)
     return contents
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from pingdata_async.bodies import OutputBody, too_large
 from pingdata_async.bulk import clock, notices
-from pingdata_async.bulk.checking import MAX_OUTPUTS_BYTES, Checked, check_output
+from pingdata_async.bulk.checking import Checked, check_output
 from pingdata_async.bulk.chunks import Chunk, encode_body
 from pingdata_async.bulk.job_progress import JobProgress
 from pingdata_async.bulk.job_slots import JobSlots
@@ -65,6 +65,7 @@ ASK_AGAIN_S = 5.0  # about a job that the API does not know, at the longest: it 
 REFETCHES = 2  # of an output that leaves out rows
 SAME_TWICE = 2  # what is as useless twice in a row is taken to be so for ever, at the latest
 MAX_MESSAGE_CHARACTERS = 300  # of a failed job's: it stands in each of its rows
+TOO_LARGE_ADVICE = "; where that is right, allow for more: --max-answer-mb, or `max_body_bytes`"
 JITTER = 0.1  # of a poll interval, so that jobs submitted together drift apart
 
 
@@ -331,7 +332,8 @@ class Requests:
         elif bodies and not error.is_page:
             content = tuple((body.encoding, body.wire) for body in bodies)
             times, enough = passage.note_unread(hash(content)), self._policy.fetch_attempts
-        lasting = Unreadable(f"the output of job {passage.job_id}: {error}", bodies)
+        advice = TOO_LARGE_ADVICE if error.is_too_large else ""
+        lasting = Unreadable(f"the output of job {passage.job_id}: {error}{advice}", bodies)
         if times and times >= enough:
             return lasting
         step = self._question_failed(passage, "fetch", error)
@@ -341,12 +343,13 @@ class Requests:
     async def _fetch_all(self, passage: Passage) -> list[OutputBody]:
         bodies: list[OutputBody] = []
         pacer = StepPacer(self._pacer, passage)
-        limit = MAX_OUTPUTS_BYTES if passage.is_large else LARGE_BODY_BYTES
+        limit = None if passage.is_large else LARGE_BODY_BYTES
         for output in passage.outputs:
             body = await self._api.fetch_body(passage.job_id, output, pacer=pacer, max_bytes=limit)
             bodies.append(body)
-            if sum(len(body.wire) for body in bodies) > limit:
-                raise too_large("its outputs together", limit)
+            most = body.max_bytes if limit is None else min(limit, body.max_bytes)
+            if sum(len(body.wire) for body in bodies) > most:
+                raise too_large("its outputs together", most)
         return bodies
 
     async def _checked(self, chunk: Chunk, bodies: list[OutputBody]) -> Checked:

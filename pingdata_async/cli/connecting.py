@@ -9,9 +9,10 @@ from typing import TypeVar
 
 import anyio
 
-from pingdata_async.cli.options import Connection, read_token_file
+from pingdata_async.cli.options import MB, Connection, read_token_file
 from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.client import PingDataClient
+from pingdata_async.config import MAX_BODY_BYTES
 from pingdata_async.exceptions import (
     APIStatusError,
     ClientClosedError,
@@ -31,6 +32,7 @@ async def open_client(
     api_url: str | None,
     auth_token_file: Path | None,
     ca_bundle: Path | None,
+    max_answer_mb: int | None = None,
 ) -> AsyncIterator[PingDataClient]:
     """A client for the API that the options name; for the sandbox, starts it too.
 
@@ -38,6 +40,7 @@ async def open_client(
         ConfigurationError: When the options do not go together.
         MissingTokenError: When there is no token.
     """
+    max_body_bytes = MAX_BODY_BYTES if max_answer_mb is None else max_answer_mb * MB
     if environment == "sandbox":
         if api_url is not None:
             raise ConfigurationError("give --environment sandbox or --api-url, not both")
@@ -50,6 +53,7 @@ async def open_client(
                 environment="sandbox",
                 api_url=server.url,
                 auth_token="any",  # noqa: S106 - the sandbox takes any
+                max_body_bytes=max_body_bytes,
             ) as client,
         ):
             yield client
@@ -59,6 +63,7 @@ async def open_client(
         api_url=api_url,
         auth_token=read_token_file(auth_token_file),
         ca_bundle=ca_bundle,
+        max_body_bytes=max_body_bytes,
     ) as client:
         yield client
 
@@ -70,6 +75,7 @@ async def with_client(connection: Connection, work: Callable[[PingDataClient], A
         api_url=connection.api_url,
         auth_token_file=connection.auth_token_file,
         ca_bundle=connection.ca_bundle,
+        max_answer_mb=connection.max_answer_mb,
     ) as client:
         return await work(client)
 

@@ -24,6 +24,7 @@ _OF_THE_COMMAND = frozenset(
         "job_attempts",
         "location_attempts",
         "job_timeout_s",
+        "max_answer_mb",
         "max_wait_s",
         "give_up_after_s",
         "no_preflight",

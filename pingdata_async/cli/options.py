@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 import click
 
 from pingdata_async.bulk.retrying import RetryPolicy
-from pingdata_async.config import ENVIRONMENTS
+from pingdata_async.config import ENVIRONMENTS, MAX_BODY_BYTES
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.runs.output_files import shown_path
 from pingdata_async.runs.run_directory import journal_path
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+MB = 1024 * 1024
 PREFIX = "PINGDATA_ASYNC_"
 
 
@@ -29,12 +30,14 @@ class Connection:
         api_url: Its url; None for that of the environment.
         auth_token_file: File with the token; None for the usual places.
         ca_bundle: Certificates to trust; None for the system's.
+        max_answer_mb: The largest answer that is taken; None for the client's own limit.
     """
 
     environment: str | None
     api_url: str | None
     auth_token_file: Path | None
     ca_bundle: Path | None
+    max_answer_mb: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +108,13 @@ def check_output_name(output: str) -> None:
 def api_options(command: F) -> F:
     """Where the API is and how to reach it."""
     for decorate in (
+        option(
+            "--max-answer-mb",
+            type=click.IntRange(min=1),
+            metavar="MB",
+            help="The largest answer that is taken; about twice as much memory is needed.  "
+            f"[default: {MAX_BODY_BYTES // MB}]",
+        ),
         option(
             "--ca-bundle",
             type=click.Path(exists=True, path_type=Path),

@@ -239,6 +239,7 @@ def _connection(settings: RunSettings, others: dict[str, Any]) -> Connection:
         api_url=settings.api_url,
         auth_token_file=given.auth_token_file,
         ca_bundle=given.ca_bundle,
+        max_answer_mb=given.max_answer_mb,
     )
 
 

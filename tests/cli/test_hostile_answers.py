@@ -108,3 +108,26 @@ async def test_submissions_answered_with_a_garbled_head(
     assert api.counts["submission"] == 2
     assert "in doubt" in done.err
     assert "Traceback" not in done.err
+
+
+async def test_an_answer_that_is_too_large(tmp_path: Path) -> None:
+    """Its rows fail in little memory, and say how it is had: `retry` fetches it, for nothing."""
+
+    async def write(writer: asyncio.StreamWriter, body: bytes) -> None:
+        if '"0"' in body.decode():
+            long = b'"is_success":true,"x":"%b"' % (b"x" * (65 << 20))
+            packed = gzip.compress(body.replace(b'"is_success":true', long, 1), 1)
+            writer.write(answer(packed, b"Content-Encoding: gzip"))
+        else:
+            writer.write(answer(body))
+
+    api = RawApi(write_output=(write,))
+    async with raw_server(api) as server:
+        done = await enhance(server.url, tmp_path, "--chunk-size", "3")
+        assert (done.code, done.statuses) == (3, ["failed"] * 3 + ["ok"] * 3), done.err
+        assert "larger than 67108864 bytes; where that is right, " in done.rows[0]["error"]
+        assert done.peak_mb < 200
+        words = ("-u", server.url, "--max-answer-mb", "100")
+        done = await enhance(server.url, tmp_path, *words, command="retry")
+    assert (done.code, done.statuses, api.charged) == (0, ["ok"] * 6, 6), done.err
+    assert done.peak_mb < 250
