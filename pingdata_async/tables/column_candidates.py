@@ -12,6 +12,7 @@ from pingdata_async.locations import FIELDS
 from pingdata_async.tables.header_words import (
     ADDRESS,
     ANGLE_PARTS,
+    BELOW_DEGREES,
     CITY,
     HOUSE_NUMBER,
     LAT_LONG,
@@ -106,7 +107,7 @@ def candidates_for(
     _settle_third_lines(by_name)
     _settle_tails(by_name, given, closed)
     _settle_one_lines(by_name, given)
-    _settle_angles(by_name)
+    _settle_angles(by_name, beside)
     _settle_pairs(by_name, closed)
     return [
         candidate
@@ -303,17 +304,18 @@ def _as_one_line(candidate: Candidate) -> Candidate:
     return msgspec.structs.replace(candidate, parts=(ONE_LINE,))
 
 
-def _settle_angles(by_name: _ByName) -> None:
+def _settle_angles(by_name: _ByName, beside: frozenset[str]) -> None:
     """Degrees beside minutes are a part of a coordinate, without them all of it.
 
     A coordinate in one column is better than its parts. It is never sent without its hemisphere,
-    nor degrees without their minutes.
+    nor degrees without their minutes: beside a "Min" that may be of either, they are not sent.
     """
     for field, names in ANGLE_PARTS.items():
         degrees, minutes, seconds, hemispheres = (by_name.pop(name, []) for name in names)
         whole = by_name.pop(field, [])
         if not minutes and not seconds:
-            whole += [_renamed(each, field) for each in degrees]
+            if BELOW_DEGREES.isdisjoint(beside):
+                whole += [_renamed(each, field) for each in degrees]
             degrees = []
         elif not degrees:
             whole, degrees = [], whole

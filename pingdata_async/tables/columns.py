@@ -207,7 +207,11 @@ def map_columns(
 def _split_pair(settled: dict[str, Candidate]) -> None:
     """Where both coordinates were given as one column, each is a half of it."""
     pair = [settled[field] for field in COORDINATES if field in settled]
-    if len(pair) == len(COORDINATES) and pair[0].places == pair[1].places:
+    if (
+        len(pair) == len(COORDINATES)
+        and pair[0].places == pair[1].places
+        and len(pair[0].places) == 1
+    ):
         for half, each in enumerate(pair):
             settled[each.name] = msgspec.structs.replace(each, half=half)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 
+from pingdata_async.coordinates import COORDINATES
 from pingdata_async.exceptions import ConfigurationError, InputError
 from pingdata_async.locations import FIELDS, READERS, read_description, read_text
 from pingdata_async.tables.header_words import ADDRESS, STREET
@@ -60,7 +61,8 @@ def places_of(name: str, field: str, header: str, headers: Sequence[str]) -> tup
 
     Raises:
         InputError: When a header is there more than once.
-        ConfigurationError: When columns are joined for a field that is no text.
+        ConfigurationError: When columns are joined for a field that is neither a text nor a
+            coordinate.
     """
     place = _place_of(name, field, header, headers)
     if place is not None:
@@ -73,7 +75,7 @@ def places_of(name: str, field: str, header: str, headers: Sequence[str]) -> tup
             continue
         rest = places_of(name, field, JOINED_BY.join(pieces[many:]).strip(), headers)
         if rest:
-            if not is_text(field):
+            if not is_text(field) and field not in COORDINATES:
                 raise ConfigurationError(
                     f"{map_option(field, header)}: {field} is no text, so its columns cannot be "
                     "joined"

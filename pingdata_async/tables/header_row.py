@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from pingdata_async.tables.header_words import ANGLE_PARTS
 from pingdata_async.tables.headers import key_of, meaning_of
 from pingdata_async.tables.inputs import ReadOptions
 
@@ -17,6 +18,7 @@ SEARCHED_ROWS = 50  # title pages are shorter
 # just above the headers; what is far below a row of several is data.
 _KNOWN_IN_A_LIKELY_HEADER = 3
 _ROWS_BEHIND_A_LIKELY_HEADER = 10
+_PARTS_OF_ANGLES = frozenset().union(*ANGLE_PARTS.values())
 _LONGEST_HEADER = 200  # characters; what is longer is a text about the table
 
 
@@ -137,7 +139,15 @@ def _padded(upper: Sequence[Any], lower: Sequence[Any]) -> tuple[list[str], list
 def _together(upper: Sequence[str], lower: Sequence[str]) -> list[str]:
     """Headers in two rows: of each column, the words that are understood best."""
     beside = frozenset(map(key_of, lower))
-    return [_joined(above, below, beside) for above, below in zip(upper, lower, strict=True)]
+    headers = []
+    title = ""
+    for above, below in zip(upper, lower, strict=True):
+        title = above if above.strip() else title
+        # "Latitude" above "Deg", "Min" and "Sec" stands in the first of them only.
+        in_group = meaning_of(f"{title} {below}", beside) if below.strip() else None
+        is_part = in_group is not None and in_group.name in _PARTS_OF_ANGLES
+        headers.append(f"{title} {below}" if is_part else _joined(above, below, beside))
+    return headers
 
 
 def _joined(above: str, below: str, beside: AbstractSet[str]) -> str:

@@ -76,6 +76,11 @@ ANGLE_PARTS: Mapping[str, tuple[str, ...]] = {
 }
 """What a coordinate is joined from, in this order, where there are minutes or a hemisphere."""
 
+BELOW_DEGREES = frozenset(
+    {"min", "mins", "minute", "minutes", "sec", "secs", "second", "seconds", "dir", "hem"}
+)
+"""Headers of parts that do not say of which coordinate they are."""
+
 WORDS: Mapping[str, tuple[str, ...]] = {
     "id": (
         """id, location id, location number, =loc, location code, location reference, premises

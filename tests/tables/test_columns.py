@@ -200,6 +200,7 @@ def test_columns_of_their_own_are_better() -> None:
         (("Lat", "Lat Dir", "Lat Ref", "Long"), '"Lat" + "Lat Dir" or "Lat" + "Lat Ref"'),
         (("Lat Min", "Long Min"), "no column to look up"),
         (("Lat", "Long Deg", "Long Sec"), "no column to look up"),
+        (("Lat Deg", "Min", "Sec", "Long Deg"), "no column to look up"),
     ],
 )
 def test_parts_of_coordinates_that_make_no_one(headers: tuple[str, ...], said: str) -> None:
@@ -358,8 +359,20 @@ def test_columns_are_joined_by_hand() -> None:
         "City",
     )
     assert '"NUMBER+Stret"' in refusal(*headers, given={"address_line_1": "NUMBER+Stret"})
-    with pytest.raises(ConfigurationError, match="latitude is no text"):
-        map_columns("in.csv", headers, given={"latitude": "NUMBER+Lat"})
+    with pytest.raises(ConfigurationError, match="const__num_stories is no text"):
+        map_columns("in.csv", headers, given={"const__num_stories": "NUMBER+Lat"})
+
+
+def test_a_coordinate_may_be_put_together_by_hand() -> None:
+    """Where a part is blank, it is not."""
+    given = {"latitude": "G+M+S", "longitude": "G2+M2"}
+    mapping = map_columns("in.csv", ("G", "M", "S", "G2", "M2"), given=given)
+    rows = [("40", "30", "0", "-79", "45"), ("40", "", "0", "-79", "")]
+    located = mapping.located(list(zip(*rows, strict=True)), are_texts=True)
+    assert list(zip(*located.columns, strict=True)) == [("40 30 0", "-79 45"), ("40 ? 0", "-79 ?")]
+    prepared = prepare_batch(located)
+    assert prepared is not None
+    assert prepared.refused == [1]
 
 
 def test_a_given_header_that_is_not_there() -> None:

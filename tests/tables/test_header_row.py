@@ -38,6 +38,18 @@ def test_the_row_with_the_headers(rows: list[list[Any]], place: int | None) -> N
         assert found.headers == tuple(rows[found.place])
 
 
+def test_the_parts_of_a_coordinate_below_its_name() -> None:
+    """Merged above them, it stands in the first cell alone: no degrees without their minutes."""
+    above = ["", "Latitude", "", "", "Longitude", "", ""]
+    found = find_header([above, ["City", *["Deg", "Min", "Sec"] * 2], DATA], ReadOptions())
+    assert found is not None
+    assert found.headers == (
+        "City",
+        *("Latitude Deg", "Latitude Min", "Latitude Sec"),
+        *("Longitude Deg", "Longitude Min", "Longitude Sec"),
+    )
+
+
 def test_headers_that_were_named_come_first() -> None:
     """However few they are, and however many others there are that mean something."""
     rows = [HEADERS, ["Wo", "x"], DATA]
