@@ -257,6 +257,6 @@ def locations_of(world: World) -> list[Any]:
     return locations
 
 
-def user_id_of(row: int) -> str:
-    """The user's own id of a row."""
-    return f"id {row}" if row % 3 else str(row)
+def user_id_of(row: int) -> str | None:
+    """The user's own id of a row; None where it has none."""
+    return f"id {row}" if row % 3 else None
