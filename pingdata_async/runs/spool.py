@@ -30,10 +30,13 @@ from pingdata_async.runs.filesystem import (
     sync_folder,
     write_whole,
 )
+from pingdata_async.secrecy import holds_secret, masked
 
 _AS_IT_CAME, _PACKED_HERE = ".json.gz", ".json.zst"
 UNREADABLE = ".unreadable-"  # as it came, whatever that is
 MAX_UNREADABLE_BYTES = 64 * 1024 * 1024  # of one output
+PIECE_BYTES = 1024 * 1024  # looked through at a time for secrets
+OVERLAP_BYTES = 4096  # longer than a secret, however it is escaped
 CHUNKS_A_FOLDER = 1000  # folders of millions of files are slow on many file systems
 
 
@@ -79,7 +82,10 @@ class Spool:
         write_whole(path, content)
 
     async def keep_unreadable(self, index: int, bodies: Sequence[OutputBody]) -> Path:
-        """Keep what came for a chunk and is no answer, as it came; returns where the first is.
+        """Keep what came for a chunk and is no answer; returns where the first is.
+
+        As it came, unless it holds a secret: it is no answer, but perhaps a page that quotes our
+        request, for a person to look at.
 
         Raises:
             OSError: When it cannot be written.
@@ -90,7 +96,7 @@ class Spool:
         paths = [self._path(index, f"{UNREADABLE}{number}") for number in range(len(bodies))]
         self._make_folder(paths[0].parent)
         for path, body in zip(paths, bodies, strict=True):
-            write_whole(path, body.wire[:MAX_UNREADABLE_BYTES])
+            write_whole(path, _to_be_looked_at(body))
         return paths[0]
 
     def _make_folder(self, folder: Path) -> None:
@@ -140,6 +146,22 @@ class Spool:
 
     def _path(self, index: int, suffix: str) -> Path:
         return self._folder / f"{index // CHUNKS_A_FOLDER:06d}" / f"{index:09d}{suffix}"
+
+
+def _to_be_looked_at(body: OutputBody) -> bytes:
+    try:
+        content = body.content()
+    except DecodeError:  # what cannot be inflated cannot be looked through
+        content = body.wire
+    content = content[:MAX_UNREADABLE_BYTES]
+    pieces = range(0, len(content), PIECE_BYTES)
+    if any(holds_secret(_text(content[at : at + PIECE_BYTES + OVERLAP_BYTES])) for at in pieces):
+        return masked(_text(content)).encode("latin-1")
+    return body.wire[:MAX_UNREADABLE_BYTES]
+
+
+def _text(content: bytes) -> str:
+    return content.decode("latin-1")  # any bytes, and back again
 
 
 def _inflated(content: bytes) -> bytes:

@@ -16,7 +16,8 @@ import pytest
 from pingdata_async.bodies import OutputBody
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs import filesystem
-from pingdata_async.runs.spool import CHUNKS_A_FOLDER, Spool
+from pingdata_async.runs.spool import CHUNKS_A_FOLDER, PIECE_BYTES, Spool
+from pingdata_async.secrecy import Secret
 
 
 def files(folder: Path) -> list[Path]:
@@ -178,3 +179,24 @@ async def test_any_damage_is_told(tmp_path: Path) -> None:
         check(whole + b"\0")
 
     await anyio.to_thread.run_sync(check_all)
+
+
+async def test_what_can_never_be_read_is_kept_without_the_token(tmp_path: Path) -> None:
+    """A page that quotes the request, packed or not; anything else bit for bit."""
+    token = Secret("s3cr3t-t0k3n")
+    spool = Spool(tmp_path / "spool")
+    far = b"\xff" * (PIECE_BYTES - 5)  # so that it lies across two pieces
+    page = far + b"Authorization: Token " + token.reveal().encode() + b"\x00 <"
+    shown = far + b"Authorization: Token ***\x00 <"
+    harmless = gzip.compress(b"no JSON", mtime=0)
+    bodies = [
+        OutputBody(page),
+        OutputBody(gzip.compress(page), "gzip"),
+        OutputBody(page, "br"),
+        OutputBody(harmless, "gzip"),
+        OutputBody(b"\xef\xbb\xbf\xffno JSON"),
+        OutputBody(b"cut off", "gzip"),
+    ]
+    first = await spool.keep_unreadable(0, bodies)
+    kept = [first.with_name(f"{first.name[:-1]}{n}").read_bytes() for n in range(len(bodies))]
+    assert kept == [shown, shown, shown, harmless, b"\xef\xbb\xbf\xffno JSON", b"cut off"]
