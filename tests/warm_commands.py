@@ -38,8 +38,8 @@ IMPORTED = (
     "pingdata_async.runs.run",
     "pingdata_async.sandbox",
 )
-#: Beginnings of the variables that only a Python that starts heeds.
-HEEDED_AT_START = ("PYTHON", "LC_", "LANG", "TZ")
+#: Beginnings of the variables that are heeded only by a Python that starts, and by imports.
+HEEDED_AT_START = ("AIOHTTP_", "PYTHON", "LC_", "LANG", "TZ")
 ROOT = Path(__file__).parent.parent
 MOST_REQUEST_BYTES = 128 * 1024
 BLOCK_BYTES = 64 * 1024
@@ -55,9 +55,16 @@ def can_run(environ: Mapping[str, str]) -> bool:
 
 
 async def run(
-    words: Sequence[str], environ: Mapping[str, str], stdin: bytes
+    words: Sequence[str], environ: Mapping[str, str], stdin: bytes = b"", code: str = ""
 ) -> tuple[int, bytes, bytes]:
-    """Run `pingdata-async` with these words; returns exit code, output and errors."""
+    """Run `pingdata-async` with these words; returns exit code, output and errors.
+
+    Args:
+        words: Those after the command's name.
+        environ: All of its environment.
+        stdin: What it can read.
+        code: What is run instead of `pingdata-async`, which the code may start itself.
+    """
     output, errors = bytearray(), bytearray()
     with contextlib.ExitStack() as ours:
         ended, given_ended = socket.socketpair()
@@ -67,7 +74,7 @@ async def run(
         ours.callback(os.close, from_stdout)
         ours.callback(os.close, from_stderr)
         # JSON, as it can express names of files that are not UTF-8.
-        request = json.dumps([words, dict(environ), str(Path.cwd())]).encode()
+        request = json.dumps([words, dict(environ), str(Path.cwd()), code]).encode()
         given = [given_stdin, given_stdout, given_stderr, given_ended.detach()]
         try:
             socket.send_fds(_server(), [request], given)
@@ -78,8 +85,8 @@ async def run(
             tasks.start_soon(_write, to_stdin, stdin)
             tasks.start_soon(_read, from_stdout, output)
             tasks.start_soon(_read, from_stderr, errors)
-            code = await _exit_code(ended)
-    return code, bytes(output), bytes(errors)
+            exit_code = await _exit_code(ended)
+    return exit_code, bytes(output), bytes(errors)
 
 
 async def _write(pipe: int, content: bytes) -> None:
@@ -156,8 +163,8 @@ def _server() -> socket.socket:
 # -- the server ------------------------------------------------------------------------------
 
 
-def serve(control: socket.socket) -> list[str] | None:
-    """Fork for each request; returns in each fork, with the words of its command."""
+def serve(control: socket.socket) -> tuple[list[str], str] | None:
+    """Fork for each request; returns in each fork, with the words and the code of its command."""
     for module in IMPORTED:
         importlib.import_module(module)
     assert len([*Path("/proc/self/task").iterdir()]) == 1, "a fork would lack a thread"
@@ -171,13 +178,12 @@ def serve(control: socket.socket) -> list[str] | None:
             return None
         if os.fork() == 0:
             control.close()
-            words: list[str]
-            words, environ, folder = json.loads(request)
+            words, environ, folder, code = json.loads(request)
             command = os.fork()
             if command:
                 _report(command, given)
             _take_over(given, environ, folder)
-            return words
+            return words, code
         for descriptor in given:
             os.close(descriptor)
 
@@ -209,9 +215,14 @@ def _take_over(given: list[int], environ: dict[str, str], folder: str) -> None:
 
 def main() -> None:
     with socket.socket(fileno=int(sys.argv[1])) as control:
-        words = serve(control)
-    if words is not None:
-        sys.argv[:] = ["pingdata-async", *words]
+        command = serve(control)
+    if command is None:
+        return
+    words, code = command
+    sys.argv[:] = ["pingdata-async", *words]
+    if code:
+        exec(code, {"__name__": "__main__"})
+    else:
         run_command_line()
 
 

@@ -23,6 +23,7 @@ from pingdata_async.runs.run_directory import read_settings
 from pingdata_async.sandbox import SandboxServer
 from tests import warm_commands
 from tests.conftest import DATA
+from tests.sweeps import sampled
 
 ADDRESSES = DATA / "us-addresses.csv"
 COMMAND = [sys.executable, "-W", "error", "-m", "pingdata_async"]
@@ -299,7 +300,8 @@ async def test_answers_survive_an_output_that_cannot_be_written(
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    ("number", "code"),
+    sampled([(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)], 1),
 )
 async def test_a_signal_stops_cleanly(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """All is kept, the resume command is shown and works; the exit code names the signal.
@@ -373,7 +375,7 @@ async def test_an_idle_pipe_can_be_interrupted(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("out*"))
 
 
-@pytest.mark.parametrize("end", ["2> >(head -c 1 >/dev/null)", "2>/dev/full", "2>&-"])
+@pytest.mark.parametrize("end", sampled(["2>/dev/full", "2> >(head -c 1 >/dev/null)", "2>&-"], 1))
 async def test_nobody_has_to_read_what_it_says(
     sandbox: SandboxServer, tmp_path: Path, end: str
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 import signal
 import sys
@@ -17,6 +16,7 @@ from pingdata_async.cli.sandbox import sandbox
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.sandbox import SandboxServer
 from pingdata_async.sandbox.settings import SandboxSettings
+from tests.cli.test_enhance import run
 
 COMMAND = [sys.executable, "-W", "error", "-m", "pingdata_async", "sandbox"]
 
@@ -52,9 +52,9 @@ async def test_it_serves_until_it_is_told_to_stop() -> None:
 )
 async def test_options_that_cannot_work_are_exit_2(options: list[str]) -> None:
     """One clear line, no traceback."""
-    process = await anyio.run_process([*COMMAND, *options], check=False, env=os.environ)
-    assert process.returncode == 2
-    assert b"Traceback" not in process.stderr
+    done = await run("sandbox", *options)
+    assert done.code == 2
+    assert "Traceback" not in done.err
 
 
 def settings_of(monkeypatch: pytest.MonkeyPatch, *words: str) -> SandboxSettings:
