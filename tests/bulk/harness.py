@@ -284,6 +284,6 @@ async def chunks_of(chunks: Iterable[Chunk]) -> AsyncIterator[Passage]:
 
 async def until(is_true: Callable[[], bool]) -> None:
     """Let others go on until something is so, without guessing how long that takes."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         while not is_true():
             await anyio.lowlevel.checkpoint()

@@ -164,7 +164,7 @@ async def test_nohup_is_heeded(tmp_path: Path) -> None:
             await anyio.sleep(0.2)
             process.send_signal(signal.SIGHUP)
             delay.end()
-            with anyio.fail_after(30.0):
+            with anyio.fail_after(60.0):
                 await process.wait()
         assert process.returncode == 0
         check_rows(tmp_path / "out.jsonl", ROWS)
