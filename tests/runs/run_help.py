@@ -58,6 +58,11 @@ def enhancer(client: ping.PingDataClient, **changes: Any) -> ping.BulkEnhancer:
     return ping.BulkEnhancer(client, **(usual | changes))
 
 
+def in_few_chunks(client: ping.PingDataClient, **changes: Any) -> ping.BulkEnhancer:
+    """One that makes 3 chunks of them, for where it does not matter how many they are."""
+    return enhancer(client, **({"chunk_size": 100} | changes))
+
+
 @asynccontextmanager
 async def sandbox_and_client(
     **settings: Any,

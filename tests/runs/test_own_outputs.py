@@ -13,7 +13,14 @@ import pingdata_async as ping
 from pingdata_async.events import ChunkFinished, Event
 from pingdata_async.runs import output_files
 from pingdata_async.sandbox import SandboxServer
-from tests.runs.run_help import ADDRESSES, assert_all_there, enhancer, hashes, requests, stopped_run
+from tests.runs.run_help import (
+    ADDRESSES,
+    assert_all_there,
+    hashes,
+    in_few_chunks,
+    requests,
+    stopped_run,
+)
 
 
 async def test_an_output_that_was_changed_is_not_the_runs_own(
@@ -21,7 +28,7 @@ async def test_an_output_that_was_changed_is_not_the_runs_own(
 ) -> None:
     """It is neither taken for finished nor replaced, but by the user's wish."""
     output = tmp_path / "out.jsonl"
-    bulk = enhancer(client, chunk_size=100)
+    bulk = in_few_chunks(client, chunk_size=100)
     await bulk.run(ADDRESSES, output, overwrite=True)
     sent = requests(sandbox)
     output.write_text("precious")
@@ -46,7 +53,7 @@ async def test_failures_that_were_mended_stay_the_runs_own(
     source, output = tmp_path / "in.csv", tmp_path / "out.jsonl"
     failures = tmp_path / "out.jsonl.failures.jsonl"
     source.write_text("id,address\na,1 Main St\nb,\n")
-    bulk = enhancer(client)
+    bulk = in_few_chunks(client)
     await bulk.run(source, output)
     failures.write_text('{"id":"b","address":"2 Main St"}\n')
     await bulk.retry(f"{output}.run")
@@ -64,12 +71,12 @@ async def test_a_run_set_aside_does_not_own_the_output(
 ) -> None:
     """What the new run wrote is not replaced by the old one."""
     output = tmp_path / "out.jsonl"
-    bulk = enhancer(client, chunk_size=100)
+    bulk = in_few_chunks(client, chunk_size=100)
     await bulk.run(ADDRESSES, output)
-    bulk = enhancer(client, chunk_size=100, sources=["PG", "PH"])
+    bulk = in_few_chunks(client, chunk_size=100, sources=["PG", "PH"])
     await bulk.run(ADDRESSES, output, restart=True, overwrite=True)
     before, sent = output.read_bytes(), requests(sandbox)
-    old = enhancer(client, chunk_size=100)
+    old = in_few_chunks(client, chunk_size=100)
     for call in (old.resume, old.retry):
         with pytest.raises(ping.ConfigurationError, match="was changed"):
             await call(f"{output}.run.old-1")
@@ -95,7 +102,7 @@ async def test_cut_off_around_the_move_of_the_output(
             really_move(part, path)
         raise ping.RunError("the power went")
 
-    bulk = enhancer(client, chunk_size=100)
+    bulk = in_few_chunks(client, chunk_size=100)
     with monkeypatch.context() as patch:
         patch.setattr(output_files, "_move_into_place", cut_off)
         with pytest.raises(ping.RunError, match="power"):
@@ -115,12 +122,12 @@ async def test_a_folder_that_was_moved_goes_on(
     await stopped_run(client, before / "out.jsonl", ChunkFinished, 3)
     before.rename(after)
     run_dir = after / "out.jsonl.run"
-    await enhancer(client).resume(run_dir)
+    await in_few_chunks(client).resume(run_dir)
     assert_all_there(after / "out.jsonl")
     assert sandbox.stats.jobs_accepted == 30
     after.rename(before)
     written, sent = (before / "out.jsonl").stat().st_mtime_ns, requests(sandbox)
-    await enhancer(client).resume(before / "out.jsonl.run")
+    await in_few_chunks(client).resume(before / "out.jsonl.run")
     assert (before / "out.jsonl").stat().st_mtime_ns == written
     assert requests(sandbox) == sent
     assert not after.exists()
@@ -129,7 +136,7 @@ async def test_a_folder_that_was_moved_goes_on(
 async def test_an_output_whose_folder_is_gone(client: ping.PingDataClient, tmp_path: Path) -> None:
     """Where it is not beside its run, the message says how to name another."""
     (tmp_path / "out").mkdir()
-    bulk = enhancer(client, chunk_size=100)
+    bulk = in_few_chunks(client, chunk_size=100)
     await bulk.plan(ADDRESSES, tmp_path / "out" / "out.jsonl", run_dir=tmp_path / "kept")
     (tmp_path / "out").rmdir()
     with pytest.raises(ping.ConfigurationError, match=r"does not exist.* -o"):
@@ -147,21 +154,21 @@ async def test_a_copy_is_a_run_of_its_own(
     before.mkdir()
     (before / "in.csv").write_bytes(ADDRESSES.read_bytes())
     kept = None if run_dir is None else before / run_dir
-    await enhancer(client).run(before / "in.csv", before / "out.jsonl", run_dir=kept)
+    await in_few_chunks(client).run(before / "in.csv", before / "out.jsonl", run_dir=kept)
     shutil.copytree(before, after, copy_function=shutil.copyfile)
     written, sent = hashes(before), requests(sandbox)
     copied = after / (run_dir or "out.jsonl.run")
     copied.chmod(0o700)
-    await enhancer(client).resume(copied)
+    await in_few_chunks(client).resume(copied)
     assert requests(sandbox) == sent
-    await enhancer(client).retry(copied, all_not_ok=True)
+    await in_few_chunks(client).retry(copied, all_not_ok=True)
     assert_all_there(after / "out.jsonl")
     assert hashes(before) == written
     with pytest.raises(ping.ConfigurationError, match="is the input itself"):
         await ping.export_run(copied, after / "in.csv", overwrite=True)
     (after / "out.jsonl").write_bytes(bytes((after / "out.jsonl").stat().st_size))
     with pytest.raises(ping.ConfigurationError, match="was changed"):
-        await enhancer(client).resume(copied)
+        await in_few_chunks(client).resume(copied)
 
 
 async def test_paths_mean_the_same_in_another_folder(
@@ -177,7 +184,7 @@ async def test_paths_mean_the_same_in_another_folder(
         if isinstance(event, ChunkFinished):
             monkeypatch.chdir(there)
 
-    await enhancer(client, on_event=leave).run("in.csv", "out.jsonl")
+    await in_few_chunks(client, on_event=leave).run("in.csv", "out.jsonl")
     assert Path.cwd() == there
     assert_all_there(tmp_path / "out.jsonl")
     with pytest.raises(ping.ConfigurationError, match="is the input itself"):

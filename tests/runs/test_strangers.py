@@ -19,7 +19,7 @@ from pingdata_async.cli.side_files import check_side_files, open_side_file
 from pingdata_async.exceptions import ConfigurationError, RunError
 from pingdata_async.runs.exporting import export_run
 from pingdata_async.sandbox import SandboxServer
-from tests.runs.run_help import ADDRESSES, assert_all_there, enhancer
+from tests.runs.run_help import ADDRESSES, assert_all_there, in_few_chunks
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 STRANGER = 54321  # somebody's uid
@@ -63,7 +63,7 @@ def change_settings(run_dir: Path, **changes: object) -> None:
 
 async def planned(client: ping.PingDataClient, folder: Path) -> Path:
     """A run directory with a plan alone."""
-    await enhancer(client).plan(ADDRESSES, folder / "out.jsonl")
+    await in_few_chunks(client).plan(ADDRESSES, folder / "out.jsonl")
     return folder / "out.jsonl.run"
 
 
@@ -82,7 +82,7 @@ async def test_nothing_planted_is_touched(
         plant(place, victim)
         for restart in (False, True):
             with pytest.raises(ConfigurationError, match=f"{name} (is|has) "):
-                await enhancer(client).run(ADDRESSES, tmp_path / "out.jsonl", restart=restart)
+                await in_few_chunks(client).run(ADDRESSES, tmp_path / "out.jsonl", restart=restart)
         with pytest.raises(ConfigurationError, match=f"{name} (is|has) "):
             await export_run(run_dir, tmp_path / "export.jsonl")
         place.unlink()
@@ -103,7 +103,7 @@ async def test_a_spool_elsewhere_is_refused(
     (run_dir / name).parent.mkdir(mode=0o700, exist_ok=True)
     (run_dir / name).symlink_to(victim)
     with pytest.raises(ConfigurationError, match=f"{name} is a link"):
-        await enhancer(client).run(ADDRESSES, tmp_path / "out.jsonl")
+        await in_few_chunks(client).run(ADDRESSES, tmp_path / "out.jsonl")
     assert not list(victim.iterdir())
     assert not sandbox.stats.jobs_accepted
 
@@ -117,11 +117,11 @@ async def test_a_run_directory_that_is_a_link_is_refused(
     run_dir.symlink_to(elsewhere)
     for _ in range(2):
         with pytest.raises(ConfigurationError, match="is a link"):
-            await enhancer(client).run(ADDRESSES, tmp_path / "out.jsonl")
+            await in_few_chunks(client).run(ADDRESSES, tmp_path / "out.jsonl")
         elsewhere.mkdir(mode=0o700, exist_ok=True)
     assert not list(elsewhere.iterdir())
     assert not sandbox.stats.jobs_accepted
-    await enhancer(client).run(ADDRESSES, tmp_path / "out.jsonl", run_dir=elsewhere)
+    await in_few_chunks(client).run(ADDRESSES, tmp_path / "out.jsonl", run_dir=elsewhere)
     assert_all_there(tmp_path / "out.jsonl")
 
 
@@ -133,10 +133,10 @@ async def test_a_run_directory_that_others_can_write_in_is_refused(
     run_dir = await planned(client, tmp_path)
     run_dir.chmod(mode)
     with pytest.raises(ConfigurationError, match=f"chmod 700 {run_dir}"):
-        await enhancer(client).run(ADDRESSES, tmp_path / "out.jsonl")
+        await in_few_chunks(client).run(ADDRESSES, tmp_path / "out.jsonl")
     assert not sandbox.stats.jobs_accepted
     run_dir.chmod(0o700)
-    await enhancer(client).run(ADDRESSES, tmp_path / "out.jsonl")
+    await in_few_chunks(client).run(ADDRESSES, tmp_path / "out.jsonl")
     assert_all_there(tmp_path / "out.jsonl")
 
 
@@ -150,9 +150,9 @@ async def test_what_belongs_to_somebody_else_is_refused(
     (run_dir / "spool").mkdir(mode=0o700)
     os.chown(run_dir / name, STRANGER, STRANGER)
     with pytest.raises(ConfigurationError, match=f"belongs to another user .uid {STRANGER}."):
-        await enhancer(client).run(ADDRESSES, tmp_path / "out.jsonl")
+        await in_few_chunks(client).run(ADDRESSES, tmp_path / "out.jsonl")
     with pytest.raises(ConfigurationError, match=f"belongs to another user .uid {STRANGER}."):
-        await enhancer(client).resume(run_dir)
+        await in_few_chunks(client).resume(run_dir)
     assert not sandbox.stats.jobs_accepted
 
 
@@ -168,9 +168,9 @@ async def test_a_journal_does_not_say_what_is_overwritten(
     (tmp_path / "link").symlink_to(victim)
     change_settings(run_dir, output=where.format(folder=tmp_path), overwrite=True)
     with pytest.raises((ConfigurationError, RunError), match=r"-o |no output"):
-        await enhancer(client).resume(run_dir)
+        await in_few_chunks(client).resume(run_dir)
     with pytest.raises((ConfigurationError, RunError), match=r"-o |no output"):
-        await enhancer(client).retry(run_dir)
+        await in_few_chunks(client).retry(run_dir)
     assert victim.read_bytes() == b"precious"
     assert not sandbox.stats.jobs_accepted
 
@@ -181,10 +181,10 @@ async def test_an_output_elsewhere_is_written_where_it_is_named_again(
     """A run directory on another disk than its output goes on with the same words."""
     (tmp_path / "scratch").mkdir()
     output, run_dir = tmp_path / "out.jsonl", tmp_path / "scratch" / "run"
-    await enhancer(client).plan(ADDRESSES, output, run_dir=run_dir)
+    await in_few_chunks(client).plan(ADDRESSES, output, run_dir=run_dir)
     with pytest.raises(ConfigurationError, match=f"name it again: -o {output}"):
-        await enhancer(client).resume(run_dir)
-    await enhancer(client).resume(run_dir, output=output)
+        await in_few_chunks(client).resume(run_dir)
+    await in_few_chunks(client).resume(run_dir, output=output)
     assert_all_there(output)
 
 
@@ -192,7 +192,7 @@ async def test_a_planted_run_beside_is_passed_over(
     client: ping.PingDataClient, tmp_path: Path
 ) -> None:
     """The search for the same run looks at none that could be somebody else's work."""
-    await enhancer(client).run(ADDRESSES, tmp_path / "a.jsonl")
+    await in_few_chunks(client).run(ADDRESSES, tmp_path / "a.jsonl")
     for name, mode in (("b.jsonl.run", 0o777), ("c.jsonl.run", 0o700)):
         shutil.copytree(tmp_path / "a.jsonl.run", tmp_path / name)
         (tmp_path / name).chmod(mode)
@@ -200,7 +200,7 @@ async def test_a_planted_run_beside_is_passed_over(
     os.mkfifo(tmp_path / "c.jsonl.run" / "lock")
     shutil.rmtree(tmp_path / "a.jsonl.run")
     (tmp_path / "d.jsonl.run").symlink_to(tmp_path / "b.jsonl.run")
-    await enhancer(client).run(ADDRESSES, tmp_path / "new.jsonl")
+    await in_few_chunks(client).run(ADDRESSES, tmp_path / "new.jsonl")
     assert_all_there(tmp_path / "new.jsonl")
 
 
@@ -215,12 +215,12 @@ async def test_no_output_goes_through_a_link_of_somebody_else(
         link.symlink_to(victim)
         os.chown(link, STRANGER, STRANGER, follow_symlinks=False)
         with pytest.raises(ConfigurationError, match=f"{name} is a link that belongs to another"):
-            await enhancer(client).run(ADDRESSES, tmp_path / "out.jsonl", overwrite=True)
+            await in_few_chunks(client).run(ADDRESSES, tmp_path / "out.jsonl", overwrite=True)
         link.unlink()
     assert not victim.exists()
     assert not sandbox.stats.jobs_accepted
     (tmp_path / "out.jsonl").symlink_to(victim)
-    await enhancer(client).run(ADDRESSES, tmp_path / "out.jsonl")
+    await in_few_chunks(client).run(ADDRESSES, tmp_path / "out.jsonl")
     assert_all_there(victim)
 
 
@@ -231,7 +231,7 @@ async def test_a_replaced_output_is_not_run_as_its_owner(
     output = tmp_path / "out.jsonl"
     output.touch()
     output.chmod(0o6640)
-    await enhancer(client).run(ADDRESSES, output, overwrite=True)
+    await in_few_chunks(client).run(ADDRESSES, output, overwrite=True)
     assert stat.S_IMODE(output.stat().st_mode) == 0o640
 
 
@@ -265,11 +265,11 @@ async def test_a_run_directory_whose_name_is_no_text(
     source = tmp_path / os.fsdecode(b"\xff.csv")
     source.write_bytes(ADDRESSES.read_bytes())
     output = tmp_path / "out.jsonl"
-    planned = await enhancer(client).plan(source, output, run_dir=run_dir)
+    planned = await in_few_chunks(client).plan(source, output, run_dir=run_dir)
     assert b"\xef\xbf\xbd.run" in msgspec.json.encode(planned)
-    told = await enhancer(client).dry_run(source, output, run_dir=run_dir)
+    told = await in_few_chunks(client).dry_run(source, output, run_dir=run_dir)
     assert b"\xef\xbf\xbd.run" in msgspec.json.encode(told)
-    await enhancer(client).resume(run_dir)
+    await in_few_chunks(client).resume(run_dir)
     assert_all_there(output)
     with pytest.raises(ConfigurationError, match="not UTF-8"):
-        await enhancer(client).run(source, tmp_path / os.fsdecode(b"\xff.jsonl"))
+        await in_few_chunks(client).run(source, tmp_path / os.fsdecode(b"\xff.jsonl"))

@@ -15,7 +15,7 @@ from pingdata_async.exceptions import ConfigurationError, InputError, RunError
 from pingdata_async.sandbox import SandboxServer
 from pingdata_async.tables.inputs import ReadOptions
 from pingdata_async.tables.outputs import WriteOptions
-from tests.runs.run_help import enhancer, requests
+from tests.runs.run_help import in_few_chunks, requests
 from tests.runs.table_forms import INPUTS
 from tests.runs.test_tables_in_tables_out import awkward_table
 
@@ -55,7 +55,7 @@ async def assert_refused(
     """With one line, without a request and without a trace; the corrected command works then."""
     before = sorted(folder.iterdir())
     with pytest.raises((ConfigurationError, InputError, RunError)) as caught:
-        await enhancer(client).run(
+        await in_few_chunks(client).run(
             source, folder / refused.output, reading=refused.reading, writing=refused.writing
         )
     assert refused.says in str(caught.value)
@@ -64,7 +64,7 @@ async def assert_refused(
     assert requests(sandbox) == 0
     assert sorted(folder.iterdir()) == before
     mend()
-    summary = await enhancer(client).run(source, folder / "out.parquet")
+    summary = await in_few_chunks(client).run(source, folder / "out.parquet")
     assert summary.rows == len(TABLE.rows)
 
 
@@ -159,7 +159,7 @@ async def test_fewer_columns_fit(
     monkeypatch.setattr("pingdata_async.tables.outputs.XLSX_MAX_COLUMNS", 14)
     chosen = WriteOptions(columns=("Loc #", "enhance_*", "pg_l*itude"))
     source = await source_in(tmp_path)
-    summary = await enhancer(client).run(source, tmp_path / "out.xlsx", writing=chosen)
+    summary = await in_few_chunks(client).run(source, tmp_path / "out.xlsx", writing=chosen)
     assert summary.rows == 7
 
 
@@ -170,11 +170,11 @@ async def test_two_columns_for_one_field(
     source = tmp_path / "in.csv"
     source.write_text("Loc,Address,Street Address,City\n1,1 Main St,2 Oak Ave,Salem\n")
     with pytest.raises(InputError) as caught:
-        await enhancer(client).run(source, tmp_path / "out.csv")
+        await in_few_chunks(client).run(source, tmp_path / "out.csv")
     option = '--map address_line_1="Street Address"'
     assert option in str(caught.value)
     assert requests(sandbox) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"home", "in.csv"}
     reading = ReadOptions(mapping={"address_line_1": "Street Address"})
-    summary = await enhancer(client).run(source, tmp_path / "out.csv", reading=reading)
+    summary = await in_few_chunks(client).run(source, tmp_path / "out.csv", reading=reading)
     assert summary.rows == 1

@@ -29,7 +29,7 @@ from tests.runs.accounts import MemoryAccount, answered, spool_in
 from tests.runs.run_help import (
     ADDRESSES,
     Stopper,
-    enhancer,
+    in_few_chunks,
     lines,
     read_addresses,
     requests,
@@ -79,7 +79,7 @@ async def test_an_unfinished_run_in_every_form(client: ping.PingDataClient, tmp_
         assert own_cells(rows) == [by_id[row["id"]] for row in rows]
         assert_beside_their_answers(rows)
     assert not output.exists()
-    summary = await enhancer(client).resume(tmp_path / "out.parquet.run")
+    summary = await in_few_chunks(client).resume(tmp_path / "out.parquet.run")
     rows = await rows_of(output)
     assert summary.rows == 300
     assert own_cells(rows) == read_addresses()
@@ -92,11 +92,11 @@ async def test_retried_rows_are_written_anew(
     """In the same Parquet file, beside those that were there."""
     output = tmp_path / "out.parquet"
     set_faults(sandbox, missing_location=0.3)
-    first = await enhancer(client, retry_policy=ASK_ONCE).run(ADDRESSES, output)
+    first = await in_few_chunks(client, retry_policy=ASK_ONCE).run(ADDRESSES, output)
     before = await rows_of(output)
     assert first.failed
     set_faults(sandbox)
-    second = await enhancer(client).retry(tmp_path / "out.parquet.run", all_not_ok=True)
+    second = await in_few_chunks(client).retry(tmp_path / "out.parquet.run", all_not_ok=True)
     after = await rows_of(output)
     assert second.failed < first.failed
     assert own_cells(before) == own_cells(after) == read_addresses()
@@ -108,21 +108,23 @@ async def test_other_columns_cost_nothing(
 ) -> None:
     """The same run with other --columns writes its output anew, and then it is finished again."""
     output = tmp_path / "out.parquet"
-    await enhancer(client).run(ADDRESSES, output)
+    await in_few_chunks(client).run(ADDRESSES, output)
     asked = requests(sandbox)
     chosen = WriteOptions(columns=("pg_l*itude", "id"))
     for _ in range(2):
-        await enhancer(client).run(ADDRESSES, output, writing=chosen)
+        await in_few_chunks(client).run(ADDRESSES, output, writing=chosen)
         assert list((await rows_of(output))[0]) == ["pg_latitude", "pg_longitude", "id"]
         before = output.stat().st_mtime_ns
-    await enhancer(client).run(ADDRESSES, output, writing=chosen)
+    await in_few_chunks(client).run(ADDRESSES, output, writing=chosen)
     assert output.stat().st_mtime_ns == before
     with pytest.raises(ConfigurationError, match='no column "lattitude" to be written'):
-        await enhancer(client).run(ADDRESSES, output, writing=WriteOptions(columns=("lattitude",)))
-    await enhancer(client).run(ADDRESSES, output)
+        await in_few_chunks(client).run(
+            ADDRESSES, output, writing=WriteOptions(columns=("lattitude",))
+        )
+    await in_few_chunks(client).run(ADDRESSES, output)
     assert own_cells(await rows_of(output)) == read_addresses()
     of_people = set((await rows_of(output))[0])
-    await enhancer(client).run(ADDRESSES, output, writing=WriteOptions(columns=("*",)))
+    await in_few_chunks(client).run(ADDRESSES, output, writing=WriteOptions(columns=("*",)))
     of_machines = {"pg_worker_name", "pg_persist_for", "pg_raw_response", "pg_fetch_time"}
     assert set((await rows_of(output))[0]) - of_people == of_machines
     assert requests(sandbox) == asked
@@ -132,7 +134,7 @@ async def test_the_column_of_plain_addresses(client: ping.PingDataClient, tmp_pa
     """Rows that are nothing but a text have a column that can be asked for."""
     output = tmp_path / "out.csv"
     chosen = WriteOptions(columns=("address", "enhance_status"))
-    await enhancer(client).run(["1 Main St, Boston"], output, writing=chosen)
+    await in_few_chunks(client).run(["1 Main St, Boston"], output, writing=chosen)
     assert output.read_text() == 'address,enhance_status\n"1 Main St, Boston",ok\n'
 
 
@@ -148,7 +150,7 @@ async def test_json_beside_its_answers_is_what_it_was(
     ]
     output = tmp_path / "out.jsonl"
     chosen = WriteOptions(columns=("b", "a", "addr*", "*"))
-    await enhancer(client).run(rows, output, writing=chosen)
+    await in_few_chunks(client).run(rows, output, writing=chosen)
     given = [json.loads(line)["input"] for line in output.read_text().splitlines()]
     as_objects = [row if isinstance(row, dict) else {"address": row} for row in rows]
     own = {"b": "b", "a": "a", "address": "address", "column_4": ""}
@@ -159,7 +161,7 @@ async def test_columns_are_chosen_for_one_form(client: ping.PingDataClient, tmp_
     """Those of the run's own table are not asked for of lines, nor of another form of table."""
     output = tmp_path / "out.csv"
     chosen = WriteOptions(columns=("id", "pg_l*itude"))
-    await enhancer(client).run(ADDRESSES, output, writing=chosen)
+    await in_few_chunks(client).run(ADDRESSES, output, writing=chosen)
     other = await ping.export_run(f"{output}.run", tmp_path / "other.csv")
     assert (tmp_path / "other.csv").read_text().startswith("id,pg_latitude,pg_longitude\n")
     as_lines = await ping.export_run(f"{output}.run", tmp_path / "out.jsonl")
@@ -176,8 +178,8 @@ async def test_who_goes_on_writes_as_was_last_asked_for(
     stopper = Stopper(ChunkFinished, 3)
     with stopper.scope:
         chosen = WriteOptions(columns=("id", "enhance_status"))
-        await enhancer(client, on_event=stopper).run(ADDRESSES, output, writing=chosen)
-    await enhancer(client).resume(Path(f"{output}.run"))
+        await in_few_chunks(client, on_event=stopper).run(ADDRESSES, output, writing=chosen)
+    await in_few_chunks(client).resume(Path(f"{output}.run"))
     assert output.read_text().startswith("id,enhance_status\n")
 
 
@@ -186,25 +188,25 @@ async def test_a_run_of_an_earlier_version(
 ) -> None:
     """It kept no columns: lines of JSON can be written, and a table is refused before it costs."""
     output = tmp_path / "out.parquet"
-    await enhancer(client).plan(ADDRESSES, output)
+    await in_few_chunks(client).plan(ADDRESSES, output)
     run_dir = tmp_path / "out.parquet.run"
     (run_dir / "input").unlink()
     with pytest.raises(RunError, match="begun by an earlier version"):
-        await enhancer(client).resume(run_dir)
+        await in_few_chunks(client).resume(run_dir)
     with pytest.raises(RunError, match="begun by an earlier version"):
         await export_run(run_dir, tmp_path / "out.csv")
     assert not sandbox.stats.jobs_accepted
-    await enhancer(client).resume(run_dir, output=tmp_path / "out.jsonl")
+    await in_few_chunks(client).resume(run_dir, output=tmp_path / "out.jsonl")
     assert [line["row"] for line in lines(tmp_path / "out.jsonl")] == list(range(300))
 
 
 async def test_begun_anew_and_discarded(client: ping.PingDataClient, tmp_path: Path) -> None:
     """`restart` sets the finished run aside, and `discard_run` leaves the table alone behind."""
     output = tmp_path / "out.parquet"
-    await enhancer(client).run(ADDRESSES, output)
+    await in_few_chunks(client).run(ADDRESSES, output)
     shorter = tmp_path / "shorter.csv"
     await anyio.to_thread.run_sync(write_rows, shorter, 20)
-    await enhancer(client).run(shorter, output, restart=True, overwrite=True, discard_run=True)
+    await in_few_chunks(client).run(shorter, output, restart=True, overwrite=True, discard_run=True)
     assert len(await rows_of(output)) == 20
     assert not (tmp_path / "out.parquet.run").exists()
     assert len(list(tmp_path.glob("out.parquet.run*"))) == 1
@@ -217,7 +219,7 @@ async def test_a_cancelled_table(client: ping.PingDataClient, tmp_path: Path, en
     output.write_text("precious")
     stopper = Stopper(OutputProgress, 2)
     with stopper.scope:
-        await enhancer(client, on_event=stopper).run(ADDRESSES, output, overwrite=True)
+        await in_few_chunks(client, on_event=stopper).run(ADDRESSES, output, overwrite=True)
     assert stopper.scope.cancelled_caught
     assert output.read_text() == "precious"
     assert {path.name for path in tmp_path.iterdir()} == {"home", output.name, f"{output.name}.run"}
@@ -295,7 +297,7 @@ async def test_a_statement_of_values(client: ping.PingDataClient, tmp_path: Path
     """To Parquet and back to a workbook: two rows, their cells as they were, answers beside."""
     (tmp_path / "sov.xlsx").write_bytes(statement_of_values())
     events: list[Event] = []
-    await enhancer(client, on_event=events.append).run(
+    await in_few_chunks(client, on_event=events.append).run(
         tmp_path / "sov.xlsx", tmp_path / "out.parquet"
     )
     planned = next(event for event in events if isinstance(event, InputPlanned))
@@ -309,7 +311,7 @@ async def test_a_statement_of_values(client: ping.PingDataClient, tmp_path: Path
     rows = await rows_of(tmp_path / "out.parquet")
     assert [list(row.values())[:8] for row in rows] == STATEMENT
     assert [row["pg_postal_code"] for row in rows] == ["02108", "01970"]
-    await enhancer(client).run(tmp_path / "out.parquet", tmp_path / "back.xlsx")
+    await in_few_chunks(client).run(tmp_path / "out.parquet", tmp_path / "back.xlsx")
     back = await rows_of(tmp_path / "back.xlsx")
     assert [list(row.values())[:8] for row in back] == STATEMENT
     assert [row["pg_latitude_2"] for row in back] == [row["pg_latitude"] for row in rows]
@@ -319,7 +321,7 @@ async def test_a_map_without_a_place(client: ping.PingDataClient, tmp_path: Path
     """A source that was not asked has no coordinates; that is said, and no row is missing."""
     events: list[Event] = []
     output = tmp_path / "out.geojsonl"
-    await enhancer(client, on_event=events.append).run(
+    await in_few_chunks(client, on_event=events.append).run(
         ADDRESSES, output, writing=WriteOptions(geocode_sources=("GG",))
     )
     assert len(await rows_of(output)) == 300
