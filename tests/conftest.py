@@ -14,15 +14,17 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
 import pingdata_async
+from tests.sweeps import EXAMPLES, EXAMPLES_IN_SAMPLE, is_sample
 
 # The same examples each time, and no limit of time for one: the machine may be busy.
-settings.register_profile(
-    "repeatable",
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("repeatable")
+for profile, most in (("all", EXAMPLES), ("sample", EXAMPLES_IN_SAMPLE)):
+    settings.register_profile(
+        profile,
+        max_examples=most,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
 
 # Whoever starts the tests under nohup: commands under test would inherit that, and heed it.
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
@@ -37,8 +39,10 @@ DATA = Path(__file__).parent / "data"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the package once, as where it is installed: else each command does it anew."""
-    if not hasattr(config, "workerinput"):  # the workers of pytest-xdist come later
+    """Choose how many examples are tried, and compile the package once, as an installer does."""
+    settings.load_profile("sample" if is_sample(config) else "all")
+    # Else each command under test does it anew. The workers of pytest-xdist come later.
+    if not hasattr(config, "workerinput"):
         compileall.compile_dir(Path(pingdata_async.__path__[0]), quiet=2)
 
 

@@ -6,6 +6,20 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+EXAMPLES = 100  # of a property, unless it says otherwise
+EXAMPLES_IN_SAMPLE = 25
+
+
+def is_sample(config: pytest.Config) -> bool:
+    """Whether sweeps are left out, as `scripts/test` does."""
+    return "not sweep" in config.getoption("markexpr")
+
+
+def examples(number: int, **more: Any) -> settings:
+    """So many examples of a property where all are tried, and a part of them in a sample."""
+    return settings(max_examples=max(1, number * settings().max_examples // EXAMPLES), **more)
 
 
 def sampled(cases: Iterable[Any], in_sample: int) -> list[Any]:

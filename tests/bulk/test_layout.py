@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.bodies import OutputBody
@@ -18,6 +18,7 @@ from pingdata_async.bulk.chunks import Chunk, InvalidRow
 from pingdata_async.bulk.layout import Layout, lay_out
 from pingdata_async.exceptions import DecodeError
 from pingdata_async.models import EnhancedLocation
+from tests.sweeps import examples
 
 SOURCES = ("PG", "PH")
 COMPACT, SPACED = (",", ":"), (", ", ": ")
@@ -321,7 +322,7 @@ def hostile_outputs(draw: st.DrawFn) -> tuple[list[int], str]:
     return rows, object_of(members)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(hostile_outputs())
 def test_ok_is_what_a_json_reader_says(output: tuple[list[int], str]) -> None:
     """Of what is there twice it takes the last, however it is spelled; so does what is ok here."""

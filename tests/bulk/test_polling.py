@@ -10,7 +10,7 @@ from functools import cache
 from statistics import fmean
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.bulk.job_progress import JobProgress
@@ -27,7 +27,7 @@ from tests.bulk.poll_simulation import (
     Simulation,
     World,
 )
-from tests.sweeps import sampled
+from tests.sweeps import examples, sampled
 
 SEEDS = range(3)
 
@@ -79,7 +79,7 @@ def heard(
     return job, now
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.lists(st.tuples(st.integers(0, 10**6), answers, seconds), max_size=4),
     st.integers(0, 10**6),

@@ -12,6 +12,7 @@ from pingdata_async.models import JobStatus, Reason, RowStatus
 from tests.bulk.harness import Observed, check_bookkeeping, run
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.virtual_loop import VirtualLoop
+from tests.sweeps import sampled
 
 pytestmark = pytest.mark.anyio
 
@@ -80,7 +81,7 @@ async def test_a_run_of_nothing_but_stalled_jobs_stops() -> None:
     assert api.counts.jobs <= 15
 
 
-@pytest.mark.parametrize("status", ["PENDING", "QUEUED"])
+@pytest.mark.parametrize("status", sampled(["PENDING", "QUEUED"], 1))
 async def test_time_in_a_queue_does_not_count(status: str) -> None:
     """A job may wait for an hour before it begins, and is neither given up nor warned about."""
     api = _Stalls("job-1", status=status, until_s=3600.0)

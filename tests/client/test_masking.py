@@ -13,7 +13,7 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async import BulkEnhancer, PingDataClient, PingDataError
@@ -21,6 +21,7 @@ from pingdata_async.refusals import error_message, shown_url
 from pingdata_async.secrecy import Secret, masked
 from pingdata_async.wire import excerpt
 from tests.client.servers import TOKEN
+from tests.sweeps import examples
 
 SECRET = 'k3y/With+all=of"it\\&-_<é>'
 
@@ -56,7 +57,7 @@ def test_a_secret_is_masked_however_it_is_written(text: str, write: Callable[[st
     del secret
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=6, max_size=30))
 def test_any_text_can_be_a_secret(text: str) -> None:
     """A password may hold whatever a keyboard has."""

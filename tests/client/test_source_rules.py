@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.bulk.chunking import ChunkBuilder
@@ -16,6 +16,7 @@ from pingdata_async.countries import country_of, us_state_of
 from pingdata_async.data_sources import decode_datasources
 from pingdata_async.location_batches import Columns
 from pingdata_async.source_rules import SourceRules
+from tests.sweeps import examples
 
 PLACE = {"address_line_1": "1 Main St", "city": "Springfield"}
 
@@ -180,7 +181,7 @@ CONFIGS = st.fixed_dictionaries(
     config=CONFIGS,
     as_columns=st.booleans(),
 )
-@settings(max_examples=150)
+@examples(150)
 def test_many_at_once_as_one_by_one(
     rows: list[dict[str, Any]], config: dict[str, Any], as_columns: bool
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pingintel_api import PingDataAPIClient
 from pingintel_api.api_client_base import AuthTokenNotFound
@@ -17,6 +17,7 @@ from pingdata_async import ConfigurationError, MissingTokenError, PingDataClient
 from pingdata_async.config import ClientSettings, find_token
 from pingdata_async.secrecy import Secret
 from tests.client.servers import TOKEN, LocalApi, always
+from tests.sweeps import examples
 
 SPACES = {"prod": "PRD", "prodeu": "PRDEU", "staging": "STG", "dev": "DEV"}
 PENDING = {"request": {"status": "PENDING"}}
@@ -142,7 +143,7 @@ PLACES = st.dictionaries(st.sampled_from(NAMES), st.text("abc123", max_size=3), 
     keys=PLACES,
     section=st.sampled_from(["pingdata", "sovfixer"]),
 )
-@settings(max_examples=200)
+@examples(200)
 def test_the_same_token_as_the_vendors_client(
     environment: str | None,
     variables: Mapping[str, str],

@@ -14,7 +14,6 @@ from typing import Any
 import anyio
 import pytest
 from anyio.from_thread import start_blocking_portal
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -39,6 +38,7 @@ from tests.runs.journal_help import (
     make_journal,
     planned,
 )
+from tests.sweeps import examples
 
 PLANNED = 4
 S = ChunkState
@@ -389,4 +389,4 @@ class JournalMachine(RuleBasedStateMachine):
 
 
 TestJournalModel = JournalMachine.TestCase
-TestJournalModel.settings = settings(max_examples=20, stateful_step_count=40)
+TestJournalModel.settings = examples(20, stateful_step_count=40)

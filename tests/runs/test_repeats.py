@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.bulk.chunking import LOCATION_OVERHEAD_BYTES
@@ -16,6 +16,7 @@ from pingdata_async.bulk.chunks import Chunk, InvalidRow
 from pingdata_async.runs import bucket_file, repeats
 from pingdata_async.runs.distinct_chunks import TWINS_A_LOCATION, DistinctChunks
 from pingdata_async.runs.repeats import ROW_BITS, RepeatFinder
+from tests.sweeps import examples
 
 
 def nothing() -> None:
@@ -125,7 +126,7 @@ def inputs(draw: st.DrawFn) -> tuple[list[Chunk], dict[int, int], int, int]:
 
 
 @given(inputs())
-@settings(max_examples=300)
+@examples(300)
 def test_chunks_of_distinct_locations(
     given_input: tuple[list[Chunk], dict[int, int], int, int],
 ) -> None:

@@ -11,7 +11,7 @@ import anyio.to_thread
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pingdata_async as ping
@@ -25,7 +25,7 @@ from pingdata_async.tables.schema import unique_names
 from tests.runs.accounts import MemoryAccount, answered, spool_in
 from tests.runs.run_help import enhancer, lines, unexpected
 from tests.runs.table_forms import INPUTS, OUTPUTS, Table, assert_same_cells
-from tests.sweeps import sampled
+from tests.sweeps import examples, sampled
 
 STATUS = ["enhance_status", "enhance_reason", "enhance_error"]
 LOOKED_UP = ["Loc #", "Street Address", "City", "ZIP"]
@@ -146,7 +146,7 @@ def tables(draw: st.DrawFn) -> Table:
     return Table(headers, types, cells)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(table=tables(), form=st.sampled_from(sorted(INPUTS)), chunk_size=st.integers(1, 4))
 def test_any_table(
     tmp_path_factory: pytest.TempPathFactory, table: Table, form: str, chunk_size: int

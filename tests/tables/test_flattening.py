@@ -10,13 +10,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.models import EnhancedLocation, RowStatus
 from pingdata_async.tables.flattening import AnswerColumn, AnswerColumns, AnswerScan
 from pingdata_async.tables.schema import Kind, Values
 from pingdata_async.tables.shapes import MAX_LEVELS, MAX_MEMBERS
+from tests.sweeps import examples
 
 NAMES = st.sampled_from(["a", "b", "a_b", "A", 'q"', "raw_response", "", "é"])
 NUMBERS = st.integers() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False)
@@ -88,7 +89,7 @@ def is_in(cell: Any, value: Any) -> bool:
     return bool(json.loads(cell) == value)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.lists(ANSWERS, max_size=8))
 def test_every_value_is_in_its_column(answers: list[Any]) -> None:
     """Each is found in its row and column, and there is nothing else in the table."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.locations import FIELDS
@@ -19,6 +19,7 @@ from pingdata_async.tables.header_words import (
     WORDS,
 )
 from pingdata_async.tables.headers import field_named, key_of, meaning_of
+from tests.sweeps import examples
 
 ALONE: frozenset[str] = frozenset()
 BY_OWN_NAME_ALONE = {
@@ -41,7 +42,7 @@ def phrases() -> Iterator[tuple[str, str]]:
 PHRASES = list(phrases())
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.data(), st.sampled_from(PHRASES))
 def test_decoration_changes_nothing(data: st.DataObject, known: tuple[str, str]) -> None:
     """Case, spaces, line breaks and punctuation do not matter."""

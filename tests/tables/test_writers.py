@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.exceptions import ConfigurationError, RunError
@@ -30,6 +30,7 @@ from pingdata_async.tables.outputs import OutputFormat, WriteOptions, open_table
 from pingdata_async.tables.schema import FlatColumn, Kind, Values
 from pingdata_async.tables.xlsx_output import MAX_CELL_UNITS
 from tests.conftest import DATA
+from tests.sweeps import examples
 from tests.tables.writing import (
     AWKWARD,
     MOMENT,
@@ -153,7 +154,7 @@ def test_safe_csv_leaves_the_rest(text: str) -> None:
     assert read_csv(write(OutputFormat.CSV, table, safe_csv=True))[1] == [text, "-5.0"]
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(tables() | st.just(AWKWARD))
 def test_parquet(table: Table) -> None:
     """Every value comes back, in the type of its column."""
@@ -283,7 +284,7 @@ def test_xlsx() -> None:
             assert is_same_cell(read, cell), (read, cell)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.lists(TEXTS.filter(lambda text: "_x" not in text), min_size=1, max_size=20))
 def test_xlsx_texts(texts: list[str]) -> None:
     """Whatever is in them, unless XML has nothing for it."""
@@ -380,7 +381,7 @@ def test_xlsx_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
 POINTS = [(-74.0, 40.5), None, (151.25, -33.5), (0.0, 51.0), None]
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(tables() | st.just(AWKWARD))
 def test_geojson(table: Table) -> None:
     """A feature a line, with every value in its properties; or the same ones in a collection."""
