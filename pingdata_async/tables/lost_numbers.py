@@ -72,7 +72,6 @@ class LostNumbers:
         self._suspects: dict[int, _Suspect] = {}
         self._streets = 0
         self._without = 0
-        self._both = 0
         self._others = 0
         self._example = ("", "")
 
@@ -128,15 +127,17 @@ class LostNumbers:
             self._count(streets, unused)
 
     def _compare(self, numbers: Sequence[Any], streets: Sequence[Any]) -> None:
-        for number, street in zip(map(_text, numbers), map(_text, streets), strict=True):
-            if number and street:
-                self._both += 1
-                if street[:1].isdigit() and leads_with_another_number(number, street):
-                    self._others += 1
-                    self._example = self._example if self._example[0] else (number, street)
+        names = _texts(streets)
+        self._streets += sum(map(bool, names))
+        if not any(name[:1].isdigit() for name in names):
+            return
+        for number, street in zip(_texts(numbers), names, strict=True):
+            if number and street[:1].isdigit() and leads_with_another_number(number, street):
+                self._others += 1
+                self._example = self._example if self._example[0] else (number, street)
 
     def _count(self, streets: Sequence[Any], unused: ColumnReader) -> None:
-        texts = list(map(_text, streets))
+        texts = _texts(streets)
         self._streets += sum(map(bool, texts))
         if all(text[:1].isdigit() for text in texts):
             return
@@ -158,7 +159,7 @@ class LostNumbers:
         Raises:
             InputError: When it has to be settled by the user.
         """
-        if self._others * 2 > self._both:
+        if self._others * 2 > self._streets:
             self._refuse_other_numbers(name)
         if (
             self._without < _FEWEST_ROWS
@@ -177,7 +178,7 @@ class LostNumbers:
         street, number = parts[STREET], parts[HOUSE_NUMBER]
         beside, begin = self._example
         raise InputError(
-            f"{name}: in {self._others:,} of {self._both:,} rows {shown_header(street)} begins "
+            f"{name}: in {self._others:,} of {self._streets:,} rows {shown_header(street)} begins "
             f"with another number than that of {shown_header(number)}, such as {begin!r} "
             f"beside {beside}; settle it with {map_option(line.field, street)} or "
             f"{map_option(line.field, number + JOINED_BY + street)}"
@@ -198,6 +199,11 @@ class LostNumbers:
             f"{street}. {looks}, or send the streets alone with "
             f"{map_option(line.field, JOINED_BY.join(line.headers))}"
         )
+
+
+def _texts(column: Sequence[Any]) -> list[str]:
+    are_texts = set(map(type, column)) == {str}
+    return list(map(str.strip if are_texts else _text, column))
 
 
 def _text(value: Any) -> str:

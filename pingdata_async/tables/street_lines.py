@@ -101,7 +101,12 @@ def street_lines(
         if numbers is not None:
             lines = list(map(_numbered, numbers, lines, follows))
     if UNIT in by_part:
-        lines = list(map(_with_unit, lines, by_part[UNIT], follows, codes))
+        lines = [
+            _with_unit(line, unit, is_behind, code) if unit else line
+            for line, unit, is_behind, code in zip(
+                lines, by_part[UNIT], follows, codes, strict=True
+            )
+        ]
     if SUB_BUILDING in by_part:
         lines = list(map(_with_sub_building, lines, by_part[SUB_BUILDING]))
     behind = [by_part[part] for part in (SECOND_LINE, CITY, TAIL) if part in by_part]
@@ -154,6 +159,8 @@ def _cleaned(part: str, column: Sequence[str]) -> list[str]:
 def _number(text: str) -> str:
     """A house number; "" for 0, which stands where there is none."""
     text = text.strip()
+    if text.isdecimal() and text[0] != "0":
+        return text
     whole = _WHOLE_NUMBER.fullmatch(text)
     return text if whole is None else whole[1]
 
@@ -292,7 +299,7 @@ def _completed(number: str, line: str, follows: bool) -> str:
 
 
 def _with_unit(line: str, unit: str, follows: bool, code: str | None) -> str:
-    if not unit or not line:
+    if not line:
         return line
     is_bare = _is_bare(unit)
     if line[-len(unit) :].casefold() == unit.casefold() and _has_unit(line, unit, is_bare=is_bare):
