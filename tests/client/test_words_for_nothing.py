@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from pingdata_async import words_for_nothing
 from pingdata_async.exceptions import InputError
 from pingdata_async.location_batches import prepare_batch
 from pingdata_async.locations import FIELDS, prepare
 from pingdata_async.value_notes import NotedValue, ValueKind
-from pingdata_async.words_for_nothing import says_nothing
+from pingdata_async.words_for_nothing import all_say_something, says_nothing
 
 WORDS = [
     *("nan", "NaN", "NULL", "N/A", "#N/A", "None", "TBD", "tba", "unknown", "n.a.", "nil", "NAN"),
@@ -39,6 +40,14 @@ def test_words_for_nothing_are_empty(word: str) -> None:
     assert batch.refused == [0]
     assert batch.encoded[1] == b'{"city":"Boston"}'
     assert len(batch.noted[0]) == len(told)
+
+
+def test_columns_of_texts_that_begin_with_digits() -> None:
+    """Those are told apart by a look at the first and the last of them, which is no word."""
+    assert not any(word[0].isdigit() for word in words_for_nothing._NOTHING)
+    assert all_say_something(["1 Main St", "99 Oak Ave", "02134"])
+    for word in WORDS:
+        assert not all_say_something(["1 Main St", word.strip(), "99 Oak Ave"])
 
 
 @pytest.mark.parametrize(
