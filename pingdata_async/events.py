@@ -44,7 +44,7 @@ class InputPlanned(Event, frozen=True, kw_only=True):
         values_left_out: Values that were unreadable, or codes for unknown, and so are not sent.
         value_notes: These, and others that are not sent as they stand, by column.
         is_resumed: Whether the run was begun before, so that not all of it is sent now.
-        mapping: Which column was taken for which field, a line each.
+        mapping: Which column was taken for which field, with samples of what is sent, a line each.
         notes: What the user should know of how the input was understood, a sentence each.
         skipped_by_source: Rows that a source is not asked about, as it would surely fail: those
             that repeat others included.

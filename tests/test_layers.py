@@ -36,6 +36,7 @@ LAYERS = {
     "pacer": 0,
     "patience": 0,
     "refusals": 0,
+    "samples": 0,
     "secrecy": 0,
     "shell_words": 0,
     "source_rules": 0,

@@ -23,6 +23,7 @@ from pingdata_async.locations import (
     user_id,
 )
 from pingdata_async.models import Location, Reason
+from pingdata_async.samples import Samples
 from pingdata_async.source_rules import SourceRules
 from pingdata_async.value_notes import NotedValue, ValueNotes
 
@@ -66,6 +67,7 @@ class ChunkBuilder:
         chunk_size: As given.
         max_location_bytes: The most bytes of the locations in a chunk, each with its id.
         values: Those so far that are not sent as they stand, by field.
+        samples: Some that are, of the first rows.
         sources: Those.
         rules: Which locations a source is not asked about; None for none.
         skipped: By source, rows that it is not asked about.
@@ -92,6 +94,7 @@ class ChunkBuilder:
         self.sources = sources
         self.rules: SourceRules | None = None
         self.values = ValueNotes()
+        self.samples = Samples()
         self.has_ids = False
         self.rows_before_ids = 0
         self.skipped = Counter[str]()
@@ -136,6 +139,7 @@ class ChunkBuilder:
             self.values.add_all(row, noted)
             return self.add_invalid(row, user_id(location), str(error), location)
         self.values.add_all(row, noted)
+        self.samples.add({name: [value] for name, value in prepared.fields.items()})
         full = self._finish() if self._bytes + size > self.max_location_bytes else None
         if prepared.sources is not None:
             self._sources[len(self._rows)] = prepared.sources
@@ -200,6 +204,8 @@ class ChunkBuilder:
         prepared = None
         if self.sources:
             prepared = prepare_batch(locations, with_keys=self._key_sink is not None)
+            if prepared is not None:
+                self.samples.add({"id": prepared.ids, **prepared.fields})
         odd = self._odd(prepared, errors) if prepared is not None else []
         ends = [*odd, len(locations)]  # of what can be taken together
         chunks: list[Chunk | None] = []

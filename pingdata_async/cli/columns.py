@@ -34,6 +34,7 @@ class ShownInput(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         headers: Of all columns, in order.
         mapping: By field, the headers of the columns that hold it.
+        samples: By field, up to three values as they would be sent.
         unused: Headers of columns that are not sent.
         notes: What else was found out about it, a sentence each.
         total_rows: How many rows there are.
@@ -44,6 +45,7 @@ class ShownInput(msgspec.Struct, frozen=True, kw_only=True):
 
     headers: tuple[str, ...]
     mapping: dict[str, tuple[str, ...]]
+    samples: dict[str, list[str]]
     unused: tuple[str, ...]
     notes: tuple[str, ...]
     total_rows: int
@@ -68,6 +70,7 @@ def columns(source: str, as_json: bool, **others: Any) -> int:
         found = ShownInput(
             headers=reader.headers,
             mapping={column.field: column.headers for column in reader.mapping.columns},
+            samples=builder.samples.by_field,
             unused=reader.unused_columns,
             notes=reader.notes,
             total_rows=reader.rows,
@@ -75,7 +78,7 @@ def columns(source: str, as_json: bool, **others: Any) -> int:
             value_notes=reader.all_values(builder.values).notes(),
             rows=rows,
         )
-        lines = mapping_lines(reader.mapping)
+        lines = mapping_lines(reader.mapping, builder.samples.by_field)
     if as_json:
         show_json(found)
         return ANSWERED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from pingdata_async.cli.progress import duration
+from pingdata_async.cli.progress import duration, mapped_lines
 from pingdata_async.cli.showing import Table, show, show_json
 from pingdata_async.runs.forecast import Forecast
 from pingdata_async.runs.space import shown_bytes
@@ -29,6 +29,7 @@ def described(forecast: Forecast) -> Iterator[str | Table]:
     yield f"{forecast.rows:,} rows, {forecast.distinct:,} distinct locations to be sent{repeated}"
     if forecast.left_out:
         yield f"not sent: {_counted(forecast.left_out)}"
+    yield from mapped_lines(forecast.mapping)
     yield from map(sentence, forecast.value_notes)
     if forecast.skipped_by_source:
         skipped = _counted(forecast.skipped_by_source)

@@ -214,7 +214,7 @@ def _planned(event: InputPlanned) -> str:
     text = f"{event.rows:,} rows, {event.locations:,} to be sent"
     text += f" in {event.jobs:,} jobs" if event.locations else ""
     text += f"; {event.repeated:,} repeat them, and cost nothing." if event.repeated else "."
-    lines = [text, *by_source({}, event.skipped_by_source), *_mapped(event.mapping)]
+    lines = [text, *by_source({}, event.skipped_by_source), *mapped_lines(event.mapping)]
     if event.unused_columns:
         names = ", ".join(map(repr, event.unused_columns[:LIST_AT_MOST_COLUMNS]))
         more = len(event.unused_columns) - LIST_AT_MOST_COLUMNS
@@ -233,13 +233,15 @@ def value_lines(notes: tuple[ValueNote, ...]) -> list[str]:
     return lines
 
 
-def _mapped(mapping: tuple[str, ...]) -> list[str]:
-    """Which column is which field, those that are named like it together."""
-    pairs = [line.partition(" <- ")[::2] for line in mapping]
-    as_named = [field for field, headers in pairs if headers == f'"{field}"']
-    lines = [f"  {field} <- {headers}" for field, headers in pairs if headers != f'"{field}"']
-    if as_named:
-        lines.append(f"  {', '.join(as_named)}")
+def mapped_lines(mapping: tuple[str, ...]) -> list[str]:
+    """Which column is which field; that of one that is named like it goes without saying."""
+    lines = []
+    for line in mapping:
+        field, _, column = line.partition(" <- ")
+        as_named, samples = f'"{field}"', column.partition(": ")[2]
+        is_as_named = column in {as_named, f"{as_named}: {samples}"}
+        shown = f"{field}: {samples}".removesuffix(": ") if is_as_named else line
+        lines.append(f"  {shown}")
     return ["Columns sent:", *lines] if lines else []
 
 

@@ -54,6 +54,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
         distinct: Distinct locations among them that can be sent.
         repeated: Rows that repeat these: they have their answers for nothing.
         left_out: Rows that are not sent, by reason.
+        mapping: Which column is which field, with samples of what is sent, a line each.
         value_notes: Values that are not sent as they stand, by column.
         skipped_by_source: Rows that a source is not asked about, as it would surely fail: those
             that repeat others included.
@@ -82,6 +83,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     distinct: int
     repeated: int
     left_out: dict[str, int]
+    mapping: tuple[str, ...] = ()
     value_notes: tuple[ValueNote, ...] = ()
     skipped_by_source: dict[str, int]
     locations: int
@@ -149,6 +151,7 @@ async def forecast(
         distinct=plan.locations,
         repeated=plan.repeated,
         left_out=plan.left_out,
+        mapping=plan.mapping,
         value_notes=plan.value_notes,
         skipped_by_source=plan.skipped,
         locations=to_come.locations,

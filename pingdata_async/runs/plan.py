@@ -94,7 +94,7 @@ class Plan:
         value_notes: These, and others that are not sent as they stand, by column.
         fingerprint: Which input it was made of; None before it is made or opened.
         notes: What the user should know of how the plan was made, a sentence each.
-        mapping: Which column was taken for which field, a line each.
+        mapping: Which column was taken for which field, with samples of what is sent, a line each.
         asked: About how many locations each source is asked, by its code; None where a plan of
             an earlier version does not say.
         skipped: For how many rows each source is not asked, as it would surely fail.
@@ -241,7 +241,9 @@ class Plan:
         self._has_ids = builder.has_ids
         self.fingerprint = reader.fingerprint()
         self.notes = (*reader.notes, *notes)
-        self.mapping = tuple(mapping_lines(ColumnMapping(reader.mapping.columns, ())))
+        self.mapping = tuple(
+            mapping_lines(ColumnMapping(reader.mapping.columns, ()), builder.samples.by_field)
+        )
         frames.end(
             _Totals(
                 rows=self.rows,

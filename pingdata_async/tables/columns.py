@@ -306,16 +306,23 @@ def check_complete(
 # -- The mapping, for people -----------------------------------------------------------------
 
 
-def mapping_lines(mapping: ColumnMapping, *, unused_at_most: int | None = None) -> list[str]:
-    """The mapping as lines of text: `city <- "Town"`, and last what is not used.
+def mapping_lines(
+    mapping: ColumnMapping,
+    samples: Mapping[str, Sequence[str]] = {},
+    *,
+    unused_at_most: int | None = None,
+) -> list[str]:
+    """The mapping as lines of text: `city <- "Town": Boston | Miami`, and last what is not used.
 
     Args:
         mapping: Which is shown.
+        samples: By field, some of what is sent of it.
         unused_at_most: How many headers that are not used are listed; None for all.
     """
     halves = {None: "", 0: ", its first half", 1: ", its second half"}
     lines = [
         f"{column.field} <- {shown_parts(column.headers)}{halves[column.half]}"
+        f"{_shown_samples(samples.get(column.field, ()))}"
         for column in mapping.columns
     ]
     if mapping.unused:
@@ -324,3 +331,7 @@ def mapping_lines(mapping: ColumnMapping, *, unused_at_most: int | None = None) 
         )
         lines.append(f"not used: {shown}")
     return lines
+
+
+def _shown_samples(samples: Sequence[str]) -> str:
+    return f": {' | '.join(samples)}" if samples else ""

@@ -535,4 +535,7 @@ def test_the_mapping_is_shown() -> None:
         f'not used: "TIV", "{"x" * 77}...", "y"',
     ]
     assert mapping_lines(mapping, unused_at_most=1)[-1] == 'not used: "TIV" and 2 more'
-    assert mapping_lines(map_columns("in.csv", ("Zip",))) == ['postal_code <- "Zip"']
+    zips = map_columns("in.csv", ("Zip",))
+    assert mapping_lines(zips) == ['postal_code <- "Zip"']
+    samples = {"postal_code": ["02134", "02135"]}
+    assert mapping_lines(zips, samples) == ['postal_code <- "Zip": 02134 | 02135']
