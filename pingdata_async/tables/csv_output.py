@@ -62,9 +62,10 @@ class CSVWriter:
         rows: int,
         points: Sequence[Point | None] | None = None,
         ids: Sequence[str | None] | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> None:
         """Add some rows; see `TableWriter`."""
-        del rows, points, ids
+        del rows, points, ids, numbers
         texts = map(self._texts, values, self._columns)
         lines = zip(*texts, strict=True)
         while some := list(islice(lines, _SLICE_ROWS)):

@@ -61,15 +61,16 @@ class GeoJSONWriter:
         rows: int,
         points: Sequence[Point | None] | None = None,
         ids: Sequence[str | None] | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> None:
         """Add some rows; see `TableWriter`."""
+        del numbers  # of the whole input
         begin = self._rows
-        numbers = range(begin, begin + rows)
         self._rows += rows
         columns = list(map(json_values, values, self._columns))
         properties = zip(*columns, strict=True) if columns else [()] * rows
         places = points or [None] * rows
-        shown_ids: Sequence[str | int | None] = ids or numbers
+        shown_ids: Sequence[str | int | None] = ids or range(begin, begin + rows)
         features = [
             _Feature(
                 msgspec.UNSET if id_ is None else id_,

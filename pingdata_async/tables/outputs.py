@@ -72,6 +72,7 @@ class TableWriter(Protocol):
         rows: int,
         points: Sequence[Point | None] | None = None,
         ids: Sequence[str | None] | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> None:
         """Add some rows.
 
@@ -80,6 +81,7 @@ class TableWriter(Protocol):
             rows: How many rows there are.
             points: Where each of them is, for the forms that have a geometry.
             ids: The users' ids of the rows, for GeoJSON; None to number them.
+            numbers: Those of the rows in the input, from 0, for a workbook that is given back.
         """
 
     def close(self) -> None:
@@ -110,7 +112,7 @@ _FORMS: Final = {
     OutputFormat.CSV: _Form((".csv",), is_text=True),
     OutputFormat.TSV: _Form((".tsv", ".tab"), is_text=True),
     OutputFormat.PARQUET: _Form((".parquet",), package="pyarrow", extra="parquet"),
-    OutputFormat.XLSX: _Form((".xlsx",), package="xlsxwriter", extra="excel"),
+    OutputFormat.XLSX: _Form((".xlsx",)),
     OutputFormat.GEOJSON: _Form((".geojson",), is_text=True),
     OutputFormat.GEOJSONL: _Form((".geojsonl", ".geojsons", ".ndgeojson"), is_text=True),
     OutputFormat.GEOPARQUET: _Form((".geoparquet",), package="pyarrow", extra="parquet"),
@@ -212,7 +214,7 @@ def open_table_writer(
     """Write a flat table; it is whole once the context was left without an error.
 
     Args:
-        file: Where to; still the caller's to close. XLSX writes to it at the end.
+        file: Where to; still the caller's to close.
         kind: In which format; not JSONL, which is no flat table.
         columns: The columns that are written, chosen and in order.
         options: What else is asked for.
@@ -221,7 +223,13 @@ def open_table_writer(
         ConfigurationError: When the format cannot hold it.
     """
     check_format(kind, columns=len(columns))
-    writer = _writer(file, kind, columns, options)
+    with finishing(_writer(file, kind, columns, options)) as writer:
+        yield writer
+
+
+@contextlib.contextmanager
+def finishing(writer: TableWriter) -> Iterator[TableWriter]:
+    """Have a table made whole at the end, or given up after an error."""
     try:
         yield writer
         writer.close()

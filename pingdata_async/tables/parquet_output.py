@@ -78,13 +78,14 @@ class ParquetWriter:
         rows: int,
         points: Sequence[Point | None] | None = None,
         ids: Sequence[str | None] | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> None:
         """Add some rows; see `TableWriter`.
 
         Raises:
             RunError: When a value does not fit its column.
         """
-        del ids
+        del ids, numbers
         arrays = []
         for column, is_text, cells in zip(self._columns, self._is_text, values, strict=True):
             try:

@@ -1,41 +1,37 @@
-"""Flat tables to XLSX workbooks; needs XlsxWriter.
+"""Flat tables to XLSX workbooks of one sheet.
 
-What Excel would change is written as text: integers of more than 15 digits, numbers that are
-none, times before 1900 or below nothing. Null and an empty text are both an empty cell.
+Written here and not by a library: those there are take 8 us a cell and more, this one about 1.
 """
 
 from __future__ import annotations
 
-import contextlib
-import datetime as dt
-import math
-import re
-import tempfile
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, BinaryIO, Final
-
-import xlsxwriter
-from xlsxwriter.exceptions import FileCreateError
+from collections.abc import Sequence
+from itertools import repeat
+from typing import IO, BinaryIO, Final
+from xml.sax.saxutils import quoteattr
 
 from pingdata_async.tables.geometry import Point
-from pingdata_async.tables.kinds import text_of_cell
 from pingdata_async.tables.outputs import OutputFormat, check_format
 from pingdata_async.tables.schema import FlatColumn, Values
+from pingdata_async.tables.xlsx_archive import ArchiveWriter
+from pingdata_async.tables.xlsx_cells import MAX_CELL_UNITS, Cells, cell_values, column_letters
 
 SHEET: Final = "enhanced"
-MAX_CELL_UNITS: Final = 32_767  # of UTF-16
-LARGEST_INTEGER: Final = 10**15 - 1  # Excel rounds what is larger
 
-_CUT: Final = "... [cut: {} characters]"
-_NOT_XML: Final = re.compile("[\ud800-\udfff\ufffe\uffff]")  # what it cannot even escape
-_FIRST_YEAR: Final = 1900
+_HEADER: Final = b'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
+_MAIN: Final = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+_DOCUMENT: Final = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_PACKAGE: Final = "http://schemas.openxmlformats.org/package/2006"
+_TYPES: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+_FIRST_FORMAT: Final = 164  # of those that are no built-in ones
+
+_LEAST_WIDTH: Final = 9
+_MOST_WIDTH: Final = 60
+_WIDTH_ROWS: Final = 100  # looked at
 
 
 class XLSXWriter:
-    """Writes a flat table as a sheet, with its header frozen.
-
-    Rows go to temporary files beside the output, and to the output at the end.
+    """Writes a flat table as a sheet, with its header frozen and filtered.
 
     Args:
         file: Where to.
@@ -44,46 +40,17 @@ class XLSXWriter:
 
     def __init__(self, file: BinaryIO, columns: Sequence[FlatColumn]) -> None:
         self._columns = columns
-        # Of its own: XlsxWriter leaves files behind where it fails.
-        self._temporary = _folder_for(file)
-        self._file = _LastingFile(file)
-        self._workbook = xlsxwriter.Workbook(
-            self._file, {"constant_memory": True, "tmpdir": self._temporary.name}
-        )
-        self._workbook.use_zip64()
-        self._sheet: Any = self._workbook.add_worksheet(SHEET)
-        self._sheet.freeze_panes(1, 0)
-        self._formats = {
-            dt.date: self._format("yyyy-mm-dd"),
-            dt.datetime: self._format("yyyy-mm-dd hh:mm:ss"),
-            dt.time: self._format("hh:mm:ss"),
-            dt.timedelta: self._format("[h]:mm:ss"),
-        }
-        self._plain = self._workbook.add_format()
-        self._writers: dict[type, Callable[[int, int, Any], None]] = {
-            str: self._write_text,
-            bool: self._write_boolean,
-            int: self._write_integer,
-            float: self._write_number,
-            dt.date: self._write_date,
-            dt.datetime: self._write_date,
-            dt.time: self._write_time,
-            dt.timedelta: self._write_duration,
-        }
-        self._row = 0
-        self._cut_cells = 0
-        self._write_row([column.name for column in columns])
+        self._letters = [column_letters(place + 1) for place in range(len(columns))]
+        self._forms: dict[str, int] = {"": 0}
+        self._cells = Cells(self._style)
+        self._archive = ArchiveWriter(file)
+        self._part: IO[bytes] | None = None
+        self._rows = 0
 
     @property
     def notes(self) -> list[str]:
         """That texts were cut, if some were."""
-        if not self._cut_cells:
-            return []
-        note = (
-            f"{self._cut_cells} cells end in a note that they were cut: an XLSX cell holds "
-            f"{MAX_CELL_UNITS:,} characters"
-        )
-        return [note]
+        return cut_notes(self._cells.cut)
 
     def write(
         self,
@@ -91,166 +58,161 @@ class XLSXWriter:
         rows: int,
         points: Sequence[Point | None] | None = None,
         ids: Sequence[str | None] | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> None:
         """Add some rows; see `TableWriter`.
 
         Raises:
             ConfigurationError: When the sheet is full.
         """
-        del points, ids
-        check_format(OutputFormat.XLSX, rows=self._row - 1 + rows)
-        for row in zip(*map(self._cells, values, self._columns), strict=True):
-            self._write_row(row)
+        del points, ids, numbers
+        check_format(OutputFormat.XLSX, rows=max(self._rows - 1, 0) + rows)
+        cells = list(map(cell_values, values, self._columns))
+        if self._part is None:
+            self._begin(cells)
+        self._write_rows(cells, rows)
 
     def close(self) -> None:
-        """Make the workbook of the rows."""
-        try:
-            self._workbook.close()
-        except FileCreateError as error:
-            raise error.args[0] from error  # what it was made of
-        self._temporary.cleanup()
+        """Write what is behind the rows, and the other parts."""
+        if self._part is None:
+            self._begin([])
+        assert self._part is not None  # noqa: S101 - for type checkers
+        self._part.write(b"</sheetData>" + self._filter() + b"</worksheet>")
+        self._part.close()
+        self._part = None
+        for name, content in _parts(list(self._forms)).items():
+            with self._archive.part(name) as part:
+                part.write(_HEADER + content.encode())
+        self._archive.close()
 
     def abandon(self) -> None:
-        """Remove the temporary files; nothing more is written to the output."""
-        self._file.give_up()
-        self._workbook.fileclosed = True  # or it would write itself when it is forgotten
-        with contextlib.suppress(OSError):  # what it still holds may have no room on the disk
-            self._sheet.row_data_fh.close()
-        self._temporary.cleanup()
+        """Let go of the file, which is of no use."""
+        self._archive.abandon(self._part)
 
-    def _format(self, shape: str) -> Any:
-        return self._workbook.add_format({"num_format": shape})
+    def _style(self, form: str) -> str:
+        number = self._forms.setdefault(form, len(self._forms))
+        return f' s="{number}"' if number else ""
 
-    @staticmethod
-    def _cells(values: Values, column: FlatColumn) -> Values:
-        if column.arrow_field is None:
-            return values
-        from pingdata_async.tables.arrow import python_values  # noqa: PLC0415 - optional
+    def _begin(self, cells: Sequence[Values]) -> None:
+        self._part = self._archive.begin_part("xl/worksheets/sheet1.xml")
+        names = [column.name for column in self._columns]
+        shown = cells or repeat((), len(names))
+        widths = [width_of([name, *values]) for name, values in zip(names, shown, strict=False)]
+        self._part.write(
+            _HEADER
+            + (
+                f'<worksheet xmlns="{_MAIN}"><sheetViews><sheetView tabSelected="1" '
+                f'workbookViewId="0">{PANE.format(rows=1, below=2)}</sheetView></sheetViews>'
+                '<sheetFormatPr defaultRowHeight="15"/>'
+                f"<cols>{column_widths(widths)}</cols><sheetData>"
+            ).encode()
+        )
+        self._write_rows([[name] for name in names], 1)
 
-        return python_values(values, column.kind)
+    def _write_rows(self, cells: Sequence[Values], rows: int) -> None:
+        numbers = range(self._rows + 1, self._rows + 1 + rows)
+        self._rows += rows
+        columns = map(self._cells.column, self._letters, repeat(numbers), cells)
+        written = map("".join, zip(*columns, strict=True))
+        assert self._part is not None  # noqa: S101 - for type checkers
+        self._part.write(
+            "".join(
+                f'<row r="{number}">{row}</row>'
+                for number, row in zip(numbers, written, strict=True)
+            ).encode()
+        )
 
-    def _write_row(self, cells: Sequence[Any]) -> None:
-        row = self._row
-        for place, cell in enumerate(cells):
-            if cell is not None:
-                self._writers[type(cell)](row, place, cell)
-        self._row += 1
-
-    def _write_text(self, row: int, column: int, text: str) -> None:
-        if not text.isascii():
-            text = _NOT_XML.sub(lambda found: ascii(found[0])[1:-1], text)
-        if len(text) > MAX_CELL_UNITS // 2:
-            text = self._fitting(text)
-        if text.startswith("<r>") and text.endswith("</r>"):
-            # XlsxWriter takes that for text with formats in it, and would not escape it.
-            self._sheet.write_rich_string(row, column, text[:3], self._plain, text[3:])
-        elif text:
-            self._sheet.write_string(row, column, text)
-
-    def _fitting(self, text: str) -> str:
-        units = text.encode("utf-16-le")
-        if len(units) // 2 <= MAX_CELL_UNITS:
-            return text
-        self._cut_cells += 1
-        note = _CUT.format(f"{len(text):,}")
-        return units[: 2 * (MAX_CELL_UNITS - len(note))].decode("utf-16-le", "ignore") + note
-
-    def _write_boolean(self, row: int, column: int, cell: bool) -> None:
-        self._sheet.write_boolean(row, column, cell)
-
-    def _write_integer(self, row: int, column: int, cell: int) -> None:
-        if abs(cell) > LARGEST_INTEGER:
-            self._sheet.write_string(row, column, str(cell))
-        else:
-            self._sheet.write_number(row, column, cell)
-
-    def _write_number(self, row: int, column: int, cell: float) -> None:
-        if math.isfinite(cell):
-            self._sheet.write_number(row, column, _Exact(cell))
-        else:
-            self._sheet.write_string(row, column, str(cell))
-
-    def _write_date(self, row: int, column: int, cell: dt.date) -> None:
-        moment = cell if isinstance(cell, dt.datetime) else None
-        if cell.year < _FIRST_YEAR or (moment and moment.tzinfo):
-            self._sheet.write_string(row, column, text_of_cell(cell))
-        else:
-            self._sheet.write_datetime(row, column, cell, self._formats[type(cell)])
-
-    def _write_time(self, row: int, column: int, cell: dt.time) -> None:
-        self._sheet.write_datetime(row, column, cell, self._formats[dt.time])
-
-    def _write_duration(self, row: int, column: int, cell: dt.timedelta) -> None:
-        if cell < dt.timedelta():
-            self._sheet.write_string(row, column, text_of_cell(cell))
-        else:
-            self._sheet.write_datetime(row, column, cell, self._formats[dt.timedelta])
+    def _filter(self) -> bytes:
+        return f'<autoFilter ref="A1:{self._letters[-1]}{self._rows}"/>'.encode()
 
 
-def _folder_for(file: BinaryIO) -> tempfile.TemporaryDirectory[str]:
-    """For what is to become a file; beside it, where the disk has room for that."""
-    name = getattr(file, "name", None)
-    if not isinstance(name, str):
-        return tempfile.TemporaryDirectory(prefix=".xlsx-")
-    path = Path(name)
-    # Named after it: what a killed process left of both is found together.
-    prefix = f".{path.name.removeprefix('.')}-"
-    return tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent)
+PANE: Final = (
+    '<pane ySplit="{rows}" topLeftCell="A{below}" activePane="bottomLeft" state="frozen"/>'
+)
+"""What a sheet's view has in it where the first rows stay in sight."""
 
 
-class _LastingFile:
-    """A file for `zipfile`, which tries to end its archive even when it is forgotten.
+def column_widths(widths: Sequence[int], first: int = 1) -> str:
+    """What a sheet says of the width of columns.
 
-    That may be after an error, and after the file was closed; it must not be heard of then.
+    Args:
+        widths: How wide each is, in characters.
+        first: The number of the first, from 1.
     """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file: BinaryIO | _Nowhere = file
-
-    def give_up(self) -> None:
-        """Write nowhere from now on."""
-        self._file = _Nowhere()
-
-    def write(self, block: bytes) -> int:
-        return self._file.write(block)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def flush(self) -> None:
-        self._file.flush()
+    return "".join(
+        f'<col min="{number}" max="{number}" width="{width}" customWidth="1"/>'
+        for number, width in enumerate(widths, first)
+    )
 
 
-class _Nowhere:
-    """Keeps its place, and nothing else.
-
-    No file of `io`'s: those are closed as soon as they are forgotten, which may be before the
-    archive is.
-    """
-
-    def __init__(self) -> None:
-        self._place = 0
-
-    def write(self, block: bytes) -> int:
-        self._place += len(block)
-        return len(block)
-
-    def seek(self, offset: int, _: int = 0) -> int:
-        self._place = offset
-        return offset
-
-    def tell(self) -> int:
-        return self._place
-
-    def flush(self) -> None:
-        """There is nothing to be written."""
+def width_of(values: Values) -> int:
+    """How wide a column is to be for its header and its first values, in characters."""
+    longest = max(
+        (len(str(value)) for value in values[:_WIDTH_ROWS] if value is not None), default=0
+    )
+    return min(max(longest + 2, _LEAST_WIDTH), _MOST_WIDTH)
 
 
-class _Exact(float):
-    """A number that XlsxWriter writes with all of its digits: those it keeps otherwise are 16."""
+def cut_notes(cut: int) -> list[str]:
+    """What is said of texts that were cut."""
+    if not cut:
+        return []
+    note = (
+        f"{cut} cells end in a note that they were cut: an XLSX cell holds "
+        f"{MAX_CELL_UNITS:,} characters"
+    )
+    return [note]
 
-    def __format__(self, _: str, /) -> str:
-        return float.__repr__(self)
+
+def _parts(forms: Sequence[str]) -> dict[str, str]:
+    """The parts of the workbook beside its sheet."""
+    formats = "".join(
+        f'<numFmt numFmtId="{_FIRST_FORMAT + number}" formatCode={quoteattr(form)}/>'
+        for number, form in enumerate(forms[1:])
+    )
+    styles = "".join(
+        f'<xf numFmtId="{_FIRST_FORMAT + number}" fontId="0" fillId="0" borderId="0" xfId="0" '
+        'applyNumberFormat="1"/>'
+        for number in range(len(forms) - 1)
+    )
+    plain = '<xf numFmtId="0" fontId="0" fillId="0" borderId="0"'
+    return {
+        "[Content_Types].xml": (
+            f'<Types xmlns="{_PACKAGE}/content-types"><Default Extension="rels" '
+            'ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+            '<Default Extension="xml" ContentType="application/xml"/>'
+            f'<Override PartName="/xl/workbook.xml" ContentType="{_TYPES}.sheet.main+xml"/>'
+            '<Override PartName="/xl/worksheets/sheet1.xml" '
+            f'ContentType="{_TYPES}.worksheet+xml"/>'
+            f'<Override PartName="/xl/styles.xml" ContentType="{_TYPES}.styles+xml"/></Types>'
+        ),
+        "_rels/.rels": _relations(("officeDocument", "xl/workbook.xml")),
+        "xl/workbook.xml": (
+            f'<workbook xmlns="{_MAIN}" xmlns:r="{_DOCUMENT}">'
+            "<bookViews><workbookView/></bookViews><sheets>"
+            f'<sheet name="{SHEET}" sheetId="1" r:id="rId1"/></sheets></workbook>'
+        ),
+        "xl/_rels/workbook.xml.rels": _relations(
+            ("worksheet", "worksheets/sheet1.xml"), ("styles", "styles.xml")
+        ),
+        "xl/styles.xml": (
+            f'<styleSheet xmlns="{_MAIN}">'
+            + (f'<numFmts count="{len(forms) - 1}">{formats}</numFmts>' if formats else "")
+            + '<fonts count="1"><font><sz val="11"/><name val="Calibri"/><family val="2"/></font>'
+            '</fonts><fills count="2"><fill><patternFill patternType="none"/></fill>'
+            '<fill><patternFill patternType="gray125"/></fill></fills><borders count="1">'
+            "<border><left/><right/><top/><bottom/><diagonal/></border></borders>"
+            f'<cellStyleXfs count="1">{plain}/></cellStyleXfs>'
+            f'<cellXfs count="{len(forms)}">{plain} xfId="0"/>{styles}</cellXfs>'
+            '<cellStyles count="1"><cellStyle name="Normal" xfId="0" builtinId="0"/></cellStyles>'
+            "</styleSheet>"
+        ),
+    }
+
+
+def _relations(*relations: tuple[str, str]) -> str:
+    listed = "".join(
+        f'<Relationship Id="rId{number}" Type="{_DOCUMENT}/{kind}" Target="{target}"/>'
+        for number, (kind, target) in enumerate(relations, 1)
+    )
+    return f'<Relationships xmlns="{_PACKAGE}/relationships">{listed}</Relationships>'

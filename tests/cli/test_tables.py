@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import msgspec
+import openpyxl
 import pyarrow as pa
 import pytest
 
@@ -149,12 +150,17 @@ async def test_columns_with_commas_in_their_names(tmp_path: Path) -> None:
 async def test_without_the_extras(sandbox: SandboxServer, tmp_path: Path) -> None:
     """Exit 2, what to install, no request, and nothing is left behind."""
     blocked = (
-        "import sys; sys.modules |= {'pyarrow': None, 'xlsxwriter': None}; "
+        "import sys; sys.modules |= {'pyarrow': None, 'python_calamine': None}; "
         "from pingdata_async.__main__ import main; main()"
     )
     plain = f"{shlex.quote(sys.executable)} -c {shlex.quote(blocked)}"
-    for ending, extra in (("parquet", "parquet"), ("xlsx", "excel")):
-        words = f"enhance {ADDRESSES} -o {tmp_path}/o.{ending} -s PG -u {sandbox.url}"
+    workbook = tmp_path / "home" / "in.xlsx"
+    openpyxl.Workbook().save(workbook)
+    for source, ending, extra in (
+        (ADDRESSES, "parquet", "parquet"),
+        (workbook, "xlsx", "excel"),
+    ):
+        words = f"enhance {source} -o {tmp_path}/o.{ending} -s PG -u {sandbox.url}"
         done = await shell(f"{plain} {words}")
         assert done.code == 2
         assert done.err.count("\n") == 1

@@ -108,7 +108,6 @@ async def test_refused(
     [
         ("pyarrow", "csv", "out.parquet", "parquet"),
         ("pyarrow", "csv", "out.geoparquet", "parquet"),
-        ("xlsxwriter", "csv", "out.xlsx", "excel"),
         ("pyarrow", "parquet", "out.csv", "parquet"),
         ("python_calamine", "xlsx", "out.csv", "excel"),
     ],

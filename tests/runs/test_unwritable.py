@@ -47,12 +47,12 @@ async def test_a_package_that_cannot_be_loaded_is_no_surprise_at_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is there, but broken: that shows before anything is sent."""
-    (tmp_path / "xlsxwriter.py").write_text("raise ImportError('a part of it is missing')")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "xlsxwriter"]:
+    (tmp_path / "pyarrow.py").write_text("raise ImportError('a part of it is missing')")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pyarrow"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigurationError, match="a part of it is missing"):
-        await enhancer(client).run(ADDRESSES, tmp_path / "out.xlsx")
+        await enhancer(client).run(ADDRESSES, tmp_path / "out.parquet")
     assert sandbox.stats.requests["submit"] == 0
 
 

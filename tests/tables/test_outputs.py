@@ -70,7 +70,6 @@ def test_formats_that_there_are_not(path: str, given_: str | None, message: str)
     [
         (OutputFormat.PARQUET, "parquet"),
         (OutputFormat.GEOPARQUET, "parquet"),
-        (OutputFormat.XLSX, "excel"),
     ],
 )
 def test_missing_packages(kind: OutputFormat, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:

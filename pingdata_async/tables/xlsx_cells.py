@@ -1,0 +1,219 @@
+"""Values to cells of an XLSX sheet, as XML (pure).
+
+What Excel would change is written as text: integers and decimals of more than 15 digits, numbers
+that are none, times before 1900, below nothing or finer than a millisecond. Null and an empty text
+are both an empty cell.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import math
+import re
+from collections.abc import Callable, Sequence
+from types import NoneType
+from typing import Any, Final
+from xml.sax.saxutils import escape
+
+from pingdata_async.tables.kinds import text_of_cell
+from pingdata_async.tables.schema import FlatColumn, Values
+
+GENERAL: Final = ""
+"""The number format that leaves the form to Excel."""
+
+MAX_CELL_UNITS: Final = 32_767  # of UTF-16
+LARGEST_INTEGER: Final = 10**15 - 1  # Excel rounds what is larger
+
+_DATE: Final = "yyyy-mm-dd"
+_TIME: Final = "hh:mm:ss"
+_DURATION: Final = "[h]:mm:ss"
+_THOUSANDTHS: Final = ".000"
+_SIGNIFICANT_DIGITS: Final = 15
+_CUT: Final = "... [cut: {} characters]"
+
+# What cannot be in an XML text as it is; blanks at an end would be lost, and what looks like
+# Excel's own way of writing such characters would be read as one.
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f]")
+_NOT_XML: Final = re.compile("[\ud800-\udfff\ufffe\uffff]")
+_LIKE_ESCAPED: Final = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
+_SEPARATOR: Final = "|"
+_UNUSUAL: Final = re.compile(
+    "[&<>\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]|_x|^\\s|\\s$|\\|\\s|\\s\\|"
+)
+
+_EPOCH: Final = dt.date(1899, 12, 30)
+_FIRST_DAY: Final = dt.date(1900, 1, 1)
+_AFTER_FEBRUARY: Final = dt.date(1900, 3, 1)  # Excel has a 29th of February in 1900
+_DAY_S: Final = 86_400
+
+Style = Callable[[str], str]
+"""Gives the attribute of a cell for a number format, with a blank before it; "" for none."""
+
+
+def column_letters(number: int) -> str:
+    """A column as Excel calls it; the first is number 1, and A."""
+    letters = ""
+    while number:
+        number, rest = divmod(number - 1, 26)
+        letters = chr(ord("A") + rest) + letters
+    return letters
+
+
+def column_number(letters: str) -> int:
+    """A column's number from 1, by what Excel calls it."""
+    number = 0
+    for letter in letters:
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number
+
+
+class Cells:
+    """Makes cells of values.
+
+    Args:
+        style: Gives their styles.
+
+    Attributes:
+        cut: How many texts were too long, and end in a note that they were cut.
+    """
+
+    def __init__(self, style: Style) -> None:
+        self._style = style
+        general = style(GENERAL)
+        self._general = general
+        self._nothing = f"{general}/>" if general else None
+        self._of_type: dict[type, Callable[[Any], str | None]] = {
+            NoneType: lambda _: self._nothing,
+            str: self._text,
+            bool: lambda cell: f'{general} t="b"><v>{cell:d}</v></c>',
+            int: self._integer,
+            float: self._number,
+            decimal.Decimal: self._decimal,
+            dt.date: self._date,
+            dt.datetime: self._datetime,
+            dt.time: self._time,
+            dt.timedelta: self._duration,
+        }
+        self.cut = 0
+
+    def column(self, letters: str, rows: Sequence[int], values: Values) -> list[str]:
+        """The cells of a column in some rows; "" for those that need none.
+
+        Args:
+            letters: Its name.
+            rows: The numbers of the rows, from 1.
+            values: Its values in them.
+        """
+        return [
+            "" if rest is None else f'<c r="{letters}{row}"{rest}'
+            for row, rest in zip(rows, self._rests(values), strict=True)
+        ]
+
+    def _rests(self, values: Values) -> list[str | None]:
+        """What follows the place of each cell: its attributes and all that is in it."""
+        general, nothing = self._general, self._nothing
+        kinds = set(map(type, values))
+        kinds.discard(NoneType)
+        # The many are all of one type, and nothing unusual.
+        if kinds == {str} and not _UNUSUAL.search(_SEPARATOR.join(filter(None, values))):
+            most = MAX_CELL_UNITS // 2
+            return [
+                f'{general} t="inlineStr"><is><t>{value}</t></is></c>'
+                if value and len(value) <= most
+                else self._text(value or "")
+                for value in values
+            ]
+        if kinds == {float} and math.isfinite(sum(filter(None, values))):
+            return [
+                nothing if value is None else f"{general}><v>{value!r}</v></c>" for value in values
+            ]
+        return [self._of_type[type(value)](value) for value in values]
+
+    def _text(self, text: str) -> str | None:
+        if not text:
+            return self._nothing
+        text = _NOT_XML.sub(lambda found: ascii(found[0])[1:-1], text)
+        if len(text) > MAX_CELL_UNITS // 2:
+            text = self._fitting(text)
+        space = "" if text == text.strip() else ' xml:space="preserve"'
+        text = _LIKE_ESCAPED.sub("_x005F_", text)
+        text = _CONTROL.sub(lambda found: f"_x{ord(found[0]):04X}_", escape(text))
+        return f'{self._general} t="inlineStr"><is><t{space}>{text}</t></is></c>'
+
+    def _fitting(self, text: str) -> str:
+        units = text.encode("utf-16-le")
+        if len(units) // 2 <= MAX_CELL_UNITS:
+            return text
+        self.cut += 1
+        note = _CUT.format(f"{len(text):,}")
+        return units[: 2 * (MAX_CELL_UNITS - len(note))].decode("utf-16-le", "ignore") + note
+
+    def _integer(self, cell: int) -> str | None:
+        if abs(cell) > LARGEST_INTEGER:
+            return self._text(str(cell))
+        return f"{self._general}><v>{cell}</v></c>"
+
+    def _number(self, cell: float) -> str | None:
+        if not math.isfinite(cell):
+            return self._text(str(cell))
+        return f"{self._general}><v>{cell!r}</v></c>"
+
+    def _decimal(self, cell: decimal.Decimal) -> str | None:
+        exponent = cell.as_tuple().exponent
+        places = -exponent if isinstance(exponent, int) and exponent < 0 else 0
+        if not cell.is_finite() or len(cell.as_tuple().digits) > _SIGNIFICANT_DIGITS:
+            return self._text(text_of_cell(cell))
+        # Its places are a part of it: 12.50 is shown as such.
+        form = f"0.{'0' * places}" if places else GENERAL
+        return f"{self._style(form)}><v>{float(cell)!r}</v></c>"
+
+    def _date(self, cell: dt.date) -> str | None:
+        if cell < _FIRST_DAY:
+            return self._text(text_of_cell(cell))
+        return f"{self._style(_DATE)}><v>{_day(cell)}</v></c>"
+
+    def _datetime(self, cell: dt.datetime) -> str | None:
+        day = cell.date()
+        if day < _FIRST_DAY or cell.tzinfo or cell.microsecond % 1000:
+            return self._text(text_of_cell(cell))
+        return self._of_day(_day(day), cell.time(), f"{_DATE} {_TIME}")
+
+    def _time(self, cell: dt.time) -> str | None:
+        if cell.tzinfo or cell.microsecond % 1000:
+            return self._text(text_of_cell(cell))
+        return self._of_day(0, cell, _TIME)
+
+    def _of_day(self, days: int, time: dt.time, form: str) -> str:
+        seconds = 60 * (60 * time.hour + time.minute) + time.second
+        return self._span(days, seconds, time.microsecond, form)
+
+    def _duration(self, cell: dt.timedelta) -> str | None:
+        if cell < dt.timedelta() or cell.microseconds % 1000:
+            return self._text(text_of_cell(cell))
+        return self._span(cell.days, cell.seconds, cell.microseconds, _DURATION)
+
+    def _span(self, days: int, seconds: int, microseconds: int, form: str) -> str:
+        value = days + (seconds + microseconds / 1_000_000) / _DAY_S
+        style = self._style(form + _THOUSANDTHS if microseconds else form)
+        return f"{style}><v>{value!r}</v></c>"
+
+
+def _day(date: dt.date) -> int:
+    return (date - _EPOCH).days - (date < _AFTER_FEBRUARY)
+
+
+# -- What a column's values are as cells --------------------------------------------------------
+
+
+def cell_values(values: Values, column: FlatColumn) -> Values:
+    """A column's values as cells have them."""
+    if column.arrow_field is None:
+        return values
+    import pyarrow as pa  # noqa: PLC0415 - optional
+
+    from pingdata_async.tables.arrow import objects_in, python_values  # noqa: PLC0415 - optional
+
+    if pa.types.is_decimal(column.arrow_field.type):
+        return objects_in(values)
+    return python_values(values, column.kind)
