@@ -16,6 +16,7 @@ from pingdata_async.exceptions import RunError
 from pingdata_async.runs.compression import DamagedFrameError
 from pingdata_async.runs.framed_file import Contents, FileKind, FrameReader, FrameWriter, writing
 from pingdata_async.tables.inputs import CellColumns, Originals
+from pingdata_async.tables.sheet_place import SheetPlace
 
 INPUT_NAME = "input"
 FRAME_BYTES = 256 * 1024  # before compression; it shrinks no better in larger ones
@@ -29,6 +30,7 @@ _encoder = msgspec.msgpack.Encoder()
 class _InputContents(Contents, frozen=True, kw_only=True):
     headers: tuple[str, ...]
     rows: tuple[int, ...]  # in each frame
+    sheet_place: SheetPlace | None = None
 
 
 _contents = msgspec.msgpack.Decoder(_InputContents)
@@ -55,14 +57,20 @@ class InputKeeper:
         if self._batches_bytes >= FRAME_BYTES:
             self._end_frame()
 
-    def end(self, headers: Sequence[str]) -> None:
-        """After the last row."""
+    def end(self, headers: Sequence[str], sheet_place: SheetPlace | None = None) -> None:
+        """After the last row.
+
+        Args:
+            headers: Of the columns.
+            sheet_place: Where in a workbook the rows stand.
+        """
         if self._batches:
             self._end_frame()
         self._frames.end(
             _InputContents(
                 headers=tuple(headers),
                 rows=tuple(self._rows),
+                sheet_place=sheet_place,
                 offsets=self._frames.packed_offsets(),
             )
         )
@@ -94,6 +102,8 @@ class KeptInput:
     Attributes:
         headers: The names of its columns, in order; they may repeat, or be empty.
         rows: How many there are.
+        sheet_place: Where they stand in a workbook; None where they came from none, or were
+            kept by an earlier version.
 
     Raises:
         RunError: When it is missing, damaged, or of another version of this package.
@@ -108,6 +118,7 @@ class KeptInput:
         self._frames = FrameReader(path, _KIND, _contents)
         self.headers = self._frames.contents.headers
         self.rows = sum(self._frames.contents.rows)
+        self.sheet_place = self._frames.contents.sheet_place
 
     def __enter__(self) -> Self:
         self._frames.__enter__()

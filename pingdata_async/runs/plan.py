@@ -190,7 +190,7 @@ class Plan:
             else:
                 self._write(frames, staged, builder.sources)
             self._end(frames, reader, builder, notes)
-            keeper.end(reader.headers)
+            keeper.end(reader.headers, reader.sheet_place)
         self._reader = FrameReader(self.path, _KIND, _totals)
 
     def _write_distinct(

@@ -82,10 +82,13 @@ class TableScan:
     Args:
         headers: Of the input's columns.
         sources: The codes of the sources that were asked, in their order.
+        keeps_cells: Whether cells of a workbook stay what they are, each by itself.
     """
 
-    def __init__(self, headers: Sequence[str], sources: Sequence[str]) -> None:
-        self._originals = OriginalScan(headers)
+    def __init__(
+        self, headers: Sequence[str], sources: Sequence[str], *, keeps_cells: bool = False
+    ) -> None:
+        self._originals = OriginalScan(headers, keeps_cells=keeps_cells)
         self._answers = AnswerScan(sources)
 
     @property
@@ -140,6 +143,8 @@ class FlatTable:
     Attributes:
         columns: Those that are wanted, in order.
         unmatched: What was asked for and is not there.
+        own_columns: How many of `columns` are the input's, if they begin with all of these in
+            their order; None if not.
     """
 
     def __init__(
@@ -159,6 +164,8 @@ class FlatTable:
             places = [place for place, column in enumerate(everything) if not _for_machines(column)]
         self.columns = [everything[place] for place in places]
         self._places = places
+        is_whole = places[:original_columns] == list(range(original_columns))
+        self.own_columns = original_columns if is_whole else None
         self._originals = originals
         self._answers_begin = original_columns + len(status)
         # Only what is wanted is taken out of the answers.

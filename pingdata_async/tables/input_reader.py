@@ -12,6 +12,7 @@ from pingdata_async.tables.headers import key_of
 from pingdata_async.tables.inputs import Batch, ReadOptions
 from pingdata_async.tables.lost_numbers import ColumnReader, LostNumbers
 from pingdata_async.tables.postal_codes import POSTAL_CODE, mended_columns
+from pingdata_async.tables.sheet_place import SheetPlace
 from pingdata_async.tables.sources import Fingerprint
 from pingdata_async.value_notes import NotedBatch, NotedValue, ValueKind, ValueNotes
 from pingdata_async.words_for_nothing import all_say_something, says_nothing
@@ -35,6 +36,7 @@ class InputReader(ABC):
             JSON, complete at the end.
         mapping: Which of them hold what; known when `headers` are.
         rows: Data records before the batch that is being read.
+        sheet_place: Where in a workbook they stand, up to now; None for other inputs.
         values: Those that the reader itself changed or left out, by the header of their column.
 
     Raises:
@@ -48,6 +50,7 @@ class InputReader(ABC):
         self.headers: tuple[str, ...] = ()
         self.mapping = ColumnMapping((), ())
         self.rows = 0
+        self.sheet_place: SheetPlace | None = None
         self.values = ValueNotes()
         self._notes: list[str] = []
         self._lost_numbers = LostNumbers()

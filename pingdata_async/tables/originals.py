@@ -27,10 +27,13 @@ class OriginalScan:
 
     Args:
         headers: Those of the input's columns, in order; not used where the rows name them.
+        keeps_cells: Whether cells of a workbook stay what they are, each by itself, instead of
+            becoming what holds all of their column.
     """
 
-    def __init__(self, headers: Sequence[str]) -> None:
+    def __init__(self, headers: Sequence[str], *, keeps_cells: bool = False) -> None:
         self._headers = headers
+        self._keeps_cells = keeps_cells
         self._scan: _Scan = _TextScan(headers)
         self._is_chosen = False
 
@@ -52,6 +55,8 @@ class OriginalScan:
 
     def values(self, originals: Originals) -> list[Values]:
         """The values of each of `columns()` in some of the rows that were taken in."""
+        if self._keeps_cells and isinstance(originals, CellColumns):
+            return list(originals.columns)
         return self._scan.values(originals)
 
 

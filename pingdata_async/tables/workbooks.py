@@ -37,6 +37,7 @@ from pingdata_async.tables.kinds import whole_number
 from pingdata_async.tables.look_alikes import LOCKED, ZIP_MAGIC, told_of_workbook
 from pingdata_async.tables.lost_cells import LostCells, TakenRow
 from pingdata_async.tables.sheet_marks import SheetMarks
+from pingdata_async.tables.sheet_place import SheetPlace
 from pingdata_async.tables.sources import Fingerprint, HashingStream, PeekableStream
 from pingdata_async.tables.workbook_limits import ADVICE, MAX_FILE_BYTES, check_archive
 
@@ -214,6 +215,7 @@ class WorkbookReader(InputReader):
         """The rows of data."""
         begin = table.header.place + 1
         self._data = data = DataRows(table.header, self.mapping)
+        self.sheet_place = place = SheetPlace(table.name, begin, table.header.rows)
         is_skipping = self.options.hidden_rows == SKIP
         merged = _MergedCells(table.spans)
         rows = chain(islice(table.first, begin, None), table.rest)
@@ -230,6 +232,7 @@ class WorkbookReader(InputReader):
                 self._hidden_rows += 1
                 if is_skipping:
                     continue
+            place.add(number + 1)
             yield TakenRow(number, cells, covered)
 
 

@@ -1,0 +1,379 @@
+"""A sheet of a workbook with more columns behind its own; all else in it stays byte for byte.
+
+Sheets are read as a stream, and copied but for the places that change, so that neither their size
+nor what Excel has in them that nobody here knows of matters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, Final
+from xml.parsers import expat
+
+import msgspec
+
+from pingdata_async.tables.xlsx_cells import column_letters, column_number
+from pingdata_async.tables.xlsx_output import PANE, column_widths
+
+MOST_FROZEN_ROWS: Final = 12
+"""With more of them in sight at all times, little of the rest would be."""
+
+_BLOCK_BYTES: Final = 256 * 1024
+_PLACE: Final = re.compile(r"([A-Z]+)(\d+)")
+_TAG: Final = re.compile(rb"""<(?:[^>"']|"[^"]*"|'[^']*')*>""")
+_SPANS: Final = re.compile(rb"""\sspans=["'][^"']*["']""")
+_OPENED: Final = re.compile(rb"<(?=[^/])")
+_CLOSED: Final = re.compile(rb"</")
+_CONTENT: Final = frozenset({"v", "f", "is"})  # of a cell that holds something
+_VIEWED_FROM: Final = re.compile(rb"""\stopLeftCell=["'][^"']*["']""")
+_PARTS_DEPTH: Final = 2  # of what a sheet has side by side
+_BEFORE_FILTER: Final = frozenset(
+    {"sheetCalcPr", "sheetProtection", "protectedRanges", "scenarios"}
+)
+
+
+class SheetForm(msgspec.Struct):
+    """What a sheet has, as far as new columns have to know it.
+
+    Attributes:
+        width: Its last column that holds anything; 0 where there is none.
+        header_begin: The first one with a header.
+        filtered: The range that is filtered; "" for none.
+        has_panes: Whether parts of it are frozen or split.
+        has_columns: Whether it says how wide some columns are.
+    """
+
+    width: int = 0
+    header_begin: int = 0
+    filtered: str = ""
+    has_panes: bool = False
+    has_columns: bool = False
+
+
+class NewColumns(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sheet is to have beside its own columns.
+
+    Attributes:
+        first: The first of them.
+        widths: How wide each is, in characters.
+        rows: By row, their cells as XML, without a namespace; rows come in order.
+        style: Puts the styles into the cells of a row, like that of the cell before them.
+        header_row: The row of the headers.
+        filtered: The range to be filtered; "" for none.
+    """
+
+    first: int
+    widths: list[int]
+    rows: Iterator[tuple[int, bytes]]
+    style: Callable[[bytes, int], bytes]
+    header_row: int
+    filtered: str
+
+    @property
+    def last(self) -> int:
+        """The last of them."""
+        return self.first + len(self.widths) - 1
+
+
+def scan_sheet(sheet: IO[bytes], header_row: int) -> SheetForm:
+    """Look through a sheet.
+
+    Raises:
+        ValueError: When it cannot be read, or is in an encoding other than UTF-8.
+    """
+    form = SheetForm()
+    reader = _Reader(sheet)
+    at = _Cursor()
+
+    def begin(name: str, attributes: dict[str, str]) -> None:
+        name = name.rpartition(":")[2]
+        if name == "c":
+            at.take_cell(attributes)
+        elif name in _CONTENT:
+            form.width = max(form.width, at.column)
+            if at.row == header_row and not form.header_begin:
+                form.header_begin = at.column
+        elif name == "row":
+            at.take_row(attributes)
+        elif name == "pane":
+            form.has_panes = form.has_panes or not at.row  # behind the rows it is somebody's view
+        elif name == "cols":
+            form.has_columns = True
+        elif name == "autoFilter" and not form.filtered:
+            form.filtered = attributes.get("ref", "")
+
+    reader.parser.StartElementHandler = begin
+    for _ in reader.blocks():
+        pass
+    return form
+
+
+def edit_sheet(sheet: IO[bytes], out: IO[bytes], form: SheetForm, new: NewColumns) -> None:
+    """Copy a sheet, with new columns.
+
+    Args:
+        sheet: The sheet.
+        out: Where to.
+        form: What it has.
+        new: What comes beside it.
+
+    Raises:
+        ValueError: When it has not the rows that were to be there.
+    """
+    _Editor(sheet, out, form, new).run()
+
+
+class _Reader:
+    """Has a stream of XML parsed, a block at a time."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.parser = expat.ParserCreate()
+        self.parser.XmlDeclHandler = self._check_encoding
+
+    def blocks(self) -> Iterator[bytes]:
+        """Each block before it is parsed; it is once the next one is asked for."""
+        try:
+            while block := self._stream.read(_BLOCK_BYTES):
+                yield block
+                self.parser.Parse(block, False)
+            self.parser.Parse(b"", True)
+        except expat.ExpatError as error:
+            raise ValueError(f"the sheet is no XML: {error}") from error
+
+    @staticmethod
+    def _check_encoding(_version: str, encoding: str | None, _standalone: int) -> None:
+        if encoding is not None and encoding.upper() not in {"UTF-8", "US-ASCII"}:
+            raise ValueError(f"the sheet is in {encoding}")
+
+
+class _Cursor:
+    """Where in the sheet the next element is; places need not be said in it."""
+
+    def __init__(self) -> None:
+        self.row = 0
+        self.column = 0
+
+    def take_row(self, attributes: Mapping[str, str]) -> None:
+        self.row = int(attributes.get("r", self.row + 1))
+        self.column = 0
+
+    def take_cell(self, attributes: Mapping[str, str]) -> None:
+        place = _PLACE.fullmatch(attributes.get("r", ""))
+        self.column = column_number(place[1]) if place else self.column + 1
+
+
+class _Editor:
+    """One pass over a sheet.
+
+    What was read is written as far as the parser has come, but for what takes its place.
+    """
+
+    def __init__(self, sheet: IO[bytes], out: IO[bytes], form: SheetForm, new: NewColumns) -> None:
+        self._reader = _Reader(sheet)
+        self._out = out
+        self._form = form
+        self._new = new
+        self._next = next(new.rows, None)
+        self._buffer = b""
+        self._buffer_begin = 0  # in the sheet
+        self._written = 0  # up to where
+        self._depth = 0
+        self._dropped_depth = 0  # of an element that is left out; 0 for none
+        self._prefix = b""
+        self._at = _Cursor()
+        self._style = 0  # of the last cell in the row, beside which the new ones stand
+        self._is_empty_row = False
+        self._is_frozen = self._has_filter = self._is_behind_rows = False
+        self._columns_behind: list[bytes] = []
+        self._met: dict[str, Callable[[dict[str, str]], None]] = {
+            "c": self._cell,
+            "row": self._row,
+            "dimension": self._dimension,
+            "sheetView": self._view,
+            "selection": self._selection,
+            "col": self._column,
+            "sheetData": self._rows,
+        }
+        self._reader.parser.StartElementHandler = self._start
+        self._reader.parser.EndElementHandler = self._end
+
+    def run(self) -> None:
+        for block in self._reader.blocks():
+            if not self._dropped_depth and self._here > self._written:
+                self._copy_to(self._here)
+            self._buffer = self._buffer[self._written - self._buffer_begin :] + block
+            self._buffer_begin = self._written
+        self._copy_to(self._buffer_begin + len(self._buffer))
+        if self._next is not None:
+            raise ValueError(f"the sheet has no row {self._next[0]}")
+
+    # -- Copying -----------------------------------------------------------------------------
+
+    @property
+    def _here(self) -> int:
+        """Where the tag begins that the parser is at."""
+        return self._reader.parser.CurrentByteIndex
+
+    def _copy_to(self, place: int) -> None:
+        begin = self._buffer_begin
+        self._out.write(self._buffer[self._written - begin : place - begin])
+        self._written = place
+
+    def _tag(self) -> bytes:
+        """The tag that the parser is at."""
+        found = _TAG.match(self._buffer, self._here - self._buffer_begin)
+        if found is None:
+            raise ValueError("the sheet cannot be edited")
+        return found[0]
+
+    def _replace_tag(self, tag: bytes) -> None:
+        """Write another tag instead of the one that the parser is at."""
+        end = self._here + len(self._tag())
+        self._copy_to(self._here)
+        self._out.write(tag)
+        self._written = end
+
+    def _insert(self, xml: bytes) -> None:
+        """Write elements before the tag that the parser is at."""
+        self._copy_to(self._here)
+        self._out.write(self._named(xml))
+
+    def _drop(self) -> None:
+        """Leave out the element that begins."""
+        self._copy_to(self._here)
+        self._dropped_depth = self._depth
+
+    def _named(self, xml: bytes) -> bytes:
+        """Elements as the sheet calls them, which may be with a prefix."""
+        if not self._prefix:
+            return xml
+        xml = _OPENED.sub(b"<" + self._prefix, xml)
+        return _CLOSED.sub(b"</" + self._prefix, xml)
+
+    # -- What is met -------------------------------------------------------------------------
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        if self._dropped_depth:
+            return
+        prefix, _, local = name.rpartition(":")
+        if self._depth == 1:
+            self._prefix = f"{prefix}:".encode() if prefix else b""
+        elif not self._is_behind_rows:
+            if local in self._met:
+                self._met[local](attributes)
+        elif self._depth == _PARTS_DEPTH and not self._has_filter:
+            if local == "autoFilter":
+                self._has_filter = True
+                if self._new.filtered:
+                    self._replace_tag(_with(self._tag(), "ref", self._new.filtered))
+            elif local not in _BEFORE_FILTER:
+                self._put_filter()
+
+    def _end(self, name: str) -> None:
+        local = name.rpartition(":")[2]
+        if self._dropped_depth:
+            if self._dropped_depth == self._depth:
+                self._dropped_depth = 0
+                self._written = self._here + len(self._tag())
+        elif local == "row":
+            self._end_row()
+        elif local == "cols":
+            self._insert(self._columns())
+            self._out.write(b"".join(self._columns_behind))
+        elif local == "sheetView":
+            self._is_frozen = False
+        elif local == "sheetData":
+            self._is_behind_rows = True
+        elif self._depth == 1 and not self._has_filter:
+            self._put_filter()
+        self._depth -= 1
+
+    def _cell(self, attributes: dict[str, str]) -> None:
+        self._at.take_cell(attributes)
+        if self._at.column >= self._new.first:  # it is empty, or the new ones were further right
+            self._drop()
+        else:
+            self._style = int(attributes.get("s", 0))
+
+    def _row(self, attributes: dict[str, str]) -> None:
+        self._at.take_row(attributes)
+        self._style = int(attributes.get("s", 0))
+        self._is_empty_row = False
+        if self._next is None or self._next[0] != self._at.row:
+            return
+        tag = self._tag()
+        self._is_empty_row = tag.endswith(b"/>")
+        if self._is_empty_row:
+            tag = tag[:-2] + b">"
+        self._replace_tag(_SPANS.sub(b"", tag))  # which says how far its cells go
+
+    def _end_row(self) -> None:
+        if self._next is None or self._next[0] != self._at.row:
+            return
+        cells = self._new.style(self._next[1], self._style)
+        self._next = next(self._new.rows, None)
+        if self._is_empty_row:
+            self._out.write(self._named(cells + b"</row>"))
+        else:
+            self._insert(cells)
+
+    def _dimension(self, attributes: dict[str, str]) -> None:
+        begin, _, end = attributes.get("ref", "").partition(":")
+        last = _PLACE.fullmatch(end or begin)
+        if last is not None:
+            column = column_letters(max(self._new.last, column_number(last[1])))
+            self._replace_tag(_with(self._tag(), "ref", f"{begin}:{column}{last[2]}"))
+
+    def _view(self, _: dict[str, str]) -> None:
+        rows = self._new.header_row
+        if self._form.has_panes or rows > MOST_FROZEN_ROWS:
+            return
+        self._is_frozen = True
+        pane = PANE.format(rows=rows, below=rows + 1).encode()
+        tag = _VIEWED_FROM.sub(b"", self._tag())  # the rows above are in sight now
+        if tag.endswith(b"/>"):
+            self._replace_tag(tag[:-2] + b">" + self._named(pane + b"</sheetView>"))
+        else:
+            self._replace_tag(tag + self._named(pane))
+
+    def _selection(self, attributes: dict[str, str]) -> None:
+        if self._is_frozen and "pane" not in attributes:
+            self._replace_tag(_with(self._tag(), "pane", "bottomLeft"))
+
+    def _column(self, attributes: dict[str, str]) -> None:
+        """Those that the sheet speaks of end before the new ones, and go on behind them."""
+        first, last = int(attributes["min"]), int(attributes["max"])
+        if last > self._new.last:
+            begin = str(max(first, self._new.last + 1))
+            behind = _with(self._tag(), "min", begin)
+            # Closed by itself, also where a tag of its own closed it.
+            self._columns_behind.append(behind.removesuffix(b">").removesuffix(b"/") + b"/>")
+        if first >= self._new.first:
+            self._drop()
+        elif last >= self._new.first:
+            self._replace_tag(_with(self._tag(), "max", str(self._new.first - 1)))
+
+    def _rows(self, _: dict[str, str]) -> None:
+        if not self._form.has_columns:
+            self._insert(b"<cols>" + self._columns() + b"</cols>")
+
+    def _columns(self) -> bytes:
+        return column_widths(self._new.widths, self._new.first).encode()
+
+    def _put_filter(self) -> None:
+        self._has_filter = True
+        if self._new.filtered:
+            self._insert(f'<autoFilter ref="{self._new.filtered}"/>'.encode())
+
+
+def _with(tag: bytes, attribute: str, value: str) -> bytes:
+    """A tag with another value of an attribute, which it may not have had."""
+    said = f' {attribute}="{value}"'.encode()
+    found = re.search(rb"\s%b\s*=\s*(\"[^\"]*\"|'[^']*')" % attribute.encode(), tag)
+    if found is not None:
+        return tag[: found.start()] + said + tag[found.end() :]
+    end = len(tag) - (2 if tag.endswith(b"/>") else 1)
+    return tag[:end] + said + tag[end:]
