@@ -29,6 +29,10 @@ HEADER = "repeated header"
 
 _FEWEST_COLUMNS_BESIDE_NOTES = 3
 _STREET_LINE = re.compile(r"\s*\d+[-/\d]*[A-Za-z]?\s+\w+\s+\w")
+_FOOTNOTE = re.compile(
+    r"\s*(?:[*\u2020\u2021]|\(?\d{1,2}\)\s|(?:notes?|disclaimer|source)\s*[:.]|prepared by\b)",
+    re.IGNORECASE,
+)
 _LONGEST_HEADER = 60  # characters of one in a table below
 _FEWEST_HEADERS = 2
 _LABEL_AND_VALUE = 2
@@ -61,6 +65,11 @@ class DataRows:
         self._is_below_total = self._is_below_gap = self._is_below_title = False
         self._is_in_other_table = False
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether a total, or another table, was the last that came."""
+        return self._is_below_total or self._is_in_other_table
+
     def note_gap(self) -> None:
         """Take notice of an empty row."""
         self._is_below_gap = True
@@ -68,7 +77,7 @@ class DataRows:
 
     def are_all_data(self, columns: Sequence[Sequence[str]]) -> bool:
         """Whether that is certain for rows of texts at a glance; if not, ask for each."""
-        if self._is_below_total or self._is_in_other_table:
+        if self.has_ended:
             return False
         if self._longest and self._longest in "\n".join(columns[self._longest_at]).casefold():
             return False
@@ -88,7 +97,8 @@ class DataRows:
             row: Its number, from 1.
         """
         if self._is_header(cells):
-            self._is_below_total = self._is_in_other_table = False
+            self._is_below_total = self._is_below_gap = self._is_below_title = False
+            self._is_in_other_table = False
             self.left_out[HEADER] += 1
             return False
         if not self._is_in_other_table and is_total_row(cells, self._places):
@@ -157,6 +167,8 @@ class DataRows:
         text = cells[given[0]]
         if not isinstance(text, str):
             return False
+        if _FOOTNOTE.match(text) and all(isinstance(cells[place], str) for place in given):
+            return True
         if len(given) == 1:
             return given[0] not in self._places.lookup or not _STREET_LINE.match(text)
         return len(given) == _LABEL_AND_VALUE and is_label(text)

@@ -8,16 +8,19 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, islice
 
 import msgspec
 
 from pingdata_async.exceptions import InputError
 from pingdata_async.location_batches import BATCH_ROWS, Columns
 from pingdata_async.tables.columns import map_columns
+from pingdata_async.tables.data_rows import DataRows
 from pingdata_async.tables.delimiters import DELIMITERS, Layout, find_layout
-from pingdata_async.tables.input_reader import InputReader, counted
+from pingdata_async.tables.header_row import HeaderRow
+from pingdata_async.tables.input_reader import InputReader, counted, left_out_note
 from pingdata_async.tables.inputs import Batch, ReadOptions, TextColumns
 from pingdata_async.tables.sources import (
     Fingerprint,
@@ -25,7 +28,14 @@ from pingdata_async.tables.sources import (
     PeekableStream,
     TooLongError,
 )
-from pingdata_async.tables.text_encoding import undecodable
+from pingdata_async.tables.spaced_quotes import joined_cells
+from pingdata_async.tables.text_encoding import (
+    NulError,
+    TextStream,
+    line_ends,
+    nul_found,
+    undecodable,
+)
 from pingdata_async.value_notes import NotedValue, ValueKind
 from pingdata_async.written_numbers import QUANTITIES, with_decimal_commas
 
@@ -52,7 +62,8 @@ class DelimitedReader(InputReader):
         name: The input, for messages.
         suffix: That of its name, in lower case, without that of a compression.
         source: What is hashed.
-        text: Its bytes, decompressed.
+        text: Its bytes, decompressed, as `stream` gives them.
+        stream: The same, which knows what was in them.
         sample: Its first characters.
         is_whole: Whether these are all of it.
         encoding: What it is in.
@@ -65,6 +76,7 @@ class DelimitedReader(InputReader):
         suffix: str,
         source: HashingStream,
         text: PeekableStream,
+        stream: TextStream,
         *,
         sample: str,
         is_whole: bool,
@@ -74,12 +86,14 @@ class DelimitedReader(InputReader):
         super().__init__(name, options)
         self._source = source
         self._bytes = text
+        self._stream = stream
         self._encoding = encoding
         self._layout = find_layout(
             sample, is_whole=is_whole, delimiter=_SUFFIXES.get(suffix), options=options
         )
         self._blank_lines = 0
         self._short_rows = 0
+        self._data: DataRows | None = None
 
     def fingerprint(self) -> Fingerprint:
         """Of what has been read; that of the whole input once it was iterated to its end."""
@@ -109,6 +123,9 @@ class DelimitedReader(InputReader):
             raise InputError(
                 f"{self.name}, in the row that begins on line {begins}: {told}"
             ) from error
+        except NulError as error:
+            line = rows.line_num + 1 + line_ends(error.before)
+            raise nul_found(self.name, line) from error
         except UnicodeError as error:
             line = rows.line_num + 1 + _lines_before(error)
             raise undecodable(f"{self.name}, line {line}", self._encoding, error) from error
@@ -139,12 +156,15 @@ class DelimitedReader(InputReader):
             given=self.options.mapping,
             id_column=self.options.id_column,
         )
+        if header is None:
+            header = HeaderRow(0, self.headers, (self.headers,), 0, 0)
+        self._data = DataRows(header, self.mapping)
 
     def _first_row(self, rows: Iterator[list[str]]) -> list[str]:
         """The first one with something in it."""
         for cells in rows:
             if any(map(str.strip, cells)):
-                return cells
+                return self._meant(cells)
             self._bytes.most_bytes = self._bytes.given_bytes + MAX_LINE_BYTES
         raise InputError(f"{self.name} is empty")
 
@@ -160,9 +180,14 @@ class DelimitedReader(InputReader):
             )
 
     def _counted(self) -> list[str]:
+        left_out = Counter({"blank line": self._blank_lines})
         notes = []
-        if self._blank_lines:
-            notes.append(f"{counted(self._blank_lines, 'blank line')} left out")
+        if self._data is not None:
+            left_out += self._data.left_out
+            notes += self._data.notes("line")
+        shown = left_out_note(left_out)
+        if shown is not None:
+            notes.insert(0, shown)
         if self._short_rows:
             # Each may be the half of a row whose cell had a line break without quotes.
             rows = counted(self._short_rows, "row")
@@ -179,16 +204,32 @@ class DelimitedReader(InputReader):
             batch.append(cells)
             if text.given_bytes > largest:
                 break
+        if self._stream.has_blanks_before_quotes:
+            batch[:] = map(self._meant, batch)
         return bool(batch)
+
+    def _meant(self, cells: list[str]) -> list[str]:
+        """The cells of a row, those too that are quoted behind a blank."""
+        return joined_cells(cells, self._layout.delimiter)
 
     def _batch(self, line: int, rows: list[list[str]]) -> Iterator[Batch]:
         """A batch of what was read from a line on, unless that was blank."""
         errors: dict[int, str] = {}
+        lines: list[int] = []
         if set(map(len, rows)) != {len(self.headers)}:
-            rows = self._squared(line, rows, errors)
+            rows = self._squared(line, rows, errors, lines)
             if not rows:
                 return
         columns = tuple(zip(*rows, strict=True))
+        if self._data is not None and not self._data.are_all_data(columns):
+            lines = lines or list(accumulate(map(_lines_in, rows[:-1]), initial=line))
+            kept = self._kept(self._data, rows, lines, errors)
+            if not kept:
+                return
+            if len(kept) < len(rows):
+                rows = [rows[place] for place in kept]
+                errors = {to: errors[place] for to, place in enumerate(kept) if place in errors}
+                columns = tuple(zip(*rows, strict=True))
         yield Batch(
             self._with_own_decimals(self._located(columns, are_texts=True)),
             TextColumns(columns),
@@ -215,8 +256,34 @@ class DelimitedReader(InputReader):
             read.append(number or "")
         return read
 
-    def _squared(self, line: int, rows: list[list[str]], errors: dict[int, str]) -> list[list[str]]:
-        """The rows without blank lines, all of one width; notes those that cannot be sent."""
+    def _kept(
+        self,
+        data: DataRows,
+        rows: Sequence[Sequence[str]],
+        lines: Sequence[int],
+        errors: Mapping[int, str],
+    ) -> list[int]:
+        """The places of the rows that are data, and of those that cannot be sent."""
+        kept: list[int] = []
+        for place, (cells, line) in enumerate(zip(rows, lines, strict=True)):
+            if not any(map(str.strip, cells)) and data.has_ended:
+                self._blank_lines += 1
+                data.note_gap()
+            elif place in errors or not any(cells) or data.is_data(cells, line):
+                kept.append(place)
+        return kept
+
+    def _squared(
+        self, line: int, rows: list[list[str]], errors: dict[int, str], lines: list[int]
+    ) -> list[list[str]]:
+        """The rows without blank lines, all of one width; notes those that cannot be sent.
+
+        Args:
+            line: The line that the first begins on.
+            rows: The rows.
+            errors: Filled with why some cannot be sent, by place.
+            lines: Filled with the lines that the rows begin on.
+        """
         width = len(self.headers)
         squared: list[list[str]] = []
         for cells in rows:
@@ -224,6 +291,7 @@ class DelimitedReader(InputReader):
                 errors[len(squared)] = self._too_many(line, cells)
             if cells:
                 self._short_rows += len(cells) < width
+                lines.append(line)
                 squared.append(cells[:width] + [""] * (width - len(cells)))
             line += _lines_in(cells)
         self._blank_lines += len(rows) - len(squared)

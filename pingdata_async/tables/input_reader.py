@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pingdata_async.location_batches import Columns
@@ -54,6 +54,7 @@ class InputReader(ABC):
         self.values = ValueNotes()
         self._notes: list[str] = []
         self._lost_numbers = LostNumbers()
+        self._notes_at_end: list[Callable[[], str | None]] = []
 
     def __iter__(self) -> Iterator[Batch]:
         """The records."""
@@ -81,7 +82,8 @@ class InputReader(ABC):
 
         Complete once it was iterated to its end.
         """
-        return (*self._notes, *self._counted())
+        at_end = [note for tell in self._notes_at_end if (note := tell()) is not None]
+        return (*self._notes, *at_end, *self._counted())
 
     def all_values(self, prepared: ValueNotes) -> ValueNotes:
         """Values that are not sent as they stand, by column, once all was read.
@@ -93,6 +95,10 @@ class InputReader(ABC):
         all_values.take_over(self.values, {})
         all_values.take_over(prepared, self._headers_by_field())
         return all_values
+
+    def note_at_end(self, tell: Callable[[], str | None]) -> None:
+        """Have somebody asked for a note once all was read."""
+        self._notes_at_end.append(tell)
 
     def _counted(self) -> list[str]:
         """Notes that are only known at the end."""

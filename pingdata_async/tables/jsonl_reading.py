@@ -32,6 +32,7 @@ from pingdata_async.tables.inputs import Batch, JSONRows, ReadOptions
 from pingdata_async.tables.jsonl import FAILURE_NOTES
 from pingdata_async.tables.postal_codes import mend_rows
 from pingdata_async.tables.sources import Fingerprint, HashingStream, PeekableStream
+from pingdata_async.tables.text_encoding import UTF_8, NulError, nul_found, undecodable
 
 IN_MEMORY = "rows in memory"
 """What Python objects are called in messages, and in a fingerprint."""
@@ -203,7 +204,7 @@ class JSONLReader(JSONReader):
         rows = _Rows([], [], [])
         numbers, encoded, values = rows
         largest = text.given_bytes + MAX_BATCH_BYTES
-        while line := stream.readline(MAX_LINE_BYTES + 1):
+        while line := self._line(stream, number):
             number += 1
             if number == 1:
                 line = line.removeprefix(_BOM) or b"\n"
@@ -214,7 +215,7 @@ class JSONLReader(JSONReader):
             try:
                 value = _decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise self._bad(number, str(error)) from error
+                raise self._undecoded(number, line, error) from error
             if type(value) is not dict and type(value) is not str:
                 raise self._bad(number, "neither an object nor an address in quotes")
             numbers.append(number)
@@ -227,6 +228,27 @@ class JSONLReader(JSONReader):
                 largest = text.given_bytes + MAX_BATCH_BYTES
         if values:
             yield rows
+
+    def _line(self, stream: io.BufferedReader[PeekableStream], number: int) -> bytes:
+        """The next line; so many are before it."""
+        try:
+            return stream.readline(MAX_LINE_BYTES + 1)
+        except NulError as error:
+            raise nul_found(self.name, number + 1 + error.before.count(b"\n")) from error
+
+    def _undecoded(self, number: int, line: bytes, error: Exception) -> InputError:
+        """The error for a line that is no JSON."""
+        try:
+            line.decode()
+        except UnicodeDecodeError as wrong:
+            return undecodable(f"{self.name}, line {number}", UTF_8, wrong)
+        begin = line.strip()
+        is_cut = begin.startswith(b"{") and begin.endswith((b"{", b"[", b","))
+        if number == 1 and is_cut and "truncated" in str(error):
+            return InputError(
+                f"{self.name} is JSON over several lines; write one object a line, as jq -c . does"
+            )
+        return self._bad(number, str(error))
 
     def _bad(self, number: int, what: str) -> InputError:
         return InputError(f"{self.name}, line {number}: {what}")

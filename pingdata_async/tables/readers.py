@@ -26,12 +26,15 @@ from pingdata_async.tables.sources import HashingStream, PeekableStream, open_so
 from pingdata_async.tables.text_encoding import (
     FALLBACK,
     UTF_8,
+    UTF_8_REPLACE,
     RecodedStream,
+    ReplacedStream,
+    TextStream,
     checked_encoding,
     encoding_by_head,
-    is_all_utf_8,
     is_binary,
-    is_utf_8_so_far,
+    mixed_encodings,
+    utf_8_count,
 )
 from pingdata_async.tables.workbooks import WorkbookReader
 
@@ -39,6 +42,7 @@ SAMPLE_BYTES = 64 * 1024
 
 _TEXT_SUFFIXES = frozenset({".csv", ".txt", ".tsv", ".tab"})
 _JSONL_SUFFIXES = frozenset({".jsonl", ".ndjson"})
+_WIDE = ("utf-16", "utf-32")
 _COMPRESSION_SUFFIXES = frozenset({".gz", ".gzip", ".zst", ".zstd"})
 _REFUSED = {
     ENCRYPTED_MAGIC: "an encrypted Parquet file; save it without encryption",
@@ -201,28 +205,68 @@ def _reader_of_text(given: _Text, options: ReadOptions) -> InputReader:
     if encoding is None and is_binary(head):
         hint = "; if it is a text in UTF-16, say --encoding utf-16-le" if b"\0" in head else ""
         raise InputError(f"{name} is a binary file, not CSV or JSONL{hint}")
-    sample = head.decode(encoding or UTF_8, "ignore")
+    if encoding == UTF_8_REPLACE:
+        return _with_replacements(given, text, suffixes, options)
+    return _reader_by_form(given, text, _Form(suffixes, head, encoding, compression), options)
+
+
+class _Form(msgspec.Struct, frozen=True):
+    """What is known of a text before it is read.
+
+    Attributes:
+        suffixes: Of its name, without that of a compression.
+        head: Its first bytes.
+        encoding: What it is in; None where it is not known yet.
+        compression: How its file is compressed; None where it is not.
+    """
+
+    suffixes: list[str]
+    head: bytes
+    encoding: str | None
+    compression: str | None
+
+
+def _with_replacements(
+    given: _Text, text: PeekableStream, suffixes: list[str], options: ReadOptions
+) -> InputReader:
+    """A reader of UTF-8 with U+FFFD in place of what is not."""
+    replaced = ReplacedStream(text)
+    mended = PeekableStream(replaced)
+    form = _Form(suffixes, mended.peek(SAMPLE_BYTES), UTF_8, None)
+    reader = _reader_by_form(given, mended, form, options)
+    reader.note_at_end(replaced.note)
+    return reader
+
+
+def _reader_by_form(
+    given: _Text, text: PeekableStream, form: _Form, options: ReadOptions
+) -> InputReader:
+    name, encoding = given.name, form.encoding
+    sample = form.head.decode(encoding or UTF_8, "ignore")
     told = told_of_text(sample)
     if told is not None:
         raise InputError(f"{name} {told}")
-    if "\0" in sample:
-        raise InputError(f"{name} is a binary file, or not in {encoding or 'UTF-8'}")
-    suffix = suffixes[-1] if suffixes else ""
+    suffix = form.suffixes[-1] if form.suffixes else ""
     if _is_jsonl(name, suffix, sample):
         if encoding not in {None, UTF_8}:
             text = PeekableStream(RecodedStream(text, str(encoding), name))
-        return JSONLReader(name, given.source, text, options)
+        return JSONLReader(name, given.source, PeekableStream(TextStream(text)), options)
     if encoding is None:
-        encoding = _found_encoding(given, head, compression)
-        sample = head.decode(encoding, "ignore")
+        encoding = _found_encoding(given, form.compression)
+        sample = form.head.decode(encoding, "ignore")
+    read_as = encoding
+    if encoding.startswith(_WIDE):  # what is told by bytes needs one byte a character
+        text, read_as = PeekableStream(RecodedStream(text, encoding, name)), UTF_8
+    stream = TextStream(text)
     reader = DelimitedReader(
         name,
         suffix,
         given.source,
-        text,
+        PeekableStream(stream),
+        stream,
         sample=sample,
-        is_whole=len(head) < SAMPLE_BYTES,
-        encoding=encoding,
+        is_whole=len(form.head) < SAMPLE_BYTES,
+        encoding=read_as,
         options=options,
     )
     if options.encoding is None and encoding != UTF_8:
@@ -236,22 +280,27 @@ def _refuse_known(name: str, head: bytes) -> None:
             raise InputError(f"{name} is {what}")
 
 
-def _found_encoding(given: _Text, head: bytes, compression: str | None) -> str:
-    """UTF-8 where all of the text is, if that can be known before it is read."""
+def _found_encoding(given: _Text, compression: str | None) -> str:
+    """UTF-8 where all of the text is, if that can be known before it is read.
+
+    Raises:
+        InputError: When it is UTF-8 with errors: nothing may be read as what it is not.
+    """
     again = given.source.second_look()
     if again is None:
         return UTF_8
-    if not is_utf_8_so_far(head):
-        return FALLBACK
     if compression is not None:
         again = DecompressedStream(again, compression, given.name)
-    return UTF_8 if is_all_utf_8(again, given.keep_waiting) else FALLBACK
+    count = utf_8_count(again, given.keep_waiting)
+    if count.is_mixed:
+        raise mixed_encodings(given.name, count)
+    return FALLBACK if count.bad else UTF_8
 
 
 def _is_jsonl(name: str, suffix: str, sample: str) -> bool:
     begin = sample.removeprefix("\ufeff").lstrip()
     if begin.startswith("[") and (suffix == ".json" or suffix in _JSONL_SUFFIXES):
-        raise InputError(f"{name} is a JSON list; write one object a line (JSONL)")
+        raise InputError(f"{name} is a JSON list; write one object a line, as jq -c '.[]' does")
     if suffix in _JSONL_SUFFIXES:
         return True
     return suffix not in _TEXT_SUFFIXES and _looks_like_jsonl(begin)

@@ -16,6 +16,9 @@ import msgspec
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations import AnyLocation
 from pingdata_async.tables.columns import map_columns
+from pingdata_async.tables.data_rows import DataRows
+from pingdata_async.tables.header_row import HeaderRow
+from pingdata_async.tables.spaced_quotes import joined_cells
 
 
 class Record(NamedTuple):
@@ -23,6 +26,15 @@ class Record(NamedTuple):
 
     location: AnyLocation
     error: str | None = None
+
+
+def is_data(data: DataRows, cells: list[str], width: int, line: int) -> bool:
+    """Whether a row is one of the table, not a total or the like."""
+    cells = (cells + [""] * width)[:width]
+    if not any(map(str.strip, cells)) and data.has_ended:
+        data.note_gap()
+        return False
+    return not any(cells) or data.is_data(cells, line)
 
 
 class PlainReader:
@@ -48,12 +60,17 @@ class PlainReader:
             header = next((cells for cells in rows if any(map(str.strip, cells))), None)
             if header is None:
                 raise InputError(f"{self.name} is empty")
+            header = joined_cells(header, ",")
             names = self.csv_names(header)
+            top = HeaderRow(0, tuple(header), (tuple(header),), 0, 0)
+            data = DataRows(top, map_columns(self.name, header))
             begins = rows.line_num
             for cells in rows:
                 line, begins = begins + 1, rows.line_num
-                if cells:
-                    yield self.csv_record(line, cells, names)
+                meant = joined_cells(cells, ",")
+                record = self.csv_record(line, meant, names)
+                if cells and (record.error or is_data(data, meant, len(names), line)):
+                    yield record
         except csv.Error as error:
             raise InputError(
                 f"{self.name}, in the row that begins on line {begins + 1}: {error}"
@@ -61,20 +78,19 @@ class PlainReader:
 
     def text(self) -> str:
         encoding, shown = "utf-8-sig", "UTF-8"
-        if not self.content.startswith(b"\xef\xbb\xbf"):
-            try:
-                return self.content.decode()
-            except UnicodeDecodeError:
+        content = self.content.rstrip(b"\x1a")
+        if not content.startswith(b"\xef\xbb\xbf"):
+            text = content.decode(errors="ignore")
+            bad, good = len(content) - len(text.encode()), sum(letter > "\x7f" for letter in text)
+            if bad >= 10 * good and bad:
                 encoding = shown = "cp1252"
         try:
-            return self.content.decode(encoding)
+            return content.decode(encoding)
         except UnicodeDecodeError as error:
-            before = error.object[: error.start].decode(encoding)
+            before = error.object[: error.start].decode(error.encoding)
             line = len(re.findall("\r\n|\r|\n", before)) + 1
             byte = error.object[error.start]
-            raise InputError(
-                f"{self.name}, line {line}: not {shown} (byte {byte:#04x}); "
-            ) from error
+            raise InputError(f"{self.name}, line {line}: not {shown} (byte {byte:#04x})") from error
 
     def csv_names(self, header: list[str]) -> list[str | None]:
         mapping = map_columns(self.name, header)
@@ -95,6 +111,8 @@ class PlainReader:
         return Record(fields, error)
 
     def jsonl(self) -> Iterator[Record]:
+        if self.content.decode("utf-8-sig", "ignore").lstrip().startswith("["):
+            raise InputError(f"{self.name} is a JSON list")
         keys: dict[str, None] = {}
         values: list[Any] = []
         for number, line in enumerate(io.BytesIO(self.content), 1):
@@ -110,6 +128,13 @@ class PlainReader:
         self.unused = list(mapping.unused)
 
     def jsonl_value(self, number: int, line: bytes) -> Any:
+        try:
+            line.decode()
+        except UnicodeDecodeError as error:
+            byte = line[error.start]
+            raise InputError(f"{self.name}, line {number}: not UTF-8 (byte {byte:#04x})") from error
+        if number == 1 and line.strip() == b"{":
+            raise InputError(f"{self.name} is JSON over several lines")
         try:
             value = msgspec.json.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
