@@ -134,12 +134,13 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         complete address number""",
         """house number, street number, st number, =add number, =addnumber, address number, civic
         number, =addr num, =house, =hse number, =hse no, =hse num, =hsenum, =houseno, =hnum, =adrno,
-        hausnummer, hausnr, =hnr, huisnummer, huisnr, civico, numero civico, =n civico, numero
-        calle, numero de calle, numero exterior, =num ext, numero voie, numero de voie, =nr domu,
+        hausnummer, hausnr, =hnr, huisnummer, huisnr, civico, numero civico, =n civico,
+        =n degrees civico, =n degrees voie, numero calle,
+        numero de calle, numero exterior, =num ext, numero voie, numero de voie, =nr domu,
         numer domu, husnummer, husnr, =paon, house name or number, house number or name, house name
         number, hazszam, talonumero""",
         # Beside a street only.
-        "=number, =no, =num, =nr, =nbr, =n, =numero, =nummer, =numer, =hn",
+        "=number, =no, =num, =nr, =nbr, =n, =n degrees, =numero, =nummer, =numer, =hn",
     ),
     NUMBER_LETTER: ("=huisletter, house letter, house number letter",),
     NUMBER_SUFFIX: (
@@ -201,7 +202,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         """state, =st, province, state province, province state, =st prov, =st province, state
         province region, =area, area name, area state name, administrative area level 1""",
         "state name, province name",
-        "=region, =bundesland, =kanton, =provincia, =provincie",
+        "=region, =estado, =bundesland, =kanton, =provincia, =provincie",
     ),
     "postal_code": (
         """postal code, zip code, zip, post code, postal, zip postal code, zip postal, postal zip
@@ -495,7 +496,20 @@ READ_BESIDE: Mapping[tuple[str, str], frozenset[str]] = {
     **{
         (HOUSE_NUMBER, key): _STREET
         for key in (
-            *("number", "no", "num", "nr", "nbr", "n", "numero", "nummer", "numer", "hn", "house"),
+            *(
+                "number",
+                "no",
+                "num",
+                "nr",
+                "nbr",
+                "n",
+                "ndegrees",
+                "numero",
+                "nummer",
+                "numer",
+                "hn",
+                "house",
+            ),
         )
     },
     (NUMBER_SUFFIX, "fraction"): _STREET,
@@ -508,6 +522,7 @@ READ_BESIDE: Mapping[tuple[str, str], frozenset[str]] = {
     (STREET, "route"): _HOUSE_NUMBER,
     ("state", "region"): _HOUSE_NUMBER,
     ("county", "district"): _HOUSE_NUMBER,
+    ("state", "estado"): frozenset({"city"}),
     **{("postal_code", key): frozenset({"city"}) for key in ("cp", "cap", "npa", "psc", "cep")},
 }
 """Of a meaning and a short word for it: what another header must mean, whatever else is there."""

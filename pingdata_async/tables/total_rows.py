@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from pingdata_async.coordinates import COORDINATES
 from pingdata_async.locations import LOOKUP_FIELDS
 from pingdata_async.tables.columns import ColumnMapping
 from pingdata_async.tables.header_row import is_empty_cell
+from pingdata_async.tables.header_words import HOUSE_NUMBER, UNIT
 
 _TOTALS = frozenset({"total", "totals", "subtotal", "subtotals", "sum", "sums"})
 _BESIDE_TOTALS = frozenset({
@@ -29,6 +31,7 @@ _TOTAL_OF = re.compile(
     r"\s*(sub[\s-]*totals?\b|grand\s+totals?\b|totals?\s*(for|of|by|in)\b|totals?\s*[:\u2013-])",
     re.IGNORECASE,
 )
+_NOT_ENOUGH = frozenset({HOUSE_NUMBER, UNIT})  # beside "Total" they are how many there are
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -46,7 +49,14 @@ class RowPlaces(msgspec.Struct, frozen=True):
 
 def row_places(mapping: ColumnMapping) -> RowPlaces:
     """Where the rows of a table have what is looked up."""
-    by_field = {column.field: column.places for column in mapping.columns}
+    by_field = {
+        column.field: tuple(
+            place
+            for place, part in zip_longest(column.places, column.parts)
+            if part not in _NOT_ENOUGH
+        )
+        for column in mapping.columns
+    }
     coordinates = [by_field.get(field, ()) for field in COORDINATES]
     return RowPlaces(
         frozenset(place for field in LOOKUP_FIELDS for place in by_field.get(field, ())),

@@ -23,6 +23,7 @@ from pingdata_async.tables.columns import (
     map_more_columns,
     mapping_lines,
 )
+from pingdata_async.tables.total_rows import is_total_row, row_places
 from pingdata_async.value_notes import ValueKind
 from tests.client.test_location_batches import is_prepared_alike
 from tests.nasty import VALUES
@@ -150,6 +151,13 @@ def test_a_part_that_is_there_twice() -> None:
     assert '"House #" + "Street" or "House #" + "Street Name"' in message
     mapping = map_columns("in.csv", headers, given=options_in(message))
     assert fields_of(mapping)["address_line_1"] == ("House #", "Street")
+
+
+def test_how_many_units_a_total_has() -> None:
+    """A count below the units makes no address of a row of totals; a street does."""
+    places = row_places(map_columns("in.xlsx", ("Loc", "Unit", "House #", "Street", "City")))
+    assert is_total_row(["Total", 24, 12, None, None], places)
+    assert not is_total_row(["Total", 24, 12, "Main St", None], places)
 
 
 def test_parts_that_are_numbers() -> None:

@@ -486,6 +486,23 @@ STREETS = [
         latitude=42.1,
         longitude=-71.1,
     ),
+    form(
+        "N°|Voie|CP|Commune",
+        "12|Rue de Rivoli|75001|Paris",
+        "3 bis|Rue du Bac|75007|Paris",
+        address_line_1="12 Rue de Rivoli",
+        postal_code="75001",
+        city="Paris",
+    ),
+    form(
+        "Calle|Numero Exterior|Código Postal|Municipio|Estado",
+        "Av. Juárez|12|06050|Cuauhtémoc|CDMX",
+        "Calle Luna|3|06050|Cuauhtémoc|CDMX",
+        address_line_1="Av. Juárez 12",
+        postal_code="06050",
+        city="Cuauhtémoc",
+        state="CDMX",
+    ),
 ]
 
 # -- Combined tails; a one-line address and its parts ----------------------------------------
