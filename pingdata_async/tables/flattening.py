@@ -20,7 +20,7 @@ import msgspec
 
 from pingdata_async.models import EnhancedLocation
 from pingdata_async.tables.json_columns import JSONColumn, JSONColumns
-from pingdata_async.tables.kinds import Found, kind_of, widened
+from pingdata_async.tables.kinds import Found, declares_number, kind_of, widened
 from pingdata_async.tables.schema import FlatColumn, Kind, Values, free_name
 from pingdata_async.tables.shapes import MAX_LEVELS, Shape, ShapeScan
 
@@ -33,9 +33,11 @@ class AnswerColumn(FlatColumn, frozen=True, kw_only=True):
 
     Attributes:
         origin: Where in the answers its values are; the first name is the source's code.
+        is_number: Whether the API says that they are numbers, though some came as texts.
     """
 
     origin: JSONColumn
+    is_number: bool = False
 
 
 class AnswerScan:
@@ -84,6 +86,7 @@ class AnswerScan:
                 AnswerColumn(
                     _free_name(name, taken),
                     kind,
+                    is_number=kind is Kind.TEXT and declares_number(said),
                     origin=JSONColumn(
                         path=path,
                         kind=kind,

@@ -93,6 +93,11 @@ def widened(found: Found, declared: str | None) -> Found:
     return found | (said & _SCALAR) if found else said
 
 
+def declares_number(declared: str | None) -> bool:
+    """Whether the API says that a field is a number and nothing else."""
+    return widened(NOTHING, declared) in {Found.INTEGER, Found.NUMBER}
+
+
 # -- JSON values ----------------------------------------------------------------------------
 
 _decode: Final = msgspec.json.Decoder().decode

@@ -16,8 +16,9 @@ from types import NoneType
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
+from pingdata_async.tables.flattening import AnswerColumn
 from pingdata_async.tables.kinds import text_of_cell
-from pingdata_async.tables.schema import FlatColumn, Values
+from pingdata_async.tables.schema import FlatColumn, Kind, Values
 
 GENERAL: Final = ""
 """The number format that leaves the form to Excel."""
@@ -206,8 +207,31 @@ def _day(date: dt.date) -> int:
 # -- What a column's values are as cells --------------------------------------------------------
 
 
+_ISO: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d:\d\d(?:\.\d{1,3})?)?", re.ASCII)
+_DECIMAL: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)  # no code such as 01970
+_DATE_LENGTH: Final = len("2026-01-31")
+
+
+def _read(text: str, *, is_number: bool) -> Any:
+    if is_number and _DECIMAL.fullmatch(text):
+        return decimal.Decimal(text)
+    if text[4:5] != "-" or not _ISO.fullmatch(text):
+        return text
+    try:
+        if len(text) == _DATE_LENGTH:
+            return dt.date.fromisoformat(text)
+        return dt.datetime.fromisoformat(text)
+    except ValueError:  # there is no such day
+        return text
+
+
 def cell_values(values: Values, column: FlatColumn) -> Values:
-    """A column's values as cells have them."""
+    """A column's values as cells have them.
+
+    JSON has no dates, and decimals come as texts in it, so that those of answers are read.
+    """
+    if isinstance(column, AnswerColumn) and column.kind is Kind.TEXT:
+        return [value and _read(value, is_number=column.is_number) for value in values]
     if column.arrow_field is None:
         return values
     import pyarrow as pa  # noqa: PLC0415 - optional

@@ -16,6 +16,7 @@ from typing import Any
 
 import duckdb
 import jsonschema
+import msgspec
 import openpyxl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +28,7 @@ from openpyxl.utils.escape import unescape
 
 from pingdata_async.exceptions import ConfigurationError, RunError
 from pingdata_async.tables.arrow import columns_of
+from pingdata_async.tables.flattening import AnswerScan
 from pingdata_async.tables.kinds import text_of_cell
 from pingdata_async.tables.outputs import OutputFormat, WriteOptions, open_table_writer
 from pingdata_async.tables.schema import FlatColumn, Kind, Values
@@ -313,6 +315,20 @@ def test_xlsx_decimals() -> None:
     read = [(cell.value, cell.number_format) for cell in sheet["A"][1:]]
     assert read == [(12.5, "0.00"), (-3, "0.00"), (None, "General")]
     assert [cell.value for cell in sheet["B"][1:]] == [str(long)] * 3
+
+
+def test_xlsx_reads_what_json_has_no_form_for() -> None:
+    """Dates of answers are dates, and decimals that are declared as numbers are numbers."""
+    texts = ["2026-01-31", "2026-01-31T12:30:00", "2026-02-31", "2026-01-31T12:30:00Z", "12.50"]
+    scan = AnswerScan(["PG"])
+    answers = [msgspec.Raw(b'{"PG":{"of":"%b","value":"%b"}}' % ((t.encode(),) * 2)) for t in texts]
+    scan.add(answers)
+    columns = scan.columns({"PG": {"of": "string", "value": "decimal"}}, ())
+    table = Table(list(columns), [texts, [*texts[:4], "12.50"]])
+    read = read_xlsx(write(OutputFormat.XLSX, table, part_rows=5))
+    moments = [dt.date(2026, 1, 31), dt.datetime.fromisoformat(texts[1])]
+    assert [row[0] for row in read[1:]] == [*moments, *texts[2:]]
+    assert [row[1] for row in read[1:]] == [*moments, *texts[2:4], 12.5]
 
 
 def test_xlsx_as_others_read_it() -> None:
