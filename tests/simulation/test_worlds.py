@@ -18,7 +18,7 @@ from tests.simulation.worlds import draw_world
 from tests.sweeps import sampled
 
 PARTS = 10
-PARTS_IN_SAMPLE = 3
+PARTS_IN_SAMPLE = 1
 SEEDS_IN_A_PART = 25
 
 
@@ -45,9 +45,9 @@ def test_the_worlds_differ() -> None:
     assert sum(world.is_calm for world in worlds) > 10
 
 
-def test_a_world_is_always_the_same() -> None:
+@pytest.mark.parametrize("seeds", sampled([range(2), range(2, 6)], 1), ids=str)
+def test_a_world_is_always_the_same(seeds: range) -> None:
     """The same seed gives the same events at the same times, in whatever process."""
-    seeds = range(6)
     reports = [simulate(seed, keeps_log=True) for seed in seeds]
     for report in reports:
         again = simulate(report.world.seed, keeps_log=True)
@@ -55,7 +55,7 @@ def test_a_world_is_always_the_same() -> None:
         assert report.digest == again.digest
     code = (
         "from tests.simulation.simulation import simulate\n"
-        f"print(*[simulate(seed).digest for seed in range({len(seeds)})])"
+        f"print(*[simulate(seed).digest for seed in {seeds}])"
     )
     for hash_seed in ("1", "2"):
         done = subprocess.run(
