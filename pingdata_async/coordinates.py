@@ -200,15 +200,11 @@ def split_pair(cell: str, *, longitude_first: bool) -> tuple[str, str] | None:
     pair = _pair(cell.strip(), longitude_first=longitude_first)
     if pair is None:
         return None
-    place = [degrees_of(field, half) for field, half in zip(COORDINATES, pair, strict=True)]
-    match place:
-        case [float(latitude), float(longitude)] if (
-            is_on_the_globe(LATITUDE, latitude)
-            and is_on_the_globe(LONGITUDE, longitude)
-            and not is_nowhere(latitude, longitude)
-        ):
-            return pair
-    return None
+    latitude, longitude = map(degrees_of, COORDINATES, pair)
+    if latitude is None or longitude is None or is_nowhere(latitude, longitude):
+        return None
+    is_place = is_on_the_globe(LATITUDE, latitude) and is_on_the_globe(LONGITUDE, longitude)
+    return pair if is_place else None
 
 
 def _pair(cell: str, *, longitude_first: bool) -> tuple[str, str] | None:
