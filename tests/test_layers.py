@@ -32,6 +32,7 @@ LAYERS = {
     "location_keys": 0,
     "locations": 0,
     "one_thread": 0,
+    "plurals": 0,
     "outcomes": 0,
     "pacer": 0,
     "patience": 0,

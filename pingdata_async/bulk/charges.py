@@ -11,6 +11,7 @@ import msgspec
 from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.bulk.tally import Tally, tally
 from pingdata_async.models import EnhancedLocation, RunSummary
+from pingdata_async.plurals import counted
 from pingdata_async.value_notes import ValueNotes
 
 NAMED_JOBS = 10  # in an error
@@ -76,7 +77,7 @@ class Charges:
         self._counts.value_notes = values.notes()
         for submission in self._under_way.values():
             logger.warning(
-                "%s were being submitted when the run ended, and may be charged",
+                "being submitted when the run ended, so perhaps charged: %s",
                 _locations(submission.chunk),
             )
 
@@ -100,9 +101,9 @@ class Charges:
         if submission.charged_before:
             counts.locations_possibly_charged_again += locations
             logger.warning(
-                "%s were sent again as job %s: they were, or may have been, charged before",
-                _locations(chunk),
+                "charged before, or perhaps, and sent again as job %s: %s",
                 job_id,
+                _locations(chunk),
             )
 
     def ended(self, chunk: Chunk) -> None:
@@ -113,7 +114,7 @@ class Charges:
         """That may have made a job."""
         _add_doubt(self._counts, self._under_way.pop(chunk.index))
         logger.warning(
-            "the submission of %s is in doubt, and they may be charged: %s",
+            "the submission of %s is in doubt, and may be charged: %s",
             _locations(chunk),
             error,
         )
@@ -125,7 +126,7 @@ class Charges:
             return
         named = ", ".join(jobs[:NAMED_JOBS]) + (", ..." if len(jobs) > NAMED_JOBS else "")
         error.add_note(
-            f"{len(jobs):,} paid jobs were left unfinished: {named} "
+            f"left unfinished: {counted(len(jobs), 'paid job')}: {named} "
             "(all are in `unfinished_jobs` of the summary)"
         )
 
@@ -145,4 +146,4 @@ def _add_doubt(counts: RunSummary, submission: _Submission) -> None:
 def _locations(chunk: Chunk) -> str:
     first, last = chunk.rows[0], chunk.rows[-1]
     where = f"row {first}" if first == last else f"rows {first} to {last}"
-    return f"{len(chunk.rows):,} locations ({where})"
+    return f"{counted(len(chunk.rows), 'location')} ({where})"

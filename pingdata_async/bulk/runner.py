@@ -58,6 +58,7 @@ from pingdata_async.events import Event
 from pingdata_async.exceptions import JobFailedError, PingDataError, SubmissionInDoubtError
 from pingdata_async.models import Reason
 from pingdata_async.one_thread import OneThread
+from pingdata_async.plurals import counted
 
 SUBMIT_WORKERS = 7  # with the doubts before the breaker wants one at a time, fewer than stop a run
 POLL_WORKERS = 24  # with 100 ms a question, 240 a second
@@ -180,15 +181,16 @@ class BulkRunner:
         held = self._submitter.held_chunks
         if held:
             raise SubmissionInDoubtError(
-                f"{held} submissions with {self._submitter.held_locations} locations are in "
-                "doubt and held: they may have been accepted and charged"
+                f"{counted(held, 'submission')} with "
+                f"{counted(self._submitter.held_locations, 'location')} in doubt and held: they "
+                "may have been accepted and charged"
             )
         if self._first_kept is not None:
             job_id, error = self._first_kept
             raise JobFailedError(
-                f"the answers of {self._kept_jobs} paid jobs with {self._kept_locations} "
-                f"locations cannot be had now; none was sent again for them. The first is "
-                f"job {job_id}: {error}",
+                f"the answers of {counted(self._kept_jobs, 'paid job')} with "
+                f"{counted(self._kept_locations, 'location')} cannot be had now; none was sent "
+                f"again for them. The first is job {job_id}: {error}",
                 job_id=job_id,
             ) from error
 

@@ -16,9 +16,10 @@ from pingdata_async.cli.showing import Cell, Table, show, show_json
 from pingdata_async.cli.table_options import read_options_of, reading_options
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations import PreparedLocation, prepare
+from pingdata_async.plurals import counted
 from pingdata_async.runs.output_files import shown_path
 from pingdata_async.tables.columns import mapping_lines
-from pingdata_async.tables.input_reader import InputReader, counted
+from pingdata_async.tables.input_reader import InputReader
 from pingdata_async.tables.inputs import Batch
 from pingdata_async.tables.readers import open_input
 from pingdata_async.value_notes import ValueNote, sentence

@@ -37,6 +37,7 @@ from pingdata_async.events import (
 )
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import RunSummary
+from pingdata_async.plurals import counted
 from pingdata_async.runs.output_files import shown_path
 from pingdata_async.value_notes import ValueNote, sentence
 
@@ -147,18 +148,18 @@ def _about_the_run(event: Event) -> str | None:
             return f"Every answer is kept in {event.run_dir}."
         case RunResumed():
             return (
-                f"Going on: {event.rows_done:,} of {event.rows:,} rows have their outcome, "
-                f"{event.jobs_in_flight:,} jobs are in flight."
+                f"Going on: {event.rows_done:,} of {counted(event.rows, 'row')} have their "
+                f"outcome, {counted(event.jobs_in_flight, 'job')} in flight."
             )
         case JobAbandoned() | JobKept() | JobOverdue() | JobStalled():
             return _about_a_job(event)
         case SubmissionInDoubt():
             return (
-                f"chunk {event.chunk}: a submission of {event.locations} locations is in "
-                f"doubt and may be charged twice: {event.error}"
+                f"chunk {event.chunk}: a submission of {counted(event.locations, 'location')} is "
+                f"in doubt and may be charged twice: {event.error}"
             )
         case ChunkHeld():
-            return f"chunk {event.chunk}: its {event.locations:,} locations are held"
+            return f"chunk {event.chunk}: held, with {counted(event.locations, 'location')}"
         case RunStopping() if event.jobs_in_flight:
             return (
                 f"Stopping: {event.error}. Waiting for what is already paid for "
@@ -184,11 +185,8 @@ def _about_a_job(event: JobAbandoned | JobKept | JobOverdue | JobStalled) -> str
         case JobOverdue():
             said = f"{event.error}; it is still asked about"
         case JobStalled():
-            minutes = event.idle_s / 60.0
-            said = (
-                f"job {event.job_id} has made no progress for {minutes:,.0f} minutes; it is still "
-                "asked about"
-            )
+            minutes = counted(round(event.idle_s / 60.0), "minute")
+            said = f"job {event.job_id} has made no progress for {minutes}; it is still asked about"
     return f"chunk {event.chunk}: {said}"
 
 
@@ -197,11 +195,14 @@ def _about_a_chunk(event: Event) -> str | None:
         case RequestRetried():
             return f"chunk {event.chunk}: {event.error}; again in {event.delay_s:.1f} s"
         case JobSubmitted():
-            return f"chunk {event.chunk}: {event.locations} locations are job {event.job_id}"
+            return (
+                f"chunk {event.chunk}: job {event.job_id}, {counted(event.locations, 'location')}"
+            )
         case ChunkSplit():
             return f"chunk {event.chunk} goes on in {len(event.parts)} parts: {event.error}"
         case LocationsAskedAgain():
-            return f"chunk {event.chunk}: {event.locations:,} locations are asked about again"
+            locations = counted(event.locations, "location")
+            return f"chunk {event.chunk}: asks about {locations} again"
         case ChunkFinished():
             return (
                 f"chunk {event.chunk}: {event.ok} ok, {event.partial} partial, "
@@ -211,8 +212,8 @@ def _about_a_chunk(event: Event) -> str | None:
 
 
 def _planned(event: InputPlanned) -> str:
-    text = f"{event.rows:,} rows, {event.locations:,} to be sent"
-    text += f" in {event.jobs:,} jobs" if event.locations else ""
+    text = f"{counted(event.rows, 'row')}, {event.locations:,} to be sent"
+    text += f" in {counted(event.jobs, 'job')}" if event.locations else ""
     text += f"; {event.repeated:,} repeat them, and cost nothing." if event.repeated else "."
     lines = [text, *by_source({}, event.skipped_by_source), *mapped_lines(event.mapping)]
     if event.unused_columns:
@@ -302,24 +303,27 @@ def describe(summary: RunSummary) -> list[str]:
     """The summary in lines for people."""
     reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in sorted(summary.reasons.items()))
     rows = (
-        f"{summary.rows:,} rows: {summary.ok:,} ok, {summary.partial:,} partial, "
+        f"{counted(summary.rows, 'row')}: {summary.ok:,} ok, {summary.partial:,} partial, "
         f"{summary.failed:,} failed"
     )
     effort = (
-        f"{summary.jobs:,} jobs, {summary.locations_charged:,} locations charged, "
-        f"{summary.requests:,} requests, {summary.retries:,} retries, "
+        f"{counted(summary.jobs, 'job')}, "
+        f"{counted(summary.locations_charged, 'location')} charged, "
+        f"{counted(summary.requests, 'request')}, "
+        f"{counted(summary.retries, 'retry', 'retries')}, "
         f"{summary.refused:,} refused, in {duration(summary.seconds)}"
     )
     lines = [f"{rows} ({reasons})" if reasons else rows, effort]
     if summary.locations_saved:
         lines.append(
-            f"{summary.locations_saved:,} locations saved: these rows repeat others, and were sent "
-            "with them"
+            f"{counted(summary.locations_saved, 'location')} saved: these rows repeat others, and "
+            "were sent with them"
         )
     if summary.submissions_in_doubt or summary.locations_possibly_charged_again:
         lines.append(
-            f"{summary.submissions_in_doubt:,} submissions in doubt, "
-            f"{summary.locations_possibly_charged_again:,} locations possibly charged again"
+            f"{counted(summary.submissions_in_doubt, 'submission')} in doubt, "
+            f"{counted(summary.locations_possibly_charged_again, 'location')} possibly charged "
+            "again"
         )
     if len(summary.charged_by_source) > 1 or summary.skipped_by_source:
         lines += by_source(summary.charged_by_source, summary.skipped_by_source)

@@ -11,6 +11,7 @@ from pingdata_async.cli.exit_codes import ANSWERED
 from pingdata_async.cli.options import check_run_dir, switch
 from pingdata_async.cli.progress import by_source, duration
 from pingdata_async.cli.showing import show_json, show_lines
+from pingdata_async.plurals import counted
 from pingdata_async.runs.status import PendingSubmission, RunStatus, read_status
 from pingdata_async.secrecy import printable
 
@@ -59,12 +60,13 @@ def describe_status(status: RunStatus, now: float) -> list[str]:
     chunks = ", ".join(f"{number:,} {name}" for name, number in status.chunks.items() if number)
     lines.append(f"  chunks: {chunks or 'none'}")
     lines.append(
-        f"  {status.jobs:,} jobs, {status.locations_charged:,} locations charged, "
+        f"  {counted(status.jobs, 'job')}, "
+        f"{counted(status.locations_charged, 'location')} charged, "
         f"{status.locations_possibly_charged_again:,} possibly charged again, "
         f"{status.locations_in_doubt:,} in doubt"
     )
     lines += [f"  {line}" for line in by_source(status.charged_by_source, status.skipped_by_source)]
-    caps = [] if status.max_locations is None else [f"{status.max_locations:,} locations"]
+    caps = [] if status.max_locations is None else [counted(status.max_locations, "location")]
     caps += [f"{cap:,} of {code}" for code, cap in status.budget.items()]
     if caps:
         lines.append(f"  may be sent, at most: {', '.join(caps)}")
@@ -88,7 +90,8 @@ def _listed(what: str, pending: list[PendingSubmission], now: float) -> list[str
         error = f": {each.error}" if each.error else ""
         since = duration(max(0.0, now - each.since))
         lines.append(
-            f"    chunk {each.chunk}, {job}{each.locations:,} locations, since {since}{held}{error}"
+            f"    chunk {each.chunk}, {job}{counted(each.locations, 'location')}, "
+            f"since {since}{held}{error}"
         )
     if len(pending) > LIST_AT_MOST:
         lines.append(f"    and {len(pending) - LIST_AT_MOST:,} more; --json lists them")

@@ -12,12 +12,12 @@ from pingdata_async.bulk.later_chunks import Leftover, with_sources
 from pingdata_async.bulk.tally import tally
 from pingdata_async.models import EnhancedLocation, Reason, RowStatus
 from pingdata_async.outcomes import unsuccessful
+from pingdata_async.plurals import counted
 from pingdata_async.runs.answers import Answers
 from pingdata_async.runs.journal_reader import reading_journal
 from pingdata_async.runs.plan import Plan
 from pingdata_async.runs.records import Account
 from pingdata_async.runs.run_directory import FINISHED, RunDirectory, journal_path
-from pingdata_async.tables.input_reader import counted
 
 # They would be as invalid as before; and where a row is skipped, no other source has failed.
 _AS_BEFORE = frozenset({Reason.INVALID_INPUT, Reason.SKIPPED})

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from pingdata_async.plurals import counted
 from pingdata_async.tables.columns import ColumnMapping
 from pingdata_async.tables.header_row import (
     HeaderRow,
@@ -20,7 +21,6 @@ from pingdata_async.tables.header_row import (
     shown_header,
 )
 from pingdata_async.tables.headers import key_of
-from pingdata_async.tables.input_reader import counted
 from pingdata_async.tables.total_rows import is_total_row, row_places
 
 TOTAL = "total row"

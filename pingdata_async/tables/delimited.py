@@ -16,11 +16,12 @@ import msgspec
 
 from pingdata_async.exceptions import InputError
 from pingdata_async.location_batches import BATCH_ROWS, Columns
+from pingdata_async.plurals import counted
 from pingdata_async.tables.columns import map_columns
 from pingdata_async.tables.data_rows import DataRows
 from pingdata_async.tables.delimiters import DELIMITERS, Layout, find_layout
 from pingdata_async.tables.header_row import HeaderRow
-from pingdata_async.tables.input_reader import InputReader, counted, left_out_note
+from pingdata_async.tables.input_reader import InputReader, left_out_note
 from pingdata_async.tables.inputs import Batch, ReadOptions, TextColumns
 from pingdata_async.tables.sources import (
     Fingerprint,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pingdata_async.location_batches import Columns
+from pingdata_async.plurals import counted
 from pingdata_async.tables.columns import ColumnMapping
 from pingdata_async.tables.headers import key_of
 from pingdata_async.tables.inputs import Batch, ReadOptions
@@ -184,8 +185,3 @@ def left_out_note(rows: Mapping[str, int]) -> str | None:
         return None
     *first, last = shown
     return f"{', '.join(first)}{' and ' if first else ''}{last} left out"
-
-
-def counted(number: int, what: str) -> str:
-    """Such as "1 row" and "2 rows"."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

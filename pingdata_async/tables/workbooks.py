@@ -22,6 +22,7 @@ from pingdata_async.coordinates import COORDINATES
 from pingdata_async.exceptions import ConfigurationError, InputError
 from pingdata_async.location_batches import BATCH_ROWS
 from pingdata_async.locations import LOOKUP_FIELDS
+from pingdata_async.plurals import counted
 from pingdata_async.tables.columns import map_columns
 from pingdata_async.tables.data_rows import DataRows
 from pingdata_async.tables.header_row import (
@@ -31,7 +32,7 @@ from pingdata_async.tables.header_row import (
     is_empty_cell,
     is_label,
 )
-from pingdata_async.tables.input_reader import InputReader, counted, left_out_note
+from pingdata_async.tables.input_reader import InputReader, left_out_note
 from pingdata_async.tables.inputs import SKIP, Batch, CellColumns, ReadOptions
 from pingdata_async.tables.kinds import whole_number
 from pingdata_async.tables.look_alikes import LOCKED, ZIP_MAGIC, told_of_workbook

@@ -57,9 +57,11 @@ async def test_doubtful_and_repeated_payments_are_said(caplog: pytest.LogCapture
     doubt, again = (record for record in caplog.records if record.name == "pingdata_async")
     assert doubt.levelno == again.levelno == logging.WARNING
     assert doubt.getMessage().startswith(
-        "the submission of 10 locations (rows 10 to 19) is in doubt, and they may be charged: "
+        "the submission of 10 locations (rows 10 to 19) is in doubt, and may be charged: "
     )
-    assert again.getMessage().startswith("10 locations (rows 10 to 19) were sent again as job ")
+    said = again.getMessage()
+    assert said.startswith("charged before, or perhaps, and sent again as job ")
+    assert said.endswith(": 10 locations (rows 10 to 19)")
 
 
 async def test_counts_agree_with_the_api() -> None:
@@ -90,7 +92,7 @@ async def test_whoever_leaves_is_told_what_is_under_way(caplog: pytest.LogCaptur
     assert (stream.summary.submissions_in_doubt, stream.summary.locations_in_doubt) == (1, 10)
     assert stream.summary.locations_charged == 0
     assert [record.getMessage() for record in caplog.records] == [
-        "10 locations (rows 0 to 9) were being submitted when the run ended, and may be charged"
+        "being submitted when the run ended, so perhaps charged: 10 locations (rows 0 to 9)"
     ]
 
 
@@ -122,7 +124,7 @@ async def test_jobs_left_at_work_are_named() -> None:
     assert len(left) == summary.jobs - summary.rows // 10 > 0
     assert set(left) < {f"job-{number}" for number in range(20)}
     [note] = caught.value.__notes__
-    assert note.startswith(f"{len(left)} paid jobs were left unfinished: {left[0]}, ")
+    assert note.startswith(f"left unfinished: {len(left)} paid jobs: {left[0]}, ")
 
 
 async def test_no_job_is_named_that_gave_its_answers() -> None:

@@ -352,7 +352,7 @@ class _OneBroken(SimulatedAPI):
 async def test_one_broken_job_does_not_end_the_run() -> None:
     """While others succeed, patience ends for that job alone: it is kept, none is sent for it."""
     api, seen = _OneBroken(locations_per_s=1.0), Observed()
-    with pytest.raises(JobFailedError, match=r"1 paid jobs with 10 locations .* job job-1: 500"):
+    with pytest.raises(JobFailedError, match=r"1 paid job with 10 locations .* job job-1: 500"):
         await run(api, 3_000, max_jobs=4, observed=seen)
     assert len(seen.rows) == 2_990
     assert {result.status for result in seen.results} == {RowStatus.OK}

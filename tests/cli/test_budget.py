@@ -239,7 +239,7 @@ async def test_what_would_surely_fail_is_not_sent(tmp_path: Path) -> None:
         assert done.code == 3, done.err
         said = done.err.splitlines()
         assert said[:2] == [
-            "4 rows, 3 to be sent in 1 jobs.",
+            "4 rows, 3 to be sent in 1 job.",
             "rows not sent, as sure to fail: 2 PH",
         ]
         rows = lines(out.read_bytes())

@@ -531,7 +531,7 @@ async def test_what_repeats_is_said_and_can_be_sent_all_the_same(tmp_path: Path)
     planned = await run("plan", *words, "-o", tmp_path / "planned.jsonl")
     assert "50 rows, 20 distinct locations to be sent; 30 rows repeat them" in planned.out
     once = await run("enhance", *words, "-o", tmp_path / "once.jsonl", "--again")
-    assert "50 rows, 20 to be sent in 1 jobs; 30 repeat them, and cost nothing." in once.err
+    assert "50 rows, 20 to be sent in 1 job; 30 repeat them, and cost nothing." in once.err
     assert "20 locations charged" in once.err
     assert "30 locations saved: these rows repeat others" in once.err
     each = await run("enhance", *words, "-o", tmp_path / "each.jsonl", "--again", "--no-dedupe")
