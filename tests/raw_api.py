@@ -167,6 +167,7 @@ async def enhance(
     environ: Mapping[str, str] | None = None,
     command: str = "enhance",
     policy: Mapping[str, object] | None = None,
+    is_warm: bool = True,
     **settings: object,
 ) -> Done:
     """`pingdata-async enhance` of some addresses, in a process of its own.
@@ -179,6 +180,7 @@ async def enhance(
         environ: Further variables.
         command: `enhance`, or what is to be done with the run of an earlier one.
         policy: How often things are tried, other than by default.
+        is_warm: Fork a process that has imported more than it needs: not to measure its memory.
         settings: Of the client, other than their defaults.
     """
     source, output = folder / "in.csv", folder / "out.jsonl"
@@ -192,7 +194,7 @@ async def enhance(
     environ = {**os.environ, "PING_DATA_AUTH_TOKEN": "right", **(environ or {})}
     environ.pop("PYTHONUNBUFFERED", None)
     with anyio.fail_after(60):
-        if warm_commands.can_run(environ):
+        if is_warm and warm_commands.can_run(environ):
             exit_code, _, err = await warm_commands.run(given, environ, code=code)
         else:
             process = await anyio.run_process(

@@ -41,7 +41,7 @@ async def test_a_gzip_of_many_members(tmp_path: Path) -> None:
     """It is read like any other, in little memory."""
     api = RawApi(write_output=(in_members,))
     async with raw_server(api) as server:
-        done = await enhance(server.url, tmp_path, rows=1)
+        done = await enhance(server.url, tmp_path, rows=1, is_warm=False)
     assert (done.code, done.statuses) == (0, ["ok"]), done.err
     assert api.charged == 1
     assert done.peak_mb < 200
@@ -75,7 +75,7 @@ async def test_large_outputs_side_by_side(tmp_path: Path) -> None:
     """One of them is held at a time, whatever they come to together; none is paid twice."""
     api = RawApi(write_output=(large,))
     async with raw_server(api) as server:
-        done = await enhance(server.url, tmp_path, "--chunk-size", 1, rows=4)
+        done = await enhance(server.url, tmp_path, "--chunk-size", 1, rows=4, is_warm=False)
     assert (done.code, done.statuses, api.charged) == (0, ["ok"] * 4, 4), done.err
     assert done.peak_mb < 240
 
@@ -123,11 +123,11 @@ async def test_an_answer_that_is_too_large(tmp_path: Path) -> None:
 
     api = RawApi(write_output=(write,))
     async with raw_server(api) as server:
-        done = await enhance(server.url, tmp_path, "--chunk-size", "3")
+        done = await enhance(server.url, tmp_path, "--chunk-size", "3", is_warm=False)
         assert (done.code, done.statuses) == (3, ["failed"] * 3 + ["ok"] * 3), done.err
         assert "larger than 67108864 bytes; where that is right, " in done.rows[0]["error"]
         assert done.peak_mb < 200
         words = ("-u", server.url, "--max-answer-mb", "100")
-        done = await enhance(server.url, tmp_path, *words, command="retry")
+        done = await enhance(server.url, tmp_path, *words, command="retry", is_warm=False)
     assert (done.code, done.statuses, api.charged) == (0, ["ok"] * 6, 6), done.err
     assert done.peak_mb < 250
