@@ -57,8 +57,8 @@ def part(tmp_path: Path) -> Part:
 )
 @pytest.mark.parametrize(
     "options",
-    [{"encoding": "identity"}, {"spacing": "spaced"}, {"job_s": 0.05}],
-    ids=["plain", "gzip and spaced", "slow jobs"],
+    sampled([{"spacing": "spaced"}, {"encoding": "identity"}, {"job_s": 0.05}], 1),
+    ids=["gzip and spaced", "plain", "slow jobs"],
 )
 async def test_ours_accepts_what_the_fast_server_answers(
     options: dict[str, Any], kind: Callable[[str], Contender], part: Part
