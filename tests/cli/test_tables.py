@@ -97,11 +97,11 @@ async def test_a_table_and_a_full_disk(run_dir: Path, tmp_path: Path, ending: st
 
 
 async def test_what_cannot_be_read_is_shown_beforehand(tmp_path: Path) -> None:
-    """Decimal commas are no numbers; why a row cannot be sent stands last."""
+    """What is no number is named; why a row cannot be sent stands last."""
     source = tmp_path / "in.csv"
-    source.write_text("City;State;Lat;Long\n;MA;;\nBoston;MA;42,5;-71,5\n")
+    source.write_text("City;State;Yr Built;Stories\n;MA;;\nBoston;MA;1950s;2-3\n")
     done = await run("columns", source)
-    assert '1 value of "Lat" left out as unreadable: "42,5" (row 2)\n' in done.out
+    assert '1 value of "Yr Built" left out as unreadable: "1950s" (row 2)\n' in done.out
     assert "2 rows, 1 of which cannot be sent.\n" in done.out
     rows = done.out[done.out.index("First rows") :].splitlines()
     assert rows[1].split("\t") == ["city", "state", "error"]

@@ -307,7 +307,9 @@ async def test_a_statement_of_values(client: ping.PingDataClient, tmp_path: Path
     ]  # fmt: skip
     assert planned.unused_columns == ("TIV",)
     assert any("1 empty row and 1 total row left out" in note for note in planned.notes)
-    assert any("1 postal code given back" in note for note in planned.notes)
+    assert [(note.column, note.kind, note.examples) for note in planned.value_notes] == [
+        ("BPP", "unreadable", ("incl.",)), ("Zip", "zeros_given_back", ("2108",)),
+    ]  # fmt: skip
     rows = await rows_of(tmp_path / "out.parquet")
     assert [list(row.values())[:8] for row in rows] == STATEMENT
     assert [row["pg_postal_code"] for row in rows] == ["02108", "01970"]
