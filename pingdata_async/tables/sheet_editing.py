@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import IO, Final
 from xml.parsers import expat
 
@@ -27,6 +28,8 @@ _OPENED: Final = re.compile(rb"<(?=[^/])")
 _CLOSED: Final = re.compile(rb"</")
 _CONTENT: Final = frozenset({"v", "f", "is"})  # of a cell that holds something
 _VIEWED_FROM: Final = re.compile(rb"""\stopLeftCell=["'][^"']*["']""")
+_IN_A_ROW: Final = frozenset({"c", "v", "f", "is", "t"})
+_DIGITS: Final = "0123456789"
 _PARTS_DEPTH: Final = 2  # of what a sheet has side by side
 _BEFORE_FILTER: Final = frozenset(
     {"sheetCalcPr", "sheetProtection", "protectedRanges", "scenarios"}
@@ -87,7 +90,7 @@ def scan_sheet(sheet: IO[bytes], header_row: int) -> SheetForm:
     at = _Cursor()
 
     def begin(name: str, attributes: dict[str, str]) -> None:
-        name = name.rpartition(":")[2]
+        name = _local(name)
         if name == "c":
             at.take_cell(attributes)
         elif name in _CONTENT:
@@ -160,8 +163,17 @@ class _Cursor:
         self.column = 0
 
     def take_cell(self, attributes: Mapping[str, str]) -> None:
-        place = _PLACE.fullmatch(attributes.get("r", ""))
-        self.column = column_number(place[1]) if place else self.column + 1
+        place = attributes.get("r")
+        self.column = _column_of(place.rstrip(_DIGITS)) if place else self.column + 1
+
+
+# For each of millions of cells; there are few names, and as many columns as a sheet has.
+_column_of: Final = lru_cache(maxsize=16_384)(column_number)
+
+
+@lru_cache(maxsize=1024)
+def _local(name: str) -> str:
+    return name.rpartition(":")[2]
 
 
 class _Editor:
@@ -258,12 +270,13 @@ class _Editor:
         self._depth += 1
         if self._dropped_depth:
             return
-        prefix, _, local = name.rpartition(":")
+        local = _local(name)
         if self._depth == 1:
-            self._prefix = f"{prefix}:".encode() if prefix else b""
+            self._prefix = name.removesuffix(local).encode()
         elif not self._is_behind_rows:
-            if local in self._met:
-                self._met[local](attributes)
+            meet = self._met.get(local)
+            if meet is not None:
+                meet(attributes)
         elif self._depth == _PARTS_DEPTH and not self._has_filter:
             if local == "autoFilter":
                 self._has_filter = True
@@ -273,12 +286,16 @@ class _Editor:
                 self._put_filter()
 
     def _end(self, name: str) -> None:
-        local = name.rpartition(":")[2]
+        self._depth -= 1
         if self._dropped_depth:
-            if self._dropped_depth == self._depth:
+            if self._dropped_depth == self._depth + 1:
                 self._dropped_depth = 0
                 self._written = self._here + len(self._tag())
-        elif local == "row":
+            return
+        local = _local(name)
+        if local in _IN_A_ROW:
+            return
+        if local == "row":
             self._end_row()
         elif local == "cols":
             self._insert(self._columns())
@@ -287,9 +304,8 @@ class _Editor:
             self._is_frozen = False
         elif local == "sheetData":
             self._is_behind_rows = True
-        elif self._depth == 1 and not self._has_filter:
+        elif not self._depth and not self._has_filter:
             self._put_filter()
-        self._depth -= 1
 
     def _cell(self, attributes: dict[str, str]) -> None:
         self._at.take_cell(attributes)
