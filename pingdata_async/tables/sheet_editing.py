@@ -1,8 +1,9 @@
 """A sheet of a workbook with more columns behind its own; all else in it stays byte for byte.
 
 Sheets are read as a stream, and copied but for the places that change, so that neither their size
-nor what Excel has in them that nobody here knows of matters. A cell takes about 10 us of CPU for being
-looked at twice, nearly all of it the parser's events; reading rows as bytes would save most of that.
+nor what Excel has in them that nobody here knows of matters. A cell takes about 10 us of CPU for
+being looked at twice, nearly all of it the parser's events; reading rows as bytes would save most
+of that.
 """
 
 from __future__ import annotations
