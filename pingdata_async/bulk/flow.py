@@ -176,6 +176,12 @@ class Flow:
         """A chunk is that many now."""
         self._open += parts - 1
 
+    def fail(self, passage: Passage, failure: Failure) -> None:
+        """Fail a chunk, whatever the API is like."""
+        self._admission.decided(passage)
+        self._admission.release(passage)
+        self.lost.put((passage, failure), clock.now())
+
     def suspect(
         self, passage: Passage, failure: Failure, proof: Proof, error: PingDataError
     ) -> None:

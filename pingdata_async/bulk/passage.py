@@ -54,6 +54,7 @@ class Passage:
         unknown_at: When the API last said that it does not know the job; None if it knows it.
         unknown_s: For how long it has said so.
         says_late: Whether that was told to whoever listens.
+        was_unreadable: Whether an earlier run found that its job's output can never be read.
         seems_failed: Whether the API said once that the job has failed.
         unread: A fingerprint of the last output that could not be read; None of one that could.
         times_unread: How often in a row it was that.
@@ -88,6 +89,7 @@ class Passage:
     unknown_at: float | None = None
     unknown_s: float = 0.0
     says_late: bool = False
+    was_unreadable: bool = False
     seems_failed: bool = False
     unread: int | None = None
     times_unread: int = 0
@@ -183,7 +185,7 @@ class Passage:
         self.failures = self.refetches = 0
         self.no_longer_late()
         self.no_longer_unknown()
-        self.seems_failed = False
+        self.was_unreadable = self.seems_failed = False
         self.unread, self.times_unread = None, 0
         self.warn_after_idle_s = WARN_AFTER_IDLE_S
 

@@ -124,8 +124,16 @@ class Ledger(Protocol):
         """The chunk's job is lost; it will be submitted again, split or failed."""
         ...
 
-    async def keep_unreadable(self, chunk: Chunk, bodies: Sequence[OutputBody]) -> str | None:
-        """What came for a chunk can never be read; returns where it is kept, None for nowhere."""
+    async def unreadable(self, chunk: Chunk, bodies: Sequence[OutputBody]) -> str | None:
+        """The output of the chunk's job can never be read; it will fail, or be left as it is.
+
+        Args:
+            chunk: The chunk.
+            bodies: What came; nothing where nothing did, or too much.
+
+        Returns:
+            Where that is kept; None for nowhere.
+        """
         ...
 
     async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:

@@ -370,21 +370,23 @@ class BulkRunner:
     async def _unreadable(self, passage: Passage, step: Unreadable) -> None:
         """A complete job whose output can never be read: its rows fail, none is sent for it.
 
-        Where nothing shows that others can be read, the run stops instead, and the job is kept.
+        Where nothing shows that others can be read, the run stops instead, and the job is kept,
+        to be tried once more by another run.
         """
         said = step.error
-        if step.bodies:
-            where = await self._ledger.keep_unreadable(passage.chunk, step.bodies)
-            said += f"; what came is kept in {where}" if where else ""
+        where = await self._ledger.unreadable(passage.chunk, step.bodies)
+        said += f"; what came is kept in {where}" if where else ""
         error = JobFailedError(said, job_id=passage.job_id)
+        failure = Failure(Reason.UNREADABLE, said)
         self._announce(notices.abandoned(passage, said, will_resubmit=False))
-        if self._flow.is_stopping:
-            self._flow.drop(passage)
-        elif self._breaker.note_failed_job():
+        must_stop = not self._flow.is_stopping and self._breaker.note_failed_job()
+        if must_stop:
             self._flow.stop(error)
+        if passage.was_unreadable:
+            self._flow.fail(passage, failure)
+        elif self._flow.is_stopping:
             self._flow.drop(passage)
         else:
-            failure = Failure(Reason.UNREADABLE, said)
             self._flow.suspect(passage, failure, Proof.ANSWERED, error)
 
     async def _job_lost(self, passage: Passage, lost: Lost) -> None:

@@ -261,7 +261,7 @@ class MemoryLedger:
         """Its job gives no answer."""
         self._charges.ended(chunk)
 
-    async def keep_unreadable(self, chunk: Chunk, bodies: Sequence[OutputBody]) -> str | None:
+    async def unreadable(self, chunk: Chunk, bodies: Sequence[OutputBody]) -> str | None:
         """Nowhere to keep it."""
 
     async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:

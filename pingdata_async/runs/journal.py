@@ -174,6 +174,11 @@ class Journal:
         index, now = chunk.index, time.time()
         self._opened().note(lambda connection: changes.complete(connection, index, now))
 
+    async def unreadable(self, chunk: Chunk) -> None:
+        """The output of the chunk's job can never be read."""
+        index = chunk.index
+        await self._commit(lambda connection: changes.note_unreadable(connection, index))
+
     async def abandoned(self, chunk: Chunk, error: str) -> None:
         """The chunk's job is lost."""
         index, now = chunk.index, time.time()

@@ -99,7 +99,7 @@ def submit(connection: sqlite3.Connection, index: int, submission: Submission) -
     connection.execute(
         "INSERT INTO chunks (idx, state, since, submission) VALUES (?, 'submitting', ?, ?)"
         " ON CONFLICT (idx) DO UPDATE SET state = excluded.state, since = excluded.since,"
-        " submission = excluded.submission, job_id = ''",
+        " submission = excluded.submission, job_id = '', unreadable = 0",
         (index, now, number),
     )
 
@@ -162,6 +162,11 @@ def complete(connection: sqlite3.Connection, index: int, now: float) -> None:
     connection.execute(
         "UPDATE chunks SET state = 'complete', since = ? WHERE idx = ?", (now, index)
     )
+
+
+def note_unreadable(connection: sqlite3.Connection, index: int) -> None:
+    """The output of its job can never be read."""
+    connection.execute("UPDATE chunks SET unreadable = 1 WHERE idx = ?", (index,))
 
 
 def abandon(connection: sqlite3.Connection, index: int, error: str, now: float) -> None:

@@ -55,6 +55,7 @@ class ChunkRecord(msgspec.Struct, frozen=True, kw_only=True):
         charged_before: Whether its rows were, or may have been, charged as this chunk or as
             the one that it is a part of.
         held: Whether a submission in doubt is left to the user.
+        unreadable: Whether its job's output was found to be one that can never be read.
         failure: Why it has no answers, where it failed.
         tally: How the rows that it settled ended, where it is spooled or failed.
         chunk: A later chunk's content; None for a planned one, which the plan has.
@@ -70,6 +71,7 @@ class ChunkRecord(msgspec.Struct, frozen=True, kw_only=True):
     doubts: int = 0
     charged_before: bool = False
     held: bool = False
+    unreadable: bool = False
     failure: Failure | None = None
     tally: Tally | None = None
     chunk: Chunk | None = None
@@ -99,7 +101,8 @@ class SubmissionRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 RECORD_COLUMNS = (
-    "idx, state, since, job_id, jobs, doubts, charged_before, held, failure, tally, content, layout"
+    "idx, state, since, job_id, jobs, doubts, charged_before, held, unreadable, failure, tally,"
+    " content, layout"
 )
 SUBMISSION_COLUMNS = (
     "submissions.idx, submissions.locations, submissions.sent_at, submissions.job_id,"
@@ -133,6 +136,7 @@ _PLAIN_COLUMNS = (
     "doubts",
     "charged_before",
     "held",
+    "unreadable",
 )
 
 

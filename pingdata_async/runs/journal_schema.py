@@ -94,7 +94,12 @@ _VERSION_3 = (
     "ALTER TABLE submissions ADD COLUMN asked TEXT",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4 = (
+    # Whether the output of the present job turned out to be one that can never be read.
+    "ALTER TABLE chunks ADD COLUMN unreadable INTEGER NOT NULL DEFAULT 0",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """What brings a journal of version N to N+1, by N."""
 
 

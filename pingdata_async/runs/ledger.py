@@ -46,8 +46,11 @@ class DurableLedger:
         self.split = journal.split
         self.gathered = journal.gathered
 
-    async def keep_unreadable(self, chunk: Chunk, bodies: Sequence[OutputBody]) -> str:
-        """Keep what came for a chunk, for a person to look at; returns where."""
+    async def unreadable(self, chunk: Chunk, bodies: Sequence[OutputBody]) -> str | None:
+        """Note that, and keep what came for a person to look at; returns where."""
+        await self._journal.unreadable(chunk)
+        if not bodies:
+            return None
         try:
             path = await self._spool.keep_unreadable(chunk.index, bodies)
         except OSError as error:

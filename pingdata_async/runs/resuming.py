@@ -41,7 +41,7 @@ async def _passage(plan: Plan, index: int, record: ChunkRecord | None) -> Passag
         return Passage(chunk)
     passage = Passage(chunk, jobs=record.jobs, in_doubt=record.doubts)
     if on_resume(record.state) is Resumption.POLL:
-        passage.job_id = record.job_id
+        passage.job_id, passage.was_unreadable = record.job_id, record.unreadable
         age_s = max(0.0, time.time() - record.since)
         passage.job = JobProgress(len(chunk.rows), anyio.current_time() - age_s)
     return passage

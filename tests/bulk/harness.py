@@ -81,7 +81,7 @@ class Observed:
     states: dict[int, str] = dataclasses.field(default_factory=dict)
     new_indexes: Iterator[int] = dataclasses.field(default_factory=lambda: itertools.count(1_000))
     #: What came for a chunk and could not be read.
-    unreadable: dict[int, list[bytes]] = dataclasses.field(default_factory=dict)
+    kept_unreadable: dict[int, list[bytes]] = dataclasses.field(default_factory=dict)
     _made: set[int] = dataclasses.field(default_factory=set)
     _busy: set[int] = dataclasses.field(default_factory=set)
     _waiting: set[int] = dataclasses.field(default_factory=set)
@@ -128,8 +128,10 @@ class Observed:
     async def abandoned(self, chunk: Chunk, error: str) -> None:  # noqa: ARG002
         await self._note("abandoned", chunk)
 
-    async def keep_unreadable(self, chunk: Chunk, bodies: Sequence[OutputBody]) -> str:
-        self.unreadable[chunk.index] = [body.wire for body in bodies]
+    async def unreadable(self, chunk: Chunk, bodies: Sequence[OutputBody]) -> str | None:
+        if not bodies:
+            return None
+        self.kept_unreadable[chunk.index] = [body.wire for body in bodies]
         return f"the hand of whoever watches chunk {chunk.index}"
 
     async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:

@@ -228,14 +228,14 @@ async def test_the_same_useless_output_each_time(gives: Callable[[bytes], bytes]
     assert {result.reason for result in bad} == {Reason.UNREADABLE}
     assert "job job-1" in str(bad[0].error)
     assert "the hand of whoever watches chunk" in str(bad[0].error)
-    assert list(seen.unreadable.values()) == [[gives(b"")]]
+    assert list(seen.kept_unreadable.values()) == [[gives(b"")]]
 
 
 async def test_an_output_that_is_too_large() -> None:
     """Three times: to see that it is large, and twice alone. Nothing of it can be kept."""
     api = _Storage(raises(too_large("GET it", 1_000)))
     seen = await run(api, 100)
-    assert (api.counts.jobs, api.fetches, seen.unreadable) == (10, 3, {})
+    assert (api.counts.jobs, api.fetches, seen.kept_unreadable) == (10, 3, {})
     assert sum(result.reason is Reason.UNREADABLE for result in seen.results) == 10
 
 

@@ -131,6 +131,25 @@ async def test_outputs_none_of_which_can_be_read(
     assert (done.code, done.statuses, api.charged) == (0, ["ok"] * 6, 6), done.err
 
 
+async def test_outputs_none_of_which_can_ever_be_read(tmp_path: Path) -> None:
+    """What stopped the run once fails its rows the next time; asking again pays for nothing."""
+
+    async def write(writer: asyncio.StreamWriter, body: bytes) -> None:
+        writer.write(as_text(body))
+
+    api = RawApi(write_output=(write,))
+    async with raw_server(api) as server:
+        assert (await enhance(server.url, tmp_path, *IMPATIENT)).code == 5
+        done = await enhance(server.url, tmp_path, *IMPATIENT)
+        assert (done.code, done.statuses) == (3, ["failed"] * 6), done.err
+        assert {row["reason"] for row in done.rows} == {"unreadable"}
+        done = await enhance(server.url, tmp_path, "-u", server.url, command="retry")
+        assert (done.code, done.statuses, api.charged) == (3, ["failed"] * 6, 6), done.err
+        api._writers["output"] = (well,)
+        done = await enhance(server.url, tmp_path, "-u", server.url, command="retry")
+    assert (done.code, done.statuses, api.charged) == (0, ["ok"] * 6, 6), done.err
+
+
 async def test_a_job_that_the_api_forgets(tmp_path: Path) -> None:
     """Status and output unknown for as long as patience lasts: then it is sent again, once."""
     gone = says(answer(b"{}", status=b"404 Not Found"))

@@ -160,9 +160,9 @@ class WatchedLedger:
         self._on_abandoned(chunk.index)
         await self._ledger.abandoned(chunk, error)
 
-    async def keep_unreadable(self, chunk: Chunk, bodies: Sequence[OutputBody]) -> str | None:
+    async def unreadable(self, chunk: Chunk, bodies: Sequence[OutputBody]) -> str | None:
         self._log.note(f"ledger: unreadable {chunk.index}")
-        return await self._ledger.keep_unreadable(chunk, bodies)
+        return await self._ledger.unreadable(chunk, bodies)
 
     async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
         self._log.note(f"ledger: split {chunk.index} {[part.index for part in parts]}")
