@@ -16,6 +16,7 @@ from xml.parsers import expat
 
 import msgspec
 
+from pingdata_async.tables.sheet_place import SheetPlace
 from pingdata_async.tables.xlsx_cells import column_letters, column_number
 from pingdata_async.tables.xlsx_output import PANE, column_widths
 
@@ -24,6 +25,7 @@ MOST_FROZEN_ROWS: Final = 12
 
 _BLOCK_BYTES: Final = 256 * 1024
 _PLACE: Final = re.compile(r"([A-Z]+)(\d+)")
+_MERGED: Final = re.compile(r"[A-Z]+(\d+):([A-Z]+)(\d+)")
 _TAG: Final = re.compile(rb"""<(?:[^>"']|"[^"]*"|'[^']*')*>""")
 _SPANS: Final = re.compile(rb"""\sspans=["'][^"']*["']""")
 _OPENED: Final = re.compile(rb"<(?=[^/])")
@@ -42,18 +44,17 @@ class SheetForm(msgspec.Struct):
     """What a sheet has, as far as new columns have to know it.
 
     Attributes:
-        width: Its last column that holds anything; 0 where there is none.
+        width: Its last column that holds anything, or is merged with one that does beside the
+            headers and records; 0 where there is none.
         header_begin: The first one with a header.
         filtered: The range that is filtered; "" for none.
         has_panes: Whether parts of it are frozen or split.
-        has_columns: Whether it says how wide some columns are.
     """
 
     width: int = 0
     header_begin: int = 0
     filtered: str = ""
     has_panes: bool = False
-    has_columns: bool = False
 
 
 class NewColumns(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,36 +82,53 @@ class NewColumns(msgspec.Struct, frozen=True, kw_only=True):
         return self.first + len(self.widths) - 1
 
 
-def scan_sheet(sheet: IO[bytes], header_row: int) -> SheetForm:
+def scan_sheet(sheet: IO[bytes], place: SheetPlace) -> SheetForm:
     """Look through a sheet.
 
+    Args:
+        sheet: The sheet.
+        place: Where in it the headers and records stand.
+
     Raises:
-        ValueError: When it cannot be read, or is in an encoding other than UTF-8.
+        ValueError: When it cannot be edited: it is no XML, in an encoding other than UTF-8, or
+            has not the rows that were to be there.
     """
     form = SheetForm()
     reader = _Reader(sheet)
     at = _Cursor()
+    awaited_rows = place.with_headers()
+    awaited = next(awaited_rows, None)
 
     def begin(name: str, attributes: dict[str, str]) -> None:
+        nonlocal awaited
         name = _local(name)
         if name == "c":
             at.take_cell(attributes)
         elif name in _CONTENT:
             form.width = max(form.width, at.column)
-            if at.row == header_row and not form.header_begin:
+            if at.row == place.header_row and not form.header_begin:
                 form.header_begin = at.column
         elif name == "row":
             at.take_row(attributes)
+            if at.row == awaited:
+                awaited = next(awaited_rows, None)
         elif name == "pane":
             form.has_panes = form.has_panes or not at.row  # behind the rows it is somebody's view
-        elif name == "cols":
-            form.has_columns = True
+        elif name == "col":
+            if not attributes.keys() >= {"min", "max"}:
+                raise ValueError("the sheet does not say which columns it speaks of")
         elif name == "autoFilter" and not form.filtered:
             form.filtered = attributes.get("ref", "")
+        elif name == "mergeCell":  # what it covers is not seen
+            found = _MERGED.fullmatch(attributes.get("ref", ""))
+            if found is not None and place.is_in(int(found[1]), int(found[3])):
+                form.width = max(form.width, column_number(found[2]))
 
     reader.parser.StartElementHandler = begin
     for _ in reader.blocks():
         pass
+    if awaited is not None:
+        raise ValueError(f"its sheet has no row {awaited} where it was")
     return form
 
 
@@ -122,9 +140,6 @@ def edit_sheet(sheet: IO[bytes], out: IO[bytes], form: SheetForm, new: NewColumn
         out: Where to.
         form: What it has.
         new: What comes beside it.
-
-    Raises:
-        ValueError: When it has not the rows that were to be there.
     """
     _Editor(sheet, out, form, new).run()
 
@@ -136,6 +151,7 @@ class _Reader:
         self._stream = stream
         self.parser = expat.ParserCreate()
         self.parser.XmlDeclHandler = self._check_encoding
+        self.parser.StartDoctypeDeclHandler = self._refuse_definitions
 
     def blocks(self) -> Iterator[bytes]:
         """Each block before it is parsed; it is once the next one is asked for."""
@@ -151,6 +167,10 @@ class _Reader:
     def _check_encoding(_version: str, encoding: str | None, _standalone: int) -> None:
         if encoding is not None and encoding.upper() not in {"UTF-8", "US-ASCII"}:
             raise ValueError(f"the sheet is in {encoding}")
+
+    @staticmethod
+    def _refuse_definitions(*_: object) -> None:
+        raise ValueError("the sheet defines entities")  # what is parsed is not what stands there
 
 
 class _Cursor:
@@ -198,7 +218,8 @@ class _Editor:
         self._prefix = b""
         self._at = _Cursor()
         self._style = 0  # of the last cell in the row, beside which the new ones stand
-        self._is_empty_row = False
+        self._gets_cells = self._is_empty_row = False  # the row
+        self._has_columns = False
         self._is_frozen = self._has_filter = self._is_behind_rows = False
         self._columns_behind: list[bytes] = []
         self._met: dict[str, Callable[[dict[str, str]], None]] = {
@@ -207,6 +228,7 @@ class _Editor:
             "dimension": self._dimension,
             "sheetView": self._view,
             "selection": self._selection,
+            "cols": self._own_columns,
             "col": self._column,
             "sheetData": self._rows,
         }
@@ -215,13 +237,11 @@ class _Editor:
 
     def run(self) -> None:
         for block in self._reader.blocks():
-            if not self._dropped_depth and self._here > self._written:
+            if self._here > self._written:
                 self._copy_to(self._here)
             self._buffer = self._buffer[self._written - self._buffer_begin :] + block
             self._buffer_begin = self._written
         self._copy_to(self._buffer_begin + len(self._buffer))
-        if self._next is not None:
-            raise ValueError(f"the sheet has no row {self._next[0]}")
 
     # -- Copying -----------------------------------------------------------------------------
 
@@ -232,7 +252,8 @@ class _Editor:
 
     def _copy_to(self, place: int) -> None:
         begin = self._buffer_begin
-        self._out.write(self._buffer[self._written - begin : place - begin])
+        if not self._dropped_depth:
+            self._out.write(self._buffer[self._written - begin : place - begin])
         self._written = place
 
     def _tag(self) -> bytes:
@@ -256,8 +277,10 @@ class _Editor:
 
     def _drop(self) -> None:
         """Leave out the element that begins."""
-        self._copy_to(self._here)
-        self._dropped_depth = self._depth
+        tag = self._tag()
+        self._replace_tag(b"")
+        if not tag.endswith(b"/>"):  # else it ends here, and the parser is behind it then
+            self._dropped_depth = self._depth
 
     def _named(self, xml: bytes) -> bytes:
         """Elements as the sheet calls them, which may be with a prefix."""
@@ -299,7 +322,7 @@ class _Editor:
             return
         if local == "row":
             self._end_row()
-        elif local == "cols":
+        elif local == "cols" and self._has_columns:
             self._insert(self._columns())
             self._out.write(b"".join(self._columns_behind))
         elif local == "sheetView":
@@ -311,8 +334,9 @@ class _Editor:
 
     def _cell(self, attributes: dict[str, str]) -> None:
         self._at.take_cell(attributes)
-        if self._at.column >= self._new.first:  # it is empty, or the new ones were further right
-            self._drop()
+        if self._at.column >= self._new.first:  # it has a style at most
+            if self._gets_cells:
+                self._drop()
         else:
             self._style = int(attributes.get("s", 0))
 
@@ -320,7 +344,8 @@ class _Editor:
         self._at.take_row(attributes)
         self._style = int(attributes.get("s", 0))
         self._is_empty_row = False
-        if self._next is None or self._next[0] != self._at.row:
+        self._gets_cells = self._next is not None and self._next[0] == self._at.row
+        if not self._gets_cells:
             return
         tag = self._tag()
         self._is_empty_row = tag.endswith(b"/>")
@@ -361,6 +386,11 @@ class _Editor:
         if self._is_frozen and "pane" not in attributes:
             self._replace_tag(_with(self._tag(), "pane", "bottomLeft"))
 
+    def _own_columns(self, _: dict[str, str]) -> None:
+        self._has_columns = not self._tag().endswith(b"/>")
+        if not self._has_columns:
+            self._drop()
+
     def _column(self, attributes: dict[str, str]) -> None:
         """Those that the sheet speaks of end before the new ones, and go on behind them."""
         first, last = int(attributes["min"]), int(attributes["max"])
@@ -375,7 +405,7 @@ class _Editor:
             self._replace_tag(_with(self._tag(), "max", str(self._new.first - 1)))
 
     def _rows(self, _: dict[str, str]) -> None:
-        if not self._form.has_columns:
+        if not self._has_columns:
             self._insert(b"<cols>" + self._columns() + b"</cols>")
 
     def _columns(self) -> bytes:

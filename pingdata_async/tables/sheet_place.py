@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect
 from collections.abc import Iterator
+from itertools import chain
 
 import msgspec
 
@@ -36,3 +39,15 @@ class SheetPlace(msgspec.Struct):
         """The row of each record, in their order."""
         for first, count in self.runs:
             yield from range(first, first + count)
+
+    def with_headers(self) -> Iterator[int]:
+        """The rows of the headers, and that of each record."""
+        first = self.header_row - self.header_rows + 1
+        return chain(range(first, self.header_row + 1), self.rows())
+
+    def is_in(self, first: int, last: int) -> bool:
+        """Whether headers or a record stand in some rows."""
+        if first <= self.header_row and last > self.header_row - self.header_rows:
+            return True
+        behind = bisect(self.runs, (last, math.inf))
+        return behind > 0 and sum(self.runs[behind - 1]) > first

@@ -65,7 +65,7 @@ class GivenWorkbook:
                 raise ValueError("it is no .xlsx or .xlsm")
             self.styles = Styles(self.parts.read(self.parts.styles))
             with self.archive.open(self.parts.sheet) as sheet:
-                self.form = scan_sheet(sheet, place.header_row)
+                self.form = scan_sheet(sheet, place)
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
             raise ValueError(f"it is no .xlsx or .xlsm: {error}") from error
         self.place = place
@@ -130,7 +130,7 @@ class WorkbookWriter:
         self._widths = [width_of([name]) for name in self._names]
         self._sheet_rows = array("I", workbook.place.rows())
         self._forms: dict[str, str] = {}
-        self._cells = Cells(self._style)
+        self._cells = Cells(self._style, is_from_1904=workbook.parts.is_from_1904)
         self._rows = 0
         self._kept = _temporary_for(file)
         self._archive = ArchiveWriter(file)

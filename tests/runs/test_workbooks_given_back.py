@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import openpyxl
 import pytest
 from anyio import to_thread
+from openpyxl.styles import PatternFill
 
 import pingdata_async as ping
 from pingdata_async.events import Event, RunNotice
@@ -233,6 +235,80 @@ def with_prefixes(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, part in parts.items():
             archive.writestr(name, part)
+
+
+def with_cells_beside(path: Path) -> None:
+    """A workbook with cells beside the table that hold nothing, but look like something.
+
+    Such cells are in a row of their own and in the records; the last of the headers
+    and a record's last cell are each merged with the two columns beside them.
+    """
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    fill = PatternFill("solid", fgColor="FFFF00")
+    sheet["B1"] = "Schedule"
+    for place in ("L2", "F4", "H5", "I6", "J6"):
+        sheet[place].fill = fill
+    for row, cells in enumerate([["Address", "City"], ["1 Main St", "Salem"], ["2 Elm St"]], 4):
+        for column, cell in enumerate(cells, 2):
+            sheet.cell(row, column, cell)
+    sheet.merge_cells("B1:M1")
+    sheet.merge_cells("C4:D4")
+    sheet.merge_cells("C6:E6")
+    book.save(path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    name = "xl/worksheets/sheet1.xml"
+    parts[name] = parts[name].replace(b"<sheetData>", b"<cols/><sheetData>")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part)
+
+
+async def test_cells_that_hold_nothing(client: ping.PingDataClient, tmp_path: Path) -> None:
+    """Answers stand neither below merged cells, nor do they take others' cells with them."""
+    source, output = tmp_path / "in.xlsx", tmp_path / "out.xlsx"
+    await to_thread.run_sync(with_cells_beside, source)
+    notes = await enhanced(client, source, output)
+    assert any(note.startswith("The answers are in columns F to ") for note in notes)
+    await to_thread.run_sync(assert_values_kept, source, output)
+    sheet = (await to_thread.run_sync(openpyxl.load_workbook, output)).worksheets[0]
+    assert [sheet[f"F{row}"].value for row in range(4, 7)] == ["enhance_status", "ok", "ok"]
+    assert sheet["L2"].fill.fgColor.rgb == "00FFFF00"
+    assert sheet.column_dimensions["F"].width > 10
+
+
+def assert_values_kept(before: Path, after: Path) -> None:
+    """Every value is where it was, and every cell is merged with those with which it was."""
+    for sheet, other in zip(
+        openpyxl.load_workbook(before), openpyxl.load_workbook(after), strict=True
+    ):
+        assert sheet.merged_cells == other.merged_cells
+        for cell in chain(*sheet.iter_rows()):
+            assert cell.value is None or other[cell.coordinate].value == cell.value
+
+
+def with_entities(path: Path) -> None:
+    """A workbook whose sheet defines an entity that is a cell."""
+    WORKBOOKS["table"](path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    name = "xl/worksheets/sheet1.xml"
+    defined = b"<!DOCTYPE worksheet [<!ENTITY cell '<c r=\"Z2\"/>'>]><worksheet"
+    parts[name] = parts[name].replace(b"<worksheet", defined, 1).replace(b"</row>", b"&cell;</row>")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part)
+
+
+async def test_entities(client: ping.PingDataClient, tmp_path: Path) -> None:
+    """A sheet that cannot be edited, as it defines entities, is no traceback at the end."""
+    source, output = tmp_path / "in.xlsx", tmp_path / "out.xlsx"
+    await to_thread.run_sync(with_entities, source)
+    notes = await enhanced(client, source, output)
+    assert any("the sheet defines entities" in note for note in notes)
+    assert await to_thread.run_sync(openpyxl.load_workbook, output)
 
 
 async def test_macros_are_left_out(client: ping.PingDataClient, tmp_path: Path) -> None:
