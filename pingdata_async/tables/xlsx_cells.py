@@ -44,6 +44,7 @@ _UNUSUAL: Final = re.compile(
 )
 
 _EPOCH: Final = dt.date(1899, 12, 30)
+_EPOCH_1904: Final = dt.date(1904, 1, 1)
 _FIRST_DAY: Final = dt.date(1900, 1, 1)
 _AFTER_FEBRUARY: Final = dt.date(1900, 3, 1)  # Excel has a 29th of February in 1900
 _DAY_S: Final = 86_400
@@ -74,13 +75,16 @@ class Cells:
 
     Args:
         style: Gives their styles.
+        is_from_1904: Whether the workbook counts its days from 1904 on.
 
     Attributes:
         cut: How many texts were too long, and end in a note that they were cut.
     """
 
-    def __init__(self, style: Style) -> None:
+    def __init__(self, style: Style, *, is_from_1904: bool = False) -> None:
         self._style = style
+        self._first_day = _EPOCH_1904 if is_from_1904 else _FIRST_DAY
+        self._is_from_1904 = is_from_1904
         general = style(GENERAL)
         self._general = general
         self._nothing = f"{general}/>" if general else None
@@ -170,15 +174,15 @@ class Cells:
         return f"{self._style(form)}><v>{float(cell)!r}</v></c>"
 
     def _date(self, cell: dt.date) -> str | None:
-        if cell < _FIRST_DAY:
+        if cell < self._first_day:
             return self._text(text_of_cell(cell))
-        return f"{self._style(_DATE)}><v>{_day(cell)}</v></c>"
+        return f"{self._style(_DATE)}><v>{self._day(cell)}</v></c>"
 
     def _datetime(self, cell: dt.datetime) -> str | None:
         day = cell.date()
-        if day < _FIRST_DAY or cell.tzinfo or cell.microsecond % 1000:
+        if day < self._first_day or cell.tzinfo or cell.microsecond % 1000:
             return self._text(text_of_cell(cell))
-        return self._of_day(_day(day), cell.time(), f"{_DATE} {_TIME}")
+        return self._of_day(self._day(day), cell.time(), f"{_DATE} {_TIME}")
 
     def _time(self, cell: dt.time) -> str | None:
         if cell.tzinfo or cell.microsecond % 1000:
@@ -199,9 +203,10 @@ class Cells:
         style = self._style(form + _THOUSANDTHS if microseconds else form)
         return f"{style}><v>{value!r}</v></c>"
 
-
-def _day(date: dt.date) -> int:
-    return (date - _EPOCH).days - (date < _AFTER_FEBRUARY)
+    def _day(self, date: dt.date) -> int:
+        if self._is_from_1904:
+            return (date - _EPOCH_1904).days
+        return (date - _EPOCH).days - (date < _AFTER_FEBRUARY)
 
 
 # -- What a column's values are as cells --------------------------------------------------------

@@ -38,6 +38,7 @@ class WorkbookParts:
         tables: Those of the sheet's tables, as Excel calls them.
         styles: That of the styles.
         macros: Those that hold programs.
+        is_from_1904: Whether its days are counted from 1904 on, as Excel for the Mac once did.
 
     Raises:
         ValueError: When they cannot be made out.
@@ -49,7 +50,13 @@ class WorkbookParts:
         related = self.relations(self.workbook)
         self.styles = self._one(related, "styles")
         self.macros = [each.path for each in related if each.kind == "vbaProject"]
-        found = self._sheet_id(sheet)
+        directory = _parsed(self.read(self.workbook))
+        self.is_from_1904 = any(
+            each.get("date1904") in {"1", "true"}
+            for each in directory
+            if _local(each.tag) == "workbookPr"
+        )
+        found = self._sheet_id(directory, sheet)
         self.sheet_index = found[0]
         [self.sheet] = [each.path for each in related if each.id == found[1]]
         self.tables = [each.path for each in self.relations(self.sheet) if each.kind == "table"]
@@ -97,10 +104,9 @@ class WorkbookParts:
             raise ValueError(f"it has no {kind}")
         return paths[0]
 
-    def _sheet_id(self, name: str) -> tuple[int, str]:
-        sheets = [
-            each for each in _parsed(self.read(self.workbook)).iter() if _local(each.tag) == "sheet"
-        ]
+    @staticmethod
+    def _sheet_id(directory: ET.Element, name: str) -> tuple[int, str]:
+        sheets = [each for each in directory.iter() if _local(each.tag) == "sheet"]
         for index, each in enumerate(sheets):
             if each.get("name") == name:
                 ids = [value for key, value in each.attrib.items() if _local(key) == "id"]

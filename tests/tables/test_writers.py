@@ -10,6 +10,7 @@ import json
 import random
 import resource
 import struct
+import zipfile
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openpyxl.utils.datetime import CALENDAR_MAC_1904, to_excel
 from openpyxl.utils.escape import unescape
 
 from pingdata_async.exceptions import ConfigurationError, RunError
@@ -32,7 +34,8 @@ from pingdata_async.tables.flattening import AnswerScan
 from pingdata_async.tables.kinds import text_of_cell
 from pingdata_async.tables.outputs import OutputFormat, WriteOptions, open_table_writer
 from pingdata_async.tables.schema import FlatColumn, Kind, Values
-from pingdata_async.tables.xlsx_cells import MAX_CELL_UNITS
+from pingdata_async.tables.xlsx_cells import MAX_CELL_UNITS, Cells
+from pingdata_async.tables.xlsx_parts import WorkbookParts
 from tests.conftest import DATA
 from tests.sweeps import examples
 from tests.tables.writing import (
@@ -361,6 +364,21 @@ def test_half_a_surrogate_pair(kind: OutputFormat) -> None:
     content = write(kind, Table([FlatColumn("a", Kind.TEXT)], [["x\ud800"]]))
     rows = read_csv(content) if kind is OutputFormat.CSV else read_xlsx(content)
     assert rows[1] == ["x\\ud800"]
+
+
+def test_days_from_1904(tmp_path: Path) -> None:
+    """In a workbook that counts its days from 1904 on, new ones are counted likewise."""
+    book = openpyxl.Workbook()
+    book.epoch = CALENDAR_MAC_1904
+    book.save(tmp_path / "in.xlsx")
+    with zipfile.ZipFile(tmp_path / "in.xlsx") as archive:
+        is_from_1904 = WorkbookParts(archive, "Sheet").is_from_1904
+    cells = Cells(lambda _: "", is_from_1904=is_from_1904)
+    days = [dt.date(2020, 1, 2), dt.datetime(2020, 1, 2, 6)]  # noqa: DTZ001 - a cell has no zone
+    *written, too_early = cells.column("A", range(3), [*days, dt.date(1903, 12, 31)])
+    values = [float(cell.partition("<v>")[2].partition("<")[0]) for cell in written]
+    assert values == [to_excel(day, CALENDAR_MAC_1904) for day in days]
+    assert "1903-12-31" in too_early
 
 
 def test_xlsx_cuts_no_text_silently() -> None:
