@@ -21,6 +21,7 @@ from pingdata_async.tables.header_words import (
     NUMBER_FOLLOWS,
     NUMBER_SUFFIX,
     ONE_LINE,
+    PARTS_OF_STREETS,
     POST_DIRECTION,
     PRE_DIRECTION,
     SECOND_LINE,
@@ -153,6 +154,7 @@ def _settle_streets(by_name: _ByName, *, number_follows: bool) -> None:
     A line that is whole is better; a house number beside one is for rows where it has none.
     """
     found = {part: _best(by_name.pop(part, [])) for part in STREET_PARTS}
+    _settle_names_of_streets(found)
     streets = found[STREET]
     whole = by_name.setdefault("address_line_1", [])
     is_made = any(found[part] for part in STREET_PARTS if part not in (STREET, UNIT))
@@ -169,6 +171,18 @@ def _settle_streets(by_name: _ByName, *, number_follows: bool) -> None:
         msgspec.structs.replace(line, number_follows=number_follows and bool(line.parts))
         for line in lines
     ]
+
+
+def _settle_names_of_streets(found: _ByName) -> None:
+    """A "Street" beside a "Street Name" and its kind is made of them."""
+    if not any(found[part] for part in PARTS_OF_STREETS):
+        return
+    streets = found[STREET]
+    whole = [each for each in streets if "name" not in key_of(each.headers[0])]
+    if 0 < len(whole) < len(streets):
+        found[STREET] = whole
+        for part in PARTS_OF_STREETS:
+            found[part] = []
 
 
 def _joined(

@@ -56,6 +56,12 @@ STREET_PARTS = (
 )
 """What a street line is made of, in the order of the United States."""
 
+PARTS_OF_STREETS = (
+    *(PRE_MODIFIER, PRE_DIRECTION, PRE_KIND, PRE_SEPARATOR),
+    *(STREET_KIND, POST_DIRECTION, POST_MODIFIER),
+)
+"""What stands around the name of a street, and in a whole one."""
+
 CITY_STATE_ZIP = "city, state and postal code"
 CITY_STATE = "city and state"
 STATE_ZIP = "state and postal code"
@@ -99,6 +105,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     ),
     ADDRESS: (
         "address",
+        "address full",
         """=adresse, =anschrift, =strasse und hausnummer, =strasse hausnummer, =strasse nr,
         =direccion, =domicilio, =indirizzo, =adres, =adress, =gatuadress, =endereco, =osoite""",
     ),
@@ -116,6 +123,8 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         and street, address including street number""",
         # Of the register of companies of Great Britain; only where there is no other.
         "=reg address address line 1",
+        # Of the department of housing: addresses as the Postal Service writes them.
+        "=std addr",
     ),
     "address_line_2": (
         """address line 2, address 2, address line two, street address 2, street address line 2,
@@ -138,16 +147,17 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         =n degrees civico, =n degrees voie, numero calle,
         numero de calle, numero exterior, =num ext, numero voie, numero de voie, =nr domu,
         numer domu, husnummer, husnr, =paon, house name or number, house number or name, house name
-        number, hazszam, talonumero""",
+        number, hazszam, talonumero, =number first, =situs number, =situs num, =situs no, =situs
+        nbr""",
         # Beside a street only.
         "=number, =no, =num, =nr, =nbr, =n, =n degrees, =numero, =nummer, =numer, =hn",
     ),
-    NUMBER_LETTER: ("=huisletter, house letter, house number letter",),
+    NUMBER_LETTER: ("=huisletter, house letter, house number letter, =number first suffix",),
     NUMBER_SUFFIX: (
         """house number suffix, address number suffix, street number suffix, =addnum suf, =add num
         suf, =str num sfx, house fraction, street number fraction, house number fraction, =fraction,
         =situs fraction, street fraction, hausnummerzusatz, adresszusatz hausnummer,
-        huisnummertoevoeging, =toevoeging, =indice de repetition, =rep""",
+        huisnummertoevoeging, =toevoeging, =indice de repetition, =rep, =number last""",
     ),
     ANY_SUFFIX: ("=suffix, =sfx",),
     PRE_MODIFIER: ("street pre modifier, =st premod, =stn premod",),
@@ -170,12 +180,13 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         designator, street post type, =st postyp, =stn postyp, =lst type, =adrsuf, =str sfx, =st
         sfx, street sfx, =situs suffix, =prop suffix, =prop mode, thoroughfare descriptor, street
         descriptor""",
+        "=street type code",
     ),
     POST_DIRECTION: (
         """post direction, postdirectional, street postdirection, street post direction, =postdir,
         =stpostdir, =st posdir, =stn posdir, =lst posdir, street direction suffix, direction suffix,
         street suffix direction, =str sfx dir, =direction right, =prop direction right, street dir
-        suffix, =quadrant, =adrsuf2, =post dir""",
+        suffix, =quadrant, =adrsuf2, =post dir, =street suffix code""",
     ),
     POST_MODIFIER: ("street post modifier, =st posmod, =stn posmod",),
     UNIT: ("""unit, unit number, unit id, =str unit, =adrunit, =unitno""",),
@@ -193,7 +204,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         =ciudad, =poblacion, =localidad, =comune, =citta, =localita, =plaats, =woonplaats, =stad,
         =gemeente, =miasto, =miejscowosc, =postort, =poststed, =postnrnavn, =cidade, =telepules,
         =postitoimipaikka""",
-        "=reg address post town",
+        "=reg address post town, =std city",
     ),
     "state": (
         # Where both are there, as in OED and RMS, the code is the one without misspellings.
@@ -202,7 +213,8 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         """state, =st, province, state province, province state, =st prov, =st province, state
         province region, =area, area name, area state name, administrative area level 1""",
         "state name, province name",
-        "=region, =estado, =bundesland, =kanton, =provincia, =provincie",
+        """=region, =addr region, =estado, =bundesland, =kanton, =provincia, =provincie, =std st,
+        =std state""",
     ),
     "postal_code": (
         """postal code, zip code, zip, post code, postal, zip postal code, zip postal, postal zip
@@ -211,7 +223,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         postleitzahl, code postal, codigo postal, =cp, =cap, codice postale, codice avviamento
         postale, eircode, kod pocztowy, postnummer, =postnr, psc, =npa, pin code, pincode, =cep,
         codigo de endereco postal, iranyitoszam, postinumero""",
-        "=reg address post code",
+        "=reg address post code, =std zip, =std zip5, zip code 1",
     ),
     CITY_STATE_ZIP: (
         """city state zip, city state zip code, city state postal code, city state postal, =csz,
