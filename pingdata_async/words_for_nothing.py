@@ -101,11 +101,12 @@ def says_nothing(text: str) -> bool:
 
 
 def all_say_something(texts: Sequence[str]) -> bool:
-    """Whether none of these does, far cheaper than one by one."""
-    # No word begins with a digit, as most street lines and postal codes do.
-    if texts and min(texts) >= "0" and max(texts) < _BEHIND_DIGITS:
+    """Whether none of these does, far cheaper than one by one; white space does not matter."""
+    # No word begins with a digit, as most street lines and postal codes do. Where the first one
+    # does not, the others are not compared.
+    if texts and texts[0] < _BEHIND_DIGITS and min(texts) >= "0" and max(texts) < _BEHIND_DIGITS:
         return True
-    return _NOTHING.isdisjoint(map(str.lower, set(texts)))
+    return _NOTHING.isdisjoint(map(str.lower, map(str.strip, set(texts))))
 
 
 def is_a_name(field: str, text: str, row: Mapping[str, Any]) -> bool:

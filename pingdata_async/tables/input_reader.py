@@ -123,7 +123,7 @@ class InputReader(ABC):
         """
         self._lost_numbers.take_up(self.mapping, self.headers, self.options.mapping)
         self._lost_numbers.add(columns, unused or columns.__getitem__)
-        parts = self._parts_that_say_something(columns, places)
+        parts = self._parts_that_say_something(columns, places, are_texts=are_texts)
         located = self.mapping.located(parts, are_texts=are_texts)
         header = self._headers_by_field().get(POSTAL_CODE, "")
         located, noted = mended_columns(located, may_be_plus_4=key_of(header).endswith(_PLUS_4))
@@ -135,7 +135,11 @@ class InputReader(ABC):
         return frozenset(place for column in self.mapping.columns for place in column.places)
 
     def _parts_that_say_something(
-        self, columns: Sequence[Sequence[Any]], places: Sequence[int] | None
+        self,
+        columns: Sequence[Sequence[Any]],
+        places: Sequence[int] | None,
+        *,
+        are_texts: bool,
     ) -> Sequence[Sequence[Any]]:
         """The columns without words for nothing in those of which several are joined.
 
@@ -143,12 +147,15 @@ class InputReader(ABC):
         """
         found = list(columns)
         for mapped in self.mapping.columns:
-            for place in mapped.places if len(mapped.places) > 1 else ():
-                texts = [cell.strip() if isinstance(cell, str) else "" for cell in columns[place]]
-                if mapped.field != "id" and not all_say_something(texts):
+            is_joined = len(mapped.places) > 1 and mapped.field != "id"
+            for place in mapped.places if is_joined else ():
+                texts = columns[place]
+                if not are_texts:
+                    texts = [cell if isinstance(cell, str) else "" for cell in texts]
+                if not all_say_something(texts):
                     found[place] = cells = list(columns[place])
                     for row, text in enumerate(texts):
-                        if says_nothing(text):
+                        if says_nothing(text.strip()):
                             header = self.headers[place]
                             noted = NotedValue(header, ValueKind.SAYS_NOTHING, cells[row])
                             self.values.add(self._row(row, places), noted)

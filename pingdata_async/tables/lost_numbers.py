@@ -43,6 +43,8 @@ _CLASSES_ROWS = 20  # so many houses have larger numbers than those of a list of
 _LARGEST_CLASS = 20
 _YEARS = range(1700, 2101)
 
+_BEHIND_DIGITS = chr(ord("9") + 1)  # what is not before it begins with none
+
 _DIGIT = re.compile(r"\d", re.ASCII)
 _HOUSE_NUMBER = re.compile(
     r"0*([1-9]\d{0,4})(?:\.0)?(?:[a-z]|[-/ ]\d{1,4}[a-z]?| \d/\d)?", re.IGNORECASE | re.ASCII
@@ -129,7 +131,7 @@ class LostNumbers:
     def _compare(self, numbers: Sequence[Any], streets: Sequence[Any]) -> None:
         names = _texts(streets)
         self._streets += sum(map(bool, names))
-        if not any(name[:1].isdigit() for name in names):
+        if min(names, default="") >= _BEHIND_DIGITS or not any(name[:1].isdigit() for name in names):
             return
         for number, street in zip(_texts(numbers), names, strict=True):
             if number and street[:1].isdigit() and leads_with_another_number(number, street):

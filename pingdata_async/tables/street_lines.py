@@ -64,6 +64,7 @@ _NUMBER_WORDS = frozenset(_NUMBERS_IN_WORDS.split())
 _WHOLE_NUMBER = re.compile(r"0*(\d*?)(?:\.0*)?", re.ASCII)
 _AS_FLOAT = re.compile(r"(\d+)\.0+", re.ASCII)
 _BARE_UNIT = re.compile(r"[a-z]{1,2}|[a-z]?-?\d{1,5}-?[a-z]?", re.IGNORECASE | re.ASCII)
+_DIGIT = re.compile(r"\d")
 _LETTER = re.compile(r"[a-z]", re.IGNORECASE | re.ASCII)
 _BEHIND_A_NUMBER = re.compile(r"\d+/\d+|[a-z\u00bc-\u00be]|bis|ter|quater", re.IGNORECASE)
 _LEADING_NUMBER = re.compile(r"(\d+)[a-z]?(?:[-/ ]\d+(?:/\d+)?)?\s+([^\W_]+)", re.IGNORECASE)
@@ -90,7 +91,11 @@ def street_lines(
     _settle_suffix(by_part)
     rows = len(columns[0])
     codes = _codes(countries, rows)
-    follows = [number_follows if code is None else code in _NUMBER_FOLLOWS for code in codes]
+    follows = (
+        [number_follows] * rows
+        if countries is None
+        else [number_follows if code is None else code in _NUMBER_FOLLOWS for code in codes]
+    )
     numbers = _numbers(by_part)
     if LINE in by_part:
         lines = by_part[LINE]
@@ -99,7 +104,7 @@ def street_lines(
     else:
         lines = _names(by_part, codes)
         if numbers is not None:
-            lines = list(map(_numbered, numbers, lines, follows))
+            lines = _all_numbered(numbers, lines, follows)
     if UNIT in by_part:
         lines = [
             _with_unit(line, unit, is_behind, code) if unit else line
@@ -149,7 +154,11 @@ def _codes(countries: Sequence[object] | None, rows: int) -> Sequence[str | None
 
 def _cleaned(part: str, column: Sequence[str]) -> list[str]:
     """Cells without what stands around them; most are in a column many times."""
-    clean = _CLEAN.get(part, str.strip)
+    clean = _CLEAN.get(part)
+    if clean is None:
+        return list(map(str.strip, column))
+    if part == HOUSE_NUMBER and _are_plain_numbers(column):
+        return list(column)
     return list(map({cell: clean(cell) for cell in set(column)}.__getitem__, column))
 
 
@@ -163,6 +172,12 @@ def _number(text: str) -> str:
         return text
     whole = _WHOLE_NUMBER.fullmatch(text)
     return text if whole is None else whole[1]
+
+
+def _are_plain_numbers(column: Sequence[str]) -> bool:
+    """Whether one look at all house numbers tells that they are fine; none is blank."""
+    digits = "".join(column)
+    return min(column, default="") >= "1" and digits.isascii() and digits.isdecimal()
 
 
 def _unit(text: str) -> str:
@@ -262,6 +277,19 @@ def _ends_with(text: str, part: str) -> bool:
 
 
 # -- Lines -----------------------------------------------------------------------------------
+
+
+def _all_numbered(
+    numbers: Sequence[str], streets: Sequence[str], follows: Sequence[bool]
+) -> list[str]:
+    if (
+        all(streets)
+        and not any(follows)
+        and _are_plain_numbers(numbers)
+        and not _DIGIT.search(" ".join(streets))
+    ):
+        return list(map("%s %s".__mod__, zip(numbers, streets, strict=True)))
+    return list(map(_numbered, numbers, streets, follows))
 
 
 def _numbered(number: str, street: str, follows: bool) -> str:
