@@ -504,26 +504,13 @@ NUMBER_FOLLOWS = frozenset(_WHERE_THE_NUMBER_FOLLOWS.split())
 _STREET = frozenset({STREET})
 _HOUSE_NUMBER = frozenset({HOUSE_NUMBER})
 
+NUMBERS_OF_ANYTHING = frozenset(
+    {"number", "no", "num", "nr", "nbr", "n", "ndegrees", "numero", "nummer", "numer"}
+)
+"""Headers of numbers that are those of houses beside a street, if they do not count the rows."""
+
 READ_BESIDE: Mapping[tuple[str, str], frozenset[str]] = {
-    **{
-        (HOUSE_NUMBER, key): _STREET
-        for key in (
-            *(
-                "number",
-                "no",
-                "num",
-                "nr",
-                "nbr",
-                "n",
-                "ndegrees",
-                "numero",
-                "nummer",
-                "numer",
-                "hn",
-                "house",
-            ),
-        )
-    },
+    **{(HOUSE_NUMBER, key): _STREET for key in (*NUMBERS_OF_ANYTHING, "hn", "house")},
     (NUMBER_SUFFIX, "fraction"): _STREET,
     (NUMBER_SUFFIX, "rep"): _STREET,
     (ANY_SUFFIX, "suffix"): _STREET,

@@ -3,7 +3,7 @@
 Streets without numbers are one location for all of their houses, and get one answer. So where
 nearly no street has one, and a column that is not used looks as if it held them, the user has to
 say what it holds before anything is sent; likewise where a number beside a street is another one
-than the street begins with.
+than the street begins with, or only counts the rows.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pingdata_async.tables.header_words import (
     HOUSE_NUMBER,
     LINE,
     NEVER_HOUSE_NUMBERS,
+    NUMBERS_OF_ANYTHING,
     STREET,
     WORDS_FOR_NUMBERS,
 )
@@ -46,6 +47,7 @@ _YEARS = range(1700, 2101)
 _BEHIND_DIGITS = chr(ord("9") + 1)  # what is not before it begins with none
 
 _DIGIT = re.compile(r"\d", re.ASCII)
+_FEW_DIGITS = re.compile(r"\d{1,9}", re.ASCII)
 _HOUSE_NUMBER = re.compile(
     r"0*([1-9]\d{0,4})(?:\.0)?(?:[a-z]|[-/ ]\d{1,4}[a-z]?| \d/\d)?", re.IGNORECASE | re.ASCII
 )
@@ -63,6 +65,38 @@ class _Suspect(msgspec.Struct):
     examples: list[str] = []
 
 
+class _Count(msgspec.Struct):
+    """Numbers that may only count the rows, as far as they are known."""
+
+    may_count_rows: bool = True
+    largest: int = 0
+    total: int = 0
+    rows: int = 0
+    street: str = ""
+    is_one_street: bool = True
+
+    def add(self, numbers: Sequence[str], streets: Sequence[str]) -> None:
+        """Look at some rows."""
+        self.street = self.street or streets[0]
+        self.is_one_street = self.is_one_street and set(streets) == {self.street}
+        self.may_count_rows = self.may_count_rows and all(map(_FEW_DIGITS.fullmatch, numbers))
+        if self.may_count_rows:
+            values = list(map(int, numbers))
+            self.largest = max(self.largest, *values)
+            self.total += sum(values)
+            self.rows += len(values)
+
+    def counts_rows(self) -> bool:
+        """Whether they are 1, 2, 3 and so on, in any order, beside several streets."""
+        return (
+            self.may_count_rows
+            and not self.is_one_street
+            and self.rows >= _SCHEDULE_ROWS
+            and self.largest == self.rows
+            and self.total * 2 == self.rows * (self.rows + 1)
+        )
+
+
 class LostNumbers:
     """Watches the rows of one input."""
 
@@ -76,6 +110,7 @@ class LostNumbers:
         self._without = 0
         self._others = 0
         self._example = ("", "")
+        self._count_of_rows: _Count | None = None
 
     def take_up(
         self, mapping: ColumnMapping, headers: Sequence[str], given: Mapping[str, str]
@@ -104,6 +139,8 @@ class LostNumbers:
         self._street = parts.get(STREET, parts.get(LINE, line.places[0]))
         if HOUSE_NUMBER in parts:
             self._number = parts[HOUSE_NUMBER] if STREET in parts else None
+            if key_of(headers[parts[HOUSE_NUMBER]]) in NUMBERS_OF_ANYTHING:
+                self._count_of_rows = self._count_of_rows or _Count()
             return
         if by_field.keys() >= set(COORDINATES):
             return  # what tells the houses apart
@@ -131,7 +168,11 @@ class LostNumbers:
     def _compare(self, numbers: Sequence[Any], streets: Sequence[Any]) -> None:
         names = _texts(streets)
         self._streets += sum(map(bool, names))
-        if min(names, default="") >= _BEHIND_DIGITS or not any(name[:1].isdigit() for name in names):
+        if self._count_of_rows is not None and names:
+            self._count_of_rows.add(_texts(numbers), names)
+        if min(names, default="") >= _BEHIND_DIGITS or not any(
+            name[:1].isdigit() for name in names
+        ):
             return
         for number, street in zip(_texts(numbers), names, strict=True):
             if number and street[:1].isdigit() and leads_with_another_number(number, street):
@@ -163,6 +204,8 @@ class LostNumbers:
         """
         if self._others * 2 > self._streets:
             self._refuse_other_numbers(name)
+        if self._count_of_rows is not None and self._count_of_rows.counts_rows():
+            self._refuse_count(name, self._count_of_rows.rows)
         if (
             self._without < _FEWEST_ROWS
             or self._streets - self._without > self._streets * _NEARLY_NONE
@@ -173,16 +216,31 @@ class LostNumbers:
             self._refuse_lost_numbers(name, self._line, found)
 
     def _refuse_other_numbers(self, name: str) -> None:
+        beside, begin = self._example
+        self._refuse_numbers(
+            lambda street, number: (
+                f"{name}: in {self._others:,} of {self._streets:,} rows {street} begins with "
+                f"another number than that of {number}, such as {begin!r} beside {beside}"
+            )
+        )
+
+    def _refuse_count(self, name: str, rows: int) -> None:
+        self._refuse_numbers(
+            lambda street, number: (
+                f"{name}: {number} beside {street} counts the rows from 1 to {rows:,}, as house "
+                "numbers hardly do"
+            )
+        )
+
+    def _refuse_numbers(self, say: Callable[[str, str], str]) -> None:
         line = self._line
         if line is None:
             return
         parts = dict(zip(line.parts, line.headers, strict=True))
         street, number = parts[STREET], parts[HOUSE_NUMBER]
-        beside, begin = self._example
         raise InputError(
-            f"{name}: in {self._others:,} of {self._streets:,} rows {shown_header(street)} begins "
-            f"with another number than that of {shown_header(number)}, such as {begin!r} "
-            f"beside {beside}; settle it with {map_option(line.field, street)} or "
+            f"{say(shown_header(street), shown_header(number))}; settle it with "
+            f"{map_option(line.field, street)} or "
             f"{map_option(line.field, number + JOINED_BY + street)}"
         )
 

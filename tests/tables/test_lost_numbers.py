@@ -77,6 +77,18 @@ def test_a_number_of_a_list_beside_whole_streets() -> None:
     assert '--map address_line_1="Street"' in message
 
 
+def test_numbers_that_count_the_rows() -> None:
+    """Beside several streets they are no house numbers, in whatever order; in one they are."""
+    numbers = list(range(1, ROWS + 1))
+    streets = ["Main St"] * (ROWS - 1) + ["Elm St"]
+    for in_order in (numbers, numbers[::-1]):
+        message = refusal(table(streets, Number=in_order))
+        assert '"Number" beside "Street" counts the rows from 1 to 1,000' in message
+        assert read_all(table(streets, **{"House Number": in_order})).rows
+        assert read_all(table(["Main St"] * ROWS, Number=in_order)).rows
+    assert read_all(table(streets, Number=[*numbers[1:], 1204])).rows
+
+
 def test_streets_that_are_numbered_are_names() -> None:
     """Such as "5 Avenue" and "42 Street": they begin with no house number."""
     streets = ["5 Avenue", "42 Street"] * 10
