@@ -158,7 +158,18 @@ class DataRows:
         known = known_headers(given)
         if not known:  # a row of data fills more of the columns
             return self._is_below_total and self._is_below_title and len(given) * 2 <= self._width
-        return self._is_below_total or self._is_below_title or known * 2 >= max(len(given), 3)
+        if not (self._is_below_total or self._is_below_title):
+            return known * 2 >= max(len(given), 3)
+        # "Street" is a town as well, in a row that fills more of the columns.
+        return known * 2 >= len(given) or len(given) * 2 <= self._width
+
+    def _is_located(self, cells: Sequence[Any], given: Sequence[int]) -> bool:
+        """Whether a row that begins like a note has an address: "*Star Cafe", "4 Elm St", "Reno".
+
+        The commas of a note that is not quoted spread it over columns as well.
+        """
+        beside = [cells[place] for place in given[1:] if place in self._places.lookup]
+        return len(beside) > 1 or any(any(map(str.isdigit, cell)) for cell in beside)
 
     def _is_footnote(self, cells: Sequence[Any], given: Sequence[int]) -> bool:
         """Whether a row below a total is a text beside the table, or a label with its value."""
@@ -168,7 +179,7 @@ class DataRows:
         if not isinstance(text, str):
             return False
         if _FOOTNOTE.match(text) and all(isinstance(cells[place], str) for place in given):
-            return True
+            return not self._is_located(cells, given)
         if len(given) == 1:
             return given[0] not in self._places.lookup or not _STREET_LINE.match(text)
         return len(given) == _LABEL_AND_VALUE and is_label(text)

@@ -231,6 +231,19 @@ def test_rows_that_look_like_others_are_data(tmp_path: Path) -> None:
     assert found.reader.notes == ("1 total row and 1 footnote left out",)
 
 
+def test_addresses_below_a_total_are_data(tmp_path: Path) -> None:
+    """What begins like a note or holds a header's word is a location, where it has an address."""
+    rows = [
+        *("*Star Cafe,4 Elm St,Reno", "Source: Bar,Main St,Austin", "(1) Foo,5 Main St,"),
+        *("Abbey Mill,Mill Lane,Street", "9,6 Elm St,Waco"),
+    ]
+    lines = [f"Total,,\n{row}" for row in rows]
+    text = "\n".join(["Name,Address,City", *lines, "Total,,", "* Values, without land,"])
+    found = read_all(written(tmp_path, "in.csv", text.encode()))
+    assert [",".join(row) for row in found.rows] == rows
+    assert found.reader.notes == ("6 total rows and 1 footnote left out",)
+
+
 def test_the_order_of_rows_changes_nothing(tmp_path: Path) -> None:
     """Headers and totals among the rows, wherever they are, leave the same locations."""
     rows = [f"{number},{number} Main St,Boston,5" for number in range(700)]
