@@ -416,6 +416,7 @@ class Requests:
         if give_up is GiveUp.RUN:
             return Unreachable(error)
         if give_up is GiveUp.CHUNK and not is_pause:
+            self._pacer.is_shut_out = False  # others were answered, and this one is asked no more
             return Kept(error)
         return self._again(passage, kind, error)
 

@@ -38,7 +38,7 @@ from pingdata_async.exceptions import (
     TransportError,
     UnexpectedRedirectError,
 )
-from pingdata_async.models import JobOutput, Reason, RowStatus
+from pingdata_async.models import JobOutput, JobStatus, Reason, RowStatus
 from tests.bulk.harness import Observed, addresses, make_runner, run
 from tests.simulation.faults import Fault, Moment, ScriptedFaults
 from tests.simulation.simulated_api import SimulatedAPI
@@ -308,6 +308,30 @@ async def test_a_token_that_is_refused_for_good_ends_the_run_after_a_minute(
     sent = api.counts.requests.total()
     await anyio.sleep(1_000)
     assert api.counts.requests.total() == sent
+
+
+class _OneJobRefused(SimulatedAPI):
+    """Whoever asks about job-1 is refused."""
+
+    async def status(self, job_id: str) -> JobStatus:
+        if job_id == "job-1":
+            raise AccessDeniedError("403", status_code=403)
+        return await super().status(job_id)
+
+
+async def test_a_job_that_is_left_for_a_refusal_does_not_keep_others_from_being_sent() -> None:
+    """It is not asked about any more, so that nothing would ever be sent again."""
+
+    async def locations() -> AsyncIterator[str]:
+        for number, address in enumerate(addresses(50)):
+            if number == 30:
+                await anyio.sleep(200.0)  # the refused job is given up meanwhile, alone at work
+            yield address
+
+    api, seen = _OneJobRefused(delays_s={2: 70.0}), Observed()
+    with pytest.raises(JobFailedError, match="job job-1: 403"):
+        await run(api, locations(), observed=seen)
+    assert len(seen.rows) == 40
 
 
 async def test_a_refusal_at_the_end_of_an_outage_is_not_the_last_word() -> None:
