@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from pingdata_async.exceptions import ConfigurationError, DecodeError
+from pingdata_async.plurals import counted
 from pingdata_async.wire import checked_query, decode_object
 
 Moment = str | dt.datetime | dt.date | dt.timedelta
@@ -71,8 +72,8 @@ class LimitRefusal(msgspec.Struct, frozen=True, kw_only=True):
             return f"{self.source}: not among the sources that this account may ask ({others})"
         of_all = "" if self.limit is None else f" of {self.limit:,}"
         text = (
-            f"{self.source}: {self.wanted:,} locations, but {self.remaining:,}{of_all} are left "
-            f"({self.window})"
+            f"{self.source}: {counted(self.wanted, 'location')}, but "
+            f"{self.remaining:,}{of_all} are left ({self.window})"
         )
         if self.resets_at is not None:
             text += f"; it begins anew at {self.resets_at:%Y-%m-%d %H:%M} UTC"

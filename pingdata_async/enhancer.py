@@ -34,6 +34,7 @@ from pingdata_async.events import Announcer, Event, check_listener
 from pingdata_async.exceptions import PingDataError
 from pingdata_async.file_runs import FileRuns
 from pingdata_async.models import EnhancedLocation, EnhancedLocations
+from pingdata_async.plurals import counted
 from pingdata_async.runs.summary import SummaryListener
 from pingdata_async.wire import encode_options
 
@@ -272,7 +273,7 @@ def _carrying(results: EnhancedLocations, error: BaseException) -> BaseException
         return _carrying(results, PingDataError(f"{type(error).__name__}: {error}"))
     vars(error)["results"] = results
     if isinstance(error, Exception):
-        error.add_note(f"{len(results):,} locations had been answered: they are in its `results`")
+        error.add_note(f"in its `results`: {counted(len(results), 'answered location')}")
     return error
 
 

@@ -23,6 +23,7 @@ from pingdata_async.exceptions import (
     ServerError,
     UnknownSourceError,
 )
+from pingdata_async.plurals import counted
 from pingdata_async.secrecy import masked
 
 _QUOTA_WORDS = re.compile(
@@ -117,7 +118,7 @@ def saying_when(error: PingDataError) -> PingDataError:
     if error.available_at is not None:
         when = f"at {error.available_at.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
     elif error.retry_after_s is not None:
-        when = f"in {error.retry_after_s:,.0f} seconds"
+        when = f"in {counted(round(error.retry_after_s), 'second')}"
     else:
         return error
     return type(error)(

@@ -30,6 +30,7 @@ from pingdata_async.outcomes import (
     passing_failures,
     unanswered,
 )
+from pingdata_async.plurals import counted
 
 NO_DATA_BYTES = bytes(NO_DATA)
 
@@ -198,7 +199,8 @@ def _checked_carefully(
     missing = len(chunk.rows) - found
     if answers and not found and not repeated:
         raise DecodeError(
-            f"the output holds {len(answers)} locations, but none of those that were sent"
+            f"the output holds {counted(len(answers), 'location')}, but none of those that were "
+            "sent"
         )
     foreign = len(answers) - found
     if question.has_answers:

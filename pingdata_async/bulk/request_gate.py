@@ -28,6 +28,7 @@ from pingdata_async.bulk import clock
 from pingdata_async.bulk.request_rate import RequestRate
 from pingdata_async.exceptions import PauseTooLongError
 from pingdata_async.pacer import Connection
+from pingdata_async.plurals import counted
 from pingdata_async.urls import Origin
 
 #: Seconds that a request may wait longer than a download that comes at the same time.
@@ -242,7 +243,7 @@ class RequestGate:
         asked_s = self.asked_in_s(kind)
         if asked_s > max_wait_s:
             raise PauseTooLongError(
-                f"the API asked for a pause of which {asked_s:,.0f} seconds are left"
+                f"the API asked for a pause; {counted(round(asked_s), 'second')} left of it"
             )
         if not waits_for_pauses and not self.is_open(kind):
             raise GateClosedError(self.opens_in_s(kind))

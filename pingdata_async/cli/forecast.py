@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from pingdata_async.cli.progress import duration, mapped_lines
 from pingdata_async.cli.showing import Table, show, show_json
+from pingdata_async.plurals import counted
 from pingdata_async.runs.forecast import Forecast
 from pingdata_async.runs.space import shown_bytes
 from pingdata_async.value_notes import sentence
@@ -25,8 +26,9 @@ def print_forecast(forecast: Forecast, *, as_json: bool) -> None:
 
 def described(forecast: Forecast) -> Iterator[str | Table]:
     """A forecast in lines and tables for people."""
-    repeated = f"; {forecast.repeated:,} rows repeat them" if forecast.repeated else ""
-    yield f"{forecast.rows:,} rows, {forecast.distinct:,} distinct locations to be sent{repeated}"
+    repeated = f"; {counted(forecast.repeated, 'repeated row')}" if forecast.repeated else ""
+    distinct = counted(forecast.distinct, "distinct location")
+    yield f"{counted(forecast.rows, 'row')}, {distinct} to be sent{repeated}"
     if forecast.left_out:
         yield f"not sent: {_counted(forecast.left_out)}"
     yield from mapped_lines(forecast.mapping)
@@ -35,9 +37,11 @@ def described(forecast: Forecast) -> Iterator[str | Table]:
         skipped = _counted(forecast.skipped_by_source)
         yield f"rows not asked of a source, as it would surely fail: {skipped}"
     charged = _counted(forecast.charged_by_source) or "nothing"
-    yield f"to be charged: {forecast.locations:,} locations in {forecast.jobs:,} jobs; {charged}"
+    locations, jobs = counted(forecast.locations, "location"), counted(forecast.jobs, "job")
+    yield f"to be charged: {locations} in {jobs}; {charged}"
     if forecast.left_by_budget:
-        yield f"beyond the budget, and left for later: {forecast.left_by_budget:,} locations"
+        left = counted(forecast.left_by_budget, "location")
+        yield f"beyond the budget, and left for later: {left}"
     yield f"expected to take: {_expected(forecast)}"
     suffices = "" if forecast.disk_suffices else ", which are not free"
     yield f"disk needed: about {shown_bytes(forecast.disk_bytes)}{suffices}"
@@ -66,8 +70,8 @@ def _fits(forecast: Forecast) -> str:
         return "Whether the account's limits suffice is not known."
     if forecast.fits:
         return "It fits into the account's limits."
-    fitting = f" {forecast.fitting:,} locations fit." if forecast.fitting else ""
-    return f"It does not fit into the account's limits. {'. '.join(forecast.refusals)}.{fitting}"
+    fits = f" What fits: {counted(forecast.fitting, 'location')}." if forecast.fitting else ""
+    return f"It does not fit into the account's limits. {'. '.join(forecast.refusals)}.{fits}"
 
 
 def _expected(forecast: Forecast) -> str:

@@ -112,8 +112,8 @@ def _plain_line(state: RunState) -> str:
     rate = state.rows_per_s
     left_s = (state.rows_total - state.rows_done) / max(rate, 0.001)
     return (
-        f"{state.rows_done:,} of {state.rows_total:,} rows, {rate:,.0f} rows/s, "
-        f"{state.in_flight} jobs in flight, {state.problems} problems, "
+        f"{state.rows_done:,} of {counted(state.rows_total, 'row')}, {rate:,.0f} rows/s, "
+        f"{counted(state.in_flight, 'job')} in flight, {counted(state.problems, 'problem')}, "
         f"about {duration(left_s)} left"
     )
 
@@ -148,7 +148,7 @@ def _about_the_run(event: Event) -> str | None:
             return f"Every answer is kept in {event.run_dir}."
         case RunResumed():
             return (
-                f"Going on: {event.rows_done:,} of {counted(event.rows, 'row')} have their "
+                f"Going on: {event.rows_done:,} of {counted(event.rows, 'row')} with an "
                 f"outcome, {counted(event.jobs_in_flight, 'job')} in flight."
             )
         case JobAbandoned() | JobKept() | JobOverdue() | JobStalled():
@@ -214,7 +214,7 @@ def _about_a_chunk(event: Event) -> str | None:
 def _planned(event: InputPlanned) -> str:
     text = f"{counted(event.rows, 'row')}, {event.locations:,} to be sent"
     text += f" in {counted(event.jobs, 'job')}" if event.locations else ""
-    text += f"; {event.repeated:,} repeat them, and cost nothing." if event.repeated else "."
+    text += f"; {counted(event.repeated, 'repeated row')} at no cost." if event.repeated else "."
     lines = [text, *by_source({}, event.skipped_by_source), *mapped_lines(event.mapping)]
     if event.unused_columns:
         names = ", ".join(map(repr, event.unused_columns[:LIST_AT_MOST_COLUMNS]))
@@ -229,7 +229,7 @@ def value_lines(notes: tuple[ValueNote, ...]) -> list[str]:
     if len(notes) > MOST_VALUE_NOTES:
         values = sum(note.values for note in notes[MOST_VALUE_NOTES:])
         lines.append(
-            f"{values:,} more values in other columns; `pingdata-async columns` shows them all"
+            f"{counted(values, 'more value')} in other columns; `pingdata-async columns` shows all"
         )
     return lines
 

@@ -29,6 +29,7 @@ from pingdata_async.client import PingDataClient
 from pingdata_async.events import Announcer, Event, Listener, RunStopped
 from pingdata_async.exceptions import ConfigurationError, PingDataError
 from pingdata_async.models import RunSummary
+from pingdata_async.plurals import counted
 from pingdata_async.runs.output_files import shown_path
 from pingdata_async.runs.output_form import output_option
 from pingdata_async.secrecy import printable
@@ -105,13 +106,12 @@ def carry_out(
 def _say_how_to_go_on(context: click.Context, needs: str, event: Event) -> None:
     """Said also where nothing else is: it is a part of the error."""
     if isinstance(event, RunStopped) and not event.is_output_closed:
-        done = "" if event.rows_done is None else f"{event.rows_done:,} of "
+        rows = counted(event.rows, "row")
+        done = rows
+        if event.rows_done is not None:
+            done = f"{event.rows_done:,} of {rows} with an outcome"
         command = resume_command(context, event.run_dir, f"{needs} {event.needs}".strip())
-        have = "" if event.rows_done is None else " have their outcome"
-        say(
-            f"Stopped: {done}{event.rows:,} rows{have}; all that was paid for is kept. "
-            f"To go on:\n  {command}"
-        )
+        say(f"Stopped: {done}; all that was paid for is kept. To go on:\n  {command}")
 
 
 def _report(summary: RunSummary, summary_path: Path | None, console: Console) -> int:

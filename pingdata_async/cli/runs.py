@@ -38,6 +38,7 @@ from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.events import Announcer
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import RunSummary
+from pingdata_async.plurals import counted
 from pingdata_async.refusals import shown_url
 from pingdata_async.runs.exporting import ExportedRun, export_run
 from pingdata_async.runs.identity import RunSettings
@@ -197,9 +198,9 @@ def export(run_dir: Path, output: str, overwrite: bool, **others: Any) -> int:
         return ANSWERED
     for note in written.notes:
         say(printable(note))
-    said = f"{written.rows:,} rows written"
+    said = f"{counted(written.rows, 'row')} written"
     if written.rows_left_out:
-        said += f"; {written.rows_left_out:,} have no outcome yet and are not among them"
+        said += f"; {counted(written.rows_left_out, 'row')} left out, without an outcome yet"
     say(said + ".")
     if written.rows_left_out:
         return STOPPED

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from pingdata_async.cli.progress import RunState, plain_lines
 from pingdata_async.events import ChunkFinished, Event, InputPlanned, Listener, RunResumed
+from pingdata_async.plurals import counted
 from pingdata_async.secrecy import printable
 
 
@@ -62,9 +63,9 @@ class _JobsColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:  # noqa: ARG002 - the column's interface
         jobs = self._state.in_flight
-        text = Text(f"{jobs} job" if jobs == 1 else f"{jobs} jobs")
+        text = Text(counted(jobs, "job"))
         if self._state.problems:
-            text.append(f", {self._state.problems} problems", style="yellow")
+            text.append(f", {counted(self._state.problems, 'problem')}", style="yellow")
         return text
 
 

@@ -40,7 +40,7 @@ def describe_status(status: RunStatus, now: float) -> list[str]:
     """A run's state in lines for people; `now` in Unix seconds."""
     state = "finished" if status.is_finished else "at work" if status.is_running else "not at work"
     settled = (
-        f"  {status.settled:,} of {status.rows:,} rows have their outcome: {status.ok:,} ok, "
+        f"  {status.settled:,} of {counted(status.rows, 'row')} with an outcome: {status.ok:,} ok, "
         f"{status.partial:,} partial, {status.failed:,} failed ({status.no_answer:,} without an "
         "answer)"
     )
@@ -54,8 +54,8 @@ def describe_status(status: RunStatus, now: float) -> list[str]:
         lines.append(f"  not ok: {reasons}")
     if status.repeated:
         lines.append(
-            f"  {status.locations:,} of {status.rows:,} rows are sent; {status.repeated:,} repeat "
-            "them"
+            f"  to be sent: {status.locations:,} of {counted(status.rows, 'row')}; "
+            f"{counted(status.repeated, 'repeated row')}"
         )
     chunks = ", ".join(f"{number:,} {name}" for name, number in status.chunks.items() if number)
     lines.append(f"  chunks: {chunks or 'none'}")

@@ -19,6 +19,7 @@ from pingdata_async.exceptions import (
     LimitsExceededError,
     TransportError,
 )
+from pingdata_async.plurals import counted
 
 ANSWER_WITHIN_S = 30.0
 
@@ -123,7 +124,7 @@ def refusal_message(judgement: Judgement, wanted: Amount, spent: Amount) -> str:
         fits.append(f"{', '.join(others)} without {', '.join(_refused(judgement))}")
     if judgement.fitting:
         most = spent.locations + judgement.fitting
-        fits.append(f"{judgement.fitting:,} locations (--max-locations {most})")
+        fits.append(f"{counted(judgement.fitting, 'location')} (--max-locations {most})")
     return (
         f"the account's limits would not let it all through, so nothing was sent. {reasons}. "
         f"What fits: {', or '.join(fits) or 'nothing'}; --no-preflight begins all the same"

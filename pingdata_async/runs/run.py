@@ -39,6 +39,7 @@ from pingdata_async.exceptions import (
     UnknownSourceError,
 )
 from pingdata_async.models import RunSummary
+from pingdata_async.plurals import counted
 from pingdata_async.runs.answers import Answers
 from pingdata_async.runs.beginning import events_of_begin
 from pingdata_async.runs.identity import RunSettings
@@ -450,7 +451,7 @@ class Run:
         held = after.submissions_held
         if held:
             raise SubmissionInDoubtError(
-                f"{held} submissions in doubt are held; `status` lists them"
+                f"{counted(held, 'submission')} in doubt and held; `status` lists them"
             )
 
     async def _refused_beforehand(self, spending: Spending) -> LimitsExceededError | None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from pingdata_async.bulk.budget import Amount, Budget, Caps, allowed, caps_needed
 from pingdata_async.exceptions import BudgetSpentError, ConfigurationError
+from pingdata_async.plurals import counted
 from pingdata_async.runs.identity import RunSettings
 from pingdata_async.runs.journal_reader import JournalReader, JournalTotals
 from pingdata_async.runs.plan import Plan
@@ -72,8 +73,8 @@ class Spending:
         left = await self.left()
         needed = caps_needed(left, self._caps, spent_so_far(totals, self._sources))
         explained = BudgetSpentError(
-            f"{error}; {left.locations:,} locations are still to be sent: resume with "
-            f"{needed_words(needed)} for all of them"
+            f"{error}; still to be sent: {counted(left.locations, 'location')}. Resume with "
+            f"{needed_words(needed)} to send all"
         )
         explained.needs = needed_words(needed)
         return explained

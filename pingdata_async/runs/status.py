@@ -52,9 +52,9 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
         api: The API's origin, or "sandbox".
         is_running: Whether a process is at work on it now.
         is_finished: Whether every row has its outcome and the output was written.
-        rows: Rows planned; None while the plan is being made.
-        locations: Of these, rows that are sent; None likewise.
-        repeated: Rows that repeat one of those, and are not sent; None likewise.
+        rows: Rows planned.
+        locations: Of these, rows that are sent.
+        repeated: Rows that repeat one of those, and are not sent.
         settled: Rows that have their outcome; ok + partial + failed.
         no_answer: Of the failed ones, rows without an answer by the API.
         reasons: Rows by reason, of those that are not ok.
@@ -83,9 +83,9 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     api: str
     is_running: bool
     is_finished: bool
-    rows: int | None
-    locations: int | None
-    repeated: int | None
+    rows: int
+    locations: int
+    repeated: int
     settled: int
     ok: int
     partial: int

@@ -178,7 +178,7 @@ async def test_an_error_of_the_input_arrives_as_itself(
     results = vars(error)["results"]  # of which jobs there were, is a matter of time
     assert isinstance(results, ping.EnhancedLocations)
     assert results.summary.rows == len(results)
-    assert "locations had been answered" in error.__notes__[-1]
+    assert "answered location" in error.__notes__[-1]
 
 
 async def test_an_error_with_results_of_its_own_is_a_cause(

@@ -278,7 +278,7 @@ async def test_the_budget_can_be_of_sources(tmp_path: Path) -> None:
         assert done.code == 5
         error = assert_one_line(done)
         assert "40 of 40 of ph, 40 of 1,000 of PG" in error
-        assert "60 locations are still to be sent: resume with --budget ph=100 for all" in error
+        assert "still to be sent: 60 locations. Resume with --budget ph=100 to send all" in error
         assert sandbox.stats.locations_accepted == 40
         assert (await run("resume", f"{out}.run", "-u", sandbox.url)).code == 5  # as before
         assert sandbox.stats.locations_accepted == 40

@@ -293,7 +293,7 @@ async def test_answers_survive_an_output_that_cannot_be_written(
         "--chunk-size", 50, limit="ulimit -f 300",
     )  # fmt: skip
     assert done.code == 5
-    assert "300 of 300 rows have their outcome" in done.err
+    assert "300 of 300 rows with an outcome" in done.err
     assert f"pingdata-async resume {tmp_path / 'o.jsonl.run'}" in done.err
     assert len(list((tmp_path / "o.jsonl.run" / "spool").rglob("*.json.gz"))) == 6
     assert [path.name for path in tmp_path.glob("*o.jsonl*")] == ["o.jsonl.run"]
@@ -529,9 +529,9 @@ async def test_what_repeats_is_said_and_can_be_sent_all_the_same(tmp_path: Path)
     source.write_text("address\n" + "".join(f"{row % 20} Main St\n" for row in range(50)))
     words = [source, "-s", "PG", "-e", "sandbox"]
     planned = await run("plan", *words, "-o", tmp_path / "planned.jsonl")
-    assert "50 rows, 20 distinct locations to be sent; 30 rows repeat them" in planned.out
+    assert "50 rows, 20 distinct locations to be sent; 30 repeated rows" in planned.out
     once = await run("enhance", *words, "-o", tmp_path / "once.jsonl", "--again")
-    assert "50 rows, 20 to be sent in 1 job; 30 repeat them, and cost nothing." in once.err
+    assert "50 rows, 20 to be sent in 1 job; 30 repeated rows at no cost." in once.err
     assert "20 locations charged" in once.err
     assert "30 locations saved: these rows repeat others" in once.err
     each = await run("enhance", *words, "-o", tmp_path / "each.jsonl", "--again", "--no-dedupe")
