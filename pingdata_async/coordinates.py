@@ -121,8 +121,14 @@ def is_on_the_globe(field: str, degrees: float) -> bool:
     return abs(degrees) <= LARGEST[field]  # a NaN is not
 
 
-def is_nowhere(latitude: float, longitude: float) -> bool:
-    """Whether a pair of coordinates is what stands where nothing is known."""
+def is_nowhere(latitude: float, longitude: float, *, has_address: bool = False) -> bool:
+    """Whether a pair of coordinates is what stands where nothing is known.
+
+    Beside an address, which says where it is, one of exactly 0 is enough: that is seldom a place
+    on the equator or the meridian, and often half a pair.
+    """
+    if has_address and 0 in (latitude, longitude):
+        return True
     return latitude == longitude and latitude in NOWHERE
 
 

@@ -24,6 +24,7 @@ from pingdata_async.coordinates import (
 )
 from pingdata_async.location_keys import encode_rows, keys_of, split_lines
 from pingdata_async.locations import (
+    ADDRESS_FIELDS,
     LOOKUP_FIELDS,
     READERS,
     AnyLocation,
@@ -331,8 +332,9 @@ def _leave_out_half_pairs(
         return
     nothing = [None] * len(fields[present[0]])
     latitudes, longitudes = (fields.get(name, nothing) for name in COORDINATES)
-    if _MAY_BE_NOWHERE.isdisjoint(latitudes) and None not in longitudes:
+    if _MAY_BE_NOWHERE.isdisjoint(latitudes) and _MAY_BE_NOWHERE.isdisjoint(longitudes):
         return
+    addresses = [fields[name] for name in ADDRESS_FIELDS if name in fields]
     bad: list[int] = []
     for place, (latitude, longitude) in enumerate(zip(latitudes, longitudes, strict=True)):
         if latitude is None or longitude is None:
@@ -340,7 +342,9 @@ def _leave_out_half_pairs(
                 continue
             name = LONGITUDE if latitude is None else LATITUDE
             noted.add(place, NotedValue(name, ValueKind.HALF_OF_A_PAIR, given[name][place]))
-        elif is_nowhere(latitude, longitude):
+        elif is_nowhere(
+            latitude, longitude, has_address=any(column[place] for column in addresses)
+        ):
             for name in COORDINATES:
                 noted.add(place, NotedValue(name, ValueKind.NO_COORDINATES, given[name][place]))
         else:

@@ -49,6 +49,9 @@ LOOKUP_FIELDS = (
 )
 """A location needs one of these, or both coordinates."""
 
+ADDRESS_FIELDS = ("address", "address_line_1")
+"""What says by itself where a location is, as far as texts can."""
+
 DESCRIPTIONS = (
     *("occupancy__type_desc", "occupancy__desc_ping"),
     *("const__desc_ping", "const__roof_covering", "const__wall_type"),
@@ -233,7 +236,8 @@ def leave_out_half_pair(fields: dict[str, Any]) -> tuple[tuple[str, ...], ValueK
     given = tuple(name for name in COORDINATES if name in fields)
     kind = ValueKind.HALF_OF_A_PAIR
     if len(given) == len(COORDINATES):
-        if not is_nowhere(fields[LATITUDE], fields[LONGITUDE]):
+        has_address = any(name in fields for name in ADDRESS_FIELDS)
+        if not is_nowhere(fields[LATITUDE], fields[LONGITUDE], has_address=has_address):
             return (), kind
         kind = ValueKind.NO_COORDINATES
     for name in given:

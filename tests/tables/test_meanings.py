@@ -503,6 +503,11 @@ STREETS = [
         city="Cuauhtémoc",
         state="CDMX",
     ),
+    *(
+        form("Address|Lat|Long", f"12 Main St, Boston|{pair}", row, address="12 Main St, Boston")
+        for pair in ("42.1|0", "0.0|-71.1", "0|0")
+        for row in ("14 Main St, Boston|42.1|-71.1",)
+    ),
     form(  # Cook County
         "pin|prop_address_full|prop_address_city_name|prop_address_state|prop_address_zipcode_1|mail_address_full|mail_address_city_name",
         "17|12 W MAIN ST|CHICAGO|IL|60601|9 ELM RD|RENO",
