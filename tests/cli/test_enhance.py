@@ -113,7 +113,7 @@ async def test_pipes_on_both_sides(sandbox: SandboxServer) -> None:
         stdin=b'{"id":"a","address":"1 Main St, Boston, MA"}\n"2 Oak Ave, Salem, MA"\n',
     )  # fmt: skip
     assert (done.code, done.err) == (0, "")
-    assert [line["id"] for line in lines(done.out)] == ["a", "1"]
+    assert [line["id"] for line in lines(done.out)] == ["a", None]
 
 
 async def test_options_come_from_variables_too(
