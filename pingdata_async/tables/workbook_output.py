@@ -339,7 +339,9 @@ _BEHIND_DEFINED_NAMES: Final = re.compile(
 _TABLE: Final = re.compile(rb"<(?:\w+:)?table\b[^>]*>")
 _REF: Final = re.compile(rb"""\sref=["']([^"']*)["']""")
 _TABLE_COLUMNS: Final = re.compile(
-    rb"<((?:\w+:)?)tableColumns\b([^>]*>)(.*?)(?=</(?:\w+:)?tableColumns>)", re.DOTALL
+    rb"<((?:\w+:)?)tableColumns\b([^>]*>)"
+    rb"((?:(?!<(?:\w+:)?tableColumns\b).)*?)(?=</(?:\w+:)?tableColumns>)",
+    re.DOTALL,
 )
 _TABLE_COLUMN_ID: Final = re.compile(rb"""<(?:\w+:)?tableColumn\b[^>]*?\sid=["'](\d+)["']""")
 _MACRO_TYPE: Final = b"application/vnd.ms-excel.sheet.macroEnabled.main+xml"

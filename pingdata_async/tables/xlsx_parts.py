@@ -7,7 +7,7 @@ import zipfile
 from typing import Final, NamedTuple
 from xml.etree import ElementTree as ET
 
-_SMALL_BYTES: Final = 64 * 1024 * 1024
+_SMALL_BYTES: Final = 16 * 1024 * 1024  # parsed, some have ten times that
 
 
 class Relation(NamedTuple):

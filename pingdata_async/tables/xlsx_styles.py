@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Final
 from xml.sax.saxutils import quoteattr
 
 from pingdata_async.tables.xlsx_cells import GENERAL
 
-_FORMATS: Final = re.compile(rb"<((?:\w+:)?)cellXfs\b[^>]*>(.*?)</\1cellXfs>", re.DOTALL)
-_FORMAT: Final = re.compile(rb"<(?:\w+:)?xf\b(?:[^>]*/>|[^>]*>.*?</(?:\w+:)?xf>)", re.DOTALL)
+MOST_FORMATS: Final = 65_536  # a few more than Excel has
+
+_FORMATS: Final = re.compile(rb"<((?:\w+:)?)cellXfs\b[^>]*>")
+_FORMAT: Final = re.compile(  # no further than to the next one, however many have no end
+    rb"<(?:\w+:)?xf\b(?:[^>]*/>|[^>]*>(?:(?!<(?:\w+:)?xf\b).)*?</(?:\w+:)?xf>)", re.DOTALL
+)
 _NUMBER_FORMATS: Final = re.compile(rb"</(?:\w+:)?numFmts>")
 _NO_NUMBER_FORMATS: Final = re.compile(rb"<(?:\w+:)?numFmts\b[^>]*/>")
 _NUMBER_FORMAT_ID: Final = re.compile(rb"""<(?:\w+:)?numFmt\b[^>]*\bnumFmtId=["'](\d+)""")
@@ -35,13 +40,17 @@ class Styles:
     def __init__(self, content: bytes) -> None:
         found = _FORMATS.search(content)
         root = _ROOT.search(content)
-        if found is None or root is None:
+        end = -1 if found is None else content.find(b"</%bcellXfs>" % found[1], found.end())
+        if found is None or root is None or end < 0:
             raise ValueError("its styles cannot be made out")
         self._content = content
         self._prefix = root[1]
         self._root_end = root.end()
-        self._span = found.span(2)
-        self._formats = _FORMAT.findall(found[2])
+        self._span = found.end(), end
+        formats = _FORMAT.finditer(content, *self._span)
+        self._formats = [each[0] for each in islice(formats, MOST_FORMATS + 1)]
+        if not 0 < len(self._formats) <= MOST_FORMATS:
+            raise ValueError("its styles cannot be made out")
         self._derived: dict[tuple[int, str], int] = {}
         self._added: list[bytes] = []
         ids = map(int, _NUMBER_FORMAT_ID.findall(content))

@@ -36,6 +36,7 @@ from pingdata_async.tables.outputs import OutputFormat, WriteOptions, open_table
 from pingdata_async.tables.schema import FlatColumn, Kind, Values
 from pingdata_async.tables.xlsx_cells import MAX_CELL_UNITS, Cells
 from pingdata_async.tables.xlsx_parts import WorkbookParts
+from pingdata_async.tables.xlsx_styles import MOST_FORMATS, Styles
 from tests.conftest import DATA
 from tests.sweeps import examples
 from tests.tables.writing import (
@@ -379,6 +380,16 @@ def test_days_from_1904(tmp_path: Path) -> None:
     values = [float(cell.partition("<v>")[2].partition("<")[0]) for cell in written]
     assert values == [to_excel(day, CALENDAR_MAC_1904) for day in days]
     assert "1903-12-31" in too_early
+
+
+@pytest.mark.parametrize(
+    "formats", [b"<xf/>" * (MOST_FORMATS + 1), b"", b'<xf numFmtId="0">' * 50_000]
+)
+def test_styles_that_no_workbook_has(formats: bytes) -> None:
+    """They are refused at once, be they too many, none, or without an end."""
+    content = b"<styleSheet><cellXfs>%b</cellXfs></styleSheet>" % formats
+    with pytest.raises(ValueError, match="its styles cannot be made out"):
+        Styles(content)
 
 
 def test_xlsx_cuts_no_text_silently() -> None:
