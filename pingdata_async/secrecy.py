@@ -184,7 +184,9 @@ def _pattern_of(text: str, *, any_case: bool) -> str:
             # Backslashes before it may have taken those of its escape along.
             pieces.append(_escaped(run[0], any_case, 0 if pieces else 1))
             pieces += [_escaped(each, any_case, 1) for each in run[1:]]
-    return "".join(pieces)
+    # One look tells that nothing begins at a place, which is so at most of them.
+    first = text[0] + (text[0].swapcase() if any_case else "")
+    return rf"(?=[\\%&{re.escape(first)}])" + "".join(pieces)
 
 
 def _escaped(character: str, any_case: bool, backslashes: int) -> str:

@@ -77,7 +77,7 @@ def test_a_delay_is_never_below_what_was_asked_for(
 ) -> None:
     """Retry-After wins, and is exceeded by a second at most; otherwise the ceiling holds."""
     delay_s = RetryPolicy().delay_s(attempt, retry_after_s, random.Random(seed))
-    if retry_after_s is None:
+    if not retry_after_s:  # 0 asks for nothing
         assert 0.25 <= delay_s <= 30.0
     else:
         assert retry_after_s <= delay_s <= retry_after_s + 1.0

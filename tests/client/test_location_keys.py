@@ -78,7 +78,13 @@ def test_a_batch_has_the_keys_of_its_rows(locations: list[dict[str, Any]]) -> No
 
 def test_what_is_folded_and_what_is_not() -> None:
     """Case and white space of addresses; nothing of codes, ids, numbers and settings."""
-    base: dict[str, Any] = {"address": "1 Main St", "city": "Salem", "state": "MA", "latitude": 1.0}
+    base: dict[str, Any] = {
+        "address": "1 Main St",
+        "city": "Salem",
+        "state": "MA",
+        "latitude": 1.0,
+        "longitude": 2.0,
+    }
     same: list[dict[str, Any]] = [
         {"address": " 1  MAIN\tst "},
         {"city": "salem\xa0"},

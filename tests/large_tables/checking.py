@@ -22,6 +22,7 @@ from benchmarks.throughput.templates import make_templates
 from tests.large_tables.changing_server import LateChanges, pick_of
 
 SCHEMA = Path(__file__).parents[1] / "data" / "geoparquet-1.1.0.schema.json"
+FOR_MACHINES = ("_worker_name", "_persist_for", "_raw_response", "_fetch_time")
 STATUS = ["enhance_status", "enhance_reason", "enhance_error"]
 LATE: dict[str, Any] = {
     "ph_late_text": pa.string(),
@@ -194,7 +195,9 @@ def _flat_table(answers: list[dict[str, Any]]) -> pa.Table:
     }
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {
-        name: pa.array([row.get(name) for row in rows]) for name in names if name not in objects
+        name: pa.array([row.get(name) for row in rows])
+        for name in names
+        if name not in objects and not name.endswith(FOR_MACHINES)
     }
     return pa.table(
         {

@@ -93,7 +93,7 @@ async def test_every_row_is_written_in_order_and_counted(setting: Setting) -> No
     assert [(line["id"], line["row"], line.get("reason")) for line in setting.lines()] == [
         ("a", 0, None),
         ("2", 1, "invalid_input"),
-        ("2", 2, "missing"),
+        (None, 2, "missing"),
         ("d", 3, "rejected"),
     ]
     assert (counts.rows, counts.ok, counts.failed, counts.no_answer) == (4, 1, 3, 3)
@@ -126,7 +126,7 @@ async def test_the_failures_are_an_input_again(setting: Setting) -> None:
     with plan:
         again = await anyio.to_thread.run_sync(plan.read, 0)
     assert plan.unused_columns == ()
-    assert again.ids == [None, "d"]
+    assert again.ids == ["", "d"]
     assert again.locations == [
         b'{"postal_code":"01234","sources":["PH"]}',
         b'{"address":"4 Elm St"}',

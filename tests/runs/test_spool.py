@@ -16,7 +16,8 @@ import pytest
 from pingdata_async.bodies import OutputBody
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs import filesystem
-from pingdata_async.runs.spool import CHUNKS_A_FOLDER, PIECE_BYTES, Spool
+from pingdata_async.runs import spool as spool_module
+from pingdata_async.runs.spool import CHUNKS_A_FOLDER, Spool
 from pingdata_async.secrecy import Secret
 
 
@@ -181,11 +182,14 @@ async def test_any_damage_is_told(tmp_path: Path) -> None:
     await anyio.to_thread.run_sync(check_all)
 
 
-async def test_what_can_never_be_read_is_kept_without_the_token(tmp_path: Path) -> None:
+async def test_what_can_never_be_read_is_kept_without_the_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A page that quotes the request, packed or not; anything else bit for bit."""
     token = Secret("s3cr3t-t0k3n")
     spool = Spool(tmp_path / "spool")
-    far = b"\xff" * (PIECE_BYTES - 5)  # so that it lies across two pieces
+    monkeypatch.setattr(spool_module, "PIECE_BYTES", 8 * 1024)
+    far = b"\xff" * (8 * 1024 - 5)  # so that it lies across two pieces
     page = far + b"Authorization: Token " + token.reveal().encode() + b"\x00 <"
     shown = far + b"Authorization: Token ***\x00 <"
     harmless = gzip.compress(b"no JSON", mtime=0)
