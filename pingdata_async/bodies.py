@@ -84,17 +84,18 @@ class OutputBody(msgspec.Struct, frozen=True):
         inflater = Inflater(self.encoding, self.what, self._block_bytes)
         first = b""
         # Unlike a list, it never holds everything twice; closed, it holds nothing where an error
-        # keeps this frame alive.
+        # keeps this frame alive. Nor is a block held that has been written.
         with io.BytesIO() as joined:
             for block in inflater.feed(self.wire):
                 if inflater.bytes_out > self.max_bytes:
                     raise too_large(self.what, self.max_bytes)
-                if not first:
+                if not joined.tell() and not first:
                     first = block
-                    continue
-                if not joined.tell():
+                else:
                     joined.write(first)
-                joined.write(block)
+                    joined.write(block)
+                    first = b""
+                del block
             inflater.finish()
             return without_bom(joined.getvalue() or first)
 
