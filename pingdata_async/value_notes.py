@@ -33,6 +33,7 @@ class ValueKind(enum.StrEnum):
     CODE_FOR_UNKNOWN = "code_for_unknown"  # such as 9999 for a year: left out
     NO_COORDINATES = "no_coordinates"  # such as 0,0 beside an address: left out
     HALF_OF_A_PAIR = "half_of_a_pair"  # a coordinate without the other one: left out
+    PART_OF_A_STREET = "part_of_a_street"  # such as a house number, without a street: left out
     SAYS_NOTHING = "says_nothing"  # such as "N/A": empty, and no fault
     ZEROS_GIVEN_BACK = "zeros_given_back"  # to a postal code: sent with them
     SHORT_POSTAL_CODE = "short_postal_code"  # for the United States: sent as it stands
@@ -41,7 +42,7 @@ class ValueKind(enum.StrEnum):
 FAULTS = frozenset(
     {
         *(ValueKind.UNREADABLE, ValueKind.CODE_FOR_UNKNOWN),
-        *(ValueKind.NO_COORDINATES, ValueKind.HALF_OF_A_PAIR),
+        *(ValueKind.NO_COORDINATES, ValueKind.HALF_OF_A_PAIR, ValueKind.PART_OF_A_STREET),
     }
 )
 """Values that say something, which is not sent."""
@@ -179,6 +180,7 @@ def sentence(note: ValueNote) -> str:
         else "left out, codes for unknown",
         ValueKind.NO_COORDINATES: "left out, no coordinates",
         ValueKind.HALF_OF_A_PAIR: "left out, without the other coordinate",
+        ValueKind.PART_OF_A_STREET: "left out, without a street",
         ValueKind.SAYS_NOTHING: "says nothing" if one else "say nothing",
         ValueKind.ZEROS_GIVEN_BACK: "given back the leading zeros that a spreadsheet took",
         ValueKind.SHORT_POSTAL_CODE: "sent as "

@@ -21,6 +21,7 @@ from pingdata_async.tables.header_words import ONE_LINE
 from pingdata_async.tables.jsonl import FAILURE_NOTES
 from pingdata_async.tables.shown_headers import map_option, shown_headers, shown_parts
 from pingdata_async.tables.street_lines import plainly_joined, street_lines
+from pingdata_async.value_notes import NotedBatch, NotedValue, ValueKind
 from pingdata_async.words_for_nothing import says_nothing
 
 
@@ -68,13 +69,21 @@ class ColumnMapping(msgspec.Struct, frozen=True):
             header == "id" or header in FIELDS for header in self.unused
         )
 
-    def located(self, columns: Sequence[Sequence[Any]], *, are_texts: bool) -> Columns:
+    def located(
+        self,
+        columns: Sequence[Sequence[Any]],
+        *,
+        are_texts: bool,
+        noted: NotedBatch | None = None,
+    ) -> Columns:
         """What is sent of some rows.
 
         Args:
             columns: All columns of the input, as many cells each.
             are_texts: Whether all their cells are texts, "" where there is nothing. Otherwise
                 None and NaN are nothing as well.
+            noted: Takes what is left out of lines without a street, by field; None where that
+                is not wanted.
 
         Returns:
             The fields that the mapping knows; at least one field is needed to use them.
@@ -82,10 +91,11 @@ class ColumnMapping(msgspec.Struct, frozen=True):
         countries = next(
             (columns[each.places[0]] for each in self.columns if each.field == "country"), None
         )
+        noted = NotedBatch() if noted is None else noted
         fields: dict[str, Sequence[Any]] = {}
         for each in self.columns:
             if each.half is None:
-                fields[each.field] = _cells(each, columns, countries, are_texts=are_texts)
+                fields[each.field] = _cells(each, columns, countries, noted, are_texts=are_texts)
             elif each.field not in fields:  # the other half was split with it
                 cells = columns[each.places[0]]
                 longitude_first = each.half != COORDINATES.index(each.field)
@@ -99,6 +109,7 @@ def _cells(
     mapped: MappedColumn,
     columns: Sequence[Sequence[Any]],
     countries: Sequence[Any] | None,
+    noted: NotedBatch,
     *,
     are_texts: bool,
 ) -> Sequence[Any]:
@@ -109,7 +120,12 @@ def _cells(
         for place in mapped.places
     ]
     if mapped.parts:
-        return street_lines(mapped.parts, parts, countries, number_follows=mapped.number_follows)
+        lines, without_street = street_lines(
+            mapped.parts, parts, countries, number_follows=mapped.number_follows
+        )
+        for place, given in without_street.items():
+            noted.add(place, NotedValue(mapped.field, ValueKind.PART_OF_A_STREET, given))
+        return lines
     join = joined_angle if mapped.field in COORDINATES else plainly_joined
     return list(map(join, zip(*parts, strict=True)))
 

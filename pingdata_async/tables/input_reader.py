@@ -124,10 +124,12 @@ class InputReader(ABC):
         self._lost_numbers.take_up(self.mapping, self.headers, self.options.mapping)
         self._lost_numbers.add(columns, unused or columns.__getitem__)
         parts = self._parts_that_say_something(columns, places, are_texts=are_texts)
-        located = self.mapping.located(parts, are_texts=are_texts)
+        noted = NotedBatch()
+        located = self.mapping.located(parts, are_texts=are_texts, noted=noted)
+        self._note_by_header(noted, places)
         header = self._headers_by_field().get(POSTAL_CODE, "")
         located, noted = mended_columns(located, may_be_plus_4=key_of(header).endswith(_PLUS_4))
-        self._note_postal_codes(noted, places)
+        self._note_by_header(noted, places)
         return located
 
     def _used_places(self) -> frozenset[int]:
@@ -166,8 +168,8 @@ class InputReader(ABC):
         """The number of a row of the batch that is being read."""
         return self.rows + (place if places is None else places[place])
 
-    def _note_postal_codes(self, noted: NotedBatch, places: Sequence[int] | None = None) -> None:
-        """Count those of the batch that is being read, by the header of their column."""
+    def _note_by_header(self, noted: NotedBatch, places: Sequence[int] | None = None) -> None:
+        """Count values of the batch that is being read, by the header of their column."""
         if not noted:
             return
         headers = self._headers_by_field()

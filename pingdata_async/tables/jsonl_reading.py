@@ -173,7 +173,7 @@ class JSONReader(InputReader):
         """Put right what `_located()` does, in rows whose names are those of the fields."""
         if "postal_code" not in self._known:
             return
-        self._note_postal_codes(mend_rows(values))
+        self._note_by_header(mend_rows(values))
 
 
 class JSONLReader(JSONReader):

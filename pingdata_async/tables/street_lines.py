@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from pingdata_async.countries import country_of
 from pingdata_async.tables.header_words import (
@@ -28,6 +29,7 @@ from pingdata_async.tables.header_words import (
     SECOND_LINE,
     STREET,
     STREET_KIND,
+    STREET_PARTS,
     SUB_BUILDING,
     TAIL,
     UNIT,
@@ -51,6 +53,7 @@ strasse stra\u00dfe straat
 _KINDS_OF_UNITS = """
 # apartment apt bldg building fl flat floor lot no rm room space spc ste suite trlr unit
 """
+_REMARKS_ON_NUMBERS = "and bis front half nos number quater rear ter through thru"
 _NUMBERS_IN_WORDS = "one two three four five six seven eight nine ten"
 
 _NUMBER_FOLLOWS = frozenset(_WHERE_THE_NUMBER_FOLLOWS.split())
@@ -58,6 +61,7 @@ _KIND_LEADS = frozenset(_WHERE_THE_KIND_LEADS.split())  # "Calle Mayor"
 _UNIT_AFTER_A_SLASH = frozenset({"AT", "CZ", "HU", "PL", "SK"})
 _KINDS = frozenset(_KINDS_OF_STREETS.split())
 _UNIT_WORDS = frozenset(_KINDS_OF_UNITS.split())
+_NUMBER_REMARKS = frozenset(_REMARKS_ON_NUMBERS.split())
 _NUMBER_WORDS = frozenset(_NUMBERS_IN_WORDS.split())
 
 # What a spreadsheet makes of 12, "12.0", and a roll of fixed width, "0012".
@@ -67,8 +71,21 @@ _BARE_UNIT = re.compile(r"[a-z]{1,2}|[a-z]?-?\d{1,5}-?[a-z]?", re.IGNORECASE | r
 _DIGIT = re.compile(r"\d")
 _LETTER = re.compile(r"[a-z]", re.IGNORECASE | re.ASCII)
 _BEHIND_A_NUMBER = re.compile(r"\d+/\d+|[a-z\u00bc-\u00be]|bis|ter|quater", re.IGNORECASE)
+_WORD_OF_A_NAME = re.compile(r"[^\W\d_]{3,}")
 _LEADING_NUMBER = re.compile(r"(\d+)[a-z]?(?:[-/ ]\d+(?:/\d+)?)?\s+([^\W_]+)", re.IGNORECASE)
 _WORDS = re.compile(r"[^\s,]+")
+
+
+class StreetLines(NamedTuple):
+    """Lines, or whole addresses, by row.
+
+    Attributes:
+        lines: They.
+        without_street: By row, what is left out of its line, for it has no street.
+    """
+
+    lines: list[str]
+    without_street: dict[int, str]
 
 
 def street_lines(
@@ -77,8 +94,12 @@ def street_lines(
     countries: Sequence[object] | None,
     *,
     number_follows: bool,
-) -> list[str]:
+) -> StreetLines:
     """Make a line, or a whole address, of each row.
+
+    A house number, a unit or a direction without a street is half an address, and left out; but
+    for the name of a house, and for a number in countries where it stands behind the street:
+    villages without streets have such numbers there.
 
     Args:
         parts: What each column holds; the words of `header_words` for that.
@@ -97,6 +118,9 @@ def street_lines(
         else [number_follows if code is None else code in _NUMBER_FOLLOWS for code in codes]
     )
     numbers = _numbers(by_part)
+    without_street = _without_street(by_part, numbers, follows)
+    if numbers is not None and without_street:
+        numbers = ["" if row in without_street else each for row, each in enumerate(numbers)]
     if LINE in by_part:
         lines = by_part[LINE]
         if numbers is not None:
@@ -117,7 +141,7 @@ def street_lines(
     behind = [by_part[part] for part in (SECOND_LINE, CITY, TAIL) if part in by_part]
     if behind:
         lines = [", ".join(filter(None, row)) for row in zip(lines, *behind, strict=True)]
-    return lines
+    return StreetLines(lines, without_street)
 
 
 def plainly_joined(row: Sequence[str]) -> str:
@@ -222,6 +246,31 @@ def _numbers(by_part: Mapping[str, list[str]]) -> list[str] | None:
         if part in by_part:
             numbers = list(map(_with_suffix, numbers, by_part[part]))
     return numbers
+
+
+def _without_street(
+    by_part: Mapping[str, list[str]], numbers: Sequence[str] | None, follows: Sequence[bool]
+) -> dict[int, str]:
+    """By row, the parts of a street that have no street, where they are no address."""
+    streets = by_part[LINE if LINE in by_part else STREET]
+    beside = [by_part[part] for part in STREET_PARTS if part in by_part]
+    if not beside or all(streets):
+        return {}
+    found = {}
+    for row, street in enumerate(streets):
+        number = numbers[row] if numbers is not None and not street else ""
+        if street or (number and (follows[row] or _is_name_of_house(number))):
+            continue
+        given = " ".join(filter(None, (column[row] for column in beside)))
+        if given:
+            found[row] = given
+    return found
+
+
+def _is_name_of_house(number: str) -> bool:
+    """Whether it says what house it is without a street, as "2 Rose Cottages" does."""
+    words = map(str.casefold, _WORD_OF_A_NAME.findall(number))
+    return any(word not in _UNIT_WORDS and word not in _NUMBER_REMARKS for word in words)
 
 
 def _with_suffix(number: str, suffix: str) -> str:

@@ -17,6 +17,7 @@ import pytest
 from pingdata_async.exceptions import InputError
 from pingdata_async.location_batches import prepare_batch
 from pingdata_async.locations import prepare
+from pingdata_async.value_notes import ValueKind, sentence
 from tests.tables.reading import Given, read_all
 
 
@@ -587,6 +588,81 @@ STREETS = [
     ),
 ]
 
+# -- Parts of a street in rows without one ---------------------------------------------------
+
+TOWN = {"city": "Boston", "postal_code": "02134"}
+
+WITHOUT_A_STREET = [
+    *(
+        form(f"{headers}|City|Zip", f"{first}|Boston|02134", f"{second}|Boston|02134", **TOWN)
+        for headers, first, second in (
+            ("House #|Street", "12|", "14|Elm St"),
+            ("House #|Street", "12|N/A", "14|Elm St"),
+            ("House #|Street", "12 bis| ", "14|Elm St"),
+            ("House #|Street", "12 and 14|", "14|Elm St"),
+            ("House #|Street Address", "12|", "14|Elm St"),
+            ("NUMBER|STREET|UNIT", "12||4", "14|Elm St|"),
+            ("NUMBER|STREET|UNIT", "Apt 12||4", "14|Elm St|"),
+            ("NUMBER|STREET|UNIT", "||Apt 4", "14|Elm St|"),
+            ("St Num|Dir|Street Name|Street Type", "12|N||St", "14||Elm|St"),
+            ("Flat Number|House Number|Street", "4|12|", "|14|Elm St"),
+            # Canada's open addresses: the name of the street is in the whole one.
+            ("street_no|street|str_name|str_type", "12||Main|St", "14|Elm St|Elm|St"),
+        )
+    ),
+    form(
+        "House No|Street|City State Zip",
+        "12||Boston MA 02134",
+        "14|Elm St|Boston MA 02134",
+        address="Boston MA 02134",
+    ),
+    form(
+        "Full Address|House No|Street|City|Zip",
+        "12 Main St, Boston|12||Boston|02134",
+        "14 Elm St, Boston|14|Elm St|Boston|02134",
+        address="12 Main St, Boston",
+        **TOWN,
+    ),
+    form(
+        "House No|Street|City|Country",
+        "12||Boston|US",
+        "12||Dorf|DE",
+        city="Boston",
+        country="US",
+    ),
+]
+
+NUMBERS_OF_VILLAGES = [
+    form(
+        "House No|Street|City|Country",
+        "12||Dorf|DE",
+        "12||Boston|US",
+        address_line_1="12",
+        city="Dorf",
+        country="DE",
+    ),
+    form(
+        "Hausnummer|Straße|PLZ|Ort",
+        "12||94569|Dorf",
+        "14|Hauptstr.|94569|Dorf",
+        address_line_1="12",
+        city="Dorf",
+        postal_code="94569",
+    ),
+    *(
+        form(
+            "paon|street|town|postcode",
+            f"{name}||KIRKBY|L32 0TA",
+            "12|LOW STREET|KIRKBY|L32 0TA",
+            address_line_1=name,
+            city="KIRKBY",
+            postal_code="L32 0TA",
+        )
+        for name in ("ROSE COTTAGE", "2 ROSE COTTAGES", "FLAT 2, THE MILL")
+    ),
+    form("House #|Street|City|Zip", "0||Boston|02134", "14|Elm St|Boston|02134", **TOWN),
+]
+
 # -- Combined tails; a one-line address and its parts ----------------------------------------
 
 ONE_LINE = [
@@ -937,7 +1013,10 @@ NUMBERS = [
     ),
 ]
 
-FORMS = [*STREETS, *ONE_LINE, *POSTAL_CODES, *COORDINATES, *ANGLES, *NOTHING, *NUMBERS]
+FORMS = [
+    *(*STREETS, *WITHOUT_A_STREET, *NUMBERS_OF_VILLAGES, *ONE_LINE, *POSTAL_CODES),
+    *(*COORDINATES, *ANGLES, *NOTHING, *NUMBERS),
+]
 
 
 # -- The tests -------------------------------------------------------------------------------
@@ -982,6 +1061,32 @@ def test_what_is_sent_of_a_form(tmp_path: Path, each: Form) -> None:
     if len({*each.headers, "address"}) > len(each.headers):
         objects = [dict(zip(each.headers, row, strict=True)) for row in each.rows]
         assert sent(read_all(objects), each.rows)[each.rows[0]] == each.sent
+
+
+@pytest.mark.parametrize("each", WITHOUT_A_STREET, ids=str)
+def test_parts_without_a_street_are_counted(tmp_path: Path, each: Form) -> None:
+    """By the columns of which the line is joined, at their row."""
+    path = as_csv(tmp_path / "in.csv", each.headers, each.rows[::-1])
+    notes = read_all(path).reader.values.notes()
+    (note,) = [note for note in notes if note.kind is ValueKind.PART_OF_A_STREET]
+    assert (note.values, note.row) == (1, 1)
+
+
+def test_what_is_said_of_parts_without_a_street(tmp_path: Path) -> None:
+    """With what they say, in the order of an address."""
+    rows = [("4", "12", "", "Boston"), ("", "14", "Elm St", "Boston"), ("", "16", "", "Boston")]
+    given = read_all(as_csv(tmp_path / "in.csv", ("Unit", "House #", "Street", "City"), rows))
+    (note,) = given.reader.values.notes()
+    assert sentence(note) == (
+        '2 values of "House # + Street + Unit" left out, without a street: "12 4" (row 1), "16"'
+    )
+
+
+def test_villages_are_not_counted(tmp_path: Path) -> None:
+    """Numbers without a street that are sent, and a 0 for none, are no faults."""
+    for each in NUMBERS_OF_VILLAGES[1:]:
+        path = as_csv(tmp_path / "in.csv", each.headers, each.rows)
+        assert not read_all(path).reader.values.faults()
 
 
 @pytest.mark.parametrize("each", [each for each in FORMS if each.said], ids=str)
