@@ -88,7 +88,8 @@ class Flow:
         now = clock.now()
         self._open += 1
         passage.has_room = True
-        self.jobs_in_flight += bool(passage.job_id)
+        passage.is_taken_up = bool(passage.job_id)
+        self.jobs_in_flight += passage.is_taken_up
         if passage.chunk.rows:
             self._admission.put(passage, now)
         else:  # nothing in it can be sent: no job

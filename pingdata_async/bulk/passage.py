@@ -33,6 +33,7 @@ class Passage:
         job_id: The present job's; "" while there is none.
         job: What is known of that job; None while there is none.
         outputs: What there is to be fetched, once the job is done.
+        is_taken_up: Whether the present job was submitted by an earlier run.
         jobs: Jobs accepted so far.
         in_doubt: Submissions whose answer was lost.
         depth: How often the chunk that it comes from was split.
@@ -69,6 +70,7 @@ class Passage:
     job_id: str = ""
     job: JobProgress | None = None
     outputs: tuple[JobOutput, ...] = ()
+    is_taken_up: bool = False
     jobs: int = 0
     in_doubt: int = 0
     depth: int = 0
@@ -182,6 +184,7 @@ class Passage:
     def begin_again(self) -> None:
         """Forget the present job."""
         self.job_id, self.job, self.outputs = "", None, ()
+        self.is_taken_up = False
         self.failures = self.refetches = 0
         self.no_longer_late()
         self.no_longer_unknown()

@@ -24,7 +24,6 @@ from pingdata_async.bulk.retrying import (
 )
 from pingdata_async.events import Event, PauseAsked
 from pingdata_async.exceptions import (
-    AccessDeniedError,
     AuthenticationError,
     PingDataError,
     RateLimitError,
@@ -67,7 +66,7 @@ class RequestPacer:
         self._rng = rng
         self._submissions = SubmissionsRefused()
         self._said_until = -math.inf
-        self.is_shut_out = False  # the last question was refused: no job is paid for meanwhile
+        self.is_shut_out = False  # the last question got a 401: no job is paid for meanwhile
 
     def note_answered(self, kind: str, origin: Origin | None) -> None:
         """A request was answered well."""
@@ -100,9 +99,8 @@ class RequestPacer:
         elif not isinstance(error, TransportError):
             gate.note_answered(kind)
         if origin is None and not isinstance(error, TransportError):
-            is_token = isinstance(error, AuthenticationError)
-            is_refused = is_token or (kind == "poll" and isinstance(error, AccessDeniedError))
-            self._note_access(kind, refused=is_refused)
+            # A 403 may be about that one job; a submission, refused as well, would cost nothing.
+            self._note_access(kind, refused=isinstance(error, AuthenticationError))
         if origin is None and shows_overload(error):
             self._slots.note_trouble(kind, now)
 

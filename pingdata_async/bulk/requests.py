@@ -47,6 +47,7 @@ from pingdata_async.bulk.steps import (
 )
 from pingdata_async.events import Event
 from pingdata_async.exceptions import (
+    AccessDeniedError,
     APIStatusError,
     DecodeError,
     OutputUnavailableError,
@@ -413,10 +414,11 @@ class Requests:
         is_pause = isinstance(error, RateLimitError) or retry_after_s(error)
         if give_up is GiveUp.RUN and (is_pause or verdict is Verdict.NO_ACCESS):
             raise saying_when(error)  # or each job would have to wait for one more to learn of it
-        if give_up is GiveUp.RUN:
+        # A 403 may be about that one job: whether the token is refused, submissions will show.
+        if give_up is GiveUp.RUN and not isinstance(error, AccessDeniedError):
             return Unreachable(error)
-        if give_up is GiveUp.CHUNK and not is_pause:
-            self._pacer.is_shut_out = False  # others were answered, and this one is asked no more
+        if give_up is not GiveUp.NOTHING and not is_pause:
+            self._pacer.is_shut_out = False  # this one is asked no more, and others may pass
             return Kept(error)
         return self._again(passage, kind, error)
 

@@ -55,7 +55,12 @@ from pingdata_async.bulk.steps import (
 )
 from pingdata_async.bulk.submitting import Submitter
 from pingdata_async.events import Event
-from pingdata_async.exceptions import JobFailedError, PingDataError, SubmissionInDoubtError
+from pingdata_async.exceptions import (
+    AccessDeniedError,
+    JobFailedError,
+    PingDataError,
+    SubmissionInDoubtError,
+)
 from pingdata_async.models import Reason
 from pingdata_async.one_thread import OneThread
 from pingdata_async.plurals import counted
@@ -363,7 +368,9 @@ class BulkRunner:
         self._kept_locations += len(passage.chunk.rows)
         self._first_kept = self._first_kept or (passage.job_id, error)
         self._announce(notices.kept(passage, str(error)))
-        if self._breaker.note_lost_chunk():
+        # A token that may not see the jobs of another one says nothing of its own.
+        is_of_other = passage.is_taken_up and isinstance(error, AccessDeniedError)
+        if not is_of_other and self._breaker.note_lost_chunk():
             self._flow.stop(error)
         self._flow.drop(passage)
 

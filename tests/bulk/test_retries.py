@@ -231,6 +231,7 @@ async def test_a_submission_that_cannot_pass_ends_the_run_after_what_is_paid_for
 
 
 UNAUTHORIZED = AuthenticationError("401", status_code=401)
+FORBIDDEN = AccessDeniedError("403", status_code=403)
 
 
 async def test_a_token_that_was_never_accepted_ends_the_run_at_once() -> None:
@@ -281,7 +282,7 @@ class _LockedOut(SimulatedAPI):
 
 
 @pytest.mark.parametrize("moment", [Moment.SUBMIT, Moment.POLL, Moment.FETCH])
-@pytest.mark.parametrize("error", [UNAUTHORIZED, AccessDeniedError("403", status_code=403)])
+@pytest.mark.parametrize("error", [UNAUTHORIZED, FORBIDDEN])
 async def test_a_token_that_is_refused_for_a_while_costs_nothing(
     moment: Moment, error: PingDataError
 ) -> None:
@@ -310,17 +311,72 @@ async def test_a_token_that_is_refused_for_good_ends_the_run_after_a_minute(
     assert api.counts.requests.total() == sent
 
 
-class _OneJobRefused(SimulatedAPI):
-    """Whoever asks about job-1 is refused."""
+class _JobsRefused(SimulatedAPI):
+    """Whoever asks about some jobs is refused."""
+
+    def __init__(self, *job_ids: str, error: PingDataError, delays_s: dict[int, float]) -> None:
+        super().__init__(delays_s=delays_s)
+        self._refused, self._refusal = job_ids, error
 
     async def status(self, job_id: str) -> JobStatus:
-        if job_id == "job-1":
-            raise AccessDeniedError("403", status_code=403)
+        if job_id in self._refused:
+            raise self._refusal
         return await super().status(job_id)
 
 
+async def _with_jobs_of_earlier_runs(jobs: int, chunks: int) -> AsyncIterator[Passage]:
+    """Passages as `resume` gives them: the jobs are called old-0, old-1 and so on."""
+    builder = ChunkBuilder(chunk_size=10, sources=("PG",))
+    for chunk in builder.add_batch(0, addresses(10 * chunks), {}):
+        old = chunk.index < jobs
+        yield Passage(chunk, jobs=int(old), job_id=f"old-{chunk.index}" if old else "")
+
+
+@pytest.mark.parametrize("max_jobs", [1, 4])
+@pytest.mark.parametrize("jobs", [1, 4])
+async def test_jobs_that_may_not_be_asked_about_keep_no_others_from_being_sent(
+    jobs: int, max_jobs: int
+) -> None:
+    """A new token may not see the jobs of an old one: they are kept, and all others go on."""
+    old = [f"old-{number}" for number in range(jobs)]
+    api, seen = _JobsRefused(*old, error=FORBIDDEN, delays_s={0: 100.0}), Observed()
+    seen.states = dict.fromkeys(range(jobs), "submitted")
+    runner = make_runner(api, seen, max_jobs=max_jobs)
+    began = anyio.current_time()
+    with pytest.raises(JobFailedError, match=r"cannot be had now; .* job old-\d: 403"):
+        with anyio.fail_after(600):
+            await runner.run(_with_jobs_of_earlier_runs(jobs, 30))
+    assert seen.rows == list(range(10 * jobs, 300))
+    assert {result.status for result in seen.results} == {RowStatus.OK}
+    assert sorted(event.job_id for event in seen.of(JobKept)) == old
+    are_sent_at_once = seen.times(JobSubmitted)[0] - began < 10
+    assert are_sent_at_once == (jobs < max_jobs)  # else when the first of them leaves its slot
+
+
+async def test_a_run_to_which_all_is_refused_ends_after_a_minute() -> None:
+    """Questions about a job of an earlier run, and submissions: that is the token."""
+    refusals = {Moment.SUBMIT: FORBIDDEN, Moment.POLL: FORBIDDEN}
+    faults = ScriptedFaults({Moment.SUBMIT: [None]}, always=refusals)  # it was right once
+    api, seen = SimulatedAPI(faults=faults), Observed(states={0: "submitted"})
+    began = anyio.current_time()
+    with pytest.raises(AccessDeniedError):
+        await make_runner(api, seen, max_jobs=4).run(_with_jobs_of_earlier_runs(1, 30))
+    assert 60 <= anyio.current_time() - began <= 150
+    assert api.counts.jobs == 1
+
+
+async def test_a_token_that_may_submit_and_not_ask_pays_for_few_jobs() -> None:
+    """As many as there are slots, and then two; they are kept."""
+    api, seen = api_with(at=Moment.POLL, always=FORBIDDEN), Observed()
+    began = anyio.current_time()
+    with pytest.raises(AccessDeniedError):
+        await run(api, 1_000, observed=seen, max_jobs=64)
+    assert anyio.current_time() - began <= 200
+    assert api.counts.jobs <= 10
+
+
 async def test_a_job_that_is_left_for_a_refusal_does_not_keep_others_from_being_sent() -> None:
-    """It is not asked about any more, so that nothing would ever be sent again."""
+    """It is asked about no more, and no other one is at work: nothing says that all is well."""
 
     async def locations() -> AsyncIterator[str]:
         for number, address in enumerate(addresses(50)):
@@ -328,8 +384,9 @@ async def test_a_job_that_is_left_for_a_refusal_does_not_keep_others_from_being_
                 await anyio.sleep(200.0)  # the refused job is given up meanwhile, alone at work
             yield address
 
-    api, seen = _OneJobRefused(delays_s={2: 70.0}), Observed()
-    with pytest.raises(JobFailedError, match="job job-1: 403"):
+    api = _JobsRefused("job-1", error=UNAUTHORIZED, delays_s={2: 40.0})
+    seen = Observed()
+    with pytest.raises(JobFailedError, match="job job-1: 401"):
         await run(api, locations(), observed=seen)
     assert len(seen.rows) == 40
 
@@ -356,11 +413,11 @@ async def test_one_refused_question_costs_nothing(moment: Moment, error: PingDat
 
 @pytest.mark.parametrize("moment", [Moment.POLL, Moment.FETCH])
 async def test_refused_questions_end_the_run_after_a_minute(moment: Moment) -> None:
-    """Where access is refused for good, the run says so in time."""
-    error = AccessDeniedError("403", status_code=403)
+    """Where access is refused for good, the run says so in time, and of which job."""
     began = anyio.current_time()
-    with pytest.raises(AccessDeniedError):
-        await run(api_with(at=moment, always=error), 10)
+    with pytest.raises(JobFailedError, match="job job-0: 403") as caught:
+        await run(api_with(at=moment, always=FORBIDDEN), 10)
+    assert caught.value.__cause__ is FORBIDDEN
     assert 60 <= anyio.current_time() - began <= 120
 
 

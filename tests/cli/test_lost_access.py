@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.client.servers import raw_server
 from tests.raw_api import RawApi, answer, enhance, well
 
 REFUSED = says(answer(json.dumps({"message": "Invalid token."}).encode(), status=b"401 No"))
+FORBIDDEN = says(answer(json.dumps({"message": "Not yours."}).encode(), status=b"403 No"))
 QUICK = {"base_delay_s": 0.02}
 
 
@@ -39,6 +41,29 @@ async def test_a_token_that_is_refused_for_good(kind: str, tmp_path: Path) -> No
         assert "answered 401: Invalid token." in done.err
         assert "Traceback" not in done.err
         api._writers[kind] = (well,)
+        done = await enhance(server.url, tmp_path, *words)
+    assert (done.code, done.statuses) == (0, ["ok"] * 6), done.err
+    assert "3 jobs, 6 locations charged" in done.err
+
+
+async def test_a_token_that_may_not_see_the_jobs_of_an_earlier_one(tmp_path: Path) -> None:
+    """They are kept and named; all else is done, and they are fetched when they may be."""
+
+    async def of_new_jobs(writer: asyncio.StreamWriter, body: bytes) -> None:
+        await (FORBIDDEN if b"/job-0/" in body else well)(writer, body)
+
+    words = ("--chunk-size", "2", "--max-jobs", 1)
+    policy = QUICK | {"late_after_s": 0.1}
+    api = RawApi(write_submission=(well, REFUSED), write_status=(REFUSED,))
+    async with raw_server(api) as server:
+        assert (await enhance(server.url, tmp_path, *words, policy=policy)).code == 4
+        api._writers |= {"submission": (well,), "status": (of_new_jobs,)}
+        done = await enhance(server.url, tmp_path, *words, policy=policy)
+        assert done.code == 5, done.err
+        assert "the answers of 1 paid job with 2 locations cannot be had now" in done.err
+        assert "answered 403: Not yours." in done.err
+        assert "Stopped: 4 of 6 rows with an outcome" in done.err
+        api._writers["status"] = (well,)
         done = await enhance(server.url, tmp_path, *words)
     assert (done.code, done.statuses) == (0, ["ok"] * 6), done.err
     assert "3 jobs, 6 locations charged" in done.err
