@@ -10,7 +10,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate, islice
+from itertools import accumulate, chain, islice
 
 import msgspec
 
@@ -29,7 +29,7 @@ from pingdata_async.tables.sources import (
     PeekableStream,
     TooLongError,
 )
-from pingdata_async.tables.spaced_quotes import joined_cells
+from pingdata_async.tables.spaced_quotes import meant_row, meant_rows
 from pingdata_async.tables.text_encoding import (
     NulError,
     TextStream,
@@ -94,6 +94,8 @@ class DelimitedReader(InputReader):
         )
         self._blank_lines = 0
         self._short_rows = 0
+        self._ahead: list[list[str]] = []  # rows that were read to see where a cell ends
+        self._unclosed: dict[int, int] = {}  # by place in a batch, that of the row with the quote
         self._data: DataRows | None = None
 
     def fingerprint(self) -> Fingerprint:
@@ -113,10 +115,10 @@ class DelimitedReader(InputReader):
         batch: list[list[str]] = []
         try:
             self._read_header(rows)
-            ended = rows.line_num
+            ended = rows.line_num - self._lines_ahead()
             while self._read_rows(rows, batch):
                 yield from self._batch(ended + 1, batch)
-                ended = rows.line_num
+                ended = rows.line_num - self._lines_ahead()
                 batch.clear()
         except (csv.Error, TooLongError) as error:
             begins = ended + 1 + sum(map(_lines_in, batch))
@@ -143,7 +145,8 @@ class DelimitedReader(InputReader):
         if header is None:  # longer than the sample, or there is none
             self.headers = tuple(self._first_row(rows))
         else:
-            for _ in islice(rows, header.place + 1):
+            meant = meant_rows(rows, self._ahead, self._layout.delimiter)
+            for _ in islice(meant, header.place + 1):
                 pass
             self.headers = header.headers
         if len(self.headers) > MAX_COLUMNS:
@@ -163,9 +166,9 @@ class DelimitedReader(InputReader):
 
     def _first_row(self, rows: Iterator[list[str]]) -> list[str]:
         """The first one with something in it."""
-        for cells in rows:
+        for cells in meant_rows(rows, self._ahead, self._layout.delimiter):
             if any(map(str.strip, cells)):
-                return self._meant(cells)
+                return cells
             self._bytes.most_bytes = self._bytes.given_bytes + MAX_LINE_BYTES
         raise InputError(f"{self.name} is empty")
 
@@ -201,21 +204,41 @@ class DelimitedReader(InputReader):
         largest = text.given_bytes + MAX_BATCH_BYTES
         # What comes behind that is of one row.
         text.most_bytes = largest + MAX_LINE_BYTES
-        for cells in islice(rows, BATCH_ROWS):
+        ahead, self._ahead = self._ahead, []
+        for cells in islice(chain(ahead, rows) if ahead else rows, BATCH_ROWS):
             batch.append(cells)
             if text.given_bytes > largest:
                 break
+        self._ahead = ahead[len(batch) :]
         if self._stream.has_blanks_before_quotes:
-            batch[:] = map(self._meant, batch)
+            self._join_cells(rows, batch)
         return bool(batch)
 
-    def _meant(self, cells: list[str]) -> list[str]:
-        """The cells of a row, those too that are quoted behind a blank."""
-        return joined_cells(cells, self._layout.delimiter)
+    def _join_cells(self, rows: Iterator[list[str]], batch: list[list[str]]) -> None:
+        """Make of a batch the rows that are meant; what is behind it is read where it has to be."""
+        self._bytes.most_bytes = self._bytes.given_bytes + MAX_LINE_BYTES
+        batch += self._ahead
+        read = len(batch) - len(self._ahead)
+        meant: list[list[str]] = []
+        self._unclosed.clear()
+        place = 0
+        while place < read:
+            row = meant_row(batch, place, rows, self._layout.delimiter, width=len(self.headers))
+            first = len(meant)
+            meant.append(row.cells)
+            if row.unclosed is not None:
+                meant += batch[place + 1 : place + row.unclosed]
+                self._unclosed |= dict.fromkeys(range(first, len(meant)), first)
+            place += row.unclosed or row.rows
+        self._ahead = batch[place:]
+        batch[:] = meant
+
+    def _lines_ahead(self) -> int:
+        return sum(map(_lines_in, self._ahead))
 
     def _batch(self, line: int, rows: list[list[str]]) -> Iterator[Batch]:
         """A batch of what was read from a line on, unless that was blank."""
-        errors: dict[int, str] = {}
+        errors = self._unclosed_errors(line, rows)
         lines: list[int] = []
         if set(map(len, rows)) != {len(self.headers)}:
             rows = self._squared(line, rows, errors, lines)
@@ -282,14 +305,18 @@ class DelimitedReader(InputReader):
         Args:
             line: The line that the first begins on.
             rows: The rows.
-            errors: Filled with why some cannot be sent, by place.
+            errors: Why some cannot be sent, by place; made to fit what is returned.
             lines: Filled with the lines that the rows begin on.
         """
         width = len(self.headers)
         squared: list[list[str]] = []
-        for cells in rows:
+        unclosed = errors.copy()
+        errors.clear()
+        for place, cells in enumerate(rows):
             if len(cells) > width and any(map(str.strip, islice(cells, width, None))):
                 errors[len(squared)] = self._too_many(line, cells)
+            if cells and place in unclosed:
+                errors[len(squared)] = unclosed[place]
             if cells:
                 self._short_rows += len(cells) < width
                 lines.append(line)
@@ -297,6 +324,20 @@ class DelimitedReader(InputReader):
             line += _lines_in(cells)
         self._blank_lines += len(rows) - len(squared)
         return squared
+
+    def _unclosed_errors(self, line: int, rows: list[list[str]]) -> dict[int, str]:
+        """Why rows cannot be sent in which a quote is not closed, by place."""
+        if not self._unclosed:
+            return {}
+        lines = list(accumulate(map(_lines_in, rows), initial=line))
+        errors = {}
+        for place, first in self._unclosed.items():
+            if place == first:
+                told = "a quote behind a blank is not closed, or not at the end of its cell"
+            else:
+                told = f"may go on from line {lines[first]}, where a quote is not closed"
+            errors[place] = f"line {lines[place]}: {told}; close it, or remove it"
+        return errors
 
     def _too_many(self, line: int, cells: list[str]) -> str:
         width = len(self.headers)

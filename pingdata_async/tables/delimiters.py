@@ -11,7 +11,7 @@ import msgspec
 
 from pingdata_async.tables.header_row import SEARCHED_ROWS, HeaderRow, find_header
 from pingdata_async.tables.inputs import ReadOptions
-from pingdata_async.tables.spaced_quotes import joined_cells
+from pingdata_async.tables.spaced_quotes import meant_rows
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
 """Those that are looked for, the likeliest first, and what several of them are called."""
@@ -64,7 +64,7 @@ def sample_rows(sample: str, delimiter: str, *, is_whole: bool) -> list[list[str
     reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     try:
-        rows.extend(joined_cells(row, delimiter) for row in islice(reader, SEARCHED_ROWS))
+        rows.extend(islice(meant_rows(reader, [], delimiter), SEARCHED_ROWS))
     except csv.Error:
         return rows
     if not is_whole and len(rows) < SEARCHED_ROWS:

@@ -9,6 +9,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,7 +19,7 @@ from pingdata_async.locations import AnyLocation
 from pingdata_async.tables.columns import map_columns
 from pingdata_async.tables.data_rows import DataRows
 from pingdata_async.tables.header_row import HeaderRow
-from pingdata_async.tables.spaced_quotes import joined_cells
+from pingdata_async.tables.spaced_quotes import MeantRow, meant_row, meant_rows
 
 
 class Record(NamedTuple):
@@ -35,6 +36,10 @@ def is_data(data: DataRows, cells: list[str], width: int, line: int) -> bool:
         data.note_gap()
         return False
     return not any(cells) or data.is_data(cells, line)
+
+
+def lines_of(cells: list[str]) -> int:
+    return 1 + len(re.findall("\r\n|\r|\n", ",".join(cells)))
 
 
 class PlainReader:
@@ -57,24 +62,50 @@ class PlainReader:
         rows = csv.reader(text, strict=True)
         begins = 0
         try:
-            header = next((cells for cells in rows if any(map(str.strip, cells))), None)
+            ahead: list[list[str]] = []
+            meant = meant_rows(rows, ahead, ",")
+            header = next((cells for cells in meant if any(map(str.strip, cells))), None)
             if header is None:
                 raise InputError(f"{self.name} is empty")
-            header = joined_cells(header, ",")
             names = self.csv_names(header)
             top = HeaderRow(0, tuple(header), (tuple(header),), 0, 0)
             data = DataRows(top, map_columns(self.name, header))
-            begins = rows.line_num
-            for cells in rows:
-                line, begins = begins + 1, rows.line_num
-                meant = joined_cells(cells, ",")
-                record = self.csv_record(line, meant, names)
-                if cells and (record.error or is_data(data, meant, len(names), line)):
-                    yield record
+            begins = rows.line_num - sum(map(lines_of, ahead))
+            read: list[list[str]] = []
+            lines: list[int] = []
+            for cells in chain(ahead, rows):
+                lines.append(begins + 1)
+                read.append(cells)
+                begins += lines_of(cells)
         except csv.Error as error:
             raise InputError(
                 f"{self.name}, in the row that begins on line {begins + 1}: {error}"
             ) from error
+        yield from self.csv_records(read, lines, names, data)
+
+    def csv_records(
+        self,
+        read: list[list[str]],
+        lines: list[int],
+        names: list[str | None],
+        data: DataRows,
+    ) -> Iterator[Record]:
+        place = unclosed_from = unclosed_to = 0
+        while place < len(read):
+            row = meant_row(read, place, iter(()), ",", width=len(names))
+            told = "a quote behind a blank is not closed, or not at the end of its cell"
+            if place < unclosed_to:
+                row = MeantRow(read[place])
+                told = f"may go on from line {lines[unclosed_from]}, where a quote is not closed"
+            elif row.unclosed:
+                unclosed_from, unclosed_to = place, place + row.unclosed
+            record = self.csv_record(lines[place], row.cells, names)
+            if place < unclosed_to:
+                error = f"line {lines[place]}: {told}; close it, or remove it"
+                record = Record(record.location, error)
+            if row.cells and (record.error or is_data(data, row.cells, len(names), lines[place])):
+                yield record
+            place += row.rows
 
     def text(self) -> str:
         encoding, shown = "utf-8-sig", "UTF-8"
