@@ -250,7 +250,7 @@ def test_hidden_rows(tmp_path: Path) -> None:
     assert [row[0] for row in found.rows] == ["1 Main St", "3 Main St", "5 Main St"]
     assert found.reader.notes[1] == "2 hidden rows left out"
     (tmp_path / "in.csv").write_text("address\n1 Main St\n", encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="--hidden-rows is not for"):
+    with pytest.raises(ConfigurationError, match="-rows is not for"):
         read_all(tmp_path / "in.csv", hidden_rows="skip")
 
 
