@@ -16,8 +16,8 @@ from xml.parsers import expat
 
 import msgspec
 
+from pingdata_async.tables.sheet_marks import column_letters, column_number
 from pingdata_async.tables.sheet_place import SheetPlace
-from pingdata_async.tables.xlsx_cells import column_letters, column_number
 from pingdata_async.tables.xlsx_output import PANE, column_widths
 
 MOST_FROZEN_ROWS: Final = 12

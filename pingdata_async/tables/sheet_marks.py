@@ -114,7 +114,7 @@ def moved_formula(formula: str, rows: int, columns: int) -> str:
         if quoted:
             return str(quoted)
         if not fixed_column:
-            letters = column_letters(column_number(letters) - 1 + columns)
+            letters = column_letters(column_number(letters) + columns)
         if not fixed_row:
             number = str(int(number) + rows)
         return f"{fixed_column}{letters}{fixed_row}{number}"
@@ -130,16 +130,15 @@ def column_number(letters: str) -> int:
     return number
 
 
-def column_letters(column: int) -> str:
-    """What a column is called, by its number from 0."""
+def column_letters(number: int) -> str:
+    """What a column is called, by its number from 1."""
     letters = ""
-    column += 1
-    while column > 0:
-        column, rest = divmod(column - 1, 26)
+    while number > 0:
+        number, rest = divmod(number - 1, 26)
         letters = chr(ord("A") + rest) + letters
     return letters
 
 
 def cell_name(row: int, column: int) -> str:
     """What a cell is called, by its numbers from 0: B7."""
-    return f"{column_letters(column)}{row + 1}"
+    return f"{column_letters(column + 1)}{row + 1}"

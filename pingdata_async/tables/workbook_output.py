@@ -23,10 +23,11 @@ from xml.sax.saxutils import escape, quoteattr
 from pingdata_async.tables.geometry import Point
 from pingdata_async.tables.schema import FlatColumn, Values
 from pingdata_async.tables.sheet_editing import NewColumns, edit_sheet, scan_sheet
+from pingdata_async.tables.sheet_marks import column_letters, column_number
 from pingdata_async.tables.sheet_place import SheetPlace
 from pingdata_async.tables.sources import Fingerprint
 from pingdata_async.tables.xlsx_archive import ArchiveWriter
-from pingdata_async.tables.xlsx_cells import Cells, cell_values, column_letters, column_number
+from pingdata_async.tables.xlsx_cells import Cells, cell_values
 from pingdata_async.tables.xlsx_output import cut_notes, width_of
 from pingdata_async.tables.xlsx_parts import WorkbookParts
 from pingdata_async.tables.xlsx_styles import Styles

@@ -53,23 +53,6 @@ Style = Callable[[str], str]
 """Gives the attribute of a cell for a number format, with a blank before it; "" for none."""
 
 
-def column_letters(number: int) -> str:
-    """A column as Excel calls it; the first is number 1, and A."""
-    letters = ""
-    while number:
-        number, rest = divmod(number - 1, 26)
-        letters = chr(ord("A") + rest) + letters
-    return letters
-
-
-def column_number(letters: str) -> int:
-    """A column's number from 1, by what Excel calls it."""
-    number = 0
-    for letter in letters:
-        number = number * 26 + ord(letter) - ord("A") + 1
-    return number
-
-
 class Cells:
     """Makes cells of values.
 

@@ -13,8 +13,9 @@ from xml.sax.saxutils import quoteattr
 from pingdata_async.tables.geometry import Point
 from pingdata_async.tables.outputs import OutputFormat, check_format
 from pingdata_async.tables.schema import FlatColumn, Values
+from pingdata_async.tables.sheet_marks import column_letters
 from pingdata_async.tables.xlsx_archive import ArchiveWriter
-from pingdata_async.tables.xlsx_cells import MAX_CELL_UNITS, Cells, cell_values, column_letters
+from pingdata_async.tables.xlsx_cells import MAX_CELL_UNITS, Cells, cell_values
 
 SHEET: Final = "enhanced"
 
