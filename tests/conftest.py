@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
@@ -36,6 +37,26 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 sys.dont_write_bytecode = False
 
 DATA = Path(__file__).parent / "data"
+#: Variables that commands and clients under test would heed, in either case.
+OF_THIS_MACHINE = frozenset(
+    {
+        "ALL_PROXY",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "NETRC",
+        "NO_PROXY",
+        "PINGDATA_AUTH_TOKEN",
+        "PING_DATA_AUTH_TOKEN",
+        "PING_DATA_AUTH_TOKEN_DEV",
+        "PING_DATA_AUTH_TOKEN_PRD",
+        "PING_DATA_AUTH_TOKEN_PRDEU",
+        "PING_DATA_AUTH_TOKEN_STG",
+        "PYTHONASYNCIODEBUG",  # asyncio would say of a busy machine how long its steps take
+        "PYTHONDEVMODE",
+        "REQUESTS_CA_BUNDLE",
+        "SSL_CERT_FILE",
+    }
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,31 +79,29 @@ def blockbuster() -> Iterator[BlockBuster]:
         yield blockbuster
 
 
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What stands for the user's and the machine's folders in tests that put nothing there."""
+    place = tmp_path_factory.mktemp("place")
+    # The system's certificates take a client 60 ms to read, and thousands are opened.
+    (place / "ca.pem").write_bytes(trustme.CA().cert_pem.bytes())
+    return place
+
+
 @pytest.fixture(autouse=True)
-def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
     """Tokens, proxies, certificates and the like of whoever runs the tests must not matter."""
+    monkeypatch.setenv("HOME", str(place / "home"))  # there is none
+    for name in tuple(os.environ):
+        if name.upper() in OF_THIS_MACHINE or name.startswith("PINGDATA_ASYNC_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("SSL_CERT_FILE", str(place / "ca.pem"))
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A home of its own, for a test that puts something there."""
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
-    for name in (
-        "ALL_PROXY",
-        "HTTPS_PROXY",
-        "HTTP_PROXY",
-        "NETRC",
-        "NO_PROXY",
-        "PINGDATA_AUTH_TOKEN",
-        "PING_DATA_AUTH_TOKEN",
-        "PING_DATA_AUTH_TOKEN_DEV",
-        "PING_DATA_AUTH_TOKEN_PRD",
-        "PING_DATA_AUTH_TOKEN_PRDEU",
-        "PING_DATA_AUTH_TOKEN_STG",
-        "PYTHONASYNCIODEBUG",  # asyncio would say of a busy machine how long its steps take
-        "PYTHONDEVMODE",
-        "REQUESTS_CA_BUNDLE",
-        "SSL_CERT_FILE",
-    ):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    for name in tuple(os.environ):
-        if name.startswith("PINGDATA_ASYNC_"):
-            monkeypatch.delenv(name)
+    return home

@@ -46,11 +46,12 @@ def cells(text: str) -> list[list[str]]:
 
 
 async def test_the_vendors_ini_file_is_all_that_is_needed(
-    sandbox: SandboxServer, tmp_path: Path
+    sandbox: SandboxServer, tmp_path: Path, home: Path
 ) -> None:
     """With nothing but that file in the home folder, usage and enhance work."""
-    ini = Path("~/.pingintel.ini").expanduser()
-    ini.write_text("[pingdata]\nPING_DATA_AUTH_TOKEN_PRD = right\n", encoding="utf-8")
+    (home / ".pingintel.ini").write_text(
+        "[pingdata]\nPING_DATA_AUTH_TOKEN_PRD = right\n", encoding="utf-8"
+    )
     output = tmp_path / "out.jsonl"
     done = await run(
         "enhance", ADDRESSES, "-o", output, "-s", "PG", "-u", sandbox.url, "-q", token=None

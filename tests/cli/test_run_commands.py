@@ -193,4 +193,4 @@ async def test_status_and_export_of_something_else(tmp_path: Path) -> None:
         assert done.code in {2, 5}
         assert done.err.count("\n") == 1
         assert "not a run directory" in done.err
-    assert [path.name for path in tmp_path.iterdir()] == ["home"]  # as each test has
+    assert not [*tmp_path.iterdir()]

@@ -147,14 +147,14 @@ async def test_columns_with_commas_in_their_names(tmp_path: Path) -> None:
     assert output.read_text() == f"{header}\nBoston,1 Main St,x,ok\n"
 
 
-async def test_without_the_extras(sandbox: SandboxServer, tmp_path: Path) -> None:
+async def test_without_the_extras(sandbox: SandboxServer, tmp_path: Path, home: Path) -> None:
     """Exit 2, what to install, no request, and nothing is left behind."""
     blocked = (
         "import sys; sys.modules |= {'pyarrow': None, 'python_calamine': None}; "
         "from pingdata_async.__main__ import main; main()"
     )
     plain = f"{shlex.quote(sys.executable)} -c {shlex.quote(blocked)}"
-    workbook = tmp_path / "home" / "in.xlsx"
+    workbook = home / "in.xlsx"
     openpyxl.Workbook().save(workbook)
     for source, ending, extra in (
         (ADDRESSES, "parquet", "parquet"),

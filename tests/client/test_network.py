@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 import trustme
 
 from pingdata_async import ConfigurationError, JobOutput, TransportError
+from pingdata_async.config import ClientSettings
+from pingdata_async.connections import tls_context
+from pingdata_async.secrecy import Secret
 from tests.client.servers import (
     TOKEN,
     ConnectProxy,
@@ -184,6 +188,7 @@ async def test_ca_bundle_variables(
     name: str, authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The variables that other tools use for a private authority are taken."""
+    monkeypatch.delenv("SSL_CERT_FILE")
     monkeypatch.setenv(name, str(ca_file))
     async with (
         LocalApi(always(PENDING), server_tls(authority, "127.0.0.1")) as api,
@@ -191,6 +196,14 @@ async def test_ca_bundle_variables(
     ):
         await client.status("J")
     assert len(api.seen) == 1
+
+
+def test_the_systems_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where none are named, those of the system are trusted, as Python finds them."""
+    monkeypatch.delenv("SSL_CERT_FILE")
+    settings = ClientSettings(base_url="https://api.example.com", token=Secret("t"))
+    of_system = ssl.create_default_context().get_ca_certs(binary_form=True)
+    assert tls_context(settings).get_ca_certs(binary_form=True) == of_system
 
 
 async def test_ca_bundle_precedence(
@@ -244,6 +257,7 @@ async def test_unusable_ca_bundle(
     if content is not None:
         path.write_bytes(content)
     if variable is not None:
+        monkeypatch.delenv("SSL_CERT_FILE")
         monkeypatch.setenv(variable, str(path))
     client = client_of("https://127.0.0.1:1", **({} if variable else {"ca_bundle": path}))
     with pytest.raises(ConfigurationError, match=r"bundle\.pem") as caught:

@@ -23,8 +23,8 @@ SPACES = {"prod": "PRD", "prodeu": "PRDEU", "staging": "STG", "dev": "DEV"}
 PENDING = {"request": {"status": "PENDING"}}
 
 
-def write_ini(text: str) -> Path:
-    path = Path("~/.pingintel.ini").expanduser()
+def write_ini(home: Path, text: str) -> Path:
+    path = home / ".pingintel.ini"
     path.write_text(text, encoding="utf-8")
     return path
 
@@ -67,15 +67,15 @@ async def test_general_variables(name: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("key", ["PING_DATA_AUTH_TOKEN_PRD", "PING_DATA_AUTH_TOKEN"])
-async def test_ini_file(key: str) -> None:
+async def test_ini_file(key: str, home: Path) -> None:
     """Both keys of the vendor's ini file are taken, a percent sign in it as it is."""
-    write_ini(f"[pingdata]\n{key} = from%ini\n")
+    write_ini(home, f"[pingdata]\n{key} = from%ini\n")
     assert await token_sent() == "Token from%ini"
 
 
-def test_order_is_that_of_the_vendor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_order_is_that_of_the_vendor(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Argument, own variable, general variable, own ini key, general ini key."""
-    ini = write_ini("[pingdata]\nPING_DATA_AUTH_TOKEN=e\nPING_DATA_AUTH_TOKEN_STG=d\n")
+    ini = write_ini(home, "[pingdata]\nPING_DATA_AUTH_TOKEN=e\nPING_DATA_AUTH_TOKEN_STG=d\n")
     monkeypatch.setenv("PING_DATA_AUTH_TOKEN", "c")
     monkeypatch.setenv("PING_DATA_AUTH_TOKEN_STG", "b")
     assert find_token("a", "staging").reveal() == "a"
@@ -115,9 +115,9 @@ async def test_token_that_no_header_can_carry(token: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"SECRET-no-section\n", b"[pingdata]\n\xff\xfe SECRET\n"])
-async def test_broken_ini_is_named_but_not_quoted(content: bytes) -> None:
+async def test_broken_ini_is_named_but_not_quoted(content: bytes, home: Path) -> None:
     """A broken ini file is an error that names the file, not the line: it may be the token."""
-    Path("~/.pingintel.ini").expanduser().write_bytes(content)
+    (home / ".pingintel.ini").write_bytes(content)
     with pytest.raises(ConfigurationError, match=r"\.pingintel\.ini") as caught:
         async with PingDataClient():
             pass

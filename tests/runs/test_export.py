@@ -308,7 +308,6 @@ def test_failures_never_replace_the_input(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"out\.jsonl\.failures\.jsonl exists already"):
         check_output(other, None, overwrite=False, failures=source)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "home",
         "link.jsonl.failures.jsonl",
         "out.jsonl.failures.jsonl",
     ]

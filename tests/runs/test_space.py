@@ -289,7 +289,7 @@ async def test_a_disk_too_full_for_the_plan(
         with pytest.raises(ping.RunError, match="the plan cannot be written: No space left"):
             await enhancer(client).run(ADDRESSES, output)
     assert requests(sandbox) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    assert not [*tmp_path.iterdir()]
     assert (await enhancer(client).run(ADDRESSES, output)).rows == 300
 
 
@@ -312,7 +312,7 @@ async def test_a_disk_too_full_for_the_output(
             await enhancer(client, on_event=events.append).run(ADDRESSES, output)
     [stop] = [event for event in events if isinstance(event, RunStopped)]
     assert stop.rows_done == 300
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "out.jsonl.run"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl.run"]
     sent = requests(sandbox)
     await enhancer(client).run(ADDRESSES, output)
     assert_all_there(output)

@@ -222,7 +222,7 @@ async def test_a_cancelled_table(client: ping.PingDataClient, tmp_path: Path, en
         await in_few_chunks(client, on_event=stopper).run(ADDRESSES, output, overwrite=True)
     assert stopper.scope.cancelled_caught
     assert output.read_text() == "precious"
-    assert {path.name for path in tmp_path.iterdir()} == {"home", output.name, f"{output.name}.run"}
+    assert {path.name for path in tmp_path.iterdir()} == {output.name, f"{output.name}.run"}
 
 
 # -- What the columns hold -------------------------------------------------------------------

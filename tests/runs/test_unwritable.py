@@ -100,7 +100,7 @@ async def test_more_columns_than_a_sheet_holds_stop_a_run(
     output, events = tmp_path / "out.xlsx", list[Event]()
     bulk = enhancer(client, chunk_size=300, on_event=events.append)
     with pytest.raises(RunError, match="more than an XLSX sheet holds"):
-        await bulk.run(ADDRESSES, output, run_dir=tmp_path / "home" / "run")
+        await bulk.run(ADDRESSES, output, run_dir=tmp_path / "elsewhere")
     (stopped,) = [event for event in events if isinstance(event, RunStopped)]
     assert stopped.needs == f"--output={tmp_path}/out.parquet"
 
