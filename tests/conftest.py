@@ -53,6 +53,7 @@ OF_THIS_MACHINE = frozenset(
         "PING_DATA_AUTH_TOKEN_STG",
         "PYTHONASYNCIODEBUG",  # asyncio would say of a busy machine how long its steps take
         "PYTHONDEVMODE",
+        "PYTHONUNBUFFERED",  # it hides what goes wrong at the last flush
         "REQUESTS_CA_BUNDLE",
         "SSL_CERT_FILE",
     }
@@ -80,22 +81,22 @@ def blockbuster() -> Iterator[BlockBuster]:
 
 
 @pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What stands for the user's and the machine's folders in tests that put nothing there."""
-    place = tmp_path_factory.mktemp("place")
+    place = tmp_path_factory.mktemp("surroundings")
     # The system's certificates take a client 60 ms to read, and thousands are opened.
     (place / "ca.pem").write_bytes(trustme.CA().cert_pem.bytes())
     return place
 
 
 @pytest.fixture(autouse=True)
-def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, surroundings: Path) -> None:
     """Tokens, proxies, certificates and the like of whoever runs the tests must not matter."""
-    monkeypatch.setenv("HOME", str(place / "home"))  # there is none
+    monkeypatch.setenv("HOME", str(surroundings / "home"))  # there is none
     for name in tuple(os.environ):
         if name.upper() in OF_THIS_MACHINE or name.startswith("PINGDATA_ASYNC_"):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("SSL_CERT_FILE", str(place / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(surroundings / "ca.pem"))
 
 
 @pytest.fixture

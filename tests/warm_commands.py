@@ -28,6 +28,8 @@ from pingdata_async.__main__ import main as run_command_line
 
 #: What commands import when they are run. Not pyarrow: it starts threads, which no fork has.
 IMPORTED = (
+    "anyio._backends._asyncio",
+    "encodings.idna",
     "pingdata_async.cli.account",
     "pingdata_async.cli.columns",
     "pingdata_async.cli.enhance",
@@ -37,6 +39,8 @@ IMPORTED = (
     "pingdata_async.cli.status",
     "pingdata_async.runs.run",
     "pingdata_async.sandbox",
+    "python_calamine",
+    "rich.progress",
 )
 #: Beginnings of the variables that are heeded only by a Python that starts, and by imports.
 HEEDED_AT_START = ("AIOHTTP_", "PYTHON", "LC_", "LANG", "TZ")
@@ -137,9 +141,7 @@ def _heeded(environ: Mapping[str, str]) -> dict[str, str]:
 
 @functools.cache
 def _environ_at_start() -> dict[str, str]:
-    environ = dict(os.environ)
-    environ.pop("PYTHONUNBUFFERED", None)  # it hides what goes wrong at the last flush
-    return environ
+    return dict(os.environ)
 
 
 @functools.cache

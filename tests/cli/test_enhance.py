@@ -60,7 +60,6 @@ async def run(
     """
     # Not in development mode: asyncio would say of a busy machine how long its steps take.
     environ = dict(os.environ)
-    environ.pop("PYTHONUNBUFFERED", None)  # it hides what goes wrong at the last flush
     if token is not None:
         environ["PING_DATA_AUTH_TOKEN"] = token
     words = [str(argument) for argument in arguments]
@@ -387,7 +386,7 @@ async def test_nobody_has_to_read_what_it_says(
     )
     process = await anyio.run_process(
         ["bash", "-c", shell],
-        env={**os.environ, "PING_DATA_AUTH_TOKEN": "right", "PYTHONUNBUFFERED": ""},
+        env={**os.environ, "PING_DATA_AUTH_TOKEN": "right"},
         check=False,
     )
     assert process.returncode == 0
@@ -452,7 +451,7 @@ async def test_a_closed_pipe_on_standard_output_ends_quietly(sandbox: SandboxSer
     )
     process = await anyio.run_process(
         ["bash", "-c", shell],
-        env={**os.environ, "PING_DATA_AUTH_TOKEN": "right", "PYTHONUNBUFFERED": ""},
+        env={**os.environ, "PING_DATA_AUTH_TOKEN": "right"},
     )
     assert process.stderr == b""
     assert process.stdout.decode().split()[-1] == "0"

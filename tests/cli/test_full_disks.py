@@ -19,9 +19,8 @@ __all__ = ["sandbox"]  # a fixture
 
 async def in_shell(words: str, **variables: object) -> Command:
     """Words of a shell, of which `pingdata-async` is the command."""
-    environ = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environ = {**os.environ, "PING_DATA_AUTH_TOKEN": "right", "PYTHON": sys.executable}
     environ |= {name: str(value) for name, value in variables.items()}
-    environ |= {"PING_DATA_AUTH_TOKEN": "right", "PYTHON": sys.executable}
     done = await anyio.run_process(["bash", "-c", PASTED + words], env=environ, check=False)
     return Command(done.returncode, done.stdout.decode(), done.stderr.decode())
 

@@ -56,7 +56,6 @@ async def test_a_fork_does_what_a_process_that_starts_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
     """In the folder of the test, with its own exit code, output and errors."""
-    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     assert warm_commands.can_run(os.environ) == (sys.platform == "linux")
     monkeypatch.chdir(tmp_path)
     forked, started = await run(*words), await run(*words, is_warm=False)

@@ -32,7 +32,7 @@ def addresses() -> Table:
 
 async def shell(words: str) -> Command:
     """What bash makes of a command; $PING is the command itself."""
-    environ = {**os.environ, "PING_DATA_AUTH_TOKEN": "right", "PYTHONUNBUFFERED": ""}
+    environ = {**os.environ, "PING_DATA_AUTH_TOKEN": "right"}
     environ["PING"] = shlex.join(COMMAND)
     process = await anyio.run_process(["bash", "-c", words], check=False, env=environ)
     out = process.stdout.decode("utf-8", "replace")
