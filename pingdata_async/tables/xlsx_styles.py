@@ -22,6 +22,11 @@ _ROOT: Final = re.compile(rb"<((?:\w+:)?)styleSheet\b[^>]*>")
 _NUMBER_FORMAT_WORDS: Final = re.compile(
     rb"""\s(?:numFmtId|applyNumberFormat|quotePrefix)=["'][^"']*["']"""
 )
+_FONTS: Final = re.compile(rb"<((?:\w+:)?)fonts\b[^>]*>")
+_FONT: Final = re.compile(rb"<(?:\w+:)?font\b")
+_UNDERLINED: Final = re.compile(rb"""<(?:\w+:)?u(?:\s+val=["'](?!none)\w*["'])?\s*/?>""")
+_FONT_ID: Final = re.compile(rb"""\sfontId=["'](\d+)["']""")
+_FONT_WORDS: Final = re.compile(rb"""\s(?:fontId|xfId)=["'][^"']*["']""")
 _HORIZONTAL: Final = re.compile(rb"""\s(?:horizontal|indent)=["'][^"']*["']""")
 _TAG_END: Final = re.compile(rb"/?>")
 _FIRST_ID: Final = 164  # of formats that are no built-in ones
@@ -51,6 +56,7 @@ class Styles:
         self._formats = [each[0] for each in islice(formats, MOST_FORMATS + 1)]
         if not 0 < len(self._formats) <= MOST_FORMATS:
             raise ValueError("its styles cannot be made out")
+        self._underlined = _underlined_fonts(content)
         self._derived: dict[tuple[int, str], int] = {}
         self._added: list[bytes] = []
         ids = map(int, _NUMBER_FORMAT_ID.findall(content))
@@ -81,7 +87,11 @@ class Styles:
         applied = b' applyNumberFormat="1"' if form else b""
         # How the neighbour is aligned fits what is in it: amounts stand on the right.
         inside = _HORIZONTAL.sub(b"", format_[end.start() :])
-        return _NUMBER_FORMAT_WORDS.sub(b"", format_[: end.start()]) + number + applied + inside
+        tag = _NUMBER_FORMAT_WORDS.sub(b"", format_[: end.start()])
+        font = _FONT_ID.search(tag)
+        if font is not None and int(font[1]) in self._underlined:  # as links are, and answers not
+            tag = _FONT_WORDS.sub(b"", tag) + b' fontId="0" xfId="0"'
+        return tag + number + applied + inside
 
     def content(self) -> bytes:
         """The part, with what was added."""
@@ -111,3 +121,12 @@ class Styles:
         before = _NO_NUMBER_FORMATS.sub(b"", before)
         opened = b"<%bnumFmts>%b</%bnumFmts>" % (prefix, formats, prefix)
         return before[: self._root_end] + opened + before[self._root_end :]
+
+
+def _underlined_fonts(styles: bytes) -> set[int]:
+    found = _FONTS.search(styles)
+    end = -1 if found is None else styles.find(b"</%bfonts>" % found[1], found.end())
+    if found is None or end < 0:
+        return set()
+    fonts = _FONT.split(styles[found.end() : end])[1:]
+    return {number for number, font in enumerate(fonts) if _UNDERLINED.search(font)}

@@ -148,6 +148,19 @@ async def test_brokers_workbooks(
     await to_thread.run_sync(assert_kept, source, output)
 
 
+async def test_beside_links(client: ping.PingDataClient, tmp_path: Path) -> None:
+    """Answers beside a column of links do not look like links, and all else in them is alike."""
+    source, output = tmp_path / "in.xlsx", tmp_path / "out.xlsx"
+    await to_thread.run_sync(habitational_schedule, source)
+    await enhanced(client, source, output)
+    sheet = (await to_thread.run_sync(openpyxl.load_workbook, output))["Schedule"]
+    link, answer = sheet["J5"], sheet["K5"]
+    assert (link.font.underline, link.style) == ("single", "Hyperlink")
+    assert (answer.value, answer.font.underline, answer.style) == ("ok", None, "Normal")
+    assert repr(answer.font) == repr(sheet["A5"].font)
+    assert repr(answer.border) == repr(link.border)
+
+
 async def test_exported_again(client: ping.PingDataClient, tmp_path: Path) -> None:
     """The workbook is there for an export, moved with the run, until it changes or is gone."""
     (tmp_path / "first").mkdir()
