@@ -133,6 +133,7 @@ class WorkbookWriter:
         self._forms: dict[str, str] = {}
         self._cells = Cells(self._style, is_from_1904=workbook.parts.is_from_1904)
         self._rows = 0
+        self._is_beside_query = any(map(self._is_filled_from_elsewhere, workbook.parts.tables))
         self._kept = _temporary_for(file)
         self._archive = ArchiveWriter(file)
         self._part: IO[bytes] | None = None
@@ -144,6 +145,11 @@ class WorkbookWriter:
         sheet = self._workbook.place.sheet
         where = f"columns {self._letters[0]} to {self._letters[-1]}"
         notes = [f'The answers are in {where} of sheet "{sheet}"; all else in it is as it was.']
+        if self._is_beside_query:
+            notes.append(
+                "They stand beside its table and not in it, as a query fills that: "
+                "after a refresh they may stand in other rows than what they are about."
+            )
         if self._workbook.parts.macros:
             notes.append("Its macros are left out: an .xlsx holds none.")
         return notes + cut_notes(self._cells.cut)
@@ -295,6 +301,14 @@ class WorkbookWriter:
         at = next_part.start() if next_part else len(workbook)
         return workbook[:at] + names + workbook[at:]
 
+    def _is_filled_from_elsewhere(self, path: str) -> bool:
+        """Whether a table is filled from elsewhere, as by Power Query.
+
+        Its columns have to be the fields of what fills it, else Excel repairs the workbook.
+        """
+        opening = _TABLE.search(self._workbook.parts.read(path))
+        return opening is not None and _FILLED.search(opening[0]) is not None
+
     def _with_columns(self, table: bytes) -> bytes:
         """A table of Excel's that ends where the new columns begin, with these in it."""
         place, first = self._workbook.place, self._workbook.first
@@ -302,7 +316,7 @@ class WorkbookWriter:
         columns = _TABLE_COLUMNS.search(table)
         area = opening and _REF.search(opening[0])
         found = area and _RANGE.fullmatch(area[1].decode())
-        if not opening or not columns or not found:
+        if not opening or not columns or not found or _FILLED.search(opening[0]):
             return table
         if int(found[2]) != place.header_row or column_number(found[3]) != first - 1:
             return table
@@ -338,6 +352,7 @@ _BEHIND_DEFINED_NAMES: Final = re.compile(
     rb"webPublishing|fileRecoveryPr|webPublishObjects|extLst)\b|</(?:\w+:)?workbook>"
 )
 _TABLE: Final = re.compile(rb"<(?:\w+:)?table\b[^>]*>")
+_FILLED: Final = re.compile(rb"""\stableType=["'](?!worksheet["'])""")
 _REF: Final = re.compile(rb"""\sref=["']([^"']*)["']""")
 _TABLE_COLUMNS: Final = re.compile(
     rb"<((?:\w+:)?)tableColumns\b([^>]*>)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Callable
 from itertools import chain
@@ -337,6 +338,44 @@ async def test_macros_are_left_out(client: ping.PingDataClient, tmp_path: Path) 
     assert b"macro" not in named
     sheet = (await to_thread.run_sync(openpyxl.load_workbook, output))["Locations"]
     assert sheet["G2"].value == "ok"
+
+
+def with_query(path: Path) -> None:
+    """A workbook whose table Power Query fills: each of its columns is a field of the query."""
+    WORKBOOKS["table"](path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    name = "xl/tables/table1.xml"
+    table = parts[name].replace(b" ref=", b' tableType="queryTable" ref=', 1)
+    parts[name] = re.sub(rb'(<tableColumn id="(\d+)")', rb'\1 queryTableFieldId="\2"', table)
+    relations = "http://schemas.openxmlformats.org/package/2006/relationships"
+    types = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/queryTable"
+    parts["xl/tables/_rels/table1.xml.rels"] = (
+        f'<Relationships xmlns="{relations}"><Relationship Id="rId1" Type="{types}" '
+        'Target="../queryTables/queryTable1.xml"/></Relationships>'
+    ).encode()
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    fields = "".join(f'<queryTableField id="{n}" tableColumnId="{n}"/>' for n in range(1, 7))
+    parts["xl/queryTables/queryTable1.xml"] = (
+        f'<queryTable xmlns="{main}" name="Query"><queryTableRefresh nextId="7">'
+        f'<queryTableFields count="6">{fields}</queryTableFields></queryTableRefresh></queryTable>'
+    ).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part)
+
+
+async def test_beside_the_table_of_a_query(client: ping.PingDataClient, tmp_path: Path) -> None:
+    """A table that a query fills stays as it is, with the answers beside it, and it is said."""
+    source, output = tmp_path / "in.xlsx", tmp_path / "out.xlsx"
+    await to_thread.run_sync(with_query, source)
+    notes = await enhanced(client, source, output)
+    assert any("beside its table and not in it" in note for note in notes)
+    with zipfile.ZipFile(source) as before, zipfile.ZipFile(output) as after:
+        for name in ("xl/tables/table1.xml", "xl/queryTables/queryTable1.xml"):
+            assert after.read(name) == before.read(name)
+    sheet = (await to_thread.run_sync(openpyxl.load_workbook, output))["Locations"]
+    assert [sheet[place].value for place in ("F1", "G1", "G7")] == ["TIV", "enhance_status", "ok"]
 
 
 async def test_elements_with_a_prefix(client: ping.PingDataClient, tmp_path: Path) -> None:
