@@ -170,7 +170,7 @@ async def _kept_and_exported(
         )
         await clocked("journal: accepted", [journal.submitted(c, f"job-{c.index}") for c in chunks])
         for each in checked:
-            await journal.completed(each.chunk)  # only noted: written with the next step
+            await journal.completed(each.chunk, ())  # only noted: written with the next step
         await clocked(
             "journal: answered, with the layout",
             [

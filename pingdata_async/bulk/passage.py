@@ -33,6 +33,8 @@ class Passage:
         job_id: The present job's; "" while there is none.
         job: What is known of that job; None while there is none.
         outputs: What there is to be fetched, once the job is done.
+        was_complete: Whether the API has called the job complete, now or in an earlier run: no
+            other one is sent for it then, be it unknown one day.
         is_taken_up: Whether the present job was submitted by an earlier run.
         jobs: Jobs accepted so far.
         in_doubt: Submissions whose answer was lost.
@@ -70,6 +72,7 @@ class Passage:
     job_id: str = ""
     job: JobProgress | None = None
     outputs: tuple[JobOutput, ...] = ()
+    was_complete: bool = False
     is_taken_up: bool = False
     jobs: int = 0
     in_doubt: int = 0
@@ -184,7 +187,7 @@ class Passage:
     def begin_again(self) -> None:
         """Forget the present job."""
         self.job_id, self.job, self.outputs = "", None, ()
-        self.is_taken_up = False
+        self.is_taken_up = self.was_complete = False
         self.failures = self.refetches = 0
         self.no_longer_late()
         self.no_longer_unknown()

@@ -116,8 +116,8 @@ class Ledger(Protocol):
         """
         ...
 
-    async def completed(self, chunk: Chunk) -> None:
-        """The chunk's job is done, its output not fetched yet."""
+    async def completed(self, chunk: Chunk, outputs: Sequence[JobOutput]) -> None:
+        """The chunk's job is done, these outputs of it not fetched yet."""
         ...
 
     async def abandoned(self, chunk: Chunk, error: str) -> None:

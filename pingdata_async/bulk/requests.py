@@ -50,6 +50,7 @@ from pingdata_async.exceptions import (
     AccessDeniedError,
     APIStatusError,
     DecodeError,
+    NotFoundError,
     OutputUnavailableError,
     PauseTooLongError,
     PingDataError,
@@ -67,6 +68,7 @@ REFETCHES = 2  # of an output that leaves out rows
 SAME_TWICE = 2  # what is as useless twice in a row is taken to be so for ever, at the latest
 MAX_MESSAGE_CHARACTERS = 300  # of a failed job's: it stands in each of its rows
 TOO_LARGE_ADVICE = "; where that is right, allow for more: --max-answer-mb, or `max_body_bytes`"
+NOT_FOUND = 404
 JITTER = 0.1  # of a poll interval, so that jobs submitted together drift apart
 
 
@@ -187,6 +189,9 @@ class Requests:
         except GateClosedError as closed:
             return HeldBack(closed.opens_in_s)
         except PingDataError as error:
+            if passage.outputs and judge_question(error) is Verdict.UNKNOWN_JOB:
+                self._note_answer(error)
+                return Done()  # an earlier run was told of its outputs, which may outlive it
             return self._question_failed(passage, "poll", error)
         self._succeeded(passage, "poll")
         passage.no_longer_unknown()
@@ -194,18 +199,20 @@ class Requests:
         self._heard(passage.present_job, status)
         match status.phase:
             case JobPhase.COMPLETE:
-                passage.seems_failed = False
+                passage.seems_failed, passage.was_complete = False, True
                 return self._complete(passage, status)
             case JobPhase.FAILED if passage.seems_failed:
                 return _failed(passage, status)
             case JobPhase.FAILED:  # another job would be paid for: perhaps it changes its mind
                 passage.seems_failed = True
                 return Again(self.next_poll_in_s(passage))
+            case JobPhase.BROKEN_OFF | JobPhase.UNKNOWN if passage.was_complete:
+                return self._complete(passage, status)
             case JobPhase.BROKEN_OFF | JobPhase.UNKNOWN:
                 return self._undocumented(passage, status)
             case _:
                 passage.no_longer_late()
-                passage.seems_failed = False
+                passage.seems_failed = passage.was_complete = False
                 return self._going_on(passage)
 
     def _going_on(self, passage: Passage) -> Again | Lost:
@@ -233,7 +240,7 @@ class Requests:
                 self._planner.learn(job)
 
     def _complete(self, passage: Passage, status: JobStatus) -> Again | Done | Unreadable:
-        passage.outputs = json_outputs(status.outputs)
+        passage.outputs = json_outputs(status.outputs) or passage.outputs
         if passage.outputs:
             passage.no_longer_late()
             odd = notices.odd_counts(passage, status)
@@ -394,7 +401,11 @@ class Requests:
         if self._is_final(verdict):
             raise error
         if verdict is Verdict.UNKNOWN_JOB:
-            if self._is_forgotten(passage, error):
+            if passage.was_complete:
+                unknown_s = passage.note_unknown(clock.now(), ASK_AGAIN_S)
+                if unknown_s > self._policy.patience_s:
+                    return Kept(_no_longer_known(passage, error))
+            elif self._is_forgotten(passage, error):
                 said = f"the API no longer has job {passage.job_id}: {error}"
                 return Lost(said, is_forgotten=True)
             passage.note_failure(clock.now())  # of this job alone: the API did answer
@@ -482,6 +493,14 @@ class Requests:
         delay_s = self._policy.delay_s(attempts, retry_after_s(error), self._rng)
         self._announce(notices.retried("submit", passage, error, delay_s))
         return Again(delay_s)
+
+
+def _no_longer_known(passage: Passage, error: PingDataError) -> NotFoundError:
+    return NotFoundError(
+        f"the API called job {passage.job_id} complete, and no longer knows it ({error}); no other "
+        "one is sent and charged for it, unless by the `retry` of a run",
+        status_code=NOT_FOUND,
+    )
 
 
 def _failed(passage: Passage, status: JobStatus) -> Lost:

@@ -281,7 +281,7 @@ class BulkRunner:
             return
         if isinstance(step, Done):
             self._admission.release(passage)
-            await self._ledger.completed(passage.chunk)
+            await self._ledger.completed(passage.chunk, passage.outputs)
             self._flow.send(self._flow.fetches, passage)
         else:
             await self._no_answer(passage, step)

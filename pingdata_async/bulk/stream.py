@@ -32,7 +32,7 @@ from pingdata_async.bulk.protocols import FinishedChunk
 from pingdata_async.exceptions import ClientClosedError, InputError
 from pingdata_async.location_batches import BATCH_ROWS
 from pingdata_async.locations import NAMES, AnyLocation, check_names
-from pingdata_async.models import EnhancedLocation, Location, RunSummary
+from pingdata_async.models import EnhancedLocation, JobOutput, Location, RunSummary
 from pingdata_async.tables.postal_codes import are_plain, mend_rows
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ class MemoryLedger:
         """It may be charged."""
         self._charges.doubted(chunk, error)
 
-    async def completed(self, chunk: Chunk) -> None:
+    async def completed(self, chunk: Chunk, outputs: Sequence[JobOutput]) -> None:
         """Nothing to be kept."""
 
     async def abandoned(self, chunk: Chunk, error: str) -> None:  # noqa: ARG002

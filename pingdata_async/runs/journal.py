@@ -21,7 +21,7 @@ from pingdata_async.bulk.later_chunks import Leftover
 from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.tally import Tally
 from pingdata_async.exceptions import RunError
-from pingdata_async.models import Reason
+from pingdata_async.models import JobOutput, Reason
 from pingdata_async.runs import journal_changes as changes
 from pingdata_async.runs.journal_records import (
     PLANNED_CHUNKS,
@@ -165,14 +165,14 @@ class Journal:
         index, now = chunk.index, time.time()
         await self._commit(lambda connection: changes.doubt(connection, index, error, hold, now))
 
-    async def completed(self, chunk: Chunk) -> None:
-        """The chunk's job is done.
+    async def completed(self, chunk: Chunk, outputs: Sequence[JobOutput]) -> None:
+        """The chunk's job is done, and these are its outputs.
 
         Written with the next commit, whoever makes it: where that is lost, the job is asked
         about once more, which costs nothing.
         """
         index, now = chunk.index, time.time()
-        self._opened().note(lambda connection: changes.complete(connection, index, now))
+        self._opened().note(lambda connection: changes.complete(connection, index, outputs, now))
 
     async def unreadable(self, chunk: Chunk) -> None:
         """The output of the chunk's job can never be read."""

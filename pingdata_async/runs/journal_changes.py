@@ -17,7 +17,7 @@ from pingdata_async.bulk.later_chunks import Leftover, gather
 from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.tally import Tally
 from pingdata_async.exceptions import RunError
-from pingdata_async.models import Reason
+from pingdata_async.models import JobOutput, Reason
 from pingdata_async.runs.journal_records import (
     PLANNED_CHUNKS,
     SUBMISSION_COLUMNS,
@@ -26,6 +26,7 @@ from pingdata_async.runs.journal_records import (
     pack_chunk,
     pack_layout,
     pack_leftover,
+    pack_outputs,
     read_meta,
     state_named,
     submission_of,
@@ -99,7 +100,7 @@ def submit(connection: sqlite3.Connection, index: int, submission: Submission) -
     connection.execute(
         "INSERT INTO chunks (idx, state, since, submission) VALUES (?, 'submitting', ?, ?)"
         " ON CONFLICT (idx) DO UPDATE SET state = excluded.state, since = excluded.since,"
-        " submission = excluded.submission, job_id = '', unreadable = 0",
+        " submission = excluded.submission, job_id = '', unreadable = 0, outputs = NULL",
         (index, now, number),
     )
 
@@ -154,8 +155,13 @@ def doubt(connection: sqlite3.Connection, index: int, error: str, hold: bool, no
     )
 
 
-def complete(connection: sqlite3.Connection, index: int, now: float) -> None:
-    """Its job is done; told again after a restart, that changes nothing."""
+def complete(
+    connection: sqlite3.Connection, index: int, outputs: Sequence[JobOutput], now: float
+) -> None:
+    """Its job is done; told again after a restart, its outputs may be elsewhere."""
+    connection.execute(
+        "UPDATE chunks SET outputs = ? WHERE idx = ?", (pack_outputs(outputs), index)
+    )
     if _present(connection, index).state is ChunkState.COMPLETE:
         return
     _before(connection, index, ChunkState.COMPLETE)

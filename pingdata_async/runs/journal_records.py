@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import zstandard
@@ -15,7 +15,9 @@ from pingdata_async.bulk.later_chunks import Leftover
 from pingdata_async.bulk.layout import Layout
 from pingdata_async.bulk.tally import Tally
 from pingdata_async.exceptions import RunError
+from pingdata_async.models import JobOutput
 from pingdata_async.runs.states import ChunkState
+from pingdata_async.secrecy import masked
 
 PLANNED_CHUNKS = "planned_chunks"
 MAX_CONTENT_BYTES = 256 * 1024 * 1024  # many times what a chunk takes
@@ -28,6 +30,7 @@ _layout_encoder = msgspec.msgpack.Encoder()
 _layout_decoder = msgspec.msgpack.Decoder(Layout)
 _failure_decoder = msgspec.json.Decoder(Failure)
 _tally_decoder = msgspec.json.Decoder(Tally)
+_outputs_decoder = msgspec.json.Decoder(tuple[JobOutput, ...])
 _asked_decoder = msgspec.json.Decoder(dict[str, int])
 
 
@@ -56,6 +59,8 @@ class ChunkRecord(msgspec.Struct, frozen=True, kw_only=True):
             the one that it is a part of.
         held: Whether a submission in doubt is left to the user.
         unreadable: Whether its job's output was found to be one that can never be read.
+        outputs: What that job made, as far as the API has said; at urls that anybody may have
+            written there.
         failure: Why it has no answers, where it failed.
         tally: How the rows that it settled ended, where it is spooled or failed.
         chunk: A later chunk's content; None for a planned one, which the plan has.
@@ -72,6 +77,7 @@ class ChunkRecord(msgspec.Struct, frozen=True, kw_only=True):
     charged_before: bool = False
     held: bool = False
     unreadable: bool = False
+    outputs: tuple[JobOutput, ...] = ()
     failure: Failure | None = None
     tally: Tally | None = None
     chunk: Chunk | None = None
@@ -101,8 +107,8 @@ class SubmissionRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 RECORD_COLUMNS = (
-    "idx, state, since, job_id, jobs, doubts, charged_before, held, unreadable, failure, tally,"
-    " content, layout"
+    "idx, state, since, job_id, jobs, doubts, charged_before, held, unreadable, outputs, failure,"
+    " tally, content, layout"
 )
 SUBMISSION_COLUMNS = (
     "submissions.idx, submissions.locations, submissions.sent_at, submissions.job_id,"
@@ -113,13 +119,14 @@ SUBMISSION_COLUMNS = (
 
 def record_of(columns: tuple[object, ...]) -> ChunkRecord:
     """A row of `RECORD_COLUMNS` as a record."""
-    *plain, failure, tally, content, layout = columns
+    *plain, outputs, failure, tally, content, layout = columns
     with damage_in("a chunk"):
         record = msgspec.convert(
             dict(zip(_PLAIN_COLUMNS, plain, strict=True)), ChunkRecord, strict=False
         )
         return msgspec.structs.replace(
             record,
+            outputs=_outputs_decoder.decode(outputs) if isinstance(outputs, str) else (),
             failure=_failure_decoder.decode(failure) if isinstance(failure, str) else None,
             tally=_tally_decoder.decode(tally) if isinstance(tally, str) else None,
             chunk=unpack_chunk(content) if isinstance(content, bytes) else None,
@@ -180,6 +187,12 @@ def unpack_leftover(content: bytes) -> Leftover:
     """
     with damage_in("a row that waits"):
         return _leftover_decoder.decode(content)
+
+
+def pack_outputs(outputs: Sequence[JobOutput]) -> str:
+    """A job's outputs as the journal keeps them: where to find them, without a secret."""
+    places = [JobOutput(masked(output.url), masked(output.filename)) for output in outputs]
+    return msgspec.json.encode(places).decode()
 
 
 def pack_layout(layout: Layout | None) -> bytes | None:

@@ -97,6 +97,9 @@ _VERSION_3 = (
 _VERSION_4 = (
     # Whether the output of the present job turned out to be one that can never be read.
     "ALTER TABLE chunks ADD COLUMN unreadable INTEGER NOT NULL DEFAULT 0",
+    # What the API named when it said that the present job is complete: JSON. NULL where it has
+    # not, or that was not noted.
+    "ALTER TABLE chunks ADD COLUMN outputs TEXT",
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)

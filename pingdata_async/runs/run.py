@@ -142,6 +142,7 @@ class Run:
         self._announce = Announcer(self._counts, on_event)
         self._has_planned = False
         self._is_under_way = False
+        self._is_retry = False
         self._began = time.monotonic()
 
     # -- what can be asked for -----------------------------------------------------------
@@ -188,6 +189,7 @@ class Run:
     async def retry(self, path: Path, *, all_not_ok: bool) -> RunSummary:
         """Ask once more about rows without an answer, or about all that are not ok."""
         self._check_client()
+        self._is_retry = True
         async with RunDirectory(path) as directory:
             plan = await self._open_plan(directory)
             await self._check_may_write(directory, plan)
@@ -439,7 +441,9 @@ class Run:
         self._is_under_way = True
         spent: BudgetSpentError | None = None
         try:
-            async with contextlib.aclosing(passages_left(journal, plan)) as passages:
+            async with contextlib.aclosing(
+                passages_left(journal, plan, may_pay_again=self._is_retry)
+            ) as passages:
                 await runner.run(passages)
         except BudgetSpentError as error:
             spent = error

@@ -42,6 +42,7 @@ from pingdata_async.sandbox.throttle import BULK_KINDS, Gate
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _STATS_ROUTE: Final = "stats"
+_NO_SUCH_JOB: Final = "There is no such job"
 # A job of thousands of locations must not hold up everybody else's requests.
 _LOCATIONS_AT_ONCE: Final = 250
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -264,6 +265,8 @@ class SandboxAPI:
     async def _status(self, request: web.Request) -> web.Response:
         now_s = self._settings.clock()
         job = self._job(request, now_s)
+        if job.fate is JobFate.LOST_ONCE_TOLD and job.is_told:
+            raise Refusal(HTTPStatus.NOT_FOUND, _NO_SUCH_JOB)
         path = f"/api/v1/sov/{job.id}/output/{job.filename}"
         origin = "" if self._settings.relative_urls else f"{request.scheme}://{request.host}"
         self._recorder.told(job, now_s)
@@ -275,8 +278,6 @@ class SandboxAPI:
             as_objects=self._settings.shape == "object",
             with_dates=self._settings.dates,
         )
-        if job.fate is JobFate.LOST_ONCE_TOLD and job.has_output(now_s):
-            self._jobs.forget(job.id)
         return self._json(answer)
 
     async def _output(self, request: web.Request) -> web.StreamResponse:
@@ -300,7 +301,7 @@ class SandboxAPI:
     def _job(self, request: web.Request, now_s: float) -> Job:
         job = self._jobs.get(request.match_info["id"], now_s)
         if job is None:
-            raise Refusal(HTTPStatus.NOT_FOUND, "There is no such job")
+            raise Refusal(HTTPStatus.NOT_FOUND, _NO_SUCH_JOB)
         return job
 
     # -- the rest of the account

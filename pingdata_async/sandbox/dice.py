@@ -78,7 +78,7 @@ class JobFate(Fault):
     LOST = "lost_job:by time"
     """At some moment from its beginning to its end it is forgotten."""
     LOST_ONCE_TOLD = "lost_job:told"
-    """It is forgotten as soon as somebody has been told that it is complete."""
+    """As soon as somebody was told that it is complete, its output is all that is left of it."""
 
     @property
     def has_output(self) -> bool:

@@ -52,7 +52,8 @@ class FaultPlan:
             connection, a 500, 502 or 504, or a success that names no id.
         failed_job: A job ends FAILED, by its request or by its result.
         lost_job: A job is accepted and charged, but from some moment on, which may be at once,
-            when it is done, or when its end has been told, all about it is answered 404.
+            or when it is done, all about it is answered 404; or when its end has been told, all
+            but its output.
         odd_filename: The output's ``filename`` is the likes of ``../../etc/passwd``. Its url works.
         missing_location: A location is left out of the output: three times in four of every
             download, otherwise of that one.

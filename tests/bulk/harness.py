@@ -26,7 +26,7 @@ from pingdata_async.bulk.retrying import RetryPolicy
 from pingdata_async.bulk.runner import BulkRunner
 from pingdata_async.bulk.stream import ChunkSource, Locations
 from pingdata_async.events import ChunkFinished, Event, JobSubmitted, SubmissionInDoubt
-from pingdata_async.models import EnhancedLocation
+from pingdata_async.models import EnhancedLocation, JobOutput
 from pingdata_async.wire import encode_options
 from tests.simulation.paced_api import Endpoints, PacedAPI
 from tests.simulation.simulated_api import SimulatedAPI
@@ -122,7 +122,11 @@ class Observed:
     async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:  # noqa: ARG002
         await self._note("held" if hold else "doubted", chunk)
 
-    async def completed(self, chunk: Chunk) -> None:
+    async def completed(
+        self,
+        chunk: Chunk,
+        outputs: Sequence[JobOutput],  # noqa: ARG002
+    ) -> None:
         await self._note("completed", chunk)
 
     async def abandoned(self, chunk: Chunk, error: str) -> None:  # noqa: ARG002

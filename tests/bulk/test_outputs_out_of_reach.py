@@ -155,14 +155,15 @@ async def test_jobs_at_work_are_brought_home_from_a_run_that_stops(durable: bool
 
 
 async def test_neither_the_job_nor_its_output_is_known_any_more() -> None:
-    """Only then is its chunk submitted again, and not at once."""
-    api = _Storage(raises(unavailable(said=None)), of=["job-1"])
-    seen = await run(api, 100)
-    assert {result.status for result in seen.results} == {RowStatus.OK}
-    assert api.counts.jobs == 11
-    (lost,) = seen.of(JobAbandoned)
-    assert "no longer has job job-1" in lost.error
-    assert seen.times(JobAbandoned)[0] - seen.events[0][0] >= 60
+    """It was complete, and so is paid for: it is kept, and no other one is sent unasked."""
+    api, seen = _Storage(raises(unavailable(said=None)), of=["job-1"]), Observed(is_durable=True)
+    with pytest.raises(JobFailedError, match="called job job-1 complete, and no longer knows it"):
+        await run(api, 100, observed=seen)
+    assert seen.rows == rows_but(seen, "job-1")
+    assert api.counts.jobs == 10
+    [kept] = seen.of(JobKept)
+    assert seen.states[kept.chunk] == "complete"
+    assert not seen.of(JobAbandoned)
 
 
 async def test_a_job_that_is_unknown_only_for_a_while() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.client.servers import raw_server
+from tests.client.servers import raw_server, read_request
 from tests.raw_api import RawApi, Write, answer, enhance, well
 
 IMPATIENT = ("--give-up-after", "1", "--chunk-size", "3")
@@ -187,3 +189,82 @@ async def test_a_portal_in_the_place_of_the_api(tmp_path: Path) -> None:
         done = await enhance(server.url, tmp_path, "--chunk-size", 1, rows=20)
     assert (done.code, api.counts["submission"]) == (5, 3), done.err
     assert "an HTML page" in done.err
+
+
+# -- jobs that were complete, and are unknown when the run is gone on with ---------------------
+
+GONE = says(answer(b"{}", status=b"404 Not Found"))
+UNWELL = says(answer(b"", status=b"503 Service Unavailable"))
+SOON = {"late_after_s": 0.2, "forgotten_after_s": 0.1}
+
+
+async def stopped_when_complete(api: RawApi, url: str, tmp_path: Path) -> Path:
+    """A run that was told of its outputs, and could not fetch them; the API forgets its jobs."""
+    wells, api._writers["output"] = api._writers["output"], (UNWELL,)
+    done = await enhance(url, tmp_path, *IMPATIENT, policy=SOON)
+    assert (done.code, done.rows, api.charged) == (5, [], 6), done.err
+    api._writers |= {"output": wells, "status": (GONE,)}
+    return tmp_path / "out.jsonl.run" / "journal.sqlite3"
+
+
+@pytest.mark.parametrize("path", ["sov/{job}/output/o.json", "files/{job}/output/o.json"])
+async def test_a_job_that_is_forgotten_before_its_output(path: str, tmp_path: Path) -> None:
+    """The output is fetched from where the API said it is, and nothing is paid again."""
+    api = RawApi(output_url=f"/api/v1/{path}")
+    async with raw_server(api) as server:
+        await stopped_when_complete(api, server.url, tmp_path)
+        done = await enhance(server.url, tmp_path, *IMPATIENT, policy=SOON)
+    assert (done.code, done.statuses, api.charged) == (0, ["ok"] * 6, 6), done.err
+
+
+async def test_a_job_that_is_forgotten_with_its_output(tmp_path: Path) -> None:
+    """It was complete, so it is kept each time; only `retry` pays for another one, and says so."""
+    api = RawApi()
+    async with raw_server(api) as server:
+        await stopped_when_complete(api, server.url, tmp_path)
+        api._writers["output"] = (GONE,)
+        for _ in range(2):
+            done = await enhance(server.url, tmp_path, *IMPATIENT, policy=SOON)
+            assert (done.code, done.rows, api.charged) == (5, [], 6), done.err
+            assert "the API called job job-" in done.err
+            assert "unless by the `retry` of a run" in done.err
+        first_jobs = set(api._jobs)
+
+        async def status(writer: asyncio.StreamWriter, body: bytes) -> None:
+            is_old = any(f"/{job}/".encode() in body for job in first_jobs)
+            await (GONE if is_old else well)(writer, body)
+
+        async def output(writer: asyncio.StreamWriter, body: bytes) -> None:
+            is_old = any(f"/{job}/" in api.targets[-1] for job in first_jobs)
+            await (GONE if is_old else well)(writer, body)
+
+        api._writers |= {"output": (output,), "status": (status,)}
+        words = ("-u", server.url, "--give-up-after", "1")
+        done = await enhance(server.url, tmp_path, *words, command="retry", policy=SOON)
+    assert (done.code, done.statuses, api.charged) == (0, ["ok"] * 6, 12), done.err
+    assert "its rows are sent again" in done.err
+
+
+@pytest.mark.parametrize("target", ["/steal/{job}/output/o.json", "/api/v1/enhance?sources=PG"])
+async def test_a_journal_that_names_a_place_for_the_token(target: str, tmp_path: Path) -> None:
+    """Another host is asked as a stranger, and no other endpoint of the API is asked at all."""
+    heads: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await read_request(reader))
+        writer.write(answer(b"", status=b"404 Not Found"))
+        await writer.drain()
+
+    api = RawApi()
+    async with raw_server(listen) as stranger, raw_server(api) as server:
+        journal = await stopped_when_complete(api, server.url, tmp_path)
+        is_foreign = target.startswith("/steal")
+        url = (stranger.url if is_foreign else server.url) + target
+        planted = json.dumps([{"url": url, "filename": "o.json", "description": ""}])
+        with contextlib.closing(sqlite3.connect(journal)) as connection, connection:
+            assert connection.execute("UPDATE chunks SET outputs = ?", (planted,)).rowcount == 2
+        done = await enhance(server.url, tmp_path, *IMPATIENT, policy=SOON)
+    assert (done.code, done.statuses, api.charged) == (0, ["ok"] * 6, 6), done.err
+    assert len(heads) == 2 * is_foreign
+    assert not any(b"authorization" in head.lower() or b"right" in head for head in heads)
+    assert not any("/api/v1/enhance" in each for each in api.targets)

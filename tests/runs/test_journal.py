@@ -41,10 +41,10 @@ async def test_a_chunks_life_outlives_the_process(path: Path) -> None:
         assert record is not None
         assert (record.state, record.job_id, record.jobs) == (ChunkState.SUBMITTED, "job 1", 1)
         assert record.charged_before
-        await journal.completed(planned(1))
+        await journal.completed(planned(1), ())
     async with Journal(path) as journal:
         assert await states_of(journal) == {1: ChunkState.COMPLETE}
-        await journal.completed(planned(1))  # after a restart it is told again
+        await journal.completed(planned(1), ())  # after a restart it is told again
         await journal.spooled(1, counts(10, failed=2))
     async with Journal(path) as journal:
         record = await journal.record(1)
@@ -154,7 +154,7 @@ async def test_rows_wait_and_become_a_chunk(path: Path) -> None:
     """Rows without an outcome are in exactly one place: waiting, or in a later chunk."""
     async with Journal(path) as journal:
         await submit(journal, 0)
-        await journal.completed(planned(0))
+        await journal.completed(planned(0), ())
         await journal.spooled(0, counts(8), [left(3), left(7)])
         assert (await totals_of(path)).rows_waiting == 2
         await journal.gathered(later(journal.next_index(), 3, 7))
@@ -170,8 +170,8 @@ async def test_waiting_rows_are_packed_after_a_crash(path: Path) -> None:
     """All of them come into chunks of the size asked for, by number and by bytes."""
     async with Journal(path) as journal:
         await submit(journal, 0, 1)
-        await journal.completed(planned(0))
-        await journal.completed(planned(1))
+        await journal.completed(planned(0), ())
+        await journal.completed(planned(1), ())
         await journal.spooled(0, counts(5), [left(row) for row in range(5)])
         await journal.spooled(1, counts(5), [left(row) for row in range(10, 15)])
     async with Journal(path) as journal:
@@ -191,7 +191,7 @@ async def test_a_retry_takes_rows_back_from_the_counts(path: Path) -> None:
     """They count as if they had never ended; said again, that changes nothing."""
     async with Journal(path) as journal:
         await submit(journal, 0)
-        await journal.completed(planned(0))
+        await journal.completed(planned(0), ())
         await journal.spooled(0, counts(10, failed=3))
         for fresh in (2, 0):
             assert await journal.reopen([left(1), left(2)], counts(2, failed=2)) == fresh
@@ -206,7 +206,7 @@ async def test_unfinished_chunks_come_paid_ones_first(path: Path) -> None:
     """First those with jobs, then later ones; what begins meanwhile does not come."""
     async with Journal(path) as journal:
         await submit(journal, 0, 5)
-        await journal.completed(planned(5))
+        await journal.completed(planned(5), ())
         await journal.split(planned(1), [later(journal.next_index(), row) for row in range(40)])
         await submit(journal, 2)
         seen: list[int] = []
@@ -224,7 +224,7 @@ async def test_an_end_is_an_end(path: Path, state: str) -> None:
     """Nothing can happen to a chunk at an end, and trying changes nothing."""
     async with Journal(path) as journal:
         await submit(journal, 0)
-        await journal.completed(planned(0))
+        await journal.completed(planned(0), ())
         if state == "spooled":
             await journal.spooled(0, counts(10))
         elif state == "failed":

@@ -121,7 +121,7 @@ async def test_many_callers_share_a_commit(path: Path) -> None:
 
     async def live(journal: Journal, index: int) -> None:
         await submit(journal, index)
-        await journal.completed(planned(index))
+        await journal.completed(planned(index), ())
         await journal.spooled(index, counts(10))
 
     async with Journal(path) as journal:
@@ -141,7 +141,7 @@ async def test_a_note_makes_no_commit_of_its_own(path: Path) -> None:
     async with Journal(path) as journal:
         await submit(journal, 0)
         changes = connection_of(journal).total_changes
-        await journal.completed(planned(0))
+        await journal.completed(planned(0), ())
         assert connection_of(journal).total_changes == changes
         await journal.submitting(planned(1), charged_before=False)
         assert (await states_of(journal))[0] is ChunkState.COMPLETE
@@ -150,7 +150,7 @@ async def test_a_note_makes_no_commit_of_its_own(path: Path) -> None:
 async def test_a_wrong_note_is_told_when_the_journal_closes(path: Path) -> None:
     """A note that is no legal change spoils nothing, and is not lost."""
     journal = await Journal(path).__aenter__()
-    await journal.completed(planned(0))
+    await journal.completed(planned(0), ())
     await submit(journal, 1)
     with pytest.raises(RunError, match="chunk 0 is planned and cannot become complete"):
         await journal.__aexit__(None, None, None)

@@ -31,7 +31,7 @@ async def _filled(folder: Path) -> Path:
 async def _answered(journal: Journal, index: int) -> None:
     await journal.submitting(planned(index), charged_before=False)
     await journal.submitted(planned(index), f"job {index}")
-    await journal.completed(planned(index))
+    await journal.completed(planned(index), ())
     await journal.spooled(index, counts(9), [left(index * 10)])
 
 
@@ -328,7 +328,7 @@ async def test_a_full_disk_is_said_and_survived(tmp_path: Path) -> None:
     async with Journal(path) as journal:
         await journal.submitting(planned(0), charged_before=False)
         await journal.submitted(planned(0), "job")
-        await journal.completed(planned(0))
+        await journal.completed(planned(0), ())
         assert journal._writer is not None
         connection = journal._writer._connection
         pages = connection.execute("PRAGMA page_count").fetchone()[0]

@@ -201,7 +201,7 @@ class JournalMachine(RuleBasedStateMachine):
     def completed(self, data: st.DataObject) -> None:
         known = self._any_chunk(data, S.SUBMITTED)
         if known.state is S.SUBMITTED:
-            self._portal.call(self._journal.completed, known.chunk)
+            self._portal.call(self._journal.completed, known.chunk, ())
             known.state = S.COMPLETE
             self._model.noted.add(known.chunk.index)
 

@@ -33,8 +33,8 @@ async def _live_a_little(journal: Journal) -> None:
         await journal.submitting(planned(index), charged_before=index == 2)
     for index in (2, 3, 4):
         await journal.submitted(planned(index), f"job {index}")
-    await journal.completed(planned(3))
-    await journal.completed(planned(4))
+    await journal.completed(planned(3), ())
+    await journal.completed(planned(4), ())
     await journal.spooled(4, counts(7, failed=1), [left(40), left(41), left(42)])
     await journal.gathered(later(journal.next_index(), 40, 42))
     await journal.doubted(planned(5), "lost", hold=True)

@@ -32,7 +32,7 @@ async def test_an_answer_is_written_only_when_it_is_noted(tmp_path: Path) -> Non
 
     async with Journal(await make_journal(tmp_path)) as journal:
         await submit(journal, 0)
-        await journal.completed(chunk)
+        await journal.completed(chunk, ())
         checked = check_output(chunk, [body], SOURCES, 0, with_results=False)
         finished = FinishedChunk(chunk, checked.counts, checked=checked, job_id="job 0")
         await DurableLedger(journal, spool, Output()).deliver(finished)

@@ -40,7 +40,7 @@ def source_with_own_sources(folder: Path) -> Path:
 async def counted_one_by_one(directory: RunDirectory, plan: Plan) -> Amount:
     asked = Counter[str]()
     locations = 0
-    async for passage in passages_left(directory.journal, plan):
+    async for passage in passages_left(directory.journal, plan, may_pay_again=False):
         if not passage.job_id:
             locations += len(passage.chunk.rows)
             asked.update(asked_of(passage.chunk, SOURCES))

@@ -88,6 +88,7 @@ class DurableRun:
         planned = [chunk for chunk in (*chunks, builder.rest()) if chunk is not None]
         self.directory = MemoryDirectory(planned, world.sources)
         self._stops = self._budgets_spent = 0
+        self.is_gone_on_with = False
         self._is_holding = world.policy.hold_in_doubt
         self.caps = Caps(locations=world.max_locations_spent)
 
@@ -100,6 +101,7 @@ class DurableRun:
                 client = _Client(self, mishap)
                 if await client.live():
                     break
+                self.is_gone_on_with = True  # by `retry`: the API may have lost what was complete
                 await anyio.sleep(mishap.pause_s)
                 self._records.new_client()
             else:
@@ -195,7 +197,7 @@ class _Client:
             on_event=self._hear,
         )
         try:
-            await run.execute(directory)
+            await run.execute(directory, may_pay_again=self._run.is_gone_on_with)
         finally:
             if not self._fuse.is_dead:
                 await directory.close()

@@ -148,8 +148,9 @@ class _NoOutput:
 class MemoryRun(Run):
     """A run whose directory is in memory; only executed, never exported."""
 
-    async def execute(self, directory: MemoryDirectory) -> None:
-        """Go on with what is left to be done."""
+    async def execute(self, directory: MemoryDirectory, *, may_pay_again: bool) -> None:
+        """Go on with what is left to be done, as `resume` or as `retry` would."""
+        self._is_retry = may_pay_again
         await self._execute(directory, directory.plan, _NoOutput())
 
     async def _read(self, directory: RunDirectory, read: Callable[[JournalReader], T]) -> T:

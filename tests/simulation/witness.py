@@ -151,9 +151,9 @@ class WatchedLedger:
         await self._ledger.doubted(chunk, error, hold=hold)
         self.delivered_rows += chunk.total_rows * hold
 
-    async def completed(self, chunk: Chunk) -> None:
+    async def completed(self, chunk: Chunk, outputs: Sequence[JobOutput]) -> None:
         self._log.note(f"ledger: completed {chunk.index}")
-        await self._ledger.completed(chunk)
+        await self._ledger.completed(chunk, outputs)
 
     async def abandoned(self, chunk: Chunk, error: str) -> None:
         self._log.note(f"ledger: abandoned {chunk.index} {error}")
