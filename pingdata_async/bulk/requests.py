@@ -418,15 +418,17 @@ class Requests:
             passage.seems_failed = status.is_failed
             passage.outputs = json_outputs(status.outputs) or passage.outputs
         give_up = self._note_failure(passage, kind, error)
+        # A 403 may be about that one job, and so is the time that it names: others do not wait.
+        is_of_job = isinstance(error, AccessDeniedError)
         if self._is_too_long(error):
-            return Unreachable(saying_when(error))
+            return Kept(saying_when(error)) if is_of_job else Unreachable(saying_when(error))
         self._say_if_overdue(passage, kind, error)
-        # A pause that the API asks for says nothing of the job.
-        is_pause = isinstance(error, RateLimitError) or retry_after_s(error)
+        # Any other pause that the API asks for says nothing of the job.
+        is_pause = isinstance(error, RateLimitError) or (retry_after_s(error) and not is_of_job)
         if give_up is GiveUp.RUN and (is_pause or verdict is Verdict.NO_ACCESS):
             raise saying_when(error)  # or each job would have to wait for one more to learn of it
-        # A 403 may be about that one job: whether the token is refused, submissions will show.
-        if give_up is GiveUp.RUN and not isinstance(error, AccessDeniedError):
+        # Whether the token is refused, submissions will show.
+        if give_up is GiveUp.RUN and not is_of_job:
             return Unreachable(error)
         if give_up is not GiveUp.NOTHING and not is_pause:
             self._pacer.is_shut_out = False  # this one is asked no more, and others may pass

@@ -353,6 +353,25 @@ async def test_jobs_that_may_not_be_asked_about_keep_no_others_from_being_sent(
     assert are_sent_at_once == (jobs < max_jobs)  # else when the first of them leaves its slot
 
 
+@pytest.mark.parametrize(("pause_s", "asked"), [(20.0, 5), (100.0, 2), (3_600.0, 1)])
+async def test_a_pause_for_one_job_that_is_refused_is_kept_and_holds_up_no_other(
+    pause_s: float, asked: int
+) -> None:
+    """The job is asked about no sooner than said, and given up as without a pause."""
+    error = AccessDeniedError("403", status_code=403, retry_after_s=pause_s)
+    api, seen = _JobsRefused("old-0", error=error, delays_s={}), Observed(states={0: "submitted"})
+    began = anyio.current_time()
+    with pytest.raises(JobFailedError, match=r"cannot be had now; .* job old-0: 403"):
+        with anyio.fail_after(600):
+            await make_runner(api, seen, max_jobs=4).run(_with_jobs_of_earlier_runs(1, 30))
+    assert seen.rows == list(range(10, 300))
+    polls = seen.times(RequestSent, kind="poll", job_id="old-0")
+    assert min(2, asked) <= len(polls) <= asked
+    assert all(later - earlier >= pause_s for earlier, later in itertools.pairwise(polls))
+    [kept_at] = seen.times(JobKept)
+    assert kept_at - began <= 60 + 1.2 * pause_s * (asked > 1)
+
+
 async def test_a_run_to_which_all_is_refused_ends_after_a_minute() -> None:
     """Questions about a job of an earlier run, and submissions: that is the token."""
     refusals = {Moment.SUBMIT: FORBIDDEN, Moment.POLL: FORBIDDEN}
