@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 LATITUDE, LONGITUDE = COORDINATES = ("latitude", "longitude")
 
@@ -114,6 +115,18 @@ def degrees_of(field: str, value: object) -> float | None:
         return float(value)  # type: ignore[arg-type]  # whatever it is, it says so itself
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def west_or_south(field: str, value: Any) -> Any:
+    """A coordinate whose heading says that it is west, or south: there a plain one has no sign."""
+    if isinstance(value, str):
+        text = value.strip()
+        degrees = degrees_of(field, text)
+        if degrees is None or degrees <= 0 or _axis_of(_spelled(text)) is not None:
+            return value  # nothing, or it says for itself where it is
+        return f"-{text.removeprefix('+')}"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return -value if is_number and value > 0 else value
 
 
 def is_on_the_globe(field: str, degrees: float) -> bool:

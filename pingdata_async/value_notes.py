@@ -36,7 +36,7 @@ class ValueKind(enum.StrEnum):
     PART_OF_A_STREET = "part_of_a_street"  # such as a house number, without a street: left out
     SAYS_NOTHING = "says_nothing"  # such as "N/A": empty, and no fault
     ZEROS_GIVEN_BACK = "zeros_given_back"  # to a postal code: sent with them
-    SHORT_POSTAL_CODE = "short_postal_code"  # for the United States: sent as it stands
+    SHORT_POSTAL_CODE = "short_postal_code"  # if in the United States: sent as it stands
 
 
 FAULTS = frozenset(
@@ -185,7 +185,7 @@ def sentence(note: ValueNote) -> str:
         ValueKind.ZEROS_GIVEN_BACK: "given back the leading zeros that a spreadsheet took",
         ValueKind.SHORT_POSTAL_CODE: "sent as "
         + ("it stands" if one else "they stand")
-        + ", too short for a US postal code",
+        + ", too short if in the United States",
     }[note.kind]
     first, *others = [f'"{example}"' for example in note.examples]
     examples = ", ".join([f"{first} (row {note.row + 1:,})", *others])

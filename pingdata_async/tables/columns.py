@@ -11,18 +11,31 @@ from typing import Any
 
 import msgspec
 
-from pingdata_async.coordinates import COORDINATES, joined_angle, split_pair
+from pingdata_async.coordinates import (
+    COORDINATES,
+    LATITUDE,
+    LONGITUDE,
+    joined_angle,
+    split_pair,
+    west_or_south,
+)
 from pingdata_async.exceptions import InputError
 from pingdata_async.location_batches import Columns
 from pingdata_async.locations import FIELDS, LOOKUP_FIELDS, id_text
 from pingdata_async.tables.column_candidates import Candidate, candidates_for, unambiguous
 from pingdata_async.tables.given_columns import choices, missing, places_of
 from pingdata_async.tables.header_words import ONE_LINE
+from pingdata_async.tables.headers import words_of
 from pingdata_async.tables.jsonl import FAILURE_NOTES
 from pingdata_async.tables.shown_headers import map_option, shown_headers, shown_parts
-from pingdata_async.tables.street_lines import plainly_joined, street_lines
+from pingdata_async.tables.street_lines import lines_as_given, plainly_joined, street_lines
 from pingdata_async.value_notes import NotedBatch, NotedValue, ValueKind
 from pingdata_async.words_for_nothing import says_nothing
+
+_LINES = frozenset({"address", "address_line_1"})
+
+_WEST_OR_SOUTH = {LATITUDE: (["south"],), LONGITUDE: (["w"], ["west"])}
+"""By coordinate, how its header ends where numbers without a sign are negative."""
 
 
 class MappedColumn(msgspec.Struct, frozen=True):
@@ -114,14 +127,19 @@ def _cells(
     are_texts: bool,
 ) -> Sequence[Any]:
     if len(mapped.places) == 1:
-        return columns[mapped.places[0]]
+        cells = columns[mapped.places[0]]
+        if words_of(mapped.headers[0])[-1:] in _WEST_OR_SOUTH.get(mapped.field, ()):
+            return [west_or_south(mapped.field, cell) for cell in cells]
+        return cells
     parts: list[Sequence[str]] = [
         columns[place] if are_texts else [id_text(cell) or "" for cell in columns[place]]
         for place in mapped.places
     ]
-    if mapped.parts:
-        lines, without_street = street_lines(
-            mapped.parts, parts, countries, number_follows=mapped.number_follows
+    if mapped.parts or mapped.field in _LINES:
+        lines, without_street = (
+            street_lines(mapped.parts, parts, countries, number_follows=mapped.number_follows)
+            if mapped.parts
+            else lines_as_given(parts, countries)
         )
         for place, given in without_street.items():
             noted.add(place, NotedValue(mapped.field, ValueKind.PART_OF_A_STREET, given))

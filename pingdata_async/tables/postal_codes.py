@@ -34,6 +34,9 @@ gives them. 055 is one town in Massachusetts, 063 has an island of New York amon
 
 _ARMED_FORCES = {"AE", "AP", "AA"}
 
+_NO_CODES = frozenset({"0", "00000", "99999", "00000-0000", "99999-9999", "000000000", "999999999"})
+"""What stands where no ZIP code is known: none of these is one."""
+
 _ZIP_DIGITS = 5
 _PLUS_4_DIGITS = 4
 _SHORT_LENGTHS = frozenset({3, 4})
@@ -63,7 +66,8 @@ def mended(
 
     Returns:
         The codes, the same object where all were fine; and which were given zeros back, are left
-        out, or are too short for the United States, though their rows name no other country.
+        out, as 00000 is, or are too short for the United States, though their rows name no other
+        country.
     """
     noted = NotedBatch()
     if are_plain(postal):
@@ -71,10 +75,17 @@ def mended(
     codes: list[Any] | None = None
     for place, code in enumerate(postal):
         digits = _digits(code)
-        if digits is None:
+        if digits is None and (not isinstance(code, str) or code.strip() not in _NO_CODES):
             continue
+        digits = code.strip() if digits is None else digits
         zip_code, plus_4 = _parts(digits)
-        if may_be_plus_4 and len(digits) <= _PLUS_4_DIGITS:
+        if digits in _NO_CODES:
+            in_state, in_country = (each[place] if each else None for each in (state, country))
+            if _prefixes(in_state, in_country) is None:  # that is for other countries to say
+                continue
+            noted.add(place, NotedValue(POSTAL_CODE, ValueKind.SAYS_NOTHING, code))
+            digits = ""
+        elif may_be_plus_4 and len(digits) <= _PLUS_4_DIGITS:
             noted.add(place, NotedValue(POSTAL_CODE, ValueKind.UNREADABLE, code))
             digits = ""
         elif len(zip_code) in _SHORT_LENGTHS:
@@ -101,6 +112,8 @@ def are_plain(postal: Sequence[Any]) -> bool:
     if kinds == {NoneType}:
         return True
     if kinds != {str} or not _PLAIN_LENGTHS.issuperset(map(len, postal)):
+        return False
+    if not _NO_CODES.isdisjoint(postal):
         return False
     together = "".join(postal)
     return ".0" not in together and len(together.split()) <= 1

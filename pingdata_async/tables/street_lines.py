@@ -144,6 +144,26 @@ def street_lines(
     return StreetLines(lines, without_street)
 
 
+def lines_as_given(
+    columns: Sequence[Sequence[str]], countries: Sequence[object] | None
+) -> StreetLines:
+    """Lines of the columns that the user named, in that order.
+
+    A number whose street is blank is left out, as in `street_lines()`.
+    """
+    lines = list(map(plainly_joined, zip(*columns, strict=True)))
+    numbers = [row for row, line in enumerate(lines) if line and not any(map(str.isalpha, line))]
+    if not numbers:
+        return StreetLines(lines, {})
+    codes = _codes(countries, len(lines))
+    found = {
+        row: lines[row]
+        for row in numbers
+        if codes[row] not in _NUMBER_FOLLOWS and not all(column[row].strip() for column in columns)
+    }
+    return StreetLines(["" if row in found else line for row, line in enumerate(lines)], found)
+
+
 def plainly_joined(row: Sequence[str]) -> str:
     """Texts behind each other, as the user asked for it; none twice."""
     joined = ""

@@ -790,6 +790,11 @@ POSTAL_CODES += [
         ("ZIP|ZIP4|ST", "6510|6789|CT", (("postal_code", "06510"), ("state", "CT"))),
         ("Zip Code|Plus4|State", "06510|6789|CT", (("postal_code", "06510"), ("state", "CT"))),
         ("ZIP+4|ST|Country", "6789|CT|US", (("state", "CT"), ("country", "US"))),
+        ("Zip|State|Country", "00000|MA|US", MA_US),
+        ("ZIP Code|State|Country", "99999|MA|", (("state", "MA"),)),
+        ("Zip|State|Country", "00000-0000||", ()),
+        ("Zip|State|Country", "0|MA|US", MA_US),
+        ("Zip|State|Country", "99999||DE", (("postal_code", "99999"), ("country", "DE"))),
         ("Zip Plus 4|ST|x", "65106789|CT|", (("postal_code", "06510-6789"), ("state", "CT"))),
     )
 ]
@@ -797,6 +802,14 @@ POSTAL_CODES += [
 # -- Coordinates -----------------------------------------------------------------------------
 
 COORDINATES = [
+    form(
+        "Zip|Latitude N|Longitude W",
+        "02134|40.5|79.75 E",
+        "02135|42.1|n/a",
+        postal_code="02134",
+        latitude=40.5,
+        longitude=79.75,
+    ),
     refused(
         "Zip|Lat|Latitude|Long",
         "02134|25.77|25.77|-80.19",
@@ -842,6 +855,14 @@ COORDINATES = [
             ("Lat, Long|TIV", "40,5; -79,75|5", "41, -80|6", 40.5, -79.75),
             ("Lat Long|TIV", "POINT (-79.75 40.5)|5", "41, -80|6", 40.5, -79.75),
             ("LatLng|TIV", "79.75\u00b0 W 40.5\u00b0 N|5", "41, -80|6", 40.5, -79.75),
+            # Who writes W above a number without a sign means one that is west.
+            ("Latitude N|Longitude W", "40.5|79.75", "41|80", 40.5, -79.75),
+            ("Lat (N)|Long (W)", "40.5|-79.75", "41|80", 40.5, -79.75),
+            ("Lat N|Long W", "40.5|79\u00b0 45'", "41|80", 40.5, -79.75),
+            ("Latitude (\u00b0N)|Longitude (\u00b0W)", "40,5|79,75", "41|80", 40.5, -79.75),
+            ("Lat North|Long West", "40.5|79.75 W", "41|80", 40.5, -79.75),
+            ("Latitude (South)|Longitude (East)", "33.75|151.25", "34|151", -33.75, 151.25),
+            ("Latitude N|Longitude E", "40.5|-79.75", "41|80", 40.5, -79.75),
         )
     ),
 ]
@@ -1101,3 +1122,30 @@ def test_what_is_refused(tmp_path: Path, each: Form) -> None:
     objects = [dict(zip(each.headers, row, strict=True)) for row in each.rows]
     with pytest.raises(InputError):
         read_all(objects)
+
+
+@pytest.mark.parametrize(
+    ("rows", "lines", "left_out"),
+    [
+        ([("12", ""), ("14", "Elm St")], [None, "14 Elm St"], ["12"]),
+        ([("12-14", " "), ("", "Rose Cottage")], [None, "Rose Cottage"], ["12-14"]),
+        ([("12 Main St", ""), ("1 bis", "")], ["12 Main St", "1 bis"], []),
+    ],
+)
+def test_a_number_alone_of_columns_joined_by_hand(
+    rows: list[tuple[str, str]], lines: list[str | None], left_out: list[str], tmp_path: Path
+) -> None:
+    """It is no address, as where the columns are joined by themselves; and it is counted."""
+    path = as_csv(tmp_path / "in.csv", ("A", "B", "Town"), [(*row, "Boston") for row in rows])
+    given = read_all(path, mapping={"address_line_1": "A+B", "city": "Town"})
+    assert [prepare(each).fields.get("address_line_1") for each in given.locations] == lines
+    notes = given.reader.values.notes()
+    assert [list(note.examples) for note in notes] == [left_out] * bool(left_out)
+
+
+def test_a_code_for_no_postal_code_is_counted(tmp_path: Path) -> None:
+    """As a word for nothing is."""
+    rows = [("1 Main St", "00000"), ("2 Main St", "02134"), ("3 Main St", "99999")]
+    given = read_all(as_csv(tmp_path / "in.csv", ("Street", "Zip"), rows))
+    (note,) = given.reader.values.notes()
+    assert sentence(note) == '2 values of "Zip" say nothing: "00000" (row 1), "99999"'
