@@ -167,3 +167,46 @@ async def test_without_the_extras(sandbox: SandboxServer, tmp_path: Path, home: 
         assert f'pip install "pingdata-async[{extra}]"' in done.err
         assert not sandbox.stats.requests
         assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+async def test_hidden_rows_of_a_workbook(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """They are sent, and that is said; `--hidden-rows skip` leaves them out, unsent."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for cell in ("address", *(f"{number} Main St, Boston, MA" for number in range(1, 6))):
+        sheet.append([cell])
+    sheet.row_dimensions[3].hidden = sheet.row_dimensions[5].hidden = True
+    book.save(tmp_path / "in.xlsx")
+    words = ("enhance", tmp_path / "in.xlsx", "-s", "PG", "-u", sandbox.url)
+    done = await run(*words, "-o", tmp_path / "all.jsonl")
+    assert done.code == 0, done.err
+    assert "2 hidden rows sent like the others; --hidden-rows skip" in done.err
+    assert len((tmp_path / "all.jsonl").read_bytes().splitlines()) == 5
+    assert sandbox.stats.locations_accepted == 5
+    done = await run(*words, "-o", tmp_path / "some.jsonl", "--hidden-rows", "skip")
+    assert done.code == 0, done.err
+    assert "2 hidden rows left out" in done.err
+    assert len((tmp_path / "some.jsonl").read_bytes().splitlines()) == 3
+    assert sandbox.stats.locations_accepted == 8
+
+
+async def test_values_that_a_workbook_lacks(sandbox: SandboxServer, tmp_path: Path) -> None:
+    """Nothing is sent where they carry the address, unless `--allow-missing-values` is given."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.append(["Street Address", "City", "State", "TIV"])
+    sheet.append(["1 Main St", "Boston", "MA", 5])
+    sheet.append(['="2 "&"Oak Ave"', "Reno", "NV", 6])  # nothing has calculated it
+    book.save(tmp_path / "in.xlsx")
+    output = tmp_path / "out.jsonl"
+    words = ("enhance", tmp_path / "in.xlsx", "-o", output, "-s", "PG", "-u", sandbox.url)
+    done = await run(*words)
+    assert (done.code, output.exists(), sandbox.stats.jobs_accepted) == (2, False, 0)
+    assert '"Street Address" (1, first A3)' in done.err
+    assert "--allow-missing-values" in done.err
+    done = await run(*words, "--allow-missing-values")
+    assert done.code == 0, done.err
+    assert "1 row lacks a part of the address" in done.err
+    assert len(output.read_bytes().splitlines()) == sandbox.stats.locations_accepted == 2
