@@ -55,12 +55,14 @@ class SheetMarks:
             first column.
         last_row: The last one with a mark; -1 where there is none.
         last_column: Likewise.
+        errors: Those that its cells hold, such as #N/A.
     """
 
     def __init__(self) -> None:
         self.hidden: set[int] = set()
         self.spans: list[tuple[int, int, int]] = []
         self.last_row = self.last_column = -1
+        self.errors: set[str] = set()
         self._places = array("Q")
         self._texts: list[MarkedText] = []
         self._is_sorted = True
@@ -72,6 +74,8 @@ class SheetMarks:
         self._is_sorted = self._is_sorted and (not self._places or place > self._places[-1])
         self._places.append(place)
         self._texts.append(text)
+        if isinstance(text, ErrorText):
+            self.errors.add(str(text))
         self.last_row = max(self.last_row, row)
         self.last_column = max(self.last_column, column)
 

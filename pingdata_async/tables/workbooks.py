@@ -37,6 +37,7 @@ from pingdata_async.tables.inputs import SKIP, Batch, CellColumns, ReadOptions
 from pingdata_async.tables.kinds import whole_number
 from pingdata_async.tables.look_alikes import LOCKED, ZIP_MAGIC, told_of_workbook
 from pingdata_async.tables.lost_cells import LostCells, TakenRow
+from pingdata_async.tables.newer_errors import KNOWN_ERRORS, with_known_errors
 from pingdata_async.tables.sheet_marks import SheetMarks
 from pingdata_async.tables.sheet_place import SheetPlace
 from pingdata_async.tables.sources import Fingerprint, HashingStream, PeekableStream
@@ -176,6 +177,8 @@ class WorkbookReader(InputReader):
         marks: dict[str, SheetMarks] = {}
         if content.startswith(ZIP_MAGIC):
             marks = check_archive(self.name, content, self._keep_waiting)
+            if any(each.errors - KNOWN_ERRORS for each in marks.values()):
+                content = with_known_errors(content, self._keep_waiting)
         else:
             self._note_unknown()
         try:

@@ -102,7 +102,13 @@ def test_a_formula_without_a_value_is_no_empty_cell(tmp_path: Path, cell: str, t
     )
 
 
-@pytest.mark.parametrize("error", ["#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        *("#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!"),
+        *("#SPILL!", "#CALC!", "#FIELD!", "#BLOCKED!", "#GETTING_DATA", "#BUSY!"),
+    ],
+)
 def test_an_error_is_no_empty_cell(tmp_path: Path, error: str) -> None:
     """Likewise, also where a formula came to it."""
     plain, of_formula = f' t="e"><v>{error}</v>', f' t="e"><f>A1/0</f><v>{error}</v>'
@@ -115,6 +121,19 @@ def test_an_error_is_no_empty_cell(tmp_path: Path, error: str) -> None:
     assert found.rows[1][2] == found.rows[2][3] == error
     assert found.locations[1] == {"id": "2", "address_line_1": "2 Oak Ave", "state": "NV"}
     assert "2 rows lack a part of the address" in found.reader.notes[1]
+
+
+def test_an_error_of_a_newer_excel_beside_a_text_like_it(tmp_path: Path) -> None:
+    """The text stays one, and so do the other errors and all other cells."""
+    spilt, text, other = (
+        f' t="{kind}"><v>{value}</v>'
+        for kind, value in (("e", "#SPILL!"), ("str", "#SPILL!"), ("e", "#N/A"))
+    )
+    rows = [[*ONE[:5], spilt], ["2", "2 Oak Ave", text, "", "", other], ["3", "3 Elm St"]]
+    found = read_all(sheet_of_xml(tmp_path, rows))
+    assert [row[5] for row in found.rows] == ["#SPILL!", "#N/A", None]
+    assert found.rows[1][2] == found.locations[1]["city"] == "#SPILL!"
+    assert 'cells with an error in "TIV" (2, first F2)' in found.reader.notes[1]
 
 
 def test_what_is_no_formula_without_a_value(tmp_path: Path) -> None:
