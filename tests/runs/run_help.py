@@ -48,10 +48,10 @@ def write_rows(path: Path, rows: int) -> list[dict[str, str]]:
 
 
 def enhancer(client: ping.PingDataClient, **changes: Any) -> ping.BulkEnhancer:
-    """One that is quick, and makes 30 chunks of the 300 addresses."""
+    """One that is quick, and makes 10 chunks of the 300 addresses."""
     usual: dict[str, Any] = {
         "sources": ["PG"],
-        "chunk_size": 10,
+        "chunk_size": 30,
         "max_jobs": 4,
         "poll_schedule": FAST_POLLS,
     }

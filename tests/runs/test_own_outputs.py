@@ -119,7 +119,7 @@ async def test_a_folder_that_was_moved_goes_on(
     """Run and output belong together; finished, nothing is sent or written there either."""
     before, after = tmp_path / "before", tmp_path / "after"
     before.mkdir()
-    await stopped_run(client, before / "out.jsonl", ChunkFinished, 3)
+    await stopped_run(client, before / "out.jsonl", ChunkFinished, 3, chunk_size=10)
     before.rename(after)
     run_dir = after / "out.jsonl.run"
     await in_few_chunks(client).resume(run_dir)

@@ -104,19 +104,19 @@ async def test_what_is_paid_for_is_brought_home_before_it_is_refused(tmp_path: P
     limits = {"PG": {"daily": 100}}
     async with sandbox_and_client(limits=limits, locations_per_s=20.0) as (sandbox, client):
         await stopped_run_without_look(client, output)
-        before = await enhancer(client).dry_run(ADDRESSES, output)
+        before = await enhancer(client, chunk_size=10).dry_run(ADDRESSES, output)
         accepted = sandbox.stats.locations_accepted
         assert before.fits is False
         assert before.locations == 300 - accepted
         events: list[Event] = []
         with pytest.raises(LimitsExceededError, match=r"--max-locations 100\b"):
-            await enhancer(client, on_event=events.append).resume(f"{output}.run")
+            await enhancer(client, chunk_size=10, on_event=events.append).resume(f"{output}.run")
         assert sandbox.stats.locations_accepted == accepted
         assert not any(isinstance(event, JobSubmitted) for event in events)
         after = await anyio.to_thread.run_sync(ping.read_status, f"{output}.run")
         assert (after.settled, after.in_flight) == (accepted, [])
         with pytest.raises(LimitsExceededError):
-            await enhancer(client).resume(f"{output}.run")
+            await enhancer(client, chunk_size=10).resume(f"{output}.run")
         assert sandbox.stats.locations_accepted == accepted
 
 
@@ -129,4 +129,4 @@ async def stopped_run_without_look(client: ping.PingDataClient, output: Path) ->
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ping.BulkEnhancer, "run", unlooked)
-        await stopped_run(client, output, JobSubmitted, 4)
+        await stopped_run(client, output, JobSubmitted, 4, chunk_size=10)

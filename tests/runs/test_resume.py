@@ -62,14 +62,14 @@ async def test_cancelled_anywhere_it_goes_on(
 ) -> None:
     """Nothing is in doubt, no chunk has two jobs, no answer is fetched twice."""
     output = tmp_path / "out.jsonl"
-    stopper = await stopped_run(client, output, kind, count)
+    stopper = await stopped_run(client, output, kind, count, chunk_size=10)
     done_before = sum(isinstance(event, ChunkFinished) for event in stopper.events)
     [stop] = [event for event in stopper.events if isinstance(event, RunStopped)]
     assert (stop.run_dir, stop.rows) == (f"{output}.run", 300)
     assert (stop.rows_done or 0) >= 10 * done_before
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl.run"]
     events: list[Event] = []
-    bulk = enhancer(client, on_event=events.append)
+    bulk = enhancer(client, chunk_size=10, on_event=events.append)
     if by == "run":
         summary = await bulk.run(ADDRESSES, output)
     else:
@@ -96,8 +96,8 @@ async def test_stopped_again_and_again(
     """However often: what was done stays done."""
     output = tmp_path / "out.jsonl"
     for count in (1, 2, 3, 4, 5):
-        await stopped_run(client, output, ChunkFinished, count)
-    summary = await enhancer(client).run(ADDRESSES, output)
+        await stopped_run(client, output, ChunkFinished, count, chunk_size=10)
+    summary = await enhancer(client, chunk_size=10).run(ADDRESSES, output)
     assert_all_there(output)
     assert (sandbox.stats.jobs_accepted, summary.jobs) == (30, 30)
 
@@ -158,14 +158,16 @@ async def test_no_credit_no_access_no_token_any_more(
             change(sandbox)
 
     with pytest.raises(error):
-        await enhancer(client, on_event=watch, retry_policy=QUICK).run(ADDRESSES, output)
+        await enhancer(client, chunk_size=10, on_event=watch, retry_policy=QUICK).run(
+            ADDRESSES, output
+        )
     [stop] = [event for event in events if isinstance(event, RunStopped)]
     assert 70 <= (stop.rows_done or 0) <= 150
     if change is not no_token:  # without one, nobody can ask about jobs
         assert stop.rows_done == sandbox.stats.locations_accepted
     assert not output.exists()
     all_well(sandbox)
-    summary = await enhancer(client).run(ADDRESSES, output)
+    summary = await enhancer(client, chunk_size=10).run(ADDRESSES, output)
     assert_all_there(output)
     stats = sandbox.stats
     assert (stats.jobs_accepted, stats.locations_accepted_more_than_once) == (30, 0)
@@ -213,11 +215,11 @@ async def test_forgotten_jobs_are_submitted_again_and_counted(tmp_path: Path) ->
     output = tmp_path / "out.jsonl"
     port = free_port()
     async with sandbox_and_client(port=port, locations_per_s=100.0, workers=1) as (_, client):
-        stopper = await stopped_run(client, output, JobSubmitted, 6)
+        stopper = await stopped_run(client, output, JobSubmitted, 6, chunk_size=10)
     finished = sum(isinstance(event, ChunkFinished) for event in stopper.events)
     events: list[Event] = []
     async with sandbox_and_client(port=port) as (server, client):
-        bulk = enhancer(client, on_event=events.append, retry_policy=QUICK)
+        bulk = enhancer(client, chunk_size=10, on_event=events.append, retry_policy=QUICK)
         summary = await bulk.run(ADDRESSES, output)
         assert server.stats.jobs_accepted == 30 - finished
     assert_all_there(output)

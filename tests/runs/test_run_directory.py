@@ -48,7 +48,7 @@ async def test_a_plan_alone_sends_nothing(
     for by in ("run", "resume"):
         source, output = tmp_path / f"{by}.csv", tmp_path / f"{by}.jsonl"
         write_rows(source, 45 if by == "run" else 46)
-        status = await enhancer(closed).plan(source, output)
+        status = await enhancer(closed, chunk_size=10).plan(source, output)
         assert (status.rows, status.settled, status.chunks["planned"]) == (
             45 if by == "run" else 46,
             0,
@@ -56,9 +56,9 @@ async def test_a_plan_alone_sends_nothing(
         )
         assert not status.is_running
         assert not status.is_finished
-        assert await enhancer(closed).plan(source, output) == status
+        assert await enhancer(closed, chunk_size=10).plan(source, output) == status
         source.unlink()
-        bulk = enhancer(client)
+        bulk = enhancer(client, chunk_size=10)
         if by == "run":
             await bulk.run(source, output)
         else:
@@ -204,10 +204,10 @@ async def test_a_run_in_use_is_left_alone(
     output = tmp_path / "out.jsonl"
     run_dir = Path(f"{output}.run")
     others: list[Callable[[], Awaitable[object]]] = [
-        lambda: enhancer(client).run(ADDRESSES, output),
-        lambda: enhancer(client).plan(ADDRESSES, output),
-        lambda: enhancer(client).resume(run_dir),
-        lambda: enhancer(client).retry(run_dir),
+        lambda: enhancer(client, chunk_size=10).run(ADDRESSES, output),
+        lambda: enhancer(client, chunk_size=10).plan(ADDRESSES, output),
+        lambda: enhancer(client, chunk_size=10).resume(run_dir),
+        lambda: enhancer(client, chunk_size=10).retry(run_dir),
     ]
     under_way = anyio.Event()
     done: list[int] = []
@@ -234,7 +234,7 @@ async def test_a_run_in_use_is_left_alone(
     object.__setattr__(sandbox, "locations_per_s", 150.0)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(meanwhile)
-        bulk = enhancer(client, on_event=watch, max_jobs=2)
+        bulk = enhancer(client, chunk_size=10, on_event=watch, max_jobs=2)
         await bulk.run(ADDRESSES, output)
     assert done == [len(lines(tmp_path / "so-far.jsonl"))]
     assert_all_there(output)

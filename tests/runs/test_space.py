@@ -89,10 +89,10 @@ async def test_the_output_needs_room_for_all_rows(
 ) -> None:
     """However few are left to be answered when a run goes on."""
     output = tmp_path / "out.jsonl"
-    await stopped_run(client, output, ChunkFinished, 20)
+    await stopped_run(client, output, ChunkFinished, 20, chunk_size=10)
     monkeypatch.setattr(space, "free_bytes", lambda _path: 700_000)
     with pytest.raises(ping.RunError, match="but only 700"):
-        await enhancer(client).resume(f"{output}.run")
+        await enhancer(client, chunk_size=10).resume(f"{output}.run")
 
 
 def test_each_device_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,12 +248,12 @@ async def test_stopped_on_the_way_to_standard_output(
     monkeypatch.setattr(sys, "stdout", stdout)
     stopper = Stopper(ChunkFinished, 5)
     with stopper.scope:
-        await enhancer(client, on_event=stopper).run(ADDRESSES, "-")
+        await enhancer(client, chunk_size=10, on_event=stopper).run(ADDRESSES, "-")
     [kept] = temporary.iterdir()
     [stop] = [event for event in stopper.events if isinstance(event, RunStopped)]
     assert stop.run_dir == str(kept)
     assert stdout.buffer.getvalue() == b""
-    summary = await enhancer(client).resume(kept, discard_run=True)
+    summary = await enhancer(client, chunk_size=10).resume(kept, discard_run=True)
     assert (summary.rows, sandbox.stats.jobs_accepted) == (300, 30)
     assert stdout.buffer.getvalue().count(b"\n") == 300
     assert not list(temporary.iterdir())

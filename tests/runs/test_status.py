@@ -49,11 +49,11 @@ async def test_from_plan_to_end(
     output = tmp_path / "out.jsonl"
     run_dir = Path(f"{output}.run")
     began = time.time()
-    planned = await enhancer(client).plan(ADDRESSES, output)
+    planned = await enhancer(client, chunk_size=10).plan(ADDRESSES, output)
     assert (planned.rows, planned.settled, planned.jobs) == (300, 0, 0)
     assert (planned.output, planned.sources, planned.api) == (str(output), ("PG",), client.api_url)
     object.__setattr__(sandbox, "locations_per_s", 200.0)
-    stopper = await stopped_run(client, output, JobSubmitted, 9)
+    stopper = await stopped_run(client, output, JobSubmitted, 9, chunk_size=10)
     finished = [event for event in stopper.events if isinstance(event, ChunkFinished)]
     before = hashes(tmp_path)
     status = await status_of(run_dir)
@@ -72,7 +72,7 @@ async def test_from_plan_to_end(
     assert all(job.job_id and began <= job.since <= time.time() for job in status.in_flight)
     assert [job.since for job in status.in_flight] == sorted(job.since for job in status.in_flight)
     assert (status.in_doubt, status.submissions_in_doubt) == ([], 0)
-    summary = await enhancer(client).resume(run_dir)
+    summary = await enhancer(client, chunk_size=10).resume(run_dir)
     after = await status_of(run_dir)
     assert after.is_finished
     assert (after.settled, after.ok, after.reasons) == (300, summary.ok, summary.reasons)
@@ -138,7 +138,7 @@ async def test_held_until_the_user_decides(tmp_path: Path) -> None:
     run_dir = Path(f"{output}.run")
     async with sandbox_and_client(faults=FaultPlan(lost_answer=0.2), seed=3) as (server, client):
         events: list[Event] = []
-        bulk = enhancer(client, retry_policy=HOLD, on_event=events.append)
+        bulk = enhancer(client, chunk_size=10, retry_policy=HOLD, on_event=events.append)
         with pytest.raises(ping.SubmissionInDoubtError, match="in doubt"):
             await bulk.run(ADDRESSES, output)
         held = sum(isinstance(event, ChunkHeld) for event in events)
@@ -153,11 +153,11 @@ async def test_held_until_the_user_decides(tmp_path: Path) -> None:
         accepted = server.stats.jobs_accepted
         for _ in range(2):  # nobody has decided yet: nothing is sent
             with pytest.raises(ping.SubmissionInDoubtError, match="in doubt"):
-                await enhancer(client, retry_policy=HOLD).resume(run_dir)
+                await enhancer(client, chunk_size=10, retry_policy=HOLD).resume(run_dir)
         assert server.stats.jobs_accepted == accepted
         assert (await status_of(run_dir)).submissions_in_doubt == held
         set_faults(server)
-        summary = await enhancer(client, retry_policy=GO_ON).resume(run_dir)
+        summary = await enhancer(client, chunk_size=10, retry_policy=GO_ON).resume(run_dir)
         again = server.stats.locations_accepted_more_than_once
     assert_all_there(output)
     assert summary.submissions_in_doubt == held

@@ -146,12 +146,12 @@ async def test_cancelled_by_asyncio_itself(tmp_path: Path) -> None:
 
     async with sandbox_and_client() as (server, client):
         for _ in counts:
-            run = enhancer(client, on_event=watch).run(ADDRESSES, output)
+            run = enhancer(client, chunk_size=10, on_event=watch).run(ADDRESSES, output)
             tasks.append(asyncio.create_task(run))
             with pytest.raises(asyncio.CancelledError):
                 await tasks[-1]
         assert sum(isinstance(event, RunStopped) for event in events) == 3
-        summary = await enhancer(client).run(ADDRESSES, output)
+        summary = await enhancer(client, chunk_size=10).run(ADDRESSES, output)
         assert_all_there(output)
         assert_accounts_agree(server, summary)
         assert server.stats.jobs_accepted == 30
