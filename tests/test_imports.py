@@ -12,10 +12,13 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.sweeps import sampled
+
 HEAVY = {"aiohttp.web", "asyncio", "csv", "pingdata_async.sandbox", "sqlite3"}
 COMMAND = """
 import sys
 from pingdata_async.__main__ import main
+from tests.sweeps import sampled
 sys.argv[1:] = {words}
 try:
     main()
@@ -98,7 +101,7 @@ def packages_of_others(code: str) -> frozenset[str]:
     return frozenset(names - sys.stdlib_module_names - {"pingdata_async"})
 
 
-@pytest.mark.parametrize("what", ALLOWED)
+@pytest.mark.parametrize("what", sampled(ALLOWED, 7))
 def test_what_is_loaded(what: str) -> None:
     """Of packages and of heavy modules, exactly those listed."""
     code, packages, heavy = ALLOWED[what]

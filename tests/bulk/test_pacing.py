@@ -16,7 +16,7 @@ from tests.bulk.queue_model import QueueModel, Record, Setting, ideal_s
 from tests.sweeps import sampled
 
 SAYS = pytest.mark.parametrize("says", ["dates", "states"])
-SEEDS = pytest.mark.parametrize("seed", [1, 2, 3])
+SEEDS = pytest.mark.parametrize("seed", sampled([1, 2, 3], 1))
 MEAN_S = 6.8  # of the model's jobs
 
 
@@ -61,7 +61,7 @@ def test_few_workers_get_few_jobs(says: str, seed: int) -> None:
     assert record.idle_between(10.0, end) <= 0.01 * 4 * (end - 10.0)
 
 
-@pytest.mark.parametrize("workers", [1, 2, 8, 12, 24, 33, 48])
+@pytest.mark.parametrize("workers", sampled([1, 8, 48, 2, 12, 24, 33], 3))
 @SAYS
 def test_no_worker_runs_dry(says: str, workers: int) -> None:
     """Whatever the API's size below the ceiling, its workers have something to do."""
@@ -188,7 +188,7 @@ def test_an_outage_brings_it_down_and_is_forgotten_soon() -> None:
     assert record.limit_at(120.0) >= 64
 
 
-@pytest.mark.parametrize("median_s", [0.05, 0.5, 60.0, 7200.0])
+@pytest.mark.parametrize("median_s", sampled([0.05, 7200.0, 0.5, 60.0], 2))
 @pytest.mark.parametrize("first_poll_s", [0.5, 5.0])
 @SAYS
 def test_the_length_of_jobs_does_not_matter(

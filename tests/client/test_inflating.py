@@ -15,6 +15,7 @@ from isal import isal_zlib
 
 from pingdata_async import DecodeError, inflating
 from pingdata_async.inflating import BLOCK_BYTES, MAX_RATIO, Inflater
+from tests.sweeps import sampled
 
 
 def bare(data: bytes) -> bytes:
@@ -173,7 +174,7 @@ def test_an_empty_body_is_whole() -> None:
     assert inflated("gzip", []) == b""
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, bare, members])
+@pytest.mark.parametrize("pack", sampled([gzip.compress, bare, members], 1))
 def test_bombs(pack: object) -> None:
     """Zeros without measure are stopped after 16 MiB, or after 500 times what came."""
     assert callable(pack)

@@ -17,9 +17,9 @@ from tests.simulation.simulation import simulate
 from tests.simulation.worlds import draw_world
 from tests.sweeps import sampled
 
-PARTS = 10
+PARTS = 20
 PARTS_IN_SAMPLE = 1
-SEEDS_IN_A_PART = 25
+SEEDS_IN_A_PART = 13
 
 
 @pytest.mark.parametrize("part", sampled(range(PARTS), PARTS_IN_SAMPLE))
