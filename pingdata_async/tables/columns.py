@@ -7,6 +7,7 @@ understood is listed, and of two headers for the same field none is taken.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -34,7 +35,7 @@ from pingdata_async.words_for_nothing import says_nothing
 
 _LINES = frozenset({"address", "address_line_1"})
 
-_WEST_OR_SOUTH = {LATITUDE: (["south"],), LONGITUDE: (["w"], ["west"])}
+_WEST_OR_SOUTH = {LATITUDE: {"south"}, LONGITUDE: {"w", "west"}}
 """By coordinate, how its header ends where numbers without a sign are negative."""
 
 
@@ -128,7 +129,7 @@ def _cells(
 ) -> Sequence[Any]:
     if len(mapped.places) == 1:
         cells = columns[mapped.places[0]]
-        if words_of(mapped.headers[0])[-1:] in _WEST_OR_SOUTH.get(mapped.field, ()):
+        if mapped.field in COORDINATES and _is_west_or_south(mapped.field, mapped.headers[0]):
             return [west_or_south(mapped.field, cell) for cell in cells]
         return cells
     parts: list[Sequence[str]] = [
@@ -146,6 +147,11 @@ def _cells(
         return lines
     join = joined_angle if mapped.field in COORDINATES else plainly_joined
     return list(map(join, zip(*parts, strict=True)))
+
+
+@lru_cache  # it is asked for each batch
+def _is_west_or_south(field: str, header: str) -> bool:
+    return not _WEST_OR_SOUTH[field].isdisjoint(words_of(header)[-1:])
 
 
 def _split_cells(cells: Sequence[Any], *, longitude_first: bool) -> dict[str, Sequence[str]]:

@@ -113,9 +113,9 @@ def are_plain(postal: Sequence[Any]) -> bool:
         return True
     if kinds != {str} or not _PLAIN_LENGTHS.issuperset(map(len, postal)):
         return False
-    if not _NO_CODES.isdisjoint(postal):
-        return False
     together = "".join(postal)
+    if "00000" in together or "99999" in together:
+        return False
     return ".0" not in together and len(together.split()) <= 1
 
 
