@@ -30,6 +30,7 @@ class ValueKind(enum.StrEnum):
     """What is the matter with a value."""
 
     UNREADABLE = "unreadable"  # not what its column claims to hold: left out
+    NO_VALUE = "no_value"  # of a workbook's cell, such as #N/A: left out
     CODE_FOR_UNKNOWN = "code_for_unknown"  # such as 9999 for a year: left out
     NO_COORDINATES = "no_coordinates"  # such as 0,0 beside an address: left out
     HALF_OF_A_PAIR = "half_of_a_pair"  # a coordinate without the other one: left out
@@ -41,7 +42,7 @@ class ValueKind(enum.StrEnum):
 
 FAULTS = frozenset(
     {
-        *(ValueKind.UNREADABLE, ValueKind.CODE_FOR_UNKNOWN),
+        *(ValueKind.UNREADABLE, ValueKind.NO_VALUE, ValueKind.CODE_FOR_UNKNOWN),
         *(ValueKind.NO_COORDINATES, ValueKind.HALF_OF_A_PAIR, ValueKind.PART_OF_A_STREET),
     }
 )
@@ -175,6 +176,7 @@ def sentence(note: ValueNote) -> str:
     many = f'{note.values:,} value{"" if one else "s"} of "{note.column}" '
     what = {
         ValueKind.UNREADABLE: "left out as unreadable",
+        ValueKind.NO_VALUE: "left out, no value that can be sent",
         ValueKind.CODE_FOR_UNKNOWN: "left out, a code for unknown"
         if one
         else "left out, codes for unknown",
@@ -191,3 +193,8 @@ def sentence(note: ValueNote) -> str:
     examples = ", ".join([f"{first} (row {note.row + 1:,})", *others])
     such_as = "" if note.values == len(note.examples) else ", such as"
     return f"{many}{what}{such_as or ':'} {examples}"
+
+
+def to_be_told(notes: Iterable[ValueNote]) -> list[ValueNote]:
+    """All but those of cells, which the reader tells with their places in the sheet."""
+    return [note for note in notes if note.kind is not ValueKind.NO_VALUE]

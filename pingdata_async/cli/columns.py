@@ -22,7 +22,7 @@ from pingdata_async.tables.columns import mapping_lines
 from pingdata_async.tables.input_reader import InputReader
 from pingdata_async.tables.inputs import Batch
 from pingdata_async.tables.readers import open_input
-from pingdata_async.value_notes import ValueNote, sentence
+from pingdata_async.value_notes import ValueNote, sentence, to_be_told
 
 SHOWN_ROWS = 5
 
@@ -83,7 +83,7 @@ def columns(source: str, as_json: bool, **others: Any) -> int:
     if as_json:
         show_json(found)
         return ANSWERED
-    show(*lines, *found.notes, *map(sentence, found.value_notes), *_shown_rows(found))
+    show(*lines, *found.notes, *map(sentence, to_be_told(found.value_notes)), *_shown_rows(found))
     return ANSWERED
 
 

@@ -9,7 +9,7 @@ from pingdata_async.cli.showing import Table, show, show_json
 from pingdata_async.plurals import counted
 from pingdata_async.runs.forecast import Forecast
 from pingdata_async.runs.space import shown_bytes
-from pingdata_async.value_notes import sentence
+from pingdata_async.value_notes import sentence, to_be_told
 
 
 def print_forecast(forecast: Forecast, *, as_json: bool) -> None:
@@ -32,7 +32,7 @@ def described(forecast: Forecast) -> Iterator[str | Table]:
     if forecast.left_out:
         yield f"not sent: {_counted(forecast.left_out)}"
     yield from mapped_lines(forecast.mapping)
-    yield from map(sentence, forecast.value_notes)
+    yield from map(sentence, to_be_told(forecast.value_notes))
     if forecast.skipped_by_source:
         skipped = _counted(forecast.skipped_by_source)
         yield f"rows not asked of a source, as it would surely fail: {skipped}"

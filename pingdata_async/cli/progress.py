@@ -39,7 +39,7 @@ from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import RunSummary
 from pingdata_async.plurals import counted
 from pingdata_async.runs.output_files import shown_path
-from pingdata_async.value_notes import ValueNote, sentence
+from pingdata_async.value_notes import ValueNote, sentence, to_be_told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -225,9 +225,10 @@ def _planned(event: InputPlanned) -> str:
 
 def value_lines(notes: tuple[ValueNote, ...]) -> list[str]:
     """Which values are not sent as they stand, in a few lines; `columns` shows all of them."""
-    lines = [sentence(note) for note in notes[:MOST_VALUE_NOTES]]
-    if len(notes) > MOST_VALUE_NOTES:
-        values = sum(note.values for note in notes[MOST_VALUE_NOTES:])
+    told = to_be_told(notes)
+    lines = [sentence(note) for note in told[:MOST_VALUE_NOTES]]
+    if len(told) > MOST_VALUE_NOTES:
+        values = sum(note.values for note in told[MOST_VALUE_NOTES:])
         lines.append(
             f"{counted(values, 'more value')} in other columns; `pingdata-async columns` shows all"
         )

@@ -209,7 +209,7 @@ class LostCells:
             if kind is not None:
                 self._count(kind, place, rows[number])
                 lost.add(number)
-                noted = NotedValue(self._headers[place], ValueKind.UNREADABLE, str(cell))
+                noted = NotedValue(self._headers[place], ValueKind.NO_VALUE, str(cell))
                 self._values.add(self._first_row + number, noted)
                 values.append(None)
             elif isinstance(cell, ZeroFormulaText):

@@ -206,7 +206,12 @@ async def test_values_that_a_workbook_lacks(sandbox: SandboxServer, tmp_path: Pa
     assert (done.code, output.exists(), sandbox.stats.jobs_accepted) == (2, False, 0)
     assert '"Street Address" (1, first A3)' in done.err
     assert "--allow-missing-values" in done.err
-    done = await run(*words, "--allow-missing-values")
+    summary = tmp_path / "summary.json"
+    done = await run(*words, "--allow-missing-values", "--summary", summary)
     assert done.code == 0, done.err
     assert "1 row lacks a part of the address" in done.err
+    assert done.err.count('"Street Address" (1, first A3)') == 1
+    assert 'of "Street Address" left out' not in done.err  # which would say it once more
+    [told] = msgspec.json.decode(summary.read_bytes())["value_notes"]
+    assert (told["column"], told["kind"], told["values"]) == ("Street Address", "no_value", 1)
     assert len(output.read_bytes().splitlines()) == sandbox.stats.locations_accepted == 2
