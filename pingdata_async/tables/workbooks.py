@@ -154,16 +154,16 @@ class WorkbookReader(InputReader):
             raise lost.refusal()
 
     def _read(self) -> bytes:
-        content = bytearray()
+        content = io.BytesIO()  # gives its bytes away without a copy, which a bytearray does not
         while block := self._content.read(_BLOCK_BYTES):
             self._keep_waiting()
-            content += block
-            if len(content) > MAX_FILE_BYTES:
+            content.write(block)
+            if content.tell() > MAX_FILE_BYTES:
                 raise InputError(
                     f"{self.name} is too large for a workbook, with more than "
                     f"{MAX_FILE_BYTES:,} bytes; {ADVICE}"
                 )
-        return bytes(content)
+        return content.getvalue()
 
     def _opened(self, content: bytes) -> tuple[CalamineWorkbook, dict[str, SheetMarks]]:
         """A workbook, and what is known of each sheet beside its values."""

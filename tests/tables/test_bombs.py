@@ -490,3 +490,13 @@ def test_columns_of_real_tables_are_read(column: Any, tmp_path: Path) -> None:
             assert len(found) == 1 or sum(map(len, found)) <= 5_000_000
             row += len(found)
     assert row == len(texts)
+
+
+def test_a_large_workbook_is_held_once(tmp_path: Path) -> None:
+    """What it is refused for is found without a second copy of the file."""
+    path = tmp_path / "in.xlsx"
+    rows = b'<row r="1"><c r="A1"/></row>' * 300_000
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/media/image1.png", bytes(90_000_000), zipfile.ZIP_STORED)
+        archive.writestr("xl/worksheets/sheet1.xml", b"<sheetData>%b</sheetData>" % rows)
+    assert "becomes more than 100 times as large" in refused(path)
