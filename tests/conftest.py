@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import gc
 import os
 import signal
 import sys
@@ -66,6 +67,12 @@ def pytest_configure(config: pytest.Config) -> None:
     # Else each command under test does it anew. The workers of pytest-xdist come later.
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(Path(pingdata_async.__path__[0]), quiet=2)
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector of garbage look no more at thousands of tests, which stay."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
