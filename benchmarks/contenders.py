@@ -6,11 +6,14 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pingdata_async.bulk.job_progress import JobProgress
-from pingdata_async.bulk.pacing import AdaptiveLimiter, FixedLimiter, JobLimiter
-from pingdata_async.bulk.polling import PollPlanner, PollSchedule
-from pingdata_async.bulk.request_gate import RequestGate
-from pingdata_async.bulk.request_rate import RequestRate
+from pingdata_async.engine.flow_control.adaptive_limit import (
+    AdaptiveLimit,
+    ConcurrencyLimit,
+    FixedLimit,
+)
+from pingdata_async.engine.flow_control.job_timing import JobProgress
+from pingdata_async.engine.flow_control.polling import PollPlanner, PollSchedule
+from pingdata_async.engine.flow_control.rate_limiter import CubicRate, RateLimiter
 
 
 class FixedInterval(PollPlanner):
@@ -20,8 +23,8 @@ class FixedInterval(PollPlanner):
         super().__init__(PollSchedule())
         self._interval_s = interval_s
 
-    def next_poll_in_s(self, job: JobProgress, now: float, *, price_s: float = 0.0) -> float:
-        del job, now, price_s
+    def next_poll_in_s(self, job: JobProgress, now: float, *, poll_cost_s: float = 0.0) -> float:
+        del job, now, poll_cost_s
         return self._interval_s
 
     def learn(self, job: JobProgress) -> None:
@@ -36,22 +39,22 @@ class Doubling(PollPlanner):
     def __init__(self) -> None:
         super().__init__(PollSchedule())
 
-    def next_poll_in_s(self, job: JobProgress, now: float, *, price_s: float = 0.0) -> float:
+    def next_poll_in_s(self, job: JobProgress, now: float, *, poll_cost_s: float = 0.0) -> float:
         # Ages are 0.5, 1.5, 3.5, ...: the next interval is the age and half a second. So it
         # needs no memory, and a late answer makes no interval shorter.
-        del price_s
+        del poll_cost_s
         return min(self.LONGEST_S, now - job.accepted_at + self.FIRST_S)
 
     def learn(self, job: JobProgress) -> None:
         pass
 
 
-class _NoRate(RequestRate):
+class _NoRate(CubicRate):
     def note_refused(self, now: float, *, pause_s: float) -> None:
         pass
 
 
-class HeedingGate(RequestGate):
+class HeedingGate(RateLimiter):
     """A gate that waits as long as a Retry-After names, and learns no rate from it."""
 
     def __init__(self, rng: random.Random | None = None) -> None:
@@ -67,14 +70,14 @@ class Contender:
         name: Shown.
         planner: Makes what says when to ask about a job.
         limiter: Makes what says how many jobs there may be.
-        gate: Makes what lets requests out.
+        rate_limiter: Makes what lets requests out.
         max_jobs: The user's ceiling.
     """
 
     name: str
     planner: Callable[[], PollPlanner] = lambda: PollPlanner(PollSchedule())
-    limiter: Callable[[], JobLimiter] = AdaptiveLimiter
-    gate: Callable[[random.Random], RequestGate] = RequestGate
+    limiter: Callable[[], ConcurrencyLimit] = AdaptiveLimit
+    rate_limiter: Callable[[random.Random], RateLimiter] = RateLimiter
     max_jobs: int = 64
 
 
@@ -82,8 +85,8 @@ def _beside(name: str, planner: Callable[[], PollPlanner], jobs: int) -> Contend
     return Contender(
         name=f"{name}, {jobs} jobs",
         planner=planner,
-        limiter=FixedLimiter,
-        gate=HeedingGate,
+        limiter=FixedLimit,
+        rate_limiter=HeedingGate,
         max_jobs=jobs,
     )
 
@@ -91,8 +94,8 @@ def _beside(name: str, planner: Callable[[], PollPlanner], jobs: int) -> Contend
 OURS = Contender(name="ours")
 CONTENDERS = (
     OURS,
-    Contender(name="ours, but 16 jobs", limiter=FixedLimiter, max_jobs=16),
-    Contender(name="ours, but 64 jobs", limiter=FixedLimiter),
+    Contender(name="ours, but 16 jobs", limiter=FixedLimit, max_jobs=16),
+    Contender(name="ours, but 64 jobs", limiter=FixedLimit),
     *(
         _beside(name, planner, jobs)
         for name, planner in (

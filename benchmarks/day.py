@@ -26,7 +26,7 @@ import anyio
 from benchmarks.contenders import OURS
 from benchmarks.ideal import ideal_s
 from benchmarks.trial import UNEVEN, Counting, make_runner, shared_chunks
-from pingdata_async.bulk.retrying import RetryPolicy
+from pingdata_async.engine.flow_control.retry import RetryPolicy
 from pingdata_async.exceptions import PingDataError
 from tests.simulation.faults import Moment
 from tests.simulation.limits import Gatekeeper, Limits, Outage
@@ -111,11 +111,11 @@ class DayAPI(SimulatedAPI):
 
 async def run(chunks: int) -> tuple[float, int, Sums]:
     """Seconds that it took, rows that came out well, and what was asked."""
-    sums, ledger = Sums(), Counting()
+    sums, store = Sums(), Counting()
     began = anyio.current_time()
-    runner = make_runner(DayAPI(sums), OURS, ledger, policy=PATIENT)
+    runner = make_runner(DayAPI(sums), OURS, store, policy=PATIENT)
     await runner.run(shared_chunks(chunks, ROWS))
-    return anyio.current_time() - began, ledger.rows_ok, sums
+    return anyio.current_time() - began, store.rows_ok, sums
 
 
 def main(chunks: int) -> None:

@@ -28,9 +28,9 @@ import anyio
 
 from benchmarks.contenders import OURS
 from benchmarks.trial import Counting, make_runner, shared_chunks
-from pingdata_async.bodies import OutputBody
-from pingdata_async.bulk.pacing import FixedLimiter
+from pingdata_async.engine.flow_control.adaptive_limit import FixedLimit
 from pingdata_async.models import JobOutput, JobStatus
+from pingdata_async.util.encoding import EncodedBody
 from tests.simulation.virtual_loop import VirtualLoop
 
 RESULTS = Path(__file__).parent / "results" / "in_flight.json"
@@ -76,7 +76,7 @@ class EndlessAPI:
         step = int(asyncio.get_running_loop().time() / STEP_S)
         return self._statuses[step % COUNTS]
 
-    async def fetch_body(self, job_id: str, output: JobOutput) -> OutputBody:
+    async def fetch_body(self, job_id: str, output: JobOutput) -> EncodedBody:
         raise AssertionError("nothing is ever done", job_id, output)
 
 
@@ -121,7 +121,7 @@ async def late_by(seconds: float) -> list[float]:
 async def brought_up(jobs: int) -> AsyncIterator[EndlessAPI]:
     """An API with so many jobs of ours in flight."""
     api = EndlessAPI(jobs)
-    contender = replace(OURS, limiter=FixedLimiter, max_jobs=jobs)
+    contender = replace(OURS, limiter=FixedLimit, max_jobs=jobs)
     runner = make_runner(api, contender, Counting())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(runner.run, shared_chunks(jobs, LOCATIONS))

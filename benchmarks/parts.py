@@ -22,20 +22,19 @@ from benchmarks.planning import BODIES, encode_bodies, median_s, plan, read_chun
 from benchmarks.throughput.contender import CHUNK_SIZE, SOURCES
 from benchmarks.throughput.data import csv_of
 from benchmarks.throughput.server import GZIP_WBITS, FastAPI
-from pingdata_async.bodies import OutputBody
-from pingdata_async.bulk.checking import Checked, check_output
-from pingdata_async.bulk.chunks import Chunk, encode_body
-from pingdata_async.bulk.layout import lay_out
-from pingdata_async.runs.answers import Answers
-from pingdata_async.runs.carried_answers import CarriedAnswers
-from pingdata_async.runs.export import export
-from pingdata_async.runs.journal import Journal
-from pingdata_async.runs.journal_reader import reading_journal
-from pingdata_async.runs.output_form import OutputForm
-from pingdata_async.runs.plan import Plan
-from pingdata_async.runs.rendering import render
-from pingdata_async.runs.spool import Spool
-from pingdata_async.wire import encode_options
+from pingdata_async.api.wire import encode_options
+from pingdata_async.locations.chunk import Chunk, encode_body
+from pingdata_async.results.offset_index import index_output
+from pingdata_async.results.validation import ValidatedOutput, validate_output
+from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.directory.spool import Spool
+from pingdata_async.runs.export.export import export
+from pingdata_async.runs.export.jsonl import render
+from pingdata_async.runs.export.output import OutputSpec
+from pingdata_async.runs.export.results import DuplicateAnswers, ResultReader
+from pingdata_async.runs.journal.journal import Journal
+from pingdata_async.runs.journal.reader import reading_journal
+from pingdata_async.util.encoding import EncodedBody
 
 CHUNKS = 20
 TIMES = 3  # for what can only be done once with the same files
@@ -82,20 +81,20 @@ def _requests(chunk: Chunk) -> Parts:
 
 
 def _answers(chunks: list[Chunk], outputs: list[bytes]) -> Parts:
-    packed = [OutputBody(_packed(output), "gzip") for output in outputs]
+    packed = [EncodedBody(_packed(output), "gzip") for output in outputs]
     broken = [output.replace(b",", b",\n", 1) for output in outputs]
     pairs = list(zip(chunks, outputs, strict=True))
 
     def one_by_one(chunk: Chunk, output: bytes) -> None:
-        layout = lay_out(chunk, output, SOURCES)
-        assert layout is not None  # noqa: S101 - or it would be something else that is measured
-        layout.results(chunk, output)
+        offset_index = index_output(chunk, output, SOURCES)
+        assert offset_index is not None  # noqa: S101 - or it would be something else that is measured
+        offset_index.results(chunk, output)
 
-    layouts_ms = _of_each(lambda pair: lay_out(pair[0], pair[1], SOURCES), pairs)
+    layouts_ms = _of_each(lambda pair: index_output(pair[0], pair[1], SOURCES), pairs)
     return {
-        "inflating an answer, isal": _of_each(OutputBody.content, packed),
+        "inflating an answer, isal": _of_each(EncodedBody.content, packed),
         "inflating an answer, zlib": _of_each(
-            partial(zlib.decompress, wbits=GZIP_WBITS), [body.wire for body in packed]
+            partial(zlib.decompress, wbits=GZIP_WBITS), [body.raw for body in packed]
         ),
         "msgspec's one pass over it": _of_each(_one_pass(), outputs),
         "finding the layout, that included": layouts_ms,
@@ -125,9 +124,9 @@ def _one_pass() -> Callable[[bytes], object]:
     return msgspec.json.Decoder(dict[str, location]).decode
 
 
-def _checked(chunk: Chunk, output: bytes) -> Checked:
-    body = OutputBody(output)
-    return check_output(chunk, [body], SOURCES, LOCATION_ATTEMPTS, with_results=False)
+def _checked(chunk: Chunk, output: bytes) -> ValidatedOutput:
+    body = EncodedBody(output)
+    return validate_output(chunk, [body], SOURCES, LOCATION_ATTEMPTS, with_results=False)
 
 
 def _on_disk(folder: Path, made: Plan, chunks: list[Chunk], outputs: list[bytes]) -> Parts:
@@ -151,7 +150,7 @@ async def _kept_and_exported(
         found[name] = _each_ms(time.process_time() - began)
 
     spool = Spool(folder / "spool")
-    bodies = [OutputBody(_packed(output), "gzip") for output in outputs]
+    bodies = [EncodedBody(_packed(output), "gzip") for output in outputs]
     plain = Spool(folder / "plain")
     await clocked(
         "keeping an answer as it came, gzip",
@@ -159,7 +158,7 @@ async def _kept_and_exported(
     )
     await clocked(
         "keeping a plain answer",
-        [plain.keep(chunk.index, OutputBody(o)) for chunk, o in zip(chunks, outputs, strict=True)],
+        [plain.keep(chunk.index, EncodedBody(o)) for chunk, o in zip(chunks, outputs, strict=True)],
     )
     async with Journal(folder / "journal", create=True) as journal:
         await journal.set_planned_chunks(len(chunks))
@@ -174,21 +173,22 @@ async def _kept_and_exported(
         await clocked(
             "journal: answered, with the layout",
             [
-                journal.spooled(each.chunk.index, each.counts, each.leftovers, each.layout)
+                journal.spooled(each.chunk.index, each.counts, each.retry_rows, each.offset_index)
                 for each in checked
             ],
         )
     async with reading_journal(folder / "journal") as account:
-        answers = Answers(spool, account, SOURCES)
+        answers = ResultReader(spool, account, SOURCES)
         found["reading back and rendering lines"] = _of_each(
-            lambda chunk: render(chunk, answers, CarriedAnswers(None), finished_only=False), chunks
+            lambda chunk: render(chunk, answers, DuplicateAnswers(None), finished_only=False),
+            chunks,
         )
         whole = export(
             made,
             spool,
             account,
             folder / "out.jsonl",
-            OutputForm(sources=SOURCES),
+            OutputSpec(sources=SOURCES),
             on_rows=lambda _rows: None,
             on_note=print,
         )

@@ -29,12 +29,12 @@ import msgspec
 
 from benchmarks.throughput.data import csv_of
 from benchmarks.throughput.measuring import max_rss_mb, measured
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.bulk.chunks import Chunk, encode_body
-from pingdata_async.bulk.stream import ChunkSource
+from pingdata_async.api.wire import encode_options
+from pingdata_async.engine.stream import ChunkSource
+from pingdata_async.locations.chunk import Chunk, encode_body
+from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.models import Location
-from pingdata_async.runs.plan import Plan
-from pingdata_async.wire import encode_options
+from pingdata_async.runs.directory.plan import Plan
 
 ROWS = 200_000
 TIMES = 5

@@ -11,16 +11,14 @@ from statistics import fmean
 import anyio
 
 from benchmarks.contenders import OURS, Contender
-from pingdata_async.bulk.charges import Charges
-from pingdata_async.bulk.chunks import Chunk
-from pingdata_async.bulk.job_slots import JobSlots
-from pingdata_async.bulk.passage import Passage
-from pingdata_async.bulk.protocols import FinishedChunk, Ledger
-from pingdata_async.bulk.retrying import RetryPolicy
-from pingdata_async.bulk.runner import BulkRunner
-from pingdata_async.bulk.stream import MemoryLedger
+from pingdata_async.api.wire import encode_options
+from pingdata_async.engine.engine import Engine
+from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
+from pingdata_async.engine.flow_control.retry import RetryPolicy
+from pingdata_async.engine.store import Charges, ChunkStore, FinishedChunk, MemoryStore
+from pingdata_async.engine.task import ChunkTask
+from pingdata_async.locations.chunk import Chunk
 from pingdata_async.models import EnhancedLocation
-from pingdata_async.wire import encode_options
 from tests.simulation.faults import Moment
 from tests.simulation.limits import Limits, Outage
 from tests.simulation.paced_api import Endpoints, PacedAPI
@@ -72,7 +70,7 @@ class Trial:
         )
 
 
-class Counting(MemoryLedger):
+class Counting(MemoryStore):
     """A ledger that only counts.
 
     Attributes:
@@ -159,43 +157,43 @@ async def run(trial: Trial, contender: Contender = OURS, seed: int = 0) -> Outco
     """The same, on the loop that runs."""
     records = Records()
     api = trial.api(seed, records)
-    ledger = Counting()
+    store = Counting()
     began = anyio.current_time()
     with anyio.fail_after(SIMULATED_DAYS):
-        runner = make_runner(api, contender, ledger, seed)
+        runner = make_runner(api, contender, store, seed)
         await runner.run(shared_chunks(trial.jobs, trial.locations))
-    return Outcome(anyio.current_time() - began, ledger.rows_ok, records, api.counts.peak_in_flight)
+    return Outcome(anyio.current_time() - began, store.rows_ok, records, api.counts.peak_in_flight)
 
 
 def make_runner(
     api: Endpoints,
     contender: Contender,
-    ledger: Ledger,
+    store: ChunkStore,
     seed: int = 0,
     *,
     policy: RetryPolicy | None = None,
-) -> BulkRunner:
+) -> Engine:
     """The real runner, with a contender's way to pace and to poll."""
     rng = random.Random(f"runner/{seed}")
-    return BulkRunner(
+    return Engine(
         api=PacedAPI(api),
-        ledger=ledger,
-        slots=JobSlots(contender.limiter()).share(contender.max_jobs),
-        gate=contender.gate(rng),
+        store=store,
+        slots=ConcurrencyLimiter(contender.limiter()).share(contender.max_jobs),
+        rate_limiter=contender.rate_limiter(rng),
         sources=SOURCES,
         options=encode_options(sources=SOURCES),
         chunk_size=1000,
         planner=contender.planner(),
         policy=policy or RetryPolicy(),
-        announce=lambda _event: None,
+        emit=lambda _event: None,
         rng=rng,
     )
 
 
-async def shared_chunks(jobs: int, locations: int) -> AsyncIterator[Passage]:
+async def shared_chunks(jobs: int, locations: int) -> AsyncIterator[ChunkTask]:
     """That many chunks; they share their rows, which take no memory so."""
     rows = list(range(locations))
     ids: list[str | None] = [None] * locations
     bodies = [LOCATION] * locations
     for index in range(jobs):
-        yield Passage(Chunk(index, rows, ids, bodies))
+        yield ChunkTask(Chunk(index, rows, ids, bodies))

@@ -37,14 +37,15 @@ from pingdata_async.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from pingdata_async.account import LimitRefusal, Limits, SourceLimits, Usage, UsageBucket
-    from pingdata_async.bulk.polling import PollSchedule
-    from pingdata_async.bulk.retrying import RetryPolicy
-    from pingdata_async.bulk.stream import ResultStream
-    from pingdata_async.client import PingDataClient
-    from pingdata_async.data_sources import DataSource
+    from pingdata_async.api.account import LimitRefusal, Limits, SourceLimits, Usage, UsageBucket
+    from pingdata_async.api.client import PingDataClient
+    from pingdata_async.dataframe import enhance_table
+    from pingdata_async.engine.flow_control.polling import PollSchedule
+    from pingdata_async.engine.flow_control.retry import RetryPolicy
+    from pingdata_async.engine.stream import ResultStream
     from pingdata_async.enhancer import BulkEnhancer
     from pingdata_async.models import (
+        DataSource,
         EnhancedLocation,
         EnhancedLocations,
         JobOutput,
@@ -55,48 +56,47 @@ if TYPE_CHECKING:
         RunSummary,
         SourceResult,
     )
-    from pingdata_async.runs.exporting import ExportedRun, export_run
+    from pingdata_async.runs.export.export import ExportedRun, export_run
     from pingdata_async.runs.forecast import Forecast, Quota
     from pingdata_async.runs.status import PendingSubmission, RunStatus, read_status
-    from pingdata_async.table_enhancing import enhance_table
-    from pingdata_async.tables.inputs import ReadOptions
-    from pingdata_async.tables.outputs import WriteOptions
+    from pingdata_async.tables.formats import WriteOptions
+    from pingdata_async.tables.rows import ReadOptions
     from pingdata_async.value_notes import ValueKind, ValueNote
 else:
     # The command begins with an import of this package too: its `--help` should not wait for
     # aiohttp, nor Ctrl-C be a traceback for so long. Type checkers need not know.
     _LOADED_LATER = {
         "BulkEnhancer": "enhancer",
-        "DataSource": "data_sources",
+        "DataSource": "models",
         "EnhancedLocation": "models",
         "EnhancedLocations": "models",
-        "ExportedRun": "runs.exporting",
+        "ExportedRun": "runs.export.export",
         "Forecast": "runs.forecast",
         "JobOutput": "models",
         "JobStatus": "models",
-        "LimitRefusal": "account",
-        "Limits": "account",
+        "LimitRefusal": "api.account",
+        "Limits": "api.account",
         "Location": "models",
         "PendingSubmission": "runs.status",
-        "PingDataClient": "client",
-        "PollSchedule": "bulk.polling",
+        "PingDataClient": "api.client",
+        "PollSchedule": "engine.flow_control.polling",
         "Quota": "runs.forecast",
         "Reason": "models",
-        "ReadOptions": "tables.inputs",
-        "ResultStream": "bulk.stream",
-        "RetryPolicy": "bulk.retrying",
+        "ReadOptions": "tables.rows",
+        "ResultStream": "engine.stream",
+        "RetryPolicy": "engine.flow_control.retry",
         "RowStatus": "models",
         "RunStatus": "runs.status",
         "RunSummary": "models",
-        "SourceLimits": "account",
+        "SourceLimits": "api.account",
         "SourceResult": "models",
-        "Usage": "account",
-        "UsageBucket": "account",
+        "Usage": "api.account",
+        "UsageBucket": "api.account",
         "ValueKind": "value_notes",
         "ValueNote": "value_notes",
-        "WriteOptions": "tables.outputs",
-        "enhance_table": "table_enhancing",
-        "export_run": "runs.exporting",
+        "WriteOptions": "tables.formats",
+        "enhance_table": "dataframe",
+        "export_run": "runs.export.export",
         "read_status": "runs.status",
     }
 

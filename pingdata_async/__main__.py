@@ -1,10 +1,12 @@
 """The command `pingdata-async`, and `python -m pingdata_async`."""
 
+from __future__ import annotations
+
 import os
 import signal
 from types import FrameType
 
-from pingdata_async.cli.exit_codes import INTERRUPTED
+from pingdata_async.cli.base import INTERRUPTED
 
 
 def main() -> None:

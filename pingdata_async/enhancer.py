@@ -9,34 +9,28 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from pingdata_async.bulk.breaker import Breaker
-from pingdata_async.bulk.budget import Budget
-from pingdata_async.bulk.charges import Charges
-from pingdata_async.bulk.chunking import MAX_CHUNK_BYTES, ChunkBuilder, checked_sources
-from pingdata_async.bulk.input_task import InputTask
-from pingdata_async.bulk.job_slots import JobSlots
-from pingdata_async.bulk.pacing import AdaptiveLimiter
-from pingdata_async.bulk.polling import PollPlanner, PollSchedule
-from pingdata_async.bulk.protocols import Ledger
-from pingdata_async.bulk.request_gate import RequestGate
-from pingdata_async.bulk.retrying import RetryPolicy
-from pingdata_async.bulk.runner import BulkRunner
-from pingdata_async.bulk.stream import (
-    ChunkSource,
-    Locations,
-    MemoryLedger,
-    ResultChannel,
-    ResultStream,
-)
-from pingdata_async.checked_settings import check_amount, check_count
-from pingdata_async.client import PingDataClient
-from pingdata_async.events import Announcer, Event, check_listener
+from pingdata_async.api.client import PingDataClient
+from pingdata_async.api.wire import encode_options
+from pingdata_async.engine.engine import Engine
+from pingdata_async.engine.flow_control.adaptive_limit import AdaptiveLimit
+from pingdata_async.engine.flow_control.budget import Budget
+from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker
+from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
+from pingdata_async.engine.flow_control.polling import PollPlanner, PollSchedule
+from pingdata_async.engine.flow_control.rate_limiter import RateLimiter
+from pingdata_async.engine.flow_control.retry import RetryPolicy
+from pingdata_async.engine.input_task import InputTask
+from pingdata_async.engine.store import Charges, ChunkStore, MemoryStore
+from pingdata_async.engine.stream import ChunkSource, Locations, ResultChannel, ResultStream
+from pingdata_async.events import Event, EventEmitter, check_listener
 from pingdata_async.exceptions import PingDataError
 from pingdata_async.file_runs import FileRuns
+from pingdata_async.locations.chunk import MAX_CHUNK_BYTES
+from pingdata_async.locations.chunk_builder import ChunkBuilder, checked_sources
 from pingdata_async.models import EnhancedLocation, EnhancedLocations
-from pingdata_async.plurals import counted
-from pingdata_async.runs.summary import SummaryListener
-from pingdata_async.wire import encode_options
+from pingdata_async.runs.run import SummaryListener
+from pingdata_async.util.text import counted
+from pingdata_async.util.validation import check_amount, check_count
 
 
 class _Limits:
@@ -44,15 +38,15 @@ class _Limits:
 
     Attributes:
         slots: For jobs in flight.
-        gate: For requests.
+        rate_limiter: For requests.
 
     Args:
         rng: The source of jitter.
     """
 
     def __init__(self, rng: random.Random) -> None:
-        self.slots = JobSlots(AdaptiveLimiter())
-        self.gate = RequestGate(rng)
+        self.slots = ConcurrencyLimiter(AdaptiveLimit())
+        self.rate_limiter = RateLimiter(rng)
 
 
 _limits_by_client: weakref.WeakKeyDictionary[PingDataClient, _Limits] = weakref.WeakKeyDictionary()
@@ -127,7 +121,7 @@ class BulkEnhancer(FileRuns):
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
         limits = _limits_by_client.setdefault(client, _Limits(self._rng))
         self._share = limits.slots.share(max_jobs)
-        self._gate = limits.gate
+        self._rate_limiter = limits.rate_limiter
         if max_requests_per_second is not None:
             check_amount("max_requests_per_second", max_requests_per_second)
         self._max_requests_per_s = max_requests_per_second
@@ -201,16 +195,16 @@ class BulkEnhancer(FileRuns):
         requests = SummaryListener()
         requests.summary.environment = self._client.environment
         charges = Charges(requests.summary)
-        announce = Announcer(self._on_event, requests)
+        emit = EventEmitter(self._on_event, requests)
         # Not a method of the stream: its task must not keep the stream alive.
         runner_for = self._runner
 
         async def work(channel: ResultChannel) -> None:
             charges.begin()
             try:
-                ledger = MemoryLedger(channel.deliver, builder.next_index, charges)
-                async with InputTask(source) as passages:
-                    await runner_for(ledger, announce).run(passages)
+                store = MemoryStore(channel.deliver, builder.next_index, charges)
+                async with InputTask(source) as tasks:
+                    await runner_for(store, emit).run(tasks)
             except Exception as error:
                 charges.note_unfinished(error)
                 raise
@@ -230,23 +224,23 @@ class BulkEnhancer(FileRuns):
 
     def _runner(
         self,
-        ledger: Ledger,
-        announce: Announcer,
-        breaker: Breaker | None = None,
+        store: ChunkStore,
+        emit: EventEmitter,
+        breaker: CircuitBreaker | None = None,
         budget: Budget | None = None,
-    ) -> BulkRunner:
-        return BulkRunner(
+    ) -> Engine:
+        return Engine(
             api=self._client,
-            ledger=ledger,
+            store=store,
             slots=self._share,
-            gate=self._gate,
+            rate_limiter=self._rate_limiter,
             max_requests_per_s=self._max_requests_per_s,
             sources=self._sources,
             options=self._options,
             chunk_size=self._chunk_size,
             planner=self._planner,
             policy=self._policy,
-            announce=announce,
+            emit=emit,
             rng=self._rng,
             breaker=breaker,
             budget=budget,

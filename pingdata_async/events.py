@@ -296,7 +296,7 @@ class OutputWritten(Event, frozen=True, kw_only=True):
 Listener = Callable[[Event], None]
 
 
-class Notices:
+class NoticeCollector:
     """A listener that keeps what a user should know.
 
     Attributes:
@@ -329,7 +329,7 @@ def check_listener(listener: object) -> None:
             raise ConfigurationError("on_event must be a plain function: it is not awaited")
 
 
-class Announcer:
+class EventEmitter:
     """Hands each event to every listener; one that raises is muted and reported."""
 
     def __init__(self, *listeners: Listener | None) -> None:

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pingdata_async.secrecy import masked
+from pingdata_async.util.redaction import masked
 
 if TYPE_CHECKING:
     import datetime as dt

@@ -10,32 +10,36 @@ from pathlib import Path
 import anyio.to_thread
 import msgspec
 
-from pingdata_async.bulk.breaker import Breaker
-from pingdata_async.bulk.budget import Budget, Caps, checked_caps, folded
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.bulk.job_slots import SlotShare
-from pingdata_async.bulk.protocols import Ledger
-from pingdata_async.bulk.retrying import RetryPolicy
-from pingdata_async.bulk.runner import BulkRunner
-from pingdata_async.client import PingDataClient
-from pingdata_async.events import Announcer, Event, Listener, Notices
+from pingdata_async.api.client import PingDataClient
+from pingdata_async.engine.engine import Engine
+from pingdata_async.engine.flow_control.budget import Budget, Caps, checked_caps, folded
+from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker
+from pingdata_async.engine.flow_control.concurrency import ConcurrencyShare
+from pingdata_async.engine.flow_control.retry import RetryPolicy
+from pingdata_async.engine.store import ChunkStore
+from pingdata_async.events import Event, EventEmitter, Listener, NoticeCollector
 from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.models import RunSummary
-from pingdata_async.runs.filesystem import absolute
+from pingdata_async.runs.directory.directory import check_own_place, read_settings, run_dir_for
+from pingdata_async.runs.directory.settings import (
+    SANDBOX,
+    RunOptions,
+    RunSettings,
+    api_origin,
+    differences,
+)
+from pingdata_async.runs.export.output import absolute_output
 from pingdata_async.runs.forecast import Forecast, forecast
-from pingdata_async.runs.identity import SANDBOX, RunSettings, api_origin, differences
-from pingdata_async.runs.output_files import STDOUT, absolute_output, shown_path
-from pingdata_async.runs.preflight import Preflight
+from pingdata_async.runs.preflight import Preflight, SourceQuestions
 from pingdata_async.runs.run import Run
-from pingdata_async.runs.run_directory import check_own_place, read_settings, run_dir_for
-from pingdata_async.runs.run_options import RunOptions
 from pingdata_async.runs.status import RunStatus, read_status
-from pingdata_async.source_questions import SourceQuestions
-from pingdata_async.tables.inputs import ReadOptions
-from pingdata_async.tables.jsonl_reading import IN_MEMORY
-from pingdata_async.tables.outputs import WriteOptions
-from pingdata_async.tables.readers import AnyInput
-from pingdata_async.tables.sources import STDIN
+from pingdata_async.tables.formats import WriteOptions
+from pingdata_async.tables.readers.base import IN_MEMORY
+from pingdata_async.tables.readers.open import AnyInput
+from pingdata_async.tables.rows import STDIN, ReadOptions
+from pingdata_async.util.files import absolute
+from pingdata_async.util.text import STDOUT, shown_path
 
 
 class FileRuns(ABC):
@@ -45,7 +49,7 @@ class FileRuns(ABC):
     _sources: tuple[str, ...]
     _options: bytes
     _chunk_size: int
-    _share: SlotShare
+    _share: ConcurrencyShare
     _max_requests_per_s: float | None
     _policy: RetryPolicy
     _on_event: Callable[[Event], None] | None
@@ -57,11 +61,11 @@ class FileRuns(ABC):
     @abstractmethod
     def _runner(
         self,
-        ledger: Ledger,
-        announce: Announcer,
-        breaker: Breaker | None = None,
+        store: ChunkStore,
+        emit: EventEmitter,
+        breaker: CircuitBreaker | None = None,
         budget: Budget | None = None,
-    ) -> BulkRunner:
+    ) -> Engine:
         """Brings chunks through."""
 
     async def run(
@@ -216,8 +220,8 @@ class FileRuns(ABC):
         )
         settings = self._settings(source, output, reading, writing, overwrite=overwrite)
         settings = with_caps(settings, max_locations, budget)
-        notices = Notices()
-        listener = Announcer(notices, self._on_event)
+        notices = NoticeCollector()
+        listener = EventEmitter(notices, self._on_event)
         run = self._run(settings, output, options, listener)
         place = None if is_nowhere else run_dir_for(output, run_dir)
         async with contextlib.AsyncExitStack() as stack:
@@ -388,7 +392,7 @@ class FileRuns(ABC):
             self._client,
             settings.sources,
             settings.options.get("delegate_to"),
-            Announcer(listener),
+            EventEmitter(listener),
         )
         return Run(
             settings=settings,
@@ -397,7 +401,7 @@ class FileRuns(ABC):
             policy=self._policy,
             make_runner=self._runner,
             ask_types=questions.types,
-            ask_rules=questions.rules,
+            ask_coverage=questions.rules,
             preflight=self._preflight(settings),
             check_client=lambda: self._client.tasks,
             on_event=listener,

@@ -14,8 +14,66 @@ from typing import Any, Generic, TypeVar, overload
 import msgspec
 
 from pingdata_async.exceptions import DecodeError
-from pingdata_async.job_phases import JobPhase, phase_of
 from pingdata_async.value_notes import ValueNote
+
+
+class JobPhase(enum.Enum):
+    """How far a job is."""
+
+    WAITING = enum.auto()  # in the API's queue
+    WORKING = enum.auto()
+    COMPLETE = enum.auto()  # it is paid for, and has its outputs, or is about to
+    FAILED = enum.auto()  # it will never have any
+    BROKEN_OFF = enum.auto()  # a word for an end that is not documented, and no result
+    UNKNOWN = enum.auto()  # any other word, and no result: it may be at work
+
+
+_DOCUMENTED = {
+    "PENDING": JobPhase.WAITING,
+    "QUEUED": JobPhase.WAITING,
+    "IN_PROGRESS": JobPhase.WORKING,
+    "COMPLETE": JobPhase.COMPLETE,
+    "FAILED": JobPhase.FAILED,
+}
+_ENDS = frozenset(
+    {
+        "ABORTED",
+        "CANCELED",
+        "CANCELLED",
+        "DELETED",
+        "ERROR",
+        "ERRORED",
+        "EXPIRED",
+        "FAILURE",
+        "KILLED",
+        "REJECTED",
+        "REVOKED",
+        "TERMINATED",
+        "TIMED_OUT",
+        "TIMEOUT",
+    }
+)
+
+
+def phase_of(status: str, result_status: str | None, *, names_outputs: bool) -> JobPhase:
+    """How far a job is, by what the API says of it.
+
+    Args:
+        status: The request's, in capitals.
+        result_status: The result's, likewise; None while there is no result.
+        names_outputs: Whether the result names any.
+    """
+    documented = _DOCUMENTED.get(status)
+    if documented is JobPhase.COMPLETE and result_status == "FAILED":
+        return JobPhase.FAILED
+    if documented is not None:
+        return documented
+    if result_status == "FAILED":
+        return JobPhase.FAILED
+    if result_status == "SUCCESS" or names_outputs:
+        return JobPhase.COMPLETE
+    return JobPhase.BROKEN_OFF if status in _ENDS else JobPhase.UNKNOWN
+
 
 T = TypeVar("T")
 
@@ -372,3 +430,38 @@ class EnhancedLocations(list[EnhancedLocation]):
     ) -> None:
         super().__init__(results)
         self.summary = RunSummary() if summary is None else summary
+
+
+class DataSource(msgspec.Struct, frozen=True, kw_only=True):
+    """A source, as `GET /api/v1/datasources` tells of it.
+
+    Attributes:
+        code: Such as PG; what `sources` takes.
+        name: For people; "" if not said.
+        required_attrs: Fields of a location that it cannot do without.
+        optional_attrs: Fields of a location that it can use.
+        requires_credentials: Whether it needs an account of its own; None if not said.
+        non_supported_input_values: Values it cannot do anything with, as the API sent them.
+        supported_countries: None for all.
+        supported_us_states: None for all.
+        excluded_us_states: None for none.
+        geocode_confidence_required: As the API sent it; None if not said.
+        geocode_precision_required: As the API sent it; None if not said.
+        output_fields: By name of a field of its answers, the type that the API says it has;
+            "" where it says none. The fields that all sources share are among them.
+        as_sent: All of it, as the API sent it: with what each field means, for example.
+    """
+
+    code: str
+    name: str = ""
+    required_attrs: tuple[str, ...] = ()
+    optional_attrs: tuple[str, ...] = ()
+    requires_credentials: bool | None = None
+    non_supported_input_values: Any = None
+    supported_countries: tuple[str, ...] | None = None
+    supported_us_states: tuple[str, ...] | None = None
+    excluded_us_states: tuple[str, ...] | None = None
+    geocode_confidence_required: Any = None
+    geocode_precision_required: Any = None
+    output_fields: Mapping[str, str] = {}
+    as_sent: Mapping[str, Any] = {}

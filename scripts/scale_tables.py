@@ -101,7 +101,7 @@ def export(folder: Path) -> list[float]:
     """The same run as GeoParquet; the same figures."""
     import anyio  # noqa: PLC0415 - see run_and_check()
 
-    from pingdata_async.runs.exporting import export_run  # noqa: PLC0415 - likewise
+    from pingdata_async.runs.export.export import export_run  # noqa: PLC0415 - likewise
 
     return _measured(
         lambda: anyio.run(export_run, folder / "out.parquet.run", folder / "out.geoparquet")

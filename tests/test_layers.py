@@ -1,124 +1,201 @@
-"""The layers of the house hold."""
+"""The order of dependencies, as CONTRIBUTING.md draws it."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import functools
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 import pingdata_async
 
 PACKAGE = Path(pingdata_async.__file__).parent
-
-LAYERS = {
-    "_version": 0,
-    "account": 0,
-    "bodies": 0,
-    "byte_order_mark": 0,
-    "checked_settings": 0,
-    "exceptions": 0,
-    "models": 0,
-    "config": 0,
-    "coordinates": 0,
-    "countries": 0,
-    "data_sources": 0,
-    "deflate": 0,
-    "events": 0,
-    "inflating": 0,
-    "job_phases": 0,
-    "location_batches": 0,
-    "location_keys": 0,
-    "locations": 0,
-    "one_thread": 0,
-    "plurals": 0,
-    "outcomes": 0,
-    "pacer": 0,
-    "patience": 0,
-    "refusals": 0,
-    "samples": 0,
-    "secrecy": 0,
-    "shell_words": 0,
-    "source_rules": 0,
-    "urls": 0,
-    "value_notes": 0,
-    "wire": 0,
-    "words_for_nothing": 0,
-    "written_numbers": 0,
-    "connections": 1,
-    "transport": 1,
-    "opening": 1,
-    "output_ways": 1,
-    "client": 1,
-    "bulk": 1,
-    "tables": 1,
-    "runs": 2,
-    "source_questions": 2,
-    "file_runs": 3,
-    "enhancer": 4,
-    "table_enhancing": 5,
-    "__init__": 6,
-    "cli": 6,
-    "__main__": 7,
-}
-WITHIN_THE_CLIENT = {
-    ("client", "opening"),
-    ("client", "output_ways"),
-    ("client", "transport"),
-    ("opening", "transport"),
-    ("output_ways", "transport"),
-    ("transport", "connections"),
-}
-OF_WHATEVER_IS_GIVEN = {
-    # Pure, and for locations from everywhere, not only from tables.
-    "pingdata_async.tables.given_columns",
-    "pingdata_async.tables.postal_codes",
-}
-
-
-def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"relative import in {path}"
-            yield node.module or ""
-
-
-def _room(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
+CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
+STRANGERS = [
+    ("api", "tables"),
+    ("results", "tables"),
+    ("tables.readers", "tables.writers"),
+]
+USERS_OF_AIOHTTP = {"api.connections", "api.transport", "sandbox.downloads", "sandbox.server"}
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_only_from_below_or_its_own_room(path: Path) -> None:
-    """No import goes upwards, sideways, or into the sandbox from anywhere but the command."""
-    room = _room(path)
-    for name in _imports(path):
-        if name.partition(".")[0] != "pingdata_async":
+
+class Layer(NamedTuple):
+    """Where a package stands.
+
+    Attributes:
+        height: Of its line, from the bottom.
+        group: Those that may import each other.
+    """
+
+    height: int
+    group: str
+
+
+def _drawn_layers() -> dict[str, Layer]:
+    drawing = re.search(r"```layers\n(.*?)```", CONTRIBUTING.read_text(encoding="utf-8"), re.DOTALL)
+    assert drawing
+    lines = drawing[1].splitlines()
+    return {
+        package: Layer(len(lines) - number, group)
+        for number, line in enumerate(lines)
+        for group in re.split(r"\s{2,}", line)
+        for package in group.split(" + ")
+    }
+
+
+LAYERS = _drawn_layers()
+
+
+def _module(path: Path) -> str:
+    names = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(
+        names if names == ("__init__",) else names[: -(names[-1] == "__init__")] or names
+    )
+
+
+def _package(module: str) -> str:
+    """The longest prefix that the drawing has."""
+    names = module.split(".")
+    prefixes = [".".join(names[:number]) for number in range(len(names), 0, -1)]
+    return next(prefix for prefix in prefixes if prefix in LAYERS)
+
+
+def _is_of(module: str, package: str) -> bool:
+    return f"{module}.".startswith(f"{package}.")
+
+
+class Import(NamedTuple):
+    """An import of a module.
+
+    Attributes:
+        name: What is imported, with the package's own name before it.
+        is_for_types: Whether only type checkers see it.
+        is_late: Whether it is inside a function.
+    """
+
+    name: str
+    is_for_types: bool
+    is_late: bool
+
+
+@functools.cache
+def _imports(path: Path) -> Sequence[Import]:
+    return list(_found_imports(path))
+
+
+def _found_imports(path: Path) -> Iterator[Import]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    late = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import in {path}"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                names.append(inner if inner in MODULES else str(node.module))
+        for name in names:
+            yield Import(name, id(node) in for_types, id(node) in late)
+
+
+MODULES = {f"pingdata_async.{_module(path)}": path for path in FILES}
+
+
+def _own_imports(path: Path) -> Iterator[tuple[str, Import]]:
+    """What a module imports of the package."""
+    for found in _imports(path):
+        root, _, name = found.name.partition(".")
+        if root == "pingdata_async":
+            yield name or "__init__", found
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_a_module_imports_only_from_below(path: Path) -> None:
+    """From its own package or a lower line, never sideways or up, also inside functions."""
+    module = _module(path)
+    for name, found in _own_imports(path):
+        if _is_of(module, "sandbox"):
+            assert _is_of(name, "sandbox"), "the sandbox shares no code with the rest"
             continue
-        target = [*name.split("."), "__init__"][1]
-        if target == room:
+        if _is_of(name, "sandbox"):
+            assert _is_of(module, "cli")
             continue
-        assert room != "sandbox", "the sandbox shares no code with the client side"
-        if target == "sandbox":
-            assert room == "cli"
+        if (module, name, found.is_for_types) == ("exceptions", "models", True):
             continue
-        if name in OF_WHATEVER_IS_GIVEN:
-            continue
-        if (room, target) in WITHIN_THE_CLIENT or {room, target} == {
-            "exceptions",
-            "models",  # for type checkers only
-        }:
-            continue
-        is_ground = LAYERS[room] == LAYERS[target] == 0
-        assert LAYERS[target] < LAYERS[room] or is_ground, f"{path} imports {name}"
+        own, other = LAYERS[_package(module)], LAYERS[_package(name)]
+        assert other == own or other.height < own.height, f"{module} imports {name}"
+        for one, another in STRANGERS:
+            assert not (_is_of(module, one) and _is_of(name, another)), f"{module}: {name}"
+            assert not (_is_of(module, another) and _is_of(name, one)), f"{module}: {name}"
+
+
+def test_no_circle_of_modules() -> None:
+    """Whatever is imported at the top of a module does not lead back to it."""
+    needs = {
+        _module(path): {
+            name
+            for name, found in _own_imports(path)
+            if not found.is_for_types and not found.is_late
+        }
+        for path in FILES
+    }
+    while free := {module for module, needed in needs.items() if not needed & needs.keys()}:
+        for module in free:
+            del needs[module]
+    assert not needs, f"they import each other: {sorted(needs)}"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.name == "__init__.py"], ids=_module
+)
+def test_a_package_begins_with_its_table_of_contents(path: Path) -> None:
+    """A docstring that names each module beside it, and no import: every start would pay for it."""
+    if path.parent == PACKAGE:
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    named = {
+        line.split()[0].rstrip("/") for line in (ast.get_docstring(tree) or "").splitlines() if line
+    }
+    beside = {
+        other.stem
+        for other in path.parent.iterdir()
+        if (other.suffix == ".py" and other != path) or (other / "__init__.py").exists()
+    }
+    assert beside <= named
+    assert path.parent.name == "sandbox" or len(tree.body) == 1
 
 
 def test_only_the_transport_touches_aiohttp() -> None:
     """There is one place that talks HTTP."""
-    users = {_room(path) for path in FILES for name in _imports(path) if "aiohttp" in name}
-    assert users == {"connections", "transport", "sandbox"}
+    users = {
+        _module(path)
+        for path in FILES
+        for found in _imports(path)
+        if found.name.partition(".")[0] == "aiohttp"
+    }
+    assert users == USERS_OF_AIOHTTP
+
+
+def test_the_drawing_has_no_package_that_is_gone() -> None:
+    """Each name in it is a module or a package."""
+    for package in LAYERS:
+        where = PACKAGE.joinpath(*package.split("."))
+        assert where.is_dir() or where.with_suffix(".py").is_file(), package

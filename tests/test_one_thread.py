@@ -9,13 +9,13 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from pingdata_async.one_thread import OneThread
+from pingdata_async.util.loop import SingleThreadExecutor
 
 
 async def test_all_is_done_in_one_thread_in_order() -> None:
     """However many ask: one after the other, never in the event loop's own thread."""
     done: list[tuple[int, str]] = []
-    with OneThread("worker") as thread:
+    with SingleThreadExecutor("worker") as thread:
 
         async def ask(number: int) -> None:
             await thread.run(lambda: done.append((number, threading.current_thread().name)))
@@ -28,7 +28,7 @@ async def test_all_is_done_in_one_thread_in_order() -> None:
 
 async def test_an_error_is_raised_to_who_asked() -> None:
     """By waiting in the event loop, and by waiting in another thread."""
-    with OneThread("worker") as thread:
+    with SingleThreadExecutor("worker") as thread:
         with pytest.raises(ZeroDivisionError):
             await thread.run(lambda: 1 // 0)
         future = thread.submit(lambda: 1 // 0)
@@ -46,7 +46,7 @@ async def test_cancelling_waits_for_the_end() -> None:
         may_end.wait(10)
         happened.append("ended")
 
-    with OneThread("worker") as thread:
+    with SingleThreadExecutor("worker") as thread:
 
         async def ask() -> None:
             try:

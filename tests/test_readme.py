@@ -16,7 +16,7 @@ from pingintel_api.pingdataapi_cmd import cli as vendors_cli
 
 from pingdata_async.cli.enhance import enhance
 from pingdata_async.cli.main import EPILOG, CommandToLoad, cli
-from pingdata_async.runs.states import ChunkState, Resumption, on_resume
+from pingdata_async.runs.journal.records import ChunkState, Resumption, on_resume
 from pingdata_async.sandbox import SandboxServer
 
 ROOT = Path(__file__).parent.parent
@@ -41,7 +41,9 @@ async def test_the_web_application_runs_as_written(monkeypatch: pytest.MonkeyPat
     """The second block serves requests; only where the API is comes from outside."""
     async with SandboxServer(no_match_share=0.0) as sandbox:
         monkeypatch.setenv("PING_DATA_AUTH_TOKEN", "any")
-        monkeypatch.setattr("pingdata_async.config.ENVIRONMENTS", {"prod": (sandbox.url, "PRD")})
+        monkeypatch.setattr(
+            "pingdata_async.api.config.ENVIRONMENTS", {"prod": (sandbox.url, "PRD")}
+        )
         names: dict[str, Any] = {}
         exec(PYTHON[1], names)
         app = names["app"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pingdata_async.shell_words import quoted, quoted_option, quoted_path
+from pingdata_async.util.text import quoted, quoted_option, quoted_path
 
 WORDS = [
     b"plain",

@@ -33,7 +33,7 @@ IMPORTED = (
     "pingdata_async.cli.account",
     "pingdata_async.cli.columns",
     "pingdata_async.cli.enhance",
-    "pingdata_async.cli.enhance_one",
+    "pingdata_async.cli.account",
     "pingdata_async.cli.runs",
     "pingdata_async.cli.screen",
     "pingdata_async.cli.status",

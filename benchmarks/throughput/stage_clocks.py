@@ -23,11 +23,11 @@ STAGES = {
     "read planned chunks": ("runs.plan:Plan.read",),
     "encode requests": ("bulk.requests:encode_body",),
     "compress requests": ("client:gzipped",),
-    "inflate answers": ("bodies:OutputBody.content",),
+    "inflate answers": ("bodies:EncodedBody.content",),
     "find each row's answer": ("bulk.requests:check_output",),
     "keep answers": ("runs.spool:Spool._keep",),
     "journal": ("runs.journal_writer:GroupWriter._write_once",),
-    "render lines": ("runs.output_writer:render_layout", "runs.output_writer:render"),
+    "render lines": ("runs.output_writer:render_indexed", "runs.output_writer:render"),
     "read kept answers": ("runs.spool:Spool.read",),
     "write the output": ("runs.output_files:_File.write",),
 }

@@ -1,4 +1,4 @@
-"""`pingdata-async columns`: how an input is understood, before anything is sent."""
+"""The command `columns`: how an input is understood, before anything is sent."""
 
 from __future__ import annotations
 
@@ -7,21 +7,17 @@ from typing import Any
 import click
 import msgspec
 
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.cli.exit_codes import ANSWERED
-from pingdata_async.cli.messages import say
-from pingdata_async.cli.options import switch
-from pingdata_async.cli.progress import waiting_for
-from pingdata_async.cli.showing import Cell, Table, show, show_json
-from pingdata_async.cli.table_options import read_options_of, reading_options
+from pingdata_async.cli.base import ANSWERED, say
+from pingdata_async.cli.console import Cell, Table, show, show_json, waiting_for
+from pingdata_async.cli.options import read_options_of, reading_options, switch
 from pingdata_async.exceptions import InputError
-from pingdata_async.locations import PreparedLocation, prepare
-from pingdata_async.plurals import counted
-from pingdata_async.runs.output_files import shown_path
-from pingdata_async.tables.columns import mapping_lines
-from pingdata_async.tables.input_reader import InputReader
-from pingdata_async.tables.inputs import Batch
-from pingdata_async.tables.readers import open_input
+from pingdata_async.locations.chunk_builder import ChunkBuilder
+from pingdata_async.locations.normalize import NormalizedLocation, normalize
+from pingdata_async.tables.mapping.columns import mapping_lines
+from pingdata_async.tables.readers.base import InputReader
+from pingdata_async.tables.readers.open import open_input
+from pingdata_async.tables.rows import Batch
+from pingdata_async.util.text import counted, shown_path
 from pingdata_async.value_notes import ValueNote, sentence, to_be_told
 
 SHOWN_ROWS = 5
@@ -95,12 +91,12 @@ def _read_through(reader: InputReader) -> tuple[list[dict[str, Any]], ChunkBuild
     for batch in reader:
         for place in range(min(len(batch.locations), SHOWN_ROWS - len(rows))):
             try:
-                prepared = _prepared(batch, place)
+                normalized = _normalized(batch, place)
             except InputError as error:
                 rows.append({"error": str(error)})
                 continue
-            own_id = {} if prepared.id is None else {"id": prepared.id}
-            rows.append(own_id | prepared.fields)
+            own_id = {} if normalized.id is None else {"id": normalized.id}
+            rows.append(own_id | normalized.fields)
         for chunk in builder.add_batch(reader.rows, batch.locations, batch.errors):
             refused_rows += len(chunk.invalid)
     rest = builder.rest()
@@ -108,10 +104,10 @@ def _read_through(reader: InputReader) -> tuple[list[dict[str, Any]], ChunkBuild
     return rows, builder, refused_rows
 
 
-def _prepared(batch: Batch, place: int) -> PreparedLocation:
+def _normalized(batch: Batch, place: int) -> NormalizedLocation:
     if place in batch.errors:
         raise InputError(batch.errors[place])
-    return prepare(batch.locations[place])
+    return normalize(batch.locations[place])
 
 
 def _shown_rows(found: ShownInput) -> list[str | Table]:

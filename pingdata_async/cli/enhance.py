@@ -1,22 +1,35 @@
-"""`pingdata-async enhance` and `plan`: a file of addresses in, their answers out."""
+"""The commands `enhance` and `plan`.
+
+`pingdata-async enhance` and `plan`: a file of addresses in, their answers out.
+
+What a dry run prints.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import anyio
 import click
 
-from pingdata_async.bulk.chunking import checked_sources
-from pingdata_async.cli.asking import asking_of, asking_options, sources_option
-from pingdata_async.cli.connecting import with_or_without_token
-from pingdata_async.cli.exit_codes import ANSWERED
-from pingdata_async.cli.forecast import print_forecast
-from pingdata_async.cli.messages import say
+from pingdata_async.api.client import PingDataClient
+from pingdata_async.cli.base import ANSWERED, say
+from pingdata_async.cli.console import (
+    Table,
+    check_side_files,
+    duration,
+    mapped_lines,
+    show,
+    show_json,
+    waiting_for,
+)
+from pingdata_async.cli.execute import carry_out, with_or_without_token
 from pingdata_async.cli.options import (
     api_options,
+    asking_of,
+    asking_options,
     budget_of,
     budget_options,
     callback_option,
@@ -26,29 +39,99 @@ from pingdata_async.cli.options import (
     output_options,
     persistence_options,
     policy_of,
-    reporting_of,
-    requests_option,
-    space_option,
-    switch,
-)
-from pingdata_async.cli.progress import waiting_for
-from pingdata_async.cli.running import carry_out
-from pingdata_async.cli.side_files import check_side_files
-from pingdata_async.cli.signals import run_until_signal
-from pingdata_async.cli.table_options import (
     read_options_of,
     reading_options,
+    reporting_of,
+    requests_option,
+    sources_option,
+    space_option,
+    switch,
     write_options_of,
     writing_options,
 )
-from pingdata_async.client import PingDataClient
+from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.enhancer import BulkEnhancer
-from pingdata_async.events import Announcer, Event, InputAwaited
+from pingdata_async.events import Event, EventEmitter, InputAwaited
 from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.locations.chunk_builder import checked_sources
 from pingdata_async.models import RunSummary
+from pingdata_async.runs.directory.directory import begun_with, run_dir_for, shown_bytes
 from pingdata_async.runs.forecast import Forecast
-from pingdata_async.runs.output_files import STDOUT
-from pingdata_async.runs.run_directory import begun_with, run_dir_for
+from pingdata_async.util.text import STDOUT, counted
+from pingdata_async.value_notes import sentence, to_be_told
+
+
+def print_forecast(forecast: Forecast, *, as_json: bool) -> None:
+    """Print it on standard output.
+
+    Raises:
+        RunError: When that cannot be written.
+    """
+    if as_json:
+        show_json(forecast)
+    else:
+        show(*described(forecast))
+
+
+def described(forecast: Forecast) -> Iterator[str | Table]:
+    """A forecast in lines and tables for people."""
+    repeated = f"; {counted(forecast.repeated, 'repeated row')}" if forecast.repeated else ""
+    distinct = counted(forecast.distinct, "distinct location")
+    yield f"{counted(forecast.rows, 'row')}, {distinct} to be sent{repeated}"
+    if forecast.left_out:
+        yield f"not sent: {_counted(forecast.left_out)}"
+    yield from mapped_lines(forecast.mapping)
+    yield from map(sentence, to_be_told(forecast.value_notes))
+    if forecast.skipped_by_source:
+        skipped = _counted(forecast.skipped_by_source)
+        yield f"rows not asked of a source, as it would surely fail: {skipped}"
+    charged = _counted(forecast.charged_by_source) or "nothing"
+    locations, jobs = counted(forecast.locations, "location"), counted(forecast.jobs, "job")
+    yield f"to be charged: {locations} in {jobs}; {charged}"
+    if forecast.left_by_budget:
+        left = counted(forecast.left_by_budget, "location")
+        yield f"beyond the budget, and left for later: {left}"
+    yield f"expected to take: {_expected(forecast)}"
+    suffices = "" if forecast.disk_suffices else ", which are not free"
+    yield f"disk needed: about {shown_bytes(forecast.disk_bytes)}{suffices}"
+    if forecast.quotas:
+        rows = [
+            (
+                quota.source,
+                quota.window,
+                quota.limit,
+                quota.left,
+                None if quota.resets_at is None else f"{quota.resets_at:%Y-%m-%d %H:%M}",
+            )
+            for quota in forecast.quotas
+        ]
+        yield Table(("source", "window", "limit", "left", "begins anew (UTC)"), rows)
+    yield _fits(forecast)
+    yield from forecast.notes
+    if forecast.run_dir is not None:
+        yield f"The plan is kept in {forecast.run_dir}; no job was sent."
+    else:
+        yield "The plan was thrown away; no job was sent."
+
+
+def _fits(forecast: Forecast) -> str:
+    if forecast.fits is None:
+        return "Whether the account's limits suffice is not known."
+    if forecast.fits:
+        return "It fits into the account's limits."
+    fits = f" What fits: {counted(forecast.fitting, 'location')}." if forecast.fitting else ""
+    return f"It does not fit into the account's limits. {'. '.join(forecast.refusals)}.{fits}"
+
+
+def _expected(forecast: Forecast) -> str:
+    if forecast.expected_seconds is None:
+        return "unknown"
+    at_least = "at least " if forecast.is_at_least else "about "
+    return at_least + duration(forecast.expected_seconds)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in counts.items())
 
 
 def _input_options(*, is_output_required: bool) -> Callable[[Any], Any]:
@@ -140,7 +223,7 @@ def enhance(
     _check(sources, source, output, others["run_dir"], others)
     policy = policy_of(others)
 
-    async def work(client: PingDataClient, announce: Announcer) -> RunSummary:
+    async def work(client: PingDataClient, emit: EventEmitter) -> RunSummary:
         enhancer = BulkEnhancer(
             client,
             sources,
@@ -150,7 +233,7 @@ def enhance(
             callback_url=others["callback_url"],
             **asking_of(others),
             retry_policy=policy,
-            on_event=announce,
+            on_event=emit,
         )
         return await enhancer.run(
             source,

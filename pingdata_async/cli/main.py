@@ -11,15 +11,15 @@ from typing import TextIO
 import click
 
 from pingdata_async._version import __version__
-from pingdata_async.cli.exit_codes import (
+from pingdata_async.cli.base import (
     INTERRUPTED,
     UNFORESEEN,
     InterruptedBySignalError,
     exit_code_for,
+    say,
 )
-from pingdata_async.cli.messages import say
 from pingdata_async.exceptions import PingDataError
-from pingdata_async.secrecy import masked, printable
+from pingdata_async.util.redaction import masked, printable
 
 EPILOG = """\b
 Exit codes:
@@ -104,7 +104,7 @@ for stand_in in (
         "Write a run's output, now and for nothing: also while it goes on, or after it failed.",
     ),
     CommandToLoad(
-        "enhance-one", "enhance_one",
+        "enhance-one", "account",
         "Enhance one location at once: an address, coordinates, or any of its fields.",
     ),
     CommandToLoad(

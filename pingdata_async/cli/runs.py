@@ -1,4 +1,4 @@
-"""`pingdata-async resume`, `retry` and `export`: going on with a run, and writing it anew."""
+"""The commands `resume`, `retry` and `export`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import anyio
 import click
 import msgspec
 
-from pingdata_async.cli.exit_codes import ANSWERED, NO_ANSWER_FOR_SOME, STOPPED
-from pingdata_async.cli.messages import say
+from pingdata_async.api.client import PingDataClient
+from pingdata_async.api.config import is_published
+from pingdata_async.cli.base import ANSWERED, NO_ANSWER_FOR_SOME, STOPPED, say
+from pingdata_async.cli.console import check_side_files
+from pingdata_async.cli.execute import Refusal, carry_out
 from pingdata_async.cli.options import (
     Connection,
     api_options,
@@ -25,26 +28,21 @@ from pingdata_async.cli.options import (
     persistence_options,
     policy_of,
     reporting_of,
+    rewrite_options_of,
     space_option,
     switch,
+    writing_options,
 )
-from pingdata_async.cli.running import Refusal, carry_out
-from pingdata_async.cli.side_files import check_side_files
 from pingdata_async.cli.signals import run_until_signal
-from pingdata_async.cli.table_options import rewrite_options_of, writing_options
-from pingdata_async.client import PingDataClient
-from pingdata_async.config import is_published
 from pingdata_async.enhancer import BulkEnhancer
-from pingdata_async.events import Announcer
+from pingdata_async.events import EventEmitter
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import RunSummary
-from pingdata_async.plurals import counted
-from pingdata_async.refusals import shown_url
-from pingdata_async.runs.exporting import ExportedRun, export_run
-from pingdata_async.runs.identity import RunSettings
-from pingdata_async.runs.run_directory import check_own_place, read_settings
-from pingdata_async.secrecy import printable
-from pingdata_async.shell_words import quoted_option
+from pingdata_async.runs.directory.directory import check_own_place, read_settings
+from pingdata_async.runs.directory.settings import RunSettings
+from pingdata_async.runs.export.export import ExportedRun, export_run
+from pingdata_async.util.redaction import printable
+from pingdata_async.util.text import counted, quoted_option, shown_url
 
 run_dir_argument = click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
 # Not from a variable: one that is meant for `enhance` must not redirect another run.
@@ -94,8 +92,8 @@ def resume(
     settings = _paced(settings, max_jobs, max_requests_per_second)
     writing = rewrite_options_of(others, settings, output)
 
-    async def work(client: PingDataClient, announce: Announcer) -> RunSummary:
-        return await _enhancer(client, settings, announce, others).resume(
+    async def work(client: PingDataClient, emit: EventEmitter) -> RunSummary:
+        return await _enhancer(client, settings, emit, others).resume(
             run_dir,
             output=output,
             overwrite=overwrite,
@@ -146,8 +144,8 @@ def retry(
     settings = _paced(settings, max_jobs, max_requests_per_second)
     writing = rewrite_options_of(others, settings, output)
 
-    async def work(client: PingDataClient, announce: Announcer) -> RunSummary:
-        return await _enhancer(client, settings, announce, others).retry(
+    async def work(client: PingDataClient, emit: EventEmitter) -> RunSummary:
+        return await _enhancer(client, settings, emit, others).retry(
             run_dir,
             all_not_ok=all_not_ok,
             output=output,
@@ -273,7 +271,7 @@ def _refusal(settings: RunSettings, others: dict[str, Any]) -> Refusal | None:
 def _enhancer(
     client: PingDataClient,
     settings: RunSettings,
-    announce: Announcer,
+    emit: EventEmitter,
     others: dict[str, Any],
 ) -> BulkEnhancer:
     options = dict(settings.options) | {"callback_url": others["callback_url"]}
@@ -285,6 +283,6 @@ def _enhancer(
         max_jobs=settings.max_jobs,
         max_requests_per_second=settings.max_requests_per_s,
         retry_policy=policy_of(others),
-        on_event=announce,
+        on_event=emit,
         **options,
     )

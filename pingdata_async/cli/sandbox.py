@@ -1,4 +1,4 @@
-"""`pingdata-async sandbox`: the imitation of the API as a server."""
+"""The command `sandbox`: the imitation of the API as a server."""
 
 from __future__ import annotations
 

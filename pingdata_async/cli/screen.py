@@ -1,14 +1,19 @@
-"""What a run looks like while it goes on: a bar on a terminal, a plain line elsewhere.
+"""The status line and tables on a terminal; loads rich.
+
+What a run looks like while it goes on: a bar on a terminal, a plain line elsewhere.
 
 The one file that loads rich: to be imported where something is about to be drawn.
+
+Tables for people. Loads rich: to be imported where something is about to be drawn.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -19,12 +24,13 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table as RichTable
 from rich.text import Text
 
-from pingdata_async.cli.progress import RunState, plain_lines
+from pingdata_async.cli.console import Cell, RunState, Table, plain_lines
 from pingdata_async.events import ChunkFinished, Event, InputPlanned, Listener, RunResumed
-from pingdata_async.plurals import counted
-from pingdata_async.secrecy import printable
+from pingdata_async.util.redaction import printable
+from pingdata_async.util.text import counted, one_line
 
 
 class StatusConsole(Console):
@@ -103,3 +109,34 @@ def bar(console: Console) -> Iterator[Listener]:
                     pass
 
         yield watch
+
+
+def drawn(parts: Iterable[str | Table]) -> str:
+    """Sentences and tables as the terminal shows them."""
+    # No markup: a bracket in an answer is a bracket.
+    console = Console(highlight=False, markup=False)
+    with console.capture() as capture:
+        for part in parts:
+            console.print(one_line(part) if isinstance(part, str) else _drawn_table(part))
+    return capture.get().rstrip("\n")
+
+
+def _drawn_table(table: Table) -> RichTable:
+    drawn_table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, heading in enumerate(table.headings):
+        is_number = any(isinstance(row[place], int) for row in table.rows)
+        drawn_table.add_column(
+            Text(one_line(heading)),
+            justify="right" if is_number else "left",
+            no_wrap=is_number,
+            overflow="fold",
+        )
+    for row in table.rows:
+        drawn_table.add_row(*map(_drawn_cell, row))
+    return drawn_table
+
+
+def _drawn_cell(cell: Cell) -> Text:
+    if cell is None:
+        return Text("")
+    return Text(f"{cell:,}" if isinstance(cell, int) else one_line(cell))

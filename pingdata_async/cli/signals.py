@@ -1,4 +1,4 @@
-"""Stopping cleanly when asked to."""
+"""Stops cleanly when a signal asks for it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TypeVar
 
 import anyio
 
-from pingdata_async.cli.exit_codes import InterruptedBySignalError
-from pingdata_async.cli.messages import say
+from pingdata_async.cli.base import InterruptedBySignalError, say
 
 T = TypeVar("T")
 

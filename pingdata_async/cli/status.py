@@ -1,4 +1,4 @@
-"""`pingdata-async status`: how far a run is."""
+"""The command `status`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from pathlib import Path
 
 import click
 
-from pingdata_async.cli.exit_codes import ANSWERED
+from pingdata_async.cli.base import ANSWERED
+from pingdata_async.cli.console import by_source, duration, show_json, show_lines
 from pingdata_async.cli.options import check_run_dir, switch
-from pingdata_async.cli.progress import by_source, duration
-from pingdata_async.cli.showing import show_json, show_lines
-from pingdata_async.plurals import counted
 from pingdata_async.runs.status import PendingSubmission, RunStatus, read_status
-from pingdata_async.secrecy import printable
+from pingdata_async.util.redaction import printable
+from pingdata_async.util.text import counted
 
 LIST_AT_MOST = 20
 

@@ -1,1 +1,13 @@
-"""A run from file to file: plan, execute, export."""
+"""Durable runs: plan, execute, export.
+
+directory/  What lies in a run directory
+export/     Phase three: plan, journal and spool become an output
+journal/    `journal.sqlite3`: what has become of each chunk
+planning/   Phase one: the input becomes a plan, without duplicates
+forecast    What a run would send, cost and take
+preflight   What the API is asked before anything is sent: limits and data sources
+resume      Unfinished chunks as tasks, rows reopened by a retry, and the events of a start
+run         A run from file to file: plan, execute, export
+spending    What a run has charged, what is left to send, and what it may spend
+status      How far a run is, read from its directory: also while it runs, and after a crash
+"""

@@ -1,16 +1,22 @@
-"""Before anything is sent: would the account's limits let it through?"""
+"""What the API is asked before anything is sent: limits and data sources.
+
+Before anything is sent: would the account's limits let it through?
+
+What a run asks the API about its sources; an API that does not tell costs only the answer.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import anyio
 import msgspec
 
-from pingdata_async.account import LimitRefusal, Limits
-from pingdata_async.bulk.budget import Amount
-from pingdata_async.events import Announcer, RunNotice
+from pingdata_async.api.account import LimitRefusal, Limits
+from pingdata_async.api.client import PingDataClient
+from pingdata_async.engine.flow_control.budget import Amount
+from pingdata_async.events import EventEmitter, RunNotice
 from pingdata_async.exceptions import (
     APIStatusError,
     AuthenticationError,
@@ -19,7 +25,9 @@ from pingdata_async.exceptions import (
     LimitsExceededError,
     TransportError,
 )
-from pingdata_async.plurals import counted
+from pingdata_async.locations.coverage import Coverage
+from pingdata_async.models import DataSource
+from pingdata_async.util.text import counted
 
 ANSWER_WITHIN_S = 30.0
 
@@ -83,13 +91,13 @@ class Preflight:
             return Judgement(why_unknown=f"the API does not tell its limits ({error})")
         return judged(limits, wanted, dt.datetime.now(dt.UTC))
 
-    async def check(self, wanted: Amount, spent: Amount, announce: Announcer) -> None:
+    async def check(self, wanted: Amount, spent: Amount, emit: EventEmitter) -> None:
         """Refuse what is known to be refused; raises also as `judge()`.
 
         Args:
             wanted: What is to be sent.
             spent: What was sent before.
-            announce: Told where the limits are not known.
+            emit: Told where the limits are not known.
 
         Raises:
             LimitsExceededError: With the numbers, when there is more again, and what fits.
@@ -97,7 +105,7 @@ class Preflight:
         judgement = await self.judge(wanted)
         if judgement.why_unknown:
             message = f"Whether the account's limits suffice is not known: {judgement.why_unknown}."
-            announce(RunNotice(message=message))
+            emit(RunNotice(message=message))
         if judgement.refusals:
             raise LimitsExceededError(refusal_message(judgement, wanted, spent))
 
@@ -133,3 +141,72 @@ def refusal_message(judgement: Judgement, wanted: Amount, spent: Amount) -> str:
 
 def _refused(judgement: Judgement) -> list[str]:
     return list(dict.fromkeys(each.source for each in judgement.refusals))
+
+
+class SourceQuestions:
+    """Asks the API about its sources, at most once.
+
+    Args:
+        client: Of a run.
+        sources: The run's.
+        delegate_to: The organisation that is acted for; None for one's own.
+        emit: Told where there is no answer.
+    """
+
+    def __init__(
+        self,
+        client: PingDataClient,
+        sources: Sequence[str],
+        delegate_to: str | None,
+        emit: EventEmitter,
+    ) -> None:
+        self._client = client
+        self._wanted = {code.casefold() for code in sources}
+        self._delegate_to = delegate_to
+        self._emit = emit
+        self._answer: Mapping[str, DataSource] | str | None = None
+
+    async def rules(self) -> Coverage | str:
+        """What the sources are not to be asked about; where the API does not tell, a sentence.
+
+        Raises:
+            AuthenticationError: When the API does not accept the token.
+        """
+        answer = await self._ask()
+        if isinstance(answer, str):
+            return f"Which locations a source cannot answer is not checked: {answer}."
+        return Coverage(answer)
+
+    async def types(self) -> dict[str, Mapping[str, str]]:
+        """The types of the fields of the run's sources; raises as `rules()`."""
+        answer = await self._ask()
+        if isinstance(answer, str):
+            self._say(f"What types the fields have, the answers tell: {answer}.")
+            return {}
+        return {
+            code: source.output_fields
+            for code, source in answer.items()
+            if code.casefold() in self._wanted
+        }
+
+    def _say(self, message: str) -> None:
+        self._emit(RunNotice(message=message))
+
+    async def _ask(self) -> Mapping[str, DataSource] | str:
+        """The sources by code, or why they are not known, a few words."""
+        if self._answer is None:
+            self._answer = await self._answered()
+        return self._answer
+
+    async def _answered(self) -> Mapping[str, DataSource] | str:
+        try:
+            with anyio.fail_after(ANSWER_WITHIN_S):
+                return await self._client.datasources(delegate_to=self._delegate_to)
+        except AuthenticationError:
+            raise
+        except TimeoutError:
+            return f"the API did not tell of its sources within {ANSWER_WITHIN_S:.0f} s"
+        except ClientClosedError:
+            return "the API was not asked"
+        except (APIStatusError, TransportError, DecodeError) as error:
+            return f"the API does not tell of its sources ({error})"

@@ -1,10 +1,17 @@
-"""A Run: plan, execute, export; each can be killed, and goes on where it was."""
+"""A run from file to file: plan, execute, export.
+
+A Run: plan, execute, export; each can be killed, and goes on where it was.
+
+The account of a durable run: journal, spool and output as the runner sees them.
+
+What a run took, counted from its events.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,18 +19,18 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from pingdata_async.bulk.breaker import Breaker
-from pingdata_async.bulk.budget import Budget
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.bulk.protocols import Ledger
-from pingdata_async.bulk.retrying import RetryPolicy
-from pingdata_async.bulk.runner import BulkRunner
-from pingdata_async.bulk.tally import Tally
+from pingdata_async.engine.engine import Engine
+from pingdata_async.engine.flow_control.budget import Budget
+from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker
+from pingdata_async.engine.flow_control.retry import SERVICE_UNAVAILABLE, RetryPolicy
+from pingdata_async.engine.store import ChunkStore, FinishedChunk
 from pingdata_async.events import (
-    Announcer,
     Event,
+    EventEmitter,
     OutputProgress,
     OutputWritten,
+    RequestRetried,
+    RequestSent,
     RunNotice,
     RunStopped,
     SubmissionInDoubt,
@@ -38,61 +45,158 @@ from pingdata_async.exceptions import (
     SubmissionInDoubtError,
     UnknownSourceError,
 )
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.models import RunSummary
-from pingdata_async.plurals import counted
-from pingdata_async.runs.answers import Answers
-from pingdata_async.runs.beginning import events_of_begin
-from pingdata_async.runs.identity import RunSettings
-from pingdata_async.runs.journal_reader import (
-    JournalReader,
-    JournalTotals,
-    reading_journal,
-)
-from pingdata_async.runs.journal_records import damage_in
-from pingdata_async.runs.ledger import DurableLedger, EarlyOutput
-from pingdata_async.runs.output_files import STDOUT, failures_path, shown_path
-from pingdata_async.runs.output_form import (
-    DeclaredTypes,
-    OutputForm,
-    needed_for,
-    output_form,
-    output_option,
-)
-from pingdata_async.runs.own_outputs import OwnOutputs
-from pingdata_async.runs.pace import keep_pace
-from pingdata_async.runs.plan import AskRules, Plan
-from pingdata_async.runs.planner import Planner
-from pingdata_async.runs.preflight import Preflight
-from pingdata_async.runs.reopening import reopen_rows, reopening_told
-from pingdata_async.runs.resuming import passages_left
-from pingdata_async.runs.run_directory import (
+from pingdata_async.results.outcomes import Tally
+from pingdata_async.runs.directory.directory import (
     DECLARED,
     FINISHED,
     PLAN_NAME,
     RunDirectory,
     check_apart,
     check_own_place,
+    check_space,
+    failures_path,
     journal_path,
     run_dir_for,
 )
-from pingdata_async.runs.run_options import RunOptions
-from pingdata_async.runs.run_output import (
+from pingdata_async.runs.directory.plan import AskCoverage, Plan
+from pingdata_async.runs.directory.settings import RunOptions, RunSettings
+from pingdata_async.runs.directory.spool import Spool
+from pingdata_async.runs.export.export import (
+    EarlyOutput,
     RunOutput,
     check_run_output,
     opened_run_output,
     undeclared,
 )
-from pingdata_async.runs.space import check_space
+from pingdata_async.runs.export.output import (
+    DeclaredTypes,
+    OutputOwnership,
+    OutputSpec,
+    needed_for,
+    output_option,
+    output_spec,
+)
+from pingdata_async.runs.export.results import ResultReader
+from pingdata_async.runs.forecast import keep_pace
+from pingdata_async.runs.journal.journal import Journal
+from pingdata_async.runs.journal.reader import JournalReader, JournalTotals, reading_journal
+from pingdata_async.runs.journal.records import ChunkState, damage_in
+from pingdata_async.runs.planning.planner import Planner
+from pingdata_async.runs.preflight import Preflight
+from pingdata_async.runs.resume import (
+    events_of_begin,
+    reopen_rows,
+    reopening_told,
+    unfinished_tasks,
+)
 from pingdata_async.runs.spending import Spending, check_budget
-from pingdata_async.runs.states import ChunkState
-from pingdata_async.runs.summary import SummaryListener
-from pingdata_async.tables.outputs import OutputFormat
-from pingdata_async.tables.readers import AnyInput
-from pingdata_async.tables.shown_headers import shown_headers
+from pingdata_async.tables.formats import OutputFormat
+from pingdata_async.tables.mapping.headers import shown_headers
+from pingdata_async.tables.readers.open import AnyInput
+from pingdata_async.util.encoding import EncodedBody
+from pingdata_async.util.text import STDOUT, counted, shown_path
+
+
+class DurableStore:
+    """Tells the journal of every step, and keeps answers in the spool.
+
+    Raises:
+        RunError: By every method, when it cannot be written; the run can be gone on with.
+    """
+
+    is_durable = True
+
+    def __init__(self, journal: Journal, spool: Spool, output: EarlyOutput) -> None:
+        self._journal = journal
+        self._spool = spool
+        self._output = output
+        self.next_index = journal.next_index
+        self.submitting = journal.submitting
+        self.refused = journal.refused
+        self.submitted = journal.submitted
+        self.doubted = journal.doubted
+        self.completed = journal.completed
+        self.abandoned = journal.abandoned
+        self.split = journal.split
+        self.batched = journal.batched
+
+    async def unreadable(self, chunk: Chunk, bodies: Sequence[EncodedBody]) -> str | None:
+        """Note that, and keep what came for a person to look at; returns where."""
+        await self._journal.unreadable(chunk)
+        if not bodies:
+            return None
+        try:
+            path = await self._spool.keep_unreadable(chunk.index, bodies)
+        except OSError as error:
+            raise RunError(
+                f"what came for chunk {chunk.index} cannot be kept: {error.strerror or error}"
+            ) from error
+        return shown_path(path)
+
+    async def deliver(self, finished: FinishedChunk) -> None:
+        """Keep a chunk's answers, then the note that they are kept; then they may be written."""
+        index, checked = finished.chunk.index, finished.checked
+        if checked is None:
+            await self._journal.failed(index, finished.failure, finished.counts)
+            return
+        try:
+            await self._spool.keep(index, checked.body)
+        except OSError as error:
+            raise RunError(
+                f"the answer to chunk {index} cannot be kept: {error.strerror or error}"
+            ) from error
+        await self._journal.spooled(
+            index, finished.counts, checked.retry_rows, checked.offset_index
+        )
+        if checked.offset_index is not None and checked.content is not None:
+            await self._output.offer(finished.chunk, checked.offset_index, checked.content)
+
+
+_REFUSALS = frozenset({429, SERVICE_UNAVAILABLE})
+
+
+class SummaryListener:
+    """Counts requests; rows are counted where they are written, and charges in the journal."""
+
+    def __init__(self) -> None:
+        self.summary = RunSummary()
+
+    def __call__(self, event: Event) -> None:
+        """Count an event."""
+        summary = self.summary
+        match event:
+            case RequestSent():
+                summary.requests += 1
+                summary.retries += event.attempt > 1
+            case RequestRetried():
+                summary.refused += event.status_code in _REFUSALS
+            case _:
+                pass
+
+    def add_rows(self, counts: Tally) -> None:
+        """Take over the count of the rows written."""
+        summary = self.summary
+        summary.rows, summary.ok = counts.rows, counts.ok
+        summary.partial, summary.failed = counts.partial, counts.failed
+        summary.no_answer, summary.reasons = counts.no_answer, counts.reasons
+
+    def add_totals(self, totals: JournalTotals) -> None:
+        """Take over what the journal says of jobs and charges."""
+        summary = self.summary
+        summary.jobs = totals.jobs
+        summary.locations_charged = totals.locations_charged
+        summary.charged_by_source = totals.charged_by_source
+        summary.locations_in_doubt = totals.possibly_charged
+        summary.locations_possibly_charged_again = totals.locations_possibly_charged_again
+        summary.submissions_in_doubt = totals.submissions_in_doubt
+
 
 SHOWN_FILES = 3
 
-MakeRunner = Callable[[Ledger, Announcer, Breaker, Budget], BulkRunner]
+MakeRunner = Callable[[ChunkStore, EventEmitter, CircuitBreaker, Budget], Engine]
 T = TypeVar("T")
 
 
@@ -107,7 +211,7 @@ class Run:
         make_runner: Makes the runner for a ledger, a listener, what is known of the API, and what
             may be spent.
         ask_types: Asks the API for the types of its fields, by source and field.
-        ask_rules: Asks the API what its sources cannot answer.
+        ask_coverage: Asks the API what its sources cannot answer.
         preflight: Knows what the account's limits allow.
         check_client: Raises where the API cannot be asked at all.
         on_event: Told of everything that happens.
@@ -122,7 +226,7 @@ class Run:
         policy: RetryPolicy,
         make_runner: MakeRunner,
         ask_types: Callable[[], Awaitable[DeclaredTypes]],
-        ask_rules: AskRules,
+        ask_coverage: AskCoverage,
         preflight: Preflight,
         check_client: Callable[[], object],
         on_event: Callable[[Event], None] | None,
@@ -134,12 +238,12 @@ class Run:
         self._policy = policy
         self._make_runner = make_runner
         self._ask_types = ask_types
-        self._ask_rules = ask_rules
+        self._ask_coverage = ask_coverage
         self._preflight = preflight
         self._check_client = check_client
         self._counts = SummaryListener()
         self._counts.summary.environment = settings.environment
-        self._announce = Announcer(self._counts, on_event)
+        self._emit = EventEmitter(self._counts, on_event)
         self._has_planned = False
         self._is_under_way = False
         self._is_retry = False
@@ -180,7 +284,7 @@ class Run:
         return self._planner().foreseen(source, path, builder)
 
     def _planner(self) -> Planner:
-        return Planner(self._settings, self._output, self._options, self._ask_rules, self._announce)
+        return Planner(self._settings, self._output, self._options, self._ask_coverage, self._emit)
 
     async def resume(self, path: Path) -> RunSummary:
         """Go on with a run; on a finished one, nothing is sent. Raises as `start()`."""
@@ -199,9 +303,9 @@ class Run:
             self._note(reopening_told(found))
             return await self._go_on_in(directory)
 
-    def _form(self, declared: DeclaredTypes | None = None) -> OutputForm:
+    def _form(self, declared: DeclaredTypes | None = None) -> OutputSpec:
         """In which form the output is written; refuses one that cannot be."""
-        return output_form(
+        return output_spec(
             self._output, self._settings.writing, self._settings.sources, declared or {}
         )
 
@@ -235,7 +339,7 @@ class Run:
             await directory.keep_caps(self._settings.caps)
             await directory.journal.set_meta(FINISHED, None)
             await self._keep_writing(directory)
-            own = OwnOutputs(directory, self._output)
+            own = OutputOwnership(directory, self._output)
             async with opened_run_output(
                 self._output,
                 form,
@@ -269,7 +373,7 @@ class Run:
         ended.needs = needed_for(error, self._output)
         return ended
 
-    async def _check_columns(self, form: OutputForm, plan: Plan, *, has_sent: bool) -> None:
+    async def _check_columns(self, form: OutputSpec, plan: Plan, *, has_sent: bool) -> None:
         """Refuse columns none of which an answer will bring, as far as the API tells.
 
         The answers have the last word: fields that nobody told of come along as well. So single
@@ -290,7 +394,7 @@ class Run:
         self._note(f"{told[0].upper()}{told[1:]}; it is written only if answers have it.")
 
     def _note(self, message: str) -> None:
-        self._announce(RunNotice(message=message))
+        self._emit(RunNotice(message=message))
 
     async def _declared(self, directory: RunDirectory) -> DeclaredTypes:
         """The types that the API says its fields have, as far as the output needs any.
@@ -331,7 +435,7 @@ class Run:
                         "other sources."
                     )
                 return
-        self._announce(
+        self._emit(
             RunStopped(
                 run_dir=run_dir,
                 rows=plan.rows,
@@ -362,7 +466,7 @@ class Run:
         check_budget(self._settings, plan)
         kept = await directory.settings()
         is_planned = kept is not None and kept.output == self._settings.output
-        await OwnOutputs(directory, self._output).check(
+        await OutputOwnership(directory, self._output).check(
             self._settings.source,
             overwrite=self._options.overwrite,
             planned_overwrite=kept is not None and is_planned and kept.overwrite,
@@ -381,12 +485,12 @@ class Run:
         settings = await directory.settings()
         if settings is None or settings.writing != self._settings.writing:
             return None  # likewise
-        if not await OwnOutputs(directory, self._output).is_own():
+        if not await OutputOwnership(directory, self._output).is_own():
             return None
         if summary.failures and not await anyio.Path(summary.failures).exists():
             return None
         message = f"{shown_path(directory.path)} is finished already; nothing is sent."
-        self._announce(RunNotice(message=message))
+        self._emit(RunNotice(message=message))
         return summary
 
     def _name_files(self, summary: RunSummary, directory: RunDirectory) -> None:
@@ -412,7 +516,7 @@ class Run:
     async def _execute(self, directory: RunDirectory, plan: Plan, output: EarlyOutput) -> None:
         journal = directory.journal
         for doubt in await journal.doubt_interrupted(hold=self._policy.hold_in_doubt):
-            self._announce(
+            self._emit(
                 SubmissionInDoubt(
                     chunk=doubt.index,
                     locations=doubt.locations,
@@ -421,30 +525,30 @@ class Run:
                     charged_before=doubt.charged_before,
                 )
             )
-        await journal.pack_leftovers(self._settings.chunk_size)
+        await journal.pack_retry_rows(self._settings.chunk_size)
         totals = await self._totals(directory)
         for event in events_of_begin(shown_path(directory.path), plan, totals):
-            self._announce(event)
+            self._emit(event)
         await self._check_space(directory, plan, left=plan.rows - totals.rows.rows)
-        breaker = Breaker(
+        breaker = CircuitBreaker(
             self._policy,
             any_accepted=totals.jobs > 0,
             any_answered=totals.chunks[ChunkState.SPOOLED] > 0,
         )
-        ledger = DurableLedger(journal, directory.spool, output)
+        store = DurableStore(journal, directory.spool, output)
         spending = Spending(self._settings, plan, totals, lambda read: self._read(directory, read))
         refused = await self._refused_beforehand(spending)
         runner = self._make_runner(
-            ledger, self._announce, breaker, spending.budget(nothing_more=refused is not None)
+            store, self._emit, breaker, spending.budget(nothing_more=refused is not None)
         )
         began = time.monotonic()
         self._is_under_way = True
         spent: BudgetSpentError | None = None
         try:
             async with contextlib.aclosing(
-                passages_left(journal, plan, may_pay_again=self._is_retry)
-            ) as passages:
-                await runner.run(passages)
+                unfinished_tasks(journal, plan, may_pay_again=self._is_retry)
+            ) as tasks:
+                await runner.run(tasks)
         except BudgetSpentError as error:
             spent = error
         after = await self._totals(directory)
@@ -470,7 +574,7 @@ class Run:
         if not wanted.locations:
             return None
         try:
-            await self._preflight.check(wanted, spent, self._announce)
+            await self._preflight.check(wanted, spent, self._emit)
         except LimitsExceededError as error:
             if not spending.jobs_in_flight:
                 raise
@@ -497,8 +601,8 @@ class Run:
         async with reading_journal(journal_path(directory.path)) as account:
             await writer.write_rest(
                 plan,
-                Answers(directory.spool, account, self._settings.sources),
-                on_rows=lambda rows: self._announce(OutputProgress(rows=rows)),
+                ResultReader(directory.spool, account, self._settings.sources),
+                on_rows=lambda rows: self._emit(OutputProgress(rows=rows)),
             )
 
     async def _finish(self, directory: RunDirectory, plan: Plan, counts: Tally) -> RunSummary:
@@ -516,7 +620,7 @@ class Run:
         summary.seconds = round(time.monotonic() - self._began, 3)
         self._name_files(summary, directory)
         await directory.journal.set_meta(FINISHED, summary)
-        self._announce(
+        self._emit(
             OutputWritten(
                 path=shown_path(self._output), rows=counts.rows, failures_path=summary.failures
             )

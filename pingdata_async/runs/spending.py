@@ -1,17 +1,89 @@
-"""What a run has spent, may spend, and would have to spend."""
+"""What a run has charged, what is left to send, and what it may spend.
+
+What a run has spent, may spend, and would have to spend.
+
+What of a run is still to be sent, by source: read from its plan and its journal.
+"""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 
-from pingdata_async.bulk.budget import Amount, Budget, Caps, allowed, caps_needed
+from pingdata_async.engine.flow_control.budget import (
+    Amount,
+    Budget,
+    Caps,
+    allowed,
+    asked_of,
+    caps_needed,
+)
 from pingdata_async.exceptions import BudgetSpentError, ConfigurationError
-from pingdata_async.plurals import counted
-from pingdata_async.runs.identity import RunSettings
-from pingdata_async.runs.journal_reader import JournalReader, JournalTotals
-from pingdata_async.runs.plan import Plan
-from pingdata_async.runs.work_left import planned_amount, spent_so_far, work_left
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.directory.settings import RunSettings
+from pingdata_async.runs.journal.reader import JournalReader, JournalTotals
+from pingdata_async.util.text import counted
+
+
+def remaining(
+    journal: JournalReader,
+    planned: Amount,
+    read_chunk: Callable[[int], Chunk],
+    sources: tuple[str, ...],
+) -> Amount:
+    """What is to be sent, if all goes well from here on; blocks.
+
+    What the plan has is taken as a whole, and what became of it is taken off: of a chunk that
+    was sent, its first submission says what is in it, so that hardly any chunk is read.
+
+    Args:
+        journal: Opened.
+        planned: What the plan as a whole is.
+        read_chunk: Reads a chunk of the plan.
+        sources: The run's.
+    """
+    locations = planned.locations
+    asked = Counter(planned.by_source)
+    first = journal.first_submissions()
+    for index in journal.planned_chunks_begun():
+        sent = first.get(index)
+        if sent is None or not sent.by_source:  # split or failed before it was accepted
+            chunk = read_chunk(index)
+            sent = Amount(locations=len(chunk.rows), by_source=asked_of(chunk, sources))
+        locations -= sent.locations
+        asked.subtract(sent.by_source)
+    for chunk in journal.later_chunks_waiting():
+        locations += len(chunk.rows)
+        asked.update(asked_of(chunk, sources))
+    for codes in journal.retry_rows_waiting():
+        locations += 1
+        asked.update(codes)
+    return Amount(locations=locations, by_source=dict(+asked))
+
+
+def spent_so_far(totals: JournalTotals, sources: tuple[str, ...]) -> Amount:
+    """What was charged, or possibly so.
+
+    Submissions of which it is not known what they asked count for each source of the run.
+    """
+    by_source = Counter(totals.charged_by_source)
+    by_source.update(totals.possibly_charged_by_source)
+    by_source.update(dict.fromkeys(sources, totals.source_unknown))
+    return Amount(
+        locations=totals.locations_charged + totals.possibly_charged, by_source=dict(+by_source)
+    )
+
+
+def planned_amount(
+    locations: int, asked: Mapping[str, int] | None, sources: tuple[str, ...]
+) -> Amount:
+    """What a plan is; one of an earlier version does not say what each source is asked."""
+    return Amount(
+        locations=locations,
+        by_source=dict.fromkeys(sources, locations) if asked is None else dict(asked),
+    )
 
 
 class Spending:
@@ -55,7 +127,7 @@ class Spending:
         """What is still to be sent, whatever the budget."""
 
         def read(journal: JournalReader) -> Amount:
-            return work_left(journal, self._planned(), self._plan.read, self._sources)
+            return remaining(journal, self._planned(), self._plan.read, self._sources)
 
         return await self._read(read)
 

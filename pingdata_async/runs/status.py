@@ -1,4 +1,4 @@
-"""How far a run is, as its directory tells: also while it goes on, and after a crash."""
+"""How far a run is, read from its directory: also while it runs, and after a crash."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ from pathlib import Path
 
 import msgspec
 
-from pingdata_async.runs.filesystem import absolute, is_locked
-from pingdata_async.runs.journal_reader import JournalReader
-from pingdata_async.runs.journal_records import SubmissionRecord
-from pingdata_async.runs.output_files import shown_path
-from pingdata_async.runs.plan import Plan
-from pingdata_async.runs.run_directory import (
-    FINISHED,
-    PLAN_NAME,
-    journal_path,
-    read_settings,
-)
+from pingdata_async.runs.directory.directory import FINISHED, PLAN_NAME, journal_path, read_settings
+from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.journal.reader import JournalReader
+from pingdata_async.runs.journal.records import SubmissionRecord
+from pingdata_async.util.files import absolute, is_locked
+from pingdata_async.util.text import shown_path
 
 LIST_AT_MOST = 1000
 

@@ -1,5 +1,7 @@
 """Outputs, generated while they are downloaded."""
 
+from __future__ import annotations
+
 import asyncio
 import zlib
 from collections.abc import Iterator
@@ -9,17 +11,18 @@ import msgspec
 from aiohttp import web
 
 from pingdata_async.sandbox.answers import answer_location
-from pingdata_async.sandbox.dice import OutputFault, SourceFault
-from pingdata_async.sandbox.jobs import Job
-from pingdata_async.sandbox.settings import SandboxSettings
-from pingdata_async.sandbox.spoiling import (
+from pingdata_async.sandbox.faults import (
     Entry,
+    OutputFault,
+    SourceFault,
     bomb_body,
     cut_body,
     endless_body,
     spoiled_entries,
     trouble,
 )
+from pingdata_async.sandbox.jobs import Job
+from pingdata_async.sandbox.settings import SandboxSettings
 
 Spacing = Literal["spaced", "compact"]
 

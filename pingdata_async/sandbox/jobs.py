@@ -1,24 +1,146 @@
-"""The jobs of the sandbox: a queue before a fleet of workers, worked out ahead of time.
+"""Jobs before a fleet of workers: their timing, their status.
+
+The jobs of the sandbox: a queue before a fleet of workers, worked out ahead of time.
 
 Nothing here runs. When a job is accepted, its start and end are computed from the times at which
 the workers become free; everything it shows later is a function of the clock, which each call
 takes as an argument. When the number of workers changes, the jobs that no worker has taken yet
 are worked out again.
+
+What a submission is taken for: refused by a fault, or made into an order with a fate.
+
+What is answered when somebody asks about a job.
+
+How long a job is worked on, and how its counts grow meanwhile.
 """
 
+from __future__ import annotations
+
+import bisect
 import heapq
+import math
+import random
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from http import HTTPStatus
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from pingdata_async.sandbox.answers import Options
-from pingdata_async.sandbox.checks import CheckedLocation
-from pingdata_async.sandbox.dice import JobFate, SourceFault
-from pingdata_async.sandbox.pace import Curve, Paces
+from pingdata_async.sandbox.answers import Options, Subject, outcome
+from pingdata_async.sandbox.faults import FaultInjector, JobFate, SourceFault, SubmissionFault
+from pingdata_async.sandbox.validation import CheckedLocation, Refusal
+
+Progress = Literal["even", "uneven", "stall", "fast_start", "steps", "batches"]
+
+_KINDS: Final = ("stall", "fast_start", "steps", "batches")
+PROGRESS: Final[tuple[str, ...]] = ("even", "uneven", *_KINDS)
+"""What ``progress`` may be."""
+
+
+class Curve(NamedTuple):
+    """The share of its locations that a job has done, by the share of its work time.
+
+    Attributes:
+        times: Shares of the work time, ascending from 0.
+        shares: What is done at each of these times, never less than before.
+        is_stepped: Whether the share stays until the next time; else it grows evenly up to it.
+    """
+
+    times: tuple[float, ...]
+    shares: tuple[float, ...]
+    is_stepped: bool
+
+    def done(self, time: float) -> float:
+        """The share that is done at a share, from 0 to 1, of the work time."""
+        index = bisect.bisect_right(self.times, time) - 1
+        if self.is_stepped or index == len(self.times) - 1:
+            return self.shares[index]
+        start, end = self.times[index : index + 2]
+        low, high = self.shares[index : index + 2]
+        return low + (high - low) * (time - start) / (end - start)
+
+
+class Throughput(NamedTuple):
+    """How a job is worked on.
+
+    Attributes:
+        work_s: Seconds of work for all of its locations.
+        curve: How its counts grow; None: evenly.
+    """
+
+    work_s: float
+    curve: Curve | None
+
+
+class Paces:
+    """Draws the pace of one job after the other, the same ones for the same seed.
+
+    A test that makes one with the settings of its sandbox learns in advance how long the jobs
+    will take, in the order in which they are accepted.
+
+    Args:
+        locations_per_s: How fast a worker is.
+        job_s: Seconds of work of a job of any size, instead; None: by its size.
+        spread: The sigma of a lognormal factor on the work time. The factor's median is 1; its
+            mean is ``exp(spread ** 2 / 2)``. 0: no factor.
+        progress: How the counts grow; ``"uneven"`` draws one of the four kinds for each job.
+        seed: Of the draws.
+    """
+
+    def __init__(
+        self,
+        *,
+        locations_per_s: float,
+        job_s: float | None = None,
+        spread: float = 0.0,
+        progress: Progress = "even",
+        seed: int = 0,
+    ) -> None:
+        self._locations_per_s = locations_per_s
+        self._job_s = job_s
+        self._spread = spread
+        self._progress = progress
+        # Two sources: how the counts grow must not change how long the jobs take.
+        self._factors = random.Random(f"spread {seed}")  # noqa: S311
+        self._curves = random.Random(f"progress {seed}")  # noqa: S311
+
+    def draw(self, num_locations: int) -> Throughput:
+        """The pace of the next job."""
+        work_s = num_locations / self._locations_per_s if self._job_s is None else self._job_s
+        if self._spread:
+            work_s *= math.exp(self._spread * self._factors.gauss(0.0, 1.0))
+        return Throughput(work_s, self._curve())
+
+    def _curve(self) -> Curve | None:
+        if self._progress == "even":
+            return None
+        kind = self._curves.choice(_KINDS) if self._progress == "uneven" else self._progress
+        return _draw_curve(kind, self._curves)
+
+
+def _draw_curve(kind: str, injector: random.Random) -> Curve:
+    if kind == "stall":
+        # Nearly all is done early; then nothing moves until the end.
+        return Curve((0.0, injector.uniform(0.5, 0.8)), (0.0, injector.uniform(0.85, 0.98)), False)
+    if kind == "fast_start":
+        # What is in a cache comes first.
+        return Curve(
+            (0.0, injector.uniform(0.1, 0.3), 1.0), (0.0, injector.uniform(0.5, 0.8), 1.0), False
+        )
+    if kind == "steps":
+        # The work goes on evenly, but the counts are written down seldom.
+        step = injector.uniform(0.10, 0.25)
+        shares = tuple(step * index for index in range(math.ceil(1 / step)))
+        return Curve(shares, shares, True)
+    # Batches of equal size that take unequal times.
+    number = injector.randint(3, 8)
+    parts = [injector.uniform(0.3, 1.7) for _ in range(number)]
+    times = tuple(sum(parts[:index]) / sum(parts) for index in range(number))
+    return Curve(times, tuple(index / number for index in range(number)), True)
+
 
 _PACK_LEVEL: Final = 1
 
@@ -338,3 +460,145 @@ def _locations_done(num_locations: int, fate: JobFate) -> int:
 
 def _filename(job_id: str) -> str:
     return f"bulk_enhance_{job_id}.json"
+
+
+class SubmissionDesk:
+    """Draws what becomes of a submission, and counts the faults among it.
+
+    Args:
+        injector: Which draw.
+        faults: Where faults are counted, by name.
+        no_match_share: The share of addresses that no source finds.
+    """
+
+    def __init__(
+        self, injector: FaultInjector, faults: Counter[str], no_match_share: float
+    ) -> None:
+        self._injector = injector
+        self._faults = faults
+        self._no_match_share = no_match_share
+
+    def refuse(self, locations: list[Any]) -> None:
+        """Refuse a submission where the plan of faults says so."""
+        fault = self._injector.on_submission(locations)
+        if fault is None:
+            return
+        self._faults[fault.plan_name] += 1
+        plan = self._injector.plan
+        if fault is SubmissionFault.TOO_MANY:
+            raise Refusal(
+                plan.max_locations_status,
+                f"{len(locations)} locations are too many: at most {plan.max_locations}",
+            )
+        is_poison = fault is SubmissionFault.POISON
+        # Nothing is named: whoever wants to know which location it was has to find out.
+        message = "invalid location in request" if is_poison else plan.reject_message
+        raise Refusal(HTTPStatus.BAD_REQUEST, message)
+
+    def fate(self, order: Order) -> JobFate:
+        """Draw what will become of a job, and count it."""
+        faults = self._faults
+        if self._injector.is_poisoned(location.fields for location in order.locations):
+            faults["poison_job"] += 1
+            fate = self._injector.failure()
+        else:
+            fate = self._injector.on_job()
+            if fate is not JobFate.SUCCESS:
+                faults[fate.plan_name] += 1
+        if fate is JobFate.LOST:
+            order.lost_after = self._injector.lost_after()
+        order.filename = self._injector.odd_filename()
+        if order.filename is not None:
+            faults["odd_filename"] += 1
+        if order.gaps.locations:
+            faults["missing_location"] += len(order.gaps.locations)
+        for gap in order.gaps.sources.values():
+            faults[gap.plan_name] += 1
+        return fate
+
+    def survey(self, order: Order, index: int, location: CheckedLocation) -> int:
+        """Add a location to an order, and find out how its sources will do.
+
+        Returns:
+            A number that is equal for equal locations.
+        """
+        order.locations.append(location)
+        subject = Subject.of(location.fields)
+        has_problem = self._injector.loses_location()
+        if has_problem:
+            order.gaps.locations.add(index)
+        for source in location.sources:
+            result = outcome(subject, source, self._no_match_share)
+            is_success = result.is_success
+            if fault := self._injector.on_source():
+                order.gaps.sources[index, source] = fault
+                is_success = False
+            tally = order.tallies.setdefault(source, SourceTally())
+            tally.add(is_success=is_success, seconds=result.fetch_time)
+            has_problem = has_problem or not is_success
+        if has_problem:
+            order.problems.append(index)
+        return hash((location.id, subject.everything, location.sources))
+
+
+def describe(
+    job: Job,
+    now_s: float,
+    *,
+    timestamp: Callable[[float], str],
+    output_url: str,
+    as_objects: bool,
+    with_dates: bool = True,
+) -> dict[str, Any]:
+    """The answer about a job's status.
+
+    Args:
+        job: The job.
+        now_s: The time on the queue's clock.
+        timestamp: Turns a time of that clock into an ISO 8601 date.
+        output_url: Where its output is.
+        as_objects: Draw ``outputs`` and ``sources`` as the one object of the published schema
+            (of several sources only the first fits in) instead of as lists.
+        with_dates: Tell the dates; else all of them are null.
+    """
+    status = job.status(now_s)
+    started = now_s >= job.started_at_s
+    ended = now_s >= job.ended_at_s
+    done = job.num_completed(now_s)
+
+    def date(moment_s: float, *, is_past: bool) -> str | None:
+        return timestamp(moment_s) if with_dates and is_past else None
+
+    answer: dict[str, Any] = {
+        "request": {
+            "status": status,
+            "requested_at": date(job.requested_at_s, is_past=True),
+            "progress_started_at": date(job.started_at_s, is_past=started),
+            "completed_at": date(job.ended_at_s, is_past=ended),
+            "num_requested": None if status == "PENDING" else job.num_locations,
+            "num_completed": done if started else None,
+            "num_problems": bisect.bisect_left(job.problems, done) if started else None,
+            "num_canceled": 0 if started else None,
+        }
+    }
+    if status == "COMPLETE":
+        answer["result"] = _result(job, output_url, as_objects=as_objects)
+    return answer
+
+
+def _result(job: Job, output_url: str, *, as_objects: bool) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "status": "SUCCESS",
+        "message": "Success",
+        "total_processing_time": round(job.ended_at_s - job.started_at_s, 6),
+    }
+    if not job.fate.has_output:
+        return result | {"status": "FAILED", "message": "The results could not be written"}
+    description = "Enhanced locations (JSON)"
+    outputs = [{"url": output_url, "filename": job.shown_filename, "description": description}]
+    sources = [tally.as_json(source) for source, tally in job.tallies.items()]
+    return result | {
+        "outputs": outputs[0] if as_objects else outputs,
+        "sources": sources[0] if as_objects else sources,
+        "additional_info": {"worker_name": "sandbox"},
+    }

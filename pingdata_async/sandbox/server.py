@@ -1,16 +1,472 @@
-"""The sandbox as a server on a socket."""
+"""The server: its endpoints, its callbacks, its socket.
 
+The endpoints: one handler each, around them the counting, the faults and the token.
+
+The sandbox as a server on a socket.
+
+Tells whoever asked for it with ``callback_url`` that a job has ended.
+
+The payload of the real API is not documented; this one is ``{"id": ..., "status": ...}``, with
+the status that the job shows. It is sent once, best effort: who does not take it within five
+seconds, redirects or refuses is not asked again. No token goes with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import random
 import ssl
+import uuid
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Final, Self, cast
 
+import aiohttp
+import msgspec
 from aiohttp import web
 
-from pingdata_async.sandbox.api import SandboxAPI
+from pingdata_async.sandbox.account import BULK_KINDS, Account, Throttle, iso
+from pingdata_async.sandbox.answers import NAMES, SOURCES, answer_location
+from pingdata_async.sandbox.downloads import encode, send_output
+from pingdata_async.sandbox.faults import AnswerFault, FaultInjector, JobFate, RequestFault
+from pingdata_async.sandbox.jobs import Job, JobQueue, Order, Paces, SubmissionDesk, describe
 from pingdata_async.sandbox.settings import SandboxSettings
-from pingdata_async.sandbox.stats import SandboxStats
-from pingdata_async.sandbox.whole_numbers import check_whole
+from pingdata_async.sandbox.stats import Recorder, SandboxStats
+from pingdata_async.sandbox.validation import (
+    Refusal,
+    check_locations,
+    check_whole,
+    read_enhance_query,
+    read_submission,
+    source_config,
+    unzip,
+)
+
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=5.0)
+_AT_ONCE: Final = 8
+# The jobs follow a clock that may be turned by hand: it has to be looked at.
+_LOOK_S: Final = 0.05
+_REFUSED: Final = 300
+
+
+class Callbacks:
+    """Posts them from one task, which is there only once a job has asked for it.
+
+    Args:
+        settle: Looks at the clock, and calls :meth:`ended` for every job that has ended.
+        counts: Where it is counted what became of them.
+    """
+
+    def __init__(self, settle: Callable[[], object], counts: SandboxStats) -> None:
+        self._settle = settle
+        self._counts = counts
+        self._expected = 0
+        self._due: deque[tuple[str, dict[str, str]]] = deque()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def expect(self) -> None:
+        """A job was accepted that wants to be called back."""
+        self._expected += 1
+        self.start()
+
+    def ended(self, job: Job) -> None:
+        """A job is in flight no more; nobody is told of one that was lost."""
+        if job.callback_url is None:
+            return
+        self._expected -= 1
+        if not job.is_lost:
+            status = job.status(job.ended_at_s)
+            self._due.append((job.callback_url, {"id": job.id, "status": status}))
+
+    def start(self) -> None:
+        """Go on with what is still to be told, if anything is."""
+        if not (self._expected or self._due):
+            return
+        if self._task is None:
+            self._wake = asyncio.Event()
+            self._task = asyncio.create_task(self._run())
+        self._wake.set()
+
+    async def stop(self) -> None:
+        """Leave nothing running; what is being sent is given up, the rest can go on later."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        slots = asyncio.Semaphore(_AT_ONCE)
+        async with (
+            aiohttp.ClientSession(timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()) as session,
+            asyncio.TaskGroup() as group,
+        ):
+            while True:
+                if not (self._expected or self._due):
+                    self._wake.clear()
+                    await self._wake.wait()
+                self._settle()
+                while self._due:
+                    await slots.acquire()
+                    group.create_task(self._post(session, slots, *self._due.popleft()))
+                await asyncio.sleep(_LOOK_S)
+
+    async def _post(
+        self,
+        session: aiohttp.ClientSession,
+        slots: asyncio.Semaphore,
+        url: str,
+        payload: dict[str, str],
+    ) -> None:
+        is_taken = False
+        try:
+            if url.lower().startswith(("http://", "https://")):
+                headers = {"Content-Type": "application/json"}
+                body = msgspec.json.encode(payload)
+                async with session.post(
+                    url, data=body, headers=headers, allow_redirects=False
+                ) as response:
+                    is_taken = response.status < _REFUSED
+        except (aiohttp.ClientError, OSError, ValueError):  # time-outs are OSErrors
+            pass
+        finally:
+            slots.release()
+        self._counts.callbacks["delivered" if is_taken else "failed"] += 1
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_STATS_ROUTE: Final = "stats"
+_NO_SUCH_JOB: Final = "There is no such job"
+# A job of thousands of locations must not hold up everybody else's requests.
+_LOCATIONS_AT_ONCE: Final = 250
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SERVER_ERRORS: Final = (500, 502, 503, 504)
+_BUSY: Final = (429, 503)
+_HTML_PAGE: Final = """<!DOCTYPE html>
+<html><head><title>{status} {phrase}</title></head>
+<body><center><h1>{status} {phrase}</h1></center><hr><center>nginx</center></body></html>
+"""
+
+
+class SandboxAPI:
+    """The sandbox without its socket: the state, and the handlers that work on it."""
+
+    def __init__(self, settings: SandboxSettings) -> None:
+        self._settings = settings
+        started_at_s = settings.wall_clock()
+        clock_s = settings.clock()
+        self._wall_offset_s = started_at_s - clock_s
+        # The start time is mixed in because the API never gives an id twice: a sandbox that is
+        # started again must not take a poll for an old job for one of its own. Not a secret.
+        self._ids = random.Random(f"ids {settings.seed} {started_at_s}")  # noqa: S311
+        self._injector = FaultInjector(settings.faults, settings.seed)
+        self._account = Account(settings.limits, settings.allowed_sources)
+        self._recorder = Recorder(clock_s)
+        self._intake = SubmissionDesk(
+            self._injector, self._recorder.counts.faults, settings.no_match_share
+        )
+        self._gate = Throttle(settings, self._recorder.counts, self._wall_offset_s)
+        self._jobs = JobQueue(
+            workers=settings.workers,
+            schedule=[(clock_s + after_s, number) for after_s, number in settings.worker_schedule],
+            paces=Paces(
+                locations_per_s=settings.locations_per_s,
+                job_s=settings.job_s,
+                spread=settings.job_spread,
+                progress=settings.progress,
+                seed=settings.seed,
+            ),
+            queue_delay_s=settings.queue_delay_s,
+            retention_s=settings.retention_s,
+            new_id=self._new_id,
+            on_end=self._ended,
+        )
+        self._callbacks = Callbacks(self._num_in_flight, self._recorder.counts)
+
+    def make_app(self) -> web.Application:
+        """The web application, new for each start."""
+        # The body's size is checked when it is unpacked; aiohttp's own limit is on the packed one.
+        app = web.Application(
+            middlewares=[self._around], client_max_size=self._settings.max_body_bytes
+        )
+        app.on_response_prepare.append(self._date_it)
+        app.cleanup_ctx.append(self._calling_back)
+        get = app.router.add_get
+        app.router.add_post("/api/v1/bulk_enhance", self._submit, name="submit")
+        get("/api/v1/bulk_enhance/{id}", self._status, name="status", allow_head=False)
+        output = "/output/{filename}"
+        get("/api/v1/sov/{id}" + output, self._output, name="output", allow_head=False)
+        get("/api/v1/bulk_enhance/{id}" + output, self._output, name="output_2", allow_head=False)
+        get("/api/v1/enhance", self._enhance, name="enhance", allow_head=False)
+        get("/api/v1/limits", self._limits, name="limits", allow_head=False)
+        get("/api/v1/usage", self._usage, name="usage", allow_head=False)
+        get("/api/v1/datasources", self._datasources, name="datasources", allow_head=False)
+        get("/api/v1/datasources/{code}", self._datasource, name="datasource", allow_head=False)
+        get("/sandbox/stats", self._stats, name=_STATS_ROUTE, allow_head=False)
+        return app
+
+    def stats(self) -> SandboxStats:
+        """The counts at this moment."""
+        return self._recorder.snapshot(self._jobs, self._settings.clock())
+
+    def set_workers(self, workers: int) -> None:
+        """Work on that many jobs at once from now on."""
+        self._jobs.set_workers(workers, self._settings.clock())
+
+    # -- around every request
+
+    @web.middleware
+    async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        route = (request.match_info.route.name or "unknown").removesuffix("_2")
+        if route == _STATS_ROUTE:
+            return await handler(request)
+        kind = route if route in BULK_KINDS else "other"
+        self._recorder.request(kind, request.transport)
+        self._gate.arrived(kind, self._settings.clock())
+        try:
+            response = await self._inject(request)
+            if response is None:
+                self._authorize(request)
+                if kind in BULK_KINDS:
+                    self._gate.admit(self._settings.clock())
+                response = await handler(request)
+        except Refusal as refusal:
+            response = self._json(
+                {"message": refusal.message, **refusal.details},
+                status=refusal.status,
+                headers=refusal.headers,
+            )
+        except web.HTTPException as error:
+            # aiohttp's own: no such path, wrong method, body too large
+            response = self._json({"message": error.reason}, status=error.status)
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            self._recorder.counts.refusals[response.status] += 1
+        if response.status in _BUSY:
+            self._recorder.counts.refused[kind] += 1
+        return response
+
+    async def _calling_back(self, app: web.Application) -> AsyncIterator[None]:  # noqa: ARG002 - a signal
+        self._callbacks.start()
+        yield
+        await self._callbacks.stop()
+
+    async def _date_it(self, request: web.Request, response: web.StreamResponse) -> None:  # noqa: ARG002 - a signal
+        if date := self._gate.date_header(self._settings.clock()):
+            response.headers["Date"] = date
+
+    def _authorize(self, request: web.Request) -> None:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        token = token.strip()
+        expected = self._settings.token
+        problem = None
+        if scheme != "Token" or not token:
+            problem = "Authentication credentials were not provided."
+        elif expected is not None and not hmac.compare_digest(token.encode(), expected.encode()):
+            problem = "Invalid token."
+        if problem:
+            raise Refusal(HTTPStatus.UNAUTHORIZED, problem, id=self._new_id())
+
+    async def _inject(self, request: web.Request) -> web.StreamResponse | None:
+        """The answer of a fault; None if the request goes through."""
+        faults = self._recorder.counts.faults
+        if self._injector.slow():
+            faults["slow_answer"] += 1
+            await (self._settings.sleep or asyncio.sleep)(self._injector.plan.slow_answer_s)
+        fault = self._injector.on_request()
+        if fault is None:
+            return None
+        faults[fault.plan_name] += 1
+        # Taking in the whole request first makes what follows an answer for sure: a client that
+        # is still sending when the connection closes may never see it.
+        if fault is not RequestFault.DROP or self._injector.choose((True, False)):
+            await request.read()
+        if fault is RequestFault.DROP:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+        if fault is RequestFault.RATE_LIMIT:
+            refusal = Refusal(HTTPStatus.TOO_MANY_REQUESTS, "Request was throttled.")
+            retry_after_s = self._injector.retry_after_s()
+            refusal.headers = self._gate.hold_back(retry_after_s, self._settings.clock())
+            raise refusal
+        if fault is RequestFault.HTML_ERROR:
+            status = self._injector.choose((HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE))
+            page = _HTML_PAGE.format(status=status.value, phrase=status.phrase)
+            return web.Response(status=status, text=page, content_type="text/html")
+        return self._error(
+            self._injector.choose(tuple(HTTPStatus(code) for code in _SERVER_ERRORS))
+        )
+
+    # -- jobs
+
+    async def _submit(self, request: web.Request) -> web.Response:
+        body = unzip(
+            await request.read(),
+            request.headers.get("Content-Encoding", "").strip().lower(),
+            self._settings.max_body_bytes,
+        )
+        self._admit_job()
+        submission = read_submission(body, self._settings.max_locations)
+        self._intake.refuse(submission.locations)
+        order = Order(submission.options, callback_url=submission.callback_url)
+        prints = []
+        for index, location in enumerate(check_locations(submission)):
+            prints.append(self._intake.survey(order, index, location))
+            if index % _LOCATIONS_AT_ONCE == _LOCATIONS_AT_ONCE - 1:
+                await asyncio.sleep(0)
+        asked = {code: tally.successes + tally.fails for code, tally in order.tallies.items()}
+        # Once more: others may have been accepted since.
+        self._admit_job()
+        self._gate.admit_locations(len(order.locations), self._settings.clock())
+        self._account.charge(asked, self._now())
+        self._gate.charge(len(order.locations))
+        job = self._jobs.accept(order, self._intake.fate(order), self._settings.clock())
+        self._recorder.accepted(prints)
+        if job.callback_url is not None:
+            self._callbacks.expect()
+        return self._accepted(request, job)
+
+    def _admit_job(self) -> None:
+        self._gate.admit_job(self._num_in_flight(), self._settings.clock())
+
+    def _num_in_flight(self) -> int:
+        return self._jobs.num_in_flight(self._settings.clock())
+
+    def _ended(self, job: Job) -> None:
+        self._recorder.ended(job)
+        self._callbacks.ended(job)
+
+    def _accepted(self, request: web.Request, job: Job) -> web.Response:
+        """The answer to a submission whose job is made; its caller may never see the id."""
+        fault = self._injector.on_answer()
+        if fault is None:
+            return self._json({"id": job.id, "message": "OK"}, status=HTTPStatus.CREATED)
+        self._recorder.counts.faults[fault.plan_name] += 1
+        if fault is AnswerFault.CLOSED:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+        if fault is AnswerFault.NO_ID:
+            nothing: tuple[dict[str, Any], ...] = ({}, {"id": None}, {"id": ""})
+            if self._injector.choose((True, False)):
+                return web.Response(status=HTTPStatus.CREATED)
+            answer = self._injector.choose(nothing) | {"message": "OK"}
+            return self._json(answer, status=HTTPStatus.CREATED)
+        return self._error(HTTPStatus(int(fault.value.rpartition(":")[2])))
+
+    def _error(self, status: HTTPStatus) -> web.Response:
+        """An error of the API itself, with JSON or with no body."""
+        if self._injector.choose((True, False)):
+            return web.Response(status=status)
+        return self._json({"message": status.phrase}, status=status)
+
+    async def _status(self, request: web.Request) -> web.Response:
+        now_s = self._settings.clock()
+        job = self._job(request, now_s)
+        if job.fate is JobFate.LOST_ONCE_TOLD and job.is_told:
+            raise Refusal(HTTPStatus.NOT_FOUND, _NO_SUCH_JOB)
+        path = f"/api/v1/sov/{job.id}/output/{job.filename}"
+        origin = "" if self._settings.relative_urls else f"{request.scheme}://{request.host}"
+        self._recorder.told(job, now_s)
+        answer = describe(
+            job,
+            now_s,
+            timestamp=lambda moment_s: iso(self._date(moment_s)),
+            output_url=origin + path,
+            as_objects=self._settings.shape == "object",
+            with_dates=self._settings.dates,
+        )
+        return self._json(answer)
+
+    async def _output(self, request: web.Request) -> web.StreamResponse:
+        now_s = self._settings.clock()
+        job = self._job(request, now_s)
+        if request.match_info["filename"] != job.filename or not job.has_output(now_s):
+            raise Refusal(HTTPStatus.NOT_FOUND, "There is no such output")
+        fault = self._injector.on_output()
+        faults = self._recorder.counts.faults
+        left_out = {
+            index for index in range(job.num_locations) if self._injector.loses_location_once()
+        } - job.gaps.locations
+        if left_out:
+            faults["missing_location"] += len(left_out)
+        response, is_complete = await send_output(request, job, self._settings, fault, left_out)
+        if fault is not None:
+            faults[fault.plan_name] += 1
+        self._recorder.counts.outputs_served += is_complete
+        return response
+
+    def _job(self, request: web.Request, now_s: float) -> Job:
+        job = self._jobs.get(request.match_info["id"], now_s)
+        if job is None:
+            raise Refusal(HTTPStatus.NOT_FOUND, _NO_SUCH_JOB)
+        return job
+
+    # -- the rest of the account
+
+    async def _enhance(self, request: web.Request) -> web.Response:
+        location, options = read_enhance_query(request.query.items())
+        self._account.charge(Counter(location.sources), self._now())
+        answers = answer_location(
+            location.fields, location.sources, options, self._settings.no_match_share
+        )
+        return self._json({"id": self._new_id(), "location_data": answers})
+
+    async def _limits(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler
+        self._refuse_unserved("limits")
+        return self._json(self._account.limits(self._now()))
+
+    async def _usage(self, request: web.Request) -> web.Response:
+        return self._json(self._account.usage(request.query, self._now()))
+
+    async def _datasources(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler
+        self._refuse_unserved("datasources")
+        return self._json({"configs": {code: self._config(code) for code, _ in SOURCES}})
+
+    async def _datasource(self, request: web.Request) -> web.Response:
+        code = request.match_info["code"].upper()
+        if code not in NAMES:
+            raise Refusal(HTTPStatus.NOT_FOUND, f"There is no data source {code!r}")
+        return self._json({"config": self._config(code)})
+
+    def _config(self, code: str) -> dict[str, Any]:
+        return source_config(code) | dict(self._settings.source_configs.get(code, {}))
+
+    def _refuse_unserved(self, name: str) -> None:
+        status = self._settings.not_served.get(name)
+        if status is not None:
+            raise Refusal(HTTPStatus(status), f"{name} is not served")
+
+    async def _stats(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler
+        return self._json(self.stats().as_json())
+
+    # -- small things that need the settings
+
+    def _new_id(self) -> str:
+        return str(uuid.UUID(int=self._ids.getrandbits(128), version=4))
+
+    def _date(self, moment_s: float) -> datetime:
+        return _EPOCH + timedelta(seconds=moment_s + self._wall_offset_s)
+
+    def _now(self) -> datetime:
+        return self._date(self._settings.clock())
+
+    def _json(
+        self, data: object, *, status: int = HTTPStatus.OK, headers: dict[str, str] | None = None
+    ) -> web.Response:
+        return web.Response(
+            status=status,
+            headers=headers,
+            body=encode(data, self._settings.spacing),
+            content_type="application/json",
+        )
+
 
 # Whoever leaves the sandbox does not wait for its clients; aiohttp's default is a minute.
 _SHUTDOWN_TIMEOUT_S = 0.1

@@ -1,5 +1,7 @@
 """The settings of a sandbox, checked when they are made."""
 
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -7,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from pingdata_async.sandbox.faults import FaultPlan
-from pingdata_async.sandbox.pace import PROGRESS, Progress
-from pingdata_async.sandbox.whole_numbers import check_whole
+from pingdata_async.sandbox.jobs import PROGRESS, Progress
+from pingdata_async.sandbox.validation import check_whole
 
 _CHOICES: Final[dict[str, tuple[Any, ...]]] = {
     "spacing": ("spaced", "compact"),

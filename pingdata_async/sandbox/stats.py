@@ -1,5 +1,7 @@
 """What was asked of a sandbox, so that a test sees what a client really did."""
 
+from __future__ import annotations
+
 import dataclasses
 import weakref
 from collections import Counter

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.throughput.stage_clocks import BESIDE, LOOP, STAGES, StageClocks
-from pingdata_async.runs.plan import Plan
+from pingdata_async.runs.directory.plan import Plan
 
 OUTER, INNER = list(STAGES)[:2]
 LEAST_S = 0.02

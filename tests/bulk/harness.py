@@ -12,22 +12,22 @@ from typing import Any, TypeVar
 import anyio
 import anyio.lowlevel
 
-from pingdata_async.bodies import OutputBody
-from pingdata_async.bulk.budget import Budget
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.bulk.chunks import Chunk
-from pingdata_async.bulk.job_slots import JobSlots, SlotShare
-from pingdata_async.bulk.pacing import AdaptiveLimiter
-from pingdata_async.bulk.passage import Passage
-from pingdata_async.bulk.polling import PollPlanner, PollSchedule
-from pingdata_async.bulk.protocols import FinishedChunk
-from pingdata_async.bulk.request_gate import RequestGate
-from pingdata_async.bulk.retrying import RetryPolicy
-from pingdata_async.bulk.runner import BulkRunner
-from pingdata_async.bulk.stream import ChunkSource, Locations
+from pingdata_async.api.wire import encode_options
+from pingdata_async.engine.engine import Engine
+from pingdata_async.engine.flow_control.adaptive_limit import AdaptiveLimit
+from pingdata_async.engine.flow_control.budget import Budget
+from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter, ConcurrencyShare
+from pingdata_async.engine.flow_control.polling import PollPlanner, PollSchedule
+from pingdata_async.engine.flow_control.rate_limiter import RateLimiter
+from pingdata_async.engine.flow_control.retry import RetryPolicy
+from pingdata_async.engine.store import FinishedChunk
+from pingdata_async.engine.stream import ChunkSource, Locations
+from pingdata_async.engine.task import ChunkTask
 from pingdata_async.events import ChunkFinished, Event, JobSubmitted, SubmissionInDoubt
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.models import EnhancedLocation, JobOutput
-from pingdata_async.wire import encode_options
+from pingdata_async.util.encoding import EncodedBody
 from tests.simulation.paced_api import Endpoints, PacedAPI
 from tests.simulation.simulated_api import SimulatedAPI
 
@@ -90,7 +90,7 @@ class Observed:
     async def deliver(self, finished: FinishedChunk) -> None:
         chunk = finished.chunk
         done = [result.row for result in finished.results]
-        again = [leftover.row for leftover in finished.leftovers]
+        again = [retry_row.row for retry_row in finished.retry_rows]
         expected = sorted([*chunk.rows, *(invalid.row for invalid in chunk.invalid)])
         _legal(sorted(done + again) == expected, "rows are lost or doubled", chunk)
         _legal(self._done.isdisjoint(done), "rows are delivered twice", chunk)
@@ -132,10 +132,10 @@ class Observed:
     async def abandoned(self, chunk: Chunk, error: str) -> None:  # noqa: ARG002
         await self._note("abandoned", chunk)
 
-    async def unreadable(self, chunk: Chunk, bodies: Sequence[OutputBody]) -> str | None:
+    async def unreadable(self, chunk: Chunk, bodies: Sequence[EncodedBody]) -> str | None:
         if not bodies:
             return None
-        self.kept_unreadable[chunk.index] = [body.wire for body in bodies]
+        self.kept_unreadable[chunk.index] = [body.raw for body in bodies]
         return f"the hand of whoever watches chunk {chunk.index}"
 
     async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
@@ -146,7 +146,7 @@ class Observed:
         for part in parts:
             self._step("part", part)
 
-    async def gathered(self, chunk: Chunk) -> None:
+    async def batched(self, chunk: Chunk) -> None:
         _legal(self._waiting.issuperset(chunk.rows), "nobody said these are left", chunk)
         self._waiting.difference_update(chunk.rows)
         await self._note("gathered", chunk)
@@ -205,26 +205,26 @@ def make_runner(
     *,
     max_jobs: int = 4,
     chunk_size: int = 10,
-    slots: SlotShare | None = None,
+    slots: ConcurrencyShare | None = None,
     sources: tuple[str, ...] = ("PG",),
     policy: RetryPolicy | None = None,
-    gate: RequestGate | None = None,
+    rate_limiter: RateLimiter | None = None,
     max_requests_per_s: float | None = None,
     seed: int = 0,
     budget: Budget | None = None,
-) -> BulkRunner:
-    return BulkRunner(
+) -> Engine:
+    return Engine(
         api=PacedAPI(api),
-        ledger=observed,
+        store=observed,
         chunk_size=chunk_size,
-        slots=slots or JobSlots(AdaptiveLimiter()).share(max_jobs),
-        gate=gate or RequestGate(random.Random(seed)),
+        slots=slots or ConcurrencyLimiter(AdaptiveLimit()).share(max_jobs),
+        rate_limiter=rate_limiter or RateLimiter(random.Random(seed)),
         max_requests_per_s=max_requests_per_s,
         sources=sources,
         options=encode_options(sources=sources),
         planner=PollPlanner(PollSchedule()),
         policy=policy or RetryPolicy(),
-        announce=observed.hear,
+        emit=observed.hear,
         rng=random.Random(seed),
         budget=budget,
     )
@@ -283,9 +283,9 @@ def check_bookkeeping(seen: Observed, api: SimulatedAPI, rows: int | None = None
         assert set(seen.states.values()) <= {"delivered", "split"}
 
 
-async def chunks_of(chunks: Iterable[Chunk]) -> AsyncIterator[Passage]:
+async def chunks_of(chunks: Iterable[Chunk]) -> AsyncIterator[ChunkTask]:
     for chunk in chunks:
-        yield Passage(chunk)
+        yield ChunkTask(chunk)
 
 
 async def until(is_true: Callable[[], bool]) -> None:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from statistics import fmean
 from typing import Protocol
 
-from pingdata_async.bulk.job_progress import JobProgress
+from pingdata_async.engine.flow_control.job_timing import JobProgress
 from pingdata_async.models import JobStatus
 
 SERVER_EPOCH = datetime(2026, 3, 1, tzinfo=UTC)  # the server's clock is not ours
@@ -29,7 +29,9 @@ COUNTED = KINDS[:-1]
 class Asker(Protocol):
     """Says when to ask."""
 
-    def next_poll_in_s(self, job: JobProgress, now: float, *, price_s: float = 0.0) -> float: ...
+    def next_poll_in_s(
+        self, job: JobProgress, now: float, *, poll_cost_s: float = 0.0
+    ) -> float: ...
     def learn(self, job: JobProgress) -> None: ...
 
 
@@ -46,7 +48,7 @@ class World:
         workers: Of the server; 0 for as many as there are jobs.
         dates: "exact", "seconds" or "none": what dates the server sends.
         factor_from: The jobs from this one on take `factor` times as long.
-        price_s: Given to whoever says when to ask.
+        poll_cost_s: Given to whoever says when to ask.
     """
 
     kinds: Sequence[str] = COUNTED
@@ -59,7 +61,7 @@ class World:
     factor: float = 1.0
     factor_from: int = 1_000_000
     locations: int = 1000
-    price_s: float = 0.0
+    poll_cost_s: float = 0.0
 
 
 @dataclass
@@ -165,7 +167,7 @@ class Simulation:
         self._plan(job, JobProgress(self._world.locations, now), now)
 
     def _plan(self, job: SimulatedJob, progress: JobProgress, now: float) -> None:
-        delay_s = self._asker.next_poll_in_s(progress, now, price_s=self._world.price_s)
+        delay_s = self._asker.next_poll_in_s(progress, now, poll_cost_s=self._world.poll_cost_s)
         self._push(now + delay_s * self._rng.uniform(1.0, 1.0 + JITTER), job, progress)
 
     def _ask(self, job: SimulatedJob, progress: JobProgress, now: float) -> None:
@@ -212,8 +214,8 @@ class Fixed:
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
 
-    def next_poll_in_s(self, job: JobProgress, now: float, *, price_s: float = 0.0) -> float:
-        del job, now, price_s
+    def next_poll_in_s(self, job: JobProgress, now: float, *, poll_cost_s: float = 0.0) -> float:
+        del job, now, poll_cost_s
         return self._interval_s
 
     def learn(self, job: JobProgress) -> None:
@@ -227,8 +229,8 @@ class Exponential(Fixed):
         super().__init__(0.25)
         self._factor = factor
 
-    def next_poll_in_s(self, job: JobProgress, now: float, *, price_s: float = 0.0) -> float:
-        del price_s
+    def next_poll_in_s(self, job: JobProgress, now: float, *, poll_cost_s: float = 0.0) -> float:
+        del poll_cost_s
         return max(self._interval_s, (now - job.accepted_at) * (self._factor - 1.0))
 
 
@@ -238,8 +240,8 @@ class Linear(Fixed):
     def __init__(self) -> None:
         super().__init__(0.25)
 
-    def next_poll_in_s(self, job: JobProgress, now: float, *, price_s: float = 0.0) -> float:
-        del price_s
+    def next_poll_in_s(self, job: JobProgress, now: float, *, poll_cost_s: float = 0.0) -> float:
+        del poll_cost_s
         share = min(1.0, job.completed / job.locations)
         age_s = now - job.accepted_at
         if not share:

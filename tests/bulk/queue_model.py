@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pingdata_async.bulk.job_progress import JobProgress
-from pingdata_async.bulk.pacing import JobLimiter
+from pingdata_async.engine.flow_control.adaptive_limit import ConcurrencyLimit
+from pingdata_async.engine.flow_control.job_timing import JobProgress
 from pingdata_async.models import JobStatus
 
 AGAIN_S = 1.0  # until what failed is tried again
@@ -112,7 +112,7 @@ class _Job:
 class QueueModel:
     """Runs one setting with one limiter."""
 
-    def __init__(self, setting: Setting, limiter: JobLimiter) -> None:
+    def __init__(self, setting: Setting, limiter: ConcurrencyLimit) -> None:
         self.setting = setting
         self.limiter = limiter
         self.record = Record(limits=[(0.0, limiter.limit)])
@@ -170,13 +170,13 @@ class QueueModel:
     def _submitted(self, duration_s: float) -> None:
         if self._at_api >= self.setting.refused_at:
             self.record.refused.append(self.now)
-            self.limiter.note_too_many(self.now, in_flight=self._in_flight)
+            self.limiter.on_job_limit(self.now, in_flight=self._in_flight)
             self._submit_later(duration_s, AGAIN_S)
         elif self._fails() or self._at_api >= self.setting.overloaded_at:
-            self.limiter.note_trouble("submit", self.now, in_flight=self._in_flight)
+            self.limiter.on_error("submit", self.now, in_flight=self._in_flight)
             self._submit_later(duration_s, AGAIN_S)
         else:
-            self.limiter.note_answered("submit", self.now)
+            self.limiter.on_success("submit", self.now)
             self.record.accepted.append(self.now)
             job = _Job(duration_s, JobProgress(1000, self.now))
             self._at_api += 1
@@ -214,10 +214,10 @@ class QueueModel:
         if job.progress.ended_at is not None:
             return
         if self._fails():
-            self.limiter.note_trouble("poll", self.now, in_flight=self._in_flight)
+            self.limiter.on_error("poll", self.now, in_flight=self._in_flight)
             self._at(self.now + AGAIN_S, lambda: self._poll(job, is_regular=is_regular))
             return
-        self.limiter.note_answered("poll", self.now)
+        self.limiter.on_success("poll", self.now)
         self._tell(job)
         if job.ended_at is not None:
             self._in_flight -= 1

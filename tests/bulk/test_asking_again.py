@@ -9,7 +9,7 @@ import anyio
 import msgspec
 import pytest
 
-from pingdata_async.bulk.retrying import RetryPolicy
+from pingdata_async.engine.flow_control.retry import RetryPolicy
 from pingdata_async.events import ChunkFinished, JobSubmitted, LocationsAskedAgain
 from pingdata_async.exceptions import JobFailedError
 from pingdata_async.models import Reason, RowStatus

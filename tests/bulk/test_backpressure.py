@@ -10,12 +10,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from pingdata_async.bulk.passage import Passage
-from pingdata_async.bulk.protocols import FinishedChunk
-from pingdata_async.bulk.requests import Requests
-from pingdata_async.bulk.runner import AT_HAND, FETCH_WORKERS
-from pingdata_async.bulk.steps import Fetched
-from pingdata_async.bulk.stream import ResultChannel, ResultStream
+from pingdata_async.engine.engine import AT_HAND, FETCH_WORKERS
+from pingdata_async.engine.requests import Requests
+from pingdata_async.engine.store import FinishedChunk
+from pingdata_async.engine.stream import ResultChannel, ResultStream
+from pingdata_async.engine.task import ChunkTask, Downloaded
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.events import JobAbandoned, RequestSent
 from pingdata_async.exceptions import RunError, ServerError
@@ -83,9 +82,9 @@ async def test_few_outputs_are_at_hand_while_others_are_fetched(
     checks: list[float] = []
     original = Requests.check
 
-    async def noted(self: Requests, passage: Passage, fetched: Fetched) -> object:
+    async def noted(self: Requests, task: ChunkTask, fetched: Downloaded) -> object:
         checks.append(anyio.current_time())
-        return await original(self, passage, fetched)
+        return await original(self, task, fetched)
 
     class Slow(Observed):
         """Takes a minute to keep an answer."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pingdata_async.bulk.breaker import Breaker
-from pingdata_async.bulk.retrying import RetryPolicy
+from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker
+from pingdata_async.engine.flow_control.retry import RetryPolicy
 from pingdata_async.exceptions import RequestRejectedError, ServerError, UnknownSourceError
 from pingdata_async.models import Reason, RowStatus
 from tests.bulk.harness import Observed, check_bookkeeping, run
@@ -82,16 +82,16 @@ async def test_troubles_are_counted_in_a_row() -> None:
         max_failed_jobs_in_a_row=2,
         max_lost_chunks_in_a_row=2,
     )
-    breaker = Breaker(policy)
+    breaker = CircuitBreaker(policy)
     _check_begins_anew(breaker.note_refused, breaker.note_accepted)
     _check_begins_anew(breaker.note_doubt, breaker.note_accepted)
-    _check_begins_anew(breaker.note_failed_job, breaker.note_answered)
-    _check_begins_anew(breaker.note_lost_chunk, breaker.note_answered)
+    _check_begins_anew(breaker.note_failed_job, breaker.on_success)
+    _check_begins_anew(breaker.note_lost_chunk, breaker.on_success)
 
 
 async def test_pages_are_counted_in_a_row() -> None:
     """Three in the place of answers are enough, fewer than other doubts; one accepted, and anew."""
-    breaker = Breaker(RetryPolicy())
+    breaker = CircuitBreaker(RetryPolicy())
     assert [breaker.note_doubt(is_page=True), breaker.note_doubt(is_page=True)] == [False] * 2
     breaker.note_accepted()
     assert [breaker.note_doubt(is_page=True) for _ in range(3)] == [False, False, True]
@@ -99,7 +99,7 @@ async def test_pages_are_counted_in_a_row() -> None:
 
 async def test_garbled_answers_are_counted_in_a_row() -> None:
     """Of answers with a head that is no HTTP the second is the last; one accepted, and anew."""
-    breaker = Breaker(RetryPolicy())
+    breaker = CircuitBreaker(RetryPolicy())
     assert not breaker.note_doubt(is_garbled=True)
     breaker.note_accepted()
     assert [breaker.note_doubt(is_garbled=True) for _ in range(2)] == [False, True]
@@ -113,13 +113,13 @@ def _check_begins_anew(note: Callable[[], bool], note_good: Callable[[], None]) 
 
 async def test_requests_go_one_at_a_time_while_in_doubt_about_the_api() -> None:
     """Before the first acceptance, and after three troubles in a row."""
-    breaker = Breaker(RetryPolicy())
-    trial = [breaker.is_on_trial]
+    breaker = CircuitBreaker(RetryPolicy())
+    trial = [breaker.is_half_open]
     notes: list[Callable[[], bool]] = [breaker.note_refused, breaker.note_doubt]
     for note in notes:
         breaker.note_accepted()
         for _ in range(4):
-            trial.append(breaker.is_on_trial)
+            trial.append(breaker.is_half_open)
             note()
     assert trial == [True, False, False, False, True, False, False, False, True]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.bulk.budget import (
+from pingdata_async.engine.flow_control.budget import (
     Amount,
     Budget,
     Caps,
@@ -22,10 +22,10 @@ from pingdata_async.bulk.budget import (
     checked_caps,
     folded,
 )
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.bulk.chunks import Chunk
-from pingdata_async.bulk.stream import ChunkSource
+from pingdata_async.engine.stream import ChunkSource
 from pingdata_async.exceptions import BudgetSpentError, ConfigurationError, PingDataError
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.locations.chunk_builder import ChunkBuilder
 from tests.bulk.harness import Observed, addresses, check_bookkeeping, make_runner
 from tests.simulation.faults import SeededFaults
 from tests.simulation.simulated_api import SimulatedAPI

@@ -11,13 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.bodies import OutputBody
-from pingdata_async.bulk.checking import Failure, check_output, fail_chunk
-from pingdata_async.bulk.chunks import Chunk, InvalidRow
-from pingdata_async.bulk.reading import merge_bodies, split_body
-from pingdata_async.bulk.tally import tally
 from pingdata_async.exceptions import DecodeError
+from pingdata_async.locations.chunk import Chunk, InvalidRow
 from pingdata_async.models import EnhancedLocation, Reason, RowStatus
+from pingdata_async.results.outcomes import tally
+from pingdata_async.results.validation import (
+    Failure,
+    fail_chunk,
+    merge_bodies,
+    split_body,
+    validate_output,
+)
+from pingdata_async.util.encoding import EncodedBody
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -36,7 +41,7 @@ def chunk_of(rows: list[int], **fields: Any) -> Chunk:
 
 def check(chunk: Chunk, body: bytes, *sources: str) -> list[EnhancedLocation]:
     """The outcomes where nothing is asked about again."""
-    return check_output(chunk, [OutputBody(body)], sources or ("PG",), 0).results
+    return validate_output(chunk, [EncodedBody(body)], sources or ("PG",), 0).results
 
 
 def judge(data: object, *sources: str) -> EnhancedLocation:
@@ -222,7 +227,7 @@ def test_an_answer_that_comes_twice_differently_is_not_believed() -> None:
     """Neither in the result nor in the body that is kept; one that is merely repeated is."""
     one, other = b'{"PG":{"is_success":true,"x":1}}', b'{"PG":{"is_success":true,"x":2}}'
     body = b'{"0":%b,"1":%b,"1":%b,"2":%b,"2":%b}' % (one, one, other, one, one)
-    checked = check_output(chunk_of([0, 1, 2]), [OutputBody(body)], ("PG",), 0)
+    checked = validate_output(chunk_of([0, 1, 2]), [EncodedBody(body)], ("PG",), 0)
     assert [result.reason for result in checked.results] == [None, Reason.MISSING, None]
     assert set(split_body(checked.body.content())) == {"0", "2"}
 
@@ -236,7 +241,7 @@ def test_a_doubled_id_is_seen_whatever_its_length(spacing: tuple[bytes, bytes], 
     for place in range(5):
         doubled = b'"0"%b{%b}' % (colon, b" " * extra)
         body = b"{" + comma.join([*members[:place], doubled, *members[place:]]) + b"}"
-        checked = check_output(chunk_of(list(range(4))), [OutputBody(body)], ("PG",), 0)
+        checked = validate_output(chunk_of(list(range(4))), [EncodedBody(body)], ("PG",), 0)
         assert checked.results[0].reason is Reason.MISSING
         assert all(result.status is RowStatus.OK for result in checked.results[1:])
 
@@ -246,13 +251,13 @@ def test_a_doubled_answer_that_is_deep_is_a_decode_error() -> None:
     for depth in (300, 600, 900, 5_000):
         deep = b'{"PG":{"is_success":true,"x":' + b'{"a":' * depth + b"1" + b"}" * depth + b"}}"
         with contextlib.suppress(DecodeError):
-            check_output(
-                chunk_of([0]), [OutputBody(b'{"0":' + deep + b',"0":' + deep + b"}")], ("PG",), 0
+            validate_output(
+                chunk_of([0]), [EncodedBody(b'{"0":' + deep + b',"0":' + deep + b"}")], ("PG",), 0
             )
 
 
 def test_no_line_break_of_the_api_is_kept() -> None:
     """A carriage return between two members would break a line of JSONL for some readers."""
     body = b'{"0":{"PG":\r{"is_success":true,\r\n"x":1}}}'
-    checked = check_output(chunk_of([0]), [OutputBody(body)], ("PG",), 0)
+    checked = validate_output(chunk_of([0]), [EncodedBody(body)], ("PG",), 0)
     assert not set(checked.body.content()) & {*b"\r\n"}

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.bulk.chunking import ChunkBuilder, checked_sources
-from pingdata_async.bulk.chunks import Chunk, encode_body
+from pingdata_async.api.wire import encode_options
 from pingdata_async.exceptions import ConfigurationError
-from pingdata_async.locations import user_id
+from pingdata_async.locations.chunk import Chunk, encode_body
+from pingdata_async.locations.chunk_builder import ChunkBuilder, checked_sources
+from pingdata_async.locations.normalize import user_id
 from pingdata_async.models import Location
-from pingdata_async.wire import encode_options
 
 TEXTS = st.text(max_size=60)
 LOCATIONS = st.one_of(

@@ -20,9 +20,9 @@ import pyarrow as pa
 import pytest
 
 import pingdata_async as ping
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.bulk.chunks import Chunk
-from pingdata_async.bulk.stream import ChunkSource
+from pingdata_async.engine.stream import ChunkSource
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.sandbox import SandboxServer
 from tests.bulk.harness import addresses
 
@@ -210,5 +210,5 @@ async def test_leading_zeros_come_back(form: Any) -> None:
 
 
 async def only_chunk(locations: list[Any]) -> Chunk:
-    (passage,) = [each async for each in ChunkSource(locations, ChunkBuilder(sources=("PG",)))]
-    return passage.chunk
+    (task,) = [each async for each in ChunkSource(locations, ChunkBuilder(sources=("PG",)))]
+    return task.chunk

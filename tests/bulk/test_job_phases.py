@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pingdata_async.job_phases import JobPhase, phase_of
+from pingdata_async.models import JobPhase, phase_of
 
 P = JobPhase
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from pingdata_async.bulk.job_progress import MARKS, JobProgress
-from pingdata_async.bulk.job_times import JobTimes, Recent
+from pingdata_async.engine.flow_control.job_timing import MARKS, JobProgress, JobTimes, Recent
 from pingdata_async.models import JobStatus
 
 DAY = "2026-03-01T12:00:"

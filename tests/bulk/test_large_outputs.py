@@ -8,7 +8,8 @@ import gzip
 import pytest
 
 from pingdata_async import BulkEnhancer
-from pingdata_async.bulk import requests, runner
+from pingdata_async.engine import engine as runner
+from pingdata_async.engine import requests
 from tests.client.servers import client_of, raw_server
 from tests.raw_api import RawApi, Write, answer
 
@@ -31,9 +32,9 @@ async def counted(writer: asyncio.StreamWriter, body: bytes) -> None:
 
 async def packed(writer: asyncio.StreamWriter, body: bytes) -> None:
     """It is large only when unpacked, far more than it looks."""
-    wire = gzip.compress(body + b" " * 4 * LARGE_BODY_BYTES) + gzip.compress(b"")
-    assert len(wire) * 8 < LARGE_BODY_BYTES
-    writer.write(answer(wire, b"Content-Encoding: gzip"))
+    raw = gzip.compress(body + b" " * 4 * LARGE_BODY_BYTES) + gzip.compress(b"")
+    assert len(raw) * 8 < LARGE_BODY_BYTES
+    writer.write(answer(raw, b"Content-Encoding: gzip"))
 
 
 @pytest.mark.parametrize(("write", "fetches"), [(chunked, 12), (counted, 12), (packed, 6)])
@@ -46,14 +47,14 @@ async def test_large_outputs_are_held_one_at_a_time(
     held = peak = 0
     check = requests.Requests.check
 
-    async def counting(self: requests.Requests, passage: object, fetched: object) -> object:
+    async def counting(self: requests.Requests, task: object, fetched: object) -> object:
         nonlocal held, peak
-        is_large = passage.is_large  # type: ignore[attr-defined]  # whatever it is called with
+        is_large = task.is_large  # type: ignore[attr-defined]  # whatever it is called with
         held += is_large
         peak = max(peak, held)
         try:
             await asyncio.sleep(0)
-            return await check(self, passage, fetched)  # type: ignore[arg-type]  # as it came
+            return await check(self, task, fetched)  # type: ignore[arg-type]  # as it came
         finally:
             held -= is_large
 

@@ -9,21 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.bodies import OutputBody
-from pingdata_async.bulk.checking import Failure, check_output, fail_chunk
-from pingdata_async.bulk.chunking import MAX_CHUNK_BYTES
-from pingdata_async.bulk.chunks import Chunk, Earlier, InvalidRow, encode_body
-from pingdata_async.bulk.later_chunks import (
-    Leftover,
+from pingdata_async.exceptions import DecodeError
+from pingdata_async.locations.chunk import (
+    MAX_CHUNK_BYTES,
+    Chunk,
+    InvalidRow,
+    RetryBatcher,
+    RetryRow,
+    RowHistory,
+    batch_rows,
+    encode_body,
     equal_parts,
-    gather,
-    leftover,
+    retry_row,
     skipped_sources,
     split,
 )
-from pingdata_async.bulk.leftover_pool import LeftoverPool
-from pingdata_async.exceptions import DecodeError
 from pingdata_async.models import EnhancedLocation, Reason, RowStatus
+from pingdata_async.results.validation import Failure, fail_chunk, validate_output
+from pingdata_async.util.encoding import EncodedBody
 
 SOURCES = ("PG", "PH")
 OWN = ("LB", "PH")
@@ -63,10 +66,10 @@ def planned() -> Chunk:
 def test_why_a_source_is_not_asked_goes_along() -> None:
     """Into halves, halves of halves, and rows that are asked about again, each with its own."""
     chunk = msgspec.structs.replace(planned(), skipped={1: ("PH: only in US",), 4: ("LB: no",)})
-    halves = split(chunk, [1, 2], [3, 3], was_charged=True)
-    quarters = split(halves[1], [3, 4], [1, 2], was_charged=True)
-    asked_again = gather(5, [leftover(chunk, place, ("PG",), b"{}") for place in (4, 1)])
-    for made in (*halves, *quarters, asked_again):
+    half_pair = split(chunk, [1, 2], [3, 3], was_charged=True)
+    quarters = split(half_pair[1], [3, 4], [1, 2], was_charged=True)
+    asked_again = batch_rows(5, [retry_row(chunk, place, ("PG",), b"{}") for place in (4, 1)])
+    for made in (*half_pair, *quarters, asked_again):
         for place, row in enumerate(made.rows):
             assert skipped_sources(made, place) == chunk.skipped.get(row, ())
 
@@ -100,7 +103,7 @@ def test_whatever_is_answered_when_each_row_ends_once_and_right(
     asked_for[2] = OWN
     wanted = dict(asked_for)
     for number, said in enumerate(rounds):
-        leftovers: list[Leftover] = []
+        retry_rows: list[RetryRow] = []
         for chunk in open_chunks:
             for place, row in enumerate(chunk.rows):
                 assert chunk.sources.get(place, SOURCES) == asked_for[row]
@@ -112,21 +115,21 @@ def test_whatever_is_answered_when_each_row_ends_once_and_right(
             assert [int(each["id"]) for each in sent["locations"]] == chunk.rows
             for each in sent["locations"]:
                 assert tuple(each.get("sources", SOURCES)) == asked_for[int(each["id"])]
-            checked = check_output(chunk, [OutputBody(_body(chunk, said))], SOURCES, attempts)
+            checked = validate_output(chunk, [EncodedBody(_body(chunk, said))], SOURCES, attempts)
             for result in checked.results:
                 assert result.row not in done
                 done[result.row] = result
-            leftovers += checked.leftovers
+            retry_rows += checked.retry_rows
         if number == attempts:
-            assert not leftovers
-        for each in leftovers:
+            assert not retry_rows
+        for each in retry_rows:
             asked_for[each.row] = each.asked
             assert each.earlier.origin == 0
             assert each.earlier.times_asked == number + 1
             assert each.earlier.was_charged
-        open_chunks = [gather(100 + number, leftovers)] if leftovers else []
-        if in_parts and len(leftovers) > 1:
-            sizes = equal_parts(len(leftovers), 2)
+        open_chunks = [batch_rows(100 + number, retry_rows)] if retry_rows else []
+        if in_parts and len(retry_rows) > 1:
+            sizes = equal_parts(len(retry_rows), 2)
             open_chunks = split(open_chunks[0], [201, 202], sizes, was_charged=False)
     assert sorted(done) == [*ROWS, 6]
     assert done[6].reason is Reason.INVALID_INPUT
@@ -175,7 +178,7 @@ def test_parts_are_the_whole(rows: int, data: st.DataObject) -> None:
 def _again(known: dict[str, Any], asked: tuple[str, ...] = ("PH",)) -> Chunk:
     data = msgspec.json.encode(known)
     location = msgspec.json.encode({"address": "x", "sources": asked})
-    earlier = [Earlier(0, times_asked=1, data=data, was_charged=True)]
+    earlier = [RowHistory(0, times_asked=1, data=data, was_charged=True)]
     return Chunk(9, [4], [None], [location], {0: asked}, [], earlier)
 
 
@@ -183,7 +186,7 @@ def _again(known: dict[str, Any], asked: tuple[str, ...] = ("PH",)) -> Chunk:
 def test_what_was_not_asked_for_again_spoils_nothing(spoilt: dict[str, Any]) -> None:
     """A good answer stays, whatever a later job says of that source without being asked."""
     body = msgspec.json.encode({"4": {"PH": GOOD, **spoilt}})
-    (result,) = check_output(_again({"PG": GOOD}), [OutputBody(body)], SOURCES, 3).results
+    (result,) = validate_output(_again({"PG": GOOD}), [EncodedBody(body)], SOURCES, 3).results
     assert result.status is RowStatus.OK
 
 
@@ -191,8 +194,8 @@ def test_what_was_not_asked_for_again_spoils_nothing(spoilt: dict[str, Any]) -> 
 def test_an_answer_in_another_case_takes_the_place_of_the_failure(said: str) -> None:
     """There is one answer of each source in the end."""
     again = _again({"PG": GOOD, "pH": {"is_success": False, "status_code": 504}})
-    (result,) = check_output(
-        again, [OutputBody(msgspec.json.encode({"4": {said: GOOD}}))], SOURCES, 3
+    (result,) = validate_output(
+        again, [EncodedBody(msgspec.json.encode({"4": {said: GOOD}}))], SOURCES, 3
     ).results
     assert result.status is RowStatus.OK
     assert set(msgspec.json.decode(result.data)) == {"PG", said}
@@ -201,11 +204,11 @@ def test_an_answer_in_another_case_takes_the_place_of_the_failure(said: str) -> 
 @pytest.mark.parametrize("body", [b'{"4":7}', b'{"4":null}', b'{"4":[]}', b"{}", b'{"4":{}}'])
 def test_no_answer_keeps_what_was_known(body: bytes) -> None:
     """The row is partial, and still waits for its other source."""
-    checked = check_output(_again({"PG": GOOD}), [OutputBody(body)], SOURCES, 3)
-    (left,) = checked.leftovers
+    checked = validate_output(_again({"PG": GOOD}), [EncodedBody(body)], SOURCES, 3)
+    (left,) = checked.retry_rows
     assert left.asked == ("PH",)
     assert msgspec.json.decode(left.earlier.data) == {"PG": GOOD}
-    (result,) = check_output(_again({"PG": GOOD}), [OutputBody(body)], SOURCES, 1).results
+    (result,) = validate_output(_again({"PG": GOOD}), [EncodedBody(body)], SOURCES, 1).results
     assert result.status is RowStatus.PARTIAL
 
 
@@ -220,18 +223,18 @@ def test_a_row_with_answers_does_not_fail_with_its_chunk() -> None:
 def test_an_output_of_strangers_is_refused() -> None:
     """None of the rows sent, but others: it is not this job's."""
     with pytest.raises(DecodeError, match="none of those that were sent"):
-        check_output(
-            _again({"PG": GOOD}), [OutputBody(b'{"5":{"PH":{"is_success":true}}}')], SOURCES, 3
+        validate_output(
+            _again({"PG": GOOD}), [EncodedBody(b'{"5":{"PH":{"is_success":true}}}')], SOURCES, 3
         )
 
 
 def test_a_pool_is_ripe_when_full_or_late_and_keeps_to_the_size_of_a_body() -> None:
     """Rows up to a chunk; bytes up to a body; time up to half a minute after the first."""
 
-    def left(row: int, size: int = 20) -> Leftover:
-        return Leftover(row, None, b"x" * size, ("PG",), Earlier(0))
+    def left(row: int, size: int = 20) -> RetryRow:
+        return RetryRow(row, None, b"x" * size, ("PG",), RowHistory(0))
 
-    pool = LeftoverPool(3)
+    pool = RetryBatcher(3)
     assert not pool.is_ripe(1e9)
     pool.add([left(0)], 100.0)
     pool.add([left(1)], 129.0)
@@ -239,9 +242,9 @@ def test_a_pool_is_ripe_when_full_or_late_and_keeps_to_the_size_of_a_body() -> N
     assert pool.is_ripe(130.0)
     for each in range(1, 100):  # at the very time, however a number like that is rounded
         at = each / 7
-        late = LeftoverPool(3)
+        late = RetryBatcher(3)
         late.add([left(0)], at)
-        assert late.is_ripe(at + LeftoverPool.WAIT_S)
+        assert late.is_ripe(at + RetryBatcher.WAIT_S)
     pool.add([left(2), left(3)], 129.0)
     assert pool.is_ripe(129.0)
     assert [each.row for each in pool.take()] == [0, 1, 2]

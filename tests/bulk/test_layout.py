@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.bodies import OutputBody
-from pingdata_async.bulk import checking
-from pingdata_async.bulk.checking import Checked, check_output
-from pingdata_async.bulk.chunks import Chunk, InvalidRow
-from pingdata_async.bulk.layout import Layout, lay_out
 from pingdata_async.exceptions import DecodeError
+from pingdata_async.locations.chunk import Chunk, InvalidRow
 from pingdata_async.models import EnhancedLocation
+from pingdata_async.results import validation as checking
+from pingdata_async.results.offset_index import OffsetIndex, index_output
+from pingdata_async.results.validation import ValidatedOutput, validate_output
+from pingdata_async.util.encoding import EncodedBody
 from tests.sweeps import examples
 
 SOURCES = ("PG", "PH")
@@ -80,10 +80,10 @@ def said(results: list[EnhancedLocation]) -> list[tuple[object, ...]]:
     return [(r.id, r.row, r.status, r.reason, r.error, bytes(r.data)) for r in results]
 
 
-def carefully(chunk: Chunk, content: bytes, attempts: int = 0) -> Checked:
+def carefully(chunk: Chunk, content: bytes, attempts: int = 0) -> ValidatedOutput:
     """The definition."""
     question = checking._Question(chunk, SOURCES, attempts)
-    return checking._checked_carefully(question, [OutputBody(content)], [content])
+    return checking._validated_slowly(question, [EncodedBody(content)], [content])
 
 
 @given(outputs(), st.integers(0, 1))
@@ -93,15 +93,15 @@ def test_both_ways_say_the_same(output: tuple[Chunk, bytes], attempts: int) -> N
     try:
         slow = carefully(chunk, content, attempts)
     except DecodeError:
-        assert lay_out(chunk, content, SOURCES) is None
+        assert index_output(chunk, content, SOURCES) is None
         return
     for with_results in (True, False):
-        quick = check_output(
-            chunk, [OutputBody(content)], SOURCES, attempts, with_results=with_results
+        quick = validate_output(
+            chunk, [EncodedBody(content)], SOURCES, attempts, with_results=with_results
         )
         assert said(quick.results) == said(slow.results)
         assert quick.counts == slow.counts
-        assert quick.leftovers == slow.leftovers
+        assert quick.retry_rows == slow.retry_rows
         assert (quick.missing, quick.oddities) == (slow.missing, slow.oddities)
         assert quick.body.content() == slow.body.content()
 
@@ -126,19 +126,19 @@ def test_the_usual_output_is_read_in_one_pass(
     """In both spacings that JSON libraries write, in any order, of any language."""
     for rows in ([7], [7, 8, 9, 10], [10, 7, 9, 8]):
         content = usual(rows, separators, name=name) + end
-        layout = lay_out(chunk_of(sorted(rows)), content, sources)
-        assert layout is not None
-        assert layout.not_ok == []
-        found = layout.results(chunk_of(sorted(rows)), content)
+        offset_index = index_output(chunk_of(sorted(rows)), content, sources)
+        assert offset_index is not None
+        assert offset_index.not_ok == []
+        found = offset_index.results(chunk_of(sorted(rows)), content)
         assert all(msgspec.json.decode(result.data)["PG"]["name"] == name for result in found)
 
 
 def test_a_source_that_failed_is_no_reason_for_the_careful_way() -> None:
     """A row in a hundred has no match; the others must not cost more for that."""
     content = usual([1, 2, 3]).replace(b"true", b"false", 1)
-    layout = lay_out(chunk_of([1, 2, 3]), content, SOURCES)
-    assert layout is not None
-    assert [(each.place, str(each.reason)) for each in layout.not_ok] == [(0, "no_match")]
+    offset_index = index_output(chunk_of([1, 2, 3]), content, SOURCES)
+    assert offset_index is not None
+    assert [(each.place, str(each.reason)) for each in offset_index.not_ok] == [(0, "no_match")]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_source_that_failed_is_no_reason_for_the_careful_way() -> None:
 def test_anything_else_is_left_to_the_careful_way(change: Any) -> None:
     """A space somewhere, another id, a broken character: no place can be relied upon then."""
     body = change(usual([1, 2, 3]))
-    found = lay_out(chunk_of([1, 2, 3]), body, SOURCES)
+    found = index_output(chunk_of([1, 2, 3]), body, SOURCES)
     assert found is None or said(found.results(chunk_of([1, 2, 3]), body)) == said(
         carefully(chunk_of([1, 2, 3]), body).results
     )
@@ -180,9 +180,9 @@ def test_a_failure_belongs_to_its_row_in_any_order(order: list[int], bad: int) -
     answer, worse = {"is_success": True}, {"is_success": False}
     body = {str(row): {"PG": worse if row == bad else answer, "PH": answer} for row in order}
     content = json.dumps(body, separators=COMPACT).encode()
-    layout = lay_out(chunk_of([0, 1, 2]), content, SOURCES)
-    assert layout is not None
-    assert [each.place for each in layout.not_ok] == [bad]
+    offset_index = index_output(chunk_of([0, 1, 2]), content, SOURCES)
+    assert offset_index is not None
+    assert [each.place for each in offset_index.not_ok] == [bad]
 
 
 def test_rows_that_are_asked_again_are_not_handed_on_to_be_written() -> None:
@@ -190,11 +190,11 @@ def test_rows_that_are_asked_again_are_not_handed_on_to_be_written() -> None:
     usual_one = usual([1, 2])
     late = usual_one.replace(b"true", b'false,"status_code":504', 1)
     for content, is_final in ((usual_one, True), (late, False)):
-        checked = check_output(
-            chunk_of([1, 2]), [OutputBody(content)], SOURCES, 1, with_results=False
+        checked = validate_output(
+            chunk_of([1, 2]), [EncodedBody(content)], SOURCES, 1, with_results=False
         )
-        assert checked.layout is not None
-        assert bool(checked.leftovers) != is_final
+        assert checked.offset_index is not None
+        assert bool(checked.retry_rows) != is_final
         assert (checked.content is not None) == is_final
 
 
@@ -202,7 +202,7 @@ def test_rows_that_are_asked_again_are_not_handed_on_to_be_written() -> None:
 def test_codes_that_no_field_can_have_are_read_the_careful_way(sources: tuple[str, ...]) -> None:
     """They are whatever the user gave, and no reason to lose an answer."""
     body = json.dumps({"1": {code: {"is_success": True} for code in sources}}, separators=COMPACT)
-    checked = check_output(chunk_of([1]), [OutputBody(body.encode())], sources, 0)
+    checked = validate_output(chunk_of([1]), [EncodedBody(body.encode())], sources, 0)
     assert len(checked.results) == 1
 
 
@@ -235,7 +235,7 @@ def test_blanks_and_members_put_in_anywhere(seed: int) -> None:
             at = rng.choice([place for place, c in enumerate(text) if c == "{"]) + 1
             more = ['"PG":{"is_success":true},', '"0":{"PG":{}},', '"LB": {"is_success": true}, ']
             text = text[:at] + rng.choice(more) + text[at:]
-    found = lay_out(chunk_of(rows), text.encode(), SOURCES)
+    found = index_output(chunk_of(rows), text.encode(), SOURCES)
     if found is not None:
         results = found.results(chunk_of(rows), text.encode())
         assert said(results) == said(carefully(chunk_of(rows), text.encode()).results)
@@ -250,7 +250,7 @@ def test_spaces_that_make_up_for_each_other_are_seen(blanks: int) -> None:
         for more in places:
             spoiled = body.replace(fewer, fewer.replace(b" ", b"", 1), 1)
             spoiled = spoiled.replace(more, more.replace(b" ", b" " * (2 + blanks), 1), 1)
-            found = lay_out(chunk_of([1, 2, 3]), spoiled, SOURCES)
+            found = index_output(chunk_of([1, 2, 3]), spoiled, SOURCES)
             if found is not None:
                 results = found.results(chunk_of([1, 2, 3]), spoiled)
                 for result in results:
@@ -265,20 +265,20 @@ def test_a_space_before_the_end_of_an_object_is_seen() -> None:
         spoiled = body.replace(b'}}, "%d": {' % row, b'} }, "%d":{' % row)
         assert len(spoiled) == len(body)
         assert spoiled != body
-        assert lay_out(chunk_of([1, 2, 3]), spoiled, SOURCES) is None
+        assert index_output(chunk_of([1, 2, 3]), spoiled, SOURCES) is None
 
 
 def test_a_layout_fits_its_own_output_alone() -> None:
     """One that was exchanged on the disk is noticed, and read the careful way."""
     content = usual([1, 2, 3])
-    layout = lay_out(chunk_of([1, 2, 3]), content, SOURCES)
-    assert layout is not None
-    assert layout.fits(chunk_of([1, 2, 3]), content)
-    assert not layout.fits(chunk_of([1, 2]), content)
-    assert not layout.fits(chunk_of([1, 2, 3]), usual([10, 11, 12]))
-    assert not layout.fits(chunk_of([1, 2, 3]), content[:-20])
-    again = msgspec.msgpack.decode(msgspec.msgpack.encode(layout), type=Layout)
-    assert again == layout
+    offset_index = index_output(chunk_of([1, 2, 3]), content, SOURCES)
+    assert offset_index is not None
+    assert offset_index.fits(chunk_of([1, 2, 3]), content)
+    assert not offset_index.fits(chunk_of([1, 2]), content)
+    assert not offset_index.fits(chunk_of([1, 2, 3]), usual([10, 11, 12]))
+    assert not offset_index.fits(chunk_of([1, 2, 3]), content[:-20])
+    again = msgspec.msgpack.decode(msgspec.msgpack.encode(offset_index), type=OffsetIndex)
+    assert again == offset_index
 
 
 flags = st.sampled_from(
@@ -330,7 +330,7 @@ def test_ok_is_what_a_json_reader_says(output: tuple[list[int], str]) -> None:
     read = json.loads(text)
     pairs: list[tuple[str, Any]] = json.loads(text, object_pairs_hook=list)
     chunk, content = chunk_of(rows), text.encode()
-    checked = check_output(chunk, [OutputBody(content)], SOURCES, 0)
+    checked = validate_output(chunk, [EncodedBody(content)], SOURCES, 0)
     assert said(checked.results) == said(carefully(chunk, content).results)
     for result in checked.results:
         answers = [value for key, value in pairs if key == str(result.row)]
@@ -348,9 +348,9 @@ def test_the_last_word_counts(separators: tuple[str, str], last: str) -> None:
     comma, colon = separators
     good = usual([1, 2, 3], separators)
     bad = good.replace(b"}]}", f'}}]{comma}"{last}"{colon}false}}'.encode(), 3)
-    layout = lay_out(chunk_of([1, 2, 3]), bad, SOURCES)
-    assert layout is not None
-    assert [(each.place, str(each.status)) for each in layout.not_ok] == [
+    offset_index = index_output(chunk_of([1, 2, 3]), bad, SOURCES)
+    assert offset_index is not None
+    assert [(each.place, str(each.status)) for each in offset_index.not_ok] == [
         (0, "failed"),
         (1, "partial"),
     ]

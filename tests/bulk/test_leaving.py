@@ -13,7 +13,7 @@ import anyio.to_thread
 import pytest
 
 import pingdata_async as ping
-from pingdata_async.bulk.stream import ResultChannel
+from pingdata_async.engine.stream import ResultChannel
 from pingdata_async.sandbox import SandboxServer
 from tests.bulk.conftest import Traces, make_enhancer
 from tests.bulk.harness import addresses, until

@@ -7,15 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import anyio
 import pytest
 
-from pingdata_async.bodies import OutputBody, too_large
-from pingdata_async.bulk.retrying import RetryPolicy
-from pingdata_async.events import (
-    JobAbandoned,
-    JobKept,
-    JobOverdue,
-    JobSubmitted,
-    RunStopping,
-)
+from pingdata_async.engine.flow_control.retry import RetryPolicy
+from pingdata_async.events import JobAbandoned, JobKept, JobOverdue, JobSubmitted, RunStopping
 from pingdata_async.exceptions import (
     DecodeError,
     JobFailedError,
@@ -25,6 +18,7 @@ from pingdata_async.exceptions import (
     ServerError,
 )
 from pingdata_async.models import JobOutput, JobStatus, Reason, RowStatus
+from pingdata_async.util.encoding import EncodedBody, too_large
 from tests.bulk.harness import Observed, run
 from tests.simulation.faults import Fault, Moment, ScriptedFaults
 from tests.simulation.simulated_api import SimulatedAPI
@@ -74,12 +68,12 @@ class _Storage(SimulatedAPI):
         self._until = anyio.current_time() + for_s
         self.fetches = 0
 
-    async def fetch_body(self, job_id: str, output: JobOutput) -> OutputBody:
+    async def fetch_body(self, job_id: str, output: JobOutput) -> EncodedBody:
         content = await self.fetch_output(job_id, output)
         if anyio.current_time() < self._until and (self._of is None or job_id in self._of):
             self.fetches += 1
             content = self._gives(content)
-        return OutputBody(content)
+        return EncodedBody(content)
 
 
 def raises(error: PingDataError) -> Callable[[bytes], bytes]:

@@ -10,8 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.bulk.job_progress import JobProgress
-from pingdata_async.bulk.pacing import FIRST_LIMIT, AdaptiveLimiter, FixedLimiter
+from pingdata_async.engine.flow_control.adaptive_limit import (
+    FIRST_LIMIT,
+    AdaptiveLimit,
+    FixedLimit,
+)
+from pingdata_async.engine.flow_control.job_timing import JobProgress
 from tests.bulk.queue_model import QueueModel, Record, Setting, ideal_s
 from tests.sweeps import sampled
 
@@ -21,7 +25,7 @@ MEAN_S = 6.8  # of the model's jobs
 
 
 def run(setting: Setting) -> Record:
-    return QueueModel(setting, AdaptiveLimiter()).run()
+    return QueueModel(setting, AdaptiveLimit()).run()
 
 
 def supply_end(record: Record) -> float:
@@ -161,7 +165,7 @@ def test_a_limit_on_jobs_is_found_and_remembered(says: str, seed: int) -> None:
 
 def test_a_limit_on_jobs_that_is_lifted_is_noticed() -> None:
     """A refused limit is tried again now and then, and then passed."""
-    limiter = AdaptiveLimiter()
+    limiter = AdaptiveLimit()
     model = QueueModel(Setting(jobs=3000, workers=((0.0, 200),), refused_at=10), limiter)
     model._at(60.0, lambda: setattr(model, "setting", Setting(workers=((0.0, 200),))))
     record = model.run()
@@ -196,7 +200,7 @@ def test_the_length_of_jobs_does_not_matter(
 ) -> None:
     """Jobs of a blink and of two hours, asked about early or late, take no longer than unpaced."""
     setting = Setting(jobs=640, median_s=median_s, first_poll_s=first_poll_s, says=says)
-    unpaced = QueueModel(setting, FixedLimiter()).run()
+    unpaced = QueueModel(setting, FixedLimit()).run()
     assert run(setting).total_s <= 1.03 * unpaced.total_s + 1.0
 
 
@@ -204,12 +208,12 @@ class Notes:
     """Tells a limiter what is seen of jobs, one by one."""
 
     def __init__(self) -> None:
-        self.limiter = AdaptiveLimiter()
+        self.limiter = AdaptiveLimit()
         self.now = 1000.0
 
     def accept(self, count: int) -> list[JobProgress]:
         for _ in range(count):
-            self.limiter.note_answered("submit", self.now)
+            self.limiter.on_success("submit", self.now)
         return [JobProgress(1000, self.now) for _ in range(count)]
 
     def begin(self, jobs: list[JobProgress], in_flight: int) -> None:
@@ -225,7 +229,7 @@ class Notes:
 
     def fail(self, count: int, in_flight: int, kind: str = "submit") -> None:
         for _ in range(count):
-            self.limiter.note_trouble(kind, self.now, in_flight=in_flight)
+            self.limiter.on_error(kind, self.now, in_flight=in_flight)
 
     def grow_to(self, limit: int) -> list[JobProgress]:
         """Have as many at work."""
@@ -312,7 +316,7 @@ def test_failures_of_one_kind_are_not_hidden_by_another() -> None:
     notes.grow_to(64)
     notes.now += 40.0
     for _ in range(500):
-        notes.limiter.note_answered("poll", notes.now)
+        notes.limiter.on_success("poll", notes.now)
     notes.fail(5, in_flight=64)
     assert notes.limiter.limit < 64
 
@@ -407,11 +411,11 @@ def test_too_many_jobs_are_cut_to_what_passes() -> None:
     notes = Notes()
     notes.grow_to(16)
     for _ in range(10):
-        notes.limiter.note_too_many(notes.now, in_flight=16)
+        notes.limiter.on_job_limit(notes.now, in_flight=16)
     assert notes.limiter.limit == 14
     for _ in range(50):
         notes.now += 30.0
-        notes.limiter.note_too_many(notes.now, in_flight=1)
+        notes.limiter.on_job_limit(notes.now, in_flight=1)
     assert notes.limiter.limit == 1
 
 
@@ -444,11 +448,11 @@ def test_whatever_it_is_told_it_stays_in_bounds(told: list[tuple[str, float, int
                 job.waiting_at = notes.now
                 notes.limiter.note_job(job, notes.now, in_flight=len(jobs))
         elif what == "answer":
-            notes.limiter.note_answered("poll", notes.now)
+            notes.limiter.on_success("poll", notes.now)
         elif what == "trouble":
             notes.fail(count, len(jobs))
         elif what == "too many":
-            notes.limiter.note_too_many(notes.now, in_flight=len(jobs))
+            notes.limiter.on_job_limit(notes.now, in_flight=len(jobs))
         assert 1 <= notes.limiter.limit <= 2 * most
 
 
@@ -456,7 +460,7 @@ def test_its_memory_does_not_grow() -> None:
     """After 4000 jobs it is as small as after 40."""
     sizes = []
     for jobs in (40, 4000):
-        limiter = AdaptiveLimiter()
+        limiter = AdaptiveLimit()
         QueueModel(Setting(jobs=jobs, trouble=0.02), limiter).run()
         sizes.append(len(pickle.dumps(limiter)))
     assert sizes[1] <= sizes[0] + 100

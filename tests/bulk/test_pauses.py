@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping
 import anyio
 import pytest
 
-from pingdata_async.bulk.chunks import Chunk
-from pingdata_async.bulk.request_gate import RequestGate
-from pingdata_async.bulk.retrying import RetryPolicy
+from pingdata_async.engine.flow_control.rate_limiter import RateLimiter
+from pingdata_async.engine.flow_control.retry import RetryPolicy
 from pingdata_async.events import (
     JobAbandoned,
     JobSubmitted,
@@ -28,6 +27,7 @@ from pingdata_async.exceptions import (
     RateLimitError,
     ServerError,
 )
+from pingdata_async.locations.chunk import Chunk
 from pingdata_async.models import RowStatus
 from tests.bulk.harness import Observed, run
 from tests.simulation.faults import Moment, ScriptedFaults
@@ -153,16 +153,16 @@ class _SlowBooks(Observed):
 
 async def test_a_submission_whose_turn_came_just_before_a_pause_is_not_sent() -> None:
     """It is put back, as if it had never been meant to be sent; nothing is in doubt."""
-    gate = RequestGate()
+    rate_limiter = RateLimiter()
     seen = _SlowBooks()
     paused: list[float] = []
 
     def pause() -> None:
         paused.append(anyio.current_time())
-        gate.note_too_soon(lambda _times: 30.0)
+        rate_limiter.on_rate_limit(lambda _times: 30.0)
 
     seen.meanwhile = pause
-    await run(SimulatedAPI(), 100, observed=seen, gate=gate)
+    await run(SimulatedAPI(), 100, observed=seen, rate_limiter=rate_limiter)
     assert ("refused", 3) in seen.told
     later = [at for at in seen.times(RequestSent) if at > paused[0]]
     assert min(later) >= paused[0] + 30.0
@@ -209,12 +209,12 @@ async def test_a_run_that_stops_waits_for_no_submission() -> None:
 async def test_a_pause_that_is_too_long_for_one_run_is_so_for_the_next() -> None:
     """Who begins on the same client while it lasts is told so, and does not hang."""
     error = RateLimitError("429", status_code=429, retry_after_s=86_400.0)
-    gate = RequestGate()
+    rate_limiter = RateLimiter()
     with pytest.raises(RateLimitError):
-        await run(in_the_middle(error, Moment.SUBMIT), 300, gate=gate)
+        await run(in_the_middle(error, Moment.SUBMIT), 300, rate_limiter=rate_limiter)
     began = anyio.current_time()
     with pytest.raises(PauseTooLongError):
-        await run(SimulatedAPI(), 300, gate=gate)
+        await run(SimulatedAPI(), 300, rate_limiter=rate_limiter)
     assert anyio.current_time() - began <= 1.0
 
 

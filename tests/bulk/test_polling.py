@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.bulk.job_progress import JobProgress
-from pingdata_async.bulk.polling import PollPlanner, PollSchedule, inspection_s
+from pingdata_async.engine.flow_control.job_timing import JobProgress
+from pingdata_async.engine.flow_control.polling import PollPlanner, PollSchedule, inspection_s
 from pingdata_async.models import JobStatus
 from tests.bulk.poll_simulation import (
     COUNTED,
@@ -92,7 +92,7 @@ def test_an_interval_is_within_its_bounds_whatever_was_learned(
     locations: int,
     accepted_at: float,
     said: list[tuple[float, JobStatus]],
-    price_s: float,
+    poll_cost_s: float,
 ) -> None:
     """Neither NaN nor negative: for no locations, clocks that stand still and mad counts."""
     schedule = PollSchedule(min_interval_s=0.5, max_interval_s=15.0)
@@ -102,8 +102,8 @@ def test_an_interval_is_within_its_bounds_whatever_was_learned(
         job.hear(DONE, now + last_s)
         planner.learn(job)
     job, now = heard(locations, accepted_at, said)
-    assert 0.5 <= planner.next_poll_in_s(job, now, price_s=price_s) <= 15.0
-    assert 0.5 <= planner.next_poll_in_s(job, now + 1e9, price_s=price_s) <= 15.0
+    assert 0.5 <= planner.next_poll_in_s(job, now, poll_cost_s=poll_cost_s) <= 15.0
+    assert 0.5 <= planner.next_poll_in_s(job, now + 1e9, poll_cost_s=poll_cost_s) <= 15.0
     waited_s = planner.waited_s(job)
     assert waited_s is None or waited_s >= 0.0
     job.hear(DONE, now)
@@ -112,13 +112,13 @@ def test_an_interval_is_within_its_bounds_whatever_was_learned(
 
 @given(answers, seconds, seconds)
 def test_the_dearer_a_question_the_later_it_is_asked(
-    said: list[tuple[float, JobStatus]], price_s: float, more_s: float
+    said: list[tuple[float, JobStatus]], poll_cost_s: float, more_s: float
 ) -> None:
     """Never sooner for a higher price (but for what the solution is rounded to)."""
     planner = planner_after(6.0)
     job, now = heard(1000, 0.0, said)
-    cheap_s = planner.next_poll_in_s(job, now, price_s=price_s)
-    assert planner.next_poll_in_s(job, now, price_s=price_s + more_s) >= cheap_s * 0.98
+    cheap_s = planner.next_poll_in_s(job, now, poll_cost_s=poll_cost_s)
+    assert planner.next_poll_in_s(job, now, poll_cost_s=poll_cost_s + more_s) >= cheap_s * 0.98
 
 
 @given(st.floats(0.0, 5.0), st.integers(0, 1000))
@@ -137,11 +137,11 @@ def test_a_question_that_failed_is_no_news(failed_after_s: float, completed: int
 
 @given(st.floats(0.05, 1.0), st.floats(0.0, 2.0), st.floats(0.05, 0.5))
 def test_a_look_is_taken_when_the_unseen_time_has_grown_to_its_price(
-    spread: float, age_share: float, price_s: float
+    spread: float, age_share: float, poll_cost_s: float
 ) -> None:
     """The rule itself, against a sum over the belief instead of its closed form."""
     age_s = 6.0 * age_share
-    wait_s = inspection_s((math.log(6.0), spread), age_s, 0.0, price_s)
+    wait_s = inspection_s((math.log(6.0), spread), age_s, 0.0, poll_cost_s)
     assert wait_s is not None
     unseen_s = left = 0.0
     for weight, sigma in ((0.97, spread), (0.03, max(1.0, 2 * spread))):
@@ -152,7 +152,7 @@ def test_a_look_is_taken_when_the_unseen_time_has_grown_to_its_price(
                 mass = weight * math.exp(-z * z / 2)
                 left += mass
                 unseen_s += mass * max(0.0, age_s + wait_s - total_s)
-    assert unseen_s / left == pytest.approx(price_s, rel=0.05)
+    assert unseen_s / left == pytest.approx(poll_cost_s, rel=0.05)
 
 
 def test_what_is_known_of_nothing_grows_with_age() -> None:
@@ -342,7 +342,7 @@ def test_scarce_requests_are_spent_on_little_more_than_one_question(
     kinds: tuple[str, ...], dates: str
 ) -> None:
     """At a price of a third of the job's time: 1.3 questions, half the time lost at most."""
-    polls, lag = cost_of(World(kinds=kinds, dates=dates, price_s=2.0), 40)
+    polls, lag = cost_of(World(kinds=kinds, dates=dates, poll_cost_s=2.0), 40)
     assert polls <= 1.35
     assert lag <= 0.5
 

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async import Location
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.bulk.chunks import Chunk
-from pingdata_async.bulk.stream import ChunkSource
+from pingdata_async.engine.stream import ChunkSource
 from pingdata_async.exceptions import InputError
-from pingdata_async.location_batches import BATCH_ROWS
+from pingdata_async.locations.batch import BATCH_ROWS
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.locations.chunk_builder import ChunkBuilder
 
 
 class BrokenError(Exception):
@@ -67,8 +67,8 @@ def one_by_one(rows: Rows, builder: ChunkBuilder) -> tuple[Given, bool]:
 async def all_of(rows: Rows, builder: ChunkBuilder, *, is_async: bool) -> tuple[Given, bool]:
     given: Given = []
     try:
-        async for passage in ChunkSource(AsyncRows(rows) if is_async else rows, builder):
-            given.append((passage.chunk, rows.read))
+        async for task in ChunkSource(AsyncRows(rows) if is_async else rows, builder):
+            given.append((task.chunk, rows.read))
     except BrokenError:
         return given, True
     return given, False
@@ -156,8 +156,8 @@ async def test_an_object_may_be_given_again_with_other_content(name: str) -> Non
             yield row
 
     builder = ChunkBuilder(sources=("PG",))
-    (passage,) = [passage async for passage in ChunkSource(reused(), builder)]
-    assert len(set(passage.chunk.locations)) == 10
+    (task,) = [task async for task in ChunkSource(reused(), builder)]
+    assert len(set(task.chunk.locations)) == 10
 
 
 async def test_a_full_chunk_does_not_wait_for_rows_that_are_late() -> None:

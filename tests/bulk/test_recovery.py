@@ -5,8 +5,8 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from pingdata_async.bulk.job_slots import JobSlots
-from pingdata_async.bulk.retrying import RetryPolicy
+from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
+from pingdata_async.engine.flow_control.retry import RetryPolicy
 from pingdata_async.models import Reason, RowStatus
 from tests.bulk.harness import check_bookkeeping, run
 from tests.simulation.faults import SeededFaults
@@ -32,7 +32,7 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 async def test_every_row_exactly_once_whatever_goes_wrong(seed: int, share: float) -> None:
     """Under every fault at once no row is lost or doubled, and the cap holds."""
     api = SimulatedAPI(faults=SeededFaults(seed, share), seed=seed)
-    slots = JobSlots()
+    slots = ConcurrencyLimiter()
     seen = await run(api, 203, max_jobs=5, slots=slots.share(5), policy=PATIENT, seed=seed)
     assert seen.rows == list(range(203))
     assert api.counts.peak_in_flight <= 5

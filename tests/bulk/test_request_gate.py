@@ -10,7 +10,7 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from pingdata_async.bulk.request_gate import OTHER_ORIGINS, RequestGate
+from pingdata_async.engine.flow_control.rate_limiter import OTHER_ORIGINS, RateLimiter
 from pingdata_async.exceptions import PauseTooLongError
 from tests.simulation.virtual_loop import START_S, VirtualLoop
 
@@ -21,15 +21,15 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 
 
 @pytest.fixture
-def gate() -> RequestGate:
-    return RequestGate(random.Random(0))
+def rate_limiter() -> RateLimiter:
+    return RateLimiter(random.Random(0))
 
 
 class Passed:
     """Who went through the gate, and how many seconds after the start."""
 
-    def __init__(self, gate: RequestGate, tasks: TaskGroup) -> None:
-        self._gate = gate
+    def __init__(self, rate_limiter: RateLimiter, tasks: TaskGroup) -> None:
+        self._rate_limiter = rate_limiter
         self._tasks = tasks
         self.at: list[tuple[str, float]] = []
 
@@ -42,7 +42,7 @@ class Passed:
         self.send("poll")
 
     async def _pass(self, kind: str) -> None:
-        async with self._gate.let_out(kind):
+        async with self._rate_limiter.let_out(kind):
             self.at.append((kind, anyio.current_time() - START_S))
 
     @property
@@ -59,10 +59,10 @@ def named(delay_s: float) -> Callable[[int], float]:
 
 
 @pytest.mark.anyio
-async def test_an_open_gate_holds_nobody(gate: RequestGate) -> None:
+async def test_an_open_gate_holds_nobody(rate_limiter: RateLimiter) -> None:
     """A hundred requests leave at the time at which they come."""
     async with anyio.create_task_group() as tasks:
-        passed = Passed(gate, tasks)
+        passed = Passed(rate_limiter, tasks)
         passed.send("poll", 50)
         passed.send("submit", 50)
     assert passed.times == [0.0] * 100
@@ -70,37 +70,41 @@ async def test_an_open_gate_holds_nobody(gate: RequestGate) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", ["submit", "poll", "fetch"])
-async def test_a_429_holds_back_every_kind_until_its_time(gate: RequestGate, kind: str) -> None:
+async def test_a_429_holds_back_every_kind_until_its_time(
+    rate_limiter: RateLimiter, kind: str
+) -> None:
     """Nothing leaves before the time named, and then not all at once."""
     async with anyio.create_task_group() as tasks:
-        passed = Passed(gate, tasks)
-        gate.note_too_soon(named(7.0))
-        assert not gate.is_open(kind)
+        passed = Passed(rate_limiter, tasks)
+        rate_limiter.on_rate_limit(named(7.0))
+        assert not rate_limiter.is_open(kind)
         passed.send(kind, 20)
     assert min(passed.times) == pytest.approx(7.0)
     assert len(set(passed.times)) > 15
 
 
 @pytest.mark.anyio
-async def test_a_longer_pause_wins_also_over_those_who_wait_already(gate: RequestGate) -> None:
+async def test_a_longer_pause_wins_also_over_those_who_wait_already(
+    rate_limiter: RateLimiter,
+) -> None:
     """The last word of several is the longest, whenever it comes."""
     async with anyio.create_task_group() as tasks:
-        passed = Passed(gate, tasks)
-        gate.note_too_soon(named(5.0))
+        passed = Passed(rate_limiter, tasks)
+        rate_limiter.on_rate_limit(named(5.0))
         passed.send("poll", 3)
         await anyio.sleep(2.0)
-        gate.note_too_soon(named(10.0))
-        gate.note_too_soon(named(1.0))
+        rate_limiter.on_rate_limit(named(10.0))
+        rate_limiter.on_rate_limit(named(1.0))
     assert min(passed.times) == pytest.approx(12.0)
 
 
 @pytest.mark.anyio
-async def test_a_503_holds_back_its_kind_alone(gate: RequestGate) -> None:
+async def test_a_503_holds_back_its_kind_alone(rate_limiter: RateLimiter) -> None:
     """Polls go on while submissions wait, and those come back one by one."""
     async with anyio.create_task_group() as tasks:
-        passed = Passed(gate, tasks)
-        gate.note_unavailable("submit", named(30.0))
-        assert gate.is_open("poll")
+        passed = Passed(rate_limiter, tasks)
+        rate_limiter.note_unavailable("submit", named(30.0))
+        assert rate_limiter.is_open("poll")
         passed.send("submit", 10)
         passed.send("poll", 10)
         passed.send("fetch", 10)
@@ -112,7 +116,7 @@ async def test_a_503_holds_back_its_kind_alone(gate: RequestGate) -> None:
 
 @pytest.mark.anyio
 async def test_pauses_of_our_own_choice_grow_in_a_row_and_not_with_the_crowd(
-    gate: RequestGate,
+    rate_limiter: RateLimiter,
 ) -> None:
     """Refusals of requests that were on their way together are one refusal."""
     asked: list[int] = []
@@ -123,25 +127,25 @@ async def test_pauses_of_our_own_choice_grow_in_a_row_and_not_with_the_crowd(
 
     for _ in range(3):
         for _ in range(5):
-            gate.note_unavailable("poll", delay_s)
-            gate.note_too_soon(delay_s)
+            rate_limiter.note_unavailable("poll", delay_s)
+            rate_limiter.on_rate_limit(delay_s)
         await anyio.sleep(1.5)
     assert sorted(asked) == [1] * 10 + [2] * 10 + [3] * 10
-    gate.note_answered("poll")
+    rate_limiter.on_success("poll")
     asked.clear()
-    gate.note_unavailable("poll", delay_s)
-    gate.note_too_soon(delay_s)
+    rate_limiter.note_unavailable("poll", delay_s)
+    rate_limiter.on_rate_limit(delay_s)
     assert asked == [1, 1]
 
 
 @pytest.mark.anyio
 async def test_where_requests_are_scarce_downloads_go_first_and_nothing_starves(
-    gate: RequestGate,
+    rate_limiter: RateLimiter,
 ) -> None:
     """Under a flood of submissions, downloads leave at once and polls within their patience."""
-    with gate.limited_to(10.0):
+    with rate_limiter.limited_to(10.0):
         async with anyio.create_task_group() as tasks:
-            passed = Passed(gate, tasks)
+            passed = Passed(rate_limiter, tasks)
             passed.send("poll", 3)
             for _ in range(400):  # more than the limit takes, for forty seconds
                 passed.send("submit", 2)
@@ -156,30 +160,32 @@ async def test_where_requests_are_scarce_downloads_go_first_and_nothing_starves(
 
 @pytest.mark.anyio
 async def test_whoever_is_cancelled_while_waiting_leaves_the_others_their_turn(
-    gate: RequestGate,
+    rate_limiter: RateLimiter,
 ) -> None:
     """The head of the queue goes away, and the rest leave when they may."""
     async with anyio.create_task_group() as tasks:
-        passed = Passed(gate, tasks)
-        gate.note_too_soon(named(5.0))
+        passed = Passed(rate_limiter, tasks)
+        rate_limiter.on_rate_limit(named(5.0))
         with anyio.move_on_after(1.0):
-            async with gate.let_out("poll"):
+            async with rate_limiter.let_out("poll"):
                 pass
         passed.send("poll", 3)
         with anyio.move_on_after(1.0):
-            async with gate.let_out("fetch"):
+            async with rate_limiter.let_out("fetch"):
                 pass
     assert passed.kinds == ["poll"] * 3
     assert min(passed.times) >= 5.0
 
 
 @pytest.mark.anyio
-async def test_a_newcomer_does_not_wait_for_those_who_are_held_back(gate: RequestGate) -> None:
+async def test_a_newcomer_does_not_wait_for_those_who_are_held_back(
+    rate_limiter: RateLimiter,
+) -> None:
     """With polls closed for long, a submission leaves as soon as the rate allows."""
-    with gate.limited_to(1.0):
+    with rate_limiter.limited_to(1.0):
         async with anyio.create_task_group() as tasks:
-            passed = Passed(gate, tasks)
-            gate.note_unavailable("poll", named(1000.0))
+            passed = Passed(rate_limiter, tasks)
+            rate_limiter.note_unavailable("poll", named(1000.0))
             passed.send("poll")
             passed.send("submit")
             await anyio.sleep(0.5)
@@ -188,60 +194,62 @@ async def test_a_newcomer_does_not_wait_for_those_who_are_held_back(gate: Reques
 
 
 @pytest.mark.anyio
-async def test_a_later_and_shorter_pause_shortens_none(gate: RequestGate) -> None:
+async def test_a_later_and_shorter_pause_shortens_none(rate_limiter: RateLimiter) -> None:
     """What was named once holds, of all requests and of one kind."""
     async with anyio.create_task_group() as tasks:
-        passed = Passed(gate, tasks)
-        gate.note_unavailable("poll", named(30.0))
-        gate.note_unavailable("poll", named(1.0))
-        gate.note_too_soon(named(20.0))
-        gate.note_too_soon(named(1.0))
+        passed = Passed(rate_limiter, tasks)
+        rate_limiter.note_unavailable("poll", named(30.0))
+        rate_limiter.note_unavailable("poll", named(1.0))
+        rate_limiter.on_rate_limit(named(20.0))
+        rate_limiter.on_rate_limit(named(1.0))
         passed.send("poll")
         passed.send("submit")
     assert sorted(passed.times) == pytest.approx([20.0, 30.0])
 
 
 @pytest.mark.anyio
-async def test_nobody_waits_for_longer_than_he_said(gate: RequestGate) -> None:
+async def test_nobody_waits_for_longer_than_he_said(rate_limiter: RateLimiter) -> None:
     """Whoever comes later, or waits already, learns of a pause that is too long at once."""
     refused: list[float] = []
 
     async def come() -> None:
         with pytest.raises(PauseTooLongError, match="seconds left of it"):
-            async with gate.let_out("poll", max_wait_s=600.0):
+            async with rate_limiter.let_out("poll", max_wait_s=600.0):
                 pass
         refused.append(anyio.current_time() - START_S)
 
     async with anyio.create_task_group() as tasks:
-        gate.note_too_soon(named(30.0))
+        rate_limiter.on_rate_limit(named(30.0))
         tasks.start_soon(come)
         await anyio.sleep(5.0)
-        gate.note_too_soon(named(3600.0), asked_s=3600.0)
+        rate_limiter.on_rate_limit(named(3600.0), asked_s=3600.0)
         tasks.start_soon(come)
     assert refused == pytest.approx([5.0, 5.0])
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("seed", range(30))
-async def test_nobody_is_forgotten_whoever_leaves(gate: RequestGate, seed: int) -> None:
+async def test_nobody_is_forgotten_whoever_leaves(rate_limiter: RateLimiter, seed: int) -> None:
     """Waiters of all kinds come, leave and are let out at random: all who stay get through."""
     rng = random.Random(seed)
     through: list[int] = []
 
     async def come(number: int, patience_s: float) -> None:
         with anyio.move_on_after(patience_s):
-            async with gate.let_out(rng.choice(["submit", "poll", "fetch"])):
+            async with rate_limiter.let_out(rng.choice(["submit", "poll", "fetch"])):
                 through.append(number)
 
-    with gate.limited_to(rng.choice([5.0, 50.0, None])), anyio.fail_after(10_000.0):
+    with rate_limiter.limited_to(rng.choice([5.0, 50.0, None])), anyio.fail_after(10_000.0):
         async with anyio.create_task_group() as tasks:
             for number in range(200):
                 stays = number % 3 == 0
                 tasks.start_soon(come, number, 9_000.0 if stays else rng.uniform(0.0, 2.0))
                 if rng.random() < 0.1:
-                    gate.note_unavailable(rng.choice(["submit", "poll"]), named(rng.random() * 3))
+                    rate_limiter.note_unavailable(
+                        rng.choice(["submit", "poll"]), named(rng.random() * 3)
+                    )
                 if rng.random() < 0.05:
-                    gate.note_too_soon(named(rng.random() * 3))
+                    rate_limiter.on_rate_limit(named(rng.random() * 3))
                 if rng.random() < 0.3:
                     await anyio.sleep(rng.choice([0.0, 0.01, 1.0]))
     assert set(range(0, 200, 3)) <= set(through)
@@ -249,19 +257,19 @@ async def test_nobody_is_forgotten_whoever_leaves(gate: RequestGate, seed: int) 
 
 @pytest.mark.anyio
 async def test_the_lowest_of_several_known_limits_counts_while_its_user_is_there(
-    gate: RequestGate,
+    rate_limiter: RateLimiter,
 ) -> None:
     """Two runs on a client: the more careful one speaks for both, until it ends."""
-    with gate.limited_to(100.0):
-        with gate.limited_to(2.0), gate.limited_to(2.0):
-            assert gate.price_s(10) == pytest.approx(5.0)
-        assert gate.price_s(10) == pytest.approx(0.1)
-    assert gate.price_s(10) == 0.0
+    with rate_limiter.limited_to(100.0):
+        with rate_limiter.limited_to(2.0), rate_limiter.limited_to(2.0):
+            assert rate_limiter.poll_cost_s(10) == pytest.approx(5.0)
+        assert rate_limiter.poll_cost_s(10) == pytest.approx(0.1)
+    assert rate_limiter.poll_cost_s(10) == 0.0
 
 
 @pytest.mark.anyio
 async def test_a_pause_that_begins_while_a_connection_is_waited_for_is_kept(
-    gate: RequestGate,
+    rate_limiter: RateLimiter,
 ) -> None:
     """Permission is asked for last: the connection is given back, and the pause waited for."""
     held: list[tuple[str, float]] = []
@@ -277,10 +285,10 @@ async def test_a_pause_that_begins_while_a_connection_is_waited_for_is_kept(
 
         async def pause() -> None:
             await anyio.sleep(0.5)
-            gate.note_too_soon(named(30.0))
+            rate_limiter.on_rate_limit(named(30.0))
 
         tasks.start_soon(pause)
-        async with gate.let_out("submit", connection):
+        async with rate_limiter.let_out("submit", connection):
             assert anyio.current_time() - START_S == pytest.approx(31.5)
     assert held == [
         ("taken", 1.0),
@@ -292,7 +300,7 @@ async def test_a_pause_that_begins_while_a_connection_is_waited_for_is_kept(
 
 @pytest.mark.anyio
 async def test_who_gives_up_while_waiting_for_a_connection_lets_the_others_go(
-    gate: RequestGate,
+    rate_limiter: RateLimiter,
 ) -> None:
     """Whose turn it is keeps the others waiting only as long as it is there."""
 
@@ -302,64 +310,64 @@ async def test_who_gives_up_while_waiting_for_a_connection_lets_the_others_go(
         yield
 
     async with anyio.create_task_group() as tasks:
-        passed = Passed(gate, tasks)
+        passed = Passed(rate_limiter, tasks)
         with anyio.move_on_after(2.0):
             async with anyio.create_task_group() as others:
                 others.start_soon(passed.later, 1.0)
-                async with gate.let_out("submit", never):
+                async with rate_limiter.let_out("submit", never):
                     pass
     assert passed.times == [2.0]
 
 
 @pytest.mark.anyio
-async def test_each_origin_has_a_gate_of_its_own(gate: RequestGate) -> None:
+async def test_each_origin_has_a_gate_of_its_own(rate_limiter: RateLimiter) -> None:
     """What one host refuses holds back nothing that goes to another."""
-    storage = gate.at(("https", "storage.example", 443))
-    storage.note_too_soon(named(60.0), asked_s=60.0)
-    assert gate.is_open("fetch")
-    assert gate.at(("https", "other.example", 443)).is_open("fetch")
-    assert gate.at(("https", "storage.example", 443)) is storage
-    assert gate.at(None) is gate
+    storage = rate_limiter.at(("https", "storage.example", 443))
+    storage.on_rate_limit(named(60.0), asked_s=60.0)
+    assert rate_limiter.is_open("fetch")
+    assert rate_limiter.at(("https", "other.example", 443)).is_open("fetch")
+    assert rate_limiter.at(("https", "storage.example", 443)) is storage
+    assert rate_limiter.at(None) is rate_limiter
     with pytest.raises(PauseTooLongError):
         async with storage.let_out("fetch", max_wait_s=59.0):
             pass
 
 
 @pytest.mark.anyio
-async def test_of_many_origins_the_last_ones_are_remembered(gate: RequestGate) -> None:
+async def test_of_many_origins_the_last_ones_are_remembered(rate_limiter: RateLimiter) -> None:
     """A server that names a new host in every url costs no memory."""
     for number in range(1_000):
-        gate.at(("https", f"{number}.example", 443))
-    assert len(gate._others) == OTHER_ORIGINS
+        rate_limiter.at(("https", f"{number}.example", 443))
+    assert len(rate_limiter._others) == OTHER_ORIGINS
 
 
 @pytest.mark.anyio
-async def test_the_limit_of_a_run_that_has_ended_delays_nobody(gate: RequestGate) -> None:
+async def test_the_limit_of_a_run_that_has_ended_delays_nobody(rate_limiter: RateLimiter) -> None:
     """One request in 1,000 seconds, and the next run on the client goes at its own pace."""
-    with gate.limited_to(0.001):
-        async with gate.let_out("submit"):
+    with rate_limiter.limited_to(0.001):
+        async with rate_limiter.let_out("submit"):
             pass
-    async with gate.let_out("submit"):
+    async with rate_limiter.let_out("submit"):
         assert anyio.current_time() == START_S
-    with gate.limited_to(0.1):
-        async with gate.let_out("submit"):
+    with rate_limiter.limited_to(0.1):
+        async with rate_limiter.let_out("submit"):
             assert anyio.current_time() - START_S == pytest.approx(10.0, abs=0.1)
 
 
 @pytest.mark.anyio
-async def test_a_limit_that_ends_lets_go_who_waits_for_it(gate: RequestGate) -> None:
+async def test_a_limit_that_ends_lets_go_who_waits_for_it(rate_limiter: RateLimiter) -> None:
     """Another run's, which ends while this one waits."""
     async with anyio.create_task_group() as tasks:
-        passed = Passed(gate, tasks)
-        with gate.limited_to(0.001):
+        passed = Passed(rate_limiter, tasks)
+        with rate_limiter.limited_to(0.001):
             passed.send("submit", 2)
             await anyio.sleep(5.0)
     assert passed.times == [0.0, 5.0]
 
 
 @pytest.mark.anyio
-async def test_a_pause_as_long_as_is_waited_for_is_waited_for(gate: RequestGate) -> None:
+async def test_a_pause_as_long_as_is_waited_for_is_waited_for(rate_limiter: RateLimiter) -> None:
     """What the API named is compared, not what we add so that not all come at once."""
-    gate.note_unavailable("submit", named(600.7), asked_s=600.0)
-    async with gate.let_out("submit", max_wait_s=600.0):
+    rate_limiter.note_unavailable("submit", named(600.7), asked_s=600.0)
+    async with rate_limiter.let_out("submit", max_wait_s=600.0):
         assert anyio.current_time() - START_S == pytest.approx(600.7)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pingdata_async.bulk.request_rate import SLOW_PER_S, RequestRate
+from pingdata_async.engine.flow_control.rate_limiter import SLOW_PER_S, CubicRate
 from tests.sweeps import sampled
 
 LATENCY_S = 0.02
@@ -68,10 +68,10 @@ class Seen:
 
 
 def send_all_the_time(
-    limit: Limit, until_s: float, *, rate: RequestRate | None = None, retry_after_s: float = 1.0
+    limit: Limit, until_s: float, *, rate: CubicRate | None = None, retry_after_s: float = 1.0
 ) -> Seen:
     """Send whenever it is allowed, with a few requests on their way at once."""
-    rate = rate or RequestRate()
+    rate = rate or CubicRate()
     rng = random.Random(0)
     seen = Seen([], [])
     free = [0.0] * WORKERS
@@ -168,7 +168,7 @@ def test_a_limit_that_falls_is_found_out() -> None:
 
 def test_nothing_is_held_back_as_long_as_nothing_is_refused() -> None:
     """Without a refusal, and without a known limit, requests leave at once."""
-    rate = RequestRate()
+    rate = CubicRate()
     for n in range(1000):
         rate.note_sent(n / 1e5)
         rate.note_let_through(n / 1e5)
@@ -178,7 +178,7 @@ def test_nothing_is_held_back_as_long_as_nothing_is_refused() -> None:
 
 def test_a_known_limit_is_never_exceeded() -> None:
     """In no second leave more than the user allows, from the beginning."""
-    rate = RequestRate()
+    rate = CubicRate()
     rate.allow(30.0, 0.0)
     seen = send_all_the_time(lambda _now: True, 20.0, rate=rate)
     for start in range(len(seen.passed) - 31):
@@ -188,7 +188,7 @@ def test_a_known_limit_is_never_exceeded() -> None:
 
 def test_a_first_refusal_among_few_requests_slows_little_down() -> None:
     """One 429 in a quiet minute, not about the rate, leaves a pace that nobody minds."""
-    rate = RequestRate()
+    rate = CubicRate()
     rate.note_let_through(100.0)
     rate.note_refused(100.5, pause_s=1.0)
     assert rate.per_s(101.5) >= 0.9 * SLOW_PER_S

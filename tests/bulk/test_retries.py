@@ -10,10 +10,9 @@ import anyio
 import msgspec
 import pytest
 
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.bulk.passage import Passage
-from pingdata_async.bulk.retrying import RetryPolicy
-from pingdata_async.bulk.runner import SUBMIT_WORKERS
+from pingdata_async.engine.engine import SUBMIT_WORKERS
+from pingdata_async.engine.flow_control.retry import RetryPolicy
+from pingdata_async.engine.task import ChunkTask
 from pingdata_async.events import (
     ChunkFinished,
     JobAbandoned,
@@ -38,6 +37,7 @@ from pingdata_async.exceptions import (
     TransportError,
     UnexpectedRedirectError,
 )
+from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.models import JobOutput, JobStatus, Reason, RowStatus
 from tests.bulk.harness import Observed, addresses, make_runner, run
 from tests.simulation.faults import Fault, Moment, ScriptedFaults
@@ -244,8 +244,8 @@ async def test_a_token_that_was_never_accepted_ends_the_run_at_once() -> None:
     builder = ChunkBuilder(chunk_size=10, sources=("PG",))
     [chunk] = builder.add_batch(0, addresses(10), {})
 
-    async def taken_up() -> AsyncIterator[Passage]:
-        yield Passage(chunk, job_id="job-0")
+    async def taken_up() -> AsyncIterator[ChunkTask]:
+        yield ChunkTask(chunk, job_id="job-0")
 
     with pytest.raises(AuthenticationError):
         await make_runner(api, seen).run(taken_up())
@@ -324,12 +324,12 @@ class _JobsRefused(SimulatedAPI):
         return await super().status(job_id)
 
 
-async def _with_jobs_of_earlier_runs(jobs: int, chunks: int) -> AsyncIterator[Passage]:
+async def _with_jobs_of_earlier_runs(jobs: int, chunks: int) -> AsyncIterator[ChunkTask]:
     """Passages as `resume` gives them: the jobs are called old-0, old-1 and so on."""
     builder = ChunkBuilder(chunk_size=10, sources=("PG",))
     for chunk in builder.add_batch(0, addresses(10 * chunks), {}):
         old = chunk.index < jobs
-        yield Passage(chunk, jobs=int(old), job_id=f"old-{chunk.index}" if old else "")
+        yield ChunkTask(chunk, jobs=int(old), job_id=f"old-{chunk.index}" if old else "")
 
 
 @pytest.mark.parametrize("max_jobs", [1, 4])

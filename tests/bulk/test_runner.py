@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from pingdata_async.bulk.job_slots import JobSlots
-from pingdata_async.bulk.protocols import FinishedChunk
+from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
+from pingdata_async.engine.store import FinishedChunk
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.events import JobAbandoned, JobSubmitted, RequestSent, UnexpectedAnswer
 from pingdata_async.exceptions import AuthenticationError
@@ -157,7 +157,7 @@ async def test_polling_and_fetching_go_on_while_submitting_is_stuck() -> None:
 async def test_slots_are_free_again_after_a_run_that_failed() -> None:
     """Neither jobs that are abandoned nor waiting tasks keep a slot."""
     error = AuthenticationError("401", status_code=401)
-    slots = JobSlots()
+    slots = ConcurrencyLimiter()
     for moment in (Moment.SUBMIT, Moment.POLL, Moment.FETCH):
         faults = ScriptedFaults({moment: [None, None]}, always={moment: error})
         with pytest.raises(AuthenticationError):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.bulk.job_slots import JobSlots, SlotShare
+from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter, ConcurrencyShare
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.exceptions import ConfigurationError, RateLimitError
 from pingdata_async.models import EnhancedLocation
@@ -202,7 +202,7 @@ async def test_an_abandoned_job_that_never_ends_is_not_waited_for_for_ever() -> 
 
 async def test_who_waits_already_when_a_job_is_abandoned_gets_its_slot_in_time() -> None:
     """It is the time that frees the slot, and nobody else is there to tell."""
-    slots = JobSlots()
+    slots = ConcurrencyLimiter()
     leaving, waiting = slots.share(1), slots.share(1)
     await leaving.acquire()
     async with anyio.create_task_group() as tasks:
@@ -219,7 +219,7 @@ async def test_waiting_for_abandoned_jobs_alone_is_said_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A call that does nothing for a minute says why; one that has jobs of its own does not."""
-    slots = JobSlots()
+    slots = ConcurrencyLimiter()
     share = slots.share(2)
     began = anyio.current_time()
     await share.acquire()
@@ -241,7 +241,7 @@ async def test_waiting_for_abandoned_jobs_alone_is_said_once(
 
 async def test_who_takes_up_an_abandoned_job_gets_its_slot_at_once() -> None:
     """A run that is resumed on the same client does not wait for its own jobs."""
-    slots = JobSlots()
+    slots = ConcurrencyLimiter()
     before, after = slots.share(1), slots.share(1)
     await before.acquire()
     before.abandon("job-1", anyio.current_time() + 900.0)
@@ -260,12 +260,12 @@ async def test_who_takes_up_an_abandoned_job_gets_its_slot_at_once() -> None:
 def test_a_cap_below_one_is_refused(max_jobs: int) -> None:
     """Nothing could ever be sent."""
     with pytest.raises(ConfigurationError):
-        JobSlots().share(max_jobs)
+        ConcurrencyLimiter().share(max_jobs)
 
 
 async def test_who_waits_longest_is_served_first() -> None:
     """A newcomer does not overtake those who wait."""
-    share = JobSlots().share(1)
+    share = ConcurrencyLimiter().share(1)
     await share.acquire()
     order: list[int] = []
 
@@ -284,7 +284,7 @@ async def test_who_waits_longest_is_served_first() -> None:
 
 async def test_who_is_at_its_cap_is_passed_over() -> None:
     """A free slot goes to the next who may take it."""
-    slots = JobSlots()
+    slots = ConcurrencyLimiter()
     small, large = slots.share(1), slots.share(3)
     await small.acquire()
     async with anyio.create_task_group() as tasks:
@@ -298,7 +298,7 @@ async def test_who_is_at_its_cap_is_passed_over() -> None:
 
 async def test_being_cancelled_the_moment_a_slot_is_granted_loses_none() -> None:
     """A slot granted to a task that is cancelled before it wakes goes on to the next."""
-    share = JobSlots().share(1)
+    share = ConcurrencyLimiter().share(1)
     await share.acquire()
     doomed, next_one = (asyncio.create_task(share.acquire()) for _ in range(2))
     await anyio.wait_all_tasks_blocked()
@@ -315,13 +315,13 @@ class _Model:
     """Tasks that take and give back slots at random, and what must hold meanwhile."""
 
     def __init__(self, caps: list[int]) -> None:
-        self.slots = JobSlots()
+        self.slots = ConcurrencyLimiter()
         self.shares = [self.slots.share(cap) for cap in caps]
-        self.held: list[SlotShare] = []
-        self.waiting: list[tuple[SlotShare, anyio.CancelScope]] = []
+        self.held: list[ConcurrencyShare] = []
+        self.waiting: list[tuple[ConcurrencyShare, anyio.CancelScope]] = []
         self.cap = max(caps)
 
-    async def take(self, share: SlotShare) -> None:
+    async def take(self, share: ConcurrencyShare) -> None:
         with anyio.CancelScope() as scope:
             entry = (share, scope)
             self.waiting.append(entry)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pingdata_async.bulk.chunks import Chunk
-from pingdata_async.bulk.size_limits import Halves, SizeLimits
+from pingdata_async.engine.submission import SizeLimits
+from pingdata_async.engine.task import HalfPair
 from pingdata_async.events import ChunkSplit, JobSubmitted
 from pingdata_async.exceptions import RequestRejectedError
+from pingdata_async.locations.chunk import Chunk
 from pingdata_async.models import RowStatus
 from tests.bulk.harness import check_bookkeeping, run
 from tests.simulation.faults import Moment, ScriptedFaults
@@ -94,15 +95,15 @@ def _chunk(rows: int) -> Chunk:
 def test_one_half_accepted_twice_is_not_both() -> None:
     """What has to be known is that each passed, and larger jobs were not accepted before."""
     limits = SizeLimits()
-    limits.note_accepted(_chunk(50), Halves(50, 100))
+    limits.note_accepted(_chunk(50), HalfPair(50, 100))
     assert limits.parts_for(_chunk(100)) == 1
-    halves = Halves(50, 100)
-    limits.note_accepted(_chunk(50), halves)
-    limits.note_accepted(_chunk(50), halves)
+    half_pair = HalfPair(50, 100)
+    limits.note_accepted(_chunk(50), half_pair)
+    limits.note_accepted(_chunk(50), half_pair)
     assert [limits.parts_for(_chunk(rows)) for rows in (50, 51, 100, 101)] == [1, 2, 2, 3]
     larger = SizeLimits()
     larger.note_accepted(_chunk(100), None)
-    halves = Halves(50, 100)
-    larger.note_accepted(_chunk(50), halves)
-    larger.note_accepted(_chunk(50), halves)
+    half_pair = HalfPair(50, 100)
+    larger.note_accepted(_chunk(50), half_pair)
+    larger.note_accepted(_chunk(50), half_pair)
     assert larger.parts_for(_chunk(100)) == 1

@@ -8,7 +8,7 @@ from collections import Counter
 import anyio
 import pytest
 
-from pingdata_async.bulk.retrying import RetryPolicy
+from pingdata_async.engine.flow_control.retry import RetryPolicy
 from pingdata_async.events import JobSubmitted, RequestSent
 from pingdata_async.exceptions import JobFailedError, PingDataError, RequestRejectedError
 from pingdata_async.models import Reason, RowStatus

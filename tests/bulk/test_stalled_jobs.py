@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from pingdata_async.bulk.retrying import RetryPolicy
+from pingdata_async.engine.flow_control.retry import RetryPolicy
 from pingdata_async.events import JobAbandoned, JobStalled, JobSubmitted
 from pingdata_async.exceptions import JobTimeoutError
 from pingdata_async.models import JobStatus, Reason, RowStatus

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from pingdata_async.bulk.chunks import Chunk
-from pingdata_async.bulk.job_slots import JobSlots
-from pingdata_async.bulk.passage import Passage
-from pingdata_async.bulk.protocols import FinishedChunk
-from pingdata_async.bulk.retrying import RetryPolicy
+from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
+from pingdata_async.engine.flow_control.retry import RetryPolicy
+from pingdata_async.engine.store import FinishedChunk
+from pingdata_async.engine.task import ChunkTask
 from pingdata_async.events import JobAbandoned, JobSubmitted, RequestSent, SubmissionInDoubt
 from pingdata_async.exceptions import QuotaExceededError
+from pingdata_async.locations.chunk import Chunk
 from pingdata_async.models import Reason, RowStatus
 from tests.bulk.harness import Observed, check_bookkeeping, make_runner, run
 from tests.simulation.faults import Fault, Moment, ScriptedFaults, SeededFaults
@@ -30,7 +30,7 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 
 async def cut(api: SimulatedAPI, seen: Observed, after_s: float) -> float:
     """Cancel a run after that time; says how long it took to end."""
-    slots = JobSlots()
+    slots = ConcurrencyLimiter()
     with anyio.move_on_after(after_s) as scope:
         await run(api, 1_000, observed=seen, slots=slots.share(4))
     assert scope.cancelled_caught
@@ -61,7 +61,7 @@ async def test_but_not_for_ever(linger_s: float) -> None:
     """An answer that does not come in time is in doubt: the intent is all that is known."""
     faults = ScriptedFaults({Moment.SUBMIT: [None]}, always={Moment.SUBMIT: Fault.HANG})
     seen = Observed(is_durable=True)
-    slots = JobSlots()
+    slots = ConcurrencyLimiter()
     with anyio.move_on_after(20.0) as scope:
         policy = RetryPolicy(linger_s=linger_s)
         await run(
@@ -128,16 +128,16 @@ async def test_a_ledger_that_fails_ends_the_run_as_itself(
         return before()
 
     setattr(seen, method, fails_now if method == "next_index" else fails)
-    slots = JobSlots()
+    slots = ConcurrencyLimiter()
     with anyio.fail_after(36_000), pytest.raises(OSError, match=method):
         await run(_troubled(3), 1_000, observed=seen, slots=slots.share(4))
     assert not slots._in_flight
     assert not slots._waiting
 
 
-async def _passages(*passages: Passage) -> AsyncIterator[Passage]:
-    for passage in passages:
-        yield passage
+async def _passages(*tasks: ChunkTask) -> AsyncIterator[ChunkTask]:
+    for task in tasks:
+        yield task
 
 
 def _chunk(index: int, rows: int = 10) -> Chunk:
@@ -154,10 +154,10 @@ async def test_what_has_a_job_is_asked_about_and_not_submitted() -> None:
         for n in range(3)
     ]
     seen = Observed(states=dict.fromkeys(range(3), "submitted"))
-    slots = JobSlots()
-    resumed = [Passage(_chunk(n), job_id=ids[n], jobs=1) for n in range(3)]
+    slots = ConcurrencyLimiter()
+    resumed = [ChunkTask(_chunk(n), job_id=ids[n], jobs=1) for n in range(3)]
     runner = make_runner(api, seen, slots=slots.share(2))
-    await runner.run(_passages(*resumed, Passage(_chunk(3)), Passage(_chunk(4), in_doubt=1)))
+    await runner.run(_passages(*resumed, ChunkTask(_chunk(3)), ChunkTask(_chunk(4), in_doubt=1)))
     assert seen.rows == list(range(50))
     assert {result.status for result in seen.results} == {RowStatus.OK}
     assert [event.chunk for event in seen.of(JobSubmitted)] == [3, 4]
@@ -169,7 +169,7 @@ async def test_a_resumed_job_that_is_forgotten_is_submitted_again_and_counted() 
     """Its locations may be charged twice, and the event says so."""
     seen = Observed(states={0: "submitted"})
     api = SimulatedAPI()
-    await make_runner(api, seen).run(_passages(Passage(_chunk(0), job_id="job-77", jobs=1)))
+    await make_runner(api, seen).run(_passages(ChunkTask(_chunk(0), job_id="job-77", jobs=1)))
     assert seen.rows == list(range(10))
     assert [event.charged_before for event in seen.of(JobSubmitted)] == [True]
 
@@ -200,7 +200,7 @@ async def test_stopped_while_rows_are_asked_again(after: int, durable: bool) -> 
         outputs=SpottyAnswers(seed=after, source_left_out=0.2),
     )
     seen = Observed(is_durable=durable)
-    slots = JobSlots()
+    slots = ConcurrencyLimiter()
     sources = ("PG", "PH")
     with pytest.raises(QuotaExceededError):
         await run(api, 1_000, observed=seen, slots=slots.share(4), sources=sources)

@@ -9,9 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.bulk.due_queue import DueQueue
-from pingdata_async.bulk.polling import PollSchedule
-from pingdata_async.bulk.retrying import RetryPolicy, Verdict, judge_question, judge_submission
+from pingdata_async.engine.flow_control.polling import PollSchedule
+from pingdata_async.engine.flow_control.retry import (
+    RetryPolicy,
+    Verdict,
+    judge_question,
+    judge_submission,
+)
+from pingdata_async.engine.scheduler import DelayQueue
 from pingdata_async.exceptions import (
     AccessDeniedError,
     AuthenticationError,
@@ -121,7 +126,7 @@ def test_what_an_error_means_depends_on_what_was_asked(
 
 async def test_items_come_when_they_are_due_and_in_that_order() -> None:
     """Not before their time, the earliest first, equals in the order in which they came."""
-    queue = DueQueue[str]()
+    queue = DelayQueue[str]()
     now = anyio.current_time()
     for item, due in (("c", 30.0), ("a", 10.0), ("b1", 20.0), ("b2", 20.0), ("past", -5.0)):
         queue.put(item, now + due)
@@ -132,7 +137,7 @@ async def test_items_come_when_they_are_due_and_in_that_order() -> None:
 
 async def test_something_due_sooner_wakes_who_waits_for_something_later() -> None:
     """A worker asleep until tomorrow takes what is due in a second."""
-    queue = DueQueue[str]()
+    queue = DelayQueue[str]()
     began = anyio.current_time()
     queue.put("tomorrow", began + 86_400)
 
@@ -149,12 +154,12 @@ async def test_something_due_sooner_wakes_who_waits_for_something_later() -> Non
 async def test_whoever_is_cancelled_while_waiting_takes_nothing() -> None:
     """An item goes to somebody else, whichever of the waiting workers is cancelled."""
     for victim in range(3):
-        queue = DueQueue[str]()
+        queue = DelayQueue[str]()
         got: list[str] = []
         scopes = [anyio.CancelScope() for _ in range(3)]
 
         async def work(
-            scope: anyio.CancelScope, queue: DueQueue[str] = queue, got: list[str] = got
+            scope: anyio.CancelScope, queue: DelayQueue[str] = queue, got: list[str] = got
         ) -> None:
             with scope:
                 got.append(await queue.get())
@@ -175,7 +180,7 @@ def test_every_item_is_given_once(delays: list[float], workers: int) -> None:
     """However many workers wait, each item goes to one of them, at its time."""
 
     async def main() -> None:
-        queue = DueQueue[int]()
+        queue = DelayQueue[int]()
         got: dict[int, float] = {}
 
         async def work() -> None:

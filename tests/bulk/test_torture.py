@@ -8,8 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from pingdata_async.bulk.job_slots import JobSlots
-from pingdata_async.bulk.retrying import RetryPolicy
+from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
+from pingdata_async.engine.flow_control.retry import RetryPolicy
 from pingdata_async.exceptions import PingDataError
 from pingdata_async.models import Reason, RowStatus
 from tests.bulk.harness import Observed, check_bookkeeping, run
@@ -50,7 +50,7 @@ async def test_everything_at_once(seed: int) -> None:
     )
     max_jobs = rng.choice((1, 2, 5, 40))
     seen = Observed(is_durable=rng.random() < 0.5)
-    slots = JobSlots()
+    slots = ConcurrencyLimiter()
     policy = RetryPolicy(
         give_up_after_s=LONG_S,
         first_contact_s=LONG_S,
@@ -98,7 +98,7 @@ async def test_with_the_usual_patience_it_ends_too(seed: int, max_jobs: int) -> 
         seed=seed,
     )
     seen = Observed()
-    slots = JobSlots()
+    slots = ConcurrencyLimiter()
     try:
         with anyio.fail_after(LONG_S * 7):
             await run(api, ROWS, chunk_size=11, slots=slots.share(max_jobs), observed=seen)

@@ -17,11 +17,10 @@ import anyio.to_thread
 import msgspec
 import pytest
 
-from pingdata_async.account import decode_usage
-from pingdata_async.cli.account import _described, _usage_described
-from pingdata_async.cli.enhance_one import _read, _split
-from pingdata_async.cli.showing import Table
-from pingdata_async.data_sources import decode_datasource
+from pingdata_async.api.account import decode_datasource, decode_usage
+from pingdata_async.cli.account import _read, _split, _usage_described
+from pingdata_async.cli.account import _source_described as _described
+from pingdata_async.cli.console import Table
 from pingdata_async.exceptions import InputError
 from pingdata_async.sandbox import SandboxServer
 from tests.cli.test_enhance import ADDRESSES, COMMAND, lines, run

@@ -13,9 +13,9 @@ import anyio.to_thread
 import msgspec
 import pytest
 
-from pingdata_async.runs.journal_reader import reading_journal
-from pingdata_async.runs.pace import Pace
-from pingdata_async.runs.run_directory import PACE, journal_path
+from pingdata_async.runs.directory.directory import PACE, journal_path
+from pingdata_async.runs.forecast import Throughput
+from pingdata_async.runs.journal.reader import reading_journal
 from pingdata_async.sandbox import SandboxServer
 from tests.cli.test_enhance import Command, lines, run
 from tests.runs.run_help import write_rows
@@ -204,7 +204,7 @@ async def test_rows_that_repeat_others_take_no_time(tmp_path: Path) -> None:
         assert done.code == 5, done.err  # and it is learnt from all the same
         async with reading_journal(journal_path(Path(f"{out}.run"))) as journal:
             kept = await anyio.to_thread.run_sync(journal.meta, PACE)
-        pace = msgspec.convert(kept, Pace)
+        pace = msgspec.convert(kept, Throughput)
         assert pace.locations == pytest.approx(110)
         told = await foretold("plan", tmp_path / "more.csv", "-o", tmp_path / "b.jsonl", *words)
         assert told["expected_seconds"] == pytest.approx(120 / 110 * pace.seconds)

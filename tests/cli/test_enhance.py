@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 import pingdata_async
-from pingdata_async.runs.run_directory import read_settings
+from pingdata_async.runs.directory.directory import read_settings
 from pingdata_async.sandbox import SandboxServer
 from tests import warm_commands
 from tests.conftest import DATA

@@ -12,7 +12,7 @@ import pytest
 
 from pingdata_async.cli import enhance as enhancing
 from pingdata_async.cli import runs
-from pingdata_async.cli.going_on import resume_command
+from pingdata_async.cli.execute import resume_command
 from pingdata_async.sandbox import SandboxServer
 from tests.cli.test_enhance import ADDRESSES, COMMAND, lines, run, sandbox
 

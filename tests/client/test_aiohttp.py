@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from pingdata_async.connections import open_session
+from pingdata_async.api.connections import open_session
 from tests.client.servers import LocalApi, always, drop
 
 

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from pingdata_async import JobOutput, PingDataClient, ServerError
-from pingdata_async.bodies import OutputBody
-from pingdata_async.bulk.checking import check_output
-from pingdata_async.bulk.chunks import Chunk
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.results.validation import validate_output
+from pingdata_async.util.encoding import EncodedBody
 from tests.client.servers import LocalApi, always, by_path, client_of
 
 OUTPUT = JobOutput("/api/v1/sov/J/output/o.json")
@@ -64,11 +64,11 @@ async def test_the_message_of_an_error() -> None:
 def test_an_output_is_read_in_one_pass(pack: Callable[[bytes], bytes]) -> None:
     """The places of its answers are those in what is handed on; the spool keeps it as it came."""
     body = codecs.BOM_UTF8 + b'{"0":{"PG":{"is_success":true}},"1":{"PG":{"is_success":true}}}'
-    wire = OutputBody(pack(body), "gzip" if pack is gzip.compress else "")
+    raw = EncodedBody(pack(body), "gzip" if pack is gzip.compress else "")
     chunk = Chunk(0, [0, 1], ["a", "b"], [b"{}", b"{}"])
-    checked = check_output(chunk, [wire], ("PG",), 0, with_results=False)
-    assert checked.layout is not None
+    checked = validate_output(chunk, [raw], ("PG",), 0, with_results=False)
+    assert checked.offset_index is not None
     content = checked.body.content()
-    assert [content[checked.layout.span(place)] for place in (0, 1)] == [
+    assert [content[checked.offset_index.span(place)] for place in (0, 1)] == [
         b'{"PG":{"is_success":true}}'
     ] * 2

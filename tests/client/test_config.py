@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async import ConfigurationError, PingDataClient
-from pingdata_async.config import (
+from pingdata_async.api.config import (
     ENVIRONMENTS,
     ClientSettings,
     check_base_url,
@@ -19,7 +19,7 @@ from pingdata_async.config import (
     is_loopback,
     resolve_base_url,
 )
-from pingdata_async.secrecy import Secret
+from pingdata_async.util.redaction import Secret
 
 
 def settings(**options: Any) -> ClientSettings:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pingdata_async.coordinates import (
+from pingdata_async.locations.coordinates import (
     COORDINATES,
     LATITUDE,
     LONGITUDE,

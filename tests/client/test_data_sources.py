@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 import pingdata_async as ping
-from pingdata_async.data_sources import DataSource, decode_datasource, decode_datasources
+from pingdata_async.api.account import decode_datasource, decode_datasources
+from pingdata_async.models import DataSource
 from pingdata_async.sandbox import SandboxServer
 
 CONFIG: dict[str, Any] = {

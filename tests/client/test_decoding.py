@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async import DecodeError, JobOutput, JobStatus, PingDataError
-from pingdata_async.outcomes import judge_location
-from pingdata_async.wire import decode_enhance, decode_status, decode_submission
+from pingdata_async.api.wire import decode_enhance, decode_status, decode_submission
+from pingdata_async.results.outcomes import judge_location
 from tests.client.servers import LocalApi, always, client_of
 
 DECODERS: list[Callable[[bytes, str], Any]] = [decode_submission, decode_status, decode_enhance]

@@ -8,14 +8,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from pingdata_async import (
-    DecodeError,
-    InputError,
-    Location,
-    Reason,
-    RowStatus,
-    TransportError,
-)
+from pingdata_async import DecodeError, InputError, Location, Reason, RowStatus, TransportError
 from pingdata_async.sandbox import SandboxServer
 from tests.client.servers import TOKEN, LocalApi, always, client_of, never
 

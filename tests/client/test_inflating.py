@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from isal import isal_zlib
 
-from pingdata_async import DecodeError, inflating
-from pingdata_async.inflating import BLOCK_BYTES, MAX_RATIO, Inflater
+from pingdata_async import DecodeError
+from pingdata_async.util import encoding as inflating
+from pingdata_async.util.encoding import BLOCK_BYTES, MAX_RATIO, Inflater
 from tests.sweeps import sampled
 
 
@@ -164,9 +165,9 @@ def test_many_small_members_take_linear_time(count: int, monkeypatch: pytest.Mon
     """What is left after a member is copied a bit at a time, however much it is."""
     counting = Counting(inflating.__dict__["fast_zlib"])  # as `library` chose it
     monkeypatch.setattr(inflating, "fast_zlib", counting)
-    wire = gzip.compress(bytes(1024), mtime=0) * count
-    assert len(inflated("gzip", [wire])) == 1024 * count
-    assert counting.copied_bytes < 4096 * count + len(wire)
+    raw = gzip.compress(bytes(1024), mtime=0) * count
+    assert len(inflated("gzip", [raw])) == 1024 * count
+    assert counting.copied_bytes < 4096 * count + len(raw)
 
 
 def test_an_empty_body_is_whole() -> None:

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.location_batches import Columns, PreparedBatch, prepare_batch
-from pingdata_async.locations import FIELDS, AnyLocation, PreparedLocation, prepare
+from pingdata_async.locations.batch import Columns, NormalizedBatch, normalize_batch
+from pingdata_async.locations.normalize import FIELDS, AnyLocation, NormalizedLocation, normalize
 from pingdata_async.models import Location
 from pingdata_async.value_notes import NotedValue, ValueKind
 from tests.nasty import (
@@ -35,23 +35,23 @@ RULES_OF_THEIR_OWN = ("sources", "datasource_config")
 
 def one_by_one(
     locations: Columns | Sequence[AnyLocation], noted: list[list[NotedValue]]
-) -> list[PreparedLocation | InputError]:
-    outcomes: list[PreparedLocation | InputError] = []
+) -> list[NormalizedLocation | InputError]:
+    outcomes: list[NormalizedLocation | InputError] = []
     for place in range(len(locations)):
         noted.append([])
         try:
-            prepared = prepare(locations[place], noted[-1])
-            prepared.encoded()  # refuses what cannot be sent
+            normalized = normalize(locations[place], noted[-1])
+            normalized.encoded()  # refuses what cannot be sent
         except InputError as error:
             outcomes.append(error)
         else:
-            outcomes.append(prepared)
+            outcomes.append(normalized)
     return outcomes
 
 
 def is_prepared_alike(locations: Columns | Sequence[AnyLocation]) -> bool:
     """Fails where a batch differs from its rows; says whether it was one at all."""
-    batch = prepare_batch(locations)
+    batch = normalize_batch(locations)
     if batch is None:
         return False
     noted: list[list[NotedValue]] = []
@@ -72,10 +72,10 @@ def is_prepared_alike(locations: Columns | Sequence[AnyLocation]) -> bool:
     return True
 
 
-def batch_of(locations: Columns | Sequence[AnyLocation]) -> PreparedBatch:
+def batch_of(locations: Columns | Sequence[AnyLocation]) -> NormalizedBatch:
     """That of rows which are fit for it."""
     assert is_prepared_alike(locations)
-    batch = prepare_batch(locations)
+    batch = normalize_batch(locations)
     assert batch is not None
     return batch
 
@@ -259,10 +259,10 @@ class Color(str, enum.Enum):  # noqa: UP042 - whose str() is not its value, on p
 )
 def test_what_is_unusual_is_left_to_the_rows(location: Any) -> None:
     """Forms, types and fields that have rules of their own."""
-    assert prepare_batch([location, {"city": "y", "state": "z"}, location]) is None
+    assert normalize_batch([location, {"city": "y", "state": "z"}, location]) is None
 
 
 @pytest.mark.parametrize("locations", [[], [{}], [{"other": "x"}], [{"id": "x"}], [Location()]])
 def test_rows_without_a_field_are_no_batch(locations: list[Any]) -> None:
     """Nothing is made of nothing."""
-    assert prepare_batch(locations) is None
+    assert normalize_batch(locations) is None

@@ -13,23 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async import InputError, Location
-from pingdata_async.location_batches import prepare_batch
-from pingdata_async.locations import (
-    FIELDS,
-    clean_sources,
-    prepare,
-    user_id,
-)
+from pingdata_async.locations.batch import normalize_batch
+from pingdata_async.locations.missing_values import says_nothing
+from pingdata_async.locations.normalize import FIELDS, clean_sources, normalize, user_id
 from pingdata_async.value_notes import NotedValue, ValueKind
-from pingdata_async.words_for_nothing import says_nothing
 
 NAN = float("nan")
 HERE = {"address": "1 Main St"}
 
 
 def sent(**fields: Any) -> dict[str, Any]:
-    prepared = prepare(HERE | fields)
-    decoded = json.loads(prepared.encoded())
+    normalized = normalize(HERE | fields)
+    decoded = json.loads(normalized.encoded())
     assert decoded.pop("address") == "1 Main St"
     assert isinstance(decoded, dict)
     return decoded
@@ -38,7 +33,7 @@ def sent(**fields: Any) -> dict[str, Any]:
 def noted(location: dict[str, Any]) -> list[ValueKind]:
     """What is the matter with values that are not sent as they stand."""
     values: list[NotedValue] = []
-    prepare(location, values)
+    normalize(location, values)
     return [value.kind for value in values]
 
 
@@ -52,7 +47,9 @@ def test_every_form_gives_the_same() -> None:
         Location(address="1 Main St"),
         {**HERE, "city": None, "state": "", "county": "  ", "unknown": 1},
     ]
-    assert [prepare(form).encoded() for form in forms] == [b'{"address":"1 Main St"}'] * len(forms)
+    assert [normalize(form).encoded() for form in forms] == [b'{"address":"1 Main St"}'] * len(
+        forms
+    )
 
 
 def test_every_field_of_the_contract_is_known() -> None:
@@ -95,7 +92,7 @@ def test_numbers(value: object, number: float) -> None:
 def test_unreadable_numbers_are_left_out_and_counted(value: object) -> None:
     """An optional number that cannot be read is not sent, and does not cost the row."""
     location = HERE | {"limits__building_limit": value, "const__bldg_area": value}
-    assert prepare(location).fields == HERE
+    assert normalize(location).fields == HERE
     assert noted(location) == [ValueKind.UNREADABLE] * 2
 
 
@@ -103,10 +100,10 @@ def test_unreadable_numbers_are_left_out_and_counted(value: object) -> None:
 @pytest.mark.parametrize("value", [None, "", "  ", NAN])
 def test_empty_values_are_left_out_without_counting(name: str, value: object) -> None:
     """Empty texts, None and the NaN of data frames mean "not known", in every field."""
-    prepared = prepare(HERE | {name: value})
-    assert prepared.fields == HERE
+    normalized = normalize(HERE | {name: value})
+    assert normalized.fields == HERE
     assert noted(HERE | {name: value}) == []
-    assert prepared.sources is None
+    assert normalized.sources is None
 
 
 @pytest.mark.parametrize(
@@ -166,13 +163,13 @@ def test_coordinates(latitude: object, longitude: object, usable: bool, left_out
     """A pair of coordinates on the globe is enough to look up; half a pair is not."""
     location = {"latitude": latitude, "longitude": longitude}
     if usable:
-        assert set(prepare(location).fields) == {"latitude", "longitude"}
+        assert set(normalize(location).fields) == {"latitude", "longitude"}
     else:
         with pytest.raises(InputError, match="nothing to look up"):
-            prepare(location)
+            normalize(location)
     # What was given but is not sent is counted; what was empty is not.
     assert len(noted(HERE | location)) == left_out
-    assert (prepare(HERE | location).fields == HERE) == (left_out > 0)
+    assert (normalize(HERE | location).fields == HERE) == (left_out > 0)
 
 
 @pytest.mark.parametrize(
@@ -183,30 +180,30 @@ def test_coordinates(latitude: object, longitude: object, usable: bool, left_out
 )
 def test_what_is_enough_to_look_up(location: dict[str, Any]) -> None:
     """Each of these alone can be looked up."""
-    assert prepare(location).fields
+    assert normalize(location).fields
 
 
 @pytest.mark.parametrize("location", [{}, "", {"state": "TX", "country": "US"}, {"bldg_name": "x"}])
 def test_nothing_to_look_up(location: Any) -> None:
     """What names no place is refused with a sentence that says what would."""
     with pytest.raises(InputError, match="nothing to look up: no address"):
-        prepare(location)
+        normalize(location)
 
 
 def test_a_row_of_no_place_says_so() -> None:
     """0, 0 is where geocoders put what they did not find; alone it is no question to pay for."""
     for location in (Location(latitude=0, longitude=0), {"latitude": "0", "longitude": "0"}):
         with pytest.raises(InputError, match=r"its coordinates \(0, 0\) are no place"):
-            prepare(location)
+            normalize(location)
     with pytest.raises(InputError, match=r"\(38.9, missing\)"):
-        prepare({"latitude": 38.9, "state": "MD"})
+        normalize({"latitude": 38.9, "state": "MD"})
 
 
 @pytest.mark.parametrize("location", [None, 5, ["1 Main St"], b"1 Main St", object()])
 def test_what_is_no_location(location: Any) -> None:
     """What is of another type is refused by the name of that type."""
     with pytest.raises(InputError, match=type(location).__name__):
-        prepare(location)
+        normalize(location)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +218,7 @@ def test_texts_that_came_as_numbers(value: object, text: str) -> None:
 def test_texts_that_are_none(value: object) -> None:
     """An object in the place of a text is a mistake of the input, named by its field."""
     with pytest.raises(InputError, match="city is of type"):
-        prepare(HERE | {"city": value})
+        normalize(HERE | {"city": value})
 
 
 @pytest.mark.parametrize(
@@ -241,9 +238,9 @@ def test_texts_that_are_none(value: object) -> None:
 )
 def test_ids(value: object, read: str | None) -> None:
     """Ids of any type become text; the empty ones of data frames count as missing."""
-    assert prepare(HERE | {"id": value}).id == read
+    assert normalize(HERE | {"id": value}).id == read
     assert user_id(HERE | {"id": value}) == read
-    assert b"id" not in prepare(HERE | {"id": value}).encoded()
+    assert b"id" not in normalize(HERE | {"id": value}).encoded()
 
 
 def test_ids_of_other_forms() -> None:
@@ -256,9 +253,9 @@ def test_ids_of_other_forms() -> None:
 def test_surrogates_are_refused(value: str) -> None:
     """Text that is not Unicode cannot be sent, and is refused before it is."""
     with pytest.raises(InputError, match="cannot be sent as JSON"):
-        prepare({"address": value}).encoded()
+        normalize({"address": value}).encoded()
     with pytest.raises(InputError):
-        prepare(HERE | {"datasource_config": f'{{"x": "{value}"}}'}).encoded()
+        normalize(HERE | {"datasource_config": f'{{"x": "{value}"}}'}).encoded()
 
 
 @pytest.mark.parametrize(
@@ -279,16 +276,16 @@ def test_surrogates_are_refused(value: str) -> None:
 def test_sources(value: object, codes: tuple[str, ...]) -> None:
     """Source codes come as a list or a text, each is kept once; none means those of the run."""
     assert clean_sources(value) == codes
-    prepared = prepare(HERE | {"sources": value})
-    assert prepared.sources == (codes or None)
-    assert prepared.fields.get("sources") == (list(codes) or None)
+    normalized = normalize(HERE | {"sources": value})
+    assert normalized.sources == (codes or None)
+    assert normalized.fields.get("sources") == (list(codes) or None)
 
 
 @pytest.mark.parametrize("value", [5, ["PG", 5], {"PG": 1}, [None], b"PG"])
 def test_sources_that_are_none(value: object) -> None:
     """Anything else is refused."""
     with pytest.raises(InputError, match="sources must be codes such as PG"):
-        prepare(HERE | {"sources": value})
+        normalize(HERE | {"sources": value})
 
 
 @pytest.mark.parametrize("value", ['{"PH": {"x": 1}}', {"PH": {"x": 1}}])
@@ -301,7 +298,7 @@ def test_datasource_config(value: object) -> None:
 def test_datasource_config_that_is_none(value: object) -> None:
     """Anything else is refused by its name."""
     with pytest.raises(InputError, match="datasource_config"):
-        prepare(HERE | {"datasource_config": value})
+        normalize(HERE | {"datasource_config": value})
 
 
 def test_datasource_config_that_json_cannot_hold() -> None:
@@ -310,7 +307,7 @@ def test_datasource_config_that_json_cannot_hold() -> None:
     endless["x"] = endless
     for value in (endless, {"x": object()}):
         with pytest.raises(InputError, match="cannot be sent as JSON"):
-            prepare(HERE | {"datasource_config": value}).encoded()
+            normalize(HERE | {"datasource_config": value}).encoded()
 
 
 anything = st.recursive(
@@ -337,8 +334,8 @@ def test_any_mapping_is_sent_or_refused(location: dict[str, Any]) -> None:
     """Whatever a mapping holds: valid JSON with something to look up, or InputError."""
     values: list[NotedValue] = []
     try:
-        prepared = prepare(location, values)
-        body = prepared.encoded()
+        normalized = normalize(location, values)
+        body = normalized.encoded()
     except InputError:
         return
     decoded = json.loads(body, parse_constant=lambda text: pytest.fail(f"{text} in JSON"))
@@ -354,7 +351,7 @@ def test_any_mapping_is_sent_or_refused(location: dict[str, Any]) -> None:
 def test_any_address_is_sent_or_refused(text: str) -> None:
     """Any text is an address, but for blanks, a dash or the like, and what is not Unicode."""
     try:
-        body = prepare(text).encoded()
+        body = normalize(text).encoded()
     except InputError:
         assert (
             not text.strip()
@@ -370,10 +367,10 @@ def test_what_stands_where_nothing_is_known(text: str) -> None:
     """A dash is no address, and costs nothing; a letter or a digit may be one."""
     rows = [{"address": text}, {"address": text, "city": "Boston"}]
     is_nothing = not text.isalnum()
-    batch = prepare_batch(rows)
+    batch = normalize_batch(rows)
     assert batch is not None
     assert batch.refused == ([0] if is_nothing else [])
-    assert prepare(rows[1]).fields == ({"city": "Boston"} if is_nothing else rows[1])
+    assert normalize(rows[1]).fields == ({"city": "Boston"} if is_nothing else rows[1])
     if is_nothing:
         with pytest.raises(InputError, match="nothing to look up"):
-            prepare(rows[0])
+            normalize(rows[0])

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async import BulkEnhancer, PingDataClient, PingDataError
-from pingdata_async.refusals import error_message, shown_url
-from pingdata_async.secrecy import Secret, masked
-from pingdata_async.wire import excerpt
+from pingdata_async.api.wire import error_message
+from pingdata_async.util.redaction import Secret, masked
+from pingdata_async.util.text import excerpt, shown_url
 from tests.client.servers import TOKEN
 from tests.sweeps import examples
 

@@ -11,9 +11,9 @@ import pytest
 import trustme
 
 from pingdata_async import ConfigurationError, JobOutput, TransportError
-from pingdata_async.config import ClientSettings
-from pingdata_async.connections import tls_context
-from pingdata_async.secrecy import Secret
+from pingdata_async.api.config import ClientSettings
+from pingdata_async.api.connections import tls_context
+from pingdata_async.util.redaction import Secret
 from tests.client.servers import (
     TOKEN,
     ConnectProxy,

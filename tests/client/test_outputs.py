@@ -20,11 +20,10 @@ from pingdata_async import (
     ServerError,
     TransportError,
 )
-from pingdata_async.config import ClientSettings
+from pingdata_async.api.config import ClientSettings, download_url
+from pingdata_async.api.transport import Transport
 from pingdata_async.sandbox import SandboxServer
-from pingdata_async.secrecy import Secret
-from pingdata_async.transport import Transport
-from pingdata_async.urls import download_url
+from pingdata_async.util.redaction import Secret
 from tests.client.servers import TOKEN, LocalApi, always, by_path, client_of, redirect
 
 BODY = b'{"0": {}}'

@@ -11,9 +11,8 @@ import pytest
 from aiohttp import web
 
 from pingdata_async import JobOutput
+from pingdata_async.api.config import Connection, Origin, origin
 from pingdata_async.exceptions import APIStatusError, RateLimitError
-from pingdata_async.pacer import Connection
-from pingdata_async.urls import Origin, origin
 from tests.bulk.harness import until
 from tests.client.servers import LocalApi, always, by_path, client_of, redirect
 

@@ -17,7 +17,7 @@ from pingdata_async import (
     ServerError,
     TransportError,
 )
-from pingdata_async.patience import Patience, download_s
+from pingdata_async.api.connections import Patience, download_s
 from tests.client.servers import Script, client_of, raw_server, read_request
 from tests.raw_api import Write, continue_for_ever, drip, malformed_chunk
 
@@ -90,7 +90,7 @@ async def test_a_download_that_always_sends_just_enough(monkeypatch: pytest.Monk
     """It holds a connection for a limited time; the larger outputs may be, the longer."""
     assert 3 * 3600 < download_s(512 * 1024 * 1024) < 4 * 3600
     assert download_s(1) > 600
-    monkeypatch.setattr("pingdata_async.patience.WHOLE_AT_LEAST_S", 0.4)
+    monkeypatch.setattr("pingdata_async.api.connections.WHOLE_AT_LEAST_S", 0.4)
 
     async def write(writer: asyncio.StreamWriter, _body: bytes) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
@@ -121,7 +121,7 @@ async def test_100_continue_without_end(
 
 async def test_an_error_whose_message_drips(monkeypatch: pytest.MonkeyPatch) -> None:
     """The status counts, and what came of the message; nobody waits long for the rest."""
-    monkeypatch.setattr("pingdata_async.transport.ERROR_BODY_S", 0.2)
+    monkeypatch.setattr("pingdata_async.api.transport.ERROR_BODY_S", 0.2)
 
     async def write(writer: asyncio.StreamWriter, _body: bytes) -> None:
         writer.write(b"HTTP/1.1 500 Oops\r\nContent-Length: 100\r\n\r\nthe disk is full")

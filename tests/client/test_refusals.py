@@ -23,14 +23,14 @@ from pingdata_async import (
     RequestRejectedError,
     ServerError,
 )
-from pingdata_async.refusals import (
+from pingdata_async.api.wire import (
     LONGEST_RETRY_AFTER_S,
     error_message,
     parse_retry_after,
     saying_when,
-    shown_url,
     status_error,
 )
+from pingdata_async.util.text import shown_url
 from tests.client.servers import LocalApi, always, client_of
 
 KINDS: list[tuple[int, type[APIStatusError]]] = [

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.samples import Samples
+from pingdata_async.locations.chunk_builder import ChunkBuilder, Samples
 
 
 def test_three_different_samples_of_each_field() -> None:

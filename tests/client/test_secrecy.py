@@ -168,7 +168,7 @@ async def test_plain_http_to_this_machine_is_taken(host: str) -> None:
 async def test_401_names_the_other_published_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under a named environment, a refused token brings up the API's other host."""
     async with LocalApi(always({"id": "u", "message": "no such token"}, status=401)) as api:
-        monkeypatch.setattr("pingdata_async.config.ENVIRONMENTS", {"prod": (api.url, "PRD")})
+        monkeypatch.setattr("pingdata_async.api.config.ENVIRONMENTS", {"prod": (api.url, "PRD")})
         for environment in (None, "prod"):
             async with PingDataClient(environment=environment, auth_token=TOKEN) as client:
                 with pytest.raises(AuthenticationError, match="no such token") as caught:

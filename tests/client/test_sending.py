@@ -25,8 +25,8 @@ from pingdata_async import (
     TransportError,
     __version__,
 )
-from pingdata_async.client import GZIP_FROM_BYTES
-from pingdata_async.wire import encode_options
+from pingdata_async.api.client import GZIP_FROM_BYTES
+from pingdata_async.api.wire import encode_options
 from tests.client.servers import (
     Answer,
     ConnectProxy,
@@ -333,13 +333,13 @@ async def test_cookies_are_not_kept() -> None:
 
 async def test_connection_cap_holds_and_loses_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """Six calls over two connections: never more than two at once, all answered, and it says so."""
-    gate = asyncio.Event()
+    rate_limiter = asyncio.Event()
     caplog.set_level("INFO", "pingdata_async")
 
     async def answer(_request: web.Request) -> web.StreamResponse:
         if api.at_once == 2:
-            gate.set()
-        await gate.wait()
+            rate_limiter.set()
+        await rate_limiter.wait()
         await asyncio.sleep(0)
         return web.json_response(PENDING)
 

@@ -10,24 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.bulk.chunks import Chunk
-from pingdata_async.countries import country_of, us_state_of
-from pingdata_async.data_sources import decode_datasources
-from pingdata_async.location_batches import Columns
-from pingdata_async.source_rules import SourceRules
+from pingdata_async.api.account import decode_datasources
+from pingdata_async.locations.batch import Columns
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.locations.chunk_builder import ChunkBuilder
+from pingdata_async.locations.countries import country_of, us_state_of
+from pingdata_async.locations.coverage import Coverage
 from tests.sweeps import examples
 
 PLACE = {"address_line_1": "1 Main St", "city": "Springfield"}
 
 
-def rules_of(**config: Any) -> SourceRules:
+def rules_of(**config: Any) -> Coverage:
     """Of a source XX, as the API would tell of it."""
     body = msgspec.json.encode({"configs": {"XX": {"source_code": "XX", **config}}})
-    return SourceRules(decode_datasources(body, "here"))
+    return Coverage(decode_datasources(body, "here"))
 
 
-def why(rules: SourceRules, **fields: Any) -> str | None:
+def why(rules: Coverage, **fields: Any) -> str | None:
     return rules.refusals(PLACE | fields, ["XX"]).get("XX")
 
 

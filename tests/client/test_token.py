@@ -14,8 +14,8 @@ from pingintel_api import PingDataAPIClient
 from pingintel_api.api_client_base import AuthTokenNotFound
 
 from pingdata_async import ConfigurationError, MissingTokenError, PingDataClient
-from pingdata_async.config import ClientSettings, find_token
-from pingdata_async.secrecy import Secret
+from pingdata_async.api.config import ClientSettings, find_token
+from pingdata_async.util.redaction import Secret
 from tests.client.servers import TOKEN, LocalApi, always
 from tests.sweeps import examples
 

@@ -6,15 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.tables.readers import open_input
-from pingdata_async.value_notes import (
-    NotedValue,
-    ValueKind,
-    ValueNote,
-    ValueNotes,
-    sentence,
-)
+from pingdata_async.locations.chunk_builder import ChunkBuilder
+from pingdata_async.tables.readers.open import open_input
+from pingdata_async.value_notes import NotedValue, ValueKind, ValueNote, ValueNotes, sentence
 
 UNREADABLE = ValueKind.UNREADABLE
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from pingdata_async import words_for_nothing
 from pingdata_async.exceptions import InputError
-from pingdata_async.location_batches import prepare_batch
-from pingdata_async.locations import FIELDS, prepare
+from pingdata_async.locations import missing_values as words_for_nothing
+from pingdata_async.locations.batch import normalize_batch
+from pingdata_async.locations.missing_values import all_say_something, says_nothing
+from pingdata_async.locations.normalize import FIELDS, normalize
 from pingdata_async.value_notes import NotedValue, ValueKind
-from pingdata_async.words_for_nothing import all_say_something, says_nothing
 
 WORDS = [
     *("nan", "NaN", "NULL", "N/A", "#N/A", "None", "TBD", "tba", "unknown", "n.a.", "nil", "NAN"),
@@ -31,11 +31,11 @@ def test_words_for_nothing_are_empty(word: str) -> None:
     texts = dict.fromkeys(sorted(FIELDS), word)
     noted: list[NotedValue] = []
     with pytest.raises(InputError, match="nothing to look up"):
-        prepare(texts, noted)
+        normalize(texts, noted)
     assert {value.kind for value in noted} == {ValueKind.SAYS_NOTHING}
     assert {value.column for value in noted} == FIELDS
     told = {name: word for name in texts if name not in {"sources", "datasource_config"}}
-    batch = prepare_batch([told, {"city": "Boston", "state": word}])
+    batch = normalize_batch([told, {"city": "Boston", "state": word}])
     assert batch is not None
     assert batch.refused == [0]
     assert batch.encoded[1] == b'{"city":"Boston"}'
@@ -84,8 +84,8 @@ def test_what_is_something(text: str) -> None:
 def test_names_that_look_like_them(location: dict[str, Any], left: dict[str, Any] | None) -> None:
     """A place is what the rest of its row says that it is; an id is whatever it is."""
     expected = {k: v for k, v in (left or location).items() if k != "id"}
-    assert prepare(location).fields == expected
-    assert prepare(location).id == location.get("id")
-    batch = prepare_batch([location])
+    assert normalize(location).fields == expected
+    assert normalize(location).id == location.get("id")
+    batch = normalize_batch([location])
     assert batch is not None
-    assert batch.encoded == [prepare(location).encoded()]
+    assert batch.encoded == [normalize(location).encoded()]

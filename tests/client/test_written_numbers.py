@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.location_batches import prepare_batch
-from pingdata_async.locations import prepare
+from pingdata_async.locations.batch import normalize_batch
+from pingdata_async.locations.normalize import normalize
+from pingdata_async.locations.numbers import QUANTITIES, number_of, with_decimal_commas
 from pingdata_async.value_notes import NotedValue, ValueKind
-from pingdata_async.written_numbers import QUANTITIES, number_of, with_decimal_commas
 
 YEAR = "const__bldg_year_built"
 STORIES = "const__num_stories"
@@ -85,12 +85,12 @@ def both(field: str, value: Any) -> tuple[Any, list[ValueKind]]:
     """What is sent of a value, and what is noted of it; by itself and in a batch."""
     location = {"city": "Boston", field: value}
     noted: list[NotedValue] = []
-    prepared = prepare(location, noted)
-    batch = prepare_batch([location, {"city": "Austin"}])
+    normalized = normalize(location, noted)
+    batch = normalize_batch([location, {"city": "Austin"}])
     assert batch is not None
-    assert batch.encoded[0] == prepared.encoded()
+    assert batch.encoded[0] == normalized.encoded()
     assert batch.noted.get(0, []) == noted
-    return prepared.fields.get(field), [value.kind for value in noted]
+    return normalized.fields.get(field), [value.kind for value in noted]
 
 
 @pytest.mark.parametrize(("field", "text"), [(name, text) for name in READ for text in READ[name]])
@@ -131,7 +131,7 @@ def test_codes_for_unknown(field: str, value: Any) -> None:
 def test_what_is_a_value_all_the_same(field: str, value: Any, sent: float) -> None:
     """A nought that says something, dates of Python, fractions of a square foot."""
     noted: list[NotedValue] = []
-    assert prepare({"city": "Boston", field: value}, noted).fields[field] == sent
+    assert normalize({"city": "Boston", field: value}, noted).fields[field] == sent
     assert noted == []
 
 
@@ -161,9 +161,9 @@ def test_tables_with_decimal_commas(field: str, text: str, read: float | None) -
 def test_a_batch_reads_as_rows_do(field: str, texts: list[str]) -> None:
     """Whatever stands in a column."""
     rows = [{"city": "Boston", field: text} for text in texts]
-    batch = prepare_batch(rows)
+    batch = normalize_batch(rows)
     assert batch is not None
     for place, row in enumerate(rows):
         noted: list[NotedValue] = []
-        assert batch.encoded[place] == prepare(row, noted).encoded()
+        assert batch.encoded[place] == normalize(row, noted).encoded()
         assert batch.noted.get(place, []) == noted

@@ -10,7 +10,7 @@ import pytest
 
 import pingdata_async as ping
 from benchmarks.throughput.data import csv_of
-from pingdata_async.runs.exporting import export_run
+from pingdata_async.runs.export.export import export_run
 from tests.benchmarks.test_contenders import served
 from tests.large_tables.changing_server import ChangingAPI, LateChanges
 from tests.large_tables.checking import (

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import msgspec
 
-from pingdata_async.bodies import OutputBody
-from pingdata_async.bulk.checking import Failure
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.bulk.chunks import Chunk
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.models import Reason
-from pingdata_async.runs.journal_records import ChunkRecord
-from pingdata_async.runs.spool import Spool
-from pingdata_async.runs.states import ChunkState
+from pingdata_async.results.validation import Failure
+from pingdata_async.runs.directory.spool import Spool
+from pingdata_async.runs.journal.records import ChunkRecord, ChunkState
+from pingdata_async.util.encoding import EncodedBody
 
 FAILURE = Failure(Reason.REJECTED, "the API refused it")
 
@@ -39,7 +38,7 @@ class MemoryAccount:
             chunk=None if chunk.is_planned else chunk,
         )
         if state == "spooled" and body is not None:
-            self._spool._keep(chunk.index, OutputBody(msgspec.json.encode(body)))
+            self._spool._keep(chunk.index, EncodedBody(msgspec.json.encode(body)))
 
     def record(self, index: int) -> ChunkRecord | None:
         return self.records.get(index)

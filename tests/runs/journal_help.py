@@ -8,15 +8,14 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from pingdata_async.bulk.checking import Failure
-from pingdata_async.bulk.chunks import Chunk, Earlier
-from pingdata_async.bulk.later_chunks import Leftover, gather
-from pingdata_async.bulk.tally import Tally
+from pingdata_async.locations.chunk import Chunk, RetryRow, RowHistory, batch_rows
 from pingdata_async.models import Reason
-from pingdata_async.runs.journal import Journal
-from pingdata_async.runs.journal_reader import JournalReader, JournalTotals
-from pingdata_async.runs.journal_schema import JOURNAL_NAME
-from pingdata_async.runs.states import UNTOUCHED, ChunkState, state_of
+from pingdata_async.results.outcomes import Tally
+from pingdata_async.results.validation import Failure
+from pingdata_async.runs.journal.journal import Journal
+from pingdata_async.runs.journal.reader import JournalReader, JournalTotals
+from pingdata_async.runs.journal.records import UNTOUCHED, ChunkState, state_of
+from pingdata_async.runs.journal.schema import JOURNAL_NAME
 
 FAILURE = Failure(Reason.REJECTED, "it was refused")
 ROWS_A_CHUNK = 10
@@ -28,16 +27,16 @@ def planned(index: int, size: int = ROWS_A_CHUNK) -> Chunk:
     return Chunk(index, rows, [f"id {row}" for row in rows], [b'{"address":"x"}'] * size)
 
 
-def left(row: int, origin: int | None = None, times_asked: int = 1) -> Leftover:
+def left(row: int, origin: int | None = None, times_asked: int = 1) -> RetryRow:
     """A row that is to be asked again."""
     origin = row // ROWS_A_CHUNK if origin is None else origin
     location = b'{"address":"x","sources":["PG"]}'
-    return Leftover(row, f"id {row}", location, ("PG",), Earlier(origin, times_asked))
+    return RetryRow(row, f"id {row}", location, ("PG",), RowHistory(origin, times_asked))
 
 
 def later(index: int, *rows: int) -> Chunk:
     """A chunk of rows that are asked again."""
-    return gather(index, [left(row) for row in rows])
+    return batch_rows(index, [left(row) for row in rows])
 
 
 def counts(rows: int, failed: int = 0) -> Tally:

@@ -19,7 +19,7 @@ import xlsxwriter
 import zstandard
 from python_calamine import CalamineWorkbook
 
-from pingdata_async.tables.inputs import ReadOptions
+from pingdata_async.tables.rows import ReadOptions
 
 
 class Table(NamedTuple):
@@ -42,14 +42,14 @@ class InputForm(NamedTuple):
     Attributes:
         make: Makes it: a file in a folder, or an object in memory.
         holds: What it holds of a cell.
-        repeats: Whether headers may repeat in it.
+        duplicate_index: Whether headers may repeat in it.
         has_header: Whether it is a table also without rows.
         reading: How it has to be read; None where that is found out.
     """
 
     make: Callable[[Path, Table], Any]
     holds: Callable[[Any], Any]
-    repeats: bool
+    duplicate_index: bool
     has_header: bool = True
     reading: ReadOptions | None = None
 
@@ -191,18 +191,18 @@ class Written(NamedTuple):
     rows: list[list[Any]]
 
 
-class OutputForm(NamedTuple):
+class OutputSpec(NamedTuple):
     """A form of output.
 
     Attributes:
         read: Reads it.
         shows: What it holds of a cell.
-        repeats: Whether headers may repeat in it.
+        duplicate_index: Whether headers may repeat in it.
     """
 
     read: Callable[[bytes], Written]
     shows: Callable[[Any], Any]
-    repeats: bool
+    duplicate_index: bool
 
 
 def _read_delimited(delimiter: str) -> Callable[[bytes], Written]:
@@ -246,14 +246,14 @@ def _properties(features: Sequence[Any]) -> Written:
 
 
 OUTPUTS = {
-    "csv": OutputForm(_read_delimited(","), as_text, True),
-    "tsv": OutputForm(_read_delimited("\t"), as_text, True),
-    "csv.gz": OutputForm(_read_gzipped, as_text, True),
-    "parquet": OutputForm(_read_parquet, _as_it_is, False),
-    "geoparquet": OutputForm(_read_parquet, _as_it_is, False),
-    "xlsx": OutputForm(_read_workbook, _in_a_workbook, True),
-    "geojson": OutputForm(_read_collection, _as_json, False),
-    "geojsonl": OutputForm(_read_features, _as_json, False),
+    "csv": OutputSpec(_read_delimited(","), as_text, True),
+    "tsv": OutputSpec(_read_delimited("\t"), as_text, True),
+    "csv.gz": OutputSpec(_read_gzipped, as_text, True),
+    "parquet": OutputSpec(_read_parquet, _as_it_is, False),
+    "geoparquet": OutputSpec(_read_parquet, _as_it_is, False),
+    "xlsx": OutputSpec(_read_workbook, _in_a_workbook, True),
+    "geojson": OutputSpec(_read_collection, _as_json, False),
+    "geojsonl": OutputSpec(_read_features, _as_json, False),
 }
 """By the ending of their names; but for JSONL, which holds no cells."""
 
@@ -263,7 +263,7 @@ def is_same(read: Any, cell: Any) -> bool:
     return bool(read == cell) and isinstance(read, bool) == isinstance(cell, bool)
 
 
-def assert_same_cells(written: Written, table: Table, given: InputForm, wanted: OutputForm) -> None:
+def assert_same_cells(written: Written, table: Table, given: InputForm, wanted: OutputSpec) -> None:
     """Every cell of the table is there, in its place, as far as both forms can hold it."""
     width = len(table.headers)
     assert len(written.rows) == len(table.rows)

@@ -11,16 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.bodies import OutputBody
-from pingdata_async.bulk.checking import check_output
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.bulk.chunks import Chunk, Earlier
-from pingdata_async.bulk.later_chunks import gather, leftover, split
 from pingdata_async.exceptions import RunError
+from pingdata_async.locations.chunk import Chunk, RowHistory, batch_rows, retry_row, split
+from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.models import EnhancedLocation, Reason, RowStatus
-from pingdata_async.runs import answers as answers_module
-from pingdata_async.runs.answers import Answers, Outcomes
-from pingdata_async.runs.spool import Spool
+from pingdata_async.results.validation import validate_output
+from pingdata_async.runs.directory.spool import Spool
+from pingdata_async.runs.export import results as answers_module
+from pingdata_async.runs.export.results import ResultReader, RowResults
+from pingdata_async.util.encoding import EncodedBody
 from tests.runs.accounts import FAILURE, MemoryAccount, answered, planned_chunks, spool_in
 
 UNFINISHED = ("planned", "submitting", "submitted", "complete")
@@ -36,8 +35,8 @@ def account(spool: Spool) -> MemoryAccount:
     return MemoryAccount(spool)
 
 
-def outcomes(spool: Spool, account: MemoryAccount, chunk: Chunk) -> Outcomes:
-    return Answers(spool, account, ("PG",)).outcomes(chunk)
+def outcomes(spool: Spool, account: MemoryAccount, chunk: Chunk) -> RowResults:
+    return ResultReader(spool, account, ("PG",)).outcomes(chunk)
 
 
 def said(results: list[EnhancedLocation]) -> dict[int, object]:
@@ -63,7 +62,7 @@ def test_a_spooled_chunk_is_judged_as_when_it_came(spool: Spool, account: Memory
     found = outcomes(spool, account, chunk)
     assert (
         found.settled
-        == check_output(chunk, [OutputBody(msgspec.json.encode(body))], ("PG",), 0).results
+        == validate_output(chunk, [EncodedBody(msgspec.json.encode(body))], ("PG",), 0).results
     )
     assert [result.status for result in found.settled] == [RowStatus.OK, *["failed"] * 3]
     assert found.unsettled == []
@@ -121,11 +120,11 @@ def test_a_failed_second_question_keeps_the_first_answer(
     [chunk] = planned_chunks(2, 2)
     partial = {"PG": {"is_success": False, "status_code": 504, "error_message": "late"}}
     account.put(chunk, "spooled", {"0": partial})
-    asked_again = gather(
+    asked_again = batch_rows(
         1,
         [
-            leftover(chunk, 0, ("PG",), msgspec.json.encode(partial)),
-            leftover(chunk, 1, ("PG",), b"{}"),
+            retry_row(chunk, 0, ("PG",), msgspec.json.encode(partial)),
+            retry_row(chunk, 1, ("PG",), b"{}"),
         ],
     )
     account.put(asked_again, "failed")
@@ -147,9 +146,9 @@ def test_later_rows_are_judged_by_all_their_sources(spool: Spool, account: Memor
     """The sources asked again are not those that the row is judged by."""
     [chunk] = planned_chunks(1, 1)
     account.put(chunk, "spooled", {"0": answered("PG")})
-    again = gather(1, [leftover(chunk, 0, ("PH",), msgspec.json.encode(answered("PG")))])
+    again = batch_rows(1, [retry_row(chunk, 0, ("PH",), msgspec.json.encode(answered("PG")))])
     account.put(again, "spooled", {"0": answered("PH")})  # had it not been merged
-    found = Answers(spool, account, ("PG", "PH")).outcomes(chunk)
+    found = ResultReader(spool, account, ("PG", "PH")).outcomes(chunk)
     assert [result.status for result in found.settled] == [RowStatus.PARTIAL]
 
 
@@ -178,8 +177,8 @@ def test_a_later_body_is_read_once_for_its_neighbours(
     for chunk in chunks:
         account.put(chunk, "spooled", {str(chunk.index): {}})
     for index in (20, 21):
-        rows = [leftover(chunk, 0, ("PG",), b"{}") for chunk in chunks]
-        account.put(gather(index, rows), "spooled", {str(row): answered() for row in range(20)})
+        rows = [retry_row(chunk, 0, ("PG",), b"{}") for chunk in chunks]
+        account.put(batch_rows(index, rows), "spooled", {str(row): answered() for row in range(20)})
     read: list[int] = []
     really_read = Spool.read
 
@@ -188,12 +187,12 @@ def test_a_later_body_is_read_once_for_its_neighbours(
         return really_read(self, index)
 
     monkeypatch.setattr(Spool, "read", note)
-    answers = Answers(spool, account, ("PG",))
+    answers = ResultReader(spool, account, ("PG",))
     for chunk in chunks:
         assert answers.outcomes(chunk).settled[0].status is RowStatus.OK
     assert [index for index in read if index >= 20] == [20, 21]
     monkeypatch.setattr(answers_module, "KEPT_BYTES", 1)
-    answers = Answers(spool, account, ("PG",))
+    answers = ResultReader(spool, account, ("PG",))
     for chunk in chunks:
         answers.outcomes(chunk)
     assert len(answers._later_bodies._bodies) == answers._later_bodies._bytes == 0
@@ -254,7 +253,7 @@ def test_the_last_settled_chunk_speaks_for_a_row(
             account.put(later, state, body)
             model.lay(later.rows, state, data, body)
         account.waiting = {chunk.index: waiting.intersection(chunk.rows) for chunk in chunks}
-        answers = Answers(spool, account, ("PG",))
+        answers = ResultReader(spool, account, ("PG",))
         ends = [answers.outcomes(chunk) for chunk in chunks]
     expected = model.said | dict.fromkeys(waiting)
     for chunk, end in zip(chunks, ends, strict=True):
@@ -267,7 +266,7 @@ def test_the_last_settled_chunk_speaks_for_a_row(
 
 def later_chunk(index: int, chunks: list[Chunk], rows: list[int], data: dict[int, Any]) -> Chunk:
     earlier = [
-        Earlier(
+        RowHistory(
             row // CHUNK_SIZE,
             1,
             None,

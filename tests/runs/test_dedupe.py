@@ -12,12 +12,12 @@ import msgspec
 import pytest
 
 import pingdata_async as ping
-from pingdata_async.bulk.chunking import ChunkBuilder
 from pingdata_async.events import ChunkFinished, Event, InputPlanned, JobSubmitted
-from pingdata_async.runs import plan as plan_module
-from pingdata_async.runs.exporting import export_run
-from pingdata_async.runs.framed_file import FileKind
-from pingdata_async.runs.plan import Plan
+from pingdata_async.locations.chunk_builder import ChunkBuilder
+from pingdata_async.runs.directory import plan as plan_module
+from pingdata_async.runs.directory.frame_file import FileKind
+from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.export.export import export_run
 from pingdata_async.sandbox import FaultPlan
 from tests.runs.run_help import (
     Stopper,

@@ -117,6 +117,8 @@ async def test_a_client_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without one, token and host come from the usual places."""
     async with SandboxServer(no_match_share=0.0) as sandbox:
         monkeypatch.setenv("PING_DATA_AUTH_TOKEN", "any")
-        monkeypatch.setattr("pingdata_async.config.ENVIRONMENTS", {"prod": (sandbox.url, "PRD")})
+        monkeypatch.setattr(
+            "pingdata_async.api.config.ENVIRONMENTS", {"prod": (sandbox.url, "PRD")}
+        )
         found = await ping.enhance_table(pa.table({"address": ["1 Main St, Lynn, MA"]}), ["PG"])
     assert found["enhance_status"].to_pylist() == ["ok"]

@@ -15,18 +15,17 @@ import msgspec
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.bulk.chunks import Chunk
-from pingdata_async.bulk.tally import Tally
 from pingdata_async.exceptions import ConfigurationError, RunError
-from pingdata_async.locations import FIELDS
-from pingdata_async.runs.export import export
-from pingdata_async.runs.output_files import check_output, failures_path
-from pingdata_async.runs.output_form import OutputForm
-from pingdata_async.runs.plan import Plan
-from pingdata_async.runs.spool import Spool
-from pingdata_async.tables.jsonl import FAILURE_NOTES
-from pingdata_async.tables.outputs import OutputFormat
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.locations.chunk_builder import ChunkBuilder
+from pingdata_async.locations.normalize import FIELDS
+from pingdata_async.results.outcomes import Tally
+from pingdata_async.runs.directory.directory import failures_path
+from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.directory.spool import Spool
+from pingdata_async.runs.export.export import export
+from pingdata_async.runs.export.output import OutputSpec, check_output
+from pingdata_async.tables.formats import FAILURE_NOTES, OutputFormat
 from tests.runs.accounts import MemoryAccount, answered
 from tests.runs.run_help import unexpected
 
@@ -46,7 +45,7 @@ class Setting:
         self.plan = Plan(folder / "plan")
         self.spool = Spool(folder / "spool")
         self.account = MemoryAccount(self.spool)
-        self.form = OutputForm(sources=("PG",))
+        self.form = OutputSpec(sources=("PG",))
         self.output = folder / "out.jsonl"
         self.failures = folder / "out.jsonl.failures.jsonl"
         self.told: list[int] = []
@@ -178,7 +177,7 @@ async def test_finished_rows_alone_can_be_written(setting: Setting) -> None:
 async def test_a_table_of_finished_rows_alone(tmp_path: Path) -> None:
     """Each is beside its own cells, also where others of a later chunk are left out."""
     setting = Setting(tmp_path)
-    setting.form = OutputForm(kind=OutputFormat.CSV, sources=("PG",))
+    setting.form = OutputSpec(kind=OutputFormat.CSV, sources=("PG",))
     setting.output = tmp_path / "out.csv"
     (tmp_path / "in.csv").write_text(
         "address,own\n" + "".join(f"{n} Elm St,own {n}\n" for n in range(4))
@@ -212,9 +211,9 @@ HOLD_A_PART = """
 import sys
 from pathlib import Path
 import anyio
-from pingdata_async.runs.output_files import opened_output
+from pingdata_async.runs.export.output import open_atomic
 async def main():
-    async with opened_output(sys.argv[1]):
+    async with open_atomic(sys.argv[1]):
         print("held", flush=True)
         await anyio.to_thread.run_sync(sys.stdin.read)
 anyio.run(main)

@@ -8,11 +8,11 @@ import anyio.to_thread
 import pytest
 
 import pingdata_async as ping
-from pingdata_async.bodies import OutputBody
 from pingdata_async.events import Event, RunNotice
-from pingdata_async.runs.exporting import export_run
-from pingdata_async.runs.run_directory import RunDirectory
+from pingdata_async.runs.directory.directory import RunDirectory
+from pingdata_async.runs.export.export import export_run
 from pingdata_async.sandbox import SandboxServer
+from pingdata_async.util.encoding import EncodedBody
 from tests.runs.run_help import (
     ADDRESSES,
     assert_all_there,
@@ -97,7 +97,7 @@ async def test_only_what_a_run_made_is_discarded(
 
     async with RunDirectory(work) as directory:
         await anyio.to_thread.run_sync(interfere)
-        await directory.spool.keep_unreadable(7, [OutputBody(b"<html>"), OutputBody(b"<p>")])
+        await directory.spool.keep_unreadable(7, [EncodedBody(b"<html>"), EncodedBody(b"<p>")])
         directory.discard = True
     left = {str(path.relative_to(work)) for path in work.rglob("*")}
     assert left == {*strangers, "spool", "spool/000000", "link", "spool/000001"}

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from pingdata_async.exceptions import RunError
-from pingdata_async.runs import filesystem
-from pingdata_async.runs.filesystem import (
+from pingdata_async.util import files as filesystem
+from pingdata_async.util.files import (
     RunLock,
     free_bytes,
     is_locked,
@@ -29,7 +29,7 @@ from pingdata_async.runs.filesystem import (
 HOLD_THE_LOCK = """
 import sys
 from pathlib import Path
-from pingdata_async.runs.filesystem import RunLock
+from pingdata_async.util.files import RunLock
 with RunLock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

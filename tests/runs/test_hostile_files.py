@@ -12,22 +12,22 @@ import msgspec
 import pytest
 
 from pingdata_async.exceptions import RunError
-from pingdata_async.runs import compression
-from pingdata_async.runs import plan as plans
-from pingdata_async.runs.compression import (
+from pingdata_async.runs.directory import plan as plans
+from pingdata_async.runs.directory.frame_file import FileKind, Footer, FrameReader, writing
+from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.directory.spool import Spool
+from pingdata_async.tables.rows import Fingerprint
+from pingdata_async.util import compression
+from pingdata_async.util.compression import (
     MAX_PACKED_BYTES,
     DamagedFrameError,
     compress,
     decompress,
     unpacked_at_most,
 )
-from pingdata_async.runs.framed_file import Contents, FileKind, FrameReader, writing
-from pingdata_async.runs.plan import Plan
-from pingdata_async.runs.spool import Spool
-from pingdata_async.tables.sources import Fingerprint
 
 KIND = FileKind("the file", b"PINGXXX", b"1")
-DECODER = msgspec.msgpack.Decoder(Contents)
+DECODER = msgspec.msgpack.Decoder(Footer)
 
 
 def test_a_bomb_is_known_before_it_goes_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def tampered(path: Path, offsets: bytes, length: int | None = None) -> None:
         frames.add(b"one")
         frames.add(b"two")
         begin = frames.packed_offsets()[-8:]
-        frames.end(Contents(offsets=offsets + begin if offsets else offsets))
+        frames.end(Footer(offsets=offsets + begin if offsets else offsets))
     if length is not None:
         content = path.read_bytes()
         path.write_bytes(content[:-16] + struct.pack("<Q", length) + content[-8:])

@@ -12,7 +12,7 @@ import pytest
 
 import pingdata_async as ping
 from pingdata_async.events import ChunkFinished, Event, RunNotice
-from pingdata_async.runs.identity import RunSettings, api_origin, differences
+from pingdata_async.runs.directory.settings import RunSettings, api_origin, differences
 from pingdata_async.sandbox import SandboxServer
 from tests.runs.run_help import (
     ADDRESSES,

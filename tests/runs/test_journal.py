@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pingdata_async.exceptions import RunError
-from pingdata_async.runs.journal import Journal
-from pingdata_async.runs.states import ChunkState
+from pingdata_async.runs.journal.journal import Journal
+from pingdata_async.runs.journal.records import ChunkState
 from tests.runs.journal_help import (
     FAILURE,
     counts,
@@ -157,10 +157,10 @@ async def test_rows_wait_and_become_a_chunk(path: Path) -> None:
         await journal.completed(planned(0), ())
         await journal.spooled(0, counts(8), [left(3), left(7)])
         assert (await totals_of(path)).rows_waiting == 2
-        await journal.gathered(later(journal.next_index(), 3, 7))
+        await journal.batched(later(journal.next_index(), 3, 7))
         assert (await totals_of(path)).rows_waiting == 0
         with pytest.raises(RunError, match="2 rows, of which 0 were waiting"):
-            await journal.gathered(later(journal.next_index(), 3, 7))
+            await journal.batched(later(journal.next_index(), 3, 7))
         records = [record async for record in journal.unfinished()]
         assert [record.index for record in records] == [10]
         assert not records[0].charged_before
@@ -175,8 +175,8 @@ async def test_waiting_rows_are_packed_after_a_crash(path: Path) -> None:
         await journal.spooled(0, counts(5), [left(row) for row in range(5)])
         await journal.spooled(1, counts(5), [left(row) for row in range(10, 15)])
     async with Journal(path) as journal:
-        assert await journal.pack_leftovers(4) == 3
-        assert await journal.pack_leftovers(4) == 0
+        assert await journal.pack_retry_rows(4) == 3
+        assert await journal.pack_retry_rows(4) == 0
         chunks = [record.chunk async for record in journal.unfinished()]
         assert [chunk.rows for chunk in chunks if chunk is not None] == [
             [0, 1, 2, 3],
@@ -184,7 +184,7 @@ async def test_waiting_rows_are_packed_after_a_crash(path: Path) -> None:
             [13, 14],
         ]
         assert await journal.reopen([left(20), left(21)], counts(2, failed=2)) == 2
-        assert await journal.pack_leftovers(4, max_chunk_bytes=1) == 2  # one each, at least
+        assert await journal.pack_retry_rows(4, max_chunk_bytes=1) == 2  # one each, at least
 
 
 async def test_a_retry_takes_rows_back_from_the_counts(path: Path) -> None:

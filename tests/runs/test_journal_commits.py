@@ -13,10 +13,9 @@ import anyio.to_thread
 import pytest
 
 from pingdata_async.exceptions import RunError
-from pingdata_async.runs import journal_schema
-from pingdata_async.runs.journal import Journal
-from pingdata_async.runs.journal_writer import BUSY_COMMIT_EVERY_S, GroupWriter
-from pingdata_async.runs.states import ChunkState, code_of
+from pingdata_async.runs.journal import schema as journal_schema
+from pingdata_async.runs.journal.journal import BUSY_COMMIT_EVERY_S, GroupWriter, Journal
+from pingdata_async.runs.journal.records import ChunkState, code_of
 from tests.runs.journal_help import (
     connection_of,
     copy_as_it_is,
@@ -97,7 +96,7 @@ async def test_only_many_callers_wait_for_each_other(
 
     monkeypatch.setattr(GroupWriter, "_write", noted_write)
     async with Journal(path) as journal:
-        monkeypatch.setattr("pingdata_async.runs.journal_writer.anyio.sleep", noted_sleep)
+        monkeypatch.setattr("pingdata_async.runs.journal.journal.anyio.sleep", noted_sleep)
         for index in range(5):
             await submit(journal, index)
         assert not pauses
@@ -189,9 +188,9 @@ WRITE_UNTIL_KILLED = """
 import sys
 from pathlib import Path
 import anyio
-from pingdata_async.bulk.chunks import Chunk
-from pingdata_async.runs.journal import Journal
-from pingdata_async.runs.journal_writer import BUSY_COMMIT_EVERY_S, GroupWriter
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.runs.journal.journal import Journal
+from pingdata_async.runs.journal.journal import BUSY_COMMIT_EVERY_S, GroupWriter
 
 async def write(journal, begin):
     for index in range(begin, 100_000, 4):

@@ -13,10 +13,10 @@ import anyio
 import pytest
 
 from pingdata_async.exceptions import RunError
-from pingdata_async.runs import journal_schema
-from pingdata_async.runs.journal import Journal
-from pingdata_async.runs.journal_reader import JournalReader
-from pingdata_async.runs.states import ChunkState, code_of
+from pingdata_async.runs.journal import schema as journal_schema
+from pingdata_async.runs.journal.journal import Journal
+from pingdata_async.runs.journal.reader import JournalReader
+from pingdata_async.runs.journal.records import ChunkState, code_of
 from tests.runs.journal_help import copy_as_it_is, counts, left, make_journal, planned
 
 
@@ -349,9 +349,9 @@ FILL_THE_DISK = """
 import resource, sys
 from pathlib import Path
 import anyio
-from pingdata_async.bulk.chunks import Chunk
+from pingdata_async.locations.chunk import Chunk
 from pingdata_async.exceptions import RunError
-from pingdata_async.runs.journal import Journal
+from pingdata_async.runs.journal.journal import Journal
 
 async def main():
     async with Journal(Path(sys.argv[1])) as journal:
@@ -393,12 +393,12 @@ def test_a_disk_that_fills_up_for_real(tmp_path: Path) -> None:
 def test_a_journal_cut_off_at_rest_is_put_right(tmp_path: Path) -> None:
     """A crash while it is left as one file leaves a rollback journal; nothing is lost by it."""
     path = anyio.run(_filled, tmp_path)
-    copies = [tmp_path / "for a reader", tmp_path / "for a run"]
+    duplicate_counts = [tmp_path / "for a reader", tmp_path / "for a run"]
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA cache_size = 2")  # so that it writes before it commits
         connection.execute("BEGIN")
         connection.execute("UPDATE submissions SET locations = 0, job_id = hex(randomblob(200))")
-        paths = [copy_as_it_is(path, copy) for copy in copies]
+        paths = [copy_as_it_is(path, copy) for copy in duplicate_counts]
         connection.execute("ROLLBACK")
     for copy in paths:
         assert copy.with_name(f"{copy.name}-journal").stat().st_size > 0

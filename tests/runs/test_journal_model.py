@@ -23,12 +23,12 @@ from hypothesis.stateful import (
     rule,
 )
 
-from pingdata_async.bulk import later_chunks
-from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.exceptions import RunError
-from pingdata_async.runs.journal import Journal
-from pingdata_async.runs.journal_reader import JournalReader
-from pingdata_async.runs.states import LEGAL_CHANGES, ChunkState, state_of
+from pingdata_async.locations import chunk as later_chunks
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.runs.journal.journal import Journal
+from pingdata_async.runs.journal.reader import JournalReader
+from pingdata_async.runs.journal.records import LEGAL_CHANGES, ChunkState, state_of
 from tests.runs.journal_help import (
     FAILURE,
     ROWS_A_CHUNK,
@@ -212,11 +212,11 @@ class JournalMachine(RuleBasedStateMachine):
         if self._call(legal, self._journal.abandoned, known.chunk, "lost"):
             known.state = S.PLANNED
 
-    @rule(data=st.data(), leftovers=st.integers(0, ROWS_A_CHUNK))
-    def spooled(self, data: st.DataObject, leftovers: int) -> None:
+    @rule(data=st.data(), retry_rows=st.integers(0, ROWS_A_CHUNK))
+    def spooled(self, data: st.DataObject, retry_rows: int) -> None:
         known = self._any_chunk(data, S.COMPLETE)
         rows = known.chunk.rows
-        waiting, settled = rows[:leftovers], rows[leftovers:]
+        waiting, settled = rows[:retry_rows], rows[retry_rows:]
         if self._call(
             known.state is S.COMPLETE,
             self._journal.spooled,
@@ -258,14 +258,14 @@ class JournalMachine(RuleBasedStateMachine):
                 self._model.chunks[part.index] = Known(part, charged=charged)
 
     @rule(data=st.data())
-    def gathered(self, data: st.DataObject) -> None:
+    def batched(self, data: st.DataObject) -> None:
         if not self._model.waiting:
             return
         rows = data.draw(
             st.lists(st.sampled_from(sorted(self._model.waiting)), unique=True, min_size=1)
         )
-        chunk = later_chunks.gather(self._journal.next_index(), [left(row) for row in rows])
-        self._call(True, self._journal.gathered, chunk)
+        chunk = later_chunks.batch_rows(self._journal.next_index(), [left(row) for row in rows])
+        self._call(True, self._journal.batched, chunk)
         self._model.waiting.difference_update(rows)
         self._model.chunks[chunk.index] = Known(chunk)
 
@@ -321,7 +321,7 @@ class JournalMachine(RuleBasedStateMachine):
         for known in model.chunks.values():
             if known.state is S.SUBMITTING and not hold:
                 known.state, known.held = S.PLANNED, False
-        packed = self._portal.call(self._journal.pack_leftovers, chunk_size)
+        packed = self._portal.call(self._journal.pack_retry_rows, chunk_size)
         assert packed == -(-len(model.waiting) // chunk_size)
         self._take_over_packed()
 

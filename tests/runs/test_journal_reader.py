@@ -11,11 +11,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from pingdata_async.bulk.tally import Tally
 from pingdata_async.exceptions import RunError
-from pingdata_async.runs.journal import Journal
-from pingdata_async.runs.journal_reader import JournalReader
-from pingdata_async.runs.states import ChunkState
+from pingdata_async.results.outcomes import Tally
+from pingdata_async.runs.journal.journal import Journal
+from pingdata_async.runs.journal.reader import JournalReader
+from pingdata_async.runs.journal.records import ChunkState
 from tests.runs.journal_help import (
     FAILURE,
     copy_as_it_is,
@@ -36,7 +36,7 @@ async def _live_a_little(journal: Journal) -> None:
     await journal.completed(planned(3), ())
     await journal.completed(planned(4), ())
     await journal.spooled(4, counts(7, failed=1), [left(40), left(41), left(42)])
-    await journal.gathered(later(journal.next_index(), 40, 42))
+    await journal.batched(later(journal.next_index(), 40, 42))
     await journal.doubted(planned(5), "lost", hold=True)
     await journal.failed(6, FAILURE, counts(10, failed=10))
     await journal.split(planned(7), [later(journal.next_index(), row) for row in (70, 71)])
@@ -144,7 +144,7 @@ def test_reading_changes_nothing(path: Path) -> None:
 READ_IT = """
 import sys
 from pathlib import Path
-from pingdata_async.runs.journal_reader import JournalReader
+from pingdata_async.runs.journal.reader import JournalReader
 with JournalReader(Path(sys.argv[1])) as reader:
     print(reader.totals().jobs)
 """

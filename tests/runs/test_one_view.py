@@ -14,12 +14,12 @@ from anyio import from_thread
 
 import pingdata_async as ping
 from pingdata_async.events import JobSubmitted
-from pingdata_async.runs.exporting import export_run
-from pingdata_async.runs.journal import Journal
-from pingdata_async.runs.journal_reader import JournalReader
-from pingdata_async.runs.journal_schema import JOURNAL_NAME
+from pingdata_async.runs.export.export import export_run
+from pingdata_async.runs.export.two_pass import TableOutput
+from pingdata_async.runs.journal.journal import Journal
+from pingdata_async.runs.journal.reader import JournalReader
+from pingdata_async.runs.journal.schema import JOURNAL_NAME
 from pingdata_async.runs.status import read_status
-from pingdata_async.runs.table_output import TableOutput
 from pingdata_async.sandbox import FaultPlan
 from tests.runs.journal_help import counts, left, planned
 from tests.runs.run_help import (
@@ -96,7 +96,7 @@ async def test_a_retry_that_begins_drops_no_row(
         async def reopened() -> None:
             async with Journal(run_dir / JOURNAL_NAME) as journal:
                 await journal.reopen([left(row, origin=0)], counts(1, failed=1))
-                await journal.pack_leftovers(10)
+                await journal.pack_retry_rows(10)
 
         with monkeypatch.context() as patch:
             after_first(patch, JournalReader, question, lambda _: asyncio.run(reopened()))

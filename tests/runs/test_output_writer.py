@@ -12,18 +12,18 @@ import anyio.to_thread
 import msgspec
 import pytest
 
-from pingdata_async.bodies import OutputBody
-from pingdata_async.bulk.checking import Checked, check_output
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.bulk.chunks import Chunk, InvalidRow
 from pingdata_async.exceptions import RunError
-from pingdata_async.runs.answers import Answers
-from pingdata_async.runs.filesystem import write_pieces
-from pingdata_async.runs.output_form import OutputForm
-from pingdata_async.runs.output_writer import AHEAD, OutputWriter
-from pingdata_async.runs.plan import Plan
-from pingdata_async.runs.run_output import RunOutput, opened_run_output
-from pingdata_async.runs.spool import Spool
+from pingdata_async.locations.chunk import Chunk, InvalidRow
+from pingdata_async.locations.chunk_builder import ChunkBuilder
+from pingdata_async.results.validation import ValidatedOutput, validate_output
+from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.directory.spool import Spool
+from pingdata_async.runs.export.export import RunOutput, opened_run_output
+from pingdata_async.runs.export.jsonl import LOW_WATER, OutputWriter
+from pingdata_async.runs.export.output import OutputSpec
+from pingdata_async.runs.export.results import ResultReader
+from pingdata_async.util.encoding import EncodedBody
+from pingdata_async.util.files import write_pieces
 from tests.bulk.test_layout import SOURCES, usual
 from tests.runs.accounts import MemoryAccount
 from tests.runs.run_help import unexpected
@@ -46,8 +46,8 @@ class Setting:
         self.plan = Plan(folder / "plan")
         self.spool = Spool(folder / "spool")
         self.account = MemoryAccount(self.spool)
-        self.answers = Answers(self.spool, self.account, SOURCES)
-        self.checked: list[tuple[Chunk, Checked]] = []
+        self.answers = ResultReader(self.spool, self.account, SOURCES)
+        self.checked: list[tuple[Chunk, ValidatedOutput]] = []
         self.rendered_late = 0
 
     async def prepare(self, folder: Path) -> None:
@@ -64,18 +64,18 @@ class Setting:
     def _answer(self) -> None:
         for index in range(self.plan.chunks):
             chunk = self.plan.read(index)
-            body = OutputBody(usual(chunk.rows, n=index))
+            body = EncodedBody(usual(chunk.rows, n=index))
             self.checked.append(
-                (chunk, check_output(chunk, [body], SOURCES, 0, with_results=False))
+                (chunk, validate_output(chunk, [body], SOURCES, 0, with_results=False))
             )
             self.spool._keep(index, body)
             self.account.put(chunk, "spooled")
 
     async def offer(self, writer: RunOutput, index: int) -> None:
         chunk, checked = self.checked[index]
-        assert checked.layout is not None
+        assert checked.offset_index is not None
         assert checked.content is not None
-        await writer.offer(chunk, checked.layout, checked.content)
+        await writer.offer(chunk, checked.offset_index, checked.content)
 
     async def write_rest(self, writer: RunOutput) -> list[int]:
         """Returns what is said of rows, for all that was early, and then for each chunk."""
@@ -97,7 +97,7 @@ class Setting:
 def opened_writer(
     output: Path | str, failures: Path | None = None
 ) -> AbstractAsyncContextManager[RunOutput]:
-    return opened_run_output(output, OutputForm(), on_note=unexpected, failures=failures)
+    return opened_run_output(output, OutputSpec(), on_note=unexpected, failures=failures)
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ async def test_few_chunks_are_kept_for_one_that_is_missing(setting: Setting) -> 
         assert isinstance(writer, OutputWriter)
         for index in range(1, CHUNKS):
             await setting.offer(writer, index)
-            assert len(writer._early) == min(index, AHEAD - 1)
+            assert len(writer._early) == min(index, LOW_WATER - 1)
         assert await setting.write_rest(writer) == [0, *[CHUNK_SIZE] * CHUNKS]
         assert not writer._early
     setting.check()
@@ -173,7 +173,7 @@ async def test_a_disk_that_is_full_for_a_while_stops_no_run(
             raise OSError(28, "No space left on device")
         write_pieces(file, pieces)
 
-    monkeypatch.setattr("pingdata_async.runs.output_files.write_pieces", full_at_first)
+    monkeypatch.setattr("pingdata_async.runs.export.output.write_pieces", full_at_first)
     async with opened_writer(setting.output) as writer:
         for index in range(CHUNKS):
             await setting.offer(writer, index)
@@ -196,10 +196,10 @@ async def test_failures_that_were_taken_back_are_written_once(
             locations=chunk.locations[1:],
             invalid=[InvalidRow(chunk.rows[0], None, "no")],
         )
-        body = OutputBody(usual(without.rows))
+        body = EncodedBody(usual(without.rows))
         setting.checked[index] = (
             without,
-            check_output(without, [body], SOURCES, 0, with_results=False),
+            validate_output(without, [body], SOURCES, 0, with_results=False),
         )
     calls = itertools.count()
 
@@ -208,7 +208,7 @@ async def test_failures_that_were_taken_back_are_written_once(
             raise OSError(28, "No space left on device")
         write_pieces(file, pieces)
 
-    monkeypatch.setattr("pingdata_async.runs.output_files.write_pieces", full_at_first)
+    monkeypatch.setattr("pingdata_async.runs.export.output.write_pieces", full_at_first)
     failures = setting.output.with_name("failures.jsonl")
     async with opened_writer(setting.output, failures=failures) as writer:
         for index in range(CHUNKS):
@@ -226,7 +226,7 @@ async def test_a_disk_that_stays_full_is_told_at_the_end(
     def full(_file: int, _pieces: Sequence[bytes | memoryview]) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pingdata_async.runs.output_files.write_pieces", full)
+    monkeypatch.setattr("pingdata_async.runs.export.output.write_pieces", full)
 
     async def write() -> None:
         async with opened_writer(setting.output) as writer:

@@ -11,7 +11,7 @@ import pytest
 
 import pingdata_async as ping
 from pingdata_async.events import ChunkFinished, Event
-from pingdata_async.runs import output_files
+from pingdata_async.runs.export import output as output_files
 from pingdata_async.sandbox import SandboxServer
 from tests.runs.run_help import (
     ADDRESSES,

@@ -15,12 +15,12 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.bulk.chunks import BLANK_ID, Chunk
 from pingdata_async.exceptions import InputError, RunError
-from pingdata_async.runs.compression import DamagedFrameError, compress, decompress
-from pingdata_async.runs.plan import Plan
-from pingdata_async.tables.sources import fingerprint_of
+from pingdata_async.locations.chunk import BLANK_ID, Chunk
+from pingdata_async.locations.chunk_builder import ChunkBuilder
+from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.tables.readers.base import fingerprint_of
+from pingdata_async.util.compression import DamagedFrameError, compress, decompress
 
 INPUT = "id,address,latitude,foo\na,1 Main St,,1\nb,,,2\n,3 Oak Ave,x,3\n"
 

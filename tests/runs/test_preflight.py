@@ -10,9 +10,9 @@ import anyio.to_thread
 import pytest
 
 import pingdata_async as ping
-from pingdata_async.account import Limits, SourceLimits, decode_limits
-from pingdata_async.bulk.budget import Amount
-from pingdata_async.events import Announcer, Event, JobSubmitted, Notices
+from pingdata_async.api.account import Limits, SourceLimits, decode_limits
+from pingdata_async.engine.flow_control.budget import Amount
+from pingdata_async.events import Event, EventEmitter, JobSubmitted, NoticeCollector
 from pingdata_async.exceptions import (
     AuthenticationError,
     LimitsExceededError,
@@ -84,9 +84,9 @@ def raising(error: Exception) -> Callable[[], object]:
 )
 async def test_what_is_not_known_refuses_nothing(error: PingDataError) -> None:
     """One line, whatever it is."""
-    notices = Notices()
+    notices = NoticeCollector()
     preflight = Preflight(raising(error), None)  # type: ignore[arg-type]
-    await preflight.check(amount(PH=10**6), Amount(), Announcer(notices))
+    await preflight.check(amount(PH=10**6), Amount(), EventEmitter(notices))
     [said] = notices.messages
     assert said.startswith("Whether the account's limits suffice is not known: ")
     assert (await preflight.judge(amount(PH=1))).fits is None

@@ -11,11 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.bulk.chunking import LOCATION_OVERHEAD_BYTES
-from pingdata_async.bulk.chunks import Chunk, InvalidRow
-from pingdata_async.runs import bucket_file, repeats
-from pingdata_async.runs.distinct_chunks import TWINS_A_LOCATION, DistinctChunks
-from pingdata_async.runs.repeats import ROW_BITS, RepeatFinder
+from pingdata_async.locations.chunk import Chunk, InvalidRow
+from pingdata_async.locations.chunk_builder import LOCATION_OVERHEAD_BYTES
+from pingdata_async.runs.directory import dedupe as bucket_file
+from pingdata_async.runs.directory import dedupe as duplicate_index
+from pingdata_async.runs.directory.dedupe import (
+    DUPLICATES_A_LOCATION,
+    ROW_BITS,
+    DistinctChunks,
+    DuplicateFinder,
+)
 from tests.sweeps import examples
 
 
@@ -25,7 +30,7 @@ def nothing() -> None:
 
 def found(folder: Path, keys: list[bytes], batch: int = 300) -> dict[int, int]:
     """The marks of all rows with these keys."""
-    with RepeatFinder(folder) as finder:
+    with DuplicateFinder(folder) as finder:
         for begin in range(0, len(keys), batch):
             finder.add(begin, keys[begin : begin + batch])
         rows = finder.find(nothing)
@@ -50,8 +55,8 @@ def plain_marks(keys: list[bytes]) -> dict[int, int]:
     for row, key in enumerate(keys):
         if first.setdefault(key, row) != row:
             marks[row] = first[key]
-    for row, copies in Counter(marks.values()).items():
-        marks[row] = -copies
+    for row, duplicate_counts in Counter(marks.values()).items():
+        marks[row] = -duplicate_counts
     return marks
 
 
@@ -78,7 +83,7 @@ def test_half_a_key_is_not_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: slice
 ) -> None:
     """Where 64 of the 128 bits are those of another row, it is another row all the same."""
-    digests_of = repeats.digests_of
+    digests_of = duplicate_index.digests_of
 
     def colliding(keys: list[bytes]) -> list[bytes]:
         made = [bytearray(digest) for digest in digests_of(keys)]
@@ -86,7 +91,7 @@ def test_half_a_key_is_not_enough(
             digest[half] = bytes(8)
         return list(map(bytes, made))
 
-    monkeypatch.setattr(repeats, "digests_of", colliding)
+    monkeypatch.setattr(duplicate_index, "digests_of", colliding)
     keys = [b"%d" % (row % 900) for row in range(1000)]
     assert found(tmp_path, keys) == plain_marks(keys)
 
@@ -142,17 +147,21 @@ def test_chunks_of_distinct_locations(
     assert [chunk.index for chunk in made] == list(range(len(made)))
     everything: list[int] = []
     for chunk in made:
-        here = [*chunk.rows, *(twin.row for twin in chunk.twins), *(i.row for i in chunk.invalid)]
+        here = [
+            *chunk.rows,
+            *(duplicate.row for duplicate in chunk.duplicates),
+            *(i.row for i in chunk.invalid),
+        ]
         everything += sorted(here)
         assert chunk.total_rows == len(here)
         assert chunk.total_rows > 0
         assert len(chunk.rows) <= chunk_size
         assert len(chunk.invalid) <= chunk_size
-        assert len(chunk.twins) <= chunk_size * TWINS_A_LOCATION
+        assert len(chunk.duplicates) <= chunk_size * DUPLICATES_A_LOCATION
         size = sum(map(len, chunk.locations)) + LOCATION_OVERHEAD_BYTES * len(chunk.rows)
         assert size <= max_bytes
         assert chunk.rows == sorted(chunk.rows)
-        assert chunk.copies == {
+        assert chunk.duplicate_counts == {
             place: -marks[row] for place, row in enumerate(chunk.rows) if row in marks
         }
         assert chunk.ids == [f"r{row}" for row in chunk.rows]
@@ -166,9 +175,9 @@ def test_chunks_of_distinct_locations(
     location = {row: each for c in chunks for row, each in zip(c.rows, c.locations, strict=True)}
     for chunk in made:
         assert chunk.locations == [location[row] for row in chunk.rows]
-        for twin in chunk.twins:
-            assert (twin.first, twin.id) == (marks[twin.row], f"r{twin.row}")
-            assert twin.location == location[twin.row]
+        for duplicate in chunk.duplicates:
+            assert (duplicate.first, duplicate.id) == (marks[duplicate.row], f"r{duplicate.row}")
+            assert duplicate.location == location[duplicate.row]
     assert [row for chunk in made for row in chunk.rows] == [
         row for row in sorted(location) if marks.get(row, -1) < 0
     ]
@@ -178,6 +187,6 @@ def test_chunks_of_distinct_locations(
         assert (
             len(chunk.rows) == chunk_size
             or len(chunk.invalid) == chunk_size
-            or len(chunk.twins) == chunk_size * TWINS_A_LOCATION
+            or len(chunk.duplicates) == chunk_size * DUPLICATES_A_LOCATION
             or size + next_one + LOCATION_OVERHEAD_BYTES > max_bytes
         )

@@ -10,19 +10,18 @@ import msgspec
 import pytest
 
 import pingdata_async as ping
-from pingdata_async.bulk.checking import fail_chunk
-from pingdata_async.bulk.later_chunks import split
 from pingdata_async.events import ChunkFinished, Event, JobSubmitted, RunNotice
+from pingdata_async.locations.chunk import split
 from pingdata_async.models import RunSummary
-from pingdata_async.runs.answers import Answers
-from pingdata_async.runs.export import export
-from pingdata_async.runs.exporting import export_run
-from pingdata_async.runs.journal import Journal
-from pingdata_async.runs.journal_reader import reading_journal
-from pingdata_async.runs.output_form import OutputForm
-from pingdata_async.runs.plan import Plan
-from pingdata_async.runs.reopening import charged_rows, leftovers_of
-from pingdata_async.runs.spool import Spool
+from pingdata_async.results.validation import fail_chunk
+from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.directory.spool import Spool
+from pingdata_async.runs.export.export import export, export_run
+from pingdata_async.runs.export.output import OutputSpec
+from pingdata_async.runs.export.results import ResultReader
+from pingdata_async.runs.journal.journal import Journal
+from pingdata_async.runs.journal.reader import reading_journal
+from pingdata_async.runs.resume import charged_rows, retry_rows_of
 from pingdata_async.runs.status import RunStatus, read_status
 from pingdata_async.sandbox import FaultPlan, SandboxServer
 from tests.runs.accounts import FAILURE, MemoryAccount, planned_chunks, spool_in
@@ -45,7 +44,7 @@ ASK_ONCE = ping.RetryPolicy(
 
 
 def set_faults(server: SandboxServer, **faults: Any) -> None:
-    server._api._dice.plan = FaultPlan(**faults)
+    server._api._injector.plan = FaultPlan(**faults)
 
 
 class Sent:
@@ -305,7 +304,7 @@ async def export_strictly(run_dir: Path, output: Path) -> None:
                 spool,
                 account,
                 output,
-                OutputForm(sources=("PG", "PH")),
+                OutputSpec(sources=("PG", "PH")),
                 on_rows=lambda _rows: None,
                 on_note=unexpected,
             )
@@ -355,10 +354,10 @@ def test_a_rejected_row_may_have_been_charged_before(tmp_path: Path) -> None:
     account.put(part, "failed")
     record = account.records[doubted.index]
     account.records[doubted.index] = msgspec.structs.replace(record, charged_before=True)
-    answers = Answers(spool_in(tmp_path), account, ("PG",))
+    answers = ResultReader(spool_in(tmp_path), account, ("PG",))
     for chunk, is_charged in ((clean, False), (doubted, True), (parted, True)):
         rows = answers.outcomes(chunk).settled
-        found = leftovers_of(chunk, rows, ("PG",), charged_rows(account, chunk))
+        found = retry_rows_of(chunk, rows, ("PG",), charged_rows(account, chunk))
         assert [each.earlier.was_charged for each in found] == [is_charged] * 2
 
 
@@ -367,7 +366,7 @@ def test_why_a_source_is_not_asked_is_kept_with_a_row_that_is_reopened() -> None
     (chunk,) = planned_chunks(2, 2)
     chunk = msgspec.structs.replace(chunk, skipped={1: ("PH: only in US",)})
     rows = fail_chunk(chunk, FAILURE)
-    found = leftovers_of(chunk, rows, ("PG",), ())
+    found = retry_rows_of(chunk, rows, ("PG",), ())
     assert [each.earlier.skipped for each in found] == [(), ("PH: only in US",)]
 
 

@@ -15,17 +15,17 @@ import pytest
 
 import pingdata_async as ping
 from pingdata_async.events import ChunkFinished, Event, RunNotice
-from pingdata_async.runs import journal_schema
-from pingdata_async.runs.exporting import export_run
-from pingdata_async.runs.filesystem import RunLock
-from pingdata_async.runs.run_directory import (
+from pingdata_async.runs.directory.directory import (
     RunDirectory,
     can_set_aside,
     read_settings,
     run_dir_for,
 )
+from pingdata_async.runs.export.export import export_run
+from pingdata_async.runs.journal import schema as journal_schema
 from pingdata_async.runs.status import read_status
 from pingdata_async.sandbox import SandboxServer
+from pingdata_async.util.files import RunLock
 from tests.probes import until
 from tests.runs.run_help import (
     ADDRESSES,

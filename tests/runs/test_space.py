@@ -15,8 +15,8 @@ import pytest
 import pingdata_async as ping
 from pingdata_async.events import ChunkFinished, Event, RequestSent, RunStopped
 from pingdata_async.exceptions import RunError
-from pingdata_async.runs import space
-from pingdata_async.runs.space import check_space, shown_bytes, space_needs
+from pingdata_async.runs.directory import directory as space
+from pingdata_async.runs.directory.directory import check_space, shown_bytes, space_needs
 from pingdata_async.sandbox import SandboxServer
 from tests.runs.journal_help import make_journal
 from tests.runs.run_help import (
@@ -45,7 +45,7 @@ async def test_no_room_for_what_readers_share(tmp_path: Path) -> None:
     path = await make_journal(tmp_path)
     opened = (
         "import resource, sys; from pathlib import Path;"
-        "from pingdata_async.runs.journal_schema import open_writer;"
+        "from pingdata_async.runs.journal.schema import open_writer;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
         "open_writer(Path(sys.argv[1]))"
     )
@@ -285,7 +285,7 @@ async def test_a_disk_too_full_for_the_plan(
 
     output = tmp_path / "out.jsonl"
     with monkeypatch.context() as patch:
-        patch.setattr("pingdata_async.runs.filesystem.sync_file", no_room)
+        patch.setattr("pingdata_async.util.files.sync_file", no_room)
         with pytest.raises(ping.RunError, match="the plan cannot be written: No space left"):
             await enhancer(client).run(ADDRESSES, output)
     assert requests(sandbox) == 0
@@ -307,7 +307,7 @@ async def test_a_disk_too_full_for_the_output(
     output = tmp_path / "out.jsonl"
     events: list[Event] = []
     with monkeypatch.context() as patch:
-        patch.setattr("pingdata_async.runs.output_files.sync_file", no_room)
+        patch.setattr("pingdata_async.runs.export.output.sync_file", no_room)
         with pytest.raises(ping.RunError, match=r"out.*jsonl cannot be written: No space left"):
             await enhancer(client, on_event=events.append).run(ADDRESSES, output)
     [stop] = [event for event in events if isinstance(event, RunStopped)]

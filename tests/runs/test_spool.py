@@ -13,12 +13,12 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from pingdata_async.bodies import OutputBody
 from pingdata_async.exceptions import RunError
-from pingdata_async.runs import filesystem
-from pingdata_async.runs import spool as spool_module
-from pingdata_async.runs.spool import CHUNKS_A_FOLDER, Spool
-from pingdata_async.secrecy import Secret
+from pingdata_async.runs.directory import spool as spool_module
+from pingdata_async.runs.directory.spool import CHUNKS_A_FOLDER, Spool
+from pingdata_async.util import files as filesystem
+from pingdata_async.util.encoding import EncodedBody
+from pingdata_async.util.redaction import Secret
 
 
 def files(folder: Path) -> list[Path]:
@@ -36,9 +36,9 @@ async def read(spool: Spool, index: int) -> bytes | None:
 async def test_a_spool_gives_back_what_it_kept(tmp_path: Path) -> None:
     """Bodies come back as they were, also to another process; what was not kept is None."""
     spool = Spool(tmp_path / "spool")
-    await spool.keep(0, OutputBody(b"{}"))
-    await spool.keep(CHUNKS_A_FOLDER, OutputBody(b'{"1":{}}' * 10_000))
-    await spool.keep(2, OutputBody(b"2"))
+    await spool.keep(0, EncodedBody(b"{}"))
+    await spool.keep(CHUNKS_A_FOLDER, EncodedBody(b'{"1":{}}' * 10_000))
+    await spool.keep(2, EncodedBody(b"2"))
     again = Spool(tmp_path / "spool")
     assert await read(again, 0) == b"{}"
     assert await read(again, CHUNKS_A_FOLDER) == b'{"1":{}}' * 10_000
@@ -57,19 +57,19 @@ async def test_what_came_compressed_is_kept_as_it_came(tmp_path: Path) -> None:
     """Bit for bit, and readable by gzip; of two answers to a chunk, the last one."""
     spool = Spool(tmp_path / "spool")
     packed = gzip.compress(b'{"1":{}}', mtime=0) + gzip.compress(b" ", mtime=0)
-    await spool.keep(1, OutputBody(packed, "GZIP"))
+    await spool.keep(1, EncodedBody(packed, "GZIP"))
     assert path_in(spool, 1, ".json.gz").read_bytes() == packed
     assert await read(spool, 1) == b'{"1":{}} '
-    await spool.keep(1, OutputBody(zlib.compress(b"[]"), "deflate"))
+    await spool.keep(1, EncodedBody(zlib.compress(b"[]"), "deflate"))
     assert files(tmp_path) == [path_in(spool, 1)]
     assert await read(spool, 1) == b"[]"
-    await spool.keep(1, OutputBody(packed, "gzip"))
+    await spool.keep(1, EncodedBody(packed, "gzip"))
     assert files(tmp_path) == [path_in(spool, 1, ".json.gz")]
 
 
 async def test_a_spool_is_private(tmp_path: Path) -> None:
     """Addresses and answers are readable by their owner alone."""
-    await Spool(tmp_path / "spool").keep(0, OutputBody(b"{}"))
+    await Spool(tmp_path / "spool").keep(0, EncodedBody(b"{}"))
     modes = {
         path.name: stat.S_IMODE(path.stat().st_mode)
         for path in [tmp_path / "spool", *(tmp_path / "spool").rglob("*")]
@@ -80,12 +80,12 @@ async def test_a_spool_is_private(tmp_path: Path) -> None:
 async def test_a_spool_never_holds_half_an_answer(tmp_path: Path) -> None:
     """Where a body cannot be written there is nothing under its name, and no part is left."""
     spool = Spool(tmp_path / "spool")
-    await spool.keep(0, OutputBody(b"{}"))
+    await spool.keep(0, EncodedBody(b"{}"))
     folder = path_in(spool, 1).parent
     path_in(spool, 1).mkdir()  # in the way of the rename
     (path_in(spool, 1) / "x").touch()
     with pytest.raises(OSError, match="directory"):
-        await spool.keep(1, OutputBody(b"{}"))
+        await spool.keep(1, EncodedBody(b"{}"))
     assert sorted(path.name for path in folder.iterdir()) == [
         "000000000.json.zst",
         "000000001.json.zst",
@@ -99,7 +99,7 @@ async def test_a_cancelled_spool_finishes_what_it_writes(tmp_path: Path) -> None
     for index in range(50):
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await spool.keep(index, OutputBody(b"x" * 100_000))
+            await spool.keep(index, EncodedBody(b"x" * 100_000))
     kept = files(tmp_path / "spool")
     assert len(kept) == spool.chunks == 50
     assert {path.suffix for path in kept} == {".zst"}
@@ -112,7 +112,7 @@ async def test_what_a_killed_process_left_is_overwritten(tmp_path: Path) -> None
     path.parent.mkdir(parents=True)
     path.with_name(f"{path.name}.part").write_bytes(b"x" * 1_000_000)
     assert await read(spool, 0) is None
-    await spool.keep(0, OutputBody(b"{}"))
+    await spool.keep(0, EncodedBody(b"{}"))
     assert files(tmp_path / "spool") == [path]
     assert await read(spool, 0) == b"{}"
 
@@ -133,11 +133,11 @@ async def test_an_answer_and_every_name_on_its_way_are_synced(
 
     monkeypatch.setattr(filesystem, "sync_file", note)
     monkeypatch.setattr(os, "fsync", note)
-    await spool.keep(0, OutputBody(b"{}"))
+    await spool.keep(0, EncodedBody(b"{}"))
     above = [(inode(tmp_path / "spool"), False), (inode(tmp_path), False)]
     assert synced == [*above, (inode(path), False), (inode(path.parent), True)]
     synced.clear()
-    await spool.keep(0, OutputBody(b"[]"))
+    await spool.keep(0, EncodedBody(b"[]"))
     assert synced == [(inode(path), True), (inode(path.parent), True)]
 
 
@@ -145,7 +145,7 @@ async def test_damage_to_what_is_kept_as_it_came_is_told(tmp_path: Path) -> None
     """A flipped byte is told, or says nothing about the content; a cut file always is."""
     spool = Spool(tmp_path / "spool")
     content = b'{"7":{"PG":{"is_success":true}}}'
-    await spool.keep(7, OutputBody(gzip.compress(content), "gzip"))
+    await spool.keep(7, EncodedBody(gzip.compress(content), "gzip"))
     path = path_in(spool, 7, ".json.gz")
     whole = path.read_bytes()
 
@@ -164,7 +164,7 @@ async def test_damage_to_what_is_kept_as_it_came_is_told(tmp_path: Path) -> None
 async def test_any_damage_is_told(tmp_path: Path) -> None:
     """Each byte flipped, and each length cut to: the file, the chunk and what to do are named."""
     spool = Spool(tmp_path / "spool")
-    await spool.keep(7, OutputBody(b'{"7":{"PG":{"is_success":true}}}'))
+    await spool.keep(7, EncodedBody(b'{"7":{"PG":{"is_success":true}}}'))
     path = path_in(spool, 7)
     whole = path.read_bytes()
 
@@ -194,12 +194,12 @@ async def test_what_can_never_be_read_is_kept_without_the_token(
     shown = far + b"Authorization: Token ***\x00 <"
     harmless = gzip.compress(b"no JSON", mtime=0)
     bodies = [
-        OutputBody(page),
-        OutputBody(gzip.compress(page), "gzip"),
-        OutputBody(page, "br"),
-        OutputBody(harmless, "gzip"),
-        OutputBody(b"\xef\xbb\xbf\xffno JSON"),
-        OutputBody(b"cut off", "gzip"),
+        EncodedBody(page),
+        EncodedBody(gzip.compress(page), "gzip"),
+        EncodedBody(page, "br"),
+        EncodedBody(harmless, "gzip"),
+        EncodedBody(b"\xef\xbb\xbf\xffno JSON"),
+        EncodedBody(b"cut off", "gzip"),
     ]
     first = await spool.keep_unreadable(0, bodies)
     kept = [first.with_name(f"{first.name[:-1]}{n}").read_bytes() for n in range(len(bodies))]

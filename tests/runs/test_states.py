@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pingdata_async.runs.states import (
+from pingdata_async.runs.journal.records import (
     LEGAL_CHANGES,
     UNTOUCHED,
     ChunkState,

@@ -11,7 +11,7 @@ import pytest
 
 import pingdata_async as ping
 from pingdata_async.events import ChunkFinished, ChunkHeld, Event, JobSubmitted, SubmissionInDoubt
-from pingdata_async.runs.exporting import export_run
+from pingdata_async.runs.export.export import export_run
 from pingdata_async.runs.status import RunStatus, read_status
 from pingdata_async.sandbox import FaultPlan, SandboxServer
 from tests.probes import until
@@ -39,7 +39,7 @@ async def status_of(run_dir: Path) -> RunStatus:
 
 
 def set_faults(server: SandboxServer, **faults: float) -> None:
-    server._api._dice.plan = FaultPlan(**faults)  # type: ignore[arg-type]
+    server._api._injector.plan = FaultPlan(**faults)  # type: ignore[arg-type]
 
 
 async def test_from_plan_to_end(
@@ -97,7 +97,7 @@ async def test_of_a_crash(tmp_path: Path) -> None:
 
         async def copy_in_the_middle() -> None:
             await at_work.wait()
-            server._api._dice.plan = FaultPlan(slow_answer=1.0)
+            server._api._injector.plan = FaultPlan(slow_answer=1.0)
             await until(is_on_the_wire)
             await anyio.to_thread.run_sync(copy_of_a_crash, Path(f"{output}.run"), copy)
             set_faults(server)

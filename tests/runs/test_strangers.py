@@ -15,9 +15,9 @@ import msgspec
 import pytest
 
 import pingdata_async as ping
-from pingdata_async.cli.side_files import check_side_files, open_side_file
+from pingdata_async.cli.console import check_side_files, open_side_file
 from pingdata_async.exceptions import ConfigurationError, RunError
-from pingdata_async.runs.exporting import export_run
+from pingdata_async.runs.export.export import export_run
 from pingdata_async.sandbox import SandboxServer
 from tests.runs.run_help import ADDRESSES, assert_all_there, in_few_chunks
 

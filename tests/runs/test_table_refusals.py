@@ -13,13 +13,13 @@ import pytest
 import pingdata_async as ping
 from pingdata_async.exceptions import ConfigurationError, InputError, RunError
 from pingdata_async.sandbox import SandboxServer
-from pingdata_async.tables.inputs import ReadOptions
-from pingdata_async.tables.outputs import WriteOptions
+from pingdata_async.tables.formats import WriteOptions
+from pingdata_async.tables.rows import ReadOptions
 from tests.runs.run_help import in_few_chunks, requests
 from tests.runs.table_forms import INPUTS
 from tests.runs.test_tables_in_tables_out import awkward_table
 
-TABLE = awkward_table(repeats=False, columns=12)
+TABLE = awkward_table(duplicate_index=False, columns=12)
 
 
 class Refused(NamedTuple):
@@ -147,7 +147,7 @@ async def test_more_than_a_sheet_holds(
 ) -> None:
     """Rows are counted before anything is sent, and so are the columns that there are anyhow."""
     source = await source_in(tmp_path)
-    monkeypatch.setattr(f"pingdata_async.tables.outputs.{limit}", value)
+    monkeypatch.setattr(f"pingdata_async.tables.formats.{limit}", value)
     await assert_refused(sandbox, client, tmp_path, source, Refused("csv", "out.xlsx", says))
 
 
@@ -155,7 +155,7 @@ async def test_fewer_columns_fit(
     client: ping.PingDataClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of more columns than a sheet holds, some can be chosen."""
-    monkeypatch.setattr("pingdata_async.tables.outputs.XLSX_MAX_COLUMNS", 14)
+    monkeypatch.setattr("pingdata_async.tables.formats.XLSX_MAX_COLUMNS", 14)
     chosen = WriteOptions(columns=("Loc #", "enhance_*", "pg_l*itude"))
     source = await source_in(tmp_path)
     summary = await in_few_chunks(client).run(source, tmp_path / "out.xlsx", writing=chosen)

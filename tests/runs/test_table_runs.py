@@ -16,15 +16,14 @@ import pytest
 import xlsxwriter
 
 import pingdata_async as ping
-from pingdata_async.bulk.chunking import ChunkBuilder
 from pingdata_async.events import ChunkFinished, Event, InputPlanned, OutputProgress, RunNotice
 from pingdata_async.exceptions import ConfigurationError, RunError
-from pingdata_async.runs.export import export
-from pingdata_async.runs.exporting import export_run
-from pingdata_async.runs.output_form import output_form
-from pingdata_async.runs.plan import Plan
+from pingdata_async.locations.chunk_builder import ChunkBuilder
+from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.export.export import export, export_run
+from pingdata_async.runs.export.output import output_spec
 from pingdata_async.sandbox import SandboxServer
-from pingdata_async.tables.outputs import WriteOptions
+from pingdata_async.tables.formats import WriteOptions
 from tests.runs.accounts import MemoryAccount, answered, spool_in
 from tests.runs.run_help import (
     ADDRESSES,
@@ -251,7 +250,7 @@ async def test_kinds_come_from_all_rows(tmp_path: Path) -> None:
             await anyio.to_thread.run_sync(account.put, chunk, "spooled", body)
         for ending in ("parquet", "csv"):
             output = tmp_path / f"out.{ending}"
-            form = output_form(output, WriteOptions(), ("PG",), {"PG": {"zone": "bool"}})
+            form = output_spec(output, WriteOptions(), ("PG",), {"PG": {"zone": "bool"}})
             await export(
                 plan, spool, account, output, form, on_rows=lambda _: None, on_note=unexpected
             )

@@ -15,13 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pingdata_async as ping
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.runs.export import export
-from pingdata_async.runs.exporting import export_run
-from pingdata_async.runs.output_form import output_form
-from pingdata_async.runs.plan import Plan
-from pingdata_async.tables.outputs import WriteOptions
-from pingdata_async.tables.schema import unique_names
+from pingdata_async.locations.chunk_builder import ChunkBuilder
+from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.export.export import export, export_run
+from pingdata_async.runs.export.output import output_spec
+from pingdata_async.tables.formats import WriteOptions
+from pingdata_async.tables.schema.types import unique_names
 from tests.runs.accounts import MemoryAccount, answered, spool_in
 from tests.runs.run_help import enhancer, lines, unexpected
 from tests.runs.table_forms import INPUTS, OUTPUTS, Table, assert_same_cells
@@ -47,7 +46,7 @@ AWKWARD_CELLS: dict[str, tuple[Any, list[Any]]] = {
 USUAL_FIRST = sorted(INPUTS, key=lambda form: form not in {"csv", "xlsx", "parquet"})
 
 
-def awkward_table(*, repeats: bool, rows: int = 7, columns: int = 300) -> Table:
+def awkward_table(*, duplicate_index: bool, rows: int = 7, columns: int = 300) -> Table:
     """Cells of every kind, in columns up to that many."""
     headers = [*LOOKED_UP, *AWKWARD_CELLS]
     types = [*[pa.string()] * len(LOOKED_UP), *(kind for kind, _ in AWKWARD_CELLS.values())]
@@ -57,8 +56,8 @@ def awkward_table(*, repeats: bool, rows: int = 7, columns: int = 300) -> Table:
         for row in range(rows)
     ]
     for place in range(len(headers), columns):
-        headers.append(f"Remark {place % 200 if repeats else place}" if place % 50 else "")
-        if not repeats:
+        headers.append(f"Remark {place % 200 if duplicate_index else place}" if place % 50 else "")
+        if not duplicate_index:
             headers[-1] = headers[-1] or f"Other {place}"
         types.append(pa.string())
         for row in cells:
@@ -77,7 +76,7 @@ async def written(run_dir: Path, output: Path, own: Path) -> bytes:
 async def test_every_form(client: ping.PingDataClient, tmp_path: Path, form: str) -> None:
     """300 columns with cells of every kind come back, in order, before the answers."""
     as_given = INPUTS[form]
-    table = awkward_table(repeats=as_given.repeats)
+    table = awkward_table(duplicate_index=as_given.duplicate_index)
     source = await anyio.to_thread.run_sync(as_given.make, tmp_path, table)
     own = tmp_path / "out.parquet"
     runs = enhancer(client, chunk_size=3)
@@ -87,7 +86,7 @@ async def test_every_form(client: ping.PingDataClient, tmp_path: Path, form: str
         output = tmp_path / f"out.{ending}"
         read = wanted.read(await written(tmp_path / "out.parquet.run", output, own))
         assert_same_cells(read, table, as_given, wanted)
-        headers = table.headers if wanted.repeats else unique_names(table.headers)
+        headers = table.headers if wanted.duplicate_index else unique_names(table.headers)
         assert read.headers[: len(headers) + 3] == [*headers, *STATUS]
         assert "pg_latitude" in read.headers
     await export_run(tmp_path / "out.parquet.run", tmp_path / "out.jsonl")
@@ -98,7 +97,7 @@ async def test_every_form(client: ping.PingDataClient, tmp_path: Path, form: str
 async def test_a_header_only(client: ping.PingDataClient, tmp_path: Path, form: str) -> None:
     """Is a table without rows, and comes out as one."""
     as_given = INPUTS[form]
-    table = awkward_table(repeats=as_given.repeats, rows=0, columns=12)
+    table = awkward_table(duplicate_index=as_given.duplicate_index, rows=0, columns=12)
     source = await anyio.to_thread.run_sync(as_given.make, tmp_path, table)
     own = tmp_path / "out.parquet"
     summary = await enhancer(client).run(source, own, reading=as_given.reading)
@@ -109,7 +108,7 @@ async def test_a_header_only(client: ping.PingDataClient, tmp_path: Path, form: 
         )
         assert read.rows == []
         if ending not in {"geojson", "geojsonl"}:
-            headers = table.headers if wanted.repeats else unique_names(table.headers)
+            headers = table.headers if wanted.duplicate_index else unique_names(table.headers)
             assert read.headers[: len(headers) + 3] == [*headers, *STATUS]
     if form in {"parquet", "polars", "pyarrow"}:
         schema = await anyio.to_thread.run_sync(pq.read_schema, own)
@@ -171,7 +170,7 @@ async def _there_and_back(folder: Path, table: Table, form: str, chunk_size: int
             output = folder / f"out.{ending}"
             await export(
                 plan, spool, account, output,
-                output_form(output, WriteOptions(), ("PG",), {}),
+                output_spec(output, WriteOptions(), ("PG",), {}),
                 on_rows=lambda _: None, on_note=_no_surprise,
             )  # fmt: skip
             read = wanted.read(output.read_bytes())

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 import pingdata_async as ping
-from pingdata_async.cli.exit_codes import exit_code_for
+from pingdata_async.cli.base import exit_code_for
 from pingdata_async.events import Event, RunNotice, RunStopped
 from pingdata_async.exceptions import ConfigurationError, RunError, ServerError, UnknownSourceError
 from pingdata_async.runs.run import Run
 from pingdata_async.sandbox import SandboxServer
-from pingdata_async.tables import outputs
-from pingdata_async.tables.flat_table import undeclared_columns
-from pingdata_async.tables.outputs import WriteOptions
+from pingdata_async.tables import formats as outputs
+from pingdata_async.tables.formats import WriteOptions
+from pingdata_async.tables.schema.output_table import undeclared_columns
 from tests.runs.run_help import ADDRESSES, enhancer, lines, requests
 from tests.runs.test_table_runs import rows_of
 

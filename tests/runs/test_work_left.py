@@ -9,13 +9,13 @@ import anyio.to_thread
 import pytest
 
 import pingdata_async as ping
-from pingdata_async.bulk.budget import Amount, asked_of
+from pingdata_async.engine.flow_control.budget import Amount, asked_of
 from pingdata_async.events import ChunkFinished, JobSubmitted, LocationsAskedAgain
-from pingdata_async.runs.journal_reader import JournalReader
-from pingdata_async.runs.plan import Plan
-from pingdata_async.runs.resuming import passages_left
-from pingdata_async.runs.run_directory import RunDirectory, journal_path
-from pingdata_async.runs.work_left import planned_amount, spent_so_far, work_left
+from pingdata_async.runs.directory.directory import RunDirectory, journal_path
+from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.journal.reader import JournalReader
+from pingdata_async.runs.resume import unfinished_tasks
+from pingdata_async.runs.spending import planned_amount, remaining, spent_so_far
 from pingdata_async.sandbox import FaultPlan
 from tests.runs.run_help import enhancer, sandbox_and_client, stopped_run, write_rows
 
@@ -40,10 +40,10 @@ def source_with_own_sources(folder: Path) -> Path:
 async def counted_one_by_one(directory: RunDirectory, plan: Plan) -> Amount:
     asked = Counter[str]()
     locations = 0
-    async for passage in passages_left(directory.journal, plan, may_pay_again=False):
-        if not passage.job_id:
-            locations += len(passage.chunk.rows)
-            asked.update(asked_of(passage.chunk, SOURCES))
+    async for task in unfinished_tasks(directory.journal, plan, may_pay_again=False):
+        if not task.job_id:
+            locations += len(task.chunk.rows)
+            asked.update(asked_of(task.chunk, SOURCES))
     return Amount(locations=locations, by_source=dict(+asked))
 
 
@@ -60,7 +60,7 @@ async def test_left_is_what_has_no_job_yet(tmp_path: Path, kind: type, count: in
         run_dir = Path(f"{output}.run")
         async with RunDirectory(run_dir) as directory:
             await directory.journal.doubt_interrupted(hold=False)
-            await directory.journal.pack_leftovers(10)
+            await directory.journal.pack_retry_rows(10)
             with await anyio.to_thread.run_sync(Plan.open, run_dir / "plan") as plan:
                 right = await counted_one_by_one(directory, plan)
 
@@ -68,7 +68,7 @@ async def test_left_is_what_has_no_job_yet(tmp_path: Path, kind: type, count: in
                     planned = planned_amount(plan.locations, plan.asked, SOURCES)
                     with JournalReader(journal_path(run_dir)) as journal:
                         spent = spent_so_far(journal.totals(), SOURCES)
-                        return work_left(journal, planned, plan.read, SOURCES), spent
+                        return remaining(journal, planned, plan.read, SOURCES), spent
 
                 left, spent = await anyio.to_thread.run_sync(read)
         assert left == right

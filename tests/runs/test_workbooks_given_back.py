@@ -16,9 +16,9 @@ from openpyxl.styles import PatternFill
 
 import pingdata_async as ping
 from pingdata_async.events import Event, RunNotice
-from pingdata_async.runs.exporting import export_run
-from pingdata_async.tables.inputs import ReadOptions
-from pingdata_async.tables.outputs import WriteOptions
+from pingdata_async.runs.export.export import export_run
+from pingdata_async.tables.formats import WriteOptions
+from pingdata_async.tables.rows import ReadOptions
 from tests.runs.given_workbooks import STREETS, WORKBOOKS
 from tests.runs.run_help import enhancer
 from tests.tables.broker_workbooks import (

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pingdata_async.sandbox import SandboxServer
-from pingdata_async.sandbox.sources import SOURCES
+from pingdata_async.sandbox.answers import SOURCES
 from tests.sandbox.caller import Clock, addresses, calling
 
 NOON = datetime(2026, 3, 30, 12, tzinfo=UTC)

@@ -10,9 +10,14 @@ import msgspec
 import pytest
 
 from pingdata_async.sandbox import SandboxServer
-from pingdata_async.sandbox.answers import NO_MATCH, Options, answer_location
-from pingdata_async.sandbox.places import read_place
-from pingdata_async.sandbox.sources import GEOCODERS, SOURCES
+from pingdata_async.sandbox.answers import (
+    GEOCODERS,
+    NO_MATCH,
+    SOURCES,
+    Options,
+    answer_location,
+    read_place,
+)
 from tests.sandbox.caller import ADDRESS, Clock, addresses, calling
 
 BASE = {

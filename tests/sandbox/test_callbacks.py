@@ -10,7 +10,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from pingdata_async.sandbox import FaultPlan, SandboxServer, callbacks
+from pingdata_async.sandbox import FaultPlan, SandboxServer
+from pingdata_async.sandbox import server as callbacks
 from tests.sandbox.caller import Caller, Clock, addresses, calling
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pingdata_async.sandbox import SandboxServer
-from pingdata_async.sandbox.checks import LOOKUP_FIELDS
+from pingdata_async.sandbox.validation import LOOKUP_FIELDS
 from tests.sandbox.caller import ADDRESS, addresses, calling
 
 GOOD = {"id": "a", "address": ADDRESS}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pingdata_async.sandbox import FaultPlan, SandboxServer
-from pingdata_async.sandbox.pace import PROGRESS, Paces, Progress
+from pingdata_async.sandbox.jobs import PROGRESS, Paces, Progress
 from tests.sandbox.caller import Caller, Clock, addresses, calling
 
 

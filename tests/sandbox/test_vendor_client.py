@@ -11,7 +11,7 @@ from pingintel_api.pingdata.pingdata_api_client import PingDataAPIClient
 from pingintel_api.pingdata.types import SOURCES as VENDOR_SOURCES
 
 from pingdata_async.sandbox import SandboxServer
-from pingdata_async.sandbox.sources import SOURCES
+from pingdata_async.sandbox.answers import SOURCES
 from tests.sandbox.caller import ADDRESS, addresses
 
 

@@ -10,24 +10,23 @@ from typing import Any
 
 import anyio
 
-from pingdata_async.account import Limits
-from pingdata_async.bulk.breaker import Breaker
-from pingdata_async.bulk.budget import Budget, Caps
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.bulk.job_slots import JobSlots
-from pingdata_async.bulk.pacing import AdaptiveLimiter
-from pingdata_async.bulk.polling import PollPlanner, PollSchedule
-from pingdata_async.bulk.protocols import Ledger
-from pingdata_async.bulk.request_gate import RequestGate
-from pingdata_async.bulk.runner import BulkRunner
-from pingdata_async.events import Announcer, Event
+from pingdata_async.api.account import Limits
+from pingdata_async.api.wire import encode_options
+from pingdata_async.engine.engine import Engine
+from pingdata_async.engine.flow_control.adaptive_limit import AdaptiveLimit
+from pingdata_async.engine.flow_control.budget import Budget, Caps
+from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker
+from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
+from pingdata_async.engine.flow_control.polling import PollPlanner, PollSchedule
+from pingdata_async.engine.flow_control.rate_limiter import RateLimiter
+from pingdata_async.engine.store import ChunkStore
+from pingdata_async.events import Event, EventEmitter
 from pingdata_async.exceptions import BudgetSpentError, PingDataError, RunError
-from pingdata_async.runs.identity import RunSettings
-from pingdata_async.runs.output_form import DeclaredTypes
+from pingdata_async.locations.chunk_builder import ChunkBuilder
+from pingdata_async.locations.coverage import Coverage
+from pingdata_async.runs.directory.settings import RunOptions, RunSettings
+from pingdata_async.runs.export.output import DeclaredTypes
 from pingdata_async.runs.preflight import Preflight
-from pingdata_async.runs.run_options import RunOptions
-from pingdata_async.source_rules import SourceRules
-from pingdata_async.wire import encode_options
 from tests.simulation import invariants
 from tests.simulation.inline import Threads
 from tests.simulation.invariants import Checks, broken, require
@@ -47,8 +46,8 @@ async def _no_types() -> DeclaredTypes:
     return {}
 
 
-async def _no_rules() -> SourceRules:
-    return SourceRules({})
+async def _no_rules() -> Coverage:
+    return Coverage({})
 
 
 async def _no_limits() -> Limits:
@@ -135,10 +134,10 @@ class _Client:
         self._mishap = mishap
         self._scope = anyio.CancelScope()
         self._fuse = Fuse(mishap.at_step, self._kill)
-        self._ledger: WatchedLedger | None = None
-        self._runner: BulkRunner | None = None
-        self._slots = JobSlots(AdaptiveLimiter())
-        self._gate = RequestGate(run._rng)
+        self._store: WatchedLedger | None = None
+        self._runner: Engine | None = None
+        self._slots = ConcurrencyLimiter(AdaptiveLimit())
+        self._rate_limiter = RateLimiter(run._rng)
         self._jobs: dict[int, str] = {}
         self._read_before = self._later = 0
         self._read_ahead: str | None = None
@@ -191,7 +190,7 @@ class _Client:
             policy=self._policy(),
             make_runner=self._make_runner,
             ask_types=_no_types,
-            ask_rules=_no_rules,
+            ask_coverage=_no_rules,
             preflight=Preflight(_no_limits, None),
             check_client=lambda: None,
             on_event=self._hear,
@@ -209,21 +208,21 @@ class _Client:
         return policy
 
     def _make_runner(
-        self, ledger: Ledger, announce: Announcer, breaker: Breaker, budget: Budget
-    ) -> BulkRunner:
+        self, store: ChunkStore, emit: EventEmitter, breaker: CircuitBreaker, budget: Budget
+    ) -> Engine:
         world = self._world
-        self._ledger = WatchedLedger(ledger, self._log, self._abandoned)
-        self._runner = BulkRunner(
+        self._store = WatchedLedger(store, self._log, self._abandoned)
+        self._runner = Engine(
             api=PacedAPI(WatchedAPI(self._run._api, self._fuse, self._log)),
-            ledger=self._ledger,
+            store=self._store,
             chunk_size=world.chunk_size,
             slots=self._slots.share(world.max_jobs),
-            gate=self._gate,
+            rate_limiter=self._rate_limiter,
             sources=world.sources,
             options=encode_options(sources=world.sources),
             planner=PollPlanner(PollSchedule()),
             policy=self._policy(),
-            announce=announce,
+            emit=emit,
             rng=self._run._rng,
             breaker=breaker,
             budget=budget,
@@ -239,15 +238,15 @@ class _Client:
 
     def _check_read_ahead(self) -> None:
         """What was read and has not come out is bounded by the jobs allowed."""
-        ledger, runner, world = self._ledger, self._runner, self._world
-        if ledger is None or runner is None or self._read_ahead is not None:
+        store, runner, world = self._store, self._runner, self._world
+        if store is None or runner is None or self._read_ahead is not None:
             return
         flow = runner._flow
         # Rows at fault keep out nobody: how many there may be in a row is the policy's.
-        at_fault = [verdict[0] for verdict in flow._unproven._verdicts]
+        at_fault = [verdict[0] for verdict in flow._deferred._verdicts]
         at_fault += [lost[2][0] for lost in flow.lost._heap]
-        read = self._run.directory.plan.rows_read - self._read_before + ledger.gathered_rows
-        ahead = read - ledger.delivered_rows - sum(each.chunk.total_rows for each in at_fault)
+        read = self._run.directory.plan.rows_read - self._read_before + store.gathered_rows
+        ahead = read - store.delivered_rows - sum(each.chunk.total_rows for each in at_fault)
         # A chunk that was split gives its room back with its first part.
         most = (2 * world.max_jobs + 3) * world.chunk_size + self._later
         if ahead > most:  # told afterwards: a listener's errors are only logged
@@ -268,8 +267,8 @@ class _Client:
 
     def _kill(self) -> None:
         # What waits for answers on their way out must not: a dead client waits for nothing.
-        if self._ledger is not None:
-            self._ledger.is_durable = False
+        if self._store is not None:
+            self._store.is_durable = False
         self._scope.cancel()
 
     # -- afterwards ----------------------------------------------------------------------
@@ -278,7 +277,7 @@ class _Client:
         run = self._run
         checks = run._checks
         require(self._read_ahead is None, self._read_ahead or "")
-        told = self._ledger.told if self._ledger is not None else set()
+        told = self._store.told if self._store is not None else set()
         invariants.check_budget(run._api, run.caps)
         if self._fuse.is_dead:
             invariants.forget_what_was_lost(run._api, run._records, run.directory, told)

@@ -21,10 +21,11 @@ import anyio.lowlevel
 import anyio.to_thread
 from anyio._backends import _asyncio
 
-from pingdata_async import transport
-from pingdata_async.bulk import submitting
-from pingdata_async.one_thread import OneThread
-from pingdata_async.runs import journal, resuming
+from pingdata_async.api import transport
+from pingdata_async.engine import submission as submitting
+from pingdata_async.runs import resume as resuming
+from pingdata_async.runs.journal import journal
+from pingdata_async.util.loop import SingleThreadExecutor
 from tests.simulation import virtual_loop
 
 T = TypeVar("T")
@@ -77,7 +78,7 @@ class Threads:
         return done
 
 
-def _submitted(_self: OneThread, work: Callable[[], T]) -> Future[T]:
+def _submitted(_self: SingleThreadExecutor, work: Callable[[], T]) -> Future[T]:
     future: Future[T] = Future()
     try:
         future.set_result(work())
@@ -100,8 +101,8 @@ def everything_inline() -> Iterator[Threads]:
     with contextlib.ExitStack() as stack:
         for target, name, value in (
             (anyio.to_thread, "run_sync", threads.run_sync),
-            (OneThread, "run", lambda _self, work: threads.run_sync(work)),
-            (OneThread, "submit", _submitted),
+            (SingleThreadExecutor, "run", lambda _self, work: threads.run_sync(work)),
+            (SingleThreadExecutor, "submit", _submitted),
             (journal, "time", clock),
             (resuming, "time", clock),
             (transport, "tls_context", lambda _settings: _tls_context(None)),

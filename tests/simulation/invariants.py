@@ -12,11 +12,11 @@ from typing import NoReturn
 
 import anyio
 
-from pingdata_async.bulk.budget import Caps
-from pingdata_async.bulk.job_slots import JobSlots
-from pingdata_async.bulk.runner import BulkRunner
+from pingdata_async.engine.engine import Engine
+from pingdata_async.engine.flow_control.budget import Caps
+from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
 from pingdata_async.models import EnhancedLocation, Reason, RowStatus
-from pingdata_async.runs.states import ChunkState
+from pingdata_async.runs.journal.records import ChunkState
 from tests.simulation.faults import PAID_ONCE, Fault
 from tests.simulation.memory_run import MemoryDirectory
 from tests.simulation.records import Records, RequestRecord
@@ -91,7 +91,7 @@ def _check_gaps(times: list[float], longest: float, what: str) -> None:
 
 
 def check_end_of_client(
-    world: World, slots: JobSlots, runner: BulkRunner | None, *, is_dead: bool
+    world: World, slots: ConcurrencyLimiter, runner: Engine | None, *, is_dead: bool
 ) -> None:
     """Nothing is left behind."""
     left = asyncio.all_tasks() - {asyncio.current_task()}

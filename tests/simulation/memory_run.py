@@ -13,17 +13,17 @@ from typing import TypeVar
 
 import anyio.to_thread
 
-from pingdata_async.bodies import OutputBody
-from pingdata_async.bulk.chunks import Chunk
-from pingdata_async.bulk.layout import Layout
-from pingdata_async.runs import journal_schema
-from pingdata_async.runs.answers import Answers
-from pingdata_async.runs.journal import Journal
-from pingdata_async.runs.journal_reader import JournalReader
-from pingdata_async.runs.plan import Plan
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.results.offset_index import OffsetIndex
+from pingdata_async.runs.directory.directory import RunDirectory
+from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.directory.spool import Spool
+from pingdata_async.runs.export.results import ResultReader
+from pingdata_async.runs.journal import schema as journal_schema
+from pingdata_async.runs.journal.journal import Journal
+from pingdata_async.runs.journal.reader import JournalReader
 from pingdata_async.runs.run import Run
-from pingdata_async.runs.run_directory import RunDirectory
-from pingdata_async.runs.spool import Spool
+from pingdata_async.util.encoding import EncodedBody
 
 NOWHERE = Path("in memory")
 T = TypeVar("T")
@@ -54,10 +54,10 @@ class _MemorySpool(Spool):
         super().__init__(NOWHERE)
         self.bodies: dict[int, bytes] = {}
 
-    def _keep(self, index: int, body: OutputBody) -> None:
+    def _keep(self, index: int, body: EncodedBody) -> None:
         self.bodies[index] = body.content()
 
-    def _keep_unreadable(self, index: int, bodies: Sequence[OutputBody]) -> Path:  # noqa: ARG002
+    def _keep_unreadable(self, index: int, bodies: Sequence[EncodedBody]) -> Path:  # noqa: ARG002
         return NOWHERE
 
     def read(self, index: int) -> bytes | None:
@@ -126,9 +126,9 @@ class MemoryDirectory(RunDirectory):
         ).fetchall()
         return sum(len(self.rows_of(index)) for (index,) in found)
 
-    def answers(self) -> Answers:
+    def answers(self) -> ResultReader:
         """The outcomes of its rows."""
-        return Answers(self.spool, self.reader, self._sources)
+        return ResultReader(self.spool, self.reader, self._sources)
 
     def rows_of(self, index: int) -> list[int]:
         """The rows of any chunk."""
@@ -141,7 +141,7 @@ class MemoryDirectory(RunDirectory):
 
 
 class _NoOutput:
-    async def offer(self, chunk: Chunk, layout: Layout, content: bytes) -> None:
+    async def offer(self, chunk: Chunk, offset_index: OffsetIndex, content: bytes) -> None:
         pass
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import Protocol
 
-from pingdata_async.bodies import OutputBody, too_large
+from pingdata_async.api.config import Origin, Pacer, origin
 from pingdata_async.models import JobOutput, JobStatus
-from pingdata_async.pacer import Pacer
-from pingdata_async.urls import Origin, origin
+from pingdata_async.util.encoding import EncodedBody, too_large
 
 
 class Endpoints(Protocol):
@@ -22,7 +21,7 @@ class Endpoints(Protocol):
         """Say how far a job is."""
         ...
 
-    async def fetch_body(self, job_id: str, output: JobOutput) -> OutputBody:
+    async def fetch_body(self, job_id: str, output: JobOutput) -> EncodedBody:
         """Give an output."""
         ...
 
@@ -48,10 +47,10 @@ class PacedAPI:
         *,
         pacer: Pacer | None = None,
         max_bytes: int | None = None,
-    ) -> OutputBody:
+    ) -> EncodedBody:
         async with _permission("fetch", pacer, _origin_of(output)):
             body = await self._api.fetch_body(job_id, output)
-        if max_bytes is not None and len(body.wire) > max_bytes:
+        if max_bytes is not None and len(body.raw) > max_bytes:
             raise too_large("an output", max_bytes)
         return body
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio
 
-from pingdata_async.bulk.polling import PollSchedule
+from pingdata_async.engine.flow_control.polling import PollSchedule
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.models import JobStatus, RowStatus
 from tests.simulation.faults import Moment

@@ -21,7 +21,6 @@ from typing import Protocol
 import anyio
 import msgspec
 
-from pingdata_async.bodies import OutputBody
 from pingdata_async.exceptions import (
     AuthenticationError,
     DecodeError,
@@ -33,6 +32,7 @@ from pingdata_async.exceptions import (
     TransportError,
 )
 from pingdata_async.models import JobOutput, JobStatus
+from pingdata_async.util.encoding import EncodedBody
 from tests.simulation.faults import Fault, Faults, Moment, NoFaults
 from tests.simulation.limits import Gatekeeper, Limits, Outage
 from tests.simulation.profiles import Telling
@@ -264,12 +264,12 @@ class SimulatedAPI:
                 return USELESS
             return body[: len(body) // 2] if fault in {Fault.CORRUPT, Fault.GARBAGE} else body
 
-    async def fetch_body(self, job_id: str, output: JobOutput) -> OutputBody:
+    async def fetch_body(self, job_id: str, output: JobOutput) -> EncodedBody:
         """Give an output as it comes over the wire: every other one compressed."""
         content = await self.fetch_output(job_id, output)
         if len(job_id) + sum(map(int, re.findall(r"\d", job_id))) & 1:
-            return OutputBody(gzip.compress(content, 1, mtime=0), "gzip")
-        return OutputBody(content)
+            return EncodedBody(gzip.compress(content, 1, mtime=0), "gzip")
+        return EncodedBody(content)
 
     # -- inside --------------------------------------------------------------------------
 

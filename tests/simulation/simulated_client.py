@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pingdata_async.bodies import OutputBody
-from pingdata_async.client import PingDataClient
+from pingdata_async.api.client import PingDataClient
+from pingdata_async.api.config import Pacer
 from pingdata_async.models import JobOutput, JobStatus
-from pingdata_async.pacer import Pacer
+from pingdata_async.util.encoding import EncodedBody
 from tests.simulation.paced_api import PacedAPI
 from tests.simulation.simulated_api import SimulatedAPI
 
@@ -30,5 +30,5 @@ class SimulatedClient(PingDataClient):
         *,
         pacer: Pacer | None = None,
         max_bytes: int | None = None,
-    ) -> OutputBody:
+    ) -> EncodedBody:
         return await PacedAPI(self.api).fetch_body(job_id, output, pacer=pacer, max_bytes=max_bytes)

@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 
-from pingdata_async.bulk.stream import ResultStream
+from pingdata_async.engine.stream import ResultStream
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.events import (
     ChunkFinished,

@@ -11,21 +11,21 @@ import anyio
 import msgspec
 import pytest
 
-from pingdata_async.bulk import flow, later_chunks
-from pingdata_async.bulk.budget import Amount
-from pingdata_async.bulk.chunks import Chunk
-from pingdata_async.bulk.due_queue import DueQueue
-from pingdata_async.bulk.flow import Flow
-from pingdata_async.bulk.job_slots import JobSlots, SlotShare
-from pingdata_async.bulk.passage import Passage
-from pingdata_async.bulk.request_gate import RequestGate
-from pingdata_async.bulk.request_pacer import NoteIntent
-from pingdata_async.bulk.requests import Requests
-from pingdata_async.bulk.steps import Accepted, InDoubt
-from pingdata_async.bulk.submitting import Submitter
-from pingdata_async.runs import journal_changes, work_left
-from pingdata_async.runs.journal import Journal
-from pingdata_async.runs.journal_reader import JournalTotals
+from pingdata_async.engine import scheduler as flow
+from pingdata_async.engine.flow_control.budget import Amount
+from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter, ConcurrencyShare
+from pingdata_async.engine.flow_control.rate_limiter import RateLimiter
+from pingdata_async.engine.request_pacer import NoteIntent
+from pingdata_async.engine.requests import Requests
+from pingdata_async.engine.scheduler import DelayQueue, Flow
+from pingdata_async.engine.submission import Submitter
+from pingdata_async.engine.task import Accepted, ChunkTask, InDoubt
+from pingdata_async.locations import chunk as later_chunks
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.runs import spending as remaining
+from pingdata_async.runs.journal import transitions as journal_changes
+from pingdata_async.runs.journal.journal import Journal
+from pingdata_async.runs.journal.reader import JournalTotals
 from tests.simulation.hunting import hunt
 
 SEEDS = range(120)
@@ -36,40 +36,40 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 def off_by_one_in_the_cap(patch: pytest.MonkeyPatch) -> None:
     """One job more than allowed."""
 
-    def in_flight(self: JobSlots) -> int:
+    def in_flight(self: ConcurrencyLimiter) -> int:
         return max(0, sum(self._in_flight.values()) - 1)
 
-    patch.setattr(JobSlots, "in_flight", property(in_flight))
+    patch.setattr(ConcurrencyLimiter, "in_flight", property(in_flight))
 
 
 def put_wakes_nobody(patch: pytest.MonkeyPatch) -> None:
     """Who waits for work is not told that there is some."""
 
-    def put(self: DueQueue[Any], item: object, due: float) -> None:
+    def put(self: DelayQueue[Any], item: object, due: float) -> None:
         heapq.heappush(self._heap, (due, next(self._order), item))
 
-    patch.setattr(DueQueue, "put", put)
+    patch.setattr(DelayQueue, "put", put)
 
 
 def free_slots_wake_nobody(patch: pytest.MonkeyPatch) -> None:
     """Who waits for a slot is not told that one is free."""
 
-    def give_back(self: JobSlots, share: SlotShare) -> None:
+    def give_back(self: ConcurrencyLimiter, share: ConcurrencyShare) -> None:
         self._in_flight_in_all -= 1
         self._in_flight[share] -= 1
         if not self._in_flight[share]:
             del self._in_flight[share]
 
-    patch.setattr(JobSlots, "_give_back", give_back)
+    patch.setattr(ConcurrencyLimiter, "_give_back", give_back)
 
 
 def doubt_is_taken_for_refusal(patch: pytest.MonkeyPatch) -> None:
     """What may have been accepted is sent again, and nobody is told."""
 
-    async def doubted(self: Submitter, passage: Passage, step: InDoubt) -> None:
+    async def doubted(self: Submitter, task: ChunkTask, step: InDoubt) -> None:
         del step
-        await self._ledger.refused(passage.chunk)
-        self._flow.submit_later(passage, 1.0)
+        await self._store.refused(task.chunk)
+        self._flow.submit_later(task, 1.0)
 
     patch.setattr(Submitter, "_doubted", doubted)
 
@@ -81,10 +81,10 @@ def accepted_is_sent_again(patch: pytest.MonkeyPatch) -> None:
     async def may_be_sent() -> bool:
         return True
 
-    async def submit_twice(self: Requests, passage: Passage, note_intent: NoteIntent) -> Any:
-        step = await submit(self, passage, note_intent)
-        if isinstance(step, Accepted) and passage.chunk.index % 5 == 4:
-            step = await submit(self, passage, may_be_sent)
+    async def submit_twice(self: Requests, task: ChunkTask, note_intent: NoteIntent) -> Any:
+        step = await submit(self, task, note_intent)
+        if isinstance(step, Accepted) and task.chunk.index % 5 == 4:
+            step = await submit(self, task, may_be_sent)
         return step
 
     patch.setattr(Requests, "submit", submit_twice)
@@ -92,7 +92,7 @@ def accepted_is_sent_again(patch: pytest.MonkeyPatch) -> None:
 
 def retry_after_is_not_heeded(patch: pytest.MonkeyPatch) -> None:
     """A 429 holds back only the request that it answered."""
-    patch.setattr(RequestGate, "note_too_soon", lambda *_, **__: None)
+    patch.setattr(RateLimiter, "on_rate_limit", lambda *_, **__: None)
 
 
 def job_ids_are_written_late(patch: pytest.MonkeyPatch) -> None:
@@ -107,26 +107,26 @@ def job_ids_are_written_late(patch: pytest.MonkeyPatch) -> None:
 
 def leftovers_get_lost(patch: pytest.MonkeyPatch) -> None:
     """Rows that are to be asked about again are not, where there is only one of them."""
-    gather = later_chunks.gather
+    batch_rows = later_chunks.batch_rows
 
-    def gather_most(index: int, leftovers: Any) -> Chunk:
-        return gather(index, leftovers[: max(1, len(leftovers) - 1)])
+    def gather_most(index: int, retry_rows: Any) -> Chunk:
+        return batch_rows(index, retry_rows[: max(1, len(retry_rows) - 1)])
 
-    patch.setattr(flow, "gather", gather_most)
+    patch.setattr(flow, "batch_rows", gather_most)
 
 
 def nothing_was_charged_before(patch: pytest.MonkeyPatch) -> None:
     """What is paid for again is not said to be."""
-    patch.setattr(Passage, "charged_before", False)
+    patch.setattr(ChunkTask, "charged_before", False)
 
 
 def everything_is_read_at_once(patch: pytest.MonkeyPatch) -> None:
     """What is read takes up no room."""
     taken = Flow.taken
 
-    def taken_for_nothing(self: Flow, passage: Passage) -> None:
-        taken(self, passage)
-        passage.has_room = False
+    def taken_for_nothing(self: Flow, task: ChunkTask) -> None:
+        taken(self, task)
+        task.holds_permit = False
         self.room.release()
 
     patch.setattr(Flow, "taken", taken_for_nothing)
@@ -137,7 +137,7 @@ def the_budget_forgets_what_is_in_doubt(patch: pytest.MonkeyPatch) -> None:
 
     def spent(totals: JournalTotals, sources: tuple[str, ...]) -> Amount:
         sure = msgspec.structs.replace(totals, possibly_charged=0, possibly_charged_by_source={})
-        return work_left.spent_so_far(sure, sources)
+        return remaining.spent_so_far(sure, sources)
 
     patch.setattr("pingdata_async.runs.spending.spent_so_far", spent)
 
@@ -146,9 +146,9 @@ def a_lost_answer_is_given_back(patch: pytest.MonkeyPatch) -> None:
     """What may have been charged does not count, as if it had been refused."""
     doubted = Submitter._doubted
 
-    async def given_back(self: Submitter, passage: Passage, step: InDoubt) -> None:
-        self._budget._count(passage.chunk, -1)
-        await doubted(self, passage, step)
+    async def given_back(self: Submitter, task: ChunkTask, step: InDoubt) -> None:
+        self._budget._count(task.chunk, -1)
+        await doubted(self, task, step)
 
     patch.setattr(Submitter, "_doubted", given_back)
 
@@ -156,13 +156,13 @@ def a_lost_answer_is_given_back(patch: pytest.MonkeyPatch) -> None:
 def the_first_word_is_believed(patch: pytest.MonkeyPatch) -> None:
     """A job that is said once to have failed is lost, and another one paid for."""
 
-    def always(_passage: Passage) -> bool:
+    def always(_task: ChunkTask) -> bool:
         return True
 
-    def is_the_same(_passage: Passage, _seems: bool) -> None:
+    def is_the_same(_task: ChunkTask, _seems: bool) -> None:
         return
 
-    patch.setattr(Passage, "seems_failed", property(always, is_the_same))
+    patch.setattr(ChunkTask, "seems_failed", property(always, is_the_same))
 
 
 @pytest.mark.parametrize(

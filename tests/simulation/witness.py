@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import anyio
 
-from pingdata_async.bodies import OutputBody
-from pingdata_async.bulk.chunks import Chunk
-from pingdata_async.bulk.protocols import FinishedChunk, Ledger
+from pingdata_async.engine.store import ChunkStore, FinishedChunk
+from pingdata_async.locations.chunk import Chunk
 from pingdata_async.models import JobOutput, JobStatus
+from pingdata_async.util.encoding import EncodedBody
 from tests.simulation.paced_api import Endpoints
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ class WatchedAPI:
         self._begin("poll", job_id)
         return self._end(await self._api.status(job_id))
 
-    async def fetch_body(self, job_id: str, output: JobOutput) -> OutputBody:
+    async def fetch_body(self, job_id: str, output: JobOutput) -> EncodedBody:
         self._begin("fetch", job_id)
         return self._end(await self._api.fetch_body(job_id, output))
 
@@ -112,7 +112,7 @@ class WatchedLedger:
     """A ledger whose words are remembered.
 
     Args:
-        ledger: The real one.
+        store: The real one.
         log: Of all that happens.
         on_abandoned: Told of each chunk whose job is given up, before the ledger is.
 
@@ -122,12 +122,12 @@ class WatchedLedger:
         delivered_rows: Rows that have an outcome now, wait to be asked again, or are held.
     """
 
-    def __init__(self, ledger: Ledger, log: Log, on_abandoned: Callable[[int], None]) -> None:
-        self._ledger = ledger
+    def __init__(self, store: ChunkStore, log: Log, on_abandoned: Callable[[int], None]) -> None:
+        self._store = store
         self._log = log
         self._on_abandoned = on_abandoned
-        self.is_durable = ledger.is_durable
-        self.next_index = ledger.next_index
+        self.is_durable = store.is_durable
+        self.next_index = store.next_index
         self.told: set[str] = set()
         self.gathered_rows = self.delivered_rows = 0
 
@@ -135,46 +135,46 @@ class WatchedLedger:
         self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
     ) -> None:
         self._log.note(f"ledger: submitting {chunk.index} {charged_before}")
-        await self._ledger.submitting(chunk, charged_before=charged_before, asked=asked)
+        await self._store.submitting(chunk, charged_before=charged_before, asked=asked)
 
     async def refused(self, chunk: Chunk) -> None:
         self._log.note(f"ledger: refused {chunk.index}")
-        await self._ledger.refused(chunk)
+        await self._store.refused(chunk)
 
     async def submitted(self, chunk: Chunk, job_id: str) -> None:
         self._log.note(f"ledger: submitted {chunk.index} {job_id}")
-        await self._ledger.submitted(chunk, job_id)
+        await self._store.submitted(chunk, job_id)
         self.told.add(job_id)
 
     async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:
         self._log.note(f"ledger: doubted {chunk.index} {hold}")
-        await self._ledger.doubted(chunk, error, hold=hold)
+        await self._store.doubted(chunk, error, hold=hold)
         self.delivered_rows += chunk.total_rows * hold
 
     async def completed(self, chunk: Chunk, outputs: Sequence[JobOutput]) -> None:
         self._log.note(f"ledger: completed {chunk.index}")
-        await self._ledger.completed(chunk, outputs)
+        await self._store.completed(chunk, outputs)
 
     async def abandoned(self, chunk: Chunk, error: str) -> None:
         self._log.note(f"ledger: abandoned {chunk.index} {error}")
         self._on_abandoned(chunk.index)
-        await self._ledger.abandoned(chunk, error)
+        await self._store.abandoned(chunk, error)
 
-    async def unreadable(self, chunk: Chunk, bodies: Sequence[OutputBody]) -> str | None:
+    async def unreadable(self, chunk: Chunk, bodies: Sequence[EncodedBody]) -> str | None:
         self._log.note(f"ledger: unreadable {chunk.index}")
-        return await self._ledger.unreadable(chunk, bodies)
+        return await self._store.unreadable(chunk, bodies)
 
     async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
         self._log.note(f"ledger: split {chunk.index} {[part.index for part in parts]}")
-        await self._ledger.split(chunk, parts)
+        await self._store.split(chunk, parts)
 
-    async def gathered(self, chunk: Chunk) -> None:
+    async def batched(self, chunk: Chunk) -> None:
         self._log.note(f"ledger: gathered {chunk.index} {chunk.rows}")
         self.gathered_rows += len(chunk.rows)
-        await self._ledger.gathered(chunk)
+        await self._store.batched(chunk)
 
     async def deliver(self, finished: FinishedChunk) -> None:
-        index, leftovers = finished.chunk.index, len(finished.leftovers)
-        self._log.note(f"ledger: deliver {index} {finished.counts.rows} + {leftovers}")
-        await self._ledger.deliver(finished)
-        self.delivered_rows += finished.counts.rows + leftovers
+        index, retry_rows = finished.chunk.index, len(finished.retry_rows)
+        self._log.note(f"ledger: deliver {index} {finished.counts.rows} + {retry_rows}")
+        await self._store.deliver(finished)
+        self.delivered_rows += finished.counts.rows + retry_rows

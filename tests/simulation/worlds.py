@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pingdata_async.bulk.retrying import RetryPolicy
+from pingdata_async.engine.flow_control.retry import RetryPolicy
 from tests.simulation.limits import EVERY_MOMENT, Limits, Outage
 from tests.simulation.profiles import Progress, Telling
 from tests.simulation.queueing import Work

@@ -21,8 +21,8 @@ import anyio.to_thread
 import msgspec
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from pingdata_async.runs.journal_reader import JournalReader
-from pingdata_async.runs.run_directory import journal_path
+from pingdata_async.runs.directory.directory import journal_path
+from pingdata_async.runs.journal.reader import JournalReader
 from pingdata_async.runs.status import read_status
 from pingdata_async.sandbox import FaultPlan, SandboxServer
 from tests.survival.launcher import End, Order, Report

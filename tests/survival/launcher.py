@@ -25,19 +25,18 @@ import anyio
 import msgspec
 
 import pingdata_async as ping
-from pingdata_async.bulk.protocols import FinishedChunk
+from pingdata_async.engine.store import FinishedChunk
 from pingdata_async.events import Event, RequestSent
-from pingdata_async.runs import (
-    filesystem,
-    journal,
-    journal_schema,
-    journal_writer,
-    ledger,
-    output_files,
-    run,
-    run_directory,
-    spool,
-)
+from pingdata_async.runs import run
+from pingdata_async.runs import run as store
+from pingdata_async.runs.directory import directory as run_directory
+from pingdata_async.runs.directory import spool
+from pingdata_async.runs.export import output as output_files
+from pingdata_async.runs.export.export import EarlyOutput
+from pingdata_async.runs.journal import journal
+from pingdata_async.runs.journal import journal as journal_writer
+from pingdata_async.runs.journal import schema as journal_schema
+from pingdata_async.util import files as filesystem
 
 LEDGER_STEPS = (
     "submitting",
@@ -119,9 +118,9 @@ class Executioner:
     def watch(self) -> None:
         note = self.note
 
-        class WatchedLedger(ledger.DurableLedger):
+        class WatchedLedger(store.DurableStore):
             def __init__(
-                self, kept_in: journal.Journal, bodies: spool.Spool, output: ledger.EarlyOutput
+                self, kept_in: journal.Journal, bodies: spool.Spool, output: EarlyOutput
             ) -> None:
                 super().__init__(kept_in, bodies, output)
                 for name in LEDGER_STEPS:
@@ -130,7 +129,7 @@ class Executioner:
             async def deliver(self, finished: FinishedChunk) -> None:
                 await super().deliver(finished)
 
-        _put(run, "DurableLedger", WatchedLedger)
+        _put(run, "DurableStore", WatchedLedger)
         for module in (filesystem, spool, output_files, run_directory):
             for name in DISK_STEPS:
                 if hasattr(module, name):

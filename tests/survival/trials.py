@@ -22,7 +22,7 @@ import anyio.to_thread
 import msgspec
 
 import pingdata_async as ping
-from pingdata_async.runs.run_directory import journal_path
+from pingdata_async.runs.directory.directory import journal_path
 from pingdata_async.sandbox import FaultPlan, SandboxServer
 from tests.cli.test_enhance import COMMAND, Command, run
 from tests.ports import free_port

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.locations import AnyLocation
-from pingdata_async.tables.columns import map_columns
-from pingdata_async.tables.data_rows import DataRows
-from pingdata_async.tables.header_row import HeaderRow
-from pingdata_async.tables.spaced_quotes import MeantRow, meant_row, meant_rows
+from pingdata_async.locations.normalize import AnyLocation
+from pingdata_async.tables.mapping.columns import map_columns
+from pingdata_async.tables.mapping.headers import HeaderRow
+from pingdata_async.tables.readers.data_rows import DataRows
+from pingdata_async.tables.readers.dialect import MeantRow, meant_row, meant_rows
 
 
 class Record(NamedTuple):

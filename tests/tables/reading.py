@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from pingdata_async.tables.input_reader import InputReader
-from pingdata_async.tables.inputs import (
+from pingdata_async.tables.readers.base import InputReader
+from pingdata_async.tables.readers.open import AnyInput, open_input
+from pingdata_async.tables.rows import (
     ArrowRows,
     CellColumns,
+    InputRows,
     JSONRows,
-    Originals,
     ReadOptions,
     TextColumns,
 )
-from pingdata_async.tables.readers import AnyInput, open_input
 
 
 class Given(NamedTuple):
@@ -44,18 +44,18 @@ def read_all(source: AnyInput | Any, **options: Any) -> Given:
         for batch in reader:
             errors |= {len(rows) + place: error for place, error in batch.errors.items()}
             locations += [batch.locations[place] for place in range(len(batch.locations))]
-            rows += rows_of(batch.originals)
+            rows += rows_of(batch.input_rows)
             assert len(rows) == len(locations)
     return Given(reader, locations, rows, errors)
 
 
-def rows_of(originals: Originals) -> Sequence[Any]:
-    if isinstance(originals, TextColumns | CellColumns):
-        return [list(row) for row in zip(*originals.columns, strict=True)]
-    if isinstance(originals, JSONRows):
-        return originals.rows
-    assert isinstance(originals, ArrowRows)
-    with pa.ipc.open_stream(originals.stream) as reader:
+def rows_of(input_rows: InputRows) -> Sequence[Any]:
+    if isinstance(input_rows, TextColumns | CellColumns):
+        return [list(row) for row in zip(*input_rows.columns, strict=True)]
+    if isinstance(input_rows, JSONRows):
+        return input_rows.rows
+    assert isinstance(input_rows, ArrowRows)
+    with pa.ipc.open_stream(input_rows.stream) as reader:
         return [row for batch in reader for row in batch.to_pylist()]
 
 

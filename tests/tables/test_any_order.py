@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pingdata_async.bulk.chunking import ChunkBuilder
-from pingdata_async.bulk.chunks import Chunk
 from pingdata_async.exceptions import InputError
-from pingdata_async.tables.readers import open_input
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.locations.chunk_builder import ChunkBuilder
+from pingdata_async.tables.readers.open import open_input
 
 KEY = "Loc ID"
 NOTHING = ("", "N/A", "-", "TBD", "nan", "k.A.")

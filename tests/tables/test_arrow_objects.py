@@ -18,8 +18,8 @@ import pytest
 
 from pingdata_async.exceptions import ConfigurationError, InputError
 from pingdata_async.models import Location
-from pingdata_async.tables.inputs import ArrowRows
-from pingdata_async.tables.readers import open_input
+from pingdata_async.tables.readers.open import open_input
+from pingdata_async.tables.rows import ArrowRows
 from tests.tables.reading import read_all
 
 COLUMNS: dict[str, list[Any]] = {
@@ -97,9 +97,9 @@ def test_a_batch_has_no_more_than_its_rows(kind: Any) -> None:
     rows: list[Any] = []
     with open_input(pa.table({"address": texts, "x": column})) as reader:
         for batch in reader:
-            assert isinstance(batch.originals, ArrowRows)
-            sizes.append(len(batch.originals.stream))
-            with pa.ipc.open_stream(batch.originals.stream) as stream:
+            assert isinstance(batch.input_rows, ArrowRows)
+            sizes.append(len(batch.input_rows.stream))
+            with pa.ipc.open_stream(batch.input_rows.stream) as stream:
                 read = stream.read_all()
             assert read.schema.field("x").type == kind
             rows += read.column("x").to_pylist()

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pingdata_async.tables import arrow_batches
-from pingdata_async.tables.arrow import columns_of, python_values
+from pingdata_async.tables.readers import arrow as arrow_batches
+from pingdata_async.tables.schema.arrow import columns_of, python_values
 
 SECONDS_2020 = 1_577_836_800
 SECONDS_14645 = 400_000_000_000

@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.location_batches import BATCH_ROWS, Columns
-from pingdata_async.tables import delimited, jsonl_reading
-from pingdata_async.tables.inputs import TextColumns
-from pingdata_async.tables.readers import open_input, reader_of
-from pingdata_async.tables.sources import HashingStream
+from pingdata_async.locations.batch import BATCH_ROWS, Columns
+from pingdata_async.tables.readers import csv as delimited
+from pingdata_async.tables.readers import jsonl as jsonl_reading
+from pingdata_async.tables.readers.base import HashingStream
+from pingdata_async.tables.readers.open import open_input, reader_of
+from pingdata_async.tables.rows import TextColumns
 from tests.nasty import CELLS, PLAIN_TEXTS, VALUES
 from tests.tables.plain_reading import PlainReader, Record
 from tests.tables.test_readers import records_of
@@ -195,5 +196,5 @@ def test_a_table_is_read_as_columns(tmp_path: Path) -> None:
     assert isinstance(batch.locations, Columns)
     assert batch.locations.names == ("id", "address")
     assert list(batch.locations.columns) == [("a", "b", "c"), ("1 Main St", "", "")]
-    assert batch.originals == TextColumns((("a", "b", "c"), ("5", "", ""), ("1 Main St", "", "")))
+    assert batch.input_rows == TextColumns((("a", "b", "c"), ("5", "", ""), ("1 Main St", "", "")))
     assert not batch.errors

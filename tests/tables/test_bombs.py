@@ -20,10 +20,11 @@ import pytest
 import zstandard
 
 from pingdata_async import InputError
-from pingdata_async.location_batches import Columns
-from pingdata_async.tables import delimited
-from pingdata_async.tables.inputs import ReadOptions
-from pingdata_async.tables.readers import open_input
+from pingdata_async.locations.batch import Columns
+from pingdata_async.tables.readers import base
+from pingdata_async.tables.readers import csv as delimited
+from pingdata_async.tables.readers.open import open_input
+from pingdata_async.tables.rows import ReadOptions
 from tests import warm_commands
 from tests.probes import PEAK_MB
 from tests.sweeps import sampled
@@ -177,7 +178,7 @@ def test_a_row_without_end_in_any_encoding(
 
 def test_a_row_up_to_the_limit_is_read(tmp_path: Path) -> None:
     """Between others, and as the last one."""
-    long = "x" * (delimited.MAX_LINE_BYTES - 300_000)
+    long = "x" * (base.MAX_LINE_BYTES - 300_000)
     path = tmp_path / "in.csv"
     path.write_text(f"address,note\na,{long}\nb,c\nd,{long}\n", encoding="utf-8")
     with open_input(path) as reader:
@@ -204,7 +205,7 @@ def test_names_without_end_are_refused(tmp_path: Path) -> None:
 def test_many_values_in_a_line_of_json(value: bytes, tmp_path: Path) -> None:
     """A line up to the limit may become thirty times as much."""
     path = tmp_path / "in.jsonl"
-    values = (value + b",") * ((delimited.MAX_LINE_BYTES - 100) // (len(value) + 1))
+    values = (value + b",") * ((base.MAX_LINE_BYTES - 100) // (len(value) + 1))
     path.write_bytes(b'{"address":"x","a":[' + values + value + b"]}\nnone\n")
     assert "line 2" in refused(path)
 

@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.exceptions import ConfigurationError, InputError
-from pingdata_async.location_batches import prepare_batch
-from pingdata_async.locations import FIELDS
-from pingdata_async.tables.columns import (
+from pingdata_async.locations.batch import normalize_batch
+from pingdata_async.locations.normalize import FIELDS
+from pingdata_async.tables.mapping.columns import (
     ColumnMapping,
     check_complete,
     map_columns,
     map_more_columns,
     mapping_lines,
 )
-from pingdata_async.tables.total_rows import is_total_row, row_places
+from pingdata_async.tables.readers.data_rows import is_total_row, row_places
 from pingdata_async.value_notes import ValueKind
 from tests.client.test_location_batches import is_prepared_alike
 from tests.nasty import VALUES
@@ -189,11 +189,11 @@ def test_two_coordinates_in_one_column() -> None:
     located = mapping.located([list(pairs), [""] * len(pairs)], are_texts=True)
     assert located.names == ("latitude", "longitude")
     assert list(zip(*located.columns, strict=True)) == list(pairs.values())
-    prepared = prepare_batch(located)
-    assert prepared is not None
-    assert prepared.refused == [4, 5, 6]
-    assert prepared.noted.keys() == {5, 6}
-    assert prepared.noted[6] == [("latitude", ValueKind.UNREADABLE, "0, 0")]
+    normalized = normalize_batch(located)
+    assert normalized is not None
+    assert normalized.refused == [4, 5, 6]
+    assert normalized.noted.keys() == {5, 6}
+    assert normalized.noted[6] == [("latitude", ValueKind.UNREADABLE, "0, 0")]
 
 
 def test_columns_of_their_own_are_better() -> None:
@@ -378,9 +378,9 @@ def test_a_coordinate_may_be_put_together_by_hand() -> None:
     rows = [("40", "30", "0", "-79", "45"), ("40", "", "0", "-79", "")]
     located = mapping.located(list(zip(*rows, strict=True)), are_texts=True)
     assert list(zip(*located.columns, strict=True)) == [("40 30 0", "-79 45"), ("40 ? 0", "-79 ?")]
-    prepared = prepare_batch(located)
-    assert prepared is not None
-    assert prepared.refused == [1]
+    normalized = normalize_batch(located)
+    assert normalized is not None
+    assert normalized.refused == [1]
 
 
 def test_a_given_header_that_is_not_there() -> None:

@@ -13,8 +13,8 @@ import pytest
 import zstandard
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.tables import jsonl_reading
-from pingdata_async.tables.sources import fingerprint_of
+from pingdata_async.tables.readers import jsonl as jsonl_reading
+from pingdata_async.tables.readers.base import fingerprint_of
 from tests.tables.reading import read_all, written
 
 CSV = b"address\n" + b"".join(b"%d Main St\n" % n for n in range(30_000))

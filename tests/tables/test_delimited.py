@@ -15,9 +15,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.deflate import gzipped
 from pingdata_async.exceptions import ConfigurationError, InputError
-from pingdata_async.locations import prepare
+from pingdata_async.locations.normalize import normalize
+from pingdata_async.util.encoding import gzipped
 from pingdata_async.value_notes import ValueKind
 from tests.nasty import CELLS, PLAIN_TEXTS
 from tests.tables.reading import read_all, written
@@ -272,7 +272,7 @@ def test_semicolons_stand_beside_decimal_commas(tmp_path: Path) -> None:
         "02134;1.200;1.987;2,0\n02135;1,200;1987;2,000\n02136;1200,5;1987;2\n"
     )
     found = read_all(path)
-    fields = [prepare(location).fields for location in found.locations]
+    fields = [normalize(location).fields for location in found.locations]
     assert [each.get("limits__building_limit") for each in fields] == [1200.0, None, 1200.5]
     assert [each.get("const__bldg_year_built") for each in fields] == [1987] * 3
     assert [each.get("const__num_stories") for each in fields] == [2] * 3

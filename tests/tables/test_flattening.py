@@ -14,9 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.models import EnhancedLocation, RowStatus
-from pingdata_async.tables.flattening import AnswerColumn, AnswerColumns, AnswerScan
-from pingdata_async.tables.schema import Kind, Values
-from pingdata_async.tables.shapes import MAX_LEVELS, MAX_MEMBERS
+from pingdata_async.tables.schema.inference import (
+    MAX_LEVELS,
+    MAX_MEMBERS,
+    AnswerColumn,
+    AnswerColumns,
+    AnswerScan,
+)
+from pingdata_async.tables.schema.types import ColumnType, Values
 from tests.sweeps import examples
 
 NAMES = st.sampled_from(["a", "b", "a_b", "A", 'q"', "raw_response", "", "é"])
@@ -64,7 +69,7 @@ def flattened(
     return columns, list(values)
 
 
-def by_name(answers: Sequence[bytes], **options: Any) -> dict[str, tuple[Kind, list[Any]]]:
+def by_name(answers: Sequence[bytes], **options: Any) -> dict[str, tuple[ColumnType, list[Any]]]:
     columns, values = flattened(answers, **options)
     return {
         column.name: (column.kind, list(cells))
@@ -153,12 +158,12 @@ def test_the_form_of_the_table() -> None:
         b'{"PH": {"flood": {"depth": 2, "near": [1, {"a": 2}]}, "more": {}}, "PG": null}',
     ]
     assert by_name(answers) == {
-        "pg_latitude": (Kind.NUMBER, [1.5, None]),
-        "ph_flood_depth": (Kind.INTEGER, [None, 2]),
-        "ph_flood_near": (Kind.TEXT, [None, '[1, {"a": 2}]']),
-        "ph_zone": (Kind.TEXT, ["X", None]),
-        "ph_more": (Kind.TEXT, [None, "{}"]),
-        "zz_x": (Kind.INTEGER, [1, None]),
+        "pg_latitude": (ColumnType.NUMBER, [1.5, None]),
+        "ph_flood_depth": (ColumnType.INTEGER, [None, 2]),
+        "ph_flood_near": (ColumnType.TEXT, [None, '[1, {"a": 2}]']),
+        "ph_zone": (ColumnType.TEXT, ["X", None]),
+        "ph_more": (ColumnType.TEXT, [None, "{}"]),
+        "zz_x": (ColumnType.INTEGER, [1, None]),
     }
 
 
@@ -166,8 +171,8 @@ def test_an_object_in_some_rows_and_a_scalar_in_others() -> None:
     """Both are kept, beside each other."""
     answers = [b'{"PG": {"a": 5}}', b'{"PG": {"a": {"b": 6}}}', b'{"PG": {"a": {}}}', b'{"PG": {}}']
     assert by_name(answers) == {
-        "pg_a": (Kind.INTEGER, [5, None, None, None]),
-        "pg_a_b": (Kind.INTEGER, [None, 6, None, None]),
+        "pg_a": (ColumnType.INTEGER, [5, None, None, None]),
+        "pg_a_b": (ColumnType.INTEGER, [None, 6, None, None]),
     }
 
 
@@ -189,9 +194,9 @@ def test_answers_that_are_no_answers() -> None:
         b'{"PG": [1]}',
     ]
     assert by_name(answers) == {
-        "pg": (Kind.TEXT, [None] * 5 + ["down", "[1]"]),
-        "ph_a": (Kind.INTEGER, [None] * 5 + [1, None]),
-        "enhance_data": (Kind.TEXT, ["[1]", "text", None, None, "{", None, None]),
+        "pg": (ColumnType.TEXT, [None] * 5 + ["down", "[1]"]),
+        "ph_a": (ColumnType.INTEGER, [None] * 5 + [1, None]),
+        "enhance_data": (ColumnType.TEXT, ["[1]", "text", None, None, "{", None, None]),
     }
 
 
@@ -204,8 +209,8 @@ def test_values_beyond_python() -> None:
         b'{"PG": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ]
     table = by_name(answers)
-    assert table["pg_a"] == (Kind.TEXT, ["1e400", "1.50", None])
-    assert table["pg_b"] == (Kind.TEXT, ["123456789012345678901234567890", "1", None])
+    assert table["pg_a"] == (ColumnType.TEXT, ["1e400", "1.50", None])
+    assert table["pg_b"] == (ColumnType.TEXT, ["123456789012345678901234567890", "1", None])
     (opened,) = (name for name in table if name.startswith("pg_c"))
     assert opened == "pg_c" + "_d" * (MAX_LEVELS - 2)
     assert table[opened][1][0].count("d") == 500 - (MAX_LEVELS - 2)
@@ -222,14 +227,19 @@ def test_an_object_used_as_a_look_up_table() -> None:
     table = by_name(answers, chunk_rows=100)
     assert table.keys() == {"pg_a", "pg_parcels"}
     assert table["pg_parcels"][1][7] == '{"p7": {"x": 7}}'
-    assert table["pg_a"] == (Kind.INTEGER, [1] * len(answers))
+    assert table["pg_a"] == (ColumnType.INTEGER, [1] * len(answers))
 
 
 @pytest.mark.parametrize(
     ("late", "kind"),
-    [(b'"text"', Kind.TEXT), (b"1.5", Kind.NUMBER), (b"[1]", Kind.TEXT), (b"9" * 30, Kind.TEXT)],
+    [
+        (b'"text"', ColumnType.TEXT),
+        (b"1.5", ColumnType.NUMBER),
+        (b"[1]", ColumnType.TEXT),
+        (b"9" * 30, ColumnType.TEXT),
+    ],
 )
-def test_a_value_that_comes_late(late: bytes, kind: Kind) -> None:
+def test_a_value_that_comes_late(late: bytes, kind: ColumnType) -> None:
     """Null for thousands of rows and something after, or an integer until the last row."""
     answers = [b'{"PH": {"null": null, "whole": %d}}' % row for row in range(3000)]
     answers.append(b'{"PH": {"null": %b, "whole": %b}}' % (late, late))
@@ -247,11 +257,11 @@ def test_what_the_api_declares() -> None:
     answers = [b'{"PH": {"a": null, "b": 1, "c": 2, "d": {"e": 3}, "f": null}}']
     declared = {"PH": {"a": "float", "b": "float", "c": "str", "d_e": "number", "g": "int"}}
     assert by_name(answers, declared=declared) == {
-        "ph_a": (Kind.NUMBER, [None]),
-        "ph_b": (Kind.NUMBER, [1.0]),
-        "ph_c": (Kind.TEXT, ["2"]),
-        "ph_d_e": (Kind.NUMBER, [3.0]),
-        "ph_f": (Kind.NOTHING, [None]),
+        "ph_a": (ColumnType.NUMBER, [None]),
+        "ph_b": (ColumnType.NUMBER, [1.0]),
+        "ph_c": (ColumnType.TEXT, ["2"]),
+        "ph_d_e": (ColumnType.NUMBER, [3.0]),
+        "ph_f": (ColumnType.NOTHING, [None]),
     }
 
 
@@ -263,5 +273,5 @@ def test_no_rows() -> None:
 def test_numbers_in_texts_are_as_they_came() -> None:
     """A text column shows a number's own digits."""
     table = by_name([b'{"PG": {"a": "x"}}', b'{"PG": {"a": 1.10}}', b'{"PG": {"a": true}}'])
-    assert table["pg_a"] == (Kind.TEXT, ["x", "1.10", "true"])
+    assert table["pg_a"] == (ColumnType.TEXT, ["x", "1.10", "true"])
     assert Decimal(table["pg_a"][1][1]) == Decimal("1.10")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.models import EnhancedLocation, RowStatus
-from pingdata_async.tables.geometry import Point, points
+from pingdata_async.tables.writers.geojson import Point, points
 
 
 def point(

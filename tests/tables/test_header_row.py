@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pingdata_async.tables.header_row import find_header
-from pingdata_async.tables.inputs import ReadOptions
+from pingdata_async.tables.mapping.headers import find_header
+from pingdata_async.tables.rows import ReadOptions
 
 HEADERS = ["Loc #", "Street", "City", "State", "Zip"]
 DATA = ["1", "1 Main St", "Boston", "MA", "02134"]

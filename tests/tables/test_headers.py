@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.locations import FIELDS
-from pingdata_async.tables import headers
-from pingdata_async.tables.header_words import (
+from pingdata_async.locations.normalize import FIELDS
+from pingdata_async.tables.mapping import headers
+from pingdata_async.tables.mapping.headers import field_named, key_of, meaning_of
+from pingdata_async.tables.mapping.synonyms import (
     NOT_BESIDE,
     ONLY_BESIDE,
     PLACES,
@@ -18,7 +19,6 @@ from pingdata_async.tables.header_words import (
     SPELLINGS,
     WORDS,
 )
-from pingdata_async.tables.headers import field_named, key_of, meaning_of
 from tests.sweeps import examples
 
 ALONE: frozenset[str] = frozenset()

@@ -13,18 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.tables.kinds import (
+from pingdata_async.tables.schema.types import (
     NOTHING,
-    Found,
+    Column,
+    ColumnType,
+    TypeSet,
     cells_of_kind,
-    found_in_cells,
-    found_in_json,
+    choose,
     kind_of,
+    promoted,
     text_of_cell,
     text_of_json,
-    widened,
+    types_in_cells,
+    types_in_json,
+    unique_names,
 )
-from pingdata_async.tables.schema import FlatColumn, Kind, choose, unique_names
 
 CELLS = st.one_of(
     st.none(),
@@ -38,64 +41,64 @@ CELLS = st.one_of(
     st.timedeltas(dt.timedelta(-1000), dt.timedelta(1000)),
 )
 MOMENT = dt.datetime.fromisoformat("2020-01-02T03:04:05")
-TYPES: dict[Kind, Any] = {
-    Kind.NOTHING: type(None),
-    Kind.BOOLEAN: bool,
-    Kind.INTEGER: int,
-    Kind.NUMBER: float,
-    Kind.TEXT: str,
-    Kind.DATE: dt.date,
-    Kind.DATETIME: dt.datetime,
-    Kind.TIME: dt.time,
-    Kind.DURATION: dt.timedelta,
+TYPES: dict[ColumnType, Any] = {
+    ColumnType.NOTHING: type(None),
+    ColumnType.BOOLEAN: bool,
+    ColumnType.INTEGER: int,
+    ColumnType.NUMBER: float,
+    ColumnType.TEXT: str,
+    ColumnType.DATE: dt.date,
+    ColumnType.DATETIME: dt.datetime,
+    ColumnType.TIME: dt.time,
+    ColumnType.DURATION: dt.timedelta,
 }
 
 
 @pytest.mark.parametrize(
     ("cells", "kind"),
     [
-        ([], Kind.NOTHING),
-        ([None], Kind.NOTHING),
-        ([True, None], Kind.BOOLEAN),
-        ([1, 2], Kind.INTEGER),
-        ([2**63 - 1, -(2**63)], Kind.INTEGER),
-        ([2**63], Kind.TEXT),
-        ([-(2**63) - 1], Kind.TEXT),
-        ([1, 0.5], Kind.NUMBER),
-        ([2**53, -(2**53), 0.5], Kind.NUMBER),
-        ([2**53 + 1, 0.5], Kind.TEXT),
-        ([True, 1], Kind.TEXT),
-        ([True, 0.5], Kind.TEXT),
-        (["00501", 501], Kind.TEXT),
-        ([dt.date(2020, 1, 2), None], Kind.DATE),
-        ([dt.date(2020, 1, 2), MOMENT], Kind.DATETIME),
-        ([dt.date(2020, 1, 2), 44000], Kind.TEXT),
-        ([dt.time(3)], Kind.TIME),
-        ([dt.timedelta(1)], Kind.DURATION),
-        ([dt.time(3), dt.timedelta(1)], Kind.TEXT),
+        ([], ColumnType.NOTHING),
+        ([None], ColumnType.NOTHING),
+        ([True, None], ColumnType.BOOLEAN),
+        ([1, 2], ColumnType.INTEGER),
+        ([2**63 - 1, -(2**63)], ColumnType.INTEGER),
+        ([2**63], ColumnType.TEXT),
+        ([-(2**63) - 1], ColumnType.TEXT),
+        ([1, 0.5], ColumnType.NUMBER),
+        ([2**53, -(2**53), 0.5], ColumnType.NUMBER),
+        ([2**53 + 1, 0.5], ColumnType.TEXT),
+        ([True, 1], ColumnType.TEXT),
+        ([True, 0.5], ColumnType.TEXT),
+        (["00501", 501], ColumnType.TEXT),
+        ([dt.date(2020, 1, 2), None], ColumnType.DATE),
+        ([dt.date(2020, 1, 2), MOMENT], ColumnType.DATETIME),
+        ([dt.date(2020, 1, 2), 44000], ColumnType.TEXT),
+        ([dt.time(3)], ColumnType.TIME),
+        ([dt.timedelta(1)], ColumnType.DURATION),
+        ([dt.time(3), dt.timedelta(1)], ColumnType.TEXT),
     ],
 )
-def test_what_holds_the_cells_of_a_column(cells: list[Any], kind: Kind) -> None:
+def test_what_holds_the_cells_of_a_column(cells: list[Any], kind: ColumnType) -> None:
     """Integers become numbers only where all of them stay exact; what does not fit is text."""
-    assert kind_of(found_in_cells(cells)) is kind
+    assert kind_of(types_in_cells(cells)) is kind
 
 
 @given(st.lists(CELLS), st.integers(0, 20))
 def test_cells_keep_their_value_in_their_column(cells: list[Any], parts: int) -> None:
     """Null stays null, and every other cell is what it was, or its text; in however many parts."""
     found = functools.reduce(
-        operator.or_, (found_in_cells(some) for some in (cells[:parts], cells[parts:])), NOTHING
+        operator.or_, (types_in_cells(some) for some in (cells[:parts], cells[parts:])), NOTHING
     )
     kind = kind_of(found)
-    assert kind is kind_of(found_in_cells(cells))
+    assert kind is kind_of(types_in_cells(cells))
     for cell, kept in zip(cells, cells_of_kind(cells, kind), strict=True):
         assert (cell is None) == (kept is None)
         if cell is None:
             continue
         assert type(kept) is TYPES[kind]
-        if kind is Kind.TEXT:
+        if kind is ColumnType.TEXT:
             assert kept == text_of_cell(cell)
-        elif kind is Kind.DATETIME:
+        elif kind is ColumnType.DATETIME:
             assert kept.date() == (cell.date() if isinstance(cell, dt.datetime) else cell)
         else:
             assert kept == cell
@@ -140,44 +143,44 @@ def test_json_as_text(value: Any) -> None:
 @pytest.mark.parametrize(
     ("raw", "found", "text"),
     [
-        (b"1e400", Found.ODD, "1e400"),
-        (b'"\\ud800"', Found.ODD, '"\\ud800"'),
-        (b'"\xff"', Found.ODD, '"\\xff"'),
-        (b"123456789012345678901234567890", Found.HUGE_INTEGER, "123456789012345678901234567890"),
-        (b"1.10", Found.NUMBER, "1.10"),
-        (b"[1, 2]", Found.LIST, "[1, 2]"),
+        (b"1e400", TypeSet.ODD, "1e400"),
+        (b'"\\ud800"', TypeSet.ODD, '"\\ud800"'),
+        (b'"\xff"', TypeSet.ODD, '"\\xff"'),
+        (b"123456789012345678901234567890", TypeSet.HUGE_INTEGER, "123456789012345678901234567890"),
+        (b"1.10", TypeSet.NUMBER, "1.10"),
+        (b"[1, 2]", TypeSet.LIST, "[1, 2]"),
         (b"", NOTHING, None),
     ],
 )
-def test_odd_json(raw: bytes, found: Found, text: str | None) -> None:
+def test_odd_json(raw: bytes, found: TypeSet, text: str | None) -> None:
     """What Python has no value for is kept as it came."""
-    assert found_in_json(raw) == found
+    assert types_in_json(raw) == found
     assert text_of_json(raw) == text
 
 
 @pytest.mark.parametrize(
     ("found", "declared", "kind"),
     [
-        (NOTHING, "String", Kind.TEXT),
-        (NOTHING, "integer", Kind.INTEGER),
-        (NOTHING, "Optional[float]", Kind.NUMBER),
-        (NOTHING, "BOOLEAN", Kind.BOOLEAN),
-        (NOTHING, "list", Kind.TEXT),
-        (NOTHING, "date", Kind.TEXT),
-        (NOTHING, "furlong", Kind.NOTHING),
-        (NOTHING, None, Kind.NOTHING),
-        (Found.INTEGER, "float", Kind.NUMBER),
-        (Found.INTEGER, "str", Kind.TEXT),
-        (Found.INTEGER, "furlong", Kind.INTEGER),
-        (Found.INTEGER, "object", Kind.INTEGER),
-        (Found.NUMBER, "int", Kind.NUMBER),
-        (Found.TEXT, "int", Kind.TEXT),
-        (Found.LONG_INTEGER, "float", Kind.TEXT),
+        (NOTHING, "String", ColumnType.TEXT),
+        (NOTHING, "integer", ColumnType.INTEGER),
+        (NOTHING, "Optional[float]", ColumnType.NUMBER),
+        (NOTHING, "BOOLEAN", ColumnType.BOOLEAN),
+        (NOTHING, "list", ColumnType.TEXT),
+        (NOTHING, "date", ColumnType.TEXT),
+        (NOTHING, "furlong", ColumnType.NOTHING),
+        (NOTHING, None, ColumnType.NOTHING),
+        (TypeSet.INTEGER, "float", ColumnType.NUMBER),
+        (TypeSet.INTEGER, "str", ColumnType.TEXT),
+        (TypeSet.INTEGER, "furlong", ColumnType.INTEGER),
+        (TypeSet.INTEGER, "object", ColumnType.INTEGER),
+        (TypeSet.NUMBER, "int", ColumnType.NUMBER),
+        (TypeSet.TEXT, "int", ColumnType.TEXT),
+        (TypeSet.LONG_INTEGER, "float", ColumnType.TEXT),
     ],
 )
-def test_what_is_declared(found: Found, declared: str | None, kind: Kind) -> None:
+def test_what_is_declared(found: TypeSet, declared: str | None, kind: ColumnType) -> None:
     """A column is at least as wide as the API says, and as what was found."""
-    assert kind_of(widened(found, declared)) is kind
+    assert kind_of(promoted(found, declared)) is kind
 
 
 @given(st.lists(st.sampled_from(["", "a", "a_2", "a_3", "A", "column_1", "column_2", "b"])))
@@ -199,7 +202,7 @@ def test_unique_names_by_example() -> None:
 def test_choosing_columns() -> None:
     """By name or pattern, in the order asked for, once; what there is not is told."""
     names = ["Street", "Street", "a*", "ab", "pg_x", "pg_y", "ph_x"]
-    columns = [FlatColumn(name, Kind.TEXT) for name in names]
+    columns = [Column(name, ColumnType.TEXT) for name in names]
     choice = choose(columns, ["pg_*", "a*", "Street", "nope", "z*", "*_x"])
     assert choice.places == [4, 5, 2, 0, 1, 6]
     assert choice.unmatched == ["nope", "z*"]

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.location_batches import prepare_batch
-from pingdata_async.locations import prepare
+from pingdata_async.locations.batch import normalize_batch
+from pingdata_async.locations.normalize import normalize
 from pingdata_async.value_notes import ValueKind, sentence
 from tests.tables.reading import Given, read_all
 
@@ -1045,8 +1045,8 @@ FORMS = [
 
 def sent(given: Given, rows: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], dict[str, Any]]:
     """What is sent of each row; by the row, as it stands in the table."""
-    fields = [prepare(location).fields for location in given.locations]
-    batch = prepare_batch(given.locations)
+    fields = [normalize(location).fields for location in given.locations]
+    batch = normalize_batch(given.locations)
     assert batch is None or [json.loads(line) for line in batch.encoded] == fields
     return dict(zip(rows, fields, strict=True))
 
@@ -1138,7 +1138,7 @@ def test_a_number_alone_of_columns_joined_by_hand(
     """It is no address, as where the columns are joined by themselves; and it is counted."""
     path = as_csv(tmp_path / "in.csv", ("A", "B", "Town"), [(*row, "Boston") for row in rows])
     given = read_all(path, mapping={"address_line_1": "A+B", "city": "Town"})
-    assert [prepare(each).fields.get("address_line_1") for each in given.locations] == lines
+    assert [normalize(each).fields.get("address_line_1") for each in given.locations] == lines
     notes = given.reader.values.notes()
     assert [list(note.examples) for note in notes] == [left_out] * bool(left_out)
 

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.tables.arrow import python_values, read_stream, write_stream
-from pingdata_async.tables.inputs import ArrowRows, CellColumns, JSONRows, Originals, TextColumns
-from pingdata_async.tables.originals import OriginalScan, joined, rows_in, sliced
-from pingdata_async.tables.schema import FlatColumn, Kind
+from pingdata_async.tables.rows import ArrowRows, CellColumns, InputRows, JSONRows, TextColumns
+from pingdata_async.tables.schema.arrow import python_values, read_stream, write_stream
+from pingdata_async.tables.schema.input_rows import InputRowScan, joined, rows_in, sliced
+from pingdata_async.tables.schema.types import Column, ColumnType
 
 MOMENT = dt.datetime.fromisoformat("2020-01-02T03:04:05")
 
@@ -28,10 +28,10 @@ def arrow_rows(**columns: Any) -> ArrowRows:
 
 
 def scanned(
-    headers: Sequence[str], *parts: Originals
-) -> tuple[list[FlatColumn], list[list[list[Any]]]]:
+    headers: Sequence[str], *parts: InputRows
+) -> tuple[list[Column], list[list[list[Any]]]]:
     """Both passes: the columns, and by part the values of each."""
-    scan = OriginalScan(headers)
+    scan = InputRowScan(headers)
     for part in parts:
         scan.add(part)
     columns = scan.columns()
@@ -46,7 +46,7 @@ def test_texts_stay_texts() -> None:
     """Leading zeros, empty cells and equal headers are as they were."""
     part = TextColumns([["00501", ""], ["a", "b"], ["1", "2"]])
     columns, values = scanned(["Zip", "Zip", ""], part)
-    assert columns == [FlatColumn(name, Kind.TEXT) for name in ("Zip", "Zip", "")]
+    assert columns == [Column(name, ColumnType.TEXT) for name in ("Zip", "Zip", "")]
     assert values == [[["00501", ""], ["a", "b"], ["1", "2"]]]
 
 
@@ -56,10 +56,10 @@ def test_cells_of_a_workbook() -> None:
     second = CellColumns([["x", True], [0.5, None], [MOMENT, None], [None, None]])
     columns, values = scanned(["a", "b", "c", "d"], first, second)
     assert [column.kind for column in columns] == [
-        Kind.TEXT,
-        Kind.NUMBER,
-        Kind.DATETIME,
-        Kind.NOTHING,
+        ColumnType.TEXT,
+        ColumnType.NUMBER,
+        ColumnType.DATETIME,
+        ColumnType.NOTHING,
     ]
     midnight = dt.datetime.combine(MOMENT.date(), dt.time())
     assert values == [
@@ -74,10 +74,10 @@ def test_json_rows() -> None:
     second = JSONRows([b'{"zip": "00501", "id": 1.5, "more": {}}', b'{"more": null, "zip": 501}'])
     columns, values = scanned([], first, second)
     assert columns == [
-        FlatColumn("id", Kind.NUMBER),
-        FlatColumn("address", Kind.TEXT),
-        FlatColumn("more", Kind.TEXT),
-        FlatColumn("zip", Kind.TEXT),
+        Column("id", ColumnType.NUMBER),
+        Column("address", ColumnType.TEXT),
+        Column("more", ColumnType.TEXT),
+        Column("zip", ColumnType.TEXT),
     ]
     assert values == [
         [[1.0, None], ["1 Main", "2 Main"], ['{"a": [1, 2]}', None], [None, None]],
@@ -126,37 +126,41 @@ def test_arrow_keeps_its_types() -> None:
         ]
     )
     table = pa.table({"d": [Decimal("1.10"), Decimal(2)], "l": [[1], None]}, schema=schema)
-    scan = OriginalScan([])
+    scan = InputRowScan([])
     part = ArrowRows(write_stream(table))
     scan.add(part)
     columns = scan.columns()
     assert [column.arrow_field for column in columns] == list(schema)
-    assert [column.kind for column in columns] == [Kind.TEXT, Kind.TEXT]
+    assert [column.kind for column in columns] == [ColumnType.TEXT, ColumnType.TEXT]
     values: list[Any] = scan.values(part)
     assert values == table.columns
 
 
 MAP = pa.map_(pa.string(), pa.int8())
 ONE = "AAAAAAAAAAAAAAAAAAAAAQ=="
-ARROW_VALUES: list[tuple[pa.Array[Any], Kind, list[Any]]] = [
-    (pa.array([1, None], pa.uint64()), Kind.INTEGER, [1, None]),
-    (pa.array([0.5, None], pa.float32()), Kind.NUMBER, [0.5, None]),
-    (pa.array(["a", None]).dictionary_encode(), Kind.TEXT, ["a", None]),
-    (pa.array(["a", "a", None]), Kind.TEXT, ["a", "a", None]),
-    (pa.array(["a", None], pa.string_view()), Kind.TEXT, ["a", None]),
-    (pc.call_function("run_end_encode", [pa.array([1, 1, None])]), Kind.INTEGER, [1, 1, None]),
-    (pa.array([[("k", 1)], None], MAP), Kind.TEXT, ['[["k",1]]', None]),
-    (pa.array([uuid.UUID(int=1).bytes, None], pa.binary(16)), Kind.TEXT, [ONE, None]),
-    (pa.array(["a", None], pa.large_string()), Kind.TEXT, ["a", None]),
-    (pa.array([Decimal("1E+3"), None], pa.decimal128(6, 2)), Kind.TEXT, ["1000.00", None]),
-    (pa.array([b"\xff", None]), Kind.TEXT, ["/w==", None]),
-    (pa.array([[1, None], None]), Kind.TEXT, ["[1,null]", None]),
-    (pa.array([{"a": MOMENT.date()}, None]), Kind.TEXT, ['{"a":"2020-01-02"}', None]),
-    (pa.array([MOMENT.date(), None], pa.date64()), Kind.DATE, [MOMENT.date(), None]),
-    (pa.array([MOMENT, None], pa.timestamp("ns")), Kind.DATETIME, [MOMENT, None]),
+ARROW_VALUES: list[tuple[pa.Array[Any], ColumnType, list[Any]]] = [
+    (pa.array([1, None], pa.uint64()), ColumnType.INTEGER, [1, None]),
+    (pa.array([0.5, None], pa.float32()), ColumnType.NUMBER, [0.5, None]),
+    (pa.array(["a", None]).dictionary_encode(), ColumnType.TEXT, ["a", None]),
+    (pa.array(["a", "a", None]), ColumnType.TEXT, ["a", "a", None]),
+    (pa.array(["a", None], pa.string_view()), ColumnType.TEXT, ["a", None]),
+    (
+        pc.call_function("run_end_encode", [pa.array([1, 1, None])]),
+        ColumnType.INTEGER,
+        [1, 1, None],
+    ),
+    (pa.array([[("k", 1)], None], MAP), ColumnType.TEXT, ['[["k",1]]', None]),
+    (pa.array([uuid.UUID(int=1).bytes, None], pa.binary(16)), ColumnType.TEXT, [ONE, None]),
+    (pa.array(["a", None], pa.large_string()), ColumnType.TEXT, ["a", None]),
+    (pa.array([Decimal("1E+3"), None], pa.decimal128(6, 2)), ColumnType.TEXT, ["1000.00", None]),
+    (pa.array([b"\xff", None]), ColumnType.TEXT, ["/w==", None]),
+    (pa.array([[1, None], None]), ColumnType.TEXT, ["[1,null]", None]),
+    (pa.array([{"a": MOMENT.date()}, None]), ColumnType.TEXT, ['{"a":"2020-01-02"}', None]),
+    (pa.array([MOMENT.date(), None], pa.date64()), ColumnType.DATE, [MOMENT.date(), None]),
+    (pa.array([MOMENT, None], pa.timestamp("ns")), ColumnType.DATETIME, [MOMENT, None]),
     (
         pa.array([1_577_934_245_000_000_001, -1, 1000], pa.timestamp("ns")),
-        Kind.DATETIME,
+        ColumnType.DATETIME,
         [
             "2020-01-02T03:04:05.000000001",
             "1969-12-31T23:59:59.999999999",
@@ -165,21 +169,25 @@ ARROW_VALUES: list[tuple[pa.Array[Any], Kind, list[Any]]] = [
     ),
     (
         pa.array([MOMENT, None], pa.timestamp("us", "+02:00")),
-        Kind.TEXT,
+        ColumnType.TEXT,
         ["2020-01-02T05:04:05+02:00", None],
     ),
-    (pa.array([3_000_000_000, None], pa.time64("ns")), Kind.TIME, [dt.time(0, 0, 3), None]),
-    (pa.array([3000, None], pa.duration("ms")), Kind.DURATION, [dt.timedelta(seconds=3), None]),
-    (pa.array([None, None]), Kind.NOTHING, [None, None]),
+    (pa.array([3_000_000_000, None], pa.time64("ns")), ColumnType.TIME, [dt.time(0, 0, 3), None]),
+    (
+        pa.array([3000, None], pa.duration("ms")),
+        ColumnType.DURATION,
+        [dt.timedelta(seconds=3), None],
+    ),
+    (pa.array([None, None]), ColumnType.NOTHING, [None, None]),
 ]
 
 
 @pytest.mark.parametrize(
     ("array", "kind", "values"), ARROW_VALUES, ids=[str(case[0].type) for case in ARROW_VALUES]
 )
-def test_arrow_values_for_other_forms(array: Any, kind: Kind, values: list[Any]) -> None:
+def test_arrow_values_for_other_forms(array: Any, kind: ColumnType, values: list[Any]) -> None:
     """Each type has a kind, and values that the text formats take."""
-    scan = OriginalScan([])
+    scan = InputRowScan([])
     scan.add(arrow_rows(a=array))
     assert [column.kind for column in scan.columns()] == [kind]
     assert list(python_values(pa.chunked_array([array]), kind)) == values
@@ -188,7 +196,7 @@ def test_arrow_values_for_other_forms(array: Any, kind: Kind, values: list[Any])
 def test_years_that_python_does_not_have() -> None:
     """They are texts."""
     far = pa.array([2**60], pa.timestamp("us"))
-    (text,) = python_values(pa.chunked_array([far]), Kind.DATETIME)
+    (text,) = python_values(pa.chunked_array([far]), ColumnType.DATETIME)
     assert isinstance(text, str)
 
 
@@ -202,7 +210,7 @@ def test_years_that_python_does_not_have() -> None:
     ],
     ids=["text", "cells", "json", "arrow"],
 )
-def test_slices_that_are_joined_again(whole: Originals) -> None:
+def test_slices_that_are_joined_again(whole: InputRows) -> None:
     """They have the same rows, and a part has those asked for."""
     parts = [sliced(whole, 0, 1), sliced(whole, 1, 1), sliced(whole, 1, 4), sliced(whole, 4, 6)]
     assert [rows_in(part) for part in parts] == [1, 0, 3, 2]
@@ -216,7 +224,7 @@ def test_slices_that_are_joined_again(whole: Originals) -> None:
 def test_nothing_at_all() -> None:
     """A header without rows has its columns."""
     assert rows_in(TextColumns([])) == 0
-    assert OriginalScan(["a", "a"]).columns() == [FlatColumn("a", Kind.TEXT)] * 2
+    assert InputRowScan(["a", "a"]).columns() == [Column("a", ColumnType.TEXT)] * 2
     empty = ArrowRows(write_stream(pa.table({"a": pa.array([], pa.int8())})))
     assert rows_in(empty) == 0
     assert read_stream(empty.stream).schema.names == ["a"]

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.exceptions import ConfigurationError
-from pingdata_async.tables.outputs import OutputFormat, check_format, output_format
-from pingdata_async.tables.packing import packing
+from pingdata_async.tables.formats import OutputFormat, check_format, output_format
+from pingdata_async.util.compression import compressed_writer
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_what_is_too_large_for_xlsx() -> None:
 
 def packed(compression: str, parts: list[bytes]) -> bytes:
     file = io.BytesIO()
-    with packing(file, compression) as stream:
+    with compressed_writer(file, compression) as stream:
         for part in parts:
             assert stream.write(part) == len(part)
     assert not file.closed
@@ -122,7 +122,7 @@ def test_packing_that_is_given_up(compression: str) -> None:
     file = io.BytesIO()
 
     def give_up() -> Any:
-        with packing(file, compression) as stream:
+        with compressed_writer(file, compression) as stream:
             stream.write(random.Random(1).randbytes(1_000_000))
             raise KeyError
 

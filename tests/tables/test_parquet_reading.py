@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pingdata_async.exceptions import ConfigurationError, InputError
-from pingdata_async.location_batches import BATCH_ROWS
-from pingdata_async.tables.inputs import ArrowRows
-from pingdata_async.tables.readers import open_input
-from pingdata_async.tables.sources import fingerprint_of
+from pingdata_async.locations.batch import BATCH_ROWS
+from pingdata_async.tables.readers.base import fingerprint_of
+from pingdata_async.tables.readers.open import open_input
+from pingdata_async.tables.rows import ArrowRows
 from tests.tables.reading import read_all, written
 
 ROWS: list[dict[str, Any]] = [
@@ -61,7 +61,7 @@ def test_rows_of_every_type_come_back(tmp_path: Path) -> None:
     schema = pq.read_schema(path)
     with open_input(path) as reader:
         batches = list(reader)
-    streams = [batch.originals for batch in batches]
+    streams = [batch.input_rows for batch in batches]
     read = [pa.ipc.open_stream(rows.stream) for rows in streams if isinstance(rows, ArrowRows)]
     tables = [each.read_all() for each in read]
     assert {str(each.schema) for each in tables} == {str(schema)}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.location_batches import Columns
-from pingdata_async.tables.postal_codes import mended, mended_columns
+from pingdata_async.locations.batch import Columns
+from pingdata_async.locations.postal_codes import restore_leading_zeros, restore_leading_zeros_in
 from pingdata_async.value_notes import NotedBatch, ValueKind
 
 
@@ -56,7 +56,7 @@ def test_a_number_becomes_the_code_it_was(
     code: Any, state: str | None, country: Any, text: str
 ) -> None:
     """Of whatever type; what is short in the United States is given its zeros back."""
-    codes, noted = mended([code, "33139"], [state, "FL"], [country, "US"])
+    codes, noted = restore_leading_zeros([code, "33139"], [state, "FL"], [country, "US"])
     assert list(codes) == [text, "33139"]
     assert zeros(noted) == text.startswith("0")
 
@@ -107,7 +107,7 @@ def test_a_number_becomes_the_code_it_was(
 def test_what_is_no_such_number_stays(code: Any, state: str, country: str) -> None:
     """Codes of other countries and of other states, codes that are whole, and what is no code."""
     column = [code]
-    codes, noted = mended(column, [state], [country])
+    codes, noted = restore_leading_zeros(column, [state], [country])
     assert codes is column
     assert not zeros(noted)
 
@@ -121,24 +121,24 @@ def test_what_is_no_such_number_stays(code: Any, state: str, country: str) -> No
 )
 def test_a_short_code_is_noted(code: str, state: str, country: str, is_noted: bool) -> None:
     """It may have lost its zeros, where no other country is named; who knows can say so."""
-    _, noted = mended([code], [state], [country])
+    _, noted = restore_leading_zeros([code], [state], [country])
     assert noted == ({0: [("postal_code", ValueKind.SHORT_POSTAL_CODE, code)]} if is_noted else {})
 
 
 def test_another_countrys_number_is_a_text_too() -> None:
     """Without zeros that it may never have had."""
-    assert mended([2100.0], None, ["DK"]) == (["2100"], {})
-    assert mended(["2100.0"], None, ["DK"]) == (["2100"], {})
+    assert restore_leading_zeros([2100.0], None, ["DK"]) == (["2100"], {})
+    assert restore_leading_zeros(["2100.0"], None, ["DK"]) == (["2100"], {})
 
 
 @given(st.lists(st.text(alphabet="0123456789. -AB", max_size=11), min_size=1))
 def test_a_column_is_its_rows(postal: list[str]) -> None:
     """Looking at a whole column gives what looking at each code does; again changes nothing."""
-    together, noted = mended(postal, None, ["US"] * len(postal))
-    each = [mended([code, 0], None, ["US", ""]) for code in postal]
+    together, noted = restore_leading_zeros(postal, None, ["US"] * len(postal))
+    each = [restore_leading_zeros([code, 0], None, ["US", ""]) for code in postal]
     assert list(together) == [codes[0] for codes, _ in each]
     assert zeros(noted) == sum(zeros(noted) for _, noted in each)
-    again, noted = mended(together, None, ["US"] * len(postal))
+    again, noted = restore_leading_zeros(together, None, ["US"] * len(postal))
     assert again is together
     assert not zeros(noted)
 
@@ -147,24 +147,24 @@ def test_a_column_is_its_rows(postal: list[str]) -> None:
 def test_a_zip_code_survives_a_spreadsheet(number: int, plus_4: int) -> None:
     """Whatever kind of number it was taken for."""
     for taken in (number, float(number), str(number), f"{number}.0"):
-        codes, _ = mended([taken], ["MA"], None)
+        codes, _ = restore_leading_zeros([taken], ["MA"], None)
         assert codes[0] == f"{number:05}"
-    codes, _ = mended([number * 10_000 + plus_4], ["MA"], None)
+    codes, _ = restore_leading_zeros([number * 10_000 + plus_4], ["MA"], None)
     assert codes[0] == f"{number:05}-{plus_4:04}"
 
 
 def test_the_codes_of_a_batch() -> None:
     """The other columns, and a batch that is fine, stay as they are."""
     columns = Columns(("city", "postal_code", "state"), [["x"], ["2134"], ["MA"]])
-    batch, noted = mended_columns(columns)
+    batch, noted = restore_leading_zeros_in(columns)
     assert noted == {0: [("postal_code", ValueKind.ZEROS_GIVEN_BACK, "2134")]}
     assert batch == Columns(("city", "postal_code", "state"), [["x"], ["02134"], ["MA"]])
-    assert mended_columns(batch) == (batch, {})
-    assert mended_columns(batch)[0] is batch
+    assert restore_leading_zeros_in(batch) == (batch, {})
+    assert restore_leading_zeros_in(batch)[0] is batch
     cells = Columns(("postal_code",), [[None, 5.0]], are_texts=False)
-    assert mended_columns(cells) == (
+    assert restore_leading_zeros_in(cells) == (
         Columns(("postal_code",), [[None, "5"]], are_texts=False),
         {},
     )
     without = Columns(("city",), [["x"]])
-    assert mended_columns(without)[0] is without
+    assert restore_leading_zeros_in(without)[0] is without

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.tables.input_reader import InputReader
-from pingdata_async.tables.inputs import JSONRows, ReadOptions
-from pingdata_async.tables.readers import open_input
+from pingdata_async.tables.readers.base import InputReader
+from pingdata_async.tables.readers.open import open_input
+from pingdata_async.tables.rows import JSONRows, ReadOptions
 from tests.tables.plain_reading import Record
 
 
@@ -199,8 +199,8 @@ def test_every_jsonl_line_comes_back_as_it_was_written(
     with open_input(
         path / "in.jsonl", options=ReadOptions(mapping={"address": "address"})
     ) as reader:
-        originals = [batch.originals for batch in reader]
-    assert originals == [JSONRows(content.splitlines())]
+        input_rows = [batch.input_rows for batch in reader]
+    assert input_rows == [JSONRows(content.splitlines())]
 
 
 def test_a_generator_is_closed_where_it_was_read() -> None:

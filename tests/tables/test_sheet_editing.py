@@ -12,8 +12,13 @@ from typing import Any
 
 import pytest
 
-from pingdata_async.tables.sheet_editing import NewColumns, SheetForm, edit_sheet, scan_sheet
-from pingdata_async.tables.sheet_place import SheetPlace
+from pingdata_async.tables.rows import SheetPlace
+from pingdata_async.tables.writers.sheet_editing import (
+    NewColumns,
+    SheetForm,
+    edit_sheet,
+    scan_sheet,
+)
 from tests.runs.given_workbooks import WORKBOOKS
 from tests.tables.broker_workbooks import BROKER_WORKBOOKS
 

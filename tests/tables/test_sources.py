@@ -15,8 +15,9 @@ import msgspec
 import pytest
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.tables.readers import open_input
-from pingdata_async.tables.sources import Fingerprint, fingerprint_of
+from pingdata_async.tables.readers.base import fingerprint_of
+from pingdata_async.tables.readers.open import open_input
+from pingdata_async.tables.rows import Fingerprint
 
 
 class InterruptedRunError(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pingdata_async.tables.columns import map_columns
+from pingdata_async.tables.mapping.columns import map_columns
 from tests.tables.sov_forms import FORMS, Form
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.tables.spaced_quotes import joined_cells
-from pingdata_async.tables.text_encoding import TextStream
+from pingdata_async.tables.readers.dialect import joined_cells
+from pingdata_async.tables.readers.text_encoding import TextStream
 from tests.tables.reading import read_all, written
 
 SPANISH = "id,address,city\n" + "".join(

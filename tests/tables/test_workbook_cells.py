@@ -11,8 +11,8 @@ import pytest
 import xlsxwriter
 
 from pingdata_async.exceptions import ConfigurationError, InputError
-from pingdata_async.tables import sheet_marks
-from pingdata_async.tables.sheet_marks import moved_formula
+from pingdata_async.tables.xlsx import cells as sheet_marks
+from pingdata_async.tables.xlsx.cells import moved_formula
 from tests.tables.broker_workbooks import (
     exported_schedule,
     habitational_schedule,

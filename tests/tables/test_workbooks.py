@@ -16,8 +16,8 @@ import xlsxwriter
 from xlsxwriter.worksheet import Worksheet
 
 from pingdata_async.exceptions import ConfigurationError, InputError
-from pingdata_async.tables import workbook_limits
-from pingdata_async.tables.sources import fingerprint_of
+from pingdata_async.tables.readers import workbook_limits
+from pingdata_async.tables.readers.base import fingerprint_of
 from pingdata_async.value_notes import ValueKind
 from tests.tables.reading import read_all, written
 
@@ -304,7 +304,7 @@ def test_limits_are_told(tmp_path: Path) -> None:
         ):
             read_all(path)
     with (
-        mock.patch("pingdata_async.tables.workbooks.MAX_FILE_BYTES", 1_000),
+        mock.patch("pingdata_async.tables.readers.excel.MAX_FILE_BYTES", 1_000),
         pytest.raises(InputError, match="save the sheet as CSV"),
     ):
         read_all(path)

@@ -29,14 +29,13 @@ from openpyxl.utils.datetime import CALENDAR_MAC_1904, to_excel
 from openpyxl.utils.escape import unescape
 
 from pingdata_async.exceptions import ConfigurationError, RunError
-from pingdata_async.tables.arrow import columns_of
-from pingdata_async.tables.flattening import AnswerScan
-from pingdata_async.tables.kinds import text_of_cell
-from pingdata_async.tables.outputs import OutputFormat, WriteOptions, open_table_writer
-from pingdata_async.tables.schema import FlatColumn, Kind, Values
-from pingdata_async.tables.xlsx_cells import MAX_CELL_UNITS, Cells
-from pingdata_async.tables.xlsx_parts import WorkbookParts
-from pingdata_async.tables.xlsx_styles import MOST_FORMATS, Styles
+from pingdata_async.tables.formats import OutputFormat, WriteOptions
+from pingdata_async.tables.schema.arrow import columns_of
+from pingdata_async.tables.schema.inference import AnswerScan
+from pingdata_async.tables.schema.types import Column, ColumnType, Values, text_of_cell
+from pingdata_async.tables.writers.open import open_table_writer
+from pingdata_async.tables.xlsx.cells import MAX_CELL_UNITS, Cells
+from pingdata_async.tables.xlsx.package import MOST_FORMATS, Styles, WorkbookParts
 from tests.conftest import DATA
 from tests.sweeps import examples, sampled
 from tests.tables.writing import (
@@ -66,16 +65,16 @@ def rows_of(table: Table) -> list[tuple[Any, ...]]:
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
-CELLS: dict[Kind, st.SearchStrategy[Any]] = {
-    Kind.TEXT: TEXTS,
-    Kind.INTEGER: st.integers(-(2**63), 2**63 - 1),
-    Kind.NUMBER: st.floats(allow_nan=False, allow_infinity=False),
-    Kind.BOOLEAN: st.booleans(),
-    Kind.DATE: st.dates(),
-    Kind.DATETIME: st.datetimes(),
-    Kind.TIME: st.times(),
-    Kind.DURATION: st.timedeltas(dt.timedelta(-9999), dt.timedelta(9999)),
-    Kind.NOTHING: st.none(),
+CELLS: dict[ColumnType, st.SearchStrategy[Any]] = {
+    ColumnType.TEXT: TEXTS,
+    ColumnType.INTEGER: st.integers(-(2**63), 2**63 - 1),
+    ColumnType.NUMBER: st.floats(allow_nan=False, allow_infinity=False),
+    ColumnType.BOOLEAN: st.booleans(),
+    ColumnType.DATE: st.dates(),
+    ColumnType.DATETIME: st.datetimes(),
+    ColumnType.TIME: st.times(),
+    ColumnType.DURATION: st.timedeltas(dt.timedelta(-9999), dt.timedelta(9999)),
+    ColumnType.NOTHING: st.none(),
 }
 
 
@@ -83,7 +82,7 @@ CELLS: dict[Kind, st.SearchStrategy[Any]] = {
 def tables(draw: st.DrawFn) -> Table:
     rows = draw(st.integers(0, 5))
     columns = draw(
-        st.lists(st.builds(FlatColumn, TEXTS, st.sampled_from(Kind)), min_size=1, max_size=5)
+        st.lists(st.builds(Column, TEXTS, st.sampled_from(ColumnType)), min_size=1, max_size=5)
     )
     return Table(
         columns,
@@ -112,7 +111,7 @@ def test_tsv(table: Table) -> None:
 
 def test_csv_is_plain() -> None:
     """UTF-8 without a mark, and line feeds."""
-    table = Table([FlatColumn("é", Kind.TEXT), FlatColumn("n", Kind.NUMBER)], [["a"], [1.0]])
+    table = Table([Column("é", ColumnType.TEXT), Column("n", ColumnType.NUMBER)], [["a"], [1.0]])
     assert write(OutputFormat.CSV, table) == "é,n\na,1.0\n".encode()
 
 
@@ -143,7 +142,7 @@ def test_csv_is_plain() -> None:
 )
 def test_safe_csv(text: str) -> None:
     """What a spreadsheet would run begins with an apostrophe, in the header too; only if asked."""
-    table = Table([FlatColumn(text, Kind.TEXT)], [[text, None, "x"]])
+    table = Table([Column(text, ColumnType.TEXT)], [[text, None, "x"]])
     assert read_csv(write(OutputFormat.CSV, table, safe_csv=True)) == [
         [f"'{text}"],
         [f"'{text}"],
@@ -158,7 +157,7 @@ def test_safe_csv(text: str) -> None:
 )
 def test_safe_csv_leaves_the_rest(text: str) -> None:
     """Plain numbers stay numbers, and texts that begin with something else are no danger."""
-    table = Table([FlatColumn("a", Kind.TEXT), FlatColumn("b", Kind.NUMBER)], [[text], [-5.0]])
+    table = Table([Column("a", ColumnType.TEXT), Column("b", ColumnType.NUMBER)], [[text], [-5.0]])
     assert read_csv(write(OutputFormat.CSV, table, safe_csv=True))[1] == [text, "-5.0"]
 
 
@@ -230,7 +229,7 @@ def test_parquet_of_parts_with_dictionaries_of_their_own() -> None:
 
 def test_parquet_groups_rows(tmp_path: Path) -> None:
     """Parts become row groups of a good size, compressed with zstd; none of them is tiny."""
-    columns = [FlatColumn("a", Kind.INTEGER)]
+    columns = [Column("a", ColumnType.INTEGER)]
     path = tmp_path / "out.parquet"
     with (
         path.open("wb") as file,
@@ -248,7 +247,7 @@ def test_parquet_groups_rows(tmp_path: Path) -> None:
 def test_a_value_that_does_not_fit() -> None:
     """Names its column."""
     with pytest.raises(RunError, match='"a"'):
-        write(OutputFormat.PARQUET, Table([FlatColumn("a", Kind.INTEGER)], [["x"]]))
+        write(OutputFormat.PARQUET, Table([Column("a", ColumnType.INTEGER)], [["x"]]))
 
 
 def in_xlsx(cell: Any) -> Any:
@@ -298,7 +297,7 @@ def test_xlsx_keeps_each_cell() -> None:
     """In columns of mixed kind too, and what Excel would round is a text."""
     cells = [1, "2", None, True, 2.5, dt.time(23, 59, 59, 999_999), dt.date(2020, 1, 2)]
     moments = [dt.datetime.combine(dt.date(2020, 12, 31), dt.time.max)] * 7
-    columns = [FlatColumn("a", Kind.TEXT), FlatColumn("b", Kind.DATETIME)]
+    columns = [Column("a", ColumnType.TEXT), Column("b", ColumnType.DATETIME)]
     read = read_xlsx(write(OutputFormat.XLSX, Table(columns, [cells, moments]), part_rows=7))
     shown = [1, "2", "", True, 2.5, "23:59:59.999999", dt.date(2020, 1, 2)]
     assert [row[0] for row in read[1:]] == shown
@@ -339,7 +338,7 @@ def test_xlsx_as_others_read_it() -> None:
     """The header is frozen and filtered, columns are wide enough, and texts are as they were."""
     texts = ["a & <b>", " padded ", "_x000D_", "line\nbreak\ttab\r", "\x07"]
     content = write(
-        OutputFormat.XLSX, Table([FlatColumn("Header of a column", Kind.TEXT)], [texts])
+        OutputFormat.XLSX, Table([Column("Header of a column", ColumnType.TEXT)], [texts])
     )
     sheet = openpyxl.load_workbook(io.BytesIO(content))["enhanced"]
     assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("A2", "A1:A6")
@@ -352,7 +351,7 @@ def test_xlsx_as_others_read_it() -> None:
 def test_xlsx_texts(texts: list[str]) -> None:
     """Whatever is in them, unless XML has nothing for it."""
     table = Table(
-        [FlatColumn("a", Kind.TEXT), FlatColumn("b", Kind.TEXT)], [texts, ["x"] * len(texts)]
+        [Column("a", ColumnType.TEXT), Column("b", ColumnType.TEXT)], [texts, ["x"] * len(texts)]
     )
     read = [row[0] for row in read_xlsx(write(OutputFormat.XLSX, table))[1:]]
     expected = [t.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff") for t in texts]
@@ -362,7 +361,7 @@ def test_xlsx_texts(texts: list[str]) -> None:
 @pytest.mark.parametrize("kind", [OutputFormat.CSV, OutputFormat.XLSX])
 def test_half_a_surrogate_pair(kind: OutputFormat) -> None:
     """Is shown as what it is, as there is no text with it."""
-    content = write(kind, Table([FlatColumn("a", Kind.TEXT)], [["x\ud800"]]))
+    content = write(kind, Table([Column("a", ColumnType.TEXT)], [["x\ud800"]]))
     rows = read_csv(content) if kind is OutputFormat.CSV else read_xlsx(content)
     assert rows[1] == ["x\\ud800"]
 
@@ -396,7 +395,7 @@ def test_xlsx_cuts_no_text_silently() -> None:
     """A text that is too long for a cell says so at its end, and the writer says how many."""
     texts = ["x" * MAX_CELL_UNITS, "x" * (MAX_CELL_UNITS + 1), "🏠" * 20_000]
     file = io.BytesIO()
-    columns = [FlatColumn("a", Kind.TEXT)]
+    columns = [Column("a", ColumnType.TEXT)]
     with open_table_writer(file, OutputFormat.XLSX, columns, WriteOptions()) as writer:
         assert writer.notes == []
         writer.write([texts], len(texts))
@@ -414,7 +413,7 @@ def test_xlsx_cuts_no_text_silently() -> None:
 def test_xlsx_numbers_that_are_none() -> None:
     """They are texts, as XLSX has no cell for them."""
     numbers = [float("nan"), float("inf"), float("-inf")]
-    rows = read_xlsx(write(OutputFormat.XLSX, Table([FlatColumn("a", Kind.NUMBER)], [numbers])))
+    rows = read_xlsx(write(OutputFormat.XLSX, Table([Column("a", ColumnType.NUMBER)], [numbers])))
     assert rows == [["a"], ["nan"], ["inf"], ["-inf"]]
 
 
@@ -437,7 +436,7 @@ def test_xlsx_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_xlsx_leaves_nothing_behind_on_a_full_disk(tmp_path: Path) -> None:
     """Also where what is still to be written has no room either, when it is closed."""
-    columns = [FlatColumn(f"c{number}", Kind.TEXT) for number in range(50)]
+    columns = [Column(f"c{number}", ColumnType.TEXT) for number in range(50)]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     for room_bytes in range(0, 6_000, 250):  # it depends on where the room ends
         with (tmp_path / "out.xlsx").open("wb") as file:
@@ -457,8 +456,8 @@ def test_xlsx_leaves_nothing_behind_on_a_full_disk(tmp_path: Path) -> None:
 
 def test_xlsx_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row too many is refused, not dropped."""
-    monkeypatch.setattr("pingdata_async.tables.outputs.XLSX_MAX_ROWS", 4)
-    table = Table([FlatColumn("a", Kind.INTEGER)], [[1, 2, 3]])
+    monkeypatch.setattr("pingdata_async.tables.formats.XLSX_MAX_ROWS", 4)
+    table = Table([Column("a", ColumnType.INTEGER)], [[1, 2, 3]])
     assert len(read_xlsx(write(OutputFormat.XLSX, table))) == 4
     table.values[0].append(4)
     with pytest.raises(ConfigurationError, match="4 rows are more than an XLSX sheet holds"):
@@ -492,7 +491,7 @@ def is_no_json(cell: Any) -> bool:
 
 def test_geojson_ids_and_odd_numbers() -> None:
     """The user's own ids; and JSON has no word for what is not a number."""
-    columns = [FlatColumn("a", Kind.NUMBER), FlatColumn("a", Kind.NUMBER)]
+    columns = [Column("a", ColumnType.NUMBER), Column("a", ColumnType.NUMBER)]
     table = Table(columns, [[float("nan"), 1.0], [float("inf"), None]])
     features = read_lines(write(OutputFormat.GEOJSONL, table, ids=["x", "x"]))
     assert [feature["id"] for feature in features] == ["x", "x"]
@@ -526,7 +525,7 @@ def test_geoparquet() -> None:
 @pytest.mark.parametrize("points", [[], [None], None])
 def test_geoparquet_without_points(points: Any) -> None:
     """It is still one, and says nothing of where they are."""
-    table = Table([FlatColumn("geometry", Kind.TEXT)], [["POINT (1 2)"] * len(points or [])])
+    table = Table([Column("geometry", ColumnType.TEXT)], [["POINT (1 2)"] * len(points or [])])
     metadata = geo_metadata(write(OutputFormat.GEOPARQUET, table, points=points))
     assert metadata["primary_column"] == "geometry_2"
     assert metadata["columns"] == {"geometry_2": {"encoding": "WKB", "geometry_types": ["Point"]}}
@@ -561,7 +560,7 @@ def test_no_rows(kind: OutputFormat) -> None:
 @pytest.mark.parametrize("kind", FLAT)
 def test_columns_in_plenty(kind: OutputFormat) -> None:
     """All of 300 come through."""
-    columns = [FlatColumn(f"c{place % 200}", Kind.INTEGER) for place in range(300)]
+    columns = [Column(f"c{place % 200}", ColumnType.INTEGER) for place in range(300)]
     values: list[Values] = [[place] for place in range(300)]
     content = write(kind, Table(columns, values))
     rows: dict[OutputFormat, Any] = {
@@ -645,7 +644,7 @@ def test_a_full_disk(kind: OutputFormat, room_bytes: int) -> None:
     file = FullDisk(room_bytes)
 
     def fill() -> None:
-        columns = [FlatColumn("a", Kind.TEXT)]
+        columns = [Column("a", ColumnType.TEXT)]
         with open_table_writer(file, kind, columns, WriteOptions()) as writer:
             writer.write([texts], len(texts))
 

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 from python_calamine import CalamineWorkbook
 
-from pingdata_async.tables.geometry import Point
-from pingdata_async.tables.outputs import OutputFormat, WriteOptions, open_table_writer
-from pingdata_async.tables.schema import FlatColumn, Kind
+from pingdata_async.tables.formats import OutputFormat, WriteOptions
+from pingdata_async.tables.schema.types import Column, ColumnType
+from pingdata_async.tables.writers.geojson import Point
+from pingdata_async.tables.writers.open import open_table_writer
 
 MOMENT = dt.datetime.fromisoformat("2020-01-02T03:04:05")
 
@@ -22,7 +23,7 @@ MOMENT = dt.datetime.fromisoformat("2020-01-02T03:04:05")
 class Table(NamedTuple):
     """Columns, and the values of each."""
 
-    columns: list[FlatColumn]
+    columns: list[Column]
     values: list[Any]
 
     @property
@@ -32,17 +33,17 @@ class Table(NamedTuple):
 
 AWKWARD = Table(
     [
-        FlatColumn('Straße, "Nr."\nLine 2', Kind.TEXT),
-        FlatColumn("Zip", Kind.TEXT),
-        FlatColumn("Zip", Kind.TEXT),
-        FlatColumn("", Kind.INTEGER),
-        FlatColumn("TIV", Kind.NUMBER),
-        FlatColumn("insured", Kind.BOOLEAN),
-        FlatColumn("since", Kind.DATE),
-        FlatColumn("seen", Kind.DATETIME),
-        FlatColumn("at", Kind.TIME),
-        FlatColumn("for", Kind.DURATION),
-        FlatColumn("nothing", Kind.NOTHING),
+        Column('Straße, "Nr."\nLine 2', ColumnType.TEXT),
+        Column("Zip", ColumnType.TEXT),
+        Column("Zip", ColumnType.TEXT),
+        Column("", ColumnType.INTEGER),
+        Column("TIV", ColumnType.NUMBER),
+        Column("insured", ColumnType.BOOLEAN),
+        Column("since", ColumnType.DATE),
+        Column("seen", ColumnType.DATETIME),
+        Column("at", ColumnType.TIME),
+        Column("for", ColumnType.DURATION),
+        Column("nothing", ColumnType.NOTHING),
     ],
     [
         ["ünï, \"x\"; '日本' 🏠", "a\nb\r\nc\rd\te", "  ", "<r>x</r>", None],

@@ -1,0 +1,577 @@
+"""The client of the Ping.Data API: one method an endpoint.
+
+PingDataClient: one method an endpoint of the Ping.Data API.
+
+Opening and closing a client: its settings, its connections, the tasks that live in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+from urllib.parse import quote
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from pingdata_async.api.account import (
+    Limits,
+    Moment,
+    Usage,
+    decode_datasource,
+    decode_datasources,
+    decode_limits,
+    decode_usage,
+    encode_usage_query,
+)
+from pingdata_async.api.config import (
+    OTHER_HOSTS,
+    ClientSettings,
+    Pacer,
+    check_numbers,
+    find_token,
+    resolve_base_url,
+)
+from pingdata_async.api.output_urls import open_atomic
+from pingdata_async.api.transport import Response, Transport
+from pingdata_async.api.wire import (
+    check_unicode,
+    checked_query,
+    decode_enhance,
+    decode_status,
+    decode_submission,
+    encode_options,
+    encode_query,
+)
+from pingdata_async.exceptions import (
+    AuthenticationError,
+    ClientClosedError,
+    ConfigurationError,
+    InputError,
+    PingDataError,
+)
+from pingdata_async.locations.normalize import AnyLocation, check_names, clean_sources, normalize
+from pingdata_async.locations.postal_codes import restore_leading_zeros_of
+from pingdata_async.models import DataSource, EnhancedLocation, JobOutput, JobStatus, Location
+from pingdata_async.results.outcomes import judge_location
+from pingdata_async.util.encoding import (
+    MAX_BODY_BYTES,
+    PACKING_IS_QUICK_BELOW_BYTES,
+    EncodedBody,
+    gzipped,
+)
+from pingdata_async.util.redaction import Secret
+from pingdata_async.util.text import without_bom
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from anyio.abc import TaskGroup
+
+
+class OpenedClient:
+    """What is open between `async with` and its end; the endpoints are in `PingDataClient`.
+
+    Arguments and errors are described there.
+    """
+
+    def __init__(
+        self,
+        *,
+        environment: str | None = None,
+        api_url: str | None = None,
+        auth_token: str | None = None,
+        connect_timeout_s: float = 15.0,
+        submit_timeout_s: float = 120.0,
+        read_timeout_s: float = 60.0,
+        max_connections: int = 64,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        ca_bundle: str | Path | None = None,
+    ) -> None:
+        self._environment = environment
+        self._api_url = api_url
+        self._auth_token = None if auth_token is None else Secret(auth_token)
+        self._options: dict[str, Any] = {
+            "connect_timeout_s": connect_timeout_s,
+            "submit_timeout_s": submit_timeout_s,
+            "read_timeout_s": read_timeout_s,
+            "max_connections": max_connections,
+            "max_body_bytes": max_body_bytes,
+        }
+        check_numbers(self._options)
+        if ca_bundle is not None:
+            self._options["ca_bundle"] = Path(ca_bundle)
+        self._settings: ClientSettings | None = None
+        self._transport: Transport | None = None
+        self._tasks: TaskGroup | None = None
+
+    def __repr__(self) -> str:
+        state = "open" if self._tasks is not None else "closed"
+        host = self._settings.base_url if self._settings else self._api_url or self._environment
+        return f"<PingDataClient {host or 'prod'} {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a PingDataClient is neither pickled nor copied, as it holds the auth token and open "
+            "connections: make one where it is used"
+        )
+
+    async def __aenter__(self) -> Self:
+        if self._tasks is not None:
+            raise ConfigurationError("this client is open already; it is opened once at a time")
+        # Looking the token up reads a file: not in the event loop.
+        self._settings = await anyio.to_thread.run_sync(self._find_settings)
+        transport = Transport(self._settings)
+        await transport.__aenter__()
+        self._transport = transport
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        tasks, transport = self._tasks, self._transport
+        self._tasks = self._transport = None
+        if tasks is None or transport is None:
+            return
+        try:
+            tasks.cancel_scope.cancel("the client is closed")
+            # Without the error: the group would wrap it, and it is not the group's.
+            await tasks.__aexit__(None, None, None)
+        finally:
+            # Only now: streams see a cancellation, other requests ClientClosedError.
+            await transport.__aexit__(None, None, None)
+
+    @property
+    def base_url(self) -> str:
+        """Where the API is, without a trailing slash."""
+        return self._opened_settings().base_url
+
+    @property
+    def api_url(self) -> str:
+        """Where the API will be looked for; needs no open client.
+
+        Raises:
+            ConfigurationError: For an unknown environment or an unusable url.
+        """
+        return resolve_base_url(self._api_url, self._environment)
+
+    @property
+    def environment(self) -> str | None:
+        """The environment's name; None where only a url was given."""
+        return self._environment or (None if self._api_url else "prod")
+
+    @property
+    def tasks(self) -> TaskGroup:
+        """The task group that streams of this client live in; cancelled when it closes.
+
+        What is started in it must handle its own errors: one that escapes would end the
+        client's whole `async with` block.
+
+        Raises:
+            ClientClosedError: When the client is not open.
+        """
+        if self._tasks is None:
+            raise ClientClosedError('the client is not open; use "async with PingDataClient()"')
+        return self._tasks
+
+    # -- inside --------------------------------------------------------------------------
+
+    def _find_settings(self) -> ClientSettings:
+        base_url = resolve_base_url(self._api_url, self._environment)
+        given = None if self._auth_token is None else self._auth_token.reveal()
+        token = find_token(given, self._environment)
+        return ClientSettings(
+            base_url=base_url, token=token, environment=self._environment, **self._options
+        )
+
+    def _opened_settings(self) -> ClientSettings:
+        if self._settings is None:
+            raise ClientClosedError('the client is not open; use "async with PingDataClient()"')
+        return self._settings
+
+    @contextlib.asynccontextmanager
+    async def _call(self) -> AsyncIterator[Transport]:
+        transport = self._transport
+        if transport is None:
+            raise ClientClosedError('the client is not open; use "async with PingDataClient()"')
+        try:
+            yield transport
+        except AuthenticationError as error:
+            raise AuthenticationError(
+                f"{error}{self._other_host_hint()}",
+                status_code=error.status_code,
+                api_message=error.api_message,
+                retry_after_s=error.retry_after_s,
+            ) from error
+        except PingDataError as error:
+            # A request that was under way when the client was closed under it.
+            if self._transport is not transport:
+                raise ClientClosedError("the client was closed during a request") from error
+            raise
+
+    def _other_host_hint(self) -> str:
+        """After a 401: tokens belong to one host, and the API is published under two names."""
+        if self._api_url is not None:
+            return ""
+        other = OTHER_HOSTS.get(self._environment or "prod")
+        if other is None:
+            return ""
+        return f". If the token is right, it may belong to {other}: try --api-url {other}"
+
+
+T = TypeVar("T")
+
+GZIP_FROM_BYTES = 1400
+"""A smaller body fits into one network packet as it is: nothing is gained."""
+
+
+class PingDataClient(OpenedClient):
+    """A connection to the Ping.Data API, used with `async with`.
+
+    Opening looks up token and host (argument, environment variables, `~/.pingintel.ini`,
+    as the vendor's own client does) and opens the connections; closing ends every stream
+    that still runs on it. It belongs to one event loop, and many tasks may use it at once.
+
+    Args:
+        environment: prod (None means that), prodeu, staging or dev.
+        api_url: The base url instead of an environment's; http only for this machine.
+        auth_token: The token; None to look it up.
+        connect_timeout_s: For a connection to be made.
+        submit_timeout_s: Without a byte of the answer to a submission.
+        read_timeout_s: Without a byte of any other answer. One that comes at less than 1,000 bytes
+            a second for twice that long is given up, too, and a download after three hours (ten
+            minutes, and a second for each 50,000 of `max_body_bytes`).
+        max_connections: Open at once.
+        max_body_bytes: The largest answer taken into memory, decompressed.
+        ca_bundle: PEM file or folder of certificates to trust; None for SSL_CERT_FILE, then
+            REQUESTS_CA_BUNDLE, then the system's.
+
+    Raises:
+        ConfigurationError: For a number that cannot be; on opening, for any other setting.
+        MissingTokenError: On opening, when there is no token.
+    """
+
+    # -- bulk jobs -----------------------------------------------------------------------
+
+    async def submit(
+        self,
+        locations: Sequence[Location | Mapping[str, Any]],
+        *,
+        sources: Sequence[str],
+        source_timeout_s: float | None = None,
+        include_raw_response: bool = False,
+        check_cache: bool = True,
+        delegate_to: str | None = None,
+        callback_url: str | None = None,
+    ) -> str:
+        """Submit one bulk job (`POST /api/v1/bulk_enhance`) and return its id.
+
+        The locations are sent as they are, whatever the names of their fields, so each needs an
+        `id` that is unique in the job. Every accepted call is charged. Cancelling it leaves in
+        doubt whether it was accepted.
+
+        Args:
+            locations: What to enhance, as one job.
+            sources: Source codes such as PG and PH; a location's own `sources` win.
+            source_timeout_s: The API's own `timeout` for each fetch from a source.
+            include_raw_response: Whether answers hold what the source itself said.
+            check_cache: False to have everything fetched afresh.
+            delegate_to: Short name of the organisation to act for; needs a permission.
+            callback_url: POSTed to by the API when the job is done.
+
+        Raises:
+            InputError: When they are no list of locations, or cannot be sent as JSON.
+            TransportError: With `maybe_sent` True, a job may have been made.
+            APIStatusError: As the API refuses; 5xx but 503 leave it in doubt.
+            DecodeError: A success without a job id: a job was probably made.
+        """
+        options = encode_options(
+            sources=sources,
+            source_timeout_s=source_timeout_s,
+            include_raw_response=include_raw_response,
+            check_cache=check_cache,
+            delegate_to=delegate_to,
+            callback_url=callback_url,
+        )
+        given = _listed(locations)
+        try:
+            encoded = msgspec.json.encode(given)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InputError(f"the locations cannot be sent as JSON: {error}") from error
+        return await self.submit_body(b'{"locations":' + encoded + b"," + options[1:])
+
+    async def submit_body(self, body: bytes, *, pacer: Pacer | None = None) -> str:
+        """Submit a job whose JSON body is already encoded; otherwise as `submit()`.
+
+        Args:
+            body: The JSON.
+            pacer: Decides when the request is sent; None for at once.
+        """
+        headers = {"Content-Type": "application/json"}
+        if len(body) >= GZIP_FROM_BYTES:
+            headers["Content-Encoding"] = "gzip"
+            body = await _gzipped(body)
+        async with (
+            self._call() as transport,
+            transport.post("/api/v1/bulk_enhance", body, headers, pacer) as response,
+        ):
+            return await response.decoded(decode_submission)
+
+    async def status(self, job_id: str, *, pacer: Pacer | None = None) -> JobStatus:
+        """Ask about a job (`GET /api/v1/bulk_enhance/{id}`). Safe to repeat and to cancel.
+
+        Args:
+            job_id: As `submit()` returned it.
+            pacer: Decides when the request is sent; None for at once.
+
+        Raises:
+            NotFoundError: When the API does not know the job.
+            TransportError: When no answer arrived.
+            APIStatusError: On any other error status.
+            DecodeError: When the answer is not a job's status.
+        """
+        path = f"/api/v1/bulk_enhance/{quote(job_id, safe='')}"
+        return await self._ask(path, decode_status, pacer=pacer)
+
+    @contextlib.asynccontextmanager
+    async def stream_output(
+        self, job_id: str, output: JobOutput, *, pacer: Pacer | None = None
+    ) -> AsyncIterator[Response]:
+        """Open an output for download; read it with `iter_blocks()` or `read()`.
+
+        The url is used as the API gave it, with the token only on the API's own origin. Where it
+        is refused, has expired or cannot be used, and where another origin cannot be reached or
+        is out of order, the job's status is asked for a fresh one, and last of all the
+        documented paths on the API's own origin are tried. Safe to repeat; cancelling closes the
+        connection.
+
+        Args:
+            job_id: The job that made it.
+            output: As `status()` told of it.
+            pacer: Decides when each request is sent; None for at once.
+
+        Raises:
+            OutputUnavailableError: When no way leads to it. That says nothing of the job.
+            APIStatusError: On any other error status.
+            TransportError: When no answer arrived.
+        """
+        async with (
+            self._call() as transport,
+            open_atomic(
+                transport, self.base_url, job_id, output, self.status, pacer=pacer
+            ) as response,
+        ):
+            yield response
+
+    async def fetch_output(self, job_id: str, output: JobOutput) -> bytes:
+        """The whole output in memory, up to `max_body_bytes`; as `stream_output()` otherwise.
+
+        Raises:
+            DecodeError: When it is larger than that.
+        """
+        async with self.stream_output(job_id, output) as response:
+            return without_bom(await response.read())
+
+    async def fetch_body(
+        self,
+        job_id: str,
+        output: JobOutput,
+        *,
+        pacer: Pacer | None = None,
+        max_bytes: int | None = None,
+    ) -> EncodedBody:
+        """The whole output as it comes over the wire; as `fetch_output()` otherwise.
+
+        `EncodedBody.content()` decompresses it, and raises where it is damaged, too large, or in
+        an encoding that nobody asked for.
+
+        Args:
+            job_id: The job that made it.
+            output: Which of its outputs.
+            pacer: As of the other calls.
+            max_bytes: The most that is taken as it comes; None for `max_body_bytes`.
+        """
+        async with self.stream_output(job_id, output, pacer=pacer) as response:
+            return await response.read_raw(max_bytes)
+
+    # -- one location --------------------------------------------------------------------
+
+    async def enhance(
+        self,
+        location: Location | Mapping[str, Any] | str | None = None,
+        *,
+        sources: Sequence[str],
+        source_timeout_s: float | None = None,
+        include_raw_response: bool = False,
+        check_cache: bool = True,
+        delegate_to: str | None = None,
+        **fields: Any,
+    ) -> EnhancedLocation:
+        """Enhance one location at once (`GET /api/v1/enhance`). Charged when it is answered.
+
+        Args:
+            location: A `Location`, a mapping with its fields, or a plain address.
+            sources: Source codes such as PG and PH.
+            source_timeout_s: The API's own `timeout`; the HTTP time-out is made longer to fit.
+            include_raw_response: Whether answers hold what the source itself said.
+            check_cache: False to have everything fetched afresh.
+            delegate_to: Short name of the organisation to act for; needs a permission.
+            fields: The location's fields one by one: `enhance(address="...", sources=["PG"])`.
+
+        Raises:
+            InputError: When there is nothing to look up, it cannot be sent, or a name is no field.
+            TransportError: When no answer arrived; it may have been charged.
+            APIStatusError: On an error status.
+            DecodeError: When the answer cannot be read.
+        """
+        if location is not None and fields:
+            raise InputError("give a location or its fields one by one, not both")
+        normalized = normalize(_as_sent(location if location is not None else fields))
+        normalized.encoded()  # refuses what cannot be sent
+        asked = normalized.sources or clean_sources(sources)
+        if not asked:
+            raise InputError("no sources: name one, such as PG")
+        query = encode_query(
+            normalized.fields,
+            sources=asked,
+            source_timeout_s=source_timeout_s,
+            include_raw_response=include_raw_response,
+            check_cache=check_cache,
+            delegate_to=delegate_to,
+        )
+        timeout_s = self._opened_settings().read_timeout_s + (source_timeout_s or 0.0)
+        async with (
+            self._call() as transport,
+            transport.get("/api/v1/enhance", query, timeout_s, is_paid=True) as response,
+        ):
+            data = await response.decoded(decode_enhance)
+        return judge_location(row=0, user_id=normalized.id or "0", data=data, sources=asked)
+
+    # -- the account ---------------------------------------------------------------------
+
+    async def datasources(self, *, delegate_to: str | None = None) -> dict[str, DataSource]:
+        """The sources that the account may ask, by code (`GET /api/v1/datasources`).
+
+        Args:
+            delegate_to: Short name of the organisation to act for; needs a permission.
+
+        Raises:
+            TransportError: When no answer arrived.
+            APIStatusError: On an error status.
+            DecodeError: When the answer cannot be read.
+        """
+        query = checked_query([("delegate_to", delegate_to)] if delegate_to else [])
+        return await self._ask("/api/v1/datasources", decode_datasources, query)
+
+    async def datasource(self, code: str, *, delegate_to: str | None = None) -> DataSource:
+        """One source by its code, in upper or lower case (`GET /api/v1/datasources/{code}`).
+
+        Args:
+            code: Such as PG.
+            delegate_to: Short name of the organisation to act for; needs a permission.
+
+        Raises:
+            NotFoundError: When the API does not know it.
+            PingDataError: As `datasources()`.
+        """
+        query = checked_query([("delegate_to", delegate_to)] if delegate_to else [])
+        check_unicode("code", code)
+        path = f"/api/v1/datasources/{quote(code, safe='')}"
+        return await self._ask(path, decode_datasource, query)
+
+    async def limits(self) -> Limits:
+        """What the account may still ask (`GET /api/v1/limits`).
+
+        Raises:
+            PingDataError: As `datasources()`.
+        """
+        return await self._ask("/api/v1/limits", decode_limits)
+
+    async def usage(
+        self,
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        username: str | None = None,
+        org_short_name: str | None = None,
+        delegate_to: str | None = None,
+    ) -> Usage:
+        """The credits used within a time, by source (`GET /api/v1/usage`).
+
+        A time is a text that the API reads ("-5m", "-1h", "-30d" or ISO 8601, UTC), a datetime
+        (without a zone: UTC), a date (its first or last second, UTC) or a timedelta (so long ago,
+        in whole minutes).
+
+        Args:
+            start: None for the API's own, 30 days ago.
+            end: None for now.
+            username: Whose usage; None for yours. Another's is shown to staff only.
+            org_short_name: Of which organisation, instead of a user; for staff only.
+            delegate_to: Short name of the organisation to act for; needs a permission.
+
+        Raises:
+            ConfigurationError: For a time that is none, or a user and an organisation at once.
+            PingDataError: As `datasources()`.
+        """
+        query = encode_usage_query(
+            start=start,
+            end=end,
+            username=username,
+            org_short_name=org_short_name,
+            delegate_to=delegate_to,
+        )
+        return await self._ask("/api/v1/usage", decode_usage, query)
+
+    async def _ask(
+        self,
+        path: str,
+        decode: Callable[[bytes, str], T],
+        query: list[tuple[str, str]] | None = None,
+        *,
+        pacer: Pacer | None = None,
+    ) -> T:
+        async with self._call() as transport, transport.get(path, query, pacer=pacer) as response:
+            return await response.decoded(decode)
+
+
+def _as_sent(location: AnyLocation) -> AnyLocation:
+    """A location without slips that would cost its price for a worse answer, or for none."""
+    if isinstance(location, Mapping):
+        check_names(location)
+        fields = dict(location)
+    elif isinstance(location, Location):
+        fields = msgspec.structs.asdict(location)
+    else:
+        return location
+    restore_leading_zeros_of([fields])
+    return fields
+
+
+def _listed(locations: Iterable[object]) -> list[object]:
+    """What is given for locations; a text would give its letters, a data frame its columns."""
+    if not isinstance(locations, Iterable):
+        raise InputError(
+            f"give a list of locations, not what is of type {type(locations).__name__}"
+        )
+    given = list(locations)
+    for place, location in enumerate(given):
+        if not isinstance(location, Location | Mapping):
+            raise InputError(
+                f"location {place} is of type {type(location).__name__}: "
+                "give a list of Location objects or mappings"
+            )
+    return given
+
+
+async def _gzipped(body: bytes) -> bytes:
+    if len(body) < PACKING_IS_QUICK_BELOW_BYTES:
+        return gzipped(body)
+    return await anyio.to_thread.run_sync(gzipped, body)

@@ -1,0 +1,238 @@
+"""Connections: TLS, proxies, and how long an answer is waited for.
+
+Connections of one API host: sessions, certificates, proxies, and ending what waits.
+
+How long an answer is waited for (pure): a silence has an end, and so has a drip.
+
+The HTTP library's own time-outs end neither a body that it stumbled over nor one that comes a byte
+a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import platform
+import ssl
+import urllib.request
+from collections.abc import Iterator
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import aiohttp
+import anyio
+from yarl import URL
+
+from pingdata_async._version import __version__
+from pingdata_async.api.config import ClientSettings
+from pingdata_async.exceptions import ClientClosedError, ConfigurationError, TransportError
+from pingdata_async.util.encoding import ACCEPTED
+from pingdata_async.util.redaction import Secret
+
+USER_AGENT = (
+    f"pingdata-async/{__version__} python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
+)
+
+
+class PendingReads:
+    """Everything that is awaited from the network.
+
+    Closing aiohttp's sessions does not end all of it: not making a connection, and not
+    reading a body, which would then hang for good, its time-out dropped.
+    """
+
+    def __init__(self) -> None:
+        self._scopes: set[anyio.CancelScope] = set()
+        self._closed = False
+
+    def close(self) -> None:
+        """End every wait, now and from now on."""
+        self._closed = True
+        for scope in self._scopes:
+            scope.cancel("the client is closed")
+
+    @contextlib.contextmanager
+    def within(self, seconds: float = math.inf) -> Iterator[None]:
+        """To be held while awaiting, but never while a caller's code runs.
+
+        Raises:
+            ClientClosedError: When the transport is closed, before it or meanwhile.
+            TimeoutError: When it takes longer.
+        """
+        with anyio.CancelScope(deadline=anyio.current_time() + seconds) as scope:
+            if not self._closed:
+                self._scopes.add(scope)
+                try:
+                    yield
+                finally:
+                    self._scopes.discard(scope)
+                return
+        if not self._closed:
+            raise TimeoutError
+        raise ClientClosedError("the client was closed during a request")
+
+
+def open_session(tls: ssl.SSLContext, *, reuse: bool) -> aiohttp.ClientSession:
+    """A session without cookies, redirects' headers or anything read from the machine.
+
+    Args:
+        tls: Whom to trust.
+        reuse: Whether idle connections are kept for further requests.
+    """
+    connector = aiohttp.TCPConnector(limit=0, ssl=tls, force_close=not reuse)
+    # Called just before a request's head is written, but not for a CONNECT to a proxy: from
+    # here on the API may have had the request, before it surely had not.
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(_note_begin)
+    session = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED, "Accept": "*/*"},
+        auto_decompress=False,  # `inflating.py` does it, within bounds
+        trace_configs=[trace],
+        trust_env=False,  # it would read ~/.netrc too; proxies are looked up in `proxy_for`
+    )
+    if not reuse:
+        # aiohttp sends a GET again by itself when the connection drops. Where every request
+        # is paid for, none is sent that nobody knows of; there is no public way to say so.
+        session._retry_connection = False  # noqa: SLF001
+    return session
+
+
+async def _note_begin(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _params: aiohttp.TraceRequestHeadersSentParams,
+) -> None:
+    context.trace_request_ctx.began = True
+
+
+def tls_context(settings: ClientSettings) -> ssl.SSLContext:
+    """Whom to trust; blocks while it reads the certificates.
+
+    Raises:
+        ConfigurationError: When they cannot be read.
+    """
+    bundle = settings.ca_bundle
+    try:
+        if bundle is None:
+            return ssl.create_default_context()
+        if bundle.is_dir():
+            return ssl.create_default_context(capath=str(bundle))
+        return ssl.create_default_context(cafile=str(bundle))
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"CA bundle {bundle} cannot be read: {error}") from error
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that HTTPS_PROXY and NO_PROXY name for a url, None for none.
+
+    Plain http is only ever spoken to this machine, and a proxy would see the token: it
+    never goes through one.
+
+    Raises:
+        TransportError: When the variable does not hold a usable url, or one of a SOCKS proxy.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "https":
+        return None
+    proxies = urllib.request.getproxies_environment()
+    proxy = proxies.get("https") or proxies.get("all")
+    host = parts.netloc.rpartition("@")[2]
+    bypass = urllib.request.proxy_bypass_environment(host, proxies)  # type: ignore[attr-defined]  # typeshed lacks it
+    if not proxy or bypass:
+        return None
+    if proxy.casefold().startswith("socks"):
+        raise TransportError(
+            "the proxy in HTTPS_PROXY or ALL_PROXY is a SOCKS proxy, which is not supported: name "
+            f"an HTTP proxy in HTTPS_PROXY, or set NO_PROXY={parts.hostname} to go without one",
+            maybe_sent=False,
+        )
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    with contextlib.suppress(ValueError):
+        if URL(proxy).host and URL(proxy).port:
+            _credentials_of(proxy)
+            return proxy
+    # Not quoted, nor chained: it may hold a password.
+    raise TransportError(
+        "the proxy url in HTTPS_PROXY or ALL_PROXY cannot be read; characters such as / and # "
+        "in its user name or password have to be percent-encoded",
+        maybe_sent=False,
+    )
+
+
+@functools.lru_cache(maxsize=16)  # which keeps them alive, and so known
+def _credentials_of(proxy: str) -> tuple[Secret, ...]:
+    """What is secret of a proxy's url, so that it is masked wherever it turns up."""
+    url = URL(proxy)
+    user, password = url.user or "", url.password or ""
+    written = URL(proxy, encoded=True)
+    return (
+        Secret(password),
+        Secret(f"{user}:{password}"),  # as in its header, there in base64
+        Secret(f"{written.raw_user or ''}:{written.raw_password or ''}"),
+    )
+
+
+MIN_BYTES_PER_S = 1000  # a fifth of what a telephone modem brings
+SILENCES_PER_WINDOW = 2
+
+# Whoever always sends just enough to go on with would hold a connection for days.
+WHOLE_BYTES_PER_S = 50_000  # on average, of the largest body that is taken
+WHOLE_AT_LEAST_S = 600.0
+
+
+def download_s(max_bytes: int) -> float:
+    """How long a download may be waited for in all, of no more than so many bytes."""
+    return WHOLE_AT_LEAST_S + max_bytes / WHOLE_BYTES_PER_S
+
+
+class Patience:
+    """What one answer may still take.
+
+    Only the time is counted in which the network was waited for: whoever reads slowly is charged
+    for nothing.
+
+    Args:
+        silence_s: Without a byte of it.
+        total_s: For all of it; meanwhile it has to come at `MIN_BYTES_PER_S`.
+    """
+
+    def __init__(self, silence_s: float, total_s: float) -> None:
+        self._silence_s = silence_s
+        self._total_s = total_s
+        self._window_s = SILENCES_PER_WINDOW * silence_s
+        self._waited_s = 0.0
+        self._began_s = 0.0  # the present window, in seconds waited
+        self._in_window_bytes = 0
+
+    @property
+    def left_s(self) -> float:
+        """How long the next piece may be waited for."""
+        return max(0.0, min(self._silence_s, self._total_s - self._waited_s))
+
+    def note(self, size_bytes: int, waited_s: float) -> None:
+        """Take in that a piece has come.
+
+        Args:
+            size_bytes: Its size.
+            waited_s: How long it was waited for.
+
+        Raises:
+            TimeoutError: When too little comes to go on with; it says how little.
+        """
+        self._waited_s += waited_s
+        self._in_window_bytes += size_bytes
+        seconds = self._waited_s - self._began_s
+        if seconds < self._window_s:
+            return
+        if self._in_window_bytes < MIN_BYTES_PER_S * seconds:
+            raise TimeoutError(f"no more than {self._in_window_bytes} bytes in {seconds:,.1f} s")
+        self._began_s, self._in_window_bytes = self._waited_s, 0
+
+    def ended(self) -> TimeoutError:
+        """The error where `left_s` have passed without a byte; it says so."""
+        if self._total_s - self._waited_s < self._silence_s:
+            return TimeoutError(f"it was not whole within {self._total_s:,.1f} s")
+        return TimeoutError(f"not a byte came for {self._silence_s:,.1f} s")

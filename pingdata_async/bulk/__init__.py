@@ -1,1 +1,0 @@
-"""The heart: one event loop full of jobs. Knows no disk, no table and no screen."""

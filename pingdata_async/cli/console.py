@@ -1,0 +1,528 @@
+"""What is said of a run: to people, to pipes and to side files.
+
+What is said of a run while it goes on and at its end, in words; the bar is in `screen`.
+
+What a command has found out, on standard output: tables on a terminal, plain text elsewhere.
+
+Files that a command writes beside its output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import click
+import msgspec
+
+from pingdata_async.events import (
+    ChunkFinished,
+    ChunkHeld,
+    ChunkSplit,
+    Event,
+    InputAwaited,
+    InputPlanned,
+    JobAbandoned,
+    JobKept,
+    JobOverdue,
+    JobStalled,
+    JobSubmitted,
+    Listener,
+    LocationsAskedAgain,
+    PauseAsked,
+    RequestRetried,
+    RunNotice,
+    RunResumed,
+    RunStopped,
+    RunStopping,
+    SubmissionInDoubt,
+    UnexpectedAnswer,
+)
+from pingdata_async.exceptions import ConfigurationError, RunError
+from pingdata_async.models import RunSummary
+from pingdata_async.runs.directory.directory import failures_path, is_within
+from pingdata_async.util.files import check_links
+from pingdata_async.util.redaction import masked
+from pingdata_async.util.text import STDOUT, counted, one_line, shown_path
+from pingdata_async.value_notes import ValueNote, sentence, to_be_told
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+Cell = str | int | None
+
+
+class Table(NamedTuple):
+    """Rows of cells under headings; None is an empty cell."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+
+def check_standard_output() -> None:
+    """Refuse to begin what nobody could see.
+
+    Raises:
+        ConfigurationError: When there is no standard output.
+    """
+    if sys.stdout is None:
+        raise ConfigurationError("standard output is closed")
+
+
+def show(*parts: str | Table) -> None:
+    """Print sentences and tables, one below the other.
+
+    Raises:
+        ConfigurationError: When there is no standard output.
+        RunError: When it cannot be written.
+    """
+    check_standard_output()
+    if sys.stdout.isatty():
+        # Only now: text in a pipe is not drawn, and rich takes a while to load.
+        from pingdata_async.cli.screen import drawn  # noqa: PLC0415
+
+        _print(drawn(parts))
+        return
+    _print("\n".join(line for part in parts for line in _plain(part)))
+
+
+def show_json(value: Any) -> None:
+    """Print it as JSON; raises as `show()`."""
+    check_standard_output()
+    shown = masked(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    _print(shown.encode())  # as bytes: JSON is UTF-8, whatever the terminal speaks
+
+
+def show_lines(lines: Iterable[str]) -> None:
+    """Print them as they are; raises as `show()`."""
+    check_standard_output()
+    _print("\n".join(lines))
+
+
+def _plain(part: str | Table) -> list[str]:
+    """Lines; the cells of a table with tabs between them, so that any tool takes them apart."""
+    if isinstance(part, str):
+        return [one_line(part)]
+    return ["\t".join(map(_text, row)) for row in (part.headings, *part.rows)]
+
+
+def _text(cell: Cell) -> str:
+    return "" if cell is None else one_line(str(cell))
+
+
+def _print(text: str | bytes) -> None:
+    encoding = sys.stdout.encoding or "utf-8"
+    if isinstance(text, str):  # an answer that was paid for is shown as well as it can be
+        text = text.encode(encoding, "backslashreplace")
+    try:
+        with contextlib.suppress(BrokenPipeError):  # whoever read it wants no more of it
+            click.echo(text)
+    except OSError as error:
+        raise RunError(f"standard output cannot be written: {error.strerror or error}") from error
+
+
+def check_side_files(
+    files: Mapping[str, Path | None],
+    *,
+    source: str | Path | None,
+    output: str | Path | None,
+    run_dir: str | Path | None,
+) -> None:
+    """Refuse a file that could not be written, or is another one, before anything is paid for.
+
+    Args:
+        files: By the option that names it, each file; None where the option is not given.
+        source: The input, which none of them may be; None where there is none.
+        output: The output, which none of them may be, nor the failures file beside it.
+        run_dir: The run directory, in which none of them may be; None for `OUTPUT.run`.
+
+    Raises:
+        ConfigurationError: With the option and what is wrong.
+    """
+    taken = {_real(path): use for path, use in _uses(source, output)}
+    if run_dir is None and output is not None and str(output) != STDOUT:
+        run_dir = f"{output}.run"
+    for option, path in files.items():
+        if path is None:
+            continue
+        other = taken.setdefault(_real(path), option)
+        if other != option or (source is not None and _is_same(path, Path(source))):
+            raise ConfigurationError(f"{option} {path} has another use too; name a file of its own")
+        if run_dir is not None and is_within(path, run_dir):
+            raise ConfigurationError(f"{option} {path} is in the run directory; name another file")
+        try:
+            _check_place(path)
+            folder = path.parent
+            can_write = os.access(path if path.exists() else folder, os.W_OK)
+            if path.is_dir() or not folder.is_dir() or not can_write:
+                raise ConfigurationError(f"{option} {path} cannot be written")
+        except OSError as error:
+            raise ConfigurationError(
+                f"{option} {path} cannot be written: {error.strerror or error}"
+            ) from error
+
+
+def open_side_file(path: Path, *, append: bool = False) -> BinaryIO:
+    """Open one to write in it, at its end or in place of what was there. Blocks.
+
+    Raises:
+        ConfigurationError: When somebody else's link, or a second name, leads into another file.
+        OSError: When it cannot be opened.
+    """
+    _check_place(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if append else 0)
+    if not path.is_symlink():  # nor may it become one now
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    file = os.fdopen(os.open(path, flags, 0o666), "ab" if append else "wb")  # by the umask
+    if not append and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.truncate(0)
+    return file
+
+
+def _check_place(path: Path) -> None:
+    check_links(path)
+    with contextlib.suppress(FileNotFoundError):
+        found = path.stat()
+        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+            raise ConfigurationError(
+                f"{path} has another name too (a hard link), whose content would change with it; "
+                "name another file"
+            )
+
+
+def _uses(source: str | Path | None, output: str | Path | None) -> list[tuple[str | Path, str]]:
+    uses: list[tuple[str | Path, str]] = []
+    if source is not None:
+        uses.append((source, "input"))
+    if output is not None and str(output) != STDOUT:
+        uses.append((output, "output"))
+        failures = failures_path(output)
+        if failures is not None:
+            uses.append((failures, "failures"))
+    return uses
+
+
+def _real(path: str | Path) -> Path:
+    return Path(os.path.realpath(path))  # unlike resolve(), at ease with a link to itself
+
+
+def _is_same(path: Path, source: Path) -> bool:
+    try:
+        return path.samefile(source)
+    except OSError:  # one of them is not there
+        return False
+
+
+logger = logging.getLogger("pingdata_async")
+
+PLAIN_LINE_EVERY_S = 10.0
+LIST_AT_MOST_COLUMNS = 10
+MOST_VALUE_NOTES = 6
+
+
+class RunState:
+    """What there is to show, counted from events."""
+
+    def __init__(self) -> None:
+        self.rows_total = 0
+        self.rows_done = 0
+        self._rows_before = 0  # done by earlier processes
+        self.in_flight = 0
+        self.problems = 0
+        self.began = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        """Count an event."""
+        match event:
+            case InputPlanned():
+                self.rows_total = event.rows
+                self.began = time.monotonic()
+            case RunResumed():
+                self.rows_done = self._rows_before = event.rows_done
+                self.in_flight = event.jobs_in_flight
+            case JobSubmitted():
+                self.in_flight += 1
+            case JobAbandoned() | JobKept():
+                self.in_flight -= 1
+                self.problems += 1
+            case ChunkFinished():
+                self.rows_done += event.rows
+                self.in_flight -= event.job_id is not None
+            case RequestRetried() | UnexpectedAnswer() | JobStalled():
+                self.problems += 1
+            case _:
+                pass
+
+    @property
+    def rows_per_s(self) -> float:
+        """Rows finished a second, since the planning ended or the run went on."""
+        return (self.rows_done - self._rows_before) / max(time.monotonic() - self.began, 0.001)
+
+
+@contextlib.contextmanager
+def plain_lines(console: Console) -> Iterator[Listener]:
+    """A line now and then, for logs of schedulers and continuous integration."""
+    state = RunState()
+    last_line = time.monotonic()
+
+    def watch(event: Event) -> None:
+        nonlocal last_line
+        state(event)
+        if isinstance(event, ChunkFinished):
+            now = time.monotonic()
+            if now - last_line >= PLAIN_LINE_EVERY_S:
+                last_line = now
+                console.print(_plain_line(state))
+
+    yield watch
+
+
+def _plain_line(state: RunState) -> str:
+    rate = state.rows_per_s
+    left_s = (state.rows_total - state.rows_done) / max(rate, 0.001)
+    return (
+        f"{state.rows_done:,} of {counted(state.rows_total, 'row')}, {rate:,.0f} rows/s, "
+        f"{counted(state.in_flight, 'job')} in flight, {counted(state.problems, 'problem')}, "
+        f"about {duration(left_s)} left"
+    )
+
+
+def narrate(console: Console, *, verbose: bool) -> Listener:
+    """Say what a person should know; with `verbose`, what happens to each job."""
+
+    def watch(event: Event) -> None:
+        sentence = _about_the_run(event)
+        if sentence is None and verbose:
+            sentence = _about_a_chunk(event)
+        if sentence is not None:
+            console.print(sentence)
+
+    return watch
+
+
+def waiting_for(source: str) -> str:
+    """That a named pipe is waited for, a sentence."""
+    return f"Waiting for somebody to write into the pipe {source}."
+
+
+def _about_the_run(event: Event) -> str | None:
+    match event:
+        case InputPlanned(is_resumed=False):
+            return _planned(event)
+        case InputAwaited():
+            return waiting_for(event.source)
+        case RunNotice():
+            return event.message
+        case RunStopped(is_output_closed=True):  # whoever read it wants no more: no error
+            return f"Every answer is kept in {event.run_dir}."
+        case RunResumed():
+            return (
+                f"Going on: {event.rows_done:,} of {counted(event.rows, 'row')} with an "
+                f"outcome, {counted(event.jobs_in_flight, 'job')} in flight."
+            )
+        case JobAbandoned() | JobKept() | JobOverdue() | JobStalled():
+            return _about_a_job(event)
+        case SubmissionInDoubt():
+            return (
+                f"chunk {event.chunk}: a submission of {counted(event.locations, 'location')} is "
+                f"in doubt and may be charged twice: {event.error}"
+            )
+        case ChunkHeld():
+            return f"chunk {event.chunk}: held, with {counted(event.locations, 'location')}"
+        case RunStopping() if event.jobs_in_flight:
+            return (
+                f"Stopping: {event.error}. Waiting for what is already paid for "
+                f"({event.jobs_in_flight} in flight)"
+            )
+        case PauseAsked():
+            return f"the API is not to be asked for {event.pause_s:,.0f} s; going on then"
+        case UnexpectedAnswer():
+            return f"chunk {event.chunk}, job {event.job_id}: {event.message}"
+    return None
+
+
+def _about_a_job(event: JobAbandoned | JobKept | JobOverdue | JobStalled) -> str:
+    match event:
+        case JobAbandoned():
+            what = "its rows are sent again" if event.will_resubmit else "its rows fail"
+            said = f"{event.error}; {what}"
+        case JobKept():
+            said = (
+                f"job {event.job_id} is paid for, but its answer cannot be had now, so it is left "
+                f"for later: {event.error}"
+            )
+        case JobOverdue():
+            said = f"{event.error}; it is still asked about"
+        case JobStalled():
+            minutes = counted(round(event.idle_s / 60.0), "minute")
+            said = f"job {event.job_id} has made no progress for {minutes}; it is still asked about"
+    return f"chunk {event.chunk}: {said}"
+
+
+def _about_a_chunk(event: Event) -> str | None:
+    match event:
+        case RequestRetried():
+            return f"chunk {event.chunk}: {event.error}; again in {event.delay_s:.1f} s"
+        case JobSubmitted():
+            return (
+                f"chunk {event.chunk}: job {event.job_id}, {counted(event.locations, 'location')}"
+            )
+        case ChunkSplit():
+            return f"chunk {event.chunk} goes on in {len(event.parts)} parts: {event.error}"
+        case LocationsAskedAgain():
+            locations = counted(event.locations, "location")
+            return f"chunk {event.chunk}: asks about {locations} again"
+        case ChunkFinished():
+            return (
+                f"chunk {event.chunk}: {event.ok} ok, {event.partial} partial, "
+                f"{event.failed} failed, {event.asked_again} to be asked again"
+            )
+    return None
+
+
+def _planned(event: InputPlanned) -> str:
+    text = f"{counted(event.rows, 'row')}, {event.locations:,} to be sent"
+    text += f" in {counted(event.jobs, 'job')}" if event.locations else ""
+    text += f"; {counted(event.repeated, 'repeated row')} at no cost." if event.repeated else "."
+    lines = [text, *by_source({}, event.skipped_by_source), *mapped_lines(event.mapping)]
+    if event.unused_columns:
+        names = ", ".join(map(repr, event.unused_columns[:LIST_AT_MOST_COLUMNS]))
+        more = len(event.unused_columns) - LIST_AT_MOST_COLUMNS
+        lines.append(f"Columns not used: {names}{f' and {more} more' if more > 0 else ''}.")
+    return "\n".join([*lines, *value_lines(event.value_notes), *event.notes])
+
+
+def value_lines(notes: tuple[ValueNote, ...]) -> list[str]:
+    """Which values are not sent as they stand, in a few lines; `columns` shows all of them."""
+    told = to_be_told(notes)
+    lines = [sentence(note) for note in told[:MOST_VALUE_NOTES]]
+    if len(told) > MOST_VALUE_NOTES:
+        values = sum(note.values for note in told[MOST_VALUE_NOTES:])
+        lines.append(
+            f"{counted(values, 'more value')} in other columns; `pingdata-async columns` shows all"
+        )
+    return lines
+
+
+def mapped_lines(mapping: tuple[str, ...]) -> list[str]:
+    """Which column is which field; that of one that is named like it goes without saying."""
+    lines = []
+    for line in mapping:
+        field, _, column = line.partition(" <- ")
+        as_named, samples = f'"{field}"', column.partition(": ")[2]
+        is_as_named = column in {as_named, f"{as_named}: {samples}"}
+        shown = f"{field}: {samples}".removesuffix(": ") if is_as_named else line
+        lines.append(f"  {shown}")
+    return ["Columns sent:", *lines] if lines else []
+
+
+class EventLog:
+    """Appends every event to a file, a line of JSON each."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = open_side_file(path, append=True)
+        self._encoder = msgspec.json.Encoder()
+        self._is_whole = True
+
+    def __call__(self, event: Event) -> None:
+        """Write an event down."""
+        line = {"time": round(time.time(), 3)} | msgspec.to_builtins(event)
+        with self._no_reason_to_stop():
+            self._file.write(self._encoder.encode(line) + b"\n")
+
+    def close(self) -> None:
+        """Write what is left of it."""
+        with self._no_reason_to_stop():
+            self._file.close()
+
+    @contextlib.contextmanager
+    def _no_reason_to_stop(self) -> Iterator[None]:
+        """Say once that it cannot be written; more may be written later, if there is room."""
+        try:
+            yield
+        except OSError as error:
+            if self._is_whole:
+                logger.error(  # noqa: TRY400 - one line
+                    "%s is incomplete: %s", shown_path(self._path), error.strerror or error
+                )
+            self._is_whole = False
+
+
+@contextlib.contextmanager
+def event_log(path: Path | None) -> Iterator[EventLog | None]:
+    """A log file; None for no file. One that cannot be written on is no reason to stop.
+
+    Raises:
+        ConfigurationError: When it cannot be opened.
+    """
+    if path is None:
+        yield None
+        return
+    try:
+        log = EventLog(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--log-file {shown_path(path)} cannot be written: {error.strerror or error}"
+        ) from error
+    with contextlib.closing(log):
+        yield log
+
+
+def describe(summary: RunSummary) -> list[str]:
+    """The summary in lines for people."""
+    reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in sorted(summary.reasons.items()))
+    rows = (
+        f"{counted(summary.rows, 'row')}: {summary.ok:,} ok, {summary.partial:,} partial, "
+        f"{summary.failed:,} failed"
+    )
+    effort = (
+        f"{counted(summary.jobs, 'job')}, "
+        f"{counted(summary.locations_charged, 'location')} charged, "
+        f"{counted(summary.requests, 'request')}, "
+        f"{counted(summary.retries, 'retry', 'retries')}, "
+        f"{summary.refused:,} refused, in {duration(summary.seconds)}"
+    )
+    lines = [f"{rows} ({reasons})" if reasons else rows, effort]
+    if summary.locations_saved:
+        lines.append(
+            f"{counted(summary.locations_saved, 'location')} saved: these rows repeat others, and "
+            "were sent with them"
+        )
+    if summary.submissions_in_doubt or summary.locations_possibly_charged_again:
+        lines.append(
+            f"{counted(summary.submissions_in_doubt, 'submission')} in doubt, "
+            f"{counted(summary.locations_possibly_charged_again, 'location')} possibly charged "
+            "again"
+        )
+    if len(summary.charged_by_source) > 1 or summary.skipped_by_source:
+        lines += by_source(summary.charged_by_source, summary.skipped_by_source)
+    if summary.environment == "sandbox":
+        lines.append("Every answer is made up by the sandbox.")
+    return lines
+
+
+def by_source(charged: Mapping[str, int], skipped: Mapping[str, int]) -> list[str]:
+    """What was charged, and what was spared, in lines for people."""
+    lines = []
+    for what, counts in (("charged", charged), ("rows not sent, as sure to fail", skipped)):
+        if counts:
+            said = ", ".join(f"{number:,} {code}" for code, number in counts.items())
+            lines.append(f"{what}: {said}")
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """A span of time for people, such as 2 h 05 min."""
+    if seconds < 100:  # noqa: PLR2004 - up to here seconds read best
+        return f"{seconds:.1f} s"
+    minutes, hours = round(seconds / 60) % 60, round(seconds / 60) // 60
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"

@@ -1,0 +1,351 @@
+"""What all commands that work on a run have in common, and an open client.
+
+What all commands have in common that work on a run.
+
+An open client for a command's options.
+
+The command that goes on with a run that stopped, ready to be pasted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+import click
+import msgspec
+from click.core import ParameterSource
+
+from pingdata_async.api.client import PingDataClient
+from pingdata_async.api.wire import saying_when
+from pingdata_async.cli.base import ANSWERED, STOPPED, exit_code_of, say
+from pingdata_async.cli.console import describe, event_log, narrate, open_side_file
+from pingdata_async.cli.options import MB, Connection, Reporting, read_token_file
+from pingdata_async.cli.signals import run_until_signal
+from pingdata_async.events import Event, EventEmitter, Listener, RunStopped
+from pingdata_async.exceptions import (
+    APIStatusError,
+    ClientClosedError,
+    ConfigurationError,
+    MissingTokenError,
+    PingDataError,
+)
+from pingdata_async.models import RunSummary
+from pingdata_async.runs.export.output import output_option
+from pingdata_async.util.encoding import MAX_BODY_BYTES
+from pingdata_async.util.redaction import printable
+from pingdata_async.util.text import STDOUT, counted, quoted_option, quoted_path, shown_path
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+T = TypeVar("T")
+
+
+@contextlib.asynccontextmanager
+async def open_client(
+    *,
+    environment: str | None,
+    api_url: str | None,
+    auth_token_file: Path | None,
+    ca_bundle: Path | None,
+    max_answer_mb: int | None = None,
+) -> AsyncIterator[PingDataClient]:
+    """A client for the API that the options name; for the sandbox, starts it too.
+
+    Raises:
+        ConfigurationError: When the options do not go together.
+        MissingTokenError: When there is no token.
+    """
+    max_body_bytes = MAX_BODY_BYTES if max_answer_mb is None else max_answer_mb * MB
+    if environment == "sandbox":
+        if api_url is not None:
+            raise ConfigurationError("give --environment sandbox or --api-url, not both")
+        # Only now: no other command pays for loading a web server.
+        from pingdata_async.sandbox import SandboxServer  # noqa: PLC0415
+
+        async with (
+            SandboxServer() as server,
+            PingDataClient(
+                environment="sandbox",
+                api_url=server.url,
+                auth_token="any",  # noqa: S106 - the sandbox takes any
+                max_body_bytes=max_body_bytes,
+            ) as client,
+        ):
+            yield client
+        return
+    async with PingDataClient(
+        environment=environment,
+        api_url=api_url,
+        auth_token=read_token_file(auth_token_file),
+        ca_bundle=ca_bundle,
+        max_body_bytes=max_body_bytes,
+    ) as client:
+        yield client
+
+
+async def with_client(connection: Connection, work: Callable[[PingDataClient], Awaitable[T]]) -> T:
+    """Do something with an open client; raises as `open_client()`, and as the work."""
+    async with open_client(
+        environment=connection.environment,
+        api_url=connection.api_url,
+        auth_token_file=connection.auth_token_file,
+        ca_bundle=connection.ca_bundle,
+        max_answer_mb=connection.max_answer_mb,
+    ) as client:
+        return await work(client)
+
+
+async def with_client_if_needed(
+    connection: Connection, work: Callable[[PingDataClient], Awaitable[T]]
+) -> T:
+    """Do something that may not need the API: that there is no token is an error only if it does.
+
+    Raises:
+        PingDataError: As `open_client()`, and as the work.
+    """
+    try:
+        return await with_client(connection, work)
+    except MissingTokenError as error:
+        missing = error
+    return await with_closed_client(connection, missing, work)
+
+
+async def with_closed_client(
+    connection: Connection,
+    why: PingDataError,
+    work: Callable[[PingDataClient], Awaitable[T]],
+) -> T:
+    """Do something that may not need the API, without it; raises why there is none if it does."""
+    try:
+        return await work(_closed_client(connection))
+    except ClientClosedError:
+        raise why from None
+
+
+async def with_or_without_token(
+    connection: Connection, work: Callable[[PingDataClient], Awaitable[T]]
+) -> T:
+    """Do something with an open client; with a closed one where there is no token.
+
+    Raises:
+        PingDataError: As `open_client()` but for the token, and as the work.
+    """
+    try:
+        return await with_client(connection, work)
+    except MissingTokenError:
+        pass
+    return await work(_closed_client(connection))
+
+
+def _closed_client(connection: Connection) -> PingDataClient:
+    return PingDataClient(environment=connection.environment, api_url=connection.api_url)
+
+
+def ask(connection: Connection, question: Callable[[PingDataClient], Awaitable[T]]) -> T:
+    """Open a client, ask it one thing, and return the answer.
+
+    Raises:
+        PingDataError: As `open_client()`, and as whatever is asked.
+        InterruptedBySignalError: When a signal ended it.
+    """
+    try:
+        return anyio.run(run_until_signal, lambda: with_client(connection, question))
+    except APIStatusError as error:
+        raise saying_when(error) from error
+
+
+# Which API it is, how it is reached, and whom else it tells: also where a variable says it, which
+# is set in this shell.
+_ALWAYS = frozenset({"environment", "api_url", "auth_token_file", "ca_bundle", "callback_url"})
+# How patient it is, and what is said of it: of the command alone. What else there is to be said of
+# a run is kept in its directory.
+_OF_THE_COMMAND = frozenset(
+    {
+        "in_doubt",
+        "in_doubt_attempts",
+        "job_attempts",
+        "location_attempts",
+        "job_timeout_s",
+        "max_answer_mb",
+        "max_wait_s",
+        "give_up_after_s",
+        "no_preflight",
+        "no_space_check",
+        "discard_run",
+        "summary_path",
+        "log_file",
+        "quiet",
+        "verbose",
+    }
+)
+# Kept with a run by `enhance`; to `resume` and `retry` they are for the one time.
+_OF_A_RUN = frozenset(
+    {
+        "output",
+        "overwrite",
+        "output_format",
+        "columns",
+        "safe_csv",
+        "geocode_source",
+        "max_jobs",
+        "max_requests_per_second",
+    }
+)
+
+
+def resume_command(context: click.Context, run_dir: str, needs: str) -> str:
+    """The command that goes on where a command stopped.
+
+    Args:
+        context: Of the command that stopped.
+        run_dir: Where the run is kept, for people.
+        needs: Options without which it would stop at once again; "" for none.
+    """
+    values = context.params
+    needed = {word.partition("=")[0] for word in needs.split()}
+    words = ["pingdata-async resume", quoted_path(_given_run_dir(values, run_dir))]
+    is_begun_before = "source" not in values
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        wanted = is_given and (name in _OF_THE_COMMAND or (is_begun_before and name in _OF_A_RUN))
+        is_needed = not needed.isdisjoint(parameter.opts)  # with another value
+        if values.get(name) is not None and (wanted or name in _ALWAYS) and not is_needed:
+            words.append(_option(parameter, values[name]))
+    return " ".join(words + [needs] * bool(needs))
+
+
+def _given_run_dir(values: Mapping[str, Any], shown: str) -> str | Path:
+    """The run directory itself: what is shown of a name that is no text is not its name."""
+    given = Path(values.get("run_dir") or f"{values.get('output')}.run")
+    try:
+        given = given.absolute()
+    except OSError:  # the present folder is gone
+        return shown
+    return given if shown_path(given) == str(Path(shown).absolute()) else shown
+
+
+def _option(parameter: click.Parameter, value: Any) -> str:
+    name = next(name for name in parameter.opts if name.startswith("--"))
+    if value is True:
+        return name
+    if isinstance(value, Path) or (parameter.name == "output" and value != STDOUT):
+        return f"{name} {quoted_path(value)}"
+    return quoted_option(name, str(value))
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why the API is asked nothing, where it would have to be.
+
+    Attributes:
+        error: What is raised then.
+        needs: The options with which it is asked.
+    """
+
+    error: PingDataError
+    needs: str
+
+
+def carry_out(
+    connection: Connection,
+    reporting: Reporting,
+    work: Callable[[PingDataClient, EventEmitter], Awaitable[RunSummary]],
+    *,
+    is_begun: bool = False,
+    refusal: Refusal | None = None,
+) -> int:
+    """Open a client, do the work, and report; the exit code.
+
+    Args:
+        connection: To which API.
+        reporting: What is said.
+        work: What to do.
+        is_begun: Whether there may be nothing left to be asked: then no token is needed.
+        refusal: Why the API is asked nothing; None if it may be.
+    """
+    # Only now: a plan, a status or a help is not drawn, and rich takes a while to load.
+    from pingdata_async.cli.screen import StatusConsole, show  # noqa: PLC0415
+
+    console = StatusConsole()
+    console.quiet = reporting.quiet
+
+    async def run() -> RunSummary:
+        async with contextlib.AsyncExitStack() as stack:
+            watchers: list[Listener | None] = [
+                stack.enter_context(event_log(reporting.log_file)),
+                functools.partial(
+                    _say_how_to_go_on, click.get_current_context(), refusal.needs if refusal else ""
+                ),
+            ]
+            if not reporting.quiet:
+                watchers.append(narrate(console, verbose=reporting.verbose))
+                watchers.append(stack.enter_context(show(console)))
+
+            async def told(client: PingDataClient) -> RunSummary:
+                return await work(client, EventEmitter(*watchers))
+
+            if refusal is not None:
+                return await with_closed_client(connection, refusal.error, told)
+            opened = with_client_if_needed if is_begun else with_client
+            return await opened(connection, told)
+
+    try:
+        summary = anyio.run(run_until_signal, run)
+    except BrokenPipeError:
+        # Whoever read standard output wants no more of it. Handled here, as click would make
+        # an error of it.
+        return ANSWERED
+    return _report(summary, reporting.summary_path, console)
+
+
+def _say_how_to_go_on(context: click.Context, needs: str, event: Event) -> None:
+    """Said also where nothing else is: it is a part of the error."""
+    if isinstance(event, RunStopped) and not event.is_output_closed:
+        rows = counted(event.rows, "row")
+        done = rows
+        if event.rows_done is not None:
+            done = f"{event.rows_done:,} of {rows} with an outcome"
+        command = resume_command(context, event.run_dir, f"{needs} {event.needs}".strip())
+        say(f"Stopped: {done}; all that was paid for is kept. To go on:\n  {command}")
+
+
+def _report(summary: RunSummary, summary_path: Path | None, console: Console) -> int:
+    """Say what the run took; the exit code."""
+    with contextlib.suppress(OSError):  # nobody may be reading any more
+        for line in describe(summary):
+            console.print(line)
+        if summary.output != "-":
+            console.print(f"Written to {summary.output}")
+        if summary.failures is not None:
+            console.print(f"Rows without an answer: {summary.failures}")
+    exit_code = exit_code_of(summary)
+    if summary_path is None:
+        return exit_code
+    encoded = msgspec.json.format(msgspec.json.encode(summary), indent=2)
+    try:
+        with open_side_file(summary_path) as file:
+            file.write(encoded + b"\n")
+    except (OSError, ConfigurationError) as error:
+        why = error.strerror or error if isinstance(error, OSError) else error
+        failed = printable(
+            f"Error: the summary cannot be written ({shown_path(summary_path)}: {why})"
+        )
+        if summary.run_dir is None or summary.output is None:
+            # To give the command again would cost the same again: no code that asks for that.
+            say(f"{failed}. It is:\n{encoded.decode()}")
+            return exit_code
+        command = resume_command(
+            click.get_current_context(), summary.run_dir, output_option(summary.output)
+        )
+        say(f"{failed}; all else is done. To write it, for nothing:\n  {command}")
+        return STOPPED
+    return exit_code

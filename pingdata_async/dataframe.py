@@ -1,0 +1,95 @@
+"""A data frame in, the same with the answers beside it out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import anyio.to_thread
+
+from pingdata_async.api.client import PingDataClient
+from pingdata_async.enhancer import BulkEnhancer
+from pingdata_async.exceptions import InputError
+from pingdata_async.locations.normalize import AnyLocation, clean_sources
+from pingdata_async.tables.readers.arrow import is_arrow_object
+from pingdata_async.tables.readers.open import open_input
+from pingdata_async.tables.rows import Batch, ReadOptions, TextColumns
+from pingdata_async.tables.schema.output_table import OutputTableScan
+
+T = TypeVar("T")
+
+NO_COLUMNS = TextColumns([])  # the table itself has them
+
+
+async def enhance_table(
+    table: T,
+    sources: Iterable[str] | str,
+    *,
+    client: PingDataClient | None = None,
+    reading: ReadOptions | None = None,
+    columns: Sequence[str] = (),
+    **options: Any,
+) -> T:
+    """Enhance every row of a data frame in memory; needs pyarrow.
+
+    Which of its columns is which field of a location is found out as for a file. The rows stay
+    in their order, and all columns as they are; behind them come `enhance_status`,
+    `enhance_reason`, `enhance_error` and one column for each field of each source, such as
+    `pg_latitude`. Table and answers are held in memory, and a process that ends loses what was
+    paid for: use `BulkEnhancer.run()` for what takes hours. Cancelling it stops sending; jobs in
+    flight are abandoned, although the API charges for them.
+
+    Args:
+        table: A pyarrow Table or RecordBatch, or a pandas or polars DataFrame. Whatever else has
+            the Arrow PyCapsule interface comes back as a pyarrow Table.
+        sources: Source codes such as PG and PH.
+        client: An open client; None to open one, with token and host from the usual places.
+        reading: How the table is understood; None to find out.
+        columns: Names or patterns (`pg_*`) of the new columns that are wanted; () for all but
+            what only machines want (`pg_worker_name` and the like), ("*",) for all.
+        options: Whatever else `BulkEnhancer` takes.
+
+    Returns:
+        The same kind of object, with more columns.
+
+    Raises:
+        InputError: When it is no table, or nothing in it can be looked up; nothing was sent.
+        ConfigurationError: When pyarrow is missing, or a setting cannot work; likewise.
+        PingDataError: When it cannot go on; `results` of the error holds what had been answered.
+    """
+    if not is_arrow_object(table):
+        raise InputError(
+            f"a {type(table).__name__} is no table; give a pyarrow, pandas or polars one, or "
+            "collect a lazy one first"
+        )
+    headers, batches = await anyio.to_thread.run_sync(_read, table, reading or ReadOptions())
+    codes = clean_sources(sources if isinstance(sources, str) else list(sources))
+    async with contextlib.AsyncExitStack() as stack:
+        opened = client if client is not None else await stack.enter_async_context(PingDataClient())
+        enhancer = BulkEnhancer(opened, codes, **options)
+        results = await enhancer.enhance(_locations(batches))
+
+    def with_answers() -> Any:
+        from pingdata_async.tables.schema.arrow import put_beside  # noqa: PLC0415 - optional
+
+        scan = OutputTableScan((), codes)
+        scan.add_input_rows(NO_COLUMNS)
+        scan.add_answers(result.data for result in results)
+        answers = scan.table({}, columns, taken_names=headers)
+        values = answers.values(NO_COLUMNS, results)
+        return put_beside(table, batches, answers.columns, values)
+
+    return await anyio.to_thread.run_sync(with_answers)
+
+
+def _read(table: Any, reading: ReadOptions) -> tuple[tuple[str, ...], list[Batch]]:
+    with open_input(table, options=reading) as reader:
+        batches = list(reader)
+        return reader.headers, batches
+
+
+def _locations(batches: Iterable[Batch]) -> Iterator[AnyLocation]:
+    for batch in batches:
+        for place in range(len(batch.locations)):
+            yield batch.locations[place]

@@ -1,0 +1,451 @@
+"""How many jobs are worth having in flight: AIMD, with an eye on the API's queue (pure).
+
+How many jobs the API bears (pure).
+
+Nobody can know it beforehand, so it is found as TCP finds what a path bears, with a job in the
+place of a packet. What was taken from where, and why:
+
+- *Jacobson's slow start and AIMD* (TCP): double each round trip until something is the matter,
+  because growing by one from a small start costs a tenth of a short run; then grow by steps and
+  cut by a factor, because only that brings many clients of one API to fair shares. After a cut
+  it doubles up to where the cut led, as TCP does up to `ssthresh`: an outage that took it to 1
+  must not be climbed out of one by one.
+- *DCTCP*: the cut is in proportion to the share of requests that failed. All of them: half; one
+  in five: a tenth. An API sheds load gradually, and random errors should not cost much.
+- *TCP Vegas*: what counts as a queue is an estimated number of jobs (Little's law: jobs in
+  flight x time in the queue / time in all), held between two bounds, alpha and beta; the
+  smallest time seen is taken for the path's own. An API that queues instead of refusing never
+  shows an error, so errors alone would lead to the user's ceiling always. Alpha is above 0, so
+  that no worker of the API runs dry; beta is far away, since waiting there does no harm.
+- *Netflix's concurrency-limits* (gradient2): the allowed queue is in proportion to the limit, and
+  the limit does not grow while it is not used. Its gradient itself is not taken: it compares
+  whole latencies, and locations may get slower for reasons of their own, while the API says
+  which jobs wait.
+- *BBR*: the smallest queue time is forgotten after a while, for the API may change; but only in
+  part, for it is not emptied now and then to measure it, as BBR does.
+- *AWS's adaptive retry mode* (and CUBIC): remember where it was refused and stay below it for long,
+  then look once whether that is still so. A limit on jobs is a wall, not a slope: the saw-tooth
+  of plain AIMD would run into it every few round trips.
+- *Scrapy's AutoThrottle*: bad answers come faster than good ones, so they must never count as a
+  sign that all is well: only jobs that have begun let the limit grow.
+- *rclone's pacer*: attack at once, decay slowly, judged from retries alone. Too little here, where
+  one lost request in fifty is normal: failures are weighed against what was answered well.
+
+A round trip is over when the jobs that were submitted in it have been heard of as having begun,
+which is long before they end. Where the API does not show that, it is a job time.
+
+How long jobs wait in the API's queue, and how many do (pure).
+
+How long a job has waited is known exactly where the API gives dates. Else it is known only to lie
+between the last poll that found it waiting and the first that did not, which may be far apart:
+the lower bound is taken, so that too few polls make for a longer queue there, never for idle
+workers. Even that bound says nothing where the API never shows a job at work (PENDING until
+COMPLETE): it counts as no wait then, and the limit goes to the user's ceiling, as it does where
+the API hides its queue the other way (IN_PROGRESS at once).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from pingdata_async.engine.flow_control.job_timing import JobProgress
+
+ROUND_TRIP_S = 1.0  # before any is known
+BASE_ROUND_TRIPS = 32  # after one to two times as many the smallest queue time is forgotten
+BASE_RISE_SHARE = 1 / 4  # of a job's time at work: it cannot be forgotten for more
+SHOWN_SHARE = 0.1  # of the jobs were seen at work: the API shows when they begin
+SHOWN_OF = 16  # jobs: so far back it goes
+WORK_OF = 32  # likewise for the time at work
+ROUND_TRIPS_OF = 8  # likewise for the round trip
+
+
+class QueueEstimator:
+    """How long jobs wait in the API's queue.
+
+    Attributes:
+        begun: Jobs that were submitted in this round trip and have begun.
+        round_trip_s: From a job's acceptance until it is heard that it has begun.
+        lowest_s: The smallest queue time ever.
+    """
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.round_trip_s = ROUND_TRIP_S
+        self.lowest_s = math.inf
+        self._queued_s = 0.0  # of those that have begun together
+        self._round_trips = 0
+        self._recent_s = math.inf  # the smallest queue time of this window
+        self._earlier_s = math.inf  # and of the one before
+        self._ended = 0
+        self._work_s = 0.0
+        self._shown = 0.0  # the share of jobs that were seen at work before they had ended
+        self._last_queue_s = 0.0
+
+    def begin_round_trip(self) -> None:
+        """From now on, jobs are counted that are accepted from now on."""
+        if self.begun:
+            self._last_queue_s = self._queued_s / self.begun
+        self.begun = 0
+        self._queued_s = 0.0
+        self._round_trips += 1
+        if self._round_trips % BASE_ROUND_TRIPS == 0:
+            self._earlier_s, self._recent_s = self._recent_s, math.inf
+
+    @property
+    def base_s(self) -> float:
+        """The smallest queue time lately: what an idle API takes to begin.
+
+        A queue that stands for long looks like that too, so it is not believed to have risen by
+        much: else the limit would creep up to the user's ceiling in a day.
+        """
+        lately_s = min(self._recent_s, self._earlier_s)
+        return min(lately_s, self.lowest_s + BASE_RISE_SHARE * self._work_s)
+
+    @property
+    def job_s(self) -> float:
+        """How long a job takes, from acceptance to its end; infinite while none has ended."""
+        return self._last_queue_s + self._work_s if self._ended else math.inf
+
+    def note_begun(self, job: JobProgress, now: float, *, in_round_trip: bool) -> None:
+        """A job was heard of as having begun, or ended, for the first time.
+
+        Args:
+            job: What is known of it.
+            now: When it was heard.
+            in_round_trip: Whether it was accepted in the present round trip.
+        """
+        queue_s = self._queue_s_of(job)
+        self._recent_s = min(self._recent_s, queue_s)
+        self.lowest_s = min(self.lowest_s, queue_s)
+        self.round_trip_s += (now - job.accepted_at - self.round_trip_s) / ROUND_TRIPS_OF
+        if in_round_trip:
+            self.begun += 1
+            self._queued_s += queue_s
+
+    def note_ended(self, job: JobProgress, *, is_fresh: bool) -> None:
+        """A job has ended; where it is not fresh, how long it took is only what the API says."""
+        if job.ended_at is None or job.working_at is None:
+            return
+        if is_fresh or job.work_s is not None:
+            work_s = job.work_s
+            if work_s is None:
+                work_s = job.ended_at - job.accepted_at - self._queue_s_of(job)
+            self._ended += 1
+            self._work_s += (max(0.0, work_s) - self._work_s) / min(self._ended, WORK_OF)
+        self._shown += ((job.working_at < job.ended_at) - self._shown) / SHOWN_OF
+
+    def _queue_s_of(self, job: JobProgress) -> float:
+        if job.queue_s is not None:
+            return max(0.0, job.queue_s)
+        was_seen_at_work = job.ended_at is None or job.working_at != job.ended_at
+        if was_seen_at_work or self._shown > SHOWN_SHARE:
+            return job.waiting_at - job.accepted_at
+        return 0.0
+
+    def waiting(self, in_flight: int, base_s: float) -> float:
+        """How many jobs wait in the API's queue, as this round trip shows (Little's law)."""
+        if not self.begun or not self._ended:
+            return 0.0  # what begins before any has ended did not wait for a worker
+        queue_s = self._queued_s / self.begun
+        total_s = queue_s + self._work_s
+        return in_flight * max(0.0, queue_s - base_s) / total_s if total_s > 0.0 else 0.0
+
+
+FIRST_LIMIT = 8
+USED = 0.8  # of the limit was in flight: it is used, and may grow
+GROWTH_OVER_USE = 2  # times what was in flight, at most
+STEP = 1 / 8  # of the limit at the time of the trouble: what it grows by then
+DECIDING_SHARE = 1 / 4  # of the limit: as many jobs begun make a round trip
+MAX_ROUND_TRIP_S = 60.0  # between two cuts
+
+FEW_WAITING = 2.0  # or
+FEW_WAITING_SHARE = 0.15  # of the limit: fewer, and it grows
+SHRINKING = 0.9  # where far too many wait: more than 8 + 2 x those at work
+EMPTY_ROUND_TRIPS = 2  # one after the other, until an empty queue is believed
+
+TROUBLED_SHARE = 0.1  # of the requests of a kind may fail
+CHANCE = 2.5  # standard deviations above that are needed
+FEWEST_BAD = 3  # and as many failures: two of the first four come by chance now and then
+MIN_ANSWERS = 4  # of a kind, before counting begins anew
+ANSWERS_WINDOW_S = 30.0  # or a round trip, if that is shorter
+BEYOND_TROUBLE = 1.5  # times where the trouble was: it is not true any more
+
+REFUSED_CUT = 0.9  # of what is in flight, where that is refused
+WALL_ROUND_TRIPS = 16  # before looking whether there is still a limit on jobs
+MAX_WALL_ROUND_TRIPS = 64  # likewise, where there was each time
+
+IDLE_S = 60.0  # without news, with nothing in flight: what was found out is old
+FORGOTTEN_S = 3600.0  # without any news at all: likewise
+
+
+class ConcurrencyLimit(Protocol):
+    """Says how many jobs may be in flight, from what is seen of the API.
+
+    Whoever holds the slots asks for `limit` before each submission, and tells all that
+    happens. The number allowed is the smaller of `limit` and the user's `max_jobs`.
+    """
+
+    @property
+    def limit(self) -> int:
+        """Jobs in flight, at most; at least 1."""
+        ...
+
+    def note_job(self, job: JobProgress, now: float, *, in_flight: int) -> None:
+        """A question about a job was answered; `job.ended_at` is set where it has ended."""
+        ...
+
+    def on_success(self, kind: str, now: float) -> None:
+        """A request (submit, poll, fetch) was answered well."""
+        ...
+
+    def on_error(self, kind: str, now: float, *, in_flight: int) -> None:
+        """A request was answered 5xx, or not at all: the API may be overloaded."""
+        ...
+
+    def on_job_limit(self, now: float, *, in_flight: int) -> None:
+        """Submissions are refused (429) while other requests pass: these are too many jobs."""
+        ...
+
+
+class FixedLimit:
+    """Allows as many jobs as the user does, whatever happens."""
+
+    limit = 1_000_000
+
+    def note_job(self, job: JobProgress, now: float, *, in_flight: int) -> None:
+        """Nothing follows from it."""
+
+    def on_success(self, kind: str, now: float) -> None:
+        """Nothing follows from it."""
+
+    def on_error(self, kind: str, now: float, *, in_flight: int) -> None:
+        """Nothing follows from it."""
+
+    def on_job_limit(self, now: float, *, in_flight: int) -> None:
+        """Nothing follows from it."""
+
+
+class AdaptiveLimit:
+    """Allows as many jobs as keep the API's workers busy with a few waiting, and no trouble.
+
+    It has no clock: all times are the caller's `now`, in seconds, which does not go back. Each
+    note takes constant time, and memory does not grow. The module says how it decides.
+    """
+
+    _since: float  # jobs that were accepted earlier are of an earlier run
+    _goal: float  # below it the limit doubles
+    _step: int  # above it, it grows by this
+    _has_grown: bool  # since the last cut
+    _cut_at: float
+    _troubled_at: int | None  # that limit
+    _wall: int | None  # the limit that was refused
+    _patience: int  # round trips until it may be tried again
+    _since_refused: int  # round trips
+    _empty: int  # round trips in a row
+    _at_work: int  # jobs known to be
+    _queue: QueueEstimator
+    _answers: dict[str, _Answers]
+    _round_trip_at: float  # when it began
+    _needed: int  # jobs that have to begin until it is over
+    _peak: int  # most jobs in flight in it
+
+    def __init__(self) -> None:
+        self._limit = FIRST_LIMIT
+        self._noted_at = -math.inf
+        self._in_flight = 0
+        self._forget(0.0)
+
+    @property
+    def limit(self) -> int:
+        """Jobs in flight, at most; at least 1."""
+        return self._limit
+
+    def note_job(self, job: JobProgress, now: float, *, in_flight: int) -> None:
+        """A question about a job was answered; `job.ended_at` is set where it has ended.
+
+        Args:
+            job: To be noted until it has ended, and once when it has.
+            now: When it was answered; where `job.working_at` is the same, it is news.
+            in_flight: Jobs in flight, this one included.
+        """
+        self._hear(now, in_flight, job)
+        is_fresh = job.accepted_at >= self._since
+        if job.working_at == now:
+            self._note_begun(job, now, is_fresh=is_fresh)
+        if job.ended_at is not None:
+            was_seen_at_work = job.working_at is not None and job.working_at < job.ended_at
+            self._at_work = max(0, self._at_work - was_seen_at_work)
+            self._queue.note_ended(job, is_fresh=is_fresh)
+            self._in_flight -= 1
+        if self._queue.begun >= self._needed:
+            before = self._limit
+            self._judge(in_flight)
+            self._begin_round_trip(now, grown_by=self._limit - before)
+
+    def on_success(self, kind: str, now: float) -> None:
+        """A request (submit, poll, fetch) was answered well."""
+        self._hear(now)
+        if kind == "submit":
+            self._in_flight += 1  # until it is told anew: there is a job, it is not idle
+        self._answers_of(kind, now).good += 1
+
+    def on_error(self, kind: str, now: float, *, in_flight: int) -> None:
+        """A request was answered 5xx, or not at all: the API may be overloaded."""
+        self._hear(now, in_flight)
+        answers = self._answers_of(kind, now)
+        answers.bad += 1
+        if answers.show_overload and self._may_cut(now, in_flight):
+            cut = int(self._limit * (1.0 - answers.bad_share / 2))
+            # (Where only downloads are left, nothing is in flight.)
+            self._cut(cut if kind == "fetch" else min(cut, in_flight), now)
+
+    def on_job_limit(self, now: float, *, in_flight: int) -> None:
+        """Submissions are refused (429) while other requests pass: these are too many jobs."""
+        self._hear(now, in_flight)
+        if not self._may_cut(now, in_flight):
+            return
+        is_still_there = self._wall is not None and self._limit >= self._wall
+        self._patience = (
+            min(MAX_WALL_ROUND_TRIPS, 2 * self._patience) if is_still_there else WALL_ROUND_TRIPS
+        )
+        self._wall = max(2, min(self._limit, in_flight))
+        self._since_refused = 0
+        self._cut(int(self._wall * REFUSED_CUT), now)
+
+    def _forget(self, now: float) -> None:
+        """Take nothing for known."""
+        self._since = now
+        self._goal = math.inf
+        self._step = 1
+        self._has_grown = True
+        self._cut_at = -math.inf
+        self._troubled_at = None
+        self._wall = None
+        self._patience = WALL_ROUND_TRIPS
+        self._since_refused = 0
+        self._empty = 0
+        self._at_work = 0
+        self._queue = QueueEstimator()
+        self._answers = {}
+        self._begin_round_trip(now, grown_by=self._limit)
+
+    def _hear(
+        self, now: float, in_flight: int | None = None, job: JobProgress | None = None
+    ) -> None:
+        """Take in that there is news, after long silence as the first ever."""
+        silence_s = now - self._noted_at
+        if silence_s > (FORGOTTEN_S if self._in_flight > 0 else IDLE_S):
+            self._limit = max(FIRST_LIMIT, self._limit // 2)
+            # The first news may be of a job that was accepted a moment before.
+            is_recent = job is not None and now - job.accepted_at < IDLE_S
+            self._forget(job.accepted_at if job is not None and is_recent else now)
+        self._noted_at = now
+        if in_flight is not None:
+            self._in_flight = in_flight
+            self._peak = max(self._peak, in_flight)
+
+    def _note_begun(self, job: JobProgress, now: float, *, is_fresh: bool) -> None:
+        if job.ended_at is None:
+            self._at_work = min(self._in_flight, self._at_work + 1)
+            if self._goal == math.inf:  # those of an earlier run that is resumed are borne too
+                self._limit = max(self._limit, self._at_work)
+        if is_fresh:
+            in_round_trip = job.accepted_at >= self._round_trip_at
+            self._queue.note_begun(job, now, in_round_trip=in_round_trip)
+
+    def _begin_round_trip(self, now: float, grown_by: int = 0) -> None:
+        self._round_trip_at = now
+        self._peak = self._in_flight
+        self._needed = max(grown_by, math.ceil(self._limit * DECIDING_SHARE))
+        self._queue.begin_round_trip()
+
+    def _judge(self, in_flight: int) -> None:
+        """Decide what follows from a round trip."""
+        self._since_refused += 1
+        if self._wall is not None and self._limit >= self._wall:
+            self._wall = None  # none was refused any more
+        if self._troubled_at is not None and self._limit >= BEYOND_TROUBLE * self._troubled_at:
+            self._troubled_at = None
+            self._goal = math.inf
+        waiting = self._queue.waiting(in_flight, self._queue.base_s)
+        few = max(FEW_WAITING, FEW_WAITING_SHARE * self._limit)
+        if waiting >= few:
+            self._hold(in_flight, waiting)
+            return
+        is_empty = self._queue.waiting(in_flight, self._queue.lowest_s) < few / 4
+        self._empty = self._empty + 1 if is_empty else 0
+        if self._troubled_at is None and self._empty >= EMPTY_ROUND_TRIPS:
+            self._goal = math.inf
+        if self._peak >= USED * self._limit:
+            self._grow()
+
+    def _hold(self, in_flight: int, waiting: float) -> None:
+        """Enough jobs wait in the API's queue: more would only wait longer."""
+        if self._limit < self._goal:
+            self._goal = self._limit
+            self._step = max(1, int(self._limit * STEP))
+        self._troubled_at = None
+        self._empty = 0
+        if waiting > 8.0 + 2.0 * (in_flight - waiting):
+            self._limit = max(1, int(min(self._limit, in_flight) * SHRINKING))
+
+    def _grow(self) -> None:
+        limit = self._limit
+        grown = min(2 * limit, self._goal) if limit < self._goal else limit + self._step
+        grown = min(grown, GROWTH_OVER_USE * self._peak)
+        if self._wall is not None:
+            may_look = self._since_refused >= self._patience
+            grown = min(grown, self._wall if may_look else self._wall - 1)
+        if grown > limit:
+            self._limit = int(grown)
+            self._has_grown = True
+
+    def _may_cut(self, now: float, in_flight: int) -> bool:
+        """Whether the last cut has had its effect."""
+        if in_flight <= self._limit:
+            wait_s = self._queue.round_trip_s
+        else:  # its effect is still to come, but it is not waited for forever
+            wait_s = max(self._queue.round_trip_s, self._queue.job_s)
+        return now - self._cut_at >= min(MAX_ROUND_TRIP_S, wait_s)
+
+    def _cut(self, to: int, now: float) -> None:
+        if self._has_grown:  # else it is still the same trouble
+            self._has_grown = False
+            self._troubled_at = self._limit
+            self._step = max(1, int(self._limit * STEP))
+            self._goal = to
+        self._limit = max(1, min(self._limit, to))
+        self._cut_at = now
+        self._empty = 0
+        self._answers.clear()
+        self._begin_round_trip(now)
+
+    def _answers_of(self, kind: str, now: float) -> _Answers:
+        answers = self._answers.get(kind)
+        window_s = min(ANSWERS_WINDOW_S, max(ROUND_TRIP_S, self._queue.round_trip_s))
+        if answers is None or (
+            answers.good + answers.bad >= MIN_ANSWERS and now - answers.since >= window_s
+        ):
+            answers = self._answers[kind] = _Answers(since=now)
+        return answers
+
+
+@dataclass(slots=True)
+class _Answers:
+    """To requests of one kind, lately."""
+
+    since: float
+    good: int = 0
+    bad: int = 0
+
+    @property
+    def bad_share(self) -> float:
+        return self.bad / (self.good + self.bad)
+
+    @property
+    def show_overload(self) -> bool:
+        """Whether more failed than may, and more than chance would make of that share."""
+        allowed = TROUBLED_SHARE * (self.good + self.bad)
+        return self.bad >= FEWEST_BAD and self.bad > allowed + CHANCE * math.sqrt(allowed)

@@ -1,0 +1,228 @@
+"""How much may be spent, and whether the next chunk still fits (pure).
+
+What counts is what may have been charged: locations in jobs that were accepted, in submissions
+whose answer was lost, and in those that are on their way. All of them count each time that they
+are sent. A source counts the locations that it is asked about.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Mapping
+from itertools import accumulate
+
+import msgspec
+
+from pingdata_async.exceptions import BudgetSpentError, ConfigurationError
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.util.validation import check_count
+
+
+class Caps(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be spent, at most.
+
+    Attributes:
+        locations: Locations sent; None for any number.
+        by_source: Locations that a source is asked about; any number of one that is not named.
+            Upper and lower case are the same.
+    """
+
+    locations: int | None = None
+    by_source: Mapping[str, int] = {}
+
+    def __bool__(self) -> bool:
+        return self.locations is not None or bool(self.by_source)
+
+
+class Amount(msgspec.Struct, frozen=True, kw_only=True):
+    """What was, or is to be, sent.
+
+    Attributes:
+        locations: Locations.
+        by_source: Locations that each source is asked about, by its code.
+    """
+
+    locations: int = 0
+    by_source: Mapping[str, int] = {}
+
+
+class Fit(enum.Enum):
+    """Whether a chunk may be sent."""
+
+    NOW = enum.auto()  # it may, and is counted
+    LATER = enum.auto()  # perhaps, once it is known what became of those on their way
+    NEVER = enum.auto()  # not within this budget
+
+
+class Budget:
+    """Counts what is spent, and lets nothing out beyond it.
+
+    Args:
+        caps: What may be spent.
+        sources: The run's; a location's own win.
+        spent: What was spent before.
+    """
+
+    def __init__(self, caps: Caps, sources: tuple[str, ...], spent: Amount | None = None) -> None:
+        spent = spent or Amount()
+        self._caps = caps
+        self._sources = sources
+        self._left = Counter(folded(caps.by_source))
+        self._left.subtract(folded(spent.by_source))
+        self._locations_left = (caps.locations or 0) - spent.locations
+        self._under_way = 0
+
+    def reserve(self, chunk: Chunk) -> Fit:
+        """Count a chunk that is about to be submitted, if it fits.
+
+        Where it does, the next word about it must be `spend()` or `give_back()`.
+        """
+        if self.fitting_rows(chunk) == len(chunk.rows):
+            self._count(chunk, 1)
+            self._under_way += 1
+            return Fit.NOW
+        return Fit.LATER if self._under_way else Fit.NEVER
+
+    def spend(self, _chunk: Chunk) -> None:
+        """That submission was accepted, or may have been."""
+        self._under_way -= 1
+
+    def give_back(self, chunk: Chunk) -> None:
+        """That submission surely made no job."""
+        self._under_way -= 1
+        self._count(chunk, -1)
+
+    def fitting_rows(self, chunk: Chunk) -> int:
+        """How many of its first rows fit."""
+        most = len(chunk.rows)
+        if self._caps.locations is not None:
+            most = min(most, max(0, self._locations_left))
+        asked = folded(asked_of(chunk, self._sources))
+        for code in self._caps_by_source & asked.keys():
+            left = max(0, self._left[code])
+            if asked[code] > left:
+                most = min(most, self._rows_until(chunk, code, left))
+        return most
+
+    def error(self) -> BudgetSpentError:
+        """That nothing more may be sent."""
+        caps = self._caps
+        parts = []
+        if caps.locations is not None:
+            parts.append(_of(caps.locations - self._locations_left, caps.locations, "locations"))
+        parts += [
+            _of(cap - self._left[code.casefold()], cap, f"of {code}")
+            for code, cap in caps.by_source.items()
+        ]
+        return BudgetSpentError(f"the budget is spent ({', '.join(parts)} charged, or possibly so)")
+
+    @property
+    def _caps_by_source(self) -> frozenset[str]:
+        return frozenset(folded(self._caps.by_source))
+
+    def _count(self, chunk: Chunk, sign: int) -> None:
+        self._locations_left -= sign * len(chunk.rows)
+        for code, locations in folded(asked_of(chunk, self._sources)).items():
+            self._left[code] -= sign * locations
+
+    def _rows_until(self, chunk: Chunk, code: str, left: int) -> int:
+        """How many of the first rows ask a source about no more locations than that."""
+        asked = [
+            sum(own.casefold() == code for own in chunk.sources.get(place, self._sources))
+            for place in range(len(chunk.rows))
+        ]
+        return sum(total <= left for total in accumulate(asked))
+
+
+def checked_caps(max_locations: int | None, budget: Mapping[str, int] | None) -> Caps:
+    """What may be spent, as a user says it.
+
+    Raises:
+        ConfigurationError: When it is no number of locations.
+    """
+    if max_locations is not None:
+        check_count("max_locations", max_locations)
+    _check_codes({} if budget is None else budget)
+    named = {code.strip(): cap for code, cap in (budget or {}).items()}
+    for code, cap in named.items():
+        check_count(f"the budget of {code}", cap)
+    if len(folded(named)) < len(named):
+        raise ConfigurationError("the budget names a source more than once")
+    return Caps(locations=max_locations, by_source=named)
+
+
+def _check_codes(budget: object) -> None:
+    if isinstance(budget, Mapping) and all(
+        isinstance(code, str) and code.strip() for code in budget
+    ):
+        return
+    raise ConfigurationError(f"a budget is numbers of locations by source code, not {budget!r}")
+
+
+def allowed(left: Amount, caps: Caps, spent: Amount) -> Amount:
+    """What will be sent of what is left to be sent, before the budget ends it.
+
+    Exact where all locations ask the same sources. Where they do not, it is not known which of
+    them come first: they are taken to be mixed evenly.
+
+    Args:
+        left: What is left to be sent.
+        caps: The budget.
+        spent: What was spent so far.
+    """
+    most = left.locations
+    if caps.locations is not None:
+        most = min(most, max(0, caps.locations - spent.locations))
+    spent_by, left_by = folded(spent.by_source), folded(left.by_source)
+    for code, cap in folded(caps.by_source).items():
+        asked = left_by.get(code, 0)
+        allows = max(0, cap - spent_by.get(code, 0))
+        if asked > allows:  # it stops there
+            most = min(most, left.locations * allows // asked)
+    share = left.by_source.items() if most else ()
+    return Amount(
+        locations=most,
+        by_source={code: asked * most // left.locations for code, asked in share},
+    )
+
+
+def caps_needed(left: Amount, caps: Caps, spent: Amount) -> Caps:
+    """Those caps that are too low for what is left, as they would have to be for all of it."""
+    locations = spent.locations + left.locations
+    spent_by, left_by = folded(spent.by_source), folded(left.by_source)
+    needed = {
+        code: spent_by.get(code.casefold(), 0) + left_by.get(code.casefold(), 0)
+        for code in caps.by_source
+    }
+    is_low = caps.locations is not None and caps.locations < locations
+    return Caps(
+        locations=locations if is_low else None,
+        by_source={code: cap for code, cap in needed.items() if cap > caps.by_source[code]},
+    )
+
+
+def asked_of(chunk: Chunk, sources: tuple[str, ...]) -> dict[str, int]:
+    """About how many of a chunk's locations each source is asked, by its code.
+
+    Args:
+        chunk: The chunk.
+        sources: The run's; a location's own win.
+    """
+    asked = dict.fromkeys(sources, len(chunk.rows) - len(chunk.sources))
+    for own in chunk.sources.values():
+        for code in own:
+            asked[code] = asked.get(code, 0) + 1
+    return {code: locations for code, locations in asked.items() if locations}
+
+
+def folded(by_source: Mapping[str, int]) -> dict[str, int]:
+    """The same numbers, however the codes are written."""
+    together: dict[str, int] = {}
+    for code, number in by_source.items():
+        together[code.casefold()] = together.get(code.casefold(), 0) + number
+    return together
+
+
+def _of(spent: int, cap: int, what: str) -> str:
+    return f"{spent:,} of {cap:,} {what}"

@@ -1,0 +1,516 @@
+"""The rate of all requests of a client, learnt from the API's refusals.
+
+When each request may go out: one gate for all that goes to one origin through one client.
+
+Three things close it. A 429 holds back every request until the time that it named; a 503 those
+of its kind (submit, poll, fetch); a known or learnt rate spaces them. Who waits goes by the
+time at which it had better be through: its arrival, and what its kind can bear to wait. So
+downloads go first, which free memory and bring home what is paid for; submissions before
+polls, as a poll that comes later finds more jobs done; and nothing waits for ever, whatever
+comes after it.
+
+Permission is asked for last. Who is let out gets its connection while the others wait, and where
+a pause begins meanwhile it waits anew: nothing leaves within a pause, and no connection is held
+through one. The hosts that outputs are at have gates of their own: what they refuse says nothing
+of the API.
+
+How many requests a second the API takes: what its user knows, and what 429s teach (pure).
+
+As long as nothing was ever refused, nothing is held back. The first 429 shows a rate that was
+too much, and from then on requests leave evenly spaced, a little below it. From there the rate
+follows the curve of CUBIC, as in AWS's adaptive retry mode: it soon comes close to where it was
+refused, stays there for long, and only then probes beyond, ever faster; so a limit is met once
+or twice a minute, and one that was lifted is found. AWS's own constants would meet it every few
+seconds, and each meeting costs the whole `Retry-After`: the longer that is, the rarer it is.
+
+A 429 that comes sooner shows that the guess was too high. Within the first second after a pause,
+what was let through is what the API takes in a second, whether it counts by the second or fills
+a bucket; later, the pace is cut by a fifth. But 429s that come whatever the pace are no matter
+of the rate (a gateway in trouble): then they are left to their `Retry-After` alone for a while,
+and as long as nobody knows, nothing goes below a pace that is slow anyway. Only a limit that
+lets through as little each time is believed to be as low as that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import anyio
+import anyio.lowlevel
+
+from pingdata_async.api.config import Connection, Origin
+from pingdata_async.exceptions import PauseTooLongError
+from pingdata_async.util.loop import loop_time
+from pingdata_async.util.text import counted
+
+BELOW_REFUSED = 0.95  # where to begin, as a share of the rate that was refused
+BELOW_GUESS = 0.8  # and where that was a guess
+BACK_AFTER_S = 5.0  # until the refused rate is tried again; each time twice as long
+BACK_AFTER_S_AT_MOST = 30.0
+BACK_AFTER_PAUSES = 8.0  # or so many times the pause that it costs, if that is longer
+BACK_AFTER_PAUSES_AT_MOST_S = 300.0
+SLOW_PER_S = 20.0  # by pauses of a second; no slower, unless clearly no more is taken
+CLEAR_FOR_S = 120.0  # by pauses of a second
+SLOW_ANYHOW_PER_S = 2.0
+SLOWEST_PER_S = 0.1
+TELLING = 5  # requests in a second, before any refusal of theirs says something of a rate
+TIMES_THE_SAME = 3
+THE_SAME_WITHIN = 1.3
+VAIN_ATTEMPTS = 5
+VAIN_WITHIN_S = 1.5
+UNRELATED_FOR_S = 60.0  # each time twice as long
+UNRELATED_FOR_S_AT_MOST = 3600.0
+LATE_S = 0.02
+_BUCKETS_PER_S = 10
+
+
+class CubicRate:
+    """The times at which requests may leave, evenly spaced where there is a rate."""
+
+    def __init__(self) -> None:
+        self._allowed_per_s = math.inf
+        self._left_at = -math.inf  # when the last request should have left
+        self._next_at = -math.inf
+        self._recent = _Recent()
+        self._refused_per_s = math.inf  # the rate that is tried again at the end of a plateau
+        self._back_after_s = BACK_AFTER_S
+        self._open_since = -math.inf
+        self._let_through = 0  # since then
+        self._told: deque[int] = deque(maxlen=TIMES_THE_SAME)
+        self._slowest_per_s = SLOW_PER_S
+        self._clear_until = -math.inf
+        self._in_vain = 0
+        self._unrelated_for_s = UNRELATED_FOR_S
+        self._unrelated_until = -math.inf
+
+    def allow(self, per_s: float, now: float) -> None:
+        """Keep within what the user says, from the last request on; infinity for nothing."""
+        self._allowed_per_s = per_s
+        self._next_at = self._left_at + 1.0 / self.per_s(now)
+
+    def per_s(self, now: float) -> float:
+        """Requests a second at present; infinity where no limit is known."""
+        if math.isinf(self._refused_per_s):
+            return self._allowed_per_s
+        since = max(0.0, now - self._open_since) / self._back_after_s - 1.0
+        learnt_per_s = self._refused_per_s * (1.0 + (1.0 - BELOW_REFUSED) * since**3)
+        return min(self._allowed_per_s, learnt_per_s)
+
+    def next_at(self) -> float:
+        """When the next request may leave."""
+        return self._next_at
+
+    def note_sent(self, now: float) -> None:
+        """A request leaves."""
+        # A timer is a little late at each; without this that would add up.
+        late_s = max(0.0, min(now - self._next_at, LATE_S))
+        self._left_at = now - late_s
+        self._next_at = self._left_at + 1.0 / self.per_s(now)
+
+    def note_let_through(self, now: float) -> None:
+        """A request was not refused for coming too soon."""
+        self._recent.add(now)
+        self._let_through += 1
+
+    def note_refused(self, now: float, *, pause_s: float) -> None:
+        """A request was refused for coming too soon, after a time in which none was.
+
+        Args:
+            now: The present time.
+            pause_s: How long nothing is sent now.
+        """
+        if now > self._clear_until:
+            self._slowest_per_s = max(SLOW_ANYHOW_PER_S, SLOW_PER_S / max(1.0, pause_s))
+        if now >= self._unrelated_until:
+            self._refused_per_s = max(self._learn(now, pause_s), self._slowest_per_s)
+        pauses_s = min(BACK_AFTER_PAUSES_AT_MOST_S, BACK_AFTER_PAUSES * pause_s)
+        self._back_after_s = max(self._back_after_s, pauses_s)
+
+    def forget(self) -> None:
+        """Take back what refusals taught: they were about something else."""
+        self._refused_per_s = math.inf
+        self._back_after_s = BACK_AFTER_S
+        self._in_vain = 0
+
+    def pause_until(self, open_at: float) -> None:
+        """Nothing is sent before that time: what was before is past."""
+        self._open_since = open_at
+        self._let_through = 0
+
+    def _learn(self, now: float, pause_s: float) -> float:
+        """The rate that is too much; infinity where the rate is not to blame."""
+        recent_per_s = float(self._recent.within_a_second(now))
+        if math.isinf(self._refused_per_s):
+            return recent_per_s if recent_per_s >= TELLING else math.inf
+        per_s = self.per_s(now)
+        open_for_s = now - self._open_since
+        if open_for_s >= self._back_after_s:  # it was, and we tried it again
+            longest_s = max(BACK_AFTER_S_AT_MOST, self._back_after_s)
+            self._back_after_s = min(longest_s, 2.0 * self._back_after_s)
+            self._in_vain = 0
+            return min(per_s, recent_per_s)  # less may have been sent than was allowed
+        if not self._let_through:  # the pause was too short: of the rate that says nothing
+            return self._refused_per_s
+        if open_for_s < 1.0:
+            guess_per_s = min(per_s, float(self._let_through))
+        else:
+            guess_per_s = min(per_s, recent_per_s) * BELOW_GUESS / BELOW_REFUSED
+        if self._is_always_so():
+            self._slowest_per_s = max(SLOWEST_PER_S, guess_per_s)
+            self._clear_until = now + CLEAR_FOR_S * max(1.0, pause_s)
+            self._in_vain = 0
+        elif self._is_in_vain(per_s):
+            self._back_after_s = BACK_AFTER_S
+            self._unrelated_until = now + self._unrelated_for_s
+            self._unrelated_for_s = min(UNRELATED_FOR_S_AT_MOST, 2.0 * self._unrelated_for_s)
+            return math.inf
+        return guess_per_s
+
+    def _is_always_so(self) -> bool:
+        """Whether as much was let through each time: there is a limit, however low."""
+        told = self._told
+        told.append(self._let_through)
+        return len(told) == TIMES_THE_SAME and max(told) <= THE_SAME_WITHIN * min(told)
+
+    def _is_in_vain(self, per_s: float) -> bool:
+        """Whether refusals come whatever the pace."""
+        # A limit that is nearly met refuses after seconds at that pace, not at once.
+        is_at_once = self._let_through < VAIN_WITHIN_S * per_s
+        self._in_vain = self._in_vain + 1 if is_at_once else 0
+        if self._in_vain < VAIN_ATTEMPTS:
+            return False
+        self._in_vain = 0
+        return True
+
+
+class _Recent:
+    """Counts what happened within the last second."""
+
+    def __init__(self) -> None:
+        self._buckets: deque[list[int]] = deque()
+
+    def add(self, now: float) -> None:
+        bucket = math.floor(now * _BUCKETS_PER_S)
+        if not self._buckets or self._buckets[-1][0] != bucket:
+            self._forget(bucket)
+            self._buckets.append([bucket, 0])
+        self._buckets[-1][1] += 1
+
+    def within_a_second(self, now: float) -> int:
+        self._forget(math.floor(now * _BUCKETS_PER_S))
+        return sum(count for _, count in self._buckets)
+
+    def _forget(self, bucket: int) -> None:
+        while self._buckets and self._buckets[0][0] <= bucket - _BUCKETS_PER_S:
+            self._buckets.popleft()
+
+
+#: Seconds that a request may wait longer than a download that comes at the same time.
+BEARS_TO_WAIT_S = {"fetch": 0.0, "submit": 5.0, "poll": 10.0}
+EASING_S = 0.03  # between requests at most, at first after a 503: on average half of it
+EASING_FOR_S = 1.0
+OTHER_ORIGINS = 64  # are remembered, those that were asked last
+
+
+class RateLimiterClosedError(Exception):
+    """Raised to whoever will not wait at the gate itself.
+
+    Attributes:
+        opens_in_s: Seconds until it is worth another try.
+    """
+
+    def __init__(self, opens_in_s: float) -> None:
+        super().__init__(f"closed for {opens_in_s:.3f} s")
+        self.opens_in_s = opens_in_s
+
+
+class RateLimiter:
+    """Lets the requests of one client out.
+
+    Args:
+        rng: The source of jitter.
+    """
+
+    def __init__(self, rng: random.Random | None = None) -> None:
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
+        self._rate = CubicRate()
+        self._user_limits: Counter[float] = Counter()
+        self._waiting: dict[str, deque[_Waiter]] = {kind: deque() for kind in BEARS_TO_WAIT_S}
+        self._leader: _Waiter | None = None
+        self._is_leaving = False  # somebody whose turn it is: it gets its connection
+        self._closed_until = -math.inf
+        self._asked_until = -math.inf  # the same without our jitter, and pauses of our choice
+        self._too_soon_in_a_row = 0
+        self._others: OrderedDict[Origin, RateLimiter] = OrderedDict()
+        self._kinds = {kind: _Kind() for kind in BEARS_TO_WAIT_S}
+
+    @contextlib.contextmanager
+    def limited_to(self, max_requests_per_s: float | None) -> Iterator[None]:
+        """Keep within a rate that a user of the gate knows of; the lowest of several counts."""
+        limit = math.inf if max_requests_per_s is None else max_requests_per_s
+        self._user_limits[limit] += 1
+        self._allow(min(self._user_limits))
+        try:
+            yield
+        finally:
+            self._user_limits[limit] -= 1
+            self._user_limits += Counter()  # without those that are 0
+            self._allow(min(self._user_limits, default=math.inf))
+
+    def _allow(self, per_s: float) -> None:
+        self._rate.allow(per_s, loop_time())
+        self._wake_leader()
+
+    def at(self, origin: Origin | None) -> RateLimiter:
+        """The gate before an origin; None for the API's own, which is this one."""
+        if origin is None:
+            return self
+        rate_limiter = self._others.setdefault(origin, RateLimiter(self._rng))
+        self._others.move_to_end(origin)
+        if len(self._others) > OTHER_ORIGINS:
+            self._others.popitem(last=False)
+        return rate_limiter
+
+    def is_open(self, kind: str) -> bool:
+        """Whether a request of this kind may go out as far as refusals go."""
+        return self.opens_in_s(kind) <= 0.0
+
+    def opens_in_s(self, kind: str) -> float:
+        """Seconds until then; 0 where it may."""
+        closed_until = max(self._closed_until, self._kinds[kind].closed_until)
+        return max(0.0, closed_until - loop_time())
+
+    def asked_in_s(self, kind: str) -> float:
+        """Seconds that are left of what the API asked for itself, if it did."""
+        asked_until = max(self._asked_until, self._kinds[kind].asked_until)
+        return max(0.0, asked_until - loop_time())
+
+    def poll_cost_s(self, jobs_in_flight: int) -> float:
+        """What one more question about one of these jobs costs, in seconds of its lag.
+
+        Where requests are scarce, one takes 1/rate of a second from all of the jobs together:
+        so much longer each job's end may go unseen for one question less.
+        """
+        return jobs_in_flight / self._rate.per_s(loop_time())
+
+    # -- what is seen --------------------------------------------------------------------
+
+    def on_success(self, kind: str) -> None:
+        """A request of this kind was answered, be it with an error other than 429 and 503."""
+        now = loop_time()
+        self._rate.note_let_through(now)
+        # What was sent before a pause says nothing of what comes after it.
+        if now >= self._closed_until:
+            self._too_soon_in_a_row = 0
+        state = self._kinds[kind]
+        if now >= state.closed_until:
+            state.unavailable_in_a_row = 0
+
+    def on_rate_limit(
+        self,
+        delay_s: Callable[[int], float],
+        *,
+        asked_s: float = 0.0,
+        is_about_rate: bool = True,
+    ) -> None:
+        """A 429: nothing goes out for a while.
+
+        Args:
+            delay_s: For how long, from how many times in a row this has happened.
+            asked_s: What of it the API asked for itself.
+            is_about_rate: False where it is clear that there is too much of something else:
+                then the last such refusal, too, is taken back as far as the rate goes.
+        """
+        now = loop_time()
+        is_first = now >= self._closed_until
+        self._too_soon_in_a_row += is_first  # those that were on their way say the same
+        pause_s = delay_s(self._too_soon_in_a_row)
+        self._closed_until = max(self._closed_until, now + pause_s)
+        self._asked_until = max(self._asked_until, now + asked_s)
+        if not is_about_rate:
+            self._rate.forget()
+        elif is_first:
+            self._rate.note_refused(now, pause_s=pause_s)
+        self._rate.pause_until(self._closed_until)
+        self._wake_all()
+
+    def note_unavailable(
+        self, kind: str, delay_s: Callable[[int], float], *, asked_s: float = 0.0
+    ) -> None:
+        """A 503: nothing of its kind goes out for a while; arguments likewise."""
+        now = loop_time()
+        self._rate.note_let_through(now)
+        state = self._kinds[kind]
+        if now >= state.closed_until:
+            state.unavailable_in_a_row += 1
+        state.closed_until = max(state.closed_until, now + delay_s(state.unavailable_in_a_row))
+        state.asked_until = max(state.asked_until, now + asked_s)
+        self._wake_all()
+
+    # -- who may go ----------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def let_out(
+        self,
+        kind: str,
+        connection: Connection = contextlib.nullcontext,
+        *,
+        max_wait_s: float = math.inf,
+        waits_for_pauses: bool = True,
+    ) -> AsyncIterator[None]:
+        """To be held while a request is under way: it may be sent when this is entered.
+
+        Cancelled before that, it is not to be sent.
+
+        Args:
+            kind: submit, poll or fetch.
+            connection: What it is sent on.
+            max_wait_s: The longest pause to be waited for.
+            waits_for_pauses: Or none at all.
+
+        Raises:
+            PauseTooLongError: When the API asked for a longer one, whoever was told.
+            RateLimiterClosedError: When there is one, and none is waited for.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            has_left = False
+            while not has_left:
+                await self._wait_for_turn(kind, max_wait_s, waits_for_pauses=waits_for_pauses)
+                try:
+                    await stack.enter_async_context(connection())
+                    has_left = self.is_open(kind)
+                finally:
+                    self._is_leaving = False
+                    if has_left:
+                        self._note_left(kind)
+                    self._let_out()
+                    self._wake_leader()
+                if not has_left:
+                    await stack.aclose()
+            yield
+
+    async def _wait_for_turn(self, kind: str, max_wait_s: float, *, waits_for_pauses: bool) -> None:
+        """Wait until this request is the one that leaves next; the others wait for it then."""
+        await anyio.lowlevel.checkpoint()
+        waiter = _Waiter(loop_time() + BEARS_TO_WAIT_S[kind])
+        self._waiting[kind].append(waiter)
+        self._let_out()
+        self._wake_leader()  # it may have to look again sooner now
+        try:
+            while not waiter.may_go:
+                self._refuse_to_wait(kind, max_wait_s, waits_for_pauses=waits_for_pauses)
+                await self._wait_or_lead(waiter)
+        except BaseException:
+            if waiter.may_go:
+                self._is_leaving = False
+                self._let_out()
+            raise
+        finally:
+            if not waiter.may_go:
+                self._waiting[kind].remove(waiter)
+            # Or whoever was to become the leader now: it may leave before it knew.
+            if self._leader is None or self._leader is waiter:
+                self._leader = None
+                self._appoint()
+
+    def _refuse_to_wait(self, kind: str, max_wait_s: float, *, waits_for_pauses: bool) -> None:
+        asked_s = self.asked_in_s(kind)
+        if asked_s > max_wait_s:
+            raise PauseTooLongError(
+                f"the API asked for a pause; {counted(round(asked_s), 'second')} left of it"
+            )
+        if not waits_for_pauses and not self.is_open(kind):
+            raise RateLimiterClosedError(self.opens_in_s(kind))
+
+    async def _wait_or_lead(self, waiter: _Waiter) -> None:
+        """Wait to be let out; of all who wait, one looks after the time."""
+        waiter.woken = anyio.Event()
+        if self._leader is None:
+            self._leader = waiter
+        if self._leader is not waiter:
+            await waiter.woken.wait()
+            return
+        look_again_at = self._let_out()
+        if not waiter.may_go:
+            with anyio.move_on_at(look_again_at):
+                await waiter.woken.wait()
+
+    def _appoint(self) -> None:
+        heads = (queue[0] for queue in self._waiting.values() if queue)
+        head = min(heads, key=lambda waiter: waiter.deadline, default=None)
+        if head is not None:
+            head.woken.set()
+
+    def _wake_leader(self) -> None:
+        if self._leader is not None:
+            self._leader.woken.set()
+
+    def _wake_all(self) -> None:
+        """Let everyone see that it takes longer now."""
+        for queue in self._waiting.values():
+            for waiter in queue:
+                waiter.woken.set()
+
+    def _let_out(self) -> float:
+        """Let the next one go, if it may and nobody is leaving; says when to look again."""
+        if self._is_leaving:
+            return math.inf  # whoever leaves looks again then
+        now = loop_time()
+        kind, at = self._next()
+        if kind is None or at > now:
+            return at
+        waiter = self._waiting[kind].popleft()
+        waiter.may_go = True
+        waiter.woken.set()
+        self._is_leaving = True
+        return math.inf
+
+    def _note_left(self, kind: str) -> None:
+        now = loop_time()
+        self._rate.note_sent(now)
+        state = self._kinds[kind]
+        if now < max(state.closed_until, self._closed_until) + EASING_FOR_S:
+            state.eased_until = now + self._rng.uniform(0.0, EASING_S)
+
+    def _next(self) -> tuple[str | None, float]:
+        """Which kind goes next, and when; None where nobody can say."""
+        opens_at = max(self._closed_until, self._rate.next_at())
+        now = loop_time()
+        best, soonest = None, math.inf
+        for kind, queue in self._waiting.items():
+            if not queue:
+                continue
+            at = max(opens_at, self._kinds[kind].opens_at)
+            is_now, best_is_now = at <= now, soonest <= now
+            if best is None or (
+                queue[0].deadline < self._waiting[best][0].deadline
+                if is_now and best_is_now
+                else at < soonest
+            ):
+                best, soonest = kind, at
+        return best, soonest
+
+
+class _Kind:
+    """What is known of one kind of requests."""
+
+    def __init__(self) -> None:
+        self.closed_until = -math.inf
+        self.asked_until = -math.inf
+        self.eased_until = -math.inf
+        self.unavailable_in_a_row = 0
+
+    @property
+    def opens_at(self) -> float:
+        return max(self.closed_until, self.eased_until)
+
+
+class _Waiter:
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.may_go = False
+        self.woken = anyio.Event()

@@ -1,0 +1,511 @@
+"""One request about a chunk, and what follows.
+
+Nothing here moves a chunk along: each method sends a request, makes sense of the answer, and
+says what follows from it; the runner does that.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from pingdata_async.api.wire import saying_when
+from pingdata_async.engine import task_events
+from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
+from pingdata_async.engine.flow_control.job_timing import JobProgress
+from pingdata_async.engine.flow_control.polling import PollPlanner
+from pingdata_async.engine.flow_control.rate_limiter import RateLimiter, RateLimiterClosedError
+from pingdata_async.engine.flow_control.retry import (
+    GiveUp,
+    Health,
+    RetryPolicy,
+    Verdict,
+    judge_question,
+    judge_submission,
+    refuses_access,
+    retry_after_s,
+)
+from pingdata_async.engine.request_pacer import NoteIntent, RequestPacer, StepPacer
+from pingdata_async.engine.store import BulkAPI
+from pingdata_async.engine.task import (
+    Abort,
+    Accepted,
+    ChunkTask,
+    Downloaded,
+    HeldBack,
+    InDoubt,
+    JobDone,
+    JobLost,
+    Kept,
+    Rejected,
+    RetryLater,
+    Unreachable,
+    Unreadable,
+    Validated,
+    json_outputs,
+)
+from pingdata_async.events import Event
+from pingdata_async.exceptions import (
+    AccessDeniedError,
+    APIStatusError,
+    DecodeError,
+    NotFoundError,
+    OutputUnavailableError,
+    PauseTooLongError,
+    PingDataError,
+    RateLimitError,
+)
+from pingdata_async.locations.chunk import Chunk, encode_body
+from pingdata_async.models import JobPhase, JobStatus
+from pingdata_async.results.validation import ValidatedOutput, validate_output
+from pingdata_async.util.encoding import EncodedBody, too_large
+from pingdata_async.util.loop import SingleThreadExecutor, loop_time
+from pingdata_async.util.text import one_line
+
+LARGE_BODY_BYTES = 32 * 1024 * 1024  # what is larger, packed or not, is held one at a time
+CHECK_IN_THREAD_FROM_BYTES = 64 * 1024
+ASK_AGAIN_S = 5.0  # about a job that the API does not know, at the longest: it holds a slot
+REFETCHES = 2  # of an output that leaves out rows
+SAME_TWICE = 2  # what is as useless twice in a row is taken to be so for ever, at the latest
+MAX_MESSAGE_CHARACTERS = 300  # of a failed job's: it stands in each of its rows
+TOO_LARGE_ADVICE = "; where that is right, allow for more: --max-answer-mb, or `max_body_bytes`"
+NOT_FOUND = 404
+JITTER = 0.1  # of a poll interval, so that jobs submitted together drift apart
+
+
+class Requests:
+    """Sends the requests of one run.
+
+    Args:
+        api: The endpoints.
+        sources: The run's sources.
+        with_results: Whether outcomes will be wanted one by one.
+        options: The rest of each job's body, as `encode_options()` makes it.
+        rate_limiter: Lets them out.
+        slots: Told of what is seen of the API.
+        planner: Says when jobs are asked about.
+        policy: How often things are tried.
+        emit: Told of everything that happens.
+        rng: The source of jitter.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: BulkAPI,
+        sources: tuple[str, ...],
+        with_results: bool,
+        options: bytes,
+        rate_limiter: RateLimiter,
+        slots: ConcurrencyLimiter,
+        planner: PollPlanner,
+        policy: RetryPolicy,
+        emit: Callable[[Event], None],
+        rng: random.Random,
+    ) -> None:
+        self._api = api
+        self._sources = sources
+        self._with_results = with_results
+        self._options = options
+        self._rate_limiter = rate_limiter
+        self._slots = slots
+        self._planner = planner
+        self._policy = policy
+        self._emit = emit
+        self._rng = rng
+        self._pacer = RequestPacer(
+            rate_limiter=rate_limiter, slots=slots, policy=policy, emit=emit, rng=rng
+        )
+
+    def begin(self, inflater: SingleThreadExecutor, checker: SingleThreadExecutor) -> None:
+        """Take the present time for the beginning of the run; these do what takes a while."""
+        self._inflater, self._checker = inflater, checker
+        self._health = Health(self._policy)
+
+    async def submit(
+        self, task: ChunkTask, note_intent: NoteIntent
+    ) -> Accepted | RetryLater | HeldBack | Rejected | InDoubt | Abort:
+        """Submit a chunk. Cancelled after `note_intent`, it may have made a job.
+
+        Args:
+            task: The chunk.
+            note_intent: Awaited when it may be sent, with a connection at hand: the last thing
+                before that. Returns whether it still may be.
+        """
+        body = encode_body(task.chunk, self._options)
+        pacer = StepPacer(self._pacer, task, note_intent)
+        try:
+            job_id = await self._api.submit_body(body, pacer=pacer)
+        except RateLimiterClosedError as closed:
+            return HeldBack(closed.opens_in_s)
+        except PauseTooLongError as error:
+            return Abort(error, is_for_all=self._is_closed_for_long("poll"))
+        except PingDataError as error:
+            return self._submission_failed(task, error)
+        self._succeeded(task, "submit")
+        return Accepted(job_id)
+
+    def _submission_failed(
+        self, task: ChunkTask, error: PingDataError
+    ) -> RetryLater | Rejected | InDoubt | Abort:
+        self._note_answer(error)
+        verdict = judge_submission(error)
+        if self._is_final(verdict):
+            return Abort(saying_when(error))
+        if verdict is Verdict.REJECTED:
+            return Rejected(error)
+        give_up = self._note_failure(task, "submit", error)
+        if verdict is Verdict.IN_DOUBT:
+            return InDoubt(
+                error,
+                is_pause_too_long=self._is_too_long(error),
+                has_lasted=give_up is GiveUp.RUN,
+            )
+        is_refused = verdict is Verdict.NO_ACCESS and give_up is GiveUp.CHUNK
+        if give_up is GiveUp.RUN or is_refused:
+            return Abort(saying_when(error), is_for_all=self._is_closed_for_long("poll"))
+        # While others pass it goes on: nothing was refused for what it holds.
+        return self._again(task, "submit", error)
+
+    def next_poll_in_s(self, task: ChunkTask) -> float:
+        """Seconds until a job is asked about."""
+        interval_s = self._planner.next_poll_in_s(
+            task.present_job,
+            loop_time(),
+            poll_cost_s=self._rate_limiter.poll_cost_s(self._slots.in_flight),
+        )
+        return interval_s * self._rng.uniform(1.0, 1.0 + JITTER)
+
+    async def poll(
+        self, task: ChunkTask
+    ) -> RetryLater | HeldBack | JobDone | Kept | JobLost | Unreachable | Unreadable:
+        """Ask about a chunk's job.
+
+        Raises:
+            PingDataError: When no question can be answered any more.
+        """
+        pacer = StepPacer(self._pacer, task)
+        try:
+            status = await self._api.status(task.job_id, pacer=pacer)
+        except RateLimiterClosedError as closed:
+            return HeldBack(closed.opens_in_s)
+        except PingDataError as error:
+            if task.outputs and judge_question(error) is Verdict.UNKNOWN_JOB:
+                self._note_answer(error)
+                return JobDone()  # an earlier run was told of its outputs, which may outlive it
+            return self._question_failed(task, "poll", error)
+        self._succeeded(task, "poll")
+        task.no_longer_unknown()
+        self._emit(task_events.polled(task, status))
+        self._heard(task.present_job, status)
+        match status.phase:
+            case JobPhase.COMPLETE:
+                task.seems_failed, task.was_complete = False, True
+                return self._complete(task, status)
+            case JobPhase.FAILED if task.seems_failed:
+                return _failed(task, status)
+            case JobPhase.FAILED:  # another job would be paid for: perhaps it changes its mind
+                task.seems_failed = True
+                return RetryLater(self.next_poll_in_s(task))
+            case JobPhase.BROKEN_OFF | JobPhase.UNKNOWN if task.was_complete:
+                return self._complete(task, status)
+            case JobPhase.BROKEN_OFF | JobPhase.UNKNOWN:
+                return self._undocumented(task, status)
+            case _:
+                task.no_longer_late()
+                task.seems_failed = task.was_complete = False
+                return self._going_on(task)
+
+    def _going_on(self, task: ChunkTask) -> RetryLater | JobLost:
+        idle_s = task.present_job.idle_s
+        timeout_s = self._policy.job_timeout_s
+        if timeout_s is not None and idle_s > timeout_s:
+            return JobLost(
+                f"job {task.job_id} made no progress for {idle_s:,.0f} s",
+                is_expired=False,
+                has_timed_out=True,
+            )
+        if idle_s >= task.warn_after_idle_s:
+            task.warn_after_idle_s = 2.0 * idle_s
+            self._emit(task_events.stalled(task, idle_s))
+        delay_s = self.next_poll_in_s(task)
+        return RetryLater(delay_s if timeout_s is None else min(delay_s, timeout_s))
+
+    def _heard(self, job: JobProgress, status: JobStatus) -> None:
+        now = loop_time()
+        had_ended = job.ended_at is not None
+        job.hear(status, now)
+        if not had_ended:
+            self._slots.note_job(job, now)
+            if status.is_finished and not status.is_failed:
+                self._planner.learn(job)
+
+    def _complete(self, task: ChunkTask, status: JobStatus) -> RetryLater | JobDone | Unreadable:
+        task.outputs = json_outputs(status.outputs) or task.outputs
+        if task.outputs:
+            task.no_longer_late()
+            odd = task_events.odd_counts(task, status)
+            if odd is not None:
+                self._emit(odd)
+            return JobDone()
+        said = f"job {task.job_id} is complete, but names no output"
+        if self._late_for_s(task, said) > self._policy.patience_s:
+            return Unreadable(said, [])
+        return RetryLater(self.next_poll_in_s(task))
+
+    def _undocumented(self, task: ChunkTask, status: JobStatus) -> RetryLater | JobLost:
+        """A word for an end is believed after a while; any other may mean that it is at work."""
+        job = task.present_job
+        if task.late_since is not None and job.changed_at > task.late_since:
+            task.no_longer_late()
+        said = f"job {task.job_id} is {status.status}, without a result"
+        late_s = self._late_for_s(task, said)
+        is_end = status.phase is JobPhase.BROKEN_OFF
+        if late_s > (self._policy.patience_s if is_end else self._policy.give_up_after_s):
+            return JobLost(f"{said}, for {late_s:,.0f} s", is_expired=False)
+        return RetryLater(self.next_poll_in_s(task))
+
+    def _late_for_s(self, task: ChunkTask, said: str) -> float:
+        """How long the API has said what cannot stay so; that is told after a while."""
+        late_s = task.late_for_s(loop_time())
+        self._say_if_late(task, late_s, said)
+        return late_s
+
+    def _say_if_late(self, task: ChunkTask, late_s: float, said: str) -> None:
+        if late_s > self._policy.forgotten_after_s and not task.says_late:
+            task.says_late = True
+            self._emit(task_events.overdue(task, late_s, said))
+
+    async def fetch(
+        self, task: ChunkTask
+    ) -> RetryLater | HeldBack | Downloaded | Kept | JobLost | Unreachable | Unreadable:
+        """Fetch the output of a chunk's job; raises as `poll()` does.
+
+        One that turns out to be large is not fetched, unless the passage says so already.
+        """
+        try:
+            return Downloaded(await self._fetch_all(task))
+        except RateLimiterClosedError as closed:
+            return HeldBack(closed.opens_in_s)
+        except DecodeError as error:
+            if self._turns_out_large(task, error):
+                return RetryLater(0.0)
+            return self._unread(task, error, [])
+        except PingDataError as error:
+            return self._question_failed(task, "fetch", error)
+
+    async def check(
+        self, task: ChunkTask, fetched: Downloaded
+    ) -> RetryLater | Validated | Kept | JobLost | Unreachable | Unreadable:
+        """Find the answers in what was fetched; raises as `poll()` does.
+
+        In one that turns out to be large they are not looked for, as in `fetch()`.
+        """
+        bodies = fetched.bodies
+        if not task.is_large:
+            bodies = [body.at_most(LARGE_BODY_BYTES) for body in bodies]
+        try:
+            checked = await self._checked(task.chunk, bodies)
+        except DecodeError as error:
+            if self._turns_out_large(task, error):
+                return RetryLater(0.0)
+            return self._unread(task, error, fetched.bodies)
+        self._succeeded(task, "fetch")
+        missing, rows = checked.missing, len(task.chunk.rows)
+        if missing and task.refetches < REFETCHES:  # that is free, and they may be late
+            task.refetches += 1
+            task.note_failure(loop_time())
+            left_out = DecodeError(f"{missing} of {rows} locations are missing from the output")
+            return self._again(task, "fetch", left_out)
+        for oddity in checked.oddities:
+            self._emit(task_events.unexpected(task, f"of its output's locations, {oddity}"))
+        return Validated(checked)
+
+    def _turns_out_large(self, task: ChunkTask, error: DecodeError) -> bool:
+        was_large = task.is_large
+        task.is_large = was_large or error.is_too_large
+        return task.is_large and not was_large
+
+    def _unread(
+        self, task: ChunkTask, error: DecodeError, bodies: list[EncodedBody]
+    ) -> RetryLater | Kept | JobLost | Unreachable | Unreadable:
+        """An output came that cannot be read: fetched again, it may be another one.
+
+        One that is the very same each time will be so for ever, and another job would be paid
+        for. What is cut off, or a page that something else has put in its place, may be as it
+        should another time.
+        """
+        times = enough = 0
+        if error.is_too_large:
+            times, enough = task.note_unread(hash(str(error))), SAME_TWICE
+        elif bodies and not error.is_page:
+            content = tuple((body.encoding, body.raw) for body in bodies)
+            times, enough = task.note_unread(hash(content)), self._policy.fetch_attempts
+        advice = TOO_LARGE_ADVICE if error.is_too_large else ""
+        lasting = Unreadable(f"the output of job {task.job_id}: {error}{advice}", bodies)
+        if times and times >= enough:
+            return lasting
+        step = self._question_failed(task, "fetch", error)
+        has_lasted = isinstance(step, Kept | Unreachable) and times >= SAME_TWICE
+        return lasting if has_lasted else step
+
+    async def _fetch_all(self, task: ChunkTask) -> list[EncodedBody]:
+        bodies: list[EncodedBody] = []
+        pacer = StepPacer(self._pacer, task)
+        limit = None if task.is_large else LARGE_BODY_BYTES
+        for output in task.outputs:
+            body = await self._api.fetch_body(task.job_id, output, pacer=pacer, max_bytes=limit)
+            bodies.append(body)
+            most = body.max_bytes if limit is None else min(limit, body.max_bytes)
+            if sum(len(body.raw) for body in bodies) > most:
+                raise too_large("its outputs together", most)
+        return bodies
+
+    async def _checked(self, chunk: Chunk, bodies: list[EncodedBody]) -> ValidatedOutput:
+        if sum(body.likely_bytes for body in bodies) < CHECK_IN_THREAD_FROM_BYTES:
+            return self._check(chunk, bodies, EncodedBody.content)
+        inflater = self._inflater
+        # The usual one is inflated while another is checked.
+        ahead = inflater.submit(bodies[0].content) if len(bodies) == 1 else None
+
+        def content_of(body: EncodedBody) -> bytes:
+            return (ahead or inflater.submit(body.content)).result()
+
+        return await self._checker.run(lambda: self._check(chunk, bodies, content_of))
+
+    def _check(
+        self,
+        chunk: Chunk,
+        bodies: list[EncodedBody],
+        content_of: Callable[[EncodedBody], bytes],
+    ) -> ValidatedOutput:
+        return validate_output(
+            chunk,
+            bodies,
+            self._sources,
+            self._policy.location_attempts,
+            with_results=self._with_results,
+            content_of=content_of,
+        )
+
+    def _succeeded(self, task: ChunkTask, kind: str) -> None:
+        self._health.note_success(kind, loop_time())
+        task.failures = 0
+
+    def _question_failed(
+        self, task: ChunkTask, kind: str, error: PingDataError
+    ) -> RetryLater | Kept | JobLost | Unreachable:
+        if isinstance(error, PauseTooLongError):
+            return Unreachable(error)
+        self._note_answer(error)
+        verdict = judge_question(error)
+        if self._is_final(verdict):
+            raise error
+        if verdict is Verdict.UNKNOWN_JOB:
+            if task.was_complete:
+                unknown_s = task.note_unknown(loop_time(), ASK_AGAIN_S)
+                if unknown_s > self._policy.patience_s:
+                    return Kept(_no_longer_known(task, error))
+            elif self._is_forgotten(task, error):
+                said = f"the API no longer has job {task.job_id}: {error}"
+                return JobLost(said, is_expired=True)
+            task.note_failure(loop_time())  # of this job alone: the API did answer
+            return self._again(task, kind, error, ceiling_s=ASK_AGAIN_S)
+        if isinstance(error, OutputUnavailableError) and error.job_status is not None:
+            task.no_longer_unknown()
+            status = error.job_status
+            if status.is_failed and task.seems_failed:  # it has changed its mind
+                return _failed(task, status)
+            task.seems_failed = status.is_failed
+            task.outputs = json_outputs(status.outputs) or task.outputs
+        give_up = self._note_failure(task, kind, error)
+        # A 403 may be about that one job, and so is the time that it names: others do not wait.
+        is_of_job = isinstance(error, AccessDeniedError)
+        if self._is_too_long(error):
+            return Kept(saying_when(error)) if is_of_job else Unreachable(saying_when(error))
+        self._say_if_overdue(task, kind, error)
+        # Any other pause that the API asks for says nothing of the job.
+        is_pause = isinstance(error, RateLimitError) or (retry_after_s(error) and not is_of_job)
+        if give_up is GiveUp.RUN and (is_pause or verdict is Verdict.NO_ACCESS):
+            raise saying_when(error)  # or each job would have to wait for one more to learn of it
+        # Whether the token is refused, submissions will show.
+        if give_up is GiveUp.RUN and not is_of_job:
+            return Unreachable(error)
+        if give_up is not GiveUp.NOTHING and not is_pause:
+            self._pacer.is_shut_out = False  # this one is asked no more, and others may pass
+            return Kept(error)
+        return self._again(task, kind, error)
+
+    def _is_final(self, verdict: Verdict) -> bool:
+        """Whether it is of no use to ask again: a token that was right may soon be so again."""
+        if verdict is Verdict.NO_ACCESS:
+            return not self._health.has_let_in
+        return verdict is Verdict.STOP
+
+    def _say_if_overdue(self, task: ChunkTask, kind: str, error: PingDataError) -> None:
+        if kind == "fetch":
+            said = f"the output of job {task.job_id} cannot be had: {error}"
+            self._say_if_late(task, loop_time() - task.failing_since, said)
+
+    def _is_too_long(self, error: PingDataError) -> bool:
+        return (retry_after_s(error) or 0.0) > self._policy.max_wait_s
+
+    def _is_closed_for_long(self, kind: str) -> bool:
+        return self._rate_limiter.asked_in_s(kind) > self._policy.max_wait_s
+
+    def _note_answer(self, error: PingDataError) -> None:
+        if isinstance(error, APIStatusError):
+            self._health.note_answer()
+
+    def _is_forgotten(self, task: ChunkTask, error: PingDataError) -> bool:
+        unknown_s = task.note_unknown(loop_time(), ASK_AGAIN_S)
+        said = f"the API does not know job {task.job_id}: {error}"
+        self._say_if_late(task, unknown_s, said)
+        if unknown_s > self._policy.patience_s:
+            return True
+        # Sooner, where it is this job and not the API: others are answered all the while.
+        since = loop_time() - unknown_s + self._policy.forgotten_after_s
+        return unknown_s > self._policy.forgotten_after_s and self._health.answered_since(
+            "poll", since
+        )
+
+    def _note_failure(self, task: ChunkTask, kind: str, error: PingDataError) -> GiveUp:
+        now = loop_time()
+        task.note_failure(now, is_refusal=refuses_access(error))
+        return self._health.judge(
+            kind,
+            task.failing_since,
+            retry_after_s(error),
+            now,
+            refused_since=task.refused_since,
+        )
+
+    def _again(
+        self, task: ChunkTask, kind: str, error: PingDataError, ceiling_s: float | None = None
+    ) -> RetryLater:
+        delay_s = self._policy.delay_s(task.failures, retry_after_s(error), self._rng)
+        if ceiling_s is not None and not retry_after_s(error):
+            delay_s = min(delay_s, ceiling_s)
+        delay_s = max(delay_s, self._rate_limiter.opens_in_s(kind))
+        self._emit(task_events.retried(kind, task, error, delay_s))
+        return RetryLater(delay_s)
+
+    def again_after_doubt(self, task: ChunkTask, error: PingDataError, doubts: int) -> RetryLater:
+        """A submission in doubt is sent again, the later the more of them came in a row."""
+        attempts = max(doubts, task.failures)
+        delay_s = self._policy.delay_s(attempts, retry_after_s(error), self._rng)
+        self._emit(task_events.retried("submit", task, error, delay_s))
+        return RetryLater(delay_s)
+
+
+def _no_longer_known(task: ChunkTask, error: PingDataError) -> NotFoundError:
+    return NotFoundError(
+        f"the API called job {task.job_id} complete, and no longer knows it ({error}); no other "
+        "one is sent and charged for it, unless by the `retry` of a run",
+        status_code=NOT_FOUND,
+    )
+
+
+def _failed(task: ChunkTask, status: JobStatus) -> JobLost:
+    said = one_line(status.message)[:MAX_MESSAGE_CHARACTERS] or "without a message"
+    return JobLost(f"job {task.job_id} failed: {said}", is_expired=False)

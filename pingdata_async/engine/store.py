@@ -1,0 +1,358 @@
+"""What the engine needs of others: the API, and a store of chunks; a store in memory.
+
+What the runner needs of the world, and nothing more.
+
+What a run in memory sent and was charged, which no journal keeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from pingdata_async.api.config import Pacer
+from pingdata_async.locations.chunk import Chunk, RetryRow
+from pingdata_async.models import EnhancedLocation, JobOutput, JobStatus, RunSummary
+from pingdata_async.results.outcomes import Tally, tally
+from pingdata_async.results.validation import Failure, ValidatedOutput
+from pingdata_async.util.encoding import EncodedBody
+from pingdata_async.util.text import counted
+from pingdata_async.value_notes import ValueNotes
+
+
+class BulkAPI(Protocol):
+    """The bulk endpoints, as `PingDataClient` has them; a simulation can stand in for it.
+
+    Each method raises this package's errors, asks `pacer` right before each request that it
+    sends, and sends nothing twice by itself.
+    """
+
+    async def submit_body(self, body: bytes, *, pacer: Pacer) -> str:
+        """Submit an encoded job; returns its id."""
+        ...
+
+    async def status(self, job_id: str, *, pacer: Pacer) -> JobStatus:
+        """Ask about a job."""
+        ...
+
+    async def fetch_body(
+        self, job_id: str, output: JobOutput, *, pacer: Pacer, max_bytes: int | None = None
+    ) -> EncodedBody:
+        """The whole of an output, as it comes over the wire; DecodeError above `max_bytes`."""
+        ...
+
+
+class FinishedChunk(msgspec.Struct, frozen=True):
+    """A chunk that no job is needed for any more.
+
+    Attributes:
+        chunk: What it was.
+        counts: How the rows ended that have their outcome now.
+        checked: The answers; None where there are none.
+        failure: Why there are none; None where there are, or nothing had to be sent.
+        without_answer: The outcome of each row, where there are none.
+        job_id: The job that answered; "" where none did.
+    """
+
+    chunk: Chunk
+    counts: Tally
+    checked: ValidatedOutput | None = None
+    failure: Failure | None = None
+    without_answer: list[EnhancedLocation] = []
+    job_id: str = ""
+
+    @property
+    def results(self) -> list[EnhancedLocation]:
+        """The outcome of each row that has one, in the order of the rows; made when asked for."""
+        return self.without_answer if self.checked is None else self.checked.results
+
+    @property
+    def retry_rows(self) -> Sequence[RetryRow]:
+        """Rows without an outcome yet: they will be asked about again."""
+        return () if self.checked is None else self.checked.retry_rows
+
+
+class ChunkStore(Protocol):
+    """Keeps account of what happens to each chunk, and takes its answers.
+
+    Each method returns when what it was told is safe; the runner goes on only then. None of
+    them may be undone by a cancellation.
+
+    Attributes:
+        is_durable: Whether it outlives the run, so that what has begun can be gone on with
+            another time.
+    """
+
+    is_durable: bool
+
+    def next_index(self) -> int:
+        """The number for a later chunk."""
+        ...
+
+    async def submitting(
+        self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
+    ) -> None:
+        """A chunk is about to be submitted.
+
+        Args:
+            chunk: The chunk.
+            charged_before: Whether a job with any of its rows was, or may have been, accepted.
+            asked: About how many of its locations each source is asked, by its code.
+        """
+        ...
+
+    async def refused(self, chunk: Chunk) -> None:
+        """That submission surely made no job."""
+        ...
+
+    async def submitted(self, chunk: Chunk, job_id: str) -> None:
+        """That submission made this job."""
+        ...
+
+    async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:
+        """That submission may have made a job.
+
+        Args:
+            chunk: The chunk.
+            error: What happened.
+            hold: Whether it is left to the user what to do now; else it will be submitted
+                again, split or failed.
+        """
+        ...
+
+    async def completed(self, chunk: Chunk, outputs: Sequence[JobOutput]) -> None:
+        """The chunk's job is done, these outputs of it not fetched yet."""
+        ...
+
+    async def abandoned(self, chunk: Chunk, error: str) -> None:
+        """The chunk's job is lost; it will be submitted again, split or failed."""
+        ...
+
+    async def unreadable(self, chunk: Chunk, bodies: Sequence[EncodedBody]) -> str | None:
+        """The output of the chunk's job can never be read; it will fail, or be left as it is.
+
+        Args:
+            chunk: The chunk.
+            bodies: What came; nothing where nothing did, or too much.
+
+        Returns:
+            Where that is kept; None for nowhere.
+        """
+        ...
+
+    async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
+        """These parts take a chunk's place."""
+        ...
+
+    async def batched(self, chunk: Chunk) -> None:
+        """Leftovers are a chunk now."""
+        ...
+
+    async def deliver(self, finished: FinishedChunk) -> None:
+        """Make a chunk's answers safe.
+
+        Its room is free only when this returns: a ledger that is slow, or waits for a slow
+        consumer, holds back reading, and so submitting. Its job slot is free already, or
+        one slow consumer would keep every other user of the client from submitting.
+        """
+        ...
+
+
+NAMED_JOBS = 10  # in an error
+
+logger = logging.getLogger("pingdata_async")
+
+
+class _Submission(msgspec.Struct):
+    """One whose answer has not come yet; see `ChunkStore.submitting()`."""
+
+    chunk: Chunk
+    charged_before: bool
+    asked: Mapping[str, int]
+
+
+class Charges:
+    """Counts what is paid for, and warns of what may be paid for twice.
+
+    Args:
+        counts: Where it is counted; whoever else knows of the run may count there too.
+    """
+
+    def __init__(self, counts: RunSummary | None = None) -> None:
+        self._counts = RunSummary() if counts is None else counts
+        self._rows = Tally()
+        self._under_way: dict[int, _Submission] = {}
+        self._jobs: dict[int, str] = {}  # by chunk, those whose answers have not come
+        self._clock: Callable[[], float] = lambda: 0.0
+        self._began_at = 0.0
+
+    def summary(self) -> RunSummary:
+        """All so far; submissions that are under way count as in doubt."""
+        summary = msgspec.structs.replace(
+            self._counts,
+            charged_by_source=dict(self._counts.charged_by_source),
+            reasons=dict(self._rows.reasons),
+            unfinished_jobs=list(self._jobs.values()),
+            rows=self._rows.rows,
+            ok=self._rows.ok,
+            partial=self._rows.partial,
+            failed=self._rows.failed,
+            no_answer=self._rows.no_answer,
+            seconds=self._clock() - self._began_at,
+        )
+        for submission in self._under_way.values():
+            _add_doubt(summary, submission)
+        return summary
+
+    def begin(self) -> None:
+        """Take the time, by the event loop's clock."""
+        self._clock = asyncio.get_running_loop().time
+        self._began_at = self._clock()
+
+    def end(self, values: ValueNotes) -> None:
+        """Nothing more comes. What is still under way is in doubt for good.
+
+        Args:
+            values: Those that were not sent as they stood, by field.
+        """
+        ended_at = self._clock()
+        self._clock = lambda: ended_at
+        self._counts.values_left_out = values.faults()
+        self._counts.value_notes = values.notes()
+        for submission in self._under_way.values():
+            logger.warning(
+                "being submitted when the run ended, so perhaps charged: %s",
+                _locations(submission.chunk),
+            )
+
+    def submitting(self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]) -> None:
+        """A chunk is about to be submitted."""
+        self._under_way[chunk.index] = _Submission(chunk, charged_before, asked)
+
+    def refused(self, chunk: Chunk) -> None:
+        """That made no job."""
+        del self._under_way[chunk.index]
+
+    def accepted(self, chunk: Chunk, job_id: str) -> None:
+        """That made a job."""
+        submission = self._under_way.pop(chunk.index)
+        self._jobs[chunk.index] = job_id
+        counts, locations = self._counts, len(chunk.rows)
+        counts.jobs += 1
+        counts.locations_charged += locations
+        for code, asked in submission.asked.items():
+            counts.charged_by_source[code] = counts.charged_by_source.get(code, 0) + asked
+        if submission.charged_before:
+            counts.locations_possibly_charged_again += locations
+            logger.warning(
+                "charged before, or perhaps, and sent again as job %s: %s",
+                job_id,
+                _locations(chunk),
+            )
+
+    def ended(self, chunk: Chunk) -> None:
+        """A chunk's job, if it has one, has given its answers, or never will."""
+        self._jobs.pop(chunk.index, None)
+
+    def doubted(self, chunk: Chunk, error: str) -> None:
+        """That may have made a job."""
+        _add_doubt(self._counts, self._under_way.pop(chunk.index))
+        logger.warning(
+            "the submission of %s is in doubt, and may be charged: %s",
+            _locations(chunk),
+            error,
+        )
+
+    def note_unfinished(self, error: Exception) -> None:
+        """Name the jobs in an error that are paid for, and whose answers are lost with it."""
+        jobs = list(self._jobs.values())
+        if not jobs:
+            return
+        named = ", ".join(jobs[:NAMED_JOBS]) + (", ..." if len(jobs) > NAMED_JOBS else "")
+        error.add_note(
+            f"left unfinished: {counted(len(jobs), 'paid job')}: {named} "
+            "(all are in `unfinished_jobs` of the summary)"
+        )
+
+    def handed_over(self, results: Sequence[EnhancedLocation]) -> None:
+        """Whoever wanted results has these."""
+        self._rows.add(tally(results))
+
+
+def _add_doubt(counts: RunSummary, submission: _Submission) -> None:
+    locations = len(submission.chunk.rows)
+    counts.submissions_in_doubt += 1
+    counts.locations_in_doubt += locations
+    if submission.charged_before:
+        counts.locations_possibly_charged_again += locations
+
+
+def _locations(chunk: Chunk) -> str:
+    first, last = chunk.rows[0], chunk.rows[-1]
+    where = f"row {first}" if first == last else f"rows {first} to {last}"
+    return f"{counted(len(chunk.rows), 'location')} ({where})"
+
+
+class MemoryStore:
+    """A ledger of a run in memory: answers go to whoever wants them, and charges are counted.
+
+    Args:
+        deliver: Takes results.
+        next_index: Gives the number for a later chunk.
+        charges: Counts what is paid for.
+    """
+
+    is_durable = False
+
+    def __init__(
+        self,
+        deliver: Callable[[list[EnhancedLocation]], Awaitable[None]],
+        next_index: Callable[[], int],
+        charges: Charges,
+    ) -> None:
+        self._deliver = deliver
+        self.next_index = next_index
+        self._charges = charges
+
+    async def deliver(self, finished: FinishedChunk) -> None:
+        """Hand the results over; waits until they are taken."""
+        self._charges.ended(finished.chunk)
+        await self._deliver(finished.results)
+
+    async def submitting(
+        self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
+    ) -> None:
+        """It may be charged from now on."""
+        self._charges.submitting(chunk, charged_before=charged_before, asked=asked)
+
+    async def refused(self, chunk: Chunk) -> None:
+        """It is not charged."""
+        self._charges.refused(chunk)
+
+    async def submitted(self, chunk: Chunk, job_id: str) -> None:
+        """It is charged."""
+        self._charges.accepted(chunk, job_id)
+
+    async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:  # noqa: ARG002
+        """It may be charged."""
+        self._charges.doubted(chunk, error)
+
+    async def completed(self, chunk: Chunk, outputs: Sequence[JobOutput]) -> None:
+        """Nothing to be kept."""
+
+    async def abandoned(self, chunk: Chunk, error: str) -> None:  # noqa: ARG002
+        """Its job gives no answer."""
+        self._charges.ended(chunk)
+
+    async def unreadable(self, chunk: Chunk, bodies: Sequence[EncodedBody]) -> str | None:
+        """Nowhere to keep it."""
+
+    async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
+        """Nothing to be kept."""
+
+    async def batched(self, chunk: Chunk) -> None:
+        """Nothing to be kept."""

@@ -1,0 +1,270 @@
+"""Which locations a data source surely cannot answer (pure).
+
+From what the API says of its sources (`/datasources`). What its fields mean exactly is not
+documented, so a location is kept from a source only where every sensible reading says that it
+would fail; whatever is not sure is asked:
+
+- `required_attrs`: only those that are about the building or the policy (`const__`, `occupancy__`,
+  `limits__`, ...). An address, its parts, coordinates and Lightbox references are found from each
+  other by the API, and every location that is sent has one of them.
+- `supported_countries`: only where the location names another country, and both are known. One
+  without a country is not judged.
+- `supported_us_states`, `excluded_us_states`: only of a location that is in the United States. It
+  is where its country says so; or where it has a US state, and neither a country nor a one-line
+  address, a postal code or coordinates that may be elsewhere.
+- `non_supported_input_values`: only where they name the fields that they are about.
+- What it requires of a geocode (`geocode_confidence_required`, ...) is the API's own affair.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pingdata_async.locations.countries import US, country_of, us_state_of
+from pingdata_async.locations.normalize import READERS, read_text
+from pingdata_async.models import DataSource
+
+FOUND_FROM_EACH_OTHER = frozenset(
+    {
+        "address",
+        "address_line_1",
+        "address_line_2",
+        "city",
+        "state",
+        "postal_code",
+        "county",
+        "country",
+        "latitude",
+        "longitude",
+        "lightbox_assessment_id",
+        "lightbox_building_id",
+        "lightbox_parcel_id",
+        "lightbox_parcel_wkt",
+    }
+)
+"""Fields that the API may find out itself."""
+
+_NOT_OF_THE_LOCATION = frozenset({"sources", "datasource_config"})
+_ZIP = re.compile(r"\d{5}(-?\d{4})?", re.ASCII)
+_US_LATITUDES = (-15.0, 72.0)
+_US_LONGITUDES = ((-180.0, -64.0), (143.0, 180.0))
+
+Suspicion = Callable[[Any], bool]
+
+
+class Coverage:
+    """Which locations the sources are not asked about.
+
+    Args:
+        sources: What the API says of them, by code.
+    """
+
+    def __init__(self, sources: Mapping[str, DataSource]) -> None:
+        rules = {code.casefold(): _Rule(source) for code, source in sources.items()}
+        self._rules = {code: rule for code, rule in rules.items() if rule.can_refuse}
+
+    def refusals(self, fields: Mapping[str, Any], sources: Iterable[str]) -> dict[str, str]:
+        """Of these sources, those that would surely fail, and why, a few words each.
+
+        Args:
+            fields: The location as it would be sent.
+            sources: The sources it would ask.
+        """
+        found = {}
+        for code in sources:
+            rule = self._rules.get(code.casefold())
+            why = rule.why_not(fields) if rule is not None else None
+            if why is not None:
+                found[code] = f"{code}: {why}"
+        return found
+
+    def suspects(
+        self, columns: Mapping[str, Sequence[Any]], rows: int, sources: Iterable[str]
+    ) -> list[int]:
+        """The places of locations that may be refused, among them all that are.
+
+        Usually none, and that is found out column by column.
+
+        Args:
+            columns: By field, what would be sent of each location; None where nothing is.
+            rows: How many locations.
+            sources: The sources they would ask.
+        """
+        places: set[int] = set()
+        for code in sources:
+            rule = self._rules.get(code.casefold())
+            if rule is not None:
+                places.update(rule.suspects(columns, rows))
+        return sorted(places)
+
+
+class _Rule:
+    """What one source cannot answer."""
+
+    def __init__(self, source: DataSource) -> None:
+        self.required = tuple(
+            name
+            for name in source.required_attrs
+            if name in READERS
+            and name not in FOUND_FROM_EACH_OTHER
+            and name not in _NOT_OF_THE_LOCATION
+        )
+        self.countries = _all_known(source.supported_countries, country_of)
+        self.states = _all_known(source.supported_us_states, us_state_of)
+        self.excluded = frozenset(filter(None, map(us_state_of, source.excluded_us_states or ())))
+        self.values = _conditions(source.non_supported_input_values)
+        self._watched = tuple(self._watch())
+        self._said_countries = ", ".join(source.supported_countries or ())
+
+    @property
+    def can_refuse(self) -> bool:
+        """Whether there is any location that it would refuse."""
+        return bool(self.required or self._watched)
+
+    def _watch(self) -> Iterator[tuple[str, Suspicion]]:
+        """The fields whose value may be why, and whether one is suspicious by itself."""
+        if self.countries is not None:
+            yield "country", lambda text: self._is_elsewhere(text) is not None
+        if self.states is not None or self.excluded:
+            yield "state", lambda text: self._state_not_taken(text) is not None
+        for condition in self.values:
+            # One field that does not match is enough, so the first is looked at.
+            yield _is_among(*next(iter(condition.items())))
+
+    def suspects(self, columns: Mapping[str, Sequence[Any]], rows: int) -> Iterable[int]:
+        """The places of locations that it may refuse."""
+        places: list[int] = []
+        for name in self.required:
+            column = columns.get(name)
+            if column is None:
+                return range(rows)
+            if None in column:
+                places += [place for place, value in enumerate(column) if value is None]
+        for name, is_suspicious in self._watched:
+            column = columns.get(name, ())
+            bad = {value for value in set(column) if value is not None and is_suspicious(value)}
+            if bad:
+                places += [place for place, value in enumerate(column) if value in bad]
+        return places
+
+    def why_not(self, fields: Mapping[str, Any]) -> str | None:
+        """Why it would fail; None where that is not sure."""
+        missing = [name for name in self.required if fields.get(name) is None]
+        if missing:
+            return f"needs {', '.join(missing)}"
+        country = _text(fields, "country")
+        elsewhere = self._is_elsewhere(country) if country else None
+        if elsewhere is not None and not _may_be_us_state(country, _text(fields, "state")):
+            return f"only in {self._said_countries}, not in {country}"
+        state = self._state_not_taken(_text(fields, "state"))
+        if state is not None and _is_in_us(fields):
+            return f"not in {state}"
+        for condition in self.values:
+            if all(_plain(name, fields.get(name)) in values for name, values in condition.items()):
+                said = ", ".join(f"{name} {fields[name]}" for name in condition)
+                return f"does not take {said}"
+        return None
+
+    def _is_elsewhere(self, text: str) -> str | None:
+        """The country, where it is surely one that is not supported."""
+        code = country_of(text)
+        return code if self.countries is not None and code and code not in self.countries else None
+
+    def _state_not_taken(self, text: str) -> str | None:
+        """The US state, where it is surely one that is not taken."""
+        code = us_state_of(text)
+        if code is None:
+            return None
+        is_taken = code not in self.excluded and (self.states is None or code in self.states)
+        return None if is_taken else code
+
+
+def _is_among(name: str, values: frozenset[str]) -> tuple[str, Suspicion]:
+    return name, lambda value: _plain(name, value) in values
+
+
+def _all_known(
+    texts: Sequence[str] | None, read: Callable[[str], str | None]
+) -> frozenset[str] | None:
+    """Codes; None for all of them, and where what is meant is not sure."""
+    codes = [read(text) for text in texts or ()]
+    known = frozenset(code for code in codes if code is not None)
+    return known if known and None not in codes else None
+
+
+def _conditions(values: Any) -> list[dict[str, frozenset[str]]]:
+    """Values that are not taken: of each condition, all fields have to match.
+
+    {"state": ["AK", "HI"]}, {"state": "AK"} and [{"state": "AK"}, {"country": "CU"}] are
+    understood; what does not name the fields of a location is not.
+    """
+    together: list[Mapping[Any, Any]]
+    if isinstance(values, Mapping):
+        together = [{name: value} for name, value in values.items()]
+    elif isinstance(values, list):
+        together = [each for each in values if isinstance(each, Mapping) and each]
+    else:
+        return []
+    found = []
+    for condition in together:
+        if all(name in READERS and name not in _NOT_OF_THE_LOCATION for name in condition):
+            read = {
+                name: frozenset(
+                    _plain(name, each)
+                    for each in (value if isinstance(value, list) else [value])
+                    if isinstance(each, str | int | float) and each != ""
+                )
+                for name, value in condition.items()
+            }
+            if all(read.values()):
+                found.append(read)
+    return found
+
+
+def _plain(name: str, value: Any) -> str:
+    """A value, the same however it is written; "" for none."""
+    if value is None:
+        return ""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and READERS[name] is not read_text:
+        return repr(float(value))
+    if is_number:
+        value = read_text(name, value)
+    text = " ".join(str(value).casefold().split())
+    if name == "state":
+        return us_state_of(text) or text
+    if not isinstance(value, str) or READERS[name] is read_text:
+        return text
+    try:
+        read = READERS[name](name, value)
+    except ValueError:
+        return text
+    return text if read is None else _plain(name, read)
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _may_be_us_state(country: str, state: str) -> bool:
+    """Whether a state's code is where the country should be: "CA" beside "CA" is no Canada."""
+    return us_state_of(country) is not None and us_state_of(state) is not None
+
+
+def _is_in_us(fields: Mapping[str, Any]) -> bool:
+    country = _text(fields, "country")
+    if country:
+        return country_of(country) == US
+    if "address" in fields:
+        return False
+    postal_code = _text(fields, "postal_code")
+    if postal_code and not _ZIP.fullmatch(postal_code):
+        return False
+    latitude, longitude = fields.get("latitude"), fields.get("longitude")
+    is_there = latitude is None or _US_LATITUDES[0] <= latitude <= _US_LATITUDES[1]
+    return is_there and (
+        longitude is None or any(west <= longitude <= east for west, east in _US_LONGITUDES)
+    )

@@ -1,0 +1,135 @@
+"""Settings and options of a run, and what differs between two runs.
+
+What a run is: the settings that it keeps, and what makes another run of it (pure).
+
+What a run may do with what is there (pure).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from pingdata_async.api.config import origin
+from pingdata_async.engine.flow_control.budget import Caps
+from pingdata_async.tables.formats import WriteOptions
+from pingdata_async.tables.rows import ReadOptions
+
+SANDBOX = "sandbox"
+
+
+class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """With what a run was begun; kept in its journal, so that it can be gone on with.
+
+    Attributes:
+        sources: The run's sources.
+        options: The rest of each job's body: the API's own options.
+        environment: The API's environment; None where only a url was given.
+        api_url: The API's url; None for a named environment.
+        api: What its answers depend on: the API's origin, or "sandbox", whatever its port.
+        chunk_size: Locations a job, at most.
+        max_jobs: Jobs in flight, at most.
+        source: The input, as an absolute path; "-" for standard input, or a few words for what
+            is no file.
+        output: The output, likewise; "-" for standard output. In the journal both are without
+            their folder where they are beside the run directory, so that all can be moved
+            together.
+        max_requests_per_s: That the account is known to be allowed; None where that is not known.
+        overwrite: Whether the output may replace a file that was there before.
+        reading: How the input is understood.
+        writing: How the output is written.
+        caps: What may be spent.
+    """
+
+    sources: tuple[str, ...]
+    options: dict[str, Any]
+    environment: str | None
+    api_url: str | None
+    api: str
+    chunk_size: int
+    max_jobs: int
+    source: str
+    output: str
+    overwrite: bool = False
+    max_requests_per_s: float | None = None
+    reading: ReadOptions = ReadOptions()
+    writing: WriteOptions = WriteOptions()
+    caps: Caps = Caps()
+
+
+class KeptOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `RunSettings.options` may hold; see `encode_options()`."""
+
+    include_raw_response: bool = False
+    check_cache: bool = True
+    timeout: float | None = None
+    delegate_to: str | None = None
+    callback_url: str | None = None
+
+
+def api_origin(url: str) -> str:
+    """The origin of a url, the same however it is written."""
+    scheme, host, port = origin(url)
+    shown = f"[{host}]" if host and ":" in host else host
+    return f"{scheme}://{shown}" + ("" if port in {None, _PORTS.get(scheme)} else f":{port}")
+
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def differences(old: RunSettings, new: RunSettings) -> list[str]:
+    """What makes answers under the new settings others than under the old; a few words each.
+
+    How many jobs at once, how large, what may be spent, and where to and how the output goes make
+    no difference.
+    """
+    found = []
+    if set(old.sources) != set(new.sources):
+        found.append(f"sources {_listed(old.sources)} instead of {_listed(new.sources)}")
+    if old.api != new.api:
+        found.append(f"the API {old.api} instead of {new.api}")
+    for name in sorted(old.options.keys() | new.options.keys()):
+        was, now = old.options.get(name), new.options.get(name)
+        if name not in _CHANGE_NO_ANSWER and was != now:
+            found.append(f"{name} {_shown(was)} instead of {_shown(now)}")
+    for name in ReadOptions.__struct_fields__:
+        was, now = getattr(old.reading, name), getattr(new.reading, name)
+        if was != now:
+            found.append(f"{name} {_shown(was)} instead of {_shown(now)}")
+    return found
+
+
+_CHANGE_NO_ANSWER = frozenset({"callback_url", "sources"})
+
+
+def _listed(sources: tuple[str, ...]) -> str:
+    return ",".join(sources) or "none"
+
+
+def _shown(value: Any) -> str:
+    return "not given" if value is None else msgspec.json.encode(value).decode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What a run may do with what is there.
+
+    Attributes:
+        overwrite: Replace an output that exists.
+        restart: Set a run of the same output aside, and begin a new one.
+        again: Begin, although another run beside it has the same input and settings.
+        discard: Remove the run directory when every row has been answered.
+        check_space: Refuse to begin where the answers will not fit on the disk.
+        dedupe: Send once what is the same location; what is planned already stays as it is.
+        preflight: Refuse to send what the account's limits are known to refuse.
+    """
+
+    overwrite: bool = False
+    restart: bool = False
+    again: bool = False
+    discard: bool = False
+    check_space: bool = True
+    dedupe: bool = True
+    preflight: bool = True

@@ -1,0 +1,8 @@
+"""Phase three: plan, journal and spool become an output.
+
+export    Phase three: plan, journal and spool become an output
+jsonl     The JSONL output, written while the run is under way
+output    Output files: opened atomically, and which of them the run wrote itself
+results   Spool and journal to the outcome of each row, duplicates included
+two_pass  Exports in two passes: flat tables, and JSONL with the input's columns
+"""

@@ -1,0 +1,407 @@
+"""Phase three: plan, journal and spool become an output.
+
+The files that a run writes at its end, in whatever form was asked for.
+
+A run's output written from its directory alone, at any time.
+
+Planned rows and spooled answers to the output, in input order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Protocol, Self
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from pingdata_async.exceptions import ConfigurationError, RunError
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.results.offset_index import OffsetIndex
+from pingdata_async.results.outcomes import Tally
+from pingdata_async.runs.directory.directory import (
+    DECLARED,
+    PLAN_NAME,
+    SPOOL_NAME,
+    check_apart,
+    failures_path,
+    journal_path,
+    read_settings,
+)
+from pingdata_async.runs.directory.input_copy import INPUT_NAME, InputCopy
+from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.directory.spool import Spool
+from pingdata_async.runs.export.jsonl import OutputWriter
+from pingdata_async.runs.export.output import (
+    AtomicFile,
+    BeforeMove,
+    DeclaredTypes,
+    OutputSpec,
+    absolute_output,
+    check_output,
+    open_atomic,
+    output_spec,
+    writing_elsewhere,
+)
+from pingdata_async.runs.export.results import DuplicateAnswers, ResultReader
+from pingdata_async.runs.export.two_pass import LinesWithInput, TableOutput
+from pingdata_async.runs.journal.reader import Account, reading_journal
+from pingdata_async.runs.journal.records import damage_in
+from pingdata_async.tables.formats import OutputFormat, WriteOptions, check_format, load_package_for
+from pingdata_async.tables.mapping.headers import shown_headers
+from pingdata_async.tables.schema.output_table import (
+    impossible_columns,
+    least_columns,
+    undeclared_columns,
+)
+from pingdata_async.util.compression import compressed_writer
+from pingdata_async.util.files import absolute
+from pingdata_async.util.loop import SingleThreadExecutor
+from pingdata_async.util.text import STDOUT, shown_path
+
+
+class EarlyOutput(Protocol):
+    """Takes answers that are safe, to be written before the end of the run."""
+
+    async def offer(self, chunk: Chunk, offset_index: OffsetIndex, content: bytes) -> None:
+        """A planned or later chunk is answered, and where its answers are in what came."""
+        ...
+
+
+class RunOutput(EarlyOutput, Protocol):
+    """Takes the chunks of a run.
+
+    Attributes:
+        counts: How the rows ended that are written.
+    """
+
+    counts: Tally
+
+    async def write_rest(
+        self,
+        plan: Plan,
+        answers: ResultReader,
+        *,
+        on_rows: Callable[[int], None],
+        finished_only: bool = False,
+    ) -> None:
+        """Write every chunk that is not written yet.
+
+        Args:
+            plan: What was planned, inside its `with` block.
+            answers: What was answered.
+            on_rows: Told of the number of rows after each chunk.
+            finished_only: Leave out rows without an outcome, instead of refusing them.
+
+        Raises:
+            ConfigurationError: When the form cannot hold it.
+            RunError: When it cannot be written, or a row has no outcome.
+            BrokenPipeError: When nobody reads standard output any more.
+        """
+        ...
+
+
+def check_run_output(form: OutputSpec, plan: Plan) -> None:
+    """Refuse an output that could not be written of a run, before anything is sent. Blocks.
+
+    Raises:
+        ConfigurationError: When a package is missing or broken, there are too many rows or columns,
+            or a column is wanted that neither the input has nor an answer can bring.
+        RunError: When the run has not kept the input's columns that the output needs.
+    """
+    check_format(form.kind, plan.rows)
+    load_package_for(form.kind)
+    if form.kind is not OutputFormat.JSONL or form.options.columns:
+        headers = InputCopy(plan.path.with_name(INPUT_NAME)).headers
+        check_format(form.kind, columns=least_columns(headers, form.options.columns))
+        impossible = impossible_columns(headers, form.options.columns)
+        if impossible:
+            raise ConfigurationError(
+                f"there is no column {shown_headers(impossible)} to be written; name others with "
+                f"--columns. The input has: {shown_headers(headers)}"
+            )
+
+
+def undeclared(form: OutputSpec, plan: Plan) -> list[str]:
+    """Columns that are wanted and that no answer brings, as far as the API tells. Blocks.
+
+    None where it does not tell of every source that is asked.
+    """
+    asked = plan.asked or dict.fromkeys(form.sources)
+    told = {code.casefold() for code, fields in form.declared.items() if fields}
+    if form.kind is OutputFormat.JSONL or not {code.casefold() for code in asked} <= told:
+        return []
+    headers = InputCopy(plan.path.with_name(INPUT_NAME)).headers
+    return undeclared_columns(headers, form.declared, form.options.columns)
+
+
+@contextlib.asynccontextmanager
+async def opened_run_output(
+    output: str | Path,
+    form: OutputSpec,
+    *,
+    on_note: Callable[[str], None],
+    failures: Path | None = None,
+    before_move: BeforeMove | None = None,
+    scratch: Path | None = None,
+) -> AsyncIterator[RunOutput]:
+    """The files take their names when this is left without an error, whole and on the disk.
+
+    Args:
+        output: A path, or "-" for standard output.
+        form: What is to be written.
+        on_note: Told what the user should know of it, a sentence each.
+        failures: Where the rows without an answer are written, as an input for another run;
+            None for nowhere. Without such rows there is no such file afterwards.
+        before_move: Told of each file's name and where it is until then, when it is whole.
+        scratch: A folder for what is kept meanwhile, under no name; None for the system's own.
+
+    Raises:
+        RunError: When they cannot be opened or moved into place.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        file = await stack.enter_async_context(open_atomic(output, before_move=before_move))
+        failed = None
+        if failures is not None:
+            opened = open_atomic(failures, keep_empty=False, before_move=before_move)
+            failed = await stack.enter_async_context(opened)
+        duplicate_answers = stack.enter_context(DuplicateAnswers(scratch))
+        thread = stack.enter_context(SingleThreadExecutor("pingdata_async export"))
+        if form.kind is not OutputFormat.JSONL:
+            yield TableOutput(
+                file, failed, thread, form, duplicate_answers=duplicate_answers, on_note=on_note
+            )
+            return
+        if form.options.columns:
+            yield LinesWithInput(
+                file, failed, thread, form, duplicate_answers=duplicate_answers, on_note=on_note
+            )
+            return
+        packed = _PackedFile(file, form.compression) if form.compression else None
+        # On standard output nothing can be taken back when the run stops.
+        is_file = str(output) != STDOUT
+        yield OutputWriter(
+            packed or file,
+            failed,
+            thread,
+            duplicate_answers=duplicate_answers,
+            may_begin_early=is_file,
+        )
+        if packed is not None:
+            await thread.run(packed.end)
+
+
+class _PackedFile:
+    """A file whose content is compressed on its way."""
+
+    def __init__(self, file: AtomicFile, compression: str) -> None:
+        self._file = file
+        self._compression = compression
+        self._stack = contextlib.ExitStack()
+        self._packed: BinaryIO | None = None
+
+    def write(self, pieces: Sequence[bytes | memoryview], /) -> None:
+        self._begun().writelines(pieces)
+
+    def empty(self) -> None:
+        # Whatever the compressor still holds is forgotten with it.
+        self._stack.pop_all()
+        self._packed = None
+        self._file.empty()
+
+    def end(self) -> None:
+        """Write what the compressor still holds; also of nothing, which is compressed as well."""
+        self._begun()
+        self._stack.close()
+
+    def opened(self) -> contextlib.AbstractContextManager[BinaryIO]:
+        return compressed_writer(self._begun(), "")
+
+    def _begun(self) -> BinaryIO:
+        if self._packed is None:
+            file = self._stack.enter_context(self._file.opened())
+            self._packed = self._stack.enter_context(compressed_writer(file, self._compression))
+        return self._packed
+
+
+async def export(
+    plan: Plan,
+    spool: Spool,
+    account: Account,
+    output: str | Path,
+    form: OutputSpec,
+    *,
+    on_rows: Callable[[int], None],
+    on_note: Callable[[str], None],
+    finished_only: bool = False,
+    failures: Path | None = None,
+    before_move: BeforeMove | None = None,
+) -> Tally:
+    """Write every row of the plan, in input order.
+
+    Args:
+        plan: What was planned, inside its `with` block.
+        spool: What was answered.
+        account: What became of each chunk.
+        output: A path, moved into place when it is whole, or "-" for standard output.
+        form: In which form; says which sources the run asked.
+        on_rows: Told of the number of rows after each chunk.
+        on_note: Told what the user should know of the output, a sentence each.
+        finished_only: Leave out rows without an outcome, instead of refusing them; those that
+            are asked about once more have the one that they had.
+        failures: Where the rows without an answer are written, as an input for another run;
+            None for nowhere. Without such rows there is no such file afterwards.
+        before_move: Told of each file's name and where it is until then, when it is whole.
+
+    Returns:
+        The count of the rows written.
+
+    Raises:
+        RunError: When it cannot be written, or a row has no outcome.
+        BrokenPipeError: When nobody reads standard output any more.
+    """
+    answers = ResultReader(spool, account, form.sources, keep_earlier=finished_only)
+    async with opened_run_output(
+        output,
+        form,
+        on_note=on_note,
+        failures=failures,
+        before_move=before_move,
+        scratch=plan.path.parent,
+    ) as writer:
+        await writer.write_rest(plan, answers, on_rows=on_rows, finished_only=finished_only)
+    return writer.counts
+
+
+class ExportedRun(msgspec.Struct, frozen=True):
+    """What was written.
+
+    Attributes:
+        rows: Rows written.
+        no_answer: Of these, rows without an answer by the API.
+        rows_left_out: Rows of the run that have no outcome yet.
+        notes: What the user should know of the output, a sentence each.
+    """
+
+    rows: int
+    no_answer: int
+    rows_left_out: int
+    notes: tuple[str, ...] = ()
+
+
+async def export_run(
+    run_dir: str | Path,
+    output: str | Path,
+    overwrite: bool = False,
+    *,
+    writing: WriteOptions | None = None,
+) -> ExportedRun:
+    """Write what a run has so far, in input order; costs nothing.
+
+    Works while the run goes on, after it stopped, and after it finished, without its input.
+    Rows that have no outcome yet are left out; those that `retry` asks about once more have the
+    one that they had, until there is a new one. Cancelled, it leaves nothing behind.
+
+    Args:
+        run_dir: Where the run is kept.
+        output: The file to be made, in the form that its name says; "-" for standard output.
+        overwrite: Whether an existing output may be replaced.
+        writing: How it is written; None for as the run's own output.
+
+    Raises:
+        ConfigurationError: When the output cannot be used.
+        RunError: When it is no run directory, or is damaged, or something cannot be written.
+    """
+    path = await anyio.to_thread.run_sync(absolute, run_dir)
+    output = await anyio.to_thread.run_sync(absolute_output, output)
+    settings = await anyio.to_thread.run_sync(read_settings, path)
+    if writing is None:
+        writing = writing_elsewhere(output, None, settings)
+    check_format(output_spec(output, writing, settings.sources, {}).kind)
+    failures = failures_path(output)
+    await anyio.to_thread.run_sync(check_apart, path, (output, failures))
+    await anyio.to_thread.run_sync(
+        lambda: check_output(output, settings.source, overwrite=overwrite, failures=failures)
+    )
+    notes: list[str] = []
+    async with contextlib.AsyncExitStack() as stack:
+        place = await anyio.to_thread.run_sync(stack.enter_context, _Place(path))
+        # One view of it for all that is read: a run may be going on meanwhile.
+        account = await stack.enter_async_context(
+            reading_journal(journal_path(path), as_it_is_now=True)
+        )
+        plan = await anyio.to_thread.run_sync(Plan.open, path / PLAN_NAME)
+        stack.enter_context(plan)
+        kept = await anyio.to_thread.run_sync(account.meta, DECLARED)
+        with damage_in("the types of fields"):
+            declared: DeclaredTypes = msgspec.convert(kept or {}, DeclaredTypes)
+        form = output_spec(output, writing, settings.sources, declared)
+        await anyio.to_thread.run_sync(check_run_output, form, plan)
+        try:
+            counts = await export(
+                plan,
+                Spool(path / SPOOL_NAME),
+                account,
+                output,
+                form,
+                on_rows=lambda _rows: None,
+                on_note=notes.append,
+                finished_only=True,
+                failures=failures,
+                before_move=place.check,
+            )
+        except RunError:
+            await place.check()  # else an answer would be said to be missing
+            raise
+        await place.check()
+    return ExportedRun(counts.rows, counts.no_answer, plan.rows - counts.rows, tuple(notes))
+
+
+class _Place:
+    """A run directory that must stay in its place while it is read; a context manager. Blocks.
+
+    Set aside for a new run, or removed, its paths would lead to another run's answers.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._folder = -1
+
+    def __enter__(self) -> Self:
+        try:
+            self._folder = os.open(self._run_dir, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            said = error.strerror or error
+            raise RunError(f"{shown_path(self._run_dir)} cannot be read: {said}") from error
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        os.close(self._folder)
+
+    async def check(self, *_files: Path) -> None:
+        """Before a file takes its name.
+
+        Raises:
+            RunError: When it is not there any more.
+        """
+        if not await anyio.to_thread.run_sync(self._is_there):
+            raise RunError(
+                f"{shown_path(self._run_dir)} was set aside or removed while it was exported; "
+                "export it from where it is now"
+            )
+
+    def _is_there(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._folder), self._run_dir.stat())
+        except OSError:
+            return False

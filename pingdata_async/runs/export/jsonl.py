@@ -1,0 +1,344 @@
+"""The JSONL output, written while the run is under way.
+
+A planned chunk's part of the output, from what was answered about its rows.
+
+The output of a run in the making: planned chunks, in input order, each once.
+
+While a run is under way, chunks are written as their answers come, as long as they come about in
+order: what was just checked is in memory then, and need not be read and inflated a second time.
+Whatever comes otherwise (late, in parts, with rows that are asked about again) is written from
+plan and spool at the end, together with all that comes after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from bisect import bisect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
+
+import msgspec
+
+from pingdata_async.exceptions import RunError
+from pingdata_async.locations.chunk import Chunk, shown_id
+from pingdata_async.models import EnhancedLocation
+from pingdata_async.results.offset_index import OffsetIndex
+from pingdata_async.results.outcomes import Tally, tally
+from pingdata_async.results.validation import invalid_results
+from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.export.output import AtomicFile
+from pingdata_async.runs.export.results import (
+    DuplicateAnswer,
+    DuplicateAnswers,
+    ResultReader,
+    _check_all_there,
+    all_outcomes,
+)
+from pingdata_async.tables.writers.jsonl import (
+    RowNote,
+    encode_failures,
+    encode_lines,
+    frame_lines,
+    insert_lines,
+)
+from pingdata_async.util.loop import SingleThreadExecutor
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Rendered(msgspec.Struct, frozen=True):
+    """A planned chunk's part of the files.
+
+    Attributes:
+        lines: Pieces of lines, to be written one behind the other.
+        failures: The rows without an answer, as lines.
+        counts: How the rows ended.
+    """
+
+    lines: Sequence[bytes | memoryview]
+    failures: bytes
+    counts: Tally
+
+
+def render(
+    chunk: Chunk, answers: ResultReader, duplicate_answers: DuplicateAnswers, *, finished_only: bool
+) -> Rendered:
+    """Render a planned chunk; blocks.
+
+    Args:
+        chunk: The chunk; it follows the one before.
+        answers: What was answered.
+        duplicate_answers: What was answered of rows that recur.
+        finished_only: Leave out rows without an outcome, instead of refusing them.
+
+    Raises:
+        RunError: When a row has no outcome, or an answer is missing or damaged.
+    """
+    indexed = answers.indexed(chunk)
+    if indexed is not None:
+        return render_indexed(chunk, *indexed, duplicate_answers, finished_only=finished_only)
+    results = all_outcomes(chunk, answers, duplicate_answers, finished_only=finished_only)
+    return Rendered([encode_lines(results)], render_failures(chunk, results), tally(results))
+
+
+def render_indexed(
+    chunk: Chunk,
+    offset_index: OffsetIndex,
+    content: bytes,
+    duplicate_answers: DuplicateAnswers,
+    *,
+    finished_only: bool = False,
+) -> Rendered:
+    """Render the usual chunk: each row's answer is a slice of the content, and copied nowhere.
+
+    Args:
+        chunk: A planned chunk: its rows ascend.
+        offset_index: Where each row's answer is.
+        content: In this.
+        duplicate_answers: As of `render()`.
+        finished_only: As of `render()`.
+
+    Raises:
+        RunError: When a row has no outcome.
+    """
+    lines = _Lines.of(chunk, offset_index, content)
+    if chunk.duplicate_counts or chunk.duplicates:
+        duplicates = duplicate_answers.duplicates_of(
+            chunk, {chunk.rows[place]: lines.answer(place) for place in chunk.duplicate_counts}
+        )
+        _check_all_there(chunk, duplicates, finished_only=finished_only)
+        if duplicates:
+            lines = lines.with_duplicates(chunk, duplicates)
+    pieces = frame_lines(lines.ids, lines.rows, lines.answers, lines.notes)
+    not_ok = [
+        EnhancedLocation(lines.ids[place], lines.rows[place], note.status, note.reason, note.error)
+        for place, note in lines.notes.items()
+    ]
+    never_sent = invalid_results(chunk)
+    for result in reversed(never_sent):
+        insert_lines(pieces, bisect(lines.rows, result.row), encode_lines([result]))
+    counts = tally(not_ok + never_sent)
+    counts.add_ok(len(lines.rows) - len(not_ok))
+    failures = sorted(not_ok + never_sent, key=lambda result: result.row)
+    return Rendered(pieces, render_failures(chunk, failures), counts)
+
+
+class _Lines(msgspec.Struct, frozen=True):
+    """What is to be framed, by place: ids, rows that ascend, answers, and what is not ok."""
+
+    ids: list[str | None]
+    rows: list[int]
+    answers: list[bytes | memoryview]
+    notes: dict[int, RowNote]
+
+    @classmethod
+    def of(cls, chunk: Chunk, offset_index: OffsetIndex, content: bytes) -> Self:
+        """Those of the rows that were sent."""
+        view = memoryview(content)
+        return cls(
+            list(map(shown_id, chunk.rows, chunk.ids)),
+            chunk.rows,
+            [
+                view[begin : begin + length]
+                for begin, length in zip(offset_index.begins, offset_index.lengths, strict=True)
+            ],
+            {
+                each.place: RowNote(each.status, each.reason, each.error)
+                for each in offset_index.not_ok
+            },
+        )
+
+    def answer(self, place: int) -> DuplicateAnswer:
+        """How a row ended."""
+        return DuplicateAnswer(self.answers[place], self.notes.get(place))
+
+    def with_duplicates(self, chunk: Chunk, duplicates: Mapping[int, DuplicateAnswer]) -> _Lines:
+        """The same with rows that repeat others, each where it belongs."""
+        here = [chunk.duplicates[place] for place in duplicates]
+        ids = self.ids + [duplicate.shown_id for duplicate in here]
+        rows = self.rows + [duplicate.row for duplicate in here]
+        answers = self.answers + [answer.data for answer in duplicates.values()]
+        notes = self.notes | {
+            place: answer.note
+            for place, answer in enumerate(duplicates.values(), len(self.rows))
+            if answer.note is not None
+        }
+        order = sorted(range(len(rows)), key=rows.__getitem__)
+        return _Lines(
+            [ids[place] for place in order],
+            [rows[place] for place in order],
+            [answers[place] for place in order],
+            {to: notes[place] for to, place in enumerate(order) if place in notes},
+        )
+
+
+def render_failures(chunk: Chunk, results: list[EnhancedLocation]) -> bytes:
+    """The rows without an answer, as lines; b"" for none of them.
+
+    Args:
+        chunk: A planned chunk.
+        results: Outcomes of its rows, in order.
+    """
+    results = [result for result in results if not result.is_answered]
+    if not results:
+        return b""
+    wanted = {result.row for result in results}
+    given = (
+        {
+            row: _with_id(chunk.locations[place], chunk.ids[place])
+            for place, row in enumerate(chunk.rows)
+            if row in wanted
+        }
+        | {
+            invalid.row: _with_id(invalid.given, invalid.id)
+            for invalid in chunk.invalid
+            if invalid.row in wanted
+        }
+        | {
+            duplicate.row: _with_id(duplicate.location, duplicate.id)
+            for duplicate in chunk.duplicates
+            if duplicate.row in wanted
+        }
+    )
+    return encode_failures(results, given)
+
+
+def _with_id(location: bytes, own_id: str | None) -> bytes:
+    """A row as it was given: with the user's own id, where there was one."""
+    fields = _fields.decode(location)
+    given_id = fields.pop("id", None)  # only rows that were not sent still have it
+    if own_id:
+        given_id = given_id or msgspec.Raw(msgspec.json.encode(own_id))
+        fields = {"id": given_id, **fields}
+    return msgspec.json.encode(fields)
+
+
+LOW_WATER = 4  # chunks that are kept in memory because the next one is not there yet
+
+
+class OutputWriter:
+    """Takes planned chunks.
+
+    Args:
+        file: Where the lines are written.
+        failures: Where the rows without an answer are written; None for nowhere.
+        thread: Does it.
+        duplicate_answers: What was answered of rows that recur.
+        may_begin_early: Whether what is written can be taken back.
+
+    Attributes:
+        counts: How the rows ended that are written.
+    """
+
+    def __init__(
+        self,
+        file: AtomicFile,
+        failures: AtomicFile | None,
+        thread: SingleThreadExecutor,
+        *,
+        duplicate_answers: DuplicateAnswers,
+        may_begin_early: bool,
+    ) -> None:
+        self._file = file
+        self._failures = failures
+        self._thread = thread
+        self._duplicate_answers = duplicate_answers
+        self._takes_early = may_begin_early
+        self._early: dict[int, tuple[Chunk, OffsetIndex, bytes]] = {}
+        self._next_index = 0
+        self.counts = Tally()
+
+    # -- while the run is under way ------------------------------------------------------
+
+    async def offer(self, chunk: Chunk, offset_index: OffsetIndex, content: bytes) -> None:
+        """A planned chunk is answered, and safe: write it, if it is its turn.
+
+        What cannot be written is no reason to stop a run: it is tried again at the end.
+
+        Args:
+            chunk: The chunk; none of its rows is asked about again.
+            offset_index: Where each row's answer is.
+            content: In this.
+        """
+        is_soon = 0 <= chunk.index - self._next_index < LOW_WATER
+        if not (self._takes_early and chunk.is_planned and is_soon):
+            return
+        self._early[chunk.index] = chunk, offset_index, content
+        try:
+            # Whoever comes meanwhile finds that the next one is taken.
+            while (taken := self._early.pop(self._next_index, None)) is not None:
+                await self._write(
+                    functools.partial(render_indexed, *taken, self._duplicate_answers)
+                )
+        except RunError:
+            self._takes_early = False
+            self._early.clear()
+            with contextlib.suppress(RunError):  # the answers need the disk more
+                await self._begin_again()
+
+    # -- at its end ----------------------------------------------------------------------
+
+    async def write_rest(
+        self,
+        plan: Plan,
+        answers: ResultReader,
+        *,
+        on_rows: Callable[[int], None],
+        finished_only: bool = False,
+    ) -> None:
+        """Write every chunk that is not written yet.
+
+        Args:
+            plan: What was planned, inside its `with` block.
+            answers: What was answered.
+            on_rows: Told of the number of rows after each chunk.
+            finished_only: Leave out rows without an outcome, instead of refusing them.
+
+        Raises:
+            RunError: When it cannot be written, or a row has no outcome.
+            BrokenPipeError: When nobody reads standard output any more.
+        """
+        self._early.clear()
+        if not self._takes_early:
+            await self._begin_again()
+        self._takes_early = False
+        on_rows(self.counts.rows)
+
+        def render_next() -> Rendered:
+            return render(
+                plan.read(self._next_index),
+                answers,
+                self._duplicate_answers,
+                finished_only=finished_only,
+            )
+
+        while self._next_index < plan.chunks:
+            on_rows(await self._write(render_next))
+
+    async def _begin_again(self) -> None:
+        """Take back what there is, of which the last chunk may be cut off."""
+        self._next_index = 0
+        self.counts = Tally()
+        await self._thread.run(self._empty_files)
+
+    def _empty_files(self) -> None:
+        self._duplicate_answers.begin_again()
+        for file in (self._file, self._failures):
+            if file is not None:
+                file.empty()
+
+    async def _write(self, make: Callable[[], Rendered]) -> int:
+        """Render a chunk and write it, all in one visit to the thread; returns its rows."""
+
+        def write() -> Tally:
+            rendered = make()
+            self._file.write(rendered.lines)
+            if self._failures is not None and rendered.failures:
+                self._failures.write([rendered.failures])
+            return rendered.counts
+
+        counts = await self._thread.run(write)
+        self._next_index += 1
+        self.counts.add(counts)
+        return counts.rows

@@ -1,0 +1,563 @@
+"""Spool and journal to the outcome of each row, duplicates included.
+
+From everything that was answered about a planned chunk to the outcome of each of its rows.
+
+A row may have been in several chunks: the planned one, parts of it, and later ones of rows
+asked about again. What the last settled one says of it holds.
+
+A run's rows as they came, beside how they ended, a planned chunk at a time.
+
+What rows that recur were answered, from where it is written first to where it comes again.
+
+An output is written in the order of the input. The first of equal rows comes before the others,
+so its answer is at hand then: it is put down in a file of its own, and a row that repeats it reads
+it back with two small reads. The body that it came in is never read, and inflated, once more.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import tempfile
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from pingdata_async.exceptions import DecodeError, RunError
+from pingdata_async.locations.chunk import (
+    Chunk,
+    Duplicate,
+    shown_id,
+    skipped_sources,
+    wanted_sources,
+)
+from pingdata_async.models import EnhancedLocation, Reason, RowStatus
+from pingdata_async.results.offset_index import OffsetIndex
+from pingdata_async.results.outcomes import judge_location, unanswered
+from pingdata_async.results.validation import Failure, invalid_results, split_body
+from pingdata_async.runs.directory.input_copy import InputCopy
+from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.directory.spool import Spool
+from pingdata_async.runs.journal.reader import Account
+from pingdata_async.runs.journal.records import ChunkRecord, ChunkState
+from pingdata_async.tables.rows import InputRows
+from pingdata_async.tables.schema.input_rows import joined, rows_in, sliced
+from pingdata_async.tables.writers.jsonl import RowNote
+from pingdata_async.util.files import open_nameless, write_pieces
+
+KEPT_BODIES = 4
+KEPT_BYTES = 64 * 1024 * 1024
+
+_NOTHING = b"{}"
+_LEFT_OUT = Failure(Reason.MISSING, "the API's answer left this location out")
+
+_Body = dict[str, msgspec.Raw]
+
+
+class RowResults(msgspec.Struct, frozen=True):
+    """How far a planned chunk has come.
+
+    Attributes:
+        settled: The outcome of each row that has one, in the order of the rows.
+        unsettled: The numbers of the others, ascending.
+    """
+
+    settled: list[EnhancedLocation]
+    unsettled: list[int]
+
+
+class ResultReader:
+    """The outcomes of planned chunks, from spool and account.
+
+    A later chunk may hold rows of many planned ones, so the bodies of the last few are
+    kept. Everything here blocks: call it in a thread, one call at a time.
+
+    Args:
+        spool: What was answered.
+        account: What became of each chunk.
+        sources: The run's sources.
+        keep_earlier: Whether a row that had ended and is asked about again has the outcome
+            that it had, until there is a new one; if not, it is unsettled.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        account: Account,
+        sources: tuple[str, ...],
+        *,
+        keep_earlier: bool = False,
+    ) -> None:
+        self._spool = spool
+        self._account = account
+        self._sources = sources
+        self._keep_earlier = keep_earlier
+        self._later_bodies = _RecentBodies()
+
+    def outcomes(self, planned: Chunk) -> RowResults:
+        """The outcome of each row of a planned chunk, of what there is now.
+
+        Raises:
+            RunError: When an answer that there should be is missing or damaged.
+        """
+        indexed = self.indexed(planned)
+        if indexed is not None:  # the usual chunk: nothing is to be judged again
+            offset_index, content = indexed
+            # Nobody keeps them longer than the chunk, so that nothing need be copied.
+            settled = offset_index.results(planned, memoryview(content)) + invalid_results(planned)
+            settled.sort(key=lambda result: result.row)
+            return RowResults(settled, [])
+        return self._pieced_together(planned)
+
+    def data(self, planned: Chunk) -> Iterator[memoryview | msgspec.Raw]:
+        """What the API said of the rows of a planned chunk that have an outcome, and no more.
+
+        Raises:
+            RunError: As `outcomes()`.
+        """
+        indexed = self.indexed(planned)
+        if indexed is None:
+            yield from (result.data for result in self._pieced_together(planned).settled)
+            return
+        offset_index, content = indexed
+        view = memoryview(content)
+        for begin, length in zip(offset_index.begins, offset_index.lengths, strict=True):
+            yield view[begin : begin + length]
+
+    def _pieced_together(self, planned: Chunk) -> RowResults:
+        found: dict[int, EnhancedLocation | None] = dict.fromkeys(planned.rows)
+        if planned.rows:
+            everywhere = range(len(planned.rows))
+            record = self._account.record(planned.index)
+            waiting = self._account.waiting_rows(planned.index)
+            reopened = self._account.reopened_rows(planned.index) if self._keep_earlier else {}
+            earlier: dict[int, EnhancedLocation | None] = {}
+            if record is not None:
+                self._lay(found, planned, everywhere, record)
+            for later in self._account.later_chunks_of(planned.index):
+                if later.chunk is None:
+                    raise RunError(f"the journal does not say what chunk {later.index} is")
+                for row, before in reopened.items():
+                    if before <= later.index:
+                        earlier.setdefault(row, found[row])
+                places = [
+                    place
+                    for place, known in enumerate(later.chunk.earlier)
+                    if known.origin == planned.index
+                ]
+                self._lay(found, later.chunk, places, later)
+            for row in reopened:
+                earlier.setdefault(row, found[row])
+            found.update(dict.fromkeys(waiting & found.keys()))
+            found.update((row, earlier[row]) for row in reopened if found[row] is None)
+        settled = [result for result in found.values() if result is not None]
+        settled += invalid_results(planned)
+        settled.sort(key=lambda result: result.row)
+        return RowResults(settled, sorted(row for row, result in found.items() if result is None))
+
+    def indexed(self, planned: Chunk) -> tuple[OffsetIndex, bytes] | None:
+        """Where a planned chunk's answers are in its body, and that body.
+
+        None where more has to be known of its rows than that, or it is not known.
+
+        Raises:
+            RunError: As `outcomes()`.
+        """
+        index, account = planned.index, self._account
+        record = account.record(index)
+        if record is None or record.state is not ChunkState.SPOOLED or record.offset_index is None:
+            return None
+        # In this order: a row moves from the waiting ones into a later chunk.
+        if account.waiting_rows(index) or account.later_chunks_of(index):
+            return None
+        content = self._content(planned)
+        return (
+            (record.offset_index, content) if record.offset_index.fits(planned, content) else None
+        )
+
+    def _lay(
+        self,
+        found: dict[int, EnhancedLocation | None],
+        chunk: Chunk,
+        places: Sequence[int],
+        record: ChunkRecord,
+    ) -> None:
+        """Put what one chunk says of these rows over what earlier ones said."""
+        match record.state:
+            case "spooled":
+                self._lay_answers(found, chunk, places, self._body(chunk), _LEFT_OUT)
+            case "failed":
+                if record.failure is None:
+                    raise RunError(f"the journal does not say why chunk {chunk.index} failed")
+                self._lay_answers(found, chunk, places, {}, record.failure)
+            case "split":  # its parts hold the rows, and come later
+                pass
+            case _:
+                for place in places:
+                    found[chunk.rows[place]] = None
+
+    def _lay_answers(
+        self,
+        found: dict[int, EnhancedLocation | None],
+        chunk: Chunk,
+        places: Sequence[int],
+        body: _Body,
+        otherwise: Failure,
+    ) -> None:
+        for place in places:
+            row, own_id = chunk.rows[place], chunk.ids[place]
+            known_by = shown_id(row, own_id)
+            data = body.get(str(row))
+            if data is None and chunk.earlier and chunk.earlier[place].data != _NOTHING:
+                # What was answered before was paid for, and is not lost with this chunk.
+                data = msgspec.Raw(chunk.earlier[place].data)
+            if data is None:
+                found[row] = unanswered(
+                    row=row, user_id=known_by, reason=otherwise.reason, error=otherwise.error
+                )
+            else:
+                wanted = wanted_sources(chunk, place, self._sources)
+                found[row] = judge_location(
+                    row=row,
+                    user_id=known_by,
+                    data=data,
+                    sources=wanted,
+                    skipped=skipped_sources(chunk, place),
+                )
+
+    def _body(self, chunk: Chunk) -> _Body:
+        body = self._later_bodies.get(chunk.index)
+        if body is None:
+            content = self._content(chunk)
+            try:
+                body = split_body(content)
+            except DecodeError as error:
+                raise RunError(
+                    f"{self._spool.path_of(chunk.index)}, the answers to chunk {chunk.index}: "
+                    f"{error}"
+                ) from error
+            if not chunk.is_planned:
+                self._later_bodies.add(chunk.index, body, len(content))
+        return body
+
+    def _content(self, chunk: Chunk) -> bytes:
+        content = self._spool.read(chunk.index)
+        if content is None:
+            raise RunError(
+                f"{self._spool.path_of(chunk.index)}, the answers to chunk {chunk.index}, "
+                "is missing, though it was kept there. Restore it from a copy of the run "
+                "directory, if there is one"
+            )
+        return content
+
+
+class _RecentBodies:
+    """The last few bodies, as long as they are not too large together."""
+
+    def __init__(self) -> None:
+        self._bodies: OrderedDict[int, tuple[_Body, int]] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, index: int) -> _Body | None:
+        if index not in self._bodies:
+            return None
+        self._bodies.move_to_end(index)
+        return self._bodies[index][0]
+
+    def add(self, index: int, body: _Body, size_bytes: int) -> None:
+        self._bodies[index] = (body, size_bytes)
+        self._bytes += size_bytes
+        while len(self._bodies) > KEPT_BODIES or self._bytes > KEPT_BYTES:
+            _, (_, dropped_bytes) = self._bodies.popitem(last=False)
+            self._bytes -= dropped_bytes
+
+
+_ENTRY = struct.Struct("<QII")  # where an answer begins, its bytes, and those of the note behind
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(RowNote)
+
+
+class DuplicateAnswer(msgspec.Struct, frozen=True):
+    """How a row ended that others repeat.
+
+    Attributes:
+        data: The API's object.
+        note: What else there is to be said; None where it is ok.
+    """
+
+    data: bytes | memoryview
+    note: RowNote | None = None
+
+    @classmethod
+    def of(cls, result: EnhancedLocation) -> Self:
+        """The same of an outcome."""
+        note = None
+        if result.reason is not None:
+            note = RowNote(result.status, result.reason, result.error or "")
+        return cls(memoryview(result.data), note)
+
+    def for_row(self, duplicate: Duplicate) -> EnhancedLocation:
+        """The outcome of a row that repeats it."""
+        data = msgspec.Raw(self.data)
+        if self.note is None:
+            return EnhancedLocation(
+                duplicate.shown_id, duplicate.row, RowStatus.OK, None, None, data
+            )
+        return EnhancedLocation(
+            duplicate.shown_id,
+            duplicate.row,
+            self.note.status,
+            self.note.reason,
+            self.note.error,
+            data,
+        )
+
+
+class DuplicateAnswers:
+    """Answers of the rows that recur, on disk, while an output is written; a context manager.
+
+    The files have no names: nothing is left of them, however the process ends. Nothing that
+    grows with the rows is in memory. Everything blocks.
+
+    Args:
+        folder: On whose disk they are; where that cannot be written, they are where the system
+            has its temporary files. None for there.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._answers: io.FileIO | None = None
+        self._entries: io.FileIO | None = None  # one for each row, at its number
+        self._end = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Forget everything: the output is written from its beginning."""
+        for file in (self._answers, self._entries):
+            if file is not None:
+                file.close()
+        self._answers = self._entries = None
+        self._end = 0
+
+    def duplicates_of(
+        self, chunk: Chunk, answers: Mapping[int, DuplicateAnswer]
+    ) -> dict[int, DuplicateAnswer]:
+        """How the rows of a chunk ended that repeat others. Ask for the chunks in their order.
+
+        Args:
+            chunk: A planned chunk.
+            answers: By number of a row of this chunk that others repeat, how it ended; those
+                without an outcome are not there.
+
+        Returns:
+            By place among the chunk's twins, how they ended, of those that have.
+
+        Raises:
+            RunError: When the disk cannot be used.
+        """
+        try:
+            self._keep(chunk, answers)
+            found = {}
+            for place, duplicate in enumerate(chunk.duplicates):
+                answer = answers.get(duplicate.first)
+                if answer is None:
+                    answer = self._read(duplicate.first)
+                if answer is not None:
+                    found[place] = answer
+        except OSError as error:
+            raise RunError(
+                f"answers that are wanted again cannot be kept: {error.strerror or error}"
+            ) from error
+        return found
+
+    def _keep(self, chunk: Chunk, answers: Mapping[int, DuplicateAnswer]) -> None:
+        """Keep what is wanted in later chunks."""
+        here = Counter(duplicate.first for duplicate in chunk.duplicates)
+        duplicate_counts = chunk.duplicate_counts_by_row()
+        kept = {row: each for row, each in answers.items() if duplicate_counts[row] > here[row]}
+        if not kept:
+            return
+        notes = [b"" if each.note is None else _encoder.encode(each.note) for each in kept.values()]
+        pieces: list[bytes | memoryview] = []
+        for each, note in zip(kept.values(), notes, strict=True):
+            pieces += (each.data, note)
+        begins = accumulate(map(len, pieces), initial=self._end)
+        first = min(kept)
+        entries = bytearray(_ENTRY.size * (max(kept) - first + 1))
+        for row, note, each, begin in zip(
+            kept, notes, kept.values(), list(begins)[:-1:2], strict=True
+        ):
+            _ENTRY.pack_into(entries, (row - first) * _ENTRY.size, begin, len(each.data), len(note))
+        self._answers = self._answers or self._opened()
+        self._entries = self._entries or self._opened()
+        write_pieces(self._answers.fileno(), pieces)
+        self._end += sum(map(len, pieces))
+        os.pwrite(self._entries.fileno(), entries, first * _ENTRY.size)
+
+    def _read(self, row: int) -> DuplicateAnswer | None:
+        if self._entries is None or self._answers is None:
+            return None
+        entry = os.pread(self._entries.fileno(), _ENTRY.size, row * _ENTRY.size)
+        if len(entry) < _ENTRY.size:
+            return None
+        begin, size, note_size = _ENTRY.unpack(entry)
+        if not size:
+            return None
+        content = os.pread(self._answers.fileno(), size + note_size, begin)
+        note = _decoder.decode(content[size:]) if note_size else None
+        return DuplicateAnswer(content[:size] if note_size else content, note)
+
+    def _opened(self) -> io.FileIO:
+        if self._folder is not None:
+            try:
+                return open_nameless(self._folder)
+            except OSError:  # a run that is only to be read
+                pass
+        return open_nameless(Path(tempfile.gettempdir()))
+
+
+class ChunkRows(msgspec.Struct, frozen=True):
+    """The rows of a planned chunk.
+
+    Attributes:
+        chunk: The chunk.
+        input_rows: All of its rows, as they came.
+        results: How those ended that have ended, in order.
+        places: Where these are among the originals; None where all have ended.
+    """
+
+    chunk: Chunk
+    input_rows: InputRows
+    results: list[EnhancedLocation]
+    places: list[int] | None
+
+
+class RowsByChunk:
+    """Reads a run's chunks in their order, once. Blocks.
+
+    Args:
+        plan: What was planned, inside its `with` block.
+        kept: The input's rows, likewise.
+        answers: What was answered.
+        duplicate_answers: What was answered of rows that recur.
+        finished_only: Leave out rows without an outcome, instead of refusing them.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        kept: InputCopy,
+        answers: ResultReader,
+        duplicate_answers: DuplicateAnswers,
+        *,
+        finished_only: bool,
+    ) -> None:
+        self._plan = plan
+        self._answers = answers
+        self._duplicate_answers = duplicate_answers
+        self._finished_only = finished_only
+        self._input_rows = _Taker(iter(kept))
+        self._next_index = 0
+        self._first_row = 0
+
+    def read_next(self) -> ChunkRows:
+        """The rows of the next chunk.
+
+        Raises:
+            RunError: When a row has no outcome, or something is missing or damaged.
+        """
+        chunk = self._plan.read(self._next_index)
+        self._next_index += 1
+        results = all_outcomes(
+            chunk, self._answers, self._duplicate_answers, finished_only=self._finished_only
+        )
+        input_rows = self._input_rows.take(chunk.total_rows)
+        places = None
+        if len(results) != chunk.total_rows:
+            places = [result.row - self._first_row for result in results]
+        self._first_row += chunk.total_rows
+        return ChunkRows(chunk, input_rows, results, places)
+
+
+class _Taker:
+    """Gives as many rows as are asked for, from batches of any size."""
+
+    def __init__(self, batches: Iterator[InputRows]) -> None:
+        self._batches = batches
+        self._rest: InputRows | None = None
+
+    def take(self, rows: int) -> InputRows:
+        parts: list[InputRows] = []
+        while rows:
+            batch = self._rest if self._rest is not None else next(self._batches, None)
+            if batch is None:
+                raise RunError("the kept input has fewer rows than the plan; please report this")
+            size = rows_in(batch)
+            if size > rows:
+                self._rest = sliced(batch, rows, size)
+                batch, size = sliced(batch, 0, rows), rows
+            else:
+                self._rest = None
+            parts.append(batch)
+            rows -= size
+        return joined(parts)
+
+
+def all_outcomes(
+    chunk: Chunk, answers: ResultReader, duplicate_answers: DuplicateAnswers, *, finished_only: bool
+) -> list[EnhancedLocation]:
+    """How all rows of a planned chunk ended, in order, those that repeat others too; blocks.
+
+    Arguments and errors as of `render()`.
+    """
+    outcomes = answers.outcomes(chunk)
+    if outcomes.unsettled and not finished_only:
+        raise _no_outcome(chunk, outcomes.unsettled[0])
+    duplicate_counts = chunk.duplicate_counts_by_row()
+    duplicates = duplicate_answers.duplicates_of(
+        chunk,
+        {
+            result.row: DuplicateAnswer.of(result)
+            for result in outcomes.settled
+            if result.row in duplicate_counts
+        },
+    )
+    _check_all_there(chunk, duplicates, finished_only=finished_only)
+    if not duplicates:
+        return outcomes.settled
+    results = outcomes.settled + [
+        answer.for_row(chunk.duplicates[place]) for place, answer in duplicates.items()
+    ]
+    results.sort(key=lambda result: result.row)
+    return results
+
+
+def _check_all_there(
+    chunk: Chunk, duplicates: Mapping[int, DuplicateAnswer], *, finished_only: bool
+) -> None:
+    if len(duplicates) != len(chunk.duplicates) and not finished_only:
+        without = next(
+            duplicate for place, duplicate in enumerate(chunk.duplicates) if place not in duplicates
+        )
+        raise _no_outcome(chunk, without.row)
+
+
+def _no_outcome(chunk: Chunk, row: int) -> RunError:
+    return RunError(f"row {row} (chunk {chunk.index}) has no outcome; this should not happen")

@@ -1,0 +1,553 @@
+"""`journal.sqlite3`: what has become of each chunk; group commit.
+
+The journal: what has become of each chunk, on disk before anything builds on it.
+
+Group commit: many callers, one connection, one thread visit and one fsync for all who wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sqlite3
+import threading
+import time
+from array import array
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Generic, Self, TypeVar, cast
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from pingdata_async.exceptions import RunError
+from pingdata_async.locations.chunk import MAX_CHUNK_BYTES, Chunk, RetryRow
+from pingdata_async.models import JobOutput, Reason
+from pingdata_async.results.offset_index import OffsetIndex
+from pingdata_async.results.outcomes import Tally
+from pingdata_async.results.validation import Failure
+from pingdata_async.runs.journal import transitions
+from pingdata_async.runs.journal.records import (
+    PLANNED_CHUNKS,
+    RECORD_COLUMNS,
+    ChunkRecord,
+    SubmissionRecord,
+    code_of,
+    damage_in,
+    read_meta,
+    read_record,
+    record_of,
+    state_named,
+)
+from pingdata_async.runs.journal.schema import (
+    create_journal,
+    open_writer,
+    rest,
+    roll_back,
+    translated,
+)
+
+T = TypeVar("T")
+
+BUSY_COMMIT_EVERY_S = 0.01  # next to nothing beside what a job takes, and a third of the commits
+
+_OF_ONE_OPERATION = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
+
+
+class _Operation(Generic[T]):
+    __slots__ = ("act", "error", "result")
+
+    def __init__(self, act: Callable[[sqlite3.Connection], T]) -> None:
+        self.act = act
+        self.result: T | None = None
+        self.error: Exception | None = None
+
+
+class _Batch:
+    """Operations that are committed together.
+
+    Attributes:
+        operations: Those, in the order in which they came.
+        notes: Those of them for which nobody waits.
+        is_written: Whether they are committed, or were refused.
+        error: Why none of them is.
+    """
+
+    def __init__(self) -> None:
+        self.operations: list[_Operation[object]] = []
+        self.notes: list[_Operation[object]] = []
+        self.is_written = False
+        self.error: RunError | None = None
+
+
+class GroupWriter:
+    """Carries out operations on a connection, in threads, in the order in which they came.
+
+    Whoever comes while a batch is being written joins the next one; so the busier it is, the
+    more operations share an fsync. Where several come at a time, commits begin at
+    least 10 ms apart. An operation that raises is undone alone; when the batch
+    cannot be committed, each who waits for it gets a RunError.
+
+    Args:
+        connection: In autocommit mode; used by nobody else.
+        path: Its file, for messages.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+        self._pending = _Batch()
+        self._turn = anyio.Lock(fast_acquire=True)
+        # Its own: other threads' work must not keep a commit waiting.
+        self._limiter = anyio.CapacityLimiter(1)
+        # A task cancelled by asyncio itself leaves its thread at work: the next one waits here.
+        self._at_work = threading.Lock()
+        self._note_error: Exception | None = None
+        self._is_busy = False
+        self._begun_at = -math.inf
+
+    async def commit(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        """Carry out an operation; returns when it is on disk.
+
+        Being cancelled does not undo it: what is begun here is committed.
+
+        Raises:
+            RunError: When it cannot be written, or what the operation raised.
+        """
+        operation = _Operation(act)
+        batch = self._pending
+        batch.operations.append(cast("_Operation[object]", operation))
+        with anyio.CancelScope(shield=True):
+            async with self._turn:
+                if not batch.is_written:
+                    await self._let_others_join()
+                    await self._write(batch)
+        if batch.error is not None:
+            raise RunError(str(batch.error)) from batch.error
+        if operation.error is not None:
+            raise operation.error
+        return cast("T", operation.result)
+
+    async def _let_others_join(self) -> None:
+        """Where others keep coming, wait for more of them: a commit costs the same for many."""
+        now = asyncio.get_running_loop().time()
+        if self._is_busy and now < self._begun_at + BUSY_COMMIT_EVERY_S:
+            await anyio.sleep(self._begun_at + BUSY_COMMIT_EVERY_S - now)
+
+    def note(self, act: Callable[[sqlite3.Connection], object]) -> None:
+        """Carry out an operation with the next commit, at the latest with `flush()`.
+
+        What it raises is raised by `flush()`.
+        """
+        operation: _Operation[object] = _Operation(act)
+        self._pending.operations.append(operation)
+        self._pending.notes.append(operation)
+
+    async def flush(self) -> None:
+        """Commit what was noted.
+
+        Raises:
+            RunError: When it cannot be written, or what a note raised.
+        """
+        if self._pending.operations:
+            await self.commit(_nothing)
+        if self._note_error is not None:
+            raise self._note_error
+
+    async def _write(self, batch: _Batch) -> None:
+        if self._pending is batch:
+            self._pending = _Batch()
+        self._begun_at = asyncio.get_running_loop().time()
+        # One after the other, each waiting for its own commit, are not made to wait longer.
+        self._is_busy = len(batch.operations) - len(batch.notes) > 1
+        await anyio.to_thread.run_sync(self._write_once, batch, limiter=self._limiter)
+        if batch.error is not None and batch.notes:
+            # Nobody waits for them, and what comes later builds on them.
+            self._pending.operations[:0] = batch.notes
+            self._pending.notes[:0] = batch.notes
+            batch.notes = []
+
+    def _write_once(self, batch: _Batch) -> None:
+        with self._at_work:
+            if batch.is_written:
+                return
+            connection = self._connection
+            try:
+                with translated(self._path):
+                    # At once for writing: a reader's lock taken up later could be refused.
+                    connection.execute("BEGIN IMMEDIATE")
+                    for operation in batch.operations:
+                        _carry_out(connection, operation)
+                    connection.execute("COMMIT")
+            except RunError as error:
+                batch.error = error
+            finally:
+                roll_back(connection)
+            for note in batch.notes:
+                self._note_error = self._note_error or note.error
+            batch.is_written = True
+
+    def finish(self, act: Callable[[sqlite3.Connection], None]) -> None:
+        """Do a last thing with the connection and close it; blocks."""
+        with self._at_work:
+            try:
+                with translated(self._path):
+                    act(self._connection)
+            finally:
+                self._connection.close()
+
+
+def _carry_out(connection: sqlite3.Connection, operation: _Operation[object]) -> None:
+    operation.error = None  # of an earlier try
+    connection.execute("SAVEPOINT operation")
+    try:
+        operation.result = operation.act(connection)
+    except sqlite3.DatabaseError as error:
+        if not isinstance(error, _OF_ONE_OPERATION):
+            raise  # the file or the disk is at fault: nothing of the batch can be kept
+        operation.error = RunError(f"the journal refused an entry ({error}); please report this")
+        operation.error.__cause__ = error
+    except Exception as error:  # noqa: BLE001 - raised again to whoever asked for it
+        operation.error = error
+    if operation.error is not None:
+        connection.execute("ROLLBACK TO operation")
+    connection.execute("RELEASE operation")
+
+
+def _nothing(_connection: sqlite3.Connection) -> None:
+    pass
+
+
+INTERRUPTED = "the run was cut off before the answer came"
+NO_SOURCES: Mapping[str, int] = MappingProxyType({})
+RECORDS_A_PAGE = 16  # later chunks that are in memory at a time, beside those at work
+
+
+class Journal:
+    """Keeps account of every chunk of a run; an async context manager.
+
+    Each method returns when what it was told is on disk, `completed()` alone excepted. None is
+    undone by a cancellation. What is not a legal change of state is refused, and changes
+    nothing. One process at a time may have it open: hold the run's lock.
+
+    Args:
+        path: The journal's file.
+        create: Whether to make it, which must not exist then.
+    """
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        self._path = path
+        self._create = create
+        self._writer: GroupWriter | None = None
+        self._next_index = 0
+        self.planned_chunks: int | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open it.
+
+        Raises:
+            RunError: When it is missing, damaged, made by a newer version, or cannot be used.
+        """
+        with anyio.CancelScope(shield=True):
+            connection = await anyio.to_thread.run_sync(self._open)
+            self._writer = GroupWriter(connection, self._path)
+            planned_chunks, largest = await self._commit(_extent)
+        self.planned_chunks = planned_chunks
+        self._next_index = max(planned_chunks or 0, largest + 1)
+        return self
+
+    def _open(self) -> sqlite3.Connection:
+        if self._create:
+            create_journal(self._path)
+        return open_writer(self._path)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Write what is still noted, and close it.
+
+        Raises:
+            RunError: When that cannot be written, unless another error is on its way.
+        """
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        with anyio.CancelScope(shield=True):
+            try:
+                await writer.flush()
+            except RunError:
+                if exc is None:
+                    raise
+            finally:
+                await anyio.to_thread.run_sync(writer.finish, rest)
+
+    async def _commit(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._opened().commit(act)
+
+    def _opened(self) -> GroupWriter:
+        if self._writer is None:
+            raise RuntimeError("a journal is used inside its `async with` block")
+        return self._writer
+
+    # -- the run itself ------------------------------------------------------------------
+
+    async def get_meta(self, key: str) -> Any:
+        """A value by name; None where there is none."""
+        return await self._commit(lambda connection: read_meta(connection, key))
+
+    async def set_meta(self, key: str, value: object) -> None:
+        """Keep a value that JSON can hold under a name."""
+        text = msgspec.json.encode(value).decode()
+        await self._commit(lambda connection: transitions.set_meta(connection, key, text))
+
+    async def set_planned_chunks(self, chunks: int) -> None:
+        """Say how many chunks the plan has, once it is whole; nothing can be sent before.
+
+        Raises:
+            RunError: When it was said otherwise before, and chunks have been sent since.
+        """
+        await self._commit(lambda connection: transitions.set_planned_chunks(connection, chunks))
+        self.planned_chunks = chunks
+        self._next_index = max(self._next_index, chunks)
+
+    # -- what happens to a chunk ---------------------------------------------------------
+
+    def next_index(self) -> int:
+        """The number for a later chunk; each is given once."""
+        index, self._next_index = self._next_index, self._next_index + 1
+        return index
+
+    async def submitting(
+        self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int] = NO_SOURCES
+    ) -> None:
+        """A chunk is about to be submitted; `asked` of so many locations by each source."""
+        submission = transitions.Submission(len(chunk.rows), charged_before, asked, time.time())
+        index = chunk.index
+        await self._commit(lambda connection: transitions.submit(connection, index, submission))
+
+    async def refused(self, chunk: Chunk) -> None:
+        """That submission surely made no job."""
+        index, now = chunk.index, time.time()
+        await self._commit(lambda connection: transitions.refuse(connection, index, now))
+
+    async def submitted(self, chunk: Chunk, job_id: str) -> None:
+        """That submission made this job."""
+        index, now = chunk.index, time.time()
+        await self._commit(lambda connection: transitions.accept(connection, index, job_id, now))
+
+    async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:
+        """That submission may have made a job; held, it is left to the user what to do now."""
+        index, now = chunk.index, time.time()
+        await self._commit(
+            lambda connection: transitions.doubt(connection, index, error, hold, now)
+        )
+
+    async def completed(self, chunk: Chunk, outputs: Sequence[JobOutput]) -> None:
+        """The chunk's job is done, and these are its outputs.
+
+        Written with the next commit, whoever makes it: where that is lost, the job is asked
+        about once more, which costs nothing.
+        """
+        index, now = chunk.index, time.time()
+        self._opened().note(
+            lambda connection: transitions.complete(connection, index, outputs, now)
+        )
+
+    async def unreadable(self, chunk: Chunk) -> None:
+        """The output of the chunk's job can never be read."""
+        index = chunk.index
+        await self._commit(lambda connection: transitions.note_unreadable(connection, index))
+
+    async def abandoned(self, chunk: Chunk, error: str) -> None:
+        """The chunk's job is lost."""
+        index, now = chunk.index, time.time()
+        await self._commit(lambda connection: transitions.abandon(connection, index, error, now))
+
+    async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
+        """These parts take a chunk's place."""
+        index, now = chunk.index, time.time()
+        await self._commit(lambda connection: transitions.split(connection, index, parts, now))
+
+    async def batched(self, chunk: Chunk) -> None:
+        """Rows that waited to be asked again are a chunk now."""
+        now = time.time()
+        await self._commit(lambda connection: transitions.batched(connection, chunk, now))
+
+    async def spooled(
+        self,
+        index: int,
+        tally: Tally,
+        retry_rows: Collection[RetryRow] = (),
+        offset_index: OffsetIndex | None = None,
+    ) -> None:
+        """A chunk's answers are on disk.
+
+        Args:
+            index: Its number.
+            tally: How the rows ended that are settled now.
+            retry_rows: The others, which wait to be asked again.
+            offset_index: Where in the body each row's answer is; None where it was not found so.
+        """
+        now = time.time()
+        await self._commit(
+            lambda connection: transitions.spool(
+                connection, index, tally, retry_rows, now, offset_index=offset_index
+            )
+        )
+
+    async def failed(self, index: int, failure: Failure | None, tally: Tally) -> None:
+        """No job answers a chunk, and none will.
+
+        Args:
+            index: Its number.
+            failure: Why; None where nothing of it had to be sent.
+            tally: How its rows ended.
+        """
+        now = time.time()
+        await self._commit(
+            lambda connection: transitions.fail(connection, index, failure, tally, now)
+        )
+
+    # -- going on where a run stopped ----------------------------------------------------
+
+    async def doubt_interrupted(self, *, hold: bool) -> list[SubmissionRecord]:
+        """Count what was being submitted when the run was cut off as in doubt.
+
+        Doing it again counts nothing again.
+
+        Args:
+            hold: Whether it is left to the user what to do now. If not, it will be sent again,
+                and so will what was held before.
+
+        Returns:
+            What was counted.
+        """
+        now = time.time()
+        return await self._commit(
+            lambda connection: transitions.doubt_interrupted(connection, INTERRUPTED, hold, now)
+        )
+
+    async def pack_retry_rows(
+        self, chunk_size: int, *, max_chunk_bytes: int = MAX_CHUNK_BYTES
+    ) -> int:
+        """Make chunks of the rows that wait to be asked again; returns how many chunks."""
+        chunks = 0
+        while await self._commit(_any_retry_rows):
+            index, now = self.next_index(), time.time()
+            await self._commit(
+                lambda connection, index=index, now=now: transitions.pack(  # type: ignore[misc]
+                    connection, index, chunk_size, max_chunk_bytes, now
+                )
+            )
+            chunks += 1
+        return chunks
+
+    async def reopen(self, retry_rows: Collection[RetryRow], tally: Tally) -> int:
+        """Have rows that had ended asked again.
+
+        Args:
+            retry_rows: The rows. Where all of them wait already, nothing transitions.
+            tally: How they had ended; that counts no more.
+
+        Returns:
+            How many rows wait now that did not before.
+
+        Raises:
+            RunError: When some of them wait already, and others do not.
+        """
+        return await self._commit(
+            lambda connection: transitions.reopen(connection, retry_rows, tally)
+        )
+
+    async def fetch_again(self, reason: Reason, *, no_longer: str) -> int:
+        """Have the outputs of jobs fetched once more whose chunks failed for that reason.
+
+        Args:
+            reason: Which.
+            no_longer: The name of a value that is not so any more, if there are any.
+
+        Returns:
+            How many rows had ended so; they have no outcome now.
+        """
+        now = time.time()
+
+        def fetch_again(connection: sqlite3.Connection) -> int:
+            rows = transitions.fetch_again(connection, reason, now)
+            if rows:
+                transitions.set_meta(connection, no_longer, "null")
+            return rows
+
+        return await self._commit(fetch_again)
+
+    async def record(self, index: int) -> ChunkRecord | None:
+        """What is known of a chunk; None of a planned one that was not touched yet."""
+        return await self._commit(lambda connection: read_record(connection, index))
+
+    async def planned_states(self) -> bytearray:
+        """The state of each planned chunk now, by its number, as `states.code_of()` has it."""
+        return await self._commit(_planned_states)
+
+    async def unfinished(self) -> AsyncGenerator[ChunkRecord, None]:
+        """Chunks that are not at an end, as they are when this is begun.
+
+        Those that have a job come first: they are paid for. Then come later chunks that wait
+        to be sent. Planned chunks that wait are not among them: `planned_states()` has those.
+        Each is read shortly before it is given; the rest of them is 8 bytes each.
+        """
+        indexes = await self._commit(_unfinished)
+        for begin in range(0, len(indexes), RECORDS_A_PAGE):
+            page = list(indexes[begin : begin + RECORDS_A_PAGE])
+            for record in await self._commit(
+                lambda connection, page=page: _records(connection, page)  # type: ignore[misc]
+            ):
+                yield record
+
+
+def _extent(connection: sqlite3.Connection) -> tuple[int | None, int]:
+    planned = read_meta(connection, PLANNED_CHUNKS)
+    largest = connection.execute("SELECT coalesce(max(idx), -1) FROM chunks").fetchone()[0]
+    return planned if isinstance(planned, int) else None, largest
+
+
+def _any_retry_rows(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM leftovers LIMIT 1").fetchone() is not None
+
+
+def _planned_states(connection: sqlite3.Connection) -> bytearray:
+    planned = read_meta(connection, PLANNED_CHUNKS)
+    with damage_in(f"its {PLANNED_CHUNKS}"):
+        states = bytearray(planned if isinstance(planned, int) else 0)
+    touched = connection.execute(
+        "SELECT idx, state FROM chunks WHERE idx BETWEEN 0 AND ?", (len(states) - 1,)
+    )
+    for index, state in touched:
+        states[index] = code_of(state_named(state))
+    return states
+
+
+def _unfinished(connection: sqlite3.Connection) -> array[int]:
+    with_jobs = connection.execute(
+        "SELECT idx FROM chunks WHERE state IN ('submitted', 'complete') ORDER BY idx"
+    )
+    indexes = array("q", (index for (index,) in with_jobs))
+    waiting = connection.execute(
+        "SELECT idx FROM chunks WHERE state = 'planned' AND idx >= ? ORDER BY idx",
+        (read_meta(connection, PLANNED_CHUNKS) or 0,),
+    )
+    indexes.extend(index for (index,) in waiting)
+    return indexes
+
+
+def _records(connection: sqlite3.Connection, indexes: list[int]) -> list[ChunkRecord]:
+    places = ", ".join("?" * len(indexes))
+    found = connection.execute(
+        f"SELECT {RECORD_COLUMNS} FROM chunks WHERE idx IN ({places})",  # noqa: S608 - no values
+        indexes,
+    )
+    by_index = {record.index: record for record in map(record_of, found)}
+    return [by_index[index] for index in indexes]

@@ -1,0 +1,383 @@
+"""Phase one: the input becomes a plan, once.
+
+The first phase of a run: a plan in its directory, new or as it was made before.
+
+The first phase of a run: the input becomes a plan, once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import msgspec
+from anyio import from_thread
+from anyio.from_thread import check_cancelled
+
+from pingdata_async.events import EventEmitter, InputAwaited, RunNotice
+from pingdata_async.exceptions import ConfigurationError, InputError, RunError
+from pingdata_async.locations.chunk_builder import ChunkBuilder
+from pingdata_async.runs.directory.directory import (
+    FINGERPRINT,
+    PLAN_NAME,
+    SETTINGS,
+    RunDirectory,
+    as_kept,
+    begun_with,
+    can_set_aside,
+    check_apart,
+    failures_path,
+    has_sent,
+    new_beside,
+    put_in_place,
+    run_dir_for,
+    same_run_beside,
+)
+from pingdata_async.runs.directory.plan import AskCoverage, Plan
+from pingdata_async.runs.directory.settings import RunOptions, RunSettings, differences
+from pingdata_async.runs.export.export import check_run_output
+from pingdata_async.runs.export.output import OutputSpec, check_output, output_spec
+from pingdata_async.tables.formats import check_format
+from pingdata_async.tables.readers.base import fingerprint_of
+from pingdata_async.tables.readers.open import AnyInput, open_input
+from pingdata_async.tables.rows import STDIN, Fingerprint, ReadOptions
+from pingdata_async.util.text import STDOUT, quoted_path, shown_path
+
+
+async def make_plan(
+    directory: RunDirectory,
+    settings: RunSettings,
+    source: AnyInput,
+    builder: ChunkBuilder,
+    *,
+    run_dir: Path,
+    again: bool,
+    restarted: bool,
+    dedupe: bool,
+    ask_coverage: AskCoverage,
+    on_wait: Callable[[], None],
+) -> Plan:
+    """Read the input through and write down what is to be sent.
+
+    Args:
+        directory: The run directory, without a plan.
+        settings: Kept with it.
+        source: The input.
+        builder: Makes the chunks.
+        run_dir: Where the run directory will be, if it is not there yet.
+        again: Whether a run beside it may have the same input and settings.
+        restarted: Whether one may that was set aside for it.
+        dedupe: Whether what is the same location is sent once.
+        ask_coverage: Asks the API what its sources cannot answer.
+        on_wait: Called where nobody writes into a named pipe yet.
+
+    Raises:
+        ConfigurationError: When there is such a run.
+        InputError: When the input cannot be used.
+        RunError: When the plan cannot be written.
+    """
+    plan = Plan(directory.path / PLAN_NAME)
+    try:
+        # One that was cut off before the journal knew of it: nothing was sent.
+        await anyio.Path(plan.path).unlink(missing_ok=True)
+        await plan.make(
+            source, builder, settings.reading, ask_coverage, dedupe=dedupe, on_wait=on_wait
+        )
+    except OSError as error:
+        raise RunError(f"the plan cannot be written: {error.strerror or error}") from error
+    fingerprint = plan.fingerprint
+    if fingerprint is not None and not again:
+        await check_beside(run_dir, settings, fingerprint, restarted=restarted)
+    journal = directory.journal
+    await journal.set_planned_chunks(plan.chunks)
+    await journal.set_meta(FINGERPRINT, fingerprint)
+    # Last: it says that the plan is whole.
+    await journal.set_meta(SETTINGS, as_kept(settings, run_dir))
+    return plan
+
+
+async def check_beside(
+    run_dir: Path, settings: RunSettings, fingerprint: Fingerprint, *, restarted: bool = False
+) -> None:
+    """Refuse to pay for what a run beside this one has paid for.
+
+    Args:
+        run_dir: This one's directory.
+        settings: Its settings.
+        fingerprint: Of its input.
+        restarted: Whether one may have that was set aside for it.
+
+    Raises:
+        ConfigurationError: When there is such a run; with the commands that give its answers.
+    """
+    other = await anyio.to_thread.run_sync(
+        lambda: same_run_beside(run_dir, settings, fingerprint, restarted=restarted)
+    )
+    if other is not None:
+        raise ConfigurationError(_same_beside(other, settings.output))
+
+
+async def check_identity(
+    run_dir: Path,
+    begun_with: tuple[RunSettings, Fingerprint],
+    settings: RunSettings,
+    source: AnyInput,
+    on_wait: Callable[[], None],
+) -> bool:
+    """Refuse to go on with a run of something else; says whether its input is gone.
+
+    The input is hashed only where its size or time say that it may be another one.
+
+    Args:
+        run_dir: Where the run is.
+        begun_with: Its settings, and of which input it is.
+        settings: With what it would go on.
+        source: The input that is given now.
+        on_wait: Called where nobody writes into a named pipe yet.
+
+    Raises:
+        ConfigurationError: With what differs.
+        InputError: When the input is there, but cannot be read.
+    """
+    kept, fingerprint = begun_with
+    found = differences(kept, settings)
+    tell = functools.partial(from_thread.run_sync, on_wait)
+    other, is_gone = await anyio.to_thread.run_sync(
+        _compare, fingerprint, source, settings.reading, run_dir, tell
+    )
+    if other is not None:
+        found.insert(0, other)
+    if found:
+        go_on = "Give the same again to go on with it"
+        if source == STDIN:  # which cannot be given again so easily
+            go_on = f"To go on with it: {_resume(run_dir)}. Or give the same again"
+        raise ConfigurationError(
+            f"{shown_path(run_dir)} holds another run. It has {'; '.join(found)}. {go_on}, "
+            "--restart to set it aside and begin anew, or another --run-dir"
+        )
+    return is_gone
+
+
+def _compare(
+    fingerprint: Fingerprint,
+    source: AnyInput,
+    reading: ReadOptions,
+    run_dir: Path,
+    on_wait: Callable[[], None],
+) -> tuple[str | None, bool]:
+    """What tells a source from the input that was planned, if anything; and whether it is gone."""
+    if not isinstance(source, str | Path):
+        return _told_apart(fingerprint, _read_through(source, reading)), False
+    if fingerprint.is_same_file(source):
+        return None, False
+    if fingerprint.is_of(source) and fingerprint.is_gone():
+        return None, True
+    try:
+        present = fingerprint_of(source, check_cancelled, on_wait)
+    except InputError as error:
+        raise InputError(f"{error}. To go on without it: {_resume(run_dir)}") from error
+    return _told_apart(fingerprint, present), False
+
+
+def _read_through(source: AnyInput, reading: ReadOptions) -> Fingerprint:
+    """The fingerprint of objects in memory."""
+    with open_input(source, check_cancelled, reading) as reader:
+        for _batch in reader:
+            check_cancelled()
+        return reader.fingerprint()
+
+
+def _told_apart(planned: Fingerprint, present: Fingerprint) -> str | None:
+    if present.sha256 == planned.sha256:
+        return None
+    return (
+        f"another input: {_input(planned.given)} with {planned.size_bytes} bytes, not "
+        f"{_input(present.given)} with {present.size_bytes}"
+    )
+
+
+def _input(source: str) -> str:
+    return "standard input" if str(source) == STDIN else shown_path(source)
+
+
+def _resume(run_dir: Path) -> str:
+    return f"pingdata-async resume {quoted_path(run_dir)}"
+
+
+def _same_beside(other: Path, output: str | Path) -> str:
+    place = STDOUT if output == STDOUT else quoted_path(output)
+    return (
+        f"{shown_path(other)} holds the same input with the same sources and options, so its "
+        f"answers are there for nothing: `{_resume(other)}` if it is not finished, "
+        f"`pingdata-async export {quoted_path(other)} -o {place}` for what it has; --again "
+        "to pay once more"
+    )
+
+
+class Planner:
+    """Makes a run's plan, or sees that it was made.
+
+    Args:
+        settings: With what the run is begun.
+        output: Where to, as it was named; "-" for standard output.
+        options: What it may do.
+        ask_coverage: Asks the API what its sources cannot answer.
+        emit: Told of what the user should know.
+
+    Attributes:
+        has_made: Whether the plan was made now, and not before.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        output: str | Path,
+        options: RunOptions,
+        ask_coverage: AskCoverage,
+        emit: EventEmitter,
+    ) -> None:
+        self._settings = settings
+        self._output = output
+        self._options = options
+        self._ask_coverage = ask_coverage
+        self._emit = emit
+        self.has_made = False
+
+    async def plan(self, source: AnyInput, path: Path, builder: ChunkBuilder) -> RunSettings:
+        """Read the input through and write down what is to be sent; or see that this was done.
+
+        Args:
+            source: The input.
+            path: The run directory.
+            builder: Makes the chunks.
+
+        Returns:
+            The settings with which the run goes on.
+
+        Raises:
+            ConfigurationError: When output or run directory cannot be used, or the run there is
+                another one.
+            InputError: When the input cannot be used.
+            RunError: When something cannot be written.
+        """
+        as_kept(self._settings, path)  # refuses what could not be noted down
+        await self._check_apart(path, source)
+        # os.path, which says of a name that is too long that it is not there.
+        is_begun = await anyio.to_thread.run_sync(os.path.exists, path)
+        if self._options.restart or not is_begun:
+            await anyio.to_thread.run_sync(self._check_output, source)
+        if self._options.restart and await anyio.to_thread.run_sync(can_set_aside, path):
+            await self._plan_in_place_of(path, source, builder)
+            return self._settings
+        async with RunDirectory(path) as directory:
+            kept = await directory.settings()
+            if kept is None:
+                await self._make(directory, source, builder, path)
+                return self._settings
+            return await self._go_on_with(path, (kept, await directory.fingerprint()), source)
+
+    @contextlib.asynccontextmanager
+    async def foreseen(
+        self, source: AnyInput, path: Path | None, builder: ChunkBuilder
+    ) -> AsyncIterator[Path]:
+        """What `plan()` would do, without a change to anything; arguments and errors as there.
+
+        Gives the directory of the run that is there, or one with a plan that is thrown away.
+
+        Args:
+            source: As of `plan()`.
+            path: As of `plan()`; None for nowhere.
+            builder: As of `plan()`.
+        """
+        begun = None
+        if path is not None:
+            await self._check_apart(path, source)
+            begun = await anyio.to_thread.run_sync(begun_with, path)
+            if begun is not None and not self._options.restart:
+                await self._go_on_with(path, begun, source)
+                yield path
+                return
+        await anyio.to_thread.run_sync(self._check_output, source)
+        folder = await anyio.to_thread.run_sync(run_dir_for, STDOUT, None)
+        async with RunDirectory(folder) as directory:
+            await self._make(directory, source, builder, path or folder)
+            directory.discard = True
+            if begun is not None:
+                self._say(f"{shown_path(path or folder)} would be set aside, and is as it was.")
+            yield folder
+
+    async def _check_apart(self, path: Path, source: AnyInput) -> None:
+        given = source if isinstance(source, str | Path) else None
+        files = (given, self._output, failures_path(self._output))
+        await anyio.to_thread.run_sync(check_apart, path, files)
+
+    async def _go_on_with(
+        self, path: Path, begun: tuple[RunSettings, Fingerprint], source: AnyInput
+    ) -> RunSettings:
+        """The settings with which a run goes on that is the same as this one."""
+        if await check_identity(path, begun, self._settings, source, self._say_waiting):
+            self._say(f"{self._settings.source} is gone; the plan of it is enough.")
+        kept, fingerprint = begun
+        # As when the plan was made: another run may have been paid for since then.
+        if not (self._options.again or await anyio.to_thread.run_sync(has_sent, path)):
+            settings = msgspec.structs.replace(kept, output=self._settings.output)
+            await check_beside(path, settings, fingerprint)
+        # In the run's own order: messages of rows follow it.
+        return msgspec.structs.replace(self._settings, sources=kept.sources)
+
+    async def _plan_in_place_of(self, path: Path, source: AnyInput, builder: ChunkBuilder) -> None:
+        """Plan beside a run that was paid for: it stays where it is until there is another."""
+        new = new_beside(path)
+        async with RunDirectory(new) as directory:
+            if await anyio.to_thread.run_sync(has_sent, new):
+                raise ConfigurationError(
+                    f"{shown_path(new)}, where the new run is made, is a run that was paid for; "
+                    "give it another name"
+                )
+            await self._make(directory, source, builder, path)
+        aside = await anyio.to_thread.run_sync(put_in_place, new, path)
+        self._say(f"The run that was there is {aside} now.")
+
+    async def _make(
+        self, directory: RunDirectory, source: AnyInput, builder: ChunkBuilder, run_dir: Path
+    ) -> None:
+        directory.discard = True  # without a plan nothing was sent
+        await anyio.to_thread.run_sync(self._check_output, source)
+        plan = await make_plan(
+            directory,
+            self._settings,
+            source,
+            builder,
+            run_dir=run_dir,
+            again=self._options.again,
+            restarted=self._options.restart,
+            dedupe=self._options.dedupe,
+            ask_coverage=self._ask_coverage,
+            on_wait=self._say_waiting,
+        )
+        await anyio.to_thread.run_sync(check_run_output, self._form(), plan)
+        directory.discard = False
+        self.has_made = True
+
+    def _say(self, message: str) -> None:
+        self._emit(RunNotice(message=message))
+
+    def _say_waiting(self) -> None:
+        self._emit(InputAwaited(source=self._settings.source))
+
+    def _form(self) -> OutputSpec:
+        return output_spec(self._output, self._settings.writing, (), {})
+
+    def _check_output(self, source: AnyInput) -> None:
+        check_output(
+            self._output,
+            source if isinstance(source, str | Path) else None,
+            overwrite=self._options.overwrite,
+            failures=failures_path(self._output),
+        )
+        check_format(self._form().kind)

@@ -1,0 +1,234 @@
+"""Unfinished chunks as tasks, rows reopened by a retry, and the events of a start.
+
+What is left to be done of a run, as passages for the runner.
+
+Which rows of a run are asked about once more, by the user's wish.
+
+What is told of a run when it begins or goes on (pure).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Collection, Iterator
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from pingdata_async.engine.flow_control.job_timing import JobProgress
+from pingdata_async.engine.task import ChunkTask
+from pingdata_async.events import Event, InputPlanned, RunResumed
+from pingdata_async.locations.chunk import Chunk, RetryRow, RowHistory, with_sources
+from pingdata_async.models import EnhancedLocation, Reason, RowStatus
+from pingdata_async.results.outcomes import tally, unsuccessful
+from pingdata_async.runs.directory.directory import FINISHED, RunDirectory, journal_path
+from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.export.results import ResultReader
+from pingdata_async.runs.journal.journal import Journal
+from pingdata_async.runs.journal.reader import Account, JournalTotals, reading_journal
+from pingdata_async.runs.journal.records import (
+    UNTOUCHED,
+    ChunkRecord,
+    ChunkState,
+    Resumption,
+    on_resume,
+    state_of,
+)
+from pingdata_async.util.text import counted
+
+
+async def unfinished_tasks(
+    journal: Journal, plan: Plan, *, may_pay_again: bool
+) -> AsyncGenerator[ChunkTask, None]:
+    """Every chunk that is not at an end, as it is when this is begun.
+
+    Those with jobs come first, as they are paid for; then later chunks, then planned ones.
+    What is held is left out.
+
+    Args:
+        journal: What has become of them.
+        plan: What they are.
+        may_pay_again: Whether another job may be sent for one that was complete, where the API
+            has lost both it and its output.
+    """
+    states = await journal.planned_states()
+    async with contextlib.aclosing(journal.unfinished()) as records:
+        async for record in records:
+            task = await _task(plan, record.index, record)
+            task.was_complete = task.was_complete and not may_pay_again
+            yield task
+    for index, code in enumerate(states):
+        if on_resume(state_of(code)) is Resumption.SEND:
+            record_or_none = None if code == UNTOUCHED else await journal.record(index)
+            yield await _task(plan, index, record_or_none)
+
+
+async def _task(plan: Plan, index: int, record: ChunkRecord | None) -> ChunkTask:
+    chunk = record.chunk if record is not None else None
+    if chunk is None:
+        chunk = await anyio.to_thread.run_sync(plan.read, index)
+    if record is None:
+        return ChunkTask(chunk)
+    task = ChunkTask(chunk, jobs=record.jobs, in_doubt=record.doubts)
+    if on_resume(record.state) is Resumption.POLL:
+        task.job_id, task.was_unreadable = record.job_id, record.unreadable
+        task.outputs = record.outputs
+        task.was_complete = record.state is ChunkState.COMPLETE or bool(record.outputs)
+        age_s = max(0.0, time.time() - record.since)
+        task.job = JobProgress(len(chunk.rows), anyio.current_time() - age_s)
+    return task
+
+
+# They would be as invalid as before; and where a row is skipped, no other source has failed.
+_AS_BEFORE = frozenset({Reason.INVALID_INPUT, Reason.SKIPPED})
+
+
+class Reopened(msgspec.Struct, frozen=True):
+    """What came of reopening a run.
+
+    Attributes:
+        rows: Rows that wait now and did not before.
+        left: Rows that are not ok and have an answer, such as "no match", and do not wait.
+    """
+
+    rows: int
+    left: int
+
+
+def rows_to_reopen(results: list[EnhancedLocation], *, all_not_ok: bool) -> list[EnhancedLocation]:
+    """The rows of a chunk that are worth asking about once more.
+
+    Args:
+        results: Their outcomes.
+        all_not_ok: Take all that are not ok, instead of those without an answer.
+    """
+    return [
+        result
+        for result in results
+        if result.reason not in _AS_BEFORE
+        and (result.status is not RowStatus.OK if all_not_ok else not result.is_answered)
+    ]
+
+
+async def reopen_rows(
+    directory: RunDirectory, plan: Plan, sources: tuple[str, ...], *, all_not_ok: bool
+) -> Reopened:
+    """Have rows of a run wait to be asked about once more.
+
+    Args:
+        directory: The run directory, entered.
+        plan: Its plan, inside its `with` block.
+        sources: The run's sources.
+        all_not_ok: Take all that are not ok, instead of those without an answer.
+    """
+    # A complete job is paid for: its output is tried once more, before another one is sent.
+    reopened = await directory.journal.fetch_again(Reason.UNREADABLE, no_longer=FINISHED)
+    left = 0
+    async with reading_journal(journal_path(directory.path)) as account:
+        answers = ResultReader(directory.spool, account, sources)
+        for index in range(plan.chunks):
+            chunk = await anyio.to_thread.run_sync(plan.read, index)
+            outcomes = await anyio.to_thread.run_sync(answers.outcomes, chunk)
+            rows = rows_to_reopen(outcomes.settled, all_not_ok=all_not_ok)
+            duplicate_counts = chunk.duplicate_counts_by_row()
+            not_ok = rows_to_reopen(outcomes.settled, all_not_ok=True)
+            left += tally(not_ok, duplicate_counts).rows - tally(rows, duplicate_counts).rows
+            if rows and not reopened:  # first: cut off in between, there is work left
+                await directory.journal.set_meta(FINISHED, None)
+            if rows:
+                charged = await anyio.to_thread.run_sync(charged_rows, account, chunk)
+                retry_rows = retry_rows_of(chunk, rows, sources, charged)
+                counts = tally(rows, duplicate_counts)
+                if await directory.journal.reopen(retry_rows, counts):  # all of them, or none
+                    reopened += counts.rows
+    return Reopened(reopened, left)
+
+
+def reopening_told(found: Reopened) -> str:
+    """What came of it, for people."""
+    told = f"{counted(found.rows, 'row')} to be asked about again"
+    if not found.left:
+        return f"{told}."
+    are = "that is not ok has" if found.left == 1 else "that are not ok have"
+    return f"{told}; {counted(found.left, 'row')} {are} an answer: --all asks about those too."
+
+
+def charged_rows(account: Account, chunk: Chunk) -> set[int]:
+    """The rows of a planned chunk that a job held, or may have held; blocks."""
+    record = account.record(chunk.index)
+    charged = set(chunk.rows) if record is not None and record.charged_before else set()
+    for later in account.later_chunks_of(chunk.index):
+        if later.chunk is not None:
+            charged.update(
+                row
+                for row, earlier in zip(later.chunk.rows, later.chunk.earlier, strict=True)
+                if earlier.origin == chunk.index and (later.charged_before or earlier.was_charged)
+            )
+    return charged
+
+
+def retry_rows_of(
+    chunk: Chunk,
+    results: list[EnhancedLocation],
+    sources: tuple[str, ...],
+    charged: Collection[int],
+) -> list[RetryRow]:
+    """Rows of a planned chunk, to be asked about again for the sources that did not succeed."""
+    places = {row: place for place, row in enumerate(chunk.rows)}
+    retry_rows = []
+    for result in results:
+        place = places[result.row]
+        own = chunk.sources.get(place)
+        asked = unsuccessful(result.data, sources if own is None else own)
+        retry_rows.append(
+            RetryRow(
+                result.row,
+                chunk.ids[place],
+                with_sources(chunk.locations[place], asked),
+                asked,
+                RowHistory(
+                    chunk.index,
+                    wanted=own,
+                    data=bytes(result.data),
+                    duplicate_counts=chunk.duplicate_counts.get(place, 0),
+                    skipped=chunk.skipped.get(place, ()),
+                    # A refused request is not charged, but one before it may have been.
+                    was_charged=result.reason is not Reason.REJECTED or result.row in charged,
+                ),
+            )
+        )
+    return retry_rows
+
+
+def events_of_begin(run_dir: str, plan: Plan, totals: JournalTotals) -> Iterator[Event]:
+    """What is planned; and of a run that was begun before, how far it is.
+
+    Args:
+        run_dir: Where it is kept, for people.
+        plan: Its plan.
+        totals: What its journal says.
+    """
+    is_resumed = bool(totals.rows.rows or totals.jobs or totals.submissions_in_doubt)
+    yield InputPlanned(
+        rows=plan.rows,
+        locations=plan.locations,
+        repeated=plan.repeated,
+        chunks=plan.chunks,
+        jobs=plan.jobs,
+        is_resumed=is_resumed,
+        unused_columns=plan.unused_columns,
+        values_left_out=plan.values_left_out,
+        value_notes=plan.value_notes,
+        mapping=plan.mapping,
+        notes=plan.notes,
+        skipped_by_source=plan.skipped,
+    )
+    if is_resumed:
+        yield RunResumed(
+            run_dir=run_dir,
+            rows=plan.rows,
+            rows_done=totals.rows.rows,
+            jobs_in_flight=totals.jobs_in_flight,
+        )

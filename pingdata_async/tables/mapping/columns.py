@@ -1,0 +1,502 @@
+"""Which column holds which field: found by its header, or given by the user (pure).
+
+Headers of an input to the fields of a location (pure; knows no files).
+
+Nothing is guessed silently: what was taken for what is kept and shown, what was not
+understood is listed, and of two headers for the same field none is taken.
+
+What the user says of columns: by field, the header of the column that holds it (pure).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from pingdata_async.exceptions import ConfigurationError, InputError
+from pingdata_async.locations.batch import Columns
+from pingdata_async.locations.coordinates import (
+    COORDINATES,
+    LATITUDE,
+    LONGITUDE,
+    joined_angle,
+    split_pair,
+    west_or_south,
+)
+from pingdata_async.locations.missing_values import says_nothing
+from pingdata_async.locations.normalize import (
+    FIELDS,
+    LOOKUP_FIELDS,
+    READERS,
+    id_text,
+    nearest_fields,
+    read_description,
+    read_text,
+)
+from pingdata_async.tables.formats import FAILURE_NOTES
+from pingdata_async.tables.mapping.candidates import Candidate, candidates_for, unambiguous
+from pingdata_async.tables.mapping.headers import (
+    field_named,
+    key_of,
+    map_option,
+    meaning_of,
+    shown_header,
+    shown_headers,
+    shown_parts,
+    words_of,
+)
+from pingdata_async.tables.mapping.street_lines import lines_as_given, plainly_joined, street_lines
+from pingdata_async.tables.mapping.synonyms import ADDRESS, ONE_LINE, STREET
+from pingdata_async.value_notes import NotedBatch, NotedValue, ValueKind
+
+_FIELDS_OF_WORDS = {ADDRESS: "address", STREET: "address_line_1"}
+
+JOINED_BY = "+"
+
+_CUTOFF = 0.5  # of likeness, from 0 to 1, for a name that may have been meant
+
+
+def choices(given: Mapping[str, str], id_column: str | None) -> dict[str, str]:
+    """By field, the header that was given for it; "" for none.
+
+    Raises:
+        ConfigurationError: When a field does not exist, or is given twice.
+    """
+    chosen: dict[str, str] = {}
+    for title, header in given.items():
+        field = field_named(title)
+        if field is None:
+            raise ConfigurationError(f"--map {title}: no such field; {_nearest_fields(title)}")
+        if field in chosen:
+            raise ConfigurationError(f"--map {field} is given twice")
+        chosen[field] = header.strip()
+    if id_column is not None:
+        id_column = id_column.strip()
+        if chosen.setdefault("id", id_column) != id_column:
+            raise ConfigurationError("--id-column and --map id name two columns; give one of them")
+    return chosen
+
+
+def _nearest_fields(title: str) -> str:
+    meaning = meaning_of(title, frozenset())  # headers have many more words for fields
+    name = None if meaning is None else _FIELDS_OF_WORDS.get(meaning.name, meaning.name)
+    return nearest_fields(title, name)
+
+
+def places_of(name: str, field: str, header: str, headers: Sequence[str]) -> tuple[int, ...]:
+    """The places of what was given for a field, among the headers of an input.
+
+    A header may be given as it stands there, or written in another way. Several are joined by
+    "+"; one that has a "+" itself is taken as it stands.
+
+    Returns:
+        Nothing where it is not there, or not all of it.
+
+    Raises:
+        InputError: When a header is there more than once.
+        ConfigurationError: When columns are joined for a field that is neither a text nor a
+            coordinate.
+    """
+    place = _place_of(name, field, header, headers)
+    if place is not None:
+        return (place,)
+    pieces = header.split(JOINED_BY)
+    for many in range(1, len(pieces)):
+        first = JOINED_BY.join(pieces[:many]).strip()
+        place = _place_of(name, field, first, headers) if first else None
+        if place is None:
+            continue
+        rest = places_of(name, field, JOINED_BY.join(pieces[many:]).strip(), headers)
+        if rest:
+            if not is_text(field) and field not in COORDINATES:
+                raise ConfigurationError(
+                    f"{map_option(field, header)}: {field} is no text, so its columns cannot be "
+                    "joined"
+                )
+            return (place, *rest)
+    return ()
+
+
+def is_text(field: str) -> bool:
+    """Whether a field, or "id", is a text."""
+    return field == "id" or READERS[field] in (read_text, read_description)
+
+
+def _place_of(name: str, field: str, header: str, headers: Sequence[str]) -> int | None:
+    key = key_of(header)
+    alike: tuple[Callable[[str], bool], ...] = (
+        lambda each: each == header,
+        lambda each: each.strip() == header,
+        lambda each: key_of(each) == key != "" and JOINED_BY not in header,
+    )
+    for is_it in alike:
+        places = [place for place, each in enumerate(headers) if is_it(each)]
+        if len(places) > 1:
+            raise InputError(
+                f"{name}: {map_option(field, header)} may be any of "
+                f"{shown_headers(headers[place] for place in places)}; rename all but one"
+            )
+        if places:
+            return places[0]
+    return None
+
+
+def missing(name: str, field: str, header: str, headers: Sequence[str]) -> InputError:
+    """The error that says that a given header is not there, and which was meant perhaps."""
+    by_key = {key_of(each): each for each in headers if each.strip()}
+    near = difflib.get_close_matches(key_of(header), by_key, cutoff=_CUTOFF)
+    if near:
+        hint = f"did you mean {' or '.join(shown_header(by_key[key]) for key in near)}?"
+    else:
+        hint = f"found: {shown_headers(by_key.values())}"
+    return InputError(
+        f"{name} has no column {shown_header(header)}, as {map_option(field, header)} says; {hint}"
+    )
+
+
+_LINES = frozenset({"address", "address_line_1"})
+
+_WEST_OR_SOUTH = {LATITUDE: {"south"}, LONGITUDE: {"w", "west"}}
+"""By coordinate, how its header ends where numbers without a sign are negative."""
+
+
+class MappedColumn(msgspec.Struct, frozen=True):
+    """A field, and what of the input holds it.
+
+    Attributes:
+        field: "id", or one of `locations.FIELDS`.
+        headers: The header it is made of, as it stands in the input; several where it is
+            joined from parts, in the order of the parts.
+        places: Their places among the input's columns, from 0.
+        half: 0 or 1 for a coordinate that is the first or the second of two in one column
+            ("Lat/Long"); None for everything else.
+        parts: What each column is a part of an address as; empty where that does not matter.
+        number_follows: Whether a house number stands behind its street in rows that do not say
+            their country.
+    """
+
+    field: str
+    headers: tuple[str, ...]
+    places: tuple[int, ...]
+    half: int | None = None
+    parts: tuple[str, ...] = ()
+    number_follows: bool = False
+
+
+class ColumnMapping(msgspec.Struct, frozen=True):
+    """Which column of an input is which field of a location.
+
+    Attributes:
+        columns: What is sent, each field once, in the order of the input's columns.
+        unused: Headers of which nothing is sent, as they stand in the input, in their order.
+    """
+
+    columns: tuple[MappedColumn, ...]
+    unused: tuple[str, ...]
+
+    @property
+    def is_as_named(self) -> bool:
+        """Whether each header that names a field as the API does is just that, and nothing else is.
+
+        Rows by name can then be used as they are.
+        """
+        return all(column.headers == (column.field,) for column in self.columns) and not any(
+            header == "id" or header in FIELDS for header in self.unused
+        )
+
+    def located(
+        self,
+        columns: Sequence[Sequence[Any]],
+        *,
+        are_texts: bool,
+        noted: NotedBatch | None = None,
+    ) -> Columns:
+        """What is sent of some rows.
+
+        Args:
+            columns: All columns of the input, as many cells each.
+            are_texts: Whether all their cells are texts, "" where there is nothing. Otherwise
+                None and NaN are nothing as well.
+            noted: Takes what is left out of lines without a street, by field; None where that
+                is not wanted.
+
+        Returns:
+            The fields that the mapping knows; at least one field is needed to use them.
+        """
+        countries = next(
+            (columns[each.places[0]] for each in self.columns if each.field == "country"), None
+        )
+        noted = NotedBatch() if noted is None else noted
+        fields: dict[str, Sequence[Any]] = {}
+        for each in self.columns:
+            if each.half is None:
+                fields[each.field] = _cells(each, columns, countries, noted, are_texts=are_texts)
+            elif each.field not in fields:  # the other half was split with it
+                cells = columns[each.places[0]]
+                longitude_first = each.half != COORDINATES.index(each.field)
+                fields |= _split_cells(cells, longitude_first=longitude_first)
+        if any(each.parts == (ONE_LINE,) for each in self.columns):
+            _send_one_of_each(fields)
+        return Columns(tuple(fields), list(fields.values()), are_texts=are_texts)
+
+
+def _cells(
+    mapped: MappedColumn,
+    columns: Sequence[Sequence[Any]],
+    countries: Sequence[Any] | None,
+    noted: NotedBatch,
+    *,
+    are_texts: bool,
+) -> Sequence[Any]:
+    if len(mapped.places) == 1:
+        cells = columns[mapped.places[0]]
+        if mapped.field in COORDINATES and _is_west_or_south(mapped.field, mapped.headers[0]):
+            return [west_or_south(mapped.field, cell) for cell in cells]
+        return cells
+    parts: list[Sequence[str]] = [
+        columns[place] if are_texts else [id_text(cell) or "" for cell in columns[place]]
+        for place in mapped.places
+    ]
+    if mapped.parts or mapped.field in _LINES:
+        lines, without_street = (
+            street_lines(mapped.parts, parts, countries, number_follows=mapped.number_follows)
+            if mapped.parts
+            else lines_as_given(parts, countries)
+        )
+        for place, given in without_street.items():
+            noted.add(place, NotedValue(mapped.field, ValueKind.PART_OF_A_STREET, given))
+        return lines
+    join = joined_angle if mapped.field in COORDINATES else plainly_joined
+    return list(map(join, zip(*parts, strict=True)))
+
+
+@lru_cache  # it is asked for each batch
+def _is_west_or_south(field: str, header: str) -> bool:
+    return not _WEST_OR_SOUTH[field].isdisjoint(words_of(header)[-1:])
+
+
+def _split_cells(cells: Sequence[Any], *, longitude_first: bool) -> dict[str, Sequence[str]]:
+    """Latitudes and longitudes of cells that hold both."""
+    pairs = []
+    for cell in map(id_text, cells):
+        pair = split_pair(cell, longitude_first=longitude_first) if cell else None
+        # What is no pair is noted once, and whole.
+        pairs.append(pair or (cell or "", ""))
+    return dict(zip(COORDINATES, map(list, zip(*pairs, strict=True)), strict=True))
+
+
+def _send_one_of_each(fields: dict[str, Sequence[Any]]) -> None:
+    """Of one-line addresses and street lines, leave out those that say less than the others.
+
+    A street line says more where its city or postal code is there.
+    """
+    addresses, lines = list(fields["address"]), list(fields["address_line_1"])
+    beside = [fields[name] for name in ("city", "postal_code") if name in fields]
+    for place, (address, line) in enumerate(zip(addresses, lines, strict=True)):
+        if _is_given(address) and _is_given(line):
+            is_whole = any(_is_given(column[place]) for column in beside)
+            (addresses if is_whole else lines)[place] = ""
+    fields["address"], fields["address_line_1"] = addresses, lines
+
+
+def _is_given(cell: Any) -> bool:
+    text = id_text(cell)
+    return text is not None and text.strip() != "" and not says_nothing(text.strip())
+
+
+# -- Headers to fields -----------------------------------------------------------------------
+
+
+def map_columns(
+    name: str,
+    headers: Sequence[str],
+    *,
+    given: Mapping[str, str] = {},
+    id_column: str | None = None,
+    is_complete: bool = True,
+) -> ColumnMapping:
+    """Find out which column of an input is which field.
+
+    Args:
+        name: The input, for messages.
+        headers: All of them, in order; blank ones mean nothing.
+        given: By field, the header of its column, which overrules what the headers say; ""
+            to send nothing for that field.
+        id_column: The same for the user's own ids; None to find it.
+        is_complete: Whether there are no further headers. If not, a given header may come up
+            later, and so may one to look up with: `check_complete()` is called in the end.
+
+    Raises:
+        InputError: When several headers may be the same field, when a given header is not
+            there, or when there is nothing to look up; with what settles it.
+        ConfigurationError: When what is given names no field, or two ids.
+    """
+    chosen = choices(given, id_column)
+    settled: dict[str, Candidate] = {}
+    for field, header in chosen.items():
+        places = places_of(name, field, header, headers) if header else ()
+        if places:
+            settled[field] = Candidate(field, tuple(headers[place] for place in places), places)
+    _split_pair(settled)
+    found = unambiguous(name, headers, candidates_for(headers, settled, chosen))
+    columns = sorted(
+        (
+            MappedColumn(
+                each.name,
+                each.headers,
+                each.places,
+                each.half,
+                each.parts,
+                each.number_follows,
+            )
+            for each in (*settled.values(), *found)
+        ),
+        key=lambda column: min(column.places),
+    )
+    used = {place for column in columns for place in column.places}
+    unused = [
+        header for place, header in enumerate(headers) if place not in used and header.strip()
+    ]
+    if FAILURE_NOTES.issubset(unused):  # a file of failures, given as an input again
+        unused = [header for header in unused if header not in FAILURE_NOTES]
+    mapping = ColumnMapping(tuple(columns), tuple(unused))
+    if is_complete:
+        check_complete(name, mapping, headers, given=given, id_column=id_column)
+    return mapping
+
+
+def _split_pair(settled: dict[str, Candidate]) -> None:
+    """Where both coordinates were given as one column, each is a half of it."""
+    pair = [settled[field] for field in COORDINATES if field in settled]
+    if (
+        len(pair) == len(COORDINATES)
+        and pair[0].places == pair[1].places
+        and len(pair[0].places) == 1
+    ):
+        for half, each in enumerate(pair):
+            settled[each.name] = msgspec.structs.replace(each, half=half)
+
+
+def map_more_columns(
+    name: str,
+    before: ColumnMapping,
+    headers: Sequence[str],
+    *,
+    given: Mapping[str, str] = {},
+    id_column: str | None = None,
+) -> ColumnMapping:
+    """Map again when headers have come up behind those of an earlier mapping.
+
+    Args:
+        name: The input, for messages.
+        before: The mapping so far.
+        headers: Those it was made from, and the new ones behind them.
+        given: As in `map_columns()`.
+        id_column: As in `map_columns()`.
+
+    Raises:
+        InputError: As by `map_columns()`, and when an earlier column would now mean something
+            else: rows before and after would not be treated alike.
+    """
+    mapping = map_columns(name, headers, given=given, id_column=id_column, is_complete=False)
+    after = {column.field: column for column in mapping.columns}
+    for column in before.columns:
+        now = after.get(column.field)
+        if now is not None and (now.places == column.places or _only_adds(column, now)):
+            continue
+        meanings = dict.fromkeys((column.field, *_meanings_of(mapping, column.places)))
+        options = " or ".join(map_option(field, column.headers[0]) for field in meanings)
+        raise InputError(
+            f"{name}: {shown_parts(column.headers)} was taken for {column.field} until other "
+            f"columns came up; settle it with {options}"
+        )
+    return mapping
+
+
+def _only_adds(before: MappedColumn, now: MappedColumn) -> bool:
+    """Whether a line only has more parts now, of which earlier rows had nothing."""
+    is_the_same = before.number_follows == now.number_follows or len(before.parts) <= 1
+    return bool(now.parts) and is_the_same and set(before.places) < set(now.places)
+
+
+def _meanings_of(mapping: ColumnMapping, places: tuple[int, ...]) -> list[str]:
+    return [column.field for column in mapping.columns if column.places == places]
+
+
+def check_complete(
+    name: str,
+    mapping: ColumnMapping,
+    headers: Sequence[str],
+    *,
+    given: Mapping[str, str] = {},
+    id_column: str | None = None,
+    has_addresses: bool = False,
+) -> None:
+    """Refuse an input that lacks a column, now that all of them are known.
+
+    Args:
+        name: The input, for messages.
+        mapping: The mapping of all its headers.
+        headers: These.
+        given: As in `map_columns()`.
+        id_column: As in `map_columns()`.
+        has_addresses: Whether some rows are plain addresses, without columns.
+
+    Raises:
+        InputError: When a given header is not there, or when there is nothing to look up.
+    """
+    for field, header in choices(given, id_column).items():
+        if header and not places_of(name, field, header, headers):
+            raise missing(name, field, header, headers)
+    fields = {column.field for column in mapping.columns}
+    if has_addresses or not fields.isdisjoint(LOOKUP_FIELDS) or fields.issuperset(COORDINATES):
+        return
+    if FAILURE_NOTES.issubset(headers):
+        return  # what a run could not do, written down by itself: its rows are told one by one
+    found = [header for header in headers if header.strip()]
+    hint = ""
+    if len(found) == 1 and (";" in found[0] or "\t" in found[0]):
+        hint = ". Its columns must be separated by commas (by tabs in a .tsv)"
+    raise InputError(
+        f"{name} has no column to look up. Found: {shown_headers(found)}. Needed: one of "
+        f"{', '.join(LOOKUP_FIELDS)}, or latitude and longitude; say which column that is, "
+        f"as in {map_option('address', 'Its Header')}{hint}"
+    )
+
+
+# -- The mapping, for people -----------------------------------------------------------------
+
+
+def mapping_lines(
+    mapping: ColumnMapping,
+    samples: Mapping[str, Sequence[str]] = {},
+    *,
+    unused_at_most: int | None = None,
+) -> list[str]:
+    """The mapping as lines of text: `city <- "Town": Boston | Miami`, and last what is not used.
+
+    Args:
+        mapping: Which is shown.
+        samples: By field, some of what is sent of it.
+        unused_at_most: How many headers that are not used are listed; None for all.
+    """
+    halves = {None: "", 0: ", its first half", 1: ", its second half"}
+    lines = [
+        f"{column.field} <- {shown_parts(column.headers)}{halves[column.half]}"
+        f"{_shown_samples(samples.get(column.field, ()))}"
+        for column in mapping.columns
+    ]
+    if mapping.unused:
+        shown = shown_headers(
+            mapping.unused, len(mapping.unused) if unused_at_most is None else unused_at_most
+        )
+        lines.append(f"not used: {shown}")
+    return lines
+
+
+def _shown_samples(samples: Sequence[str]) -> str:
+    return f": {' | '.join(samples)}" if samples else ""

@@ -1,0 +1,313 @@
+"""House numbers that would be lost, or are none, found over all rows (pure).
+
+Streets without numbers are one location for all of their houses, and get one answer. So where
+nearly no street has one, and a column that is not used looks as if it held them, the user has to
+say what it holds before anything is sent; likewise where a number beside a street is another one
+than the street begins with, or only counts the rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from pingdata_async.exceptions import InputError
+from pingdata_async.locations.coordinates import COORDINATES
+from pingdata_async.locations.normalize import id_text
+from pingdata_async.tables.mapping.columns import JOINED_BY, ColumnMapping, MappedColumn, choices
+from pingdata_async.tables.mapping.headers import (
+    key_of,
+    map_option,
+    meaning_of,
+    shown_header,
+    words_of,
+)
+from pingdata_async.tables.mapping.street_lines import leads_with_another_number
+from pingdata_async.tables.mapping.synonyms import (
+    HOUSE_NUMBER,
+    LINE,
+    NEVER_HOUSE_NUMBERS,
+    NUMBERS_OF_ANYTHING,
+    STREET,
+    WORDS_FOR_NUMBERS,
+)
+
+ColumnReader = Callable[[int], Sequence[Any]]
+"""Gives the cells of a column by its place; none where they are of a kind that no text has."""
+
+_LINES = ("address_line_1", "address")
+_FEWEST_ROWS = 2  # one row is alike to nothing
+_MOST_EXAMPLES = 3
+_NEARLY_NONE = 0.1  # of the rows
+_NEARLY_ALL = 0.8
+_SCHEDULE_ROWS = 5  # so many numbers in a row are those of a list
+_CLASSES_ROWS = 20  # so many houses have larger numbers than those of a list of classes
+_LARGEST_CLASS = 20
+_YEARS = range(1700, 2101)
+
+_BEHIND_DIGITS = chr(ord("9") + 1)  # what is not before it begins with none
+
+_DIGIT = re.compile(r"\d", re.ASCII)
+_FEW_DIGITS = re.compile(r"\d{1,9}", re.ASCII)
+_HOUSE_NUMBER = re.compile(
+    r"0*([1-9]\d{0,4})(?:\.0)?(?:[a-z]|[-/ ]\d{1,4}[a-z]?| \d/\d)?", re.IGNORECASE | re.ASCII
+)
+
+
+class _Suspect(msgspec.Struct):
+    """A column that is not used, as far as it stands beside streets without a number."""
+
+    header: str
+    like: int = 0
+    years: int = 0
+    smallest: int = 10**6
+    largest: int = 0
+    total: int = 0
+    examples: list[str] = []
+
+
+class _Count(msgspec.Struct):
+    """Numbers that may only count the rows, as far as they are known."""
+
+    may_count_rows: bool = True
+    largest: int = 0
+    total: int = 0
+    rows: int = 0
+    street: str = ""
+    is_one_street: bool = True
+
+    def add(self, numbers: Sequence[str], streets: Sequence[str]) -> None:
+        """Look at some rows."""
+        self.street = self.street or streets[0]
+        self.is_one_street = self.is_one_street and set(streets) == {self.street}
+        self.may_count_rows = self.may_count_rows and all(map(_FEW_DIGITS.fullmatch, numbers))
+        if self.may_count_rows:
+            values = list(map(int, numbers))
+            self.largest = max(self.largest, *values)
+            self.total += sum(values)
+            self.rows += len(values)
+
+    def counts_rows(self) -> bool:
+        """Whether they are 1, 2, 3 and so on, in any order, beside several streets."""
+        return (
+            self.may_count_rows
+            and not self.is_one_street
+            and self.rows >= _SCHEDULE_ROWS
+            and self.largest == self.rows
+            and self.total * 2 == self.rows * (self.rows + 1)
+        )
+
+
+class LostNumbers:
+    """Watches the rows of one input."""
+
+    def __init__(self) -> None:
+        self._mapping: ColumnMapping | None = None
+        self._street: int | None = None
+        self._number: int | None = None
+        self._line: MappedColumn | None = None
+        self._suspects: dict[int, _Suspect] = {}
+        self._streets = 0
+        self._without = 0
+        self._others = 0
+        self._example = ("", "")
+        self._count_of_rows: _Count | None = None
+
+    def take_up(
+        self, mapping: ColumnMapping, headers: Sequence[str], given: Mapping[str, str]
+    ) -> None:
+        """Find out what is to be watched; again, where the mapping is another one.
+
+        Args:
+            mapping: That of the input, as far as it is known.
+            headers: The input's.
+            given: By field, what the user said of columns.
+        """
+        if mapping is not self._mapping:
+            self._mapping = mapping
+            self._find_suspects(mapping, headers, given)
+
+    def _find_suspects(
+        self, mapping: ColumnMapping, headers: Sequence[str], given: Mapping[str, str]
+    ) -> None:
+        by_field = {column.field: column for column in mapping.columns}
+        line = next((by_field[field] for field in _LINES if field in by_field), None)
+        self._line = self._street = self._number = None
+        if line is None or not choices(given, None).keys().isdisjoint(_LINES):
+            return  # nothing to be lost, or the user has said what it is
+        self._line = line
+        parts = dict(zip(line.parts, line.places, strict=False))
+        self._street = parts.get(STREET, parts.get(LINE, line.places[0]))
+        if HOUSE_NUMBER in parts:
+            self._number = parts[HOUSE_NUMBER] if STREET in parts else None
+            if key_of(headers[parts[HOUSE_NUMBER]]) in NUMBERS_OF_ANYTHING:
+                self._count_of_rows = self._count_of_rows or _Count()
+            return
+        if by_field.keys() >= set(COORDINATES):
+            return  # what tells the houses apart
+        used = {place for column in mapping.columns for place in column.places}
+        beside = frozenset(map(key_of, headers))
+        for place, header in enumerate(headers):
+            if place not in used and place not in self._suspects and _may_be(header, beside):
+                self._suspects[place] = _Suspect(header)
+
+    def add(self, columns: Sequence[Sequence[Any]], unused: ColumnReader) -> None:
+        """Look at some rows.
+
+        Args:
+            columns: All columns of the input, as far as they are mapped.
+            unused: Gives the cells of one that is not, by its place.
+        """
+        if self._street is None:
+            return
+        streets = columns[self._street]
+        if self._number is not None:
+            self._compare(columns[self._number], streets)
+        elif self._suspects:
+            self._count(streets, unused)
+
+    def _compare(self, numbers: Sequence[Any], streets: Sequence[Any]) -> None:
+        names = _texts(streets)
+        self._streets += sum(map(bool, names))
+        if self._count_of_rows is not None and names:
+            self._count_of_rows.add(_texts(numbers), names)
+        if min(names, default="") >= _BEHIND_DIGITS or not any(
+            name[:1].isdigit() for name in names
+        ):
+            return
+        for number, street in zip(_texts(numbers), names, strict=True):
+            if number and street[:1].isdigit() and leads_with_another_number(number, street):
+                self._others += 1
+                self._example = self._example if self._example[0] else (number, street)
+
+    def _count(self, streets: Sequence[Any], unused: ColumnReader) -> None:
+        texts = _texts(streets)
+        self._streets += sum(map(bool, texts))
+        if all(text[:1].isdigit() for text in texts):
+            return
+        without = [place for place, text in enumerate(texts) if text and not _DIGIT.search(text)]
+        if not without:
+            return
+        self._without += len(without)
+        for place, suspect in self._suspects.items():
+            cells = unused(place)
+            for row in without if cells else ():
+                _look_at(suspect, _text(cells[row]))
+
+    def check(self, name: str) -> None:
+        """Say what was found, now that all rows are known.
+
+        Args:
+            name: The input, for messages.
+
+        Raises:
+            InputError: When it has to be settled by the user.
+        """
+        if self._others * 2 > self._streets:
+            self._refuse_other_numbers(name)
+        if self._count_of_rows is not None and self._count_of_rows.counts_rows():
+            self._refuse_count(name, self._count_of_rows.rows)
+        if (
+            self._without < _FEWEST_ROWS
+            or self._streets - self._without > self._streets * _NEARLY_NONE
+        ):
+            return
+        found = [each for each in self._suspects.values() if _is_likely(each, self._without)]
+        if found and self._line is not None:
+            self._refuse_lost_numbers(name, self._line, found)
+
+    def _refuse_other_numbers(self, name: str) -> None:
+        beside, begin = self._example
+        self._refuse_numbers(
+            lambda street, number: (
+                f"{name}: in {self._others:,} of {self._streets:,} rows {street} begins with "
+                f"another number than that of {number}, such as {begin!r} beside {beside}"
+            )
+        )
+
+    def _refuse_count(self, name: str, rows: int) -> None:
+        self._refuse_numbers(
+            lambda street, number: (
+                f"{name}: {number} beside {street} counts the rows from 1 to {rows:,}, as house "
+                "numbers hardly do"
+            )
+        )
+
+    def _refuse_numbers(self, say: Callable[[str, str], str]) -> None:
+        line = self._line
+        if line is None:
+            return
+        parts = dict(zip(line.parts, line.headers, strict=True))
+        street, number = parts[STREET], parts[HOUSE_NUMBER]
+        raise InputError(
+            f"{say(shown_header(street), shown_header(number))}; settle it with "
+            f"{map_option(line.field, street)} or "
+            f"{map_option(line.field, number + JOINED_BY + street)}"
+        )
+
+    def _refuse_lost_numbers(
+        self, name: str, line: MappedColumn, found: Sequence[_Suspect]
+    ) -> None:
+        street = " + ".join(map(shown_header, line.headers))
+        looks = "; ".join(
+            f"{shown_header(each.header)} looks like house numbers ({', '.join(each.examples)}): "
+            f"join them with "
+            f"{map_option(line.field, JOINED_BY.join((each.header, *line.headers)))}"
+            for each in found[:_MOST_EXAMPLES]
+        )
+        raise InputError(
+            f"{name}: {self._without:,} of {self._streets:,} rows have no house number in "
+            f"{street}. {looks}, or send the streets alone with "
+            f"{map_option(line.field, JOINED_BY.join(line.headers))}"
+        )
+
+
+def _texts(column: Sequence[Any]) -> list[str]:
+    are_texts = set(map(type, column)) == {str}
+    return list(map(str.strip if are_texts else _text, column))
+
+
+def _text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else id_text(value) or ""
+
+
+def _may_be(header: str, beside: frozenset[str]) -> bool:
+    """Whether a column that is not used may hold house numbers, by its header."""
+    words = words_of(header)
+    if not words or not NEVER_HOUSE_NUMBERS.isdisjoint(words):
+        return False
+    meaning = meaning_of(header, beside)
+    return meaning is None or meaning.name == HOUSE_NUMBER
+
+
+def _look_at(suspect: _Suspect, text: str) -> None:
+    number = _HOUSE_NUMBER.fullmatch(text)
+    if number is None:
+        return
+    value = int(number[1])
+    suspect.like += 1
+    suspect.years += value in _YEARS
+    suspect.total += value
+    suspect.smallest = min(suspect.smallest, value)
+    suspect.largest = max(suspect.largest, value)
+    if len(suspect.examples) < _MOST_EXAMPLES and text not in suspect.examples:
+        suspect.examples.append(text)
+
+
+def _is_likely(suspect: _Suspect, rows: int) -> bool:
+    """Whether its numbers are like those of houses: no list, no years, no classes."""
+    if suspect.like < rows * _NEARLY_ALL or suspect.smallest == suspect.largest:
+        return False
+    is_said = not WORDS_FOR_NUMBERS.isdisjoint(words_of(suspect.header))
+    if suspect.years >= suspect.like * (1 - _NEARLY_NONE) and not is_said:
+        return False
+    if rows >= _CLASSES_ROWS and suspect.largest <= _LARGEST_CLASS:
+        return False
+    numbers = suspect.largest - suspect.smallest + 1
+    follow_each_other = numbers == suspect.like and (
+        suspect.total * 2 == numbers * (suspect.smallest + suspect.largest)
+    )
+    return not follow_each_other or (rows < _SCHEDULE_ROWS and suspect.smallest > 1)

@@ -1,0 +1,335 @@
+"""JSONL and Python objects to batches of rows, as a stream.
+
+Everything here blocks, and runs in a worker thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import io
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pingdata_async.exceptions import InputError
+from pingdata_async.locations.batch import BATCH_ROWS, Columns
+from pingdata_async.locations.normalize import AnyLocation
+from pingdata_async.locations.postal_codes import restore_leading_zeros_of
+from pingdata_async.models import Location
+from pingdata_async.tables.formats import FAILURE_NOTES
+from pingdata_async.tables.mapping.columns import check_complete, map_more_columns
+from pingdata_async.tables.mapping.headers import says_nothing
+from pingdata_async.tables.readers.base import (
+    BUFFER_BYTES,
+    IN_MEMORY,
+    MAX_BATCH_BYTES,
+    MAX_LINE_BYTES,
+    HashingStream,
+    InputReader,
+    PeekableStream,
+)
+from pingdata_async.tables.readers.csv import MAX_COLUMNS
+from pingdata_async.tables.readers.text_encoding import UTF_8, NulError, nul_found, undecodable
+from pingdata_async.tables.rows import Batch, Fingerprint, JSONRows, ReadOptions
+
+ADDRESS = "address"
+
+_BOM = b"\xef\xbb\xbf"
+
+_decode = msgspec.json.Decoder().decode
+
+
+class _Rows(NamedTuple):
+    """Some rows of JSON that follow each other.
+
+    Attributes:
+        numbers: The line or row that each is, from 1.
+        encoded: Each of them as it stood.
+        values: What they are.
+    """
+
+    numbers: list[int]
+    encoded: list[bytes]
+    values: list[dict[str, Any] | str]
+
+
+class JSONReader(InputReader):
+    """Records that are JSON objects or texts; see `InputReader`."""
+
+    unit = "line"
+
+    def __init__(self, name: str, options: ReadOptions) -> None:
+        super().__init__(name, options)
+        self._keys: dict[str, None] = {}
+        self._known: set[str] = set()  # the same
+
+    @abstractmethod
+    def _some_rows(self) -> Iterator[_Rows]:
+        """The rows as they come, some at a time."""
+
+    def _batches(self) -> Iterator[Batch]:
+        any_record = any_address = False
+        for rows in self._some_rows():
+            any_record = True
+            any_address = any_address or str in set(map(type, rows.values))
+            self._note_keys(rows)
+            yield Batch(self._locations(rows.values), JSONRows(rows.encoded))
+        if not any_record:
+            raise InputError(f"{self.name} is empty")
+        check_complete(
+            self.name,
+            self.mapping,
+            self.headers,
+            given=self.options.mapping,
+            id_column=self.options.id_column,
+            has_addresses=any_address or not self._keys,
+        )
+
+    # -- Names to fields -----------------------------------------------------------------
+
+    def _note_keys(self, rows: _Rows) -> None:
+        # Letters of a plain address are looked up as well, for nothing: quicker than to ask.
+        if self._known.issuperset(chain.from_iterable(rows.values)):
+            return
+        for number, value in zip(rows.numbers, rows.values, strict=True):
+            if isinstance(value, dict) and not self._known.issuperset(value):
+                new = [name for name in value if name not in self._known]
+                self._keys.update(dict.fromkeys(new))
+                self._known.update(new)
+                where = f"{self.name}, {self.unit} {number}"
+                if len(self._known) > MAX_COLUMNS:
+                    raise InputError(f"{where}: more than {MAX_COLUMNS:,} different names")
+                if not all(map(self._says_nothing, new)):
+                    self._take_up(where)
+        if len(self.headers) < len(self._keys):
+            unused = tuple(islice(self._keys, len(self.headers), None))
+            self.headers = tuple(self._keys)
+            self.mapping = msgspec.structs.replace(
+                self.mapping, unused=(*self.mapping.unused, *filter(str.strip, unused))
+            )
+
+    def _says_nothing(self, name: str) -> bool:
+        """Whether the mapping stays what it is. Objects may have a name of their own each."""
+        is_asked_for = bool(self.options.mapping or self.options.id_column)
+        return not is_asked_for and name not in FAILURE_NOTES and says_nothing(name)
+
+    def _take_up(self, where: str) -> None:
+        """Map the names seen so far."""
+        self.headers = tuple(self._keys)
+        self.mapping = map_more_columns(
+            where,
+            self.mapping,
+            self.headers,
+            given=self._given(),
+            id_column=self.options.id_column,
+        )
+
+    def _given(self) -> Mapping[str, str]:
+        """What the user says of names, and what JSON says by itself.
+
+        In a table an "address" beside a city is its street line. Who writes objects knows the
+        API's own names, and other names may come up later.
+        """
+        given = self.options.mapping
+        if ADDRESS not in self._known or ADDRESS in given or ADDRESS in given.values():
+            return given
+        return {**given, ADDRESS: ADDRESS}
+
+    # -- Rows to locations ---------------------------------------------------------------
+
+    def _locations(self, values: list[dict[str, Any] | str]) -> Columns | Sequence[AnyLocation]:
+        if self.mapping.is_as_named:
+            self._mend(values)
+            return values
+        places = [place for place, value in enumerate(values) if isinstance(value, dict)]
+        rows = [value for value in values if isinstance(value, dict)]
+        if not rows or not self.mapping.columns:
+            # Of objects none of whose names means anything, nothing is sent.
+            return [value if isinstance(value, str) else {} for value in values]
+        used = self._used_places()
+        located = self._located(
+            [
+                [row.get(name) for row in rows] if place in used else ()
+                for place, name in enumerate(self.headers)
+            ],
+            are_texts=False,
+            places=places,
+            unused=lambda place: [row.get(self.headers[place]) for row in rows],
+        )
+        if len(rows) == len(values):
+            return located
+        objects = dict(zip(places, range(len(rows)), strict=True))
+        return [
+            value if isinstance(value, str) else located[objects[place]]
+            for place, value in enumerate(values)
+        ]
+
+    def _mend(self, values: list[dict[str, Any] | str]) -> None:
+        """Put right what `_located()` does, in rows whose names are those of the fields."""
+        if "postal_code" not in self._known:
+            return
+        self._note_by_header(restore_leading_zeros_of(values))
+
+
+class JSONLReader(JSONReader):
+    """Records of JSONL; see `InputReader`.
+
+    Args:
+        name: The input, for messages.
+        source: What is hashed.
+        text: Its bytes, decompressed, in UTF-8.
+        options: How it is to be understood.
+    """
+
+    def __init__(
+        self, name: str, source: HashingStream, text: PeekableStream, options: ReadOptions
+    ) -> None:
+        super().__init__(name, options)
+        self._source = source
+        self._bytes = text
+
+    def fingerprint(self) -> Fingerprint:
+        """Of what has been read; that of the whole input once it was iterated to its end."""
+        return self._source.fingerprint()
+
+    def _some_rows(self) -> Iterator[_Rows]:
+        text = self._bytes
+        stream = io.BufferedReader(text, BUFFER_BYTES)
+        number = 0
+        rows = _Rows([], [], [])
+        numbers, encoded, values = rows
+        largest = text.given_bytes + MAX_BATCH_BYTES
+        while line := self._line(stream, number):
+            number += 1
+            if number == 1:
+                line = line.removeprefix(_BOM) or b"\n"
+            if len(line) > MAX_LINE_BYTES:
+                raise self._bad(number, f"longer than {MAX_LINE_BYTES} bytes")
+            if line.isspace():
+                continue
+            try:
+                value = _decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise self._undecoded(number, line, error) from error
+            if type(value) is not dict and type(value) is not str:
+                raise self._bad(number, "neither an object nor an address in quotes")
+            numbers.append(number)
+            encoded.append(line.strip())
+            values.append(value)
+            if len(values) == BATCH_ROWS or text.given_bytes > largest:
+                yield rows
+                rows = _Rows([], [], [])
+                numbers, encoded, values = rows
+                largest = text.given_bytes + MAX_BATCH_BYTES
+        if values:
+            yield rows
+
+    def _line(self, stream: io.BufferedReader[PeekableStream], number: int) -> bytes:
+        """The next line; so many are before it."""
+        try:
+            return stream.readline(MAX_LINE_BYTES + 1)
+        except NulError as error:
+            raise nul_found(self.name, number + 1 + error.before.count(b"\n")) from error
+
+    def _undecoded(self, number: int, line: bytes, error: Exception) -> InputError:
+        """The error for a line that is no JSON."""
+        try:
+            line.decode()
+        except UnicodeDecodeError as wrong:
+            return undecodable(f"{self.name}, line {number}", UTF_8, wrong)
+        begin = line.strip()
+        is_cut = begin.startswith(b"{") and begin.endswith((b"{", b"[", b","))
+        if number == 1 and is_cut and "truncated" in str(error):
+            return InputError(
+                f"{self.name} is JSON over several lines; write one object a line, as jq -c . does"
+            )
+        return self._bad(number, str(error))
+
+    def _bad(self, number: int, what: str) -> InputError:
+        return InputError(f"{self.name}, line {number}: {what}")
+
+
+class ObjectsReader(JSONReader):
+    """Locations, mappings and plain addresses from Python; see `InputReader`.
+
+    What JSON has no form for is sent and kept as it is written in JSON: dates and decimals as
+    texts, NaN as null.
+
+    Args:
+        rows: The records.
+        options: How they are to be understood.
+    """
+
+    unit = "row"
+
+    def __init__(self, rows: Iterable[Any], options: ReadOptions) -> None:
+        super().__init__(IN_MEMORY, options)
+        self._objects = rows
+        self._rows: Iterator[Any] = iter(())
+        self._hash = hashlib.sha256()
+        self._size_bytes = 0
+
+    def fingerprint(self) -> Fingerprint:
+        """Of the rows as lines of JSON, as far as they have been read."""
+        return Fingerprint(
+            sha256=self._hash.hexdigest(), size_bytes=self._size_bytes, given=IN_MEMORY
+        )
+
+    def _some_rows(self) -> Iterator[_Rows]:
+        rows = _Rows([], [], [])
+        pending_bytes = 0
+        self._rows = iter(self._objects)
+        for number, row in enumerate(self._rows, 1):
+            encoded = self._encoded(number, row)
+            line = encoded + b"\n"
+            self._hash.update(line)
+            self._size_bytes += len(line)
+            pending_bytes += len(line)
+            rows.numbers.append(number)
+            rows.encoded.append(encoded)
+            rows.values.append(_decode(encoded))
+            if len(rows.values) == BATCH_ROWS or pending_bytes > MAX_BATCH_BYTES:
+                yield rows
+                rows = _Rows([], [], [])
+                pending_bytes = 0
+        if rows.values:
+            yield rows
+
+    def close(self) -> None:
+        """Close a generator that was not read to its end, in the context that it was read in."""
+        if inspect.isgenerator(self._rows):
+            self._rows.close()
+
+    def _encoded(self, number: int, row: Any) -> bytes:
+        if isinstance(row, Location):
+            fields = msgspec.structs.asdict(row)
+            row = {name: value for name, value in fields.items() if value is not None}
+        elif isinstance(row, Mapping):
+            row = dict(row)
+        elif not isinstance(row, str):
+            raise InputError(
+                f"{self.name}, row {number}: a location is a Location, a mapping or an address, "
+                f"not {type(row).__name__}"
+            )
+        try:
+            return _encode(row)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InputError(
+                f"{self.name}, row {number}: cannot be written as JSON: {error}"
+            ) from error
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON does not know, such as numpy's numbers, as one that it does."""
+    if callable(getattr(value, "tolist", None)):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} is no value of JSON")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain).encode

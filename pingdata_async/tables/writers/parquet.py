@@ -1,0 +1,177 @@
+"""Flat tables to Parquet and GeoParquet; needs pyarrow.
+
+Columns that came from Arrow keep their types, with nullability and metadata; those of the few
+types that Parquet has nothing for (unions, run-end encoded) are written as texts.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any, BinaryIO, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pingdata_async.exceptions import RunError
+from pingdata_async.tables.schema.arrow import arrow_values, field_of, python_values
+from pingdata_async.tables.schema.types import (
+    Column,
+    Values,
+    free_name,
+    text_of_cell,
+    unique_names,
+)
+from pingdata_async.tables.writers.geojson import Point
+
+ROW_GROUP_ROWS: Final = 64 * 1024
+# In memory, before it is encoded. What is known of each group's columns is kept until the end,
+# some 2 KB a column, so that smaller groups would take more memory in large tables than they save.
+ROW_GROUP_BYTES: Final = 32 * 1024 * 1024
+COMPRESSION: Final = "zstd"
+GEOMETRY: Final = "geometry"
+
+_WKB_POINT: Final = struct.Struct("<BIdd")
+_LITTLE_ENDIAN: Final = 1
+_POINT: Final = 1
+
+
+class ParquetWriter:
+    """Writes a flat table with the types of its columns.
+
+    Rows are gathered until they are worth a row group.
+
+    Args:
+        file: Where to.
+        columns: Its columns.
+        has_geometry: Whether there is a last column with the rows' points, as GeoParquet 1.1
+            has it.
+    """
+
+    def __init__(self, file: BinaryIO, columns: Sequence[Column], *, has_geometry: bool) -> None:
+        self._columns = columns
+        names = unique_names([column.name for column in columns])
+        self._is_text = [not _can_be_written(column) for column in columns]
+        fields = [
+            pa.field(name, pa.string()) if is_text else field_of(column, name)
+            for column, name, is_text in zip(columns, names, self._is_text, strict=True)
+        ]
+        self._geometry = free_name(GEOMETRY, names) if has_geometry else None
+        if self._geometry:
+            fields.append(pa.field(self._geometry, pa.binary()))
+        self._box: tuple[float, float, float, float] | None = None
+        # There twice: some look for it in Arrow's schema, which is written first.
+        self._schema = pa.schema(fields)
+        if self._geometry:
+            self._schema = self._schema.with_metadata({"geo": self._metadata()})
+        self._writer: Any = pq.ParquetWriter(file, self._schema, compression=COMPRESSION)
+        self._batched: list[pa.Table] = []
+        self._rows = 0
+        self._bytes = 0
+
+    @property
+    def notes(self) -> list[str]:
+        """Everything can be written."""
+        return []
+
+    def write(
+        self,
+        values: Sequence[Values],
+        rows: int,
+        points: Sequence[Point | None] | None = None,
+        ids: Sequence[str | None] | None = None,
+        numbers: Sequence[int] | None = None,
+    ) -> None:
+        """Add some rows; see `TableWriter`.
+
+        Raises:
+            RunError: When a value does not fit its column.
+        """
+        del ids, numbers
+        arrays = []
+        for column, is_text, cells in zip(self._columns, self._is_text, values, strict=True):
+            try:
+                arrays.append(_texts(cells, column) if is_text else arrow_values(cells, column))
+            except (pa.ArrowException, OverflowError, TypeError, UnicodeError) as error:
+                raise RunError(
+                    f'a value of column "{column.name}" does not fit it: {error}'
+                ) from error
+        if self._geometry:
+            arrays.append(self._wkb(points or [None] * rows))
+        table = pa.Table.from_arrays(arrays, schema=self._schema)
+        self._batched.append(table)
+        self._rows += rows
+        self._bytes += table.nbytes
+        if self._rows >= ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
+            self._write_group()
+
+    def close(self) -> None:
+        """Write the last row group, and what is known at the end."""
+        if self._rows:
+            self._write_group()
+        if self._geometry:
+            self._writer.add_key_value_metadata({"geo": self._metadata()})
+        self._writer.close()
+
+    def abandon(self) -> None:
+        """Let go of the file, which is of no use."""
+        self._batched.clear()
+        self._writer.close()
+
+    def _write_group(self) -> None:
+        table = pa.concat_tables(self._batched)
+        self._batched.clear()
+        self._rows = self._bytes = 0
+        self._writer.write_table(table, row_group_size=table.num_rows)
+
+    def _wkb(self, points: Sequence[Point | None]) -> Any:
+        given = list(filter(None, points))
+        if given:
+            eastings, northings = zip(*given, strict=True)
+            box = (min(eastings), min(northings), max(eastings), max(northings))
+            self._box = _around(self._box, box) if self._box else box
+        pack = _WKB_POINT.pack
+        return pa.array(
+            [point and pack(_LITTLE_ENDIAN, _POINT, *point) for point in points], pa.binary()
+        )
+
+    def _metadata(self) -> bytes:
+        """GeoParquet's own; longitude and latitude on WGS 84 where it names no system."""
+        geometry: dict[str, Any] = {"encoding": "WKB", "geometry_types": ["Point"]}
+        if self._box:
+            geometry["bbox"] = self._box
+        return msgspec.json.encode(
+            {
+                "version": "1.1.0",
+                "primary_column": self._geometry,
+                "columns": {self._geometry: geometry},
+            }
+        )
+
+
+def _can_be_written(column: Column) -> bool:
+    if column.arrow_field is None:
+        return True
+    nothing = pa.nulls(1, column.arrow_field.type)
+    try:
+        pq.write_table(pa.table({"nothing": nothing}), pa.BufferOutputStream())
+    except (pa.ArrowException, OSError):
+        return False
+    return True
+
+
+def _texts(values: Values, column: Column) -> Any:
+    cells = python_values(values, column.kind)
+    return pa.array([None if cell is None else text_of_cell(cell) for cell in cells], pa.string())
+
+
+def _around(
+    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
+) -> tuple[float, float, float, float]:
+    return (
+        min(one[0], other[0]),
+        min(one[1], other[1]),
+        max(one[2], other[2]),
+        max(one[3], other[3]),
+    )

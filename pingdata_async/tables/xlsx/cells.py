@@ -1,0 +1,376 @@
+"""Cells of a sheet as XML: values to cells, and what cells say beside their values (pure).
+
+Values to cells of an XLSX sheet, as XML (pure).
+
+What Excel would change is written as text: integers and decimals of more than 15 digits, numbers
+that are none, times before 1900, below nothing or finer than a millisecond. Null and an empty text
+are both an empty cell.
+
+What the XML of a sheet says of its cells and rows beside their values (pure).
+
+The library that reads values gives nothing for a formula that nobody has calculated and for a
+cell with an error, as if they were empty, and does not tell which rows are hidden.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import math
+import re
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
+from types import NoneType
+from typing import Any, Final
+from xml.sax.saxutils import escape
+
+from pingdata_async.tables.schema.inference import AnswerColumn
+from pingdata_async.tables.schema.types import Column, ColumnType, Values, text_of_cell
+
+GENERAL: Final = ""
+"""The number format that leaves the form to Excel."""
+
+MAX_CELL_UNITS: Final = 32_767  # of UTF-16
+LARGEST_INTEGER: Final = 10**15 - 1  # Excel rounds what is larger
+
+_DATE: Final = "yyyy-mm-dd"
+_TIME: Final = "hh:mm:ss"
+_DURATION: Final = "[h]:mm:ss"
+_THOUSANDTHS: Final = ".000"
+_SIGNIFICANT_DIGITS: Final = 15
+_CUT: Final = "... [cut: {} characters]"
+
+# What cannot be in an XML text as it is; blanks at an end would be lost, and what looks like
+# Excel's own way of writing such characters would be read as one.
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f]")
+_NOT_XML: Final = re.compile("[\ud800-\udfff\ufffe\uffff]")
+_LIKE_ESCAPED: Final = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
+_SEPARATOR: Final = "|"
+_UNUSUAL: Final = re.compile(
+    "[&<>\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]|_x|^\\s|\\s$|\\|\\s|\\s\\|"
+)
+
+_EPOCH: Final = dt.date(1899, 12, 30)
+_EPOCH_1904: Final = dt.date(1904, 1, 1)
+_FIRST_DAY: Final = dt.date(1900, 1, 1)
+_AFTER_FEBRUARY: Final = dt.date(1900, 3, 1)  # Excel has a 29th of February in 1900
+_DAY_S: Final = 86_400
+
+Style = Callable[[str], str]
+"""Gives the attribute of a cell for a number format, with a blank before it; "" for none."""
+
+
+class Cells:
+    """Makes cells of values.
+
+    Args:
+        style: Gives their styles.
+        is_from_1904: Whether the workbook counts its days from 1904 on.
+
+    Attributes:
+        cut: How many texts were too long, and end in a note that they were cut.
+    """
+
+    def __init__(self, style: Style, *, is_from_1904: bool = False) -> None:
+        self._style = style
+        self._first_day = _EPOCH_1904 if is_from_1904 else _FIRST_DAY
+        self._is_from_1904 = is_from_1904
+        general = style(GENERAL)
+        self._general = general
+        self._nothing = f"{general}/>" if general else None
+        self._of_type: dict[type, Callable[[Any], str | None]] = {
+            NoneType: lambda _: self._nothing,
+            str: self._text,
+            bool: lambda cell: f'{general} t="b"><v>{cell:d}</v></c>',
+            int: self._integer,
+            float: self._number,
+            decimal.Decimal: self._decimal,
+            dt.date: self._date,
+            dt.datetime: self._datetime,
+            dt.time: self._time,
+            dt.timedelta: self._duration,
+        }
+        self.cut = 0
+
+    def column(self, letters: str, rows: Sequence[int], values: Values) -> list[str]:
+        """The cells of a column in some rows; "" for those that need none.
+
+        Args:
+            letters: Its name.
+            rows: The numbers of the rows, from 1.
+            values: Its values in them.
+        """
+        return [
+            "" if rest is None else f'<c r="{letters}{row}"{rest}'
+            for row, rest in zip(rows, self._rests(values), strict=True)
+        ]
+
+    def _rests(self, values: Values) -> list[str | None]:
+        """What follows the place of each cell: its attributes and all that is in it."""
+        general, nothing = self._general, self._nothing
+        kinds = set(map(type, values))
+        kinds.discard(NoneType)
+        # The many are all of one type, and nothing unusual.
+        if kinds == {str} and not _UNUSUAL.search(_SEPARATOR.join(filter(None, values))):
+            most = MAX_CELL_UNITS // 2
+            return [
+                f'{general} t="inlineStr"><is><t>{value}</t></is></c>'
+                if value and len(value) <= most
+                else self._text(value or "")
+                for value in values
+            ]
+        if kinds == {float} and math.isfinite(sum(filter(None, values))):
+            return [
+                nothing if value is None else f"{general}><v>{value!r}</v></c>" for value in values
+            ]
+        return [self._of_type[type(value)](value) for value in values]
+
+    def _text(self, text: str) -> str | None:
+        if not text:
+            return self._nothing
+        text = _NOT_XML.sub(lambda found: ascii(found[0])[1:-1], text)
+        if len(text) > MAX_CELL_UNITS // 2:
+            text = self._fitting(text)
+        space = "" if text == text.strip() else ' xml:space="preserve"'
+        text = _LIKE_ESCAPED.sub("_x005F_", text)
+        text = _CONTROL.sub(lambda found: f"_x{ord(found[0]):04X}_", escape(text))
+        return f'{self._general} t="inlineStr"><is><t{space}>{text}</t></is></c>'
+
+    def _fitting(self, text: str) -> str:
+        units = text.encode("utf-16-le")
+        if len(units) // 2 <= MAX_CELL_UNITS:
+            return text
+        self.cut += 1
+        note = _CUT.format(f"{len(text):,}")
+        return units[: 2 * (MAX_CELL_UNITS - len(note))].decode("utf-16-le", "ignore") + note
+
+    def _integer(self, cell: int) -> str | None:
+        if abs(cell) > LARGEST_INTEGER:
+            return self._text(str(cell))
+        return f"{self._general}><v>{cell}</v></c>"
+
+    def _number(self, cell: float) -> str | None:
+        if not math.isfinite(cell):
+            return self._text(str(cell))
+        return f"{self._general}><v>{cell!r}</v></c>"
+
+    def _decimal(self, cell: decimal.Decimal) -> str | None:
+        exponent = cell.as_tuple().exponent
+        places = -exponent if isinstance(exponent, int) and exponent < 0 else 0
+        if not cell.is_finite() or len(cell.as_tuple().digits) > _SIGNIFICANT_DIGITS:
+            return self._text(text_of_cell(cell))
+        # Its places are a part of it: 12.50 is shown as such.
+        form = f"0.{'0' * places}" if places else GENERAL
+        return f"{self._style(form)}><v>{float(cell)!r}</v></c>"
+
+    def _date(self, cell: dt.date) -> str | None:
+        if cell < self._first_day:
+            return self._text(text_of_cell(cell))
+        return f"{self._style(_DATE)}><v>{self._day(cell)}</v></c>"
+
+    def _datetime(self, cell: dt.datetime) -> str | None:
+        day = cell.date()
+        if day < self._first_day or cell.tzinfo or cell.microsecond % 1000:
+            return self._text(text_of_cell(cell))
+        return self._of_day(self._day(day), cell.time(), f"{_DATE} {_TIME}")
+
+    def _time(self, cell: dt.time) -> str | None:
+        if cell.tzinfo or cell.microsecond % 1000:
+            return self._text(text_of_cell(cell))
+        return self._of_day(0, cell, _TIME)
+
+    def _of_day(self, days: int, time: dt.time, form: str) -> str:
+        seconds = 60 * (60 * time.hour + time.minute) + time.second
+        return self._span(days, seconds, time.microsecond, form)
+
+    def _duration(self, cell: dt.timedelta) -> str | None:
+        if cell < dt.timedelta() or cell.microseconds % 1000:
+            return self._text(text_of_cell(cell))
+        return self._span(cell.days, cell.seconds, cell.microseconds, _DURATION)
+
+    def _span(self, days: int, seconds: int, microseconds: int, form: str) -> str:
+        value = days + (seconds + microseconds / 1_000_000) / _DAY_S
+        style = self._style(form + _THOUSANDTHS if microseconds else form)
+        return f"{style}><v>{value!r}</v></c>"
+
+    def _day(self, date: dt.date) -> int:
+        if self._is_from_1904:
+            return (date - _EPOCH_1904).days
+        return (date - _EPOCH).days - (date < _AFTER_FEBRUARY)
+
+
+# -- What a column's values are as cells --------------------------------------------------------
+
+
+_ISO: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d:\d\d(?:\.\d{1,3})?)?", re.ASCII)
+_DECIMAL: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)  # no code such as 01970
+_DATE_LENGTH: Final = len("2026-01-31")
+
+
+def _read(text: str, *, is_number: bool) -> Any:
+    if is_number and _DECIMAL.fullmatch(text):
+        return decimal.Decimal(text)
+    if text[4:5] != "-" or not _ISO.fullmatch(text):
+        return text
+    try:
+        if len(text) == _DATE_LENGTH:
+            return dt.date.fromisoformat(text)
+        return dt.datetime.fromisoformat(text)
+    except ValueError:  # there is no such day
+        return text
+
+
+def cell_values(values: Values, column: Column) -> Values:
+    """A column's values as cells have them.
+
+    JSON has no dates, and decimals come as texts in it, so that those of answers are read.
+    """
+    if isinstance(column, AnswerColumn) and column.kind is ColumnType.TEXT:
+        return [value and _read(value, is_number=column.is_number) for value in values]
+    if column.arrow_field is None:
+        return values
+    import pyarrow as pa  # noqa: PLC0415 - optional
+
+    from pingdata_async.tables.schema.arrow import objects_in, python_values  # noqa: PLC0415 - optional
+
+    if pa.types.is_decimal(column.arrow_field.type):
+        return objects_in(values)
+    return python_values(values, column.kind)
+
+
+MAX_MARKS = 1_000_000
+"""Cells with a mark in a sheet, and its merged cells; measured: 100 bytes each."""
+
+_COLUMNS = 2**32  # more than a sheet has
+_REFERENCE = re.compile(
+    r"""("[^"]*"|'[^']*')|(\$?)\b([A-Za-z]{1,3})(\$?)([1-9]\d{0,6})\b(?![(!.\w])"""
+)
+
+
+class TooManyMarksError(ValueError):
+    """Raised for a sheet with more than `MAX_MARKS`."""
+
+
+class FormulaText(str):
+    """Stands for a cell: its formula, for which no value is stored."""
+
+    __slots__ = ()
+
+
+class ZeroFormulaText(str):
+    """Stands for a cell with 0: its formula, which a program may have left to be calculated."""
+
+    __slots__ = ()
+
+
+class ErrorText(str):
+    """Stands for a cell: the error that is its value, such as #N/A."""
+
+    __slots__ = ()
+
+
+MarkedText = FormulaText | ZeroFormulaText | ErrorText
+MARKED = frozenset({FormulaText, ZeroFormulaText, ErrorText})
+
+
+class SheetMarks:
+    """What is said of the cells of a sheet; rows and columns count from 0.
+
+    Attributes:
+        hidden: Rows that are not shown, by hand or by a filter.
+        spans: Cells that are merged with those below them: the first row, the last one, and the
+            first column.
+        last_row: The last one with a mark; -1 where there is none.
+        last_column: Likewise.
+        errors: Those that its cells hold, such as #N/A.
+    """
+
+    def __init__(self) -> None:
+        self.hidden: set[int] = set()
+        self.spans: list[tuple[int, int, int]] = []
+        self.last_row = self.last_column = -1
+        self.errors: set[str] = set()
+        self._places = array("Q")
+        self._texts: list[MarkedText] = []
+        self._is_sorted = True
+
+    def mark(self, row: int, column: int, text: MarkedText) -> None:
+        """Note what stands for a cell."""
+        self._check_room()
+        place = row * _COLUMNS + column
+        self._is_sorted = self._is_sorted and (not self._places or place > self._places[-1])
+        self._places.append(place)
+        self._texts.append(text)
+        if isinstance(text, ErrorText):
+            self.errors.add(str(text))
+        self.last_row = max(self.last_row, row)
+        self.last_column = max(self.last_column, column)
+
+    def merge(self, first_row: int, last_row: int, column: int) -> None:
+        """Note a merged cell."""
+        if last_row > first_row:
+            self._check_room()
+            self.spans.append((first_row, last_row, column))
+
+    def by_row(self) -> Iterator[tuple[int, list[tuple[int, MarkedText]]]]:
+        """The rows with marks in their order, each with its columns and what stands there."""
+        if not self._is_sorted:  # nobody writes such a sheet, but it can be read
+            pairs = sorted(zip(self._places, self._texts, strict=True), key=itemgetter(0))
+            self._places = array("Q", map(itemgetter(0), pairs))
+            self._texts = list(map(itemgetter(1), pairs))
+            self._is_sorted = True
+        row, cells = -1, list[tuple[int, MarkedText]]()
+        for place, text in zip(self._places, self._texts, strict=True):
+            if place // _COLUMNS != row:
+                if cells:
+                    yield row, cells
+                row, cells = place // _COLUMNS, []
+            cells.append((place % _COLUMNS, text))
+        if cells:
+            yield row, cells
+
+    def _check_room(self) -> None:
+        if len(self._texts) + len(self.spans) == MAX_MARKS:
+            raise TooManyMarksError
+
+
+def moved_formula(formula: str, rows: int, columns: int) -> str:
+    """A formula as it is when it is copied so many rows down and columns to the right.
+
+    Spreadsheets write a formula that a block of cells shares in the first of them alone.
+    """
+
+    def moved(found: re.Match[str]) -> str:
+        quoted, fixed_column, letters, fixed_row, number = found.groups()
+        if quoted:
+            return str(quoted)
+        if not fixed_column:
+            letters = column_letters(column_number(letters) + columns)
+        if not fixed_row:
+            number = str(int(number) + rows)
+        return f"{fixed_column}{letters}{fixed_row}{number}"
+
+    return _REFERENCE.sub(moved, formula)
+
+
+def column_number(letters: str) -> int:
+    """The number of a column, from 1: A is 1, AA is 27."""
+    number = 0
+    for letter in letters.upper():
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number
+
+
+def column_letters(number: int) -> str:
+    """What a column is called, by its number from 1."""
+    letters = ""
+    while number > 0:
+        number, rest = divmod(number - 1, 26)
+        letters = chr(ord("A") + rest) + letters
+    return letters
+
+
+def cell_name(row: int, column: int) -> str:
+    """What a cell is called, by its numbers from 0: B7."""
+    return f"{column_letters(column + 1)}{row + 1}"

@@ -1,0 +1,445 @@
+"""Files that survive a crash: fsync, atomic writes, unnamed temporary files, locks.
+
+Made for Linux and macOS. Elsewhere the package can be imported and used in memory, and a run
+of files is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import io
+import os
+import re
+import socket
+import stat
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from pingdata_async.exceptions import ConfigurationError, RunError
+from pingdata_async.util.text import quoted
+
+PRIVATE_FILE = 0o600
+PRIVATE_FOLDER = 0o700
+LOCK_NAME = "lock"
+# Whoever asks whether a run is at work (`is_locked()`) holds its lock for a moment.
+ASKED_ABOUT_AT_MOST = 10
+ASKED_AGAIN_AFTER_S = 0.02
+LINKS_AT_MOST = 40  # as Linux has it
+PIECES_AT_ONCE = 1024  # what Linux and macOS take (IOV_MAX)
+
+# Not a plain import: there is no such module on Windows.
+_fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
+_TAKEN = frozenset({errno.EAGAIN, errno.EACCES})
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+_NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+# Neither through a link, nor waiting for the other end of a pipe; there are none on Windows.
+_AS_IT_IS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_HOLDER = re.compile(rb"(\d{1,10}) ([0-9A-Za-z._-]{1,64})\n")
+_HOLDER_BYTES = 128
+
+
+class RunLock:
+    """Keeps a second process off a run directory; a context manager that hardly waits.
+
+    On a file of its own, so that whoever only reads needs no lock. The system gives it up when
+    the process ends, however it ends; the file stays, as removing it would let two in.
+
+    Args:
+        run_dir: The run directory, which exists.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._file: int | None = None
+
+    @property
+    def path(self) -> Path:
+        """The lock's file."""
+        return self._run_dir / LOCK_NAME
+
+    def __enter__(self) -> Self:
+        """Take it; blocks, where another process has it, for a fifth of a second.
+
+        Raises:
+            RunError: When another process has it, or there are no locks here.
+        """
+        if _fcntl is None:
+            raise RunError("runs of files need Linux or macOS; enhance() and stream() work here")
+        for _ in range(ASKED_ABOUT_AT_MOST):
+            file = self._take()
+            if file is not None:
+                self._file = file
+                return self
+        raise RunError(f"{self._run_dir} is moved again and again by another process")
+
+    def _take(self) -> int | None:
+        """The lock's file, locked; None where it is not the one under its name any more."""
+        try:
+            file = open_regular(self.path, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be opened: {error.strerror or error}") from error
+        try:
+            self._lock(file)
+            if not _is_under(file, self.path):  # the folder was moved or removed meanwhile
+                os.close(file)
+                return None
+            os.fchmod(file, PRIVATE_FILE)
+            # For people, and for the message that the next one gets.
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
+        except OSError as error:
+            os.close(file)
+            raise RunError(f"{self.path} cannot be written: {error.strerror or error}") from error
+        except BaseException:
+            os.close(file)
+            raise
+        return file
+
+    def _lock(self, file: int) -> None:
+        for attempt in range(ASKED_ABOUT_AT_MOST):
+            try:
+                _fcntl.flock(file, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+            except OSError as error:
+                self._refuse(file, error, is_last=attempt == ASKED_ABOUT_AT_MOST - 1)
+                time.sleep(ASKED_AGAIN_AFTER_S)
+            else:
+                return
+
+    def _refuse(self, file: int, error: OSError, *, is_last: bool) -> None:
+        if error.errno in _TAKEN and is_last:
+            raise RunError(
+                f"{self._run_dir} is in use by {_holder(file)}; wait for it or stop it "
+                "(`status` and `export` work meanwhile)"
+            ) from error
+        if error.errno in _NO_LOCKS:
+            raise RunError(
+                f"{self._run_dir}: its file system has no locks ({error.strerror}); "
+                "use --run-dir on a local disk"
+            ) from error
+        if error.errno not in _TAKEN:
+            raise error
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, 0)
+            os.close(self._file)
+            self._file = None
+
+
+def _is_under(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))  # noqa: PTH116 - beside fstat
+    except FileNotFoundError:
+        return False
+
+
+def _holder(file: int) -> str:
+    try:
+        found = _HOLDER.fullmatch(os.pread(file, _HOLDER_BYTES, 0))
+    except OSError:
+        found = None
+    if found is None:
+        return "another process"
+    pid, host = (part.decode("ascii") for part in found.groups())
+    # In a container a pid means nothing to another one, nor to the machine around them.
+    return f"another process (pid {pid} on {host})"
+
+
+def is_locked(run_dir: Path) -> bool:
+    """Whether a process is at work on a run directory; blocks for a moment."""
+    return _is_held(run_dir / LOCK_NAME) is True
+
+
+def is_left_over(path: Path) -> bool:
+    """Whether a file is one's own, and surely held by no process any more; blocks for a moment."""
+    with contextlib.suppress(OSError):
+        is_own = os.name != "posix" or path.lstat().st_uid == os.geteuid()
+        return is_own and _is_held(path) is False
+    return False
+
+
+def hold(file: int, path: Path) -> bool:
+    """Hold an open file for as long as it is open, as far as there are locks here.
+
+    The system lets go of it when the process ends, and knows that in all containers.
+
+    Returns:
+        Whether it is the one under its name; if not, somebody took it for a leftover.
+    """
+    if _fcntl is not None:
+        try:
+            _fcntl.flock(file, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _TAKEN:
+                return False
+            if error.errno not in _NO_LOCKS:
+                raise
+    return _is_under(file, path)
+
+
+def _is_held(path: Path) -> bool | None:
+    """Whether a process holds a file; None where that is not known.
+
+    A shared lock is tried for a moment, which no reader minds.
+    """
+    if _fcntl is None:
+        return None
+    try:
+        file = open_regular(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        _fcntl.flock(file, _fcntl.LOCK_SH | _fcntl.LOCK_NB)
+    except OSError as error:
+        return True if error.errno in _TAKEN else None
+    finally:
+        os.close(file)
+    return False
+
+
+def check_links(path: Path) -> None:
+    """Refuse a name that leads somewhere by a link of somebody else's.
+
+    In a folder that others can write in, such a link leads into a file of one's own.
+
+    Raises:
+        ConfigurationError: With the link.
+        OSError: When one of the links is out of reach.
+    """
+    for _ in range(LINKS_AT_MOST):
+        if os.name != "posix" or not path.is_symlink():
+            return
+        owner = path.lstat().st_uid
+        if owner not in {os.geteuid(), 0}:
+            raise ConfigurationError(
+                f"{_shown(path)} is a link that belongs to another user (uid {owner}); name "
+                "another file"
+            )
+        path = path.parent / path.readlink()
+
+
+def sync_file(file: int) -> None:
+    """Get a file's content onto the disk itself; takes a file descriptor."""
+    full_sync = getattr(_fcntl, "F_FULLFSYNC", None)
+    if full_sync is not None:  # on macOS fsync() stops at the drive's own cache
+        try:
+            _fcntl.fcntl(file, full_sync)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS and error.errno not in _NO_FOLDER_SYNC:
+                raise
+        else:
+            return
+    os.fsync(file)
+
+
+def sync_folder(path: Path) -> None:
+    """Get the names in a folder onto the disk: a file that was renamed has its name only then."""
+    if os.name != "posix":  # folders cannot be opened there
+        return
+    folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:  # some network file systems: nothing to be done
+            raise
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def writing_whole(path: Path, buffer_bytes: int = -1) -> Iterator[BinaryIO]:
+    """Write a file so that under its name there is only ever a whole one, also after a crash.
+
+    It is for its owner alone: addresses and answers are the user's own. When the block is left
+    without an error, content and name are on the disk, and a file of that name is replaced.
+
+    Args:
+        path: Its name; what is written meanwhile is `NAME.part` beside it, and what a killed
+            process left there is overwritten.
+        buffer_bytes: That are written at a time; -1 for the system's choice.
+
+    Raises:
+        OSError: When it cannot be written; then nothing has changed under its name.
+    """
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        with open(part, "xb", buffer_bytes, opener=open_private) as file:
+            yield file
+            file.flush()
+            sync_file(file.fileno())
+        part.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def write_whole(path: Path, *blocks: bytes) -> None:
+    """Write blocks to a file as `writing_whole()` does, one behind the other."""
+    with writing_whole(path) as file:
+        file.writelines(blocks)
+
+
+def write_pieces(file: int, pieces: Sequence[bytes | memoryview]) -> None:
+    """Write to a file descriptor what is in many pieces, without joining them in memory.
+
+    Raises:
+        OSError: When it cannot be written; a part of it may have been.
+    """
+    for begin in range(0, len(pieces), PIECES_AT_ONCE):
+        batch = pieces[begin : begin + PIECES_AT_ONCE]
+        if not hasattr(os, "writev"):  # Windows
+            batch = [b"".join(batch)]
+        left = sum(map(len, batch)) - _write(file, batch)
+        while left:  # a signal came, or it is the last of the disk
+            rest = b"".join(batch)[-left:]
+            left -= os.write(file, rest)
+
+
+def _write(file: int, pieces: Sequence[bytes | memoryview]) -> int:
+    return os.writev(file, pieces) if len(pieces) > 1 else os.write(file, pieces[0])
+
+
+def absolute(path: str | Path) -> Path:
+    """A path that means the same whatever folder the process goes to.
+
+    Raises:
+        ConfigurationError: When the folder that it is in now is gone.
+    """
+    try:
+        return Path(path).absolute()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{_shown(Path(path))} is nowhere: the present folder is out of reach "
+            f"({error.strerror or error})"
+        ) from error
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes that the present user may still write where this file or folder is.
+
+    Raises:
+        OSError: When it does not exist.
+    """
+    space = os.statvfs(path)
+    return space.f_bavail * space.f_frsize
+
+
+def open_private(path: str | Path, flags: int) -> int:
+    """Open a file for its owner alone, whatever the umask."""
+    file = open_regular(path, flags)
+    os.fchmod(file, PRIVATE_FILE)
+    return file
+
+
+def open_regular(path: str | Path, flags: int) -> int:
+    """Open a file that is one, and is no link; one that is made is for its owner alone.
+
+    Raises:
+        OSError: When it is something else, or cannot be opened.
+    """
+    try:
+        file = os.open(path, flags | _AS_IT_IS | os.O_CLOEXEC, PRIVATE_FILE)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link") from error
+        raise
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return file
+
+
+def open_nameless(folder: Path) -> io.FileIO:
+    """A file for its owner alone that is gone when it is closed, or the process ends.
+
+    Raises:
+        OSError: When there can be none.
+    """
+    return tempfile.TemporaryFile(dir=folder, buffering=0)
+
+
+def make_private_folder(path: Path, *, exist_ok: bool = False) -> None:
+    """Make a folder for its owner alone, whatever the umask; one that is there stays as it is.
+
+    Raises:
+        ConfigurationError: When one that is there could be somebody else's work.
+        OSError: When it cannot be made.
+    """
+    try:
+        path.mkdir(mode=PRIVATE_FOLDER)
+    except FileExistsError:
+        if not exist_ok:
+            raise
+        check_own_folder(path)
+        return
+    path.chmod(PRIVATE_FOLDER)
+
+
+def check_own_folder(path: Path) -> None:
+    """Refuse a folder that somebody else made, or could write in.
+
+    Whoever can write in it can put a link in the place of a file that is about to be written.
+
+    Raises:
+        ConfigurationError: With what is wrong, and the command that mends it where there is one.
+        OSError: When it is out of reach.
+    """
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        raise ConfigurationError(f"{_shown(path)} is a link; name the folder that it leads to")
+    if os.name != "posix":  # elsewhere it is not for the mode to say who may write
+        return
+    if found.st_uid != os.geteuid():
+        raise ConfigurationError(
+            f"{_shown(path)} belongs to another user (uid {found.st_uid}), who alone can use it; "
+            "name another with --run-dir"
+        )
+    if found.st_mode & _WRITABLE_BY_OTHERS:
+        raise ConfigurationError(
+            f"others can write in {_shown(path)} (mode {stat.S_IMODE(found.st_mode):04o}), so what "
+            "is in it may be theirs. If you know that it is not: "
+            f"chmod 700 {quoted(path)}; else name another with --run-dir"
+        )
+
+
+def check_own_file(path: Path) -> None:
+    """Refuse a file that is none, or under whose name somebody else's would be written.
+
+    Raises:
+        ConfigurationError: With what is wrong.
+        OSError: When it is out of reach.
+    """
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        is_link = stat.S_ISLNK(found.st_mode)
+        what = "a link" if is_link else "not a regular file"
+        raise ConfigurationError(f"{_shown(path)} is {what}, which no run makes; nothing was done")
+    if os.name == "posix" and found.st_uid != os.geteuid():
+        raise ConfigurationError(
+            f"{_shown(path)} belongs to another user (uid {found.st_uid}); nothing was done"
+        )
+    if found.st_nlink > 1:
+        raise ConfigurationError(
+            f"{_shown(path)} has another name too (a hard link), whose content would change with "
+            "it; copy the run directory (cp -r), and use the copy"
+        )
+
+
+def _shown(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "replace")

@@ -1,0 +1,115 @@
+"""How numbers, bytes, urls and paths are shown in messages (pure).
+
+Numbers of things in messages (pure).
+
+Words of commands that are shown to be pasted into a shell (pure).
+
+The byte order mark that some servers write before JSON, and no reader of it takes (pure).
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import shlex
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pingdata_async.util.redaction import masked
+
+EXCERPT_FROM_BYTES = 64 * 1024
+
+
+def counted(number: int, what: str, several: str | None = None) -> str:
+    """Such as "1 row" and "2,000 rows".
+
+    Args:
+        number: How many.
+        what: One of them.
+        several: More than one of them; None where an s makes it.
+    """
+    return f"{number:,} {what if number == 1 else several or f'{what}s'}"
+
+
+_PRINTABLE = range(0x20, 0x7F)
+
+
+def quoted(word: str | os.PathLike[str]) -> str:
+    r"""A word as a shell takes it, whatever is in it.
+
+    Line breaks, and bytes that are no UTF-8, are written as bash, zsh and ksh know them: `$'\xff'`.
+    """
+    content = os.fsencode(word)
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if text.isprintable() and (text or not content):
+        return shlex.quote(text)
+    return "$'" + "".join(map(_escaped, content)) + "'"
+
+
+def quoted_path(path: str | os.PathLike[str]) -> str:
+    """A path as a word that is not taken for an option, and means the same in any folder."""
+    try:
+        return quoted(Path(path).absolute())
+    except OSError:  # the present folder is gone
+        return quoted(f"./{os.fspath(path)}")
+
+
+def quoted_option(name: str, value: str) -> str:
+    """An option with its value, which may look like another option."""
+    return quoted(f"{name}={value}") if value.startswith("-") else f"{name} {quoted(value)}"
+
+
+def _escaped(byte: int) -> str:
+    character = chr(byte)
+    if byte in _PRINTABLE and character not in "'\\":
+        return character
+    return f"\\x{byte:02x}"
+
+
+def without_bom(body: bytes) -> bytes:
+    """A body without the UTF-8 byte order mark before it."""
+    return body.removeprefix(codecs.BOM_UTF8)
+
+
+def one_line(text: str) -> str:
+    """A text on one line, without secrets, and nothing that would steer the reader's terminal."""
+    return masked(" ".join("".join(c if c.isprintable() else " " for c in text).split()))
+
+
+def shown_url(url: str) -> str:
+    """A url for people: no user, no query (signed urls carry their key there), not endless."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(a url that cannot be read)"
+    text = masked(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= 200 else text[:197] + "..."  # noqa: PLR2004 - fits a log line
+
+
+def is_page(body: bytes) -> bool:
+    """Whether it looks like HTML or XML."""
+    return bool(re.match(rb"(\xef\xbb\xbf)?\s*<", body))
+
+
+def excerpt(body: bytes) -> str:
+    """The beginning of a body, fit to be shown on one line."""
+    if not body:
+        return "nothing at all"
+    # Secrets are taken out before it is cut: half of one is too much.
+    text = masked(" ".join(body[:EXCERPT_FROM_BYTES].decode("utf-8", "replace").split()))
+    shown = "".join(c if c.isprintable() else "?" for c in text)
+    return repr(shown[:100] + ("..." if len(shown) > 100 or len(body) > EXCERPT_FROM_BYTES else ""))  # noqa: PLR2004 - one line
+
+
+STDOUT = "-"
+
+
+def shown_path(path: str | Path) -> str:
+    """A path as text that can be encoded, also where its bytes are not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "replace")
