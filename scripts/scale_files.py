@@ -23,7 +23,7 @@ from typing import Any
 import anyio
 
 import pingdata_async as ping
-from tests.probes import LoopLag, loop_lag
+from tests.support.probes import LoopLag, loop_lag
 
 DEFAULT_ADDRESSES = Path(__file__).parent.parent / "tests" / "data" / "us-addresses.csv"
 

@@ -4,7 +4,7 @@
 
 tries those named, or all, in about six minutes, and prints what the sandbox counted. Exit code
 1: something fell short. The same in simulated time, and so the same each time, is in the suite
-(tests/bulk/test_figures.py).
+(tests/simulation/test_figures.py).
 """
 
 from __future__ import annotations

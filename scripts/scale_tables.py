@@ -30,7 +30,7 @@ WORK_DIR = Path(__file__).parents[1] / "build"
 @contextlib.contextmanager
 def serving(rows: int) -> Iterator[str]:
     """The url of a server of so many rows, in a process of its own."""
-    command = [sys.executable, "-m", "tests.large_tables.changing_server", str(rows)]
+    command = [sys.executable, "-m", "tests.large.changing_server", str(rows)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:
@@ -113,8 +113,8 @@ def check(rows: int, folder: Path) -> list[float]:
     import pyarrow.parquet as pq  # noqa: PLC0415 - see run_and_check()
 
     from benchmarks.throughput.data import csv_of  # noqa: PLC0415 - likewise
-    from tests.large_tables import checking  # noqa: PLC0415 - likewise
-    from tests.large_tables.changing_server import LateChanges  # noqa: PLC0415 - likewise
+    from tests.large import checking  # noqa: PLC0415 - likewise
+    from tests.large.changing_server import LateChanges  # noqa: PLC0415 - likewise
 
     output = folder / "out.parquet"
     expected = checking.Expected(csv_of(rows, folder), LateChanges(rows))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import compileall
 import gc
+import math
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,12 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
 import pingdata_async
-from tests.sweeps import EXAMPLES, EXAMPLES_IN_SAMPLE, is_sample
+from pingdata_async import PingDataClient
+from pingdata_async.sandbox import SandboxServer
+from tests.support.certificates import authority, ca_file
+from tests.support.sweeps import EXAMPLES, EXAMPLES_IN_SAMPLE, is_sample
+
+__all__ = ["authority", "ca_file"]  # fixtures
 
 # The same examples each time, and no limit of time for one: the machine may be busy.
 for profile, most in (("all", EXAMPLES), ("sample", EXAMPLES_IN_SAMPLE)):
@@ -113,3 +119,17 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     return home
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[SandboxServer]:
+    """A sandbox that works at once."""
+    async with SandboxServer(locations_per_s=math.inf, queue_delay_s=0.0) as server:
+        yield server
+
+
+@pytest.fixture
+async def client(sandbox: SandboxServer) -> AsyncIterator[PingDataClient]:
+    """A client of the sandbox."""
+    async with PingDataClient(api_url=sandbox.url, auth_token="t") as client:
+        yield client

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.sweeps import sampled
+from tests.support.sweeps import sampled
 
 HEAVY = {"aiohttp.web", "asyncio", "csv", "pingdata_async.sandbox", "sqlite3"}
 COMMAND = """

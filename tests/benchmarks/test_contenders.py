@@ -19,7 +19,7 @@ from benchmarks.throughput.contender import Contender, Part
 from benchmarks.throughput.data import csv_of, locations_in
 from benchmarks.throughput.ours import Durable, DurableTable, Repeating, Stream, StreamOfLocations
 from benchmarks.throughput.server import FastAPI
-from tests.sweeps import sampled
+from tests.support.sweeps import sampled
 
 ROWS = 2000
 

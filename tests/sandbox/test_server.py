@@ -9,8 +9,8 @@ import pytest
 import trustme
 
 from pingdata_async.sandbox import FaultPlan, SandboxServer
-from tests.ports import free_port
 from tests.sandbox.caller import Clock, addresses, calling
+from tests.support.ports import free_port
 
 
 async def test_url_exists_only_while_it_runs() -> None:

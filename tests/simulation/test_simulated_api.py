@@ -16,7 +16,6 @@ from pingdata_async.exceptions import (
     TransportError,
 )
 from pingdata_async.models import JobStatus
-from tests.bulk.harness import check_bookkeeping, run
 from tests.simulation.faults import Moment
 from tests.simulation.limits import Limits, Outage
 from tests.simulation.profiles import Progress, Telling
@@ -24,6 +23,7 @@ from tests.simulation.queueing import Work, ideal_s
 from tests.simulation.records import Records
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.virtual_loop import START_S, VirtualLoop
+from tests.support.engine_harness import check_bookkeeping, run
 
 BODY = b'{"locations":[{"id":"1"},{"id":"2"},{"id":"3"},{"id":"4"}],"sources":["PG"]}'
 

@@ -15,7 +15,7 @@ import pytest
 from tests.simulation.hunting import hunt
 from tests.simulation.simulation import simulate
 from tests.simulation.worlds import draw_world
-from tests.sweeps import sampled
+from tests.support.sweeps import sampled
 
 PARTS = 20
 PARTS_IN_SAMPLE = 1

@@ -26,13 +26,7 @@ from pingdata_async.runs.journal.reader import JournalReader
 from pingdata_async.runs.status import read_status
 from pingdata_async.sandbox import FaultPlan, SandboxServer
 from tests.survival.launcher import End, Order, Report
-from tests.survival.rows import (
-    POISON,
-    check_rows,
-    leftover_parts,
-    read_lines,
-    write_rows,
-)
+from tests.survival.rows import POISON, check_rows, leftover_parts, read_lines, write_rows
 
 KILLED = -9
 MAX_LINE_BYTES = 1_000_000

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.sweeps import sampled
 from tests.survival.trials import everything_goes_wrong
-from tests.sweeps import sampled
 
 
 @pytest.mark.parametrize(

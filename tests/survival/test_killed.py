@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.sweeps import sampled
 from tests.survival.killing import REFUSALS, TROUBLES, Scene, kill_at_all, moments_of
-from tests.sweeps import sampled
 
 # Events and steps without which a run of that scene would not show what it is there for.
 NEEDED = {

@@ -1,6 +1,6 @@
 """Signals while submissions are on the wire: their answers are waited for, so nothing is in doubt.
 
-Simpler ones are in tests/cli/test_enhance.py.
+Simpler ones are in tests/behaviour/command/test_enhance.py.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import anyio.abc
 import pytest
 
 from pingdata_async.sandbox import FaultPlan, SandboxServer
-from tests.cli.test_enhance import COMMAND, run
-from tests.probes import until
+from tests.support.commands import COMMAND, run
+from tests.support.probes import until
+from tests.support.sweeps import sampled
 from tests.survival.rows import check_rows, write_rows
 from tests.survival.trials import options, sandbox_at_once, started, status_of
-from tests.sweeps import sampled
 
 ROWS = 400
 CHUNK_SIZE = 20

@@ -24,17 +24,11 @@ import msgspec
 import pingdata_async as ping
 from pingdata_async.runs.directory.directory import journal_path
 from pingdata_async.sandbox import FaultPlan, SandboxServer
-from tests.cli.test_enhance import COMMAND, Command, run
-from tests.ports import free_port
-from tests.probes import until
+from tests.support.commands import COMMAND, Command, run
+from tests.support.ports import free_port
+from tests.support.probes import until
 from tests.survival.killing import Death, look_at
-from tests.survival.rows import (
-    POISON,
-    check_rows,
-    leftover_parts,
-    read_lines,
-    write_rows,
-)
+from tests.survival.rows import POISON, check_rows, leftover_parts, read_lines, write_rows
 
 FAULTS = (
     "rate_limit",

@@ -1,0 +1,1 @@
+"""Through the public face alone: the client, runs, the command."""

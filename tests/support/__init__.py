@@ -1,0 +1,1 @@
+"""What tests share: servers, journals, runs, workbooks, hostile texts."""

@@ -1,0 +1,1 @@
+"""One folder a package: test_x.py tests module x."""
