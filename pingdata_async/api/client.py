@@ -147,7 +147,7 @@ class OpenedClient:
             await tasks.__aexit__(None, None, None)
         finally:
             # Only now: streams see a cancellation, other requests ClientClosedError.
-            await transport.__aexit__(None, None, None)
+            await transport.aclose()
 
     @property
     def base_url(self) -> str:

@@ -12,7 +12,7 @@ import io
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import Self, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -50,12 +50,9 @@ from pingdata_async.exceptions import (
     UnexpectedRedirectError,
 )
 from pingdata_async.util.encoding import EncodedBody, Inflater, too_large
+from pingdata_async.util.files import AsyncClosing
 from pingdata_async.util.redaction import may_be_shown
 from pingdata_async.util.text import one_line, shown_url
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
 
 T = TypeVar("T")
 
@@ -234,7 +231,7 @@ class Response:
         return decode(await self.read(), self.what)
 
 
-class Transport:
+class Transport(AsyncClosing):
     """Sessions of one API host, opened and closed with `async with`."""
 
     def __init__(self, settings: ClientSettings) -> None:
@@ -256,12 +253,8 @@ class Transport:
         self._asking = await self._stack.enter_async_context(open_session(tls, reuse=True))
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def aclose(self) -> None:
+        """Close all connections."""
         self._waits.close()
         with anyio.CancelScope(shield=True):
             await self._stack.aclose()

@@ -29,10 +29,9 @@ from pingdata_async.locations.normalize import (
 )
 from pingdata_async.locations.postal_codes import are_plain, restore_leading_zeros_of
 from pingdata_async.models import EnhancedLocation, Location, RunSummary
+from pingdata_async.util.files import AsyncClosing
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from anyio.abc import TaskGroup
 
 
@@ -277,7 +276,7 @@ class ResultChannel:
         self.scope.cancel("the results are no longer wanted")
 
 
-class ResultStream(AsyncIterator[EnhancedLocation]):
+class ResultStream(AsyncClosing, AsyncIterator[EnhancedLocation]):
     """Results as chunks finish; made by `BulkEnhancer.stream()`.
 
     Iterate it with a bare `async for`, which may be left by `break`, or use it with
@@ -341,14 +340,6 @@ class ResultStream(AsyncIterator[EnhancedLocation]):
     async def __aenter__(self) -> Self:
         self._started()
         return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     def take_at_hand(self) -> list[EnhancedLocation]:
         """The results that have come and were not iterated yet; waits for nothing.

@@ -16,9 +16,9 @@ import socket
 import stat
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from pingdata_async.exceptions import ConfigurationError, RunError
@@ -45,7 +45,35 @@ _HOLDER = re.compile(rb"(\d{1,10}) ([0-9A-Za-z._-]{1,64})\n")
 _HOLDER_BYTES = 128
 
 
-class RunLock:
+class Closing(ABC):
+    """A context manager that is closed on leaving, with or without an error."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give up what is open; harmless when it is closed already."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class AsyncClosing(ABC):
+    """As `Closing`, for what takes the event loop to close."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Give up what is open; harmless when it is closed already."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
+
+
+class RunLock(Closing):
     """Keeps a second process off a run directory; a context manager that hardly waits.
 
     On a file of its own, so that whoever only reads needs no lock. The system gives it up when
@@ -126,12 +154,8 @@ class RunLock:
         if error.errno not in _TAKEN:
             raise error
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Release it."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, 0)

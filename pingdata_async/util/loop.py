@@ -15,15 +15,16 @@ from __future__ import annotations
 from asyncio import get_running_loop
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import anyio
+
+from pingdata_async.util.files import Closing
 
 T = TypeVar("T")
 
 
-class SingleThreadExecutor:
+class SingleThreadExecutor(Closing):
     """A context manager; the thread is made when it is first needed.
 
     Args:
@@ -33,15 +34,8 @@ class SingleThreadExecutor:
     def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the thread when it has done its present work."""
         # Without waiting: where something is at work still, its task was torn away from it.
         self._executor.shutdown(wait=False, cancel_futures=True)
 

@@ -24,18 +24,17 @@ from hashlib import blake2b
 from itertools import accumulate, repeat, starmap
 from operator import and_, attrgetter
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from pingdata_async.locations.chunk import Chunk, Duplicate, InvalidRow
 from pingdata_async.locations.chunk_builder import LOCATION_OVERHEAD_BYTES
-from pingdata_async.util.files import open_nameless, write_pieces
+from pingdata_async.util.files import Closing, open_nameless, write_pieces
 
 FIRST_BLOCK, LARGEST_BLOCK = 8 * 1024, 64 * 1024
 """Records that are written at once: few at first, as small inputs are the rule."""
 
 
-class HashPartitions:
+class HashPartitions(Closing):
     """Takes records, and gives those of a bucket back in the order in which they came.
 
     A context manager. The file has no name: nothing is left of it, however the process ends.
@@ -55,15 +54,8 @@ class HashPartitions:
         self._end = 0
         self._blocks: list[array[int]] = []  # of each, where its buckets begin, and its end
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Give the disk back."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -126,7 +118,7 @@ def digests_of(keys: Sequence[bytes]) -> list[bytes]:
     return [blake2b(key, digest_size=KEY_BYTES).digest() for key in keys]
 
 
-class DuplicateFinder:
+class DuplicateFinder(Closing):
     """Takes the keys of rows, in their order, and says at last which of them recur.
 
     A context manager.
@@ -143,16 +135,9 @@ class DuplicateFinder:
         self._keyed = HashPartitions(folder, KEY_BUCKETS)
         self._rows = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._keyed.__exit__(exc_type, exc, traceback)
+    def close(self) -> None:
+        """Give the disk back."""
+        self._keyed.close()
 
     def add(self, row: int, keys: Sequence[bytes]) -> None:
         """Take the keys of rows that follow each other; blocks now and then.
@@ -204,7 +189,7 @@ class DuplicateFinder:
         repeats.add_firsts(duplicate_counts)
 
 
-class DuplicateIndex:
+class DuplicateIndex(Closing):
     """Which rows repeat which, on disk.
 
     Args:
@@ -222,7 +207,7 @@ class DuplicateIndex:
 
     def close(self) -> None:
         """Give the disk back."""
-        self._marks.__exit__(None, None, None)
+        self._marks.close()
 
     def add(self, repeated: Sequence[tuple[int, int]]) -> None:
         """Take rows that repeat others, each with the first one like it."""

@@ -93,7 +93,7 @@ class RunDirectory:
             await self.journal.__aenter__()
         except BaseException:
             self._is_left = True
-            self._lock.__exit__(None, None, None)
+            self._lock.close()
             raise
         return self
 
@@ -110,8 +110,8 @@ class RunDirectory:
                     self.left_behind = await anyio.to_thread.run_sync(_remove, self.path)
         finally:
             if self.plan is not None:
-                self.plan.__exit__(None, None, None)
-            self._lock.__exit__(None, None, None)
+                self.plan.close()
+            self._lock.close()
 
     def _lock_and_look(self) -> bool:
         """Make the directory and take the lock; says whether the journal is still to be made."""
@@ -128,7 +128,7 @@ class RunDirectory:
             raise _foreign(path)
         self._lock.__enter__()
         if self._is_left:  # cancelled by asyncio itself, which does not wait for threads
-            self._lock.__exit__(None, None, None)
+            self._lock.close()
         # Another process may have made it just before.
         return not journal_path(path).exists()
 

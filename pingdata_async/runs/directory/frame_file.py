@@ -15,7 +15,6 @@ from array import array
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Generic, Self, TypeVar
 
 import msgspec
@@ -27,7 +26,7 @@ from pingdata_async.util.compression import (
     compress,
     decompress,
 )
-from pingdata_async.util.files import open_nameless, open_regular, writing_whole
+from pingdata_async.util.files import Closing, open_nameless, open_regular, writing_whole
 
 WRITE_BUFFER_BYTES = 1024 * 1024
 
@@ -127,7 +126,7 @@ def staging(folder: Path, kind: FileKind) -> Iterator[FrameWriter]:
         yield FrameWriter(file, kind)
 
 
-class FrameReader(Generic[C]):
+class FrameReader(Closing, Generic[C]):
     """Reads frames in any order, inside its `with` block. Blocks.
 
     Args:
@@ -165,12 +164,8 @@ class FrameReader(Generic[C]):
             raise self._unreadable(error) from error
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file; its table of contents stays."""
         if self._file is not None:
             os.close(self._file)
             self._file = None

@@ -7,7 +7,6 @@ import datetime as dt
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import msgspec
@@ -22,6 +21,7 @@ from pingdata_async.runs.directory.frame_file import (
 )
 from pingdata_async.tables.rows import CellColumns, InputRows, SheetPlace
 from pingdata_async.util.compression import DamagedFrameError
+from pingdata_async.util.files import Closing
 
 INPUT_NAME = "input"
 FRAME_BYTES = 256 * 1024  # before compression; it shrinks no better in larger ones
@@ -98,7 +98,7 @@ def writing_input_copy(path: Path) -> Iterator[InputCopyWriter]:
         yield InputCopyWriter(frames)
 
 
-class InputCopy:
+class InputCopy(Closing):
     """An input that was kept; read inside its `with` block. Blocks.
 
     Args:
@@ -129,13 +129,9 @@ class InputCopy:
         self._frames.__enter__()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._frames.__exit__(exc_type, exc, traceback)
+    def close(self) -> None:
+        """Close the file; what it says of its columns stays."""
+        self._frames.close()
 
     def __iter__(self) -> Iterator[InputRows]:
         """All rows, in order, some at a time.

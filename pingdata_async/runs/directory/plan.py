@@ -12,7 +12,6 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import anyio.to_thread
@@ -40,6 +39,7 @@ from pingdata_async.tables.readers.base import InputReader
 from pingdata_async.tables.readers.open import AnyInput, open_input
 from pingdata_async.tables.rows import Fingerprint, ReadOptions
 from pingdata_async.util.compression import DamagedFrameError, decompress
+from pingdata_async.util.files import Closing
 from pingdata_async.value_notes import ValueNote
 
 AskCoverage = Callable[[], Coroutine[Any, Any, Coverage | str]]
@@ -76,7 +76,7 @@ class _Totals(Footer, frozen=True, kw_only=True):
 _totals = msgspec.msgpack.Decoder(_Totals)
 
 
-class Plan:
+class Plan(Closing):
     """A plan on disk, and what it amounts to; `make()` or `open()` tell that.
 
     Attributes:
@@ -297,14 +297,10 @@ class Plan:
         self._reader.__enter__()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file; what it amounts to stays."""
         if self._reader is not None:
-            self._reader.__exit__(exc_type, exc, traceback)
+            self._reader.close()
 
     def read(self, index: int) -> Chunk:
         """One chunk of the plan; blocks, so call it in a thread.

@@ -13,7 +13,6 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
 import anyio
@@ -60,7 +59,7 @@ from pingdata_async.tables.schema.output_table import (
     undeclared_columns,
 )
 from pingdata_async.util.compression import compressed_writer
-from pingdata_async.util.files import absolute
+from pingdata_async.util.files import Closing, absolute
 from pingdata_async.util.loop import SingleThreadExecutor
 from pingdata_async.util.text import STDOUT, shown_path
 
@@ -362,7 +361,7 @@ async def export_run(
     return ExportedRun(counts.rows, counts.no_answer, plan.rows - counts.rows, tuple(notes))
 
 
-class _Place:
+class _Place(Closing):
     """A run directory that must stay in its place while it is read; a context manager. Blocks.
 
     Set aside for a new run, or removed, its paths would lead to another run's answers.
@@ -380,12 +379,8 @@ class _Place:
             raise RunError(f"{shown_path(self._run_dir)} cannot be read: {said}") from error
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let go of it."""
         os.close(self._folder)
 
     async def check(self, *_files: Path) -> None:

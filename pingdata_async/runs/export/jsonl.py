@@ -323,7 +323,7 @@ class OutputWriter:
         await self._thread.run(self._empty_files)
 
     def _empty_files(self) -> None:
-        self._duplicate_answers.begin_again()
+        self._duplicate_answers.clear()
         for file in (self._file, self._failures):
             if file is not None:
                 file.empty()

@@ -24,7 +24,6 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import msgspec
@@ -49,7 +48,7 @@ from pingdata_async.runs.journal.records import ChunkRecord, ChunkState
 from pingdata_async.tables.rows import InputRows
 from pingdata_async.tables.schema.input_rows import joined, rows_in, sliced
 from pingdata_async.tables.writers.jsonl import RowNote
-from pingdata_async.util.files import open_nameless, write_pieces
+from pingdata_async.util.files import Closing, open_nameless, write_pieces
 
 KEPT_BODIES = 4
 KEPT_BYTES = 64 * 1024 * 1024
@@ -320,7 +319,7 @@ class DuplicateAnswer(msgspec.Struct, frozen=True):
         )
 
 
-class DuplicateAnswers:
+class DuplicateAnswers(Closing):
     """Answers of the rows that recur, on disk, while an output is written; a context manager.
 
     The files have no names: nothing is left of them, however the process ends. Nothing that
@@ -337,18 +336,11 @@ class DuplicateAnswers:
         self._entries: io.FileIO | None = None  # one for each row, at its number
         self._end = 0
 
-    def __enter__(self) -> Self:
-        return self
+    def close(self) -> None:
+        """Give the disk back."""
+        self.clear()
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.begin_again()
-
-    def begin_again(self) -> None:
+    def clear(self) -> None:
         """Forget everything: the output is written from its beginning."""
         for file in (self._answers, self._entries):
             if file is not None:

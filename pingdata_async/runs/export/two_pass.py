@@ -101,7 +101,7 @@ class TwoPassExport(ABC):
             table = await self._scanned(kept, plan, answers)
             for pattern in table.unmatched:
                 self._on_note(f'There is no column "{pattern}" to be written.')
-            await self._thread.run(self._duplicate_answers.begin_again)
+            await self._thread.run(self._duplicate_answers.clear)
             rows = RowsByChunk(
                 plan, kept, answers, self._duplicate_answers, finished_only=finished_only
             )

@@ -13,7 +13,6 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 import anyio
@@ -41,6 +40,7 @@ from pingdata_async.runs.journal.records import (
     unpack_retry_row,
 )
 from pingdata_async.runs.journal.schema import copied, open_reader, roll_back, translated
+from pingdata_async.util.files import Closing
 
 
 @contextlib.asynccontextmanager
@@ -57,7 +57,7 @@ async def reading_journal(
         yield reader
     finally:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(reader.__exit__, None, None, None)
+            await anyio.to_thread.run_sync(reader.close)
 
 
 class JournalTotals(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +109,7 @@ class JournalTotals(msgspec.Struct, frozen=True, kw_only=True):
         return self.chunks[ChunkState.SUBMITTED] + self.chunks[ChunkState.COMPLETE]
 
 
-class JournalReader:
+class JournalReader(Closing):
     """Reads a journal, also while a run writes it, and after a crash; a context manager.
 
     It changes nothing. Every method blocks for a moment, and may be called in any thread; each
@@ -144,12 +144,8 @@ class JournalReader:
         self._connection = copied(connection, self._path) if self._as_it_is_now else connection
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the connection, once nobody reads."""
         with self._turn:
             if self._connection is not None:
                 self._connection.close()

@@ -168,7 +168,7 @@ def test_answers_are_carried_where_the_run_cannot_be_written(
     with DuplicateAnswers(tmp_path / "nowhere") as duplicate_answers:
         assert duplicate_answers.duplicates_of(BEFORE, EARLIER_ANSWERS) == {}
         assert duplicate_answers.duplicates_of(later, {}) == {0: EARLIER_ANSWERS[1000]}
-        duplicate_answers.begin_again()
+        duplicate_answers.clear()
         assert duplicate_answers.duplicates_of(later, {}) == {}
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "nowhere"))
     with (
