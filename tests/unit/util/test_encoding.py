@@ -14,7 +14,7 @@ CONTENT = b'{"0":{"PG":{"is_success":true,"x":"%b"}}}' % (b"0123456789" * 20_000
 
 
 @pytest.mark.parametrize(
-    ("wire", "encoding"),
+    ("raw", "encoding"),
     [
         (CONTENT, ""),
         (CONTENT, "Identity"),
