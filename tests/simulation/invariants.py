@@ -104,7 +104,7 @@ def check_end_of_client(
     require(flow.room.value <= world.max_jobs, f"more room than there was: {flow.room.value}")
     if flow.error is None and not flow._input_ended:
         return  # cancelled
-    queues = ("submissions", "polls", "fetches", "gathered", "lost")
+    queues = ("submissions", "polls", "fetches", "batched", "lost")
     left_over = {name: len(getattr(flow, name)) for name in queues if len(getattr(flow, name))}
     is_done = flow.error is None and flow._open == 0
     require(not (is_done and left_over), f"all is done, but there is work left: {left_over}")

@@ -46,7 +46,7 @@ LEDGER_STEPS = (
     "completed",
     "abandoned",
     "split",
-    "gathered",
+    "batched",
     "deliver",
 )
 DISK_STEPS = ("sync_file", "sync_folder", "write_whole")

@@ -13,7 +13,7 @@ from tests.survival.killing import REFUSALS, TROUBLES, Scene, kill_at_all, momen
 # Events and steps without which a run of that scene would not show what it is there for.
 NEEDED = {
     REFUSALS.name: {"ChunkSplit", "before ledger.refused", "OutputProgress", "OutputWritten"},
-    TROUBLES.name: {"JobAbandoned", "LocationsAskedAgain", "before ledger.gathered"},
+    TROUBLES.name: {"JobAbandoned", "LocationsAskedAgain", "before ledger.batched"},
 }
 
 # Where a file gets onto the disk.

@@ -101,7 +101,7 @@ def _troubled(seed: int) -> SimulatedAPI:
 
 METHODS = [
     "next_index", "submitting", "refused", "submitted", "doubted", "completed", "abandoned",
-    "split", "gathered", "deliver",
+    "split", "batched", "deliver",
 ]  # fmt: skip
 
 
