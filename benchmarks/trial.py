@@ -12,13 +12,15 @@ import anyio
 
 from benchmarks.contenders import OURS, Contender
 from pingdata_async.api.wire import encode_options
+from pingdata_async.engine.context import EngineContext
 from pingdata_async.engine.engine import Engine
+from pingdata_async.engine.flow_control.budget import Budget, Caps
+from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker
 from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
 from pingdata_async.engine.flow_control.retry import RetryPolicy
-from pingdata_async.engine.store import Charges, ChunkStore, FinishedChunk, MemoryStore
+from pingdata_async.engine.store import ChunkStore, FinishedChunk
 from pingdata_async.engine.task import ChunkTask
 from pingdata_async.locations.chunk import Chunk
-from pingdata_async.models import EnhancedLocation
 from tests.simulation.faults import Moment
 from tests.simulation.limits import Limits, Outage
 from tests.simulation.paced_api import Endpoints, PacedAPI
@@ -70,22 +72,19 @@ class Trial:
         )
 
 
-class Counting(MemoryStore):
-    """A ledger that only counts.
+class Counting(ChunkStore):
+    """A store that only counts.
 
     Attributes:
         rows_ok: That came out with an answer.
     """
 
     def __init__(self) -> None:
-        super().__init__(self._never, itertools.count(10**9).__next__, Charges())
+        super().__init__(itertools.count(10**9).__next__)
         self.rows_ok = 0
 
     async def deliver(self, finished: FinishedChunk) -> None:
         self.rows_ok += finished.counts.ok
-
-    async def _never(self, results: list[EnhancedLocation]) -> None:
-        raise AssertionError("it hands nothing on", results)
 
 
 @dataclass
@@ -175,19 +174,23 @@ def make_runner(
 ) -> Engine:
     """The real runner, with a contender's way to pace and to poll."""
     rng = random.Random(f"runner/{seed}")
-    return Engine(
+    policy = policy or RetryPolicy()
+    context = EngineContext(
         api=PacedAPI(api),
         store=store,
-        slots=ConcurrencyLimiter(contender.limiter()).share(contender.max_jobs),
+        concurrency=ConcurrencyLimiter(contender.limiter()).share(contender.max_jobs),
         rate_limiter=contender.rate_limiter(rng),
         sources=SOURCES,
         options=encode_options(sources=SOURCES),
         chunk_size=1000,
-        planner=contender.planner(),
-        policy=policy or RetryPolicy(),
+        poll_planner=contender.planner(),
+        policy=policy,
+        breaker=CircuitBreaker(policy),
+        budget=Budget(Caps(), SOURCES),
         emit=lambda _event: None,
         rng=rng,
     )
+    return Engine(context)
 
 
 async def shared_chunks(jobs: int, locations: int) -> AsyncIterator[ChunkTask]:

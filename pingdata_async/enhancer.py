@@ -11,9 +11,10 @@ import msgspec
 
 from pingdata_async.api.client import PingDataClient
 from pingdata_async.api.wire import encode_options
+from pingdata_async.engine.context import EngineContext
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.adaptive_limit import AdaptiveLimit
-from pingdata_async.engine.flow_control.budget import Budget
+from pingdata_async.engine.flow_control.budget import Budget, Caps
 from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker
 from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
 from pingdata_async.engine.flow_control.polling import PollPlanner, PollSchedule
@@ -229,22 +230,23 @@ class BulkEnhancer(FileRuns):
         breaker: CircuitBreaker | None = None,
         budget: Budget | None = None,
     ) -> Engine:
-        return Engine(
+        context = EngineContext(
             api=self._client,
             store=store,
-            slots=self._share,
+            concurrency=self._share,
             rate_limiter=self._rate_limiter,
             max_requests_per_s=self._max_requests_per_s,
             sources=self._sources,
             options=self._options,
             chunk_size=self._chunk_size,
-            planner=self._planner,
+            poll_planner=self._planner,
             policy=self._policy,
             emit=emit,
             rng=self._rng,
-            breaker=breaker,
-            budget=budget,
+            breaker=breaker or CircuitBreaker(self._policy),
+            budget=budget or Budget(Caps(), self._sources),
         )
+        return Engine(context)
 
 
 def _finish(results: EnhancedLocations, stream: ResultStream, builder: ChunkBuilder) -> None:

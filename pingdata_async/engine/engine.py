@@ -21,22 +21,16 @@ Time is the event loop's: on a loop with a virtual clock the runner runs in simu
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import anyio
 
 from pingdata_async.engine import task_events
-from pingdata_async.engine.flow_control.budget import Budget, Caps
-from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker, Evidence
-from pingdata_async.engine.flow_control.concurrency import ConcurrencyShare
-from pingdata_async.engine.flow_control.polling import PollPlanner
-from pingdata_async.engine.flow_control.rate_limiter import RateLimiter
-from pingdata_async.engine.flow_control.retry import RetryPolicy
+from pingdata_async.engine.context import EngineContext
+from pingdata_async.engine.flow_control.circuit_breaker import Evidence
 from pingdata_async.engine.requests import LARGE_BODY_BYTES, Requests
 from pingdata_async.engine.scheduler import Admission, DelayQueue, Flow
-from pingdata_async.engine.store import BulkAPI, ChunkStore
 from pingdata_async.engine.submission import Submitter
 from pingdata_async.engine.task import (
     ChunkTask,
@@ -50,7 +44,6 @@ from pingdata_async.engine.task import (
     Unreadable,
     Validated,
 )
-from pingdata_async.events import Event
 from pingdata_async.exceptions import (
     AccessDeniedError,
     JobFailedError,
@@ -74,89 +67,18 @@ AT_HAND = 2  # of them, outputs that are inflated, checked and kept: several tim
 
 
 class Engine:
-    """Brings every chunk of an iterator through the API and to a ledger.
+    """Brings every chunk of an iterator through the API and to a store."""
 
-    Args:
-        api: The endpoints.
-        store: Keeps account of the chunks, and takes their answers.
-        slots: The job slots it may use.
-        rate_limiter: Lets requests out.
-        sources: The run's sources.
-        options: The rest of each job's body, as `encode_options()` makes it.
-        chunk_size: Rows in a chunk of those that are asked about again, at most.
-        max_requests_per_s: That the API is known to take; None where that is not known.
-        planner: Says when jobs are asked about.
-        policy: How often things are tried.
-        emit: Told of everything that happens.
-        rng: The source of jitter.
-        breaker: What is known of the API from earlier; None where nothing is.
-        budget: What may be spent; None for any number of locations.
-    """
-
-    def __init__(
-        self,
-        *,
-        api: BulkAPI,
-        store: ChunkStore,
-        slots: ConcurrencyShare,
-        rate_limiter: RateLimiter,
-        max_requests_per_s: float | None = None,
-        sources: tuple[str, ...],
-        options: bytes,
-        chunk_size: int,
-        planner: PollPlanner,
-        policy: RetryPolicy,
-        emit: Callable[[Event], None],
-        rng: random.Random,
-        breaker: CircuitBreaker | None = None,
-        budget: Budget | None = None,
-    ) -> None:
-        self._store = store
-        self._slots = slots
-        self._rate_limiter = rate_limiter
-        self._max_requests_per_s = max_requests_per_s
-        self._sources = sources
-        self._policy = policy
-        self._emit = emit
-        self._rng = rng
-        self._breaker = breaker or CircuitBreaker(policy)
-        self._requests = Requests(
-            api=api,
-            sources=sources,
-            with_results=not store.is_durable,
-            options=options,
-            rate_limiter=rate_limiter,
-            slots=slots.slots,
-            planner=planner,
-            policy=policy,
-            emit=emit,
-            rng=rng,
-        )
+    def __init__(self, context: EngineContext) -> None:
+        self._context = context
+        self._requests = Requests(context)
         self._kept_jobs = self._kept_locations = 0
         self._first_kept: tuple[str, PingDataError] | None = None
         self._at_hand = anyio.Semaphore(AT_HAND)
         self._alone = anyio.Lock()
-        self._admission = Admission(slots, self._breaker, planner)
-        self._flow = Flow(
-            store=store,
-            admission=self._admission,
-            breaker=self._breaker,
-            sources=sources,
-            chunk_size=chunk_size,
-            max_chunks=slots.max_jobs,
-            emit=emit,
-        )
-        self._submitter = Submitter(
-            requests=self._requests,
-            store=store,
-            admission=self._admission,
-            breaker=self._breaker,
-            sources=sources,
-            policy=policy,
-            emit=emit,
-            flow=self._flow,
-            budget=budget or Budget(Caps(), sources),
-        )
+        self._admission = Admission(context)
+        self._flow = Flow(context, self._admission)
+        self._submitter = Submitter(context, self._requests, self._admission, self._flow)
 
     async def run(self, tasks: AsyncIterator[ChunkTask]) -> None:
         """Process every chunk; returns when the last one is with the ledger.
@@ -171,11 +93,12 @@ class Engine:
             PingDataError: When no further request can succeed, or chunks are held.
             Exception: What `tasks` or the ledger raised, as it was.
         """
+        context = self._context
         try:
             with (
                 SingleThreadExecutor("pingdata_async inflate") as inflater,
                 SingleThreadExecutor("pingdata_async check") as checker,
-                self._rate_limiter.limited_to(self._max_requests_per_s),
+                context.rate_limiter.limited_to(context.max_requests_per_s),
             ):
                 self._requests.begin(inflater, checker)
                 await self._run(tasks)
@@ -217,7 +140,7 @@ class Engine:
                     (flow.polls, self._poll, POLL_WORKERS),
                     (flow.fetches, self._fetch, FETCH_WORKERS),
                 ):
-                    for _ in range(min(workers, self._slots.max_jobs)):
+                    for _ in range(min(workers, self._context.concurrency.max_jobs)):
                         task_group.start_soon(self._guard, self._serve, queue, self._in_time(act))
 
     async def _guard(self, work: Callable[..., Awaitable[None]], *args: object) -> None:
@@ -283,7 +206,7 @@ class Engine:
             return
         if isinstance(step, JobDone):
             self._admission.release(task)
-            await self._store.completed(task.chunk, task.outputs)
+            await self._context.store.completed(task.chunk, task.outputs)
             self._flow.send(self._flow.fetches, task)
         else:
             await self._no_answer(task, step)
@@ -330,10 +253,10 @@ class Engine:
     async def _answered(self, task: ChunkTask, step: Validated) -> None:
         chunk = task.chunk
         if step.checked.missing < len(chunk.rows):
-            self._breaker.on_success()
+            self._context.breaker.on_success()
             self._flow.on_evidence(Evidence.ANSWERED)
         # An output without any of the answers; of rows that are always left out, that is no news.
-        elif self._is_telling(chunk) and self._breaker.note_failed_job():
+        elif self._is_telling(chunk) and self._context.breaker.note_failed_job():
             said = f"the output of job {task.job_id} holds none of its locations"
             self._flow.stop(_charged_for_nothing(JobFailedError(said, job_id=task.job_id)))
         await self._flow.deliver(task, step.checked)
@@ -341,7 +264,7 @@ class Engine:
     def _is_telling(self, chunk: Chunk) -> bool:
         """Whether an empty answer to all of a chunk says something of the API."""
         is_first_time = not any(earlier.times_asked for earlier in chunk.earlier)
-        return not self._breaker.any_answered or (is_first_time and len(chunk.rows) > 1)
+        return not self._context.breaker.any_answered or (is_first_time and len(chunk.rows) > 1)
 
     async def _no_answer(
         self, task: ChunkTask, step: Kept | JobLost | Unreachable | Unreadable
@@ -369,10 +292,10 @@ class Engine:
         self._kept_jobs += 1
         self._kept_locations += len(task.chunk.rows)
         self._first_kept = self._first_kept or (task.job_id, error)
-        self._emit(task_events.kept(task, str(error)))
+        self._context.emit(task_events.kept(task, str(error)))
         # A token that may not see the jobs of another one says nothing of its own.
         is_of_other = task.is_taken_up and isinstance(error, AccessDeniedError)
-        if not is_of_other and self._breaker.note_lost_chunk():
+        if not is_of_other and self._context.breaker.note_lost_chunk():
             self._flow.stop(error)
         self._flow.drop(task)
 
@@ -383,12 +306,12 @@ class Engine:
         to be tried once more by another run.
         """
         said = step.error
-        where = await self._store.unreadable(task.chunk, step.bodies)
+        where = await self._context.store.unreadable(task.chunk, step.bodies)
         said += f"; what came is kept in {where}" if where else ""
         error = JobFailedError(said, job_id=task.job_id)
         failure = Failure(Reason.UNREADABLE, said)
-        self._emit(task_events.abandoned(task, said, will_resubmit=False))
-        must_stop = not self._flow.is_stopping and self._breaker.note_failed_job()
+        self._context.emit(task_events.abandoned(task, said, will_resubmit=False))
+        must_stop = not self._flow.is_stopping and self._context.breaker.note_failed_job()
         if must_stop:
             self._flow.stop(error)
         if task.was_unreadable:
@@ -401,23 +324,23 @@ class Engine:
     async def _job_lost(self, task: ChunkTask, lost: JobLost) -> None:
         """A paid job gives no answer: submit its chunk again, whole or in halves."""
         self._flow.jobs_in_flight -= 1
-        await self._store.abandoned(task.chunk, lost.error)
+        await self._context.store.abandoned(task.chunk, lost.error)
         attempts_left = self._note_lost_job(task, lost)
-        must_stop = not lost.is_expired and self._breaker.note_failed_job()
+        must_stop = not lost.is_expired and self._context.breaker.note_failed_job()
         can_split = not lost.is_expired and len(task.chunk.rows) > 1
         goes_on = not self._flow.is_stopping and not must_stop and (attempts_left or can_split)
-        self._emit(task_events.abandoned(task, lost.error, will_resubmit=goes_on))
+        self._context.emit(task_events.abandoned(task, lost.error, will_resubmit=goes_on))
         error = lost.as_error(task.job_id)
         task.begin_again()
         if goes_on and attempts_left:
             jobs = task.failed_jobs + task.lost_jobs
-            delay_s = self._policy.delay_s(jobs, None, self._rng)
+            delay_s = self._context.policy.delay_s(jobs, None, self._context.rng)
             self._admission.put(task, loop_time() + delay_s)
         elif goes_on:
             await self._submitter.split(task, 2, lost.error, have_failed=True)
         elif self._flow.is_stopping:
             self._flow.drop(task)
-        elif must_stop or (not task.is_of_failed and self._breaker.note_lost_chunk()):
+        elif must_stop or (not task.is_of_failed and self._context.breaker.note_lost_chunk()):
             self._flow.stop(_charged_for_nothing(error))
             self._flow.drop(task)
         else:
@@ -428,11 +351,11 @@ class Engine:
         """Count it; says whether its chunk may be submitted as it is once more."""
         if lost.is_expired:
             task.lost_jobs += 1
-            return task.lost_jobs < self._policy.forgotten_attempts
+            return task.lost_jobs < self._context.policy.forgotten_attempts
         task.failed_jobs += 1
         # Halves of what failed are only there to find the row at fault.
         is_bisection = task.is_of_failed and len(task.chunk.rows) > 1
-        return task.failed_jobs < (1 if is_bisection else self._policy.job_attempts)
+        return task.failed_jobs < (1 if is_bisection else self._context.policy.job_attempts)
 
 
 def _charged_for_nothing(error: JobFailedError) -> JobFailedError:

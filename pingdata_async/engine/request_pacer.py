@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import math
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from pingdata_async.api.config import Connection, Origin
 from pingdata_async.engine import task_events
-from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
+from pingdata_async.engine.context import EngineContext
 from pingdata_async.engine.flow_control.rate_limiter import RateLimiter, RateLimiterClosedError
 from pingdata_async.engine.flow_control.retry import (
     JobLimitDetector,
-    RetryPolicy,
     closes_its_kind,
     retry_after_s,
     shows_overload,
 )
 from pingdata_async.engine.task import ChunkTask
-from pingdata_async.events import Event, PauseAsked
+from pingdata_async.events import PauseAsked
 from pingdata_async.exceptions import (
     AuthenticationError,
     PingDataError,
@@ -43,27 +41,15 @@ class RequestPacer:
     """Paces the requests of one run.
 
     Args:
-        rate_limiter: Lets them out.
-        slots: Told of what is seen of the API.
-        policy: How long pauses may be.
-        emit: Told of every request.
-        rng: The source of jitter.
+        context: What the run works with.
     """
 
-    def __init__(
-        self,
-        *,
-        rate_limiter: RateLimiter,
-        slots: ConcurrencyLimiter,
-        policy: RetryPolicy,
-        emit: Callable[[Event], None],
-        rng: random.Random,
-    ) -> None:
-        self.rate_limiter = rate_limiter
-        self.policy = policy
-        self.emit = emit
-        self._slots = slots
-        self._rng = rng
+    def __init__(self, context: EngineContext) -> None:
+        self.rate_limiter = context.rate_limiter
+        self.policy = context.policy
+        self.emit = context.emit
+        self._slots = context.concurrency.slots
+        self._rng = context.rng
         self._submissions = JobLimitDetector()
         self._said_until = -math.inf
         self.is_shut_out = False  # the last question got a 401: no job is paid for meanwhile

@@ -6,19 +6,16 @@ says what follows from it; the runner does that.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 
 from pingdata_async.api.wire import saying_when
 from pingdata_async.engine import task_events
-from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
+from pingdata_async.engine.context import EngineContext
 from pingdata_async.engine.flow_control.job_timing import JobProgress
-from pingdata_async.engine.flow_control.polling import PollPlanner
-from pingdata_async.engine.flow_control.rate_limiter import RateLimiter, RateLimiterClosedError
+from pingdata_async.engine.flow_control.rate_limiter import RateLimiterClosedError
 from pingdata_async.engine.flow_control.retry import (
     GiveUp,
     Health,
-    RetryPolicy,
     Verdict,
     judge_question,
     judge_submission,
@@ -26,7 +23,6 @@ from pingdata_async.engine.flow_control.retry import (
     retry_after_s,
 )
 from pingdata_async.engine.request_pacer import NoteIntent, RequestPacer, StepPacer
-from pingdata_async.engine.store import BulkAPI
 from pingdata_async.engine.task import (
     Abort,
     Accepted,
@@ -44,7 +40,6 @@ from pingdata_async.engine.task import (
     Validated,
     json_outputs,
 )
-from pingdata_async.events import Event
 from pingdata_async.exceptions import (
     AccessDeniedError,
     APIStatusError,
@@ -77,45 +72,21 @@ class Requests:
     """Sends the requests of one run.
 
     Args:
-        api: The endpoints.
-        sources: The run's sources.
-        with_results: Whether outcomes will be wanted one by one.
-        options: The rest of each job's body, as `encode_options()` makes it.
-        rate_limiter: Lets them out.
-        slots: Told of what is seen of the API.
-        planner: Says when jobs are asked about.
-        policy: How often things are tried.
-        emit: Told of everything that happens.
-        rng: The source of jitter.
+        context: What the run works with.
     """
 
-    def __init__(
-        self,
-        *,
-        api: BulkAPI,
-        sources: tuple[str, ...],
-        with_results: bool,
-        options: bytes,
-        rate_limiter: RateLimiter,
-        slots: ConcurrencyLimiter,
-        planner: PollPlanner,
-        policy: RetryPolicy,
-        emit: Callable[[Event], None],
-        rng: random.Random,
-    ) -> None:
-        self._api = api
-        self._sources = sources
-        self._with_results = with_results
-        self._options = options
-        self._rate_limiter = rate_limiter
-        self._slots = slots
-        self._planner = planner
-        self._policy = policy
-        self._emit = emit
-        self._rng = rng
-        self._pacer = RequestPacer(
-            rate_limiter=rate_limiter, slots=slots, policy=policy, emit=emit, rng=rng
-        )
+    def __init__(self, context: EngineContext) -> None:
+        self._api = context.api
+        self._sources = context.sources
+        self._with_results = not context.store.is_durable
+        self._options = context.options
+        self._rate_limiter = context.rate_limiter
+        self._slots = context.concurrency.slots
+        self._planner = context.poll_planner
+        self._policy = context.policy
+        self._emit = context.emit
+        self._rng = context.rng
+        self._pacer = RequestPacer(context)
 
     def begin(self, inflater: SingleThreadExecutor, checker: SingleThreadExecutor) -> None:
         """Take the present time for the beginning of the run; these do what takes a while."""

@@ -20,12 +20,11 @@ import anyio
 import anyio.lowlevel
 
 from pingdata_async.engine import task_events
-from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker, Evidence
-from pingdata_async.engine.flow_control.concurrency import ConcurrencyShare
-from pingdata_async.engine.flow_control.polling import PollPlanner
-from pingdata_async.engine.store import ChunkStore, FinishedChunk
+from pingdata_async.engine.context import EngineContext
+from pingdata_async.engine.flow_control.circuit_breaker import Evidence
+from pingdata_async.engine.store import FinishedChunk
 from pingdata_async.engine.task import ChunkTask
-from pingdata_async.events import Event, LocationsAskedAgain, RunStopping
+from pingdata_async.events import LocationsAskedAgain, RunStopping
 from pingdata_async.exceptions import PingDataError
 from pingdata_async.locations.chunk import RetryBatcher, batch_rows
 from pingdata_async.models import Reason
@@ -104,17 +103,13 @@ class Admission:
     While the breaker has doubts about the API, one at a time.
 
     Args:
-        slots: The job slots it may use.
-        breaker: Says whether requests had better go out one at a time.
-        planner: Says when jobs have likely ended.
+        context: What the run works with.
     """
 
-    def __init__(
-        self, slots: ConcurrencyShare, breaker: CircuitBreaker, planner: PollPlanner
-    ) -> None:
-        self._slots = slots
-        self._breaker = breaker
-        self._planner = planner
+    def __init__(self, context: EngineContext) -> None:
+        self._slots = context.concurrency
+        self._breaker = context.breaker
+        self._planner = context.poll_planner
         self._waiting: DelayQueue[ChunkTask] = DelayQueue()
         self._slots_held = 0
         self._holders: dict[ChunkTask, None] = {}
@@ -265,13 +260,8 @@ class Flow:
     """The queues of a run, and the count of what has not come out of them yet.
 
     Args:
-        store: Takes answers.
+        context: What the run works with.
         admission: Where chunks wait to be submitted.
-        breaker: Knows whether the API is in order.
-        sources: The run's sources.
-        chunk_size: Rows in a chunk of those that are asked about again, at most.
-        max_chunks: Chunks that may be taken from the input and not delivered.
-        emit: Told of everything that happens.
 
     Attributes:
         submissions: What was let through.
@@ -287,24 +277,14 @@ class Flow:
         reading: Cancelled when nothing more is to be read.
     """
 
-    def __init__(
-        self,
-        *,
-        store: ChunkStore,
-        admission: Admission,
-        breaker: CircuitBreaker,
-        sources: tuple[str, ...],
-        chunk_size: int,
-        max_chunks: int,
-        emit: Callable[[Event], None],
-    ) -> None:
-        self._store = store
+    def __init__(self, context: EngineContext, admission: Admission) -> None:
+        self._store = context.store
         self._admission = admission
-        self._breaker = breaker
-        self._sources = sources
-        self._emit = emit
+        self._breaker = context.breaker
+        self._sources = context.sources
+        self._emit = context.emit
         self._deferred = DeferredFailures()
-        self._retry_rows = RetryBatcher(chunk_size)
+        self._retry_rows = RetryBatcher(context.chunk_size)
         self._waits_to_submit: dict[anyio.CancelScope, None] = {}  # in their order
         self._open = 0  # chunks taken from the input, or made of such, and not delivered
         self._input_ended = False
@@ -314,7 +294,7 @@ class Flow:
         self.batched: DelayQueue[ChunkTask] = DelayQueue()
         self.lingering: DelayQueue[None] = DelayQueue()
         self.lost: DelayQueue[tuple[ChunkTask, Failure | None]] = DelayQueue()
-        self.room = anyio.Semaphore(max_chunks)
+        self.room = anyio.Semaphore(context.concurrency.max_jobs)
         self.jobs_in_flight = 0
         self.error: Exception | None = None
         self.ended = anyio.CancelScope()

@@ -1,49 +1,20 @@
-"""What the engine needs of others: the API, and a store of chunks; a store in memory.
-
-What the runner needs of the world, and nothing more.
-
-What a run in memory sent and was charged, which no journal keeps.
-"""
+"""ChunkStore, which records each step of a chunk; MemoryStore, and what a run in memory cost."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
 
 import msgspec
 
-from pingdata_async.api.config import Pacer
 from pingdata_async.locations.chunk import Chunk, RetryRow
-from pingdata_async.models import EnhancedLocation, JobOutput, JobStatus, RunSummary
+from pingdata_async.models import EnhancedLocation, JobOutput, RunSummary
 from pingdata_async.results.outcomes import Tally, tally
 from pingdata_async.results.validation import Failure, ValidatedOutput
 from pingdata_async.util.encoding import EncodedBody
 from pingdata_async.util.text import counted
 from pingdata_async.value_notes import ValueNotes
-
-
-class BulkAPI(Protocol):
-    """The bulk endpoints, as `PingDataClient` has them; a simulation can stand in for it.
-
-    Each method raises this package's errors, asks `pacer` right before each request that it
-    sends, and sends nothing twice by itself.
-    """
-
-    async def submit_body(self, body: bytes, *, pacer: Pacer) -> str:
-        """Submit an encoded job; returns its id."""
-        ...
-
-    async def status(self, job_id: str, *, pacer: Pacer) -> JobStatus:
-        """Ask about a job."""
-        ...
-
-    async def fetch_body(
-        self, job_id: str, output: JobOutput, *, pacer: Pacer, max_bytes: int | None = None
-    ) -> EncodedBody:
-        """The whole of an output, as it comes over the wire; DecodeError above `max_bytes`."""
-        ...
 
 
 class FinishedChunk(msgspec.Struct, frozen=True):
@@ -76,64 +47,59 @@ class FinishedChunk(msgspec.Struct, frozen=True):
         return () if self.checked is None else self.checked.retry_rows
 
 
-class ChunkStore(Protocol):
-    """Keeps account of what happens to each chunk, and takes its answers.
+class ChunkStore:
+    """Records what happens to each chunk, and takes its answers.
 
-    Each method returns when what it was told is safe; the runner goes on only then. None of
-    them may be undone by a cancellation.
+    Each method returns when what it was told is safe; the engine takes the next step only then.
+    A cancellation must not undo any of them. Here all but `deliver()` record nothing.
 
     Attributes:
-        is_durable: Whether it outlives the run, so that what has begun can be gone on with
-            another time.
+        is_durable: Whether it outlives the run, so that another run can go on with it.
+
+    Args:
+        next_index: Gives the number of a later chunk.
     """
 
-    is_durable: bool
+    is_durable = False
 
-    def next_index(self) -> int:
-        """The number for a later chunk."""
-        ...
+    def __init__(self, next_index: Callable[[], int]) -> None:
+        self.next_index = next_index
 
     async def submitting(
         self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
     ) -> None:
-        """A chunk is about to be submitted.
+        """Record that a chunk is about to be submitted.
 
         Args:
             chunk: The chunk.
             charged_before: Whether a job with any of its rows was, or may have been, accepted.
             asked: About how many of its locations each source is asked, by its code.
         """
-        ...
 
     async def refused(self, chunk: Chunk) -> None:
-        """That submission surely made no job."""
-        ...
+        """Record that the submission surely made no job."""
 
     async def submitted(self, chunk: Chunk, job_id: str) -> None:
-        """That submission made this job."""
-        ...
+        """Record the job that the submission made."""
 
     async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:
-        """That submission may have made a job.
+        """Record that the submission may have made a job.
 
         Args:
             chunk: The chunk.
             error: What happened.
-            hold: Whether it is left to the user what to do now; else it will be submitted
+            hold: Whether the user decides what to do now; else the chunk will be submitted
                 again, split or failed.
         """
-        ...
 
     async def completed(self, chunk: Chunk, outputs: Sequence[JobOutput]) -> None:
-        """The chunk's job is done, these outputs of it not fetched yet."""
-        ...
+        """Record that the chunk's job is done; these are its outputs, not fetched yet."""
 
     async def abandoned(self, chunk: Chunk, error: str) -> None:
-        """The chunk's job is lost; it will be submitted again, split or failed."""
-        ...
+        """Record that the job is lost; the chunk will be submitted again, split or failed."""
 
     async def unreadable(self, chunk: Chunk, bodies: Sequence[EncodedBody]) -> str | None:
-        """The output of the chunk's job can never be read; it will fail, or be left as it is.
+        """Record that the output can never be read; the chunk will fail, or be left as it is.
 
         Args:
             chunk: The chunk.
@@ -142,24 +108,21 @@ class ChunkStore(Protocol):
         Returns:
             Where that is kept; None for nowhere.
         """
-        ...
 
     async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
-        """These parts take a chunk's place."""
-        ...
+        """Record the parts that take a chunk's place."""
 
     async def batched(self, chunk: Chunk) -> None:
-        """Leftovers are a chunk now."""
-        ...
+        """Record a chunk that was made of rows to be retried."""
 
     async def deliver(self, finished: FinishedChunk) -> None:
         """Make a chunk's answers safe.
 
-        Its room is free only when this returns: a ledger that is slow, or waits for a slow
-        consumer, holds back reading, and so submitting. Its job slot is free already, or
-        one slow consumer would keep every other user of the client from submitting.
+        The chunk's place in the run is free only when this returns: a store that is slow, or
+        waits for a slow consumer, holds back reading, and so submitting. Its job slot is free
+        already, or one slow consumer would keep every other user of the client from submitting.
         """
-        ...
+        raise NotImplementedError
 
 
 NAMED_JOBS = 10  # in an error
@@ -297,62 +260,48 @@ def _locations(chunk: Chunk) -> str:
     return f"{counted(len(chunk.rows), 'location')} ({where})"
 
 
-class MemoryStore:
-    """A ledger of a run in memory: answers go to whoever wants them, and charges are counted.
+class MemoryStore(ChunkStore):
+    """Hands answers to whoever wants them, and has charges counted.
 
     Args:
-        deliver: Takes results.
-        next_index: Gives the number for a later chunk.
+        hand_over: Takes results; returns when they are taken.
+        next_index: Gives the number of a later chunk.
         charges: Counts what is paid for.
     """
 
-    is_durable = False
-
     def __init__(
         self,
-        deliver: Callable[[list[EnhancedLocation]], Awaitable[None]],
+        hand_over: Callable[[list[EnhancedLocation]], Awaitable[None]],
         next_index: Callable[[], int],
         charges: Charges,
     ) -> None:
-        self._deliver = deliver
-        self.next_index = next_index
+        super().__init__(next_index)
+        self._hand_over = hand_over
         self._charges = charges
 
     async def deliver(self, finished: FinishedChunk) -> None:
         """Hand the results over; waits until they are taken."""
         self._charges.ended(finished.chunk)
-        await self._deliver(finished.results)
+        await self._hand_over(finished.results)
 
     async def submitting(
         self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
     ) -> None:
-        """It may be charged from now on."""
+        """Count it as under way."""
         self._charges.submitting(chunk, charged_before=charged_before, asked=asked)
 
     async def refused(self, chunk: Chunk) -> None:
-        """It is not charged."""
+        """Count it as not charged."""
         self._charges.refused(chunk)
 
     async def submitted(self, chunk: Chunk, job_id: str) -> None:
-        """It is charged."""
+        """Count it as charged."""
         self._charges.accepted(chunk, job_id)
 
     async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:  # noqa: ARG002
-        """It may be charged."""
+        """Count it as perhaps charged."""
         self._charges.doubted(chunk, error)
 
-    async def completed(self, chunk: Chunk, outputs: Sequence[JobOutput]) -> None:
-        """Nothing to be kept."""
-
     async def abandoned(self, chunk: Chunk, error: str) -> None:  # noqa: ARG002
-        """Its job gives no answer."""
+        """Count its job as ended."""
         self._charges.ended(chunk)
-
-    async def unreadable(self, chunk: Chunk, bodies: Sequence[EncodedBody]) -> str | None:
-        """Nowhere to keep it."""
-
-    async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
-        """Nothing to be kept."""
-
-    async def batched(self, chunk: Chunk) -> None:
-        """Nothing to be kept."""

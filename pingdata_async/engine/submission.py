@@ -13,24 +13,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 
 import anyio
 
 from pingdata_async.api.wire import saying_when
 from pingdata_async.engine import task_events
-from pingdata_async.engine.flow_control.budget import Budget, Fit, asked_of
+from pingdata_async.engine.context import EngineContext
+from pingdata_async.engine.flow_control.budget import Fit, asked_of
 from pingdata_async.engine.flow_control.circuit_breaker import (
     Bisection,
-    CircuitBreaker,
     Evidence,
     at_fault_itself,
 )
 from pingdata_async.engine.flow_control.job_timing import JobProgress
-from pingdata_async.engine.flow_control.retry import RetryPolicy
 from pingdata_async.engine.requests import Requests
 from pingdata_async.engine.scheduler import Admission, Flow
-from pingdata_async.engine.store import ChunkStore
 from pingdata_async.engine.task import (
     Abort,
     Accepted,
@@ -41,7 +38,7 @@ from pingdata_async.engine.task import (
     Rejected,
     RetryLater,
 )
-from pingdata_async.events import ChunkHeld, Event
+from pingdata_async.events import ChunkHeld
 from pingdata_async.exceptions import (
     APIStatusError,
     PingDataError,
@@ -128,39 +125,24 @@ class Submitter:
     """Submits chunks, and splits those that are refused.
 
     Args:
+        context: What the run works with.
         requests: Sends the requests.
-        store: Told of each step before the next one is taken.
         admission: Where chunks come from.
-        breaker: Counts troubles in a row.
-        sources: The run's sources.
-        policy: How often things are tried.
-        emit: Told of everything that happens.
         flow: Where chunks go on.
-        budget: What may be spent.
     """
 
     def __init__(
-        self,
-        *,
-        requests: Requests,
-        store: ChunkStore,
-        admission: Admission,
-        breaker: CircuitBreaker,
-        sources: tuple[str, ...],
-        policy: RetryPolicy,
-        emit: Callable[[Event], None],
-        flow: Flow,
-        budget: Budget,
+        self, context: EngineContext, requests: Requests, admission: Admission, flow: Flow
     ) -> None:
         self._requests = requests
-        self._store = store
+        self._store = context.store
         self._admission = admission
-        self._breaker = breaker
-        self._sources = sources
-        self._policy = policy
-        self._emit = emit
+        self._breaker = context.breaker
+        self._sources = context.sources
+        self._policy = context.policy
+        self._emit = context.emit
         self._flow = flow
-        self._budget = budget
+        self._budget = context.budget
         self._may_fit_later: list[ChunkTask] = []
         self._limits = SizeLimits()
         self._shields: set[anyio.CancelScope] = set()

@@ -100,7 +100,7 @@ from pingdata_async.util.encoding import EncodedBody
 from pingdata_async.util.text import STDOUT, counted, shown_path
 
 
-class DurableStore:
+class DurableStore(ChunkStore):
     """Tells the journal of every step, and keeps answers in the spool.
 
     Raises:
@@ -110,18 +110,18 @@ class DurableStore:
     is_durable = True
 
     def __init__(self, journal: Journal, spool: Spool, output: EarlyOutput) -> None:
+        super().__init__(journal.next_index)
         self._journal = journal
         self._spool = spool
         self._output = output
-        self.next_index = journal.next_index
-        self.submitting = journal.submitting
-        self.refused = journal.refused
-        self.submitted = journal.submitted
-        self.doubted = journal.doubted
-        self.completed = journal.completed
-        self.abandoned = journal.abandoned
-        self.split = journal.split
-        self.batched = journal.batched
+        self.submitting = journal.submitting  # type: ignore[method-assign]  # the journal's own
+        self.refused = journal.refused  # type: ignore[method-assign]  # the journal's own
+        self.submitted = journal.submitted  # type: ignore[method-assign]  # the journal's own
+        self.doubted = journal.doubted  # type: ignore[method-assign]  # the journal's own
+        self.completed = journal.completed  # type: ignore[method-assign]  # the journal's own
+        self.abandoned = journal.abandoned  # type: ignore[method-assign]  # the journal's own
+        self.split = journal.split  # type: ignore[method-assign]  # the journal's own
+        self.batched = journal.batched  # type: ignore[method-assign]  # the journal's own
 
     async def unreadable(self, chunk: Chunk, bodies: Sequence[EncodedBody]) -> str | None:
         """Note that, and keep what came for a person to look at; returns where."""

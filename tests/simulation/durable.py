@@ -12,6 +12,7 @@ import anyio
 
 from pingdata_async.api.account import Limits
 from pingdata_async.api.wire import encode_options
+from pingdata_async.engine.context import EngineContext
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.adaptive_limit import AdaptiveLimit
 from pingdata_async.engine.flow_control.budget import Budget, Caps
@@ -212,21 +213,22 @@ class _Client:
     ) -> Engine:
         world = self._world
         self._store = WatchedLedger(store, self._log, self._abandoned)
-        self._runner = Engine(
+        context = EngineContext(
             api=PacedAPI(WatchedAPI(self._run._api, self._fuse, self._log)),
             store=self._store,
             chunk_size=world.chunk_size,
-            slots=self._slots.share(world.max_jobs),
+            concurrency=self._slots.share(world.max_jobs),
             rate_limiter=self._rate_limiter,
             sources=world.sources,
             options=encode_options(sources=world.sources),
-            planner=PollPlanner(PollSchedule()),
+            poll_planner=PollPlanner(PollSchedule()),
             policy=self._policy(),
             emit=emit,
             rng=self._run._rng,
             breaker=breaker,
             budget=budget,
         )
+        self._runner = Engine(context)
         return self._runner
 
     def _hear(self, event: Event) -> None:

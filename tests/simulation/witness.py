@@ -108,7 +108,7 @@ class WatchedAPI:
         return answer
 
 
-class WatchedLedger:
+class WatchedLedger(ChunkStore):
     """A ledger whose words are remembered.
 
     Args:
@@ -123,11 +123,11 @@ class WatchedLedger:
     """
 
     def __init__(self, store: ChunkStore, log: Log, on_abandoned: Callable[[int], None]) -> None:
+        super().__init__(store.next_index)
         self._store = store
         self._log = log
         self._on_abandoned = on_abandoned
         self.is_durable = store.is_durable
-        self.next_index = store.next_index
         self.told: set[str] = set()
         self.gathered_rows = self.delivered_rows = 0
 

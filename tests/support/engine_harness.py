@@ -13,14 +13,16 @@ import anyio
 import anyio.lowlevel
 
 from pingdata_async.api.wire import encode_options
+from pingdata_async.engine.context import EngineContext
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.adaptive_limit import AdaptiveLimit
-from pingdata_async.engine.flow_control.budget import Budget
+from pingdata_async.engine.flow_control.budget import Budget, Caps
+from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker
 from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter, ConcurrencyShare
 from pingdata_async.engine.flow_control.polling import PollPlanner, PollSchedule
 from pingdata_async.engine.flow_control.rate_limiter import RateLimiter
 from pingdata_async.engine.flow_control.retry import RetryPolicy
-from pingdata_async.engine.store import FinishedChunk
+from pingdata_async.engine.store import ChunkStore, FinishedChunk
 from pingdata_async.engine.stream import ChunkSource, Locations
 from pingdata_async.engine.task import ChunkTask
 from pingdata_async.events import ChunkFinished, Event, JobSubmitted, SubmissionInDoubt
@@ -63,7 +65,7 @@ STEPS = {
 
 
 @dataclasses.dataclass
-class Observed:
+class Observed(ChunkStore):
     """What a run did: its deliveries and its events, each with its time.
 
     As a ledger it checks that what it is told is legal: the order of steps, one at a time for
@@ -213,21 +215,24 @@ def make_runner(
     seed: int = 0,
     budget: Budget | None = None,
 ) -> Engine:
-    return Engine(
+    policy = policy or RetryPolicy()
+    context = EngineContext(
         api=PacedAPI(api),
         store=observed,
         chunk_size=chunk_size,
-        slots=slots or ConcurrencyLimiter(AdaptiveLimit()).share(max_jobs),
+        concurrency=slots or ConcurrencyLimiter(AdaptiveLimit()).share(max_jobs),
         rate_limiter=rate_limiter or RateLimiter(random.Random(seed)),
         max_requests_per_s=max_requests_per_s,
         sources=sources,
         options=encode_options(sources=sources),
-        planner=PollPlanner(PollSchedule()),
-        policy=policy or RetryPolicy(),
+        poll_planner=PollPlanner(PollSchedule()),
+        policy=policy,
         emit=observed.hear,
         rng=random.Random(seed),
-        budget=budget,
+        breaker=CircuitBreaker(policy),
+        budget=budget or Budget(Caps(), sources),
     )
+    return Engine(context)
 
 
 async def run(
