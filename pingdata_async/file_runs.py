@@ -31,7 +31,6 @@ from pingdata_async.runs.directory.settings import (
 )
 from pingdata_async.runs.export.output import absolute_output
 from pingdata_async.runs.forecast import Forecast, forecast
-from pingdata_async.runs.preflight import Preflight, SourceQuestions
 from pingdata_async.runs.run import Run
 from pingdata_async.runs.status import RunStatus, read_status
 from pingdata_async.tables.formats import WriteOptions
@@ -146,7 +145,7 @@ class FileRuns(ABC):
         )
         settings = self._settings(source, output, reading, writing, overwrite=overwrite)
         settings = with_caps(settings, max_locations, budget)
-        return await self._run(settings, output, options).start(source, run_dir, self._builder())
+        return await self._run(settings, options).start(source, run_dir, self._builder())
 
     async def plan(
         self,
@@ -169,7 +168,7 @@ class FileRuns(ABC):
         options = RunOptions(overwrite=overwrite, restart=restart, again=again, dedupe=dedupe)
         path = await anyio.to_thread.run_sync(run_dir_for, output, run_dir)
         settings = self._settings(source, output, reading, writing, overwrite=overwrite)
-        run = self._run(settings, output, options)
+        run = self._run(settings, options)
         await run.plan(source, path, self._builder())
         return await anyio.to_thread.run_sync(read_status, path)
 
@@ -222,7 +221,7 @@ class FileRuns(ABC):
         settings = with_caps(settings, max_locations, budget)
         notices = NoticeCollector()
         listener = EventEmitter(notices, self._on_event)
-        run = self._run(settings, output, options, listener)
+        run = self._run(settings, options, listener)
         place = None if is_nowhere else run_dir_for(output, run_dir)
         async with contextlib.AsyncExitStack() as stack:
             if keep_plan and place is not None:
@@ -231,9 +230,7 @@ class FileRuns(ABC):
             else:
                 foreseen = run.foreseen(source, place, self._builder())
                 planned = await stack.enter_async_context(foreseen)
-            told = await forecast(
-                planned, settings, self._preflight(settings), place=place or planned
-            )
+            told = await forecast(planned, settings, run.preflight, place=place or planned)
         return msgspec.structs.replace(
             told,
             notes=(*notices.messages, *told.notes),
@@ -281,7 +278,7 @@ class FileRuns(ABC):
             output = await anyio.to_thread.run_sync(absolute_output, output)
         settings = await self._kept_settings(run_dir, output, writing)
         settings = with_caps(settings, max_locations, budget)
-        run = self._run(settings, settings.output if output is None else output, options)
+        run = self._run(settings, options)
         return await run.resume(run_dir)
 
     async def retry(
@@ -322,7 +319,7 @@ class FileRuns(ABC):
         settings = await self._kept_settings(run_dir, output, writing)
         settings = with_caps(settings, max_locations, budget)
         options = RunOptions(overwrite=overwrite, check_space=check_space, preflight=preflight)
-        run = self._run(settings, settings.output if output is None else output, options)
+        run = self._run(settings, options)
         return await run.retry(run_dir, all_not_ok=all_not_ok)
 
     def _settings(
@@ -377,34 +374,16 @@ class FileRuns(ABC):
             max_requests_per_s=own.max_requests_per_s,
         )
 
-    def _preflight(self, settings: RunSettings) -> Preflight:
-        return Preflight(self._client.limits, settings.options.get("delegate_to"))
-
     def _run(
-        self,
-        settings: RunSettings,
-        output: str | Path,
-        options: RunOptions,
-        listener: Listener | None = None,
+        self, settings: RunSettings, options: RunOptions, listener: Listener | None = None
     ) -> Run:
-        listener = listener or self._on_event
-        questions = SourceQuestions(
-            self._client,
-            settings.sources,
-            settings.options.get("delegate_to"),
-            EventEmitter(listener),
-        )
         return Run(
+            client=self._client,
             settings=settings,
-            output=output,
             options=options,
             policy=self._policy,
-            make_runner=self._runner,
-            ask_types=questions.types,
-            ask_coverage=questions.rules,
-            preflight=self._preflight(settings),
-            check_client=lambda: self._client.tasks,
-            on_event=listener,
+            make_engine=self._runner,
+            on_event=listener or self._on_event,
         )
 
 

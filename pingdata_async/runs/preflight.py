@@ -1,14 +1,10 @@
-"""What the API is asked before anything is sent: limits and data sources.
-
-Before anything is sent: would the account's limits let it through?
-
-What a run asks the API about its sources; an API that does not tell costs only the answer.
-"""
+"""What a run asks the API before it sends anything: its data sources, and the account's limits."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
+from typing import TypeVar
 
 import anyio
 import msgspec
@@ -27,7 +23,10 @@ from pingdata_async.exceptions import (
 )
 from pingdata_async.locations.coverage import Coverage
 from pingdata_async.models import DataSource
+from pingdata_async.runs.directory.settings import RunSettings
 from pingdata_async.util.text import counted
+
+T = TypeVar("T")
 
 ANSWER_WITHIN_S = 30.0
 
@@ -54,60 +53,110 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Preflight:
-    """Asks the account's limits, and compares them with what is to be sent.
+    """Asks the API about a run's sources, once, and about the account's limits.
+
+    An API that does not answer holds up no run: the run only does without what it would have said.
 
     Args:
-        ask_limits: Asks the API for them.
-        delegate_to: The organisation that is acted for; its limits are not known. None for
-            one's own.
+        client: The client of the run; closed, it is not asked.
+        settings: The run's settings.
+        emit: Told what could not be learnt.
     """
 
-    def __init__(
-        self, ask_limits: Callable[[], Awaitable[Limits]], delegate_to: str | None
-    ) -> None:
-        self._ask_limits = ask_limits
-        self._delegate_to = delegate_to
+    def __init__(self, client: PingDataClient, settings: RunSettings, emit: EventEmitter) -> None:
+        self._client = client
+        self._delegate_to: str | None = settings.options.get("delegate_to")
+        self._wanted = {code.casefold() for code in settings.sources}
+        self._emit = emit
+        self._sources: Mapping[str, DataSource] | str | None = None
 
-    async def judge(self, wanted: Amount) -> Judgement:
-        """What the limits say; an API that does not tell them costs only the check.
+    async def coverage(self) -> Coverage | str:
+        """What the sources cannot answer; a sentence where that is not known.
 
         Raises:
             AuthenticationError: When the API does not accept the token.
         """
+        sources = await self._known_sources()
+        if isinstance(sources, str):
+            return f"Which locations a source cannot answer is not checked: {sources}."
+        return Coverage(sources)
+
+    async def field_types(self) -> dict[str, Mapping[str, str]]:
+        """The types of the fields of the run's sources; raises as `coverage()`."""
+        sources = await self._known_sources()
+        if isinstance(sources, str):
+            self._note(f"What types the fields have, the answers tell: {sources}.")
+            return {}
+        return {
+            code: source.output_fields
+            for code, source in sources.items()
+            if code.casefold() in self._wanted
+        }
+
+    async def judge(self, wanted: Amount) -> Judgement:
+        """Compare the account's limits with what is to be sent; raises as `coverage()`."""
         if self._delegate_to:
             said = f"the limits that the API tells are your own, not those of {self._delegate_to}"
             return Judgement(why_unknown=said)
-        try:
-            with anyio.fail_after(ANSWER_WITHIN_S):
-                limits = await self._ask_limits()
-        except AuthenticationError:
-            raise
-        except TimeoutError:
-            said = f"the API did not tell its limits within {ANSWER_WITHIN_S:.0f} s"
-            return Judgement(why_unknown=said)
-        except ClientClosedError:
-            return Judgement(why_unknown="the API was not asked, for want of a token")
-        except (APIStatusError, TransportError, DecodeError) as error:
-            return Judgement(why_unknown=f"the API does not tell its limits ({error})")
+        limits = await asked(
+            self._client.limits(),
+            "its limits",
+            unasked="the API was not asked, for want of a token",
+        )
+        if isinstance(limits, str):
+            return Judgement(why_unknown=limits)
         return judged(limits, wanted, dt.datetime.now(dt.UTC))
 
-    async def check(self, wanted: Amount, spent: Amount, emit: EventEmitter) -> None:
-        """Refuse what is known to be refused; raises also as `judge()`.
+    async def check(self, wanted: Amount, spent: Amount) -> None:
+        """Refuse what the limits are known not to allow; raises also as `judge()`.
 
         Args:
             wanted: What is to be sent.
             spent: What was sent before.
-            emit: Told where the limits are not known.
 
         Raises:
             LimitsExceededError: With the numbers, when there is more again, and what fits.
         """
         judgement = await self.judge(wanted)
         if judgement.why_unknown:
-            message = f"Whether the account's limits suffice is not known: {judgement.why_unknown}."
-            emit(RunNotice(message=message))
+            self._note(
+                f"Whether the account's limits suffice is not known: {judgement.why_unknown}."
+            )
         if judgement.refusals:
             raise LimitsExceededError(refusal_message(judgement, wanted, spent))
+
+    async def _known_sources(self) -> Mapping[str, DataSource] | str:
+        if self._sources is None:
+            question = self._client.datasources(delegate_to=self._delegate_to)
+            self._sources = await asked(question, "of its sources", unasked="the API was not asked")
+        return self._sources
+
+    def _note(self, message: str) -> None:
+        self._emit(RunNotice(message=message))
+
+
+async def asked(question: Awaitable[T], what: str, *, unasked: str) -> T | str:
+    """The answer to a question; where there is none, why, in a few words.
+
+    Args:
+        question: A call of the client.
+        what: What it asks the API to tell, such as "its limits".
+        unasked: What to say where the client is closed.
+
+    Raises:
+        AuthenticationError: When the API does not accept the token.
+    """
+    try:
+        with anyio.fail_after(ANSWER_WITHIN_S):
+            return await question
+    except AuthenticationError:
+        raise
+    except TimeoutError:
+        return f"the API did not tell {what} within {ANSWER_WITHIN_S:.0f} s"
+    except ClientClosedError:
+        return unasked
+    except (APIStatusError, TransportError, DecodeError) as error:
+        return f"the API does not tell {what} ({error})"
 
 
 def judged(limits: Limits, wanted: Amount, now: dt.datetime) -> Judgement:
@@ -141,72 +190,3 @@ def refusal_message(judgement: Judgement, wanted: Amount, spent: Amount) -> str:
 
 def _refused(judgement: Judgement) -> list[str]:
     return list(dict.fromkeys(each.source for each in judgement.refusals))
-
-
-class SourceQuestions:
-    """Asks the API about its sources, at most once.
-
-    Args:
-        client: Of a run.
-        sources: The run's.
-        delegate_to: The organisation that is acted for; None for one's own.
-        emit: Told where there is no answer.
-    """
-
-    def __init__(
-        self,
-        client: PingDataClient,
-        sources: Sequence[str],
-        delegate_to: str | None,
-        emit: EventEmitter,
-    ) -> None:
-        self._client = client
-        self._wanted = {code.casefold() for code in sources}
-        self._delegate_to = delegate_to
-        self._emit = emit
-        self._answer: Mapping[str, DataSource] | str | None = None
-
-    async def rules(self) -> Coverage | str:
-        """What the sources are not to be asked about; where the API does not tell, a sentence.
-
-        Raises:
-            AuthenticationError: When the API does not accept the token.
-        """
-        answer = await self._ask()
-        if isinstance(answer, str):
-            return f"Which locations a source cannot answer is not checked: {answer}."
-        return Coverage(answer)
-
-    async def types(self) -> dict[str, Mapping[str, str]]:
-        """The types of the fields of the run's sources; raises as `rules()`."""
-        answer = await self._ask()
-        if isinstance(answer, str):
-            self._say(f"What types the fields have, the answers tell: {answer}.")
-            return {}
-        return {
-            code: source.output_fields
-            for code, source in answer.items()
-            if code.casefold() in self._wanted
-        }
-
-    def _say(self, message: str) -> None:
-        self._emit(RunNotice(message=message))
-
-    async def _ask(self) -> Mapping[str, DataSource] | str:
-        """The sources by code, or why they are not known, a few words."""
-        if self._answer is None:
-            self._answer = await self._answered()
-        return self._answer
-
-    async def _answered(self) -> Mapping[str, DataSource] | str:
-        try:
-            with anyio.fail_after(ANSWER_WITHIN_S):
-                return await self._client.datasources(delegate_to=self._delegate_to)
-        except AuthenticationError:
-            raise
-        except TimeoutError:
-            return f"the API did not tell of its sources within {ANSWER_WITHIN_S:.0f} s"
-        except ClientClosedError:
-            return "the API was not asked"
-        except (APIStatusError, TransportError, DecodeError) as error:
-            return f"the API does not tell of its sources ({error})"

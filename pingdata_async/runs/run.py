@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from pingdata_async.api.client import PingDataClient
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.budget import Budget
 from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker
@@ -61,7 +62,7 @@ from pingdata_async.runs.directory.directory import (
     journal_path,
     run_dir_for,
 )
-from pingdata_async.runs.directory.plan import AskCoverage, Plan
+from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.settings import RunOptions, RunSettings
 from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.export.export import (
@@ -196,7 +197,7 @@ class SummaryListener:
 
 SHOWN_FILES = 3
 
-MakeRunner = Callable[[ChunkStore, EventEmitter, CircuitBreaker, Budget], Engine]
+MakeEngine = Callable[[ChunkStore, EventEmitter, CircuitBreaker, Budget], Engine]
 T = TypeVar("T")
 
 
@@ -204,46 +205,36 @@ class Run:
     """One input's journey to its output.
 
     Args:
-        settings: With what it is begun; kept in its journal.
-        output: Where to, as it was named; "-" for standard output.
+        client: Asked about sources and limits; sending needs it open.
+        settings: What the run is begun with; kept in its journal.
         options: What it may do.
         policy: How often things are tried.
-        make_runner: Makes the runner for a ledger, a listener, what is known of the API, and what
+        make_engine: Makes the engine for a store, a listener, what is known of the API, and what
             may be spent.
-        ask_types: Asks the API for the types of its fields, by source and field.
-        ask_coverage: Asks the API what its sources cannot answer.
-        preflight: Knows what the account's limits allow.
-        check_client: Raises where the API cannot be asked at all.
         on_event: Told of everything that happens.
     """
 
     def __init__(
         self,
         *,
+        client: PingDataClient,
         settings: RunSettings,
-        output: str | Path,
         options: RunOptions,
         policy: RetryPolicy,
-        make_runner: MakeRunner,
-        ask_types: Callable[[], Awaitable[DeclaredTypes]],
-        ask_coverage: AskCoverage,
-        preflight: Preflight,
-        check_client: Callable[[], object],
+        make_engine: MakeEngine,
         on_event: Callable[[Event], None] | None,
     ) -> None:
+        self._client = client
         self._settings = settings
-        self._output = output
-        self._is_to_stdout = str(output) == STDOUT
+        self._output = settings.output
+        self._is_to_stdout = settings.output == STDOUT
         self._options = options
         self._policy = policy
-        self._make_runner = make_runner
-        self._ask_types = ask_types
-        self._ask_coverage = ask_coverage
-        self._preflight = preflight
-        self._check_client = check_client
+        self._make_engine = make_engine
         self._counts = SummaryListener()
         self._counts.summary.environment = settings.environment
         self._emit = EventEmitter(self._counts, on_event)
+        self.preflight = Preflight(client, settings, self._emit)
         self._has_planned = False
         self._is_under_way = False
         self._is_retry = False
@@ -284,7 +275,9 @@ class Run:
         return self._planner().foreseen(source, path, builder)
 
     def _planner(self) -> Planner:
-        return Planner(self._settings, self._output, self._options, self._ask_coverage, self._emit)
+        return Planner(
+            self._settings, self._output, self._options, self.preflight.coverage, self._emit
+        )
 
     async def resume(self, path: Path) -> RunSummary:
         """Go on with a run; on a finished one, nothing is sent. Raises as `start()`."""
@@ -292,7 +285,7 @@ class Run:
 
     async def retry(self, path: Path, *, all_not_ok: bool) -> RunSummary:
         """Ask once more about rows without an answer, or about all that are not ok."""
-        self._check_client()
+        self._check_client_is_open()
         self._is_retry = True
         async with RunDirectory(path) as directory:
             plan = await self._open_plan(directory)
@@ -332,7 +325,7 @@ class Run:
                 return before
             totals = await self._totals(directory)
             if totals.rows.rows < plan.rows:
-                self._check_client()  # before anything is changed
+                self._check_client_is_open()  # before anything is changed
             await self._check_may_write(directory, plan)
             form = self._form(await self._declared(directory))
             await self._check_columns(form, plan, has_sent=totals.has_sent)
@@ -393,6 +386,9 @@ class Run:
             raise ConfigurationError(f"{told}; name others with --columns")
         self._note(f"{told[0].upper()}{told[1:]}; it is written only if answers have it.")
 
+    def _check_client_is_open(self) -> None:
+        _ = self._client.tasks  # raises where it is closed
+
     def _note(self, message: str) -> None:
         self._emit(RunNotice(message=message))
 
@@ -405,7 +401,7 @@ class Run:
             return {}
         kept = await directory.journal.get_meta(DECLARED)
         if kept is None:
-            kept = await self._ask_types()
+            kept = await self.preflight.field_types()
             await directory.journal.set_meta(DECLARED, kept)
         with damage_in("the types of fields"):
             declared: DeclaredTypes = msgspec.convert(kept, DeclaredTypes)
@@ -538,7 +534,7 @@ class Run:
         store = DurableStore(journal, directory.spool, output)
         spending = Spending(self._settings, plan, totals, lambda read: self._read(directory, read))
         refused = await self._refused_beforehand(spending)
-        runner = self._make_runner(
+        runner = self._make_engine(
             store, self._emit, breaker, spending.budget(nothing_more=refused is not None)
         )
         began = time.monotonic()
@@ -574,7 +570,7 @@ class Run:
         if not wanted.locations:
             return None
         try:
-            await self._preflight.check(wanted, spent, self._emit)
+            await self.preflight.check(wanted, spent)
         except LimitsExceededError as error:
             if not spending.jobs_in_flight:
                 raise

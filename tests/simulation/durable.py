@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 
-from pingdata_async.api.account import Limits
+from pingdata_async.api.client import PingDataClient
 from pingdata_async.api.wire import encode_options
 from pingdata_async.engine.context import EngineContext
 from pingdata_async.engine.engine import Engine
@@ -24,10 +24,7 @@ from pingdata_async.engine.store import ChunkStore
 from pingdata_async.events import Event, EventEmitter
 from pingdata_async.exceptions import BudgetSpentError, PingDataError, RunError
 from pingdata_async.locations.chunk_builder import ChunkBuilder
-from pingdata_async.locations.coverage import Coverage
 from pingdata_async.runs.directory.settings import RunOptions, RunSettings
-from pingdata_async.runs.export.output import DeclaredTypes
-from pingdata_async.runs.preflight import Preflight
 from tests.simulation import invariants
 from tests.simulation.inline import Threads
 from tests.simulation.invariants import Checks, broken, require
@@ -41,18 +38,6 @@ from tests.simulation.worlds import PATIENT, Mishap, World, locations_of
 PATIENT_AFTER = 3  # clients that gave up: the next ones never do
 MOST_CLIENTS = 18
 BUDGETS_AT_MOST = 4  # raised so often by a part; then there is none any more
-
-
-async def _no_types() -> DeclaredTypes:
-    return {}
-
-
-async def _no_rules() -> Coverage:
-    return Coverage({})
-
-
-async def _no_limits() -> Limits:
-    return Limits()
 
 
 class DurableRun:
@@ -185,15 +170,11 @@ class _Client:
             caps=self._run.caps,
         )
         run = MemoryRun(
+            client=PingDataClient(),  # closed: the run asks it nothing
             settings=settings,
-            output="-",
             options=RunOptions(check_space=False, preflight=False),
             policy=self._policy(),
-            make_runner=self._make_runner,
-            ask_types=_no_types,
-            ask_coverage=_no_rules,
-            preflight=Preflight(_no_limits, None),
-            check_client=lambda: None,
+            make_engine=self._make_runner,
             on_event=self._hear,
         )
         try:

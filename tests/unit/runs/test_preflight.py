@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
 from pathlib import Path
 
 import anyio.to_thread
@@ -22,6 +21,7 @@ from pingdata_async.exceptions import (
     ServerError,
     TransportError,
 )
+from pingdata_async.runs.directory.settings import RunSettings
 from pingdata_async.runs.preflight import Preflight, judged, refusal_message
 from tests.support.runs import ADDRESSES, enhancer, sandbox_and_client, stopped_run
 
@@ -64,11 +64,32 @@ def test_nothing_fits() -> None:
     assert "What fits: nothing;" in refusal_message(judgement, amount(PH=1), Amount())
 
 
-def raising(error: Exception) -> Callable[[], object]:
-    async def ask() -> Limits:
-        raise error
+SETTINGS = RunSettings(
+    sources=("PH",),
+    options={},
+    environment=None,
+    api_url=None,
+    api="sandbox",
+    chunk_size=1000,
+    max_jobs=1,
+    source="-",
+    output="-",
+)
 
-    return ask
+
+class Failing(ping.PingDataClient):
+    """A client whose every question about limits ends in an error."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    async def limits(self) -> Limits:
+        raise self._error
+
+
+def preflight(error: Exception, listener: NoticeCollector | None = None) -> Preflight:
+    return Preflight(Failing(error), SETTINGS, EventEmitter(listener))
 
 
 @pytest.mark.parametrize(
@@ -85,17 +106,17 @@ def raising(error: Exception) -> Callable[[], object]:
 async def test_what_is_not_known_refuses_nothing(error: PingDataError) -> None:
     """One line, whatever it is."""
     notices = NoticeCollector()
-    preflight = Preflight(raising(error), None)  # type: ignore[arg-type]
-    await preflight.check(amount(PH=10**6), Amount(), EventEmitter(notices))
+    asking = preflight(error, notices)
+    await asking.check(amount(PH=10**6), Amount())
     [said] = notices.messages
     assert said.startswith("Whether the account's limits suffice is not known: ")
-    assert (await preflight.judge(amount(PH=1))).fits is None
+    assert (await asking.judge(amount(PH=1))).fits is None
 
 
 async def test_a_wrong_token_is_no_such_thing() -> None:
     error = AuthenticationError("401", status_code=401)
     with pytest.raises(AuthenticationError):
-        await Preflight(raising(error), None).judge(amount(PH=1))  # type: ignore[arg-type]
+        await preflight(error).judge(amount(PH=1))
 
 
 async def test_what_is_paid_for_is_brought_home_before_it_is_refused(tmp_path: Path) -> None:
