@@ -51,5 +51,5 @@ def test_words_of_the_test_script(
     assert done.stdout.splitlines() == (
         [*checks, f".venv/bin/python {pytest_}"]
         if python is None
-        else [f"prepare test {python}", f".venv-{python}/bin/python {pytest_}"]
+        else [f"prepare dev {python}", f".venv-{python}/bin/python {pytest_}"]
     )
