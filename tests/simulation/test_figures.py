@@ -129,6 +129,27 @@ def test_a_rate_limit_is_used_and_not_overrun(job_s: float, window_s: float) -> 
     assert outcome.seen_per_s(10.0, last_submitted_s) >= 0.85 * 7.5
 
 
+@pytest.mark.parametrize("seed", sampled(range(5), 1))
+@pytest.mark.parametrize(
+    ("burst", "window_s"), [(20, 0.0), (30, 0.0), (None, 1.0)], ids=["20", "30", "window"]
+)
+def test_the_allowed_rate_is_soon_reached(burst: int | None, window_s: float, seed: int) -> None:
+    """Within 10 s of the first 429, 90 % of 30 requests/s pass; few are refused, none dribble."""
+    limits = Limits(requests_per_s=30, burst=burst, window_s=window_s, retry_after_s=1.0)
+    work = Work(workers=200, locations_per_s=100 / 0.3, sigma=0.3)
+    trial = Trial(work=work, jobs=400, locations=100, limits=limits)
+    outcome = _run(trial, seed=seed)
+    requests = outcome.records.requests
+    refused_at = next(each.answered_at for each in requests if each.outcome == "429")
+    passed = [each.answered_at - refused_at for each in requests if each.outcome == "ok"]
+    assert sum(10.0 <= at < 20.0 for at in passed) >= 0.9 * 30 * 10
+    assert outcome.refused_share <= (0.01 if burst == 20 else 0.015)
+    assert outcome.seconds <= (1.12 if burst else 1.2) * len(requests) / 30.0
+    ends = sorted(job.seen_at for job in outcome.jobs)
+    last_per_s = 20 / (ends[-1] - ends[-21])
+    assert last_per_s >= 0.7 * 30 / outcome.requests_a_job
+
+
 @pytest.mark.parametrize("requests_per_s", sampled([30.0, 8.0], 1))
 def test_downloads_do_not_starve(requests_per_s: float) -> None:
     """What is done is fetched before anything else: at most a Retry-After comes between."""

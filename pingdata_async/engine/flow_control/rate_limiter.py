@@ -23,6 +23,10 @@ refused, stays there for long, and only then probes beyond, ever faster; so a li
 or twice a minute, and one that was lifted is found. AWS's own constants would meet it every few
 seconds, and each meeting costs the whole `Retry-After`: the longer that is, the rarer it is.
 
+The first refusal may have met a burst smaller than what a second allows: it shows too low a rate.
+So until a refusal has come after a longer while, the rate grows by 15 % in each quiet time as long
+as the pause. That refusal tells the mean rate since the pause, which is what the API takes.
+
 A 429 that comes sooner shows that the guess was too high. Within the first second after a pause,
 what was let through is what the API takes in a second, whether it counts by the second or fills
 a bucket; later, the pace is cut by a fifth. But 429s that come whatever the pace are no matter
@@ -49,6 +53,9 @@ from pingdata_async.util.text import counted
 
 BELOW_REFUSED = 0.95  # where to begin, as a share of the rate that was refused
 BELOW_GUESS = 0.8  # and where that was a guess
+PROBE_GROWTH = 0.15  # log of the rate, in the time of a pause
+MAX_PROBE_GROWTH = 10.0
+BURST_PAUSES = 4.0  # times the pause, until what was let through tells the rate and not a burst
 BACK_AFTER_S = 5.0  # until the refused rate is tried again; each time twice as long
 BACK_AFTER_S_AT_MOST = 30.0
 BACK_AFTER_PAUSES = 8.0  # or so many times the pause that it costs, if that is longer
@@ -78,6 +85,8 @@ class CubicRate:
         self._recent = _Recent()
         self._refused_per_s = math.inf  # the rate that is tried again at the end of a plateau
         self._back_after_s = BACK_AFTER_S
+        self._is_probing = False  # the first refusal was met in a burst: the rate is higher perhaps
+        self._pause_s = 1.0  # the last one, or a second if that is longer
         self._open_since = -math.inf
         self._let_through = 0  # since then
         self._told: deque[int] = deque(maxlen=TIMES_THE_SAME)
@@ -96,7 +105,12 @@ class CubicRate:
         """Requests a second at present; infinity where no limit is known."""
         if math.isinf(self._refused_per_s):
             return self._allowed_per_s
-        since = max(0.0, now - self._open_since) / self._back_after_s - 1.0
+        open_for_s = max(0.0, now - self._open_since)
+        if self._is_probing:
+            quiet = max(0.0, open_for_s / self._pause_s - 1.0)
+            growth = math.exp(min(MAX_PROBE_GROWTH, PROBE_GROWTH * quiet))
+            return min(self._allowed_per_s, self._refused_per_s * BELOW_REFUSED * growth)
+        since = open_for_s / self._back_after_s - 1.0
         learnt_per_s = self._refused_per_s * (1.0 + (1.0 - BELOW_REFUSED) * since**3)
         return min(self._allowed_per_s, learnt_per_s)
 
@@ -127,6 +141,7 @@ class CubicRate:
             self._slowest_per_s = max(SLOW_ANYHOW_PER_S, SLOW_PER_S / max(1.0, pause_s))
         if now >= self._unrelated_until:
             self._refused_per_s = max(self._learn(now, pause_s), self._slowest_per_s)
+        self._pause_s = max(1.0, pause_s)
         pauses_s = min(BACK_AFTER_PAUSES_AT_MOST_S, BACK_AFTER_PAUSES * pause_s)
         self._back_after_s = max(self._back_after_s, pauses_s)
 
@@ -145,10 +160,14 @@ class CubicRate:
         """The rate that is too much; infinity where the rate is not to blame."""
         recent_per_s = float(self._recent.within_a_second(now))
         if math.isinf(self._refused_per_s):
+            self._is_probing = True
             return recent_per_s if recent_per_s >= TELLING else math.inf
         per_s = self.per_s(now)
         open_for_s = now - self._open_since
-        if open_for_s >= self._back_after_s:  # it was, and we tried it again
+        was_probing = self._is_probing
+        if open_for_s >= self._pause_s:  # else it may have been the burst again
+            self._is_probing = False
+        if open_for_s >= self._back_after_s and not was_probing:  # it was, and we tried it again
             longest_s = max(BACK_AFTER_S_AT_MOST, self._back_after_s)
             self._back_after_s = min(longest_s, 2.0 * self._back_after_s)
             self._in_vain = 0
@@ -156,9 +175,14 @@ class CubicRate:
         if not self._let_through:  # the pause was too short: of the rate that says nothing
             return self._refused_per_s
         if open_for_s < 1.0:
-            guess_per_s = min(per_s, float(self._let_through))
+            guess_per_s = float(self._let_through)
+        elif was_probing:  # the whole time tells more than the last second
+            guess_per_s = max(self._let_through / open_for_s, BELOW_GUESS * recent_per_s)
+        elif open_for_s >= BURST_PAUSES * self._pause_s:  # the pause had filled a bucket
+            guess_per_s = self._let_through / (open_for_s + self._pause_s)
         else:
-            guess_per_s = min(per_s, recent_per_s) * BELOW_GUESS / BELOW_REFUSED
+            guess_per_s = BELOW_GUESS / BELOW_REFUSED * min(per_s, recent_per_s)
+        guess_per_s = min(per_s, guess_per_s)
         if self._is_always_so():
             self._slowest_per_s = max(SLOWEST_PER_S, guess_per_s)
             self._clear_until = now + CLEAR_FOR_S * max(1.0, pause_s)

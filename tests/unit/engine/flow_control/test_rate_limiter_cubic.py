@@ -107,11 +107,12 @@ def send_all_the_time(
     [
         (fixed_window(30), 30.0),
         (token_bucket(30.0, 30.0), 30.0),
+        (token_bucket(30.0, 20.0), 30.0),
         (token_bucket(30.0, 200.0), 30.0),
         (token_bucket(300.0, 300.0), 300.0),
         (token_bucket(5.0, 5.0), 5.0),
     ],
-    ids=["window", "bucket", "large bucket", "fast", "slow"],
+    ids=["window", "bucket", "small bucket", "large bucket", "fast", "slow"],
 )
 def test_a_limit_is_found_and_held(limit: Limit, per_s: float) -> None:
     """After ten seconds nine tenths of what a limit allows pass, and almost nothing is refused."""
