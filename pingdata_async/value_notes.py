@@ -2,10 +2,9 @@
 
 Whoever leaves a value out, or changes it, says so in one line:
 
-- Where a location is prepared (`locations.prepare()`), by field:
-  `raise UnreadableError(ValueKind.CODE_FOR_UNKNOWN)` from a reader of one value, or
-  `noted.append(NotedValue("latitude", ValueKind.NO_COORDINATES, value))`.
-- Where many are (`location_batches`), by field and place in the batch:
+- Where one value is read (`locations/fields.py`):
+  `raise UnreadableError(ValueKind.CODE_FOR_UNKNOWN)`.
+- Where locations are normalized, by field and place in the batch:
   `noted.add(place, NotedValue("latitude", ValueKind.NO_COORDINATES, value))`.
 - Where an input is read (`InputReader`), by the column's header:
   `self.values.add(self.rows + place, NotedValue(header, ValueKind.UNREADABLE, value))`.

@@ -53,7 +53,9 @@ from pingdata_async.exceptions import (
     InputError,
     PingDataError,
 )
-from pingdata_async.locations.normalize import AnyLocation, check_names, clean_sources, normalize
+from pingdata_async.locations.checks import check_names
+from pingdata_async.locations.fields import AnyLocation, clean_sources
+from pingdata_async.locations.normalize import normalize
 from pingdata_async.locations.postal_codes import restore_leading_zeros_of
 from pingdata_async.models import DataSource, EnhancedLocation, JobOutput, JobStatus, Location
 from pingdata_async.results.outcomes import judge_location
@@ -435,7 +437,6 @@ class PingDataClient(OpenedClient):
         if location is not None and fields:
             raise InputError("give a location or its fields one by one, not both")
         normalized = normalize(_as_sent(location if location is not None else fields))
-        normalized.encoded()  # refuses what cannot be sent
         asked = normalized.sources or clean_sources(sources)
         if not asked:
             raise InputError("no sources: name one, such as PG")

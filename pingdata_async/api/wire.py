@@ -32,7 +32,7 @@ from pingdata_async.exceptions import (
     ServerError,
     UnknownSourceError,
 )
-from pingdata_async.locations.normalize import clean_sources
+from pingdata_async.locations.fields import clean_sources
 from pingdata_async.models import JobOutput, JobStatus
 from pingdata_async.util.redaction import holds_secret, masked
 from pingdata_async.util.text import counted, excerpt, is_page, one_line, without_bom

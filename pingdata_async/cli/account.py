@@ -38,12 +38,8 @@ from pingdata_async.exceptions import (
     UnknownSourceError,
 )
 from pingdata_async.locations.coordinates import COORDINATES
-from pingdata_async.locations.normalize import (
-    FIELDS,
-    UnreadableError,
-    leave_out_half_pair,
-    read_field,
-)
+from pingdata_async.locations.fields import ADDRESS_FIELDS, FIELDS, UnreadableError, read_field
+from pingdata_async.locations.normalize import fault_of_pair
 from pingdata_async.models import DataSource, EnhancedLocation
 from pingdata_async.util.redaction import printable
 
@@ -390,8 +386,8 @@ def _read(given: Iterable[tuple[str, str | None]]) -> dict[str, Any]:
         if read is not None:
             fields[name] = read
     degrees = [f"{name} {fields[name]:g}" for name in COORDINATES if name in fields]
-    left_out, _ = leave_out_half_pair(fields)
-    if left_out:
+    has_address = any(name in fields for name in ADDRESS_FIELDS)
+    if fault_of_pair(*map(fields.get, COORDINATES), has_address=has_address) is not None:
         raise InputError(f"{' and '.join(degrees)} is no place; give both coordinates of one")
     return fields
 

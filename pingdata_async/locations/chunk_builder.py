@@ -1,99 +1,42 @@
-"""Rows to chunks, bounded in number and bytes (pure).
-
-An iterator of locations to an iterator of chunks (pure).
-
-A few values of each field, as they are sent, for people to see what is taken for what (pure).
-"""
+"""Rows to chunks, bounded in number and bytes (pure)."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from pingdata_async.exceptions import ConfigurationError, InputError
-from pingdata_async.locations.batch import Columns, NormalizedBatch, normalize_batch
-from pingdata_async.locations.chunk import MAX_CHUNK_BYTES, Chunk, InvalidRow
+from pingdata_async.locations.chunk import MAX_CHUNK_BYTES, Chunk, InvalidRow, with_sources
 from pingdata_async.locations.coverage import Coverage
-from pingdata_async.locations.normalize import (
-    AnyLocation,
-    NormalizedLocation,
-    clean_sources,
-    normalize,
-    user_id,
-)
+from pingdata_async.locations.fields import AnyLocation, clean_sources
+from pingdata_async.locations.normalize import Columns, NormalizedBatch, normalize_batch
 from pingdata_async.models import Location, Reason
 from pingdata_async.util.validation import check_count
-from pingdata_async.value_notes import NotedValue, ValueNotes
+from pingdata_async.value_notes import ValueNotes
 
 MOST_SAMPLES = 3
 MOST_SAMPLE_CHARS = 30
-
-_SEARCHED_ROWS = 2_000  # a field that nearly no row has need not be looked for any longer
-
-
-class Samples:
-    """Collects them from the first rows.
-
-    Attributes:
-        by_field: By field, up to three different values in the order of the rows, as texts.
-    """
-
-    def __init__(self) -> None:
-        self.by_field: dict[str, list[str]] = {}
-        self._left = _SEARCHED_ROWS
-
-    def add(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Look at some rows.
-
-        Args:
-            columns: By field, what is sent of each; None where nothing is.
-        """
-        if self._left <= 0:
-            return
-        self._left -= max(map(len, columns.values()), default=0)
-        for field, values in columns.items():
-            samples = self.by_field.setdefault(field, [])
-            for value in values:
-                if len(samples) == MOST_SAMPLES:
-                    break
-                if value is not None and (text := _shown(value)) not in samples:
-                    samples.append(text)
-
-
-def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    text = " ".join(text.split())
-    return text if len(text) <= MOST_SAMPLE_CHARS else f"{text[: MOST_SAMPLE_CHARS - 3]}..."
-
+_SAMPLED_ROWS = 2_000  # a field that nearly no row has need not be looked for any longer
 
 _BODY_OVERHEAD_BYTES = len('{"locations":[],}')
-_encoder = msgspec.json.Encoder()
 LOCATION_OVERHEAD_BYTES = len('{"id":"18446744073709551615",') + 1
 """What the body needs for each location beside itself: the id, and a comma."""
 
+KeySink = Callable[[int, Sequence[bytes]], object]
+"""Takes the number of a row, and the keys of the rows that follow each other from there."""
+
 _NO_ERRORS: Mapping[int, str] = MappingProxyType({})
-
-
-class KeySink(Protocol):
-    """Takes the keys of the rows that are sent."""
-
-    def add(self, row: int, keys: Sequence[bytes]) -> None:
-        """The keys of rows that follow each other, and the number of the first of them."""
-        ...
-
-
-class _NoSourceError(InputError):
-    """Raised for a location that none of its sources could answer."""
+_encoder = msgspec.json.Encoder()
 
 
 class ChunkBuilder:
-    """Takes rows one by one and gives a chunk whenever one is full.
+    """Takes rows and gives a chunk whenever one is full.
 
     Args:
         chunk_size: The most locations in a chunk.
@@ -104,11 +47,11 @@ class ChunkBuilder:
     Attributes:
         chunk_size: As given.
         max_location_bytes: The most bytes of the locations in a chunk, each with its id.
-        values: Those so far that are not sent as they stand, by field.
-        samples: Some that are, of the first rows.
-        sources: Those.
-        rules: Which locations a source is not asked about; None for none.
-        skipped: By source, rows that it is not asked about.
+        sources: As given.
+        coverage: Which locations a source is not asked about; None to ask about all.
+        values: Values so far that are not sent as they stand, by field.
+        samples: Values that are sent, of the first rows.
+        skipped: By source, how many rows it is not asked about.
         has_ids: Whether a row so far has an id of its own.
         rows_before_ids: How many rows were in chunks before the one with the first such row.
 
@@ -128,105 +71,22 @@ class ChunkBuilder:
             raise ConfigurationError("max_chunk_bytes leaves no room for locations")
         self.chunk_size = chunk_size
         self.max_location_bytes = max_chunk_bytes - _BODY_OVERHEAD_BYTES
-        self._key_sink: KeySink | None = None
         self.sources = sources
-        self.rules: Coverage | None = None
+        self.coverage: Coverage | None = None
         self.values = ValueNotes()
         self.samples = Samples()
+        self.skipped = Counter[str]()
         self.has_ids = False
         self.rows_before_ids = 0
-        self.skipped = Counter[str]()
+        self._key_sink: KeySink | None = None
         self._next_index = 0
         # Of earlier chunks. At first one of 20 to a chunk is assumed: few are read to find out.
         self._rows_so_far, self._bytes_so_far = 1, max(200, self.max_location_bytes // 20)
         self._begin()
 
     def tell_keys(self, sink: KeySink) -> None:
-        """Have somebody told the keys of the rows that are sent, as they come."""
+        """Tell somebody the keys of the rows that are sent, as they come."""
         self._key_sink = sink
-
-    def _begin(self) -> None:
-        self._bytes = 0
-        self._rows: list[int] = []
-        self._ids: list[str | None] = []
-        self._locations: list[bytes] = []
-        self._sources: dict[int, tuple[str, ...]] = {}
-        self._invalid: list[InvalidRow] = []
-        self._skipped: dict[int, tuple[str, ...]] = {}
-
-    def add(self, row: int, location: AnyLocation) -> Chunk | None:
-        """Take a row; gives a chunk when the row filled it, or found no place in it."""
-        noted: list[NotedValue] = []
-        try:
-            normalized = normalize(location, noted)
-            if normalized.sources is None and not self.sources:
-                raise InputError("no sources: neither the location nor the run names any")
-            refusals = self._refusals(normalized)
-            wanted = normalized
-            if refusals:
-                normalized = self._without(normalized, refusals)
-            encoded = normalized.encoded()
-            size = len(encoded) + LOCATION_OVERHEAD_BYTES
-            if size > self.max_location_bytes:
-                raise InputError(f"{size} bytes are more than one request may hold")
-        except _NoSourceError as error:
-            self.values.add_all(row, noted)
-            own_id = user_id(location)
-            return self._leave_out(row, own_id, str(error), location, Reason.SKIPPED)
-        except InputError as error:
-            self.values.add_all(row, noted)
-            return self.add_invalid(row, user_id(location), str(error), location)
-        self.values.add_all(row, noted)
-        self.samples.add({name: [value] for name, value in normalized.fields.items()})
-        full = self._finish() if self._bytes + size > self.max_location_bytes else None
-        if normalized.sources is not None:
-            self._sources[len(self._rows)] = normalized.sources
-        if refusals:
-            self._skipped[len(self._rows)] = tuple(refusals.values())
-        self._rows.append(row)
-        self._ids.append(normalized.id)
-        self.has_ids = self.has_ids or normalized.id is not None
-        if self._key_sink is not None:
-            # By what it wants: who asks no more than what is left here ends otherwise.
-            self._key_sink.add(row, [wanted.key()])
-        self._locations.append(encoded)
-        self._bytes += size
-        if full is None and len(self._rows) == self.chunk_size:
-            full = self._finish()
-        return full
-
-    def add_invalid(
-        self, row: int, user_id: str | None, error: str, given: object = None
-    ) -> Chunk | None:
-        """Take a row that cannot be sent; gives a chunk as `add()` does."""
-        return self._leave_out(row, user_id, error, given, Reason.INVALID_INPUT)
-
-    def _leave_out(
-        self, row: int, user_id: str | None, error: str, given: object, reason: Reason
-    ) -> Chunk | None:
-        self._invalid.append(InvalidRow(row, user_id, error, _as_given(given), reason))
-        self.has_ids = self.has_ids or user_id is not None
-        return self._finish() if len(self._invalid) == self.chunk_size else None
-
-    def _refusals(self, normalized: NormalizedLocation) -> dict[str, str]:
-        """The sources that a location is kept from, and why."""
-        if self.rules is None:
-            return {}
-        sources = self.sources if normalized.sources is None else normalized.sources
-        refusals = self.rules.refusals(normalized.fields, sources)
-        self.skipped.update(refusals.keys())
-        return refusals
-
-    def _without(
-        self, normalized: NormalizedLocation, refusals: Mapping[str, str]
-    ) -> NormalizedLocation:
-        """A location for the other sources alone."""
-        sources = self.sources if normalized.sources is None else normalized.sources
-        rest = tuple(code for code in sources if code not in refusals)
-        if not rest:
-            raise _NoSourceError("; ".join(refusals.values()))
-        fields = {**normalized.fields, "sources": list(rest)}
-        return msgspec.structs.replace(normalized, fields=fields, sources=rest)
 
     def add_batch(
         self,
@@ -234,75 +94,36 @@ class ChunkBuilder:
         locations: Columns | Sequence[AnyLocation],
         errors: Mapping[int, str] = _NO_ERRORS,
     ) -> list[Chunk]:
-        """Take rows that follow each other: the same as `add()` for each, but faster.
+        """Take rows that follow each other; gives the chunks that they filled.
 
         Args:
             row: The number of the first.
             locations: The rows.
             errors: By place in them, why some cannot be sent.
         """
-        normalized = None
-        if self.sources:
-            normalized = normalize_batch(locations, with_keys=self._key_sink is not None)
-            if normalized is not None:
-                self.samples.add({"id": normalized.ids, **normalized.fields})
-        odd = self._odd(normalized, errors) if normalized is not None else []
-        ends = [*odd, len(locations)]  # of what can be taken together
-        chunks: list[Chunk | None] = []
-        place = 0
-        while place < len(locations):
-            taken = 0
-            if normalized is not None:
-                taken = self._take(row, normalized, place, ends[bisect_left(ends, place)])
-            if taken:
-                chunks.append(self._finish() if len(self._rows) == self.chunk_size else None)
-                place += taken
-                continue
-            location = locations[place]
-            if place in errors:
-                own_id = user_id(location)
-                chunks.append(self.add_invalid(row + place, own_id, errors[place], location))
-            else:
-                chunks.append(self.add(row + place, location))
-            place += 1
-        return [chunk for chunk in chunks if chunk is not None]
-
-    def _odd(self, normalized: NormalizedBatch, errors: Mapping[int, str]) -> list[int]:
-        """The places of rows that have to be looked at one by one."""
-        odd = {*errors, *normalized.refused}
-        if self.rules is not None:
-            odd.update(
-                self.rules.suspects(normalized.fields, len(normalized.encoded), self.sources)
-            )
-        return sorted(odd)
-
-    def _take(self, row: int, normalized: NormalizedBatch, begin: int, end: int) -> int:
-        """Take rows of a batch, as many as there is room for; says how many.
-
-        Args:
-            row: The number of the batch's first row.
-            normalized: The batch.
-            begin: Where they begin in it.
-            end: Where they end, at the latest.
-        """
-        end = min(end, begin + self.chunk_size - len(self._rows))
-        encoded = normalized.encoded[begin:end]
-        size = sum(map(len, encoded)) + len(encoded) * LOCATION_OVERHEAD_BYTES
-        room = self.max_location_bytes - self._bytes
-        if size > room:
-            sizes = accumulate(len(each) + LOCATION_OVERHEAD_BYTES for each in encoded)
-            return self._take(row, normalized, begin, begin + bisect_right(list(sizes), room))
-        self._rows += range(row + begin, row + end)
-        self._ids += normalized.ids[begin:end]
-        self.has_ids = self.has_ids or any(normalized.ids[begin:end])
-        self._locations += encoded
-        if self._key_sink is not None:
-            self._key_sink.add(row + begin, normalized.keys[begin:end])
-        self._bytes += size
-        if normalized.noted:
-            for place in range(begin, end):
-                self.values.add_all(row + place, normalized.noted.get(place, ()))
-        return len(encoded)
+        batch = normalize_batch(locations, with_keys=self._key_sink is not None)
+        self.samples.add({"id": batch.ids, **batch.fields})
+        for place in sorted(batch.noted.keys() - errors.keys()):
+            self.values.add_all(row + place, batch.noted[place])
+        left_out = {
+            place: (error, Reason.INVALID_INPUT)
+            for place, error in (batch.refused | dict(errors)).items()
+        }
+        skipped = self._narrow(batch, left_out)
+        self._leave_out_too_large(batch, left_out)
+        chunks: list[Chunk] = []
+        begin = 0
+        for place in sorted(left_out):
+            chunks += self._take(row, batch, begin, place, skipped)
+            error, reason = left_out[place]
+            given = _as_given(locations[place])
+            self._invalid.append(InvalidRow(row + place, batch.ids[place], error, given, reason))
+            self.has_ids = self.has_ids or batch.ids[place] is not None
+            if len(self._invalid) == self.chunk_size:
+                chunks.append(self._finish())
+            begin = place + 1
+        chunks += self._take(row, batch, begin, len(batch.encoded), skipped)
+        return chunks
 
     def room(self) -> int:
         """How many rows can be read before the chunk may be full; at least 1.
@@ -324,6 +145,91 @@ class ChunkBuilder:
         index, self._next_index = self._next_index, self._next_index + 1
         return index
 
+    def _narrow(
+        self, batch: NormalizedBatch, left_out: dict[int, tuple[str, Reason]]
+    ) -> dict[int, tuple[str, ...]]:
+        """Keep locations from sources that cannot answer them; says from which, by place."""
+        skipped: dict[int, tuple[str, ...]] = {}
+        if not self.sources:
+            error = "no sources: neither the location nor the run names any"
+            for place in range(len(batch.encoded)):
+                if place not in batch.sources:
+                    left_out.setdefault(place, (error, Reason.INVALID_INPUT))
+        if self.coverage is None:
+            return skipped
+        candidates = self.coverage.candidates(batch.fields, len(batch.encoded), self.sources)
+        for place in {*candidates, *batch.sources} - left_out.keys():
+            wanted = batch.sources.get(place, self.sources)
+            exclusions = self.coverage.exclusions(batch.row(place), wanted)
+            if not exclusions:
+                continue
+            self.skipped.update(exclusions.keys())
+            rest = tuple(code for code in wanted if code not in exclusions)
+            if not rest:
+                left_out[place] = "; ".join(exclusions.values()), Reason.SKIPPED
+                continue
+            batch.sources[place] = rest
+            batch.encoded[place] = with_sources(batch.encoded[place], rest)
+            skipped[place] = tuple(exclusions.values())
+        return skipped
+
+    def _leave_out_too_large(
+        self, batch: NormalizedBatch, left_out: dict[int, tuple[str, Reason]]
+    ) -> None:
+        most_bytes = self.max_location_bytes - LOCATION_OVERHEAD_BYTES
+        if max(map(len, batch.encoded), default=0) <= most_bytes:
+            return
+        for place, encoded in enumerate(batch.encoded):
+            if len(encoded) > most_bytes:
+                size = len(encoded) + LOCATION_OVERHEAD_BYTES
+                error = f"{size} bytes are more than one request may hold"
+                left_out.setdefault(place, (error, Reason.INVALID_INPUT))
+
+    def _take(
+        self,
+        row: int,
+        batch: NormalizedBatch,
+        begin: int,
+        end: int,
+        skipped: Mapping[int, tuple[str, ...]],
+    ) -> Iterator[Chunk]:
+        """Take the rows of a batch between two places, all of which can be sent."""
+        while begin < end:
+            stop = min(end, begin + self.chunk_size - len(self._rows))
+            encoded = batch.encoded[begin:stop]
+            size = _size_of(encoded)
+            left_bytes = self.max_location_bytes - self._bytes
+            if size > left_bytes:
+                sizes = accumulate(len(each) + LOCATION_OVERHEAD_BYTES for each in encoded)
+                stop = begin + bisect_right(list(sizes), left_bytes)
+                encoded = batch.encoded[begin:stop]
+                size = _size_of(encoded)
+            before = len(self._rows) - begin
+            for theirs, own in ((batch.sources, self._sources), (skipped, self._skipped)):
+                if theirs:
+                    places = filter(theirs.__contains__, range(begin, stop))
+                    own.update({before + place: theirs[place] for place in places})
+            self._rows += range(row + begin, row + stop)
+            self._ids += batch.ids[begin:stop]
+            self.has_ids = self.has_ids or any(batch.ids[begin:stop])
+            self._locations += encoded
+            self._bytes += size
+            if self._key_sink is not None and begin < stop:
+                # By what a row wants: one that asks only what is left of it ends otherwise.
+                self._key_sink(row + begin, batch.keys[begin:stop])
+            begin = stop
+            if begin < end or len(self._rows) == self.chunk_size:
+                yield self._finish()
+
+    def _begin(self) -> None:
+        self._bytes = 0
+        self._rows: list[int] = []
+        self._ids: list[str | None] = []
+        self._locations: list[bytes] = []
+        self._sources: dict[int, tuple[str, ...]] = {}
+        self._invalid: list[InvalidRow] = []
+        self._skipped: dict[int, tuple[str, ...]] = {}
+
     def _finish(self) -> Chunk:
         chunk = Chunk(
             self.next_index(),
@@ -341,6 +247,45 @@ class ChunkBuilder:
             return chunk.with_blank_ids() if None in chunk.ids or chunk.invalid else chunk
         self.rows_before_ids += chunk.total_rows
         return chunk
+
+
+class Samples:
+    """A few values of each field as they are sent, so that people see what is taken for what.
+
+    Attributes:
+        by_field: By field, up to three different values in the order of the rows, as texts.
+    """
+
+    def __init__(self) -> None:
+        self.by_field: dict[str, list[str]] = {}
+        self._rows_left = _SAMPLED_ROWS
+
+    def add(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Look at some rows.
+
+        Args:
+            columns: By field, what is sent of each row; None where nothing is.
+        """
+        if self._rows_left <= 0:
+            return
+        self._rows_left -= max(map(len, columns.values()), default=0)
+        for field, values in columns.items():
+            samples = self.by_field.setdefault(field, [])
+            for value in values:
+                if len(samples) == MOST_SAMPLES:
+                    break
+                if value is not None and (text := _shown(value)) not in samples:
+                    samples.append(text)
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else _encoder.encode(value).decode()
+    text = " ".join(text.split())
+    return text if len(text) <= MOST_SAMPLE_CHARS else f"{text[: MOST_SAMPLE_CHARS - 3]}..."
+
+
+def _size_of(encoded: Sequence[bytes]) -> int:
+    return sum(map(len, encoded)) + len(encoded) * LOCATION_OVERHEAD_BYTES
 
 
 def _as_given(location: object) -> bytes:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pingdata_async.locations.countries import US, country_of, us_state_of
-from pingdata_async.locations.normalize import READERS, read_text
+from pingdata_async.locations.fields import READERS, read_text
 from pingdata_async.models import DataSource
 
 FOUND_FROM_EACH_OTHER = frozenset(
@@ -65,7 +65,7 @@ class Coverage:
         rules = {code.casefold(): _Rule(source) for code, source in sources.items()}
         self._rules = {code: rule for code, rule in rules.items() if rule.can_refuse}
 
-    def refusals(self, fields: Mapping[str, Any], sources: Iterable[str]) -> dict[str, str]:
+    def exclusions(self, fields: Mapping[str, Any], sources: Iterable[str]) -> dict[str, str]:
         """Of these sources, those that would surely fail, and why, a few words each.
 
         Args:
@@ -80,7 +80,7 @@ class Coverage:
                 found[code] = f"{code}: {why}"
         return found
 
-    def suspects(
+    def candidates(
         self, columns: Mapping[str, Sequence[Any]], rows: int, sources: Iterable[str]
     ) -> list[int]:
         """The places of locations that may be refused, among them all that are.
@@ -96,7 +96,7 @@ class Coverage:
         for code in sources:
             rule = self._rules.get(code.casefold())
             if rule is not None:
-                places.update(rule.suspects(columns, rows))
+                places.update(rule.candidates(columns, rows))
         return sorted(places)
 
 
@@ -133,7 +133,7 @@ class _Rule:
             # One field that does not match is enough, so the first is looked at.
             yield _is_among(*next(iter(condition.items())))
 
-    def suspects(self, columns: Mapping[str, Sequence[Any]], rows: int) -> Iterable[int]:
+    def candidates(self, columns: Mapping[str, Sequence[Any]], rows: int) -> Iterable[int]:
         """The places of locations that it may refuse."""
         places: list[int] = []
         for name in self.required:

@@ -1,110 +1,143 @@
-"""One location to the fields that are sent (pure).
+"""Locations to the fields that are sent, column by column; keys of equal locations (pure).
 
-From whatever a user calls a location to what the API takes (pure).
+The fast path looks at a whole column by what Python does in C: a check or two tell that all of it
+is plain. The slow path reads a column value by value, and is the definition (`fields.py`).
 
-A value that is empty is left out. An optional number that cannot be read is left out and
-counted, and so are both coordinates where either is not known: half a pair is another place.
-What cannot be sent at all is refused with one sentence, and costs nothing.
+An optional value that cannot be read is left out and counted, and so are both coordinates where
+either is not known: half a pair is another place. A location that cannot be sent is refused with
+one sentence, and costs nothing.
 
-What somebody gives for locations, and what cannot be meant by it (pure).
-
-Much can be iterated that is no iterable of locations: a text gives its letters and a data frame
-the names of its columns, and the API would take them for addresses, and charge them.
+A location's key is a line of JSON: all fields that are sent, in the order in which they are sent.
+The text of an address counts without regard to case and white space, everything else exactly: an
+id or a code in another case may be another one. What is no address has its ASCII letters in the
+other case, which loses nothing: an encoded line whose codes are all capitals, as they mostly are,
+only has to be put into small letters as a whole.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import difflib
 import math
-import os
-import re
-from collections import UserString
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from types import MappingProxyType
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from string import ascii_lowercase, ascii_uppercase
+from types import NoneType
+from typing import Any
 
 import msgspec
 
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations.coordinates import (
     COORDINATES,
+    LARGEST,
     LATITUDE,
-    LONGITUDE,
+    NOWHERE,
     degrees_of,
     is_nowhere,
-    is_on_the_globe,
 )
-from pingdata_async.locations.keys import key_of
-from pingdata_async.locations.missing_values import is_a_name, says_nothing
-from pingdata_async.locations.numbers import (
-    ANY_QUANTITY,
-    CODES_FOR_UNKNOWN,
-    QUANTITIES,
-    YEAR,
-    number_of,
+from pingdata_async.locations.fields import (
+    ADDRESS_FIELDS,
+    LOOKUP_FIELDS,
+    READERS,
+    AnyLocation,
+    UnreadableError,
+    id_text,
+    in_order,
+    is_in_words,
+    read_coordinate,
+    read_description,
+    read_field,
+    read_integer,
+    read_number,
+    read_text,
 )
+from pingdata_async.locations.missing_values import (
+    FIELDS_OF_NAMES,
+    all_say_something,
+    is_a_name,
+    says_nothing,
+)
+from pingdata_async.locations.numbers import ANY_QUANTITY, QUANTITIES
 from pingdata_async.models import Location
-from pingdata_async.value_notes import NotedValue, ValueKind
+from pingdata_async.value_notes import NotedBatch, NotedValue, ValueKind
 
-LOOKUP_FIELDS = (
-    "address",
-    "address_line_1",
-    "city",
-    "postal_code",
-    "lightbox_assessment_id",
-    "lightbox_building_id",
-    "lightbox_parcel_id",
-    "lightbox_parcel_wkt",
-)
-"""A location needs one of these, or both coordinates."""
+BATCH_ROWS = 300
+"""Rows that are best normalized together.
 
-ADDRESS_FIELDS = ("address", "address_line_1")
-"""What says by itself where a location is, as far as texts can."""
+Measured: from 400 on their objects set off the garbage collector (700 of them do), and fall
+out of the processor's caches; below 100 it shows what each batch costs.
+"""
 
-DESCRIPTIONS = (
-    *("occupancy__type_desc", "occupancy__desc_ping"),
-    *("const__desc_ping", "const__roof_covering", "const__wall_type"),
-)
-"""Fields that are in words: the 4 of an ISO class says nothing in them."""
+FOLDED_FIELDS = frozenset({"address", "address_line_1", "address_line_2", "city", "county"})
+"""Fields that are the text of an address."""
 
-T = TypeVar("T")
-AnyLocation = Location | Mapping[str, Any] | str
+_NAMES = ("id", *READERS)
+_SETTINGS = frozenset({"sources", "datasource_config"})
+_READERS_OF_FLOATS = {read_number, read_coordinate}
+_READERS_OF_TEXTS = {read_text, read_description}
+_READERS_OF_NUMBERS = {*_READERS_OF_FLOATS, read_integer}
+_MAY_BE_NOWHERE = frozenset((None, *NOWHERE))
+_LONGEST_SHOWN = 40
 
-MOST_NAMES_SHOWN = 3
-LONGEST_SHOWN = 40
+_NOT_JSON = (TypeError, ValueError, OverflowError, RecursionError)
+"""What msgspec raises for what no JSON can hold."""
 
-_WORDS_FOR_FIELDS = {
-    **dict.fromkeys(("zip", "zipcode", "zip_code", "postcode", "postalcode"), "postal_code"),
-    **dict.fromkeys(("street", "street_address", "address1", "address_1"), "address_line_1"),
-    **dict.fromkeys(("address2", "address_2", "unit"), "address_line_2"),
-    **dict.fromkeys(("region", "province"), "state"),
-    **dict.fromkeys(("lon", "lng", "long"), "longitude"),
-    "lat": "latitude",
-    "town": "city",
-    "full_address": "address",
-}
-_CUTOFF = 0.5  # of likeness, from 0 to 1, for a name that may have been meant
-
-_BOOLEANS = {"true": True, "t": True, "yes": True, "y": True, "1": True} | {
-    "false": False, "f": False, "no": False, "n": False, "0": False,
-}  # fmt: skip
-
-_NO_ROW: Mapping[str, Any] = MappingProxyType({})
+_BETWEEN = "`"  # printable, and hardly ever in an address
+_OTHER_CASE = str.maketrans(ascii_lowercase + ascii_uppercase, ascii_uppercase + ascii_lowercase)
 
 _encoder = msgspec.json.Encoder()
+_sorting_encoder = msgspec.json.Encoder(order="sorted")
 
 
-class UnreadableError(ValueError):
-    """Raised for an optional value that is not sent: left out, counted.
+class Columns(msgspec.Struct, frozen=True):
+    """Rows of a table, side by side; also a sequence of locations.
 
-    Args:
-        kind: What is the matter with it.
+    Attributes:
+        names: The field that each column holds, or "id"; each once.
+        columns: Its cells, "" or None where there is nothing. There is at least one column, and
+            all have the same length.
+        are_texts: Whether every cell is a str.
     """
 
-    def __init__(self, kind: ValueKind = ValueKind.UNREADABLE) -> None:
-        super().__init__(kind)
-        self.kind = kind
+    names: tuple[str, ...]
+    columns: Sequence[Sequence[Any]]
+    are_texts: bool = True
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        cells = [column[place] for column in self.columns]
+        return {
+            name: cell
+            for name, cell in zip(self.names, cells, strict=True)
+            if cell is not None and cell != ""
+        }
+
+
+class NormalizedBatch(msgspec.Struct, frozen=True):
+    """Locations as they will be sent, but for their ids. Lists and places are by row.
+
+    Attributes:
+        ids: The user's own ids; None where there is none.
+        encoded: The fields as JSON objects.
+        refused: By place, why a row cannot be sent.
+        noted: By place, values that are not sent as they stand; also of refused rows.
+        fields: By field, the values sent; None where there is none.
+        sources: By place, the sources of locations that have their own.
+        keys: Their keys; empty unless asked for.
+    """
+
+    ids: list[str | None]
+    encoded: list[bytes]
+    refused: dict[int, str]
+    noted: NotedBatch
+    fields: dict[str, Sequence[Any]]
+    sources: dict[int, tuple[str, ...]]
+    keys: list[bytes]
+
+    def row(self, place: int) -> dict[str, Any]:
+        """The fields that are sent of one location."""
+        return _row(self.fields, place)
 
 
 class NormalizedLocation(msgspec.Struct, frozen=True):
@@ -112,186 +145,340 @@ class NormalizedLocation(msgspec.Struct, frozen=True):
 
     Attributes:
         id: The user's own id; None where there is none.
-        fields: What is sent, as `in_order()` has it; holds something to look up.
+        fields: What is sent, in the order in which it is sent.
         sources: The location's own sources; None for those of the run.
+        encoded: The fields as a JSON object.
     """
 
     id: str | None
     fields: dict[str, Any]
     sources: tuple[str, ...] | None
-
-    def encoded(self) -> bytes:
-        """The fields as a JSON object.
-
-        Raises:
-            InputError: When a text holds characters that are not Unicode.
-        """
-        try:
-            return _encoder.encode(self.fields)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise InputError(f"cannot be sent as JSON: {error}") from error
-
-    def key(self) -> bytes:
-        """What tells it from others, of a location that can be encoded."""
-        return key_of(self.fields)
+    encoded: bytes
 
 
-def user_id(location: object) -> str | None:
-    """The user's own id in a location of any form; None where there is none."""
-    if isinstance(location, Location):
-        return location.id
-    if isinstance(location, Mapping):
-        return id_text(location.get("id"))
-    return None
-
-
-def nearest_fields(name: str, meant: str | None = None) -> str:
-    """The fields that a name may have been meant for, as the end of a sentence.
-
-    Args:
-        name: What somebody wrote.
-        meant: The field that it is a word for; None to look among the usual words.
-    """
-    word = name.strip().lower()
-    meant = meant or _WORDS_FOR_FIELDS.get(word.replace(" ", "_"))
-    fields = ["id", *sorted(FIELDS)]
-    near = [meant] if meant in fields else []
-    near = near or difflib.get_close_matches(word, fields, cutoff=_CUTOFF)
-    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(fields)}"
-
-
-def check_names(location: Mapping[str, Any]) -> None:
-    """Refuse a mapping with a name that is no field: what it holds would not be sent.
-
-    Raises:
-        InputError: With the fields that may have been meant.
-    """
-    if NAMES.issuperset(location):
-        return
-    unknown = [name for name in location if name not in NAMES]
-    said = [f"{name!r} is no field of a location; {nearest_fields(str(name))}" for name in unknown]
-    raise InputError(" ".join(said[:MOST_NAMES_SHOWN]))
-
-
-def normalize(location: AnyLocation, noted: list[NotedValue] | None = None) -> NormalizedLocation:
-    """Make a location ready to be sent.
-
-    Args:
-        location: A `Location`, a mapping with its fields (others are ignored), or a plain
-            address.
-        noted: Takes the values that are not sent as they stand, by field; also those of a
-            location that is refused.
+def normalize(location: AnyLocation) -> NormalizedLocation:
+    """Make one location ready to be sent.
 
     Raises:
         InputError: With a sentence saying why it cannot be sent.
     """
-    if isinstance(location, str):
-        location = {"address": location}
-    elif isinstance(location, Location):
-        location = msgspec.structs.asdict(location)
-    elif not isinstance(location, Mapping):
-        raise InputError(
-            f"a location is a Location, a mapping or an address, not {type(location).__name__}"
-        )
-    noted = [] if noted is None else noted
-    fields: dict[str, Any] = {}
-    for name, value in location.items():
-        if name not in READERS:
-            continue
-        try:
-            read = read_field(name, value, location)
-        except UnreadableError as error:
-            noted.append(NotedValue(name, error.kind, value))
-        else:
-            if read is not None:
-                fields[name] = read
-    left_out, kind = leave_out_half_pair(fields)
-    noted += [NotedValue(name, kind, location[name]) for name in left_out]
-    _check_lookup(fields, location)
-    sources = fields.get("sources")
-    return NormalizedLocation(
-        id=id_text(location.get("id")),
-        fields=in_order(fields),
-        sources=None if sources is None else tuple(sources),
+    batch = normalize_batch([location])
+    if batch.refused:
+        raise InputError(batch.refused[0])
+    return NormalizedLocation(batch.ids[0], batch.row(0), batch.sources.get(0), batch.encoded[0])
+
+
+def normalize_batch(
+    locations: Columns | Sequence[AnyLocation], *, with_keys: bool = False
+) -> NormalizedBatch:
+    """Make locations ready to be sent.
+
+    Args:
+        locations: Each a `Location`, a mapping with its fields (other names are ignored), or a
+            plain address.
+        with_keys: Whether to make their keys too.
+    """
+    refused: dict[int, str] = {}
+    if isinstance(locations, Columns):
+        given = dict(zip(locations.names, locations.columns, strict=True))
+        reader = _ColumnReader(given, refused, are_texts=locations.are_texts)
+    else:
+        reader = _ColumnReader(_columns_of(locations, refused), refused)
+    ids, fields = reader.read(len(locations))
+    try:
+        lines = _encode_rows(fields)
+    except _NOT_JSON:
+        fields = _refuse_what_is_not_json(fields, refused)
+        lines = _encode_rows(fields)
+    own = fields.get("sources", ())
+    return NormalizedBatch(
+        ids,
+        _split_lines(lines),
+        refused,
+        reader.noted,
+        fields,
+        {place: tuple(codes) for place, codes in enumerate(own) if codes is not None},
+        _keys_of(fields, lines) if with_keys else [],
     )
 
 
-def in_order(fields: Mapping[str, T]) -> dict[str, T]:
-    """Fields in the order in which they are sent, however a row has them.
-
-    What is the same is the same bytes then.
-    """
-    return {name: fields[name] for name in sorted(fields, key=_PLACES.__getitem__)}
+# -- Rows to columns -------------------------------------------------------------------------
 
 
-def read_field(name: str, value: Any, row: Mapping[str, Any] = _NO_ROW) -> Any:
-    """What is sent of a field's value; None where it is empty.
+def _columns_of(locations: Sequence[Any], refused: dict[int, str]) -> dict[str, Sequence[Any]]:
+    """The values of each field in use; None where a row has none."""
+    kinds = set(map(type, locations))
+    if kinds == {str}:
+        return {"address": locations}
+    if kinds == {Location}:
+        return _columns_of_structs(locations)
+    rows: Sequence[dict[str, Any]] = locations
+    if kinds != {dict}:
+        rows = []
+        for place, location in enumerate(locations):
+            try:
+                rows.append(_as_dict(location))
+            except InputError as error:
+                refused[place] = str(error)
+                rows.append({})
+    used = set[str]().union(*set(map(tuple, rows)))
+    return {name: [row.get(name) for row in rows] for name in filter(used.__contains__, _NAMES)}
+
+
+def _as_dict(location: object) -> dict[str, Any]:
+    if isinstance(location, str):
+        return {"address": location}
+    if isinstance(location, Location):
+        return msgspec.structs.asdict(location)
+    if isinstance(location, Mapping):
+        return dict(location)
+    raise InputError(
+        f"a location is a Location, a mapping or an address, not {type(location).__name__}"
+    )
+
+
+def _columns_of_structs(locations: Sequence[Location]) -> dict[str, Sequence[Any]]:
+    columns = zip(*map(msgspec.structs.astuple, locations), strict=True)
+    nothing = (None,) * len(locations)
+
+    def is_used(column: tuple[Any, ...]) -> bool:
+        try:
+            return column != nothing
+        except ValueError:  # an array, whose comparison is one as well
+            return True
+
+    by_name = zip(Location.__struct_fields__, columns, strict=True)
+    return {name: column for name, column in by_name if is_used(column)}
+
+
+def _row(columns: Mapping[str, Sequence[Any]], place: int) -> dict[str, Any]:
+    """The values of one row, without those that are None."""
+    values = [(name, column[place]) for name, column in columns.items()]
+    return {name: value for name, value in values if value is not None}
+
+
+# -- Columns ---------------------------------------------------------------------------------
+
+
+class _ColumnReader:
+    """Reads the columns of a batch.
 
     Args:
-        name: The field.
-        value: Its value.
-        row: The location that it is of, by field.
+        given: By field, its values as they came.
+        refused: Takes why rows cannot be sent, by place; one sentence for each.
+        are_texts: Whether every value is a str.
 
-    Raises:
-        UnreadableError: When it is to be left out.
-        InputError: When the location cannot be sent because of it.
+    Attributes:
+        noted: By place, the values that are not sent as they stand.
     """
-    if value is None or _is_nan(value):  # NaN: a data frame's "empty"
+
+    def __init__(
+        self,
+        given: Mapping[str, Sequence[Any]],
+        refused: dict[int, str],
+        *,
+        are_texts: bool = False,
+    ) -> None:
+        self._given = given
+        self._refused = refused
+        self._are_texts = are_texts
+        self.noted = NotedBatch()
+
+    def read(self, rows: int) -> tuple[list[str | None], dict[str, Sequence[Any]]]:
+        """The ids of so many rows, and by field, in order, what is sent; None for nothing."""
+        ids: list[str | None] = [None] * rows
+        fields: dict[str, Sequence[Any]] = {}
+        for name, column in self._given.items():
+            kinds: set[type] = {str} if self._are_texts else set(map(type, column))
+            if name == "id":
+                ids = _ids(column, kinds)
+                continue
+            read = self._read_column(name, column, kinds)
+            if name not in _SETTINGS or any(read):
+                fields[name] = read
+        self._leave_out_half_pairs(fields)
+        fields = in_order(fields) or {LOOKUP_FIELDS[0]: [None] * rows}
+        for place in _without_lookup(fields, rows):
+            self._refused.setdefault(place, _nothing_to_look_up(_row(self._given, place)))
+        return ids, fields
+
+    def _read_column(self, name: str, column: Sequence[Any], kinds: set[type]) -> Sequence[Any]:
+        """What is sent of a column; None where nothing is."""
+        reader = READERS[name]
+        given = column
+        if kinds == {str, NoneType}:
+            given, kinds = [value or "" for value in column], {str}
+        if kinds == {str}:
+            if reader in _READERS_OF_TEXTS:
+                return self._read_texts(name, given)
+            if reader in _READERS_OF_NUMBERS:
+                numbers = _plain_numbers(name, given)
+                if numbers is not None:
+                    return numbers
+            elif not any(given):
+                return [None] * len(given)
+        elif (
+            reader in _READERS_OF_FLOATS
+            and kinds <= {float, NoneType}
+            and _are_within([each for each in column if each is not None], *_bounds(name))
+        ):
+            return column
+        return self._read_one_by_one(name, column)
+
+    def _read_texts(self, name: str, column: Sequence[str]) -> Sequence[str | None]:
+        stripped = list(map(str.strip, column))
+        if READERS[name] is read_description and not all(map(is_in_words, set(stripped) - {""})):
+            return self._read_one_by_one(name, column)
+        if all_say_something(stripped):
+            return stripped if all(stripped) else [text or None for text in stripped]
+        read: list[str | None] = []
+        for place, text in enumerate(stripped):
+            if text and says_nothing(text) and not is_a_name(name, text, self._row(place)):
+                self.noted.add(place, NotedValue(name, ValueKind.SAYS_NOTHING, column[place]))
+                read.append(None)
+            else:
+                read.append(text or None)
+        return read
+
+    def _read_one_by_one(self, name: str, column: Sequence[Any]) -> list[Any]:
+        read: list[Any] = []
+        for place, value in enumerate(column):
+            found = None
+            try:
+                row = self._row(place) if name in FIELDS_OF_NAMES else {}
+                found = read_field(name, value, row)
+            except UnreadableError as error:
+                self.noted.add(place, NotedValue(name, error.kind, value))
+            except InputError as error:
+                self._refused.setdefault(place, str(error))
+            read.append(found)
+        return read
+
+    def _row(self, place: int) -> dict[str, Any]:
+        return _row(self._given, place)
+
+    def _leave_out_half_pairs(self, fields: dict[str, Sequence[Any]]) -> None:
+        """Drop the coordinates of places that are not known."""
+        present = [name for name in COORDINATES if name in fields]
+        if not present:
+            return
+        nothing = [None] * len(fields[present[0]])
+        latitudes, longitudes = (fields.get(name, nothing) for name in COORDINATES)
+        if _MAY_BE_NOWHERE.isdisjoint(latitudes) and _MAY_BE_NOWHERE.isdisjoint(longitudes):
+            return
+        addresses = [fields[name] for name in ADDRESS_FIELDS if name in fields]
+        bad: list[int] = []
+        for place, pair in enumerate(zip(latitudes, longitudes, strict=True)):
+            if _MAY_BE_NOWHERE.isdisjoint(pair):
+                continue
+            has_address = any(column[place] for column in addresses)
+            kind = fault_of_pair(*pair, has_address=has_address)
+            if kind is None:
+                continue
+            bad.append(place)
+            for name, degrees in zip(COORDINATES, pair, strict=True):
+                if degrees is not None:
+                    self.noted.add(place, NotedValue(name, kind, self._given[name][place]))
+        if bad:
+            fields.update(_without_values({name: fields[name] for name in present}, bad))
+
+
+def fault_of_pair(
+    latitude: float | None, longitude: float | None, *, has_address: bool
+) -> ValueKind | None:
+    """Why neither of two coordinates can be sent; None where they can, or there are none.
+
+    Args:
+        latitude: In degrees; None where it is not known.
+        longitude: Likewise.
+        has_address: Whether the location has an address as well.
+    """
+    if latitude is None or longitude is None:
+        return None if latitude is longitude else ValueKind.HALF_OF_A_PAIR
+    if is_nowhere(latitude, longitude, has_address=has_address):
+        return ValueKind.NO_COORDINATES
+    return None
+
+
+def _ids(column: Sequence[Any], kinds: set[type]) -> list[str | None]:
+    if kinds == {str}:
+        return list(column) if all(column) else [value or None for value in column]
+    return [id_text(value) for value in column]
+
+
+def _plain_numbers(name: str, column: Sequence[str]) -> Sequence[float | None] | None:
+    """Numbers of texts, None where one is empty; None where not all of them are plain."""
+    letters = "".join(column)
+    if "_" in letters or not letters.isascii():
+        return None  # float() reads "1_000" and the digits of every script, `read_number()` not
+    given = list(filter(None, column))
+    try:
+        numbers = list(map(float, given))
+    except ValueError:
+        return None  # a thousands separator, a "$", a word
+    # Nor does it take a NaN or an infinity.
+    if not _are_within(numbers, *_bounds(name)):
         return None
-    if isinstance(value, str):
-        text = value.strip()
-        if text and says_nothing(text) and not is_a_name(name, text, row):
-            raise UnreadableError(ValueKind.SAYS_NOTHING)
-    return READERS[name](name, value)
+    if "." in letters and name not in LARGEST and any(text[-4:-3] == "." for text in given):
+        return None  # "1.200" may be 1,200
+    if READERS[name] is read_integer:
+        if QUANTITIES[name].is_rounded:
+            numbers = list(map(round, numbers))
+        elif not all(map(float.is_integer, numbers)):
+            return None
+        numbers = list(map(int, numbers))
+    if len(given) == len(column):
+        return numbers
+    found = iter(numbers)
+    return [next(found) if text else None for text in column]
 
 
-def clean_sources(sources: object) -> tuple[str, ...]:
-    """Source codes from a list or a text such as "PG,PH"; each once, in their order.
-
-    Codes that differ only in case are the same for the API: the first spelling stays.
-
-    Raises:
-        InputError: When they are neither.
-    """
-    if isinstance(sources, str):
-        sources = re.split(r"[\s,;|]+", sources)
-    if not isinstance(sources, list | tuple | set | frozenset) or not all(
-        isinstance(code, str) for code in sources
-    ):
-        raise InputError(f"sources must be codes such as PG, not {sources!r}")
-    codes: dict[str, str] = {}
-    for code in map(str.strip, sources):
-        if code:
-            codes.setdefault(code.casefold(), code)
-    return tuple(codes.values())
+def _bounds(name: str) -> tuple[float, float]:
+    if name in LARGEST:
+        return -LARGEST[name], LARGEST[name]
+    quantity = QUANTITIES.get(name, ANY_QUANTITY)
+    return quantity.least, quantity.most
 
 
-def leave_out_half_pair(fields: dict[str, Any]) -> tuple[tuple[str, ...], ValueKind]:
-    """Drop the coordinates of a place that is not known; says which, and why."""
-    given = tuple(name for name in COORDINATES if name in fields)
-    kind = ValueKind.HALF_OF_A_PAIR
-    if len(given) == len(COORDINATES):
-        has_address = any(name in fields for name in ADDRESS_FIELDS)
-        if not is_nowhere(fields[LATITUDE], fields[LONGITUDE], has_address=has_address):
-            return (), kind
-        kind = ValueKind.NO_COORDINATES
-    for name in given:
-        del fields[name]
-    return given, kind
+def _are_within(numbers: Sequence[float], least: float, most: float) -> bool:
+    """Whether all are finite and within bounds; may say no where their sum is not finite."""
+    return not numbers or (
+        # The sum shows whether there is a NaN, with which no comparison can be trusted.
+        math.isfinite(sum(numbers)) and min(numbers) >= least and max(numbers) <= most
+    )
 
 
-def _check_lookup(fields: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    if any(name in fields for name in LOOKUP_FIELDS):
-        return
-    if LATITUDE in fields:
-        return
+def _without_values(
+    columns: Mapping[str, Sequence[Any]], places: Iterable[int]
+) -> dict[str, Sequence[Any]]:
+    """Columns without the values of these rows."""
+    without = {name: list(column) for name, column in columns.items()}
+    for column in without.values():
+        for place in places:
+            column[place] = None
+    return dict(without)
+
+
+def _without_lookup(fields: Mapping[str, Sequence[Any]], rows: int) -> list[int]:
+    """The places of rows that have nothing to look up."""
+    texts = [fields[name] for name in LOOKUP_FIELDS if name in fields]
+    if any(map(all, texts)):
+        return []
+    nothing = [None] * rows
+    has_pair = [degrees is not None for degrees in fields.get(LATITUDE, nothing)]
+    each = zip(has_pair, *texts, strict=True)
+    return [place for place, given in enumerate(each) if not any(given)]
+
+
+def _nothing_to_look_up(given: Mapping[str, Any]) -> str:
+    """The sentence for a row that names no place."""
     pair = [_shown(given.get(name)) for name in COORDINATES]
     coordinates = "no pair of coordinates"
     if any(pair):
         is_alone = degrees_of(LATITUDE, pair[0] or pair[1]) is not None
         shown = [degrees or ("missing" if is_alone else "") for degrees in pair]
         coordinates = f"its coordinates ({', '.join(filter(None, shown))}) are no place"
-    raise InputError(
+    return (
         "nothing to look up: no address, street line, city, postal code or Lightbox reference, "
         f"and {coordinates}"
     )
@@ -299,233 +486,115 @@ def _check_lookup(fields: Mapping[str, Any], given: Mapping[str, Any]) -> None:
 
 def _shown(value: Any) -> str:
     """A value for a message; "" where there is none."""
-    text = "" if value is None or _is_nan(value) else str(value).strip()
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+    is_nan = isinstance(value, float) and math.isnan(value)
+    text = "" if value is None or is_nan else str(value).strip()
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
-def id_text(value: object) -> str | None:
-    """A user's id of any type as text; None where it is empty."""
-    if value is None or value == "" or _is_nan(value):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if isinstance(value, bool | list | dict):
-        return _encoder.encode(value).decode()  # as it stood in the JSON
-    return str(value)
+# -- Columns to lines of JSON ----------------------------------------------------------------
 
 
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+def _encode_rows(columns: Mapping[str, Sequence[Any]]) -> bytes:
+    """Columns to a line of JSON for each row, in the order of the columns, without what is None."""
+    return _encoder.encode_lines(list(map(_row_type(tuple(columns)), *columns.values())))
 
 
-def read_text(name: str, value: Any) -> str | None:
-    """What is sent of a text, or of a number that should be one; raises as `read_field()`."""
-    if isinstance(value, str):
-        return value.strip() or None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{name} is of type {type(value).__name__}, not a text")
-    return id_text(value)
+def _split_lines(lines: bytes) -> list[bytes]:
+    # A newline in a text is escaped: those between the lines are the only ones.
+    each = lines.split(b"\n")
+    each.pop()
+    return each
 
 
-def read_description(name: str, value: Any) -> str | None:
-    """What is sent of a text in words; a number is a code of some list, and not sent."""
-    text = read_text(name, value)
-    if text is not None and not is_in_words(text):
-        raise UnreadableError
-    return text
+@lru_cache(maxsize=64)  # an input has a few orders of columns; making a type takes 0.1 ms
+def _row_type(names: tuple[str, ...]) -> type[msgspec.Struct]:
+    # Nothing in it can refer to itself, so the garbage collector need not know of it.
+    return msgspec.defstruct(
+        "Row", [(name, Any, None) for name in names], omit_defaults=True, gc=False
+    )
 
 
-def is_in_words(text: str) -> bool:
-    """Whether a text has a letter, so that it is more than a number."""
-    return any(map(str.isalpha, text))
-
-
-def read_number(name: str, value: Any) -> float | None:
-    """What is sent of a number, or of its text; raises as `read_field()`."""
-    if isinstance(value, str):
-        text = value.strip()
-        if not text:
-            return None
-        value = number_of(name, text)
-    elif name == YEAR and isinstance(value, dt.date):
-        value = value.year
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise UnreadableError from None
-    # JSON has neither infinity nor NaN, and "nan" in a file is no number either.
-    if not math.isfinite(number):
-        raise UnreadableError
-    quantity = QUANTITIES.get(name, ANY_QUANTITY)
-    if not quantity.least <= number <= quantity.most:
-        is_code = number in CODES_FOR_UNKNOWN
-        raise UnreadableError(ValueKind.CODE_FOR_UNKNOWN if is_code else ValueKind.UNREADABLE)
-    return number
-
-
-def read_coordinate(name: str, value: Any) -> float | None:
-    """What is sent of a latitude or longitude, however it is written; raises as `read_field()`."""
-    if isinstance(value, str) and not value.strip():
-        return None
-    degrees = degrees_of(name, value)
-    if degrees is None:
-        raise UnreadableError
-    if not is_on_the_globe(name, degrees):
-        raise UnreadableError(ValueKind.NO_COORDINATES)
-    return degrees
-
-
-def read_integer(name: str, value: Any) -> int | None:
-    """What is sent of an integer, in whatever form it came; raises as `read_field()`."""
-    number = read_number(name, value)
-    if number is None:
-        return None
-    if QUANTITIES[name].is_rounded:
-        return round(number)
-    if not number.is_integer():
-        raise UnreadableError
-    return int(number)
-
-
-def _boolean(_name: str, value: Any) -> bool | None:
-    if isinstance(value, bool):
-        return value
-    text = str(value).strip().lower()
-    if not text:
-        return None
-    if text not in _BOOLEANS:
-        raise UnreadableError
-    return _BOOLEANS[text]
-
-
-def _sources(_name: str, value: Any) -> list[str] | None:
-    return list(clean_sources(value)) or None
-
-
-def _config(name: str, value: Any) -> Mapping[str, Any] | None:
-    if isinstance(value, str):
-        if not value.strip():
-            return None
+def _refuse_what_is_not_json(
+    fields: dict[str, Sequence[Any]], refused: dict[int, str]
+) -> dict[str, Sequence[Any]]:
+    """Refuse rows that no JSON can hold, such as texts that are not Unicode; gives the others."""
+    bad: list[int] = []
+    for place, values in enumerate(zip(*fields.values(), strict=True)):
         try:
-            value = msgspec.json.decode(value)
-        except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as error:
-            raise InputError(f"{name} is not JSON: {error}") from error
-    if not isinstance(value, Mapping):
-        raise InputError(f"{name} must be an object, not {type(value).__name__}")
-    return value or None
+            _encoder.encode(values)
+        except _NOT_JSON as error:
+            refused.setdefault(place, f"cannot be sent as JSON: {error}")
+            bad.append(place)
+    return _without_values(fields, bad)
 
 
-def _reader_for(kind: object) -> Callable[[str, Any], Any]:
-    text = str(kind)
-    for word, reader in (
-        ("str", read_text),
-        ("float", read_number),
-        ("int", read_integer),
-        ("bool", _boolean),
-    ):
-        if text.startswith(word):
-            return reader
-    raise TypeError(f"no reader for a field of type {text}")
+# -- Keys ------------------------------------------------------------------------------------
 
 
-READERS: Mapping[str, Callable[[str, Any], Any]] = {
-    name: _reader_for(kind)
-    for name, kind in Location.__annotations__.items()
-    if name not in {"id", "sources", "datasource_config"}
-} | {
-    "sources": _sources,
-    "datasource_config": _config,
-    **dict.fromkeys(DESCRIPTIONS, read_description),
-    LATITUDE: read_coordinate,
-    LONGITUDE: read_coordinate,
-}
-"""What reads the value of each field that is sent; see `read_field()`."""
+def _keys_of(columns: Mapping[str, Sequence[Any]], lines: bytes) -> list[bytes]:
+    """The keys of locations.
 
-_PLACES = {name: place for place, name in enumerate(READERS)}
-
-FIELDS = frozenset(READERS)
-"""The fields of a location that are sent, but for the id."""
-
-NAMES = FIELDS | {"id"}
-"""What a mapping may hold."""
-
-
-def check_iterable(locations: object) -> None:
-    """Refuse what is surely no iterable of locations.
-
-    Raises:
-        InputError: With what to do instead.
+    Args:
+        columns: What is sent of them, by field and in that order; None where nothing is.
+        lines: The same, encoded.
     """
-    kind = type(locations).__name__
-    if isinstance(locations, str | UserString | os.PathLike):
-        raise InputError("give a list of locations, not one text; a file is for run()")
-    if isinstance(locations, Mapping | Location) and not _is_of_columns(locations):
-        raise InputError("give a list of locations, not a single one")
-    if _is_of_columns(locations):
-        raise InputError(
-            f"this {kind} is a table: make a data frame of it for enhance_table() or "
-            "BulkEnhancer.run(), which find out what its columns are, or a list with a dict for "
-            "each row"
+    # Neither blanks in a row, nor what is escaped: there is no other white space but spaces.
+    is_plain = lines.isascii() and b"  " not in lines and b"\\" not in lines
+    if is_plain and all(map(_is_small_as_a_key, columns, columns.values())):
+        return _split_lines(lines.lower())
+    return _split_lines(
+        _encode_rows(
+            {
+                name: fold_column(column)
+                if name in FOLDED_FIELDS
+                else [_canonical(value) for value in column]
+                for name, column in columns.items()
+            }
         )
-    if _is_of_a_table(locations):
-        raise InputError(
-            f"this {kind} is a table, or a part of one: give it to enhance_table() or "
-            "BulkEnhancer.run(), which find out what its columns are; here a list of locations "
-            "is needed"
-        )
-    if hasattr(locations, "readline"):
-        raise InputError(
-            "an open file may be a table: give its path to run(); if each line is an address, "
-            "give a list of them"
-        )
-    is_iterable = isinstance(locations, Iterable | AsyncIterable) or hasattr(
-        type(locations), "__getitem__"
     )
-    if isinstance(locations, bytes | bytearray | memoryview) or not is_iterable:
-        raise InputError(f"this {kind} is no iterable of locations; give a list or a generator")
 
 
-def check_any_source(locations: Iterable[object]) -> None:
-    """Refuse locations none of which names a source, where the run names none.
-
-    Raises:
-        InputError: When there are any, and no source.
-    """
-    is_empty = True
-    for location in locations:
-        is_empty = False
-        if isinstance(location, Location):
-            sources: object = location.sources
-        elif isinstance(location, Mapping):
-            sources = location.get("sources")
-        else:
-            continue
-        if sources:
-            return
-    if not is_empty:
-        raise InputError('no sources: give the enhancer some, such as sources=["PG"]')
-
-
-def _is_of_columns(given: object) -> bool:
-    """Whether it is a dict of columns, or an array of several."""
-    if isinstance(given, Mapping):
-        columns = [value for name, value in given.items() if name != "sources"]
-        return any(isinstance(each, list | tuple) or hasattr(each, "__array__") for each in columns)
-    is_of_records = getattr(getattr(given, "dtype", None), "names", None) is not None
-    return hasattr(type(given), "dtype") and (getattr(given, "ndim", 1) > 1 or is_of_records)
-
-
-def _is_of_a_table(given: object) -> bool:
-    """Whether it is a data frame or an Arrow object of whatever library.
-
-    A Series of pandas or polars is none: it gives what is in it. What has a `dtype` is one column,
-    and what has `columns` with `dtypes` has many. Looked up in the class, as an attribute of a data
-    frame can be a column of that name.
-    """
-    kind = type(given)
-    if hasattr(kind, "columns") and hasattr(kind, "dtypes"):
+def _is_small_as_a_key(name: str, column: Sequence[Any]) -> bool:
+    """Whether a column is as it is in keys, once its line is in small letters."""
+    if name in _SETTINGS:
+        return False
+    # A column is of texts throughout, or holds none.
+    if name in FOLDED_FIELDS or not isinstance(next(filter(None, column), None), str):
         return True
-    return not hasattr(kind, "dtype") and any(
-        hasattr(given, name)
-        for name in ("__arrow_c_stream__", "__arrow_c_array__", "__dataframe__")
-    )
+    texts = "".join(filter(None, column))
+    return texts == texts.upper()
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.translate(_OTHER_CASE)
+    if not isinstance(value, Mapping):
+        return value
+    sent = _encoder.encode(value)
+    try:
+        return msgspec.Raw(_sorting_encoder.encode(msgspec.json.decode(sent)))
+    except (msgspec.MsgspecError, RecursionError):  # a number that is too large, and the like
+        return msgspec.Raw(sent)
+
+
+def fold(text: str) -> str:
+    """The text of an address without regard to case and white space."""
+    return " ".join(text.casefold().split())
+
+
+def fold_column(column: Sequence[str | None]) -> Sequence[str | None]:
+    """Fold each text of a column, far cheaper than one by one; None stays None.
+
+    Args:
+        column: Texts as they are sent: not empty, and without white space around them.
+    """
+    has_gaps = None in column
+    texts: Sequence[Any] = [text or "" for text in column] if has_gaps else column
+    joined = _BETWEEN.join(texts)
+    folded: list[str] = []
+    # All white space but the space itself is not printable.
+    if joined.isprintable() and "  " not in joined:
+        folded = joined.casefold().split(_BETWEEN)
+    if len(folded) != len(texts):
+        folded = list(map(fold, texts))
+    return [text or None for text in folded] if has_gaps else folded

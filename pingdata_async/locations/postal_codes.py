@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 
-from pingdata_async.locations.batch import Columns
 from pingdata_async.locations.countries import US, country_of, us_state_of
+from pingdata_async.locations.fields import id_text
 from pingdata_async.locations.missing_values import is_a_name, says_nothing
-from pingdata_async.locations.normalize import id_text
+from pingdata_async.locations.normalize import Columns
 from pingdata_async.value_notes import NotedBatch, NotedValue, ValueKind
 
 POSTAL_CODE = "postal_code"

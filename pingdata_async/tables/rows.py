@@ -17,8 +17,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from pingdata_async.locations.batch import Columns
-from pingdata_async.locations.normalize import AnyLocation
+from pingdata_async.locations.fields import AnyLocation
+from pingdata_async.locations.normalize import Columns
 
 STDIN = "-"
 

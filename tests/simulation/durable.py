@@ -69,7 +69,7 @@ class DurableRun:
         self._checks = checks
         self._rng = random.Random(f"client/{world.seed}")
         builder = ChunkBuilder(chunk_size=world.chunk_size, sources=world.sources)
-        chunks = [builder.add(row, each) for row, each in enumerate(locations_of(world))]
+        chunks = builder.add_batch(0, locations_of(world))
         planned = [chunk for chunk in (*chunks, builder.rest()) if chunk is not None]
         self.directory = MemoryDirectory(planned, world.sources)
         self._stops = self._budgets_spent = 0

@@ -60,7 +60,8 @@ class MemoryAccount:
 def planned_chunks(rows: int, chunk_size: int) -> list[Chunk]:
     """Chunks of that many addresses, as a plan has them."""
     builder = ChunkBuilder(chunk_size=chunk_size, sources=("PG",))
-    made = [builder.add(row, {"id": f"r{row}", "address": f"{row} Main St"}) for row in range(rows)]
+    locations = [{"id": f"r{row}", "address": f"{row} Main St"} for row in range(rows)]
+    made = builder.add_batch(0, locations)
     return [chunk for chunk in [*made, builder.rest()] if chunk is not None]
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.locations.normalize import AnyLocation
+from pingdata_async.locations.fields import AnyLocation
 from pingdata_async.tables.mapping.columns import map_columns
 from pingdata_async.tables.mapping.headers import HeaderRow
 from pingdata_async.tables.readers.data_rows import DataRows

@@ -197,7 +197,7 @@ class Plan(Closing):
         """Write the chunks so that each location is in them once."""
         folder = self.path.parent
         with DuplicateFinder(folder) as finder, staging(folder, _KIND) as staged:
-            builder.tell_keys(finder)
+            builder.tell_keys(finder.add)
             self._write(staged, chunks, builder.sources)
             duplicate_index = finder.find(check_cancelled)
             if duplicate_index is None:
@@ -336,7 +336,7 @@ def _chunks(
             if isinstance(rules, str):
                 notes.append(rules)
             else:
-                builder.rules = rules
+                builder.coverage = rules
         keeper.add(batch.input_rows, len(batch.locations))
         yield from builder.add_batch(row, batch.locations, batch.errors)
         row += len(batch.locations)

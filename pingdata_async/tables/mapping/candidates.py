@@ -8,7 +8,7 @@ import msgspec
 
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations.coordinates import COORDINATES
-from pingdata_async.locations.normalize import FIELDS
+from pingdata_async.locations.fields import FIELDS
 from pingdata_async.tables.mapping.headers import (
     OWN_NAME,
     field_named,

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from pingdata_async.locations.normalize import FIELDS
+from pingdata_async.locations.fields import FIELDS
 from pingdata_async.tables.mapping.synonyms import (
     ANGLE_PARTS,
     FILLERS,

@@ -16,7 +16,7 @@ import msgspec
 
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations.coordinates import COORDINATES
-from pingdata_async.locations.normalize import id_text
+from pingdata_async.locations.fields import id_text
 from pingdata_async.tables.mapping.columns import JOINED_BY, ColumnMapping, MappedColumn, choices
 from pingdata_async.tables.mapping.headers import (
     key_of,

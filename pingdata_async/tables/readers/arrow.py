@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pingdata_async.exceptions import ConfigurationError, InputError
-from pingdata_async.locations.batch import BATCH_ROWS
+from pingdata_async.locations.normalize import BATCH_ROWS
 from pingdata_async.tables.mapping.columns import map_columns
 from pingdata_async.tables.readers.base import IN_MEMORY, InputReader
 from pingdata_async.tables.rows import ArrowRows, Batch, Fingerprint, ReadOptions

@@ -15,7 +15,7 @@ from itertools import accumulate, chain, islice
 import msgspec
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.locations.batch import BATCH_ROWS, Columns
+from pingdata_async.locations.normalize import BATCH_ROWS, Columns
 from pingdata_async.locations.numbers import QUANTITIES, with_decimal_commas
 from pingdata_async.tables.mapping.columns import map_columns
 from pingdata_async.tables.mapping.headers import HeaderRow

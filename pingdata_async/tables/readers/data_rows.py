@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from pingdata_async.locations.coordinates import COORDINATES
-from pingdata_async.locations.normalize import LOOKUP_FIELDS
+from pingdata_async.locations.fields import LOOKUP_FIELDS
 from pingdata_async.tables.mapping.columns import ColumnMapping
 from pingdata_async.tables.mapping.headers import (
     HeaderRow,

@@ -29,9 +29,9 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import msgspec
 
 from pingdata_async.exceptions import ConfigurationError, InputError
-from pingdata_async.locations.batch import BATCH_ROWS
 from pingdata_async.locations.coordinates import COORDINATES
-from pingdata_async.locations.normalize import LOOKUP_FIELDS
+from pingdata_async.locations.fields import LOOKUP_FIELDS
+from pingdata_async.locations.normalize import BATCH_ROWS
 from pingdata_async.tables.mapping.columns import map_columns
 from pingdata_async.tables.mapping.headers import (
     SEARCHED_ROWS,

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.locations.batch import BATCH_ROWS, Columns
-from pingdata_async.locations.normalize import AnyLocation
+from pingdata_async.locations.fields import AnyLocation
+from pingdata_async.locations.normalize import BATCH_ROWS, Columns
 from pingdata_async.locations.postal_codes import restore_leading_zeros_of
 from pingdata_async.models import Location
 from pingdata_async.tables.formats import FAILURE_NOTES

@@ -14,7 +14,7 @@ import msgspec
 
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations.coordinates import COORDINATES
-from pingdata_async.locations.normalize import LOOKUP_FIELDS, READERS, read_text
+from pingdata_async.locations.fields import LOOKUP_FIELDS, READERS, read_text
 from pingdata_async.tables.mapping.columns import ColumnMapping
 from pingdata_async.tables.mapping.headers import shown_header
 from pingdata_async.tables.xlsx.cells import (

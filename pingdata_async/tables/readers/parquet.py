@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.locations.batch import BATCH_ROWS
+from pingdata_async.locations.normalize import BATCH_ROWS
 from pingdata_async.tables.readers.arrow import (
     ArrowReader,
     in_types,

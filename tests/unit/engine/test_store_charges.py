@@ -10,7 +10,7 @@ import pytest
 
 import pingdata_async as ping
 from pingdata_async.events import JobSubmitted
-from pingdata_async.locations.normalize import AnyLocation
+from pingdata_async.locations.fields import AnyLocation
 from tests.simulation.faults import Fault, Moment, ScriptedFaults, SeededFaults
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.simulated_client import SimulatedClient

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pingdata_async import Location
 from pingdata_async.engine.stream import ChunkSource
 from pingdata_async.exceptions import InputError
-from pingdata_async.locations.batch import BATCH_ROWS
 from pingdata_async.locations.chunk import Chunk
 from pingdata_async.locations.chunk_builder import ChunkBuilder
+from pingdata_async.locations.normalize import BATCH_ROWS
 
 
 class BrokenError(Exception):
@@ -55,9 +55,7 @@ def one_by_one(rows: Rows, builder: ChunkBuilder) -> tuple[Given, bool]:
     given: Given = []
     try:
         for row, location in enumerate(rows):
-            chunk = builder.add(row, location)
-            if chunk is not None:
-                given.append((chunk, rows.read))
+            given += [(chunk, rows.read) for chunk in builder.add_batch(row, [location])]
     except BrokenError:
         return given, True
     rest = builder.rest()

@@ -14,7 +14,6 @@ from pingdata_async.api.wire import encode_options
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.locations.chunk import Chunk, encode_body
 from pingdata_async.locations.chunk_builder import ChunkBuilder, checked_sources
-from pingdata_async.locations.normalize import user_id
 from pingdata_async.models import Location
 
 TEXTS = st.text(max_size=60)
@@ -46,8 +45,7 @@ ALIKE = st.fixed_dictionaries(
 
 
 def build(builder: ChunkBuilder, locations: list[Any]) -> list[Chunk]:
-    chunks = [builder.add(row, location) for row, location in enumerate(locations)]
-    chunks.append(builder.rest())
+    chunks = [*builder.add_batch(0, locations), builder.rest()]
     return [chunk for chunk in chunks if chunk is not None]
 
 
@@ -121,15 +119,10 @@ def test_batches_are_the_same_as_row_by_row(
         end = min(len(locations), begin + size)
         expected = []
         for row in range(begin, end):
-            if row in errors:
-                own_id = user_id(locations[row])
-                expected.append(plain.add_invalid(row, own_id, errors[row], locations[row]))
-            else:
-                expected.append(plain.add(row, locations[row]))
+            error = {0: errors[row]} if row in errors else {}
+            expected += plain.add_batch(row, [locations[row]], error)
         own_errors = {row - begin: error for row, error in errors.items() if begin <= row < end}
-        assert by_batch.add_batch(begin, locations[begin:end], own_errors) == [
-            chunk for chunk in expected if chunk is not None
-        ]
+        assert by_batch.add_batch(begin, locations[begin:end], own_errors) == expected
         begin = end
         if begin == len(locations):
             break
@@ -140,9 +133,7 @@ def test_batches_are_the_same_as_row_by_row(
 def test_chunks_end_where_count_or_bytes_say() -> None:
     """Full chunks are handed out as soon as they are full, by count or by bytes."""
     builder = ChunkBuilder(chunk_size=3, sources=("PG",))
-    assert [builder.add(row, "1 Main St") is not None for row in range(6)] == [
-        False, False, True, False, False, True,
-    ]  # fmt: skip
+    assert [len(builder.add_batch(row, ["1 Main St"])) for row in range(6)] == [0, 0, 1, 0, 0, 1]
     assert builder.rest() is None
     builder = ChunkBuilder(max_chunk_bytes=17 + 300, sources=("PG",))
     sizes = [len(chunk.rows) for chunk in build(builder, ["x" * 90] * 5)]

@@ -6,10 +6,11 @@ from pingdata_async.locations.chunk_builder import ChunkBuilder, Samples
 
 
 def test_three_different_samples_of_each_field() -> None:
-    """In the order of the rows, short and on one line; of rows that are taken by themselves too."""
+    """In the order of the rows, short and on one line."""
     builder = ChunkBuilder(sources=("PG",))
     builder.add_batch(0, [{"city": "N/A"}, {"city": "Boston"}, {"city": "Boston"}])
-    builder.add(3, {"id": "x", "city": "Quincy\nMA", "latitude": 42.5, "longitude": "-71"})
+    quincy = {"id": "x", "city": "Quincy\nMA", "latitude": 42.5, "longitude": "-71"}
+    builder.add_batch(3, [quincy])
     builder.add_batch(4, [{"city": "x" * 99}, {"city": "Austin"}])
     assert builder.samples.by_field["city"] == ["Boston", "Quincy MA", "x" * 27 + "..."]
     assert builder.samples.by_field["latitude"] == ["42.5"]

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.api.account import decode_datasources
-from pingdata_async.locations.batch import Columns
 from pingdata_async.locations.chunk import Chunk
 from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.locations.countries import country_of, us_state_of
 from pingdata_async.locations.coverage import Coverage
+from pingdata_async.locations.normalize import Columns
 from tests.support.sweeps import examples
 
 PLACE = {"address_line_1": "1 Main St", "city": "Springfield"}
@@ -28,7 +28,7 @@ def rules_of(**config: Any) -> Coverage:
 
 
 def why(rules: Coverage, **fields: Any) -> str | None:
-    return rules.refusals(PLACE | fields, ["XX"]).get("XX")
+    return rules.exclusions(PLACE | fields, ["XX"]).get("XX")
 
 
 @pytest.mark.parametrize(
@@ -142,9 +142,9 @@ def test_values_that_do_not_say_of_what_are_not_judged(values: Any) -> None:
 def test_what_the_api_does_not_tell_of_is_asked() -> None:
     """A source without a configuration; codes in any case of letters."""
     rules = rules_of(supported_countries=["US"])
-    found = rules.refusals({**PLACE, "country": "DE"}, ["YY", "xx"])
+    found = rules.exclusions({**PLACE, "country": "DE"}, ["YY", "xx"])
     assert list(found) == ["xx"]
-    assert rules.suspects({"country": ["DE"]}, 1, ["YY"]) == []
+    assert rules.candidates({"country": ["DE"]}, 1, ["YY"]) == []
 
 
 def test_names_of_places() -> None:
@@ -189,12 +189,13 @@ def test_many_at_once_as_one_by_one(
 
     def built(locations: Any, *, at_once: bool) -> tuple[list[Chunk], ChunkBuilder]:
         builder = ChunkBuilder(chunk_size=5, sources=("PG", "XX"))
-        builder.rules = rules_of(**config)
+        builder.coverage = rules_of(**config)
         made: list[Chunk | None] = []
         if at_once:
             made += builder.add_batch(0, locations)
         else:
-            made += [builder.add(row, location) for row, location in enumerate(locations)]
+            for row, location in enumerate(locations):
+                made += builder.add_batch(row, [location])
         made.append(builder.rest())
         return [chunk for chunk in made if chunk is not None], builder
 
@@ -224,14 +225,13 @@ def _without_given(chunk: Chunk) -> tuple[Any, ...]:
 def test_rows_are_the_same_by_what_they_want() -> None:
     """One left with a source is not one that asks it alone: it is partial, the other is ok."""
     builder = ChunkBuilder(sources=("PG", "XX"))
-    builder.rules = rules_of(supported_countries=["US"])
+    builder.coverage = rules_of(supported_countries=["US"])
     told: dict[int, bytes] = {}
 
-    class Sink:
-        def add(self, row: int, keys: Sequence[bytes]) -> None:
-            told.update(enumerate(keys, row))
+    def sink(row: int, keys: Sequence[bytes]) -> None:
+        told.update(enumerate(keys, row))
 
-    builder.tell_keys(Sink())
+    builder.tell_keys(sink)
     abroad = PLACE | {"country": "Canada"}
     alone = abroad | {"sources": "PG"}
     builder.add_batch(0, [abroad, PLACE | {"country": "US"}, abroad])

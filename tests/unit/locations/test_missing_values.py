@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from pingdata_async.exceptions import InputError
 from pingdata_async.locations import missing_values as words_for_nothing
-from pingdata_async.locations.batch import normalize_batch
+from pingdata_async.locations.fields import FIELDS
 from pingdata_async.locations.missing_values import all_say_something, says_nothing
-from pingdata_async.locations.normalize import FIELDS, normalize
-from pingdata_async.value_notes import NotedValue, ValueKind
+from pingdata_async.locations.normalize import normalize, normalize_batch
+from pingdata_async.value_notes import ValueKind
 
 WORDS = [
     *("nan", "NaN", "NULL", "N/A", "#N/A", "None", "TBD", "tba", "unknown", "n.a.", "nil", "NAN"),
@@ -29,17 +28,13 @@ def test_words_for_nothing_are_empty(word: str) -> None:
     """In every field; and a row of them has nothing to look up."""
     assert says_nothing(word.strip())
     texts = dict.fromkeys(sorted(FIELDS), word)
-    noted: list[NotedValue] = []
-    with pytest.raises(InputError, match="nothing to look up"):
-        normalize(texts, noted)
-    assert {value.kind for value in noted} == {ValueKind.SAYS_NOTHING}
-    assert {value.column for value in noted} == FIELDS
-    told = {name: word for name in texts if name not in {"sources", "datasource_config"}}
-    batch = normalize_batch([told, {"city": "Boston", "state": word}])
-    assert batch is not None
-    assert batch.refused == [0]
+    batch = normalize_batch([texts, {"city": "Boston", "state": word}])
+    assert batch.refused[0].startswith("nothing to look up")
+    assert {value.kind for value in batch.noted[0]} == {ValueKind.SAYS_NOTHING}
+    assert {value.column for value in batch.noted[0]} == FIELDS
+    assert len(batch.noted[0]) == len(texts)
+    assert batch.refused.keys() == {0}
     assert batch.encoded[1] == b'{"city":"Boston"}'
-    assert len(batch.noted[0]) == len(told)
 
 
 def test_columns_of_texts_that_begin_with_digits() -> None:
@@ -86,6 +81,3 @@ def test_names_that_look_like_them(location: dict[str, Any], left: dict[str, Any
     expected = {k: v for k, v in (left or location).items() if k != "id"}
     assert normalize(location).fields == expected
     assert normalize(location).id == location.get("id")
-    batch = normalize_batch([location])
-    assert batch is not None
-    assert batch.encoded == [normalize(location).encoded()]

@@ -1,376 +1,314 @@
-"""From whatever a user calls a location to what is sent."""
+"""Many locations at once are normalized exactly as each value by itself."""
 
 from __future__ import annotations
 
-import json
-import math
+import enum
+import sys
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async import InputError, Location
-from pingdata_async.locations.batch import normalize_batch
-from pingdata_async.locations.missing_values import says_nothing
-from pingdata_async.locations.normalize import FIELDS, clean_sources, normalize, user_id
+from pingdata_async.exceptions import InputError
+from pingdata_async.locations.coordinates import COORDINATES
+from pingdata_async.locations.fields import (
+    ADDRESS_FIELDS,
+    FIELDS,
+    LOOKUP_FIELDS,
+    AnyLocation,
+    UnreadableError,
+    in_order,
+    read_field,
+)
+from pingdata_async.locations.normalize import (
+    Columns,
+    NormalizedBatch,
+    fault_of_pair,
+    normalize,
+    normalize_batch,
+)
+from pingdata_async.models import Location
 from pingdata_async.value_notes import NotedValue, ValueKind
+from tests.support.hostile_text import (
+    BOOLEANS,
+    CELLS,
+    ODD_NUMBERS,
+    PLAIN_NUMBERS,
+    PLAIN_TEXTS,
+    SURROGATES,
+    VALUES,
+)
 
-NAN = float("nan")
-HERE = {"address": "1 Main St"}
-
-
-def sent(**fields: Any) -> dict[str, Any]:
-    normalized = normalize(HERE | fields)
-    decoded = json.loads(normalized.encoded())
-    assert decoded.pop("address") == "1 Main St"
-    assert isinstance(decoded, dict)
-    return decoded
-
-
-def noted(location: dict[str, Any]) -> list[ValueKind]:
-    """What is the matter with values that are not sent as they stand."""
-    values: list[NotedValue] = []
-    normalize(location, values)
-    return [value.kind for value in values]
+NAMES = ("id", "address_line_1", "address_line_2", "city", "postal_code", "latitude", "longitude")
+MORE_NAMES = ("limits__bi_limit", "const__num_stories", "dtc_return_connected_coastlines")
+RULES_OF_THEIR_OWN = ("sources", "datasource_config")
 
 
-def test_every_form_gives_the_same() -> None:
-    """A text, a mapping and a Location with the same address are sent alike."""
-    forms: list[Any] = [
-        "1 Main St",
-        HERE,
-        OrderedDict(HERE),
-        MappingProxyType(HERE),
-        Location(address="1 Main St"),
-        {**HERE, "city": None, "state": "", "county": "  ", "unknown": 1},
-    ]
-    assert [normalize(form).encoded() for form in forms] == [b'{"address":"1 Main St"}'] * len(
-        forms
+def by_definition(location: Any) -> tuple[dict[str, Any] | None, list[NotedValue]]:
+    """What is sent of a location, read value by value; None where it is refused; and the notes."""
+    noted: list[NotedValue] = []
+    if isinstance(location, str):
+        location = {"address": location}
+    elif isinstance(location, Location):
+        location = msgspec.structs.asdict(location)
+    elif not isinstance(location, Mapping):
+        return None, noted
+    fields: dict[str, Any] = {}
+    is_refused = False
+    for name, value in location.items():
+        if name not in FIELDS:
+            continue
+        try:
+            fields[name] = read_field(name, value, location)
+        except UnreadableError as error:
+            noted.append(NotedValue(name, error.kind, value))
+        except InputError:
+            is_refused = True
+    fields = {name: value for name, value in fields.items() if value is not None}
+    has_address = any(name in fields for name in ADDRESS_FIELDS)
+    kind = fault_of_pair(*map(fields.get, COORDINATES), has_address=has_address)
+    if kind is not None:
+        left_out = [name for name in COORDINATES if name in fields]
+        noted += [NotedValue(name, kind, location[name]) for name in left_out]
+        fields = {name: value for name, value in fields.items() if name not in left_out}
+    if is_refused or not any(name in fields for name in (*LOOKUP_FIELDS, "latitude")):
+        return None, noted
+    return in_order(fields), noted
+
+
+def check_as_defined(locations: Columns | Sequence[Any]) -> None:
+    """Fails where a batch differs from what is read of each row value by value."""
+    batch = normalize_batch(locations)
+    assert len(batch.ids) == len(batch.encoded) == len(locations)
+    assert batch.noted.keys() <= set(range(len(locations)))
+    for place in range(len(locations)):
+        fields, noted = by_definition(locations[place])
+        try:
+            encoded = None if fields is None else msgspec.json.encode(fields)
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            encoded = None
+        assert sorted(batch.noted.get(place, []), key=repr) == sorted(noted, key=repr)
+        assert (place in batch.refused) == (encoded is None)
+        if encoded is None or fields is None:
+            continue
+        alone = normalize(locations[place])
+        assert batch.encoded[place] == alone.encoded == encoded
+        assert batch.ids[place] == alone.id
+        assert type(batch.ids[place]) is type(alone.id)
+        assert batch.sources.get(place) == alone.sources
+        assert batch.row(place) == alone.fields == fields
+        assert (alone.sources is not None) == ("sources" in fields)
+
+
+def batch_of(locations: Columns | Sequence[AnyLocation]) -> NormalizedBatch:
+    """Checked as well."""
+    check_as_defined(locations)
+    return normalize_batch(locations)
+
+
+LIKELY: dict[str, st.SearchStrategy[str]] = dict.fromkeys(NAMES, st.sampled_from(PLAIN_TEXTS)) | {
+    name: st.sampled_from((*PLAIN_NUMBERS, *PLAIN_NUMBERS, ""))
+    for name in ("latitude", "longitude", *MORE_NAMES)
+}
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Columns:
+    """Tables most of whose columns are plain, but not all of them."""
+    known = st.sampled_from(NAMES) | st.sampled_from(NAMES + MORE_NAMES)
+    names = draw(st.lists(known | st.sampled_from(sorted(FIELDS)), min_size=1, unique=True))
+    rows = draw(st.integers(1, 6))
+    columns = []
+    for name in names:
+        likely = LIKELY.get(name, CELLS)
+        cells = draw(st.sampled_from((likely, likely, likely | st.just(""), likely | CELLS, CELLS)))
+        columns.append(draw(st.lists(cells, min_size=rows, max_size=rows)))
+    return Columns(tuple(names), columns)
+
+
+@given(tables())
+def test_tables_of_texts(table: Columns) -> None:
+    """Whatever is in its cells."""
+    check_as_defined(table)
+
+
+@st.composite
+def mappings(draw: st.DrawFn) -> list[Any]:
+    """Mappings that are mostly alike, some with other names, in another order, of other kinds."""
+    known = st.sampled_from(NAMES) | st.sampled_from((*NAMES, *MORE_NAMES, "other"))
+    names = draw(
+        st.lists(known | st.sampled_from(sorted(FIELDS)), min_size=1, max_size=8, unique=True)
     )
+    values: dict[str, st.SearchStrategy[Any]] = {}
+    for name in names:
+        plain: st.SearchStrategy[Any] = LIKELY.get(name, CELLS)
+        if name in {"latitude", "longitude"}:
+            plain |= st.floats(-90, 90)
+        values[name] = draw(st.sampled_from((plain, plain, plain | st.none(), plain | VALUES)))
+    shape = st.fixed_dictionaries(values)
+    some = st.lists(st.sampled_from(names), unique=True).flatmap(
+        lambda some: st.fixed_dictionaries({name: values[name] for name in some})
+    )
+    forms = draw(
+        st.sampled_from((shape, shape, some, shape | some, shape | CELLS, shape | SURROGATES))
+    )
+    return draw(st.lists(forms, min_size=1, max_size=6))
 
 
-def test_every_field_of_the_contract_is_known() -> None:
-    """37 fields, of which the id alone is not sent as a field."""
-    assert set(Location.__struct_fields__) - {"id"} == FIELDS
-    assert len(FIELDS) == 36
+@given(mappings())
+def test_mappings(locations: list[Any]) -> None:
+    """Whatever they hold, with names in whatever order."""
+    check_as_defined(locations)
+
+
+structs = st.builds(
+    Location,
+    **{
+        name: st.none() | LIKELY[name] | (VALUES if name == "city" else st.floats(-180, 180))
+        if name in {"latitude", "longitude", "city"}
+        else st.none() | LIKELY[name]
+        for name in (*NAMES, *MORE_NAMES)
+    },
+)
+
+
+@given(st.lists(structs, min_size=1, max_size=6), st.lists(CELLS, max_size=1))
+def test_structs(locations: list[Any], others: list[Any]) -> None:
+    """`Location` checks no types when it is made; among them may be other forms."""
+    check_as_defined(locations + others)
+
+
+def test_what_is_stripped_is_what_python_strips() -> None:
+    """Every character that is white space to it, at either end, in a batch as in a row."""
+    blanks = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
+    batch_of(Columns(("city",), [[f"{blank}x{blank}" for blank in blanks] + blanks]))
+    assert len(batch_of(["x", *blanks]).refused) == len(blanks)
+
+
+def test_what_is_a_number_is_what_it_is_in_a_row() -> None:
+    """Every character that Python may take for a digit, a blank or a part of a number."""
+    letters = [chr(code) for code in range(sys.maxunicode + 1)]
+    odd = [c for c in letters if c.isascii() or c.isspace() or c.isnumeric()]
+    for text in (f"{c}5" for c in odd):
+        for cell in (text, text[::-1], f"5{text}", f"-{text}"):
+            cells = [["x", "y"], ["5", cell], ["5", "5"]]
+            batch_of(Columns(("city", "latitude", "longitude"), cells))
+
+
+@pytest.mark.parametrize("text", [*PLAIN_NUMBERS, *ODD_NUMBERS, *BOOLEANS, "", " ", "\x00"])
+def test_texts_of_numbers(text: str) -> None:
+    """Each alone, among plain ones, among empty ones; in fields of every kind of number."""
+    names = ("city", "latitude", "longitude", "const__num_stories", "limits__bi_limit")
+    for others in ([], ["5", "6"], ["", ""], ["5", ""], ["n/a", "5"]):
+        for cells in ([text, *others], [*others, text]):
+            batch_of(Columns(names, [["Boston"] * len(cells), *[cells] * 4]))
 
 
 @pytest.mark.parametrize(
-    ("value", "number"),
+    "value", [38.5, 5, 0, -0.0, True, None, "38.5", float("nan"), float("inf"), 1e300, 10**400]
+)
+@pytest.mark.parametrize("others", [[], [1.5, 2.5], [1.5, None], [None], ["5"], [3]])
+def test_numbers(value: object, others: list[Any]) -> None:
+    """A NaN is found wherever it stands; none of them costs the batch."""
+    for numbers in ([value, *others], [*others, value]):
+        batch_of(
+            [
+                {"city": "x", "longitude": 5.0}
+                | dict.fromkeys(("latitude", "limits__bi_limit", "const__num_stories"), n)
+                for n in numbers
+            ]
+        )
+
+
+def test_values_are_noted_by_place() -> None:
+    """Also those of rows that are refused."""
+    batch = batch_of(
+        Columns(
+            ("city", "latitude", "longitude"),
+            [["x", "", "y", "z"], ["91", "up", "5", "0"], ["5", "", "5", "-0.0"]],
+        )
+    )
+    assert batch.noted == {
+        0: [
+            ("latitude", ValueKind.NO_COORDINATES, "91"),
+            ("longitude", ValueKind.HALF_OF_A_PAIR, "5"),
+        ],
+        1: [("latitude", ValueKind.UNREADABLE, "up")],
+        3: [
+            ("latitude", ValueKind.NO_COORDINATES, "0"),
+            ("longitude", ValueKind.NO_COORDINATES, "-0.0"),
+        ],
+    }
+    assert batch.refused.keys() == {1}
+    assert batch.encoded[2] == b'{"city":"y","latitude":5.0,"longitude":5.0}'
+    assert batch.encoded[3] == b'{"city":"z"}'
+
+
+@pytest.mark.parametrize(
+    "locations",
     [
-        ("1234", 1234.0),
-        (" 1234.5 ", 1234.5),
-        ("1,234", 1234.0),
-        ("1,234,567.89", 1234567.89),
-        ("$5", 5.0),
-        ("$1,234.50", 1234.5),
-        ("1 000", 1000.0),
-        ("5 USD", 5.0),
-        ("+7", 7.0),
-        ("1e3", 1000.0),
-        (0, 0.0),
-        (5, 5.0),
-        (5.25, 5.25),
+        [{"city": "a", "state": "b"}, {"city": "a"}, {"state": "b"}, {"id": "x", "state": "b"}],
+        [{"city": "a", "county": "b"}, {"city": "a", "state": "x", "county": "b"}, "1 Main St"],
+        [{"city": "a", "state": "b"}, {"state": "a", "city": "b"}],
+        [{"state": "b", "other": [1]}, {"city": "a", "other": {}}, {}],
+        [Location(city="x"), Location(latitude=0.0, longitude=0.0), Location()],
+        ["1 Main St", "", " 2 Oak Ave "],
+        [{"city": "x", "sources": "", "datasource_config": None}],
     ],
 )
-def test_numbers(value: object, number: float) -> None:
-    """Numbers are read as people and spreadsheets write them."""
-    assert sent(limits__building_limit=value) == {"limits__building_limit": number}
-    assert noted(HERE | {"limits__building_limit": value}) == []
+def test_rows_need_not_have_the_same_fields(locations: list[Any]) -> None:
+    """Nor have them in the same order: they are sent in one."""
+    batch_of(locations)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        *("abc", "1.200", "$", "inf", "-Infinity", "1.2.3", "5 EUR", "5 %", "-5", -5),
-        *(math.inf, -math.inf, [], {}, 10**400),
-    ],
-)
-def test_unreadable_numbers_are_left_out_and_counted(value: object) -> None:
-    """An optional number that cannot be read is not sent, and does not cost the row."""
-    location = HERE | {"limits__building_limit": value, "const__bldg_area": value}
-    assert normalize(location).fields == HERE
-    assert noted(location) == [ValueKind.UNREADABLE] * 2
+class Text(str):
+    __slots__ = ()
+
+    def strip(self, _chars: str | None = None, /) -> str:
+        return "other"
 
 
-@pytest.mark.parametrize("name", sorted(FIELDS - {"address"}))
-@pytest.mark.parametrize("value", [None, "", "  ", NAN])
-def test_empty_values_are_left_out_without_counting(name: str, value: object) -> None:
-    """Empty texts, None and the NaN of data frames mean "not known", in every field."""
-    normalized = normalize(HERE | {name: value})
-    assert normalized.fields == HERE
-    assert noted(HERE | {name: value}) == []
-    assert normalized.sources is None
-
-
-@pytest.mark.parametrize(
-    ("value", "read"),
-    [("1990", 1990), (1990.0, 1990), ("1,990", 1990), ("1990.0", 1990), (2020, 2020)],
-)
-def test_integers(value: object, read: int) -> None:
-    """Integers may come as the floats and texts that spreadsheets make of them."""
-    (found,) = sent(const__bldg_year_built=value).values()
-    assert found == read
-    assert isinstance(found, int)
-
-
-@pytest.mark.parametrize("value", [1990.5, "19.9", 2**53 + 2, "1e300"])
-def test_integers_that_are_none(value: object) -> None:
-    """A fraction is no year, and what a float cannot hold is no count."""
-    assert noted(HERE | {"const__bldg_year_built": value}) == [ValueKind.UNREADABLE]
-
-
-@pytest.mark.parametrize(
-    ("value", "read"),
-    [(True, True), ("TRUE", True), ("y", True), (1, True), ("no", False), ("0", False), (0, False)],
-)
-def test_booleans(value: object, read: bool) -> None:
-    """Booleans are read as files write them."""
-    assert sent(dtc_return_connected_coastlines=value) == {"dtc_return_connected_coastlines": read}
-
-
-def test_unreadable_boolean() -> None:
-    """A boolean that is none is left out and counted."""
-    location = HERE | {"dtc_return_connected_coastlines": "maybe"}
-    assert noted(location) == [ValueKind.UNREADABLE]
-
-
-@pytest.mark.parametrize(
-    ("latitude", "longitude", "usable", "left_out"),
-    [
-        (38.9, -77.0, True, 0),
-        ("38.9", "-77", True, 0),
-        (90, 180, True, 0),
-        (-90, -180.0, True, 0),
-        (0, 109.33, True, 2),  # Pontianak is on the equator; beside an address a 0 is no place
-        ("51.4779", "0.0", True, 2),
-        (0, 0, False, 2),
-        ("0.000", -0.0, False, 2),
-        ("-999", "9999", False, 2),
-        (90.001, 0, False, 2),
-        (0, 180.5, False, 2),
-        (NAN, 0, False, 1),
-        ("tbd", 0, False, 2),
-        (1, None, False, 1),
-        ("", "1", False, 1),
-        (True, 1, False, 2),
-    ],
-)
-def test_coordinates(latitude: object, longitude: object, usable: bool, left_out: int) -> None:
-    """A pair of coordinates on the globe is enough to look up; half a pair is not."""
-    location = {"latitude": latitude, "longitude": longitude}
-    if usable:
-        assert set(normalize(location).fields) == {"latitude", "longitude"}
-    else:
-        with pytest.raises(InputError, match="nothing to look up"):
-            normalize(location)
-    # What was given but is not sent is counted; what was empty is not.
-    assert len(noted(HERE | location)) == left_out
-    assert (normalize(HERE | location).fields == HERE) == (left_out > 0)
+class Color(str, enum.Enum):  # noqa: UP042 - whose str() is not its value, on purpose
+    RED = "red"
 
 
 @pytest.mark.parametrize(
     "location",
-    [{"city": "Austin"}, {"postal_code": 78701}, {"address_line_1": "x"}]
-    + [{f"lightbox_{name}": "1"} for name in ("assessment_id", "building_id", "parcel_id")]
-    + [{"lightbox_parcel_wkt": "POLYGON((0 0, 1 1, 1 0, 0 0))"}],
-)
-def test_what_is_enough_to_look_up(location: dict[str, Any]) -> None:
-    """Each of these alone can be looked up."""
-    assert normalize(location).fields
-
-
-@pytest.mark.parametrize("location", [{}, "", {"state": "TX", "country": "US"}, {"bldg_name": "x"}])
-def test_nothing_to_look_up(location: Any) -> None:
-    """What names no place is refused with a sentence that says what would."""
-    with pytest.raises(InputError, match="nothing to look up: no address"):
-        normalize(location)
-
-
-def test_a_row_of_no_place_says_so() -> None:
-    """0, 0 is where geocoders put what they did not find; alone it is no question to pay for."""
-    for location in (Location(latitude=0, longitude=0), {"latitude": "0", "longitude": "0"}):
-        with pytest.raises(InputError, match=r"its coordinates \(0, 0\) are no place"):
-            normalize(location)
-    with pytest.raises(InputError, match=r"\(38.9, missing\)"):
-        normalize({"latitude": 38.9, "state": "MD"})
-
-
-@pytest.mark.parametrize("location", [None, 5, ["1 Main St"], b"1 Main St", object()])
-def test_what_is_no_location(location: Any) -> None:
-    """What is of another type is refused by the name of that type."""
-    with pytest.raises(InputError, match=type(location).__name__):
-        normalize(location)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(78701, "78701"), (78701.0, "78701"), (" 07001 ", "07001"), (1.5, "1.5")]
-)
-def test_texts_that_came_as_numbers(value: object, text: str) -> None:
-    """A ZIP code that a spreadsheet made a number of is sent as text; as text it keeps its zero."""
-    assert sent(postal_code=value) == {"postal_code": text}
-
-
-@pytest.mark.parametrize("value", [["x"], {"a": 1}, True, b"x"])
-def test_texts_that_are_none(value: object) -> None:
-    """An object in the place of a text is a mistake of the input, named by its field."""
-    with pytest.raises(InputError, match="city is of type"):
-        normalize(HERE | {"city": value})
-
-
-@pytest.mark.parametrize(
-    ("value", "read"),
     [
-        ("a", "a"),
-        (7, "7"),
-        (7.0, "7"),
-        (0, "0"),
-        (1.5, "1.5"),
-        (" a ", " a "),
-        ("", None),
-        (None, None),
-        (NAN, None),
-        (math.inf, "inf"),
+        *(OrderedDict(city="x"), MappingProxyType({"city": "x"}), None, 5, b"x"),
+        *({"city": Text("x")}, {"city": Color.RED}, {"id": Color.RED, "city": "x"}, Text("x")),
+        *({"city": ["x"]}, {"city": True}, {"city": b"x"}, {"city": "\ud800"}, {"city": [{}]}),
+        *({"city": "x", "sources": "PG"}, {"city": "x", "sources": 0}, {"sources": ["PG"]}),
+        *({"city": "x", "datasource_config": {}}, {"city": "x", "datasource_config": "{}"}),
+        *({"city": "x", "datasource_config": {"a": 1}}, {"city": "x", "datasource_config": "{"}),
+        {"city": "x", "datasource_config": {"a": object()}},
+        Location(sources=["PG"], city="x"),
     ],
 )
-def test_ids(value: object, read: str | None) -> None:
-    """Ids of any type become text; the empty ones of data frames count as missing."""
-    assert normalize(HERE | {"id": value}).id == read
-    assert user_id(HERE | {"id": value}) == read
-    assert b"id" not in normalize(HERE | {"id": value}).encoded()
+def test_what_is_unusual_costs_no_other_row(location: Any) -> None:
+    """Forms, types and fields that have rules of their own."""
+    batch_of([location, {"city": "y", "state": "z"}, location])
 
 
-def test_ids_of_other_forms() -> None:
-    """A Location's id is its own, a plain address has none."""
-    assert user_id(Location(id="x", city="y")) == "x"
-    assert user_id("1 Main St") is None
+@pytest.mark.parametrize("locations", [[], [{}], [{"other": "x"}], [{"id": "x"}], [Location()]])
+def test_rows_without_a_field_are_refused(locations: list[Any]) -> None:
+    """There is nothing to look up."""
+    batch = batch_of(locations)
+    assert batch.refused.keys() == set(range(len(locations)))
 
 
-@pytest.mark.parametrize("value", ["\ud800", "a\udfffb"])
-def test_surrogates_are_refused(value: str) -> None:
-    """Text that is not Unicode cannot be sent, and is refused before it is."""
-    with pytest.raises(InputError, match="cannot be sent as JSON"):
-        normalize({"address": value}).encoded()
-    with pytest.raises(InputError):
-        normalize(HERE | {"datasource_config": f'{{"x": "{value}"}}'}).encoded()
-
-
-@pytest.mark.parametrize(
-    ("value", "codes"),
-    [
-        ("PG,ph,PH,pg", ("PG", "ph")),
-        ("PG", ("PG",)),
-        ("PG,PH", ("PG", "PH")),
-        (" PG ; PH|LB\tGG\n", ("PG", "PH", "LB", "GG")),
-        (["PG", " PH ", "PG", ""], ("PG", "PH")),
-        (("PH", "PG"), ("PH", "PG")),
-        ({"PG"}, ("PG",)),
-        ("", ()),
-        (" , ", ()),
-        ([], ()),
-    ],
-)
-def test_sources(value: object, codes: tuple[str, ...]) -> None:
-    """Source codes come as a list or a text, each is kept once; none means those of the run."""
-    assert clean_sources(value) == codes
-    normalized = normalize(HERE | {"sources": value})
-    assert normalized.sources == (codes or None)
-    assert normalized.fields.get("sources") == (list(codes) or None)
-
-
-@pytest.mark.parametrize("value", [5, ["PG", 5], {"PG": 1}, [None], b"PG"])
-def test_sources_that_are_none(value: object) -> None:
-    """Anything else is refused."""
-    with pytest.raises(InputError, match="sources must be codes such as PG"):
-        normalize(HERE | {"sources": value})
-
-
-@pytest.mark.parametrize("value", ['{"PH": {"x": 1}}', {"PH": {"x": 1}}])
-def test_datasource_config(value: object) -> None:
-    """A configuration is an object, or in a file its JSON."""
-    assert sent(datasource_config=value) == {"datasource_config": {"PH": {"x": 1}}}
-
-
-@pytest.mark.parametrize("value", ["{", "[1]", "1", '"x"', "x", ["x"], 5, '{"a":' * 9999, "\ud800"])
-def test_datasource_config_that_is_none(value: object) -> None:
-    """Anything else is refused by its name."""
-    with pytest.raises(InputError, match="datasource_config"):
-        normalize(HERE | {"datasource_config": value})
-
-
-def test_datasource_config_that_json_cannot_hold() -> None:
-    """An object that no JSON can hold is refused, one that holds itself too."""
-    endless: dict[str, Any] = {}
-    endless["x"] = endless
-    for value in (endless, {"x": object()}):
-        with pytest.raises(InputError, match="cannot be sent as JSON"):
-            normalize(HERE | {"datasource_config": value}).encoded()
-
-
-anything = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(st.characters(), max_size=10)
-    | st.from_regex(r"[-+$]?[0-9,._]{1,9}(e[0-9]{1,3})?", fullmatch=True)
-    | st.binary(max_size=4),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
-    ),
-    max_leaves=5,
-)
-
-
-@given(
-    location=st.dictionaries(
-        st.sampled_from(sorted(FIELDS | {"id", "other"})), anything, max_size=8
-    )
-)
-def test_any_mapping_is_sent_or_refused(location: dict[str, Any]) -> None:
-    """Whatever a mapping holds: valid JSON with something to look up, or InputError."""
-    values: list[NotedValue] = []
-    try:
-        normalized = normalize(location, values)
-        body = normalized.encoded()
-    except InputError:
-        return
-    decoded = json.loads(body, parse_constant=lambda text: pytest.fail(f"{text} in JSON"))
-    assert decoded
-    assert set(decoded) <= FIELDS & set(location)
-    assert len(values) <= len(location)
-    assert ("latitude" in decoded) == ("longitude" in decoded)
-    assert abs(decoded.get("latitude", 0)) <= 90
-    assert abs(decoded.get("longitude", 0)) <= 180
-
-
-@given(text=st.text())
-def test_any_address_is_sent_or_refused(text: str) -> None:
-    """Any text is an address, but for blanks, a dash or the like, and what is not Unicode."""
-    try:
-        body = normalize(text).encoded()
-    except InputError:
-        assert (
-            not text.strip()
-            or says_nothing(text.strip())
-            or any("\ud800" <= c <= "\udfff" for c in text)
-        )
-    else:
-        assert json.loads(body) == {"address": text.strip()}
-
-
-@pytest.mark.parametrize("text", ["-", "--", "???", ".", "N", "7"])
-def test_what_stands_where_nothing_is_known(text: str) -> None:
-    """A dash is no address, and costs nothing; a letter or a digit may be one."""
-    rows = [{"address": text}, {"address": text, "city": "Boston"}]
-    is_nothing = not text.isalnum()
-    batch = normalize_batch(rows)
-    assert batch is not None
-    assert batch.refused == ([0] if is_nothing else [])
-    assert normalize(rows[1]).fields == ({"city": "Boston"} if is_nothing else rows[1])
-    if is_nothing:
-        with pytest.raises(InputError, match="nothing to look up"):
-            normalize(rows[0])
+def test_a_row_is_refused_with_the_sentence_of_its_own() -> None:
+    """Whatever the others are refused for."""
+    locations: list[Any] = [{"city": ["x"]}, "", {"city": "\ud800"}, "1 Main St", 5]
+    batch = batch_of(locations)
+    assert {place: error[:20] for place, error in batch.refused.items()} == {
+        0: "city is of type list",
+        1: "nothing to look up: ",
+        2: "cannot be sent as JS",
+        4: "a location is a Loca",
+    }

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.locations.batch import normalize_batch
-from pingdata_async.locations.normalize import normalize
+from pingdata_async.locations.normalize import normalize_batch
 from pingdata_async.locations.numbers import QUANTITIES, number_of, with_decimal_commas
-from pingdata_async.value_notes import NotedValue, ValueKind
+from pingdata_async.value_notes import ValueKind
+from tests.unit.locations.test_normalize import check_as_defined
 
 YEAR = "const__bldg_year_built"
 STORIES = "const__num_stories"
@@ -84,13 +84,11 @@ CODES = {
 def both(field: str, value: Any) -> tuple[Any, list[ValueKind]]:
     """What is sent of a value, and what is noted of it; by itself and in a batch."""
     location = {"city": "Boston", field: value}
-    noted: list[NotedValue] = []
-    normalized = normalize(location, noted)
+    alone = normalize_batch([location])
     batch = normalize_batch([location, {"city": "Austin"}])
-    assert batch is not None
-    assert batch.encoded[0] == normalized.encoded()
-    assert batch.noted.get(0, []) == noted
-    return normalized.fields.get(field), [value.kind for value in noted]
+    assert batch.encoded[0] == alone.encoded[0]
+    assert batch.noted == alone.noted
+    return alone.row(0).get(field), [value.kind for value in alone.noted.get(0, [])]
 
 
 @pytest.mark.parametrize(("field", "text"), [(name, text) for name in READ for text in READ[name]])
@@ -130,9 +128,9 @@ def test_codes_for_unknown(field: str, value: Any) -> None:
 )
 def test_what_is_a_value_all_the_same(field: str, value: Any, sent: float) -> None:
     """A nought that says something, dates of Python, fractions of a square foot."""
-    noted: list[NotedValue] = []
-    assert normalize({"city": "Boston", field: value}, noted).fields[field] == sent
-    assert noted == []
+    batch = normalize_batch([{"city": "Boston", field: value}])
+    assert batch.row(0)[field] == sent
+    assert batch.noted == {}
 
 
 @pytest.mark.parametrize(
@@ -160,10 +158,4 @@ def test_tables_with_decimal_commas(field: str, text: str, read: float | None) -
 )
 def test_a_batch_reads_as_rows_do(field: str, texts: list[str]) -> None:
     """Whatever stands in a column."""
-    rows = [{"city": "Boston", field: text} for text in texts]
-    batch = normalize_batch(rows)
-    assert batch is not None
-    for place, row in enumerate(rows):
-        noted: list[NotedValue] = []
-        assert batch.encoded[place] == normalize(row, noted).encoded()
-        assert batch.noted.get(place, []) == noted
+    check_as_defined([{"city": "Boston", field: text} for text in texts])

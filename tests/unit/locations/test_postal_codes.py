@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.locations.batch import Columns
+from pingdata_async.locations.normalize import Columns
 from pingdata_async.locations.postal_codes import restore_leading_zeros, restore_leading_zeros_in
 from pingdata_async.value_notes import NotedBatch, ValueKind
 

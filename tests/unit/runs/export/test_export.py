@@ -18,7 +18,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from pingdata_async.exceptions import ConfigurationError, RunError
 from pingdata_async.locations.chunk import Chunk
 from pingdata_async.locations.chunk_builder import ChunkBuilder
-from pingdata_async.locations.normalize import FIELDS
+from pingdata_async.locations.fields import FIELDS
 from pingdata_async.results.outcomes import Tally
 from pingdata_async.runs.directory.directory import failures_path
 from pingdata_async.runs.directory.plan import Plan

@@ -53,8 +53,7 @@ def test_a_spooled_chunk_is_judged_as_when_it_came(spool: Spool, account: Memory
     """The same outcomes as the runner's own check, also for a row that the answer left out."""
     builder = ChunkBuilder(chunk_size=10, sources=("PG",))
     locations: list[Any] = ["1 Main St", "", {"id": "x", "city": "Y", "sources": ["PH"]}, "2 Oak"]
-    for row, location in enumerate(locations):
-        builder.add(row, location)
+    builder.add_batch(0, locations)
     chunk = builder.rest()
     assert chunk is not None
     body = {"0": answered(), "2": {"PH": {"is_success": False, "error_message": "none"}}}
@@ -74,8 +73,7 @@ def test_rows_of_an_unfinished_chunk_are_unsettled(
 ) -> None:
     """Only what is never sent has its outcome already."""
     builder = ChunkBuilder(chunk_size=3, sources=("PG",))
-    builder.add(0, "1 Main St")
-    builder.add(1, "")
+    builder.add_batch(0, ["1 Main St", ""])
     chunk = builder.rest()
     assert chunk is not None
     if state is not None:
@@ -88,8 +86,7 @@ def test_rows_of_an_unfinished_chunk_are_unsettled(
 def test_a_chunk_of_nothing_to_send_needs_no_account(spool: Spool, account: MemoryAccount) -> None:
     """No job was ever needed for it."""
     builder = ChunkBuilder(chunk_size=1, sources=("PG",))
-    chunk = builder.add(0, "")
-    assert chunk is not None
+    [chunk] = builder.add_batch(0, [""])
     found = outcomes(spool, account, chunk)
     assert [result.reason for result in found.settled] == [Reason.INVALID_INPUT]
     assert found.unsettled == []

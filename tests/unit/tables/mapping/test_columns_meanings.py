@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.locations.batch import normalize_batch
-from pingdata_async.locations.normalize import normalize
+from pingdata_async.locations.normalize import normalize, normalize_batch
 from pingdata_async.value_notes import ValueKind, sentence
 from tests.support.reading import Given, read_all
 
@@ -1047,7 +1046,7 @@ def sent(given: Given, rows: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...],
     """What is sent of each row; by the row, as it stands in the table."""
     fields = [normalize(location).fields for location in given.locations]
     batch = normalize_batch(given.locations)
-    assert batch is None or [json.loads(line) for line in batch.encoded] == fields
+    assert [json.loads(line) for line in batch.encoded] == fields
     return dict(zip(rows, fields, strict=True))
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.locations.normalize import FIELDS
+from pingdata_async.locations.fields import FIELDS
 from pingdata_async.tables.mapping import headers
 from pingdata_async.tables.mapping.headers import field_named, key_of, meaning_of
 from pingdata_async.tables.mapping.synonyms import (

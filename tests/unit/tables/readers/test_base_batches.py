@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.locations.batch import BATCH_ROWS, Columns
+from pingdata_async.locations.normalize import BATCH_ROWS, Columns
 from pingdata_async.tables.readers import csv as delimited
 from pingdata_async.tables.readers import jsonl as jsonl_reading
 from pingdata_async.tables.readers.base import HashingStream

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pingdata_async.exceptions import ConfigurationError, InputError
-from pingdata_async.locations.batch import BATCH_ROWS
+from pingdata_async.locations.normalize import BATCH_ROWS
 from pingdata_async.tables.readers.base import fingerprint_of
 from pingdata_async.tables.readers.open import open_input
 from pingdata_async.tables.rows import ArrowRows

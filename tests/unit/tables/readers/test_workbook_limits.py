@@ -20,7 +20,7 @@ import pytest
 import zstandard
 
 from pingdata_async import InputError
-from pingdata_async.locations.batch import Columns
+from pingdata_async.locations.normalize import Columns
 from pingdata_async.tables.readers import base
 from pingdata_async.tables.readers import csv as delimited
 from pingdata_async.tables.readers.open import open_input
