@@ -158,7 +158,7 @@ async def weigh(jobs: int) -> InFlight:
 def in_process(jobs: int) -> InFlight:
     """Measure in new processes."""
     done = (
-        subprocess.run(  # noqa: S603 - ourselves
+        subprocess.run(
             [sys.executable, "-m", "benchmarks.in_flight", how, str(jobs)],
             check=True,
             stdout=subprocess.PIPE,

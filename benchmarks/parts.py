@@ -87,7 +87,7 @@ def _answers(chunks: list[Chunk], outputs: list[bytes]) -> Parts:
 
     def one_by_one(chunk: Chunk, output: bytes) -> None:
         offset_index = index_output(chunk, output, SOURCES)
-        assert offset_index is not None  # noqa: S101 - or it would be something else that is measured
+        assert offset_index is not None
         offset_index.results(chunk, output)
 
     layouts_ms = _of_each(lambda pair: index_output(pair[0], pair[1], SOURCES), pairs)

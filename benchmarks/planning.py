@@ -164,7 +164,7 @@ def measure_memory(sizes: list[int]) -> None:
             source = csv_of(size, Path(folder), repeats=True)
             command = [sys.executable, "-m", "benchmarks.planning", "--one", str(source)]
             print(f"{size:>12,} rows: ", end="", flush=True)
-            subprocess.run(command, check=True)  # noqa: S603 - ourselves
+            subprocess.run(command, check=True)
             source.unlink()
 
 

@@ -3,7 +3,7 @@
     python -m benchmarks.policies [--seeds N]
 
 runs the real runner, with our own policies and with those that others have, against simulated
-APIs that differ in kind, and writes what came of it: `policies.md`, `policies.svg` and
+APIs that differ in kind, and writes what came of it: `results/policies.md`, `policies.svg` and
 `results/policies.json`, beside this file. Nothing depends on the machine: the same code
 writes the same bytes.
 """
@@ -135,7 +135,7 @@ def page(table: Table, seeds: int) -> str:
     """The whole of `policies.md`."""
     about = f"""# Ways to pace and to poll, side by side
 
-Made by `scripts/bench-policies`: the real runner in simulated time against simulated APIs that
+Made by `scripts/bench policies`: the real runner in simulated time against simulated APIs that
 differ in kind; medians of {seeds} seeds. The same code makes the same page on any machine.
 
 - *ours*: the number of jobs follows what the API bears (at most 64), the rate of requests is
@@ -199,9 +199,9 @@ def main(seeds: int) -> None:
     (HERE / "results").mkdir(exist_ok=True)
     text = json.dumps(results, indent=1) + "\n"
     (HERE / "results" / "policies.json").write_text(text, encoding="utf-8")
-    (HERE / "policies.md").write_text(page(table, seeds), encoding="utf-8")
-    (HERE / "policies.svg").write_text(plot(table), encoding="utf-8")
-    print((HERE / "policies.md").read_text(encoding="utf-8"))
+    (HERE / "results" / "policies.md").write_text(page(table, seeds), encoding="utf-8")
+    (HERE / "results" / "policies.svg").write_text(plot(table), encoding="utf-8")
+    print((HERE / "results" / "policies.md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

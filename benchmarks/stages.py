@@ -1,13 +1,14 @@
 """What each stage of a run costs, and the parts of it.
 
-    scripts/bench --stages
+    scripts/bench stages
 
 clocks real runs, ours beside the floor, and then the parts one by one; writes
-`results/stages.json`, the tables in `README.md` and `stages.svg`.
+`results/stages.json`, the tables in `README.md` and `results/stages.svg`.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from benchmarks import parts
 from benchmarks.throughput.charts import Bar, stacked_bars
+from benchmarks.throughput.contend import WORK_DIR
 from benchmarks.throughput.figures import Rounds, spread_of
 from benchmarks.throughput.machine import machine
 from benchmarks.throughput.report import measured_on, replaced, table
@@ -22,7 +24,8 @@ from benchmarks.throughput.roster import ROSTER
 from benchmarks.throughput.rounds import run_rounds
 
 HERE = Path(__file__).parent
-RESULTS, PAGE, PLOT = HERE / "results" / "stages.json", HERE / "README.md", HERE / "stages.svg"
+PAGE = HERE / "README.md"
+RESULTS, PLOT = HERE / "results" / "stages.json", HERE / "results" / "stages.svg"
 CONTENDERS = ("durable-gzip", "durable-identity", "floor-gzip", "floor-identity")
 ROUNDS, ROWS = 5, 50_000
 
@@ -80,7 +83,7 @@ def write(rounds: Sequence[dict[str, Any]], found: Mapping[str, float], rows: in
         [
             measured_on(where, len(rounds), rows),
             stages_table(rounds),
-            "![CPU by stage](stages.svg)\n",
+            "![CPU by stage](results/stages.svg)\n",
             parts_table(found),
         ]
     )
@@ -105,3 +108,18 @@ def _with_share(spent_s: float, whole_s: float, name: str) -> list[str]:
 
 def _is_ours(name: str) -> bool:
     return not name.startswith("floor")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("--work-dir", type=Path, default=WORK_DIR, help="on a real disk")
+    given = parser.parse_args()
+    run_stages(given.work_dir.resolve(), given.rounds, given.rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -36,7 +36,7 @@ STARTS = {
 def cpu_ms(arguments: list[str]) -> float:
     """CPU milliseconds of a Python of its own."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(  # noqa: S603 - ourselves
+    subprocess.run(
         [sys.executable, *arguments],
         check=True,
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": ""},  # as where it is installed

@@ -2,10 +2,10 @@
 
     python -m benchmarks.throughput [--rounds N] [--rows N] [--only NAME,...]
 
-writes `results/throughput.json`, the tables in `README.md` and `throughput.svg`, and after that
-what each stage costs (`benchmarks/stages.py`); with --stages that alone. With --quick less is
-done, and nothing written; with --gate only what `budget.json` limits against the floor, and the
-exit code is 1 where it is exceeded. What is aimed at is in `targets.json`.
+writes `results/throughput.json` and `.svg` and the tables in `README.md`, and after that what each
+stage costs (`benchmarks/stages.py`). With --quick less is done, and nothing written; with --gate
+only what `budget.json` limits against the floor, and the exit code is 1 where it is exceeded.
+What is aimed at is in `targets.json`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.stages import ROUNDS as STAGE_ROUNDS
-from benchmarks.stages import ROWS as STAGE_ROWS
 from benchmarks.stages import run_stages
 from benchmarks.throughput.contend import WORK_DIR
 from benchmarks.throughput.figures import Limit, judge, limits_from
@@ -32,7 +30,7 @@ HERE = Path(__file__).parents[1]
 # What is aimed at, and what may not be exceeded meanwhile.
 TARGETS, BUDGET = HERE / "targets.json", HERE / "budget.json"
 PAGE = HERE / "README.md"
-RESULTS, PLOT = HERE / "results" / "throughput.json", HERE / "throughput.svg"
+RESULTS, PLOT = HERE / "results" / "throughput.json", HERE / "results" / "throughput.svg"
 ROUNDS, ROWS = 5, 100_000
 QUICK_ROUNDS, QUICK_ROWS = 2, 20_000
 GATE_ROWS = 50_000
@@ -49,7 +47,7 @@ def write(rounds: list[dict[str, Any]], rows: int, limits: Sequence[Limit]) -> N
         [
             measured_on(where, len(rounds), rows),
             costs(rounds),
-            "![CPU and memory of each](throughput.svg)\n",
+            "![CPU and memory of each](results/throughput.svg)\n",
             targets(rounds, limits),
             details(rounds),
         ]
@@ -77,11 +75,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--work-dir", type=Path, default=WORK_DIR, help="on a real disk")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--quick", action="store_true", help="a first impression; nothing is written")
-    how.add_argument("--stages", action="store_true", help="what each stage costs, and no more")
     how.add_argument("--gate", action="store_true", help="exit code 1 where it is over the budget")
     given = parser.parse_args()
-    if given.only and (given.gate or given.stages):
-        parser.error("the gate and the stages have their own contenders")
+    if given.only and given.gate:
+        parser.error("the gate has its own contenders")
     given.names = given.only.split(",") if given.only else list(GATED if given.gate else ROSTER)
     unknown = set(given.names) - set(ROSTER)
     if unknown:
@@ -92,9 +89,6 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     given = arguments()
     work_dir = given.work_dir.resolve()
-    if given.stages:
-        run_stages(work_dir, given.rounds or STAGE_ROUNDS, given.rows or STAGE_ROWS)
-        return 0
     usual_rows = QUICK_ROWS if given.quick else GATE_ROWS if given.gate else ROWS
     rows = given.rows or usual_rows
     rounds = given.rounds or (QUICK_ROUNDS if given.quick else ROUNDS)

@@ -35,7 +35,7 @@ class _Ours(Contender):
     async def __aenter__(self) -> Self:
         self._stack = contextlib.AsyncExitStack()
         client = await self._stack.enter_async_context(
-            ping.PingDataClient(api_url=self.url, auth_token="any")  # noqa: S106 - made up
+            ping.PingDataClient(api_url=self.url, auth_token="any")
         )
         self._enhancer = ping.BulkEnhancer(
             client,

@@ -46,7 +46,7 @@ def run_once(name: str, rows: int, work_dir: Path, *, with_stages: bool = False)
         options += ["--stages"] if with_stages else []
         command = [sys.executable, "-m", "benchmarks.throughput.contend", name, *options]
         try:
-            done = subprocess.run(  # noqa: S603 - ourselves
+            done = subprocess.run(
                 command,
                 stdout=subprocess.PIPE,
                 timeout=LEAST_S + rows / ROWS_PER_S,

@@ -53,11 +53,9 @@ def serving(options: ServerOptions) -> Iterator[str]:
     """The url of a server with these options, which ends with the block."""
     words = [f"--{name.replace('_', '-')}={value}" for name, value in asdict(options).items()]
     command = [sys.executable, "-m", "benchmarks.throughput.server", *words]
-    process = subprocess.Popen(  # noqa: S603 - ourselves
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdin is not None  # noqa: S101 - for the type checker
-    assert process.stdout is not None  # noqa: S101 - likewise
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
         url = process.stdout.readline().strip()
         if not url:

@@ -19,17 +19,17 @@ from unittest.mock import patch
 
 # In the order in which a row passes them. The functions are those that do nothing else.
 STAGES = {
-    "plan the input": ("runs.plan:Plan._make",),
-    "read planned chunks": ("runs.plan:Plan.read",),
-    "encode requests": ("bulk.requests:encode_body",),
-    "compress requests": ("client:gzipped",),
-    "inflate answers": ("bodies:EncodedBody.content",),
-    "find each row's answer": ("bulk.requests:check_output",),
-    "keep answers": ("runs.spool:Spool._keep",),
-    "journal": ("runs.journal_writer:GroupWriter._write_once",),
-    "render lines": ("runs.output_writer:render_indexed", "runs.output_writer:render"),
-    "read kept answers": ("runs.spool:Spool.read",),
-    "write the output": ("runs.output_files:_File.write",),
+    "plan the input": ("runs.directory.plan:Plan._make",),
+    "read planned chunks": ("runs.directory.plan:Plan.read",),
+    "encode requests": ("engine.requests:encode_body",),
+    "compress requests": ("api.client:gzipped",),
+    "inflate answers": ("util.encoding:EncodedBody.content",),
+    "find each row's answer": ("engine.requests:validate_output",),
+    "keep answers": ("runs.directory.spool:Spool._keep",),
+    "journal": ("runs.journal.journal:GroupWriter._write_once",),
+    "render lines": ("runs.export.jsonl:render_indexed", "runs.export.jsonl:render"),
+    "read kept answers": ("runs.directory.spool:Spool.read",),
+    "write the output": ("runs.export.output:_File.write",),
 }
 LOOP, BESIDE = "event loop and HTTP", "threads beside"
 

@@ -34,8 +34,8 @@ def warm_memory(rows: int) -> Iterator[None]:
     at_most = min(MOST_BYTES, int(MOST_SHARE * _available_bytes()))
     size_bytes = min(AT_ONCE_BYTES + rows * ROW_BYTES, at_most)
     command = [sys.executable, "-m", "benchmarks.throughput.warm_memory", str(size_bytes)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - ourselves
-        assert process.stdout is not None  # noqa: S101 - for the type checker
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
         process.stdout.readline()
         try:
             yield

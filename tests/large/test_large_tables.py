@@ -1,4 +1,4 @@
-"""Runs from CSV to Parquet whose fields change late; at full size in scripts/scale_tables.py."""
+"""Runs from CSV to Parquet whose fields change late; at full size in benchmarks/scale/tables.py."""
 
 from __future__ import annotations
 

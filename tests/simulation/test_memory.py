@@ -1,4 +1,4 @@
-"""Memory does not grow with the input; `scripts/scale` shows it at full size."""
+"""Memory does not grow with the input; `scripts/bench large` shows it at full size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def test_memory_is_flat(rows: int, chunks: int) -> None:
     """Ten times the rows, or a first chunk that finishes last, need no more than 10 % more."""
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.scale_memory", *map(str, (rows, 10 * rows, chunks))],
+        [sys.executable, "-m", "benchmarks.scale.memory", *map(str, (rows, 10 * rows, chunks))],
         cwd=ROOT,
         check=False,
         capture_output=True,

@@ -1,4 +1,4 @@
-"""A run with a budget, by the server's own count; 3,000 rows are in `scripts/scale`."""
+"""A run with a budget, by the server's own count; 3,000 rows are in `scripts/bench large`."""
 
 from __future__ import annotations
 

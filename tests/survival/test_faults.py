@@ -1,6 +1,6 @@
 """Everything goes wrong at once, and every row arrives with its right answer all the same.
 
-10,000 rows are in `scripts/scale`.
+10,000 rows are in `scripts/bench large`.
 """
 
 from __future__ import annotations

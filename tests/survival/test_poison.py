@@ -1,6 +1,6 @@
 """Rows at fault fail alone; a request at fault fails nothing.
 
-The unknown source goes with 100,000 rows in `scripts/scale`.
+The unknown source goes with 100,000 rows in `scripts/bench large`.
 """
 
 from __future__ import annotations

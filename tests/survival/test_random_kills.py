@@ -1,4 +1,4 @@
-"""SIGKILL from outside, at moments that nobody chose; 20,000 rows are in `scripts/scale`."""
+"""SIGKILL from outside, at moments that nobody chose; 20,000 rows are in `scripts/bench large`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trials of any size: small ones are tests of the suite, the full ones are in `scripts/scale`.
+"""Trials of any size: the suite runs small ones, `scripts/bench large` the full ones.
 
 Each runs, checks what must hold, and returns the figures that were measured.
 """

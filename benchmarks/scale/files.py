@@ -1,6 +1,6 @@
 """A large file through the sandbox, which runs in a process of its own.
 
-    python -m scripts.scale_files ROWS CHUNK_SIZE MAX_JOBS [ADDRESSES_CSV]
+    python -m benchmarks.scale.files ROWS CHUNK_SIZE MAX_JOBS [ADDRESSES_CSV]
 
 makes ROWS rows of the real addresses in ADDRESSES_CSV (default: those of the tests) by adding
 unit numbers, enhances them, and checks that every row comes out once, in order, with the
@@ -25,7 +25,7 @@ import anyio
 import pingdata_async as ping
 from tests.support.probes import LoopLag, loop_lag
 
-DEFAULT_ADDRESSES = Path(__file__).parent.parent / "tests" / "data" / "us-addresses.csv"
+DEFAULT_ADDRESSES = Path(__file__).parents[2] / "tests" / "data" / "us-addresses.csv"
 
 
 def write_input(path: Path, addresses: Path, rows: int) -> None:

@@ -1,7 +1,7 @@
 """A hunt through simulated worlds for one in which the scheduler breaks a promise.
 
-    python -m scripts.simulate --seeds N [--start S] [--jobs J]
-    python -m scripts.simulate --seed N [--log FILE]
+    python -m tests.simulation.command --seeds N [--start S] [--jobs J]
+    python -m tests.simulation.command --seed N [--log FILE]
 
 The second form runs one world again, exactly as it was, and shows it. Exit code 1: one broke.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import logging
 import multiprocessing
 import sys
 import time
@@ -22,6 +23,7 @@ SEEDS_AT_A_TIME = 50  # for a process
 
 
 def _hunt_part(seeds: range) -> tuple[int, int, list[tuple[int, str]]]:
+    logging.getLogger("pingdata_async").addHandler(logging.NullHandler())  # payments in doubt
     requests, failures = 0, []
     for seed in seeds:
         report = simulate(seed)

@@ -1,9 +1,9 @@
 """Durable runs of very many rows, as a record: memory and CPU a location stay the same.
 
-    python -m benchmarks.throughput.scale [ROWS ...]
+    python -m benchmarks.scale.rows [ROWS ...]
 
 runs each number of rows once (default: 100,000, 1 million and 10 million), from CSV to JSONL,
-checks every line, and writes `results/scale.json`, its table in `README.md` and `scale.svg`.
+checks every line, and writes `results/scale.json` and `.svg`, and its table in `README.md`.
 Ten million rows need about 45 GB on the disk, which are free again afterwards.
 """
 
@@ -22,7 +22,8 @@ from benchmarks.throughput.report import replaced, table
 from benchmarks.throughput.rounds import run_once
 
 HERE = Path(__file__).parents[1]
-RESULTS, PAGE, PLOT = HERE / "results" / "scale.json", HERE / "README.md", HERE / "scale.svg"
+PAGE = HERE / "README.md"
+RESULTS, PLOT = HERE / "results" / "scale.json", HERE / "results" / "scale.svg"
 BESIDE = HERE / "results" / "throughput.json"
 ROWS = (100_000, 1_000_000, 10_000_000)
 CONTENDER = "durable-gzip"
@@ -77,7 +78,7 @@ def write(runs: list[dict[str, Any]]) -> None:
     if BESIDE.exists():
         rounds = json.loads(BESIDE.read_text(encoding="utf-8"))["rounds"]
     PLOT.write_text(memory_plot(every, rounds), encoding="utf-8")
-    text = f"{scale_table(every)}\n![Memory against rows](scale.svg)\n"
+    text = f"{scale_table(every)}\n![Memory against rows](results/scale.svg)\n"
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(replaced(page, "scale", text), encoding="utf-8")
 

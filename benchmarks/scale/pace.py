@@ -1,6 +1,6 @@
 """Pace and polling over real sockets: a client against a sandbox in a process of its own.
 
-    python -m scripts.scale_pace [NAME ...]
+    python -m benchmarks.scale.pace [NAME ...]
 
 tries those named, or all, in about six minutes, and prints what the sandbox counted. Exit code
 1: something fell short. The same in simulated time, and so the same each time, is in the suite
@@ -32,7 +32,7 @@ SERVE = "serve"
 @contextlib.asynccontextmanager
 async def sandbox(**settings: Any) -> AsyncIterator[str]:
     """The url of a sandbox in another process."""
-    command = [sys.executable, "-m", "scripts.scale_pace", SERVE, json.dumps(settings)]
+    command = [sys.executable, "-m", "benchmarks.scale.pace", SERVE, json.dumps(settings)]
     async with await anyio.open_process(command, stderr=None) as process:
         assert process.stdout is not None
         output = BufferedByteReceiveStream(process.stdout)

@@ -1,6 +1,6 @@
 """A run from CSV to Parquet of very many rows, whose fields change late.
 
-    python -m scripts.scale_tables [ROWS ...]
+    python -m benchmarks.scale.tables [ROWS ...]
 
 enhances each number of rows (default: 100,000 and a million) against a fast server; each run is a
 process of its own. PH says a field that is null in the first tenth of the rows and a text after
@@ -24,7 +24,7 @@ from pathlib import Path
 
 TOLERANCE = 1.10
 ROWS = (100_000, 1_000_000)
-WORK_DIR = Path(__file__).parents[1] / "build"
+WORK_DIR = Path(__file__).parents[2] / "build"
 
 
 @contextlib.contextmanager
@@ -67,7 +67,7 @@ def run_and_check(rows: int, folder: Path) -> float:
 
 
 def _child(*words: str) -> list[float]:
-    command = [sys.executable, "-m", "scripts.scale_tables", *words]
+    command = [sys.executable, "-m", "benchmarks.scale.tables", *words]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     figures: list[float] = json.loads(done.stdout)
     return figures

@@ -1,6 +1,6 @@
 """Does memory grow with the input? Each measurement is a process of its own.
 
-    python -m scripts.scale_memory ROWS MORE_ROWS CHUNKS
+    python -m benchmarks.scale.memory ROWS MORE_ROWS CHUNKS
 
 compares the peak memory of `stream()` over ROWS and MORE_ROWS, and that of `run()` over CHUNKS
 chunks when the first one finishes last and when it does not. Exit code 1: one grew by more
@@ -21,7 +21,7 @@ TOLERANCE = 1.10
 def measure(what: str, number: int) -> tuple[float, float]:
     """Seconds and peak MiB of one case in a new process."""
     # This process imports nothing large: on Linux a child's peak begins at its parent's.
-    command = [sys.executable, "-m", "scripts.scale_memory", what, str(number)]
+    command = [sys.executable, "-m", "benchmarks.scale.memory", what, str(number)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     seconds, peak_mib = json.loads(done.stdout)
     print(f"{what} {number:>9,}: {seconds:7.1f} s, peak {peak_mib:6.1f} MiB", flush=True)

@@ -1,6 +1,6 @@
 """Runs that survive: faults, kills and rows at fault, at full size.
 
-    python -m scripts.scale_survival [NAME ...]
+    python -m benchmarks.scale.survival [NAME ...]
 
 tries those named, or all, and prints a line for each. Exit code 1: something did not hold.
 The same at a smaller size is in the suite, in tests/survival.
