@@ -35,6 +35,7 @@ from pingdata_async.locations.chunk import Chunk, encode_body
 from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.models import Location
 from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.planning.plan_writer import write_plan
 
 ROWS = 200_000
 TIMES = 5
@@ -89,11 +90,10 @@ def median_s(work: Callable[[], object]) -> float:
 
 def plan(source: Path, *, dedupe: bool = True) -> Plan:
     """A plan of it, beside it."""
-    made = Plan(source.with_suffix(".plan"))
-    made.path.unlink(missing_ok=True)
+    path = source.with_suffix(".plan")
+    path.unlink(missing_ok=True)
     builder = ChunkBuilder(sources=SOURCES)
-    anyio.run(lambda: made.make(source, builder, dedupe=dedupe))
-    return made
+    return anyio.run(lambda: write_plan(path, source, builder, dedupe=dedupe))
 
 
 def read_table(source: Path) -> None:
@@ -172,8 +172,9 @@ def be_measured(source: Path) -> None:
     """Plan one input, and say what it took."""
     with measured() as usage:
         made = plan(source)
+    planned = made.summary
     print(
-        f"{made.repeated:,} repeat others; {usage.cpu_s / made.rows * 1e6:.2f} us a row, "
+        f"{planned.repeated:,} repeat others; {usage.cpu_s / planned.rows * 1e6:.2f} us a row, "
         f"{usage.wall_s:.0f} s, peak {max_rss_mb():.0f} MB"
     )
 

@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 # In the order in which a row passes them. The functions are those that do nothing else.
 STAGES = {
-    "plan the input": ("runs.directory.plan:Plan._make",),
+    "plan the input": ("runs.planning.plan_writer:_write_plan",),
     "read planned chunks": ("runs.directory.plan:Plan.read",),
     "encode requests": ("engine.requests:encode_body",),
     "compress requests": ("api.client:gzipped",),

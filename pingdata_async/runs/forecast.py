@@ -210,7 +210,8 @@ async def forecast(
         RunError: When the run directory cannot be read.
         AuthenticationError: When the API does not accept the token.
     """
-    plan = await anyio.to_thread.run_sync(Plan.open, run_dir / PLAN_NAME)
+    plan = await anyio.to_thread.run_sync(Plan, run_dir / PLAN_NAME)
+    planned = plan.summary
     check_budget(settings, plan)
     with plan:
         async with reading_journal(journal_path(run_dir), as_it_is_now=True) as journal:
@@ -220,7 +221,7 @@ async def forecast(
             )
             left, to_come = await spending.left(), await spending.to_come()
     judgement = await preflight.judge(to_come)
-    notes = list(plan.notes)
+    notes = list(planned.notes)
     if judgement.why_unknown:
         notes.append(f"The account's limits are not known: {judgement.why_unknown}.")
     jobs = _jobs(plan, left, to_come, settings)
@@ -240,13 +241,13 @@ async def forecast(
         output=settings.output,
         sources=settings.sources,
         api=settings.api,
-        rows=plan.rows,
-        distinct=plan.locations,
-        repeated=plan.repeated,
-        left_out=plan.left_out,
-        mapping=plan.mapping,
-        value_notes=plan.value_notes,
-        skipped_by_source=plan.skipped,
+        rows=planned.rows,
+        distinct=planned.locations,
+        repeated=planned.repeated,
+        left_out=planned.left_out,
+        mapping=planned.mapping,
+        value_notes=planned.value_notes,
+        skipped_by_source=planned.skipped,
         locations=to_come.locations,
         charged_by_source=dict(to_come.by_source),
         left_by_budget=left.locations - to_come.locations,
@@ -283,9 +284,9 @@ def quotas(judgement: Judgement, wanted: Amount, now: dt.datetime) -> tuple[Quot
 
 def _jobs(plan: Plan, left: Amount, to_come: Amount, settings: RunSettings) -> int:
     """Those of the plan, where all of it is left; else as many as full ones would be."""
-    if left.locations == plan.locations == to_come.locations:
-        return plan.jobs
-    size = max(1, min(settings.chunk_size, plan.chunk_size))
+    if left.locations == plan.summary.locations == to_come.locations:
+        return plan.summary.jobs
+    size = max(1, min(settings.chunk_size, plan.summary.chunk_size))
     return -(-to_come.locations // size)
 
 
@@ -294,9 +295,9 @@ def _disk(place: Path, settings: RunSettings, plan: Plan, locations: int) -> tup
         place if place.exists() else place.absolute().parent,
         None if settings.output == STDOUT else Path(settings.output),
         locations=locations,
-        rows=plan.rows,
+        rows=plan.summary.rows,
         sources=max(1, len(settings.sources)),
-        recurring=min(plan.repeated, plan.locations),
+        recurring=min(plan.summary.repeated, plan.summary.locations),
     )
     by_device: dict[int, tuple[int, int]] = {}
     for folder, size_bytes in by_folder:

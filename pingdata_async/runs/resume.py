@@ -210,25 +210,26 @@ def events_of_begin(run_dir: str, plan: Plan, totals: JournalTotals) -> Iterator
         plan: Its plan.
         totals: What its journal says.
     """
+    planned = plan.summary
     is_resumed = bool(totals.rows.rows or totals.jobs or totals.submissions_in_doubt)
     yield InputPlanned(
-        rows=plan.rows,
-        locations=plan.locations,
-        repeated=plan.repeated,
+        rows=planned.rows,
+        locations=planned.locations,
+        repeated=planned.repeated,
         chunks=plan.chunks,
-        jobs=plan.jobs,
+        jobs=planned.jobs,
         is_resumed=is_resumed,
-        unused_columns=plan.unused_columns,
-        values_left_out=plan.values_left_out,
-        value_notes=plan.value_notes,
-        mapping=plan.mapping,
-        notes=plan.notes,
-        skipped_by_source=plan.skipped,
+        unused_columns=planned.unused_columns,
+        values_left_out=planned.values_left_out,
+        value_notes=planned.value_notes,
+        mapping=planned.mapping,
+        notes=planned.notes,
+        skipped_by_source=planned.skipped,
     )
     if is_resumed:
         yield RunResumed(
             run_dir=run_dir,
-            rows=plan.rows,
+            rows=planned.rows,
             rows_done=totals.rows.rows,
             jobs_in_flight=totals.jobs_in_flight,
         )

@@ -62,7 +62,7 @@ from pingdata_async.runs.directory.directory import (
     journal_path,
     run_dir_for,
 )
-from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.directory.plan import Plan, PlanSummary
 from pingdata_async.runs.directory.settings import RunOptions, RunSettings
 from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.export.export import (
@@ -290,7 +290,7 @@ class Run:
         async with RunDirectory(path) as directory:
             plan = await self._open_plan(directory)
             await self._check_may_write(directory, plan)
-            await self._check_space(directory, plan, left=0)  # before anything is reopened
+            await self._check_space(directory, plan.summary, left=0)  # before anything is reopened
             sources = self._settings.sources
             found = await reopen_rows(directory, plan, sources, all_not_ok=all_not_ok)
             self._note(reopening_told(found))
@@ -324,7 +324,7 @@ class Run:
             if before is not None:
                 return before
             totals = await self._totals(directory)
-            if totals.rows.rows < plan.rows:
+            if totals.rows.rows < plan.summary.rows:
                 self._check_client_is_open()  # before anything is changed
             await self._check_may_write(directory, plan)
             form = self._form(await self._declared(directory))
@@ -344,7 +344,7 @@ class Run:
                 await self._execute(directory, plan, writer)
                 await self._write_rest(directory, plan, writer)
             await own.moved()
-            return await self._finish(directory, plan, writer.counts)
+            return await self._finish(directory, plan.summary, writer.counts)
         except BaseException as error:
             if isinstance(error, ConfigurationError) and not self._is_under_way:
                 raise
@@ -434,7 +434,7 @@ class Run:
         self._emit(
             RunStopped(
                 run_dir=run_dir,
-                rows=plan.rows,
+                rows=plan.summary.rows,
                 rows_done=rows_done,
                 is_output_closed=isinstance(error, BrokenPipeError),
                 needs=await self._needs(directory, error),
@@ -499,7 +499,7 @@ class Run:
 
     async def _open_plan(self, directory: RunDirectory) -> Plan:
         if directory.plan is None:
-            plan = await anyio.to_thread.run_sync(Plan.open, directory.path / PLAN_NAME)
+            plan = await anyio.to_thread.run_sync(Plan, directory.path / PLAN_NAME)
             if directory.journal.planned_chunks != plan.chunks:
                 raise RunError(
                     f"{shown_path(directory.path)}: its plan has {plan.chunks} chunks, and its "
@@ -525,7 +525,7 @@ class Run:
         totals = await self._totals(directory)
         for event in events_of_begin(shown_path(directory.path), plan, totals):
             self._emit(event)
-        await self._check_space(directory, plan, left=plan.rows - totals.rows.rows)
+        await self._check_space(directory, plan.summary, left=plan.summary.rows - totals.rows.rows)
         breaker = CircuitBreaker(
             self._policy,
             any_accepted=totals.jobs > 0,
@@ -548,7 +548,11 @@ class Run:
         except BudgetSpentError as error:
             spent = error
         after = await self._totals(directory)
-        answered = (after.rows.rows - totals.rows.rows) * plan.locations / max(1, plan.rows)
+        answered = (
+            (after.rows.rows - totals.rows.rows)
+            * plan.summary.locations
+            / max(1, plan.summary.rows)
+        )
         await keep_pace(journal, answered, time.monotonic() - began)
         if spent is not None:
             raise refused or await spending.explained(spent, after) from spent
@@ -577,17 +581,19 @@ class Run:
             return error
         return None
 
-    async def _check_space(self, directory: RunDirectory, plan: Plan, *, left: int) -> None:
+    async def _check_space(
+        self, directory: RunDirectory, planned: PlanSummary, *, left: int
+    ) -> None:
         if self._options.check_space:
-            sent = plan.rows - plan.repeated  # or invalid, which makes no difference here
+            sent = planned.rows - planned.repeated  # or invalid, which makes no difference here
             await anyio.to_thread.run_sync(
                 lambda: check_space(
                     directory.path,
                     None if self._is_to_stdout else Path(self._output),
-                    locations=left * sent // max(1, plan.rows),
-                    rows=plan.rows,
+                    locations=left * sent // max(1, planned.rows),
+                    rows=planned.rows,
                     sources=max(1, len(self._settings.sources)),
-                    recurring=min(plan.repeated, plan.locations),
+                    recurring=min(planned.repeated, planned.locations),
                 )
             )
 
@@ -601,18 +607,20 @@ class Run:
                 on_rows=lambda rows: self._emit(OutputProgress(rows=rows)),
             )
 
-    async def _finish(self, directory: RunDirectory, plan: Plan, counts: Tally) -> RunSummary:
-        if counts.rows != plan.rows or counts.ok + counts.partial + counts.failed != plan.rows:
+    async def _finish(
+        self, directory: RunDirectory, planned: PlanSummary, counts: Tally
+    ) -> RunSummary:
+        if not counts.rows == counts.ok + counts.partial + counts.failed == planned.rows:
             raise RunError(
-                f"{plan.rows} rows were planned, but {counts.rows} written; please report this"
+                f"{planned.rows} rows were planned, but {counts.rows} written; please report this"
             )
         self._counts.add_rows(counts)
         self._counts.add_totals(await self._totals(directory))
         summary = self._counts.summary
-        summary.locations_saved = plan.repeated
-        summary.values_left_out = plan.values_left_out
-        summary.value_notes = plan.value_notes
-        summary.skipped_by_source = plan.skipped
+        summary.locations_saved = planned.repeated
+        summary.values_left_out = planned.values_left_out
+        summary.value_notes = planned.value_notes
+        summary.skipped_by_source = planned.skipped
         summary.seconds = round(time.monotonic() - self._began, 3)
         self._name_files(summary, directory)
         await directory.journal.set_meta(FINISHED, summary)

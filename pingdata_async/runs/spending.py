@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 from pingdata_async.engine.flow_control.budget import (
     Amount,
@@ -21,7 +21,7 @@ from pingdata_async.engine.flow_control.budget import (
 )
 from pingdata_async.exceptions import BudgetSpentError, ConfigurationError
 from pingdata_async.locations.chunk import Chunk
-from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.directory.plan import Plan, PlanSummary
 from pingdata_async.runs.directory.settings import RunSettings
 from pingdata_async.runs.journal.reader import JournalReader, JournalTotals
 from pingdata_async.util.text import counted
@@ -76,14 +76,9 @@ def spent_so_far(totals: JournalTotals, sources: tuple[str, ...]) -> Amount:
     )
 
 
-def planned_amount(
-    locations: int, asked: Mapping[str, int] | None, sources: tuple[str, ...]
-) -> Amount:
-    """What a plan is; one of an earlier version does not say what each source is asked."""
-    return Amount(
-        locations=locations,
-        by_source=dict.fromkeys(sources, locations) if asked is None else dict(asked),
-    )
+def planned_amount(summary: PlanSummary) -> Amount:
+    """What a plan as a whole would send."""
+    return Amount(locations=summary.locations, by_source=dict(summary.asked))
 
 
 class Spending:
@@ -127,7 +122,8 @@ class Spending:
         """What is still to be sent, whatever the budget."""
 
         def read(journal: JournalReader) -> Amount:
-            return remaining(journal, self._planned(), self._plan.read, self._sources)
+            planned = planned_amount(self._plan.summary)
+            return remaining(journal, planned, self._plan.read, self._sources)
 
         return await self._read(read)
 
@@ -151,9 +147,6 @@ class Spending:
         explained.needs = needed_words(needed)
         return explained
 
-    def _planned(self) -> Amount:
-        return planned_amount(self._plan.locations, self._plan.asked, self._sources)
-
 
 def check_budget(settings: RunSettings, plan: Plan) -> None:
     """Refuse a budget of a source that nobody names: another one would be meant.
@@ -162,8 +155,7 @@ def check_budget(settings: RunSettings, plan: Plan) -> None:
         ConfigurationError: When there is one.
     """
     # One of the run's that all locations are kept from is no slip; there is nothing to count.
-    asked = planned_amount(plan.locations, plan.asked, settings.sources).by_source
-    named = dict.fromkeys((*settings.sources, *asked))
+    named = dict.fromkeys((*settings.sources, *plan.summary.asked))
     for code in settings.caps.by_source:
         if code.casefold() not in map(str.casefold, named):
             raise ConfigurationError(

@@ -113,7 +113,7 @@ def read_status(run_dir: str | Path) -> RunStatus:
     run_dir = absolute(run_dir)
     settings = read_settings(run_dir)
     is_running = is_locked(run_dir)
-    plan = Plan.open(run_dir / PLAN_NAME)
+    planned = Plan(run_dir / PLAN_NAME).summary
     with JournalReader(journal_path(run_dir)) as journal, journal.one_moment():
         totals = journal.totals()
         in_doubt = [_pending(each) for each in journal.in_doubt(LIST_AT_MOST)]
@@ -131,9 +131,9 @@ def read_status(run_dir: str | Path) -> RunStatus:
             api=settings.api,
             is_running=is_running,
             is_finished=journal.meta(FINISHED) is not None,
-            rows=plan.rows,
-            locations=plan.locations,
-            repeated=plan.repeated,
+            rows=planned.rows,
+            locations=planned.locations,
+            repeated=planned.repeated,
             settled=totals.rows.rows,
             ok=totals.rows.ok,
             partial=totals.rows.partial,
@@ -145,7 +145,7 @@ def read_status(run_dir: str | Path) -> RunStatus:
             locations_charged=totals.locations_charged,
             charged_by_source=totals.charged_by_source,
             locations_in_doubt=totals.possibly_charged,
-            skipped_by_source=plan.skipped,
+            skipped_by_source=planned.skipped,
             max_locations=settings.caps.locations,
             budget=dict(settings.caps.by_source),
             locations_possibly_charged_again=totals.locations_possibly_charged_again,

@@ -24,6 +24,7 @@ from pingdata_async.runs.journal.journal import Journal
 from pingdata_async.runs.journal.reader import JournalReader
 from pingdata_async.runs.run import Run
 from pingdata_async.util.encoding import EncodedBody
+from tests.support.plans import summary_of
 
 NOWHERE = Path("in memory")
 T = TypeVar("T")
@@ -71,12 +72,10 @@ class _MemoryPlan(Plan):
         rows_read: Rows of chunks that were read.
     """
 
-    def __init__(self, chunks: Sequence[Chunk]) -> None:
-        super().__init__(NOWHERE)
+    def __init__(self, chunks: Sequence[Chunk], sources: tuple[str, ...]) -> None:
         self._planned = chunks
         self.rows_read = 0
-        self.rows = sum(chunk.total_rows for chunk in chunks)
-        self.locations = sum(len(chunk.rows) for chunk in chunks)
+        self.summary = summary_of(chunks, sources)
 
     @property
     def chunks(self) -> int:
@@ -98,7 +97,7 @@ class MemoryDirectory(RunDirectory):
     def __init__(self, chunks: Sequence[Chunk], sources: tuple[str, ...]) -> None:
         super().__init__(NOWHERE)
         self.planned = chunks
-        self.plan: _MemoryPlan = _MemoryPlan(chunks)
+        self.plan: _MemoryPlan = _MemoryPlan(chunks, sources)
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
         journal_schema._migrate(self.connection, 0)
         self.spool: _MemorySpool = _MemorySpool()

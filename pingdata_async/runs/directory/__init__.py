@@ -1,6 +1,5 @@
 """What lies in a run directory.
 
-dedupe      Duplicate rows, found in flat memory by hash partitions
 directory   A run directory: its lock, its files, how runs are found; disk space
 frame_file  Files of zstd frames with a footer, each frame readable by itself
 input_copy  `input`: the input's own rows, all columns, as they came

@@ -113,7 +113,7 @@ def check_run_output(form: OutputSpec, plan: Plan) -> None:
             or a column is wanted that neither the input has nor an answer can bring.
         RunError: When the run has not kept the input's columns that the output needs.
     """
-    check_format(form.kind, plan.rows)
+    check_format(form.kind, plan.summary.rows)
     load_package_for(form.kind)
     if form.kind is not OutputFormat.JSONL or form.options.columns:
         headers = InputCopy(plan.path.with_name(INPUT_NAME)).headers
@@ -131,7 +131,7 @@ def undeclared(form: OutputSpec, plan: Plan) -> list[str]:
 
     None where it does not tell of every source that is asked.
     """
-    asked = plan.asked or dict.fromkeys(form.sources)
+    asked = plan.summary.asked or dict.fromkeys(form.sources)
     told = {code.casefold() for code, fields in form.declared.items() if fields}
     if form.kind is OutputFormat.JSONL or not {code.casefold() for code in asked} <= told:
         return []
@@ -334,7 +334,7 @@ async def export_run(
         account = await stack.enter_async_context(
             reading_journal(journal_path(path), as_it_is_now=True)
         )
-        plan = await anyio.to_thread.run_sync(Plan.open, path / PLAN_NAME)
+        plan = await anyio.to_thread.run_sync(Plan, path / PLAN_NAME)
         stack.enter_context(plan)
         kept = await anyio.to_thread.run_sync(account.meta, DECLARED)
         with damage_in("the types of fields"):
@@ -358,7 +358,7 @@ async def export_run(
             await place.check()  # else an answer would be said to be missing
             raise
         await place.check()
-    return ExportedRun(counts.rows, counts.no_answer, plan.rows - counts.rows, tuple(notes))
+    return ExportedRun(counts.rows, counts.no_answer, plan.summary.rows - counts.rows, tuple(notes))
 
 
 class _Place(Closing):

@@ -173,7 +173,7 @@ class TableOutput(TwoPassExport):
     _folder = Path()  # of the run
 
     async def _scanned(self, kept: InputCopy, plan: Plan, answers: ResultReader) -> OutputTable:
-        self._sheet_place, self._fingerprint = kept.sheet_place, plan.fingerprint
+        self._sheet_place, self._fingerprint = kept.sheet_place, plan.summary.fingerprint
         self._folder = plan.path.parent
         is_workbook = self._form.kind is OutputFormat.XLSX
         scan = OutputTableScan(kept.headers, self._form.sources, keeps_cells=is_workbook)

@@ -295,7 +295,7 @@ async def test_what_is_paid_for_stays_while_it_is_asked_about_again(tmp_path: Pa
 
 async def export_strictly(run_dir: Path, output: Path) -> None:
     """As a run does at its end."""
-    plan = await anyio.to_thread.run_sync(Plan.open, run_dir / "plan")
+    plan = await anyio.to_thread.run_sync(Plan, run_dir / "plan")
     with plan:
         async with reading_journal(run_dir / "journal.sqlite3") as account:
             spool = Spool(run_dir / "spool")

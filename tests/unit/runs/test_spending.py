@@ -61,11 +61,11 @@ async def test_left_is_what_has_no_job_yet(tmp_path: Path, kind: type, count: in
         async with RunDirectory(run_dir) as directory:
             await directory.journal.doubt_interrupted(hold=False)
             await directory.journal.pack_retry_rows(10)
-            with await anyio.to_thread.run_sync(Plan.open, run_dir / "plan") as plan:
+            with await anyio.to_thread.run_sync(Plan, run_dir / "plan") as plan:
                 right = await counted_one_by_one(directory, plan)
 
                 def read() -> tuple[Amount, Amount]:
-                    planned = planned_amount(plan.locations, plan.asked, SOURCES)
+                    planned = planned_amount(plan.summary)
                     with JournalReader(journal_path(run_dir)) as journal:
                         spent = spent_so_far(journal.totals(), SOURCES)
                         return remaining(journal, planned, plan.read, SOURCES), spent

@@ -12,11 +12,9 @@ import msgspec
 import pytest
 
 from pingdata_async.exceptions import RunError
-from pingdata_async.runs.directory import plan as plans
 from pingdata_async.runs.directory.frame_file import FileKind, Footer, FrameReader, writing
-from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.directory.plan import PLAN_KIND, Plan
 from pingdata_async.runs.directory.spool import Spool
-from pingdata_async.tables.rows import Fingerprint
 from pingdata_async.util import compression
 from pingdata_async.util.compression import (
     MAX_PACKED_BYTES,
@@ -25,6 +23,7 @@ from pingdata_async.util.compression import (
     decompress,
     unpacked_at_most,
 )
+from tests.support.plans import summary_of
 
 KIND = FileKind("the file", b"PINGXXX", b"1")
 DECODER = msgspec.msgpack.Decoder(Footer)
@@ -107,21 +106,9 @@ def test_a_frame_that_is_nowhere_is_damage(tmp_path: Path, place: int) -> None:
 
 def test_a_plan_whose_rows_are_not_all_there_is_damage(tmp_path: Path) -> None:
     """Each has its id and its location."""
-    plan = Plan(tmp_path / "plan")
-    with writing(plan.path, plans._KIND) as frames:
+    path = tmp_path / "plan"
+    with writing(path, PLAN_KIND) as frames:
         frames.add(msgspec.msgpack.encode([0, [1, 2], ["a"], [b"{}"]]))
-        totals = plans._Totals(
-            rows=2,
-            locations=2,
-            chunk_size=2,
-            body_bytes=4,
-            unused_columns=(),
-            values_left_out=0,
-            fingerprint=Fingerprint(sha256="", size_bytes=0, given="in.csv"),
-            notes=(),
-            mapping=(),
-            offsets=frames.packed_offsets(),
-        )
-        frames.end(totals)
-    with Plan.open(plan.path) as opened, pytest.raises(RunError, match="rows are not all there"):
+        frames.end(summary_of([], (), frames.packed_offsets()))
+    with Plan(path) as opened, pytest.raises(RunError, match="rows are not all there"):
         opened.read(0)

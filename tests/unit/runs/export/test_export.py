@@ -25,6 +25,7 @@ from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.export.export import export
 from pingdata_async.runs.export.output import OutputSpec, check_output
+from pingdata_async.runs.planning.plan_writer import write_plan
 from pingdata_async.tables.formats import FAILURE_NOTES, OutputFormat
 from tests.support.answers import MemoryAccount, answered
 from tests.support.runs import unexpected
@@ -42,7 +43,7 @@ class Setting:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.plan = Plan(folder / "plan")
+        self.plan: Plan
         self.spool = Spool(folder / "spool")
         self.account = MemoryAccount(self.spool)
         self.form = OutputSpec(sources=("PG",))
@@ -50,6 +51,10 @@ class Setting:
         self.failures = folder / "out.jsonl.failures.jsonl"
         self.told: list[int] = []
         self.tell: Callable[[int], None] = self.told.append
+
+    async def make_plan(self, source: Path) -> None:
+        builder = ChunkBuilder(chunk_size=2, sources=("PG",))
+        self.plan = await write_plan(self.folder / f"{source.name}.plan", source, builder)
 
     async def put(self, index: int, state: str, body: object = None) -> None:
         with self.plan:
@@ -80,7 +85,7 @@ class Setting:
 async def setting(tmp_path: Path) -> Setting:
     setting = Setting(tmp_path)
     (tmp_path / "in.jsonl").write_text(INPUT)
-    await setting.plan.make(tmp_path / "in.jsonl", ChunkBuilder(chunk_size=2, sources=("PG",)))
+    await setting.make_plan(tmp_path / "in.jsonl")
     return setting
 
 
@@ -120,11 +125,11 @@ async def test_the_failures_are_an_input_again(setting: Setting) -> None:
         },
         {"id": "d", "address": "4 Elm St", "row": 3, "reason": "rejected", "error": refused},
     ]
-    plan = Plan(setting.folder / "again")
-    await plan.make(setting.failures, ChunkBuilder(sources=("PG",)))
+    builder = ChunkBuilder(sources=("PG",))
+    plan = await write_plan(setting.folder / "again", setting.failures, builder)
     with plan:
         again = await anyio.to_thread.run_sync(plan.read, 0)
-    assert plan.unused_columns == ()
+    assert plan.summary.unused_columns == ()
     assert again.ids == ["", "d"]
     assert again.locations == [
         b'{"postal_code":"01234","sources":["PH"]}',
@@ -144,8 +149,7 @@ async def test_an_answered_row_is_no_failure(setting: Setting) -> None:
     no_match = {"is_success": False, "error_message": "nothing there"}
     source = setting.folder / "in.csv"
     source.write_text("address\n1 Main St\n2 Oak Ave\n")
-    setting.plan = Plan(setting.folder / "plan2")
-    await setting.plan.make(source, ChunkBuilder(chunk_size=2, sources=("PG",)))
+    await setting.make_plan(source)
     await setting.put(0, "spooled", {"0": {"PG": no_match}, "1": answered()})
     counts = await setting.export()
     assert (counts.ok, counts.failed, counts.no_answer) == (1, 1, 0)
@@ -182,7 +186,7 @@ async def test_a_table_of_finished_rows_alone(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text(
         "address,own\n" + "".join(f"{n} Elm St,own {n}\n" for n in range(4))
     )
-    await setting.plan.make(tmp_path / "in.csv", ChunkBuilder(chunk_size=2, sources=("PG",)))
+    await setting.make_plan(tmp_path / "in.csv")
     await setting.put(0, "spooled", {"0": answered(n=10), "1": answered(n=11)})
     await setting.put(1, "spooled", {"2": answered(n=12), "3": answered(n=13)})
     setting.account.waiting[1] = {2}

@@ -22,6 +22,7 @@ from pingdata_async.runs.export.export import RunOutput, opened_run_output
 from pingdata_async.runs.export.jsonl import LOW_WATER, OutputWriter
 from pingdata_async.runs.export.output import OutputSpec
 from pingdata_async.runs.export.results import ResultReader
+from pingdata_async.runs.planning.plan_writer import write_plan
 from pingdata_async.util.encoding import EncodedBody
 from pingdata_async.util.files import write_pieces
 from tests.support.answers import MemoryAccount
@@ -43,7 +44,7 @@ class Setting:
     def __init__(self, folder: Path, back: int = ROWS) -> None:
         self.back = back
         self.output = folder / "out.jsonl"
-        self.plan = Plan(folder / "plan")
+        self.plan: Plan
         self.spool = Spool(folder / "spool")
         self.account = MemoryAccount(self.spool)
         self.answers = ResultReader(self.spool, self.account, SOURCES)
@@ -54,7 +55,8 @@ class Setting:
         source = folder / "in.csv"
         numbers = [row - self.back * self.is_repeated(row) for row in range(ROWS)]
         source.write_text("address\n" + "".join(f"{number} Main St\n" for number in numbers))
-        await self.plan.make(source, ChunkBuilder(chunk_size=CHUNK_SIZE, sources=SOURCES))
+        builder = ChunkBuilder(chunk_size=CHUNK_SIZE, sources=SOURCES)
+        self.plan = await write_plan(folder / "plan", source, builder)
         with self.plan:
             await anyio.to_thread.run_sync(self._answer)
 
@@ -133,7 +135,7 @@ async def test_whatever_the_order_each_row_is_written_once(
     setting = Setting(tmp_path, back)
     await setting.prepare(tmp_path)
     chunks = setting.plan.chunks
-    assert setting.plan.repeated == sum(map(setting.is_repeated, range(ROWS)))
+    assert setting.plan.summary.repeated == sum(map(setting.is_repeated, range(ROWS)))
     rng = random.Random(seed)
     order = sorted(range(chunks), key=lambda index: index + rng.uniform(0, seed))
     skipped = set(rng.sample(range(chunks), seed // 3))

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 import pingdata_async as ping
 from pingdata_async.locations.chunk_builder import ChunkBuilder
-from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.export.export import export, export_run
 from pingdata_async.runs.export.output import output_spec
+from pingdata_async.runs.planning.plan_writer import write_plan
 from pingdata_async.tables.formats import WriteOptions
 from pingdata_async.tables.schema.types import unique_names
 from tests.support.answers import MemoryAccount, answered, spool_in
@@ -157,8 +157,8 @@ def test_any_table(
 async def _there_and_back(folder: Path, table: Table, form: str, chunk_size: int) -> None:
     as_given = INPUTS[form]
     source = await anyio.to_thread.run_sync(as_given.make, folder, table)
-    plan = Plan(folder / "plan")
-    await plan.make(source, ChunkBuilder(chunk_size=chunk_size, sources=("PG",)), as_given.reading)
+    builder = ChunkBuilder(chunk_size=chunk_size, sources=("PG",))
+    plan = await write_plan(folder / "plan", source, builder, as_given.reading)
     spool = spool_in(folder)
     account = MemoryAccount(spool)
     with plan:

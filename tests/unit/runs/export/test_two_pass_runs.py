@@ -19,9 +19,9 @@ import pingdata_async as ping
 from pingdata_async.events import ChunkFinished, Event, InputPlanned, OutputProgress, RunNotice
 from pingdata_async.exceptions import ConfigurationError, RunError
 from pingdata_async.locations.chunk_builder import ChunkBuilder
-from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.export.export import export, export_run
 from pingdata_async.runs.export.output import output_spec
+from pingdata_async.runs.planning.plan_writer import write_plan
 from pingdata_async.sandbox import SandboxServer
 from pingdata_async.tables.formats import WriteOptions
 from tests.support.answers import MemoryAccount, answered, spool_in
@@ -231,8 +231,8 @@ async def test_kinds_come_from_all_rows(tmp_path: Path) -> None:
     """Null at first and text later, an integer that becomes a float, and one that outgrows both."""
     source = tmp_path / "in.csv"
     source.write_text("address\n" + "".join(f"{row} Main St\n" for row in range(900)))
-    plan = Plan(tmp_path / "plan")
-    await plan.make(source, ChunkBuilder(chunk_size=100, sources=("PG",)))
+    builder = ChunkBuilder(chunk_size=100, sources=("PG",))
+    plan = await write_plan(tmp_path / "plan", source, builder)
     spool = spool_in(tmp_path)
     account = MemoryAccount(spool)
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from pingdata_async.locations.chunk import Chunk, InvalidRow
 from pingdata_async.locations.chunk_builder import LOCATION_OVERHEAD_BYTES
-from pingdata_async.runs.directory import dedupe as bucket_file
-from pingdata_async.runs.directory import dedupe as duplicate_index
-from pingdata_async.runs.directory.dedupe import (
+from pingdata_async.runs.planning import dedupe as bucket_file
+from pingdata_async.runs.planning import dedupe as duplicate_index
+from pingdata_async.runs.planning.dedupe import (
     DUPLICATES_A_LOCATION,
     ROW_BITS,
     DistinctChunks,

@@ -7,16 +7,11 @@ import gzip
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
 import msgspec
 import pytest
 
 import pingdata_async as ping
 from pingdata_async.events import ChunkFinished, Event, InputPlanned, JobSubmitted
-from pingdata_async.locations.chunk_builder import ChunkBuilder
-from pingdata_async.runs.directory import plan as plan_module
-from pingdata_async.runs.directory.frame_file import FileKind
-from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.export.export import export_run
 from pingdata_async.sandbox import FaultPlan
 from tests.support.runs import (
@@ -299,31 +294,3 @@ async def test_answers_come_early_although_rows_recur(tmp_path: Path) -> None:
             await bulk.run(source, output)
         assert (await bulk.run(source, output)).rows == 300
     check_twins(lines(output), first_of(repeating(300, 250)))
-
-
-async def test_a_plan_of_an_earlier_version_can_be_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One that knew of no twins, neither in its chunks nor in its table of contents."""
-    source = tmp_path / "in.csv"
-    write(source, repeating(30, 30))
-
-    class OldEncoder:
-        def encode(self, chunk: object) -> bytes:
-            return msgspec.msgpack.encode(msgspec.to_builtins(chunk, builtin_types=(bytes,))[:7])
-
-    with monkeypatch.context() as patch:
-        patch.setattr(plan_module, "_encoder", OldEncoder())
-        patch.setattr(plan_module, "_KIND", FileKind("the plan", b"PINGPLN", b"1"))
-        old = Plan(tmp_path / "old")
-        await old.make(source, ChunkBuilder(chunk_size=10, sources=("PG",)), dedupe=False)
-    new = Plan(tmp_path / "new")
-    await new.make(source, ChunkBuilder(chunk_size=10, sources=("PG",)))
-
-    def read(path: Path) -> list[object]:
-        with Plan.open(path) as opened:
-            return [opened.read(index) for index in range(opened.chunks)]
-
-    assert (tmp_path / "old").read_bytes()[-1:] == b"1"
-    found = await anyio.to_thread.run_sync(read, tmp_path / "old")
-    assert found == await anyio.to_thread.run_sync(read, tmp_path / "new")

@@ -1,0 +1,223 @@
+"""The input, read once, becomes `plan` and `input` in the run directory."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import msgspec
+from anyio import from_thread
+from anyio.from_thread import check_cancelled
+
+from pingdata_async.engine.flow_control.budget import asked_of
+from pingdata_async.exceptions import RunError
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.locations.chunk_builder import ChunkBuilder
+from pingdata_async.locations.coverage import Coverage
+from pingdata_async.runs.directory.frame_file import FrameWriter, staging, writing
+from pingdata_async.runs.directory.input_copy import INPUT_NAME, InputCopyWriter, writing_input_copy
+from pingdata_async.runs.directory.plan import (
+    PLAN_KIND,
+    Plan,
+    PlanSummary,
+    decode_chunk,
+    encode_chunk,
+)
+from pingdata_async.runs.planning.dedupe import DistinctChunks, DuplicateFinder, DuplicateIndex
+from pingdata_async.tables.mapping.columns import ColumnMapping, mapping_lines
+from pingdata_async.tables.readers.base import InputReader
+from pingdata_async.tables.readers.open import AnyInput, open_input
+from pingdata_async.tables.rows import ReadOptions
+from pingdata_async.util.compression import decompress
+
+AskCoverage = Callable[[], Coroutine[Any, Any, Coverage | str]]
+"""Asks what the sources cannot answer; where that is not known, a sentence says so."""
+
+
+async def write_plan(
+    path: Path,
+    source: AnyInput,
+    builder: ChunkBuilder,
+    options: ReadOptions | None = None,
+    ask_coverage: AskCoverage | None = None,
+    *,
+    dedupe: bool = True,
+    on_wait: Callable[[], None] = lambda: None,
+) -> Plan:
+    """Read the input through and write the plan. Cancelled, it stops at once.
+
+    The plan has its name only when it is whole and on the disk.
+
+    Args:
+        path: Where the plan will be; the copy of the input is made beside it.
+        source: The input.
+        builder: Makes the chunks.
+        options: How the input is to be understood; None to find out.
+        ask_coverage: Asks what the sources cannot answer, once there are rows; None for nobody.
+        dedupe: Whether equal locations are sent once.
+        on_wait: Called in the event loop where nobody writes into a named pipe yet.
+
+    Raises:
+        ConfigurationError: When the options do not fit the input.
+        InputError: When the input cannot be used.
+        RunError: When there is a plan already.
+        OSError: When the plan cannot be written.
+    """
+    return await anyio.to_thread.run_sync(
+        lambda: _write_plan(
+            path,
+            source,
+            builder,
+            options or ReadOptions(),
+            ask_coverage,
+            dedupe=dedupe,
+            on_wait=functools.partial(from_thread.run_sync, on_wait),
+        )
+    )
+
+
+def _write_plan(
+    path: Path,
+    source: AnyInput,
+    builder: ChunkBuilder,
+    options: ReadOptions,
+    ask_coverage: AskCoverage | None,
+    *,
+    dedupe: bool,
+    on_wait: Callable[[], None],
+) -> Plan:
+    if path.exists():
+        raise RunError(f"{path} exists already")  # answers may belong to it
+    with (
+        open_input(source, check_cancelled, options, on_wait) as reader,
+        writing(path, PLAN_KIND) as frames,  # gets its name last: all is there then
+        writing_input_copy(path.with_name(INPUT_NAME)) as keeper,
+    ):
+        notes: list[str] = []
+        chunks = _chunks(reader, builder, keeper, ask_coverage, notes)
+        if dedupe:
+            counts = _write_distinct(frames, chunks, builder, path.parent)
+        else:
+            counts = _write(frames, chunks, builder.sources)
+        frames.end(_summary(counts, frames, reader, builder, notes))
+        keeper.end(reader.headers, reader.sheet_place)
+    return Plan(path)
+
+
+class _Counts(msgspec.Struct):
+    """What the chunks of a plan amount to; attributes as of `PlanSummary`."""
+
+    rows: int = 0
+    locations: int = 0
+    repeated: int = 0
+    jobs: int = 0
+    chunk_size: int = 0
+    body_bytes: int = 0
+    asked: Counter[str] = msgspec.field(default_factory=Counter[str])
+    left_out: Counter[str] = msgspec.field(default_factory=Counter[str])
+
+    def add(self, chunk: Chunk, sources: tuple[str, ...]) -> None:
+        self.rows += chunk.total_rows
+        self.locations += len(chunk.rows)
+        self.repeated += len(chunk.duplicates)
+        self.jobs += bool(chunk.rows)
+        self.chunk_size = max(self.chunk_size, len(chunk.rows))
+        self.body_bytes += sum(map(len, chunk.locations))
+        self.asked.update(asked_of(chunk, sources))
+        self.left_out.update(invalid.reason.value for invalid in chunk.invalid)
+
+
+def _summary(
+    counts: _Counts,
+    frames: FrameWriter,
+    reader: InputReader,
+    builder: ChunkBuilder,
+    notes: Sequence[str],
+) -> PlanSummary:
+    values = reader.all_values(builder.values)
+    columns = ColumnMapping(reader.mapping.columns, ())
+    return PlanSummary(
+        **msgspec.structs.asdict(counts),
+        skipped=dict(builder.skipped),
+        has_ids=builder.has_ids,
+        unused_columns=reader.unused_columns,
+        values_left_out=values.faults(),
+        value_notes=values.notes(),
+        fingerprint=reader.fingerprint(),
+        notes=(*reader.notes, *notes),
+        mapping=tuple(mapping_lines(columns, builder.samples.by_field)),
+        offsets=frames.packed_offsets(),
+    )
+
+
+def _write(frames: FrameWriter, chunks: Iterator[Chunk], sources: tuple[str, ...]) -> _Counts:
+    counts = _Counts()
+    for chunk in chunks:
+        counts.add(chunk, sources)
+        frames.add(encode_chunk(chunk))
+    return counts
+
+
+def _write_distinct(
+    frames: FrameWriter, chunks: Iterator[Chunk], builder: ChunkBuilder, folder: Path
+) -> _Counts:
+    """Write the chunks so that each location is in them once."""
+    with DuplicateFinder(folder) as finder, staging(folder, PLAN_KIND) as staged:
+        builder.tell_keys(finder.add)
+        counts = _write(staged, chunks, builder.sources)
+        duplicates = finder.find(check_cancelled)
+        if duplicates is None:
+            for frame in staged.written():
+                frames.add_frame(frame)
+            return counts
+        with duplicates:
+            return _write(frames, _distinct(staged.written(), duplicates, builder), builder.sources)
+
+
+def _chunks(
+    reader: InputReader,
+    builder: ChunkBuilder,
+    keeper: InputCopyWriter,
+    ask_coverage: AskCoverage | None,
+    notes: list[str],
+) -> Iterator[Chunk]:
+    row = 0
+    for batch in reader:
+        check_cancelled()
+        if not row and ask_coverage is not None:  # not sooner: the input may be unusable
+            coverage = from_thread.run(ask_coverage)
+            if isinstance(coverage, str):
+                notes.append(coverage)
+            else:
+                builder.coverage = coverage
+        keeper.add(batch.input_rows, len(batch.locations))
+        yield from builder.add_batch(row, batch.locations, batch.errors)
+        row += len(batch.locations)
+    rest = builder.rest()
+    if rest is not None:
+        yield rest
+
+
+def _distinct(
+    frames: Iterator[bytes], duplicates: DuplicateIndex, builder: ChunkBuilder
+) -> Iterator[Chunk]:
+    indexes = itertools.count()
+    distinct = DistinctChunks(
+        chunk_size=builder.chunk_size,
+        max_location_bytes=builder.max_location_bytes,
+        next_index=lambda: next(indexes),
+    )
+    for frame in frames:
+        check_cancelled()
+        chunk = decode_chunk(decompress(frame))
+        ends = [*chunk.rows[:1], *chunk.rows[-1:]]
+        marks = duplicates.among(ends[0], ends[-1]) if ends else {}
+        yield from distinct.add(chunk, marks)
+    rest = distinct.rest()
+    if rest is not None:
+        yield rest
