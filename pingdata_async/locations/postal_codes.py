@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from types import NoneType
 from typing import Any
 
 import msgspec
@@ -106,14 +105,15 @@ def restore_leading_zeros(
 
 def are_plain(postal: Sequence[Any]) -> bool:
     """Whether one look at all codes tells that they are fine; most are."""
-    kinds = set(map(type, postal))
-    if kinds == {str, NoneType}:
-        postal, kinds = [code for code in postal if code is not None], {str}
-    if kinds == {NoneType}:
-        return True
-    if kinds != {str} or not _PLAIN_LENGTHS.issuperset(map(len, postal)):
+    try:
+        together = "".join(postal)
+    except TypeError:  # numbers, or no code
+        postal = [code for code in postal if code is not None]
+        if set(map(type, postal)) - {str}:
+            return False
+        together = "".join(postal)
+    if not _PLAIN_LENGTHS.issuperset(map(len, postal)):
         return False
-    together = "".join(postal)
     if "00000" in together or "99999" in together:
         return False
     return ".0" not in together and len(together.split()) <= 1

@@ -433,13 +433,14 @@ class InputReader(ABC):
         for mapped in self.mapping.columns:
             is_joined = len(mapped.places) > 1 and mapped.field != "id"
             for place in mapped.places if is_joined else ():
-                texts = columns[place]
-                if not are_texts:
-                    texts = [cell if isinstance(cell, str) else "" for cell in texts]
+                texts = [
+                    cell.strip() if are_texts or isinstance(cell, str) else ""
+                    for cell in columns[place]
+                ]
                 if not all_say_something(texts):
                     found[place] = cells = list(columns[place])
                     for row, text in enumerate(texts):
-                        if says_nothing(text.strip()):
+                        if says_nothing(text):
                             header = self.headers[place]
                             noted = NotedValue(header, ValueKind.SAYS_NOTHING, cells[row])
                             self.values.add(self._row(row, places), noted)

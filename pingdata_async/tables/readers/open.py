@@ -37,6 +37,7 @@ from pingdata_async.tables.readers.text_encoding import (
     checked_encoding,
     encoding_by_head,
     is_binary,
+    line_at,
     mixed_encodings,
     utf_8_count,
 )
@@ -291,15 +292,23 @@ def _found_encoding(given: _Text, compression: str | None) -> str:
     Raises:
         InputError: When it is UTF-8 with errors: nothing may be read as what it is not.
     """
-    again = given.source.second_look()
-    if again is None:
+    text = _from_the_beginning(given, compression)
+    if text is None:
         return UTF_8
-    if compression is not None:
-        again = DecompressedStream(again, compression, given.name)
-    count = utf_8_count(again, given.keep_waiting)
+    count = utf_8_count(text, given.keep_waiting)
     if count.is_mixed:
-        raise mixed_encodings(given.name, count)
+        text = _from_the_beginning(given, compression)
+        line = 1 if text is None else line_at(text, count.first_at)
+        raise mixed_encodings(given.name, count, line)
     return FALLBACK if count.bad else UTF_8
+
+
+def _from_the_beginning(given: _Text, compression: str | None) -> io.RawIOBase | None:
+    """The text once more; None where it can be read only once."""
+    content = given.source.second_look()
+    if content is None or compression is None:
+        return content
+    return DecompressedStream(content, compression, given.name)
 
 
 def _is_jsonl(name: str, suffix: str, sample: str) -> bool:

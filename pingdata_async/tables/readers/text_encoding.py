@@ -43,6 +43,7 @@ _LONGEST_SEQUENCE = 4
 _MOST_MARKS = 4096  # of the end; what has more has them in its text
 _FEW_BY_CHANCE = 10  # bad bytes for each good sequence: so few are good in another encoding, too
 _REPLACEMENT = "\ufffd"
+_BLANKS_BEFORE_QUOTES = frozenset({b' "', b'\t"'})
 
 
 def checked_encoding(encoding: str, head: bytes) -> str:
@@ -112,13 +113,13 @@ class UTF8Count(msgspec.Struct):
     Attributes:
         good: Characters of several bytes.
         bad: Bytes that are part of none.
-        line: The line of the first such byte, from 1.
+        first_at: The place of the first such byte, from 0.
         first: That byte.
     """
 
     good: int = 0
     bad: int = 0
-    line: int = 0
+    first_at: int = 0
     first: int = 0
 
     @property
@@ -126,27 +127,32 @@ class UTF8Count(msgspec.Struct):
         """Whether it is UTF-8 with errors in it, and not another encoding altogether."""
         return bool(self.bad) and self.good * _FEW_BY_CHANCE > self.bad
 
-    def add(self, block: bytes, lines: int) -> None:
-        """Count a block that no character is cut by; `lines` end before it."""
+    def add(self, block: bytes, offset: int) -> None:
+        """Count a block that begins at an offset and cuts no character."""
         others = _SEQUENCE.sub(b"", block)
         bad = len(others) - len(others.translate(None, _HIGH_BYTES))
         if bad and not self.bad:
-            self.line, self.first = _first_bad(block, lines)
+            try:
+                block.decode()
+            except UnicodeDecodeError as error:
+                self.first_at, self.first = offset + error.start, block[error.start]
         self.bad += bad
         self.good += sum(1 for _ in _SEQUENCE.finditer(block))
-
-
-def _first_bad(block: bytes, lines: int) -> tuple[int, int]:
-    try:
-        block.decode()
-    except UnicodeDecodeError as error:
-        return lines + 1 + line_ends(block[: error.start]), block[error.start]
-    return lines + 1, 0
 
 
 def line_ends(block: bytes) -> int:
     """How many lines end in a block of bytes, of which each is a character or a part of one."""
     return block.count(b"\n") + block.count(b"\r") - block.count(b"\r\n")
+
+
+def line_at(raw: io.RawIOBase, offset: int) -> int:
+    """The line, from 1, of the byte at an offset of a stream that is at its beginning. Blocks."""
+    line, last = 1, b""
+    while block := raw.read(min(offset, _BLOCK_BYTES)):
+        line += line_ends(last + block) - line_ends(last)
+        last = block[-1:]
+        offset -= len(block)
+    return line
 
 
 def utf_8_count(raw: io.RawIOBase, keep_waiting: Callable[[], None]) -> UTF8Count:
@@ -156,7 +162,7 @@ def utf_8_count(raw: io.RawIOBase, keep_waiting: Callable[[], None]) -> UTF8Coun
         raw: The stream; used up by it.
         keep_waiting: Called for each block; may raise to end the reading.
     """
-    count, lines, rest = UTF8Count(), 0, b""
+    count, offset, rest = UTF8Count(), 0, b""
     while block := raw.read(_BLOCK_BYTES):
         keep_waiting()
         block = rest + block
@@ -166,11 +172,11 @@ def utf_8_count(raw: io.RawIOBase, keep_waiting: Callable[[], None]) -> UTF8Coun
             try:
                 block.decode()
             except UnicodeDecodeError:
-                count.add(block, lines)
+                count.add(block, offset)
             else:
                 count.good += _characters(block)
-        lines += line_ends(block)
-    count.add(rest, lines)
+        offset += len(block)
+    count.add(rest, offset)
     return count
 
 
@@ -190,11 +196,11 @@ def _end_of_characters(block: bytes) -> int:
     return len(block)
 
 
-def mixed_encodings(name: str, count: UTF8Count) -> InputError:
-    """The error for a text that is UTF-8 for the most part."""
+def mixed_encodings(name: str, count: UTF8Count, line: int) -> InputError:
+    """The error for a text that is UTF-8 but for some bytes, the first of them in a line."""
     bad = "1 byte is" if count.bad == 1 else f"{count.bad:,} bytes are"
     return InputError(
-        f"{name}, line {count.line}: not UTF-8 (byte {count.first:#04x}), as the rest of it is: "
+        f"{name}, line {line}: not UTF-8 (byte {count.first:#04x}), as the rest of it is: "
         f"{bad} wrong, beside {count.good:,} characters that are right. {_TWO_WAYS}"
     )
 
@@ -293,9 +299,11 @@ class TextStream(io.RawIOBase):
         if b"\0" in block:
             raise NulError(block[: block.index(b"\0")])
         if not self.has_blanks_before_quotes and b'"' in block:
-            around = self._last + block[:1]
-            self.has_blanks_before_quotes = any(
-                pair in each for pair in (b' "', b'\t"') for each in (block, around)
+            # Most texts have no tabs: to look for one byte is far cheaper than for two.
+            self.has_blanks_before_quotes = (
+                self._last + block[:1] in _BLANKS_BEFORE_QUOTES
+                or b' "' in block
+                or (b"\t" in block and b'\t"' in block)
             )
         self._last = block[-1:]
 

@@ -15,7 +15,7 @@ import pytest
 
 from pingdata_async.exceptions import InputError
 from pingdata_async.tables.readers.dialect import joined_cells
-from pingdata_async.tables.readers.text_encoding import TextStream
+from pingdata_async.tables.readers.text_encoding import TextStream, line_at
 from tests.support.reading import read_all, written
 
 SPANISH = "id,address,city\n" + "".join(
@@ -330,3 +330,19 @@ def test_the_order_of_rows_changes_nothing(tmp_path: Path) -> None:
         assert found.reader.notes[0].endswith("left out")
     assert len(sent[0]) == 700
     assert all(each == sent[0] for each in sent)
+
+
+class _Dribble(io.BytesIO):
+    """Bytes that come two at a time."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(2 if size is None or size < 0 else min(2, size))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_the_line_of_a_byte_is_found_wherever_reads_cut_its_line_ends(end: str) -> None:
+    """Each kind of line end counts once, also where a read ends between its two bytes."""
+    text = end.join(["", "a", "bc", "", "def", "g"]).encode()
+    for offset in range(len(text)):
+        before = text[:offset].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        assert line_at(_Dribble(text), offset) == before.count(b"\n") + 1  # type: ignore[arg-type]
