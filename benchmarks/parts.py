@@ -22,7 +22,7 @@ from benchmarks.planning import BODIES, encode_bodies, median_s, plan, read_chun
 from benchmarks.throughput.contender import CHUNK_SIZE, SOURCES
 from benchmarks.throughput.data import csv_of
 from benchmarks.throughput.server import GZIP_WBITS, FastAPI
-from pingdata_async.api.wire import encode_options
+from pingdata_async.api.wire import JobOptions
 from pingdata_async.locations.chunk import Chunk, encode_body
 from pingdata_async.results.offset_index import index_output
 from pingdata_async.results.validation import ValidatedOutput, validate_output
@@ -72,7 +72,7 @@ def _each_ms(seconds: float, times: int = CHUNKS) -> float:
 
 
 def _requests(chunk: Chunk) -> Parts:
-    body = encode_body(chunk, encode_options(sources=SOURCES))
+    body = encode_body(chunk, JobOptions().encode(SOURCES))
     return {
         "encoding its body": _each_ms(median_s(partial(encode_bodies, chunk)), BODIES),
         "compressing it, isal": _of_each(partial(isal_zlib.compress, level=1), [body] * BODIES),

@@ -29,7 +29,7 @@ import msgspec
 
 from benchmarks.throughput.data import csv_of
 from benchmarks.throughput.measuring import max_rss_mb, measured
-from pingdata_async.api.wire import encode_options
+from pingdata_async.api.wire import JobOptions
 from pingdata_async.engine.stream import ChunkSource
 from pingdata_async.locations.chunk import Chunk, encode_body
 from pingdata_async.locations.chunk_builder import ChunkBuilder
@@ -124,7 +124,7 @@ def read_chunks(plan: Plan) -> None:
 
 
 def encode_bodies(chunk: Chunk) -> None:
-    options = encode_options(sources=SOURCES)
+    options = JobOptions().encode(SOURCES)
     for _ in range(BODIES):
         encode_body(chunk, options)
 

@@ -11,7 +11,7 @@ from statistics import fmean
 import anyio
 
 from benchmarks.contenders import OURS, Contender
-from pingdata_async.api.wire import encode_options
+from pingdata_async.api.wire import JobOptions
 from pingdata_async.engine.context import EngineContext
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.budget import Budget, Caps
@@ -181,7 +181,7 @@ def make_runner(
         concurrency=ConcurrencyLimiter(contender.limiter()).share(contender.max_jobs),
         rate_limiter=contender.rate_limiter(rng),
         sources=SOURCES,
-        options=encode_options(sources=SOURCES),
+        options=JobOptions().encode(SOURCES),
         chunk_size=1000,
         poll_planner=contender.planner(),
         policy=policy,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from pingdata_async.api.client import PingDataClient
-from pingdata_async.api.wire import encode_options
+from pingdata_async.api.wire import JobOptions
 from pingdata_async.engine.context import EngineContext
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.adaptive_limit import AdaptiveLimit
@@ -108,14 +108,14 @@ class BulkEnhancer(FileRuns):
     ) -> None:
         self._client = client
         self._sources = checked_sources(sources if isinstance(sources, str) else list(sources))
-        self._options = encode_options(
-            sources=self._sources,
+        self._job_options = JobOptions(
             source_timeout_s=source_timeout_s,
             include_raw_response=include_raw_response,
             check_cache=check_cache,
             delegate_to=delegate_to,
             callback_url=callback_url,
         )
+        self._encoded_options = self._job_options.encode(self._sources)
         check_count("max_chunk_bytes", max_chunk_bytes)
         self._chunk_size = chunk_size
         self._max_chunk_bytes = max_chunk_bytes
@@ -219,7 +219,7 @@ class BulkEnhancer(FileRuns):
         return ChunkBuilder(
             chunk_size=self._chunk_size,
             # The rest of the body is the same in each.
-            max_chunk_bytes=self._max_chunk_bytes - len(self._options),
+            max_chunk_bytes=self._max_chunk_bytes - len(self._encoded_options),
             sources=self._sources,
         )
 
@@ -237,7 +237,7 @@ class BulkEnhancer(FileRuns):
             rate_limiter=self._rate_limiter,
             max_requests_per_s=self._max_requests_per_s,
             sources=self._sources,
-            options=self._options,
+            options=self._encoded_options,
             chunk_size=self._chunk_size,
             poll_planner=self._planner,
             policy=self._policy,

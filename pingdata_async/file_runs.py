@@ -11,6 +11,7 @@ import anyio.to_thread
 import msgspec
 
 from pingdata_async.api.client import PingDataClient
+from pingdata_async.api.wire import JobOptions
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.budget import Budget, Caps, checked_caps, folded
 from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker
@@ -46,7 +47,7 @@ class FileRuns(ABC):
 
     _client: PingDataClient
     _sources: tuple[str, ...]
-    _options: bytes
+    _job_options: JobOptions
     _chunk_size: int
     _share: ConcurrencyShare
     _max_requests_per_s: float | None
@@ -333,10 +334,9 @@ class FileRuns(ABC):
     ) -> RunSettings:
         client = self._client
         is_sandbox = client.environment == SANDBOX
-        options = msgspec.json.decode(self._options)
         return RunSettings(
             sources=self._sources,
-            options={name: value for name, value in options.items() if name != "sources"},
+            options=self._job_options,
             environment=client.environment,
             api_url=None if is_sandbox or client.environment else client.api_url,
             api=SANDBOX if is_sandbox else api_origin(client.api_url),

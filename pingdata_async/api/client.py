@@ -38,13 +38,12 @@ from pingdata_async.api.config import (
 from pingdata_async.api.output_urls import open_atomic
 from pingdata_async.api.transport import Response, Transport
 from pingdata_async.api.wire import (
+    JobOptions,
     check_unicode,
     checked_query,
     decode_enhance,
     decode_status,
     decode_submission,
-    encode_options,
-    encode_query,
 )
 from pingdata_async.exceptions import (
     AuthenticationError,
@@ -295,14 +294,13 @@ class PingDataClient(OpenedClient):
             APIStatusError: As the API refuses; 5xx but 503 leave it in doubt.
             DecodeError: A success without a job id: a job was probably made.
         """
-        options = encode_options(
-            sources=sources,
+        options = JobOptions(
             source_timeout_s=source_timeout_s,
             include_raw_response=include_raw_response,
             check_cache=check_cache,
             delegate_to=delegate_to,
             callback_url=callback_url,
-        )
+        ).encode(sources)
         given = _listed(locations)
         try:
             encoded = msgspec.json.encode(given)
@@ -440,14 +438,13 @@ class PingDataClient(OpenedClient):
         asked = normalized.sources or clean_sources(sources)
         if not asked:
             raise InputError("no sources: name one, such as PG")
-        query = encode_query(
-            normalized.fields,
-            sources=asked,
+        options = JobOptions(
             source_timeout_s=source_timeout_s,
             include_raw_response=include_raw_response,
             check_cache=check_cache,
             delegate_to=delegate_to,
         )
+        query = options.query(normalized.fields, asked)
         timeout_s = self._opened_settings().read_timeout_s + (source_timeout_s or 0.0)
         async with (
             self._call() as transport,

@@ -1,10 +1,6 @@
 """Requests to bytes, answers to models, error answers to exceptions (pure).
 
-Requests to bytes, and bytes of answers to what they say (pure).
-
-Of answers every documented reading is accepted.
-
-From an error answer to the error it means (pure).
+Every documented reading of an answer is accepted.
 """
 
 from __future__ import annotations
@@ -265,70 +261,78 @@ _enhanced = msgspec.json.Decoder(_Enhanced)
 _any_object = msgspec.json.Decoder(dict[str, Any])
 
 
-def encode_options(
-    *,
-    sources: Sequence[str],
-    source_timeout_s: float | None = None,
-    include_raw_response: bool = False,
-    check_cache: bool = True,
-    delegate_to: str | None = None,
-    callback_url: str | None = None,
-) -> bytes:
-    """The part of a job's body beside its locations, as a JSON object.
+class JobOptions(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename={"source_timeout_s": "timeout"},
+):
+    """The API's own options of a request, by the API's names when encoded.
+
+    Attributes:
+        include_raw_response: Whether answers hold what the source itself said.
+        source_timeout_s: For each fetch from a source; None for the API's default.
+        check_cache: False to have everything fetched afresh.
+        delegate_to: Short name of the organisation to act for, which needs a permission; None for
+            your own.
+        callback_url: POSTed to by the API when a job is done; None for nobody.
 
     Raises:
         ConfigurationError: For an option that cannot be, or a text that is not Unicode.
     """
-    check_flag("include_raw_response", include_raw_response)
-    check_flag("check_cache", check_cache)
-    options: dict[str, Any] = {
-        "sources": list(clean_sources(sources)),
-        "include_raw_response": include_raw_response,
-        "check_cache": check_cache,
-    }
-    if source_timeout_s is not None:
-        check_amount("source_timeout_s", source_timeout_s)
-        options["timeout"] = float(source_timeout_s)
-    if delegate_to:
-        options["delegate_to"] = delegate_to
-    if callback_url:
-        options["callback_url"] = _checked_callback(callback_url)
-    for name, value in options.items():
-        for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str):
+
+    include_raw_response: bool = False
+    source_timeout_s: float | None = None
+    check_cache: bool = True
+    delegate_to: str | None = None
+    callback_url: str | None = None
+
+    def __post_init__(self) -> None:
+        check_flag("include_raw_response", self.include_raw_response)
+        check_flag("check_cache", self.check_cache)
+        if self.source_timeout_s is not None:
+            check_amount("source_timeout_s", self.source_timeout_s)
+            msgspec.structs.force_setattr(self, "source_timeout_s", float(self.source_timeout_s))
+        for name in ("delegate_to", "callback_url"):
+            text = getattr(self, name) or None  # an empty text names nobody
+            msgspec.structs.force_setattr(self, name, text)
+            if text is not None:
                 check_unicode(name, text)
-    return msgspec.json.encode(options)
+        if self.callback_url is not None:
+            _check_callback(self.callback_url)
 
+    def given(self) -> dict[str, Any]:
+        """Every option that is not left to the API's default, and both flags."""
+        options: dict[str, Any] = msgspec.to_builtins(self)
+        return {name: value for name, value in options.items() if value is not None}
 
-def encode_query(
-    fields: Mapping[str, Any],
-    *,
-    sources: Sequence[str],
-    source_timeout_s: float | None = None,
-    include_raw_response: bool = False,
-    check_cache: bool = True,
-    delegate_to: str | None = None,
-) -> list[tuple[str, str]]:
-    """The query of the synchronous endpoint: a location's fields, and options as of a job.
+    def encode(self, sources: Sequence[str]) -> bytes:
+        """The part of a job's body beside its locations, as a JSON object.
 
-    The location's own `sources` are passed over for those given.
+        Raises:
+            ConfigurationError: When a source's code is not Unicode.
+        """
+        codes = clean_sources(sources)
+        for code in codes:
+            check_unicode("sources", code)
+        return msgspec.json.encode({"sources": codes, **self.given()})
 
-    Raises:
-        ConfigurationError: For an option that cannot be, or a text that is not Unicode.
-    """
-    check_flag("include_raw_response", include_raw_response)
-    check_flag("check_cache", check_cache)
-    query = [(name, _query_text(value)) for name, value in fields.items() if name != "sources"]
-    query += [("sources", code) for code in sources]
-    query.append(("include_raw_response", _query_text(include_raw_response)))
-    if source_timeout_s is not None:
-        check_amount("source_timeout_s", source_timeout_s)
-        query.append(("timeout", _query_text(float(source_timeout_s))))
-    if not check_cache:
-        query.append(("check_cache", "false"))
-    if delegate_to:
-        query.append(("delegate_to", delegate_to))
-    return checked_query(query)
+    def query(self, fields: Mapping[str, Any], sources: Sequence[str]) -> list[tuple[str, str]]:
+        """The query of the synchronous endpoint: a location's fields, and these options.
+
+        The location's own `sources` are passed over for those given.
+
+        Raises:
+            ConfigurationError: When a text is not Unicode.
+        """
+        query = [(name, _query_text(value)) for name, value in fields.items() if name != "sources"]
+        query += [("sources", code) for code in sources]
+        options = self.given()
+        if self.check_cache:  # the default of this endpoint
+            del options["check_cache"]
+        query += [(name, _query_text(value)) for name, value in options.items()]
+        return checked_query(query)
 
 
 def checked_query(query: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -360,7 +364,7 @@ def _query_text(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _checked_callback(url: str) -> str:
+def _check_callback(url: str) -> None:
     try:
         parts = urlsplit(url)
         is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
@@ -368,7 +372,6 @@ def _checked_callback(url: str) -> str:
         is_usable = False
     if not is_usable:
         raise ConfigurationError("callback_url must be an http or https url with a host")
-    return url
 
 
 def decode_submission(body: bytes, what: str) -> str:

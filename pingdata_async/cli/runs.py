@@ -255,7 +255,7 @@ def _refusal(settings: RunSettings, others: dict[str, Any]) -> Refusal | None:
             "the run's API is none of the published ones; if that is where to send the token"
         )
         needs.append(quoted_option("-u", settings.api_url))
-    callback_url = settings.options.get("callback_url")
+    callback_url = settings.options.callback_url
     if callback_url is not None and others["callback_url"] is None:
         said.append(
             f"the run has each job reported to {shown_url(callback_url)}; if that receiver is "
@@ -274,8 +274,7 @@ def _enhancer(
     emit: EventEmitter,
     others: dict[str, Any],
 ) -> BulkEnhancer:
-    options = dict(settings.options) | {"callback_url": others["callback_url"]}
-    options["source_timeout_s"] = options.pop("timeout", None)
+    options = msgspec.structs.asdict(settings.options) | {"callback_url": others["callback_url"]}
     return BulkEnhancer(
         client,
         settings.sources,

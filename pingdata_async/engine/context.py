@@ -50,7 +50,7 @@ class EngineContext:
         api: The endpoints.
         store: Records each step of a chunk, and takes its answers.
         sources: The run's sources.
-        options: The rest of each job's body, as `encode_options()` makes it.
+        options: The rest of each job's body, as `JobOptions.encode()` makes it.
         chunk_size: Rows to be retried that go into one chunk, at most.
         concurrency: The run's share of the client's job slots.
         rate_limiter: Lets the client's requests out.

@@ -65,7 +65,7 @@ class Preflight:
 
     def __init__(self, client: PingDataClient, settings: RunSettings, emit: EventEmitter) -> None:
         self._client = client
-        self._delegate_to: str | None = settings.options.get("delegate_to")
+        self._delegate_to = settings.options.delegate_to
         self._wanted = {code.casefold() for code in settings.sources}
         self._emit = emit
         self._sources: Mapping[str, DataSource] | str | None = None

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from pingdata_async.api.client import PingDataClient
-from pingdata_async.api.wire import encode_options
+from pingdata_async.api.wire import JobOptions
 from pingdata_async.engine.context import EngineContext
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.adaptive_limit import AdaptiveLimit
@@ -159,7 +159,7 @@ class _Client:
         self._read_before, self._later = directory.plan.rows_read, directory.later_rows()
         settings = RunSettings(
             sources=world.sources,
-            options={},
+            options=JobOptions(),
             environment=None,
             api_url=None,
             api="simulated",
@@ -201,7 +201,7 @@ class _Client:
             concurrency=self._slots.share(world.max_jobs),
             rate_limiter=self._rate_limiter,
             sources=world.sources,
-            options=encode_options(sources=world.sources),
+            options=JobOptions().encode(world.sources),
             poll_planner=PollPlanner(PollSchedule()),
             policy=self._policy(),
             emit=emit,

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import anyio
 import anyio.lowlevel
 
-from pingdata_async.api.wire import encode_options
+from pingdata_async.api.wire import JobOptions
 from pingdata_async.engine.context import EngineContext
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.adaptive_limit import AdaptiveLimit
@@ -224,7 +224,7 @@ def make_runner(
         rate_limiter=rate_limiter or RateLimiter(random.Random(seed)),
         max_requests_per_s=max_requests_per_s,
         sources=sources,
-        options=encode_options(sources=sources),
+        options=JobOptions().encode(sources),
         poll_planner=PollPlanner(PollSchedule()),
         policy=policy,
         emit=observed.hear,

@@ -24,7 +24,7 @@ from pingdata_async.engine.flow_control.budget import Caps
 from pingdata_async.exceptions import ConfigurationError, PingDataError, RunError
 from pingdata_async.runs.directory.input_copy import INPUT_NAME
 from pingdata_async.runs.directory.plan import Plan
-from pingdata_async.runs.directory.settings import KeptOptions, RunSettings, differences
+from pingdata_async.runs.directory.settings import RunSettings, differences
 from pingdata_async.runs.directory.spool import UNREADABLE, Spool
 from pingdata_async.runs.journal.journal import Journal
 from pingdata_async.runs.journal.reader import JournalReader
@@ -286,7 +286,6 @@ def read_settings(run_dir: Path) -> RunSettings:
 def _settings_of(kept: object, run_dir: Path) -> RunSettings:
     try:
         settings = msgspec.convert(kept, RunSettings)
-        msgspec.convert(settings.options, KeptOptions)
     except msgspec.ValidationError as error:
         raise RunError(
             f"{run_dir}: its settings cannot be read ({error}); was it made by another version of "

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from pingdata_async.api.config import origin
+from pingdata_async.api.wire import JobOptions
 from pingdata_async.engine.flow_control.budget import Caps
 from pingdata_async.tables.formats import WriteOptions
 from pingdata_async.tables.rows import ReadOptions
@@ -25,7 +26,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         sources: The run's sources.
-        options: The rest of each job's body: the API's own options.
+        options: The API's own options of each job.
         environment: The API's environment; None where only a url was given.
         api_url: The API's url; None for a named environment.
         api: What its answers depend on: the API's origin, or "sandbox", whatever its port.
@@ -44,7 +45,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     sources: tuple[str, ...]
-    options: dict[str, Any]
+    options: JobOptions
     environment: str | None
     api_url: str | None
     api: str
@@ -57,16 +58,6 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     reading: ReadOptions = ReadOptions()
     writing: WriteOptions = WriteOptions()
     caps: Caps = Caps()
-
-
-class KeptOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `RunSettings.options` may hold; see `encode_options()`."""
-
-    include_raw_response: bool = False
-    check_cache: bool = True
-    timeout: float | None = None
-    delegate_to: str | None = None
-    callback_url: str | None = None
 
 
 def api_origin(url: str) -> str:
@@ -90,18 +81,16 @@ def differences(old: RunSettings, new: RunSettings) -> list[str]:
         found.append(f"sources {_listed(old.sources)} instead of {_listed(new.sources)}")
     if old.api != new.api:
         found.append(f"the API {old.api} instead of {new.api}")
-    for name in sorted(old.options.keys() | new.options.keys()):
-        was, now = old.options.get(name), new.options.get(name)
-        if name not in _CHANGE_NO_ANSWER and was != now:
+    old_options, new_options = old.options.given(), new.options.given()
+    for name in sorted(old_options.keys() | new_options.keys()):
+        was, now = old_options.get(name), new_options.get(name)
+        if name != "callback_url" and was != now:
             found.append(f"{name} {_shown(was)} instead of {_shown(now)}")
     for name in ReadOptions.__struct_fields__:
         was, now = getattr(old.reading, name), getattr(new.reading, name)
         if was != now:
             found.append(f"{name} {_shown(was)} instead of {_shown(now)}")
     return found
-
-
-_CHANGE_NO_ANSWER = frozenset({"callback_url", "sources"})
 
 
 def _listed(sources: tuple[str, ...]) -> str:

@@ -26,7 +26,7 @@ from pingdata_async import (
     __version__,
 )
 from pingdata_async.api.client import GZIP_FROM_BYTES
-from pingdata_async.api.wire import encode_options
+from pingdata_async.api.wire import JobOptions
 from tests.support.servers import (
     Answer,
     ConnectProxy,
@@ -294,14 +294,14 @@ async def test_letters_and_names_of_columns_are_not_submitted(given: Any, kind: 
 
 def test_all_options_of_a_submission() -> None:
     """Options that were not given are left out, the others go by the API's names."""
-    everything = encode_options(
-        sources=("PG",),
+    options = JobOptions(
         source_timeout_s=2,
         include_raw_response=True,
         check_cache=False,
         delegate_to="acme",
         callback_url="https://example.com/done",
     )
+    everything = options.encode(("PG",))
     assert json.loads(everything) == {
         "sources": ["PG"],
         "timeout": 2.0,

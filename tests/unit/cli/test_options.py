@@ -26,4 +26,4 @@ async def test_the_pace_and_the_callback_are_kept_for_a_resumed_run(
     assert done.code == 0, done.err
     settings = await anyio.to_thread.run_sync(read_settings, tmp_path / "o.jsonl.run")
     assert (settings.max_jobs, settings.max_requests_per_s) == (3, 50.0)
-    assert settings.options["callback_url"] == "https://example.com/hook?key=1"
+    assert settings.options.callback_url == "https://example.com/hook?key=1"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.api.wire import encode_options
+from pingdata_async.api.wire import JobOptions
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.locations.chunk import Chunk, encode_body
 from pingdata_async.locations.chunk_builder import ChunkBuilder, checked_sources
@@ -64,7 +64,7 @@ def test_every_row_is_in_one_chunk_within_the_limits(
     assert [row for chunk in chunks for row in chunk.rows] == rows
     assert [chunk.index for chunk in chunks] == list(range(len(chunks)))
     assert sum(chunk.total_rows for chunk in chunks) == len(locations)
-    options = encode_options(sources=("PG", "PH"))
+    options = JobOptions().encode(("PG", "PH"))
     for chunk in chunks:
         assert len(chunk.rows) <= chunk_size
         assert len(chunk.invalid) <= chunk_size

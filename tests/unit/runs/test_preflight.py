@@ -10,6 +10,7 @@ import pytest
 
 import pingdata_async as ping
 from pingdata_async.api.account import Limits, SourceLimits, decode_limits
+from pingdata_async.api.wire import JobOptions
 from pingdata_async.engine.flow_control.budget import Amount
 from pingdata_async.events import Event, EventEmitter, JobSubmitted, NoticeCollector
 from pingdata_async.exceptions import (
@@ -66,7 +67,7 @@ def test_nothing_fits() -> None:
 
 SETTINGS = RunSettings(
     sources=("PH",),
-    options={},
+    options=JobOptions(),
     environment=None,
     api_url=None,
     api="sandbox",

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import pingdata_async as ping
+from pingdata_async.api.wire import JobOptions
 from pingdata_async.events import ChunkFinished, Event, RunNotice
 from pingdata_async.runs.directory.settings import RunSettings, api_origin, differences
 from pingdata_async.sandbox import SandboxServer
@@ -252,7 +253,7 @@ async def test_a_broken_neighbour_is_none_of_our_business(
 def settings(**changes: Any) -> RunSettings:
     usual: dict[str, Any] = {
         "sources": ("PG",),
-        "options": {},
+        "options": JobOptions(),
         "environment": None,
         "api_url": "https://x.example",
         "api": "https://x.example",
@@ -266,7 +267,9 @@ def settings(**changes: Any) -> RunSettings:
 
 def test_differences() -> None:
     """A callback changes no answer; the way to name one API neither."""
-    same = settings(options={"callback_url": "https://me.example"}, environment="prod", max_jobs=9)
+    same = settings(
+        options=JobOptions(callback_url="https://me.example"), environment="prod", max_jobs=9
+    )
     assert differences(settings(), same) == []
     assert differences(settings(), settings(sources=(), api="sandbox")) == [
         "sources PG instead of none",
