@@ -71,7 +71,7 @@ def learnt_locations_per_s(run_dir: Path, settings: RunSettings) -> float | None
         # One that cannot be read is none of our business.
         with contextlib.suppress(PingDataError, msgspec.ValidationError, OSError):
             check_own_run(path)
-            with JournalReader(journal_path(path), any_version=True) as journal:
+            with JournalReader(journal_path(path), at_a_glance=True) as journal:
                 found, theirs = journal.meta(PACE), journal.meta(SETTINGS)
             if found is not None and _is_alike(theirs, settings):
                 pace = msgspec.convert(found, Throughput)

@@ -49,7 +49,7 @@ def remaining(
     first = journal.first_submissions()
     for index in journal.planned_chunks_begun():
         sent = first.get(index)
-        if sent is None or not sent.by_source:  # split or failed before it was accepted
+        if sent is None:  # split or failed before it was accepted
             chunk = read_chunk(index)
             sent = Amount(locations=len(chunk.rows), by_source=asked_of(chunk, sources))
         locations -= sent.locations
@@ -63,14 +63,10 @@ def remaining(
     return Amount(locations=locations, by_source=dict(+asked))
 
 
-def spent_so_far(totals: JournalTotals, sources: tuple[str, ...]) -> Amount:
-    """What was charged, or possibly so.
-
-    Submissions of which it is not known what they asked count for each source of the run.
-    """
+def spent_so_far(totals: JournalTotals) -> Amount:
+    """What was charged, or possibly so."""
     by_source = Counter(totals.charged_by_source)
     by_source.update(totals.possibly_charged_by_source)
-    by_source.update(dict.fromkeys(sources, totals.source_unknown))
     return Amount(
         locations=totals.locations_charged + totals.possibly_charged, by_source=dict(+by_source)
     )
@@ -106,7 +102,7 @@ class Spending:
         self._sources = settings.sources
         self._plan = plan
         self._read = read
-        self.spent = spent_so_far(totals, settings.sources)
+        self.spent = spent_so_far(totals)
         self.jobs_in_flight = totals.jobs_in_flight
 
     def budget(self, *, nothing_more: bool = False) -> Budget:
@@ -139,7 +135,7 @@ class Spending:
             totals: What the journal says now.
         """
         left = await self.left()
-        needed = caps_needed(left, self._caps, spent_so_far(totals, self._sources))
+        needed = caps_needed(left, self._caps, spent_so_far(totals))
         explained = BudgetSpentError(
             f"{error}; still to be sent: {counted(left.locations, 'location')}. Resume with "
             f"{needed_words(needed)} to send all"

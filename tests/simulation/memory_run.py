@@ -99,7 +99,7 @@ class MemoryDirectory(RunDirectory):
         self.planned = chunks
         self.plan: _MemoryPlan = _MemoryPlan(chunks, sources)
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
-        journal_schema._migrate(self.connection, 0)
+        journal_schema.create_tables(self.connection)
         self.spool: _MemorySpool = _MemorySpool()
         self.reader = JournalReader(NOWHERE)
         self.reader._connection = self.connection

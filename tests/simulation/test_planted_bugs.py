@@ -135,9 +135,9 @@ def everything_is_read_at_once(patch: pytest.MonkeyPatch) -> None:
 def the_budget_forgets_what_is_in_doubt(patch: pytest.MonkeyPatch) -> None:
     """A run that is taken up counts only what was surely charged."""
 
-    def spent(totals: JournalTotals, sources: tuple[str, ...]) -> Amount:
+    def spent(totals: JournalTotals) -> Amount:
         sure = msgspec.structs.replace(totals, possibly_charged=0, possibly_charged_by_source={})
-        return remaining.spent_so_far(sure, sources)
+        return remaining.spent_so_far(sure)
 
     patch.setattr("pingdata_async.runs.spending.spent_so_far", spent)
 

@@ -271,7 +271,7 @@ def read_settings(run_dir: Path) -> RunSettings:
             f"{shown_path(run_dir)} is not a run directory that can be read: "
             f"{error.strerror or error}"
         ) from error
-    with JournalReader(journal_path(run_dir), any_version=True) as journal:
+    with JournalReader(journal_path(run_dir), at_a_glance=True) as journal:
         kept = journal.meta(SETTINGS)
     if kept is None and is_locked(run_dir):
         raise RunError(f"{run_dir}: its plan is still being made; ask again a little later")
@@ -496,7 +496,7 @@ def same_run_beside(
         # One that cannot be read is none of our business.
         with contextlib.suppress(PingDataError, OSError, msgspec.ValidationError):
             check_own_run(other)
-            with JournalReader(journal_path(other), any_version=True) as journal:
+            with JournalReader(journal_path(other), at_a_glance=True) as journal:
                 found = journal.meta(SETTINGS), journal.meta(FINGERPRINT)
             if None in found:
                 continue
@@ -529,7 +529,7 @@ def begun_with(path: Path) -> tuple[RunSettings, Fingerprint] | None:
         raise _foreign(path)
     if not journal_path(path).exists():
         return None
-    with JournalReader(journal_path(path), any_version=True) as journal:
+    with JournalReader(journal_path(path), at_a_glance=True) as journal:
         kept, fingerprint = journal.meta(SETTINGS), journal.meta(FINGERPRINT)
     if kept is None:
         return None
@@ -542,7 +542,7 @@ def has_sent(run_dir: Path) -> bool:
     Raises:
         RunError: When its journal cannot be read.
     """
-    with JournalReader(journal_path(run_dir), any_version=True) as journal:
+    with JournalReader(journal_path(run_dir), at_a_glance=True) as journal:
         return journal.has_sent()
 
 

@@ -56,13 +56,11 @@ class FileKind(msgspec.Struct, frozen=True):
         what: In messages, with an article.
         magic: 7 bytes at its end.
         format: One more, which changes with any change of what the frames hold.
-        earlier_formats: Others that can be read, as what they hold is a part of it.
     """
 
     what: str
     magic: bytes
     format: bytes
-    earlier_formats: tuple[bytes, ...] = ()
 
 
 class FrameWriter:
@@ -206,8 +204,7 @@ class FrameReader(Closing, Generic[C]):
         begin = size - _TRAILER.size - length
         if not magic.startswith(self._kind.magic) or begin < 0 or length > MAX_PACKED_BYTES:
             raise self.damaged("its end is missing")
-        known = (self._kind.format, *self._kind.earlier_formats)
-        if magic.removeprefix(self._kind.magic) not in known:
+        if magic.removeprefix(self._kind.magic) != self._kind.format:
             raise RunError(f"{self._kind.what} {self.path} is of another version of pingdata-async")
         file.seek(begin)
         try:

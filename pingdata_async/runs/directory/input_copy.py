@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
-from pingdata_async.exceptions import RunError
 from pingdata_async.runs.directory.frame_file import (
     FileKind,
     Footer,
@@ -26,7 +24,7 @@ from pingdata_async.util.files import Closing
 INPUT_NAME = "input"
 FRAME_BYTES = 256 * 1024  # before compression; it shrinks no better in larger ones
 
-_KIND = FileKind("the kept input", b"PINGINP", b"1")
+_KIND = FileKind("the copy of the input", b"PINGINP", b"1")
 _DAYS, _TIMES, _MOMENTS, _SPANS = 1, 2, 3, 4  # MessagePack's extension types, for cells of sheets
 
 _encoder = msgspec.msgpack.Encoder()
@@ -99,7 +97,7 @@ def writing_input_copy(path: Path) -> Iterator[InputCopyWriter]:
 
 
 class InputCopy(Closing):
-    """An input that was kept; read inside its `with` block. Blocks.
+    """A copy of an input; read inside its `with` block. Blocks.
 
     Args:
         path: Where it is.
@@ -107,19 +105,13 @@ class InputCopy(Closing):
     Attributes:
         headers: The names of its columns, in order; they may repeat, or be empty.
         rows: How many there are.
-        sheet_place: Where they stand in a workbook; None where they came from none, or were
-            kept by an earlier version.
+        sheet_place: Where they stand in a workbook; None where they came from none.
 
     Raises:
         RunError: When it is missing, damaged, or of another version of this package.
     """
 
     def __init__(self, path: Path) -> None:
-        if not os.path.lexists(path):
-            raise RunError(
-                f"{path} is not there: the run was begun by an earlier version, which kept no "
-                "columns of the input; only JSONL without them can be written (-o NAME.jsonl)"
-            )
         self._frames = FrameReader(path, _KIND, _contents)
         self.headers = self._frames.contents.headers
         self.rows = sum(self._frames.contents.rows)

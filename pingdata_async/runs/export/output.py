@@ -571,9 +571,7 @@ def writing_elsewhere(
     named = str(output) if str(output) == STDOUT else str(Path(output).absolute())
     if named == settings.output:
         return kept
-    own = OutputFormat.JSONL  # what earlier versions wrote under any name
-    with contextlib.suppress(ConfigurationError):
-        own, _ = output_format(settings.output, kept.format)
+    own, _ = output_format(settings.output, kept.format)
     other, _ = output_format(str(output), given_format)
     columns = kept.columns if own is other else ()
     return msgspec.structs.replace(kept, format=None, columns=columns)

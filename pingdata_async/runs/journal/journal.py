@@ -248,7 +248,7 @@ class Journal:
         """Open it.
 
         Raises:
-            RunError: When it is missing, damaged, made by a newer version, or cannot be used.
+            RunError: When it is missing, damaged, made by another version, or cannot be used.
         """
         with anyio.CancelScope(shield=True):
             connection = await anyio.to_thread.run_sync(self._open)
@@ -515,7 +515,7 @@ def _extent(connection: sqlite3.Connection) -> tuple[int | None, int]:
 
 
 def _any_retry_rows(connection: sqlite3.Connection) -> bool:
-    return connection.execute("SELECT 1 FROM leftovers LIMIT 1").fetchone() is not None
+    return connection.execute("SELECT 1 FROM retry_rows LIMIT 1").fetchone() is not None
 
 
 def _planned_states(connection: sqlite3.Connection) -> bytearray:

@@ -77,10 +77,9 @@ class JournalTotals(msgspec.Struct, frozen=True, kw_only=True):
         submissions_unanswered: Submissions that are on their way; where no process is at work
             on the run, they are in doubt too.
         charged_by_source: Locations in accepted jobs that each source is asked about, by its
-            code, as far as that was noted.
+            code.
         possibly_charged_by_source: Likewise, of submissions in doubt and unanswered ones.
         possibly_charged: Locations in these.
-        source_unknown: Locations in submissions of which it was not noted.
     """
 
     planned_chunks: int | None
@@ -96,7 +95,6 @@ class JournalTotals(msgspec.Struct, frozen=True, kw_only=True):
     charged_by_source: dict[str, int]
     possibly_charged_by_source: dict[str, int]
     possibly_charged: int
-    source_unknown: int
 
     @property
     def has_sent(self) -> bool:
@@ -117,18 +115,18 @@ class JournalReader(Closing):
 
     Args:
         path: The journal's file.
-        any_version: Whether one of an older version will do, of which only `meta()` and
-            `has_sent()` are read.
+        at_a_glance: Whether only `meta()` and `has_sent()` are read: it is not read through
+            first to see that it is whole.
         as_it_is_now: Whether a run that goes on meanwhile is not to be seen. A copy is read then,
             on disk: a long transaction would keep the journal from shrinking, and where no run
             has it open, keep one from beginning.
     """
 
     def __init__(
-        self, path: Path, *, any_version: bool = False, as_it_is_now: bool = False
+        self, path: Path, *, at_a_glance: bool = False, as_it_is_now: bool = False
     ) -> None:
         self._path = path
-        self._any_version = any_version
+        self._at_a_glance = at_a_glance
         self._as_it_is_now = as_it_is_now
         self._connection: sqlite3.Connection | None = None
         self._is_held = False
@@ -140,7 +138,7 @@ class JournalReader(Closing):
         Raises:
             RunError: When it is missing, damaged, or made by another version.
         """
-        connection = open_reader(self._path, any_version=self._any_version)
+        connection = open_reader(self._path, at_a_glance=self._at_a_glance)
         self._connection = copied(connection, self._path) if self._as_it_is_now else connection
         return self
 
@@ -203,7 +201,7 @@ class JournalReader(Closing):
         with self._reading() as connection:
             found = connection.execute(
                 f"SELECT {RECORD_COLUMNS} FROM chunks WHERE idx IN"  # noqa: S608 - a constant
-                " (SELECT idx FROM origins WHERE origin = ?) ORDER BY idx",
+                " (SELECT idx FROM planned_chunks WHERE planned_chunk = ?) ORDER BY idx",
                 (origin,),
             ).fetchall()
         return [record_of(columns) for columns in found]
@@ -212,7 +210,7 @@ class JournalReader(Closing):
         """The rows of a planned chunk that wait to be asked again, and are in no chunk."""
         with self._reading() as connection:
             found = connection.execute(
-                "SELECT row FROM leftovers WHERE origin = ?", (origin,)
+                "SELECT row FROM retry_rows WHERE planned_chunk = ?", (origin,)
             ).fetchall()
         return {row for (row,) in found}
 
@@ -223,7 +221,7 @@ class JournalReader(Closing):
         """
         with self._reading() as connection:
             found = connection.execute(
-                "SELECT row, before_idx FROM reopened_rows WHERE origin = ?", (origin,)
+                "SELECT row, before_idx FROM reopened_rows WHERE planned_chunk = ?", (origin,)
             ).fetchall()
         return dict(found)
 
@@ -261,7 +259,7 @@ class JournalReader(Closing):
         return [index for (index,) in found]
 
     def first_submissions(self) -> dict[int, Amount]:
-        """What was sent of each chunk when it was sent first; nothing by source if unknown."""
+        """What was sent of each chunk when it was sent first."""
         with self._reading() as connection:
             found = connection.execute(
                 "SELECT idx, locations, asked, min(id) FROM submissions GROUP BY idx"
@@ -284,7 +282,7 @@ class JournalReader(Closing):
     def retry_rows_waiting(self) -> Iterator[tuple[str, ...]]:
         """Of each row that waits to be asked again, and is in no chunk, the sources."""
         with self._reading() as connection:
-            for (content,) in connection.execute("SELECT content FROM leftovers"):
+            for (content,) in connection.execute("SELECT content FROM retry_rows"):
                 yield unpack_retry_row(content).asked
 
     def totals(self) -> JournalTotals:
@@ -297,7 +295,7 @@ class JournalReader(Closing):
                 planned_chunks=planned_chunks,
                 chunks=_states(connection, planned_chunks or 0),
                 rows=_settled(connection),
-                rows_waiting=_number(connection, "SELECT count(*) FROM leftovers"),
+                rows_waiting=_number(connection, "SELECT count(*) FROM retry_rows"),
                 jobs=submissions[0],
                 locations_charged=submissions[1],
                 locations_possibly_charged_again=submissions[2],
@@ -328,18 +326,15 @@ _BY_SOURCE = """
 
 def _by_source(connection: sqlite3.Connection) -> dict[str, Any]:
     counts: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
-    possibly = unknown = 0
+    possibly = 0
     for is_accepted, text, submissions, locations in connection.execute(_BY_SOURCE):
         possibly += 0 if is_accepted else locations
-        asked = asked_of_text(text)
-        unknown += 0 if asked else locations
-        for code, number in asked.items():
+        for code, number in asked_of_text(text).items():
             counts[bool(is_accepted)][code] += number * submissions
     return {
         "charged_by_source": dict(counts[True]),
         "possibly_charged_by_source": dict(counts[False]),
         "possibly_charged": possibly,
-        "source_unknown": unknown,
     }
 
 

@@ -210,7 +210,7 @@ class SubmissionRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 RECORD_COLUMNS = (
     "idx, state, since, job_id, jobs, doubts, charged_before, held, unreadable, outputs, failure,"
-    " tally, content, layout"
+    " tally, content, offset_index"
 )
 SUBMISSION_COLUMNS = (
     "submissions.idx, submissions.locations, submissions.sent_at, submissions.job_id,"
@@ -300,7 +300,7 @@ def pack_outputs(outputs: Sequence[JobOutput]) -> str:
 
 
 def pack_offset_index(offset_index: OffsetIndex | None) -> bytes | None:
-    """A layout as the journal keeps it."""
+    """An offset index as the journal keeps it."""
     return None if offset_index is None else _offset_index_encoder.encode(offset_index)
 
 
@@ -310,7 +310,7 @@ def unpack_offset_index(content: bytes) -> OffsetIndex:
     Raises:
         RunError: When it cannot be read.
     """
-    with damage_in("a chunk's layout"):
+    with damage_in("a chunk's offset index"):
         return _offset_index_decoder.decode(content)
 
 
@@ -359,11 +359,11 @@ def tally_of(text: str) -> Tally:
         return _tally_decoder.decode(text)
 
 
-def asked_of_text(text: str | None) -> dict[str, int]:
-    """About how many locations each source is asked, as the journal keeps it; {} if it does not.
+def asked_of_text(text: str) -> dict[str, int]:
+    """About how many locations each source is asked, as the journal keeps it.
 
     Raises:
         RunError: When it cannot be read.
     """
     with damage_in("a submission's sources"):
-        return {} if text is None else _asked_decoder.decode(text)
+        return _asked_decoder.decode(text)

@@ -23,12 +23,16 @@ LOOK_AT_MOST = 100_000
 _MAGIC = b"SQLite format 3\0"
 _BESIDE = ("-journal", "-wal", "-shm")  # files of SQLite's own
 
-_VERSION_1 = (
-    # What the run is: JSON by name.
-    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    # A planned chunk has a row once it has left `planned` for the first time; a later chunk
-    # always, with its content. That comes last, so that a scan does not read it.
-    """CREATE TABLE chunks (
+VERSION = 1
+"""Of the tables; another one is refused, so that none is misread."""
+
+_SCHEMA = """
+    BEGIN;
+    -- What the run is: JSON by name.
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    -- A planned chunk has a row once it has left `planned` for the first time; a later chunk
+    -- always, with its content. The large values come last, so that a scan does not read them.
+    CREATE TABLE chunks (
         idx INTEGER PRIMARY KEY,
         state TEXT NOT NULL,
         since REAL NOT NULL,                        -- Unix seconds of the last change of state
@@ -38,66 +42,48 @@ _VERSION_1 = (
         doubts INTEGER NOT NULL DEFAULT 0,          -- submissions in doubt so far
         charged_before INTEGER NOT NULL DEFAULT 0,  -- its rows were, or may have been, charged
         held INTEGER NOT NULL DEFAULT 0,            -- in doubt, and left to the user
+        unreadable INTEGER NOT NULL DEFAULT 0,      -- the present job's output can never be read
+        outputs TEXT,                               -- what the present job made: JSON
         failure TEXT,                               -- why it has no answers: JSON
         tally TEXT,                                 -- how its rows ended: JSON
-        content BLOB                                -- a later chunk: MessagePack in zstd
-    )""",
-    # The planned chunks that a later chunk's rows are from.
-    """CREATE TABLE origins (
-        origin INTEGER NOT NULL, idx INTEGER NOT NULL, PRIMARY KEY (origin, idx)
-    ) WITHOUT ROWID""",
-    # Rows that wait to be asked again, and are in no later chunk yet.
-    """CREATE TABLE leftovers (
+        content BLOB,                               -- a later chunk: MessagePack in zstd
+        offset_index BLOB                           -- of its spooled body: MessagePack
+    );
+    -- The planned chunks that a later chunk's rows are from.
+    CREATE TABLE planned_chunks (
+        planned_chunk INTEGER NOT NULL, idx INTEGER NOT NULL, PRIMARY KEY (planned_chunk, idx)
+    ) WITHOUT ROWID;
+    -- Rows that wait to be retried, and are in no later chunk yet.
+    CREATE TABLE retry_rows (
         row INTEGER PRIMARY KEY,
-        origin INTEGER NOT NULL,
+        planned_chunk INTEGER NOT NULL,
         content BLOB NOT NULL                       -- MessagePack
-    )""",
-    "CREATE INDEX leftovers_by_origin ON leftovers (origin)",
-    # All that may have cost money. What was surely refused is removed again.
-    """CREATE TABLE submissions (
+    );
+    CREATE INDEX retry_rows_by_planned_chunk ON retry_rows (planned_chunk);
+    -- All that may have cost money. What was surely refused is removed again.
+    CREATE TABLE submissions (
         id INTEGER PRIMARY KEY,
         idx INTEGER NOT NULL,
         locations INTEGER NOT NULL,
         state TEXT NOT NULL,                        -- sent, accepted, in_doubt
         job_id TEXT NOT NULL DEFAULT '',
         charged_before INTEGER NOT NULL,
+        asked TEXT NOT NULL,                        -- about how many locations by source: JSON
         sent_at REAL NOT NULL,                      -- Unix seconds
         error TEXT,
         outcome TEXT                                -- of the job: done, lost; NULL: not ended
-    )""",
-    # How rows had ended that a retry asks about again: JSON, taken off the tallies.
-    "CREATE TABLE reopened (tally TEXT NOT NULL)",
-    # Which rows these were. What the chunks below `before_idx` say of one is how it had ended.
-    """CREATE TABLE reopened_rows (
+    );
+    -- How rows had ended that were reopened by `retry`: JSON, taken off the tallies.
+    CREATE TABLE reopened (tally TEXT NOT NULL);
+    -- Which rows these were. What the chunks below `before_idx` say of one is how it had ended.
+    CREATE TABLE reopened_rows (
         row INTEGER PRIMARY KEY,
-        origin INTEGER NOT NULL,
+        planned_chunk INTEGER NOT NULL,
         before_idx INTEGER NOT NULL
-    )""",
-    "CREATE INDEX reopened_rows_by_origin ON reopened_rows (origin)",
-)
-
-_VERSION_2 = (
-    # Where in a spooled body each row's answer is, so that an export need not read it through
-    # again: MessagePack. NULL where that is to be found out from the body.
-    "ALTER TABLE chunks ADD COLUMN layout BLOB",
-)
-
-_VERSION_3 = (
-    # About how many of its locations each source is asked: JSON by code. NULL where that was
-    # not noted.
-    "ALTER TABLE submissions ADD COLUMN asked TEXT",
-)
-
-_VERSION_4 = (
-    # Whether the output of the present job turned out to be one that can never be read.
-    "ALTER TABLE chunks ADD COLUMN unreadable INTEGER NOT NULL DEFAULT 0",
-    # What the API named when it said that the present job is complete: JSON. NULL where it has
-    # not, or that was not noted.
-    "ALTER TABLE chunks ADD COLUMN outputs TEXT",
-)
-
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
-"""What brings a journal of version N to N+1, by N."""
+    );
+    CREATE INDEX reopened_rows_by_planned_chunk ON reopened_rows (planned_chunk);
+    COMMIT;
+"""
 
 
 def create_journal(path: Path) -> None:
@@ -118,8 +104,7 @@ def create_journal(path: Path) -> None:
         file = open_private(part, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as connection:
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                _migrate(connection, 0)
+                create_tables(connection)
             sync_file(file)
         finally:
             os.close(file)
@@ -127,27 +112,33 @@ def create_journal(path: Path) -> None:
         sync_folder(path.parent)
 
 
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Make an empty database a journal."""
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.executescript(_SCHEMA)
+
+
 def open_writer(path: Path) -> sqlite3.Connection:
-    """Open a journal to write in it, checked whole and brought up to date; blocks.
+    """Open a journal to write in it, checked whole; blocks.
 
     Raises:
-        RunError: When it is missing, damaged, made by a newer version, or cannot be used.
+        RunError: When it is missing, damaged, made by another version, or cannot be used.
     """
     with translated(path):
-        with contextlib.closing(open_reader(path, any_version=True)) as reader:
+        with contextlib.closing(open_reader(path, at_a_glance=True)) as reader:
             reader.set_progress_handler(None, 0)
             _check_whole(reader, path)  # before anything is changed
         connection = _connect(path, "rw")
         try:
-            _normalize(connection, path)
-            _migrate(connection, _version(connection))
+            _set_up(connection, path)
         except BaseException:
             connection.close()
             raise
         return connection
 
 
-def _normalize(connection: sqlite3.Connection, path: Path) -> None:
+def _set_up(connection: sqlite3.Connection, path: Path) -> None:
     # Readers in other processes (`status`, the sqlite3 shell) neither wait nor make us wait,
     # and a commit is one write and one fsync instead of several.
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
@@ -177,13 +168,13 @@ def rest(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = DELETE").fetchone()
 
 
-def open_reader(path: Path, *, any_version: bool = False) -> sqlite3.Connection:
+def open_reader(path: Path, *, at_a_glance: bool = False) -> sqlite3.Connection:
     """Open a journal to read in it, while it is written or after a crash; blocks.
 
     Args:
         path: The journal.
-        any_version: Whether also one of an older version will do, and a glance: what takes more
-            than to find single values is broken off.
+        at_a_glance: Whether to read single values alone: what takes longer is broken off, and the
+            journal is not read through to see that it is whole.
 
     Raises:
         RunError: When it is missing, damaged, or made by another version.
@@ -203,23 +194,18 @@ def open_reader(path: Path, *, any_version: bool = False) -> sqlite3.Connection:
         try:
             if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
                 raise RunError(f"{path} is not a journal of pingdata-async; nothing was changed")
-            version = _version(connection)
-            if version > len(MIGRATIONS):
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version != VERSION:
                 raise RunError(
-                    f"{path} was made by a newer pingdata-async (journal version {version}, "
-                    f"this one knows {len(MIGRATIONS)}); use that one"
+                    f"{path} was made by another version of pingdata-async (journal version "
+                    f"{version}, this one knows {VERSION}); use that one"
                 )
-            if version < len(MIGRATIONS) and not any_version:
-                raise RunError(
-                    f"{path} was made by an older pingdata-async (journal version {version}); "
-                    "resume the run once to bring it up to date"
-                )
-            if _tables(connection) != _tables_of(MIGRATIONS[:version]):
+            if _tables(connection) != _expected_tables():
                 raise RunError(
                     f"{path} has other tables than a run makes; nothing was changed. Was it made "
                     "by pingdata-async?"
                 )
-            if not any_version:
+            if not at_a_glance:
                 connection.set_progress_handler(None, 0)
                 if not is_locked(path.parent):  # whoever is at work on it has checked it
                     _check_whole(connection, path)
@@ -245,15 +231,13 @@ def _tables(connection: sqlite3.Connection) -> frozenset[tuple[str, ...]]:
 
 
 @functools.cache
-def _tables_of(migrations: tuple[tuple[str, ...], ...]) -> frozenset[tuple[str, ...]]:
+def _expected_tables() -> frozenset[tuple[str, ...]]:
     """What there is in a journal.
 
     Anything else would be somebody else's SQL, which runs whenever a table is read.
     """
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        for statements in migrations:
-            for statement in statements:
-                connection.execute(statement)
+        create_tables(connection)
         return _tables(connection)
 
 
@@ -321,27 +305,6 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     # A sqlite3 shell, or a backup, may hold it for a moment; that must not end the run.
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     return connection
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    return version
-
-
-def _migrate(connection: sqlite3.Connection, version: int) -> None:
-    if version == len(MIGRATIONS):
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        for statements in MIGRATIONS[version:]:
-            for statement in statements:
-                connection.execute(statement)
-        # Takes no parameters. Part of the transaction: all of it happens, or none.
-        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-        connection.execute("COMMIT")
-    except BaseException:
-        roll_back(connection)
-        raise
 
 
 def roll_back(connection: sqlite3.Connection) -> None:

@@ -222,9 +222,11 @@ def _end(
     offset_index: OffsetIndex | None = None,
 ) -> None:
     connection.execute(
-        "INSERT INTO chunks (idx, state, since, tally, failure, layout) VALUES (?, ?, ?, ?, ?, ?)"
+        "INSERT INTO chunks (idx, state, since, tally, failure, offset_index)"
+        " VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (idx) DO UPDATE SET state = excluded.state, since = excluded.since,"
-        " tally = excluded.tally, failure = excluded.failure, layout = excluded.layout, held = 0",
+        " tally = excluded.tally, failure = excluded.failure,"
+        " offset_index = excluded.offset_index, held = 0",
         (index, state, now, _as_json(tally), _as_json(failure), pack_offset_index(offset_index)),
     )
 
@@ -244,16 +246,16 @@ def _insert_later(
         (chunk.index, now, charged_before, pack_chunk(chunk)),
     )
     connection.executemany(
-        "INSERT INTO origins (origin, idx) VALUES (?, ?)",
+        "INSERT INTO planned_chunks (planned_chunk, idx) VALUES (?, ?)",
         [(origin, chunk.index) for origin in {earlier.origin for earlier in chunk.earlier}],
     )
 
 
 def batched(connection: sqlite3.Connection, chunk: Chunk, now: float) -> None:
-    """Leftovers are a chunk now."""
+    """Rows that waited are a chunk now."""
     _insert_later(connection, chunk, False, now)
     taken = connection.executemany(
-        "DELETE FROM leftovers WHERE row = ?", [(row,) for row in chunk.rows]
+        "DELETE FROM retry_rows WHERE row = ?", [(row,) for row in chunk.rows]
     ).rowcount
     if taken != len(chunk.rows):
         raise RunError(
@@ -290,14 +292,14 @@ def fail(
 def _wait(connection: sqlite3.Connection, retry_rows: Collection[RetryRow]) -> None:
     if retry_rows:
         connection.executemany(
-            "INSERT INTO leftovers (row, origin, content) VALUES (?, ?, ?)",
+            "INSERT INTO retry_rows (row, planned_chunk, content) VALUES (?, ?, ?)",
             [(each.row, each.earlier.origin, pack_retry_row(each)) for each in retry_rows],
         )
 
 
 def reopen(connection: sqlite3.Connection, retry_rows: Collection[RetryRow], tally: Tally) -> int:
     """Rows that had ended wait to be asked again; returns how many did not wait already."""
-    waiting = "SELECT 1 FROM leftovers WHERE row = ?"
+    waiting = "SELECT 1 FROM retry_rows WHERE row = ?"
     fresh = [
         each for each in retry_rows if connection.execute(waiting, (each.row,)).fetchone() is None
     ]
@@ -311,7 +313,7 @@ def reopen(connection: sqlite3.Connection, retry_rows: Collection[RetryRow], tal
         connection.execute("INSERT INTO reopened (tally) VALUES (?)", (_as_json(tally),))
         planned = read_meta(connection, PLANNED_CHUNKS)
         connection.executemany(
-            "INSERT OR REPLACE INTO reopened_rows (row, origin, before_idx)"
+            "INSERT OR REPLACE INTO reopened_rows (row, planned_chunk, before_idx)"
             " SELECT ?, ?, max(?, coalesce(max(idx) + 1, 0)) FROM chunks",
             [(each.row, each.earlier.origin, planned or 0) for each in fresh],
         )
@@ -348,7 +350,7 @@ def pack(
     retry_rows: list[RetryRow] = []
     size = 0
     found = connection.execute(
-        "SELECT content FROM leftovers ORDER BY row LIMIT ?", (chunk_size,)
+        "SELECT content FROM retry_rows ORDER BY row LIMIT ?", (chunk_size,)
     ).fetchall()
     for (content,) in found:
         retry_row = unpack_retry_row(content)

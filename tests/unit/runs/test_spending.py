@@ -67,7 +67,7 @@ async def test_left_is_what_has_no_job_yet(tmp_path: Path, kind: type, count: in
                 def read() -> tuple[Amount, Amount]:
                     planned = planned_amount(plan.summary)
                     with JournalReader(journal_path(run_dir)) as journal:
-                        spent = spent_so_far(journal.totals(), SOURCES)
+                        spent = spent_so_far(journal.totals())
                         return remaining(journal, planned, plan.read, SOURCES), spent
 
                 left, spent = await anyio.to_thread.run_sync(read)
