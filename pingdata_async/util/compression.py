@@ -1,14 +1,10 @@
-"""Compressed files, read and written as streams; zstd frames.
+"""Compressed files, read and written as streams, and zstd frames that tell when they are damaged.
 
-Bytes to zstd frames that tell when they are damaged, and back (pure).
+Streams go through the compression objects of the libraries, not through their file objects:
+zstandard's `stream_reader()` takes a file that was cut off for whole, and a `GzipFile` writes its
+end even after an error, when the garbage collector closes it.
 
-Compressed inputs to what they were, a bounded block at a time.
-
-Everything here blocks, and runs in a worker thread.
-
-Compression of text outputs while they are written.
-
-Everything here blocks, and runs in a worker thread.
+Everything here blocks: call it in a worker thread.
 """
 
 from __future__ import annotations
@@ -17,7 +13,7 @@ import contextlib
 import io
 import threading
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, cast
 
 import zstandard
 
@@ -25,12 +21,32 @@ from pingdata_async.exceptions import InputError
 from pingdata_async.util.encoding import DEFLATE_ERRORS, fast_zlib
 
 MAX_PACKED_BYTES = 1024 * 1024 * 1024
-USUAL_BYTES, USUAL_RATIO = 512 * 1024 * 1024, 100  # as large as answers may be; JSON packs to 1/20
-LEVEL = 1  # JSON shrinks to a fifth; higher levels cost far more CPU than they save disk
+"""The largest frame that is read."""
+
+# A frame may become as large as an answer may be, or 100 times its size; JSON packs to a 20th.
+USUAL_BYTES, USUAL_RATIO = 512 * 1024 * 1024, 100
+
+_FRAME_LEVEL = 1  # JSON shrinks to a fifth; higher levels cost far more CPU than they save disk
+_GZIP_LEVEL = 1
+_ZSTD_LEVEL = 3
+
+_GZIP_WBITS = 31  # zlib's `wbits`; its header has neither a name nor a time
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZSTD_MAGICS = (b"\x28\xb5\x2f\xfd", b"\x50\x2a\x4d\x18")  # a frame; one to skip, as pzstd writes
+
+_READ_BYTES = 64 * 1024
+_GZIP_BLOCK_BYTES = 256 * 1024
+# zstandard gives all at once that a piece becomes, and four bytes may become 128 KiB.
+_ZSTD_PIECE_BYTES = 512
+# Compressors are called for blocks of this size: a line at a time costs more.
+_WRITE_BYTES = 128 * 1024
+
+
+# -- Frames ----------------------------------------------------------------------------------
 
 
 class DamagedFrameError(ValueError):
-    """Raised for bytes that are not a whole, undamaged frame."""
+    """Raised for bytes that are not one whole, undamaged frame."""
 
 
 class _Codecs(threading.local):
@@ -38,7 +54,7 @@ class _Codecs(threading.local):
 
     def __init__(self) -> None:
         self.compressor = zstandard.ZstdCompressor(
-            level=LEVEL, write_checksum=True, write_content_size=True
+            level=_FRAME_LEVEL, write_checksum=True, write_content_size=True
         )
         self.decompressor = zstandard.ZstdDecompressor()
 
@@ -47,17 +63,17 @@ _codecs = _Codecs()
 
 
 def compress(content: bytes) -> bytes:
-    """One frame with a checksum, of at least one byte."""
+    """Compress at least one byte to a frame with a checksum."""
     return _codecs.compressor.compress(content)
 
 
 def unpacked_at_most(packed_bytes: int) -> int:
-    """Bytes that something packed may hold, if it is no bomb."""
+    """The most bytes that something packed may become, if it is no bomb."""
     return max(USUAL_BYTES, USUAL_RATIO * packed_bytes)
 
 
 def decompress(frame: bytes) -> bytes:
-    """What is in a frame.
+    """Decompress a frame.
 
     Raises:
         DamagedFrameError: When it is not exactly one whole frame, its checksum is wrong, or it
@@ -77,30 +93,23 @@ def decompress(frame: bytes) -> bytes:
         raise DamagedFrameError(str(error) or "its size is wrong") from error
 
 
-_GZIP_MAGIC = b"\x1f\x8b"
-_ZSTD_MAGICS = (b"\x28\xb5\x2f\xfd", b"\x50\x2a\x4d\x18")  # a frame; one to skip, as pzstd writes
-
-_READ_BYTES = 64 * 1024
-_GZIP_BLOCK_BYTES = 256 * 1024
-
-# zstandard gives all at once that a piece becomes, and four bytes may become 128 KiB.
-_ZSTD_PIECE_BYTES = 512
+# -- Reading ---------------------------------------------------------------------------------
 
 
 def compression_of(head: bytes) -> str | None:
-    """What an input that begins like this is compressed by: "gzip" or "zstd"; None by neither."""
+    """The compression of an input that begins like this: "gzip", "zstd" or None."""
     if head.startswith(_GZIP_MAGIC):
         return "gzip"
     return "zstd" if head.startswith(_ZSTD_MAGICS) else None
 
 
 class DecompressedStream(io.RawIOBase):
-    """What gzip members or zstd frames become, one behind the other.
+    """Decompresses gzip members or zstd frames, one behind the other, a bounded block at a time.
 
-    Reads what is compressed to its very end, so that it can be hashed.
+    Reads the compressed stream to its very end, so that it can be hashed.
 
     Args:
-        raw: The compressed stream; still the caller's to close.
+        raw: The compressed stream; the caller closes it.
         compression: "gzip" or "zstd".
         name: The input, for messages.
 
@@ -179,23 +188,20 @@ class DecompressedStream(io.RawIOBase):
         return InputError(f"{self._name}: its {self._compression} is damaged: {how}")
 
 
-_GZIP_WBITS: Final = 31  # zlib's `wbits`; its header has neither a name nor a time
-_GZIP_LEVEL: Final = 1
-_ZSTD_LEVEL: Final = 3
-_BLOCK_BYTES: Final = 128 * 1024
+# -- Writing ---------------------------------------------------------------------------------
 
 
-class _PackingStream(io.RawIOBase):
+class _CompressingStream(io.RawIOBase):
     def __init__(self, file: BinaryIO, compressor: Any) -> None:
         self._file = file
         self._compressor = compressor
-        self.is_given_up = False  # then what is still buffered goes nowhere
+        self.is_abandoned = False  # then what is still buffered goes nowhere
 
     def writable(self) -> bool:
         return True
 
     def write(self, block: Any) -> int:
-        if not self.is_given_up:
+        if not self.is_abandoned:
             self._file.write(self._compressor.compress(block))
         return memoryview(block).nbytes
 
@@ -205,27 +211,26 @@ class _PackingStream(io.RawIOBase):
 
 @contextlib.contextmanager
 def compressed_writer(file: BinaryIO, compression: str) -> Iterator[BinaryIO]:
-    """A stream whose bytes are written to a file compressed.
+    """Compress what is written to a file.
 
-    Equal bytes are packed into equal bytes. After an error the stream is left without its end,
-    so that nobody takes it for whole.
+    Equal contents become equal files. After an error the file is left without its end, so that
+    nobody takes it for whole.
 
     Args:
-        file: Where to; still the caller's to close.
-        compression: "gz" or "zst"; "" to write them as they are.
+        file: Where to; the caller closes it.
+        compression: "gz" or "zst"; "" to write the bytes as they are.
     """
     if not compression:
         yield file
         return
-    stream = _PackingStream(file, _compressor(compression))
-    # Compressors are called for blocks of some size: a line at a time costs more.
-    buffered = io.BufferedWriter(stream, _BLOCK_BYTES)
+    stream = _CompressingStream(file, _compressor(compression))
+    buffered = io.BufferedWriter(stream, _WRITE_BYTES)
     try:
         yield cast(BinaryIO, buffered)
         buffered.flush()
         stream.finish()
     except BaseException:
-        stream.is_given_up = True
+        stream.is_abandoned = True
         raise
     finally:
         buffered.close()

@@ -1,16 +1,10 @@
 """Bodies in a Content-Encoding, inflated within bounds (pure).
 
-Compressed bodies to what they were, a bounded block at a time (pure).
+Inflating is done here rather than by the HTTP library: in some versions of that one small piece
+becomes hundreds of megabytes at once, and a stream that ends too early is taken for whole.
 
-Done here rather than by the HTTP library, for what that leaves out: in some versions one small
-piece becomes hundreds of megabytes at once, and a stream that ends too early is taken for whole.
-
-The deflate format by whoever is fastest at it here.
-
-isal (Intel's ISA-L) inflates outputs three times as fast as zlib, and packs requests eight times
-as fast; `benchmarks/README.md` has the figures. Where there is no wheel of it, zlib does it.
-
-Outputs of jobs as they came over the wire, and what is in them (pure).
+isal (Intel's ISA-L) inflates outputs three times as fast as zlib, and compresses requests eight
+times as fast; `benchmarks/README.md` has the figures. Where there is no wheel of it, zlib does it.
 """
 
 from __future__ import annotations
@@ -19,17 +13,12 @@ import importlib
 import io
 import zlib
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from pingdata_async.exceptions import DecodeError
 from pingdata_async.util.text import one_line, without_bom
-
-# With all that is made of it, and the process itself, less than 200 MB.
-MAX_BODY_BYTES = 64 * 1024 * 1024
-
-_GZIP_WBITS = 31  # zlib's `wbits`
 
 
 def _fastest() -> Any:
@@ -46,22 +35,22 @@ fast_zlib = _fastest()
 DEFLATE_ERRORS = (zlib.error, fast_zlib.error)
 """What reading a damaged stream may raise."""
 
-
 PACKING_IS_QUICK_BELOW_BYTES = 64 * 1024 if fast_zlib is zlib else 512 * 1024
-"""What `gzipped()` takes less than a millisecond for."""
+"""`gzipped()` takes less than a millisecond for less."""
 
+ACCEPTED = "gzip, deflate"
+"""The encodings to ask for."""
 
-def gzipped(content: bytes) -> bytes:
-    """One gzip member.
-
-    At level 1: addresses shrink to a quarter, and higher levels cost more than they save.
-    """
-    packed: bytes = fast_zlib.compress(content, level=1, wbits=_GZIP_WBITS)
-    return packed
-
+MAX_BODY_BYTES = 64 * 1024 * 1024
+"""The largest content by default: with all that is made of it, and the process itself, that is
+less than 200 MB of memory."""
 
 BLOCK_BYTES = 256 * 1024  # the most that comes out at once
-ACCEPTED = "gzip, deflate"  # what to ask for
+
+# An output is usually one block; of a compression bomb, not much more than this is ever made.
+INFLATED_AT_ONCE_BYTES = 16 * 1024 * 1024
+
+LIKELY_RATIO = 8  # outputs usually shrink to a 6th or an 11th
 
 # Outputs of nothing but "no match" shrink to a 150th, bombs to a 1000th. Whatever lies between
 # is bounded by the largest body that is taken.
@@ -77,21 +66,21 @@ SMALL_MEMBER_BYTES = 1024
 STEP_BYTES = 4 * 1024 * 1024
 FIRST_STEP_BYTES = 4 * 1024
 
-_GZIP_WBITS, _ZLIB, _RAW = 31, 15, -15  # zlib's `wbits`
-_GZIP_BEGIN = b"\x1f\x8b"
+_GZIP_NAMES = frozenset({"gzip", "x-gzip"})
+_PLAIN_NAMES = frozenset({"", "identity"})
+
+_GZIP_WBITS, _ZLIB_WBITS, _RAW_WBITS = 31, 15, -15
+_GZIP_MAGIC = b"\x1f\x8b"
 _ZLIB_METHOD = 8  # in the low half of a zlib stream's first byte
 
 
-class _Decompress(Protocol):
-    """What zlib and isal call a decompression object."""
+def gzipped(content: bytes) -> bytes:
+    """One gzip member.
 
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    @property
-    def unconsumed_tail(self) -> bytes: ...
-    def decompress(self, data: memoryview, max_length: int, /) -> bytes: ...
+    At level 1: addresses shrink to a quarter, and higher levels cost more than they save.
+    """
+    packed: bytes = fast_zlib.compress(content, level=1, wbits=_GZIP_WBITS)
+    return packed
 
 
 class Inflater:
@@ -102,6 +91,11 @@ class Inflater:
         what: The request in a few words, for messages.
         block_bytes: The most that comes out at once.
 
+    Attributes:
+        is_plain: Whether there is nothing to undo.
+        bytes_in: Bytes fed so far.
+        bytes_out: Bytes that came out so far.
+
     Raises:
         DecodeError: For an encoding that was not asked for.
     """
@@ -110,18 +104,18 @@ class Inflater:
         self._what = what
         self._block_bytes = block_bytes
         self._encoding = encoding.strip().lower()
-        if self._encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
+        if self._encoding not in {*_PLAIN_NAMES, *_GZIP_NAMES, "deflate"}:
             shown = one_line(encoding)[:40]
             raise DecodeError(f"{what}: the answer came in an unknown encoding ({shown})")
-        self.is_plain = self._encoding in {"", "identity"}
-        self._stream: _Decompress | None = None
+        self.is_plain = self._encoding in _PLAIN_NAMES
+        self._stream: Any = None
         self._members = 0
         self._step_bytes = STEP_BYTES
         self.bytes_in = 0
         self.bytes_out = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """What the next bytes become, in blocks of limited size, made as they are asked for.
+        """Inflate the next bytes, in blocks of limited size, each made when it is asked for.
 
         Raises:
             DecodeError: When they are damaged, or a compression bomb.
@@ -151,17 +145,17 @@ class Inflater:
                     return
 
     def finish(self) -> None:
-        """To be called after the last bytes.
+        """Check that the stream is at its end; call it after the last bytes.
 
         Raises:
-            DecodeError: When the stream is not at its end.
+            DecodeError: When it is not.
         """
         if self._stream is not None:
             raise DecodeError(
                 f"{self._what}: the answer was cut off (its {self._encoding} stream has no end)"
             )
 
-    def _opened(self, data: memoryview) -> _Decompress | None:
+    def _opened(self, data: memoryview) -> Any:
         """The stream that these bytes begin; None where they are padding."""
         is_first = not self._members
         if self._encoding == "deflate":
@@ -170,19 +164,19 @@ class Inflater:
             self._members = 1
             # RFC 9110 means zlib's format; some servers have always sent bare deflate.
             is_zlib = data[0] & 0xF == _ZLIB_METHOD
-            return _stream(_ZLIB if is_zlib else _RAW)
+            return fast_zlib.decompressobj(_ZLIB_WBITS if is_zlib else _RAW_WBITS)
         if not is_first and data[0] == 0 and not data.tobytes().strip(b"\0"):
             return None  # files are padded like that, and gzip takes it
-        if not _GZIP_BEGIN.startswith(data[:2].tobytes()):  # some libraries wait for more of it
+        if not _GZIP_MAGIC.startswith(data[:2].tobytes()):  # some libraries wait for more of it
             raise self._damaged("it is no gzip")
         self._members += 1
         if self._members > MAX_SMALL_MEMBERS + self.bytes_out // SMALL_MEMBER_BYTES:
             raise self._damaged(f"it is in {self._members} pieces of next to nothing")
-        return _stream(_GZIP_WBITS)
+        return fast_zlib.decompressobj(_GZIP_WBITS)
 
-    def _inflated(self, stream: _Decompress, data: memoryview) -> bytes:
+    def _inflated(self, stream: Any, data: memoryview) -> bytes:
         try:
-            block = stream.decompress(data, self._block_bytes)
+            block: bytes = stream.decompress(data, self._block_bytes)
         except DEFLATE_ERRORS as error:
             raise self._damaged(str(error)) from error
         self.bytes_out += len(block)
@@ -197,22 +191,8 @@ class Inflater:
         return DecodeError(f"{self._what}: the answer's {self._encoding} is damaged: {how}")
 
 
-def _stream(wbits: int) -> _Decompress:
-    stream: _Decompress = fast_zlib.decompressobj(wbits)
-    return stream
-
-
-# A usual output is one block; of a bomb, not much more than this is ever made.
-INFLATED_AT_ONCE_BYTES = 16 * 1024 * 1024
-
-LIKELY_RATIO = 8  # of outputs, compressed in the usual ways: 6 to 11
-
-_GZIP_NAMES = frozenset({"gzip", "x-gzip"})
-_PLAIN = frozenset({"", "identity"})
-
-
 class EncodedBody(msgspec.Struct, frozen=True):
-    """An output as it came: most are compressed, and can be kept on disk like that.
+    """A job's output as it came: most are compressed, and can be kept on disk like that.
 
     Attributes:
         raw: Its bytes.
@@ -233,39 +213,19 @@ class EncodedBody(msgspec.Struct, frozen=True):
 
     @property
     def likely_bytes(self) -> int:
-        """About how much is in it; what gzip says of itself is not believed, if it is less."""
+        """About the size of the content; what gzip says of itself counts only if it is more."""
         if self._is_plain:
             return len(self.raw)
-        return max(LIKELY_RATIO * len(self.raw), self._said_bytes)
+        return max(LIKELY_RATIO * len(self.raw), self._stated_bytes)
 
     def at_most(self, max_bytes: int) -> EncodedBody:
         """The same, of which no more content is taken."""
         return msgspec.structs.replace(self, max_bytes=min(max_bytes, self.max_bytes))
 
-    @property
-    def _said_bytes(self) -> int:
-        """What gzip says at its end: the size of what is in it, of its last member."""
-        return int.from_bytes(self.raw[-4:], "little") if self.is_gzip else 0
-
-    @property
-    def _is_plain(self) -> bool:
-        return self.encoding.strip().lower() in _PLAIN
-
-    @property
-    def _block_bytes(self) -> int:
-        """The size of the block to inflate into: all of it, where gzip says how much that is.
-
-        A block of just that size is memory that the allocator has at hand from the output before;
-        one that has to grow is new memory each time, and the system clears each page of it.
-        """
-        size_bytes = self._said_bytes
-        is_likely = len(self.raw) <= size_bytes <= INFLATED_AT_ONCE_BYTES
-        return size_bytes if is_likely else INFLATED_AT_ONCE_BYTES
-
     def content(self) -> bytes:
-        """What is in it, without a byte order mark before it.
+        """Decode the body; a byte order mark before the content is dropped.
 
-        Takes a millisecond or so a megabyte: large ones in a thread.
+        Takes about a millisecond a megabyte: decode large ones in a thread.
 
         Raises:
             DecodeError: When it is cut off, damaged, a compression bomb or too large.
@@ -289,6 +249,26 @@ class EncodedBody(msgspec.Struct, frozen=True):
                 del block
             inflater.finish()
             return without_bom(joined.getvalue() or first)
+
+    @property
+    def _is_plain(self) -> bool:
+        return self.encoding.strip().lower() in _PLAIN_NAMES
+
+    @property
+    def _stated_bytes(self) -> int:
+        """The size that gzip states at its end: that of its last member's content."""
+        return int.from_bytes(self.raw[-4:], "little") if self.is_gzip else 0
+
+    @property
+    def _block_bytes(self) -> int:
+        """The size of the block to inflate into: all of it, where gzip states how much that is.
+
+        A block of just that size is memory that the allocator has at hand from the output before;
+        one that has to grow is new memory each time, and the system clears each page of it.
+        """
+        size_bytes = self._stated_bytes
+        is_likely = len(self.raw) <= size_bytes <= INFLATED_AT_ONCE_BYTES
+        return size_bytes if is_likely else INFLATED_AT_ONCE_BYTES
 
 
 def too_large(what: str, max_bytes: int) -> DecodeError:

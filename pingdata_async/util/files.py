@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from pingdata_async.exceptions import ConfigurationError, RunError
-from pingdata_async.util.text import quoted
+from pingdata_async.util.text import quoted, shown_path
 
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
@@ -74,10 +74,10 @@ class AsyncClosing(ABC):
 
 
 class RunLock(Closing):
-    """Keeps a second process off a run directory; a context manager that hardly waits.
+    """Keeps a second process off a run directory; a context manager.
 
-    On a file of its own, so that whoever only reads needs no lock. The system gives it up when
-    the process ends, however it ends; the file stays, as removing it would let two in.
+    The lock is a file of its own, so that who only reads needs none. The system releases it when
+    the process ends, however that ends; the file stays, as removing it would let two in.
 
     Args:
         run_dir: The run directory, which exists.
@@ -93,7 +93,7 @@ class RunLock(Closing):
         return self._run_dir / LOCK_NAME
 
     def __enter__(self) -> Self:
-        """Take it; blocks, where another process has it, for a fifth of a second.
+        """Take the lock; blocks for a fifth of a second where another process holds it.
 
         Raises:
             RunError: When another process has it, or there are no locks here.
@@ -108,7 +108,7 @@ class RunLock(Closing):
         raise RunError(f"{self._run_dir} is moved again and again by another process")
 
     def _take(self) -> int | None:
-        """The lock's file, locked; None where it is not the one under its name any more."""
+        """The lock's file, locked; None where it is no longer the one under its name."""
         try:
             file = open_regular(self.path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
@@ -178,17 +178,17 @@ def _holder(file: int) -> str:
     if found is None:
         return "another process"
     pid, host = (part.decode("ascii") for part in found.groups())
-    # In a container a pid means nothing to another one, nor to the machine around them.
+    # The pid of one container means nothing to another, nor to the machine around them.
     return f"another process (pid {pid} on {host})"
 
 
 def is_locked(run_dir: Path) -> bool:
-    """Whether a process is at work on a run directory; blocks for a moment."""
+    """Whether a process works on a run directory; blocks for a moment."""
     return _is_held(run_dir / LOCK_NAME) is True
 
 
 def is_left_over(path: Path) -> bool:
-    """Whether a file is one's own, and surely held by no process any more; blocks for a moment."""
+    """Whether a file is our own, and surely held by no process; blocks for a moment."""
     with contextlib.suppress(OSError):
         is_own = os.name != "posix" or path.lstat().st_uid == os.geteuid()
         return is_own and _is_held(path) is False
@@ -196,12 +196,12 @@ def is_left_over(path: Path) -> bool:
 
 
 def hold(file: int, path: Path) -> bool:
-    """Hold an open file for as long as it is open, as far as there are locks here.
+    """Hold an open file for as long as it is open, if its file system has locks.
 
-    The system lets go of it when the process ends, and knows that in all containers.
+    The system releases it when the process ends, in whatever container.
 
     Returns:
-        Whether it is the one under its name; if not, somebody took it for a leftover.
+        Whether it is the file under its name; if not, somebody took it for an abandoned one.
     """
     if _fcntl is not None:
         try:
@@ -249,7 +249,7 @@ def check_links(path: Path) -> None:
         owner = path.lstat().st_uid
         if owner not in {os.geteuid(), 0}:
             raise ConfigurationError(
-                f"{_shown(path)} is a link that belongs to another user (uid {owner}); name "
+                f"{shown_path(path)} is a link that belongs to another user (uid {owner}); name "
                 "another file"
             )
         path = path.parent / path.readlink()
@@ -285,15 +285,15 @@ def sync_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def writing_whole(path: Path, buffer_bytes: int = -1) -> Iterator[BinaryIO]:
-    """Write a file so that under its name there is only ever a whole one, also after a crash.
+    """Write a file so that its name only ever stands for a whole one, even after a crash.
 
-    It is for its owner alone: addresses and answers are the user's own. When the block is left
-    without an error, content and name are on the disk, and a file of that name is replaced.
+    It is for its owner alone: addresses and answers are private. When the block ends without an
+    error, content and name are on the disk, and a file of that name is replaced.
 
     Args:
-        path: Its name; what is written meanwhile is `NAME.part` beside it, and what a killed
-            process left there is overwritten.
-        buffer_bytes: That are written at a time; -1 for the system's choice.
+        path: Its name. It is written as `NAME.part` beside it; what a killed process left there
+            is overwritten.
+        buffer_bytes: How many are written at a time; -1 for the system's choice.
 
     Raises:
         OSError: When it cannot be written; then nothing has changed under its name.
@@ -314,16 +314,16 @@ def writing_whole(path: Path, buffer_bytes: int = -1) -> Iterator[BinaryIO]:
 
 
 def write_whole(path: Path, *blocks: bytes) -> None:
-    """Write blocks to a file as `writing_whole()` does, one behind the other."""
+    """Write blocks to a file, one behind the other, as `writing_whole()` does."""
     with writing_whole(path) as file:
         file.writelines(blocks)
 
 
 def write_pieces(file: int, pieces: Sequence[bytes | memoryview]) -> None:
-    """Write to a file descriptor what is in many pieces, without joining them in memory.
+    """Write many pieces to a file descriptor, without joining them in memory.
 
     Raises:
-        OSError: When it cannot be written; a part of it may have been.
+        OSError: When they cannot be written; some of them may have been.
     """
     for begin in range(0, len(pieces), PIECES_AT_ONCE):
         batch = pieces[begin : begin + PIECES_AT_ONCE]
@@ -340,22 +340,22 @@ def _write(file: int, pieces: Sequence[bytes | memoryview]) -> int:
 
 
 def absolute(path: str | Path) -> Path:
-    """A path that means the same whatever folder the process goes to.
+    """A path that means the same in whatever folder.
 
     Raises:
-        ConfigurationError: When the folder that it is in now is gone.
+        ConfigurationError: When the current folder is gone.
     """
     try:
         return Path(path).absolute()
     except OSError as error:
         raise ConfigurationError(
-            f"{_shown(Path(path))} is nowhere: the present folder is out of reach "
+            f"{shown_path(Path(path))} cannot be found: the current folder is out of reach "
             f"({error.strerror or error})"
         ) from error
 
 
 def free_bytes(path: Path) -> int:
-    """Bytes that the present user may still write where this file or folder is.
+    """Bytes that we may still write where this file or folder is.
 
     Raises:
         OSError: When it does not exist.
@@ -372,7 +372,7 @@ def open_private(path: str | Path, flags: int) -> int:
 
 
 def open_regular(path: str | Path, flags: int) -> int:
-    """Open a file that is one, and is no link; one that is made is for its owner alone.
+    """Open a regular file that is no link; one that is made is for its owner alone.
 
     Raises:
         OSError: When it is something else, or cannot be opened.
@@ -390,19 +390,19 @@ def open_regular(path: str | Path, flags: int) -> int:
 
 
 def open_nameless(folder: Path) -> io.FileIO:
-    """A file for its owner alone that is gone when it is closed, or the process ends.
+    """An unnamed file for its owner alone; it is gone when it is closed or the process ends.
 
     Raises:
-        OSError: When there can be none.
+        OSError: When it cannot be made.
     """
     return tempfile.TemporaryFile(dir=folder, buffering=0)
 
 
 def make_private_folder(path: Path, *, exist_ok: bool = False) -> None:
-    """Make a folder for its owner alone, whatever the umask; one that is there stays as it is.
+    """Make a folder for its owner alone, whatever the umask; an existing one stays as it is.
 
     Raises:
-        ConfigurationError: When one that is there could be somebody else's work.
+        ConfigurationError: When an existing one could be somebody else's work.
         OSError: When it cannot be made.
     """
     try:
@@ -416,34 +416,34 @@ def make_private_folder(path: Path, *, exist_ok: bool = False) -> None:
 
 
 def check_own_folder(path: Path) -> None:
-    """Refuse a folder that somebody else made, or could write in.
+    """Refuse a folder that somebody else made, or can write in.
 
-    Whoever can write in it can put a link in the place of a file that is about to be written.
+    Who can write in it can put a link in the place of a file that is about to be written.
 
     Raises:
-        ConfigurationError: With what is wrong, and the command that mends it where there is one.
+        ConfigurationError: With what is wrong, and the command that repairs it if there is one.
         OSError: When it is out of reach.
     """
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode):
-        raise ConfigurationError(f"{_shown(path)} is a link; name the folder that it leads to")
-    if os.name != "posix":  # elsewhere it is not for the mode to say who may write
+        raise ConfigurationError(f"{shown_path(path)} is a link; name the folder that it leads to")
+    if os.name != "posix":  # elsewhere the mode does not say who may write
         return
     if found.st_uid != os.geteuid():
         raise ConfigurationError(
-            f"{_shown(path)} belongs to another user (uid {found.st_uid}), who alone can use it; "
-            "name another with --run-dir"
+            f"{shown_path(path)} belongs to another user (uid {found.st_uid}), who alone "
+            "can use it; name another with --run-dir"
         )
     if found.st_mode & _WRITABLE_BY_OTHERS:
         raise ConfigurationError(
-            f"others can write in {_shown(path)} (mode {stat.S_IMODE(found.st_mode):04o}), so what "
-            "is in it may be theirs. If you know that it is not: "
+            f"others can write in {shown_path(path)} (mode {stat.S_IMODE(found.st_mode):04o}), so "
+            "what is in it may be theirs. If you know that it is not: "
             f"chmod 700 {quoted(path)}; else name another with --run-dir"
         )
 
 
 def check_own_file(path: Path) -> None:
-    """Refuse a file that is none, or under whose name somebody else's would be written.
+    """Refuse what is no regular file of ours, or has another name as well.
 
     Raises:
         ConfigurationError: With what is wrong.
@@ -453,17 +453,15 @@ def check_own_file(path: Path) -> None:
     if not stat.S_ISREG(found.st_mode):
         is_link = stat.S_ISLNK(found.st_mode)
         what = "a link" if is_link else "not a regular file"
-        raise ConfigurationError(f"{_shown(path)} is {what}, which no run makes; nothing was done")
+        raise ConfigurationError(
+            f"{shown_path(path)} is {what}, which no run makes; nothing was done"
+        )
     if os.name == "posix" and found.st_uid != os.geteuid():
         raise ConfigurationError(
-            f"{_shown(path)} belongs to another user (uid {found.st_uid}); nothing was done"
+            f"{shown_path(path)} belongs to another user (uid {found.st_uid}); nothing was done"
         )
     if found.st_nlink > 1:
         raise ConfigurationError(
-            f"{_shown(path)} has another name too (a hard link), whose content would change with "
-            "it; copy the run directory (cp -r), and use the copy"
+            f"{shown_path(path)} has another name too (a hard link), whose content would change "
+            "with it; copy the run directory (cp -r), and use the copy"
         )
-
-
-def _shown(path: Path) -> str:
-    return os.fsencode(path).decode("utf-8", "replace")

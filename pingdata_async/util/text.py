@@ -1,11 +1,4 @@
-"""How numbers, bytes, urls and paths are shown in messages (pure).
-
-Numbers of things in messages (pure).
-
-Words of commands that are shown to be pasted into a shell (pure).
-
-The byte order mark that some servers write before JSON, and no reader of it takes (pure).
-"""
+"""How numbers, paths, urls and bytes are shown in messages, and quoted for a shell (pure)."""
 
 from __future__ import annotations
 
@@ -18,27 +11,55 @@ from urllib.parse import urlsplit
 
 from pingdata_async.util.redaction import masked
 
-EXCERPT_FROM_BYTES = 64 * 1024
+STDOUT = "-"
+"""The name that means standard output."""
+
+_EXCERPT_BYTES = 64 * 1024
+_EXCERPT_CHARS = 100
+_URL_CHARS = 200  # fits a log line
+_PRINTABLE = range(0x20, 0x7F)
 
 
 def counted(number: int, what: str, several: str | None = None) -> str:
-    """Such as "1 row" and "2,000 rows".
+    """A number with its noun, such as "1 row" and "2,000 rows".
 
     Args:
         number: How many.
-        what: One of them.
-        several: More than one of them; None where an s makes it.
+        what: The noun.
+        several: Its plural; None where an s makes it.
     """
     return f"{number:,} {what if number == 1 else several or f'{what}s'}"
 
 
-_PRINTABLE = range(0x20, 0x7F)
+def one_line(text: str) -> str:
+    """A text on one line, without secrets or anything that would steer the reader's terminal."""
+    return masked(" ".join("".join(c if c.isprintable() else " " for c in text).split()))
+
+
+def shown_path(path: str | Path) -> str:
+    """A path as text that can be encoded, even where its bytes are not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def shown_url(url: str) -> str:
+    """A url for people: without its user and query, which may hold a key, and not endless."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(a url that cannot be read)"
+    text = masked(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= _URL_CHARS else f"{text[: _URL_CHARS - 3]}..."
+
+
+# -- Words of commands -----------------------------------------------------------------------
 
 
 def quoted(word: str | os.PathLike[str]) -> str:
     r"""A word as a shell takes it, whatever is in it.
 
-    Line breaks, and bytes that are no UTF-8, are written as bash, zsh and ksh know them: `$'\xff'`.
+    Line breaks, and bytes that are not UTF-8, become what bash, zsh and ksh know: `$'\xff'`.
     """
     content = os.fsencode(word)
     try:
@@ -54,7 +75,7 @@ def quoted_path(path: str | os.PathLike[str]) -> str:
     """A path as a word that is not taken for an option, and means the same in any folder."""
     try:
         return quoted(Path(path).absolute())
-    except OSError:  # the present folder is gone
+    except OSError:  # the current folder is gone
         return quoted(f"./{os.fspath(path)}")
 
 
@@ -70,26 +91,12 @@ def _escaped(byte: int) -> str:
     return f"\\x{byte:02x}"
 
 
+# -- Bodies of answers -----------------------------------------------------------------------
+
+
 def without_bom(body: bytes) -> bytes:
-    """A body without the UTF-8 byte order mark before it."""
+    """A body without the byte order mark that some servers write, and no JSON reader takes."""
     return body.removeprefix(codecs.BOM_UTF8)
-
-
-def one_line(text: str) -> str:
-    """A text on one line, without secrets, and nothing that would steer the reader's terminal."""
-    return masked(" ".join("".join(c if c.isprintable() else " " for c in text).split()))
-
-
-def shown_url(url: str) -> str:
-    """A url for people: no user, no query (signed urls carry their key there), not endless."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(a url that cannot be read)"
-    text = masked(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else "?" for c in text)
-    return text if len(text) <= 200 else text[:197] + "..."  # noqa: PLR2004 - fits a log line
 
 
 def is_page(body: bytes) -> bool:
@@ -102,14 +109,7 @@ def excerpt(body: bytes) -> str:
     if not body:
         return "nothing at all"
     # Secrets are taken out before it is cut: half of one is too much.
-    text = masked(" ".join(body[:EXCERPT_FROM_BYTES].decode("utf-8", "replace").split()))
+    text = masked(" ".join(body[:_EXCERPT_BYTES].decode("utf-8", "replace").split()))
     shown = "".join(c if c.isprintable() else "?" for c in text)
-    return repr(shown[:100] + ("..." if len(shown) > 100 or len(body) > EXCERPT_FROM_BYTES else ""))  # noqa: PLR2004 - one line
-
-
-STDOUT = "-"
-
-
-def shown_path(path: str | Path) -> str:
-    """A path as text that can be encoded, also where its bytes are not UTF-8."""
-    return os.fsencode(path).decode("utf-8", "replace")
+    is_cut = len(shown) > _EXCERPT_CHARS or len(body) > _EXCERPT_BYTES
+    return repr(shown[:_EXCERPT_CHARS] + ("..." if is_cut else ""))
