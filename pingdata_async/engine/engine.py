@@ -1,22 +1,24 @@
-"""The loop: submit, poll and fetch every chunk, and what a lost job means.
+"""Engine: brings every chunk of an input through the API, in one event loop.
 
-A chunk on its way is a small record in one of four queues (admit, submit, poll, fetch),
-each served by a few workers; nothing has a task of its own, so thousands of jobs cost
-little. Whatever has to wait, for a poll to be due or a back-off to pass, waits in its queue
-and holds no worker. Only what will be submitted waits for a job slot: polling and fetching
-always go on.
+A chunk on its way is a small record in one of four queues (admit, submit, poll, fetch), each
+served by a few workers; nothing has a task of its own, so thousands of jobs cost little. Whatever
+has to wait, for a poll to be due or a back-off to pass, waits in its queue and holds no worker.
+Only what will be submitted waits for a job slot: polling and fetching always go on.
 
-Two things are counted. A job slot, shared with everybody on the client, is held from before
-the submission until the job has ended, so nobody who is slow to take results keeps others
-from submitting. Room, the run's own, is held from before a chunk is read until it is
-delivered, so a ledger that is slow holds back reading.
+Two things are bounded. A job slot, shared with everybody on the client, is held from before the
+submission until the job has ended, so a slow consumer keeps nobody else from submitting. A permit,
+the run's own, is held from before a chunk is read until it is delivered, so a slow store holds
+back reading.
 
-A chunk that is refused, or whose jobs fail, goes on in halves, which are submitted before
-anything else, until the rows at fault stand alone (`submitting.py`, `breaker.py`). Rows whose
-answer may be better another time wait for others of their kind, and become a chunk of their
-own. Whatever a chunk goes through, the ledger is told before the next step is taken.
+A chunk that is refused, or whose jobs fail, goes on in halves, which are submitted before anything
+else, until the rows at fault stand alone. Rows whose answer may be better another time wait for
+others of their kind, and become a chunk of their own. Whatever happens to a chunk, the store is
+told before the next step is taken.
 
-Time is the event loop's: on a loop with a virtual clock the runner runs in simulated time.
+A worker sends a request, and says what follows (`decisions.py`); `Engine._apply()` alone moves
+chunks from one queue to another.
+
+Time is the event loop's: on a loop with a virtual clock the engine runs in simulated time.
 """
 
 from __future__ import annotations
@@ -28,13 +30,30 @@ import anyio
 
 from pingdata_async.engine import task_events
 from pingdata_async.engine.context import EngineContext
+from pingdata_async.engine.decisions import (
+    Decision,
+    Drop,
+    Fail,
+    FailOnEvidence,
+    Fetch,
+    Hold,
+    Judge,
+    Park,
+    Poll,
+    PutBack,
+    Resubmit,
+    Split,
+    SplitOff,
+)
 from pingdata_async.engine.flow_control.circuit_breaker import Evidence
 from pingdata_async.engine.requests import LARGE_BODY_BYTES, Requests
-from pingdata_async.engine.scheduler import Admission, DelayQueue, Flow
+from pingdata_async.engine.scheduler import URGENT, DelayQueue, Scheduler
+from pingdata_async.engine.store import FinishedChunk
 from pingdata_async.engine.submission import Submitter
 from pingdata_async.engine.task import (
     ChunkTask,
     Downloaded,
+    HalfPair,
     HeldBack,
     JobDone,
     JobLost,
@@ -44,54 +63,54 @@ from pingdata_async.engine.task import (
     Unreadable,
     Validated,
 )
-from pingdata_async.exceptions import (
-    AccessDeniedError,
-    JobFailedError,
-    PingDataError,
-    SubmissionInDoubtError,
-)
-from pingdata_async.locations.chunk import Chunk
+from pingdata_async.events import ChunkHeld, LocationsAskedAgain
+from pingdata_async.exceptions import JobFailedError, PingDataError, SubmissionInDoubtError
+from pingdata_async.locations.chunk import Chunk, equal_parts, split
 from pingdata_async.models import Reason
-from pingdata_async.results.validation import Failure
+from pingdata_async.results.outcomes import tally
+from pingdata_async.results.validation import Failure, ValidatedOutput, fail_chunk
 from pingdata_async.util.loop import SingleThreadExecutor, loop_time
 from pingdata_async.util.text import counted
 
 SUBMIT_WORKERS = 7  # with the doubts before the breaker wants one at a time, fewer than stop a run
 POLL_WORKERS = 24  # with 100 ms a question, 240 a second
 FETCH_WORKERS = 4  # each holds an output in memory, as it came
-_FetchStep = (
-    RetryLater | Validated | Downloaded | HeldBack | Kept | JobLost | Unreachable | Unreadable
-)
-
 AT_HAND = 2  # of them, outputs that are inflated, checked and kept: several times as large
+
+_NoAnswer = Kept | JobLost | Unreachable | Unreadable
 
 
 class Engine:
-    """Brings every chunk of an iterator through the API and to a store."""
+    """Brings every chunk of an iterator through the API and to a store.
+
+    Args:
+        context: What the run works with.
+    """
 
     def __init__(self, context: EngineContext) -> None:
         self._context = context
+        self._store = context.store
+        self._scheduler = Scheduler(context)
         self._requests = Requests(context)
-        self._kept_jobs = self._kept_locations = 0
-        self._first_kept: tuple[str, PingDataError] | None = None
+        self._judge = Judge(context.policy, context.breaker, context.sources, context.rng)
+        self._submitter = Submitter(context, self._scheduler, self._requests, self._judge)
         self._at_hand = anyio.Semaphore(AT_HAND)
         self._alone = anyio.Lock()
-        self._admission = Admission(context)
-        self._flow = Flow(context, self._admission)
-        self._submitter = Submitter(context, self._requests, self._admission, self._flow)
+        self._held_chunks = self._held_locations = 0
+        self._kept_jobs = self._kept_locations = 0
+        self._first_kept: tuple[str, PingDataError] | None = None
 
     async def run(self, tasks: AsyncIterator[ChunkTask]) -> None:
-        """Process every chunk; returns when the last one is with the ledger.
+        """Process every chunk; returns when the last one is with the store.
 
-        A passage that has a job already is only asked about. Where no further job can be
-        submitted, those in flight are seen to their end first, as they are paid for.
-        Cancelled, or where the API cannot be asked about them any more, they are left to
-        themselves (it has no way to cancel them, and charges them); with a durable ledger
-        another run can take them up.
+        A chunk that has a job already is only polled. Where no further job can be submitted,
+        those in flight are seen to their end first, as they are paid for. Cancelled, or where the
+        API cannot be asked about them any more, they are abandoned (it has no way to cancel them,
+        and charges them); with a durable store another run can take them up.
 
         Raises:
             PingDataError: When no further request can succeed, or chunks are held.
-            Exception: What `tasks` or the ledger raised, as it was.
+            Exception: What `tasks` or the store raised, as it was.
         """
         context = self._context
         try:
@@ -103,15 +122,14 @@ class Engine:
                 self._requests.begin(inflater, checker)
                 await self._run(tasks)
         finally:
-            self._admission.release_all()
-        if self._flow.error is not None:
-            raise self._flow.error
-        held = self._submitter.held_chunks
-        if held:
+            self._scheduler.release_all()
+        if self._scheduler.error is not None:
+            raise self._scheduler.error
+        if self._held_chunks:
             raise SubmissionInDoubtError(
-                f"{counted(held, 'submission')} with "
-                f"{counted(self._submitter.held_locations, 'location')} in doubt and held: they "
-                "may have been accepted and charged"
+                f"{counted(self._held_chunks, 'submission')} with "
+                f"{counted(self._held_locations, 'location')} in doubt and held: they may have "
+                "been accepted and charged"
             )
         if self._first_kept is not None:
             job_id, error = self._first_kept
@@ -123,243 +141,292 @@ class Engine:
             ) from error
 
     async def _run(self, tasks: AsyncIterator[ChunkTask]) -> None:
-        flow = self._flow
-        with flow.ended:
+        scheduler = self._scheduler
+        with scheduler.ended:
             async with anyio.create_task_group() as task_group:
                 task_group.start_soon(self._submitter.drain)
                 task_group.start_soon(self._guard, self._feed, tasks)
-                # One each: users of slots take turns, and ledgers are told one by one.
+                # One each: users of slots take turns, and stores are told one by one.
                 task_group.start_soon(self._guard, self._admit)
-                task_group.start_soon(self._guard, self._serve, flow.batched, flow.admit_batched)
-                task_group.start_soon(
-                    self._guard, self._serve, flow.lingering, flow.batch_lingering
-                )
-                task_group.start_soon(self._guard, self._serve, flow.lost, flow.deliver_lost)
-                for queue, act, workers in (
-                    (flow.submissions, self._submitter.submit, SUBMIT_WORKERS),
-                    (flow.polls, self._poll, POLL_WORKERS),
-                    (flow.fetches, self._fetch, FETCH_WORKERS),
+                for timed, act in (
+                    (scheduler.batched, self._admit_batched),
+                    (scheduler.lingering, self._batch_lingering),
+                    (scheduler.unanswered, self._deliver_unanswered),
+                ):
+                    task_group.start_soon(self._guard, self._serve, timed, act)
+                for queue, ask, workers in (
+                    (scheduler.submissions, self._submitter.submit, SUBMIT_WORKERS),
+                    (scheduler.polls, self._poll, POLL_WORKERS),
+                    (scheduler.fetches, self._fetch, FETCH_WORKERS),
                 ):
                     for _ in range(min(workers, self._context.concurrency.max_jobs)):
-                        task_group.start_soon(self._guard, self._serve, queue, self._in_time(act))
+                        task_group.start_soon(self._guard, self._work, queue, ask)
 
     async def _guard(self, work: Callable[..., Awaitable[None]], *args: object) -> None:
         """Let one worker's error end the run as itself, not wrapped in a group."""
         try:
             await work(*args)
         except Exception as error:  # noqa: BLE001 - raised again by run()
-            self._flow.error = self._flow.error or error
-            self._flow.ended.cancel()
+            self._scheduler.error = self._scheduler.error or error
+            self._scheduler.ended.cancel()
 
     async def _serve(self, queue: DelayQueue[Any], act: Callable[[Any], Awaitable[None]]) -> None:
         while True:
             await act(await queue.get())
 
-    def _in_time(
-        self, act: Callable[[ChunkTask], Awaitable[None]]
-    ) -> Callable[[ChunkTask], Awaitable[None]]:
-        """The same; what the chunk was late, waiting for a worker, counts for nothing."""
-
-        async def act_in_time(task: ChunkTask) -> None:
+    async def _work(
+        self,
+        queue: DelayQueue[ChunkTask],
+        ask: Callable[[ChunkTask], Awaitable[Decision | None]],
+    ) -> None:
+        while True:
+            task = await queue.get()
             task.leave_out_waiting(loop_time())
-            await act(task)
-
-        return act_in_time
+            await self._apply(queue, task, await ask(task))
 
     # -- in ------------------------------------------------------------------------------
 
     async def _feed(self, tasks: AsyncIterator[ChunkTask]) -> None:
-        """Take a chunk from the input whenever there is room for one."""
-        with self._flow.reading:
+        """Take a chunk from the input whenever there is a permit for one."""
+        scheduler = self._scheduler
+        with scheduler.reading:
             while True:
-                await self._admission.below_low_water()
-                await self._flow.room.acquire()
+                await scheduler.below_low_water()
+                await scheduler.backpressure.acquire()
                 try:
                     task = await anext(tasks, None)
                 except Exception as error:  # noqa: BLE001 - raised again by run()
-                    self._flow.stop(error)
+                    scheduler.stop(error)
                     return
                 if task is None:
                     break
-                self._flow.taken(task)
-        self._flow.input_ended()
+                scheduler.add(task)
+        scheduler.end_input()
 
     async def _admit(self) -> None:
+        scheduler = self._scheduler
         while True:
-            task = await self._admission.next()
-            if task.job_id:
-                self._flow.send(self._flow.polls, task)
-            elif self._flow.is_stopping:
-                self._flow.drop(task)
-            else:
-                self._flow.send(self._flow.submissions, task)
+            task = await scheduler.admit()
+            scheduler.send(scheduler.polls if task.job_id else scheduler.submissions, task)
 
-    # -- ask -----------------------------------------------------------------------------
+    async def _admit_batched(self, task: ChunkTask) -> None:
+        """Let a chunk of rows to be retried be submitted."""
+        chunk = task.chunk
+        await self._store.batched(chunk)
+        self._context.emit(LocationsAskedAgain(chunk=chunk.index, locations=len(chunk.rows)))
+        self._scheduler.wait(task, URGENT)
 
-    async def _poll(self, task: ChunkTask) -> None:
-        step = await self._requests.poll(task)
-        if isinstance(step, RetryLater):
-            self._flow.send(self._flow.polls, task, step.delay_s)
-            return
-        if isinstance(step, HeldBack):
-            self._flow.hold_back(self._flow.polls, task, step.delay_s)
-            return
-        if isinstance(step, JobDone):
-            self._admission.release(task)
-            await self._context.store.completed(task.chunk, task.outputs)
-            self._flow.send(self._flow.fetches, task)
-        else:
-            await self._no_answer(task, step)
+    async def _batch_lingering(self, _: None) -> None:
+        """Rows to be retried may have waited for long enough."""
+        self._scheduler.proceed()
 
-    async def _fetch(self, task: ChunkTask) -> None:
-        step = await self._brought_home(task)
-        if isinstance(step, RetryLater):
-            self._flow.send(self._flow.fetches, task, step.delay_s)
-        elif isinstance(step, HeldBack):
-            self._flow.hold_back(self._flow.fetches, task, step.delay_s)
-        elif isinstance(step, Kept | JobLost | Unreachable | Unreadable):
-            await self._no_answer(task, step)
+    # -- what follows --------------------------------------------------------------------
 
-    async def _brought_home(self, task: ChunkTask) -> _FetchStep:
-        """Fetch an output, check it and deliver it.
+    async def _apply(  # noqa: PLR0912 - a case for each decision
+        self, queue: DelayQueue[ChunkTask], task: ChunkTask, decision: Decision | None
+    ) -> None:
+        """Do what was decided about a chunk that came from a queue."""
+        scheduler = self._scheduler
+        match decision:
+            case Poll(after_s):
+                scheduler.poll(task, after_s)
+            case Fetch():
+                scheduler.send(scheduler.fetches, task)
+            case RetryLater(delay_s):
+                scheduler.send(queue, task, delay_s)
+            case HeldBack(delay_s):
+                scheduler.hold_back(queue, task, delay_s)
+            case PutBack():
+                scheduler.put_back(task)
+            case Park():
+                scheduler.park(task)
+            case Resubmit(after_s):
+                scheduler.wait(task, loop_time() + after_s)
+            case Split():
+                await self._split(task, decision)
+            case SplitOff():
+                await self._split_off(task, decision)
+            case Fail(failure, stop):
+                self._stop(stop)
+                scheduler.fail(task, failure)
+            case FailOnEvidence():
+                scheduler.fail_on_evidence(task, decision)
+            case Hold(stop):
+                self._hold(task)
+                self._stop(stop)
+            case Drop(stop, is_for_all):
+                self._stop(stop)
+                scheduler.drop(task)
+                if is_for_all:
+                    scheduler.ask_now()
+
+    def _stop(self, error: PingDataError | None) -> None:
+        if error is not None:
+            self._scheduler.stop(error)
+
+    def _hold(self, task: ChunkTask) -> None:
+        locations = len(task.chunk.rows)
+        self._held_chunks += 1
+        self._held_locations += locations
+        self._context.emit(ChunkHeld(chunk=task.chunk.index, locations=locations))
+        self._scheduler.drop(task)
+
+    async def _split(self, task: ChunkTask, decision: Split) -> None:
+        self._scheduler.release(task)
+        rows = len(task.chunk.rows)
+        chunks = await self._divide(task, equal_parts(rows, decision.parts), decision.reason)
+        half_pair = HalfPair(len(chunks[-1].rows), rows) if decision.is_telling else None
+        parts = [
+            ChunkTask(
+                chunk,
+                depth=task.depth + 1,
+                search=task.search,
+                half_pair=half_pair,
+                is_of_failed=decision.has_failed,
+            )
+            for chunk in chunks
+        ]
+        self._scheduler.replace(task, parts)
+
+    async def _split_off(self, task: ChunkTask, decision: SplitOff) -> None:
+        rows = decision.rows
+        chunks = await self._divide(task, [rows, len(task.chunk.rows) - rows], decision.reason)
+        first, rest = (ChunkTask(chunk, depth=task.depth, search=task.search) for chunk in chunks)
+        first.is_of_failed = task.is_of_failed and rows > 1
+        rest.is_of_failed = task.is_of_failed
+        self._scheduler.hand_over(task, first, rest)
+
+    async def _divide(self, task: ChunkTask, sizes: list[int], reason: str) -> list[Chunk]:
+        indexes = [self._store.next_index() for _ in sizes]
+        chunks = split(task.chunk, indexes, sizes, was_charged=task.charged_before)
+        await self._store.split(task.chunk, chunks)
+        self._context.emit(task_events.split(task, chunks, reason))
+        return chunks
+
+    # -- polling and fetching ------------------------------------------------------------
+
+    async def _poll(self, task: ChunkTask) -> Decision:
+        answer = await self._requests.poll(task)
+        if isinstance(answer, RetryLater | HeldBack):
+            return answer
+        if isinstance(answer, JobDone):
+            self._scheduler.release(task)
+            await self._store.completed(task.chunk, task.outputs)
+            return Fetch()
+        return await self._without_answer(task, answer)
+
+    async def _fetch(self, task: ChunkTask) -> Decision | None:
+        answer = await self._bring_home(task)
+        if isinstance(answer, _NoAnswer):
+            return await self._without_answer(task, answer)
+        return answer
+
+    async def _bring_home(self, task: ChunkTask) -> RetryLater | HeldBack | _NoAnswer | None:
+        """Fetch an output, validate it and deliver it; None when that is done.
 
         Several are held at a time, but of those that are large only one: four of the largest
         that are taken would be gigabytes.
         """
-        step: _FetchStep
+        answer: Downloaded | RetryLater | HeldBack | _NoAnswer | None
         fetched: Downloaded | None = None
         if not task.is_large:
-            step = await self._requests.fetch(task)
-            if isinstance(step, Downloaded):
-                fetched = step
+            answer = await self._requests.fetch(task)
+            if isinstance(answer, Downloaded):
+                fetched = answer
                 task.is_large = fetched.likely_bytes > LARGE_BODY_BYTES
-                if not task.is_large:
-                    step = await self._checked(task, fetched)
+        if fetched is not None and not task.is_large:
+            answer = await self._take_answers(task, fetched)
         if task.is_large:
             # Taken before a place at hand, never after it: whoever has it waits for one.
             async with self._alone:
-                step = fetched or await self._requests.fetch(task)
-                if isinstance(step, Downloaded):
-                    step = await self._checked(task, step)
-        return step
+                answer = fetched or await self._requests.fetch(task)
+                if isinstance(answer, Downloaded):
+                    answer = await self._take_answers(task, answer)
+        assert not isinstance(answer, Downloaded)  # noqa: S101 - for type checkers
+        return answer
 
-    async def _checked(self, task: ChunkTask, fetched: Downloaded) -> _FetchStep:
+    async def _take_answers(
+        self, task: ChunkTask, fetched: Downloaded
+    ) -> RetryLater | _NoAnswer | None:
         async with self._at_hand:
-            step = await self._requests.check(task, fetched)
-            if isinstance(step, Validated):
-                await self._answered(task, step)
-        return step
+            answer = await self._requests.check(task, fetched)
+            if not isinstance(answer, Validated):
+                return answer
+            await self._answered(task, answer.checked)
+            return None
 
-    async def _answered(self, task: ChunkTask, step: Validated) -> None:
-        chunk = task.chunk
-        if step.checked.missing < len(chunk.rows):
+    async def _answered(self, task: ChunkTask, checked: ValidatedOutput) -> None:
+        if checked.missing < len(task.chunk.rows):
             self._context.breaker.on_success()
-            self._flow.on_evidence(Evidence.ANSWERED)
-        # An output without any of the answers; of rows that are always left out, that is no news.
-        elif self._is_telling(chunk) and self._context.breaker.note_failed_job():
-            said = f"the output of job {task.job_id} holds none of its locations"
-            self._flow.stop(_charged_for_nothing(JobFailedError(said, job_id=task.job_id)))
-        await self._flow.deliver(task, step.checked)
-
-    def _is_telling(self, chunk: Chunk) -> bool:
-        """Whether an empty answer to all of a chunk says something of the API."""
-        is_first_time = not any(earlier.times_asked for earlier in chunk.earlier)
-        return not self._context.breaker.any_answered or (is_first_time and len(chunk.rows) > 1)
-
-    async def _no_answer(
-        self, task: ChunkTask, step: Kept | JobLost | Unreachable | Unreadable
-    ) -> None:
-        if isinstance(step, Unreachable):
-            self._flow.leave(task, step.error)
-        elif isinstance(step, Kept):
-            self._keep(task, step.error)
-        elif isinstance(step, Unreadable):
-            self._admission.release(task)
-            await self._unreadable(task, step)
+            self._scheduler.on_evidence(Evidence.ANSWERED)
         else:
-            if step.has_timed_out:  # it may be at work all the same
-                self._admission.abandon(task)
-            else:
-                self._admission.release(task)
-            await self._job_lost(task, step)
+            self._stop(self._judge.after_empty_output(task))
+        await self._deliver(
+            task, FinishedChunk(task.chunk, checked.counts, checked=checked, job_id=task.job_id)
+        )
 
-    def _keep(self, task: ChunkTask, error: PingDataError) -> None:
-        """Leave a job that is paid for, and whose answer cannot be had now: none is sent for it.
+    async def _without_answer(self, task: ChunkTask, answer: _NoAnswer) -> Decision:
+        """Free the slot of a job that is asked about no more, and say what follows."""
+        if isinstance(answer, Unreachable):
+            return Drop(answer.error, is_for_all=True)
+        if isinstance(answer, JobLost) and answer.has_timed_out:  # it may be at work all the same
+            self._scheduler.abandon(task)
+        else:
+            self._scheduler.release(task)
+        if isinstance(answer, Kept):
+            return self._keep(task, answer.error)
+        if isinstance(answer, Unreadable):
+            return await self._unreadable(task, answer)
+        return await self._job_lost(task, answer)
 
-        It was asked about for as long as anything is, so its slot is not kept any longer.
-        """
-        self._admission.release(task)
+    def _keep(self, task: ChunkTask, error: PingDataError) -> Decision:
         self._kept_jobs += 1
         self._kept_locations += len(task.chunk.rows)
         self._first_kept = self._first_kept or (task.job_id, error)
         self._context.emit(task_events.kept(task, str(error)))
-        # A token that may not see the jobs of another one says nothing of its own.
-        is_of_other = task.is_taken_up and isinstance(error, AccessDeniedError)
-        if not is_of_other and self._context.breaker.note_lost_chunk():
-            self._flow.stop(error)
-        self._flow.drop(task)
+        return self._judge.after_kept(task, error)
 
-    async def _unreadable(self, task: ChunkTask, step: Unreadable) -> None:
-        """A complete job whose output can never be read: its rows fail, none is sent for it.
-
-        Where nothing shows that others can be read, the run stops instead, and the job is kept,
-        to be tried once more by another run.
-        """
-        said = step.error
-        where = await self._context.store.unreadable(task.chunk, step.bodies)
+    async def _unreadable(self, task: ChunkTask, answer: Unreadable) -> Decision:
+        said = answer.error
+        where = await self._store.unreadable(task.chunk, answer.bodies)
         said += f"; what came is kept in {where}" if where else ""
-        error = JobFailedError(said, job_id=task.job_id)
-        failure = Failure(Reason.UNREADABLE, said)
         self._context.emit(task_events.abandoned(task, said, will_resubmit=False))
-        must_stop = not self._flow.is_stopping and self._context.breaker.note_failed_job()
-        if must_stop:
-            self._flow.stop(error)
-        if task.was_unreadable:
-            self._flow.fail(task, failure)
-        elif self._flow.is_stopping:
-            self._flow.drop(task)
-        else:
-            self._flow.defer_failure(task, failure, Evidence.ANSWERED, error)
+        is_stopping = self._scheduler.is_stopping
+        return self._judge.after_unreadable(task, said, is_stopping=is_stopping)
 
-    async def _job_lost(self, task: ChunkTask, lost: JobLost) -> None:
-        """A paid job gives no answer: submit its chunk again, whole or in halves."""
-        self._flow.jobs_in_flight -= 1
-        await self._context.store.abandoned(task.chunk, lost.error)
-        attempts_left = self._note_lost_job(task, lost)
-        must_stop = not lost.is_expired and self._context.breaker.note_failed_job()
-        can_split = not lost.is_expired and len(task.chunk.rows) > 1
-        goes_on = not self._flow.is_stopping and not must_stop and (attempts_left or can_split)
-        self._context.emit(task_events.abandoned(task, lost.error, will_resubmit=goes_on))
-        error = lost.as_error(task.job_id)
+    async def _job_lost(self, task: ChunkTask, lost: JobLost) -> Decision:
+        self._scheduler.jobs_in_flight -= 1
+        await self._store.abandoned(task.chunk, lost.error)
+        is_stopping = self._scheduler.is_stopping
+        decision = self._judge.after_lost_job(task, lost, is_stopping=is_stopping)
+        will_resubmit = isinstance(decision, Resubmit | Split)
+        self._context.emit(task_events.abandoned(task, lost.error, will_resubmit=will_resubmit))
         task.begin_again()
-        if goes_on and attempts_left:
-            jobs = task.failed_jobs + task.lost_jobs
-            delay_s = self._context.policy.delay_s(jobs, None, self._context.rng)
-            self._admission.put(task, loop_time() + delay_s)
-        elif goes_on:
-            await self._submitter.split(task, 2, lost.error, have_failed=True)
-        elif self._flow.is_stopping:
-            self._flow.drop(task)
-        elif must_stop or (not task.is_of_failed and self._context.breaker.note_lost_chunk()):
-            self._flow.stop(_charged_for_nothing(error))
-            self._flow.drop(task)
-        else:
-            failure = Failure(Reason.JOB_FAILED, lost.error)
-            self._flow.defer_failure(task, failure, Evidence.ANSWERED, error)
+        return decision
 
-    def _note_lost_job(self, task: ChunkTask, lost: JobLost) -> bool:
-        """Count it; says whether its chunk may be submitted as it is once more."""
-        if lost.is_expired:
-            task.lost_jobs += 1
-            return task.lost_jobs < self._context.policy.forgotten_attempts
-        task.failed_jobs += 1
-        # Halves of what failed are only there to find the row at fault.
-        is_bisection = task.is_of_failed and len(task.chunk.rows) > 1
-        return task.failed_jobs < (1 if is_bisection else self._context.policy.job_attempts)
+    # -- out -----------------------------------------------------------------------------
 
+    async def _deliver_unanswered(self, unanswered: tuple[ChunkTask, Failure | None]) -> None:
+        """Deliver a chunk without an answer."""
+        task, failure = unanswered
+        why = failure or Failure(Reason.INVALID_INPUT, "")
+        results = fail_chunk(task.chunk, why, self._context.sources)
+        counts = tally(results, task.chunk.duplicate_counts_by_row())
+        await self._deliver(
+            task,
+            FinishedChunk(
+                task.chunk,
+                counts,
+                failure=failure,
+                without_answer=results,
+                job_id=task.job_id,
+            ),
+        )
 
-def _charged_for_nothing(error: JobFailedError) -> JobFailedError:
-    return type(error)(
-        f"jobs are charged and give nothing, one after the other, so no more are sent: {error}",
-        job_id=error.job_id,
-    )
+    async def _deliver(self, task: ChunkTask, finished: FinishedChunk) -> None:
+        """Make the outcomes of a chunk safe; rows to be retried wait for others of their kind."""
+        retry_rows = finished.retry_rows
+        await self._store.deliver(finished)
+        self._scheduler.delivered(task, retry_rows)
+        self._context.emit(task_events.finished(task, finished.counts, asked_again=len(retry_rows)))
+        self._scheduler.proceed()

@@ -461,13 +461,6 @@ class Requests:
         self._emit(task_events.retried(kind, task, error, delay_s))
         return RetryLater(delay_s)
 
-    def again_after_doubt(self, task: ChunkTask, error: PingDataError, doubts: int) -> RetryLater:
-        """A submission in doubt is sent again, the later the more of them came in a row."""
-        attempts = max(doubts, task.failures)
-        delay_s = self._policy.delay_s(attempts, retry_after_s(error), self._rng)
-        self._emit(task_events.retried("submit", task, error, delay_s))
-        return RetryLater(delay_s)
-
 
 def _no_longer_known(task: ChunkTask, error: PingDataError) -> NotFoundError:
     return NotFoundError(

@@ -1,11 +1,4 @@
-"""The queues of a run: who is next, what is open, and stopping.
-
-Where every chunk is on its way, and what is still open: the books of a run.
-
-Which chunk is submitted next, and when.
-
-A queue of things that are due at a time.
-"""
+"""Scheduler: the queues of a run, which chunk is next, what is open, and stopping."""
 
 from __future__ import annotations
 
@@ -13,23 +6,20 @@ import contextlib
 import heapq
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 import anyio
 import anyio.lowlevel
 
-from pingdata_async.engine import task_events
 from pingdata_async.engine.context import EngineContext
+from pingdata_async.engine.decisions import FailOnEvidence
 from pingdata_async.engine.flow_control.circuit_breaker import Evidence
-from pingdata_async.engine.store import FinishedChunk
 from pingdata_async.engine.task import ChunkTask
-from pingdata_async.events import LocationsAskedAgain, RunStopping
-from pingdata_async.exceptions import PingDataError
-from pingdata_async.locations.chunk import RetryBatcher, batch_rows
+from pingdata_async.events import RunStopping
+from pingdata_async.locations.chunk import RetryBatcher, RetryRow, batch_rows
 from pingdata_async.models import Reason
-from pingdata_async.results.outcomes import tally
-from pingdata_async.results.validation import Failure, ValidatedOutput, fail_chunk
+from pingdata_async.results.validation import Failure
 from pingdata_async.util.loop import loop_time
 
 T = TypeVar("T")
@@ -97,58 +87,113 @@ LOW_WATER = 4  # chunks that are ready before there is a slot; more would only t
 URGENT = -0.5  # before all that waits for a time, and so before what is new
 
 
-class Admission:
-    """Lets chunks through to be submitted: a job slot for each, the most urgent first.
+class Scheduler:
+    """Knows where each chunk of a run is, which one is next, and when the run ends.
 
-    While the breaker has doubts about the API, one at a time.
+    A chunk waits until it is admitted: then it has a job slot, and is submitted. While the
+    circuit breaker is half-open, one is at a time. After that it is polled, fetched and
+    delivered. Whatever waits, waits in a queue.
+
+    Only the engine moves chunks from one place to the next.
 
     Args:
         context: What the run works with.
+
+    Attributes:
+        submissions: Chunks that were admitted.
+        polls: Chunks that have a job.
+        fetches: Chunks that have an output.
+        batched: Chunks made of rows to be retried, of which the store does not know yet.
+        lingering: When rows to be retried have waited for long enough.
+        unanswered: Chunks that end without an answer, and why.
+        backpressure: A permit for each chunk of the input that is not delivered yet.
+        jobs_in_flight: Jobs accepted, and neither delivered nor lost.
+        error: Why nothing more is submitted; None as long as all is well.
+        ended: Cancelled when all is done.
+        reading: Cancelled when nothing more is to be read.
     """
 
     def __init__(self, context: EngineContext) -> None:
-        self._slots = context.concurrency
+        self._context = context
+        self._store = context.store
         self._breaker = context.breaker
-        self._planner = context.poll_planner
-        self._waiting: DelayQueue[ChunkTask] = DelayQueue()
+        self._share = context.concurrency
+        self._waiting: DelayQueue[ChunkTask] = DelayQueue()  # to be admitted
+        self._head: tuple[ChunkTask, anyio.CancelScope] | None = None  # waits for a slot
         self._slots_held = 0
         self._holders: dict[ChunkTask, None] = {}
-        self._undecided = 0
-        self._changed = anyio.Event()
-        self._taken = anyio.Event()
-        self._head: tuple[ChunkTask, anyio.CancelScope] | None = None  # waits for a slot
+        self._undecided = 0  # admitted, and neither accepted nor refused yet
+        self._changed = anyio.Event()  # that number
+        self._admitted = anyio.Event()
+        self._parked: list[ChunkTask] = []
+        self._deferred: list[tuple[ChunkTask, FailOnEvidence]] = []
+        self._retry_rows = RetryBatcher(context.chunk_size)
+        self._waits_to_submit: dict[anyio.CancelScope, None] = {}  # in their order
+        self._open = 0  # chunks taken from the input, or made of such, and not delivered
+        self._input_ended = False
+        self.submissions: DelayQueue[ChunkTask] = DelayQueue()
+        self.polls: DelayQueue[ChunkTask] = DelayQueue()
+        self.fetches: DelayQueue[ChunkTask] = DelayQueue()
+        self.batched: DelayQueue[ChunkTask] = DelayQueue()
+        self.lingering: DelayQueue[None] = DelayQueue()
+        self.unanswered: DelayQueue[tuple[ChunkTask, Failure | None]] = DelayQueue()
+        self.backpressure = anyio.Semaphore(context.concurrency.max_jobs)
+        self.jobs_in_flight = 0
+        self.error: Exception | None = None
+        self.ended = anyio.CancelScope()
+        self.reading = anyio.CancelScope()
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing waits, and nothing let through is undecided."""
-        return not self._waiting and not self._undecided
+    # -- into the run --------------------------------------------------------------------
+
+    async def below_low_water(self) -> None:
+        """Wait until too few chunks are ready to choose from."""
+        while self._waiting.due >= LOW_WATER:
+            self._admitted = anyio.Event()
+            await self._admitted.wait()
+
+    def add(self, task: ChunkTask) -> None:
+        """Take in a chunk of the input; it holds a permit."""
+        now = loop_time()
+        self._open += 1
+        task.holds_permit = True
+        task.is_taken_up = bool(task.job_id)
+        self.jobs_in_flight += task.is_taken_up
+        if task.chunk.rows:
+            self._wait(task, now)
+        else:  # nothing in it can be sent: no job
+            self.unanswered.put((task, None), now)
+
+    def end_input(self) -> None:
+        """There is nothing more to be taken in."""
+        self._input_ended = True
+        self.proceed()
+
+    def _batch(self) -> None:
+        """Make chunks of rows to be retried, as soon as they are worth a job."""
+        now = loop_time()
+        while self._retry_rows and (self._retry_rows.is_ripe(now) or self._has_nothing_else()):
+            self._open += 1
+            chunk = batch_rows(self._store.next_index(), self._retry_rows.take())
+            self.batched.put(ChunkTask(chunk), now)
+
+    def _has_nothing_else(self) -> bool:
+        return self._input_ended and not self._waiting and not self._undecided
+
+    # -- admission -----------------------------------------------------------------------
 
     @property
     def must_wait(self) -> bool:
-        """Whether a chunk let through should wait for another one's answer first."""
+        """Whether a chunk that was admitted should wait for another one's answer first."""
         return self._breaker.is_half_open and self._undecided > 1
 
-    def put(self, task: ChunkTask, due: float) -> None:
-        """Add a chunk, to be let through at that time of the event loop's clock or later."""
+    def _wait(self, task: ChunkTask, due: float) -> None:
         task.due = due
         self._waiting.put(task, due)
 
-    def put_back(self, task: ChunkTask) -> None:
-        """Take back a chunk that was let through."""
-        self.decided(task)
-        self.release(task)
-        self._waiting.put(task, task.due)
-
-    async def below_low_water(self) -> None:
-        """Wait until there are too few chunks to choose from."""
-        while self._waiting.due >= LOW_WATER:
-            self._taken = anyio.Event()
-            await self._taken.wait()
-
-    async def next(self) -> ChunkTask:
-        """Wait for the next chunk that may go; it holds a job slot."""
+    async def admit(self) -> ChunkTask:
+        """Wait for the most urgent chunk, and a job slot for it."""
         task = await self._next()
-        self._taken.set()
+        self._admitted.set()
         return task
 
     async def _next(self) -> ChunkTask:
@@ -177,7 +222,7 @@ class Admission:
         with anyio.CancelScope() as scope:
             self._head = (task, scope)
             try:
-                await self._slots.acquire(task.job_id)
+                await self._share.acquire(task.job_id)
                 self._slots_held += 1
             finally:
                 self._head = None
@@ -185,15 +230,20 @@ class Admission:
             self._give_back()
         return not scope.cancel_called
 
-    def decided(self, task: ChunkTask) -> None:
-        """A chunk let through was accepted, refused or lost, or will not be submitted."""
-        if task.is_undecided:
-            task.is_undecided = False
-            self._undecided -= 1
-            self._changed.set()
+    async def _until_free(self) -> None:
+        while self._breaker.is_half_open and self._undecided:
+            self._changed = anyio.Event()
+            await self._changed.wait()
+
+    def _urgency(self, task: ChunkTask) -> tuple[float, int]:
+        due = -task.due if self._breaker.should_try_another else task.due
+        return due, task.chunk.index
+
+    # -- job slots -----------------------------------------------------------------------
 
     def release(self, task: ChunkTask) -> None:
         """Give a chunk's job slot back, if it holds one."""
+        self._decide(task)
         if task.holds_slot:
             task.holds_slot = False
             del self._holders[task]
@@ -201,21 +251,13 @@ class Admission:
 
     def abandon(self, task: ChunkTask) -> None:
         """Leave a chunk's job to itself; it keeps its job slot until it has likely ended."""
+        self._decide(task)
         if task.holds_slot:
             task.holds_slot = False
             del self._holders[task]
             self._slots_held -= 1
-            ends_at = self._planner.likely_end(task.present_job, loop_time())
-            self._slots.abandon(task.job_id, ends_at)
-
-    def hand_over(self, task: ChunkTask, other: ChunkTask) -> None:
-        """Let another chunk go in the place of one that was let through."""
-        other.due = task.due
-        if task.holds_slot:
-            del self._holders[task]
-            self._holders[other] = None
-        other.holds_slot, task.holds_slot = task.holds_slot, False
-        other.is_undecided, task.is_undecided = task.is_undecided, False
+            ends_at = self._context.poll_planner.likely_end(task.present_job, loop_time())
+            self._share.abandon(task.job_id, ends_at)
 
     def release_all(self) -> None:
         """Give back every slot, but those of jobs that are left to themselves."""
@@ -227,121 +269,86 @@ class Admission:
         while self._slots_held:
             self._give_back()
 
-    def clear(self) -> list[ChunkTask]:
-        """Take out every chunk that waits to be submitted; jobs that wait for a slot stay."""
-        waiting = self._waiting.clear()
-        if self._head is not None and not self._head[0].job_id:
-            task, scope = self._head
-            self._head = None
-            waiting.append(task)
-            scope.cancel("it is taken out")
-        for task in waiting:
-            if task.job_id:
-                self._waiting.put(task, task.due)
-        self._changed.set()
-        self._taken.set()
-        return [task for task in waiting if not task.job_id]
-
-    async def _until_free(self) -> None:
-        while self._breaker.is_half_open and self._undecided:
-            self._changed = anyio.Event()
-            await self._changed.wait()
-
-    def _urgency(self, task: ChunkTask) -> tuple[float, int]:
-        due = -task.due if self._breaker.should_try_another else task.due
-        return due, task.chunk.index
+    def _decide(self, task: ChunkTask) -> None:
+        """A chunk that was admitted is accepted, refused or lost, or will not be submitted."""
+        if task.is_undecided:
+            task.is_undecided = False
+            self._undecided -= 1
+            self._changed.set()
 
     def _give_back(self) -> None:
         self._slots_held -= 1
-        self._slots.release()
+        self._share.release()
 
+    # -- on the way ----------------------------------------------------------------------
 
-class Flow:
-    """The queues of a run, and the count of what has not come out of them yet.
+    def send(self, queue: DelayQueue[ChunkTask], task: ChunkTask, delay_s: float = 0.0) -> None:
+        """Have a request about a chunk sent, after that time."""
+        if self.is_stopping and queue is self.submissions:
+            self.drop(task)
+            return
+        task.wanted_at = loop_time() + delay_s
+        queue.put(task, task.wanted_at)
 
-    Args:
-        context: What the run works with.
-        admission: Where chunks wait to be submitted.
+    def hold_back(self, queue: DelayQueue[ChunkTask], task: ChunkTask, delay_s: float) -> None:
+        """Have a request sent later than it should be, as there is a pause."""
+        queue.put(task, loop_time() + delay_s)
 
-    Attributes:
-        submissions: What was let through.
-        polls: What has a job.
-        fetches: What has an output.
-        batched: What is made of leftovers, for the ledger to be told of.
-        lingering: When leftovers have waited for long enough.
-        lost: What ends without an answer, and why.
-        room: For chunks of the input.
-        jobs_in_flight: Jobs accepted, and neither delivered nor lost.
-        error: Why nothing more is submitted; None as long as all is well.
-        ended: Cancelled when all is done.
-        reading: Cancelled when nothing more is to be read.
-    """
+    def poll(self, task: ChunkTask, delay_s: float) -> None:
+        """Have the job polled that a chunk has now."""
+        self._decide(task)
+        self.jobs_in_flight += 1
+        self.send(self.polls, task, delay_s)
+        self.on_evidence(Evidence.ACCEPTED)
 
-    def __init__(self, context: EngineContext, admission: Admission) -> None:
-        self._store = context.store
-        self._admission = admission
-        self._breaker = context.breaker
-        self._sources = context.sources
-        self._emit = context.emit
-        self._deferred = DeferredFailures()
-        self._retry_rows = RetryBatcher(context.chunk_size)
-        self._waits_to_submit: dict[anyio.CancelScope, None] = {}  # in their order
-        self._open = 0  # chunks taken from the input, or made of such, and not delivered
-        self._input_ended = False
-        self.submissions: DelayQueue[ChunkTask] = DelayQueue()
-        self.polls: DelayQueue[ChunkTask] = DelayQueue()
-        self.fetches: DelayQueue[ChunkTask] = DelayQueue()
-        self.batched: DelayQueue[ChunkTask] = DelayQueue()
-        self.lingering: DelayQueue[None] = DelayQueue()
-        self.lost: DelayQueue[tuple[ChunkTask, Failure | None]] = DelayQueue()
-        self.room = anyio.Semaphore(context.concurrency.max_jobs)
-        self.jobs_in_flight = 0
-        self.error: Exception | None = None
-        self.ended = anyio.CancelScope()
-        self.reading = anyio.CancelScope()
+    def wait(self, task: ChunkTask, due: float) -> None:
+        """Have a chunk wait until it is admitted, not before that time of the loop's clock."""
+        if self.is_stopping:
+            self.drop(task)
+        else:
+            self._wait(task, due)
 
-    # -- in ------------------------------------------------------------------------------
+    def put_back(self, task: ChunkTask) -> None:
+        """Have a chunk that was admitted wait again, in its old place."""
+        self.release(task)
+        self._waiting.put(task, task.due)
 
-    def taken(self, task: ChunkTask) -> None:
-        """A chunk was taken from the input; it holds room."""
-        now = loop_time()
+    def park(self, task: ChunkTask) -> None:
+        """Keep a chunk that was admitted until `unpark()`."""
+        self._parked.append(task)
+
+    def unpark(self) -> None:
+        """Have all submitted that is parked."""
+        parked, self._parked = self._parked, []
+        for task in parked:
+            self.send(self.submissions, task)
+
+    def replace(self, task: ChunkTask, parts: Sequence[ChunkTask]) -> None:
+        """Let parts take a chunk's place, and wait until they are admitted."""
+        self._open += len(parts) - 1
+        parts[0].holds_permit = task.holds_permit
+        # The deeper, the sooner: one chunk's rows at fault are found before the next chunk's.
+        for part in parts:
+            self.wait(part, -1.0 - part.depth)
+
+    def hand_over(self, task: ChunkTask, first: ChunkTask, rest: ChunkTask) -> None:
+        """Have a part submitted in the place of a chunk that was admitted; the rest waits."""
         self._open += 1
-        task.holds_permit = True
-        task.is_taken_up = bool(task.job_id)
-        self.jobs_in_flight += task.is_taken_up
-        if task.chunk.rows:
-            self._admission.put(task, now)
-        else:  # nothing in it can be sent: no job
-            self.lost.put((task, None), now)
+        if task.holds_slot:
+            del self._holders[task]
+            self._holders[first] = None
+        first.due = task.due
+        first.holds_slot, task.holds_slot = task.holds_slot, False
+        first.is_undecided, task.is_undecided = task.is_undecided, False
+        rest.holds_permit = task.holds_permit
+        self.wait(rest, task.due)
+        if self.is_stopping:
+            self.drop(first)
+        else:  # before others see the budget without it
+            first.wanted_at = loop_time()
+            self.submissions.put(first, URGENT)
 
-    def input_ended(self) -> None:
-        """There is nothing more to be taken."""
-        self._input_ended = True
-        self._go_on()
-
-    async def admit_batched(self, task: ChunkTask) -> None:
-        """Let a chunk of leftovers be submitted."""
-        chunk = task.chunk
-        await self._store.batched(chunk)
-        self._emit(LocationsAskedAgain(chunk=chunk.index, locations=len(chunk.rows)))
-        self.go_on_with([task], URGENT)
-
-    def _batch(self) -> None:
-        """Make chunks of what is to be asked about again, as soon as it is worth a job."""
-        now = loop_time()
-        while self._retry_rows and (self._retry_rows.is_ripe(now) or self._nothing_better_to_do()):
-            self._open += 1
-            chunk = batch_rows(self._store.next_index(), self._retry_rows.take())
-            self.batched.put(ChunkTask(chunk), now)
-
-    def _nothing_better_to_do(self) -> bool:
-        return self._input_ended and self._admission.is_empty
-
-    async def batch_lingering(self, _: None) -> None:
-        """Leftovers may have waited for long enough."""
-        self._go_on()
-
-    # -- on its way ----------------------------------------------------------------------
+    # -- failing and stopping ------------------------------------------------------------
 
     @property
     def is_stopping(self) -> bool:
@@ -350,99 +357,56 @@ class Flow:
 
     @contextlib.contextmanager
     def until_stopped(self) -> Iterator[anyio.CancelScope]:
-        """Leave off waiting to submit when nothing more is to be submitted."""
+        """Stop waiting to submit when nothing more is to be submitted."""
         with anyio.CancelScope() as scope:
             self._waits_to_submit[scope] = None
             try:
                 yield scope
             finally:
-                self.waits_no_more(scope)
+                self.see_to_its_end(scope)
 
-    def waits_no_more(self, scope: anyio.CancelScope) -> None:
-        """From here on, what `until_stopped` holds is seen to its end."""
+    def see_to_its_end(self, scope: anyio.CancelScope) -> None:
+        """From here on, stopping does not cancel what `until_stopped()` holds."""
         self._waits_to_submit.pop(scope, None)
-
-    def send(self, queue: DelayQueue[ChunkTask], task: ChunkTask, delay_s: float = 0.0) -> None:
-        """Have a request about a chunk sent, after that time."""
-        task.wanted_at = loop_time() + delay_s
-        queue.put(task, task.wanted_at)
-
-    def hold_back(self, queue: DelayQueue[ChunkTask], task: ChunkTask, delay_s: float) -> None:
-        """Have a request sent later than it should be, as there is a pause."""
-        queue.put(task, loop_time() + delay_s)
-
-    def accepted(self, task: ChunkTask, poll_in_s: float) -> None:
-        """A chunk has a job now, which is to be asked about then."""
-        self.jobs_in_flight += 1
-        self.send(self.polls, task, poll_in_s)
-        self.on_evidence(Evidence.ACCEPTED)
-
-    def submit_later(self, task: ChunkTask, delay_s: float) -> None:
-        """Submit a chunk that was let through once more."""
-        if self.is_stopping:
-            self.drop(task)
-        else:
-            self.send(self.submissions, task, delay_s)
-
-    def go_on_with(self, tasks: list[ChunkTask], due: float) -> None:
-        """Let chunks that were counted already be submitted."""
-        for task in tasks:
-            if self.is_stopping:
-                self.drop(task)
-            else:
-                self._admission.put(task, due)
-
-    def divided(self, parts: int) -> None:
-        """A chunk is that many now."""
-        self._open += parts - 1
 
     def fail(self, task: ChunkTask, failure: Failure) -> None:
         """Fail a chunk, whatever the API is like."""
-        self._admission.decided(task)
-        self._admission.release(task)
-        self.lost.put((task, failure), loop_time())
+        self.release(task)
+        self.unanswered.put((task, failure), loop_time())
 
-    def defer_failure(
-        self, task: ChunkTask, failure: Failure, evidence: Evidence, error: PingDataError
-    ) -> None:
+    def fail_on_evidence(self, task: ChunkTask, decision: FailOnEvidence) -> None:
         """Fail a chunk as soon as it is clear that the API is not at fault itself."""
-        self._admission.decided(task)
-        self._admission.release(task)
-        self._release_permit(task)  # or it could keep out the chunk that brings the proof
-        self._deferred.add(task, failure, evidence, error)
-        self._go_on()
+        self.release(task)
+        self._release_permit(task)  # or it could keep out the chunk that brings the evidence
+        self._deferred.append((task, decision))
+        self.proceed()
 
     def on_evidence(self, evidence: Evidence) -> None:
-        """The API is in order: what was suspected is so."""
-        for task, failure in self._deferred.explained_by(evidence):
-            self.lost.put((task, failure), loop_time())
+        """Fail the chunks of which this shows that they are at fault themselves."""
+        # That a job is answered now does not show that one would be accepted now.
+        deferred, self._deferred = self._deferred, []
+        for task, decision in deferred:
+            if decision.evidence is evidence:
+                self.unanswered.put((task, decision.failure), loop_time())
+            else:
+                self._deferred.append((task, decision))
 
     def drop(self, task: ChunkTask) -> None:
-        """Leave a chunk that will not be submitted, or whose job is left to another run."""
-        self._admission.decided(task)
+        """Do no more about a chunk that will not be submitted, or whose job is left alone."""
         if task.job_id:
-            self._admission.abandon(task)
+            self.abandon(task)
         else:
-            self._admission.release(task)
-        if _has_answers(task) and not self._store.is_durable:
+            self.release(task)
+        if not self._store.is_durable and any(row.times_asked for row in task.chunk.earlier):
             failure = Failure(Reason.MISSING, "the run stopped before it was asked about again")
-            self.lost.put((task, failure), loop_time())
+            self.unanswered.put((task, failure), loop_time())
             return
         self._release_permit(task)
         self._open -= 1
         self.jobs_in_flight -= bool(task.job_id)
-        self._go_on()
+        self.proceed()
 
-    def leave(self, task: ChunkTask, error: PingDataError) -> None:
-        """Leave a job that cannot be asked about any more, or its output fetched, and stop.
-
-        Others of which the same is true learn of it now, rather than when they are due.
-        """
-        self.stop(error)
-        self.drop(task)
-        self.look_again()
-
-    def look_again(self) -> None:
+    def ask_now(self) -> None:
         """Have everything asked for now, as far as it may be."""
         now = loop_time()
         for queue in (self.polls, self.fetches):
@@ -458,60 +422,52 @@ class Flow:
         self.reading.cancel("nothing more can be submitted")
         if self._store.is_durable:
             self._retry_rows.clear()
+        deferred, self._deferred = self._deferred, []
         for task in (
-            *self._admission.clear(),
+            *self._take_waiting(),
             *self.submissions.clear(),
-            *self._deferred.clear(),
+            *(task for task, _ in deferred),
         ):
             self.drop(task)
-        self._emit(RunStopping(error=str(error), jobs_in_flight=self.jobs_in_flight))
+        self._context.emit(RunStopping(error=str(error), jobs_in_flight=self.jobs_in_flight))
         for scope in tuple(self._waits_to_submit):
             scope.cancel("nothing more is submitted")
-        self._go_on()
+        self.proceed()
 
-    # -- out -----------------------------------------------------------------------------
+    def _take_waiting(self) -> list[ChunkTask]:
+        """Take out every chunk that waits to be submitted; jobs that wait for a slot stay."""
+        waiting = self._waiting.clear()
+        if self._head is not None and not self._head[0].job_id:
+            task, scope = self._head
+            self._head = None
+            waiting.append(task)
+            scope.cancel("it is taken out")
+        for task in waiting:
+            if task.job_id:
+                self._waiting.put(task, task.due)
+        self._changed.set()
+        self._admitted.set()
+        return [task for task in waiting if not task.job_id]
 
-    async def deliver_lost(self, lost: tuple[ChunkTask, Failure | None]) -> None:
-        """Deliver a chunk without an answer."""
-        task, failure = lost
-        why = failure or Failure(Reason.INVALID_INPUT, "")
-        results = fail_chunk(task.chunk, why, self._sources)
-        await self._deliver(
-            task,
-            FinishedChunk(
-                task.chunk,
-                tally(results, task.chunk.duplicate_counts_by_row()),
-                failure=failure,
-                without_answer=results,
-                job_id=task.job_id,
-            ),
-        )
+    # -- out of the run ------------------------------------------------------------------
 
-    async def deliver(self, task: ChunkTask, checked: ValidatedOutput) -> None:
-        """Deliver a chunk with its answers; what is left of it waits to be asked again."""
-        finished = FinishedChunk(task.chunk, checked.counts, checked=checked, job_id=task.job_id)
-        await self._deliver(task, finished)
-
-    async def _deliver(self, task: ChunkTask, finished: FinishedChunk) -> None:
-        retry_rows = finished.retry_rows
-        await self._store.deliver(finished)
+    def delivered(self, task: ChunkTask, retry_rows: Sequence[RetryRow]) -> None:
+        """A chunk's outcomes are safe; these rows of it are to be retried."""
         self._open -= 1
         self.jobs_in_flight -= bool(task.job_id)
         self._release_permit(task)
-        if retry_rows and (self.error is None or not self._store.is_durable):
+        if retry_rows and not (self.is_stopping and self._store.is_durable):
             now = loop_time()
             self._retry_rows.add(retry_rows, now)
             self.lingering.put(None, now + RetryBatcher.WAIT_S)
-        self._emit(task_events.finished(task, finished.counts, asked_again=len(retry_rows)))
-        self._go_on()
 
     def _release_permit(self, task: ChunkTask) -> None:
         if task.holds_permit:
             task.holds_permit = False
-            self.room.release()
+            self.backpressure.release()
 
-    def _go_on(self) -> None:
-        """See whether there is something to be gathered, or to be decided, or all is done."""
+    def proceed(self) -> None:
+        """See whether rows can be retried, failures be decided, or all is done."""
         self._batch()
         if not self._input_ended or self._open > len(self._deferred):
             return
@@ -519,46 +475,6 @@ class Flow:
             if self._breaker.has(evidence):
                 self.on_evidence(evidence)
         if self._deferred:
-            self.stop(self._deferred.first_error())
+            self.stop(self._deferred[0][1].error)
         elif not self._open:
             self.ended.cancel()
-
-
-def _has_answers(task: ChunkTask) -> bool:
-    return any(earlier.times_asked for earlier in task.chunk.earlier)
-
-
-class DeferredFailures:
-    """Rows that look as if they were at fault, as long as nothing shows that it is they."""
-
-    def __init__(self) -> None:
-        self._verdicts: list[tuple[ChunkTask, Failure, Evidence, PingDataError]] = []
-
-    def __len__(self) -> int:
-        return len(self._verdicts)
-
-    def add(
-        self, task: ChunkTask, failure: Failure, evidence: Evidence, error: PingDataError
-    ) -> None:
-        """Remember a chunk that fails if there is proof, and ends the run if not."""
-        self._verdicts.append((task, failure, evidence, error))
-
-    def explained_by(self, evidence: Evidence) -> Iterator[tuple[ChunkTask, Failure]]:
-        """Take out those that fail now."""
-        # That a job is answered now does not show that one would be accepted now.
-        verdicts, self._verdicts = self._verdicts, []
-        for verdict in verdicts:
-            if verdict[2] is evidence:
-                yield verdict[0], verdict[1]
-            else:
-                self._verdicts.append(verdict)
-
-    def first_error(self) -> PingDataError:
-        """Why the first of them failed."""
-        return self._verdicts[0][3]
-
-    def clear(self) -> list[ChunkTask]:
-        """Take all out."""
-        tasks = [verdict[0] for verdict in self._verdicts]
-        self._verdicts.clear()
-        return tasks

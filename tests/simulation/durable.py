@@ -224,10 +224,10 @@ class _Client:
         store, runner, world = self._store, self._runner, self._world
         if store is None or runner is None or self._read_ahead is not None:
             return
-        flow = runner._flow
+        scheduler = runner._scheduler
         # Rows at fault keep out nobody: how many there may be in a row is the policy's.
-        at_fault = [verdict[0] for verdict in flow._deferred._verdicts]
-        at_fault += [lost[2][0] for lost in flow.lost._heap]
+        at_fault = [task for task, _ in scheduler._deferred]
+        at_fault += [entry[2][0] for entry in scheduler.unanswered._heap]
         read = self._run.directory.plan.rows_read - self._read_before + store.gathered_rows
         ahead = read - store.delivered_rows - sum(each.chunk.total_rows for each in at_fault)
         # A chunk that was split gives its room back with its first part.

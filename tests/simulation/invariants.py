@@ -100,13 +100,16 @@ def check_end_of_client(
     require(not slots._waiting, "somebody waits for a job slot after the end")
     if runner is None or is_dead:
         return
-    flow = runner._flow
-    require(flow.room.value <= world.max_jobs, f"more room than there was: {flow.room.value}")
-    if flow.error is None and not flow._input_ended:
+    scheduler = runner._scheduler
+    permits = scheduler.backpressure.value
+    require(permits <= world.max_jobs, f"more permits than there were: {permits}")
+    if scheduler.error is None and not scheduler._input_ended:
         return  # cancelled
-    queues = ("submissions", "polls", "fetches", "batched", "lost")
-    left_over = {name: len(getattr(flow, name)) for name in queues if len(getattr(flow, name))}
-    is_done = flow.error is None and flow._open == 0
+    queues = ("submissions", "polls", "fetches", "batched", "unanswered")
+    left_over = {
+        name: len(getattr(scheduler, name)) for name in queues if len(getattr(scheduler, name))
+    }
+    is_done = scheduler.error is None and scheduler._open == 0
     require(not (is_done and left_over), f"all is done, but there is work left: {left_over}")
 
 

@@ -11,18 +11,19 @@ import anyio
 import msgspec
 import pytest
 
-from pingdata_async.engine import scheduler as flow
+from pingdata_async.engine import scheduler
+from pingdata_async.engine.decisions import Decision
 from pingdata_async.engine.flow_control.budget import Amount
 from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter, ConcurrencyShare
 from pingdata_async.engine.flow_control.rate_limiter import RateLimiter
 from pingdata_async.engine.request_pacer import NoteIntent
 from pingdata_async.engine.requests import Requests
-from pingdata_async.engine.scheduler import DelayQueue, Flow
+from pingdata_async.engine.scheduler import DelayQueue, Scheduler
 from pingdata_async.engine.submission import Submitter
-from pingdata_async.engine.task import Accepted, ChunkTask, InDoubt
+from pingdata_async.engine.task import Accepted, ChunkTask, InDoubt, RetryLater
 from pingdata_async.locations import chunk as later_chunks
 from pingdata_async.locations.chunk import Chunk
-from pingdata_async.runs import spending as remaining
+from pingdata_async.runs import spending
 from pingdata_async.runs.journal import transitions as journal_changes
 from pingdata_async.runs.journal.journal import Journal
 from pingdata_async.runs.journal.reader import JournalTotals
@@ -66,10 +67,10 @@ def free_slots_wake_nobody(patch: pytest.MonkeyPatch) -> None:
 def doubt_is_taken_for_refusal(patch: pytest.MonkeyPatch) -> None:
     """What may have been accepted is sent again, and nobody is told."""
 
-    async def doubted(self: Submitter, task: ChunkTask, step: InDoubt) -> None:
-        del step
+    async def doubted(self: Submitter, task: ChunkTask, doubt: InDoubt) -> Decision:
+        del doubt
         await self._store.refused(task.chunk)
-        self._flow.submit_later(task, 1.0)
+        return RetryLater(1.0)
 
     patch.setattr(Submitter, "_doubted", doubted)
 
@@ -112,7 +113,7 @@ def leftovers_get_lost(patch: pytest.MonkeyPatch) -> None:
     def gather_most(index: int, retry_rows: Any) -> Chunk:
         return batch_rows(index, retry_rows[: max(1, len(retry_rows) - 1)])
 
-    patch.setattr(flow, "batch_rows", gather_most)
+    patch.setattr(scheduler, "batch_rows", gather_most)
 
 
 def nothing_was_charged_before(patch: pytest.MonkeyPatch) -> None:
@@ -122,33 +123,34 @@ def nothing_was_charged_before(patch: pytest.MonkeyPatch) -> None:
 
 def everything_is_read_at_once(patch: pytest.MonkeyPatch) -> None:
     """What is read takes up no room."""
-    taken = Flow.taken
+    add = Scheduler.add
 
-    def taken_for_nothing(self: Flow, task: ChunkTask) -> None:
-        taken(self, task)
+    def add_for_nothing(self: Scheduler, task: ChunkTask) -> None:
+        add(self, task)
         task.holds_permit = False
-        self.room.release()
+        self.backpressure.release()
 
-    patch.setattr(Flow, "taken", taken_for_nothing)
+    patch.setattr(Scheduler, "add", add_for_nothing)
 
 
 def the_budget_forgets_what_is_in_doubt(patch: pytest.MonkeyPatch) -> None:
     """A run that is taken up counts only what was surely charged."""
+    spent_so_far = spending.spent_so_far
 
     def spent(totals: JournalTotals) -> Amount:
         sure = msgspec.structs.replace(totals, possibly_charged=0, possibly_charged_by_source={})
-        return remaining.spent_so_far(sure)
+        return spent_so_far(sure)
 
-    patch.setattr("pingdata_async.runs.spending.spent_so_far", spent)
+    patch.setattr(spending, "spent_so_far", spent)
 
 
 def a_lost_answer_is_given_back(patch: pytest.MonkeyPatch) -> None:
     """What may have been charged does not count, as if it had been refused."""
     doubted = Submitter._doubted
 
-    async def given_back(self: Submitter, task: ChunkTask, step: InDoubt) -> None:
+    async def given_back(self: Submitter, task: ChunkTask, doubt: InDoubt) -> Decision:
         self._budget._count(task.chunk, -1)
-        await doubted(self, task, step)
+        return await doubted(self, task, doubt)
 
     patch.setattr(Submitter, "_doubted", given_back)
 

@@ -1,0 +1,325 @@
+"""What follows for a chunk when its submission or its job went wrong (pure).
+
+A `Judge` counts what goes wrong, and says what is to be done about a chunk; the engine does it.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+
+from pingdata_async.api.wire import saying_when
+from pingdata_async.engine.flow_control.circuit_breaker import (
+    Bisection,
+    CircuitBreaker,
+    Evidence,
+    at_fault_itself,
+)
+from pingdata_async.engine.flow_control.retry import RetryPolicy, retry_after_s
+from pingdata_async.engine.task import ChunkTask, HeldBack, InDoubt, JobLost, RetryLater
+from pingdata_async.exceptions import (
+    AccessDeniedError,
+    APIStatusError,
+    JobFailedError,
+    PingDataError,
+    SubmissionInDoubtError,
+    UnknownSourceError,
+)
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.models import Reason
+from pingdata_async.results.validation import Failure
+
+TOO_LARGE = 413
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """It has a job: ask about that after this time."""
+
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Its job is done: fetch the output."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """It was let through too early: let it wait for a job slot again, in its old place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """The budget may allow for it later: keep it until it is known what others cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resubmit:
+    """Its job is lost: let it wait for a job slot again, not before this time passed."""
+
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """It goes on in equal parts, before anything else.
+
+    Attributes:
+        parts: How many.
+        reason: Why, in words.
+        is_telling: Whether it tells something of the API if all parts are accepted.
+        has_failed: Whether it is split because its jobs failed.
+    """
+
+    parts: int
+    reason: str
+    is_telling: bool = False
+    has_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SplitOff:
+    """Its first rows are submitted in its place; the others wait for a job slot.
+
+    Attributes:
+        rows: How many are first.
+        reason: Why, in words.
+    """
+
+    rows: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Its rows fail.
+
+    Attributes:
+        failure: Why.
+        stop: Why the run stops besides; None if it does not.
+    """
+
+    failure: Failure
+    stop: PingDataError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailOnEvidence:
+    """Its rows fail as soon as it is clear that the API is not at fault itself.
+
+    Attributes:
+        failure: Why they fail.
+        evidence: What would show that.
+        error: Why the run stops if nothing ever shows it.
+    """
+
+    failure: Failure
+    evidence: Evidence
+    error: PingDataError
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """It may have been paid for: the user is to say whether it is sent again.
+
+    Attributes:
+        stop: Why the run stops besides; None if it does not.
+    """
+
+    stop: PingDataError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """This run does no more about it.
+
+    Attributes:
+        stop: Why the run stops; None if that is nothing new.
+        is_for_all: Whether other jobs cannot be asked about either: they learn of it at once,
+            rather than when they are due.
+    """
+
+    stop: PingDataError | None = None
+    is_for_all: bool = False
+
+
+Decision = (
+    Poll
+    | Fetch
+    | RetryLater
+    | HeldBack
+    | PutBack
+    | Park
+    | Resubmit
+    | Split
+    | SplitOff
+    | Fail
+    | FailOnEvidence
+    | Hold
+    | Drop
+)
+
+
+class Judge:
+    """Decides what becomes of a chunk whose submission or job went wrong.
+
+    Args:
+        policy: How often things are tried.
+        breaker: Counts what goes wrong in a row.
+        sources: The run's sources.
+        rng: The source of jitter.
+    """
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        breaker: CircuitBreaker,
+        sources: tuple[str, ...],
+        rng: random.Random,
+    ) -> None:
+        self._policy = policy
+        self._breaker = breaker
+        self._sources = sources
+        self._rng = rng
+
+    def after_refusal(
+        self, task: ChunkTask, error: PingDataError, *, is_stopping: bool
+    ) -> Drop | Split | FailOnEvidence:
+        """The API refused a chunk for what it holds: find the rows at fault, if it is rows."""
+        must_stop = self._breaker.note_refused(task.search)
+        if is_stopping:
+            return Drop()
+        if self._is_unknown_source(task, error):
+            return Drop(error)
+        if must_stop:
+            return Drop(at_fault_itself(error))
+        if len(task.chunk.rows) > 1:
+            task.search = task.search or Bisection()
+            # Where both halves pass, it was the size; a 413 has said so already.
+            return Split(2, str(error), is_telling=not is_too_large(error))
+        failure = Failure(Reason.REJECTED, str(error))
+        return FailOnEvidence(failure, Evidence.ACCEPTED, at_fault_itself(error))
+
+    def _is_unknown_source(self, task: ChunkTask, error: PingDataError) -> bool:
+        """Whether the run's own sources are at fault, so that no row can be right."""
+        if not isinstance(error, UnknownSourceError) or self._breaker.any_accepted:
+            return False
+        if task.chunk.sources:  # a row's own may be meant, and the message name the others
+            return False
+        words = set(re.findall(r"\w+", error.api_message.casefold()))
+        return any(code.casefold() in words for code in self._sources)
+
+    def after_doubt(
+        self, task: ChunkTask, doubt: InDoubt, *, is_stopping: bool
+    ) -> Hold | Drop | RetryLater | FailOnEvidence:
+        """A submission may have made a job that nobody knows of."""
+        error = doubt.error
+        is_one_too_many = self._breaker.note_doubt(
+            is_page=doubt.is_page, is_garbled=doubt.is_garbled
+        )
+        stop: PingDataError | None = None
+        if doubt.is_pause_too_long:
+            stop = saying_when(error)
+        elif is_one_too_many or doubt.has_lasted:
+            stop = _lost_in_a_row(error)
+        if self._policy.hold_in_doubt:
+            # Without a stop, all that is left would be held, and perhaps charged, one by one.
+            return Hold(stop)
+        if is_stopping or stop is not None:
+            return Drop(stop)
+        if task.in_doubt <= self._policy.in_doubt_attempts:
+            attempts = max(self._breaker.doubts_in_a_row, task.failures)
+            return RetryLater(self._policy.delay_s(attempts, retry_after_s(error), self._rng))
+        if self._breaker.note_lost_chunk():
+            return Drop(_lost_in_a_row(error))
+        failure = Failure(Reason.IN_DOUBT, str(error))
+        return FailOnEvidence(failure, Evidence.ACCEPTED, _lost_in_a_row(error))
+
+    def after_lost_job(
+        self, task: ChunkTask, lost: JobLost, *, is_stopping: bool
+    ) -> Resubmit | Split | Drop | FailOnEvidence:
+        """A paid job gives no answer: submit its chunk again, whole or in halves."""
+        may_try_again = self._count_lost_job(task, lost)
+        must_stop = not lost.is_expired and self._breaker.note_failed_job()
+        error = lost.as_error(task.job_id)
+        if is_stopping:
+            return Drop()
+        if must_stop:
+            return Drop(charged_for_nothing(error))
+        if may_try_again:
+            jobs = task.failed_jobs + task.lost_jobs
+            return Resubmit(self._policy.delay_s(jobs, None, self._rng))
+        if not lost.is_expired and len(task.chunk.rows) > 1:
+            return Split(2, lost.error, has_failed=True)
+        if not task.is_of_failed and self._breaker.note_lost_chunk():
+            return Drop(charged_for_nothing(error))
+        return FailOnEvidence(Failure(Reason.JOB_FAILED, lost.error), Evidence.ANSWERED, error)
+
+    def _count_lost_job(self, task: ChunkTask, lost: JobLost) -> bool:
+        """Count a lost job; returns whether its chunk may be submitted once more as it is."""
+        if lost.is_expired:
+            task.lost_jobs += 1
+            return task.lost_jobs < self._policy.forgotten_attempts
+        task.failed_jobs += 1
+        # Halves of what failed are only there to find the row at fault.
+        is_bisection = task.is_of_failed and len(task.chunk.rows) > 1
+        return task.failed_jobs < (1 if is_bisection else self._policy.job_attempts)
+
+    def after_unreadable(
+        self, task: ChunkTask, said: str, *, is_stopping: bool
+    ) -> Fail | Drop | FailOnEvidence:
+        """A complete job's output can never be read: its rows fail, and no other job is sent.
+
+        Where nothing shows that other outputs can be read, the run stops instead, and leaves the
+        job to another run, which tries it once more.
+        """
+        error = JobFailedError(said, job_id=task.job_id)
+        failure = Failure(Reason.UNREADABLE, said)
+        must_stop = not is_stopping and self._breaker.note_failed_job()
+        if task.was_unreadable:
+            return Fail(failure, error if must_stop else None)
+        if must_stop:
+            return Drop(error)
+        return Drop() if is_stopping else FailOnEvidence(failure, Evidence.ANSWERED, error)
+
+    def after_kept(self, task: ChunkTask, error: PingDataError) -> Drop:
+        """A job is paid for, and its answer cannot be had now: no other one is sent for it."""
+        # A token that may not see the jobs of another one says nothing of its own.
+        is_of_other = task.is_taken_up and isinstance(error, AccessDeniedError)
+        must_stop = not is_of_other and self._breaker.note_lost_chunk()
+        return Drop(error if must_stop else None)
+
+    def after_empty_output(self, task: ChunkTask) -> PingDataError | None:
+        """An output holds none of a chunk's answers; returns why the run stops, if it does."""
+        # Of rows that are always left out it is no news.
+        if not self._is_telling(task.chunk) or not self._breaker.note_failed_job():
+            return None
+        said = f"the output of job {task.job_id} holds none of its locations"
+        return charged_for_nothing(JobFailedError(said, job_id=task.job_id))
+
+    def _is_telling(self, chunk: Chunk) -> bool:
+        """Whether an empty answer to all of a chunk says something of the API."""
+        is_first_time = not any(earlier.times_asked for earlier in chunk.earlier)
+        return not self._breaker.any_answered or (is_first_time and len(chunk.rows) > 1)
+
+
+def is_too_large(error: PingDataError) -> bool:
+    """Whether a submission was refused for its size."""
+    return isinstance(error, APIStatusError) and error.status_code == TOO_LARGE
+
+
+def charged_for_nothing(error: JobFailedError) -> JobFailedError:
+    """The error of a run that stops because jobs give no answers."""
+    return type(error)(
+        f"jobs are charged and give nothing, one after the other, so no more are sent: {error}",
+        job_id=error.job_id,
+    )
+
+
+def _lost_in_a_row(error: PingDataError) -> SubmissionInDoubtError:
+    return SubmissionInDoubtError(
+        "the answers to submissions are lost one after the other, and each may be charged for "
+        f"nothing, so no more are sent: {error}"
+    )
