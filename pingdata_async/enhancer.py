@@ -1,12 +1,16 @@
-"""BulkEnhancer: many locations in, their answers out."""
+"""BulkEnhancer: many locations in, their answers out; in memory, or from file to file."""
 
 from __future__ import annotations
 
+import contextlib
 import random
 import weakref
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict, Unpack
 
+import anyio.to_thread
 import msgspec
 
 from pingdata_async.api.client import PingDataClient
@@ -23,38 +27,83 @@ from pingdata_async.engine.flow_control.retry import RetryPolicy
 from pingdata_async.engine.input_task import InputTask
 from pingdata_async.engine.store import Charges, ChunkStore, MemoryStore
 from pingdata_async.engine.stream import ChunkSource, Locations, ResultChannel, ResultStream
-from pingdata_async.events import Event, EventEmitter, check_listener
-from pingdata_async.exceptions import PingDataError
-from pingdata_async.file_runs import FileRuns
+from pingdata_async.events import Event, EventEmitter, Listener, NoticeCollector, check_listener
+from pingdata_async.exceptions import ConfigurationError, PingDataError
 from pingdata_async.locations.chunk import MAX_CHUNK_BYTES
 from pingdata_async.locations.chunk_builder import ChunkBuilder, checked_sources
-from pingdata_async.models import EnhancedLocation, EnhancedLocations
-from pingdata_async.runs.run import SummaryListener
-from pingdata_async.util.text import counted
+from pingdata_async.models import EnhancedLocation, EnhancedLocations, RunSummary
+from pingdata_async.runs.directory.directory import check_own_place, read_settings, run_dir_for
+from pingdata_async.runs.directory.settings import (
+    SANDBOX,
+    RunFlags,
+    RunSettings,
+    api_origin,
+    differences,
+    with_caps,
+)
+from pingdata_async.runs.export.output import absolute_output
+from pingdata_async.runs.forecast import Forecast, forecast
+from pingdata_async.runs.run import Run, SummaryListener
+from pingdata_async.runs.status import RunStatus, read_status
+from pingdata_async.tables.formats import WriteOptions
+from pingdata_async.tables.readers.base import IN_MEMORY
+from pingdata_async.tables.readers.open import AnyInput
+from pingdata_async.tables.rows import STDIN, ReadOptions
+from pingdata_async.util.files import absolute
+from pingdata_async.util.text import STDOUT, counted, shown_path
 from pingdata_async.util.validation import check_amount, check_count
 
 
+class _OutputOptions(TypedDict, total=False):
+    overwrite: bool
+    writing: WriteOptions | None
+
+
+class _SendOptions(TypedDict, total=False):
+    check_space: bool
+    preflight: bool
+    max_locations: int | None
+    budget: Mapping[str, int] | None
+
+
+class PlanOptions(_OutputOptions, total=False):
+    """Options of `BulkEnhancer.plan()`, which `run()` explains."""
+
+    run_dir: str | Path | None
+    restart: bool
+    again: bool
+    dedupe: bool
+    reading: ReadOptions | None
+
+
+class RunOptions(PlanOptions, _SendOptions, total=False):
+    """Options of `BulkEnhancer.run()`, which explains them."""
+
+    discard_run: bool
+
+
+class ResumeOptions(_OutputOptions, _SendOptions, total=False):
+    """Options of `BulkEnhancer.resume()` and `retry()`, which `resume()` explains."""
+
+    output: str | Path | None
+
+
 class _Limits:
-    """What everyone on a client shares.
-
-    Attributes:
-        slots: For jobs in flight.
-        rate_limiter: For requests.
-
-    Args:
-        rng: The source of jitter.
-    """
+    """What all enhancers on a client share."""
 
     def __init__(self, rng: random.Random) -> None:
-        self.slots = ConcurrencyLimiter(AdaptiveLimit())
+        self.concurrency = ConcurrencyLimiter(AdaptiveLimit())
         self.rate_limiter = RateLimiter(rng)
 
 
 _limits_by_client: weakref.WeakKeyDictionary[PingDataClient, _Limits] = weakref.WeakKeyDictionary()
 
 
-class BulkEnhancer(FileRuns):
+class BulkEnhancer:
     """Enhances any number of locations through bulk jobs, many at once, in one event loop.
+
+    `enhance()` and `stream()` work in memory. `run()` works from file to file and survives a crash;
+    `plan()`, `dry_run()`, `resume()` and `retry()` belong to it.
 
     Enhancers on one client share its limits: together they have no more jobs in flight than
     the largest `max_jobs` among those at work, send no more requests than the smallest
@@ -121,7 +170,7 @@ class BulkEnhancer(FileRuns):
         self._max_chunk_bytes = max_chunk_bytes
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
         limits = _limits_by_client.setdefault(client, _Limits(self._rng))
-        self._share = limits.slots.share(max_jobs)
+        self._share = limits.concurrency.share(max_jobs)
         self._rate_limiter = limits.rate_limiter
         if max_requests_per_second is not None:
             check_amount("max_requests_per_second", max_requests_per_second)
@@ -191,6 +240,208 @@ class BulkEnhancer(FileRuns):
         """
         return self._stream(locations, self._builder())
 
+    async def run(
+        self, source: AnyInput, output: str | Path, **options: Unpack[RunOptions]
+    ) -> RunSummary:
+        """Enhance a table of any size into a file, in input order, in flat memory.
+
+        The input is read once, and written down as a plan before anything is sent. Every later
+        step is recorded in the run directory. A run that was stopped, by an error, a cancellation
+        or a power cut, continues where it was when this is called again, or `resume()`. Called
+        again on a finished run, it sends nothing. Cancelled, it waits up to `linger_s` of the retry
+        policy for submissions on their way, so that no job is paid for whose id is not known.
+
+        Args:
+            source: A file of delimited text, JSONL, Parquet or a workbook; "-" for standard
+                input. Or an iterable of `Location`s, mappings and plain addresses, or a pandas,
+                polars or Arrow object, or any other with the Arrow PyCapsule interface.
+            output: The file to write, in the format that its name says: .jsonl, .csv, .parquet,
+                .xlsx, .geojson, .geojsonl, .geoparquet; text formats also with .gz or .zst behind
+                it. "-" for standard output. Beside it, `OUTPUT.failures.jsonl` holds the rows
+                without an answer, if there are any.
+            **options: Any of these, by name.
+
+                run_dir: Where the run is kept; None (the default) for `OUTPUT.run`.
+
+                overwrite: Replace an existing output. Default False.
+
+                restart: Set an existing run aside, and begin a new one. Default False.
+
+                again: Begin, although a run beside it has the same input and settings. Default
+                False.
+
+                discard_run: Remove the run directory once every row has an answer. Default False.
+
+                check_space: Refuse to begin where the answers will not fit on the disk. Default
+                True.
+
+                dedupe: Send identical locations once, and give the answer to every row that is the
+                same: all that is sent is equal, the text of an address without regard to case and
+                white space. The first spelling is what is sent. A run that was planned continues
+                as it was planned. Default True.
+
+                preflight: Refuse to send what the account's limits are known to refuse. Default
+                True.
+
+                max_locations: Locations that may be sent in all, counting every attempt and all
+                that may have been charged; None (the default) for any number. What was sent before
+                it is reached is brought home.
+
+                budget: The same for single sources, by their code.
+
+                reading: How the input is understood; None (the default) to find out.
+
+                writing: How the output is written; None (the default) to go by its name.
+
+        Returns:
+            What it did and what it took.
+
+        Raises:
+            InputError: When the input cannot be used; nothing has been sent.
+            ConfigurationError: When output or run directory cannot be used, or another run is
+                there; likewise.
+            RunError: When something cannot be written, or another process has the run.
+            BudgetSpentError: When the budget is spent and rows are left.
+            LimitsExceededError: When the account's limits would refuse it; nothing was sent.
+            SubmissionInDoubtError: When submissions in doubt are held for the user.
+            PingDataError: When the API cannot be used any further.
+        """
+        _check_names("run", options, RunOptions)
+        begun = await self._begin(source, output, options)
+        return await begun.run.start(begun.source, begun.run_dir, self._builder())
+
+    async def plan(
+        self, source: AnyInput, output: str | Path, **options: Unpack[PlanOptions]
+    ) -> RunStatus:
+        """Read the input and write the plan; `run()` or `resume()` continues.
+
+        Nothing is sent, and the client need not be open.
+
+        Args:
+            source: As of `run()`.
+            output: As of `run()`.
+            **options: Of those of `run()`, `run_dir`, `overwrite`, `restart`, `again`, `dedupe`,
+                `reading` and `writing`.
+
+        Returns:
+            The state of the planned run.
+
+        Raises:
+            PingDataError: As `run()`, except for what only sending raises.
+        """
+        _check_names("plan", options, PlanOptions)
+        begun = await self._begin(source, output, options)
+        path = await anyio.to_thread.run_sync(run_dir_for, begun.settings.output, begun.run_dir)
+        await begun.run.plan(begun.source, path, self._builder())
+        return await anyio.to_thread.run_sync(read_status, path)
+
+    async def dry_run(
+        self,
+        source: AnyInput,
+        output: str | Path | None = None,
+        *,
+        keep_plan: bool = False,
+        max_locations: int | None = None,
+        budget: Mapping[str, int] | None = None,
+        **options: Unpack[PlanOptions],
+    ) -> Forecast:
+        """Tell what a run would send, charge and need; no job is sent, and nothing is changed.
+
+        Of a run that exists, it tells what is left. Without an open client, it cannot know what
+        the API says of sources and limits, and the forecast says so.
+
+        Args:
+            source: As of `run()`.
+            output: As of `run()`; None for nowhere.
+            keep_plan: Keep the plan, as `plan()` does, for `run()` to continue with.
+            max_locations: As of `run()`.
+            budget: As of `run()`.
+            **options: As of `plan()`.
+
+        Raises:
+            PingDataError: As `plan()`.
+        """
+        _check_names("dry_run", options, PlanOptions)
+        output = STDOUT if output is None else output
+        is_nowhere = str(output) == STDOUT and options.get("run_dir") is None
+        if is_nowhere:
+            options["again"] = True
+        notices = NoticeCollector()
+        begun = await self._begin(
+            source,
+            output,
+            {**options, "max_locations": max_locations, "budget": budget},
+            EventEmitter(notices, self._on_event),
+        )
+        run = begun.run
+        place = None if is_nowhere else run_dir_for(begun.settings.output, begun.run_dir)
+        async with contextlib.AsyncExitStack() as stack:
+            if keep_plan and place is not None:
+                await run.plan(begun.source, place, self._builder())
+                planned = place
+            else:
+                foreseen = run.foreseen(begun.source, place, self._builder())
+                planned = await stack.enter_async_context(foreseen)
+            told = await forecast(planned, begun.settings, run.preflight, place=place or planned)
+        return msgspec.structs.replace(
+            told,
+            notes=(*notices.messages, *told.notes),
+            run_dir=told.run_dir if planned == place else None,
+        )
+
+    async def resume(
+        self, run_dir: str | Path, *, discard_run: bool = False, **options: Unpack[ResumeOptions]
+    ) -> RunSummary:
+        """Continue a run; the input is not needed. On a finished run, nothing is sent.
+
+        Args:
+            run_dir: Where it is kept.
+            discard_run: As of `run()`.
+            **options: Any of these, by name.
+
+                output: Another output than the run's own; None (the default) for that one, which
+                must be in the folder of the run directory, and no link: otherwise name it again.
+
+                overwrite: Replace an output that the run did not write itself. Default False.
+
+                max_locations: As of `run()`, including what was sent before; None (the default)
+                for as before.
+
+                budget: Likewise.
+
+                writing: How the output is written; None (the default) for as before.
+
+                check_space and preflight: As of `run()`.
+
+        Raises:
+            ConfigurationError: When this enhancer has other sources or options than the run, or
+                another API.
+            RunError: When it is no run directory, or is damaged, or another process has it.
+            PingDataError: As `run()`.
+        """
+        _check_names("resume", options, ResumeOptions)
+        path, run = await self._reopen(run_dir, options, discard_run=discard_run)
+        return await run.resume(path)
+
+    async def retry(
+        self, run_dir: str | Path, *, all_not_ok: bool = False, **options: Unpack[ResumeOptions]
+    ) -> RunSummary:
+        """Ask once more, within the same run, about the rows without an answer.
+
+        Each row is sent only for the sources that did not succeed, and the output is written anew.
+
+        Args:
+            run_dir: Where the run is kept.
+            all_not_ok: Ask about every row that is not ok, including those without a match.
+            **options: As of `resume()`.
+
+        Raises:
+            PingDataError: As `resume()`.
+        """
+        _check_names("retry", options, ResumeOptions)
+        path, run = await self._reopen(run_dir, options)
+        return await run.retry(path, all_not_ok=all_not_ok)
+
     def _stream(self, locations: Locations, builder: ChunkBuilder) -> ResultStream:
         source = ChunkSource(locations, builder)
         requests = SummaryListener()
@@ -198,14 +449,14 @@ class BulkEnhancer(FileRuns):
         charges = Charges(requests.summary)
         emit = EventEmitter(self._on_event, requests)
         # Not a method of the stream: its task must not keep the stream alive.
-        runner_for = self._runner
+        engine_for = self._engine
 
         async def work(channel: ResultChannel) -> None:
             charges.begin()
             try:
                 store = MemoryStore(channel.deliver, builder.next_index, charges)
                 async with InputTask(source) as tasks:
-                    await runner_for(store, emit).run(tasks)
+                    await engine_for(store, emit).run(tasks)
             except Exception as error:
                 charges.note_unfinished(error)
                 raise
@@ -223,7 +474,7 @@ class BulkEnhancer(FileRuns):
             sources=self._sources,
         )
 
-    def _runner(
+    def _engine(
         self,
         store: ChunkStore,
         emit: EventEmitter,
@@ -247,6 +498,125 @@ class BulkEnhancer(FileRuns):
             budget=budget or Budget(Caps(), self._sources),
         )
         return Engine(context)
+
+    def _settings(
+        self,
+        source: AnyInput,
+        output: str | Path,
+        reading: ReadOptions | None,
+        writing: WriteOptions | None,
+        *,
+        overwrite: bool,
+    ) -> RunSettings:
+        client = self._client
+        is_sandbox = client.environment == SANDBOX
+        return RunSettings(
+            sources=self._sources,
+            options=self._job_options,
+            environment=client.environment,
+            api_url=None if is_sandbox or client.environment else client.api_url,
+            api=SANDBOX if is_sandbox else api_origin(client.api_url),
+            chunk_size=self._chunk_size,
+            max_jobs=self._share.max_jobs,
+            source=shown_path(source) if isinstance(source, str | Path) else IN_MEMORY,
+            output=str(output),
+            overwrite=overwrite,
+            max_requests_per_s=self._max_requests_per_s,
+            reading=reading or ReadOptions(),
+            writing=writing or WriteOptions(),
+        )
+
+    async def _kept_settings(
+        self, run_dir: Path, output: str | Path | None, writing: WriteOptions | None
+    ) -> RunSettings:
+        kept = await anyio.to_thread.run_sync(read_settings, run_dir)
+        if output is None:
+            await anyio.to_thread.run_sync(check_own_place, kept, run_dir)
+        own = self._settings(
+            kept.source,
+            kept.output if output is None else output,
+            kept.reading,
+            kept.writing if writing is None else writing,
+            overwrite=False,
+        )
+        found = differences(kept, own)
+        if found:
+            raise ConfigurationError(f"{run_dir} has {'; '.join(found)}")
+        return msgspec.structs.replace(
+            kept,
+            output=own.output,
+            writing=own.writing,
+            max_jobs=own.max_jobs,
+            max_requests_per_s=own.max_requests_per_s,
+        )
+
+    async def _begin(
+        self,
+        source: AnyInput,
+        output: str | Path,
+        options: Mapping[str, Any],
+        listener: Listener | None = None,
+    ) -> _Begun:
+        """A run of an input. Its paths mean the same whatever folder the process goes to."""
+        if isinstance(source, str | Path) and str(source) != STDIN:
+            source = await anyio.to_thread.run_sync(absolute, source)
+        output = await anyio.to_thread.run_sync(absolute_output, output)
+        run_dir = options.get("run_dir")
+        if run_dir is not None:
+            run_dir = await anyio.to_thread.run_sync(absolute, run_dir)
+        settings = self._settings(
+            source,
+            output,
+            options.get("reading"),
+            options.get("writing"),
+            overwrite=options.get("overwrite", False),
+        )
+        settings = with_caps(settings, options.get("max_locations"), options.get("budget"))
+        run = self._run(settings, _flags(options), listener or self._on_event)
+        return _Begun(source, run_dir, settings, run)
+
+    async def _reopen(
+        self, run_dir: str | Path, options: Mapping[str, Any], *, discard_run: bool = False
+    ) -> tuple[Path, Run]:
+        """The run that a directory holds, and the directory's absolute path."""
+        path = await anyio.to_thread.run_sync(absolute, run_dir)
+        output = options.get("output")
+        if output is not None:
+            output = await anyio.to_thread.run_sync(absolute_output, output)
+        settings = await self._kept_settings(path, output, options.get("writing"))
+        settings = with_caps(settings, options.get("max_locations"), options.get("budget"))
+        flags = _flags({**options, "discard_run": discard_run})
+        return path, self._run(settings, flags, self._on_event)
+
+    def _run(self, settings: RunSettings, flags: RunFlags, listener: Listener | None) -> Run:
+        return Run(
+            client=self._client,
+            settings=settings,
+            flags=flags,
+            policy=self._policy,
+            make_engine=self._engine,
+            on_event=listener,
+        )
+
+
+class _Begun(NamedTuple):
+    """A run of an input; paths are absolute."""
+
+    source: AnyInput
+    run_dir: str | Path | None
+    settings: RunSettings
+    run: Run
+
+
+def _check_names(method: str, options: Mapping[str, object], known: type) -> None:
+    """Refuse a keyword that a method does not have, as Python would."""
+    for name in options:
+        if name not in known.__annotations__:
+            raise TypeError(f"{method}() got an unexpected keyword argument {name!r}")
+
+
+def _flags(options: Mapping[str, Any]) -> RunFlags:
+    return RunFlags(**{name: options[name] for name in RunFlags.__annotations__ if name in options})
 
 
 def _finish(results: EnhancedLocations, stream: ResultStream, builder: ChunkBuilder) -> None:

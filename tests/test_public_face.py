@@ -58,3 +58,22 @@ def test_every_error_is_ours() -> None:
         if isinstance(value, type) and issubclass(value, Exception)
     ]
     assert all(issubclass(error, pingdata_async.PingDataError) for error in errors)
+
+
+@pytest.mark.parametrize(
+    ("method", "paths", "option"),
+    [
+        ("run", ["in.csv", "out.jsonl"], "overwrit"),
+        ("plan", ["in.csv", "out.jsonl"], "discard_run"),
+        ("dry_run", ["in.csv"], "check_space"),
+        ("resume", ["out.jsonl.run"], "dedupe"),
+        ("retry", ["out.jsonl.run"], "discard_run"),
+    ],
+)
+async def test_an_option_that_a_method_does_not_have(
+    method: str, paths: list[str], option: str
+) -> None:
+    """It is refused at once, as Python refuses an argument that is not declared."""
+    enhancer = pingdata_async.BulkEnhancer(pingdata_async.PingDataClient(), ["PG"])
+    with pytest.raises(TypeError, match=rf"{method}\(\) got an unexpected .*'{option}'"):
+        await getattr(enhancer, method)(*paths, **{option: True})

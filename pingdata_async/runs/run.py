@@ -63,7 +63,7 @@ from pingdata_async.runs.directory.directory import (
     run_dir_for,
 )
 from pingdata_async.runs.directory.plan import Plan, PlanSummary
-from pingdata_async.runs.directory.settings import RunOptions, RunSettings
+from pingdata_async.runs.directory.settings import RunFlags, RunSettings
 from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.export.export import (
     EarlyOutput,
@@ -207,7 +207,7 @@ class Run:
     Args:
         client: Asked about sources and limits; sending needs it open.
         settings: What the run is begun with; kept in its journal.
-        options: What it may do.
+        flags: What it may do.
         policy: How often things are tried.
         make_engine: Makes the engine for a store, a listener, what is known of the API, and what
             may be spent.
@@ -219,7 +219,7 @@ class Run:
         *,
         client: PingDataClient,
         settings: RunSettings,
-        options: RunOptions,
+        flags: RunFlags,
         policy: RetryPolicy,
         make_engine: MakeEngine,
         on_event: Callable[[Event], None] | None,
@@ -228,7 +228,7 @@ class Run:
         self._settings = settings
         self._output = settings.output
         self._is_to_stdout = settings.output == STDOUT
-        self._options = options
+        self._flags = flags
         self._policy = policy
         self._make_engine = make_engine
         self._counts = SummaryListener()
@@ -257,7 +257,7 @@ class Run:
         path = await anyio.to_thread.run_sync(run_dir_for, self._output, run_dir)
         await self.plan(source, path, builder)
         is_temporary = run_dir is None and self._is_to_stdout
-        return await self._go_on(path, discard=is_temporary or self._options.discard)
+        return await self._go_on(path, discard=is_temporary or self._flags.discard_run)
 
     async def plan(self, source: AnyInput, path: Path, builder: ChunkBuilder) -> None:
         """Read the input through and write down what is to be sent; or see that this was done.
@@ -276,12 +276,12 @@ class Run:
 
     def _planner(self) -> Planner:
         return Planner(
-            self._settings, self._output, self._options, self.preflight.coverage, self._emit
+            self._settings, self._output, self._flags, self.preflight.coverage, self._emit
         )
 
     async def resume(self, path: Path) -> RunSummary:
         """Go on with a run; on a finished one, nothing is sent. Raises as `start()`."""
-        return await self._go_on(path, discard=self._options.discard)
+        return await self._go_on(path, discard=self._flags.discard_run)
 
     async def retry(self, path: Path, *, all_not_ok: bool) -> RunSummary:
         """Ask once more about rows without an answer, or about all that are not ok."""
@@ -464,7 +464,7 @@ class Run:
         is_planned = kept is not None and kept.output == self._settings.output
         await OutputOwnership(directory, self._output).check(
             self._settings.source,
-            overwrite=self._options.overwrite,
+            overwrite=self._flags.overwrite,
             planned_overwrite=kept is not None and is_planned and kept.overwrite,
         )
 
@@ -568,7 +568,7 @@ class Run:
         Raises:
             LimitsExceededError: Likewise, where there are no such jobs.
         """
-        if not self._options.preflight:
+        if not self._flags.preflight:
             return None
         wanted, spent = await spending.to_come(), spending.spent
         if not wanted.locations:
@@ -584,7 +584,7 @@ class Run:
     async def _check_space(
         self, directory: RunDirectory, planned: PlanSummary, *, left: int
     ) -> None:
-        if self._options.check_space:
+        if self._flags.check_space:
             sent = planned.rows - planned.repeated  # or invalid, which makes no difference here
             await anyio.to_thread.run_sync(
                 lambda: check_space(

@@ -24,7 +24,7 @@ from pingdata_async.engine.store import ChunkStore
 from pingdata_async.events import Event, EventEmitter
 from pingdata_async.exceptions import BudgetSpentError, PingDataError, RunError
 from pingdata_async.locations.chunk_builder import ChunkBuilder
-from pingdata_async.runs.directory.settings import RunOptions, RunSettings
+from pingdata_async.runs.directory.settings import RunFlags, RunSettings
 from tests.simulation import invariants
 from tests.simulation.inline import Threads
 from tests.simulation.invariants import Checks, broken, require
@@ -172,7 +172,7 @@ class _Client:
         run = MemoryRun(
             client=PingDataClient(),  # closed: the run asks it nothing
             settings=settings,
-            options=RunOptions(check_space=False, preflight=False),
+            flags=RunFlags(check_space=False, preflight=False),
             policy=self._policy(),
             make_engine=self._make_runner,
             on_event=self._hear,

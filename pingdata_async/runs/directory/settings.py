@@ -1,12 +1,8 @@
-"""Settings and options of a run, and what differs between two runs.
-
-What a run is: the settings that it keeps, and what makes another run of it (pure).
-
-What a run may do with what is there (pure).
-"""
+"""What a run keeps of its settings, what differs between two runs, and what a run may do (pure)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +10,7 @@ import msgspec
 
 from pingdata_async.api.config import origin
 from pingdata_async.api.wire import JobOptions
-from pingdata_async.engine.flow_control.budget import Caps
+from pingdata_async.engine.flow_control.budget import Caps, checked_caps, folded
 from pingdata_async.tables.formats import WriteOptions
 from pingdata_async.tables.rows import ReadOptions
 
@@ -93,6 +89,25 @@ def differences(old: RunSettings, new: RunSettings) -> list[str]:
     return found
 
 
+def with_caps(
+    settings: RunSettings, max_locations: int | None, budget: Mapping[str, int] | None
+) -> RunSettings:
+    """Settings with those caps that are given; the others stay, also those of other sources.
+
+    Raises:
+        ConfigurationError: When they are no numbers of locations.
+    """
+    given = checked_caps(max_locations, budget)
+    kept = settings.caps
+    named = folded(given.by_source)
+    others = {code: cap for code, cap in kept.by_source.items() if code.casefold() not in named}
+    caps = Caps(
+        locations=kept.locations if given.locations is None else given.locations,
+        by_source={**others, **given.by_source},
+    )
+    return msgspec.structs.replace(settings, caps=caps)
+
+
 def _listed(sources: tuple[str, ...]) -> str:
     return ",".join(sources) or "none"
 
@@ -102,14 +117,14 @@ def _shown(value: Any) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunFlags:
     """What a run may do with what is there.
 
     Attributes:
         overwrite: Replace an output that exists.
         restart: Set a run of the same output aside, and begin a new one.
         again: Begin, although another run beside it has the same input and settings.
-        discard: Remove the run directory when every row has been answered.
+        discard_run: Remove the run directory when every row has been answered.
         check_space: Refuse to begin where the answers will not fit on the disk.
         dedupe: Send once what is the same location; what is planned already stays as it is.
         preflight: Refuse to send what the account's limits are known to refuse.
@@ -118,7 +133,7 @@ class RunOptions:
     overwrite: bool = False
     restart: bool = False
     again: bool = False
-    discard: bool = False
+    discard_run: bool = False
     check_space: bool = True
     dedupe: bool = True
     preflight: bool = True

@@ -37,7 +37,7 @@ from pingdata_async.runs.directory.directory import (
     run_dir_for,
     same_run_beside,
 )
-from pingdata_async.runs.directory.settings import RunOptions, RunSettings, differences
+from pingdata_async.runs.directory.settings import RunFlags, RunSettings, differences
 from pingdata_async.runs.export.export import check_run_output
 from pingdata_async.runs.export.output import OutputSpec, check_output, output_spec
 from pingdata_async.runs.planning.plan_writer import AskCoverage, write_plan
@@ -66,7 +66,7 @@ class Planner:
         self,
         settings: RunSettings,
         output: str | Path,
-        options: RunOptions,
+        options: RunFlags,
         ask_coverage: AskCoverage,
         emit: EventEmitter,
     ) -> None:
