@@ -171,7 +171,7 @@ class Scheduler:
     def _batch(self) -> None:
         """Make chunks of rows to be retried, as soon as they are worth a job."""
         now = loop_time()
-        while self._retry_rows and (self._retry_rows.is_ripe(now) or self._has_nothing_else()):
+        while self._retry_rows and (self._retry_rows.is_due(now) or self._has_nothing_else()):
             self._open += 1
             chunk = batch_rows(self._store.next_index(), self._retry_rows.take())
             self.batched.put(ChunkTask(chunk), now)
@@ -459,7 +459,7 @@ class Scheduler:
         if retry_rows and not (self.is_stopping and self._store.is_durable):
             now = loop_time()
             self._retry_rows.add(retry_rows, now)
-            self.lingering.put(None, now + RetryBatcher.WAIT_S)
+            self.lingering.put(None, now + RetryBatcher.LINGER_S)
 
     def _release_permit(self, task: ChunkTask) -> None:
         if task.holds_permit:

@@ -1,10 +1,7 @@
-"""Chunks of locations: their rows, how they are split, and rows to be retried (pure).
+"""Chunks of locations: how they are split, and rows that are sent again (pure).
 
-Chunks: rows that are sent as one job, and what is known of them (pure).
-
-Chunks made of rows of earlier ones: halves of what is split, and rows asked again (pure).
-
-Rows that wait for others of their kind, to be asked about again together (pure).
+Planned chunks come from the input. Later ones are made of their rows: the parts of a chunk that
+was split, and rows that are retried, batched with others.
 """
 
 from __future__ import annotations
@@ -23,17 +20,22 @@ The API documents no limit. It looks like a Django application, whose own limit 
 request body is 2.5 MB unless its operators raised it.
 """
 
-_encoder = msgspec.json.Encoder()
-
 BLANK_ID = ""
 """In place of an id: this row has none, although others of the input have one."""
 
+_encoder = msgspec.json.Encoder()
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
 
 def shown_id(row: int, own_id: str | None) -> str | None:
-    """The id that a row comes out under, by its number and what a chunk has as its id.
+    """The id that a row comes out under.
 
-    Where no row has an id of its own that is its number. Among ids it would be taken for another
-    row's, so that a blank one stays blank: None.
+    It is the row's number where no row has an id of its own. Among ids a number would be taken for
+    another row's, so a blank id stays blank: None.
+
+    Args:
+        row: The row's number.
+        own_id: As in `Chunk.ids`.
     """
     return str(row) if own_id is None else own_id or None
 
@@ -45,8 +47,8 @@ class InvalidRow(msgspec.Struct, frozen=True, array_like=True):
         row: Its number.
         id: As in `Chunk.ids`.
         error: A sentence.
-        given: The row as it was given, as a JSON object; "{}" where that is not possible.
-        reason: Whether there is nothing to look up, or no source that could answer.
+        given: The row as it was given, as a JSON object; "{}" where no JSON can hold it.
+        reason: Whether the row is at fault, or no source could answer it.
     """
 
     row: int
@@ -57,7 +59,7 @@ class InvalidRow(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Duplicate(msgspec.Struct, frozen=True, array_like=True):
-    """A row that repeats an earlier one: it is not sent, and ends as that one does.
+    """A row that repeats an earlier one: it is not sent, and has the same outcome.
 
     Attributes:
         row: Its number.
@@ -73,52 +75,49 @@ class Duplicate(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def shown_id(self) -> str | None:
-        """The id that it comes out under."""
+        """The id that the row comes out under."""
         return shown_id(self.row, self.id)
 
 
 class RowHistory(msgspec.Struct, frozen=True, array_like=True):
-    """What was found out about a row before it came into a later chunk.
+    """What is known of a row before its later chunk is sent.
 
     Attributes:
-        origin: The planned chunk that the row is from.
+        planned_chunk: The planned chunk that the row is from.
         times_asked: Jobs that ended without all of its answers.
         wanted: The sources that it is judged by; None for those of the run.
         data: The answers so far, as the API's object.
         was_charged: Whether a job that held it was, or may have been, accepted.
-        duplicate_counts: How many rows repeat it.
+        duplicates: How many rows repeat it.
         skipped: Why sources that it was meant for are not asked, a few words each.
     """
 
-    origin: int
+    planned_chunk: int
     times_asked: int = 0
     wanted: tuple[str, ...] | None = None
     data: bytes = b"{}"
     was_charged: bool = False
-    duplicate_counts: int = 0
+    duplicates: int = 0
     skipped: tuple[str, ...] = ()
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):
     """Rows that are sent as one job.
 
-    Planned chunks come from the input. Later ones are made of their rows: parts of a chunk
-    that was split, and rows that are asked about again, together with others of their kind.
-
     Attributes:
         index: The chunk's number, from 0; later chunks come after the planned ones.
         rows: The numbers of the rows sent, in any order; not always contiguous.
-        ids: The user's own id of each; None where the input has none at all, as far as that was
-            known, and `BLANK_ID` where only this row has none.
+        ids: The user's own id of each; None where the input has none at all, as far as was
+            known then, and `BLANK_ID` where only this row has none.
         locations: Each row's location as a JSON object without its id.
         sources: By place in `rows`, the sources asked of locations that have their own.
         invalid: Rows that are not sent; they come out with the others.
-        earlier: Of a later chunk, one for each row; empty for a planned one.
+        earlier: Of a later chunk, the history of each row; empty for a planned one.
         duplicates: Of a planned chunk, rows that repeat others; they come out with these.
         duplicate_counts: Of a planned chunk, by place in `rows`, how many rows repeat that one,
             wherever they are; only where any do.
-        skipped: By place in `rows`, why sources that a row was meant for are not asked, a few
-            words each; of a later chunk, `earlier` says so.
+        skipped: Of a planned chunk, by place in `rows`, why sources that a row was meant for are
+            not asked, a few words each.
     """
 
     index: int
@@ -134,7 +133,7 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def is_planned(self) -> bool:
-        """Whether it is from the input itself."""
+        """Whether it comes from the input itself."""
         return not self.earlier
 
     @property
@@ -143,7 +142,7 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
         return len(self.rows) + len(self.invalid) + len(self.duplicates)
 
     def with_blank_ids(self) -> Chunk:
-        """The same as part of an input some of whose rows have ids of their own."""
+        """The same chunk as part of an input in which other rows have ids."""
         return msgspec.structs.replace(
             self,
             ids=[own_id or BLANK_ID for own_id in self.ids],
@@ -158,19 +157,16 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     def duplicate_counts_by_row(self) -> dict[int, int]:
         """By number of a row that is sent, how many rows repeat it; only where any do."""
         if self.is_planned:
-            return {
-                self.rows[place]: duplicate_counts
-                for place, duplicate_counts in self.duplicate_counts.items()
-            }
+            return {self.rows[place]: count for place, count in self.duplicate_counts.items()}
         return {
-            row: earlier.duplicate_counts
+            row: earlier.duplicates
             for row, earlier in zip(self.rows, self.earlier, strict=True)
-            if earlier.duplicate_counts
+            if earlier.duplicates
         }
 
 
 def encode_body(chunk: Chunk, options: bytes) -> bytes:
-    """The JSON body that submits a chunk; the ids in it are row numbers.
+    """Encode the JSON body that submits a chunk; the ids in it are row numbers.
 
     Args:
         chunk: With at least one row to be sent.
@@ -186,16 +182,16 @@ def encode_body(chunk: Chunk, options: bytes) -> bytes:
     return b"".join(pieces)
 
 
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+# -- Rows of one chunk in another ------------------------------------------------------------
 
 
 class RetryRow(msgspec.Struct, frozen=True, array_like=True):
-    """A row that will be asked about again, with what is needed for that.
+    """A row that is sent again, for the sources that did not answer.
 
     Attributes:
         row: Its number.
         id: As in `Chunk.ids`.
-        location: The location as a JSON object without its id, with the sources to be asked.
+        location: The location as a JSON object without its id, with the sources to ask.
         asked: Those sources.
         earlier: What is known of it.
     """
@@ -208,13 +204,13 @@ class RetryRow(msgspec.Struct, frozen=True, array_like=True):
 
 
 def history_of(chunk: Chunk, place: int) -> RowHistory:
-    """What was known of a row before its chunk was sent."""
+    """The history of a row before its chunk was sent."""
     if chunk.earlier:
         return chunk.earlier[place]
     return RowHistory(
         chunk.index,
         wanted=chunk.sources.get(place),
-        duplicate_counts=chunk.duplicate_counts.get(place, 0),
+        duplicates=chunk.duplicate_counts.get(place, 0),
         skipped=chunk.skipped.get(place, ()),
     )
 
@@ -233,13 +229,13 @@ def skipped_sources(chunk: Chunk, place: int) -> tuple[str, ...]:
 
 
 def retry_row(chunk: Chunk, place: int, asked: tuple[str, ...], data: bytes) -> RetryRow:
-    """A row of a chunk, to be asked about again for these sources alone.
+    """A row of a chunk that is sent again for some sources alone.
 
     Args:
         chunk: The chunk that was answered.
         place: The row's place in it.
         asked: The sources that did not answer.
-        data: All that is known of the row now, as the API's object.
+        data: All answers so far, as the API's object.
     """
     earlier = history_of(chunk, place)
     return RetryRow(
@@ -254,14 +250,14 @@ def retry_row(chunk: Chunk, place: int, asked: tuple[str, ...], data: bytes) -> 
 
 
 def with_sources(location: bytes, sources: tuple[str, ...]) -> bytes:
-    """An encoded location with other sources of its own."""
+    """An encoded location that asks these sources instead."""
     fields = _fields.decode(location)
     fields["sources"] = msgspec.Raw(msgspec.json.encode(sources))
     return msgspec.json.encode(fields)
 
 
 def batch_rows(index: int, retry_rows: Sequence[RetryRow]) -> Chunk:
-    """A chunk of rows that are asked about again."""
+    """A chunk of rows that are sent again."""
     return Chunk(
         index,
         [each.row for each in retry_rows],
@@ -274,19 +270,19 @@ def batch_rows(index: int, retry_rows: Sequence[RetryRow]) -> Chunk:
 
 
 def equal_parts(rows: int, parts: int) -> list[int]:
-    """The sizes of as many parts of about equal size."""
+    """The sizes of so many parts of about equal size."""
     return [rows * (part + 1) // parts - rows * part // parts for part in range(parts)]
 
 
 def split(
     chunk: Chunk, indexes: Sequence[int], sizes: Sequence[int], *, was_charged: bool
 ) -> list[Chunk]:
-    """A chunk in parts; the first takes what is never sent.
+    """Split a chunk; the first part takes the rows that are not sent.
 
     Args:
-        chunk: What is to be split.
+        chunk: The chunk.
         indexes: The number of each part.
-        sizes: The rows in each; together all of them.
+        sizes: The rows in each part; together all of them.
         was_charged: Whether a job of the chunk was, or may have been, accepted.
     """
     earlier = [history_of(chunk, place) for place in range(len(chunk.rows))]
@@ -313,13 +309,13 @@ def split(
 
 
 class RetryBatcher:
-    """Gathers leftovers until there are enough for a chunk, or it has taken too long.
+    """Batches rows that are sent again: until they fill a chunk, or have lingered long enough.
 
     Args:
         chunk_size: The most rows in a chunk.
     """
 
-    WAIT_S = 30.0  # for others of their kind
+    LINGER_S = 30.0
 
     def __init__(self, chunk_size: int) -> None:
         self._chunk_size = chunk_size
@@ -330,18 +326,18 @@ class RetryBatcher:
         return len(self._retry_rows)
 
     def add(self, retry_rows: Iterable[RetryRow], now: float) -> None:
-        """Put some in, at that time."""
+        """Add rows, at that time."""
         if not self._retry_rows:
             self._since = now
         self._retry_rows.extend(retry_rows)
 
-    def is_ripe(self, now: float) -> bool:
-        """Whether they are worth a job, whatever else there is to do."""
-        enough = len(self._retry_rows) >= self._chunk_size
-        return enough or (bool(self._retry_rows) and now >= self._since + self.WAIT_S)
+    def is_due(self, now: float) -> bool:
+        """Whether the rows are worth a job, whatever else there is to do."""
+        is_full = len(self._retry_rows) >= self._chunk_size
+        return is_full or (bool(self._retry_rows) and now >= self._since + self.LINGER_S)
 
     def take(self) -> list[RetryRow]:
-        """Take out a chunk's worth; at least one where there is one."""
+        """Take out the rows of one chunk; at least one if there is any."""
         batch: list[RetryRow] = []
         size = 0
         while self._retry_rows and len(batch) < self._chunk_size:
@@ -352,5 +348,5 @@ class RetryBatcher:
         return batch
 
     def clear(self) -> None:
-        """Forget them."""
+        """Forget all rows."""
         self._retry_rows.clear()

@@ -164,7 +164,8 @@ def charged_rows(account: Account, chunk: Chunk) -> set[int]:
             charged.update(
                 row
                 for row, earlier in zip(later.chunk.rows, later.chunk.earlier, strict=True)
-                if earlier.origin == chunk.index and (later.charged_before or earlier.was_charged)
+                if earlier.planned_chunk == chunk.index
+                and (later.charged_before or earlier.was_charged)
             )
     return charged
 
@@ -192,7 +193,7 @@ def retry_rows_of(
                     chunk.index,
                     wanted=own,
                     data=bytes(result.data),
-                    duplicate_counts=chunk.duplicate_counts.get(place, 0),
+                    duplicates=chunk.duplicate_counts.get(place, 0),
                     skipped=chunk.skipped.get(place, ()),
                     # A refused request is not charged, but one before it may have been.
                     was_charged=result.reason is not Reason.REJECTED or result.row in charged,

@@ -47,7 +47,8 @@ class MemoryAccount:
         return [
             record
             for _, record in sorted(self.records.items())
-            if record.chunk and any(earlier.origin == origin for earlier in record.chunk.earlier)
+            if record.chunk
+            and any(earlier.planned_chunk == origin for earlier in record.chunk.earlier)
         ]
 
     def waiting_rows(self, origin: int) -> set[int]:

@@ -148,7 +148,7 @@ class ResultReader:
                 places = [
                     place
                     for place, known in enumerate(later.chunk.earlier)
-                    if known.origin == planned.index
+                    if known.planned_chunk == planned.index
                 ]
                 self._lay(found, later.chunk, places, later)
             for row in reopened:

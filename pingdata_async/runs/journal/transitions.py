@@ -247,7 +247,7 @@ def _insert_later(
     )
     connection.executemany(
         "INSERT INTO planned_chunks (planned_chunk, idx) VALUES (?, ?)",
-        [(origin, chunk.index) for origin in {earlier.origin for earlier in chunk.earlier}],
+        [(planned, chunk.index) for planned in {each.planned_chunk for each in chunk.earlier}],
     )
 
 
@@ -293,7 +293,7 @@ def _wait(connection: sqlite3.Connection, retry_rows: Collection[RetryRow]) -> N
     if retry_rows:
         connection.executemany(
             "INSERT INTO retry_rows (row, planned_chunk, content) VALUES (?, ?, ?)",
-            [(each.row, each.earlier.origin, pack_retry_row(each)) for each in retry_rows],
+            [(each.row, each.earlier.planned_chunk, pack_retry_row(each)) for each in retry_rows],
         )
 
 
@@ -315,7 +315,7 @@ def reopen(connection: sqlite3.Connection, retry_rows: Collection[RetryRow], tal
         connection.executemany(
             "INSERT OR REPLACE INTO reopened_rows (row, planned_chunk, before_idx)"
             " SELECT ?, ?, max(?, coalesce(max(idx) + 1, 0)) FROM chunks",
-            [(each.row, each.earlier.origin, planned or 0) for each in fresh],
+            [(each.row, each.earlier.planned_chunk, planned or 0) for each in fresh],
         )
     return len(fresh)
 

@@ -124,7 +124,7 @@ def test_whatever_is_answered_when_each_row_ends_once_and_right(
             assert not retry_rows
         for each in retry_rows:
             asked_for[each.row] = each.asked
-            assert each.earlier.origin == 0
+            assert each.earlier.planned_chunk == 0
             assert each.earlier.times_asked == number + 1
             assert each.earlier.was_charged
         open_chunks = [batch_rows(100 + number, retry_rows)] if retry_rows else []
@@ -172,7 +172,7 @@ def test_parts_are_the_whole(rows: int, data: st.DataObject) -> None:
             if (codes := own.get(begin + place)) is not None
         }
         begin += len(each.rows)
-        assert {(e.origin, e.was_charged, e.times_asked) for e in each.earlier} == {(3, True, 0)}
+        assert {(e.planned_chunk, e.was_charged, e.times_asked) for e in each.earlier} == {(3, True, 0)}
 
 
 def _again(known: dict[str, Any], asked: tuple[str, ...] = ("PH",)) -> Chunk:
@@ -228,28 +228,28 @@ def test_an_output_of_strangers_is_refused() -> None:
         )
 
 
-def test_a_pool_is_ripe_when_full_or_late_and_keeps_to_the_size_of_a_body() -> None:
+def test_a_batch_is_due_when_full_or_late_and_keeps_to_the_size_of_a_body() -> None:
     """Rows up to a chunk; bytes up to a body; time up to half a minute after the first."""
 
     def left(row: int, size: int = 20) -> RetryRow:
         return RetryRow(row, None, b"x" * size, ("PG",), RowHistory(0))
 
-    pool = RetryBatcher(3)
-    assert not pool.is_ripe(1e9)
-    pool.add([left(0)], 100.0)
-    pool.add([left(1)], 129.0)
-    assert not pool.is_ripe(129.9)
-    assert pool.is_ripe(130.0)
+    batcher = RetryBatcher(3)
+    assert not batcher.is_due(1e9)
+    batcher.add([left(0)], 100.0)
+    batcher.add([left(1)], 129.0)
+    assert not batcher.is_due(129.9)
+    assert batcher.is_due(130.0)
     for each in range(1, 100):  # at the very time, however a number like that is rounded
         at = each / 7
         late = RetryBatcher(3)
         late.add([left(0)], at)
-        assert late.is_ripe(at + RetryBatcher.WAIT_S)
-    pool.add([left(2), left(3)], 129.0)
-    assert pool.is_ripe(129.0)
-    assert [each.row for each in pool.take()] == [0, 1, 2]
-    assert [each.row for each in pool.take()] == [3]
+        assert late.is_due(at + RetryBatcher.LINGER_S)
+    batcher.add([left(2), left(3)], 129.0)
+    assert batcher.is_due(129.0)
+    assert [each.row for each in batcher.take()] == [0, 1, 2]
+    assert [each.row for each in batcher.take()] == [3]
     half = MAX_CHUNK_BYTES // 2
-    pool.add([left(0, half), left(1, half), left(2, 10), left(3, 3 * half)], 0.0)
-    assert [[each.row for each in pool.take()] for _ in range(3)] == [[0, 1], [2], [3]]
-    assert not pool.take()
+    batcher.add([left(0, half), left(1, half), left(2, 10), left(3, 3 * half)], 0.0)
+    assert [[each.row for each in batcher.take()] for _ in range(3)] == [[0, 1], [2], [3]]
+    assert not batcher.take()
