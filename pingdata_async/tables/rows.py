@@ -1,9 +1,4 @@
-"""Rows of an input as they came: text, cells, JSON, Arrow.
-
-What every reader of a table takes and gives.
-
-Where the records of a workbook stand in it.
-"""
+"""Input rows as they came (text, cells, JSON, Arrow), and where they came from."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from python_calamine import CalamineWorkbook
 
 from pingdata_async.tables.formats import OutputFormat, WriteOptions
 from pingdata_async.tables.schema.types import Column, ColumnType
-from pingdata_async.tables.writers.geojson import Point
+from pingdata_async.tables.writers.base import Point, TableRows
 from pingdata_async.tables.writers.open import open_table_writer
 
 MOMENT = dt.datetime.fromisoformat("2020-01-02T03:04:05")
@@ -77,10 +77,12 @@ def write(
         for begin in range(0, table.rows, part_rows):
             end = min(begin + part_rows, table.rows)
             writer.write(
-                [values[begin:end] for values in table.values],
-                end - begin,
-                points and points[begin:end],
-                ids and ids[begin:end],
+                TableRows(
+                    [values[begin:end] for values in table.values],
+                    end - begin,
+                    points and points[begin:end],
+                    ids and ids[begin:end],
+                )
             )
     return file.getvalue()
 

@@ -38,9 +38,10 @@ from pingdata_async.tables.rows import Fingerprint, InputRows, JSONRows, SheetPl
 from pingdata_async.tables.schema.input_rows import InputRowScan, members_of
 from pingdata_async.tables.schema.output_table import OutputTable, OutputTableScan, input_table
 from pingdata_async.tables.schema.types import unique_names
+from pingdata_async.tables.writers.base import TableRows, TableWriter, finishing
 from pingdata_async.tables.writers.geojson import points
 from pingdata_async.tables.writers.jsonl import encode_lines, json_values
-from pingdata_async.tables.writers.open import TableWriter, finishing, open_table_writer
+from pingdata_async.tables.writers.open import open_table_writer
 from pingdata_async.util.compression import compressed_writer
 from pingdata_async.util.loop import SingleThreadExecutor
 
@@ -217,11 +218,13 @@ class TableOutput(TwoPassExport):
                         where = points(results, sources, form.sources)
                         placed += len(where) - where.count(None)
                     writer.write(
-                        values[begin:],
-                        len(results),
-                        where,
-                        [result.id for result in results],
-                        [result.row for result in results],
+                        TableRows(
+                            values[begin:],
+                            len(results),
+                            where,
+                            [result.id for result in results],
+                            [result.row for result in results],
+                        )
                     )
 
             yield write

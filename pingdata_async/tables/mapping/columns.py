@@ -1,11 +1,7 @@
 """Which column holds which field: found by its header, or given by the user (pure).
 
-Headers of an input to the fields of a location (pure; knows no files).
-
-Nothing is guessed silently: what was taken for what is kept and shown, what was not
-understood is listed, and of two headers for the same field none is taken.
-
-What the user says of columns: by field, the header of the column that holds it (pure).
+Nothing is guessed silently: the mapping is shown, headers that mean nothing are listed, and of two
+headers for the same field neither is taken.
 """
 
 from __future__ import annotations

@@ -1,11 +1,4 @@
-"""A header to its meaning; which row is the header; how headers are shown (pure).
-
-A header, however it is written, to what it means (pure).
-
-The row of a table that says what its columns hold, below titles and blank rows (pure).
-
-Headers and options for them, as they are shown to people (pure).
-"""
+"""A header to its meaning; which row is the header; how headers are shown (pure)."""
 
 from __future__ import annotations
 
@@ -102,7 +95,7 @@ def meaning_of(header: str, beside: AbstractSet[str]) -> Meaning | None:
     return None
 
 
-def says_nothing(header: str) -> bool:
+def means_nothing(header: str) -> bool:
     """Whether a header means nothing wherever it stands, nor changes what others mean."""
     return not _meanings(header) and key_of(header) not in _telling_keys()
 
@@ -150,9 +143,9 @@ def _meanings_of_key(key: str) -> Iterator[Meaning]:
                     yield meaning
 
 
-def _behind(key: str, start_events: tuple[str, ...]) -> Iterator[str]:
-    if key.startswith(start_events):
-        yield from (key[len(begin) :] for begin in start_events if key.startswith(begin))
+def _behind(key: str, beginnings: tuple[str, ...]) -> Iterator[str]:
+    if key.startswith(beginnings):
+        yield from (key[len(begin) :] for begin in beginnings if key.startswith(begin))
 
 
 def _fits(name: str, key: str, beside: AbstractSet[str]) -> bool:

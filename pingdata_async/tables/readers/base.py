@@ -1,9 +1,5 @@
 """What all readers share: files and pipes as hashed streams, and rows as batches.
 
-What all readers of inputs have in common.
-
-Raw bytes of an input, and what tells one input from another.
-
 Everything here blocks, and runs in a worker thread.
 """
 

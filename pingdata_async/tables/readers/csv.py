@@ -33,7 +33,7 @@ from pingdata_async.tables.readers.data_rows import DataRows
 from pingdata_async.tables.readers.dialect import (
     DELIMITERS,
     Dialect,
-    build_offset_index,
+    detect_dialect,
     meant_row,
     meant_rows,
 )
@@ -92,7 +92,7 @@ class DelimitedReader(InputReader):
         self._bytes = text
         self._stream = stream
         self._encoding = encoding
-        self._dialect = build_offset_index(
+        self._dialect = detect_dialect(
             sample, is_whole=is_whole, delimiter=_SUFFIXES.get(suffix), options=options
         )
         self._blank_lines = 0
@@ -156,7 +156,7 @@ class DelimitedReader(InputReader):
             raise InputError(
                 f"{self.name} has {len(self.headers):,} columns, more than {MAX_COLUMNS:,}"
             )
-        self._note_offset_index(self._dialect)
+        self._note_dialect(self._dialect)
         self.mapping = map_columns(
             self.name,
             self.headers,
@@ -175,7 +175,7 @@ class DelimitedReader(InputReader):
             self._bytes.most_bytes = self._bytes.given_bytes + MAX_LINE_BYTES
         raise InputError(f"{self.name} is empty")
 
-    def _note_offset_index(self, dialect: Dialect) -> None:
+    def _note_dialect(self, dialect: Dialect) -> None:
         if dialect.is_one_column and dialect.delimiter != ",":
             self._notes.append("one column: commas in a line are part of its text")
         elif dialect.delimiter != ",":

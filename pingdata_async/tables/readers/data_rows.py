@@ -1,11 +1,7 @@
 """Which rows of a table are data: no totals, footnotes, repeated headers or second tables (pure).
 
-Which rows of a table are its data: no totals, notes below them, headers again, other tables.
-
-Pure. A row is judged by itself, but for notes, which are known by the total above them, and for
-another table, which goes on until the headers of the first one come again.
-
-Rows of a table that add up the others, which are no locations (pure).
+A row is judged by itself, with two exceptions: a footnote is known by the total above it, and
+another table goes on until the headers of the first one are repeated.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
 """The dialect of a delimited text: its delimiter, and quotes behind blanks (pure).
 
-What separates the cells of a text (pure).
-
-Quoted cells behind a blank (`1, "5 Main St, Unit 4"`), as people write them (pure).
-
-The `csv` module takes such a cell for one without quotes, and cuts it at the delimiters and the
-ends of lines in it.
+People write quoted cells behind a blank (`1, "5 Main St, Unit 4"`). The `csv` module takes such a
+cell for an unquoted one, and cuts it at the delimiters and line ends in it; `meant_row()` puts it
+together again.
 """
 
 from __future__ import annotations
@@ -199,7 +196,7 @@ DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
 
 
 class Dialect(msgspec.Struct, frozen=True):
-    """How a delimited text is laid out.
+    """The delimiter and the header of a text.
 
     Attributes:
         delimiter: What separates its cells.
@@ -215,13 +212,13 @@ class Dialect(msgspec.Struct, frozen=True):
         return self.header is not None and len(self.header.headers) == 1
 
 
-def build_offset_index(
+def detect_dialect(
     sample: str, *, is_whole: bool, delimiter: str | None, options: ReadOptions
 ) -> Dialect:
-    """Find out how a text is laid out.
+    """Find the dialect of a text.
 
-    The delimiter is that under which most headers are understood, then that under which most
-    rows are as wide as the header, then that which makes most columns.
+    The best delimiter is the one with which most headers are understood; then the one with which
+    most rows are as wide as the header; then the one that makes most columns.
 
     Args:
         sample: Its beginning.

@@ -22,7 +22,7 @@ from pingdata_async.locations.postal_codes import restore_leading_zeros_of
 from pingdata_async.models import Location
 from pingdata_async.tables.formats import FAILURE_NOTES
 from pingdata_async.tables.mapping.columns import check_complete, map_more_columns
-from pingdata_async.tables.mapping.headers import says_nothing
+from pingdata_async.tables.mapping.headers import means_nothing
 from pingdata_async.tables.readers.base import (
     BUFFER_BYTES,
     IN_MEMORY,
@@ -103,7 +103,7 @@ class JSONReader(InputReader):
                 where = f"{self.name}, {self.unit} {number}"
                 if len(self._known) > MAX_COLUMNS:
                     raise InputError(f"{where}: more than {MAX_COLUMNS:,} different names")
-                if not all(map(self._says_nothing, new)):
+                if not all(map(self._means_nothing, new)):
                     self._take_up(where)
         if len(self.headers) < len(self._keys):
             unused = tuple(islice(self._keys, len(self.headers), None))
@@ -112,10 +112,10 @@ class JSONReader(InputReader):
                 self.mapping, unused=(*self.mapping.unused, *filter(str.strip, unused))
             )
 
-    def _says_nothing(self, name: str) -> bool:
+    def _means_nothing(self, name: str) -> bool:
         """Whether the mapping stays what it is. Objects may have a name of their own each."""
         is_asked_for = bool(self.options.mapping or self.options.id_column)
-        return not is_asked_for and name not in FAILURE_NOTES and says_nothing(name)
+        return not is_asked_for and name not in FAILURE_NOTES and means_nothing(name)
 
     def _take_up(self, where: str) -> None:
         """Map the names seen so far."""
@@ -143,7 +143,7 @@ class JSONReader(InputReader):
 
     def _locations(self, values: list[dict[str, Any] | str]) -> Columns | Sequence[AnyLocation]:
         if self.mapping.is_as_named:
-            self._mend(values)
+            self._restore_leading_zeros(values)
             return values
         places = [place for place, value in enumerate(values) if isinstance(value, dict)]
         rows = [value for value in values if isinstance(value, dict)]
@@ -168,8 +168,8 @@ class JSONReader(InputReader):
             for place, value in enumerate(values)
         ]
 
-    def _mend(self, values: list[dict[str, Any] | str]) -> None:
-        """Put right what `_located()` does, in rows whose names are those of the fields."""
+    def _restore_leading_zeros(self, values: list[dict[str, Any] | str]) -> None:
+        """As `_located()` does, in rows whose names are those of the fields."""
         if "postal_code" not in self._known:
             return
         self._note_by_header(restore_leading_zeros_of(values))

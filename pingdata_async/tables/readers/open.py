@@ -233,13 +233,13 @@ class _Form(msgspec.Struct, frozen=True):
 
 
 def _with_replacements(
-    given: _Text, text: PeekableStream, suffixes: list[str], options: ReadOptions
+    given: _Text, content: PeekableStream, suffixes: list[str], options: ReadOptions
 ) -> InputReader:
     """A reader of UTF-8 with U+FFFD in place of what is not."""
-    replaced = ReplacedStream(text)
-    mended = PeekableStream(replaced)
-    form = _Form(suffixes, mended.peek(SAMPLE_BYTES), UTF_8, None)
-    reader = _reader_by_form(given, mended, form, options)
+    replaced = ReplacedStream(content)
+    text = PeekableStream(replaced)
+    form = _Form(suffixes, text.peek(SAMPLE_BYTES), UTF_8, None)
+    reader = _reader_by_form(given, text, form, options)
     reader.note_at_end(replaced.note)
     return reader
 

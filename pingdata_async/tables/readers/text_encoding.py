@@ -387,7 +387,7 @@ class ReplacedStream(io.RawIOBase):
             data = self._pending + data
             end = len(data) if self._is_at_end else _end_of_characters(data)
             data, self._pending = data[:end], data[end:]
-            self._block = memoryview(self._mended(data))
+            self._block = memoryview(self._replaced(data))
         piece = self._block[: len(buffer)]
         buffer[: len(piece)] = piece
         self._block = self._block[len(piece) :]
@@ -400,7 +400,7 @@ class ReplacedStream(io.RawIOBase):
         number = "1 place" if self.replaced == 1 else f"{self.replaced:,} places"
         return f"not UTF-8 in {number}, the first in line {self.line}: U+FFFD is there instead"
 
-    def _mended(self, data: bytes) -> bytes:
+    def _replaced(self, data: bytes) -> bytes:
         try:
             data.decode()
         except UnicodeDecodeError as error:

@@ -1,18 +1,10 @@
 """Columns and values to Arrow and back; needs pyarrow.
 
-Arrow tables to what the other formats take, and back; needs pyarrow.
+Only code that has made sure that pyarrow is installed imports this module.
 
-Only what has made sure that pyarrow is there imports this module.
-
-Arrow's dates, times and durations as Python's, whatever their unit; needs pyarrow.
-
-Arrow itself gives nanoseconds only where pandas is there, puts years beyond Python's in texts that
-are no dates, and refuses a time zone that the machine does not know. Here such a value is a text in
-ISO 8601 form, and everything else Python's own.
-
-New columns beside those of a data frame of any library.
-
-Only what has made sure that pyarrow is there imports this module.
+Arrow itself gives nanoseconds only where pandas is installed, writes years beyond Python's as texts
+that are no dates, and refuses a time zone that the machine does not know. Here such a value becomes
+a text in ISO 8601 form, and every other one Python's own.
 """
 
 from __future__ import annotations

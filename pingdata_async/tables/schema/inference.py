@@ -1,23 +1,16 @@
-"""Nested JSON to flat columns, inferred over all rows (pure).
+"""Nested JSON to flat columns, in two passes (pure).
 
-What there is in JSON objects, found out over all of them (pure).
+The first pass infers the schema of all answers, the second one takes the values out: a column's
+type never depends on the first rows alone. What has been seen so far is compiled into a type for
+the JSON decoder, so a value that adds nothing costs no more than decoding it; only values that do
+not fit are looked at closely.
 
-What has been seen so far is made into a type for the JSON decoder. A value that fits it adds
-nothing, and costs no more than being decoded: only those that do not fit are looked at closely.
-
-JSON objects to columns whose kinds are known (pure).
-
-Answers of the API to flat columns, in two passes (pure).
-
-The first pass finds out what there is in all answers, the second one takes the values out: a
-column's kind is never that of the first rows.
-
-`{"PG": {"a": 1, "b": {"c": 2}, "d": [3]}}` becomes the columns `pg_a`, `pg_b_c` and `pg_d`; the
-list is kept as JSON text, and so is an object where none of the rows has anything in it. A field
-that is an object in some rows and something else in others has columns for both: `pg_b` beside
-`pg_b_c`. What a source gives instead of an object is in a column of the source's own (`pg`), and
-what is no object of sources at all in `enhance_data`. Of members of the same name the last one
-counts, as for any reader of JSON, and numbers are doubles unless they are integers.
+`{"PG": {"a": 1, "b": {"c": 2}, "d": [3]}}` becomes the columns `pg_a`, `pg_b_c` and `pg_d`. Lists
+are kept as JSON text, and so are objects that are empty in every row. A field that is an object in
+some rows and something else in others has columns for both: `pg_b` beside `pg_b_c`. A source that
+gives something other than an object has a column of its own (`pg`); answers that are no object of
+sources at all go to `enhance_data`. Of members with the same name the last one counts, as for any
+reader of JSON, and numbers are doubles unless they are integers.
 """
 
 from __future__ import annotations
@@ -145,12 +138,12 @@ class SchemaNode:
         if is_new:
             self.found |= found
         for name, value in (members or {}).items():
-            shape = self.members.get(name)
-            if shape is None:
-                shape, is_new = self.members.setdefault(name, SchemaNode()), True
-            is_new |= shape.learn(bytes(value), 0 if name in KEPT_WHOLE else levels - 1)
-            if len(shape.members) > MAX_MEMBERS:
-                shape.keep_whole()
+            node = self.members.get(name)
+            if node is None:
+                node, is_new = self.members.setdefault(name, SchemaNode()), True
+            is_new |= node.learn(bytes(value), 0 if name in KEPT_WHOLE else levels - 1)
+            if len(node.members) > MAX_MEMBERS:
+                node.keep_whole()
         return is_new
 
     def keep_whole(self) -> None:
@@ -167,28 +160,26 @@ class SchemaNode:
             kinds.append(dict[str, msgspec.Raw])
         elif self.members or self.found & TypeSet.NO_MEMBERS:
             known = {
-                name: shape.as_type()
-                for name, shape in self.members.items()
-                if can_be_decoded(name)
+                name: node.as_type() for name, node in self.members.items() if can_be_decoded(name)
             }
             kinds.append(struct_of(known, is_closed=True))
         return functools.reduce(operator.or_, kinds, None)
 
 
 class SchemaInference:
-    """Finds out the shape of many JSON values.
+    """Infers the schema of many JSON values.
 
     Args:
         levels: How many objects within each other are opened.
 
     Attributes:
-        shape: As far as it is known.
+        root: The schema so far.
     """
 
     def __init__(self, levels: int) -> None:
-        self.shape = SchemaNode()
+        self.root = SchemaNode()
         self._levels = levels
-        self._decode = msgspec.json.Decoder(self.shape.as_type()).decode
+        self._decode = msgspec.json.Decoder(self.root.as_type()).decode
 
     def add(self, values: Iterable[bytes | memoryview | msgspec.Raw]) -> None:
         """Take in more values; nothing in them is an error."""
@@ -197,7 +188,7 @@ class SchemaInference:
             try:
                 self._decode(raw)
             except UNREADABLE:
-                is_new |= self.shape.learn(bytes(raw).strip(), self._levels)
+                is_new |= self.root.learn(bytes(raw).strip(), self._levels)
                 learnt += 1
                 if is_new and not learnt % _LEARN_ROWS:
                     self._renew()
@@ -206,7 +197,7 @@ class SchemaInference:
             self._renew()
 
     def _renew(self) -> None:
-        self._decode = msgspec.json.Decoder(self.shape.as_type()).decode
+        self._decode = msgspec.json.Decoder(self.root.as_type()).decode
 
 
 _DECODED_AS: Final[dict[ColumnType, Any]] = {
@@ -427,12 +418,12 @@ class AnswerScan:
         """
         taken = {name.casefold() for name in taken_names}
         columns = []
-        for path, shape in self._in_order():
+        for path, node in self._in_order():
             source, *fields = path or ("",)
-            found = shape.found
-            if shape.members or len(path) < 2:  # noqa: PLR2004 - a source and its field
+            found = node.found
+            if node.members or len(path) < 2:  # noqa: PLR2004 - a source and its field
                 found &= ~TypeSet.NO_MEMBERS
-            if not found and (shape.members or not fields):
+            if not found and (node.members or not fields):
                 continue
             name = "_".join([source.lower(), *fields]) if path else ODD_ANSWERS
             said = declared.get(source, {}).get("_".join(fields)) if fields else None
@@ -447,7 +438,7 @@ class AnswerScan:
                         kind=kind,
                         is_mixed=kind is ColumnType.TEXT and bool(found & ~TypeSet.TEXT),
                         is_beside_members=not found & TypeSet.OBJECT
-                        and (bool(shape.members) or not fields),
+                        and (bool(node.members) or not fields),
                     ),
                 )
             )
@@ -456,7 +447,7 @@ class AnswerScan:
     def _in_order(self) -> Iterator[tuple[tuple[str, ...], SchemaNode]]:
         """Every place in the answers, those of the sources first that were asked first."""
         ranks = {source.casefold(): rank for rank, source in enumerate(self._sources)}
-        root = self._scan.shape
+        root = self._scan.root
         codes = sorted(root.members, key=lambda code: ranks.get(code.casefold(), len(ranks)))
         for code in codes:
             yield from _places((code,), root.members[code])
@@ -484,10 +475,10 @@ class AnswerColumns:
 
 
 def _places(
-    path: tuple[str, ...], shape: SchemaNode
+    path: tuple[str, ...], node: SchemaNode
 ) -> Iterator[tuple[tuple[str, ...], SchemaNode]]:
-    yield path, shape
-    for name, member in shape.members.items():
+    yield path, node
+    for name, member in node.members.items():
         yield from _places((*path, name), member)
 
 

@@ -1,8 +1,8 @@
 """Input rows to columns of a flat table (pure).
 
-The kinds of a workbook's columns, and of those of JSON objects, are found out like those of the
-answers, from all rows. Those of a delimited text are texts, and those of Arrow are what Arrow
-says they are.
+The types of a workbook's columns and of JSON members are inferred from all rows, like those of the
+answers. Columns of a delimited text are texts, and those of Arrow have the types that Arrow gives
+them.
 """
 
 from __future__ import annotations
@@ -190,10 +190,10 @@ class _ObjectScan:
         return [
             JSONColumn(
                 path=(name,),
-                kind=(kind := kind_of(shape.found)),
-                is_mixed=kind is ColumnType.TEXT and bool(shape.found & ~TypeSet.TEXT),
+                kind=(kind := kind_of(node.found)),
+                is_mixed=kind is ColumnType.TEXT and bool(node.found & ~TypeSet.TEXT),
             )
-            for name, shape in self._scan.shape.members.items()
+            for name, node in self._scan.root.members.items()
         ]
 
 

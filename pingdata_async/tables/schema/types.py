@@ -1,11 +1,7 @@
-"""Types of columns, and how they are promoted (pure).
+"""Types of columns: how they are found, promoted, named and chosen (pure).
 
-From values to the kind of the column that holds them all (pure).
-
-What is found is gathered as flags: in any order, and in any number of parts, they come to the
-same kind.
-
-What the columns of a flat table hold, and what they are called (pure).
+Types are collected as flags, so that the order of rows and the way they are split make no
+difference.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """A flat table to any output.
 
+base           What all writers of flat tables share
 csv            Flat tables to CSV and TSV
 excel          Flat tables to new XLSX workbooks of one sheet
 geojson        GeoJSON, and the point of a row

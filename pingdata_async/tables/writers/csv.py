@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, BinaryIO, Final
 
 from pingdata_async.tables.schema.types import Column, ColumnType, Values, text_of_cell
-from pingdata_async.tables.writers.geojson import Point
+from pingdata_async.tables.writers.base import TableRows, TableWriter
 
 _SLICE_ROWS: Final = 1000
 _AS_THEY_ARE: Final = {
@@ -33,7 +33,7 @@ _FORMULA: Final = re.compile(
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
-class CSVWriter:
+class CSVWriter(TableWriter):
     """Writes a flat table as delimited text.
 
     Args:
@@ -55,31 +55,12 @@ class CSVWriter:
         headers: list[str] = [column.name for column in columns]
         self._write_rows([self._safe(headers)])
 
-    @property
-    def notes(self) -> list[str]:
-        """Everything can be written."""
-        return []
-
-    def write(
-        self,
-        values: Sequence[Values],
-        rows: int,
-        points: Sequence[Point | None] | None = None,
-        ids: Sequence[str | None] | None = None,
-        numbers: Sequence[int] | None = None,
-    ) -> None:
+    def write(self, rows: TableRows) -> None:
         """Add some rows; see `TableWriter`."""
-        del rows, points, ids, numbers
-        texts = map(self._texts, values, self._columns)
+        texts = map(self._texts, rows.values, self._columns)
         lines = zip(*texts, strict=True)
         while some := list(islice(lines, _SLICE_ROWS)):
             self._write_rows(some)
-
-    def close(self) -> None:
-        """Nothing is kept back."""
-
-    def abandon(self) -> None:
-        """Likewise."""
 
     def _texts(self, values: Values, column: Column) -> Values:
         if column.arrow_field is not None:

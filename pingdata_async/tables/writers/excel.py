@@ -12,7 +12,7 @@ from xml.sax.saxutils import quoteattr
 
 from pingdata_async.tables.formats import OutputFormat, check_format
 from pingdata_async.tables.schema.types import Column, Values
-from pingdata_async.tables.writers.geojson import Point
+from pingdata_async.tables.writers.base import TableRows, TableWriter
 from pingdata_async.tables.xlsx.cells import MAX_CELL_UNITS, Cells, cell_values, column_letters
 from pingdata_async.tables.xlsx.package import ArchiveWriter
 
@@ -30,7 +30,7 @@ _MOST_WIDTH: Final = 60
 _WIDTH_ROWS: Final = 100  # looked at
 
 
-class XLSXWriter:
+class XLSXWriter(TableWriter):
     """Writes a flat table as a sheet, with its header frozen and filtered.
 
     Args:
@@ -52,25 +52,17 @@ class XLSXWriter:
         """That texts were cut, if some were."""
         return cut_notes(self._cells.cut)
 
-    def write(
-        self,
-        values: Sequence[Values],
-        rows: int,
-        points: Sequence[Point | None] | None = None,
-        ids: Sequence[str | None] | None = None,
-        numbers: Sequence[int] | None = None,
-    ) -> None:
+    def write(self, rows: TableRows) -> None:
         """Add some rows; see `TableWriter`.
 
         Raises:
             ConfigurationError: When the sheet is full.
         """
-        del points, ids, numbers
-        check_format(OutputFormat.XLSX, rows=max(self._rows - 1, 0) + rows)
-        cells = list(map(cell_values, values, self._columns))
+        check_format(OutputFormat.XLSX, rows=max(self._rows - 1, 0) + rows.count)
+        cells = list(map(cell_values, rows.values, self._columns))
         if self._part is None:
             self._begin(cells)
-        self._write_rows(cells, rows)
+        self._write_rows(cells, rows.count)
 
     def close(self) -> None:
         """Write what is behind the rows, and the other parts."""

@@ -1,9 +1,4 @@
-"""GeoJSON, and the point of a row.
-
-Flat tables to GeoJSON (RFC 7946): a collection of features, or a feature a line.
-
-Where the rows are, by the answers (pure).
-"""
+"""Flat tables to GeoJSON (RFC 7946), and the point of a row."""
 
 from __future__ import annotations
 
@@ -13,11 +8,9 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from pingdata_async.models import EnhancedLocation
-from pingdata_async.tables.schema.types import UNREADABLE, Column, Values, unique_names
+from pingdata_async.tables.schema.types import UNREADABLE, Column, unique_names
+from pingdata_async.tables.writers.base import Point, TableRows, TableWriter
 from pingdata_async.tables.writers.jsonl import json_values
-
-Point = tuple[float, float]
-"""Longitude and latitude in degrees (WGS 84), in the order of GeoJSON."""
 
 _MAX_LATITUDE: Final = 90.0
 _MAX_LONGITUDE: Final = 180.0
@@ -133,7 +126,7 @@ class _Feature(msgspec.Struct):
     type: str = "Feature"
 
 
-class GeoJSONWriter:
+class GeoJSONWriter(TableWriter):
     """Writes a flat table as features, with the columns as their properties.
 
     Args:
@@ -152,34 +145,21 @@ class GeoJSONWriter:
         if is_collection:
             file.write(_BEGIN)
 
-    @property
-    def notes(self) -> list[str]:
-        """Everything can be written."""
-        return []
-
-    def write(
-        self,
-        values: Sequence[Values],
-        rows: int,
-        points: Sequence[Point | None] | None = None,
-        ids: Sequence[str | None] | None = None,
-        numbers: Sequence[int] | None = None,
-    ) -> None:
+    def write(self, rows: TableRows) -> None:
         """Add some rows; see `TableWriter`."""
-        del numbers  # of the whole input
         begin = self._rows
-        self._rows += rows
-        columns = list(map(json_values, values, self._columns))
-        properties = zip(*columns, strict=True) if columns else [()] * rows
-        places = points or [None] * rows
-        shown_ids: Sequence[str | int | None] = ids or range(begin, begin + rows)
+        self._rows += rows.count
+        columns = list(map(json_values, rows.values, self._columns))
+        properties = zip(*columns, strict=True) if columns else [()] * rows.count
+        points = rows.points or [None] * rows.count
+        ids: Sequence[str | int | None] = rows.ids or range(begin, self._rows)
         features = [
             _Feature(
                 msgspec.UNSET if id_ is None else id_,
                 _Geometry(point) if point else None,
                 dict(zip(self._names, row, strict=True)),
             )
-            for id_, point, row in zip(shown_ids, places, properties, strict=True)
+            for id_, point, row in zip(ids, points, properties, strict=True)
         ]
         if not self._is_collection:
             self._file.write(_encoder.encode_lines(features))
@@ -191,6 +171,3 @@ class GeoJSONWriter:
         """End the collection."""
         if self._is_collection:
             self._file.write(_END)
-
-    def abandon(self) -> None:
-        """Nothing is held that is not written."""

@@ -1,9 +1,4 @@
-"""JSON lines of outcomes and of failures (pure).
-
-Outcomes to lines of JSON.
-
-A column's values as JSON has them (pure).
-"""
+"""Outcomes and failures to lines of JSON, and values to what JSON can hold (pure)."""
 
 from __future__ import annotations
 

@@ -4,50 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from pingdata_async.tables.formats import OutputFormat, WriteOptions, check_format
-from pingdata_async.tables.schema.types import Column, Values
-from pingdata_async.tables.writers.geojson import Point
-
-
-class TableWriter(Protocol):
-    """Writes the rows of a flat table, a part after the other."""
-
-    @property
-    def notes(self) -> list[str]:
-        """What could not be written as it was, a sentence each."""
-
-    def write(
-        self,
-        values: Sequence[Values],
-        rows: int,
-        points: Sequence[Point | None] | None = None,
-        ids: Sequence[str | None] | None = None,
-        numbers: Sequence[int] | None = None,
-    ) -> None:
-        """Add some rows.
-
-        Args:
-            values: Those of each column.
-            rows: How many rows there are.
-            points: Where each of them is, for the forms that have a geometry.
-            ids: The users' ids of the rows, for GeoJSON; None to number them.
-            numbers: Those of the rows in the input, from 0, for a workbook that is given back.
-        """
-
-    def close(self) -> None:
-        """Write what is still to be written. The file is left open."""
-
-    def abandon(self) -> None:
-        """Let go of everything; what has been written is no whole table."""
+from pingdata_async.tables.schema.types import Column
+from pingdata_async.tables.writers.base import TableWriter, finishing
 
 
 @contextlib.contextmanager
 def open_table_writer(
     file: BinaryIO, kind: OutputFormat, columns: Sequence[Column], options: WriteOptions
 ) -> Iterator[TableWriter]:
-    """Write a flat table; it is whole once the context was left without an error.
+    """Write a flat table; it is whole once the context is left without an error.
 
     Args:
         file: Where to; still the caller's to close.
@@ -61,17 +29,6 @@ def open_table_writer(
     check_format(kind, columns=len(columns))
     with finishing(_writer(file, kind, columns, options)) as writer:
         yield writer
-
-
-@contextlib.contextmanager
-def finishing(writer: TableWriter) -> Iterator[TableWriter]:
-    """Have a table made whole at the end, or given up after an error."""
-    try:
-        yield writer
-        writer.close()
-    except BaseException:
-        writer.abandon()
-        raise
 
 
 def _writer(

@@ -23,7 +23,7 @@ from pingdata_async.tables.schema.types import (
     text_of_cell,
     unique_names,
 )
-from pingdata_async.tables.writers.geojson import Point
+from pingdata_async.tables.writers.base import Point, TableRows, TableWriter
 
 ROW_GROUP_ROWS: Final = 64 * 1024
 # In memory, before it is encoded. What is known of each group's columns is kept until the end,
@@ -37,10 +37,10 @@ _LITTLE_ENDIAN: Final = 1
 _POINT: Final = 1
 
 
-class ParquetWriter:
+class ParquetWriter(TableWriter):
     """Writes a flat table with the types of its columns.
 
-    Rows are gathered until they are worth a row group.
+    Rows are buffered until they are worth a row group.
 
     Args:
         file: Where to.
@@ -66,31 +66,18 @@ class ParquetWriter:
         if self._geometry:
             self._schema = self._schema.with_metadata({"geo": self._metadata()})
         self._writer: Any = pq.ParquetWriter(file, self._schema, compression=COMPRESSION)
-        self._batched: list[pa.Table] = []
+        self._pending: list[pa.Table] = []
         self._rows = 0
         self._bytes = 0
 
-    @property
-    def notes(self) -> list[str]:
-        """Everything can be written."""
-        return []
-
-    def write(
-        self,
-        values: Sequence[Values],
-        rows: int,
-        points: Sequence[Point | None] | None = None,
-        ids: Sequence[str | None] | None = None,
-        numbers: Sequence[int] | None = None,
-    ) -> None:
+    def write(self, rows: TableRows) -> None:
         """Add some rows; see `TableWriter`.
 
         Raises:
             RunError: When a value does not fit its column.
         """
-        del ids, numbers
         arrays = []
-        for column, is_text, cells in zip(self._columns, self._is_text, values, strict=True):
+        for column, is_text, cells in zip(self._columns, self._is_text, rows.values, strict=True):
             try:
                 arrays.append(_texts(cells, column) if is_text else arrow_values(cells, column))
             except (pa.ArrowException, OverflowError, TypeError, UnicodeError) as error:
@@ -98,10 +85,10 @@ class ParquetWriter:
                     f'a value of column "{column.name}" does not fit it: {error}'
                 ) from error
         if self._geometry:
-            arrays.append(self._wkb(points or [None] * rows))
+            arrays.append(self._wkb(rows.points or [None] * rows.count))
         table = pa.Table.from_arrays(arrays, schema=self._schema)
-        self._batched.append(table)
-        self._rows += rows
+        self._pending.append(table)
+        self._rows += rows.count
         self._bytes += table.nbytes
         if self._rows >= ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
             self._write_group()
@@ -116,12 +103,12 @@ class ParquetWriter:
 
     def abandon(self) -> None:
         """Let go of the file, which is of no use."""
-        self._batched.clear()
+        self._pending.clear()
         self._writer.close()
 
     def _write_group(self) -> None:
-        table = pa.concat_tables(self._batched)
-        self._batched.clear()
+        table = pa.concat_tables(self._pending)
+        self._pending.clear()
         self._rows = self._bytes = 0
         self._writer.write_table(table, row_group_size=table.num_rows)
 

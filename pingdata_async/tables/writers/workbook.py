@@ -22,8 +22,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 from pingdata_async.tables.rows import Fingerprint, SheetPlace
 from pingdata_async.tables.schema.types import Column, Values
+from pingdata_async.tables.writers.base import TableRows, TableWriter
 from pingdata_async.tables.writers.excel import cut_notes, width_of
-from pingdata_async.tables.writers.geojson import Point
 from pingdata_async.tables.writers.sheet_editing import NewColumns, edit_sheet, scan_sheet
 from pingdata_async.tables.xlsx.cells import Cells, cell_values, column_letters, column_number
 from pingdata_async.tables.xlsx.package import ArchiveWriter, Styles, WorkbookParts
@@ -103,8 +103,8 @@ def opened_workbook(
         yield GivenWorkbook(file, fingerprint, place)
 
 
-class WorkbookWriter:
-    """Writes a workbook with new columns; see `TableWriter`.
+class WorkbookWriter(TableWriter):
+    """Writes a workbook with new columns.
 
     The cells of the rows are kept in a temporary file until all are known.
 
@@ -148,21 +148,13 @@ class WorkbookWriter:
             notes.append("Its macros are left out: an .xlsx holds none.")
         return notes + cut_notes(self._cells.cut)
 
-    def write(
-        self,
-        values: Sequence[Values],
-        rows: int,
-        points: Sequence[Point | None] | None = None,
-        ids: Sequence[str | None] | None = None,
-        numbers: Sequence[int] | None = None,
-    ) -> None:
+    def write(self, rows: TableRows) -> None:
         """Add the answers of some rows; see `TableWriter`."""
-        del points, ids
-        where = [self._sheet_rows[number] for number in numbers or range(rows)]
-        cells = list(map(cell_values, values, self._columns))
+        where = [self._sheet_rows[number] for number in rows.numbers or range(rows.count)]
+        cells = list(map(cell_values, rows.values, self._columns))
         if self._rows < _LOOKED_AT_ROWS:
             self._widths = list(map(max, self._widths, map(width_of, cells)))
-        self._rows += rows
+        self._rows += rows.count
         self._keep(where, cells, self._cells)
 
     def close(self) -> None:
@@ -322,7 +314,7 @@ class WorkbookWriter:
         )
         count = b' count="%d"' % (len(ids) + len(self._names))
         begin = table[: columns.start(2)] + count + b">" + columns[3] + added
-        promoted = begin + table[columns.end(3) :]
+        extended = begin + table[columns.end(3) :]
         last = self._letters[-1].encode()
 
         def wider(ref: re.Match[bytes]) -> bytes:
@@ -333,7 +325,7 @@ class WorkbookWriter:
                 area[1].encode(), area[2].encode(), last, area[4].encode()
             )  # fmt: skip
 
-        return _REF.sub(wider, promoted)
+        return _REF.sub(wider, extended)
 
 
 _ROOT: Final = re.compile(rb"<((?:\w+:)?)workbook\b")

@@ -135,6 +135,7 @@ def test_nearly_all_fields_have_other_names() -> None:
         ("Property Zip", "postal_code"),
         ("Location\nState", "state"),
         ("Address (Street, City, State, Zip)", "address"),
+        ("Longitude (W)", "longitude"),
     ],
 )
 def test_what_is_said_around_a_header(header: str, name: str) -> None:
@@ -152,7 +153,7 @@ def test_what_is_said_around_a_header(header: str, name: str) -> None:
         *("Floor Area (sq m)", "Area (m\u00b2)", "Building Area (acres)", "Contents (sq ft)"),
         *("ISO Const", "ISO Class", "Construction Code", "OccupancyCode", "BLDGCLASS", "EQCV1VAL"),
         *("TIV", "Total Insured Value", "Sprinklered", "Roof Year Built", "Year Renovated"),
-        *("Occupancy %", "% Occupied", "Building %", "Longitude (W)", "Insured City, State, Zip"),
+        *("Occupancy %", "% Occupied", "Building %", "Insured City, State, Zip"),
         *("Area Code", "Country of Origin", "State of Incorporation", "Location", "Building", ""),
         *("enhance_status", "enhance_reason", "enhance_error", "pg_latitude", "ph_city"),
         *("BI Months", "BI Limit (Months)", "Rents/Mo", "Rents per Month", "Monthly Rents"),

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.models import EnhancedLocation, RowStatus
-from pingdata_async.tables.writers.geojson import Point, points
+from pingdata_async.tables.writers.base import Point
+from pingdata_async.tables.writers.geojson import points
 
 
 def point(

@@ -33,6 +33,7 @@ from pingdata_async.tables.formats import OutputFormat, WriteOptions
 from pingdata_async.tables.schema.arrow import columns_of
 from pingdata_async.tables.schema.inference import AnswerScan
 from pingdata_async.tables.schema.types import Column, ColumnType, Values, text_of_cell
+from pingdata_async.tables.writers.base import TableRows
 from pingdata_async.tables.writers.open import open_table_writer
 from pingdata_async.tables.xlsx.cells import MAX_CELL_UNITS, Cells
 from pingdata_async.tables.xlsx.package import MOST_FORMATS, Styles, WorkbookParts
@@ -221,7 +222,7 @@ def test_parquet_of_parts_with_dictionaries_of_their_own() -> None:
     with open_table_writer(file, OutputFormat.PARQUET, columns, WriteOptions()) as writer:
         for part in parts:
             values: list[Any] = part.columns
-            writer.write(values, part.num_rows)
+            writer.write(TableRows(values, part.num_rows))
     read = read_parquet(file.getvalue())
     assert read.schema.types == parts[0].schema.types
     assert read.to_pylist() == [row for part in parts for row in part.to_pylist()]
@@ -236,7 +237,7 @@ def test_parquet_groups_rows(tmp_path: Path) -> None:
         open_table_writer(file, OutputFormat.PARQUET, columns, WriteOptions()) as writer,
     ):
         for begin in range(0, 150_000, 1000):
-            writer.write([range(begin, begin + 1000)], 1000)
+            writer.write(TableRows([range(begin, begin + 1000)], 1000))
     metadata = pq.read_metadata(path)
     sizes = [metadata.row_group(place).num_rows for place in range(metadata.num_row_groups)]
     assert sizes == [66_000, 66_000, 18_000]
@@ -398,7 +399,7 @@ def test_xlsx_cuts_no_text_silently() -> None:
     columns = [Column("a", ColumnType.TEXT)]
     with open_table_writer(file, OutputFormat.XLSX, columns, WriteOptions()) as writer:
         assert writer.notes == []
-        writer.write([texts], len(texts))
+        writer.write(TableRows([texts], len(texts)))
         (note,) = writer.notes
     assert note.startswith("2 cells ")
     _, whole, *cut = (row[0] for row in read_xlsx(file.getvalue()))
@@ -426,7 +427,7 @@ def test_xlsx_leaves_nothing_behind(tmp_path: Path) -> None:
                 with open_table_writer(
                     file, OutputFormat.XLSX, AWKWARD.columns, WriteOptions()
                 ) as writer:
-                    writer.write(AWKWARD.values, AWKWARD.rows)
+                    writer.write(TableRows(AWKWARD.values, AWKWARD.rows))
                     if is_broken:
                         raise KeyError
             except KeyError:
@@ -444,7 +445,7 @@ def test_xlsx_leaves_nothing_behind_on_a_full_disk(tmp_path: Path) -> None:
             try:
                 with open_table_writer(file, OutputFormat.XLSX, columns, WriteOptions()) as writer:
                     for row in range(100):
-                        writer.write([[f"text {row}"]] * len(columns), 1)
+                        writer.write(TableRows([[f"text {row}"]] * len(columns), 1))
             except OSError as error:
                 assert error.errno == errno.EFBIG  # noqa: PT017 - the limit has to go first
             else:
@@ -646,7 +647,7 @@ def test_a_full_disk(kind: OutputFormat, room_bytes: int) -> None:
     def fill() -> None:
         columns = [Column("a", ColumnType.TEXT)]
         with open_table_writer(file, kind, columns, WriteOptions()) as writer:
-            writer.write([texts], len(texts))
+            writer.write(TableRows([texts], len(texts)))
 
     with pytest.raises(OSError, match="No space left"):
         fill()
