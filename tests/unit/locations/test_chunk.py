@@ -172,7 +172,8 @@ def test_parts_are_the_whole(rows: int, data: st.DataObject) -> None:
             if (codes := own.get(begin + place)) is not None
         }
         begin += len(each.rows)
-        assert {(e.planned_chunk, e.was_charged, e.times_asked) for e in each.earlier} == {(3, True, 0)}
+        histories = {(e.planned_chunk, e.was_charged, e.times_asked) for e in each.earlier}
+        assert histories == {(3, True, 0)}
 
 
 def _again(known: dict[str, Any], asked: tuple[str, ...] = ("PH",)) -> Chunk:
