@@ -35,7 +35,7 @@ from pingdata_async.api.config import (
     find_token,
     resolve_base_url,
 )
-from pingdata_async.api.output_urls import open_atomic
+from pingdata_async.api.output_urls import open_output
 from pingdata_async.api.transport import Response, Transport
 from pingdata_async.api.wire import (
     JobOptions,
@@ -365,7 +365,7 @@ class PingDataClient(OpenedClient):
         """
         async with (
             self._call() as transport,
-            open_atomic(
+            open_output(
                 transport, self.base_url, job_id, output, self.status, pacer=pacer
             ) as response,
         ):
@@ -401,6 +401,39 @@ class PingDataClient(OpenedClient):
         """
         async with self.stream_output(job_id, output, pacer=pacer) as response:
             return await response.read_raw(max_bytes)
+
+    async def download_output(
+        self, job_id: str, output: JobOutput, to: str | Path, *, pacer: Pacer | None = None
+    ) -> int:
+        """Write an output to a file, decompressed, block by block; as `stream_output()` otherwise.
+
+        Memory stays flat. The file takes the name `to` when it is whole and on the disk, and
+        replaces one that is there; until then it is written beside it under a temporary name,
+        which an error or a cancellation removes.
+
+        Args:
+            job_id: The job that made it.
+            output: As `status()` told of it.
+            to: The file. Its folder must exist.
+            pacer: As of the other calls.
+
+        Returns:
+            Its size in bytes.
+
+        Raises:
+            OSError: When the file cannot be written.
+            DecodeError: When the output is cut off, damaged, or larger than `max_body_bytes`.
+        """
+        from pingdata_async.api.download import open_whole  # noqa: PLC0415 - loads aiofiles
+
+        size_bytes = 0
+        async with (
+            open_whole(to) as file,
+            self.stream_output(job_id, output, pacer=pacer) as response,
+        ):
+            async for block in response.iter_blocks():
+                size_bytes += await file.write(block)
+        return size_bytes
 
     # -- one location --------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ _PASSING = TransportError | ServerError | RateLimitError | PauseTooLongError
 
 
 @contextlib.asynccontextmanager
-async def open_atomic(
+async def open_output(
     transport: Transport,
     base_url: str,
     job_id: str,
