@@ -55,9 +55,7 @@ ALLOWED = {
     "the enhancer": Loads(
         "from pingdata_async import BulkEnhancer", CLIENT | RUNS, {"asyncio", "csv", "sqlite3"}
     ),
-    "a run's status": Loads(
-        "from pingdata_async import read_status", RUNS, {"asyncio", "csv", "sqlite3"}
-    ),
+    "a run's status": Loads("from pingdata_async import read_status", RUNS, {"asyncio", "sqlite3"}),
     "everything": Loads(
         "from pingdata_async import *", CLIENT | RUNS, {"asyncio", "csv", "sqlite3"}
     ),
