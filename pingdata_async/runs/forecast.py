@@ -1,8 +1,6 @@
-"""What a run would send, cost and take.
+"""What a run would send, charge and need, and how long it will take, before anything is sent.
 
-What a run would send, charge and need, before anything is sent.
-
-How fast runs went, so that it can be told how long one will take.
+How long follows from the throughput of this run so far, or else of the last one beside it.
 """
 
 from __future__ import annotations

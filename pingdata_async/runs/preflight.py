@@ -1,4 +1,7 @@
-"""What a run asks the API before it sends anything: its data sources, and the account's limits."""
+"""What the API is asked before anything is sent: limits and data sources.
+
+An API that does not answer costs only the answer.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,4 @@
-"""Unfinished chunks as tasks, rows reopened by a retry, and the events of a start.
-
-What is left to be done of a run, as passages for the runner.
-
-Which rows of a run are asked about once more, by the user's wish.
-
-What is told of a run when it begins or goes on (pure).
-"""
+"""What a run that goes on begins with: unfinished chunks as tasks, and rows reopened by a retry."""
 
 from __future__ import annotations
 

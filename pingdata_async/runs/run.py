@@ -1,11 +1,4 @@
-"""A run from file to file: plan, execute, export.
-
-A Run: plan, execute, export; each can be killed, and goes on where it was.
-
-The account of a durable run: journal, spool and output as the runner sees them.
-
-What a run took, counted from its events.
-"""
+"""A run from file to file: plan, execute, export. Each can be killed, and goes on where it was."""
 
 from __future__ import annotations
 
@@ -534,7 +527,7 @@ class Run:
         store = DurableStore(journal, directory.spool, output)
         spending = Spending(self._settings, plan, totals, lambda read: self._read(directory, read))
         refused = await self._refused_beforehand(spending)
-        runner = self._make_engine(
+        engine = self._make_engine(
             store, self._emit, breaker, spending.budget(nothing_more=refused is not None)
         )
         began = time.monotonic()
@@ -544,7 +537,7 @@ class Run:
             async with contextlib.aclosing(
                 unfinished_tasks(journal, plan, may_pay_again=self._is_retry)
             ) as tasks:
-                await runner.run(tasks)
+                await engine.run(tasks)
         except BudgetSpentError as error:
             spent = error
         after = await self._totals(directory)

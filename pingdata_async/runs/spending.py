@@ -1,9 +1,4 @@
-"""What a run has charged, what is left to send, and what it may spend.
-
-What a run has spent, may spend, and would have to spend.
-
-What of a run is still to be sent, by source: read from its plan and its journal.
-"""
+"""What a run has charged, what it has still to send by source, and what it may spend."""
 
 from __future__ import annotations
 

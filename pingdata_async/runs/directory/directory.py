@@ -1,8 +1,7 @@
-"""A run directory: its lock, its files, how runs are found; disk space.
+"""The run directory, which all phases of a run share and which outlives a crash.
 
-The run directory: all that the phases of a run share, and that outlives a crash.
-
-Whether there is space for what a run will write (pure, but for asking the file system).
+Its lock and its files, how runs are found, and whether the disk has space for what a run will
+write.
 """
 
 from __future__ import annotations

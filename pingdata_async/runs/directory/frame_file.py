@@ -104,7 +104,7 @@ class FrameWriter:
 
 @contextlib.contextmanager
 def writing(path: Path, kind: FileKind) -> Iterator[FrameWriter]:
-    """Write a file of frames as `filesystem.writing_whole()` does. Blocks.
+    """Write a file of frames as `writing_whole()` does. Blocks.
 
     Raises:
         OSError: When it cannot be written.

@@ -1,10 +1,7 @@
-"""Phase three: plan, journal and spool become an output.
+"""Phase three: plan, journal and spool become an output, in input order.
 
-The files that a run writes at its end, in whatever form was asked for.
-
-A run's output written from its directory alone, at any time.
-
-Planned rows and spooled answers to the output, in input order.
+A run opens its output at its start, so that rows can be written while it is under way;
+`export_run()` writes one from the run directory alone, at any time.
 """
 
 from __future__ import annotations
@@ -252,7 +249,7 @@ async def export(
         on_rows: Told of the number of rows after each chunk.
         on_note: Told what the user should know of the output, a sentence each.
         finished_only: Leave out rows without an outcome, instead of refusing them; those that
-            are asked about once more have the one that they had.
+            are retried have the one that they had.
         failures: Where the rows without an answer are written, as an input for another run;
             None for nowhere. Without such rows there is no such file afterwards.
         before_move: Told of each file's name and where it is until then, when it is whole.

@@ -1,13 +1,9 @@
 """The JSONL output, written while the run is under way.
 
-A planned chunk's part of the output, from what was answered about its rows.
-
-The output of a run in the making: planned chunks, in input order, each once.
-
-While a run is under way, chunks are written as their answers come, as long as they come about in
-order: what was just checked is in memory then, and need not be read and inflated a second time.
-Whatever comes otherwise (late, in parts, with rows that are asked about again) is written from
-plan and spool at the end, together with all that comes after it.
+While chunks are answered about in order, each is written as its answers come: what was just
+validated is in memory, and need not be read and inflated a second time. Whatever comes otherwise
+(late, in parts, with rows that are retried) is written from plan and spool at the end, together
+with all that comes after it.
 """
 
 from __future__ import annotations
@@ -257,7 +253,7 @@ class OutputWriter:
         What cannot be written is no reason to stop a run: it is tried again at the end.
 
         Args:
-            chunk: The chunk; none of its rows is asked about again.
+            chunk: The chunk; none of its rows is retried.
             offset_index: Where each row's answer is.
             content: In this.
         """
@@ -275,7 +271,7 @@ class OutputWriter:
             self._takes_early = False
             self._early.clear()
             with contextlib.suppress(RunError):  # the answers need the disk more
-                await self._begin_again()
+                await self._start_over()
 
     # -- at its end ----------------------------------------------------------------------
 
@@ -301,7 +297,7 @@ class OutputWriter:
         """
         self._early.clear()
         if not self._takes_early:
-            await self._begin_again()
+            await self._start_over()
         self._takes_early = False
         on_rows(self.counts.rows)
 
@@ -316,7 +312,7 @@ class OutputWriter:
         while self._next_index < plan.chunks:
             on_rows(await self._write(render_next))
 
-    async def _begin_again(self) -> None:
+    async def _start_over(self) -> None:
         """Take back what there is, of which the last chunk may be cut off."""
         self._next_index = 0
         self.counts = Tally()

@@ -1,10 +1,7 @@
-"""Output files: opened atomically, and which of them the run wrote itself.
+"""Output files: their form, how they get their names, and which of them a run may replace.
 
-The files that a run writes for its user: checked before, whole or not there after.
-
-Which files a run wrote itself, and so may replace.
-
-In which form a run's output is written (pure).
+An output has its name only when it is whole and on the disk. A run replaces a file that it wrote
+itself, and another one only where the user says so.
 """
 
 from __future__ import annotations
@@ -236,7 +233,7 @@ def _check_file(path: Path, source: str | Path | None, *, overwrite: bool) -> No
     # Only trying tells: rights, read-only file systems, names that are too long.
     part = _part_name(path)
     part.open("xb").close()
-    part.unlink(missing_ok=True)  # somebody may have taken it for a leftover
+    part.unlink(missing_ok=True)  # somebody may have taken it for a remnant
 
 
 def _is_same(path: Path, source: str | Path) -> bool:
@@ -291,7 +288,7 @@ async def open_atomic(
             await anyio.to_thread.run_sync(file.part.unlink)
         raise
     finally:
-        # Not sooner: as long as it is open, nobody takes it for a leftover.
+        # Not sooner: as long as it is open, nobody takes it for a remnant.
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(file.close)
 

@@ -1,17 +1,11 @@
 """Spool and journal to the outcome of each row, duplicates included.
 
-From everything that was answered about a planned chunk to the outcome of each of its rows.
+A row may have been in several chunks: the planned one, parts of it, and later ones of rows that
+were retried. What the last settled one says of it holds.
 
-A row may have been in several chunks: the planned one, parts of it, and later ones of rows
-asked about again. What the last settled one says of it holds.
-
-A run's rows as they came, beside how they ended, a planned chunk at a time.
-
-What rows that recur were answered, from where it is written first to where it comes again.
-
-An output is written in the order of the input. The first of equal rows comes before the others,
-so its answer is at hand then: it is put down in a file of its own, and a row that repeats it reads
-it back with two small reads. The body that it came in is never read, and inflated, once more.
+An output is written in the order of the input, so the first of equal rows comes before the others.
+Its answer is put into a file of its own, and a row that repeats it reads it back with two small
+reads; the body that it came in is never read and inflated once more.
 """
 
 from __future__ import annotations
@@ -72,7 +66,7 @@ class RowResults(msgspec.Struct, frozen=True):
 
 
 class ResultReader:
-    """The outcomes of planned chunks, from spool and account.
+    """The outcomes of planned chunks, from spool and journal.
 
     A later chunk may hold rows of many planned ones, so the bodies of the last few are
     kept. Everything here blocks: call it in a thread, one call at a time.
@@ -81,7 +75,7 @@ class ResultReader:
         spool: What was answered.
         account: What became of each chunk.
         sources: The run's sources.
-        keep_earlier: Whether a row that had ended and is asked about again has the outcome
+        keep_earlier: Whether a row that had ended and is retried has the outcome
             that it had, until there is a new one; if not, it is unsettled.
     """
 
@@ -359,7 +353,7 @@ class DuplicateAnswers(Closing):
                 without an outcome are not there.
 
         Returns:
-            By place among the chunk's twins, how they ended, of those that have.
+            By place among the chunk's duplicates, how they ended, of those that have.
 
         Raises:
             RunError: When the disk cannot be used.

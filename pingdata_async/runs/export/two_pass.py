@@ -1,14 +1,8 @@
 """Exports in two passes: flat tables, and JSONL with the input's columns.
 
-Outputs that are written at the end of a run, from its directory alone.
-
-Two passes over the run directory: the first one finds out which columns there are and what they
-hold, the second one writes them. Both take some rows at a time, so that memory does not grow with
-their number.
-
-A run's output as a flat table: the input's columns, and the answers beside them.
-
-A run's output as JSONL with the input's own cells in each line.
+The first pass over the run directory finds out which columns there are and what they hold, the
+second one writes them. Both take some rows at a time, so that memory does not grow with their
+number.
 """
 
 from __future__ import annotations
@@ -164,7 +158,7 @@ class TwoPassExport(ABC):
 
 
 class TableOutput(TwoPassExport):
-    """Writes a flat table in one of the formats of `tables.outputs`.
+    """Writes a flat table in one of the formats of `tables.formats`.
 
     An XLSX of rows that came from one is that workbook, with the answers as new columns.
     """

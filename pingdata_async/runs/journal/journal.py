@@ -1,8 +1,7 @@
-"""`journal.sqlite3`: what has become of each chunk; group commit.
+"""The journal of a run: what has become of each chunk, on disk before anything builds on it.
 
-The journal: what has become of each chunk, on disk before anything builds on it.
-
-Group commit: many callers, one connection, one thread visit and one fsync for all who wait.
+Many callers share one connection, and those who wait at the same time one visit to a thread and
+one fsync (group commit).
 """
 
 from __future__ import annotations
@@ -226,7 +225,7 @@ RECORDS_A_PAGE = 16  # later chunks that are in memory at a time, beside those a
 
 
 class Journal:
-    """Keeps account of every chunk of a run; an async context manager.
+    """Notes down what becomes of every chunk of a run; an async context manager.
 
     Each method returns when what it was told is on disk, `completed()` alone excepted. None is
     undone by a cancellation. What is not a legal change of state is refused, and changes
@@ -309,7 +308,7 @@ class Journal:
         """Say how many chunks the plan has, once it is whole; nothing can be sent before.
 
         Raises:
-            RunError: When it was said otherwise before, and chunks have been sent since.
+            RunError: When another number was set before, and chunks have been sent since.
         """
         await self._commit(lambda connection: transitions.set_planned_chunks(connection, chunks))
         self.planned_chunks = chunks
@@ -374,7 +373,7 @@ class Journal:
         await self._commit(lambda connection: transitions.split(connection, index, parts, now))
 
     async def batched(self, chunk: Chunk) -> None:
-        """Rows that waited to be asked again are a chunk now."""
+        """Rows that waited to be retried are a chunk now."""
         now = time.time()
         await self._commit(lambda connection: transitions.batched(connection, chunk, now))
 
@@ -390,7 +389,7 @@ class Journal:
         Args:
             index: Its number.
             tally: How the rows ended that are settled now.
-            retry_rows: The others, which wait to be asked again.
+            retry_rows: The others, which wait to be retried.
             offset_index: Where in the body each row's answer is; None where it was not found so.
         """
         now = time.time()
@@ -435,7 +434,7 @@ class Journal:
     async def pack_retry_rows(
         self, chunk_size: int, *, max_chunk_bytes: int = MAX_CHUNK_BYTES
     ) -> int:
-        """Make chunks of the rows that wait to be asked again; returns how many chunks."""
+        """Make chunks of the rows that wait to be retried; returns how many chunks."""
         chunks = 0
         while await self._commit(_any_retry_rows):
             index, now = self.next_index(), time.time()
@@ -448,10 +447,10 @@ class Journal:
         return chunks
 
     async def reopen(self, retry_rows: Collection[RetryRow], tally: Tally) -> int:
-        """Have rows that had ended asked again.
+        """Have rows that had ended retried.
 
         Args:
-            retry_rows: The rows. Where all of them wait already, nothing transitions.
+            retry_rows: The rows. Where all of them wait already, nothing changes.
             tally: How they had ended; that counts no more.
 
         Returns:
@@ -489,7 +488,7 @@ class Journal:
         return await self._commit(lambda connection: read_record(connection, index))
 
     async def planned_states(self) -> bytearray:
-        """The state of each planned chunk now, by its number, as `states.code_of()` has it."""
+        """The state of each planned chunk now, by its number, as `records.code_of()` has it."""
         return await self._commit(_planned_states)
 
     async def unfinished(self) -> AsyncGenerator[ChunkRecord, None]:

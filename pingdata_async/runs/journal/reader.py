@@ -1,9 +1,4 @@
-"""The journal, read: for status, export and summary.
-
-The journal, as those read it who have no part in the run: status, export, summary.
-
-What an export needs to know of the chunks, whoever keeps account of them.
-"""
+"""The journal, read by those who have no part in the run: status, export and summary."""
 
 from __future__ import annotations
 
@@ -67,7 +62,7 @@ class JournalTotals(msgspec.Struct, frozen=True, kw_only=True):
         planned_chunks: Chunks of the plan; None while it is not whole.
         chunks: How many chunks are in each state; later ones too.
         rows: How the rows ended that are settled.
-        rows_waiting: Rows that wait to be asked again, and are in no chunk.
+        rows_waiting: Rows that wait to be retried, and are in no chunk.
         jobs: Jobs accepted.
         locations_charged: Locations in them.
         locations_possibly_charged_again: Locations sent in submissions, those unanswered
@@ -207,7 +202,7 @@ class JournalReader(Closing):
         return [record_of(columns) for columns in found]
 
     def waiting_rows(self, origin: int) -> set[int]:
-        """The rows of a planned chunk that wait to be asked again, and are in no chunk."""
+        """The rows of a planned chunk that wait to be retried, and are in no chunk."""
         with self._reading() as connection:
             found = connection.execute(
                 "SELECT row FROM retry_rows WHERE planned_chunk = ?", (origin,)
@@ -215,7 +210,7 @@ class JournalReader(Closing):
         return {row for (row,) in found}
 
     def reopened_rows(self, origin: int) -> dict[int, int]:
-        """The rows of a planned chunk that had ended and were asked about again.
+        """The rows of a planned chunk that had ended and were retried.
 
         By row: the number below which are the chunks that say how it had ended.
         """
@@ -280,7 +275,7 @@ class JournalReader(Closing):
                 yield unpack_chunk(content)
 
     def retry_rows_waiting(self) -> Iterator[tuple[str, ...]]:
-        """Of each row that waits to be asked again, and is in no chunk, the sources."""
+        """Of each row that waits to be retried, and is in no chunk, the sources."""
         with self._reading() as connection:
             for (content,) in connection.execute("SELECT content FROM retry_rows"):
                 yield unpack_retry_row(content).asked
@@ -385,7 +380,7 @@ class Account(Protocol):
         ...
 
     def reopened_rows(self, origin: int) -> Mapping[int, int]:
-        """Rows of a planned chunk that had ended and were asked about again.
+        """Rows of a planned chunk that had ended and were retried.
 
         By row: the number below which are the chunks that say how it had ended.
         """

@@ -1,8 +1,6 @@
-"""States of a chunk and their legal transitions; rows of the journal's tables.
+"""States of a chunk and their legal transitions; rows of the journal's tables as records.
 
-What the journal tells of chunks and submissions, and how they are read from its tables.
-
-What can become of a chunk of a run, and what a resumed run does about it (pure).
+Also how the values in these rows are packed, and what a resumed run does about each state.
 """
 
 from __future__ import annotations
@@ -167,7 +165,7 @@ class ChunkRecord(msgspec.Struct, frozen=True, kw_only=True):
         tally: How the rows that it settled ended, where it is spooled or failed.
         chunk: A later chunk's content; None for a planned one, which the plan has.
         offset_index: Where in its spooled body each row's answer is; None where the body is to be
-            read the careful way, or there is none.
+            read on the slow path, or there is none.
     """
 
     index: int
@@ -279,7 +277,7 @@ def unpack_chunk(content: bytes) -> Chunk:
 
 
 def pack_retry_row(retry_row: RetryRow) -> bytes:
-    """A row that waits to be asked again, as the journal keeps it."""
+    """A row that waits to be retried, as the journal keeps it."""
     return _retry_row_encoder.encode(retry_row)
 
 

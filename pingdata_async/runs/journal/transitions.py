@@ -298,14 +298,14 @@ def _wait(connection: sqlite3.Connection, retry_rows: Collection[RetryRow]) -> N
 
 
 def reopen(connection: sqlite3.Connection, retry_rows: Collection[RetryRow], tally: Tally) -> int:
-    """Rows that had ended wait to be asked again; returns how many did not wait already."""
+    """Rows that had ended wait to be retried; returns how many did not wait already."""
     waiting = "SELECT 1 FROM retry_rows WHERE row = ?"
     fresh = [
         each for each in retry_rows if connection.execute(waiting, (each.row,)).fetchone() is None
     ]
     if fresh and len(fresh) != len(retry_rows):
         raise RunError(
-            f"{len(retry_rows) - len(fresh)} rows wait already to be asked again, others do not; "
+            f"{len(retry_rows) - len(fresh)} rows wait already to be retried, others do not; "
             "please report this"
         )
     if fresh:

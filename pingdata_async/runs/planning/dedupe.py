@@ -1,14 +1,9 @@
 """Duplicate rows, found in flat memory by hash partitions.
 
-Which rows of an input repeat an earlier one, found in flat memory.
-
-While the input is read, each row's key, in 128 bits, goes into one of many buckets on disk; equal
-keys are in the same one. Afterwards each bucket is looked through by itself, and what recurs is
-noted by row in buckets of another kind, of which one is in memory when its rows come again.
-
-Records sorted into buckets on disk, for what is too many to be sorted in memory.
-
-Chunks in which every location is there once, made of those that the input came in (pure).
+While the input is read, the key of each row, in 128 bits, goes into one of many partitions on
+disk; equal keys are in the same one. Afterwards each partition is searched by itself, and what is
+found is put into other partitions, by row, of which one is in memory when its rows come again.
+Chunks are then made anew, with each location in them once.
 """
 
 from __future__ import annotations
