@@ -20,7 +20,7 @@ from pingdata_async.runs.directory.directory import FINISHED, RunDirectory, jour
 from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.export.results import ResultReader
 from pingdata_async.runs.journal.journal import Journal
-from pingdata_async.runs.journal.reader import Account, JournalTotals, reading_journal
+from pingdata_async.runs.journal.reader import JournalReader, JournalTotals, reading_journal
 from pingdata_async.runs.journal.records import (
     UNTOUCHED,
     ChunkRecord,
@@ -119,8 +119,8 @@ async def reopen_rows(
     # A complete job is paid for: its output is tried once more, before another one is sent.
     reopened = await directory.journal.fetch_again(Reason.UNREADABLE, no_longer=FINISHED)
     left = 0
-    async with reading_journal(journal_path(directory.path)) as account:
-        answers = ResultReader(directory.spool, account, sources)
+    async with reading_journal(journal_path(directory.path)) as journal:
+        answers = ResultReader(directory.spool, journal, sources)
         for index in range(plan.chunks):
             chunk = await anyio.to_thread.run_sync(plan.read, index)
             outcomes = await anyio.to_thread.run_sync(answers.outcomes, chunk)
@@ -131,7 +131,7 @@ async def reopen_rows(
             if rows and not reopened:  # first: cut off in between, there is work left
                 await directory.journal.set_meta(FINISHED, None)
             if rows:
-                charged = await anyio.to_thread.run_sync(charged_rows, account, chunk)
+                charged = await anyio.to_thread.run_sync(charged_rows, journal, chunk)
                 retry_rows = retry_rows_of(chunk, rows, sources, charged)
                 counts = tally(rows, duplicate_counts)
                 if await directory.journal.reopen(retry_rows, counts):  # all of them, or none
@@ -148,11 +148,11 @@ def reopening_told(found: Reopened) -> str:
     return f"{told}; {counted(found.left, 'row')} {are} an answer: --all asks about those too."
 
 
-def charged_rows(account: Account, chunk: Chunk) -> set[int]:
+def charged_rows(journal: JournalReader, chunk: Chunk) -> set[int]:
     """The rows of a planned chunk that a job held, or may have held; blocks."""
-    record = account.record(chunk.index)
+    record = journal.record(chunk.index)
     charged = set(chunk.rows) if record is not None and record.charged_before else set()
-    for later in account.later_chunks_of(chunk.index):
+    for later in journal.later_chunks_of(chunk.index):
         if later.chunk is not None:
             charged.update(
                 row

@@ -593,10 +593,10 @@ class Run:
     # -- export --------------------------------------------------------------------------
 
     async def _write_rest(self, directory: RunDirectory, plan: Plan, writer: RunOutput) -> None:
-        async with reading_journal(journal_path(directory.path)) as account:
+        async with reading_journal(journal_path(directory.path)) as journal:
             await writer.write_rest(
                 plan,
-                ResultReader(directory.spool, account, self._settings.sources),
+                ResultReader(directory.spool, journal, self._settings.sources),
                 on_rows=lambda rows: self._emit(OutputProgress(rows=rows)),
             )
 

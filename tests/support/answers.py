@@ -1,7 +1,9 @@
-"""An account of chunks in memory."""
+"""A journal in memory, and what is answered about planned chunks."""
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -9,53 +11,62 @@ import msgspec
 from pingdata_async.locations.chunk import Chunk
 from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.models import Reason
+from pingdata_async.results.offset_index import OffsetIndex
 from pingdata_async.results.validation import Failure
 from pingdata_async.runs.directory.spool import Spool
-from pingdata_async.runs.journal.records import ChunkRecord, ChunkState
+from pingdata_async.runs.journal.reader import JournalReader
+from pingdata_async.runs.journal.records import pack_chunk, pack_offset_index
+from pingdata_async.runs.journal.schema import JOURNAL_NAME, create_tables
 from pingdata_async.util.encoding import EncodedBody
 
 FAILURE = Failure(Reason.REJECTED, "the API refused it")
 
 
-class MemoryAccount:
-    """What an export asks for, told by a test."""
+class MemoryJournal(JournalReader):
+    """A journal in memory, filled by a test."""
 
     def __init__(self, spool: Spool) -> None:
+        super().__init__(Path(JOURNAL_NAME))
         self._spool = spool
-        self.records: dict[int, ChunkRecord] = {}
-        self.waiting: dict[int, set[int]] = {}
-        self.reopened: dict[int, dict[int, int]] = {}
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = sqlite3.connect(
+                ":memory:", isolation_level=None, check_same_thread=False
+            )
+            create_tables(self._connection)
+        return self._connection
 
     def put(
-        self, chunk: Chunk, state: str, body: object = None, failure: Failure = FAILURE
+        self,
+        chunk: Chunk,
+        state: str,
+        body: object = None,
+        failure: Failure = FAILURE,
+        *,
+        offset_index: OffsetIndex | None = None,
+        charged_before: bool = False,
     ) -> None:
         """Note a chunk's state; of a spooled one, spool the body. Blocks."""
-        self.records[chunk.index] = ChunkRecord(
-            index=chunk.index,
-            state=ChunkState(state),
-            since=0.0,
-            failure=failure if state == "failed" else None,
-            chunk=None if chunk.is_planned else chunk,
+        failed = msgspec.json.encode(failure).decode() if state == "failed" else None
+        content = None if chunk.is_planned else pack_chunk(chunk)
+        self._opened().execute(
+            "INSERT OR REPLACE INTO chunks"
+            " (idx, state, since, charged_before, failure, content, offset_index)"
+            " VALUES (?, ?, 0, ?, ?, ?, ?)",
+            (chunk.index, state, charged_before, failed, content, pack_offset_index(offset_index)),
         )
+        for planned in {earlier.planned_chunk for earlier in chunk.earlier}:
+            self._opened().execute(
+                "INSERT OR IGNORE INTO planned_chunks VALUES (?, ?)", (planned, chunk.index)
+            )
         if state == "spooled" and body is not None:
             self._spool._keep(chunk.index, EncodedBody(msgspec.json.encode(body)))
 
-    def record(self, index: int) -> ChunkRecord | None:
-        return self.records.get(index)
-
-    def later_chunks_of(self, origin: int) -> list[ChunkRecord]:
-        return [
-            record
-            for _, record in sorted(self.records.items())
-            if record.chunk
-            and any(earlier.planned_chunk == origin for earlier in record.chunk.earlier)
-        ]
-
-    def waiting_rows(self, origin: int) -> set[int]:
-        return self.waiting.get(origin, set())
-
-    def reopened_rows(self, origin: int) -> dict[int, int]:
-        return self.reopened.get(origin, {})
+    def wait(self, rows: Mapping[int, int]) -> None:
+        """These rows alone wait to be retried, each with its planned chunk. Blocks."""
+        self._opened().execute("DELETE FROM retry_rows")
+        self._opened().executemany("INSERT INTO retry_rows VALUES (?, ?, '')", rows.items())
 
 
 def planned_chunks(rows: int, chunk_size: int) -> list[Chunk]:

@@ -46,7 +46,7 @@ from pingdata_async.runs.export.output import (
 )
 from pingdata_async.runs.export.results import DuplicateAnswers, ResultReader
 from pingdata_async.runs.export.two_pass import LinesWithInput, TableOutput
-from pingdata_async.runs.journal.reader import Account, reading_journal
+from pingdata_async.runs.journal.reader import JournalReader, reading_journal
 from pingdata_async.runs.journal.records import damage_in
 from pingdata_async.tables.formats import OutputFormat, WriteOptions, check_format, load_package_for
 from pingdata_async.tables.mapping.headers import shown_headers
@@ -228,7 +228,7 @@ class _PackedFile:
 async def export(
     plan: Plan,
     spool: Spool,
-    account: Account,
+    journal: JournalReader,
     output: str | Path,
     form: OutputSpec,
     *,
@@ -243,7 +243,7 @@ async def export(
     Args:
         plan: What was planned, inside its `with` block.
         spool: What was answered.
-        account: What became of each chunk.
+        journal: What became of each chunk.
         output: A path, moved into place when it is whole, or "-" for standard output.
         form: In which form; says which sources the run asked.
         on_rows: Told of the number of rows after each chunk.
@@ -261,7 +261,7 @@ async def export(
         RunError: When it cannot be written, or a row has no outcome.
         BrokenPipeError: When nobody reads standard output any more.
     """
-    answers = ResultReader(spool, account, form.sources, keep_earlier=finished_only)
+    answers = ResultReader(spool, journal, form.sources, keep_earlier=finished_only)
     async with opened_run_output(
         output,
         form,
@@ -328,12 +328,12 @@ async def export_run(
     async with contextlib.AsyncExitStack() as stack:
         place = await anyio.to_thread.run_sync(stack.enter_context, _Place(path))
         # One view of it for all that is read: a run may be going on meanwhile.
-        account = await stack.enter_async_context(
+        journal = await stack.enter_async_context(
             reading_journal(journal_path(path), as_it_is_now=True)
         )
         plan = await anyio.to_thread.run_sync(Plan, path / PLAN_NAME)
         stack.enter_context(plan)
-        kept = await anyio.to_thread.run_sync(account.meta, DECLARED)
+        kept = await anyio.to_thread.run_sync(journal.meta, DECLARED)
         with damage_in("the types of fields"):
             declared: DeclaredTypes = msgspec.convert(kept or {}, DeclaredTypes)
         form = output_spec(output, writing, settings.sources, declared)
@@ -342,7 +342,7 @@ async def export_run(
             counts = await export(
                 plan,
                 Spool(path / SPOOL_NAME),
-                account,
+                journal,
                 output,
                 form,
                 on_rows=lambda _rows: None,

@@ -37,7 +37,7 @@ from pingdata_async.results.validation import Failure, invalid_results, split_bo
 from pingdata_async.runs.directory.input_copy import InputCopy
 from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.spool import Spool
-from pingdata_async.runs.journal.reader import Account
+from pingdata_async.runs.journal.reader import JournalReader
 from pingdata_async.runs.journal.records import ChunkRecord, ChunkState
 from pingdata_async.tables.rows import InputRows
 from pingdata_async.tables.schema.input_rows import joined, rows_in, sliced
@@ -73,7 +73,8 @@ class ResultReader:
 
     Args:
         spool: What was answered.
-        account: What became of each chunk.
+        journal: What became of each chunk. What it says of one planned chunk must be of one moment:
+            else a row that is moving from one chunk to another could be taken for settled.
         sources: The run's sources.
         keep_earlier: Whether a row that had ended and is retried has the outcome
             that it had, until there is a new one; if not, it is unsettled.
@@ -82,13 +83,13 @@ class ResultReader:
     def __init__(
         self,
         spool: Spool,
-        account: Account,
+        journal: JournalReader,
         sources: tuple[str, ...],
         *,
         keep_earlier: bool = False,
     ) -> None:
         self._spool = spool
-        self._account = account
+        self._journal = journal
         self._sources = sources
         self._keep_earlier = keep_earlier
         self._later_bodies = _RecentBodies()
@@ -127,13 +128,13 @@ class ResultReader:
         found: dict[int, EnhancedLocation | None] = dict.fromkeys(planned.rows)
         if planned.rows:
             everywhere = range(len(planned.rows))
-            record = self._account.record(planned.index)
-            waiting = self._account.waiting_rows(planned.index)
-            reopened = self._account.reopened_rows(planned.index) if self._keep_earlier else {}
+            record = self._journal.record(planned.index)
+            waiting = self._journal.waiting_rows(planned.index)
+            reopened = self._journal.reopened_rows(planned.index) if self._keep_earlier else {}
             earlier: dict[int, EnhancedLocation | None] = {}
             if record is not None:
                 self._lay(found, planned, everywhere, record)
-            for later in self._account.later_chunks_of(planned.index):
+            for later in self._journal.later_chunks_of(planned.index):
                 if later.chunk is None:
                     raise RunError(f"the journal does not say what chunk {later.index} is")
                 for row, before in reopened.items():
@@ -162,12 +163,12 @@ class ResultReader:
         Raises:
             RunError: As `outcomes()`.
         """
-        index, account = planned.index, self._account
-        record = account.record(index)
+        index, journal = planned.index, self._journal
+        record = journal.record(index)
         if record is None or record.state is not ChunkState.SPOOLED or record.offset_index is None:
             return None
         # In this order: a row moves from the waiting ones into a later chunk.
-        if account.waiting_rows(index) or account.later_chunks_of(index):
+        if journal.waiting_rows(index) or journal.later_chunks_of(index):
             return None
         content = self._content(planned)
         return (

@@ -24,7 +24,7 @@ from pingdata_async.runs.journal.reader import reading_journal
 from pingdata_async.runs.resume import charged_rows, retry_rows_of
 from pingdata_async.runs.status import RunStatus, read_status
 from pingdata_async.sandbox import FaultPlan, SandboxServer
-from tests.support.answers import FAILURE, MemoryAccount, planned_chunks, spool_in
+from tests.support.answers import FAILURE, MemoryJournal, planned_chunks, spool_in
 from tests.support.runs import (
     ADDRESSES,
     Stopper,
@@ -297,12 +297,12 @@ async def export_strictly(run_dir: Path, output: Path) -> None:
     """As a run does at its end."""
     plan = await anyio.to_thread.run_sync(Plan, run_dir / "plan")
     with plan:
-        async with reading_journal(run_dir / "journal.sqlite3") as account:
+        async with reading_journal(run_dir / "journal.sqlite3") as journal:
             spool = Spool(run_dir / "spool")
             await export(
                 plan,
                 spool,
-                account,
+                journal,
                 output,
                 OutputSpec(sources=("PG", "PH")),
                 on_rows=lambda _rows: None,
@@ -346,18 +346,17 @@ async def test_rejected_rows_are_tried_once_more(tmp_path: Path) -> None:
 
 def test_a_rejected_row_may_have_been_charged_before(tmp_path: Path) -> None:
     """By an earlier job of its chunk, or of the chunk that this is a part of."""
-    account = MemoryAccount(spool_in(tmp_path))
+    journal = MemoryJournal(spool_in(tmp_path))
     clean, doubted, parted = planned_chunks(6, 2)
     part = split(parted, [3], [2], was_charged=True)[0]
-    for chunk, state in ((clean, "failed"), (doubted, "failed"), (parted, "split")):
-        account.put(chunk, state)
-    account.put(part, "failed")
-    record = account.records[doubted.index]
-    account.records[doubted.index] = msgspec.structs.replace(record, charged_before=True)
-    answers = ResultReader(spool_in(tmp_path), account, ("PG",))
+    journal.put(clean, "failed")
+    journal.put(doubted, "failed", charged_before=True)
+    journal.put(parted, "split")
+    journal.put(part, "failed")
+    answers = ResultReader(spool_in(tmp_path), journal, ("PG",))
     for chunk, is_charged in ((clean, False), (doubted, True), (parted, True)):
         rows = answers.outcomes(chunk).settled
-        found = retry_rows_of(chunk, rows, ("PG",), charged_rows(account, chunk))
+        found = retry_rows_of(chunk, rows, ("PG",), charged_rows(journal, chunk))
         assert [each.earlier.was_charged for each in found] == [is_charged] * 2
 
 

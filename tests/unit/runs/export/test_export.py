@@ -27,7 +27,7 @@ from pingdata_async.runs.export.export import export
 from pingdata_async.runs.export.output import OutputSpec, check_output
 from pingdata_async.runs.planning.plan_writer import write_plan
 from pingdata_async.tables.formats import FAILURE_NOTES, OutputFormat
-from tests.support.answers import MemoryAccount, answered
+from tests.support.answers import MemoryJournal, answered
 from tests.support.runs import unexpected
 
 INPUT = """\
@@ -45,7 +45,7 @@ class Setting:
         self.folder = folder
         self.plan: Plan
         self.spool = Spool(folder / "spool")
-        self.account = MemoryAccount(self.spool)
+        self.journal = MemoryJournal(self.spool)
         self.form = OutputSpec(sources=("PG",))
         self.output = folder / "out.jsonl"
         self.failures = folder / "out.jsonl.failures.jsonl"
@@ -59,14 +59,14 @@ class Setting:
     async def put(self, index: int, state: str, body: object = None) -> None:
         with self.plan:
             chunk: Chunk = await anyio.to_thread.run_sync(self.plan.read, index)
-        await anyio.to_thread.run_sync(self.account.put, chunk, state, body)
+        await anyio.to_thread.run_sync(self.journal.put, chunk, state, body)
 
     async def export(self, *, finished_only: bool = False) -> Tally:
         with self.plan:
             return await export(
                 self.plan,
                 self.spool,
-                self.account,
+                self.journal,
                 self.output,
                 self.form,
                 on_rows=self.tell,
@@ -172,7 +172,7 @@ async def test_a_row_without_an_outcome_is_an_error(setting: Setting) -> None:
 async def test_finished_rows_alone_can_be_written(setting: Setting) -> None:
     """Also single rows of a chunk whose others wait to be asked about again."""
     await setting.put(0, "spooled", {"0": answered()})
-    setting.account.waiting[0] = {2}
+    await anyio.to_thread.run_sync(setting.journal.wait, {2: 0})
     counts = await setting.export(finished_only=True)
     assert [line["row"] for line in setting.lines()] == [0, 1]
     assert counts.rows == 2
@@ -189,7 +189,7 @@ async def test_a_table_of_finished_rows_alone(tmp_path: Path) -> None:
     await setting.make_plan(tmp_path / "in.csv")
     await setting.put(0, "spooled", {"0": answered(n=10), "1": answered(n=11)})
     await setting.put(1, "spooled", {"2": answered(n=12), "3": answered(n=13)})
-    setting.account.waiting[1] = {2}
+    await anyio.to_thread.run_sync(setting.journal.wait, {2: 1})
     await setting.export(finished_only=True)
     rows = list(csv.DictReader(setting.output.read_text().splitlines()))
     assert [(row["own"], row["pg_n"]) for row in rows] == [

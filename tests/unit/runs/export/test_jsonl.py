@@ -25,7 +25,7 @@ from pingdata_async.runs.export.results import ResultReader
 from pingdata_async.runs.planning.plan_writer import write_plan
 from pingdata_async.util.encoding import EncodedBody
 from pingdata_async.util.files import write_pieces
-from tests.support.answers import MemoryAccount
+from tests.support.answers import MemoryJournal
 from tests.support.runs import unexpected
 from tests.unit.results.test_offset_index import SOURCES, usual
 
@@ -46,8 +46,8 @@ class Setting:
         self.output = folder / "out.jsonl"
         self.plan: Plan
         self.spool = Spool(folder / "spool")
-        self.account = MemoryAccount(self.spool)
-        self.answers = ResultReader(self.spool, self.account, SOURCES)
+        self.journal = MemoryJournal(self.spool)
+        self.answers = ResultReader(self.spool, self.journal, SOURCES)
         self.checked: list[tuple[Chunk, ValidatedOutput]] = []
         self.rendered_late = 0
 
@@ -71,7 +71,7 @@ class Setting:
                 (chunk, validate_output(chunk, [body], SOURCES, 0, with_results=False))
             )
             self.spool._keep(index, body)
-            self.account.put(chunk, "spooled")
+            self.journal.put(chunk, "spooled")
 
     async def offer(self, writer: RunOutput, index: int) -> None:
         chunk, checked = self.checked[index]

@@ -27,7 +27,7 @@ from pingdata_async.runs.export.jsonl import Rendered, render
 from pingdata_async.runs.export.results import DuplicateAnswer, DuplicateAnswers, ResultReader
 from pingdata_async.tables.writers.jsonl import RowNote
 from pingdata_async.util.encoding import EncodedBody
-from tests.support.answers import MemoryAccount
+from tests.support.answers import MemoryJournal
 from tests.unit.results.test_offset_index import SOURCES, chunk_of, outputs, usual
 
 BEFORE = msgspec.structs.replace(chunk_of([1000, 1001]), duplicate_counts={0: 2, 1: 1})
@@ -41,17 +41,14 @@ EARLIER_ANSWERS = {
 def rendered(folder: Path, chunk: Chunk, content: bytes, *, with_layout: bool) -> Rendered:
     """What becomes of an output that was checked and kept."""
     spool = Spool(folder / f"spool-{with_layout}")
-    account = MemoryAccount(spool)
+    journal = MemoryJournal(spool)
     checked = validate_output(chunk, [EncodedBody(content)], SOURCES, 0)
     spool._keep(chunk.index, checked.body)
-    account.put(chunk, "spooled")
-    offset_index = checked.offset_index if with_layout else None
-    record = account.records[chunk.index]
-    account.records[chunk.index] = msgspec.structs.replace(record, offset_index=offset_index)
+    journal.put(chunk, "spooled", offset_index=checked.offset_index if with_layout else None)
     with DuplicateAnswers(folder) as duplicate_answers:
         duplicate_answers.duplicates_of(BEFORE, EARLIER_ANSWERS)
         return render(
-            chunk, ResultReader(spool, account, SOURCES), duplicate_answers, finished_only=False
+            chunk, ResultReader(spool, journal, SOURCES), duplicate_answers, finished_only=False
         )
 
 
@@ -100,20 +97,18 @@ def test_a_row_that_is_asked_again_is_taken_from_the_later_chunk(tmp_path: Path)
     """The layout says where the first answer is; what holds is the last one."""
     chunk, content = chunk_of([1, 2, 3]), usual([1, 2, 3])
     spool = Spool(tmp_path / "spool")
-    account = MemoryAccount(spool)
+    journal = MemoryJournal(spool)
     checked = validate_output(chunk, [EncodedBody(content)], SOURCES, 0)
     spool._keep(0, checked.body)
-    account.put(chunk, "spooled")
-    record = account.records[0]
-    account.records[0] = msgspec.structs.replace(record, offset_index=checked.offset_index)
-    answers = ResultReader(spool, account, SOURCES)
+    journal.put(chunk, "spooled", offset_index=checked.offset_index)
+    answers = ResultReader(spool, journal, SOURCES)
     assert answers.indexed(chunk) is not None
 
-    account.waiting[0] = {2}
+    journal.wait({2: 0})
     assert answers.indexed(chunk) is None
-    account.waiting.clear()
+    journal.wait({})
     again = batch_rows(1, [retry_row(chunk, 1, ("PG",), b"{}")])
-    account.put(again, "spooled", {"2": {"PG": {"is_success": True, "late": 1}}})
+    journal.put(again, "spooled", {"2": {"PG": {"is_success": True, "late": 1}}})
     assert answers.indexed(chunk) is None
     assert again.earlier == [RowHistory(0, 1, None, b"{}", was_charged=True)]
     lines = b"".join(
@@ -126,15 +121,14 @@ def test_a_row_that_is_asked_again_is_taken_from_the_later_chunk(tmp_path: Path)
 def test_a_layout_of_another_body_is_not_believed(tmp_path: Path, rows: list[int]) -> None:
     """A spool and a journal that were mixed up: the body itself says what is in it."""
     chunk, spool = chunk_of([1, 2, 3]), Spool(tmp_path / "spool")
-    account = MemoryAccount(spool)
+    journal = MemoryJournal(spool)
     spool._keep(0, EncodedBody(usual([1, 2, 3], name="x" * 30)))
-    account.put(chunk, "spooled")
     other = validate_output(chunk_of(rows), [EncodedBody(usual(rows))], SOURCES, 0).offset_index
-    account.records[0] = msgspec.structs.replace(account.records[0], offset_index=other)
+    journal.put(chunk, "spooled", offset_index=other)
     lines = b"".join(
         render(
             chunk,
-            ResultReader(spool, account, SOURCES),
+            ResultReader(spool, journal, SOURCES),
             DuplicateAnswers(None),
             finished_only=False,
         ).lines
@@ -146,13 +140,12 @@ def test_a_twin_of_a_row_without_an_outcome(tmp_path: Path) -> None:
     """Is left out of what is written meanwhile, and refused where all should be there."""
     chunk = msgspec.structs.replace(chunk_of([1, 2]), duplicates=[Duplicate(3, None, 0, b"{}")])
     spool = Spool(tmp_path / "spool")
-    account = MemoryAccount(spool)
+    journal = MemoryJournal(spool)
     checked = validate_output(chunk, [EncodedBody(usual([1, 2]))], SOURCES, 0)
     spool._keep(0, checked.body)
-    account.put(chunk, "spooled")
-    answers = ResultReader(spool, account, SOURCES)
+    answers = ResultReader(spool, journal, SOURCES)
     for offset_index in (checked.offset_index, None):
-        account.records[0] = msgspec.structs.replace(account.records[0], offset_index=offset_index)
+        journal.put(chunk, "spooled", offset_index=offset_index)
         with DuplicateAnswers(tmp_path) as duplicate_answers:
             part = render(chunk, answers, duplicate_answers, finished_only=True)
             assert part.counts.rows == b"".join(part.lines).count(b"\n") == 2

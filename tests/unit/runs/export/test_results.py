@@ -20,7 +20,7 @@ from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.export import results as answers_module
 from pingdata_async.runs.export.results import ResultReader, RowResults
 from pingdata_async.util.encoding import EncodedBody
-from tests.support.answers import FAILURE, MemoryAccount, answered, planned_chunks, spool_in
+from tests.support.answers import FAILURE, MemoryJournal, answered, planned_chunks, spool_in
 
 UNFINISHED = ("planned", "submitting", "submitted", "complete")
 
@@ -31,12 +31,12 @@ def spool(tmp_path: Path) -> Spool:
 
 
 @pytest.fixture
-def account(spool: Spool) -> MemoryAccount:
-    return MemoryAccount(spool)
+def journal(spool: Spool) -> MemoryJournal:
+    return MemoryJournal(spool)
 
 
-def outcomes(spool: Spool, account: MemoryAccount, chunk: Chunk) -> RowResults:
-    return ResultReader(spool, account, ("PG",)).outcomes(chunk)
+def outcomes(spool: Spool, journal: MemoryJournal, chunk: Chunk) -> RowResults:
+    return ResultReader(spool, journal, ("PG",)).outcomes(chunk)
 
 
 def said(results: list[EnhancedLocation]) -> dict[int, object]:
@@ -49,7 +49,7 @@ def said(results: list[EnhancedLocation]) -> dict[int, object]:
     }
 
 
-def test_a_spooled_chunk_is_judged_as_when_it_came(spool: Spool, account: MemoryAccount) -> None:
+def test_a_spooled_chunk_is_judged_as_when_it_came(spool: Spool, journal: MemoryJournal) -> None:
     """The same outcomes as the runner's own check, also for a row that the answer left out."""
     builder = ChunkBuilder(chunk_size=10, sources=("PG",))
     locations: list[Any] = ["1 Main St", "", {"id": "x", "city": "Y", "sources": ["PH"]}, "2 Oak"]
@@ -57,8 +57,8 @@ def test_a_spooled_chunk_is_judged_as_when_it_came(spool: Spool, account: Memory
     chunk = builder.rest()
     assert chunk is not None
     body = {"0": answered(), "2": {"PH": {"is_success": False, "error_message": "none"}}}
-    account.put(chunk, "spooled", body)
-    found = outcomes(spool, account, chunk)
+    journal.put(chunk, "spooled", body)
+    found = outcomes(spool, journal, chunk)
     assert (
         found.settled
         == validate_output(chunk, [EncodedBody(msgspec.json.encode(body))], ("PG",), 0).results
@@ -69,7 +69,7 @@ def test_a_spooled_chunk_is_judged_as_when_it_came(spool: Spool, account: Memory
 
 @pytest.mark.parametrize("state", [None, *UNFINISHED])
 def test_rows_of_an_unfinished_chunk_are_unsettled(
-    spool: Spool, account: MemoryAccount, state: str | None
+    spool: Spool, journal: MemoryJournal, state: str | None
 ) -> None:
     """Only what is never sent has its outcome already."""
     builder = ChunkBuilder(chunk_size=3, sources=("PG",))
@@ -77,30 +77,30 @@ def test_rows_of_an_unfinished_chunk_are_unsettled(
     chunk = builder.rest()
     assert chunk is not None
     if state is not None:
-        account.put(chunk, state)
-    found = outcomes(spool, account, chunk)
+        journal.put(chunk, state)
+    found = outcomes(spool, journal, chunk)
     assert found.unsettled == [0]
     assert [(result.row, result.reason) for result in found.settled] == [(1, Reason.INVALID_INPUT)]
 
 
-def test_a_chunk_of_nothing_to_send_needs_no_account(spool: Spool, account: MemoryAccount) -> None:
+def test_a_chunk_of_nothing_to_send_needs_no_account(spool: Spool, journal: MemoryJournal) -> None:
     """No job was ever needed for it."""
     builder = ChunkBuilder(chunk_size=1, sources=("PG",))
     [chunk] = builder.add_batch(0, [""])
-    found = outcomes(spool, account, chunk)
+    found = outcomes(spool, journal, chunk)
     assert [result.reason for result in found.settled] == [Reason.INVALID_INPUT]
     assert found.unsettled == []
 
 
-def test_the_parts_of_a_split_chunk_hold_its_rows(spool: Spool, account: MemoryAccount) -> None:
+def test_the_parts_of_a_split_chunk_hold_its_rows(spool: Spool, journal: MemoryJournal) -> None:
     """One part failed, one answered, one is under way: each speaks for its own rows."""
     [chunk] = planned_chunks(6, 6)
     first, second, third = split(chunk, [1, 2, 3], [2, 2, 2], was_charged=False)
-    account.put(chunk, "split")
-    account.put(first, "failed")
-    account.put(second, "spooled", {"2": answered(n=2), "3": answered(n=3)})
-    account.put(third, "submitted")
-    found = outcomes(spool, account, chunk)
+    journal.put(chunk, "split")
+    journal.put(first, "failed")
+    journal.put(second, "spooled", {"2": answered(n=2), "3": answered(n=3)})
+    journal.put(third, "submitted")
+    found = outcomes(spool, journal, chunk)
     assert said(found.settled) == {
         0: Reason.REJECTED,
         1: Reason.REJECTED,
@@ -111,12 +111,12 @@ def test_the_parts_of_a_split_chunk_hold_its_rows(spool: Spool, account: MemoryA
 
 
 def test_a_failed_second_question_keeps_the_first_answer(
-    spool: Spool, account: MemoryAccount
+    spool: Spool, journal: MemoryJournal
 ) -> None:
     """What was paid for is judged by what is there; a row without any fails for the reason."""
     [chunk] = planned_chunks(2, 2)
     partial = {"PG": {"is_success": False, "status_code": 504, "error_message": "late"}}
-    account.put(chunk, "spooled", {"0": partial})
+    journal.put(chunk, "spooled", {"0": partial})
     asked_again = batch_rows(
         1,
         [
@@ -124,58 +124,58 @@ def test_a_failed_second_question_keeps_the_first_answer(
             retry_row(chunk, 1, ("PG",), b"{}"),
         ],
     )
-    account.put(asked_again, "failed")
-    found = outcomes(spool, account, chunk)
+    journal.put(asked_again, "failed")
+    found = outcomes(spool, journal, chunk)
     assert [result.reason for result in found.settled] == [Reason.TIME_OUT, Reason.REJECTED]
     assert found.settled[1].error == FAILURE.error
 
 
-def test_a_row_waiting_to_be_asked_again_is_unsettled(spool: Spool, account: MemoryAccount) -> None:
+def test_a_row_waiting_to_be_asked_again_is_unsettled(spool: Spool, journal: MemoryJournal) -> None:
     """Whatever was answered so far: the run will ask again."""
     [chunk] = planned_chunks(2, 2)
-    account.put(chunk, "spooled", {"0": answered(), "1": {}})
-    account.waiting[0] = {1}
-    found = outcomes(spool, account, chunk)
+    journal.put(chunk, "spooled", {"0": answered(), "1": {}})
+    journal.wait({1: 0})
+    found = outcomes(spool, journal, chunk)
     assert ([result.row for result in found.settled], found.unsettled) == ([0], [1])
 
 
-def test_later_rows_are_judged_by_all_their_sources(spool: Spool, account: MemoryAccount) -> None:
+def test_later_rows_are_judged_by_all_their_sources(spool: Spool, journal: MemoryJournal) -> None:
     """The sources asked again are not those that the row is judged by."""
     [chunk] = planned_chunks(1, 1)
-    account.put(chunk, "spooled", {"0": answered("PG")})
+    journal.put(chunk, "spooled", {"0": answered("PG")})
     again = batch_rows(1, [retry_row(chunk, 0, ("PH",), msgspec.json.encode(answered("PG")))])
-    account.put(again, "spooled", {"0": answered("PH")})  # had it not been merged
-    found = ResultReader(spool, account, ("PG", "PH")).outcomes(chunk)
+    journal.put(again, "spooled", {"0": answered("PH")})  # had it not been merged
+    found = ResultReader(spool, journal, ("PG", "PH")).outcomes(chunk)
     assert [result.status for result in found.settled] == [RowStatus.PARTIAL]
 
 
-def test_an_answer_that_is_gone_is_an_error(spool: Spool, account: MemoryAccount) -> None:
+def test_an_answer_that_is_gone_is_an_error(spool: Spool, journal: MemoryJournal) -> None:
     """A row is never reported as unanswered because its file was removed."""
     [chunk] = planned_chunks(1, 1)
-    account.put(chunk, "spooled", {})
+    journal.put(chunk, "spooled", {})
     spool.path_of(0).unlink()
     with pytest.raises(RunError, match="answers to chunk 0, is missing"):
-        outcomes(spool, account, chunk)
+        outcomes(spool, journal, chunk)
 
 
-def test_an_answer_of_another_kind_is_an_error(spool: Spool, account: MemoryAccount) -> None:
+def test_an_answer_of_another_kind_is_an_error(spool: Spool, journal: MemoryJournal) -> None:
     """Whole on disk, but no output."""
     [chunk] = planned_chunks(1, 1)
-    account.put(chunk, "spooled", ["nonsense"])
+    journal.put(chunk, "spooled", ["nonsense"])
     with pytest.raises(RunError, match="answers to chunk 0: the output cannot be read"):
-        outcomes(spool, account, chunk)
+        outcomes(spool, journal, chunk)
 
 
 def test_a_later_body_is_read_once_for_its_neighbours(
-    spool: Spool, account: MemoryAccount, monkeypatch: pytest.MonkeyPatch
+    spool: Spool, journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand planned chunks with a row each in one later chunk do not read it as often."""
     chunks = planned_chunks(20, 1)
     for chunk in chunks:
-        account.put(chunk, "spooled", {str(chunk.index): {}})
+        journal.put(chunk, "spooled", {str(chunk.index): {}})
     for index in (20, 21):
         rows = [retry_row(chunk, 0, ("PG",), b"{}") for chunk in chunks]
-        account.put(batch_rows(index, rows), "spooled", {str(row): answered() for row in range(20)})
+        journal.put(batch_rows(index, rows), "spooled", {str(row): answered() for row in range(20)})
     read: list[int] = []
     really_read = Spool.read
 
@@ -184,12 +184,12 @@ def test_a_later_body_is_read_once_for_its_neighbours(
         return really_read(self, index)
 
     monkeypatch.setattr(Spool, "read", note)
-    answers = ResultReader(spool, account, ("PG",))
+    answers = ResultReader(spool, journal, ("PG",))
     for chunk in chunks:
         assert answers.outcomes(chunk).settled[0].status is RowStatus.OK
     assert [index for index in read if index >= 20] == [20, 21]
     monkeypatch.setattr(answers_module, "KEPT_BYTES", 1)
-    answers = ResultReader(spool, account, ("PG",))
+    answers = ResultReader(spool, journal, ("PG",))
     for chunk in chunks:
         answers.outcomes(chunk)
     assert len(answers._later_bodies._bodies) == answers._later_bodies._bytes == 0
@@ -236,21 +236,23 @@ def test_the_last_settled_chunk_speaks_for_a_row(
     """Any layers of chunks over each other end as in a model of plain dictionaries."""
     with tempfile.TemporaryDirectory() as folder:
         spool = spool_in(Path(folder))
-        account, model = MemoryAccount(spool), Model(ROWS)
+        journal, model = MemoryJournal(spool), Model(ROWS)
         chunks = planned_chunks(ROWS, CHUNK_SIZE)
         nothing: dict[int, Any] = dict.fromkeys(range(ROWS))
         for chunk, state in zip(chunks, planned, strict=True):
             body = {str(row): answered(of=chunk.index) for row in found.intersection(chunk.rows)}
-            account.put(chunk, state, body)
+            journal.put(chunk, state, body)
             model.lay(chunk.rows, state, nothing, body)
         for index, (state, rows, hits, known) in enumerate(layers, len(chunks)):
             data = nothing | {row: answered(before=index) for row in known}
             body = {str(row): answered(of=index) for row in hits & rows}
             later = later_chunk(index, chunks, sorted(rows), data)
-            account.put(later, state, body)
+            journal.put(later, state, body)
             model.lay(later.rows, state, data, body)
-        account.waiting = {chunk.index: waiting.intersection(chunk.rows) for chunk in chunks}
-        answers = ResultReader(spool, account, ("PG",))
+        journal.wait(
+            {row: chunk.index for chunk in chunks for row in waiting.intersection(chunk.rows)}
+        )
+        answers = ResultReader(spool, journal, ("PG",))
         ends = [answers.outcomes(chunk) for chunk in chunks]
     expected = model.said | dict.fromkeys(waiting)
     for chunk, end in zip(chunks, ends, strict=True):

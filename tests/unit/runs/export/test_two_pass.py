@@ -21,7 +21,7 @@ from pingdata_async.runs.export.output import output_spec
 from pingdata_async.runs.planning.plan_writer import write_plan
 from pingdata_async.tables.formats import WriteOptions
 from pingdata_async.tables.schema.types import unique_names
-from tests.support.answers import MemoryAccount, answered, spool_in
+from tests.support.answers import MemoryJournal, answered, spool_in
 from tests.support.runs import enhancer, lines, unexpected
 from tests.support.sweeps import examples, sampled
 from tests.support.table_forms import INPUTS, OUTPUTS, Table, assert_same_cells
@@ -160,16 +160,16 @@ async def _there_and_back(folder: Path, table: Table, form: str, chunk_size: int
     builder = ChunkBuilder(chunk_size=chunk_size, sources=("PG",))
     plan = await write_plan(folder / "plan", source, builder, as_given.reading)
     spool = spool_in(folder)
-    account = MemoryAccount(spool)
+    journal = MemoryJournal(spool)
     with plan:
         for index in range(plan.chunks):
             chunk = await anyio.to_thread.run_sync(plan.read, index)
             body = {str(row): answered(echo=row) for row in chunk.rows}
-            await anyio.to_thread.run_sync(account.put, chunk, "spooled", body)
+            await anyio.to_thread.run_sync(journal.put, chunk, "spooled", body)
         for ending, wanted in OUTPUTS.items():
             output = folder / f"out.{ending}"
             await export(
-                plan, spool, account, output,
+                plan, spool, journal, output,
                 output_spec(output, WriteOptions(), ("PG",), {}),
                 on_rows=lambda _: None, on_note=_no_surprise,
             )  # fmt: skip

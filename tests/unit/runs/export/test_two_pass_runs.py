@@ -24,7 +24,7 @@ from pingdata_async.runs.export.output import output_spec
 from pingdata_async.runs.planning.plan_writer import write_plan
 from pingdata_async.sandbox import SandboxServer
 from pingdata_async.tables.formats import WriteOptions
-from tests.support.answers import MemoryAccount, answered, spool_in
+from tests.support.answers import MemoryJournal, answered, spool_in
 from tests.support.runs import (
     ADDRESSES,
     Stopper,
@@ -234,7 +234,7 @@ async def test_kinds_come_from_all_rows(tmp_path: Path) -> None:
     builder = ChunkBuilder(chunk_size=100, sources=("PG",))
     plan = await write_plan(tmp_path / "plan", source, builder)
     spool = spool_in(tmp_path)
-    account = MemoryAccount(spool)
+    journal = MemoryJournal(spool)
 
     def fields(row: int) -> dict[str, Any]:
         return {
@@ -247,12 +247,12 @@ async def test_kinds_come_from_all_rows(tmp_path: Path) -> None:
         for index in range(plan.chunks):
             chunk = await anyio.to_thread.run_sync(plan.read, index)
             body = {str(row): answered(**fields(row)) for row in chunk.rows}
-            await anyio.to_thread.run_sync(account.put, chunk, "spooled", body)
+            await anyio.to_thread.run_sync(journal.put, chunk, "spooled", body)
         for ending in ("parquet", "csv"):
             output = tmp_path / f"out.{ending}"
             form = output_spec(output, WriteOptions(), ("PG",), {"PG": {"zone": "bool"}})
             await export(
-                plan, spool, account, output, form, on_rows=lambda _: None, on_note=unexpected
+                plan, spool, journal, output, form, on_rows=lambda _: None, on_note=unexpected
             )
     table = await anyio.to_thread.run_sync(pq.read_table, tmp_path / "out.parquet")
     types = [pa.string(), pa.float64(), pa.string()]
