@@ -142,7 +142,7 @@ def _input_options(*, is_output_required: bool) -> Callable[[Any], Any]:
 def _decorated(command: Any, is_output_required: bool) -> Any:
     for decorate in (
         switch(
-            "--again",
+            "--pay-again",
             help="Begin although another run beside it has the same input, sources and options.",
         ),
         switch(
@@ -241,7 +241,7 @@ def enhance(
             run_dir=others["run_dir"],
             overwrite=others["overwrite"],
             restart=others["restart"],
-            again=others["again"],
+            again=others["pay_again"],
             discard_run=discard_run,
             check_space=not no_space_check,
             dedupe=not others["no_dedupe"],
@@ -310,7 +310,7 @@ def _dry_run(
             keep_plan=keep_plan,
             overwrite=others["overwrite"],
             restart=others["restart"],
-            again=others["again"],
+            again=others["pay_again"],
             dedupe=not others["no_dedupe"],
             **budget,
             reading=reading,

@@ -170,9 +170,9 @@ _ALWAYS = frozenset({"environment", "api_url", "auth_token_file", "ca_bundle", "
 _OF_THE_COMMAND = frozenset(
     {
         "in_doubt",
-        "in_doubt_attempts",
+        "in_doubt_retries",
         "job_attempts",
-        "location_attempts",
+        "location_retries",
         "job_timeout_s",
         "max_answer_mb",
         "max_wait_s",

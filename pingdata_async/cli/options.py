@@ -183,9 +183,9 @@ def persistence_options(command: F) -> F:
             "queue does not count. It may be charged all the same.  [default: never]",
         ),
         option(
-            "--location-attempts",
+            "--location-retries",
             type=click.IntRange(min=0),
-            default=RetryPolicy().location_attempts,
+            default=RetryPolicy().location_retries,
             show_default=True,
             help="How often a location is asked about again that was left out, or whose source "
             "was in trouble.",
@@ -198,9 +198,9 @@ def persistence_options(command: F) -> F:
             help="Jobs that a chunk gets before it is split, if they fail.",
         ),
         option(
-            "--in-doubt-attempts",
+            "--in-doubt-retries",
             type=click.IntRange(min=0),
-            default=RetryPolicy().in_doubt_attempts,
+            default=RetryPolicy().in_doubt_retries,
             show_default=True,
             help="How often a chunk is sent again whose submission was in doubt.",
         ),
@@ -282,9 +282,9 @@ def policy_of(values: Mapping[str, Any]) -> RetryPolicy:
     """The policy that `persistence_options` give."""
     return RetryPolicy(
         hold_in_doubt=values["in_doubt"] == "hold",
-        in_doubt_attempts=values["in_doubt_attempts"],
+        in_doubt_retries=values["in_doubt_retries"],
         job_attempts=values["job_attempts"],
-        location_attempts=values["location_attempts"],
+        location_retries=values["location_retries"],
         give_up_after_s=values["give_up_after_s"],
         max_wait_s=values["max_wait_s"],
         job_timeout_s=values["job_timeout_s"],
@@ -494,7 +494,7 @@ def asking_options(command: F) -> F:
     """What goes along with each location."""
     for decorate in (
         delegate_option,
-        switch("--nocache", help="Have everything fetched afresh, whatever the API has kept."),
+        switch("--no-cache", help="Have everything fetched afresh, whatever the API has kept."),
         option(
             "-r", "--include-raw-response", is_flag=True,
             help="Have answers hold what the source itself said; of a table, with --columns '*'.",
@@ -513,7 +513,7 @@ def asking_of(values: Mapping[str, Any]) -> dict[str, Any]:
     """What `asking_options` give, by the names that Python knows them by."""
     return {
         "delegate_to": values["delegate_to"],
-        "check_cache": not values["nocache"],
+        "check_cache": not values["no_cache"],
         "include_raw_response": values["include_raw_response"],
         "source_timeout_s": values["source_timeout_s"],
     }

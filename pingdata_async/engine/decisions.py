@@ -229,7 +229,7 @@ class Judge:
             return Hold(stop)
         if is_stopping or stop is not None:
             return Drop(stop)
-        if task.in_doubt <= self._policy.in_doubt_attempts:
+        if task.in_doubt <= self._policy.in_doubt_retries:
             attempts = max(self._breaker.doubts_in_a_row, task.failures)
             return RetryLater(self._policy.delay_s(attempts, retry_after_s(error), self._rng))
         if self._breaker.note_lost_chunk():

@@ -354,7 +354,7 @@ class Requests:
             chunk,
             bodies,
             self._sources,
-            self._policy.location_attempts,
+            self._policy.location_retries,
             with_results=self._with_results,
             content_of=content_of,
         )

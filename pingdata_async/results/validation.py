@@ -188,7 +188,7 @@ def validate_output(
     chunk: Chunk,
     bodies: Sequence[EncodedBody],
     sources: tuple[str, ...],
-    location_attempts: int,
+    location_retries: int,
     *,
     with_results: bool = True,
     content_of: Callable[[EncodedBody], bytes] = EncodedBody.content,
@@ -201,7 +201,7 @@ def validate_output(
         chunk: What was sent.
         bodies: What came back: one output or several.
         sources: The run's sources; those of a location itself win.
-        location_attempts: How often a row may be asked about again.
+        location_retries: How often a row may be asked about again.
         with_results: Whether the outcomes will be wanted one by one; runs of files do without.
         content_of: Gives what is in a body.
 
@@ -209,7 +209,7 @@ def validate_output(
         DecodeError: When it is not an output, or holds none of the rows sent.
     """
     contents = _contents(bodies, content_of)
-    question = _Question(chunk, sources, location_attempts)
+    question = _Question(chunk, sources, location_retries)
     if len(contents) == 1 and not chunk.sources and not question.has_answers:
         [content] = contents
         offset_index = index_output(chunk, content, sources)
@@ -237,7 +237,7 @@ class _Question(msgspec.Struct, frozen=True):
 
     chunk: Chunk
     sources: tuple[str, ...]
-    location_attempts: int
+    location_retries: int
 
     @property
     def has_answers(self) -> bool:
@@ -248,7 +248,7 @@ class _Question(msgspec.Struct, frozen=True):
         """Whether a row that ended like this is worth asking about again."""
         earlier = self.chunk.earlier
         times_asked = earlier[place].times_asked if earlier else 0
-        return reason in PASSING_REASONS and times_asked < self.location_attempts
+        return reason in PASSING_REASONS and times_asked < self.location_retries
 
     def retry_row(self, place: int, data: bytes) -> RetryRow:
         """Such a row, with all that is known of it now."""

@@ -57,8 +57,8 @@ STUBBORN = ping.RetryPolicy(
     forgotten_after_s=0.05,
     job_attempts=4,
     forgotten_attempts=6,
-    in_doubt_attempts=8,
-    location_attempts=10,
+    in_doubt_retries=8,
+    location_retries=10,
     max_doubts_in_a_row=50,
     give_up_after_s=60.0,
 )

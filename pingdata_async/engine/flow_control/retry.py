@@ -123,7 +123,7 @@ _ABOVE_ZERO = (
     "max_wait_s",
 )
 _FROM_ZERO = ("late_after_s", "forgotten_after_s", "linger_s")
-_AT_LEAST_ZERO = ("in_doubt_attempts", "location_attempts")
+_AT_LEAST_ZERO = ("in_doubt_retries", "location_retries")
 _AT_LEAST_ONE = (
     "job_attempts",
     "forgotten_attempts",
@@ -142,11 +142,11 @@ class RetryPolicy:
     Attributes:
         base_delay_s: Before the first retry; each further one waits twice as long.
         max_delay_s: The longest wait of our own choosing.
-        in_doubt_attempts: How often a chunk is sent again after submissions in doubt.
+        in_doubt_retries: How often a chunk is sent again after submissions in doubt.
         hold_in_doubt: Leave a chunk whose submission is in doubt to the user at once instead.
         job_attempts: How many jobs a chunk gets that fail, before it is split.
         forgotten_attempts: How many jobs a chunk gets that the API forgets.
-        location_attempts: How often a location is asked about again, if the answer left it or
+        location_retries: How often a location is asked about again, if the answer left it or
             a source out, or a source failed for a passing reason.
         max_refusals_in_a_row: Submissions refused for what they hold, before the run stops.
         max_doubts_in_a_row: Likewise, submissions in doubt.
@@ -174,11 +174,11 @@ class RetryPolicy:
 
     base_delay_s: float = 0.5
     max_delay_s: float = 30.0
-    in_doubt_attempts: int = 3
+    in_doubt_retries: int = 3
     hold_in_doubt: bool = False
     job_attempts: int = 2
     forgotten_attempts: int = 3
-    location_attempts: int = 3
+    location_retries: int = 3
     max_refusals_in_a_row: int = 25
     max_doubts_in_a_row: int = 10
     max_failed_jobs_in_a_row: int = 10

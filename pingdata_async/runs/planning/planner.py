@@ -337,6 +337,6 @@ def _same_beside(other: Path, output: str | Path) -> str:
     return (
         f"{shown_path(other)} holds the same input with the same sources and options, so its "
         f"answers are there for nothing: `{_resume(other)}` if it is not finished, "
-        f"`pingdata-async export {quoted_path(other)} -o {place}` for what it has; --again "
+        f"`pingdata-async export {quoted_path(other)} -o {place}` for what it has; --pay-again "
         "to pay once more"
     )

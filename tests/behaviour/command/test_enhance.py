@@ -460,11 +460,11 @@ async def test_what_repeats_is_said_and_can_be_sent_all_the_same(tmp_path: Path)
     words = [source, "-s", "PG", "-e", "sandbox"]
     planned = await run("plan", *words, "-o", tmp_path / "planned.jsonl")
     assert "50 rows, 20 distinct locations to be sent; 30 repeated rows" in planned.out
-    once = await run("enhance", *words, "-o", tmp_path / "once.jsonl", "--again")
+    once = await run("enhance", *words, "-o", tmp_path / "once.jsonl", "--pay-again")
     assert "50 rows, 20 to be sent in 1 job; 30 repeated rows at no cost." in once.err
     assert "20 locations charged" in once.err
     assert "30 locations saved: these rows repeat others" in once.err
-    each = await run("enhance", *words, "-o", tmp_path / "each.jsonl", "--again", "--no-dedupe")
+    each = await run("enhance", *words, "-o", tmp_path / "each.jsonl", "--pay-again", "--no-dedupe")
     assert "50 locations charged" in each.err
     assert "saved" not in each.err
     assert (tmp_path / "once.jsonl").read_bytes() == (tmp_path / "each.jsonl").read_bytes()

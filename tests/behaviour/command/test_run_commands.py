@@ -90,7 +90,7 @@ async def test_the_same_again_under_another_name_is_exit_2(
     assert not list(tmp_path.glob("b.*"))
     assert (await run("export", tmp_path / "a.jsonl.run", "-o", tmp_path / "b.jsonl")).code == 0
     assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
-    assert (await run(*words, "-o", tmp_path / "c.jsonl", "--again")).code == 0
+    assert (await run(*words, "-o", tmp_path / "c.jsonl", "--pay-again")).code == 0
     assert sandbox.stats.locations_accepted == 600
 
 
@@ -105,7 +105,7 @@ async def test_a_plan_alone_is_in_nobodys_way(sandbox: SandboxServer, tmp_path: 
     assert done.code == 2
     assert f"pingdata-async export {tmp_path / 'b.jsonl.run'}" in done.err
     assert sandbox.stats.locations_accepted == accepted
-    assert (await run("enhance", *words, "-o", tmp_path / "a.jsonl", "--again")).code == 0
+    assert (await run("enhance", *words, "-o", tmp_path / "a.jsonl", "--pay-again")).code == 0
     assert sandbox.stats.locations_accepted == 2 * accepted
 
 
@@ -179,7 +179,7 @@ async def test_what_is_in_doubt_can_be_held(tmp_path: Path) -> None:
         assert all(each["held"] for each in status["in_doubt"])
         assert "held" in (await run("status", run_dir)).out
         for _ in range(5):
-            done = await run("resume", run_dir, "-u", sandbox.url, "--in-doubt-attempts", 9)
+            done = await run("resume", run_dir, "-u", sandbox.url, "--in-doubt-retries", 9)
             if done.code == 0:
                 break
         assert done.code == 0, done.err

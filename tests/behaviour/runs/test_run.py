@@ -139,7 +139,7 @@ async def test_all_rows_arrive_with_every_plain_fault_on(tmp_path: Path) -> None
             poll_schedule=FAST_POLLS,
             # More attempts than by default: with some hundred draws, four in a row do happen.
             retry_policy=ping.RetryPolicy(
-                base_delay_s=0.01, max_delay_s=0.1, job_attempts=8, in_doubt_attempts=8
+                base_delay_s=0.01, max_delay_s=0.1, job_attempts=8, in_doubt_retries=8
             ),
             on_event=count,
         )

@@ -32,8 +32,8 @@ PATIENT = ping.RetryPolicy(
     forgotten_after_s=0.05,
     job_attempts=4,
     forgotten_attempts=6,
-    in_doubt_attempts=8,
-    location_attempts=8,
+    in_doubt_retries=8,
+    location_retries=8,
     linger_s=5.0,
 )
 EVERYTHING = (

@@ -218,7 +218,7 @@ async def test_every_way_to_name_a_location() -> None:
             "enhance-one", "1 Main St", "--city", "Boston", "-c", "US",
             "--longitude", "71\u00b003' W", "--latitude", "42.36", "-x", "const__num_stories=3",
             "--datasource-config", '{"PH": {"x": 1}}',
-            "-s", "PG", "-s", "PH", "-D", "acme", "--nocache", "-r", "--source-timeout", "5",
+            "-s", "PG", "-s", "PH", "-D", "acme", "--no-cache", "-r", "--source-timeout", "5",
             "--json", "-u", api.url,
         )  # fmt: skip
     assert msgspec.json.decode(done.out)["status"] == "partial"
@@ -247,10 +247,10 @@ async def test_how_to_ask_is_kept_for_a_resumed_run(tmp_path: Path, command: str
         "-r", "--source-timeout", "7",
     ]  # fmt: skip
     async with LocalApi(refusing) as api:
-        done = await run(command, *words, "--nocache", "-u", api.url)
+        done = await run(command, *words, "--no-cache", "-u", api.url)
         assert done.code == (0 if command == "plan" else 5), done.err
         assert (await run("resume", tmp_path / "o.jsonl.run", "-u", api.url)).code == 5
-        assert (await run("enhance", *words, "--nocache", "-u", api.url)).code == 5
+        assert (await run("enhance", *words, "--no-cache", "-u", api.url)).code == 5
         other = await run("enhance", *words, "-u", api.url)
     assert other.code == 2
     assert "check_cache false instead of true" in other.err

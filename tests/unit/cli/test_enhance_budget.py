@@ -115,7 +115,7 @@ async def test_an_api_that_does_not_tell_costs_only_the_check(tmp_path: Path, st
         taken_up = await run("enhance", *words)  # whose plan was made without knowing
         (tmp_path / "o2").mkdir()
         words[2] = tmp_path / "o2" / "o.jsonl"
-        done = await run("enhance", *words, "--again")
+        done = await run("enhance", *words, "--pay-again")
     for each in (taken_up, done):
         assert each.code == 0, each.err
         said = [line for line in each.err.splitlines() if "does not tell" in line]

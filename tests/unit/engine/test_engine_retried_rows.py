@@ -110,10 +110,10 @@ async def test_what_lasts_is_not_asked_again() -> None:
 
 @pytest.mark.parametrize("attempts", [0, 1, 3])
 async def test_in_the_end_a_row_comes_out_with_its_reason(attempts: int) -> None:
-    """After `location_attempts` more jobs it is what it is; its good source is kept."""
+    """After `location_retries` more jobs it is what it is; its good source is kept."""
     always = {(5, "PH"): 504, (250, "PH"): 503, (251, "PG"): 429, (7, "PG"): 500, (7, "PH"): 504}
     answers = SpottyAnswers(always=always, lasting={(5, "PG")})
-    seen, _ = await ask(answers, policy=RetryPolicy(location_attempts=attempts))
+    seen, _ = await ask(answers, policy=RetryPolicy(location_retries=attempts))
     by_row = {result.row: result for result in seen.results if result.reason}
     assert {row: result.reason for row, result in by_row.items()} == {
         5: Reason.TIME_OUT,

@@ -23,10 +23,10 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 
 @pytest.mark.parametrize("attempts", [0, 1, 3])
 async def test_as_often_as_the_policy_says(attempts: int) -> None:
-    """One chunk is lost again and again: sent `in_doubt_attempts` times more, then it fails."""
+    """One chunk is lost again and again: sent `in_doubt_retries` times more, then it fails."""
     faults = ScriptedFaults({Moment.SUBMIT: [None, None, *[Fault.DROP_AFTER] * (attempts + 1)]})
     api = SimulatedAPI(faults=faults)
-    seen = await run(api, 50, max_jobs=1, policy=RetryPolicy(in_doubt_attempts=attempts))
+    seen = await run(api, 50, max_jobs=1, policy=RetryPolicy(in_doubt_retries=attempts))
     assert len(seen.of(SubmissionInDoubt)) == 1 + attempts
     lost = [result.row for result in seen.results if result.reason is Reason.IN_DOUBT]
     assert lost == list(range(20, 30))
@@ -133,7 +133,7 @@ async def test_pages_now_and_again_are_survived() -> None:
 async def test_doubts_do_not_outlive_patience(give_up_after_s: float) -> None:
     """Where nothing but failures came for so long, the run stops, in doubt or not."""
     policy = RetryPolicy(
-        give_up_after_s=give_up_after_s, in_doubt_attempts=100, max_doubts_in_a_row=100
+        give_up_after_s=give_up_after_s, in_doubt_retries=100, max_doubts_in_a_row=100
     )
     api = SimulatedAPI(faults=ScriptedFaults(always={Moment.SUBMIT: Fault.DROP}))
     seen, began = Observed(), anyio.current_time()

@@ -39,7 +39,7 @@ from tests.support.runs import (
 from tests.support.sweeps import sampled
 
 ASK_ONCE = ping.RetryPolicy(
-    base_delay_s=0.01, max_delay_s=0.05, location_attempts=0, job_attempts=1, in_doubt_attempts=0
+    base_delay_s=0.01, max_delay_s=0.05, location_retries=0, job_attempts=1, in_doubt_retries=0
 )
 
 

@@ -220,7 +220,7 @@ async def test_rows_that_are_left_over_are_asked_again_once(tmp_path: Path) -> N
     faults = FaultPlan(missing_location=0.2, source_trouble=0.1, failed_job=0.1)
     events: list[Event] = []
     async with sandbox_and_client(faults=faults) as (_server, client):
-        policy = ping.RetryPolicy(base_delay_s=0.01, max_delay_s=0.02, location_attempts=20)
+        policy = ping.RetryPolicy(base_delay_s=0.01, max_delay_s=0.02, location_retries=20)
         bulk = enhancer(client, retry_policy=policy, chunk_size=20, on_event=events.append)
         summary = await bulk.run(source, output)
     assert summary.no_answer == 0
