@@ -2,10 +2,10 @@
 
 account  Commands that ask the API a single question: datasources, limits, usage, enhance-one
 base     What every command needs, at the least cost: exit codes, and messages on standard error
-columns  The command `columns`: how an input is understood, before anything is sent
 console  What is said of a run: to people, to pipes and to side files
 enhance  The commands `enhance` and `plan`
 execute  What all commands that work on a run have in common, and an open client
+inspect  The command `inspect`: how an input is understood, before anything is sent
 main     Runs a command, and turns whatever comes of it into one line and an exit code
 options  Options that several commands share
 runs     The commands `resume`, `retry` and `export`

@@ -60,26 +60,22 @@ _json_switch = switch("--json", "as_json", help="Print all that the API said as 
 
 
 @click.command(epilog=EPILOG)
+@click.argument("code", metavar="[CODE]", required=False)
 @delegate_option
 @api_options
 @_json_switch
-def datasources(delegate_to: str | None, as_json: bool, **others: Any) -> int:
-    """List the sources that the account may ask, and what each needs."""
-    found = _asked(others, lambda client: client.datasources(delegate_to=delegate_to))
-    if as_json:
-        show_json({"configs": {code: source.as_sent for code, source in found.items()}})
-    else:
-        show(Table(("code", "name", "required", "countries"), list(map(_row, found.values()))))
-    return ANSWERED
+def datasources(code: str | None, delegate_to: str | None, as_json: bool, **others: Any) -> int:
+    """List the data sources your account may use, or describe one.
 
-
-@click.command(epilog=EPILOG)
-@click.argument("code", metavar="CODE")
-@delegate_option
-@api_options
-@_json_switch
-def datasource(code: str, delegate_to: str | None, as_json: bool, **others: Any) -> int:
-    """Say what the source CODE takes, where it knows of places, and what it answers."""
+    With CODE, show what that source needs, where it has data, and which fields it returns.
+    """
+    if code is None:
+        found = _asked(others, lambda client: client.datasources(delegate_to=delegate_to))
+        if as_json:
+            show_json({"configs": {key: each.as_sent for key, each in found.items()}})
+        else:
+            show(Table(("code", "name", "required", "countries"), list(map(_row, found.values()))))
+        return ANSWERED
     try:
         source = _asked(others, lambda client: client.datasource(code, delegate_to=delegate_to))
     except NotFoundError as error:

@@ -401,13 +401,13 @@ def _planned(event: InputPlanned) -> str:
 
 
 def value_lines(notes: tuple[ValueNote, ...]) -> list[str]:
-    """Which values are not sent as they stand, in a few lines; `columns` shows all of them."""
+    """Which values are not sent as they stand, in a few lines; `inspect` shows all of them."""
     told = to_be_told(notes)
     lines = [sentence(note) for note in told[:MOST_VALUE_NOTES]]
     if len(told) > MOST_VALUE_NOTES:
         values = sum(note.values for note in told[MOST_VALUE_NOTES:])
         lines.append(
-            f"{counted(values, 'more value')} in other columns; `pingdata-async columns` shows all"
+            f"{counted(values, 'more value')} in other columns; `pingdata-async inspect` shows all"
         )
     return lines
 

@@ -189,10 +189,6 @@ def _decorated(command: Any, is_output_required: bool) -> Any:
 @budget_options
 @persistence_options
 @switch("--discard-run", help="Remove the run directory when all is answered.")
-@switch(
-    "--dry-run", help="Only say what would be sent and charged; send no job, and change nothing."
-)
-@switch("--json", "as_json", help="With --dry-run: print that as JSON.")
 @space_option
 @output_options
 def enhance(
@@ -201,53 +197,31 @@ def enhance(
     sources: str,
     discard_run: bool,
     no_space_check: bool,
-    dry_run: bool,
-    as_json: bool,
     **others: Any,
 ) -> int:
     """Enhance every address of INPUT, and write it with the answers beside it.
 
     INPUT is a CSV or other delimited text, JSONL (both also as .gz or .zst), Parquet, or a
     workbook (.xlsx, .xls, .ods); "-" is standard input. Which of its columns is which field is
-    found out and shown; `pingdata-async columns INPUT` shows it without sending anything. All
+    found out and shown; `pingdata-async inspect INPUT` shows it without sending anything. All
     rows come out in their order: as lines of JSON, or as a table with all columns of INPUT and
     the answers behind them.
 
     Whatever stops it, the same command again goes on where it was.
     """
-    if dry_run:
-        return _dry_run(source, output, sources, others, as_json=as_json, keep_plan=False)
-    if as_json:
-        raise ConfigurationError("--json goes with --dry-run; --summary FILE is a run's JSON")
-    reading, writing = read_options_of(others), write_options_of(others)
-    _check(sources, source, output, others["run_dir"], others)
+    enhancer_options, run_options = _checked(source, output, sources, others)
     policy = policy_of(others)
 
     async def work(client: PingDataClient, emit: EventEmitter) -> RunSummary:
         enhancer = BulkEnhancer(
-            client,
-            sources,
-            chunk_size=others["chunk_size"],
-            max_jobs=others["max_jobs"],
-            max_requests_per_second=others["max_requests_per_second"],
-            callback_url=others["callback_url"],
-            **asking_of(others),
-            retry_policy=policy,
-            on_event=emit,
+            client, sources, retry_policy=policy, on_event=emit, **enhancer_options
         )
         return await enhancer.run(
             source,
             output,
-            run_dir=others["run_dir"],
-            overwrite=others["overwrite"],
-            restart=others["restart"],
-            again=others["pay_again"],
             discard_run=discard_run,
             check_space=not no_space_check,
-            dedupe=not others["no_dedupe"],
-            **budget_of(others),
-            reading=reading,
-            writing=writing,
+            **run_options,
         )
 
     is_begun = not others["restart"] and _is_begun(output, others["run_dir"])
@@ -275,47 +249,12 @@ def plan(source: str, output: str | None, sources: str, as_json: bool, **others:
     Give `enhance` with the same words, or `resume` with the run directory, to send it. From
     here on INPUT is not needed any more. Without --output, the plan is thrown away.
     """
-    return _dry_run(source, output, sources, others, as_json=as_json, keep_plan=True)
-
-
-def _dry_run(
-    source: str,
-    output: str | None,
-    sources: str,
-    others: dict[str, Any],
-    *,
-    as_json: bool,
-    keep_plan: bool,
-) -> int:
-    reading, writing = read_options_of(others), write_options_of(others)
-    _check(sources, source, output or "-", others["run_dir"], others)
-    budget = budget_of(others)
-    del budget["preflight"]  # nothing is refused here
+    enhancer_options, run_options = _checked(source, output or STDOUT, sources, others)
+    del run_options["preflight"]  # nothing is refused here
 
     async def make(client: PingDataClient) -> Forecast:
-        enhancer = BulkEnhancer(
-            client,
-            sources,
-            chunk_size=others["chunk_size"],
-            max_jobs=others["max_jobs"],
-            max_requests_per_second=others["max_requests_per_second"],
-            callback_url=others["callback_url"],
-            **asking_of(others),
-            on_event=_say_waiting,
-        )
-        return await enhancer.dry_run(
-            source,
-            output,
-            run_dir=others["run_dir"],
-            keep_plan=keep_plan,
-            overwrite=others["overwrite"],
-            restart=others["restart"],
-            again=others["pay_again"],
-            dedupe=not others["no_dedupe"],
-            **budget,
-            reading=reading,
-            writing=writing,
-        )
+        enhancer = BulkEnhancer(client, sources, on_event=_say_waiting, **enhancer_options)
+        return await enhancer.dry_run(source, output, keep_plan=True, **run_options)
 
     told = anyio.run(run_until_signal, lambda: with_or_without_token(connection_of(others), make))
     print_forecast(told, as_json=as_json)
@@ -328,11 +267,28 @@ def _say_waiting(event: Event) -> None:
         say(waiting_for(event.source))
 
 
-def _check(
-    sources: str, source: str, output: str, run_dir: Path | None, others: dict[str, Any]
-) -> None:
+def _checked(
+    source: str, output: str, sources: str, others: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options that `enhance` and `plan` share, by the names that Python knows them by.
+
+    Returns:
+        Those of the enhancer, and those of its run.
+
+    Raises:
+        ConfigurationError: When they cannot be used.
+    """
     if not checked_sources(sources):
         raise ConfigurationError("--sources names no source; try --sources PG,PH")
     check_output_name(output)
     files = {"--summary": others.get("summary_path"), "--log-file": others.get("log_file")}
-    check_side_files(files, source=source, output=output, run_dir=run_dir)
+    check_side_files(files, source=source, output=output, run_dir=others["run_dir"])
+    same = ("chunk_size", "max_jobs", "max_requests_per_second", "callback_url")
+    of_the_enhancer = {name: others[name] for name in same} | asking_of(others)
+    of_the_run = {name: others[name] for name in ("run_dir", "overwrite", "restart")} | {
+        "again": others["pay_again"],
+        "dedupe": not others["no_dedupe"],
+        "reading": read_options_of(others),
+        "writing": write_options_of(others),
+    }
+    return of_the_enhancer, of_the_run | budget_of(others)

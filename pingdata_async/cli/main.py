@@ -81,7 +81,7 @@ for stand_in in (
         "Enhance every address of INPUT, and write it with the answers beside it.",
     ),
     CommandToLoad(
-        "columns", "columns",
+        "inspect", "inspect",
         "Show which column of INPUT is which field, and its first rows; send nothing.",
     ),
     CommandToLoad(
@@ -109,11 +109,7 @@ for stand_in in (
     ),
     CommandToLoad(
         "datasources", "account",
-        "List the sources that the account may ask, and what each needs.",
-    ),
-    CommandToLoad(
-        "datasource", "account",
-        "Say what the source CODE takes, where it knows of places, and what it answers.",
+        "List the data sources your account may use, or describe one.",
     ),
     CommandToLoad(
         "limits", "account",

@@ -361,11 +361,6 @@ def reading_options(command: F) -> F:
             help="Send rows of a workbook also where a formula without a value, or an error, "
             "leaves out a part of the address.",
         ),
-        option(
-            "--id-column",
-            metavar="HEADER",
-            help="The column with your own ids.  [default: found out]",
-        ),
         # Not from a variable: those cannot hold several with spaces in them.
         click.option(
             "--map",
@@ -429,7 +424,6 @@ def read_options_of(values: Mapping[str, Any]) -> ReadOptions:
         mapping[field.strip()] = header
     return ReadOptions(
         mapping=mapping,
-        id_column=values["id_column"],
         encoding=values["encoding"],
         sheet=values["sheet"],
         hidden_rows=values["hidden_rows"],

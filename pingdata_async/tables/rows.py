@@ -26,7 +26,6 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         mapping: By field of a location, the header of the column that holds it.
-        id_column: The header of the column that holds the user's own ids; None to find it.
         encoding: Of a text file; None to find it.
         sheet: The name of a workbook's sheet, or its number from 1; None for the only one that
             holds a table.
@@ -36,7 +35,6 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     mapping: Mapping[str, str] = {}
-    id_column: str | None = None
     encoding: str | None = None
     sheet: str | None = None
     hidden_rows: Literal["send", "skip"] = SEND

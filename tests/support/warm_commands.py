@@ -31,7 +31,7 @@ IMPORTED = (
     "anyio._backends._asyncio",
     "encodings.idna",
     "pingdata_async.cli.account",
-    "pingdata_async.cli.columns",
+    "pingdata_async.cli.inspect",
     "pingdata_async.cli.enhance",
     "pingdata_async.cli.account",
     "pingdata_async.cli.runs",

@@ -56,7 +56,7 @@ JOINED_BY = "+"
 _CUTOFF = 0.5  # of likeness, from 0 to 1, for a name that may have been meant
 
 
-def choices(given: Mapping[str, str], id_column: str | None) -> dict[str, str]:
+def choices(given: Mapping[str, str]) -> dict[str, str]:
     """By field, the header that was given for it; "" for none.
 
     Raises:
@@ -70,10 +70,6 @@ def choices(given: Mapping[str, str], id_column: str | None) -> dict[str, str]:
         if field in chosen:
             raise ConfigurationError(f"--map {field} is given twice")
         chosen[field] = header.strip()
-    if id_column is not None:
-        id_column = id_column.strip()
-        if chosen.setdefault("id", id_column) != id_column:
-            raise ConfigurationError("--id-column and --map id name two columns; give one of them")
     return chosen
 
 
@@ -312,7 +308,6 @@ def map_columns(
     headers: Sequence[str],
     *,
     given: Mapping[str, str] = {},
-    id_column: str | None = None,
     is_complete: bool = True,
 ) -> ColumnMapping:
     """Find out which column of an input is which field.
@@ -322,16 +317,15 @@ def map_columns(
         headers: All of them, in order; blank ones mean nothing.
         given: By field, the header of its column, which overrules what the headers say; ""
             to send nothing for that field.
-        id_column: The same for the user's own ids; None to find it.
         is_complete: Whether there are no further headers. If not, a given header may come up
             later, and so may one to look up with: `check_complete()` is called in the end.
 
     Raises:
         InputError: When several headers may be the same field, when a given header is not
             there, or when there is nothing to look up; with what settles it.
-        ConfigurationError: When what is given names no field, or two ids.
+        ConfigurationError: When what is given names no field, or one twice.
     """
-    chosen = choices(given, id_column)
+    chosen = choices(given)
     settled: dict[str, Candidate] = {}
     for field, header in chosen.items():
         places = places_of(name, field, header, headers) if header else ()
@@ -361,7 +355,7 @@ def map_columns(
         unused = [header for header in unused if header not in FAILURE_NOTES]
     mapping = ColumnMapping(tuple(columns), tuple(unused))
     if is_complete:
-        check_complete(name, mapping, headers, given=given, id_column=id_column)
+        check_complete(name, mapping, headers, given=given)
     return mapping
 
 
@@ -383,7 +377,6 @@ def map_more_columns(
     headers: Sequence[str],
     *,
     given: Mapping[str, str] = {},
-    id_column: str | None = None,
 ) -> ColumnMapping:
     """Map again when headers have come up behind those of an earlier mapping.
 
@@ -392,13 +385,12 @@ def map_more_columns(
         before: The mapping so far.
         headers: Those it was made from, and the new ones behind them.
         given: As in `map_columns()`.
-        id_column: As in `map_columns()`.
 
     Raises:
         InputError: As by `map_columns()`, and when an earlier column would now mean something
             else: rows before and after would not be treated alike.
     """
-    mapping = map_columns(name, headers, given=given, id_column=id_column, is_complete=False)
+    mapping = map_columns(name, headers, given=given, is_complete=False)
     after = {column.field: column for column in mapping.columns}
     for column in before.columns:
         now = after.get(column.field)
@@ -429,7 +421,6 @@ def check_complete(
     headers: Sequence[str],
     *,
     given: Mapping[str, str] = {},
-    id_column: str | None = None,
     has_addresses: bool = False,
 ) -> None:
     """Refuse an input that lacks a column, now that all of them are known.
@@ -439,13 +430,12 @@ def check_complete(
         mapping: The mapping of all its headers.
         headers: These.
         given: As in `map_columns()`.
-        id_column: As in `map_columns()`.
         has_addresses: Whether some rows are plain addresses, without columns.
 
     Raises:
         InputError: When a given header is not there, or when there is nothing to look up.
     """
-    for field, header in choices(given, id_column).items():
+    for field, header in choices(given).items():
         if header and not places_of(name, field, header, headers):
             raise missing(name, field, header, headers)
     fields = {column.field for column in mapping.columns}

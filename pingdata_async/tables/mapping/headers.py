@@ -416,8 +416,7 @@ def _is_number(text: str) -> bool:
 
 
 def _named(options: ReadOptions) -> frozenset[str]:
-    titles = [*options.mapping.values(), options.id_column or ""]
-    return frozenset(map(key_of, titles)) - {""}
+    return frozenset(map(key_of, options.mapping.values())) - {""}
 
 
 LIST_AT_MOST_HEADERS = 50
@@ -453,10 +452,10 @@ def map_option(field: str, header: str) -> str:
     A header of "" is for a field of which nothing is to be sent.
     """
     text = _on_one_line(header)  # line breaks and the like make no difference there
-    if not text and field != "id":
+    if not text:
         return f"--map {field}="
     quoted = f'"{text}"' if _NOT_PLAIN_IN_QUOTES.isdisjoint(text) else shlex.quote(text)
-    return f"--id-column {quoted}" if field == "id" else f"--map {field}={quoted}"
+    return f"--map {field}={quoted}"
 
 
 def _on_one_line(header: str) -> str:

@@ -136,7 +136,7 @@ class LostNumbers:
         by_field = {column.field: column for column in mapping.columns}
         line = next((by_field[field] for field in _LINES if field in by_field), None)
         self._line = self._street = self._number = None
-        if line is None or not choices(given, None).keys().isdisjoint(_LINES):
+        if line is None or not choices(given).keys().isdisjoint(_LINES):
             return  # nothing to be lost, or the user has said what it is
         self._line = line
         parts = dict(zip(line.parts, line.places, strict=False))

@@ -60,7 +60,6 @@ class ArrowReader(InputReader):
             self.name,
             self.headers,
             given=self.options.mapping,
-            id_column=self.options.id_column,
         )
 
     def _pieces(self, batches: Iterable[pa.RecordBatch], rows_at_once: int) -> Iterator[Batch]:

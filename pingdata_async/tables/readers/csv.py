@@ -161,7 +161,6 @@ class DelimitedReader(InputReader):
             self.name,
             self.headers,
             given=self.options.mapping,
-            id_column=self.options.id_column,
         )
         if header is None:
             header = HeaderRow(0, self.headers, (self.headers,), 0, 0)

@@ -282,7 +282,6 @@ class WorkbookReader(InputReader):
             self.name,
             self.headers,
             given=self.options.mapping,
-            id_column=self.options.id_column,
         )
         first = header.place + 2 - header.rows
         where = f"row {first}" if header.rows == 1 else f"rows {first} and {first + 1}"
@@ -478,7 +477,6 @@ def _rank(header: HeaderRow, options: ReadOptions) -> int:
             "",
             header.headers,
             given=options.mapping,
-            id_column=options.id_column,
             is_complete=False,
         )
     except InputError:  # it is not clear which column is which: that is for the user to say

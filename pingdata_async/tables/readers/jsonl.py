@@ -85,7 +85,6 @@ class JSONReader(InputReader):
             self.mapping,
             self.headers,
             given=self.options.mapping,
-            id_column=self.options.id_column,
             has_addresses=any_address or not self._keys,
         )
 
@@ -114,8 +113,7 @@ class JSONReader(InputReader):
 
     def _means_nothing(self, name: str) -> bool:
         """Whether the mapping stays what it is. Objects may have a name of their own each."""
-        is_asked_for = bool(self.options.mapping or self.options.id_column)
-        return not is_asked_for and name not in FAILURE_NOTES and means_nothing(name)
+        return not self.options.mapping and name not in FAILURE_NOTES and means_nothing(name)
 
     def _take_up(self, where: str) -> None:
         """Map the names seen so far."""
@@ -125,7 +123,6 @@ class JSONReader(InputReader):
             self.mapping,
             self.headers,
             given=self._given(),
-            id_column=self.options.id_column,
         )
 
     def _given(self) -> Mapping[str, str]:

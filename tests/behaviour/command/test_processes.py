@@ -25,9 +25,9 @@ async def test_each_command_starts(sandbox: SandboxServer, tmp_path: Path) -> No
     run_dir = tmp_path / "out.csv.run"
     started = []
     for words in (
-        ["columns", ADDRESSES],
+        ["inspect", ADDRESSES],
         ["datasources", *api],
-        ["datasource", "PG", *api],
+        ["datasources", "PG", *api],
         ["limits", *api],
         ["usage", *api],
         ["enhance-one", "1 Main St, Boston, MA", "-s", "PG", *api],

@@ -100,7 +100,7 @@ async def test_what_cannot_be_read_is_shown_beforehand(tmp_path: Path) -> None:
     """What is no number is named; why a row cannot be sent stands last."""
     source = tmp_path / "in.csv"
     source.write_text("City;State;Yr Built;Stories\n;MA;;\nBoston;MA;1950s;2-3\n")
-    done = await run("columns", source)
+    done = await run("inspect", source)
     assert '1 value of "Yr Built" left out as unreadable: "1950s" (row 2)\n' in done.out
     assert "2 rows, 1 of which cannot be sent.\n" in done.out
     rows = done.out[done.out.index("First rows") :].splitlines()
@@ -108,7 +108,7 @@ async def test_what_cannot_be_read_is_shown_beforehand(tmp_path: Path) -> None:
     assert rows[2].startswith("\t\tnothing to look up")
     assert rows[3:] == ["Boston\tMA\t"]
     source.write_text("City;State\n")
-    assert (await run("columns", source)).out.endswith("There are no rows.\n")
+    assert (await run("inspect", source)).out.endswith("There are no rows.\n")
 
 
 async def test_words_for_nothing_are_not_sent_nor_charged(

@@ -90,15 +90,15 @@ async def test_limits_and_usage_in_a_pipe(sandbox: SandboxServer) -> None:
 async def test_everything_as_json(sandbox: SandboxServer) -> None:
     """What the API said, whole, also where the answer comes in the vendor's other form."""
     found = {}
-    for words in (["limits"], ["usage"], ["datasources"], ["datasource", "ph"]):
+    for words in (["limits"], ["usage"], ["datasources"], ["datasources", "ph"]):
         done = await run(*words, "--json", "-u", sandbox.url)
         assert (done.code, done.err) == (0, "")
-        found[words[0]] = msgspec.json.decode(done.out)
+        found[" ".join(words)] = msgspec.json.decode(done.out)
     assert found["limits"]["sources"]["PH"]["remaining"] == {"daily": 500, "monthly": 10_000}
     assert found["limits"]["allowlist"]["source"] == "user"
     assert found["usage"]["totals"] == {"total": 0}
-    assert found["datasource"]["config"] == found["datasources"]["configs"]["PH"]
-    assert found["datasource"]["config"]["output_fields"]["elevation"]["description"]
+    assert found["datasources ph"]["config"] == found["datasources"]["configs"]["PH"]
+    assert found["datasources ph"]["config"]["output_fields"]["elevation"]["description"]
     rows = [
         {"bucket_time": "t", "source": "PG", "count": 2},
         {"bucket_time": "t", "source": "PH", "count": 1},
@@ -117,7 +117,7 @@ async def test_sources_in_a_pipe(sandbox: SandboxServer) -> None:
     done = await run("datasources", "-u", sandbox.url)
     assert (done.code, done.err) == (0, "")
     assert ["PH", "Ping Hazard", "latitude, longitude", "US"] in cells(done.out)
-    done = await run("datasource", "ph", "-u", sandbox.url)
+    done = await run("datasources", "ph", "-u", sandbox.url)
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines()[:2] == ["Ping Hazard (PH)", "required: latitude, longitude"]
     assert ["elevation", "float", "elevation"] in cells(done.out)
@@ -126,7 +126,7 @@ async def test_sources_in_a_pipe(sandbox: SandboxServer) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["datasource", "nope"], 2, "no data source 'NOPE'"),
+        (["datasources", "nope"], 2, "no data source 'NOPE'"),
         (["usage", "--start", "yesterday"], 2, "start must be an offset"),
         (["usage", "--username", "a", "--org-short-name", "b"], 2, "not both"),
         (["enhance-one", "-s", "PG"], 2, "nothing to look up"),
@@ -317,7 +317,7 @@ async def test_a_table_on_a_terminal(sandbox: SandboxServer) -> None:
     assert "\t" not in said
     hostile = {"source_code": "X\x1b[2J", "output_fields": {"[red]a\nb": {"type": "\x07"}}}
     async with LocalApi(always({"config": hostile})) as api:
-        said = await on_a_terminal("datasource", "x", "-u", api.url)
+        said = await on_a_terminal("datasources", "x", "-u", api.url)
     assert "\x1b[2J" not in said
     assert "\x07" not in said
     assert "[red]a b" in said

@@ -136,7 +136,7 @@ async def test_whose_limits_they_are_is_not_known_for_another_organisation(tmp_p
 
 
 async def test_a_dry_run_foretells(tmp_path: Path) -> None:
-    """Every number, and no job; both commands say the same; what `plan` keeps is taken up."""
+    """Every number, and no job; what is kept with an output is taken up."""
     made = write_rows(tmp_path / "in.csv", 250)
     text = (tmp_path / "in.csv").read_text()
     (tmp_path / "in.csv").write_text(text + "x" + "," * (len(made[0]) - 1) + "\n")
@@ -159,13 +159,15 @@ async def test_a_dry_run_foretells(tmp_path: Path) -> None:
         ]
         assert (told["fits"], told["fitting"]) == (False, 100)
         assert len(told["refusals"]) == 1
-        again = await foretold("enhance", *words, "-o", out, "--dry-run", "--max-locations", 80)
+        again = await foretold("plan", *words, "--max-locations", 80)
         assert (again["locations"], again["left_by_budget"], again["fits"]) == (80, 170, True)
         assert again["run_dir"] is None
         assert [path.name for path in tmp_path.glob("o.*")] == []
-        assert again["disk_bytes"] > told["disk_bytes"] * 80 / 250
+        assert again["disk_bytes"] == told["disk_bytes"] * 80 / 250
         kept = await foretold("plan", *words, "-o", out, "--max-locations", 80)
-        assert kept == again | {"run_dir": f"{out}.run"}
+        assert kept["disk_bytes"] > again["disk_bytes"]  # with an output
+        place = {"run_dir": f"{out}.run", "output": str(out), "disk_bytes": kept["disk_bytes"]}
+        assert kept == again | place
         assert about_jobs(sandbox) == 0
         assert not out.exists()
         (tmp_path / "in.csv").unlink()

@@ -79,7 +79,7 @@ async def assert_refused(
         Refused("csv", "x" * 250 + ".csv", "File name too long"),
         Refused("csv", "out.csv", "no such field", ReadOptions(mapping={"town": "City"})),
         Refused("csv", "out.csv", 'no column "Town"', ReadOptions(mapping={"city": "Town"})),
-        Refused("csv", "out.csv", 'no column "Id"', ReadOptions(id_column="Id")),
+        Refused("csv", "out.csv", 'no column "Id"', ReadOptions(mapping={"id": "Id"})),
         Refused("csv", "out.csv", "not utf-16", ReadOptions(encoding="utf-16")),
         Refused("csv", "out.csv", "none that Python knows", ReadOptions(encoding="utf-9")),
         Refused("csv", "out.csv", "which is no workbook", ReadOptions(sheet="1")),

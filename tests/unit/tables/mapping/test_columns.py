@@ -40,9 +40,9 @@ def mapped(*headers: str, **given: str) -> dict[str, str]:
     return {field: " + ".join(made_of) for field, made_of in fields_of(mapping).items()}
 
 
-def refusal(*headers: str, given: Mapping[str, str] = {}, id_column: str | None = None) -> str:
+def refusal(*headers: str, given: Mapping[str, str] = {}) -> str:
     with pytest.raises(InputError) as caught:
-        map_columns("in.csv", headers, given=given, id_column=id_column)
+        map_columns("in.csv", headers, given=given)
     message = str(caught.value)
     assert message.startswith("in.csv")
     assert "\n" not in message
@@ -56,11 +56,8 @@ def options_in(message: str) -> dict[str, str]:
         if "--" not in part:
             continue
         words = shlex.split(part[part.index("--") :])
-        if words[0] == "--id-column":
-            options["id"] = words[1]
-        else:
-            field, _, header = words[1].partition("=")
-            options[field] = header
+        field, _, header = words[1].partition("=")
+        options[field] = header
     return options
 
 
@@ -317,8 +314,7 @@ def test_what_is_given_overrules() -> None:
     mapping = map_columns(
         "in.csv",
         headers,
-        given={"address": "Street Address", "city": "Town"},
-        id_column="city",
+        given={"address": "Street Address", "city": "Town", "id": "city"},
     )
     assert fields_of(mapping) == {
         "address": ("Street Address",),
@@ -338,7 +334,7 @@ def test_a_given_header_may_be_written_in_another_way() -> None:
 def test_nothing_may_be_given() -> None:
     """Then nothing is sent for that field."""
     mapping = map_columns(
-        "in.csv", ("Loc #", "Zip", "City"), given={"city": "", "Latitude": " "}, id_column=""
+        "in.csv", ("Loc #", "Zip", "City"), given={"city": "", "Latitude": " ", "id": ""}
     )
     assert fields_of(mapping) == {"postal_code": ("Zip",)}
     assert mapping.unused == ("Loc #", "City")
@@ -385,23 +381,23 @@ def test_a_given_header_that_is_not_there() -> None:
     """The nearest one is named, or all."""
     assert 'did you mean "Zip Code"?' in refusal("Zip Code", given={"postal_code": "ZipCod"})
     assert 'found: "Zip Code"' in refusal("Zip Code", given={"city": "qqq"})
-    assert '--id-column "Lok #"' in refusal("Zip", "Loc #", id_column="Lok #")
+    assert '--map id="Lok #"' in refusal("Zip", "Loc #", given={"id": "Lok #"})
 
 
 @pytest.mark.parametrize(
-    ("given", "id_column", "says"),
+    ("given", "says"),
     [
-        ({"zip": "Zip"}, None, "did you mean postal_code?"),
-        ({"adress": "Zip"}, None, "did you mean address"),
-        ({"qqqq": "Zip"}, None, "there are id, address"),
-        ({"city": "Zip", "City": "Zip"}, None, "--map city is given twice"),
-        ({"id": "Zip"}, "City", "--id-column and --map id"),
+        ({"zip": "Zip"}, "did you mean postal_code?"),
+        ({"adress": "Zip"}, "did you mean address"),
+        ({"qqqq": "Zip"}, "there are id, address"),
+        ({"city": "Zip", "City": "Zip"}, "--map city is given twice"),
+        ({"id": "Zip", "Id": "City"}, "--map id is given twice"),
     ],
 )
-def test_options_that_cannot_be(given: Mapping[str, str], id_column: str | None, says: str) -> None:
+def test_options_that_cannot_be(given: Mapping[str, str], says: str) -> None:
     """What is wrong without a look at the input is an error of the options."""
     with pytest.raises(ConfigurationError, match=says.replace("?", r"\?")):
-        map_columns("in.csv", ("Zip", "City"), given=given, id_column=id_column)
+        map_columns("in.csv", ("Zip", "City"), given=given)
 
 
 def test_nothing_to_look_up() -> None:

@@ -122,7 +122,7 @@ def test_headers_that_only_the_user_understands(tmp_path: Path) -> None:
     path = sheet_of(
         tmp_path, [["Report"], ["by me", "x"], ["Wo", "Nr"], ["1 Main St", "A-1"], ["x", "A-2"]]
     )
-    found = read_all(path, mapping={"address": "Wo"}, id_column="nr")
+    found = read_all(path, mapping={"address": "Wo", "id": "nr"})
     assert found.locations == [
         {"address": "1 Main St", "id": "A-1"},
         {"address": "x", "id": "A-2"},

@@ -49,8 +49,8 @@ sys.exit(code)
 def refused(path: Path) -> str:
     """What the command says, once it is sure that it ended as it should."""
     words = [
-        "enhance", str(path), "-o", str(path.parent / "out.jsonl"),
-        "--sources", "PG", "--environment", "sandbox", "--dry-run",
+        "plan", str(path), "-o", str(path.parent / "out.jsonl"),
+        "--sources", "PG", "--environment", "sandbox",
     ]  # fmt: skip
     code, out, err = anyio.run(ended, words)
     assert code == 2, err

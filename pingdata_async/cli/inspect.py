@@ -1,4 +1,4 @@
-"""The command `columns`: how an input is understood, before anything is sent."""
+"""The command `inspect`: how an input is understood, before anything is sent."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class ShownInput(msgspec.Struct, frozen=True, kw_only=True):
 @click.argument("source", metavar="INPUT")
 @reading_options
 @switch("--json", "as_json", help="Print it as JSON.")
-def columns(source: str, as_json: bool, **others: Any) -> int:
+def inspect(source: str, as_json: bool, **others: Any) -> int:
     """Show which column of INPUT is which field, and its first rows; send nothing.
 
     All of it is read, to count what would not be sent. What is shown differently than you mean
-    it can be set right with --map and --id-column, here as for `enhance`.
+    it can be set right with --map, here as for `enhance`.
     """
     said = waiting_for(shown_path(source))
     with open_input(source, options=read_options_of(others), on_wait=lambda: say(said)) as reader:
