@@ -84,7 +84,7 @@ class LimitRefusal(msgspec.Struct, frozen=True, kw_only=True):
             f"{self.remaining:,}{of_all} are left ({self.window})"
         )
         if self.resets_at is not None:
-            text += f"; it begins anew at {self.resets_at:%Y-%m-%d %H:%M} UTC"
+            text += f"; it resets at {self.resets_at:%Y-%m-%d %H:%M} UTC"
         if self.limit is not None and self.limit < self.wanted:
             text += ", and allows too few for all of them even then"
         return text

@@ -1,9 +1,4 @@
-"""Commands that ask the API a single question: datasources, limits, usage, enhance-one.
-
-`pingdata-async datasources`, `datasource`, `limits` and `usage`: what the account has.
-
-`pingdata-async enhance-one`: one location, answered at once.
-"""
+"""Commands that ask the API a single question: datasources, limits, usage, enhance-one."""
 
 from __future__ import annotations
 
@@ -28,6 +23,7 @@ from pingdata_async.cli.options import (
     delegate_option,
     sources_option,
     switch,
+    together,
 )
 from pingdata_async.exceptions import (
     ConfigurationError,
@@ -51,12 +47,12 @@ MOST_COLUMNS = 8
 EPILOG = """\b
 Exit codes:
   0    the API answered
-  2    bad usage, or a source that the API does not know
+  2    wrong usage, or a source that the API does not know
   4    no auth token, or the API refused it
-  5    the API cannot be asked: not allowed, not served, or down
+  5    the API gave no answer: access denied, endpoint missing, or API down
 """
 
-_json_switch = switch("--json", "as_json", help="Print all that the API said as JSON.")
+_json_switch = switch("--json", "as_json", help="Print the API's whole answer as JSON.")
 
 
 @click.command(epilog=EPILOG)
@@ -91,7 +87,10 @@ def datasources(code: str | None, delegate_to: str | None, as_json: bool, **othe
 @api_options
 @_json_switch
 def limits(as_json: bool, **others: Any) -> int:
-    """Say what the account may still ask, by source, and when its days and months begin anew."""
+    """Show how much the account may still ask of each source.
+
+    The table says when each limit resets.
+    """
     found = _asked(others, lambda client: client.limits())
     if as_json:
         show_json(found.as_sent)
@@ -101,10 +100,14 @@ def limits(as_json: bool, **others: Any) -> int:
 
 
 @click.command(epilog=EPILOG)
-@click.option("--start", metavar="TIME", help="-5m, -1h, -30d, or ISO 8601 (UTC).  [default: -30d]")
-@click.option("--end", metavar="TIME", help="Likewise.  [default: now]")
-@click.option("--username", help="Of another user; for staff only.")
-@click.option("--org-short-name", help="Of an organisation, instead of a user; for staff only.")
+@click.option(
+    "--start",
+    metavar="TIME",
+    help="Begin at -5m, -1h, -30d, or an ISO 8601 time (UTC).  [default: -30d]",
+)
+@click.option("--end", metavar="TIME", help="End at a time of the same form.  [default: now]")
+@click.option("--username", help="Show another user's credits (staff only).")
+@click.option("--org-short-name", help="Show an organisation's credits (staff only).")
 @delegate_option
 @api_options
 @_json_switch
@@ -117,7 +120,7 @@ def usage(
     as_json: bool,
     **others: Any,
 ) -> int:
-    """Say which credits were used, by time and source."""
+    """Show the credits used, by time and source."""
     found = _asked(
         others,
         lambda client: client.usage(
@@ -136,7 +139,7 @@ def usage(
 
 
 def _asked(options: Mapping[str, Any], question: Callable[[PingDataClient], Awaitable[T]]) -> T:
-    """The API's answer; a question that it takes for a wrong one is a wrong option."""
+    """The API's answer; a question that it rejects is a wrong option."""
     try:
         return ask(connection_of(options), question)
     except RequestRejectedError as error:
@@ -157,7 +160,7 @@ def _source_described(source: DataSource) -> Iterator[str | Table]:
     said: dict[str, Any] = {
         "required": source.required_attrs or None,
         "optional": source.optional_attrs or None,
-        "needs credentials of its own": credentials and "yes",
+        "needs its own credentials": credentials and "yes",
         "countries": source.supported_countries,
         "US states": source.supported_us_states,
         "not in the US states": source.excluded_us_states,
@@ -174,7 +177,7 @@ def _source_described(source: DataSource) -> Iterator[str | Table]:
 
 
 def _fields(source: DataSource) -> Iterator[tuple[str, str, str]]:
-    """Each field of its answers; those within a field behind it."""
+    """Each field of its answers, followed by the fields inside it."""
     for group in ("output_fields", "base_output_fields"):
         sent = source.as_sent.get(group)
         for name, field in sent.items() if isinstance(sent, Mapping) else ():
@@ -194,7 +197,7 @@ def _limits_described(found: Limits, now: dt.datetime) -> Iterator[str | Table]:
     if whose:
         yield f"Limits of the {whose}" if found.scope else f"Limits of {whose}"
     if found.is_restricted:
-        yield f"Only these sources may be asked: {', '.join(found.allowed_sources or ()) or 'none'}"
+        yield f"Allowed sources: {', '.join(found.allowed_sources or ()) or 'none'}"
     if not found.sources:
         yield "No source is capped."
         return
@@ -212,7 +215,7 @@ def _limits_described(found: Limits, now: dt.datetime) -> Iterator[str | Table]:
                     None if anew is None else f"{anew:%Y-%m-%d %H:%M}",
                 )
             )
-    yield Table(("source", "window", "limit", "used", "left", "begins anew (UTC)"), rows)
+    yield Table(("source", "window", "limit", "used", "left", "resets (UTC)"), rows)
 
 
 def _usage_described(found: Usage) -> Iterator[str | Table]:
@@ -236,7 +239,7 @@ def _usage_described(found: Usage) -> Iterator[str | Table]:
 
 
 def _usage_as_documented(found: Usage) -> dict[str, Any]:
-    """All that the API sent; its buckets and totals always in the one form."""
+    """The API's answer, with its buckets and totals always in the same form."""
     return {
         **found.as_sent,
         "buckets": [
@@ -256,10 +259,10 @@ def _shown(value: Any) -> str:
 ONE_EPILOG = """\b
 Exit codes:
   0    the API answered (also where the answer is "no match")
-  2    bad usage, or nothing to look up; nothing was sent
+  2    wrong usage, or nothing to look up; nothing was sent
   3    no answer: the API refused the location, or its sources failed
   4    no auth token, or the API refused it
-  5    the API cannot be asked: quota, not allowed, or down
+  5    the API gave no answer: quota spent, access denied, or API down
 """
 
 NAMED_FIELDS = (
@@ -278,26 +281,24 @@ NAMED_FIELDS = (
 SHORT_NAMES = {"country": ["-c"]}
 
 
-def _location_options(command: Any) -> Any:
-    """What is looked up. Not from variables: a place is meant for one call."""
-    decorators = [
-        click.argument("address", required=False),
-        click.option("-a", "--address", "named_address", help="The same as ADDRESS."),
-        *(
-            click.option(*SHORT_NAMES.get(name, ()), f"--{name.replace('_', '-')}", name)
-            for name in NAMED_FIELDS
-        ),
-        click.option(
-            "-x", "--field", "extra", multiple=True, metavar="NAME=VALUE",
-            help="Any field of a location, such as const__num_stories=3; several times.",
-        ),
-        click.option(
-            "--datasource-config", metavar="JSON", help="Settings of sources, as an object."
-        ),
-    ]  # fmt: skip
-    for decorate in reversed(decorators):
-        command = decorate(command)
-    return command
+# Not from variables: a location is meant for one call.
+_location_options = together(
+    click.argument("address", required=False),
+    click.option(
+        "-a", "--address", "named_address", metavar="TEXT", help="The same as ADDRESS."
+    ),
+    *(
+        click.option(*SHORT_NAMES.get(name, ()), f"--{name.replace('_', '-')}", name)
+        for name in NAMED_FIELDS
+    ),
+    click.option(
+        "-x", "--field", "extra", multiple=True, metavar="NAME=VALUE",
+        help="Set any field of the location, such as const__num_stories=3. Repeatable.",
+    ),
+    click.option(
+        "--datasource-config", metavar="JSON", help="Pass settings to sources, as a JSON object."
+    ),
+)  # fmt: skip
 
 
 @click.command(epilog=ONE_EPILOG)
@@ -305,7 +306,7 @@ def _location_options(command: Any) -> Any:
 @sources_option
 @asking_options
 @api_options
-@switch("--json", "as_json", help="Print it as JSON: all that the API said, and how it went.")
+@switch("--json", "as_json", help="Print the status and the API's whole answer as JSON.")
 def enhance_one(
     address: str | None,
     sources: str,
@@ -313,9 +314,9 @@ def enhance_one(
     as_json: bool,
     **others: Any,
 ) -> int:
-    """Enhance one location at once: an address, coordinates, or any of its fields.
+    """Enhance one location at once.
 
-    It is charged like a location of a job.
+    Give an address, coordinates or any other field. The location is charged like one in a job.
     """
     check_standard_output()  # before it is paid for
     options = asking_of(others)

@@ -1,8 +1,6 @@
 """What every command needs, at the least cost: exit codes, and messages on standard error.
 
-Exit codes, as the README and `--help` document them.
-
-What a command says on standard error, where loading anything else would take too long.
+The README and `--help` document the exit codes.
 """
 
 from __future__ import annotations
@@ -53,11 +51,11 @@ def exit_code_for(error: PingDataError) -> int:
 
 
 def exit_code_of(summary: RunSummary) -> int:
-    """The exit code of a run that came to its end."""
+    """The exit code of a finished run."""
     return NO_ANSWER_FOR_SOME if summary.no_answer else ANSWERED
 
 
 def say(message: str) -> None:
-    """Say it, also where nobody reads it any more: the work goes on, with its own exit code."""
+    """Print a message on standard error; that nobody reads it changes no exit code."""
     with contextlib.suppress(OSError):
         click.echo(message, err=True)

@@ -1,10 +1,6 @@
-"""What is said of a run: to people, to pipes and to side files.
+"""What commands print: results on standard output, a run on standard error, events to files.
 
-What is said of a run while it goes on and at its end, in words; the bar is in `screen`.
-
-What a command has found out, on standard output: tables on a terminal, plain text elsewhere.
-
-Files that a command writes beside its output.
+Results are tables on a terminal and plain text elsewhere; the progress bar is in `screen`.
 """
 
 from __future__ import annotations
@@ -57,7 +53,16 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+logger = logging.getLogger("pingdata_async")
+
+PLAIN_LINE_EVERY_S = 10.0
+LIST_AT_MOST_COLUMNS = 10
+MOST_VALUE_NOTES = 6
+
 Cell = str | int | None
+
+
+# -- Results on standard output ---------------------------------------------------------------
 
 
 class Table(NamedTuple):
@@ -68,7 +73,7 @@ class Table(NamedTuple):
 
 
 def check_standard_output() -> None:
-    """Refuse to begin what nobody could see.
+    """Refuse to start what nobody could see.
 
     Raises:
         ConfigurationError: When there is no standard output.
@@ -86,7 +91,7 @@ def show(*parts: str | Table) -> None:
     """
     check_standard_output()
     if sys.stdout.isatty():
-        # Only now: text in a pipe is not drawn, and rich takes a while to load.
+        # Only now: text in a pipe is not drawn, and rich is slow to load.
         from pingdata_async.cli.screen import drawn  # noqa: PLC0415
 
         _print(drawn(parts))
@@ -102,13 +107,13 @@ def show_json(value: Any) -> None:
 
 
 def show_lines(lines: Iterable[str]) -> None:
-    """Print them as they are; raises as `show()`."""
+    """Print lines as they are; raises as `show()`."""
     check_standard_output()
     _print("\n".join(lines))
 
 
 def _plain(part: str | Table) -> list[str]:
-    """Lines; the cells of a table with tabs between them, so that any tool takes them apart."""
+    """A sentence as a line, or a table as lines of cells with tabs between them."""
     if isinstance(part, str):
         return [one_line(part)]
     return ["\t".join(map(_text, row)) for row in (part.headings, *part.rows)]
@@ -123,118 +128,22 @@ def _print(text: str | bytes) -> None:
     if isinstance(text, str):  # an answer that was paid for is shown as well as it can be
         text = text.encode(encoding, "backslashreplace")
     try:
-        with contextlib.suppress(BrokenPipeError):  # whoever read it wants no more of it
+        with contextlib.suppress(BrokenPipeError):  # the reader wants no more of it
             click.echo(text)
     except OSError as error:
         raise RunError(f"standard output cannot be written: {error.strerror or error}") from error
 
 
-def check_side_files(
-    files: Mapping[str, Path | None],
-    *,
-    source: str | Path | None,
-    output: str | Path | None,
-    run_dir: str | Path | None,
-) -> None:
-    """Refuse a file that could not be written, or is another one, before anything is paid for.
-
-    Args:
-        files: By the option that names it, each file; None where the option is not given.
-        source: The input, which none of them may be; None where there is none.
-        output: The output, which none of them may be, nor the failures file beside it.
-        run_dir: The run directory, in which none of them may be; None for `OUTPUT.run`.
-
-    Raises:
-        ConfigurationError: With the option and what is wrong.
-    """
-    taken = {_real(path): use for path, use in _uses(source, output)}
-    if run_dir is None and output is not None and str(output) != STDOUT:
-        run_dir = f"{output}.run"
-    for option, path in files.items():
-        if path is None:
-            continue
-        other = taken.setdefault(_real(path), option)
-        if other != option or (source is not None and _is_same(path, Path(source))):
-            raise ConfigurationError(f"{option} {path} has another use too; name a file of its own")
-        if run_dir is not None and is_within(path, run_dir):
-            raise ConfigurationError(f"{option} {path} is in the run directory; name another file")
-        try:
-            _check_place(path)
-            folder = path.parent
-            can_write = os.access(path if path.exists() else folder, os.W_OK)
-            if path.is_dir() or not folder.is_dir() or not can_write:
-                raise ConfigurationError(f"{option} {path} cannot be written")
-        except OSError as error:
-            raise ConfigurationError(
-                f"{option} {path} cannot be written: {error.strerror or error}"
-            ) from error
-
-
-def open_side_file(path: Path, *, append: bool = False) -> BinaryIO:
-    """Open one to write in it, at its end or in place of what was there. Blocks.
-
-    Raises:
-        ConfigurationError: When somebody else's link, or a second name, leads into another file.
-        OSError: When it cannot be opened.
-    """
-    _check_place(path)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if append else 0)
-    if not path.is_symlink():  # nor may it become one now
-        flags |= getattr(os, "O_NOFOLLOW", 0)
-    file = os.fdopen(os.open(path, flags, 0o666), "ab" if append else "wb")  # by the umask
-    if not append and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.truncate(0)
-    return file
-
-
-def _check_place(path: Path) -> None:
-    check_links(path)
-    with contextlib.suppress(FileNotFoundError):
-        found = path.stat()
-        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
-            raise ConfigurationError(
-                f"{path} has another name too (a hard link), whose content would change with it; "
-                "name another file"
-            )
-
-
-def _uses(source: str | Path | None, output: str | Path | None) -> list[tuple[str | Path, str]]:
-    uses: list[tuple[str | Path, str]] = []
-    if source is not None:
-        uses.append((source, "input"))
-    if output is not None and str(output) != STDOUT:
-        uses.append((output, "output"))
-        failures = failures_path(output)
-        if failures is not None:
-            uses.append((failures, "failures"))
-    return uses
-
-
-def _real(path: str | Path) -> Path:
-    return Path(os.path.realpath(path))  # unlike resolve(), at ease with a link to itself
-
-
-def _is_same(path: Path, source: Path) -> bool:
-    try:
-        return path.samefile(source)
-    except OSError:  # one of them is not there
-        return False
-
-
-logger = logging.getLogger("pingdata_async")
-
-PLAIN_LINE_EVERY_S = 10.0
-LIST_AT_MOST_COLUMNS = 10
-MOST_VALUE_NOTES = 6
+# -- A run on standard error ------------------------------------------------------------------
 
 
 class RunState:
-    """What there is to show, counted from events."""
+    """The progress of a run, counted from its events."""
 
     def __init__(self) -> None:
         self.rows_total = 0
         self.rows_done = 0
-        self._rows_before = 0  # done by earlier processes
+        self._rows_before = 0  # finished by earlier processes
         self.in_flight = 0
         self.problems = 0
         self.began = time.monotonic()
@@ -263,13 +172,13 @@ class RunState:
 
     @property
     def rows_per_s(self) -> float:
-        """Rows finished a second, since the planning ended or the run went on."""
+        """Rows finished per second since planning ended or the run was resumed."""
         return (self.rows_done - self._rows_before) / max(time.monotonic() - self.began, 0.001)
 
 
 @contextlib.contextmanager
 def plain_lines(console: Console) -> Iterator[Listener]:
-    """A line now and then, for logs of schedulers and continuous integration."""
+    """Print a line of progress every 10 s, for logs of schedulers and CI."""
     state = RunState()
     last_line = time.monotonic()
 
@@ -296,7 +205,7 @@ def _plain_line(state: RunState) -> str:
 
 
 def narrate(console: Console, *, verbose: bool) -> Listener:
-    """Say what a person should know; with `verbose`, what happens to each job."""
+    """Print what a person should know; with `verbose`, what happens to each job."""
 
     def watch(event: Event) -> None:
         sentence = _about_the_run(event)
@@ -309,8 +218,8 @@ def narrate(console: Console, *, verbose: bool) -> Listener:
 
 
 def waiting_for(source: str) -> str:
-    """That a named pipe is waited for, a sentence."""
-    return f"Waiting for somebody to write into the pipe {source}."
+    """A sentence: the command waits for a named pipe."""
+    return f"Waiting for data from the pipe {source}."
 
 
 def _about_the_run(event: Event) -> str | None:
@@ -321,12 +230,12 @@ def _about_the_run(event: Event) -> str | None:
             return waiting_for(event.source)
         case RunNotice():
             return event.message
-        case RunStopped(is_output_closed=True):  # whoever read it wants no more: no error
-            return f"Every answer is kept in {event.run_dir}."
+        case RunStopped(is_output_closed=True):  # its reader wants no more: no error
+            return f"All answers are kept in {event.run_dir}."
         case RunResumed():
             return (
-                f"Going on: {event.rows_done:,} of {counted(event.rows, 'row')} with an "
-                f"outcome, {counted(event.jobs_in_flight, 'job')} in flight."
+                f"Resuming: {event.rows_done:,} of {counted(event.rows, 'row')} finished, "
+                f"{counted(event.jobs_in_flight, 'job')} in flight."
             )
         case JobAbandoned() | JobKept() | JobOverdue() | JobStalled():
             return _about_a_job(event)
@@ -336,14 +245,17 @@ def _about_the_run(event: Event) -> str | None:
                 f"in doubt and may be charged twice: {event.error}"
             )
         case ChunkHeld():
-            return f"chunk {event.chunk}: held, with {counted(event.locations, 'location')}"
+            locations = counted(event.locations, "location")
+            return f"chunk {event.chunk}: {locations} held for your decision"
         case RunStopping() if event.jobs_in_flight:
             return (
-                f"Stopping: {event.error}. Waiting for what is already paid for "
+                f"Stopping: {event.error}. Waiting for the jobs that are already paid for "
                 f"({event.jobs_in_flight} in flight)"
             )
         case PauseAsked():
-            return f"the API is not to be asked for {event.pause_s:,.0f} s; going on then"
+            return (
+                f"the API asked for a pause of {event.pause_s:,.0f} s; the run continues after it"
+            )
         case UnexpectedAnswer():
             return f"chunk {event.chunk}, job {event.job_id}: {event.message}"
     return None
@@ -356,34 +268,34 @@ def _about_a_job(event: JobAbandoned | JobKept | JobOverdue | JobStalled) -> str
             said = f"{event.error}; {what}"
         case JobKept():
             said = (
-                f"job {event.job_id} is paid for, but its answer cannot be had now, so it is left "
-                f"for later: {event.error}"
+                f"job {event.job_id} is paid for, but its output cannot be fetched now; `resume` "
+                f"fetches it later: {event.error}"
             )
         case JobOverdue():
-            said = f"{event.error}; it is still asked about"
+            said = f"{event.error}; still polling it"
         case JobStalled():
             minutes = counted(round(event.idle_s / 60.0), "minute")
-            said = f"job {event.job_id} has made no progress for {minutes}; it is still asked about"
+            said = f"job {event.job_id} has made no progress for {minutes}; still polling it"
     return f"chunk {event.chunk}: {said}"
 
 
 def _about_a_chunk(event: Event) -> str | None:
     match event:
         case RequestRetried():
-            return f"chunk {event.chunk}: {event.error}; again in {event.delay_s:.1f} s"
+            return f"chunk {event.chunk}: {event.error}; retrying in {event.delay_s:.1f} s"
         case JobSubmitted():
             return (
                 f"chunk {event.chunk}: job {event.job_id}, {counted(event.locations, 'location')}"
             )
         case ChunkSplit():
-            return f"chunk {event.chunk} goes on in {len(event.parts)} parts: {event.error}"
+            return f"chunk {event.chunk}: split into {len(event.parts)} parts: {event.error}"
         case LocationsAskedAgain():
             locations = counted(event.locations, "location")
-            return f"chunk {event.chunk}: asks about {locations} again"
+            return f"chunk {event.chunk}: retrying {locations}"
         case ChunkFinished():
             return (
                 f"chunk {event.chunk}: {event.ok} ok, {event.partial} partial, "
-                f"{event.failed} failed, {event.asked_again} to be asked again"
+                f"{event.failed} failed, {event.asked_again} to retry"
             )
     return None
 
@@ -401,7 +313,7 @@ def _planned(event: InputPlanned) -> str:
 
 
 def value_lines(notes: tuple[ValueNote, ...]) -> list[str]:
-    """Which values are not sent as they stand, in a few lines; `inspect` shows all of them."""
+    """Which values are not sent as they stand, in a few lines; `inspect` shows all."""
     told = to_be_told(notes)
     lines = [sentence(note) for note in told[:MOST_VALUE_NOTES]]
     if len(told) > MOST_VALUE_NOTES:
@@ -413,7 +325,7 @@ def value_lines(notes: tuple[ValueNote, ...]) -> list[str]:
 
 
 def mapped_lines(mapping: tuple[str, ...]) -> list[str]:
-    """Which column is which field; that of one that is named like it goes without saying."""
+    """Which column is which field; a column named like its field is not named again."""
     lines = []
     for line in mapping:
         field, _, column = line.partition(" <- ")
@@ -422,59 +334,6 @@ def mapped_lines(mapping: tuple[str, ...]) -> list[str]:
         shown = f"{field}: {samples}".removesuffix(": ") if is_as_named else line
         lines.append(f"  {shown}")
     return ["Columns sent:", *lines] if lines else []
-
-
-class EventLog:
-    """Appends every event to a file, a line of JSON each."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = open_side_file(path, append=True)
-        self._encoder = msgspec.json.Encoder()
-        self._is_whole = True
-
-    def __call__(self, event: Event) -> None:
-        """Write an event down."""
-        line = {"time": round(time.time(), 3)} | msgspec.to_builtins(event)
-        with self._no_reason_to_stop():
-            self._file.write(self._encoder.encode(line) + b"\n")
-
-    def close(self) -> None:
-        """Write what is left of it."""
-        with self._no_reason_to_stop():
-            self._file.close()
-
-    @contextlib.contextmanager
-    def _no_reason_to_stop(self) -> Iterator[None]:
-        """Say once that it cannot be written; more may be written later, if there is room."""
-        try:
-            yield
-        except OSError as error:
-            if self._is_whole:
-                logger.error(  # noqa: TRY400 - one line
-                    "%s is incomplete: %s", shown_path(self._path), error.strerror or error
-                )
-            self._is_whole = False
-
-
-@contextlib.contextmanager
-def event_log(path: Path | None) -> Iterator[EventLog | None]:
-    """A log file; None for no file. One that cannot be written on is no reason to stop.
-
-    Raises:
-        ConfigurationError: When it cannot be opened.
-    """
-    if path is None:
-        yield None
-        return
-    try:
-        log = EventLog(path)
-    except OSError as error:
-        raise ConfigurationError(
-            f"--log-file {shown_path(path)} cannot be written: {error.strerror or error}"
-        ) from error
-    with contextlib.closing(log):
-        yield log
 
 
 def describe(summary: RunSummary) -> list[str]:
@@ -494,8 +353,8 @@ def describe(summary: RunSummary) -> list[str]:
     lines = [f"{rows} ({reasons})" if reasons else rows, effort]
     if summary.locations_saved:
         lines.append(
-            f"{counted(summary.locations_saved, 'location')} saved: these rows repeat others, and "
-            "were sent with them"
+            f"{counted(summary.locations_saved, 'location')} saved: these rows repeat others "
+            "and got their answers"
         )
     if summary.submissions_in_doubt or summary.locations_possibly_charged_again:
         lines.append(
@@ -506,14 +365,17 @@ def describe(summary: RunSummary) -> list[str]:
     if len(summary.charged_by_source) > 1 or summary.skipped_by_source:
         lines += by_source(summary.charged_by_source, summary.skipped_by_source)
     if summary.environment == "sandbox":
-        lines.append("Every answer is made up by the sandbox.")
+        lines.append("All answers are made up by the sandbox.")
     return lines
 
 
 def by_source(charged: Mapping[str, int], skipped: Mapping[str, int]) -> list[str]:
-    """What was charged, and what was spared, in lines for people."""
+    """What was charged and what was skipped, by source, in lines for people."""
     lines = []
-    for what, counts in (("charged", charged), ("rows not sent, as sure to fail", skipped)):
+    for what, counts in (
+        ("charged", charged),
+        ("rows not sent to a source that cannot answer them", skipped),
+    ):
         if counts:
             said = ", ".join(f"{number:,} {code}" for code, number in counts.items())
             lines.append(f"{what}: {said}")
@@ -526,3 +388,155 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, hours = round(seconds / 60) % 60, round(seconds / 60) // 60
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+
+
+# -- Files beside the output ------------------------------------------------------------------
+
+
+def check_side_files(
+    files: Mapping[str, Path | None],
+    *,
+    source: str | Path | None,
+    output: str | Path | None,
+    run_dir: str | Path | None,
+) -> None:
+    """Refuse a side file that cannot be written, or has another use, before anything is paid for.
+
+    Args:
+        files: By the option that names it, each file; None where the option is not given.
+        source: The input, which none of them may be; None where there is none.
+        output: The output, which none of them may be, nor the failures file beside it.
+        run_dir: The run directory, in which none of them may be; None for `OUTPUT.run`.
+
+    Raises:
+        ConfigurationError: With the option and what is wrong.
+    """
+    taken = {_real(path): use for path, use in _uses(source, output)}
+    if run_dir is None and output is not None and str(output) != STDOUT:
+        run_dir = f"{output}.run"
+    for option, path in files.items():
+        if path is None:
+            continue
+        other = taken.setdefault(_real(path), option)
+        if other != option or (source is not None and _is_same(path, Path(source))):
+            raise ConfigurationError(
+                f"{option} {path} is also used for something else; name another file"
+            )
+        if run_dir is not None and is_within(path, run_dir):
+            raise ConfigurationError(
+                f"{option} {path} is inside the run directory; name another file"
+            )
+        try:
+            _check_place(path)
+            folder = path.parent
+            can_write = os.access(path if path.exists() else folder, os.W_OK)
+            if path.is_dir() or not folder.is_dir() or not can_write:
+                raise ConfigurationError(f"{option} {path} cannot be written")
+        except OSError as error:
+            raise ConfigurationError(
+                f"{option} {path} cannot be written: {error.strerror or error}"
+            ) from error
+
+
+def open_side_file(path: Path, *, append: bool = False) -> BinaryIO:
+    """Open a side file to replace its content, or to append to it. Blocks.
+
+    Raises:
+        ConfigurationError: When a link of somebody else, or a hard link, leads to another file.
+        OSError: When it cannot be opened.
+    """
+    _check_place(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if append else 0)
+    if not path.is_symlink():  # nor may it become one now
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    file = os.fdopen(os.open(path, flags, 0o666), "ab" if append else "wb")  # by the umask
+    if not append and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.truncate(0)
+    return file
+
+
+def _check_place(path: Path) -> None:
+    check_links(path)
+    with contextlib.suppress(FileNotFoundError):
+        found = path.stat()
+        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+            raise ConfigurationError(
+                f"{path} has another name (a hard link), whose content would change too; "
+                "name another file"
+            )
+
+
+def _uses(source: str | Path | None, output: str | Path | None) -> list[tuple[str | Path, str]]:
+    uses: list[tuple[str | Path, str]] = []
+    if source is not None:
+        uses.append((source, "input"))
+    if output is not None and str(output) != STDOUT:
+        uses.append((output, "output"))
+        failures = failures_path(output)
+        if failures is not None:
+            uses.append((failures, "failures"))
+    return uses
+
+
+def _real(path: str | Path) -> Path:
+    return Path(os.path.realpath(path))  # unlike resolve(), accepts a link to itself
+
+
+def _is_same(path: Path, source: Path) -> bool:
+    try:
+        return path.samefile(source)
+    except OSError:  # one of them does not exist
+        return False
+
+
+class EventLog:
+    """Appends every event to a file, one JSON object per line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = open_side_file(path, append=True)
+        self._encoder = msgspec.json.Encoder()
+        self._is_whole = True
+
+    def __call__(self, event: Event) -> None:
+        """Append an event."""
+        line = {"time": round(time.time(), 3)} | msgspec.to_builtins(event)
+        with self._no_reason_to_stop():
+            self._file.write(self._encoder.encode(line) + b"\n")
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        with self._no_reason_to_stop():
+            self._file.close()
+
+    @contextlib.contextmanager
+    def _no_reason_to_stop(self) -> Iterator[None]:
+        """Say once that it cannot be written, and carry on: there may be space again later."""
+        try:
+            yield
+        except OSError as error:
+            if self._is_whole:
+                logger.error(  # noqa: TRY400 - one line
+                    "%s is incomplete: %s", shown_path(self._path), error.strerror or error
+                )
+            self._is_whole = False
+
+
+@contextlib.contextmanager
+def event_log(path: Path | None) -> Iterator[EventLog | None]:
+    """Open a log file; None for no file. A later failure to write does not stop the run.
+
+    Raises:
+        ConfigurationError: When it cannot be opened.
+    """
+    if path is None:
+        yield None
+        return
+    try:
+        log = EventLog(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--log-file {shown_path(path)} cannot be written: {error.strerror or error}"
+        ) from error
+    with contextlib.closing(log):
+        yield log

@@ -1,15 +1,10 @@
-"""The commands `enhance` and `plan`.
-
-`pingdata-async enhance` and `plan`: a file of addresses in, their answers out.
-
-What a dry run prints.
-"""
+"""The commands `enhance` and `plan`: a file of addresses in, their answers or a forecast out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import click
@@ -35,8 +30,11 @@ from pingdata_async.cli.options import (
     callback_option,
     check_output_name,
     connection_of,
+    discard_option,
+    only,
     option,
     output_options,
+    overwrite_option,
     persistence_options,
     policy_of,
     read_options_of,
@@ -46,6 +44,7 @@ from pingdata_async.cli.options import (
     sources_option,
     space_option,
     switch,
+    together,
     write_options_of,
     writing_options,
 )
@@ -60,124 +59,41 @@ from pingdata_async.runs.forecast import Forecast
 from pingdata_async.util.text import STDOUT, counted
 from pingdata_async.value_notes import sentence, to_be_told
 
-
-def print_forecast(forecast: Forecast, *, as_json: bool) -> None:
-    """Print it on standard output.
-
-    Raises:
-        RunError: When that cannot be written.
-    """
-    if as_json:
-        show_json(forecast)
-    else:
-        show(*described(forecast))
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def described(forecast: Forecast) -> Iterator[str | Table]:
-    """A forecast in lines and tables for people."""
-    repeated = f"; {counted(forecast.repeated, 'repeated row')}" if forecast.repeated else ""
-    distinct = counted(forecast.distinct, "distinct location")
-    yield f"{counted(forecast.rows, 'row')}, {distinct} to be sent{repeated}"
-    if forecast.left_out:
-        yield f"not sent: {_counted(forecast.left_out)}"
-    yield from mapped_lines(forecast.mapping)
-    yield from map(sentence, to_be_told(forecast.value_notes))
-    if forecast.skipped_by_source:
-        skipped = _counted(forecast.skipped_by_source)
-        yield f"rows not asked of a source, as it would surely fail: {skipped}"
-    charged = _counted(forecast.charged_by_source) or "nothing"
-    locations, jobs = counted(forecast.locations, "location"), counted(forecast.jobs, "job")
-    yield f"to be charged: {locations} in {jobs}; {charged}"
-    if forecast.left_by_budget:
-        left = counted(forecast.left_by_budget, "location")
-        yield f"beyond the budget, and left for later: {left}"
-    yield f"expected to take: {_expected(forecast)}"
-    suffices = "" if forecast.disk_suffices else ", which are not free"
-    yield f"disk needed: about {shown_bytes(forecast.disk_bytes)}{suffices}"
-    if forecast.quotas:
-        rows = [
-            (
-                quota.source,
-                quota.window,
-                quota.limit,
-                quota.left,
-                None if quota.resets_at is None else f"{quota.resets_at:%Y-%m-%d %H:%M}",
-            )
-            for quota in forecast.quotas
-        ]
-        yield Table(("source", "window", "limit", "left", "begins anew (UTC)"), rows)
-    yield _fits(forecast)
-    yield from forecast.notes
-    if forecast.run_dir is not None:
-        yield f"The plan is kept in {forecast.run_dir}; no job was sent."
-    else:
-        yield "The plan was thrown away; no job was sent."
-
-
-def _fits(forecast: Forecast) -> str:
-    if forecast.fits is None:
-        return "Whether the account's limits suffice is not known."
-    if forecast.fits:
-        return "It fits into the account's limits."
-    fits = f" What fits: {counted(forecast.fitting, 'location')}." if forecast.fitting else ""
-    return f"It does not fit into the account's limits. {'. '.join(forecast.refusals)}.{fits}"
-
-
-def _expected(forecast: Forecast) -> str:
-    if forecast.expected_seconds is None:
-        return "unknown"
-    at_least = "at least " if forecast.is_at_least else "about "
-    return at_least + duration(forecast.expected_seconds)
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{number:,} {name}" for name, number in counts.items())
-
-
-def _input_options(*, is_output_required: bool) -> Callable[[Any], Any]:
-    """What is read, asked and made."""
-    return lambda command: _decorated(command, is_output_required)
-
-
-def _decorated(command: Any, is_output_required: bool) -> Any:
-    for decorate in (
-        switch(
-            "--pay-again",
-            help="Begin although another run beside it has the same input, sources and options.",
-        ),
-        switch(
-            "--restart",
-            help="Set a run of the same output aside, and begin a new one.",
-        ),
-        switch(
-            "--no-dedupe",
-            help="Send, and pay for, every row, also where it is the same location as another.",
-        ),
-        switch("--overwrite", help="Replace an output that exists."),
+def _input_options(*, is_output_required: bool) -> Callable[[F], F]:
+    """What is read, asked and written."""
+    return together(
+        click.argument("source", metavar="INPUT"),
         option(
-            "--run-dir", type=click.Path(path_type=Path),
-            help="Folder that the run is kept in.  [default: OUTPUT.run]",
-        ),
-        option(
-            "--max-jobs", type=click.IntRange(min=1), default=64, show_default=True,
-            help="Jobs in flight, at most; how many it is follows what the API bears.",
-        ),
-        requests_option,
-        callback_option,
-        option(
-            "--chunk-size", type=click.IntRange(min=1), default=1000, show_default=True,
-            help="Locations a job, at most.",
+            "-o", "--output", metavar="FILE", required=is_output_required,
+            help="Write to this file: .jsonl, .csv, .tsv, .parquet, .xlsx, .geojson, .geojsonl or "
+            '.geoparquet, text also with .gz or .zst appended. "-" is standard output.',
         ),
         sources_option,
         option(
-            "-o", "--output", required=is_output_required,
-            help='File to be made: .jsonl, .csv, .parquet, .xlsx, .geojson, .geojsonl or '
-            '.geoparquet, texts also with .gz or .zst behind it; "-" for standard output.',
+            "--chunk-size", type=click.IntRange(min=1), metavar="N", default=1000,
+            help="Put at most this many locations into a job.",
         ),
-        click.argument("source", metavar="INPUT"),
-    ):  # fmt: skip
-        command = decorate(command)
-    return command
+        option(
+            "--max-jobs", type=click.IntRange(min=1), metavar="N", default=64,
+            help="Keep at most this many jobs in flight; fewer if the API cannot take more.",
+        ),
+        requests_option("adapts when the API refuses any"),
+        callback_option,
+        option(
+            "--run-dir", type=click.Path(path_type=Path), metavar="FOLDER",
+            help="Keep the run in this folder.  [default: OUTPUT.run]",
+        ),
+        overwrite_option,
+        switch("--no-dedupe", help="Send, and pay for, rows that repeat an earlier location."),
+        switch("--restart", help="Set aside an existing run of this output and start a new one."),
+        switch(
+            "--pay-again",
+            help="Start even if another run beside it has the same input, sources and options.",
+        ),
+    )  # fmt: skip
 
 
 @click.command()
@@ -188,7 +104,7 @@ def _decorated(command: Any, is_output_required: bool) -> Any:
 @api_options
 @budget_options
 @persistence_options
-@switch("--discard-run", help="Remove the run directory when all is answered.")
+@discard_option
 @space_option
 @output_options
 def enhance(
@@ -199,15 +115,15 @@ def enhance(
     no_space_check: bool,
     **others: Any,
 ) -> int:
-    """Enhance every address of INPUT, and write it with the answers beside it.
+    """Enhance every address in INPUT and write the answers.
 
     INPUT is a CSV or other delimited text, JSONL (both also as .gz or .zst), Parquet, or a
-    workbook (.xlsx, .xls, .ods); "-" is standard input. Which of its columns is which field is
-    found out and shown; `pingdata-async inspect INPUT` shows it without sending anything. All
-    rows come out in their order: as lines of JSON, or as a table with all columns of INPUT and
-    the answers behind them.
+    workbook (.xlsx, .xls, .ods); "-" is standard input. Columns are mapped to fields by their
+    headers, and the mapping is printed; `pingdata-async inspect INPUT` shows it without sending
+    anything. The output has every row in input order: as JSON lines, or as a table with all
+    columns of INPUT followed by the answers.
 
-    Whatever stops it, the same command again goes on where it was.
+    If anything stops the run, give the same command again to resume it.
     """
     enhancer_options, run_options = _checked(source, output, sources, others)
     policy = policy_of(others)
@@ -229,7 +145,7 @@ def enhance(
 
 
 def _is_begun(output: str, run_dir: Path | None) -> bool:
-    """Whether the run is there already; a new one is not even planned without a token."""
+    """Whether the run exists; a new one is not even planned without a token."""
     if run_dir is None and output == STDOUT:
         return False
     return begun_with(run_dir_for(output, run_dir)) is not None
@@ -244,10 +160,11 @@ def _is_begun(output: str, run_dir: Path | None) -> bool:
 @budget_options
 @switch("--json", "as_json", help="Print it as JSON.")
 def plan(source: str, output: str | None, sources: str, as_json: bool, **others: Any) -> int:
-    """Read INPUT, write down what would be sent, and say what that would cost; send no job.
+    """Show what a run would send and cost; send no job.
 
-    Give `enhance` with the same words, or `resume` with the run directory, to send it. From
-    here on INPUT is not needed any more. Without --output, the plan is thrown away.
+    INPUT is read through. With --output the plan is kept: `enhance` with the same options, or
+    `resume` with the run directory, sends it, and INPUT is no longer needed. Without --output it is
+    deleted.
     """
     enhancer_options, run_options = _checked(source, output or STDOUT, sources, others)
     del run_options["preflight"]  # nothing is refused here
@@ -284,11 +201,87 @@ def _checked(
     files = {"--summary": others.get("summary_path"), "--log-file": others.get("log_file")}
     check_side_files(files, source=source, output=output, run_dir=others["run_dir"])
     same = ("chunk_size", "max_jobs", "max_requests_per_second", "callback_url")
-    of_the_enhancer = {name: others[name] for name in same} | asking_of(others)
-    of_the_run = {name: others[name] for name in ("run_dir", "overwrite", "restart")} | {
+    of_the_enhancer = only(same, others) | asking_of(others)
+    of_the_run = only(("run_dir", "overwrite", "restart"), others) | {
         "again": others["pay_again"],
         "dedupe": not others["no_dedupe"],
         "reading": read_options_of(others),
         "writing": write_options_of(others),
     }
     return of_the_enhancer, of_the_run | budget_of(others)
+
+
+# -- What a plan prints ----------------------------------------------------------------------
+
+
+def print_forecast(forecast: Forecast, *, as_json: bool) -> None:
+    """Print it on standard output.
+
+    Raises:
+        RunError: When that cannot be written.
+    """
+    if as_json:
+        show_json(forecast)
+    else:
+        show(*described(forecast))
+
+
+def described(forecast: Forecast) -> Iterator[str | Table]:
+    """A forecast in lines and tables for people."""
+    repeated = f"; {counted(forecast.repeated, 'repeated row')}" if forecast.repeated else ""
+    distinct = counted(forecast.distinct, "distinct location")
+    yield f"{counted(forecast.rows, 'row')}, {distinct} to be sent{repeated}"
+    if forecast.left_out:
+        yield f"not sent: {_counted(forecast.left_out)}"
+    yield from mapped_lines(forecast.mapping)
+    yield from map(sentence, to_be_told(forecast.value_notes))
+    if forecast.skipped_by_source:
+        skipped = _counted(forecast.skipped_by_source)
+        yield f"rows not sent to a source that cannot answer them: {skipped}"
+    charged = _counted(forecast.charged_by_source) or "nothing"
+    locations, jobs = counted(forecast.locations, "location"), counted(forecast.jobs, "job")
+    yield f"charges: {locations} in {jobs}; {charged}"
+    if forecast.left_by_budget:
+        left = counted(forecast.left_by_budget, "location")
+        yield f"left for later, beyond the budget: {left}"
+    yield f"expected duration: {_expected(forecast)}"
+    suffices = "" if forecast.disk_suffices else ", more than is free"
+    yield f"disk needed: about {shown_bytes(forecast.disk_bytes)}{suffices}"
+    if forecast.quotas:
+        rows = [
+            (
+                quota.source,
+                quota.window,
+                quota.limit,
+                quota.left,
+                None if quota.resets_at is None else f"{quota.resets_at:%Y-%m-%d %H:%M}",
+            )
+            for quota in forecast.quotas
+        ]
+        yield Table(("source", "window", "limit", "left", "resets (UTC)"), rows)
+    yield _fits(forecast)
+    yield from forecast.notes
+    if forecast.run_dir is not None:
+        yield f"The plan is kept in {forecast.run_dir}; no job was sent."
+    else:
+        yield "The plan was deleted; no job was sent."
+
+
+def _fits(forecast: Forecast) -> str:
+    if forecast.fits is None:
+        return "Whether it fits the account's limits is unknown."
+    if forecast.fits:
+        return "It fits the account's limits."
+    fits = f" What fits: {counted(forecast.fitting, 'location')}." if forecast.fitting else ""
+    return f"It exceeds the account's limits. {'. '.join(forecast.refusals)}.{fits}"
+
+
+def _expected(forecast: Forecast) -> str:
+    if forecast.expected_seconds is None:
+        return "unknown"
+    at_least = "at least " if forecast.is_at_least else "about "
+    return at_least + duration(forecast.expected_seconds)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in counts.items())

@@ -1,10 +1,6 @@
-"""What all commands that work on a run have in common, and an open client.
+"""Opens a client for a command's options, works on a run, and reports it.
 
-What all commands have in common that work on a run.
-
-An open client for a command's options.
-
-The command that goes on with a run that stopped, ready to be pasted.
+A run that stops says which command resumes it, ready to be pasted.
 """
 
 from __future__ import annotations
@@ -48,65 +44,56 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+# -- A client --------------------------------------------------------------------------------
+
+
 @contextlib.asynccontextmanager
-async def open_client(
-    *,
-    environment: str | None,
-    api_url: str | None,
-    auth_token_file: Path | None,
-    ca_bundle: Path | None,
-    max_answer_mb: int | None = None,
-) -> AsyncIterator[PingDataClient]:
-    """A client for the API that the options name; for the sandbox, starts it too.
+async def open_client(connection: Connection) -> AsyncIterator[PingDataClient]:
+    """Open a client for the API that the options name; start the sandbox if it is that.
 
     Raises:
         ConfigurationError: When the options do not go together.
         MissingTokenError: When there is no token.
     """
-    max_body_bytes = MAX_BODY_BYTES if max_answer_mb is None else max_answer_mb * MB
-    if environment == "sandbox":
-        if api_url is not None:
-            raise ConfigurationError("give --environment sandbox or --api-url, not both")
-        # Only now: no other command pays for loading a web server.
-        from pingdata_async.sandbox import SandboxServer  # noqa: PLC0415
-
-        async with (
-            SandboxServer() as server,
-            PingDataClient(
-                environment="sandbox",
-                api_url=server.url,
-                auth_token="any",  # noqa: S106 - the sandbox takes any
-                max_body_bytes=max_body_bytes,
-            ) as client,
-        ):
+    megabytes = connection.max_answer_mb
+    max_body_bytes = MAX_BODY_BYTES if megabytes is None else megabytes * MB
+    if connection.environment != "sandbox":
+        async with PingDataClient(
+            environment=connection.environment,
+            api_url=connection.api_url,
+            auth_token=read_token_file(connection.auth_token_file),
+            ca_bundle=connection.ca_bundle,
+            max_body_bytes=max_body_bytes,
+        ) as client:
             yield client
         return
-    async with PingDataClient(
-        environment=environment,
-        api_url=api_url,
-        auth_token=read_token_file(auth_token_file),
-        ca_bundle=ca_bundle,
-        max_body_bytes=max_body_bytes,
-    ) as client:
+    if connection.api_url is not None:
+        raise ConfigurationError("give --environment sandbox or --api-url, not both")
+    # Only now: no other command pays for loading a web server.
+    from pingdata_async.sandbox import SandboxServer  # noqa: PLC0415
+
+    async with (
+        SandboxServer() as server,
+        PingDataClient(
+            environment="sandbox",
+            api_url=server.url,
+            auth_token="any",  # noqa: S106 - the sandbox takes any
+            max_body_bytes=max_body_bytes,
+        ) as client,
+    ):
         yield client
 
 
 async def with_client(connection: Connection, work: Callable[[PingDataClient], Awaitable[T]]) -> T:
     """Do something with an open client; raises as `open_client()`, and as the work."""
-    async with open_client(
-        environment=connection.environment,
-        api_url=connection.api_url,
-        auth_token_file=connection.auth_token_file,
-        ca_bundle=connection.ca_bundle,
-        max_answer_mb=connection.max_answer_mb,
-    ) as client:
+    async with open_client(connection) as client:
         return await work(client)
 
 
 async def with_client_if_needed(
     connection: Connection, work: Callable[[PingDataClient], Awaitable[T]]
 ) -> T:
-    """Do something that may not need the API: that there is no token is an error only if it does.
+    """Do something that may not need the API; a missing token is an error only if it does.
 
     Raises:
         PingDataError: As `open_client()`, and as the work.
@@ -123,7 +110,7 @@ async def with_closed_client(
     why: PingDataError,
     work: Callable[[PingDataClient], Awaitable[T]],
 ) -> T:
-    """Do something that may not need the API, without it; raises why there is none if it does."""
+    """Do something that may not need the API, without it; raises `why` if it does."""
     try:
         return await work(_closed_client(connection))
     except ClientClosedError:
@@ -162,11 +149,12 @@ def ask(connection: Connection, question: Callable[[PingDataClient], Awaitable[T
         raise saying_when(error) from error
 
 
-# Which API it is, how it is reached, and whom else it tells: also where a variable says it, which
-# is set in this shell.
+# -- How to resume ---------------------------------------------------------------------------
+
+# Which API, how it is reached, and whom else it tells: repeated even if a variable of this shell
+# says it.
 _ALWAYS = frozenset({"environment", "api_url", "auth_token_file", "ca_bundle", "callback_url"})
-# How patient it is, and what is said of it: of the command alone. What else there is to be said of
-# a run is kept in its directory.
+# How persistent a command is, and what it reports. All else is kept in the run directory.
 _OF_THE_COMMAND = frozenset(
     {
         "in_doubt",
@@ -186,7 +174,7 @@ _OF_THE_COMMAND = frozenset(
         "verbose",
     }
 )
-# Kept with a run by `enhance`; to `resume` and `retry` they are for the one time.
+# `enhance` keeps these with a run; for `resume` and `retry` they hold once.
 _OF_A_RUN = frozenset(
     {
         "output",
@@ -202,12 +190,12 @@ _OF_A_RUN = frozenset(
 
 
 def resume_command(context: click.Context, run_dir: str, needs: str) -> str:
-    """The command that goes on where a command stopped.
+    """The command that resumes what a command left unfinished.
 
     Args:
         context: Of the command that stopped.
-        run_dir: Where the run is kept, for people.
-        needs: Options without which it would stop at once again; "" for none.
+        run_dir: The run directory, as shown to people.
+        needs: Options without which it would stop again at once; "" for none.
     """
     values = context.params
     needed = {word.partition("=")[0] for word in needs.split()}
@@ -224,11 +212,11 @@ def resume_command(context: click.Context, run_dir: str, needs: str) -> str:
 
 
 def _given_run_dir(values: Mapping[str, Any], shown: str) -> str | Path:
-    """The run directory itself: what is shown of a name that is no text is not its name."""
+    """The run directory itself; what is shown of a name that is not text is not its name."""
     given = Path(values.get("run_dir") or f"{values.get('output')}.run")
     try:
         given = given.absolute()
-    except OSError:  # the present folder is gone
+    except OSError:  # the working directory is gone
         return shown
     return given if shown_path(given) == str(Path(shown).absolute()) else shown
 
@@ -242,13 +230,16 @@ def _option(parameter: click.Parameter, value: Any) -> str:
     return quoted_option(name, str(value))
 
 
+# -- A run -----------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Refusal:
-    """Why the API is asked nothing, where it would have to be.
+    """Why a command must not contact the API.
 
     Attributes:
-        error: What is raised then.
-        needs: The options with which it is asked.
+        error: What is raised if it would have to.
+        needs: The options that allow it.
     """
 
     error: PingDataError
@@ -263,16 +254,16 @@ def carry_out(
     is_begun: bool = False,
     refusal: Refusal | None = None,
 ) -> int:
-    """Open a client, do the work, and report; the exit code.
+    """Open a client, do the work and report it; returns the exit code.
 
     Args:
-        connection: To which API.
-        reporting: What is said.
+        connection: Which API.
+        reporting: What is reported.
         work: What to do.
-        is_begun: Whether there may be nothing left to be asked: then no token is needed.
-        refusal: Why the API is asked nothing; None if it may be.
+        is_begun: Whether the run exists: if nothing is left to send, no token is needed.
+        refusal: Why the API must not be contacted; None if it may be.
     """
-    # Only now: a plan, a status or a help is not drawn, and rich takes a while to load.
+    # Only now: a plan, a status or a help is not drawn, and rich is slow to load.
     from pingdata_async.cli.screen import StatusConsole, show  # noqa: PLC0415
 
     console = StatusConsole()
@@ -283,7 +274,9 @@ def carry_out(
             watchers: list[Listener | None] = [
                 stack.enter_context(event_log(reporting.log_file)),
                 functools.partial(
-                    _say_how_to_go_on, click.get_current_context(), refusal.needs if refusal else ""
+                    _say_how_to_resume,
+                    click.get_current_context(),
+                    refusal.needs if refusal else "",
                 ),
             ]
             if not reporting.quiet:
@@ -301,26 +294,25 @@ def carry_out(
     try:
         summary = anyio.run(run_until_signal, run)
     except BrokenPipeError:
-        # Whoever read standard output wants no more of it. Handled here, as click would make
-        # an error of it.
+        # The reader of standard output wants no more of it; click would make an error of that.
         return ANSWERED
     return _report(summary, reporting.summary_path, console)
 
 
-def _say_how_to_go_on(context: click.Context, needs: str, event: Event) -> None:
-    """Said also where nothing else is: it is a part of the error."""
+def _say_how_to_resume(context: click.Context, needs: str, event: Event) -> None:
+    """Print it even if quiet: it is part of the error."""
     if isinstance(event, RunStopped) and not event.is_output_closed:
         rows = counted(event.rows, "row")
         done = rows
         if event.rows_done is not None:
-            done = f"{event.rows_done:,} of {rows} with an outcome"
+            done = f"{event.rows_done:,} of {rows} finished"
         command = resume_command(context, event.run_dir, f"{needs} {event.needs}".strip())
-        say(f"Stopped: {done}; all that was paid for is kept. To go on:\n  {command}")
+        say(f"Stopped: {done}; everything paid for is kept. To resume:\n  {command}")
 
 
 def _report(summary: RunSummary, summary_path: Path | None, console: Console) -> int:
-    """Say what the run took; the exit code."""
-    with contextlib.suppress(OSError):  # nobody may be reading any more
+    """Print and write the summary; returns the exit code."""
+    with contextlib.suppress(OSError):  # nobody may be reading
         for line in describe(summary):
             console.print(line)
         if summary.output != "-":
@@ -340,12 +332,12 @@ def _report(summary: RunSummary, summary_path: Path | None, console: Console) ->
             f"Error: the summary cannot be written ({shown_path(summary_path)}: {why})"
         )
         if summary.run_dir is None or summary.output is None:
-            # To give the command again would cost the same again: no code that asks for that.
+            # Another run would cost the same again: no exit code that asks for one.
             say(f"{failed}. It is:\n{encoded.decode()}")
             return exit_code
         command = resume_command(
             click.get_current_context(), summary.run_dir, output_option(summary.output)
         )
-        say(f"{failed}; all else is done. To write it, for nothing:\n  {command}")
+        say(f"{failed}; everything else is done. To write it at no cost:\n  {command}")
         return STOPPED
     return exit_code

@@ -33,10 +33,10 @@ class ShownInput(msgspec.Struct, frozen=True, kw_only=True):
         mapping: By field, the headers of the columns that hold it.
         samples: By field, up to three values as they would be sent.
         unused: Headers of columns that are not sent.
-        notes: What else was found out about it, a sentence each.
+        notes: What else was found, a sentence each.
         total_rows: How many rows there are.
         refused_rows: Of those, rows that cannot be sent.
-        value_notes: Values of all rows that would not be sent as they stand, by column.
+        value_notes: Values that would not be sent as they stand, by column.
         rows: The first rows as they would be sent; or why one cannot be, under "error".
     """
 
@@ -54,12 +54,12 @@ class ShownInput(msgspec.Struct, frozen=True, kw_only=True):
 @click.command()
 @click.argument("source", metavar="INPUT")
 @reading_options
-@switch("--json", "as_json", help="Print it as JSON.")
+@switch("--json", "as_json", help="Print the same as JSON.")
 def inspect(source: str, as_json: bool, **others: Any) -> int:
-    """Show which column of INPUT is which field, and its first rows; send nothing.
+    """Show how the columns of INPUT are understood; send nothing.
 
-    All of it is read, to count what would not be sent. What is shown differently than you mean
-    it can be set right with --map, here as for `enhance`.
+    Prints which column is which field, what would not be sent, and the first rows. Correct a
+    column with --map, here and for `enhance`.
     """
     said = waiting_for(shown_path(source))
     with open_input(source, options=read_options_of(others), on_wait=lambda: say(said)) as reader:
@@ -84,7 +84,7 @@ def inspect(source: str, as_json: bool, **others: Any) -> int:
 
 
 def _read_through(reader: InputReader) -> tuple[list[dict[str, Any]], ChunkBuilder, int]:
-    """The first rows; what a plan is made by, after all rows; and how many of them it refused."""
+    """Read all rows: the first ones, the builder that took them, and how many it refused."""
     rows: list[dict[str, Any]] = []
     refused_rows = 0
     builder = ChunkBuilder(sources=_ANY_SOURCES)

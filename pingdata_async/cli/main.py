@@ -1,4 +1,4 @@
-"""Runs a command, and turns whatever comes of it into one line and an exit code."""
+"""Runs a command, and turns every error into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -23,28 +23,27 @@ from pingdata_async.util.redaction import masked, printable
 
 EPILOG = """\b
 Exit codes:
-  0    every row was answered by the API (also where the answer is "no match")
-  1    something unforeseen
-  2    bad usage or bad input; nothing was sent
+  0    the API answered every row ("no match" is an answer too)
+  1    unexpected error
+  2    wrong usage or bad input; nothing was sent
   3    finished, but some rows have no answer
   4    no auth token, or the API refused it
-  5    stopped before the end, or not begun, and can be resumed (budget, quota, access, API down,
-       disk full)
+  5    stopped early or not started; can be resumed (budget, quota, access, API down, disk full)
   130  interrupted (Ctrl-C), 143 terminated, 129 hung up; can be resumed
 """
 
 
 class CommandToLoad(click.Command):
-    """Stands for a command where all are listed: to load the command itself takes a while.
+    """A command by its name and summary; loading the command itself takes a while.
 
     Args:
-        name: Its name, and that of the object in the module.
-        module: The one of this folder that has it.
-        says: The first sentence of its help.
+        name: Its name, and that of the function in the module.
+        module: The module of this package that has it.
+        summary: The first sentence of its help.
     """
 
-    def __init__(self, name: str, module: str, says: str) -> None:
-        super().__init__(name, help=says)
+    def __init__(self, name: str, module: str, summary: str) -> None:
+        super().__init__(name, help=summary)
         self._module = module
 
     def load(self) -> click.Command:
@@ -55,12 +54,16 @@ class CommandToLoad(click.Command):
 
 
 class Commands(click.Group):
-    """Loads the one command that is given."""
+    """Loads only the command that is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
+        """In the order of their use."""
+        return list(self.commands)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the words name, and those after it."""
+        """The command that the arguments name, and the arguments after it."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, command.load() if isinstance(command, CommandToLoad) else command, rest
 
@@ -75,53 +78,23 @@ def cli() -> None:
     """Enhance millions of property addresses through the Ping.Data bulk API."""
 
 
-for stand_in in (
-    CommandToLoad(
-        "enhance", "enhance",
-        "Enhance every address of INPUT, and write it with the answers beside it.",
-    ),
-    CommandToLoad(
-        "inspect", "inspect",
-        "Show which column of INPUT is which field, and its first rows; send nothing.",
-    ),
-    CommandToLoad(
-        "plan", "enhance",
-        "Read INPUT, write down what would be sent, and say what that would cost; send no job.",
-    ),
-    CommandToLoad(
-        "resume", "runs",
-        "Go on with a run where it stopped, whatever stopped it; its input is not needed.",
-    ),
-    CommandToLoad(
-        "retry", "runs",
-        "Ask once more about the rows of a run that have no answer, and write its output anew.",
-    ),
-    CommandToLoad(
-        "status", "status", "Say how far a run is: also while it goes on, and after a crash."
-    ),
-    CommandToLoad(
-        "export", "runs",
-        "Write a run's output, now and for nothing: also while it goes on, or after it failed.",
-    ),
-    CommandToLoad(
-        "enhance-one", "account",
-        "Enhance one location at once: an address, coordinates, or any of its fields.",
-    ),
-    CommandToLoad(
-        "datasources", "account",
-        "List the data sources your account may use, or describe one.",
-    ),
-    CommandToLoad(
-        "limits", "account",
-        "Say what the account may still ask, by source, and when its days and months begin anew.",
-    ),
-    CommandToLoad("usage", "account", "Say which credits were used, by time and source."),
-    CommandToLoad(
-        "sandbox", "sandbox",
-        "Serve an imitation of the API on this machine; its answers are made up.",
-    ),
-):  # fmt: skip
-    cli.add_command(stand_in)
+# By name, in the order of their use: the module of each, and the first sentence of its help.
+_COMMANDS = {
+    "inspect": ("inspect", "Show how the columns of INPUT are understood; send nothing."),
+    "plan": ("enhance", "Show what a run would send and cost; send no job."),
+    "enhance": ("enhance", "Enhance every address in INPUT and write the answers."),
+    "status": ("status", "Show how far a run is, at any time."),
+    "resume": ("runs", "Resume a run that stopped; its input is not needed."),
+    "retry": ("runs", "Retry the rows of a run that have no answer."),
+    "export": ("runs", "Write a run's output in any format, at no cost."),
+    "enhance-one": ("account", "Enhance one location at once."),
+    "datasources": ("account", "List the data sources your account may use, or describe one."),
+    "limits": ("account", "Show how much the account may still ask of each source."),
+    "usage": ("account", "Show the credits used, by time and source."),
+    "sandbox": ("sandbox", "Serve an imitation of the API, with made-up answers."),
+}
+for name, (module, summary) in _COMMANDS.items():
+    cli.add_command(CommandToLoad(name, module, summary))
 
 
 def main() -> None:
@@ -133,7 +106,7 @@ def main() -> None:
 
 
 def _flush_or_forget(stream: TextIO | None) -> None:
-    """Python would flush at its end too, and make a failure of that the exit code."""
+    """Python would flush at exit too, and let a failure of that change the exit code."""
     if stream is None:
         return
     try:
@@ -154,7 +127,7 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except click.Abort as error:
-        # click takes any EOFError for the end of what is typed; nothing is ever asked for here.
+        # click takes any EOFError for the end of typed input; nothing here ever reads any.
         return _unforeseen(error) if isinstance(error.__cause__, EOFError) else INTERRUPTED
     except InterruptedBySignalError as error:
         return error.exit_code
@@ -168,5 +141,5 @@ def run(arguments: list[str]) -> int:
 
 def _unforeseen(error: Exception) -> int:
     say(masked("".join(traceback.format_exception(error))).rstrip())
-    say("This should not happen; please report it with the lines above.")
+    say("This is a bug; please report it with the lines above.")
     return UNFORESEEN

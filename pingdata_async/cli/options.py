@@ -1,18 +1,17 @@
-"""Options that several commands share.
+"""Options that several commands share, and what their values become.
 
-Options that several commands share. Each can also come from a variable.
-
-Options about tables: how an input is understood, and how an output is written.
-
-Options about what the API is asked for, and how; they hold for each of its sources.
+Each family is a decorator (`reading_options`), and most have a function that makes of their values
+what the library takes (`read_options_of`).
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,17 +33,116 @@ F = TypeVar("F", bound=Callable[..., Any])
 MB = 1024 * 1024
 PREFIX = "PINGDATA_ASYNC_"
 
+# -- Kinds of options ------------------------------------------------------------------------
+
+
+def option(*names: str, **attributes: Any) -> Callable[[F], F]:
+    """A click option that can also be set by the variable `PINGDATA_ASYNC_<ITS LONG NAME>`."""
+    long_name = next(name for name in names if name.startswith("--")).partition("/")[0]
+    variable = PREFIX + long_name.removeprefix("--").upper().replace("-", "_")
+    has_default = attributes.get("default") is not None
+    attributes.setdefault("show_default", has_default)
+    return click.option(*names, envvar=variable, show_envvar=True, **attributes)
+
+
+def switch(*names: str, **attributes: Any) -> Callable[[F], F]:
+    """A flag that only the command line sets.
+
+    What changes what one call does, and may cost money or a file, must not be left behind in
+    an environment.
+    """
+    return click.option(*names, is_flag=True, **attributes)
+
+
+def together(*decorators: Callable[[Any], Any]) -> Callable[[F], F]:
+    """One decorator of several options, which `--help` lists in this order."""
+
+    def decorate(command: F) -> F:
+        for each in reversed(decorators):
+            command = each(command)
+        return command
+
+    return decorate
+
+
+_DURATION = re.compile(
+    r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?"
+    r"(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?",
+    re.ASCII | re.IGNORECASE,
+)
+_UNITS_S = (86400.0, 3600.0, 60.0, 1.0)
+
+
+def _seconds(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """Parse `90`, `15m`, `2h` or `1h30m`; None if the option was not given."""
+    if text is None:
+        return None
+    found = _DURATION.fullmatch(text.strip())
+    numbers = () if found is None else found.groups(default="0")
+    seconds = sum(float(number) * size for number, size in zip(numbers, _UNITS_S, strict=False))
+    if not 0 < seconds < math.inf:
+        raise click.BadParameter(
+            f"{text!r} is not a duration above 0, such as 90 (seconds), 15m, 2h or 1h30m",
+            context, parameter,
+        )  # fmt: skip
+    return seconds
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as options take it: 900 is 15m."""
+    for unit, size_s in (("h", 3600), ("m", 60)):
+        if seconds >= size_s and seconds % size_s == 0:
+            return f"{seconds / size_s:g}{unit}"
+    return f"{seconds:g}"
+
+
+def duration_option(name: str, *, default_s: float | None = None, help: str) -> Callable[[F], F]:  # noqa: A002 - click's name
+    """An option that takes a duration; `--job-timeout` is `job_timeout_s` to Python."""
+    return option(
+        name,
+        name.removeprefix("--").replace("-", "_") + "_s",
+        metavar="DURATION",
+        callback=_seconds,
+        default=None if default_s is None else duration_text(default_s),
+        help=help,
+    )
+
+
+def only(names: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of these names."""
+    return {name: values[name] for name in names}
+
+
+def _budget(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> dict[str, int] | None:
+    """Parse `PH=1000,PG=5000`; None if the option was not given."""
+    if text is None:
+        return None
+    budget: dict[str, int] = {}
+    for word in text.split(","):
+        code, _, number = (part.strip() for part in word.partition("="))
+        if not code or not number.isascii() or not number.isdigit() or code in budget:
+            raise click.BadParameter(
+                f"{text!r} is not SOURCE=LOCATIONS,..., as in PH=1000,PG=5000", context, parameter
+            )
+        budget[code] = int(number)
+    return budget
+
+
+# -- The API ---------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
     """Which API, and how it is reached.
 
     Attributes:
-        environment: Its name; None for the default, or where there is a url.
-        api_url: Its url; None for that of the environment.
+        environment: Its name; None for the default, or where there is a URL.
+        api_url: Its URL; None for that of the environment.
         auth_token_file: File with the token; None for the usual places.
         ca_bundle: Certificates to trust; None for the system's.
-        max_answer_mb: The largest answer that is taken; None for the client's own limit.
+        max_answer_mb: The largest answer to accept; None for the client's own limit.
     """
 
     environment: str | None
@@ -54,13 +152,288 @@ class Connection:
     max_answer_mb: int | None
 
 
+api_options = together(
+    option(
+        "-e", "--environment", type=click.Choice([*ENVIRONMENTS, "sandbox"], case_sensitive=False),
+        help="Use this API. The sandbox is an imitation inside this process; it needs no token and "
+        "costs nothing.  [default: prod]",
+    ),
+    option("-u", "--api-url", metavar="URL", help="Use the API at this base URL instead."),
+    option(
+        "--auth-token-file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Read the auth token from this file.  [default: the variables and the ini file that "
+        "the vendor's client uses]",
+    ),
+    option(
+        "--ca-bundle", type=click.Path(exists=True, path_type=Path),
+        help="Trust the certificates in this PEM file or folder instead of the system's.",
+    ),
+    option(
+        "--max-answer-mb", type=click.IntRange(min=1), metavar="MB",
+        help="Refuse larger answers; reading one takes about twice as much memory.  "
+        f"[default: {MAX_BODY_BYTES // MB}]",
+    ),
+)  # fmt: skip
+
+
+def connection_of(values: Mapping[str, Any]) -> Connection:
+    """The connection that `api_options` name."""
+    return Connection(**only((field.name for field in fields(Connection)), values))
+
+
+def read_token_file(path: Path | None) -> str | None:
+    """Read the token from a file; None for no file.
+
+    Raises:
+        ConfigurationError: When it cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+
+
+# -- What the API is asked -------------------------------------------------------------------
+
+# Several times too, as the vendor's command takes them: the last one alone would be a surprise.
+sources_option = option(
+    "-s", "--sources", required=True, multiple=True, metavar="CODES",
+    callback=lambda _context, _option, values: ",".join(values),
+    help="Ask these data sources, such as PG,PH.",
+)  # fmt: skip
+delegate_option = option(
+    "-D", "--delegate-to", metavar="ORG_SHORT_NAME",
+    help="Act for another organisation (requires permission).",
+)  # fmt: skip
+asking_options = together(
+    duration_option(
+        "--source-timeout",
+        help="Have the API wait at most this long for each source.  [default: the API's own]",
+    ),
+    option(
+        "-r", "--include-raw-response", is_flag=True, show_default=False,
+        help="Include each source's raw response (in tables also needs --columns '*').",
+    ),
+    switch("--no-cache", help="Fetch everything afresh instead of using the API's cache."),
+    delegate_option,
+)  # fmt: skip
+
+
+def asking_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What `asking_options` say, by the names that Python knows them by."""
+    same = only(("delegate_to", "include_raw_response", "source_timeout_s"), values)
+    return same | {"check_cache": not values["no_cache"]}
+
+
+callback_option = option(
+    "--callback-url", metavar="URL", help="Have the API POST to this URL when a job completes."
+)
+
+
+def requests_option(default: str) -> Callable[[F], F]:
+    """The limit of requests; `default` says what holds without it."""
+    return option(
+        "--max-requests-per-second", type=click.FloatRange(min=0, min_open=True), metavar="N",
+        help=f"Send at most this many requests per second.  [default: {default}]",
+    )  # fmt: skip
+
+
+# -- What may be spent, and how persistent a run is ------------------------------------------
+
+budget_options = together(
+    option(
+        "--max-locations", type=click.IntRange(min=1), metavar="N",
+        help="Stop before the whole run sends more locations than this. Every attempt counts, "
+        "and so does whatever may have been charged.",
+    ),
+    option(
+        "--budget", metavar="SOURCE=N,...", callback=_budget,
+        help="Stop before the whole run asks a source about more locations than this, such as "
+        "PH=1000,PG=5000. Counts like --max-locations.",
+    ),
+    switch("--no-preflight", help="Skip the check of the account's limits before sending."),
+)  # fmt: skip
+
+
+def budget_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What `budget_options` say, by the names that Python knows them by."""
+    return only(("max_locations", "budget"), values) | {"preflight": not values["no_preflight"]}
+
+
+_DEFAULT = RetryPolicy()
+persistence_options = together(
+    option(
+        "--in-doubt", type=click.Choice(["resubmit", "hold"]), default="resubmit",
+        help="Resubmit a chunk whose submission got no response and may have been charged, or hold "
+        "it for you to decide.",
+    ),
+    option(
+        "--in-doubt-retries", type=click.IntRange(min=0), metavar="N",
+        default=_DEFAULT.in_doubt_retries,
+        help="Resubmit such a chunk at most this many times.",
+    ),
+    option(
+        "--job-attempts", type=click.IntRange(min=1), metavar="N", default=_DEFAULT.job_attempts,
+        help="Split a chunk after this many of its jobs have failed.",
+    ),
+    option(
+        "--location-retries", type=click.IntRange(min=0), metavar="N",
+        default=_DEFAULT.location_retries,
+        help="Retry a location at most this many times if its result is missing or a source "
+        "failed temporarily.",
+    ),
+    duration_option(
+        "--job-timeout",
+        help="Abandon a running job after this long without progress (queue time excluded). It may "
+        "still be charged.  [default: never]",
+    ),
+    duration_option(
+        "--max-wait", default_s=_DEFAULT.max_wait_s,
+        help="Stop when the API asks for a longer pause than this (Retry-After).",
+    ),
+    duration_option(
+        "--give-up-after", default_s=_DEFAULT.give_up_after_s,
+        help="Stop after this long with nothing but errors from the API.",
+    ),
+)  # fmt: skip
+
+
+def policy_of(values: Mapping[str, Any]) -> RetryPolicy:
+    """The policy that `persistence_options` say; each but one has the name of its field."""
+    known = (field.name for field in fields(RetryPolicy) if field.name in values)
+    return RetryPolicy(hold_in_doubt=values["in_doubt"] == "hold", **only(known, values))
+
+
+space_option = switch("--no-space-check", help="Start even if the disk looks too small.")
+discard_option = switch(
+    "--discard-run", help="Delete the run directory once every row has an answer."
+)
+overwrite_option = switch("--overwrite", help="Replace an existing output.")
+
+# -- Tables ----------------------------------------------------------------------------------
+
+reading_options = together(
+    # Not from a variable: those cannot hold several with spaces in them.
+    click.option(
+        "--map", "mapping", multiple=True, metavar="FIELD=HEADER",
+        help='Read a field from this column, such as --map city="Town"; --map id=HEADER names the '
+        'column with your own ids. Join columns with "+": address_line_1="NUMBER+STREET". Leave '
+        "the header empty to send nothing for the field. Repeatable.  [default: detected]",
+    ),
+    switch(
+        "--allow-missing-values",
+        help="Send rows of a workbook even if a formula without a value, or an error, leaves out "
+        "part of the address.",
+    ),
+    option(
+        "--hidden-rows", type=click.Choice([SEND, SKIP]), default=SEND,
+        help="Send or skip the hidden and filtered rows of a workbook.",
+    ),
+    option(
+        "--sheet", metavar="NAME",
+        help="Read this sheet of a workbook, by name or by number from 1.  [default: the one with "
+        "a table]",
+    ),
+    option(
+        "--encoding", metavar="NAME",
+        help="Decode a text file with this encoding, such as cp1252.  [default: detected]",
+    ),
+)  # fmt: skip
+
+
+def read_options_of(values: Mapping[str, Any]) -> ReadOptions:
+    """What `reading_options` say.
+
+    Raises:
+        ConfigurationError: When a mapping is not FIELD=HEADER, or names a field twice.
+    """
+    mapping: dict[str, str] = {}
+    for text in values["mapping"]:
+        field, equals, header = text.partition("=")
+        if not equals:
+            raise ConfigurationError(f'--map {text}: give a field and a header, as in city="Town"')
+        if field.strip() in mapping:
+            raise ConfigurationError(f"--map names {field.strip()} twice")
+        mapping[field.strip()] = header
+    same = ("encoding", "sheet", "hidden_rows", "allow_missing_values")
+    return ReadOptions(mapping=mapping, **only(same, values))
+
+
+writing_options = together(
+    option(
+        "--output-format", type=click.Choice([each.value for each in OutputFormat]),
+        metavar="FORMAT",
+        help=f"Write {', '.join(OutputFormat)}.  [default: by the output's name]",
+    ),
+    option(
+        "--columns", metavar="NAMES",
+        help='Write these columns of a table, in this order, such as "Loc #,enhance_*,'
+        'pg_latitude"; quote a name that contains a comma. For JSONL: copy these columns of INPUT '
+        'into each line under "input".  [default: all columns of a table except worker_name, '
+        "persist_for, raw_response and fetch_time of each source, which '*' includes; none of "
+        "JSONL]",
+    ),
+    switch(
+        "--safe-csv", help="Prefix CSV texts that a spreadsheet would run as a formula with a '."
+    ),
+    option(
+        "--geocode-source", metavar="CODES",
+        help="Take the points of a map from the first of these sources that has one, such as "
+        "PG,GG.  [default: geocoders first, as in --sources]",
+    ),
+)  # fmt: skip
+
+
+def write_options_of(values: Mapping[str, Any]) -> WriteOptions:
+    """What `writing_options` say."""
+    return WriteOptions(
+        format=values["output_format"],
+        columns=_listed(values["columns"]),
+        safe_csv=values["safe_csv"],
+        geocode_sources=tuple(code.upper() for code in _listed(values["geocode_source"])),
+    )
+
+
+def rewrite_options_of(
+    values: Mapping[str, Any], settings: RunSettings, output: str | None
+) -> WriteOptions:
+    """What `writing_options` say for a run that was started with others.
+
+    Args:
+        values: The command's options; what is not given stays as it was.
+        settings: Those of the run.
+        output: Another output than the run's; None for that.
+    """
+    given = write_options_of(values)
+    kept = settings.writing
+    if output is not None:
+        kept = writing_elsewhere(output, given.format, settings)
+    return WriteOptions(
+        **{name: getattr(given, name) or getattr(kept, name) for name in given.__struct_fields__}
+    )
+
+
+def _listed(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    if '"' not in text:  # line breaks are a part of headers, too
+        return tuple(name for part in text.split(",") if (name := part.strip()))
+    lines = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+    return tuple(name for line in lines for part in line if (name := part.strip()))
+
+
+# -- What is reported ------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reporting:
-    """What is said of a run, and where.
+    """What is reported of a run, and where.
 
     Attributes:
-        verbose: Whether to say what happens to each job.
-        quiet: Whether to say nothing but errors.
+        verbose: Whether to print what happens to each job.
+        quiet: Whether to print errors only.
         log_file: Where every event is appended; None for nowhere.
         summary_path: Where the summary is written as JSON; None for nowhere.
     """
@@ -71,27 +444,36 @@ class Reporting:
     summary_path: Path | None
 
 
-def option(*names: str, **attributes: Any) -> Callable[[F], F]:
-    """A click option that is also read from `PINGDATA_ASYNC_<ITS LONG NAME>`."""
-    long_name = next(name for name in names if name.startswith("--")).partition("/")[0]
-    variable = PREFIX + long_name.removeprefix("--").upper().replace("-", "_")
-    return click.option(*names, envvar=variable, show_envvar=True, **attributes)
+output_options = together(
+    option(
+        "-v", "--verbose", is_flag=True, show_default=False,
+        help="Print what happens to each job.",
+    ),
+    option("-q", "--quiet", is_flag=True, show_default=False, help="Print errors only."),
+    option(
+        "--log-file", type=click.Path(dir_okay=False, path_type=Path),
+        help="Append every event to this file, one JSON object per line.",
+    ),
+    option(
+        "--summary", "summary_path", type=click.Path(dir_okay=False, path_type=Path),
+        help="Write the summary to this file as JSON.",
+    ),
+)  # fmt: skip
 
 
-def switch(*names: str, **attributes: Any) -> Callable[[F], F]:
-    """A click option that is given with the command or not at all.
+def reporting_of(values: Mapping[str, Any]) -> Reporting:
+    """The reporting that `output_options` say."""
+    return Reporting(**only((field.name for field in fields(Reporting)), values))
 
-    What changes what one call does, and may cost money or a file, must not be left behind in
-    an environment.
-    """
-    return click.option(*names, is_flag=True, **attributes)
+
+# -- Checks ----------------------------------------------------------------------------------
 
 
 def check_run_dir(run_dir: Path) -> None:
-    """Refuse what is no run directory.
+    """Refuse what is not a run directory.
 
     Raises:
-        ConfigurationError: When it is none.
+        ConfigurationError: When it is none, or cannot be read.
     """
     try:
         journal_path(run_dir).lstat()
@@ -117,397 +499,3 @@ def check_output_name(output: str) -> None:
         raise ConfigurationError(
             f"--output {shown_path(output)} is not UTF-8; a run could not note it down"
         ) from None
-
-
-def api_options(command: F) -> F:
-    """Where the API is and how to reach it."""
-    for decorate in (
-        option(
-            "--max-answer-mb",
-            type=click.IntRange(min=1),
-            metavar="MB",
-            help="The largest answer that is taken; about twice as much memory is needed.  "
-            f"[default: {MAX_BODY_BYTES // MB}]",
-        ),
-        option(
-            "--ca-bundle",
-            type=click.Path(exists=True, path_type=Path),
-            help="Certificates to trust instead of the system's (PEM file or folder).",
-        ),
-        option(
-            "--auth-token-file",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="File that holds the auth token. Without it: the variables and the ini file "
-            "that the vendor's client uses.",
-        ),
-        option("-u", "--api-url", help="Base url of the API, instead of an environment."),
-        option(
-            "-e",
-            "--environment",
-            type=click.Choice([*ENVIRONMENTS, "sandbox"], case_sensitive=False),
-            help="Which API (default: prod). The sandbox is an imitation inside this process; "
-            "it needs no token and costs nothing.",
-        ),
-    ):
-        command = decorate(command)
-    return command
-
-
-def persistence_options(command: F) -> F:
-    """How often things are tried."""
-    for decorate in (
-        option(
-            "--give-up-after",
-            "give_up_after_s",
-            type=click.FloatRange(min=0, min_open=True),
-            default=RetryPolicy().give_up_after_s,
-            show_default=True,
-            metavar="SECONDS",
-            help="Stop when the API gives nothing but errors for so long.",
-        ),
-        option(
-            "--max-wait",
-            "max_wait_s",
-            type=click.FloatRange(min=0, min_open=True),
-            default=RetryPolicy().max_wait_s,
-            show_default=True,
-            metavar="SECONDS",
-            help="Stop when the API asks for a longer pause (Retry-After) than that.",
-        ),
-        option(
-            "--job-timeout",
-            "job_timeout_s",
-            type=click.FloatRange(min=0, min_open=True),
-            metavar="SECONDS",
-            help="Give up a job at work that makes no progress for so long; time in the API's "
-            "queue does not count. It may be charged all the same.  [default: never]",
-        ),
-        option(
-            "--location-retries",
-            type=click.IntRange(min=0),
-            default=RetryPolicy().location_retries,
-            show_default=True,
-            help="How often a location is asked about again that was left out, or whose source "
-            "was in trouble.",
-        ),
-        option(
-            "--job-attempts",
-            type=click.IntRange(min=1),
-            default=RetryPolicy().job_attempts,
-            show_default=True,
-            help="Jobs that a chunk gets before it is split, if they fail.",
-        ),
-        option(
-            "--in-doubt-retries",
-            type=click.IntRange(min=0),
-            default=RetryPolicy().in_doubt_retries,
-            show_default=True,
-            help="How often a chunk is sent again whose submission was in doubt.",
-        ),
-        option(
-            "--in-doubt",
-            type=click.Choice(["resubmit", "hold"]),
-            default="resubmit",
-            show_default=True,
-            help="A submission whose answer is lost may have been charged: send it again, or "
-            "leave it to you.",
-        ),
-    ):
-        command = decorate(command)
-    return command
-
-
-requests_option = option(
-    "--max-requests-per-second",
-    type=click.FloatRange(min=0, min_open=True),
-    help="That your account is allowed.  [default: learnt, if the API refuses any]",
-)
-
-callback_option = option(
-    "--callback-url",
-    metavar="URL",
-    help="POSTed to by the API when a job is done, for a receiver of yours.",
-)
-
-
-def _budget(
-    context: click.Context, parameter: click.Parameter, text: str | None
-) -> dict[str, int] | None:
-    """What `PH=1000,PG=5000` says; None where nothing is said."""
-    if text is None:
-        return None
-    budget: dict[str, int] = {}
-    for word in text.split(","):
-        code, _, number = (part.strip() for part in word.partition("="))
-        if not code or not number.isascii() or not number.isdigit() or code in budget:
-            raise click.BadParameter(
-                f"{text!r} is not SOURCE=LOCATIONS,..., as in PH=1000,PG=5000", context, parameter
-            )
-        budget[code] = int(number)
-    return budget
-
-
-def budget_options(command: F) -> F:
-    """What may be spent."""
-    for decorate in (
-        switch("--no-preflight", help="Begin without a look at the account's limits."),
-        option(
-            "--budget", metavar="SOURCE=LOCATIONS,...", callback=_budget,
-            help="Stop before a source is asked about more locations than that, in all of the run, "
-            "such as PH=1000,PG=5000; counted as --max-locations.",
-        ),
-        option(
-            "--max-locations", type=click.IntRange(min=1),
-            help="Stop before more locations are sent, in all of the run; each attempt counts, and "
-            "what may have been charged.",
-        ),
-    ):  # fmt: skip
-        command = decorate(command)
-    return command
-
-
-def budget_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What `budget_options` give, by the names that Python knows them by."""
-    return {
-        "max_locations": values["max_locations"],
-        "budget": values["budget"],
-        "preflight": not values["no_preflight"],
-    }
-
-
-space_option = switch("--no-space-check", help="Begin also where the disk seems too small.")
-
-
-def policy_of(values: Mapping[str, Any]) -> RetryPolicy:
-    """The policy that `persistence_options` give."""
-    return RetryPolicy(
-        hold_in_doubt=values["in_doubt"] == "hold",
-        in_doubt_retries=values["in_doubt_retries"],
-        job_attempts=values["job_attempts"],
-        location_retries=values["location_retries"],
-        give_up_after_s=values["give_up_after_s"],
-        max_wait_s=values["max_wait_s"],
-        job_timeout_s=values["job_timeout_s"],
-    )
-
-
-def connection_of(values: Mapping[str, Any]) -> Connection:
-    """The connection that `api_options` give."""
-    return Connection(**{name: values[name] for name in Connection.__dataclass_fields__})
-
-
-def reporting_of(values: Mapping[str, Any]) -> Reporting:
-    """The reporting that `output_options` give."""
-    return Reporting(**{name: values[name] for name in Reporting.__dataclass_fields__})
-
-
-def output_options(command: F) -> F:
-    """How much is said, and where."""
-    for decorate in (
-        option(
-            "--summary",
-            "summary_path",
-            type=click.Path(dir_okay=False, path_type=Path),
-            help="Write the summary to this file as JSON.",
-        ),
-        option(
-            "--log-file",
-            type=click.Path(dir_okay=False, path_type=Path),
-            help="Append every event to this file, a line of JSON each.",
-        ),
-        option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
-        option("-v", "--verbose", is_flag=True, help="Say what happens to each job."),
-    ):
-        command = decorate(command)
-    return command
-
-
-def read_token_file(path: Path | None) -> str | None:
-    """The token in a file; None for no file.
-
-    Raises:
-        ConfigurationError: When it cannot be read.
-    """
-    if path is None:
-        return None
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error
-
-
-def reading_options(command: F) -> F:
-    """How the input is understood, where that is not found out."""
-    for decorate in (
-        option(
-            "--encoding",
-            metavar="NAME",
-            help="Of a text file, such as cp1252.  [default: found out]",
-        ),
-        option(
-            "--sheet",
-            metavar="NAME",
-            help="Of a workbook; or its number, from 1.  [default: the one with a table]",
-        ),
-        option(
-            "--hidden-rows",
-            type=click.Choice([SEND, SKIP]),
-            default=SEND,
-            show_default=True,
-            help="Of a workbook: what is done with rows that are hidden, or filtered away.",
-        ),
-        switch(
-            "--allow-missing-values",
-            help="Send rows of a workbook also where a formula without a value, or an error, "
-            "leaves out a part of the address.",
-        ),
-        # Not from a variable: those cannot hold several with spaces in them.
-        click.option(
-            "--map",
-            "mapping",
-            multiple=True,
-            metavar="FIELD=HEADER",
-            help='A column for a field, such as --map address="Street Address"; several times. '
-            'Columns are joined by "+", as in address_line_1="NUMBER+STREET". '
-            "Without a header, nothing is sent for the field.  [default: found out]",
-        ),
-    ):
-        command = decorate(command)
-    return command
-
-
-def writing_options(command: F) -> F:
-    """How the output is written."""
-    for decorate in (
-        option(
-            "--geocode-source",
-            metavar="CODES",
-            help="Of a map's points, such as PG,GG: the first that has a place.  [default: "
-            "geocoders first, as in --sources]",
-        ),
-        switch(
-            "--safe-csv",
-            help="Put ' before texts in a CSV that a spreadsheet would run as a formula.",
-        ),
-        option(
-            "--columns",
-            metavar="NAMES",
-            help='Columns of a table, in this order, such as "Loc #,enhance_*,pg_latitude"; a name '
-            "with a comma in it is put in double quotes. Of JSONL, those of the input that each "
-            'line has under "input".  [default: all of a table but '
-            "worker_name, persist_for, raw_response and fetch_time of each source, with '*' these "
-            "too; none of JSONL]",
-        ),
-        option(
-            "--output-format",
-            type=click.Choice([each.value for each in OutputFormat]),
-            help="[default: by the output's name]",
-        ),
-    ):
-        command = decorate(command)
-    return command
-
-
-def read_options_of(values: Mapping[str, Any]) -> ReadOptions:
-    """What `reading_options` give.
-
-    Raises:
-        ConfigurationError: For a mapping that is none.
-    """
-    mapping: dict[str, str] = {}
-    for text in values["mapping"]:
-        field, equals, header = text.partition("=")
-        if not equals:
-            raise ConfigurationError(f'--map {text}: give a field and a header, as in city="Town"')
-        if field.strip() in mapping:
-            raise ConfigurationError(f"--map names {field.strip()} twice")
-        mapping[field.strip()] = header
-    return ReadOptions(
-        mapping=mapping,
-        encoding=values["encoding"],
-        sheet=values["sheet"],
-        hidden_rows=values["hidden_rows"],
-        allow_missing_values=values["allow_missing_values"],
-    )
-
-
-def write_options_of(values: Mapping[str, Any]) -> WriteOptions:
-    """What `writing_options` give."""
-    return WriteOptions(
-        format=values["output_format"],
-        columns=_listed(values["columns"]),
-        safe_csv=values["safe_csv"],
-        geocode_sources=tuple(code.upper() for code in _listed(values["geocode_source"])),
-    )
-
-
-def rewrite_options_of(
-    values: Mapping[str, Any], settings: RunSettings, output: str | None
-) -> WriteOptions:
-    """What `writing_options` give for a run that was begun with others.
-
-    Args:
-        values: The command's options; what is not given is as it was.
-        settings: Those of the run.
-        output: Another output than the run's; None for that.
-    """
-    given = write_options_of(values)
-    kept = settings.writing
-    if output is not None:
-        kept = writing_elsewhere(output, given.format, settings)
-    return WriteOptions(
-        format=given.format or kept.format,
-        columns=given.columns or kept.columns,
-        safe_csv=given.safe_csv or kept.safe_csv,
-        geocode_sources=given.geocode_sources or kept.geocode_sources,
-    )
-
-
-def _listed(text: str | None) -> tuple[str, ...]:
-    if text is None:
-        return ()
-    if '"' not in text:  # line breaks are a part of headers, too
-        return tuple(name for part in text.split(",") if (name := part.strip()))
-    lines = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
-    return tuple(name for line in lines for part in line if (name := part.strip()))
-
-
-# Several times too, as the vendor's command takes them: the last one alone would be a surprise.
-sources_option = option(
-    "-s", "--sources", required=True, multiple=True, metavar="CODES",
-    callback=lambda _context, _option, values: ",".join(values),
-    help="Source codes, such as PG,PH.",
-)  # fmt: skip
-delegate_option = option(
-    "-D", "--delegate-to", metavar="ORG_SHORT_NAME",
-    help="Act for another organisation; needs a permission.",
-)  # fmt: skip
-
-
-def asking_options(command: F) -> F:
-    """What goes along with each location."""
-    for decorate in (
-        delegate_option,
-        switch("--no-cache", help="Have everything fetched afresh, whatever the API has kept."),
-        option(
-            "-r", "--include-raw-response", is_flag=True,
-            help="Have answers hold what the source itself said; of a table, with --columns '*'.",
-        ),
-        option(
-            "--source-timeout", "source_timeout_s", metavar="SECONDS",
-            type=click.FloatRange(min=0, min_open=True),
-            help="That the API waits for a source, at most.  [default: its own]",
-        ),
-    ):  # fmt: skip
-        command = decorate(command)
-    return command
-
-
-def asking_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What `asking_options` give, by the names that Python knows them by."""
-    return {
-        "delegate_to": values["delegate_to"],
-        "check_cache": not values["no_cache"],
-        "include_raw_response": values["include_raw_response"],
-        "source_timeout_s": values["source_timeout_s"],
-    }

@@ -23,14 +23,18 @@ from pingdata_async.cli.options import (
     check_output_name,
     check_run_dir,
     connection_of,
+    discard_option,
     option,
     output_options,
+    overwrite_option,
     persistence_options,
     policy_of,
     reporting_of,
+    requests_option,
     rewrite_options_of,
     space_option,
     switch,
+    together,
     writing_options,
 )
 from pingdata_async.cli.signals import run_until_signal
@@ -44,34 +48,31 @@ from pingdata_async.runs.export.export import ExportedRun, export_run
 from pingdata_async.util.redaction import printable
 from pingdata_async.util.text import counted, quoted_option, shown_url
 
-run_dir_argument = click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
-# Not from a variable: one that is meant for `enhance` must not redirect another run.
-_output_option = click.option(
-    "-o", "--output", help="Another output than the run's own; it must not exist yet."
-)
-_overwrite_option = switch("--overwrite", help="Replace an output that exists.")
-_max_jobs_option = option(
-    "--max-jobs", type=click.IntRange(min=1), help="Jobs in flight, at most.  [default: as before]"
-)
-_requests_option = option(
-    "--max-requests-per-second",
-    type=click.FloatRange(min=0, min_open=True),
-    help="That your account is allowed.  [default: as before]",
-)
+_run_dir_argument = click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
+_going_on_options = together(
+    # Not from a variable: one that is meant for `enhance` must not redirect another run.
+    click.option(
+        "-o", "--output", metavar="FILE",
+        help="Write to this file, which must not exist yet.  [default: the run's own output]",
+    ),
+    overwrite_option,
+    option(
+        "--max-jobs", type=click.IntRange(min=1), metavar="N",
+        help="Keep at most this many jobs in flight.  [default: as before]",
+    ),
+    requests_option("as before"),
+    callback_option,
+    writing_options,
+    api_options,
+    budget_options,
+    persistence_options,
+)  # fmt: skip
 
 
 @click.command()
-@run_dir_argument
-@_output_option
-@_overwrite_option
-@_max_jobs_option
-@_requests_option
-@callback_option
-@writing_options
-@api_options
-@budget_options
-@persistence_options
-@switch("--discard-run", help="Remove the run directory when all is answered.")
+@_run_dir_argument
+@_going_on_options
+@discard_option
 @space_option
 @output_options
 def resume(
@@ -84,9 +85,9 @@ def resume(
     no_space_check: bool,
     **others: Any,
 ) -> int:
-    """Go on with a run where it stopped, whatever stopped it; its input is not needed.
+    """Resume a run that stopped; its input is not needed.
 
-    On a finished run it sends nothing.
+    Nothing is sent if the run is finished.
     """
     settings = _checked_settings(run_dir, output, others)
     settings = _paced(settings, max_jobs, max_requests_per_second)
@@ -113,17 +114,9 @@ def resume(
 
 
 @click.command()
-@run_dir_argument
-@switch("--all", "all_not_ok", help='Every row that is not ok, "no match" too.')
-@_output_option
-@_overwrite_option
-@_max_jobs_option
-@_requests_option
-@callback_option
-@writing_options
-@api_options
-@budget_options
-@persistence_options
+@_run_dir_argument
+@switch("--all", "all_not_ok", help='Retry every row that is not ok, "no match" included.')
+@_going_on_options
 @space_option
 @output_options
 def retry(
@@ -136,9 +129,9 @@ def retry(
     no_space_check: bool,
     **others: Any,
 ) -> int:
-    """Ask once more about the rows of a run that have no answer, and write its output anew.
+    """Retry the rows of a run that have no answer.
 
-    Each is asked about only for the sources that did not succeed.
+    The output is rewritten. Each row is sent again only to the sources that did not succeed.
     """
     settings = _checked_settings(run_dir, output, others)
     settings = _paced(settings, max_jobs, max_requests_per_second)
@@ -165,23 +158,24 @@ def retry(
 
 
 @click.command()
-@run_dir_argument
+@_run_dir_argument
 @click.option(
     "-o",
     "--output",
     required=True,
-    help='File to be made, in any format that `enhance` writes; "-" for standard output.',
+    metavar="FILE",
+    help='Write to this file, in any format that `enhance` writes; "-" is standard output.',
 )
-@_overwrite_option
+@overwrite_option
 @writing_options
 def export(run_dir: Path, output: str, overwrite: bool, **others: Any) -> int:
-    """Write a run's output, now and for nothing: also while it goes on, or after it failed.
+    """Write a run's output in any format, at no cost.
 
-    The input is not needed for any format: the run has kept all of its columns.
+    The run may be running, stopped or finished. Its input is not needed: all columns were kept.
 
-    Of a run that is not finished, the rows that have their outcome are written, and it is said
-    how many are not there. The exit code is that of the run: 5 where rows are not there yet, 3
-    where rows have no answer.
+    If the run is not finished, the rows with an outcome are written, and the number of missing
+    rows is printed. The exit code is that of the run: 5 if rows are missing, 3 if rows have no
+    answer.
     """
     check_run_dir(run_dir)
     check_output_name(output)
@@ -198,7 +192,7 @@ def export(run_dir: Path, output: str, overwrite: bool, **others: Any) -> int:
         say(printable(note))
     said = f"{counted(written.rows, 'row')} written"
     if written.rows_left_out:
-        said += f"; {counted(written.rows_left_out, 'row')} left out, without an outcome yet"
+        said += f"; {counted(written.rows_left_out, 'row')} left out that have no outcome yet"
     say(said + ".")
     if written.rows_left_out:
         return STOPPED
@@ -220,7 +214,7 @@ def _checked_settings(run_dir: Path, output: str | None, others: dict[str, Any])
 def _paced(
     settings: RunSettings, max_jobs: int | None, max_requests_per_s: float | None
 ) -> RunSettings:
-    """At the run's own pace, where no other is given."""
+    """With the run's own limits, unless others are given."""
     return msgspec.structs.replace(
         settings,
         max_jobs=max_jobs or settings.max_jobs,
@@ -229,7 +223,7 @@ def _paced(
 
 
 def _connection(settings: RunSettings, others: dict[str, Any]) -> Connection:
-    """The API that the options name, else the run's own."""
+    """The API that the options name, or else the run's own."""
     given = connection_of(others)
     if given.environment is not None or given.api_url is not None:
         return given
@@ -252,14 +246,14 @@ def _refusal(settings: RunSettings, others: dict[str, Any]) -> Refusal | None:
     said, needs = [], []
     if not is_named and settings.api_url is not None and not is_published(settings.api_url):
         said.append(
-            "the run's API is none of the published ones; if that is where to send the token"
+            "the run's API is not one of the published ones; if the token may be sent there"
         )
         needs.append(quoted_option("-u", settings.api_url))
     callback_url = settings.options.callback_url
     if callback_url is not None and others["callback_url"] is None:
         said.append(
-            f"the run has each job reported to {shown_url(callback_url)}; if that receiver is "
-            "yours (--callback-url '' is for none)"
+            f"the run reports each job to {shown_url(callback_url)}; if that receiver is yours "
+            "(--callback-url '' is for none)"
         )
         needs.append(quoted_option("--callback-url", callback_url))
     if not needs:

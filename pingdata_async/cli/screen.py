@@ -1,10 +1,6 @@
-"""The status line and tables on a terminal; loads rich.
+"""The progress bar and tables on a terminal.
 
-What a run looks like while it goes on: a bar on a terminal, a plain line elsewhere.
-
-The one file that loads rich: to be imported where something is about to be drawn.
-
-Tables for people. Loads rich: to be imported where something is about to be drawn.
+The only module that loads rich: import it where something is about to be drawn.
 """
 
 from __future__ import annotations
@@ -34,18 +30,18 @@ from pingdata_async.util.text import counted, one_line
 
 
 class StatusConsole(Console):
-    """Standard error for people. That nobody reads it any more is no reason to stop."""
+    """Standard error for people; a closed one does not stop the work."""
 
     def __init__(self) -> None:
         # No markup: a bracket in an error is a bracket.
         super().__init__(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print; texts hold names and errors that others chose."""
+        """Print texts, made printable: they hold names and errors that others chose."""
         super().print(*map(_printable, objects), **options)
 
     def on_broken_pipe(self) -> None:
-        """Go on without; rich would end the process."""
+        """Go quiet; rich would end the process."""
         self.quiet = True
 
 
@@ -76,7 +72,7 @@ class _JobsColumn(ProgressColumn):
 
 
 def show(console: Console) -> contextlib.AbstractContextManager[Listener]:
-    """A bar where it can be drawn, else plain lines."""
+    """Show a bar where it can be drawn, else plain lines."""
     can_draw = console.is_terminal and not console.is_dumb_terminal
     return bar(console) if can_draw else plain_lines(console)
 

@@ -1,4 +1,4 @@
-"""Stops cleanly when a signal asks for it."""
+"""Stops cleanly on a signal."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pingdata_async.cli.base import InterruptedBySignalError, say
 T = TypeVar("T")
 
 
-def _signals_to_heed() -> list[signal.Signals]:
-    """Those that end a command; not those that it was started to ignore, as by nohup."""
+def _stop_signals() -> list[signal.Signals]:
+    """The signals that end a command, but for those it was started to ignore (nohup)."""
     names = ("SIGINT", "SIGTERM", "SIGHUP")  # the last one is not everywhere
     known = [getattr(signal, name) for name in names if hasattr(signal, name)]
     return [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
@@ -30,7 +30,7 @@ async def run_until_signal(work: Callable[[], Awaitable[T]]) -> T:
     received: list[int] = []
     results: list[T] = []
     errors: list[Exception] = []
-    with anyio.open_signal_receiver(*_signals_to_heed()) as signals:
+    with anyio.open_signal_receiver(*_stop_signals()) as signals:
         async with anyio.create_task_group() as tasks:
 
             async def watch() -> None:
@@ -38,7 +38,7 @@ async def run_until_signal(work: Callable[[], Awaitable[T]]) -> T:
                     if received:
                         os._exit(128 + number)
                     received.append(number)
-                    say("Stopping; once more to stop at once.")
+                    say("Stopping; press Ctrl-C again to stop at once.")
                     work_scope.cancel()
 
             with anyio.CancelScope() as work_scope:

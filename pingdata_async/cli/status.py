@@ -19,16 +19,16 @@ LIST_AT_MOST = 20
 
 @click.command()
 @click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
-@switch("--json", "as_json", help="Print it as JSON.")
+@switch("--json", "as_json", help="Print the status as JSON.")
 def status(run_dir: Path, as_json: bool) -> int:
-    """Say how far a run is: also while it goes on, and after a crash."""
+    """Show how far a run is, at any time."""
     check_run_dir(run_dir)
     print_status(read_status(run_dir), as_json=as_json)
     return ANSWERED
 
 
 def print_status(status: RunStatus, *, as_json: bool) -> None:
-    """Print it on standard output; raises as `show()`."""
+    """Print the status on standard output; raises as `show()`."""
     if as_json:
         show_json(status)
     else:
@@ -36,8 +36,8 @@ def print_status(status: RunStatus, *, as_json: bool) -> None:
 
 
 def describe_status(status: RunStatus, now: float) -> list[str]:
-    """A run's state in lines for people; `now` in Unix seconds."""
-    state = "finished" if status.is_finished else "at work" if status.is_running else "not at work"
+    """A run's status in lines for people; `now` in Unix seconds."""
+    state = "finished" if status.is_finished else "running" if status.is_running else "stopped"
     settled = (
         f"  {status.settled:,} of {counted(status.rows, 'row')} with an outcome: {status.ok:,} ok, "
         f"{status.partial:,} partial, {status.failed:,} failed ({status.no_answer:,} without an "
@@ -68,12 +68,12 @@ def describe_status(status: RunStatus, now: float) -> list[str]:
     caps = [] if status.max_locations is None else [counted(status.max_locations, "location")]
     caps += [f"{cap:,} of {code}" for code, cap in status.budget.items()]
     if caps:
-        lines.append(f"  may be sent, at most: {', '.join(caps)}")
+        lines.append(f"  budget: {', '.join(caps)}")
     lines += _listed("in flight", status.in_flight, now)
     lines += _listed("in doubt", status.in_doubt, now)
     if any(each.held for each in status.in_doubt):
         lines.append(
-            "  Held submissions wait for you: look into the account's usage at that time, then "
+            "  Held submissions need your decision: check the account's usage at that time, then "
             "`resume` with --in-doubt resubmit to send them again"
         )
     return lines

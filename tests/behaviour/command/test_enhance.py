@@ -239,7 +239,7 @@ async def test_answers_survive_an_output_that_cannot_be_written(
         "--chunk-size", 50, limit="ulimit -f 300",
     )  # fmt: skip
     assert done.code == 5
-    assert "300 of 300 rows with an outcome" in done.err
+    assert "300 of 300 rows finished" in done.err
     assert f"pingdata-async resume {tmp_path / 'o.jsonl.run'}" in done.err
     assert len(list((tmp_path / "o.jsonl.run" / "spool").rglob("*.json.gz"))) == 6
     assert [path.name for path in tmp_path.glob("*o.jsonl*")] == ["o.jsonl.run"]
@@ -418,8 +418,8 @@ async def test_help_and_version() -> None:
         ("--callback-url", "ftp://example.com", "callback_url must be an http or https url"),
         ("--callback-url", "hook", "callback_url must be an http or https url"),
         ("--max-requests-per-second", "0", "x>0"),
-        ("--max-wait", "-1", "x>0"),
-        ("--job-timeout", "nan", "job_timeout_s must be above 0"),
+        ("--max-wait", "-1", "is not a duration above 0"),
+        ("--job-timeout", "nan", "is not a duration above 0"),
     ],
 )
 async def test_a_pace_that_cannot_work_is_exit_2(

@@ -62,7 +62,7 @@ async def test_a_token_that_may_not_see_the_jobs_of_an_earlier_one(tmp_path: Pat
         assert done.code == 5, done.err
         assert "the answers of 1 paid job with 2 locations cannot be had now" in done.err
         assert "answered 403: Not yours." in done.err
-        assert "Stopped: 4 of 6 rows with an outcome" in done.err
+        assert "Stopped: 4 of 6 rows finished" in done.err
         api._writers["status"] = (well,)
         done = await enhance(server.url, tmp_path, *words)
     assert (done.code, done.statuses) == (0, ["ok"] * 6), done.err

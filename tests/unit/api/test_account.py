@@ -99,7 +99,7 @@ def test_what_does_not_fit_says_when_it_will() -> None:
         dt.datetime(2027, 1, 1, tzinfo=dt.UTC),
     )
     assert str(monthly) == (
-        "PH: 3,301 locations, but 3,300 of 10,000 are left (monthly); it begins anew at "
+        "PH: 3,301 locations, but 3,300 of 10,000 are left (monthly); it resets at "
         "2027-01-01 00:00 UTC"
     )
     assert str(daily).endswith("00:00 UTC, and allows too few for all of them even then")

@@ -75,8 +75,8 @@ async def test_limits_and_usage_in_a_pipe(sandbox: SandboxServer) -> None:
     assert (done.code, done.err) == (0, "")
     whose, allowed, head, daily, monthly = cells(done.out)
     assert whose == ["Limits of the user sandbox"]
-    assert allowed == ["Only these sources may be asked: PG, PH"]
-    assert head == ["source", "window", "limit", "used", "left", "begins anew (UTC)"]
+    assert allowed == ["Allowed sources: PG, PH"]
+    assert head == ["source", "window", "limit", "used", "left", "resets (UTC)"]
     assert daily[:5] == ["PH", "daily", "500", "1", "499"]
     assert monthly[:5] == ["PH", "monthly", "10000", "1", "9999"]
     assert daily[5].endswith(" 00:00")
@@ -133,7 +133,7 @@ async def test_sources_in_a_pipe(sandbox: SandboxServer) -> None:
         (["enhance-one", "x", "-s", ","], 2, "no sources"),
         (["enhance", "-", "-o", "-", "-s", ","], 2, "--sources names no source"),
         (["enhance-one", "x", "-s", "ZZ"], 2, "unknown source: 'ZZ'"),
-        (["enhance-one", "x", "--source-timeout", "inf", "-s", "PG"], 2, "must be above 0"),
+        (["enhance-one", "x", "--source-timeout", "inf", "-s", "PG"], 2, "is not a duration"),
         (["enhance-one", "x", "-s", "GG"], 5, "do not have access to the source GG"),
     ],
 )
@@ -370,7 +370,7 @@ def test_all_that_is_said_of_a_source() -> None:
     *said, table = _described(decode_datasource(body, "GET x"))
     assert said == [
         "X",
-        "needs credentials of its own: yes",
+        "needs its own credentials: yes",
         "US states: TX, FL",
         "not in the US states: none",
         'does not take: {"country":["CA"]}',

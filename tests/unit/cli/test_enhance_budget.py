@@ -242,7 +242,7 @@ async def test_what_would_surely_fail_is_not_sent(tmp_path: Path) -> None:
         said = done.err.splitlines()
         assert said[:2] == [
             "4 rows, 3 to be sent in 1 job.",
-            "rows not sent, as sure to fail: 2 PH",
+            "rows not sent to a source that cannot answer them: 2 PH",
         ]
         rows = lines(out.read_bytes())
         assert [row["status"] for row in rows] == ["ok", "partial", "failed", "ok"]
@@ -261,7 +261,7 @@ async def test_what_would_surely_fail_is_not_sent(tmp_path: Path) -> None:
         assert about_jobs(sandbox) == accepted
         status = await run("status", f"{out}.run")
     assert "charged: 3 PG, 2 PH" in status.out
-    assert "rows not sent, as sure to fail: 2 PH" in status.out
+    assert "rows not sent to a source that cannot answer them: 2 PH" in status.out
     failures = lines((tmp_path / "o.jsonl.failures.jsonl").read_bytes())
     assert [(row["id"], row["reason"]) for row in failures] == [("c", "skipped")]
 
