@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.sweeps import sampled
 
-HEAVY = {"aiohttp.web", "asyncio", "csv", "pingdata_async.sandbox", "sqlite3"}
+HEAVY = {"aiohttp.web", "asyncio", "csv", "pingdata_async.sandbox.server", "sqlite3"}
 COMMAND = """
 import sys
 from pingdata_async.__main__ import main

@@ -3,171 +3,112 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import anyio
 import click
 
-from pingdata_async.cli.options import option, read_token_file
+from pingdata_async.cli.options import option, read_token_file, together
 from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.sandbox.settings import SandboxSettings
+
+_NOT_FROM_VARIABLES = {"--max-locations"}  # the variable of that name is a run's budget
 
 
-def _changes(
-    context: click.Context, parameter: click.Parameter, words: tuple[str, ...]
-) -> list[tuple[float, int]]:
-    """What `SECONDS=N` words say, in the order of their times."""
+def _worker_schedule(words: tuple[str, ...]) -> list[tuple[float, int]]:
+    """Parse `SECONDS=N` words, in the order of their times."""
     changes = []
     for word in words:
         after_s, _, workers = word.partition("=")
         try:
             changes.append((float(after_s), int(workers)))
         except ValueError:
-            raise click.BadParameter(
-                f"{word!r} is not SECONDS=N, as in 60=4", context, parameter
-            ) from None
+            raise click.BadParameter(f"{word!r} is not SECONDS=N, as in 60=4") from None
     return sorted(changes)
 
 
-def _limits(
-    context: click.Context, parameter: click.Parameter, words: tuple[str, ...]
-) -> dict[str, dict[str, int]] | None:
-    """What `CODE=N` and `CODE=N/monthly` words say."""
+def _limits(words: tuple[str, ...]) -> dict[str, dict[str, int]] | None:
+    """Parse `CODE=N` and `CODE=N/monthly` words."""
     limits: dict[str, dict[str, int]] = {}
     for word in words:
         code, _, rest = word.partition("=")
         number, _, window = rest.partition("/")
         if not code or not number.isdigit() or window not in {"", "daily", "monthly"}:
-            raise click.BadParameter(
-                f"{word!r} is not CODE=N or CODE=N/monthly, as in PH=500", context, parameter
-            )
+            raise click.BadParameter(f"{word!r} is not CODE=N or CODE=N/monthly, as in PH=500")
         limits.setdefault(code, {})[window or "daily"] = int(number)
     return limits or None
 
 
+# Settings that are given by several words: how these are called in the help, and parsed.
+_REPEATED: dict[str, tuple[str, Callable[[tuple[str, ...]], Any]]] = {
+    "worker_schedule": ("SECONDS=N", _worker_schedule),
+    "limits": ("CODE=N[/monthly]", _limits),
+    "allowed_sources": ("CODE", lambda words: words or None),
+    "faults": ("NAME=VALUE", lambda words: words),
+}
+
+
+def _setting_options() -> Iterator[Callable[[Any], Any]]:
+    """An option for each setting that names one."""
+    hints = get_type_hints(SandboxSettings)
+    for field in dataclasses.fields(SandboxSettings):
+        name = field.metadata.get("option")
+        if name is None:
+            continue
+        attributes: dict[str, Any] = {"help": field.metadata["help"]}
+        if field.name in _REPEATED:
+            metavar, parse = _REPEATED[field.name]
+            attributes |= {"multiple": True, "metavar": metavar, "callback": _parsed(parse)}
+        else:
+            attributes |= {"default": field.default, **_kind(name, hints[field.name])}
+            name = attributes.pop("name", name)
+        make = click.option if name in _NOT_FROM_VARIABLES else option
+        yield make(name, field.name, **attributes)
+
+
+def _kind(name: str, hint: Any) -> dict[str, Any]:
+    """What an option needs to know to take values of a type, which may be None."""
+    if get_origin(hint) is Literal:
+        by_text = {str(choice): choice for choice in get_args(hint)}
+        return {
+            "type": click.Choice(list(by_text)),
+            "callback": _parsed(lambda text: by_text[str(text)]),
+        }
+    if hint is bool:
+        return {"name": f"{name}/--no-{name.removeprefix('--')}"}
+    kind = next(each for each in (hint, *get_args(hint)) if each in {int, float})
+    return {"type": kind, "metavar": "N"}
+
+
+def _parsed(parse: Callable[[Any], Any]) -> Callable[..., Any]:
+    """A callback of click that parses the option's value."""
+    return lambda _context, _parameter, value: parse(value)
+
+
 @click.command()
-@option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@option("--host", default="127.0.0.1", help="Listen on this address.")
 @option(
-    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True,
-    help="Port to listen on; 0 for any free one.",
+    "--port", type=click.IntRange(0, 65535), metavar="N", default=8080,
+    help="Listen on this port; 0 picks a free one.",
 )  # fmt: skip
 @option(
     "--auth-token-file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Accept only the token in this file.  [default: any]",
+    help="Accept only the token in this file.  [default: any token]",
 )  # fmt: skip
-@option(
-    "--workers", type=click.IntRange(min=1), default=4, show_default=True,
-    help="Jobs worked on at once.",
-)  # fmt: skip
-@option(
-    "--workers-at", "worker_schedule", metavar="SECONDS=N", multiple=True, callback=_changes,
-    help="Have N workers from so many seconds after the start. Can be given several times.",
-)  # fmt: skip
-@option(
-    "--locations-per-second", "locations_per_s", type=click.FloatRange(min=0, min_open=True),
-    default=500.0, show_default=True, help="Of each worker.",
-)  # fmt: skip
-@option(
-    "--job-seconds", "job_s", type=click.FloatRange(min=0),
-    help="Seconds of work of each job, whatever its size.  [default: by its locations]",
-)  # fmt: skip
-@option(
-    "--job-spread", type=click.FloatRange(min=0), default=0.0, show_default=True,
-    help="Sigma of a lognormal factor, of median 1, on the work time of each job.",
-)  # fmt: skip
-@option(
-    "--progress", type=click.Choice(["even", "uneven", "stall", "fast_start", "steps", "batches"]),
-    default="even", show_default=True,
-    help="How a job's count of completed locations grows; uneven: each job in one of the last "
-    "four ways.",
-)  # fmt: skip
-@option(
-    "--dates/--no-dates", default=True, show_default=True,
-    help="Whether the status of a job has dates, or nulls.",
-)  # fmt: skip
-@option(
-    "--requests-per-second", "requests_per_s", type=click.FloatRange(min=0, min_open=True),
-    help="Answer bulk requests above that 429.  [default: no limit]",
-)  # fmt: skip
-@option(
-    "--rate-window", type=click.Choice(["second", "bucket"]), default="second", show_default=True,
-    help="Count them in each second of the clock, or in a bucket that is filled evenly.",
-)  # fmt: skip
-@option(
-    "--max-jobs-in-flight", type=click.IntRange(min=1),
-    help="Refuse submissions above that.  [default: no limit]",
-)  # fmt: skip
-@option(
-    "--max-jobs-status", type=click.Choice(["429", "503"]), default="429", show_default=True,
-    callback=lambda _context, _option, value: int(value), help="What those are answered.",
-)  # fmt: skip
-@option(
-    "--retry-after", "retry_after_s", type=click.IntRange(min=0), default=1, show_default=True,
-    help="Seconds that such refusals name.",
-)  # fmt: skip
-@option(
-    "--retry-after-form", type=click.Choice(["seconds", "date"]), default="seconds",
-    show_default=True, help="How all refusals name it.",
-)  # fmt: skip
-@option(
-    "--date-skew", "date_skew_s", type=float, default=0.0, show_default=True,
-    help="Seconds by which the clock of the Date header, and of such a date, is fast.",
-)  # fmt: skip
-@option(
-    "--limit", "limits", metavar="CODE=N[/monthly]", multiple=True, callback=_limits,
-    help="Let a source be asked about so many locations a day, or month, and no more. Can be given "
-    "several times.",
-)  # fmt: skip
-@option(
-    "--allowed-source", "allowed_sources", metavar="CODE", multiple=True,
-    callback=lambda _context, _option, values: values or None,
-    help="Refuse all other sources. Can be given several times.",
-)  # fmt: skip
-@option(
-    "--quota", type=click.IntRange(min=1),
-    help="Answer submissions above so many locations a day or month 429.  [default: no quota]",
-)  # fmt: skip
-@option(
-    "--quota-window", type=click.Choice(["daily", "monthly"]), default="daily", show_default=True,
-    help="Which of them.",
-)  # fmt: skip
-@option(
-    "--quota-retry-after/--no-quota-retry-after", default=False, show_default=True,
-    help="Whether that 429 names the end of the day or month in its Retry-After.",
-)  # fmt: skip
-@option(
-    "--seed", type=int, default=0, show_default=True,
-    help="Of faults, job ids, and what differs from job to job.",
-)  # fmt: skip
-@option(
-    "--fault", "faults", metavar="NAME=VALUE", multiple=True,
-    help="Let that share (0 to 1) of requests, jobs, locations or answers go wrong, such as "
-    "rate_limit=0.05, lost_answer=0.02, or all=0.02; or refuse rows that hold a word: "
-    "poison=WORD. Can be given several times; a wrong name lists them all.",
-)  # fmt: skip
-@option(
-    "--spacing", type=click.Choice(["spaced", "compact"]), default="spaced", show_default=True,
-    help="The look of the JSON.",
-)  # fmt: skip
-@option(
-    "--shape", type=click.Choice(["list", "object"]), default="list", show_default=True,
-    help="How outputs and sources of a result are drawn.",
-)  # fmt: skip
-# Not from a variable: that of the same name is a run's budget.
-@click.option(
-    "--max-locations", type=click.IntRange(min=1), help="Refuse jobs of more.  [default: any]"
-)
+@together(*_setting_options())
 def sandbox(auth_token_file: Path | None, faults: tuple[str, ...], **settings: Any) -> int:
-    """Serve an imitation of the API on this machine; its answers are made up.
+    """Serve an imitation of the API, with made-up answers.
 
-    What it was asked is at /sandbox/stats. Ctrl-C ends it.
+    /sandbox/stats shows what it was asked. Ctrl-C stops it.
     """
-    # Only now: no other command pays for loading a web server.
+    # Only now: nothing else pays for loading a web server.
     from pingdata_async.sandbox import FaultPlan, SandboxServer  # noqa: PLC0415
 
     try:
-        # Each option is called like its setting.
         server = SandboxServer(
             token=read_token_file(auth_token_file),
             faults=FaultPlan.parse(list(faults)),
@@ -183,10 +124,10 @@ def sandbox(auth_token_file: Path | None, faults: tuple[str, ...], **settings: A
                 await stack.enter_async_context(server)
             except OSError as error:
                 raise ConfigurationError(
-                    f"{host}:{port} cannot be listened on: {error.strerror or error}"
+                    f"cannot listen on {host}:{port}: {error.strerror or error}"
                 ) from error
             with contextlib.suppress(BrokenPipeError):  # it serves all the same
-                click.echo(f"Serving made-up answers at {server.url} (Ctrl-C ends it)")
+                click.echo(f"Serving made-up answers at {server.url} (Ctrl-C stops it)")
             await anyio.sleep_forever()
 
     anyio.run(run_until_signal, serve)

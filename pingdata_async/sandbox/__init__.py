@@ -11,8 +11,21 @@ stats       What was asked of it
 validation  What the sandbox accepts, and what `/datasources` says of that
 """
 
-from pingdata_async.sandbox.faults import FaultPlan
-from pingdata_async.sandbox.server import SandboxServer
-from pingdata_async.sandbox.stats import SandboxStats
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pingdata_async.sandbox.faults import FaultPlan
+    from pingdata_async.sandbox.server import SandboxServer
+    from pingdata_async.sandbox.stats import SandboxStats
 
 __all__ = ["FaultPlan", "SandboxServer", "SandboxStats"]
+
+_HOMES = {"FaultPlan": "faults", "SandboxServer": "server", "SandboxStats": "stats"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use: settings alone need no web server."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

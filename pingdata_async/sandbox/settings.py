@@ -23,105 +23,228 @@ _CHOICES: Final[dict[str, tuple[Any, ...]]] = {
 }
 
 
+def _says(help: str, option: str | None = None) -> dict[str, str | None]:  # noqa: A002 - an option's
+    """The metadata of a setting: what it does, and the option of the command `sandbox` for it."""
+    return {"help": help, "option": option}
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SandboxSettings:
     """How a sandbox behaves; :class:`SandboxServer` takes these as keywords.
 
-    Attributes:
-        token: The only token accepted; None: any that is not empty.
-        workers: How many jobs are worked on at once.
-        worker_schedule: Pairs of seconds after the server is made, ascending, and the number of
-            workers from then on.
-        locations_per_s: How fast each worker is; a location of many sources takes no longer.
-            Infinity: at once.
-        job_s: Seconds of work of each job, whatever its size; None: by ``locations_per_s``.
-        job_spread: The sigma of a lognormal factor, of median 1, on the work time of each job,
-            by the seed and the order of acceptance; 0: none.
-        progress: How ``num_completed`` grows: ``"even"``; with a ``"stall"`` before the end, a
-            ``"fast_start"``, in ``"steps"`` of 10-25 % or by ``"batches"`` that take unequal
-            times; ``"uneven"``: each job in one of these four ways. It never falls.
-        dates: Whether the status of a job has dates; else they are null.
-        queue_delay_s: Seconds that a job is PENDING and QUEUED even when a worker is free.
-        faults: What goes wrong, and how often.
-        seed: Of the faults, of the job ids and of what differs from job to job.
-        spacing: The look of the JSON: ``"spaced"`` has a blank after commas and colons.
-        shape: ``outputs`` and ``sources`` of a result as lists, or as the one object of the
-            published schema.
-        relative_urls: Output urls are paths instead of absolute.
-        no_match_share: The share, from 0 to 1, of addresses that no source finds.
-        max_locations: The most locations that a job may have (413 above); None: any number.
-        max_body_bytes: The largest request body, also when unpacked (413 above).
-        limits: By source code, the locations of the windows ``daily`` and ``monthly``; more are
-            refused with 402. None: no limits.
-        allowed_sources: Other sources are refused with 403; None: all are allowed.
-        source_configs: By source code, members of its configuration that are others than usual,
-            such as ``supported_countries``. Only ``datasources`` tells them.
-        not_served: By name, ``limits`` and ``datasources``, the status that they are refused with.
-        requests_per_s: Submissions, status requests and outputs together that are let in; more
-            are answered 429. None: any number. See ``rate_window``.
-        rate_window: How these are counted: ``"second"``: as many in each whole second of the
-            clock; ``"bucket"``: a bucket of one second's worth, filled evenly.
-        max_jobs_in_flight: Accepted jobs that have not ended, above which submissions (nothing
-            else) are refused; None: any number.
-        max_jobs_status: What those are answered: 429 or 503.
-        retry_after_s: Seconds that the ``Retry-After`` of these refusals names; None: there is
-            none. Injected faults have one of their own.
-        retry_after_form: The ``Retry-After`` of all refusals as ``"seconds"``, or as the ``"date"``
-            of HTTP, rounded up to a whole second.
-        date_skew_s: Seconds by which the clock of the ``Date`` header, and of such a date, is
-            fast; negative: slow.
-        early_grace_s: Requests that come within so many seconds after a ``Retry-After`` was sent
-            are taken to have been on their way and are not counted as early.
-        quota: Locations that are accepted in a UTC day or month; a submission that would exceed
-            it is answered 429 with a message that names the quota. None: any number.
-        quota_window: ``"daily"`` or ``"monthly"``.
-        quota_retry_after: Whether that 429 names, in its ``Retry-After``, the end of the window.
-        retention_s: Seconds after its end at which a job and its output are forgotten (404).
-        clock: The time in seconds, on any scale; what a job shows depends on it.
-        wall_clock: The time in seconds since 1970, read once when the server is made: the dates
-            in the answers go on from there with ``clock``.
-        sleep: Waits for a number of seconds, for slow answers; None: ``asyncio.sleep``.
+    The metadata of each field say what it does. None, where the type allows it, sets no limit
+    unless they say otherwise.
 
     Raises:
         ValueError: A value is out of its range.
     """
 
-    token: str | None = field(default=None, repr=False)
-    workers: int = 4
-    worker_schedule: Sequence[tuple[float, int]] = ()
-    locations_per_s: float = 500.0
-    job_s: float | None = None
-    job_spread: float = 0.0
-    progress: Progress = "even"
-    dates: bool = True
-    queue_delay_s: float = 0.05
-    faults: FaultPlan = field(default_factory=FaultPlan)
-    seed: int = 0
-    spacing: Literal["spaced", "compact"] = "spaced"
-    shape: Literal["list", "object"] = "list"
-    relative_urls: bool = False
-    no_match_share: float = 0.02
-    max_locations: int | None = None
-    max_body_bytes: int = 256 * 1024 * 1024
-    limits: Mapping[str, Mapping[str, int]] | None = None
-    allowed_sources: Collection[str] | None = None
-    source_configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    not_served: Mapping[str, int] = field(default_factory=dict)
-    requests_per_s: float | None = None
-    rate_window: Literal["second", "bucket"] = "second"
-    max_jobs_in_flight: int | None = None
-    max_jobs_status: Literal[429, 503] = 429
-    retry_after_s: int | None = 1
-    retry_after_form: Literal["seconds", "date"] = "seconds"
-    date_skew_s: float = 0.0
-    early_grace_s: float = 0.05
-    quota: int | None = None
-    quota_window: Literal["daily", "monthly"] = "daily"
-    quota_retry_after: bool = False
-    retention_s: float = 3600.0
-    clock: Callable[[], float] = time.monotonic
-    wall_clock: Callable[[], float] = time.time
-    sleep: Callable[[float], Awaitable[object]] | None = None
+    token: str | None = field(
+        default=None, repr=False, metadata=_says("Accept only this token; None accepts any.")
+    )
+    workers: int = field(
+        default=4, metadata=_says("Run at most this many jobs at once.", "--workers")
+    )
+    worker_schedule: Sequence[tuple[float, int]] = field(
+        default=(),
+        metadata=_says(
+            "Have N workers from this many seconds after the start. Repeatable.", "--workers-at"
+        ),
+    )
+    locations_per_s: float = field(
+        default=500.0,
+        metadata=_says(
+            "Let each worker complete this many locations per second, whatever their sources.",
+            "--locations-per-second",
+        ),
+    )
+    job_s: float | None = field(
+        default=None,
+        metadata=_says(
+            "Let each job take this many seconds of work, whatever its size.  [default: by its "
+            "locations]",
+            "--job-seconds",
+        ),
+    )
+    job_spread: float = field(
+        default=0.0,
+        metadata=_says(
+            "Vary the work time of each job by a lognormal factor with median 1 and this sigma.",
+            "--job-spread",
+        ),
+    )
+    progress: Progress = field(
+        default="even",
+        metadata=_says(
+            "Let the count of completed locations grow like this; uneven picks one of the last "
+            "four for each job. It never falls.",
+            "--progress",
+        ),
+    )
+    dates: bool = field(
+        default=True, metadata=_says("Include dates in a job's status, or nulls.", "--dates")
+    )
+    queue_delay_s: float = field(
+        default=0.05,
+        metadata=_says("Seconds that a job is PENDING and QUEUED even if a worker is free."),
+    )
+    requests_per_s: float | None = field(
+        default=None,
+        metadata=_says(
+            "Answer 429 to bulk requests (submit, status, output) above this rate.  [default: no "
+            "limit]",
+            "--requests-per-second",
+        ),
+    )
+    rate_window: Literal["second", "bucket"] = field(
+        default="second",
+        metadata=_says(
+            "Count these per second of the clock, or in a bucket of one second's worth that fills "
+            "evenly.",
+            "--rate-window",
+        ),
+    )
+    max_jobs_in_flight: int | None = field(
+        default=None,
+        metadata=_says(
+            "Refuse submissions while this many jobs are in flight.  [default: no limit]",
+            "--max-jobs-in-flight",
+        ),
+    )
+    max_jobs_status: Literal[429, 503] = field(
+        default=429, metadata=_says("Refuse those with this status.", "--max-jobs-status")
+    )
+    retry_after_s: int | None = field(
+        default=1,
+        metadata=_says(
+            "Name this many seconds in the Retry-After of such refusals (injected faults have "
+            "their own).",
+            "--retry-after",
+        ),
+    )
+    retry_after_form: Literal["seconds", "date"] = field(
+        default="seconds",
+        metadata=_says(
+            "Write every Retry-After in this form; a date is rounded up to a second.",
+            "--retry-after-form",
+        ),
+    )
+    date_skew_s: float = field(
+        default=0.0,
+        metadata=_says(
+            "Set the clock of the Date header, and of such dates, this many seconds ahead.",
+            "--date-skew",
+        ),
+    )
+    early_grace_s: float = field(
+        default=0.05,
+        metadata=_says(
+            "Seconds after a Retry-After during which requests count as already on their way, "
+            "not as early."
+        ),
+    )
+    limits: Mapping[str, Mapping[str, int]] | None = field(
+        default=None,
+        metadata=_says(
+            "Refuse (402) to ask a source about more locations than this per day, or month. "
+            "Repeatable.",
+            "--limit",
+        ),
+    )
+    allowed_sources: Collection[str] | None = field(
+        default=None,
+        metadata=_says("Refuse (403) all other sources. Repeatable.", "--allowed-source"),
+    )
+    source_configs: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict,
+        metadata=_says(
+            "By source code, members of its configuration that differ from the usual, such as "
+            "``supported_countries``. Only ``datasources`` tells them."
+        ),
+    )
+    not_served: Mapping[str, int] = field(
+        default_factory=dict,
+        metadata=_says("By name, ``limits`` or ``datasources``, the status that refuses it."),
+    )
+    quota: int | None = field(
+        default=None,
+        metadata=_says(
+            "Answer 429, with a message that names the quota, to submissions above this many "
+            "locations per UTC day or month.  [default: no quota]",
+            "--quota",
+        ),
+    )
+    quota_window: Literal["daily", "monthly"] = field(
+        default="daily", metadata=_says("Reset the quota daily or monthly.", "--quota-window")
+    )
+    quota_retry_after: bool = field(
+        default=False,
+        metadata=_says(
+            "Name the end of that day or month in its Retry-After.", "--quota-retry-after"
+        ),
+    )
+    seed: int = field(
+        default=0,
+        metadata=_says("Seed the faults, job ids and differences between jobs.", "--seed"),
+    )
+    faults: FaultPlan = field(
+        default_factory=FaultPlan,
+        metadata=_says(
+            "Let this share (0 to 1) of requests, jobs, locations or answers go wrong, such as "
+            "rate_limit=0.05, lost_answer=0.02 or all=0.02; or refuse rows that contain a word: "
+            "poison=WORD. Repeatable; a wrong name lists all.",
+            "--fault",
+        ),
+    )
+    spacing: Literal["spaced", "compact"] = field(
+        default="spaced",
+        metadata=_says("Write JSON with blanks after commas and colons, or without.", "--spacing"),
+    )
+    shape: Literal["list", "object"] = field(
+        default="list",
+        metadata=_says(
+            "Write outputs and sources of a job's result as lists, or as the one object of the "
+            "published schema.",
+            "--shape",
+        ),
+    )
+    relative_urls: bool = field(
+        default=False, metadata=_says("Give paths instead of absolute URLs for outputs.")
+    )
+    no_match_share: float = field(
+        default=0.02, metadata=_says("The share, from 0 to 1, of addresses that no source finds.")
+    )
+    max_locations: int | None = field(
+        default=None,
+        metadata=_says(
+            "Refuse (413) jobs with more locations than this.  [default: no limit]",
+            "--max-locations",
+        ),
+    )
+    max_body_bytes: int = field(
+        default=256 * 1024 * 1024,
+        metadata=_says("The largest request body, also when unpacked (413 above)."),
+    )
+    retention_s: float = field(
+        default=3600.0,
+        metadata=_says("Seconds after its end at which a job and its output are forgotten (404)."),
+    )
+    clock: Callable[[], float] = field(
+        default=time.monotonic,
+        metadata=_says("The time in seconds, on any scale; what a job shows depends on it."),
+    )
+    wall_clock: Callable[[], float] = field(
+        default=time.time,
+        metadata=_says(
+            "The Unix time, read once when the server is made; ``clock`` moves it on from there."
+        ),
+    )
+    sleep: Callable[[float], Awaitable[object]] | None = field(
+        default=None,
+        metadata=_says(
+            "Waits for a number of seconds, for slow answers; None for ``asyncio.sleep``."
+        ),
+    )
 
     def __post_init__(self) -> None:
         for name in ("workers", "max_locations", "max_body_bytes", "max_jobs_in_flight", "quota"):
