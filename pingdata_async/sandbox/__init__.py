@@ -1,14 +1,14 @@
 """An imitation of the Ping.Data API, with faults on demand, to try and to test things with.
 
-account     The account: usage, quota, throttling
+account     What the account used and may use; throttling of requests, jobs and locations
 answers     Plausible answers: where an address is, and what the data sources say
-downloads   Outputs, generated while they are downloaded
-faults      Faults on demand: the plan, the dice, corrupted outputs
-jobs        Jobs before a fleet of workers: their timing, their status
+downloads   Job outputs, generated while they are downloaded
+faults      Faults on demand: the plan, the injector, corrupted outputs
+jobs        Submissions, the jobs made of them, a fleet of workers, job status
 server      The server: its endpoints, its callbacks, its socket
-settings    The settings of a sandbox
-stats       What was asked of it
-validation  What the sandbox accepts, and what `/datasources` says of that
+settings    The settings of a sandbox, with the help of their options
+stats       What was asked of the sandbox
+validation  Which requests are accepted, and what `/datasources` says of that
 """
 
 from importlib import import_module

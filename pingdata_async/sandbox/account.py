@@ -1,11 +1,7 @@
-"""The account: usage, quota, throttling.
+"""What the account used and may use, and the throttling of requests, jobs and locations.
 
-The account behind the token: what it used, what it may use.
-
-How much is let in: requests a second, jobs at once, a quota; and who came too early.
-
-Here a refusal is no matter of luck: it follows from what was asked before. Whatever names a time
-to come back is remembered, those of injected faults as well, and who comes before it is counted.
+Refusals here are no matter of luck: they follow from what was asked before. Every time to come back
+that an answer named, also that of an injected fault, is remembered; requests before it are counted.
 """
 
 from __future__ import annotations

@@ -1,13 +1,8 @@
-"""Plausible answers: where an address is, and what the data sources say.
+"""Plausible answers (pure): where an address is, and what the data sources say of it.
 
-Plausible answers: a pure function of a location's fields and a source.
-
-The same location gets the same answer, whatever its id, the order and the server's seed.
-All randomness comes from a hash of the fields, so that two processes agree, too.
-
-Where an address is: simple reading of US addresses, and rough boxes of the states.
-
-The data sources the sandbox knows: their codes, names and what kind of answer they give.
+The same location gets the same answer, whatever its id, the order and the server's seed: all
+randomness comes from a hash of the fields, so two processes agree. Addresses are read simply, as
+of the US, and placed into rough boxes of the states.
 """
 
 from __future__ import annotations
@@ -17,6 +12,8 @@ import re
 from typing import Any, Final, NamedTuple
 
 import msgspec
+
+# -- Places ----------------------------------------------------------------------------------
 
 # Name and rough bounding box (south, north, west, east) of each state.
 _STATES: Final[dict[str, tuple[str, float, float, float, float]]] = {
@@ -184,6 +181,8 @@ def read_place(location: dict[str, Any], digest: bytes) -> Place:
     return Place(*parts, county, country, written, float(latitude), float(longitude))
 
 
+# -- Data sources ----------------------------------------------------------------------------
+
 SOURCES: Final[tuple[tuple[str, str], ...]] = (
     ("NOOP", "No Op Datasource"),
     ("AZG", "Azure Geocoding"),
@@ -281,6 +280,8 @@ NEED_CREDENTIALS: Final[frozenset[str]] = frozenset(
     code for code, name in SOURCES if name.startswith(("CoreLogic", "RMS ", "Verisk", "Vexcel"))
 )
 """Sources for which a customer brings an account of their own."""
+
+# -- Answers ---------------------------------------------------------------------------------
 
 ADDRESS_FIELDS: Final = (
     "address",

@@ -1,4 +1,4 @@
-"""Outputs, generated while they are downloaded."""
+"""Job outputs, generated while they are downloaded."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pingdata_async.sandbox.faults import (
     OutputFault,
     SourceFault,
     bomb_body,
+    corrupted_entries,
     cut_body,
     endless_body,
-    spoiled_entries,
     trouble,
 )
 from pingdata_async.sandbox.jobs import Job
@@ -67,7 +67,7 @@ def _body(entries: Iterator[Entry], spacing: Spacing) -> Iterator[bytes]:
 def _output(
     job: Job, settings: SandboxSettings, fault: OutputFault | None, left_out: set[int]
 ) -> Iterator[bytes]:
-    """The body of an output, spoiled in the way of ``fault``."""
+    """The body of an output, corrupted by ``fault``."""
     left_out = left_out | job.gaps.locations
     entries = _entries(job, left_out, settings.spacing, settings.no_match_share)
     middle = (job.num_locations - len(left_out)) // 2
@@ -81,7 +81,7 @@ def _output(
         answers = answer_location(fields, sources, job.options, settings.no_match_share)
         return encode(answers, settings.spacing)
 
-    entries = spoiled_entries(entries, middle, fault, sent, other_data)
+    entries = corrupted_entries(entries, middle, fault, sent, other_data)
     body = _body(entries, settings.spacing)
     if fault in {OutputFault.CUT, OutputFault.HOLE, OutputFault.SHORT}:
         # Piece 0 is the opening brace.
@@ -116,7 +116,7 @@ async def send_output(
     fault: OutputFault | None,
     left_out: set[int],
 ) -> tuple[web.StreamResponse, bool]:
-    """Send a job's output, spoiled in the way of ``fault``.
+    """Send a job's output, corrupted by ``fault``.
 
     Args:
         request: The download.

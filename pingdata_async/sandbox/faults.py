@@ -1,10 +1,6 @@
-"""Faults on demand: the plan, the dice, corrupted outputs.
+"""Faults on demand: the plan, the injector that draws them, and corrupted outputs.
 
-What goes wrong on demand: the plan of it. `injector.py` decides, case by case.
-
-The dice that decide, case by case, which fault of a plan happens.
-
-A fault belongs to one of these moments, each with its own method of :class:`FaultInjector`, and a
+Each fault belongs to one of these moments, each with its own method of :class:`FaultInjector`; a
 new fault is a new member of that moment's enum:
 
 * a request arrives (:class:`RequestFault`): nothing has been accepted yet;
@@ -13,8 +9,6 @@ new fault is a new member of that moment's enum:
   sources (:class:`SourceFault`), how they will do;
 * its acceptance is answered (:class:`AnswerFault`): the job is made, but nobody is told;
 * an output is downloaded (:class:`OutputFault`): what becomes of the body.
-
-Outputs as they should not be: each fault of a download, made from the sound one.
 """
 
 from __future__ import annotations
@@ -28,6 +22,8 @@ from itertools import repeat
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from pingdata_async.sandbox.validation import check_whole
+
+# -- The plan --------------------------------------------------------------------------------
 
 PROBABILITIES: Final = (
     "rate_limit",
@@ -203,6 +199,8 @@ def _value(name: str, kind: Any, equals: str, text: str) -> float | str:
     raise ValueError(f"{name} needs {wanted}, as in {name}={example}, not {given}")
 
 
+# -- The injector ----------------------------------------------------------------------------
+
 T = TypeVar("T")
 
 _ODD_FILENAMES: Final = (
@@ -320,7 +318,7 @@ class OutputFault(Fault):
 
 
 class FaultInjector:
-    """Draws the faults of a plan from one seeded source."""
+    """Draws, case by case and from one seed, which fault of a plan happens."""
 
     def __init__(self, plan: FaultPlan, seed: int) -> None:
         self.plan = plan
@@ -424,6 +422,8 @@ def _is_among(word: str, locations: Iterable[Any]) -> bool:
     )
 
 
+# -- Corrupted outputs -----------------------------------------------------------------------
+
 DEPTH: Final = 100_000
 BOMB_BYTES: Final = 2 * 1024**3
 ENDLESS_BYTES: Final = 8 * 1024**3
@@ -458,18 +458,18 @@ def trouble(answer: dict[str, Any], fault: SourceFault) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def spoiled_entries(
+def corrupted_entries(
     entries: Iterator[Entry],
     middle: int,
     fault: OutputFault | None,
     sent: Callable[[], Collection[str]],
     other_data: Callable[[], bytes],
 ) -> Iterator[Entry]:
-    """The locations with what a fault makes of the middle one.
+    """The locations of an output, the middle one corrupted by a fault.
 
     Args:
         entries: The sound ones.
-        middle: The index of the one that is spoiled.
+        middle: The index of the one that is corrupted.
         fault: Those of the body as a whole change nothing here.
         sent: Gives the ids of the job.
         other_data: Gives answers that are nobody's.

@@ -1,17 +1,9 @@
-"""Jobs before a fleet of workers: their timing, their status.
-
-The jobs of the sandbox: a queue before a fleet of workers, worked out ahead of time.
+"""Jobs (pure): what a submission becomes, a queue before a fleet of workers, and job status.
 
 Nothing here runs. When a job is accepted, its start and end are computed from the times at which
 the workers become free; everything it shows later is a function of the clock, which each call
 takes as an argument. When the number of workers changes, the jobs that no worker has taken yet
-are worked out again.
-
-What a submission is taken for: refused by a fault, or made into an order with a fate.
-
-What is answered when somebody asks about a job.
-
-How long a job is worked on, and how its counts grow meanwhile.
+are computed again.
 """
 
 from __future__ import annotations
@@ -32,6 +24,8 @@ import msgspec
 from pingdata_async.sandbox.answers import Options, Subject, outcome
 from pingdata_async.sandbox.faults import FaultInjector, JobFate, SourceFault, SubmissionFault
 from pingdata_async.sandbox.validation import CheckedLocation, Refusal
+
+# -- Work time and progress ------------------------------------------------------------------
 
 Progress = Literal["even", "uneven", "stall", "fast_start", "steps", "batches"]
 
@@ -75,8 +69,8 @@ class Throughput(NamedTuple):
     curve: Curve | None
 
 
-class Paces:
-    """Draws the pace of one job after the other, the same ones for the same seed.
+class ThroughputModel:
+    """Draws the work time and progress of one job after the other, by the seed.
 
     A test that makes one with the settings of its sandbox learns in advance how long the jobs
     will take, in the order in which they are accepted.
@@ -108,7 +102,7 @@ class Paces:
         self._curves = random.Random(f"progress {seed}")  # noqa: S311
 
     def draw(self, num_locations: int) -> Throughput:
-        """The pace of the next job."""
+        """The work time and progress of the next job."""
         work_s = num_locations / self._locations_per_s if self._job_s is None else self._job_s
         if self._spread:
             work_s *= math.exp(self._spread * self._factors.gauss(0.0, 1.0))
@@ -121,26 +115,28 @@ class Paces:
         return _draw_curve(kind, self._curves)
 
 
-def _draw_curve(kind: str, injector: random.Random) -> Curve:
+def _draw_curve(kind: str, draws: random.Random) -> Curve:
     if kind == "stall":
         # Nearly all is done early; then nothing moves until the end.
-        return Curve((0.0, injector.uniform(0.5, 0.8)), (0.0, injector.uniform(0.85, 0.98)), False)
+        return Curve((0.0, draws.uniform(0.5, 0.8)), (0.0, draws.uniform(0.85, 0.98)), False)
     if kind == "fast_start":
         # What is in a cache comes first.
         return Curve(
-            (0.0, injector.uniform(0.1, 0.3), 1.0), (0.0, injector.uniform(0.5, 0.8), 1.0), False
+            (0.0, draws.uniform(0.1, 0.3), 1.0), (0.0, draws.uniform(0.5, 0.8), 1.0), False
         )
     if kind == "steps":
         # The work goes on evenly, but the counts are written down seldom.
-        step = injector.uniform(0.10, 0.25)
+        step = draws.uniform(0.10, 0.25)
         shares = tuple(step * index for index in range(math.ceil(1 / step)))
         return Curve(shares, shares, True)
     # Batches of equal size that take unequal times.
-    number = injector.randint(3, 8)
-    parts = [injector.uniform(0.3, 1.7) for _ in range(number)]
+    number = draws.randint(3, 8)
+    parts = [draws.uniform(0.3, 1.7) for _ in range(number)]
     times = tuple(sum(parts[:index]) / sum(parts) for index in range(number))
     return Curve(times, tuple(index / number for index in range(number)), True)
 
+
+# -- Submissions -----------------------------------------------------------------------------
 
 _PACK_LEVEL: Final = 1
 
@@ -216,6 +212,88 @@ class Order:
     filename: str | None = None
     lost_after: float | None = None
     callback_url: str | None = None
+
+
+class SubmissionReview:
+    """Decides what becomes of a submission, and counts the faults among it.
+
+    Args:
+        injector: Draws them.
+        faults: Where faults are counted, by name.
+        no_match_share: The share of addresses that no source finds.
+    """
+
+    def __init__(
+        self, injector: FaultInjector, faults: Counter[str], no_match_share: float
+    ) -> None:
+        self._injector = injector
+        self._faults = faults
+        self._no_match_share = no_match_share
+
+    def refuse(self, locations: list[Any]) -> None:
+        """Refuse a submission where the plan of faults says so."""
+        fault = self._injector.on_submission(locations)
+        if fault is None:
+            return
+        self._faults[fault.plan_name] += 1
+        plan = self._injector.plan
+        if fault is SubmissionFault.TOO_MANY:
+            raise Refusal(
+                plan.max_locations_status,
+                f"{len(locations)} locations are too many: at most {plan.max_locations}",
+            )
+        is_poison = fault is SubmissionFault.POISON
+        # Nothing is named: whoever wants to know which location it was has to find out.
+        message = "invalid location in request" if is_poison else plan.reject_message
+        raise Refusal(HTTPStatus.BAD_REQUEST, message)
+
+    def fate(self, order: Order) -> JobFate:
+        """Draw what will become of a job, and count it."""
+        faults = self._faults
+        if self._injector.is_poisoned(location.fields for location in order.locations):
+            faults["poison_job"] += 1
+            fate = self._injector.failure()
+        else:
+            fate = self._injector.on_job()
+            if fate is not JobFate.SUCCESS:
+                faults[fate.plan_name] += 1
+        if fate is JobFate.LOST:
+            order.lost_after = self._injector.lost_after()
+        order.filename = self._injector.odd_filename()
+        if order.filename is not None:
+            faults["odd_filename"] += 1
+        if order.gaps.locations:
+            faults["missing_location"] += len(order.gaps.locations)
+        for gap in order.gaps.sources.values():
+            faults[gap.plan_name] += 1
+        return fate
+
+    def survey(self, order: Order, index: int, location: CheckedLocation) -> int:
+        """Add a location to an order, and find out how its sources will do.
+
+        Returns:
+            A number that is equal for equal locations.
+        """
+        order.locations.append(location)
+        subject = Subject.of(location.fields)
+        has_problem = self._injector.loses_location()
+        if has_problem:
+            order.gaps.locations.add(index)
+        for source in location.sources:
+            result = outcome(subject, source, self._no_match_share)
+            is_success = result.is_success
+            if fault := self._injector.on_source():
+                order.gaps.sources[index, source] = fault
+                is_success = False
+            tally = order.tallies.setdefault(source, SourceTally())
+            tally.add(is_success=is_success, seconds=result.fetch_time)
+            has_problem = has_problem or not is_success
+        if has_problem:
+            order.problems.append(index)
+        return hash((location.id, subject.everything, location.sources))
+
+
+# -- Jobs and workers ------------------------------------------------------------------------
 
 
 @dataclass(slots=True, eq=False)
@@ -319,7 +397,7 @@ class JobQueue:
     Args:
         workers: How many jobs are worked on at once.
         schedule: At which times of the clock, ascending, there will be how many workers instead.
-        paces: Says how long each job takes.
+        throughput: Says how long each job takes.
         queue_delay_s: Seconds before a job can start even when a worker is free; PENDING for the
             first half, QUEUED for the second.
         retention_s: Seconds after its end at which a job is forgotten.
@@ -332,14 +410,14 @@ class JobQueue:
         *,
         workers: int,
         schedule: Iterable[tuple[float, int]] = (),
-        paces: Paces,
+        throughput: ThroughputModel,
         queue_delay_s: float,
         retention_s: float,
         new_id: Callable[[], str],
         on_end: Callable[[Job], object],
     ) -> None:
         self._schedule = deque(schedule)
-        self._paces = paces
+        self._throughput = throughput
         self._queue_delay_s = queue_delay_s
         self._retention_s = retention_s
         self._new_id = new_id
@@ -361,7 +439,7 @@ class JobQueue:
         self._settle(now_s)
         job_id = self._new_id()
         num_locations = len(order.locations)
-        pace = self._paces.draw(num_locations)
+        drawn = self._throughput.draw(num_locations)
         job = Job(
             id=job_id,
             options=order.options,
@@ -372,8 +450,8 @@ class JobQueue:
             gaps=order.gaps,
             shown_filename=_filename(job_id) if order.filename is None else order.filename,
             fate=fate,
-            curve=pace.curve,
-            work_s=pace.work_s * _locations_done(num_locations, fate) / num_locations,
+            curve=drawn.curve,
+            work_s=drawn.work_s * _locations_done(num_locations, fate) / num_locations,
             requested_at_s=now_s,
             ready_at_s=now_s + self._queue_delay_s,
             lost_after=order.lost_after,
@@ -393,7 +471,7 @@ class JobQueue:
         return None if job is None or now_s >= job.forgotten_at_s else job
 
     def forget(self, job_id: str) -> None:
-        """Know nothing of a job any more, before its time."""
+        """Forget a job before its time."""
         self._jobs.pop(job_id, None)
 
     def num_in_flight(self, now_s: float) -> int:
@@ -462,83 +540,7 @@ def _filename(job_id: str) -> str:
     return f"bulk_enhance_{job_id}.json"
 
 
-class SubmissionDesk:
-    """Draws what becomes of a submission, and counts the faults among it.
-
-    Args:
-        injector: Which draw.
-        faults: Where faults are counted, by name.
-        no_match_share: The share of addresses that no source finds.
-    """
-
-    def __init__(
-        self, injector: FaultInjector, faults: Counter[str], no_match_share: float
-    ) -> None:
-        self._injector = injector
-        self._faults = faults
-        self._no_match_share = no_match_share
-
-    def refuse(self, locations: list[Any]) -> None:
-        """Refuse a submission where the plan of faults says so."""
-        fault = self._injector.on_submission(locations)
-        if fault is None:
-            return
-        self._faults[fault.plan_name] += 1
-        plan = self._injector.plan
-        if fault is SubmissionFault.TOO_MANY:
-            raise Refusal(
-                plan.max_locations_status,
-                f"{len(locations)} locations are too many: at most {plan.max_locations}",
-            )
-        is_poison = fault is SubmissionFault.POISON
-        # Nothing is named: whoever wants to know which location it was has to find out.
-        message = "invalid location in request" if is_poison else plan.reject_message
-        raise Refusal(HTTPStatus.BAD_REQUEST, message)
-
-    def fate(self, order: Order) -> JobFate:
-        """Draw what will become of a job, and count it."""
-        faults = self._faults
-        if self._injector.is_poisoned(location.fields for location in order.locations):
-            faults["poison_job"] += 1
-            fate = self._injector.failure()
-        else:
-            fate = self._injector.on_job()
-            if fate is not JobFate.SUCCESS:
-                faults[fate.plan_name] += 1
-        if fate is JobFate.LOST:
-            order.lost_after = self._injector.lost_after()
-        order.filename = self._injector.odd_filename()
-        if order.filename is not None:
-            faults["odd_filename"] += 1
-        if order.gaps.locations:
-            faults["missing_location"] += len(order.gaps.locations)
-        for gap in order.gaps.sources.values():
-            faults[gap.plan_name] += 1
-        return fate
-
-    def survey(self, order: Order, index: int, location: CheckedLocation) -> int:
-        """Add a location to an order, and find out how its sources will do.
-
-        Returns:
-            A number that is equal for equal locations.
-        """
-        order.locations.append(location)
-        subject = Subject.of(location.fields)
-        has_problem = self._injector.loses_location()
-        if has_problem:
-            order.gaps.locations.add(index)
-        for source in location.sources:
-            result = outcome(subject, source, self._no_match_share)
-            is_success = result.is_success
-            if fault := self._injector.on_source():
-                order.gaps.sources[index, source] = fault
-                is_success = False
-            tally = order.tallies.setdefault(source, SourceTally())
-            tally.add(is_success=is_success, seconds=result.fetch_time)
-            has_problem = has_problem or not is_success
-        if has_problem:
-            order.problems.append(index)
-        return hash((location.id, subject.everything, location.sources))
+# -- Status ----------------------------------------------------------------------------------
 
 
 def describe(

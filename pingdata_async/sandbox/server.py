@@ -1,14 +1,6 @@
-"""The server: its endpoints, its callbacks, its socket.
+"""The sandbox as a server: its endpoints, its callbacks, its socket.
 
-The endpoints: one handler each, around them the counting, the faults and the token.
-
-The sandbox as a server on a socket.
-
-Tells whoever asked for it with ``callback_url`` that a job has ended.
-
-The payload of the real API is not documented; this one is ``{"id": ..., "status": ...}``, with
-the status that the job shows. It is sent once, best effort: who does not take it within five
-seconds, redirects or refuses is not asked again. No token goes with it.
+Each endpoint has one handler; a middleware counts, injects faults and checks the token.
 """
 
 from __future__ import annotations
@@ -34,7 +26,14 @@ from pingdata_async.sandbox.account import BULK_KINDS, Account, Throttle, iso
 from pingdata_async.sandbox.answers import NAMES, SOURCES, answer_location
 from pingdata_async.sandbox.downloads import encode, send_output
 from pingdata_async.sandbox.faults import AnswerFault, FaultInjector, JobFate, RequestFault
-from pingdata_async.sandbox.jobs import Job, JobQueue, Order, Paces, SubmissionDesk, describe
+from pingdata_async.sandbox.jobs import (
+    Job,
+    JobQueue,
+    Order,
+    SubmissionReview,
+    ThroughputModel,
+    describe,
+)
 from pingdata_async.sandbox.settings import SandboxSettings
 from pingdata_async.sandbox.stats import Recorder, SandboxStats
 from pingdata_async.sandbox.validation import (
@@ -47,15 +46,21 @@ from pingdata_async.sandbox.validation import (
     unzip,
 )
 
+# -- Callbacks -------------------------------------------------------------------------------
+
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=5.0)
 _AT_ONCE: Final = 8
-# The jobs follow a clock that may be turned by hand: it has to be looked at.
-_LOOK_S: Final = 0.05
+# The jobs follow a clock that tests may turn by hand, so it has to be polled.
+_CHECK_INTERVAL_S: Final = 0.05
 _REFUSED: Final = 300
 
 
 class Callbacks:
-    """Posts them from one task, which is there only once a job has asked for it.
+    """POSTs to ``callback_url`` that a job has ended, from one task that starts on demand.
+
+    The real API's payload is not documented; this one is ``{"id": ..., "status": ...}``, with the
+    status that the job shows. It is sent once: a receiver that takes more than five seconds,
+    redirects or refuses gets no second attempt. No token goes with it.
 
     Args:
         settle: Looks at the clock, and calls :meth:`ended` for every job that has ended.
@@ -101,7 +106,7 @@ class Callbacks:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _run(self) -> None:
-        slots = asyncio.Semaphore(_AT_ONCE)
+        permits = asyncio.Semaphore(_AT_ONCE)
         async with (
             aiohttp.ClientSession(timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()) as session,
             asyncio.TaskGroup() as group,
@@ -112,14 +117,14 @@ class Callbacks:
                     await self._wake.wait()
                 self._settle()
                 while self._due:
-                    await slots.acquire()
-                    group.create_task(self._post(session, slots, *self._due.popleft()))
-                await asyncio.sleep(_LOOK_S)
+                    await permits.acquire()
+                    group.create_task(self._post(session, permits, *self._due.popleft()))
+                await asyncio.sleep(_CHECK_INTERVAL_S)
 
     async def _post(
         self,
         session: aiohttp.ClientSession,
-        slots: asyncio.Semaphore,
+        permits: asyncio.Semaphore,
         url: str,
         payload: dict[str, str],
     ) -> None:
@@ -135,9 +140,11 @@ class Callbacks:
         except (aiohttp.ClientError, OSError, ValueError):  # time-outs are OSErrors
             pass
         finally:
-            slots.release()
+            permits.release()
         self._counts.callbacks["delivered" if is_taken else "failed"] += 1
 
+
+# -- The endpoints ---------------------------------------------------------------------------
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -168,14 +175,14 @@ class SandboxAPI:
         self._injector = FaultInjector(settings.faults, settings.seed)
         self._account = Account(settings.limits, settings.allowed_sources)
         self._recorder = Recorder(clock_s)
-        self._intake = SubmissionDesk(
+        self._review = SubmissionReview(
             self._injector, self._recorder.counts.faults, settings.no_match_share
         )
-        self._gate = Throttle(settings, self._recorder.counts, self._wall_offset_s)
+        self._throttle = Throttle(settings, self._recorder.counts, self._wall_offset_s)
         self._jobs = JobQueue(
             workers=settings.workers,
             schedule=[(clock_s + after_s, number) for after_s, number in settings.worker_schedule],
-            paces=Paces(
+            throughput=ThroughputModel(
                 locations_per_s=settings.locations_per_s,
                 job_s=settings.job_s,
                 spread=settings.job_spread,
@@ -228,13 +235,13 @@ class SandboxAPI:
             return await handler(request)
         kind = route if route in BULK_KINDS else "other"
         self._recorder.request(kind, request.transport)
-        self._gate.arrived(kind, self._settings.clock())
+        self._throttle.arrived(kind, self._settings.clock())
         try:
             response = await self._inject(request)
             if response is None:
                 self._authorize(request)
                 if kind in BULK_KINDS:
-                    self._gate.admit(self._settings.clock())
+                    self._throttle.admit(self._settings.clock())
                 response = await handler(request)
         except Refusal as refusal:
             response = self._json(
@@ -257,7 +264,7 @@ class SandboxAPI:
         await self._callbacks.stop()
 
     async def _date_it(self, request: web.Request, response: web.StreamResponse) -> None:  # noqa: ARG002 - a signal
-        if date := self._gate.date_header(self._settings.clock()):
+        if date := self._throttle.date_header(self._settings.clock()):
             response.headers["Date"] = date
 
     def _authorize(self, request: web.Request) -> None:
@@ -293,7 +300,7 @@ class SandboxAPI:
         if fault is RequestFault.RATE_LIMIT:
             refusal = Refusal(HTTPStatus.TOO_MANY_REQUESTS, "Request was throttled.")
             retry_after_s = self._injector.retry_after_s()
-            refusal.headers = self._gate.hold_back(retry_after_s, self._settings.clock())
+            refusal.headers = self._throttle.hold_back(retry_after_s, self._settings.clock())
             raise refusal
         if fault is RequestFault.HTML_ERROR:
             status = self._injector.choose((HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE))
@@ -313,27 +320,27 @@ class SandboxAPI:
         )
         self._admit_job()
         submission = read_submission(body, self._settings.max_locations)
-        self._intake.refuse(submission.locations)
+        self._review.refuse(submission.locations)
         order = Order(submission.options, callback_url=submission.callback_url)
         prints = []
         for index, location in enumerate(check_locations(submission)):
-            prints.append(self._intake.survey(order, index, location))
+            prints.append(self._review.survey(order, index, location))
             if index % _LOCATIONS_AT_ONCE == _LOCATIONS_AT_ONCE - 1:
                 await asyncio.sleep(0)
         asked = {code: tally.successes + tally.fails for code, tally in order.tallies.items()}
         # Once more: others may have been accepted since.
         self._admit_job()
-        self._gate.admit_locations(len(order.locations), self._settings.clock())
+        self._throttle.admit_locations(len(order.locations), self._settings.clock())
         self._account.charge(asked, self._now())
-        self._gate.charge(len(order.locations))
-        job = self._jobs.accept(order, self._intake.fate(order), self._settings.clock())
+        self._throttle.charge(len(order.locations))
+        job = self._jobs.accept(order, self._review.fate(order), self._settings.clock())
         self._recorder.accepted(prints)
         if job.callback_url is not None:
             self._callbacks.expect()
         return self._accepted(request, job)
 
     def _admit_job(self) -> None:
-        self._gate.admit_job(self._num_in_flight(), self._settings.clock())
+        self._throttle.admit_job(self._num_in_flight(), self._settings.clock())
 
     def _num_in_flight(self) -> int:
         return self._jobs.num_in_flight(self._settings.clock())
@@ -467,6 +474,8 @@ class SandboxAPI:
             content_type="application/json",
         )
 
+
+# -- The socket ------------------------------------------------------------------------------
 
 # Whoever leaves the sandbox does not wait for its clients; aiohttp's default is a minute.
 _SHUTDOWN_TIMEOUT_S = 0.1

@@ -1,10 +1,6 @@
-"""What the sandbox accepts, and what `/datasources` says of that.
+"""Which requests the sandbox accepts, and what ``/datasources`` says of that.
 
-What the sandbox accepts: requests are checked strictly, and a refusal says where and why.
-
-The configurations of the data sources, as ``/datasources`` tells them.
-
-Whole numbers among the settings: half a worker, or a limit that is NaN, would not be noticed.
+Requests are checked strictly; a refusal says where and why.
 """
 
 from __future__ import annotations
@@ -24,6 +20,8 @@ from pingdata_async.sandbox.answers import (
     Options,
     answer_location,
 )
+
+# -- Requests --------------------------------------------------------------------------------
 
 _TEXT: Final = (str,)
 _INTEGER: Final = (int,)
@@ -345,6 +343,8 @@ def _parse_object(name: str, text: str) -> Any:
         raise Refusal(HTTPStatus.BAD_REQUEST, f"{name} must be a JSON object") from None
 
 
+# -- The data sources ------------------------------------------------------------------------
+
 _EXAMPLE: Final = {"address": "1 Main Street, Springfield, IL 62701"}
 _TYPES: Final[dict[type, str]] = {
     str: "string",
@@ -397,8 +397,11 @@ def source_config(code: str) -> dict[str, Any]:
     }
 
 
+# -- Settings --------------------------------------------------------------------------------
+
+
 def check_whole(name: str, number: object, *, at_least: int = 1) -> None:
-    """Refuse what is no whole number, or too small.
+    """Refuse a setting that is not a whole number, or too small.
 
     Raises:
         ValueError: With the setting's name.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pingdata_async.sandbox import FaultPlan, SandboxServer
-from pingdata_async.sandbox.jobs import PROGRESS, Paces, Progress
+from pingdata_async.sandbox.jobs import PROGRESS, Progress, ThroughputModel
 from tests.sandbox.caller import Caller, Clock, addresses, calling
 
 
@@ -34,12 +34,12 @@ async def test_job_s_makes_jobs_of_any_size_equally_long(clock: Clock) -> None:
 
 
 async def test_spread_is_lognormal_with_median_1_and_seeded(clock: Clock) -> None:
-    """The served times are those that Paces foretells; median and sigma are as set."""
+    """The served times are those that ThroughputModel foretells; median and sigma are as set."""
     sandbox = SandboxServer(clock=clock, job_s=6, job_spread=0.3, seed=5, workers=1)
     async with calling(sandbox) as caller:
         jobs = [await caller.submit(addresses(1)) for _ in range(10)]
         served = await work_times(caller, clock, jobs)
-    paces = Paces(locations_per_s=1, job_s=6, spread=0.3, seed=5)
+    paces = ThroughputModel(locations_per_s=1, job_s=6, spread=0.3, seed=5)
     drawn = [paces.draw(1).work_s for _ in range(4000)]
     assert served == pytest.approx(drawn[:10], abs=1e-6)
     assert statistics.median(drawn) == pytest.approx(6, rel=0.02)
@@ -55,7 +55,7 @@ async def test_spread_is_also_by_size(clock: Clock) -> None:
             jobs = [await caller.submit(addresses(number)) for number in (10, 100)]
             times.append(await work_times(caller, clock, jobs))
     assert times[0] == times[1] != times[2]
-    paces = Paces(locations_per_s=10, spread=0.5, seed=2)
+    paces = ThroughputModel(locations_per_s=10, spread=0.5, seed=2)
     assert times[2] == pytest.approx([paces.draw(10).work_s, paces.draw(100).work_s], abs=1e-6)
     assert times[2][0] != pytest.approx(1)
 
@@ -63,7 +63,8 @@ async def test_spread_is_also_by_size(clock: Clock) -> None:
 def test_progress_does_not_change_how_long_jobs_take() -> None:
     """Both are drawn from the seed, each on its own."""
     even, uneven = (
-        Paces(locations_per_s=1, spread=0.5, progress=progress) for progress in ("even", "uneven")
+        ThroughputModel(locations_per_s=1, spread=0.5, progress=progress)
+        for progress in ("even", "uneven")
     )
     for _ in range(20):
         assert even.draw(9).work_s == uneven.draw(9).work_s
@@ -72,7 +73,7 @@ def test_progress_does_not_change_how_long_jobs_take() -> None:
 @pytest.mark.parametrize("progress", PROGRESS)
 def test_no_progress_falls_or_is_whole_too_early(progress: Progress) -> None:
     """Of 200 jobs of each kind, the share grows from 0 and stays below 1 before the end."""
-    paces = Paces(locations_per_s=1, progress=progress)
+    paces = ThroughputModel(locations_per_s=1, progress=progress)
     for _ in range(200):
         curve = paces.draw(100).curve
         if curve is None:
