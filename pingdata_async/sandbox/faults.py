@@ -19,7 +19,7 @@ import random
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import repeat
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar, get_type_hints
 
 from pingdata_async.sandbox.validation import check_whole
 
@@ -169,7 +169,7 @@ class FaultPlan:
         """
         everywhere: dict[str, Any] = {}
         named: dict[str, Any] = {}
-        known = {field.name: field.type for field in dataclasses.fields(cls)}
+        known = get_type_hints(cls)
         for word in words:
             name, equals, text = word.partition("=")
             name = name.strip().replace("-", "_")
