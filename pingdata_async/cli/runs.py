@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from pingdata_async.cli.options import (
     check_run_dir,
     connection_of,
     discard_option,
+    only,
     option,
     output_options,
     overwrite_option,
@@ -75,41 +78,15 @@ _going_on_options = together(
 @discard_option
 @space_option
 @output_options
-def resume(
-    run_dir: Path,
-    output: str | None,
-    overwrite: bool,
-    max_jobs: int | None,
-    max_requests_per_second: float | None,
-    discard_run: bool,
-    no_space_check: bool,
-    **others: Any,
-) -> int:
+def resume(run_dir: Path, discard_run: bool, **others: Any) -> int:
     """Resume a run that stopped; its input is not needed.
 
     Nothing is sent if the run is finished.
     """
-    settings = _checked_settings(run_dir, output, others)
-    settings = _paced(settings, max_jobs, max_requests_per_second)
-    writing = rewrite_options_of(others, settings, output)
-
-    async def work(client: PingDataClient, emit: EventEmitter) -> RunSummary:
-        return await _enhancer(client, settings, emit, others).resume(
-            run_dir,
-            output=output,
-            overwrite=overwrite,
-            discard_run=discard_run,
-            check_space=not no_space_check,
-            **budget_of(others),
-            writing=writing,
-        )
-
-    return carry_out(
-        _connection(settings, others),
-        reporting_of(others),
-        work,
-        is_begun=True,
-        refusal=_refusal(settings, others),
+    return _go_on(
+        run_dir,
+        others,
+        lambda enhancer, options: enhancer.resume(run_dir, discard_run=discard_run, **options),
     )
 
 
@@ -119,41 +96,15 @@ def resume(
 @_going_on_options
 @space_option
 @output_options
-def retry(
-    run_dir: Path,
-    all_not_ok: bool,
-    output: str | None,
-    overwrite: bool,
-    max_jobs: int | None,
-    max_requests_per_second: float | None,
-    no_space_check: bool,
-    **others: Any,
-) -> int:
+def retry(run_dir: Path, all_not_ok: bool, **others: Any) -> int:
     """Retry the rows of a run that have no answer.
 
     The output is rewritten. Each row is sent again only to the sources that did not succeed.
     """
-    settings = _checked_settings(run_dir, output, others)
-    settings = _paced(settings, max_jobs, max_requests_per_second)
-    writing = rewrite_options_of(others, settings, output)
-
-    async def work(client: PingDataClient, emit: EventEmitter) -> RunSummary:
-        return await _enhancer(client, settings, emit, others).retry(
-            run_dir,
-            all_not_ok=all_not_ok,
-            output=output,
-            overwrite=overwrite,
-            check_space=not no_space_check,
-            **budget_of(others),
-            writing=writing,
-        )
-
-    return carry_out(
-        _connection(settings, others),
-        reporting_of(others),
-        work,
-        is_begun=True,
-        refusal=_refusal(settings, others),
+    return _go_on(
+        run_dir,
+        others,
+        lambda enhancer, options: enhancer.retry(run_dir, all_not_ok=all_not_ok, **options),
     )
 
 
@@ -199,6 +150,30 @@ def export(run_dir: Path, output: str, overwrite: bool, **others: Any) -> int:
     return NO_ANSWER_FOR_SOME if written.no_answer else ANSWERED
 
 
+def _go_on(
+    run_dir: Path,
+    others: dict[str, Any],
+    work: Callable[[BulkEnhancer, dict[str, Any]], Awaitable[RunSummary]],
+) -> int:
+    """Open the run's API, and work on the run with the options that it takes."""
+    output = others["output"]
+    settings = _checked_settings(run_dir, output, others)
+    options = only(("output", "overwrite"), others) | budget_of(others)
+    options["check_space"] = not others["no_space_check"]
+    options["writing"] = rewrite_options_of(others, settings, output)
+
+    async def go_on(client: PingDataClient, emit: EventEmitter) -> RunSummary:
+        return await work(_enhancer(client, settings, emit, others), options)
+
+    return carry_out(
+        _connection(settings, others),
+        reporting_of(others),
+        go_on,
+        is_begun=True,
+        refusal=_refusal(settings, others),
+    )
+
+
 def _checked_settings(run_dir: Path, output: str | None, others: dict[str, Any]) -> RunSettings:
     check_run_dir(run_dir)
     settings = read_settings(run_dir)
@@ -211,35 +186,18 @@ def _checked_settings(run_dir: Path, output: str | None, others: dict[str, Any])
     return settings
 
 
-def _paced(
-    settings: RunSettings, max_jobs: int | None, max_requests_per_s: float | None
-) -> RunSettings:
-    """With the run's own limits, unless others are given."""
-    return msgspec.structs.replace(
-        settings,
-        max_jobs=max_jobs or settings.max_jobs,
-        max_requests_per_s=max_requests_per_s or settings.max_requests_per_s,
-    )
-
-
 def _connection(settings: RunSettings, others: dict[str, Any]) -> Connection:
     """The API that the options name, or else the run's own."""
     given = connection_of(others)
     if given.environment is not None or given.api_url is not None:
         return given
-    return Connection(
-        environment=settings.environment,
-        api_url=settings.api_url,
-        auth_token_file=given.auth_token_file,
-        ca_bundle=given.ca_bundle,
-        max_answer_mb=given.max_answer_mb,
-    )
+    return dataclasses.replace(given, environment=settings.environment, api_url=settings.api_url)
 
 
 def _refusal(settings: RunSettings, others: dict[str, Any]) -> Refusal | None:
-    """Why the API is asked nothing of what only the run directory names; None where it may.
+    """Why the API must not be contacted: it, or a callback, is named by the run directory alone.
 
-    A run directory may come from anybody, and so may the urls in it.
+    A run directory may come from anybody, and so may the URLs in it.
     """
     given = connection_of(others)
     is_named = given.environment is not None or given.api_url is not None
@@ -268,13 +226,14 @@ def _enhancer(
     emit: EventEmitter,
     others: dict[str, Any],
 ) -> BulkEnhancer:
+    """An enhancer with the run's own options, except where others are given."""
     options = msgspec.structs.asdict(settings.options) | {"callback_url": others["callback_url"]}
     return BulkEnhancer(
         client,
         settings.sources,
         chunk_size=settings.chunk_size,
-        max_jobs=settings.max_jobs,
-        max_requests_per_second=settings.max_requests_per_s,
+        max_jobs=others["max_jobs"] or settings.max_jobs,
+        max_requests_per_second=others["max_requests_per_second"] or settings.max_requests_per_s,
         retry_policy=policy_of(others),
         on_event=emit,
         **options,
