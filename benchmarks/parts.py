@@ -28,13 +28,13 @@ from pingdata_async.results.offset_index import index_output
 from pingdata_async.results.validation import ValidatedOutput, validate_output
 from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.spool import Spool
-from pingdata_async.runs.export.export import export
 from pingdata_async.runs.export.jsonl import render
 from pingdata_async.runs.export.output import OutputSpec
 from pingdata_async.runs.export.results import DuplicateAnswers, ResultReader
 from pingdata_async.runs.journal.journal import Journal
 from pingdata_async.runs.journal.reader import reading_journal
 from pingdata_async.util.encoding import EncodedBody
+from tests.support.exports import export
 
 CHUNKS = 20
 TIMES = 3  # for what can only be done once with the same files

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,6 +42,7 @@ from pingdata_async.exceptions import (
 from pingdata_async.locations.chunk import Chunk
 from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.models import RunSummary
+from pingdata_async.results.offset_index import OffsetIndex
 from pingdata_async.results.outcomes import Tally
 from pingdata_async.runs.directory.directory import (
     DECLARED,
@@ -59,12 +60,11 @@ from pingdata_async.runs.directory.plan import Plan, PlanSummary
 from pingdata_async.runs.directory.settings import RunFlags, RunSettings
 from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.export.export import (
-    EarlyOutput,
-    RunOutput,
     check_run_output,
-    opened_run_output,
+    open_export,
     undeclared,
 )
+from pingdata_async.runs.export.jsonl import JSONLExport
 from pingdata_async.runs.export.output import (
     DeclaredTypes,
     OutputOwnership,
@@ -74,6 +74,7 @@ from pingdata_async.runs.export.output import (
     output_spec,
 )
 from pingdata_async.runs.export.results import ResultReader
+from pingdata_async.runs.export.two_pass import TwoPassExport
 from pingdata_async.runs.forecast import keep_pace
 from pingdata_async.runs.journal.journal import Journal
 from pingdata_async.runs.journal.reader import JournalReader, JournalTotals, reading_journal
@@ -93,6 +94,9 @@ from pingdata_async.tables.readers.open import AnyInput
 from pingdata_async.util.encoding import EncodedBody
 from pingdata_async.util.text import STDOUT, counted, shown_path
 
+Offer = Callable[[Chunk, OffsetIndex, bytes], Awaitable[None]]
+"""Takes a chunk whose answers are safe, and where these are in what came, to be written early."""
+
 
 class DurableStore(ChunkStore):
     """Tells the journal of every step, and keeps answers in the spool.
@@ -103,11 +107,11 @@ class DurableStore(ChunkStore):
 
     is_durable = True
 
-    def __init__(self, journal: Journal, spool: Spool, output: EarlyOutput) -> None:
+    def __init__(self, journal: Journal, spool: Spool, offer: Offer) -> None:
         super().__init__(journal.next_index)
         self._journal = journal
         self._spool = spool
-        self._output = output
+        self._offer = offer
         self.submitting = journal.submitting  # type: ignore[method-assign]  # the journal's own
         self.refused = journal.refused  # type: ignore[method-assign]  # the journal's own
         self.submitted = journal.submitted  # type: ignore[method-assign]  # the journal's own
@@ -146,7 +150,7 @@ class DurableStore(ChunkStore):
             index, finished.counts, checked.retry_rows, checked.offset_index
         )
         if checked.offset_index is not None and checked.content is not None:
-            await self._output.offer(finished.chunk, checked.offset_index, checked.content)
+            await self._offer(finished.chunk, checked.offset_index, checked.content)
 
 
 _REFUSALS = frozenset({429, SERVICE_UNAVAILABLE})
@@ -326,18 +330,18 @@ class Run:
             await directory.journal.set_meta(FINISHED, None)
             await self._keep_writing(directory)
             own = OutputOwnership(directory, self._output)
-            async with opened_run_output(
+            async with open_export(
                 self._output,
                 form,
                 on_note=self._note,
                 failures=failures_path(self._output),
                 before_move=own.about_to_move,
                 scratch=directory.path,
-            ) as writer:
-                await self._execute(directory, plan, writer)
-                await self._write_rest(directory, plan, writer)
+            ) as sink:
+                await self._execute(directory, plan, sink.offer)
+                await self._write_rest(directory, plan, sink)
             await own.moved()
-            return await self._finish(directory, plan.summary, writer.counts)
+            return await self._finish(directory, plan.summary, sink.counts)
         except BaseException as error:
             if isinstance(error, ConfigurationError) and not self._is_under_way:
                 raise
@@ -502,7 +506,7 @@ class Run:
             directory.plan = plan
         return directory.plan
 
-    async def _execute(self, directory: RunDirectory, plan: Plan, output: EarlyOutput) -> None:
+    async def _execute(self, directory: RunDirectory, plan: Plan, offer: Offer) -> None:
         journal = directory.journal
         for doubt in await journal.doubt_interrupted(hold=self._policy.hold_in_doubt):
             self._emit(
@@ -524,7 +528,7 @@ class Run:
             any_accepted=totals.jobs > 0,
             any_answered=totals.chunks[ChunkState.SPOOLED] > 0,
         )
-        store = DurableStore(journal, directory.spool, output)
+        store = DurableStore(journal, directory.spool, offer)
         spending = Spending(self._settings, plan, totals, lambda read: self._read(directory, read))
         refused = await self._refused_beforehand(spending)
         engine = self._make_engine(
@@ -592,9 +596,11 @@ class Run:
 
     # -- export --------------------------------------------------------------------------
 
-    async def _write_rest(self, directory: RunDirectory, plan: Plan, writer: RunOutput) -> None:
+    async def _write_rest(
+        self, directory: RunDirectory, plan: Plan, sink: JSONLExport | TwoPassExport
+    ) -> None:
         async with reading_journal(journal_path(directory.path)) as journal:
-            await writer.write_rest(
+            await sink.write_rest(
                 plan,
                 ResultReader(directory.spool, journal, self._settings.sources),
                 on_rows=lambda rows: self._emit(OutputProgress(rows=rows)),

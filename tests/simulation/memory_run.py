@@ -139,9 +139,8 @@ class MemoryDirectory(RunDirectory):
         return record.chunk.rows
 
 
-class _NoOutput:
-    async def offer(self, chunk: Chunk, offset_index: OffsetIndex, content: bytes) -> None:
-        pass
+async def _written_never(chunk: Chunk, offset_index: OffsetIndex, content: bytes) -> None:
+    pass
 
 
 class MemoryRun(Run):
@@ -150,7 +149,7 @@ class MemoryRun(Run):
     async def execute(self, directory: MemoryDirectory, *, may_pay_again: bool) -> None:
         """Go on with what is left to be done, as `resume` or as `retry` would."""
         self._is_retry = may_pay_again
-        await self._execute(directory, directory.plan, _NoOutput())
+        await self._execute(directory, directory.plan, _written_never)
 
     async def _read(self, directory: RunDirectory, read: Callable[[JournalReader], T]) -> T:
         assert isinstance(directory, MemoryDirectory)

@@ -32,7 +32,6 @@ from pingdata_async.runs import run as store
 from pingdata_async.runs.directory import directory as run_directory
 from pingdata_async.runs.directory import spool
 from pingdata_async.runs.export import output as output_files
-from pingdata_async.runs.export.export import EarlyOutput
 from pingdata_async.runs.journal import journal
 from pingdata_async.runs.journal import journal as journal_writer
 from pingdata_async.runs.journal import schema as journal_schema
@@ -120,9 +119,9 @@ class Executioner:
 
         class WatchedLedger(store.DurableStore):
             def __init__(
-                self, kept_in: journal.Journal, bodies: spool.Spool, output: EarlyOutput
+                self, kept_in: journal.Journal, bodies: spool.Spool, offer: run.Offer
             ) -> None:
-                super().__init__(kept_in, bodies, output)
+                super().__init__(kept_in, bodies, offer)
                 for name in LEDGER_STEPS:
                     setattr(self, name, _around_async(note, f"ledger.{name}", getattr(self, name)))
 

@@ -10,16 +10,13 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol, Self
+from typing import BinaryIO, Self
 
 import anyio
 import anyio.to_thread
 import msgspec
 
 from pingdata_async.exceptions import ConfigurationError, RunError
-from pingdata_async.locations.chunk import Chunk
-from pingdata_async.results.offset_index import OffsetIndex
-from pingdata_async.results.outcomes import Tally
 from pingdata_async.runs.directory.directory import (
     DECLARED,
     PLAN_NAME,
@@ -32,7 +29,7 @@ from pingdata_async.runs.directory.directory import (
 from pingdata_async.runs.directory.input_copy import INPUT_NAME, InputCopy
 from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.spool import Spool
-from pingdata_async.runs.export.jsonl import OutputWriter
+from pingdata_async.runs.export.jsonl import JSONLExport
 from pingdata_async.runs.export.output import (
     AtomicFile,
     BeforeMove,
@@ -45,8 +42,8 @@ from pingdata_async.runs.export.output import (
     writing_elsewhere,
 )
 from pingdata_async.runs.export.results import DuplicateAnswers, ResultReader
-from pingdata_async.runs.export.two_pass import LinesWithInput, TableOutput
-from pingdata_async.runs.journal.reader import JournalReader, reading_journal
+from pingdata_async.runs.export.two_pass import JSONLWithInputExport, TableExport, TwoPassExport
+from pingdata_async.runs.journal.reader import reading_journal
 from pingdata_async.runs.journal.records import damage_in
 from pingdata_async.tables.formats import OutputFormat, WriteOptions, check_format, load_package_for
 from pingdata_async.tables.mapping.headers import shown_headers
@@ -61,48 +58,7 @@ from pingdata_async.util.loop import SingleThreadExecutor
 from pingdata_async.util.text import STDOUT, shown_path
 
 
-class EarlyOutput(Protocol):
-    """Takes answers that are safe, to be written before the end of the run."""
-
-    async def offer(self, chunk: Chunk, offset_index: OffsetIndex, content: bytes) -> None:
-        """A planned or later chunk is answered, and where its answers are in what came."""
-        ...
-
-
-class RunOutput(EarlyOutput, Protocol):
-    """Takes the chunks of a run.
-
-    Attributes:
-        counts: How the rows ended that are written.
-    """
-
-    counts: Tally
-
-    async def write_rest(
-        self,
-        plan: Plan,
-        answers: ResultReader,
-        *,
-        on_rows: Callable[[int], None],
-        finished_only: bool = False,
-    ) -> None:
-        """Write every chunk that is not written yet.
-
-        Args:
-            plan: What was planned, inside its `with` block.
-            answers: What was answered.
-            on_rows: Told of the number of rows after each chunk.
-            finished_only: Leave out rows without an outcome, instead of refusing them.
-
-        Raises:
-            ConfigurationError: When the form cannot hold it.
-            RunError: When it cannot be written, or a row has no outcome.
-            BrokenPipeError: When nobody reads standard output any more.
-        """
-        ...
-
-
-def check_run_output(form: OutputSpec, plan: Plan) -> None:
+def check_run_output(spec: OutputSpec, plan: Plan) -> None:
     """Refuse an output that could not be written of a run, before anything is sent. Blocks.
 
     Raises:
@@ -110,12 +66,12 @@ def check_run_output(form: OutputSpec, plan: Plan) -> None:
             or a column is wanted that neither the input has nor an answer can bring.
         RunError: When the run has not kept the input's columns that the output needs.
     """
-    check_format(form.kind, plan.summary.rows)
-    load_package_for(form.kind)
-    if form.kind is not OutputFormat.JSONL or form.options.columns:
+    check_format(spec.kind, plan.summary.rows)
+    load_package_for(spec.kind)
+    if spec.kind is not OutputFormat.JSONL or spec.options.columns:
         headers = InputCopy(plan.path.with_name(INPUT_NAME)).headers
-        check_format(form.kind, columns=least_columns(headers, form.options.columns))
-        impossible = impossible_columns(headers, form.options.columns)
+        check_format(spec.kind, columns=least_columns(headers, spec.options.columns))
+        impossible = impossible_columns(headers, spec.options.columns)
         if impossible:
             raise ConfigurationError(
                 f"there is no column {shown_headers(impossible)} to be written; name others with "
@@ -123,34 +79,36 @@ def check_run_output(form: OutputSpec, plan: Plan) -> None:
             )
 
 
-def undeclared(form: OutputSpec, plan: Plan) -> list[str]:
+def undeclared(spec: OutputSpec, plan: Plan) -> list[str]:
     """Columns that are wanted and that no answer brings, as far as the API tells. Blocks.
 
     None where it does not tell of every source that is asked.
     """
-    asked = plan.summary.asked or dict.fromkeys(form.sources)
-    told = {code.casefold() for code, fields in form.declared.items() if fields}
-    if form.kind is OutputFormat.JSONL or not {code.casefold() for code in asked} <= told:
+    asked = plan.summary.asked or dict.fromkeys(spec.sources)
+    told = {code.casefold() for code, fields in spec.declared.items() if fields}
+    if spec.kind is OutputFormat.JSONL or not {code.casefold() for code in asked} <= told:
         return []
     headers = InputCopy(plan.path.with_name(INPUT_NAME)).headers
-    return undeclared_columns(headers, form.declared, form.options.columns)
+    return undeclared_columns(headers, spec.declared, spec.options.columns)
 
 
 @contextlib.asynccontextmanager
-async def opened_run_output(
+async def open_export(
     output: str | Path,
-    form: OutputSpec,
+    spec: OutputSpec,
     *,
     on_note: Callable[[str], None],
     failures: Path | None = None,
     before_move: BeforeMove | None = None,
     scratch: Path | None = None,
-) -> AsyncIterator[RunOutput]:
-    """The files take their names when this is left without an error, whole and on the disk.
+) -> AsyncIterator[JSONLExport | TwoPassExport]:
+    """Open the files of an output, and give what takes the chunks of a run.
+
+    The files take their names when this is left without an error, whole and on the disk.
 
     Args:
         output: A path, or "-" for standard output.
-        form: What is to be written.
+        spec: What is to be written.
         on_note: Told what the user should know of it, a sentence each.
         failures: Where the rows without an answer are written, as an input for another run;
             None for nowhere. Without such rows there is no such file afterwards.
@@ -168,20 +126,20 @@ async def opened_run_output(
             failed = await stack.enter_async_context(opened)
         duplicate_answers = stack.enter_context(DuplicateAnswers(scratch))
         thread = stack.enter_context(SingleThreadExecutor("pingdata_async export"))
-        if form.kind is not OutputFormat.JSONL:
-            yield TableOutput(
-                file, failed, thread, form, duplicate_answers=duplicate_answers, on_note=on_note
+        if spec.kind is not OutputFormat.JSONL:
+            yield TableExport(
+                file, failed, thread, spec, duplicate_answers=duplicate_answers, on_note=on_note
             )
             return
-        if form.options.columns:
-            yield LinesWithInput(
-                file, failed, thread, form, duplicate_answers=duplicate_answers, on_note=on_note
+        if spec.options.columns:
+            yield JSONLWithInputExport(
+                file, failed, thread, spec, duplicate_answers=duplicate_answers, on_note=on_note
             )
             return
-        packed = _PackedFile(file, form.compression) if form.compression else None
+        packed = _PackedFile(file, spec.compression) if spec.compression else None
         # On standard output nothing can be taken back when the run stops.
         is_file = str(output) != STDOUT
-        yield OutputWriter(
+        yield JSONLExport(
             packed or file,
             failed,
             thread,
@@ -223,55 +181,6 @@ class _PackedFile:
             file = self._stack.enter_context(self._file.opened())
             self._packed = self._stack.enter_context(compressed_writer(file, self._compression))
         return self._packed
-
-
-async def export(
-    plan: Plan,
-    spool: Spool,
-    journal: JournalReader,
-    output: str | Path,
-    form: OutputSpec,
-    *,
-    on_rows: Callable[[int], None],
-    on_note: Callable[[str], None],
-    finished_only: bool = False,
-    failures: Path | None = None,
-    before_move: BeforeMove | None = None,
-) -> Tally:
-    """Write every row of the plan, in input order.
-
-    Args:
-        plan: What was planned, inside its `with` block.
-        spool: What was answered.
-        journal: What became of each chunk.
-        output: A path, moved into place when it is whole, or "-" for standard output.
-        form: In which form; says which sources the run asked.
-        on_rows: Told of the number of rows after each chunk.
-        on_note: Told what the user should know of the output, a sentence each.
-        finished_only: Leave out rows without an outcome, instead of refusing them; those that
-            are retried have the one that they had.
-        failures: Where the rows without an answer are written, as an input for another run;
-            None for nowhere. Without such rows there is no such file afterwards.
-        before_move: Told of each file's name and where it is until then, when it is whole.
-
-    Returns:
-        The count of the rows written.
-
-    Raises:
-        RunError: When it cannot be written, or a row has no outcome.
-        BrokenPipeError: When nobody reads standard output any more.
-    """
-    answers = ResultReader(spool, journal, form.sources, keep_earlier=finished_only)
-    async with opened_run_output(
-        output,
-        form,
-        on_note=on_note,
-        failures=failures,
-        before_move=before_move,
-        scratch=plan.path.parent,
-    ) as writer:
-        await writer.write_rest(plan, answers, on_rows=on_rows, finished_only=finished_only)
-    return writer.counts
 
 
 class ExportedRun(msgspec.Struct, frozen=True):
@@ -336,25 +245,26 @@ async def export_run(
         kept = await anyio.to_thread.run_sync(journal.meta, DECLARED)
         with damage_in("the types of fields"):
             declared: DeclaredTypes = msgspec.convert(kept or {}, DeclaredTypes)
-        form = output_spec(output, writing, settings.sources, declared)
-        await anyio.to_thread.run_sync(check_run_output, form, plan)
+        spec = output_spec(output, writing, settings.sources, declared)
+        await anyio.to_thread.run_sync(check_run_output, spec, plan)
         try:
-            counts = await export(
-                plan,
-                Spool(path / SPOOL_NAME),
-                journal,
+            async with open_export(
                 output,
-                form,
-                on_rows=lambda _rows: None,
+                spec,
                 on_note=notes.append,
-                finished_only=True,
                 failures=failures,
                 before_move=place.check,
-            )
+                scratch=path,
+            ) as sink:
+                results = ResultReader(
+                    Spool(path / SPOOL_NAME), journal, spec.sources, keep_earlier=True
+                )
+                await sink.write_rest(plan, results, on_rows=lambda _rows: None, finished_only=True)
         except RunError:
             await place.check()  # else an answer would be said to be missing
             raise
         await place.check()
+    counts = sink.counts
     return ExportedRun(counts.rows, counts.no_answer, plan.summary.rows - counts.rows, tuple(notes))
 
 

@@ -213,8 +213,8 @@ def _with_id(location: bytes, own_id: str | None) -> bytes:
 LOW_WATER = 4  # chunks that are kept in memory because the next one is not there yet
 
 
-class OutputWriter:
-    """Takes planned chunks.
+class JSONLExport:
+    """Takes the chunks of a run, and writes them as lines as soon as it can.
 
     Args:
         file: Where the lines are written.

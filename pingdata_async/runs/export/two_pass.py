@@ -90,7 +90,7 @@ class TwoPassExport(ABC):
         on_rows: Callable[[int], None],
         finished_only: bool = False,
     ) -> None:
-        """Write every chunk; arguments and errors as of `OutputWriter.write_rest()`."""
+        """Write every chunk; arguments and errors as of `JSONLExport.write_rest()`."""
         kept = await self._thread.run(lambda: InputCopy(plan.path.with_name(INPUT_NAME)))
         async with self._entered(kept):
             table = await self._scanned(kept, plan, answers)
@@ -157,7 +157,7 @@ class TwoPassExport(ABC):
             yield entered
 
 
-class TableOutput(TwoPassExport):
+class TableExport(TwoPassExport):
     """Writes a flat table in one of the formats of `tables.formats`.
 
     An XLSX of rows that came from one is that workbook, with the answers as new columns.
@@ -272,8 +272,8 @@ class TableOutput(TwoPassExport):
         return WorkbookWriter(file, given, columns), table.own_columns
 
 
-class LinesWithInput(TwoPassExport):
-    """Writes lines as `OutputWriter` does, and in each the cells that were asked for."""
+class JSONLWithInputExport(TwoPassExport):
+    """Writes lines as `JSONLExport` does, and in each the cells that were asked for."""
 
     async def _scanned(self, kept: InputCopy, plan: Plan, answers: ResultReader) -> OutputTable:
         del plan, answers  # what was answered makes no difference to the input's columns

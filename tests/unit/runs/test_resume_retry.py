@@ -16,7 +16,7 @@ from pingdata_async.models import RunSummary
 from pingdata_async.results.validation import fail_chunk
 from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.spool import Spool
-from pingdata_async.runs.export.export import export, export_run
+from pingdata_async.runs.export.export import export_run
 from pingdata_async.runs.export.output import OutputSpec
 from pingdata_async.runs.export.results import ResultReader
 from pingdata_async.runs.journal.journal import Journal
@@ -25,6 +25,7 @@ from pingdata_async.runs.resume import charged_rows, retry_rows_of
 from pingdata_async.runs.status import RunStatus, read_status
 from pingdata_async.sandbox import FaultPlan, SandboxServer
 from tests.support.answers import FAILURE, MemoryJournal, planned_chunks, spool_in
+from tests.support.exports import export
 from tests.support.runs import (
     ADDRESSES,
     Stopper,

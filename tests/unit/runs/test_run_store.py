@@ -23,17 +23,16 @@ async def test_an_answer_is_written_only_when_it_is_noted(tmp_path: Path) -> Non
     body = EncodedBody(usual(chunk.rows))
     seen: list[tuple[ChunkState | None, int]] = []
 
-    class Output:
-        async def offer(self, chunk: Chunk, offset_index: OffsetIndex, content: bytes) -> None:
-            del offset_index
-            assert content == body.raw
-            record = await journal.record(chunk.index)
-            seen.append((None if record is None else record.state, spool.chunks))
+    async def offer(chunk: Chunk, offset_index: OffsetIndex, content: bytes) -> None:
+        del offset_index
+        assert content == body.raw
+        record = await journal.record(chunk.index)
+        seen.append((None if record is None else record.state, spool.chunks))
 
     async with Journal(await make_journal(tmp_path)) as journal:
         await submit(journal, 0)
         await journal.completed(chunk, ())
         checked = validate_output(chunk, [body], SOURCES, 0, with_results=False)
         finished = FinishedChunk(chunk, checked.counts, checked=checked, job_id="job 0")
-        await DurableStore(journal, spool, Output()).deliver(finished)
+        await DurableStore(journal, spool, offer).deliver(finished)
     assert seen == [(ChunkState.SPOOLED, 1)]

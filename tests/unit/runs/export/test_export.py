@@ -23,11 +23,11 @@ from pingdata_async.results.outcomes import Tally
 from pingdata_async.runs.directory.directory import failures_path
 from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.spool import Spool
-from pingdata_async.runs.export.export import export
 from pingdata_async.runs.export.output import OutputSpec, check_output
 from pingdata_async.runs.planning.plan_writer import write_plan
 from pingdata_async.tables.formats import FAILURE_NOTES, OutputFormat
 from tests.support.answers import MemoryJournal, answered
+from tests.support.exports import export
 from tests.support.runs import unexpected
 
 INPUT = """\

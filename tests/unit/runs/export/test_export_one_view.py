@@ -15,7 +15,7 @@ from anyio import from_thread
 import pingdata_async as ping
 from pingdata_async.events import JobSubmitted
 from pingdata_async.runs.export.export import export_run
-from pingdata_async.runs.export.two_pass import TableOutput
+from pingdata_async.runs.export.two_pass import TableExport
 from pingdata_async.runs.journal.journal import Journal
 from pingdata_async.runs.journal.reader import JournalReader
 from pingdata_async.runs.journal.schema import JOURNAL_NAME
@@ -51,7 +51,7 @@ async def test_a_table_has_the_columns_of_all_its_rows(
     """Chunks that finish between its two passes are in neither of them."""
     output, table = tmp_path / "out.jsonl", tmp_path / f"now.{ending}"
     run_dir = Path(f"{output}.run")
-    really_scanned = TableOutput._scanned
+    really_scanned = TableExport._scanned
     async with sandbox_and_client() as (_, client):
         await stopped_run(client, output, JobSubmitted, chunk_size=150)
 
@@ -61,7 +61,7 @@ async def test_a_table_has_the_columns_of_all_its_rows(
             return found
 
         with monkeypatch.context() as patch:
-            patch.setattr(TableOutput, "_scanned", scanned)
+            patch.setattr(TableExport, "_scanned", scanned)
             written = await export_run(run_dir, table)
         rows = await rows_of(table)
         assert all("pg_latitude" in row for row in rows)
@@ -105,7 +105,7 @@ async def test_a_run_that_is_set_aside_meanwhile(
 ) -> None:
     """Another run's answers, in the same place, are not taken for its own."""
     output, now = tmp_path / "out.jsonl", tmp_path / "now.csv"
-    really_scanned = TableOutput._scanned
+    really_scanned = TableExport._scanned
     async with sandbox_and_client() as (_, client):
         await enhancer(client, chunk_size=300).run(ADDRESSES, output)
         other = enhancer(client, chunk_size=300, sources=["PH"])
@@ -118,7 +118,7 @@ async def test_a_run_that_is_set_aside_meanwhile(
                 await other.run(ADDRESSES, output, restart=True, overwrite=True)
             return found
 
-        monkeypatch.setattr(TableOutput, "_scanned", scanned)
+        monkeypatch.setattr(TableExport, "_scanned", scanned)
         with pytest.raises(ping.RunError, match="was set aside or removed"):
             await export_run(f"{output}.run", now)
     assert not now.exists()
@@ -129,7 +129,7 @@ async def test_a_run_begins_beside_an_export(
 ) -> None:
     """A journal that is being exported is held by nobody: a retry takes it up, and ends."""
     output, now = tmp_path / "out.jsonl", tmp_path / "now.csv"
-    really_scanned = TableOutput._scanned
+    really_scanned = TableExport._scanned
     async with sandbox_and_client(faults=FaultPlan(missing_location=0.4)) as (server, client):
         bulk = enhancer(client, retry_policy=ASK_ONCE, chunk_size=300)
         before = await bulk.run(ADDRESSES, output)
@@ -140,7 +140,7 @@ async def test_a_run_begins_beside_an_export(
             assert (await bulk.retry(f"{output}.run")).no_answer == 0
             return found
 
-        monkeypatch.setattr(TableOutput, "_scanned", scanned)
+        monkeypatch.setattr(TableExport, "_scanned", scanned)
         assert (await export_run(f"{output}.run", now)).no_answer == before.no_answer > 0
 
 

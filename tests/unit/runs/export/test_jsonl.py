@@ -18,10 +18,11 @@ from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.results.validation import ValidatedOutput, validate_output
 from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.spool import Spool
-from pingdata_async.runs.export.export import RunOutput, opened_run_output
-from pingdata_async.runs.export.jsonl import LOW_WATER, OutputWriter
+from pingdata_async.runs.export.export import open_export
+from pingdata_async.runs.export.jsonl import LOW_WATER, JSONLExport
 from pingdata_async.runs.export.output import OutputSpec
 from pingdata_async.runs.export.results import ResultReader
+from pingdata_async.runs.export.two_pass import TwoPassExport
 from pingdata_async.runs.planning.plan_writer import write_plan
 from pingdata_async.util.encoding import EncodedBody
 from pingdata_async.util.files import write_pieces
@@ -73,13 +74,13 @@ class Setting:
             self.spool._keep(index, body)
             self.journal.put(chunk, "spooled")
 
-    async def offer(self, writer: RunOutput, index: int) -> None:
+    async def offer(self, writer: JSONLExport | TwoPassExport, index: int) -> None:
         chunk, checked = self.checked[index]
         assert checked.offset_index is not None
         assert checked.content is not None
         await writer.offer(chunk, checked.offset_index, checked.content)
 
-    async def write_rest(self, writer: RunOutput) -> list[int]:
+    async def write_rest(self, writer: JSONLExport | TwoPassExport) -> list[int]:
         """Returns what is said of rows, for all that was early, and then for each chunk."""
         told: list[int] = []
         with self.plan:
@@ -98,8 +99,8 @@ class Setting:
 
 def opened_writer(
     output: Path | str, failures: Path | None = None
-) -> AbstractAsyncContextManager[RunOutput]:
-    return opened_run_output(output, OutputSpec(), on_note=unexpected, failures=failures)
+) -> AbstractAsyncContextManager[JSONLExport | TwoPassExport]:
+    return open_export(output, OutputSpec(), on_note=unexpected, failures=failures)
 
 
 @pytest.fixture
@@ -154,7 +155,7 @@ async def test_whatever_the_order_each_row_is_written_once(
 async def test_few_chunks_are_kept_for_one_that_is_missing(setting: Setting) -> None:
     """The first one is late for good: memory does not grow, and the rest comes at the end."""
     async with opened_writer(setting.output) as writer:
-        assert isinstance(writer, OutputWriter)
+        assert isinstance(writer, JSONLExport)
         for index in range(1, CHUNKS):
             await setting.offer(writer, index)
             assert len(writer._early) == min(index, LOW_WATER - 1)

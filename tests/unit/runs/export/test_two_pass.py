@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 import pingdata_async as ping
 from pingdata_async.locations.chunk_builder import ChunkBuilder
-from pingdata_async.runs.export.export import export, export_run
+from pingdata_async.runs.export.export import export_run
 from pingdata_async.runs.export.output import output_spec
 from pingdata_async.runs.planning.plan_writer import write_plan
 from pingdata_async.tables.formats import WriteOptions
 from pingdata_async.tables.schema.types import unique_names
 from tests.support.answers import MemoryJournal, answered, spool_in
+from tests.support.exports import export
 from tests.support.runs import enhancer, lines, unexpected
 from tests.support.sweeps import examples, sampled
 from tests.support.table_forms import INPUTS, OUTPUTS, Table, assert_same_cells

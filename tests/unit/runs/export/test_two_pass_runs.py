@@ -19,12 +19,13 @@ import pingdata_async as ping
 from pingdata_async.events import ChunkFinished, Event, InputPlanned, OutputProgress, RunNotice
 from pingdata_async.exceptions import ConfigurationError, RunError
 from pingdata_async.locations.chunk_builder import ChunkBuilder
-from pingdata_async.runs.export.export import export, export_run
+from pingdata_async.runs.export.export import export_run
 from pingdata_async.runs.export.output import output_spec
 from pingdata_async.runs.planning.plan_writer import write_plan
 from pingdata_async.sandbox import SandboxServer
 from pingdata_async.tables.formats import WriteOptions
 from tests.support.answers import MemoryJournal, answered, spool_in
+from tests.support.exports import export
 from tests.support.runs import (
     ADDRESSES,
     Stopper,
