@@ -24,9 +24,14 @@ from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
 from pingdata_async.engine.flow_control.polling import PollPlanner, PollSchedule
 from pingdata_async.engine.flow_control.rate_limiter import RateLimiter
 from pingdata_async.engine.flow_control.retry import RetryPolicy
-from pingdata_async.engine.input_task import InputTask
-from pingdata_async.engine.store import Charges, ChunkStore, MemoryStore
-from pingdata_async.engine.stream import ChunkSource, Locations, ResultChannel, ResultStream
+from pingdata_async.engine.store import ChunkStore, MemoryStore
+from pingdata_async.engine.stream import (
+    ChunkSource,
+    InputTask,
+    Locations,
+    ResultChannel,
+    ResultStream,
+)
 from pingdata_async.events import Event, EventEmitter, Listener, NoticeCollector, check_listener
 from pingdata_async.exceptions import ConfigurationError, PingDataError
 from pingdata_async.locations.chunk import MAX_CHUNK_BYTES
@@ -446,25 +451,24 @@ class BulkEnhancer:
         source = ChunkSource(locations, builder)
         requests = SummaryListener()
         requests.summary.environment = self._client.environment
-        charges = Charges(requests.summary)
+        store = MemoryStore(builder.next_index, requests.summary)
         emit = EventEmitter(self._on_event, requests)
         # Not a method of the stream: its task must not keep the stream alive.
         engine_for = self._engine
 
         async def work(channel: ResultChannel) -> None:
-            charges.begin()
+            store.begin(channel.deliver)
             try:
-                store = MemoryStore(channel.deliver, builder.next_index, charges)
                 async with InputTask(source) as tasks:
                     await engine_for(store, emit).run(tasks)
             except Exception as error:
-                charges.note_unfinished(error)
+                store.note_unfinished(error)
                 raise
             finally:
-                charges.end(builder.values)
+                store.end(builder.values)
 
         client = self._client
-        return ResultStream(lambda: client.tasks, work, charges)
+        return ResultStream(lambda: client.tasks, work, store)
 
     def _builder(self) -> ChunkBuilder:
         return ChunkBuilder(

@@ -4,13 +4,11 @@ flow_control/  Concurrency, rate, polling, retry, circuit breaker, budget: decis
 context        What a run works with: the API, the store, the limits, the policy
 decisions      What follows for a chunk when its submission or job went wrong (pure)
 engine         Engine: the loop that submits, polls and fetches every chunk, and moves it along
-input_task     The one task in which an input is iterated and closed
 request_pacer  Paces the requests of one run, and passes on what the answers say of the API
 requests       One request about a chunk, and what follows
 scheduler      The queues of a run: which chunk is next, what is open, and stopping
 store          ChunkStore, which records each step of a chunk; MemoryStore
-stream         Results of a run as an async iterator that can be left at any time
+stream         An iterable as chunks, read in one task; results as an async iterator
 submission     Submitting a chunk: budget, size, intent, request, and what its answer means
 task           A chunk on its way through the API, and what one request about it came to
-task_events    Events about a task, made from what the engine knows
 """

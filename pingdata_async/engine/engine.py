@@ -28,7 +28,6 @@ from typing import Any
 
 import anyio
 
-from pingdata_async.engine import task_events
 from pingdata_async.engine.context import EngineContext
 from pingdata_async.engine.decisions import (
     Decision,
@@ -63,7 +62,14 @@ from pingdata_async.engine.task import (
     Unreadable,
     Validated,
 )
-from pingdata_async.events import ChunkHeld, LocationsAskedAgain
+from pingdata_async.events import (
+    ChunkFinished,
+    ChunkHeld,
+    ChunkSplit,
+    JobAbandoned,
+    JobKept,
+    LocationsAskedAgain,
+)
 from pingdata_async.exceptions import JobFailedError, PingDataError, SubmissionInDoubtError
 from pingdata_async.locations.chunk import Chunk, equal_parts, split
 from pingdata_async.models import Reason
@@ -300,7 +306,8 @@ class Engine:
         indexes = [self._store.next_index() for _ in sizes]
         chunks = split(task.chunk, indexes, sizes, was_charged=task.charged_before)
         await self._store.split(task.chunk, chunks)
-        self._context.emit(task_events.split(task, chunks, reason))
+        parts = tuple(chunk.index for chunk in chunks)
+        self._context.emit(ChunkSplit(chunk=task.chunk.index, parts=parts, error=reason))
         return chunks
 
     # -- polling and fetching ------------------------------------------------------------
@@ -383,14 +390,21 @@ class Engine:
         self._kept_jobs += 1
         self._kept_locations += len(task.chunk.rows)
         self._first_kept = self._first_kept or (task.job_id, error)
-        self._context.emit(task_events.kept(task, str(error)))
+        self._context.emit(
+            JobKept(
+                chunk=task.chunk.index,
+                job_id=task.job_id,
+                locations=len(task.chunk.rows),
+                error=str(error),
+            )
+        )
         return self._judge.after_kept(task, error)
 
     async def _unreadable(self, task: ChunkTask, answer: Unreadable) -> Decision:
         said = answer.error
         where = await self._store.unreadable(task.chunk, answer.bodies)
         said += f"; what came is kept in {where}" if where else ""
-        self._context.emit(task_events.abandoned(task, said, will_resubmit=False))
+        self._emit_abandoned(task, said, will_resubmit=False)
         is_stopping = self._scheduler.is_stopping
         return self._judge.after_unreadable(task, said, is_stopping=is_stopping)
 
@@ -400,9 +414,19 @@ class Engine:
         is_stopping = self._scheduler.is_stopping
         decision = self._judge.after_lost_job(task, lost, is_stopping=is_stopping)
         will_resubmit = isinstance(decision, Resubmit | Split)
-        self._context.emit(task_events.abandoned(task, lost.error, will_resubmit=will_resubmit))
+        self._emit_abandoned(task, lost.error, will_resubmit=will_resubmit)
         task.begin_again()
         return decision
+
+    def _emit_abandoned(self, task: ChunkTask, error: str, *, will_resubmit: bool) -> None:
+        self._context.emit(
+            JobAbandoned(
+                chunk=task.chunk.index,
+                job_id=task.job_id,
+                error=error,
+                will_resubmit=will_resubmit,
+            )
+        )
 
     # -- out -----------------------------------------------------------------------------
 
@@ -425,8 +449,20 @@ class Engine:
 
     async def _deliver(self, task: ChunkTask, finished: FinishedChunk) -> None:
         """Make the outcomes of a chunk safe; rows to be retried wait for others of their kind."""
-        retry_rows = finished.retry_rows
+        counts, retry_rows = finished.counts, finished.retry_rows
         await self._store.deliver(finished)
         self._scheduler.delivered(task, retry_rows)
-        self._context.emit(task_events.finished(task, finished.counts, asked_again=len(retry_rows)))
+        self._context.emit(
+            ChunkFinished(
+                chunk=task.chunk.index,
+                job_id=task.job_id or None,
+                rows=counts.rows,
+                ok=counts.ok,
+                partial=counts.partial,
+                failed=counts.failed,
+                no_answer=counts.no_answer,
+                reasons=counts.reasons,
+                asked_again=len(retry_rows),
+            )
+        )
         self._scheduler.proceed()

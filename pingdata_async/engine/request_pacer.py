@@ -11,7 +11,6 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from pingdata_async.api.config import Connection, Origin
-from pingdata_async.engine import task_events
 from pingdata_async.engine.context import EngineContext
 from pingdata_async.engine.flow_control.rate_limiter import RateLimiter, RateLimiterClosedError
 from pingdata_async.engine.flow_control.retry import (
@@ -21,7 +20,7 @@ from pingdata_async.engine.flow_control.retry import (
     shows_overload,
 )
 from pingdata_async.engine.task import ChunkTask
-from pingdata_async.events import PauseAsked
+from pingdata_async.events import PauseAsked, RequestSent
 from pingdata_async.exceptions import (
     AuthenticationError,
     PingDataError,
@@ -153,13 +152,22 @@ class StepPacer:
                 if not self._may_be_paid_for(kind):
                     raise RateLimiterClosedError(SHUT_OUT_S)
             self._has_begun = True
-            self._run.emit(task_events.sent(kind, self._task))
+            self._run.emit(self._sent(kind))
             try:
                 yield
             except PingDataError as error:
                 self._run.update_limits(kind, origin, error)
                 raise
             self._run.on_success(kind, origin)
+
+    def _sent(self, kind: str) -> RequestSent:
+        task = self._task
+        return RequestSent(
+            kind=kind,
+            chunk=task.chunk.index,
+            job_id=task.job_id or None,
+            attempt=task.attempt,
+        )
 
     def _may_be_paid_for(self, kind: str) -> bool:
         """Whether what a submission makes could be asked about, as far as is known."""

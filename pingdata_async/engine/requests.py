@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pingdata_async.api.wire import saying_when
-from pingdata_async.engine import task_events
 from pingdata_async.engine.context import EngineContext
 from pingdata_async.engine.flow_control.job_timing import JobProgress
 from pingdata_async.engine.flow_control.rate_limiter import RateLimiterClosedError
@@ -39,6 +38,13 @@ from pingdata_async.engine.task import (
     Unreadable,
     Validated,
     json_outputs,
+)
+from pingdata_async.events import (
+    JobOverdue,
+    JobPolled,
+    JobStalled,
+    RequestRetried,
+    UnexpectedAnswer,
 )
 from pingdata_async.exceptions import (
     AccessDeniedError,
@@ -167,7 +173,15 @@ class Requests:
             return self._question_failed(task, "poll", error)
         self._succeeded(task, "poll")
         task.no_longer_unknown()
-        self._emit(task_events.polled(task, status))
+        self._emit(
+            JobPolled(
+                chunk=task.chunk.index,
+                job_id=task.job_id,
+                status=status.status,
+                num_requested=status.num_requested,
+                num_completed=status.num_completed,
+            )
+        )
         self._heard(task.present_job, status)
         match status.phase:
             case JobPhase.COMPLETE:
@@ -198,7 +212,7 @@ class Requests:
             )
         if idle_s >= task.warn_after_idle_s:
             task.warn_after_idle_s = 2.0 * idle_s
-            self._emit(task_events.stalled(task, idle_s))
+            self._emit(JobStalled(chunk=task.chunk.index, job_id=task.job_id, idle_s=idle_s))
         delay_s = self.next_poll_in_s(task)
         return RetryLater(delay_s if timeout_s is None else min(delay_s, timeout_s))
 
@@ -215,14 +229,26 @@ class Requests:
         task.outputs = json_outputs(status.outputs) or task.outputs
         if task.outputs:
             task.no_longer_late()
-            odd = task_events.odd_counts(task, status)
-            if odd is not None:
-                self._emit(odd)
+            self._say_if_odd(task, status)
             return JobDone()
         said = f"job {task.job_id} is complete, but names no output"
         if self._late_for_s(task, said) > self._policy.patience_s:
             return Unreadable(said, [])
         return RetryLater(self.next_poll_in_s(task))
+
+    def _say_if_odd(self, task: ChunkTask, status: JobStatus) -> None:
+        """Say where a job did something else than it was asked."""
+        sent = len(task.chunk.rows)
+        says = []
+        if status.num_requested not in {None, sent}:
+            says.append(f"{status.num_requested} requested")
+        if status.num_canceled:
+            says.append(f"{status.num_canceled} cancelled")
+        if says:
+            self._say_odd(task, f"of {sent} locations sent, the job says {', '.join(says)}")
+
+    def _say_odd(self, task: ChunkTask, said: str) -> None:
+        self._emit(UnexpectedAnswer(chunk=task.chunk.index, job_id=task.job_id, message=said))
 
     def _undocumented(self, task: ChunkTask, status: JobStatus) -> RetryLater | JobLost:
         """A word for an end is believed after a while; any other may mean that it is at work."""
@@ -245,7 +271,9 @@ class Requests:
     def _say_if_late(self, task: ChunkTask, late_s: float, said: str) -> None:
         if late_s > self._policy.forgotten_after_s and not task.says_late:
             task.says_late = True
-            self._emit(task_events.overdue(task, late_s, said))
+            self._emit(
+                JobOverdue(chunk=task.chunk.index, job_id=task.job_id, late_s=late_s, error=said)
+            )
 
     async def fetch(
         self, task: ChunkTask
@@ -289,7 +317,7 @@ class Requests:
             left_out = DecodeError(f"{missing} of {rows} locations are missing from the output")
             return self._again(task, "fetch", left_out)
         for oddity in checked.oddities:
-            self._emit(task_events.unexpected(task, f"of its output's locations, {oddity}"))
+            self._say_odd(task, f"of its output's locations, {oddity}")
         return Validated(checked)
 
     def _turns_out_large(self, task: ChunkTask, error: DecodeError) -> bool:
@@ -458,8 +486,21 @@ class Requests:
         if ceiling_s is not None and not retry_after_s(error):
             delay_s = min(delay_s, ceiling_s)
         delay_s = max(delay_s, self._rate_limiter.opens_in_s(kind))
-        self._emit(task_events.retried(kind, task, error, delay_s))
+        self._emit(retried(kind, task, error, delay_s))
         return RetryLater(delay_s)
+
+
+def retried(kind: str, task: ChunkTask, error: PingDataError, delay_s: float) -> RequestRetried:
+    """The event that a request failed and will be sent again."""
+    return RequestRetried(
+        kind=kind,
+        chunk=task.chunk.index,
+        job_id=task.job_id or None,
+        attempt=task.failures,
+        error=str(error),
+        delay_s=delay_s,
+        status_code=error.status_code if isinstance(error, APIStatusError) else None,
+    )
 
 
 def _no_longer_known(task: ChunkTask, error: PingDataError) -> NotFoundError:

@@ -1,4 +1,4 @@
-"""ChunkStore, which records each step of a chunk; MemoryStore, and what a run in memory cost."""
+"""ChunkStore, which records each step of a chunk; MemoryStore, for runs in memory."""
 
 from __future__ import annotations
 
@@ -138,15 +138,17 @@ class _Submission(msgspec.Struct):
     asked: Mapping[str, int]
 
 
-class Charges:
-    """Counts what is paid for, and warns of what may be paid for twice.
+class MemoryStore(ChunkStore):
+    """Hands answers to whoever wants them, counts what is paid for, and warns of paying twice.
 
     Args:
-        counts: Where it is counted; whoever else knows of the run may count there too.
+        next_index: Gives the number of a later chunk.
+        counts: Where charges are counted; whoever else knows of the run may count there too.
     """
 
-    def __init__(self, counts: RunSummary | None = None) -> None:
-        self._counts = RunSummary() if counts is None else counts
+    def __init__(self, next_index: Callable[[], int], counts: RunSummary) -> None:
+        super().__init__(next_index)
+        self._counts = counts
         self._rows = Tally()
         self._under_way: dict[int, _Submission] = {}
         self._jobs: dict[int, str] = {}  # by chunk, those whose answers have not come
@@ -171,8 +173,13 @@ class Charges:
             _add_doubt(summary, submission)
         return summary
 
-    def begin(self) -> None:
-        """Take the time, by the event loop's clock."""
+    def begin(self, hand_over: Callable[[list[EnhancedLocation]], Awaitable[None]]) -> None:
+        """Take the time, by the event loop's clock.
+
+        Args:
+            hand_over: Takes results; returns when they are taken.
+        """
+        self._hand_over = hand_over
         self._clock = asyncio.get_running_loop().time
         self._began_at = self._clock()
 
@@ -192,16 +199,18 @@ class Charges:
                 _locations(submission.chunk),
             )
 
-    def submitting(self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]) -> None:
-        """A chunk is about to be submitted."""
+    async def submitting(
+        self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
+    ) -> None:
+        """Count it as under way."""
         self._under_way[chunk.index] = _Submission(chunk, charged_before, asked)
 
-    def refused(self, chunk: Chunk) -> None:
-        """That made no job."""
+    async def refused(self, chunk: Chunk) -> None:
+        """Count it as not charged."""
         del self._under_way[chunk.index]
 
-    def accepted(self, chunk: Chunk, job_id: str) -> None:
-        """That made a job."""
+    async def submitted(self, chunk: Chunk, job_id: str) -> None:
+        """Count it as charged."""
         submission = self._under_way.pop(chunk.index)
         self._jobs[chunk.index] = job_id
         counts, locations = self._counts, len(chunk.rows)
@@ -217,18 +226,27 @@ class Charges:
                 _locations(chunk),
             )
 
-    def ended(self, chunk: Chunk) -> None:
-        """A chunk's job, if it has one, has given its answers, or never will."""
-        self._jobs.pop(chunk.index, None)
-
-    def doubted(self, chunk: Chunk, error: str) -> None:
-        """That may have made a job."""
+    async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:  # noqa: ARG002
+        """Count it as perhaps charged."""
         _add_doubt(self._counts, self._under_way.pop(chunk.index))
         logger.warning(
             "the submission of %s is in doubt, and may be charged: %s",
             _locations(chunk),
             error,
         )
+
+    async def abandoned(self, chunk: Chunk, error: str) -> None:  # noqa: ARG002
+        """Its job will never give its answers."""
+        self._jobs.pop(chunk.index, None)
+
+    async def deliver(self, finished: FinishedChunk) -> None:
+        """Hand the results over; waits until they are taken."""
+        self._jobs.pop(finished.chunk.index, None)
+        await self._hand_over(finished.results)
+
+    def note_handed_over(self, results: Sequence[EnhancedLocation]) -> None:
+        """Whoever wanted results has these."""
+        self._rows.add(tally(results))
 
     def note_unfinished(self, error: Exception) -> None:
         """Name the jobs in an error that are paid for, and whose answers are lost with it."""
@@ -240,10 +258,6 @@ class Charges:
             f"left unfinished: {counted(len(jobs), 'paid job')}: {named} "
             "(all are in `unfinished_jobs` of the summary)"
         )
-
-    def handed_over(self, results: Sequence[EnhancedLocation]) -> None:
-        """Whoever wanted results has these."""
-        self._rows.add(tally(results))
 
 
 def _add_doubt(counts: RunSummary, submission: _Submission) -> None:
@@ -258,50 +272,3 @@ def _locations(chunk: Chunk) -> str:
     first, last = chunk.rows[0], chunk.rows[-1]
     where = f"row {first}" if first == last else f"rows {first} to {last}"
     return f"{counted(len(chunk.rows), 'location')} ({where})"
-
-
-class MemoryStore(ChunkStore):
-    """Hands answers to whoever wants them, and has charges counted.
-
-    Args:
-        hand_over: Takes results; returns when they are taken.
-        next_index: Gives the number of a later chunk.
-        charges: Counts what is paid for.
-    """
-
-    def __init__(
-        self,
-        hand_over: Callable[[list[EnhancedLocation]], Awaitable[None]],
-        next_index: Callable[[], int],
-        charges: Charges,
-    ) -> None:
-        super().__init__(next_index)
-        self._hand_over = hand_over
-        self._charges = charges
-
-    async def deliver(self, finished: FinishedChunk) -> None:
-        """Hand the results over; waits until they are taken."""
-        self._charges.ended(finished.chunk)
-        await self._hand_over(finished.results)
-
-    async def submitting(
-        self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
-    ) -> None:
-        """Count it as under way."""
-        self._charges.submitting(chunk, charged_before=charged_before, asked=asked)
-
-    async def refused(self, chunk: Chunk) -> None:
-        """Count it as not charged."""
-        self._charges.refused(chunk)
-
-    async def submitted(self, chunk: Chunk, job_id: str) -> None:
-        """Count it as charged."""
-        self._charges.accepted(chunk, job_id)
-
-    async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:  # noqa: ARG002
-        """Count it as perhaps charged."""
-        self._charges.doubted(chunk, error)
-
-    async def abandoned(self, chunk: Chunk, error: str) -> None:  # noqa: ARG002
-        """Count its job as ended."""
-        self._charges.ended(chunk)

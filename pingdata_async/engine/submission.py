@@ -11,7 +11,6 @@ import math
 
 import anyio
 
-from pingdata_async.engine import task_events
 from pingdata_async.engine.context import EngineContext
 from pingdata_async.engine.decisions import (
     Decision,
@@ -26,7 +25,7 @@ from pingdata_async.engine.decisions import (
 )
 from pingdata_async.engine.flow_control.budget import Fit, asked_of
 from pingdata_async.engine.flow_control.job_timing import JobProgress
-from pingdata_async.engine.requests import Requests
+from pingdata_async.engine.requests import Requests, retried
 from pingdata_async.engine.scheduler import Scheduler
 from pingdata_async.engine.task import (
     Abort,
@@ -38,6 +37,7 @@ from pingdata_async.engine.task import (
     Rejected,
     RetryLater,
 )
+from pingdata_async.events import JobSubmitted, SubmissionInDoubt
 from pingdata_async.locations.chunk import Chunk
 from pingdata_async.util.loop import loop_time
 
@@ -290,7 +290,14 @@ class Submitter:
         self._breaker.note_accepted()
         self._limits.note_accepted(task.chunk, task.half_pair)
         task.half_pair = None  # another job of it would not be the other half's
-        self._context.emit(task_events.submitted(task, charged_before=charged_before))
+        self._context.emit(
+            JobSubmitted(
+                chunk=task.chunk.index,
+                job_id=job_id,
+                locations=len(task.chunk.rows),
+                charged_before=charged_before,
+            )
+        )
         return Poll(self._requests.next_poll_in_s(task))
 
     async def _doubted(self, task: ChunkTask, doubt: InDoubt) -> Decision:
@@ -300,13 +307,19 @@ class Submitter:
         is_stopping = self._scheduler.is_stopping
         decision = self._judge.after_doubt(task, doubt, is_stopping=is_stopping)
         if isinstance(decision, RetryLater):
-            self._context.emit(task_events.retried("submit", task, doubt.error, decision.delay_s))
+            self._context.emit(retried("submit", task, doubt.error, decision.delay_s))
         return decision
 
     def _count_doubt(self, task: ChunkTask, error: str) -> None:
-        charged_before = task.charged_before
+        event = SubmissionInDoubt(
+            chunk=task.chunk.index,
+            locations=len(task.chunk.rows),
+            attempt=task.attempt,
+            error=error,
+            charged_before=task.charged_before,
+        )
         task.in_doubt += 1
-        self._context.emit(task_events.in_doubt(task, error, charged_before=charged_before))
+        self._context.emit(event)
 
     def _settle(self, task: ChunkTask, *, may_be_charged: bool) -> None:
         """Count what became of a submission; the budget may allow for another one now."""

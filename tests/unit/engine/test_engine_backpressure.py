@@ -12,13 +12,13 @@ import pytest
 
 from pingdata_async.engine.engine import AT_HAND, FETCH_WORKERS
 from pingdata_async.engine.requests import Requests
-from pingdata_async.engine.store import FinishedChunk
+from pingdata_async.engine.store import FinishedChunk, MemoryStore
 from pingdata_async.engine.stream import ResultChannel, ResultStream
 from pingdata_async.engine.task import ChunkTask, Downloaded
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.events import JobAbandoned, RequestSent
 from pingdata_async.exceptions import RunError, ServerError
-from pingdata_async.models import EnhancedLocation, JobOutput, RowStatus
+from pingdata_async.models import EnhancedLocation, JobOutput, RowStatus, RunSummary
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.simulated_client import SimulatedClient
 from tests.simulation.virtual_loop import START_S, VirtualLoop
@@ -147,7 +147,7 @@ async def test_a_time_out_the_moment_results_arrive_loses_none() -> None:
                 timed_out += 1
 
     async with anyio.create_task_group() as tasks:
-        stream = ResultStream(lambda: tasks, work)
+        stream = ResultStream(lambda: tasks, work, MemoryStore(lambda: 0, RunSummary()))
         consumer = asyncio.create_task(consume(stream))
         with anyio.fail_after(60):
             await consumer
@@ -183,7 +183,7 @@ async def test_what_was_finished_before_an_error_is_given_before_it() -> None:
                 workers.cancel_scope.cancel()
             raise RunError("too late")
 
-        stream = ResultStream(lambda: tasks, work)
+        stream = ResultStream(lambda: tasks, work, MemoryStore(lambda: 0, RunSummary()))
         assert (await anext(stream)).row == 0
         await anyio.sleep(60)
         assert (await anext(stream)).row == 1

@@ -170,7 +170,7 @@ async def test_an_input_that_is_not_to_be_stopped_is_left_behind(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A clean-up that hangs is cancelled, and one that refuses even that is given up."""
-    monkeypatch.setattr("pingdata_async.engine.input_task.CLOSE_INPUT_WITHIN_S", 0.05)
+    monkeypatch.setattr("pingdata_async.engine.stream.CLOSE_INPUT_WITHIN_S", 0.05)
     released = asyncio.Event()
 
     async def rows() -> AsyncIterator[str]:
