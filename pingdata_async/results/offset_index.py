@@ -1,13 +1,14 @@
 """The fast path: where each row's answer stands in an output (pure).
 
 The usual output holds exactly the rows that were sent, each with exactly the sources that were
-asked for, in one spacing throughout. It is read once, without making Python objects of what
-the sources say: msgspec finds the length of each source's object, and as nothing else can be in
-between, their places follow from the lengths. Whether a source succeeded is the first thing
-that its object says. Whatever is not of this form is read the careful way (`checking.py`), and
-so is each row of which the cheap test does not say that all is well: that each source's object
-begins with the flag, and that the flag is nowhere else in the row, nor any key escaped. Of a key
-that is there twice, a JSON reader takes the last.
+asked for, in one spacing throughout. It is read once, without making Python objects of what the
+sources say: msgspec finds the length of each source's object, and as nothing else can be in
+between, the places follow from the lengths. Whether a source succeeded is the first thing that its
+object says.
+
+An output of any other form takes the slow path (`validation.py`). So does each row that fails the
+cheap test of success: every source's object begins with the flag, the flag is nowhere else in the
+row, and no key is escaped (of a key that is there twice, a JSON reader takes the last).
 
 `benchmarks/README.md` says what that is worth: two passes of msgspec over a body are the
 dearest thing that a run does.
@@ -73,7 +74,7 @@ class OffsetIndex(msgspec.Struct, frozen=True, array_like=True):
         return slice(begin, begin + self.lengths[place])
 
     def fits(self, chunk: Chunk, content: bytes) -> bool:
-        """Whether it can be the layout of this content: what it says are objects look like some."""
+        """Whether it can be the index of this content: what should be objects look like some."""
         return (
             len(self.begins) == len(chunk.rows)
             and all(map(content.startswith, repeat(b"{"), self.begins))
@@ -90,7 +91,7 @@ class OffsetIndex(msgspec.Struct, frozen=True, array_like=True):
         """The outcome of each row, in the order of the chunk.
 
         Args:
-            chunk: What was sent.
+            chunk: The chunk that was sent.
             content: What came back. No outcome keeps it alive; of a view, all of them do, and
                 nothing is copied.
         """
@@ -115,12 +116,12 @@ class OffsetIndex(msgspec.Struct, frozen=True, array_like=True):
 
 
 def index_output(chunk: Chunk, content: bytes, sources: tuple[str, ...]) -> OffsetIndex | None:
-    """Find the answer to each row; None where the output is to be read the careful way.
+    """Find the answer to each row; None where the output needs the slow path.
 
     Args:
-        chunk: What was sent.
+        chunk: The chunk that was sent.
         content: What came back.
-        sources: The sources that were asked for, of every row alike.
+        sources: The sources that were asked for, the same for every row.
     """
     content = content.rstrip(_BLANKS)  # some writers end their files with a line break
     if not sources or any(line_break in content for line_break in _LINE_BREAKS):
@@ -173,7 +174,7 @@ class _Places(msgspec.Struct, frozen=True):
     """Where the answers stand, in the order of the output or of the chunk.
 
     Attributes:
-        doubtful: Those of which it is not sure that they are ok, or stand there at all.
+        doubtful: Those that may not be ok, or may not stand there at all.
     """
 
     begins: list[int]
@@ -181,7 +182,7 @@ class _Places(msgspec.Struct, frozen=True):
     doubtful: list[int]
 
     def in_order(self, order: list[int]) -> _Places:
-        """The same, those with these places one after the other."""
+        """The answers at these places, in this order."""
         doubtful = set(self.doubtful)
         return _Places(
             [self.begins[place] for place in order],
@@ -191,7 +192,7 @@ class _Places(msgspec.Struct, frozen=True):
 
 
 class _Reading:
-    """Reads outputs of which each location holds these sources.
+    """Reads outputs in which each location holds these sources.
 
     Args:
         sources: Their codes.
@@ -217,7 +218,7 @@ class _Reading:
         }
 
     def places(self, content: bytes, wire_ids: list[str], locations: list[Any]) -> _Places | None:
-        """Where the answers stand; None where something else is in between.
+        """Where the answers stand; None where anything else is in between.
 
         Args:
             content: The output.

@@ -1,9 +1,4 @@
-"""The outcome of a row: ok, partial or failed, and why; counts of outcomes (pure).
-
-What an answer means for a row: ok, partial or failed, and why (pure).
-
-How rows ended, counted (pure).
-"""
+"""The outcome of a row: ok, partial or failed, and why; counts of outcomes (pure)."""
 
 from __future__ import annotations
 
@@ -17,6 +12,15 @@ import msgspec
 from pingdata_async.models import ANSWERED_REASONS, NO_DATA, EnhancedLocation, Reason, RowStatus
 from pingdata_async.util.redaction import masked
 
+PASSING_REASONS = frozenset({Reason.MISSING, Reason.TIME_OUT, Reason.SOURCE_ERROR})
+"""Reasons that may be gone when the same is asked again."""
+
+_REASONS_BY_WEIGHT = (Reason.MISSING, Reason.TIME_OUT, Reason.SOURCE_ERROR, Reason.NO_MATCH)
+_TIME_OUT_STATUSES = frozenset({408, 504})
+_TOO_MANY_REQUESTS, _SERVER_ERRORS = 429, 500
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_NO_DUPLICATES: Mapping[int, int] = MappingProxyType({})
+
 
 class _Head(msgspec.Struct):
     """The part of a source's object that says how it went; the rest is skipped, not decoded."""
@@ -29,12 +33,8 @@ class _Head(msgspec.Struct):
 _heads = msgspec.json.Decoder(dict[str, _Head | None])
 _anything = msgspec.json.Decoder(dict[str, Any])
 
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_TIME_OUT_STATUSES = frozenset({408, 504})
-PASSING_REASONS = frozenset({Reason.MISSING, Reason.TIME_OUT, Reason.SOURCE_ERROR})
-"""Reasons that may be gone when the same is asked again."""
-
-_REASONS_BY_WEIGHT = (Reason.MISSING, Reason.TIME_OUT, Reason.SOURCE_ERROR, Reason.NO_MATCH)
+_Failures = list[tuple[str, _Head | None]]
+"""Codes of sources that did not succeed, and what they said; None where nothing."""
 
 
 def judge_location(
@@ -57,48 +57,35 @@ def judge_location(
         skipped: Why others were not asked although they were wanted, a few words each.
     """
     heads = _read_heads(data)
-    for code in sources:
-        head = heads.get(code)
-        if head is None or head.is_success is not True:
-            return _judge_failure(row, user_id, data, sources, heads, skipped)
-    return _all_succeeded(row, user_id, data, skipped)
-
-
-def _all_succeeded(
-    row: int, user_id: str | None, data: msgspec.Raw, skipped: Sequence[str]
-) -> EnhancedLocation:
-    if skipped:
-        said = "; ".join(skipped)
-        return EnhancedLocation(user_id, row, RowStatus.PARTIAL, Reason.SKIPPED, said, data)
-    return EnhancedLocation(user_id, row, RowStatus.OK, None, None, data)
-
-
-def passing_failures(data: bytes | msgspec.Raw, sources: Sequence[str]) -> tuple[str, ...]:
-    """Of the sources asked for, those that may answer another time: missing, or in trouble."""
-    return tuple(
-        code
-        for code, head in _unsuccessful(data, sources)
-        if head is None or _source_reason(head) in PASSING_REASONS
-    )
-
-
-def unsuccessful(data: bytes | msgspec.Raw, sources: Sequence[str]) -> tuple[str, ...]:
-    """Of the sources asked for, those that did not succeed."""
-    return tuple(code for code, _ in _unsuccessful(data, sources))
-
-
-def _unsuccessful(
-    data: bytes | msgspec.Raw, sources: Sequence[str]
-) -> list[tuple[str, _Head | None]]:
-    heads = _read_heads(data)
-    by_folded = {code.casefold(): head for code, head in heads.items()}
-    found = [(code, heads.get(code) or by_folded.get(code.casefold())) for code in sources]
-    return [(code, head) for code, head in found if head is None or head.is_success is not True]
+    failures = _failures(heads, sources)
+    if not failures:
+        if skipped:
+            said = "; ".join(skipped)
+            return EnhancedLocation(user_id, row, RowStatus.PARTIAL, Reason.SKIPPED, said, data)
+        return EnhancedLocation(user_id, row, RowStatus.OK, None, None, data)
+    status = RowStatus.PARTIAL if len(failures) < len(sources) else RowStatus.FAILED
+    reasons = {_reason(head) for _, head in failures}
+    errors = [f"{code}: {_said(head)}" for code, head in failures]
+    # The sources' own words, which become ours here; in the data they stay as they are.
+    error = masked("; ".join([*errors, *skipped]))
+    reason = next(reason for reason in _REASONS_BY_WEIGHT if reason in reasons)
+    return EnhancedLocation(user_id, row, status, reason, error, data if heads else NO_DATA)
 
 
 def unanswered(*, row: int, user_id: str | None, reason: Reason, error: str) -> EnhancedLocation:
-    """The outcome of a row for which there is no answer."""
+    """The outcome of a row that has no answer."""
     return EnhancedLocation(user_id, row, RowStatus.FAILED, reason, error, NO_DATA)
+
+
+def unsuccessful(data: bytes | msgspec.Raw, sources: Sequence[str]) -> tuple[str, ...]:
+    """The sources asked for that did not succeed."""
+    return tuple(code for code, _ in _failures(_read_heads(data), sources))
+
+
+def passing_failures(data: bytes | msgspec.Raw, sources: Sequence[str]) -> tuple[str, ...]:
+    """The sources asked for that may answer another time: missing, or in trouble."""
+    failures = _failures(_read_heads(data), sources)
+    return tuple(code for code, head in failures if _reason(head) in PASSING_REASONS)
 
 
 def _read_heads(data: bytes | msgspec.Raw) -> dict[str, _Head | None]:
@@ -119,47 +106,36 @@ def _read_heads(data: bytes | msgspec.Raw) -> dict[str, _Head | None]:
         }
 
 
-def _judge_failure(  # noqa: PLR0917 - each of them once
-    row: int,
-    user_id: str | None,
-    data: msgspec.Raw,
-    sources: Sequence[str],
-    heads: dict[str, _Head | None],
-    skipped: Sequence[str],
-) -> EnhancedLocation:
-    by_folded = {code.casefold(): head for code, head in heads.items()}
-    reasons: set[Reason] = set()
-    errors: list[str] = []
-    for code in sources:
-        head = heads.get(code) or by_folded.get(code.casefold())
-        if head is None:
-            reasons.add(Reason.MISSING)
-            errors.append(f"{code}: missing from the answer")
-        elif head.is_success is not True:
-            reasons.add(_source_reason(head))
-            errors.append(f"{code}: {head.error_message or 'failed without a message'}")
-    if not errors:
-        return _all_succeeded(row, user_id, data, skipped)
-    status = RowStatus.PARTIAL if len(errors) < len(sources) else RowStatus.FAILED
-    reason = next(reason for reason in _REASONS_BY_WEIGHT if reason in reasons)
-    if Reason.MISSING in reasons and not heads:
-        data = NO_DATA
-    # The sources' own words, which become ours here; in the data they stay as they are.
-    error = masked("; ".join([*errors, *skipped]))
-    return EnhancedLocation(user_id, row, status, reason, error, data)
+def _failures(heads: Mapping[str, _Head | None], sources: Sequence[str]) -> _Failures:
+    """The sources asked for that did not succeed, and what each says; case does not matter."""
+    found: _Failures = [(code, heads.get(code)) for code in sources]
+    if any(head is None for _, head in found):
+        by_folded = {code.casefold(): head for code, head in heads.items()}
+        found = [(code, head or by_folded.get(code.casefold())) for code, head in found]
+    return [(code, head) for code, head in found if head is None or head.is_success is not True]
 
 
-def _source_reason(head: _Head) -> Reason:
+def _said(head: _Head | None) -> str:
+    if head is None:
+        return "missing from the answer"
+    return str(head.error_message or "failed without a message")
+
+
+def _reason(head: _Head | None) -> Reason:
+    """Why a source did not succeed."""
+    if head is None:
+        return Reason.MISSING
     said = str(head.error_message or "").lower()
-    if head.status_code in _TIME_OUT_STATUSES or "timed out" in said or "timeout" in said:
+    status = head.status_code if isinstance(head.status_code, int | float) else 0
+    if status in _TIME_OUT_STATUSES or "timed out" in said or "timeout" in said:
         return Reason.TIME_OUT
-    # 429 and 5xx of the source itself: it might answer another time.
-    if isinstance(head.status_code, int) and (head.status_code == 429 or head.status_code >= 500):  # noqa: PLR2004 - HTTP statuses
+    # The source itself is in trouble: it might answer another time.
+    if status == _TOO_MANY_REQUESTS or status >= _SERVER_ERRORS:
         return Reason.SOURCE_ERROR
     return Reason.NO_MATCH
 
 
-_NO_DUPLICATES: Mapping[int, int] = MappingProxyType({})
+# -- Counts ----------------------------------------------------------------------------------
 
 
 class Tally(msgspec.Struct):
@@ -173,7 +149,7 @@ class Tally(msgspec.Struct):
     reasons: dict[str, int] = msgspec.field(default_factory=dict)
 
     def add(self, other: Tally, *, sign: int = 1) -> None:
-        """Count other rows too; with a sign of -1, no more."""
+        """Add other counts; with a sign of -1, take them away."""
         self.rows += sign * other.rows
         self.ok += sign * other.ok
         self.partial += sign * other.partial
@@ -192,7 +168,7 @@ class Tally(msgspec.Struct):
         self.ok += rows
 
     def add_not_ok(self, status: RowStatus, reason: Reason, rows: int = 1) -> None:
-        """Count rows that are not, all of which ended alike."""
+        """Count rows that are not ok, all with the same outcome."""
         is_failed = status is RowStatus.FAILED
         self.rows += rows
         self.failed += rows * is_failed
@@ -207,8 +183,8 @@ def tally(
     """Count outcomes.
 
     Args:
-        results: Those.
-        duplicate_counts: By row, how many others end as it does, and are counted with it.
+        results: The outcomes.
+        duplicate_counts: By row, how many others repeat it, and are counted with it.
     """
     counts = _tally(results)
     if duplicate_counts:

@@ -1,14 +1,7 @@
-"""A job's output to the outcome of each row: the slow path, merging, repeated ids.
+"""A job's output to the outcome of each of its rows (pure).
 
-From a job's output to the outcome of each of its rows (pure).
-
-The usual output is read in one pass (`offset_index.py`); whatever is in any way unusual is read the
-careful way, which is the definition of what every answer means.
-
-Outputs as JSON: split by location, put on one line, joined, searched for repeated ids (pure).
-
-This is the slow path, which takes whatever the API may send; `offset_index.py` reads what is
-usual in one pass.
+The usual output is read in one pass (fast path: `offset_index.py`). Whatever is in any way unusual
+goes the slow path, which is the definition of what every answer means.
 """
 
 from __future__ import annotations
@@ -41,105 +34,10 @@ from pingdata_async.results.outcomes import (
 from pingdata_async.util.encoding import EncodedBody, too_large
 from pingdata_async.util.text import counted, excerpt, is_page
 
+NO_DATA_BYTES = bytes(NO_DATA)
+
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _split_or_null = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
-
-
-def split_body(body: bytes) -> dict[str, msgspec.Raw]:
-    """Each location's object in an output, undecoded; the slices keep the body alive.
-
-    Raises:
-        DecodeError: When the body is not an output.
-    """
-    try:
-        body.decode("utf-8")  # msgspec does not look into what it leaves undecoded
-        answers = _split.decode(on_one_line(body))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _cannot_be_read(body, error) from error
-    return answers
-
-
-def on_one_line(body: bytes) -> bytes:
-    """A pretty-printed body without its spacing, which would break a line of JSONL."""
-    try:
-        return msgspec.json.format(body, indent=-1) if b"\n" in body or b"\r" in body else body
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise _cannot_be_read(body, error) from error
-
-
-def sources_of(data: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
-    """Each source's object in that of a location; none where it is null.
-
-    Raises:
-        msgspec.ValidationError: When it is neither null nor an object.
-    """
-    return _split_or_null.decode(data) or {}
-
-
-def merge_bodies(bodies: Sequence[bytes]) -> bytes:
-    """One output from several: the union of their locations, and of each one's sources.
-
-    Raises:
-        DecodeError: When one of them is not an output.
-    """
-    if len(bodies) == 1:
-        return bodies[0]
-    merged: dict[str, dict[str, msgspec.Raw]] = {}
-    try:
-        for body in bodies:
-            for wire_id, data in split_body(body).items():
-                # null, as a source that did not answer: another output may have answered.
-                merged.setdefault(wire_id, {}).update(sources_of(data))
-    except msgspec.MsgspecError as error:
-        raise DecodeError(f"the outputs cannot be joined: {error}") from error
-    return msgspec.json.encode(merged)
-
-
-def repeated_ids(body: bytes, answers: dict[str, msgspec.Raw]) -> frozenset[str]:
-    """Ids that an output holds more than once, with different answers.
-
-    The fast decoder keeps the last one without a word. Where the body is what it found and nothing
-    else, it found everything; only else is the body read the slow way.
-    """
-    if _holds_nothing_else(body.strip(), answers):
-        return frozenset()
-    seen: dict[str, Any] = {}
-    try:
-        pairs = json.loads(body, object_pairs_hook=_Pairs)
-        return frozenset(
-            wire_id for wire_id, data in pairs if seen.setdefault(wire_id, data) != data
-        )
-    except (ValueError, RecursionError) as error:
-        raise _cannot_be_read(body, error) from error
-
-
-def _holds_nothing_else(body: bytes, answers: dict[str, msgspec.Raw]) -> bool:
-    """Whether a body is just these members one behind the other, in the spacing it begins with."""
-    if not answers:
-        return True
-    begin = b'{"%b":' % next(iter(answers)).encode()
-    blank = b" " if body.startswith(begin + b" ") else b""
-    at, before = 0, b"{"
-    for wire_id, data in answers.items():
-        member = b'%b"%b":%b%b' % (before, wire_id.encode(), blank, bytes(data))
-        if not body.startswith(member, at):
-            return False
-        at += len(member)
-        before = b"," + blank
-    return body[at:] == b"}"
-
-
-def _cannot_be_read(body: bytes, error: Exception) -> DecodeError:
-    return DecodeError(
-        f"the output cannot be read ({error}): {excerpt(body)}", is_page=is_page(body)
-    )
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """The members of a JSON object, repeated ones too."""
-
-
-NO_DATA_BYTES = bytes(NO_DATA)
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -150,18 +48,18 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class ValidatedOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """What an output amounts to.
+    """What an output says.
 
     Attributes:
-        chunk: What was sent.
-        body: What is to be kept: the answers to the chunk's rows, those of earlier jobs included.
-        counts: How the rows ended that have an outcome.
-        offset_index: Where each row's answer is; None where the output was read the careful way.
-        content: What is in the body, for who makes something of it at once; None where rows
-            are asked again, and where outcomes were wanted instead.
+        chunk: The chunk that was sent.
+        body: What is to be kept: the answers to the chunk's rows, with those of earlier jobs.
+        counts: The outcomes of the rows that have one, counted.
+        offset_index: Where each row's answer is; None after the slow path.
+        content: The content of the body, for immediate use; None where rows are sent again, and
+            where outcomes were wanted instead.
         made: The outcomes, where they were made already.
-        retry_rows: Rows that are worth asking about again.
-        missing: Rows sent that the output leaves out.
+        retry_rows: Rows that are worth sending again.
+        missing: How many rows the output leaves out.
         oddities: What else was not as it should be, a few words each.
     """
 
@@ -195,15 +93,15 @@ def validate_output(
 ) -> ValidatedOutput:
     """Find the answer of each row of a chunk in its job's output.
 
-    Takes some milliseconds for a thousand rows, so large ones are checked in a thread.
+    Takes some milliseconds for a thousand rows: validate large ones in a thread.
 
     Args:
-        chunk: What was sent.
+        chunk: The chunk that was sent.
         bodies: What came back: one output or several.
         sources: The run's sources; those of a location itself win.
-        location_retries: How often a row may be asked about again.
-        with_results: Whether the outcomes will be wanted one by one; runs of files do without.
-        content_of: Gives what is in a body.
+        location_retries: How often a row may be sent again.
+        with_results: Whether to make the outcomes; runs of files do without.
+        content_of: Gives the content of a body.
 
     Raises:
         DecodeError: When it is not an output, or holds none of the rows sent.
@@ -241,17 +139,17 @@ class _Question(msgspec.Struct, frozen=True):
 
     @property
     def has_answers(self) -> bool:
-        """Whether earlier jobs answered a part of it."""
+        """Whether earlier jobs answered a part of the chunk."""
         return any(earlier.data != NO_DATA_BYTES for earlier in self.chunk.earlier)
 
     def is_repeated(self, place: int, reason: Reason | None) -> bool:
-        """Whether a row that ended like this is worth asking about again."""
+        """Whether a row with this outcome is worth sending again."""
         earlier = self.chunk.earlier
         times_asked = earlier[place].times_asked if earlier else 0
         return reason in PASSING_REASONS and times_asked < self.location_retries
 
     def retry_row(self, place: int, data: bytes) -> RetryRow:
-        """Such a row, with all that is known of it now."""
+        """The row to send again, with all that is known of it now."""
         asked = passing_failures(data, wanted_sources(self.chunk, place, self.sources))
         return retry_row(self.chunk, place, asked, data)
 
@@ -347,7 +245,7 @@ def fail_chunk(
     Args:
         chunk: The chunk.
         failure: Why there is none.
-        sources: The run's; a row that has earlier answers is judged by these.
+        sources: The run's; a row with earlier answers is judged by them.
     """
     results = []
     for place, (row, own_id) in enumerate(zip(chunk.rows, chunk.ids, strict=True)):
@@ -389,7 +287,7 @@ def _judge(
 def _with_earlier(
     chunk: Chunk, answers: dict[str, msgspec.Raw]
 ) -> tuple[dict[str, msgspec.Raw], bytes]:
-    """The answers with those of earlier jobs; and the body that holds them all."""
+    """The answers joined with those of earlier jobs, and the body that holds them all."""
     merged = {}
     for place, (row, earlier) in enumerate(zip(chunk.rows, chunk.earlier, strict=True)):
         data = answers.get(str(row))
@@ -401,7 +299,7 @@ def _with_earlier(
 
 
 def _merged(before: bytes, data: msgspec.Raw | None, asked: tuple[str, ...] | None) -> msgspec.Raw:
-    """One location's sources: what was known, and what is known now of those asked for."""
+    """One location's sources: the earlier answers, replaced by the new ones of those asked for."""
     try:
         known = sources_of(before)
         new = sources_of(data) if data is not None else {}
@@ -419,7 +317,7 @@ def _merged(before: bytes, data: msgspec.Raw | None, asked: tuple[str, ...] | No
 
 
 def detached(results: list[EnhancedLocation]) -> list[EnhancedLocation]:
-    """The same, none of which keeps the whole body alive."""
+    """The same outcomes, none of which keeps the whole body alive."""
     return [
         result
         if result.data is NO_DATA
@@ -445,3 +343,100 @@ def invalid_results(chunk: Chunk) -> list[EnhancedLocation]:
         )
         for invalid in chunk.invalid
     ]
+
+
+# -- Outputs as JSON: put on one line, split by location, joined, searched for repeated ids --
+
+
+def split_body(body: bytes) -> dict[str, msgspec.Raw]:
+    """Each location's object in an output, undecoded; the slices keep the body alive.
+
+    Raises:
+        DecodeError: When the body is not an output.
+    """
+    try:
+        body.decode("utf-8")  # msgspec does not look into what it leaves undecoded
+        answers = _split.decode(on_one_line(body))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _cannot_be_read(body, error) from error
+    return answers
+
+
+def on_one_line(body: bytes) -> bytes:
+    """A pretty-printed body without its spacing, which would break a line of JSONL."""
+    try:
+        return msgspec.json.format(body, indent=-1) if b"\n" in body or b"\r" in body else body
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise _cannot_be_read(body, error) from error
+
+
+def sources_of(data: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """Each source's object in that of a location; none where it is null.
+
+    Raises:
+        msgspec.ValidationError: When it is neither null nor an object.
+    """
+    return _split_or_null.decode(data) or {}
+
+
+def merge_bodies(bodies: Sequence[bytes]) -> bytes:
+    """One output from several: the union of their locations, and of each one's sources.
+
+    Raises:
+        DecodeError: When one of them is not an output.
+    """
+    if len(bodies) == 1:
+        return bodies[0]
+    merged: dict[str, dict[str, msgspec.Raw]] = {}
+    try:
+        for body in bodies:
+            for wire_id, data in split_body(body).items():
+                # null, as a source that did not answer: another output may have answered.
+                merged.setdefault(wire_id, {}).update(sources_of(data))
+    except msgspec.MsgspecError as error:
+        raise DecodeError(f"the outputs cannot be joined: {error}") from error
+    return msgspec.json.encode(merged)
+
+
+def repeated_ids(body: bytes, answers: dict[str, msgspec.Raw]) -> frozenset[str]:
+    """Ids that an output holds more than once, with different answers.
+
+    msgspec silently keeps the last one. Where the body is just what msgspec found, it found
+    everything; only otherwise is the body read by Python's slow decoder.
+    """
+    if _holds_nothing_else(body.strip(), answers):
+        return frozenset()
+    seen: dict[str, Any] = {}
+    try:
+        pairs = json.loads(body, object_pairs_hook=_Pairs)
+        return frozenset(
+            wire_id for wire_id, data in pairs if seen.setdefault(wire_id, data) != data
+        )
+    except (ValueError, RecursionError) as error:
+        raise _cannot_be_read(body, error) from error
+
+
+def _holds_nothing_else(body: bytes, answers: dict[str, msgspec.Raw]) -> bool:
+    """Whether a body is just these members in this order, in the spacing that it begins with."""
+    if not answers:
+        return True
+    begin = b'{"%b":' % next(iter(answers)).encode()
+    blank = b" " if body.startswith(begin + b" ") else b""
+    at, before = 0, b"{"
+    for wire_id, data in answers.items():
+        member = b'%b"%b":%b%b' % (before, wire_id.encode(), blank, bytes(data))
+        if not body.startswith(member, at):
+            return False
+        at += len(member)
+        before = b"," + blank
+    return body[at:] == b"}"
+
+
+def _cannot_be_read(body: bytes, error: Exception) -> DecodeError:
+    return DecodeError(
+        f"the output cannot be read ({error}): {excerpt(body)}", is_page=is_page(body)
+    )
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The members of a JSON object, repeated ones too."""

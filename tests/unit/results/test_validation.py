@@ -156,6 +156,7 @@ def test_true_is_success_in_any_spacing(indent: int) -> None:
         ({"PG": {"is_success": False, "status_code": 500}}, Reason.SOURCE_ERROR),
         ({"PG": {"is_success": False, "status_code": 429}}, Reason.SOURCE_ERROR),
         ({"PG": {"is_success": False, "status_code": "500"}}, Reason.NO_MATCH),
+        ({"PG": {"is_success": False, "status_code": [504]}}, Reason.NO_MATCH),
         ({"PG": {"is_success": False, "error_message": {"a": 1}}}, Reason.NO_MATCH),
         ({"LB": {"is_success": True}}, Reason.MISSING),
     ],
