@@ -15,7 +15,7 @@ from array import array
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast
 
 import anyio
 import anyio.to_thread
@@ -48,6 +48,7 @@ from pingdata_async.runs.journal.schema import (
     translated,
 )
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 BUSY_COMMIT_EVERY_S = 0.01  # next to nothing beside what a job takes, and a third of the commits
@@ -285,8 +286,13 @@ class Journal:
             finally:
                 await anyio.to_thread.run_sync(writer.finish, rest)
 
-    async def _commit(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._opened().commit(act)
+    async def _commit(
+        self,
+        act: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> T:
+        return await self._opened().commit(lambda connection: act(connection, *args, **options))
 
     def _opened(self) -> GroupWriter:
         if self._writer is None:
@@ -297,12 +303,12 @@ class Journal:
 
     async def get_meta(self, key: str) -> Any:
         """A value by name; None where there is none."""
-        return await self._commit(lambda connection: read_meta(connection, key))
+        return await self._commit(read_meta, key)
 
     async def set_meta(self, key: str, value: object) -> None:
         """Keep a value that JSON can hold under a name."""
         text = msgspec.json.encode(value).decode()
-        await self._commit(lambda connection: transitions.set_meta(connection, key, text))
+        await self._commit(transitions.set_meta, key, text)
 
     async def set_planned_chunks(self, chunks: int) -> None:
         """Say how many chunks the plan has, once it is whole; nothing can be sent before.
@@ -310,7 +316,7 @@ class Journal:
         Raises:
             RunError: When another number was set before, and chunks have been sent since.
         """
-        await self._commit(lambda connection: transitions.set_planned_chunks(connection, chunks))
+        await self._commit(transitions.set_planned_chunks, chunks)
         self.planned_chunks = chunks
         self._next_index = max(self._next_index, chunks)
 
@@ -326,25 +332,19 @@ class Journal:
     ) -> None:
         """A chunk is about to be submitted; `asked` of so many locations by each source."""
         submission = transitions.Submission(len(chunk.rows), charged_before, asked, time.time())
-        index = chunk.index
-        await self._commit(lambda connection: transitions.submit(connection, index, submission))
+        await self._commit(transitions.submit, chunk.index, submission)
 
     async def refused(self, chunk: Chunk) -> None:
         """That submission surely made no job."""
-        index, now = chunk.index, time.time()
-        await self._commit(lambda connection: transitions.refuse(connection, index, now))
+        await self._commit(transitions.refuse, chunk.index, time.time())
 
     async def submitted(self, chunk: Chunk, job_id: str) -> None:
         """That submission made this job."""
-        index, now = chunk.index, time.time()
-        await self._commit(lambda connection: transitions.accept(connection, index, job_id, now))
+        await self._commit(transitions.accept, chunk.index, job_id, time.time())
 
     async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:
         """That submission may have made a job; held, it is left to the user what to do now."""
-        index, now = chunk.index, time.time()
-        await self._commit(
-            lambda connection: transitions.doubt(connection, index, error, hold, now)
-        )
+        await self._commit(transitions.doubt, chunk.index, error, hold, time.time())
 
     async def completed(self, chunk: Chunk, outputs: Sequence[JobOutput]) -> None:
         """The chunk's job is done, and these are its outputs.
@@ -359,23 +359,19 @@ class Journal:
 
     async def unreadable(self, chunk: Chunk) -> None:
         """The output of the chunk's job can never be read."""
-        index = chunk.index
-        await self._commit(lambda connection: transitions.note_unreadable(connection, index))
+        await self._commit(transitions.note_unreadable, chunk.index)
 
     async def abandoned(self, chunk: Chunk, error: str) -> None:
         """The chunk's job is lost."""
-        index, now = chunk.index, time.time()
-        await self._commit(lambda connection: transitions.abandon(connection, index, error, now))
+        await self._commit(transitions.abandon, chunk.index, error, time.time())
 
     async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
         """These parts take a chunk's place."""
-        index, now = chunk.index, time.time()
-        await self._commit(lambda connection: transitions.split(connection, index, parts, now))
+        await self._commit(transitions.split, chunk.index, parts, time.time())
 
     async def batched(self, chunk: Chunk) -> None:
         """Rows that waited to be retried are a chunk now."""
-        now = time.time()
-        await self._commit(lambda connection: transitions.batched(connection, chunk, now))
+        await self._commit(transitions.batched, chunk, time.time())
 
     async def spooled(
         self,
@@ -392,11 +388,8 @@ class Journal:
             retry_rows: The others, which wait to be retried.
             offset_index: Where in the body each row's answer is; None where it was not found so.
         """
-        now = time.time()
         await self._commit(
-            lambda connection: transitions.spool(
-                connection, index, tally, retry_rows, now, offset_index=offset_index
-            )
+            transitions.spool, index, tally, retry_rows, time.time(), offset_index=offset_index
         )
 
     async def failed(self, index: int, failure: Failure | None, tally: Tally) -> None:
@@ -407,10 +400,7 @@ class Journal:
             failure: Why; None where nothing of it had to be sent.
             tally: How its rows ended.
         """
-        now = time.time()
-        await self._commit(
-            lambda connection: transitions.fail(connection, index, failure, tally, now)
-        )
+        await self._commit(transitions.fail, index, failure, tally, time.time())
 
     # -- going on where a run stopped ----------------------------------------------------
 
@@ -426,10 +416,7 @@ class Journal:
         Returns:
             What was counted.
         """
-        now = time.time()
-        return await self._commit(
-            lambda connection: transitions.doubt_interrupted(connection, INTERRUPTED, hold, now)
-        )
+        return await self._commit(transitions.doubt_interrupted, INTERRUPTED, hold, time.time())
 
     async def pack_retry_rows(
         self, chunk_size: int, *, max_chunk_bytes: int = MAX_CHUNK_BYTES
@@ -437,12 +424,8 @@ class Journal:
         """Make chunks of the rows that wait to be retried; returns how many chunks."""
         chunks = 0
         while await self._commit(_any_retry_rows):
-            index, now = self.next_index(), time.time()
-            await self._commit(
-                lambda connection, index=index, now=now: transitions.pack(  # type: ignore[misc]
-                    connection, index, chunk_size, max_chunk_bytes, now
-                )
-            )
+            index = self.next_index()
+            await self._commit(transitions.pack, index, chunk_size, max_chunk_bytes, time.time())
             chunks += 1
         return chunks
 
@@ -459,9 +442,7 @@ class Journal:
         Raises:
             RunError: When some of them wait already, and others do not.
         """
-        return await self._commit(
-            lambda connection: transitions.reopen(connection, retry_rows, tally)
-        )
+        return await self._commit(transitions.reopen, retry_rows, tally)
 
     async def fetch_again(self, reason: Reason, *, no_longer: str) -> int:
         """Have the outputs of jobs fetched once more whose chunks failed for that reason.
@@ -485,7 +466,7 @@ class Journal:
 
     async def record(self, index: int) -> ChunkRecord | None:
         """What is known of a chunk; None of a planned one that was not touched yet."""
-        return await self._commit(lambda connection: read_record(connection, index))
+        return await self._commit(read_record, index)
 
     async def planned_states(self) -> bytearray:
         """The state of each planned chunk now, by its number, as `records.code_of()` has it."""
@@ -501,9 +482,7 @@ class Journal:
         indexes = await self._commit(_unfinished)
         for begin in range(0, len(indexes), RECORDS_A_PAGE):
             page = list(indexes[begin : begin + RECORDS_A_PAGE])
-            for record in await self._commit(
-                lambda connection, page=page: _records(connection, page)  # type: ignore[misc]
-            ):
+            for record in await self._commit(_records, page):
                 yield record
 
 
