@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, chain, islice
+from typing import NamedTuple
 
 import msgspec
 
@@ -59,19 +60,31 @@ _SEPARATORS = frozenset(".,")
 _LINE_END = re.compile("\r\n|\r|\n")
 
 
+class DelimitedText(NamedTuple):
+    """A delimited text that is about to be read.
+
+    Attributes:
+        stream: Its bytes, decompressed.
+        encoding: The encoding of the bytes.
+        sample: Its first characters.
+        is_whole: Whether the sample is all of it.
+    """
+
+    stream: TextStream
+    encoding: str
+    sample: str
+    is_whole: bool
+
+
 class DelimitedReader(InputReader):
     """Records of a delimited text; see `InputReader`.
 
     Args:
         name: The input, for messages.
-        suffix: That of its name, in lower case, without that of a compression.
-        source: What is hashed.
-        text: Its bytes, decompressed, as `stream` gives them.
-        stream: The same, which knows what was in them.
-        sample: Its first characters.
-        is_whole: Whether these are all of it.
-        encoding: What it is in.
-        options: How it is to be understood.
+        suffix: The suffix of its name in lower case, without that of a compression.
+        source: The stream that hashes the input.
+        text: The text.
+        options: How the input is to be understood.
     """
 
     def __init__(
@@ -79,21 +92,16 @@ class DelimitedReader(InputReader):
         name: str,
         suffix: str,
         source: HashingStream,
-        text: PeekableStream,
-        stream: TextStream,
-        *,
-        sample: str,
-        is_whole: bool,
-        encoding: str,
+        text: DelimitedText,
         options: ReadOptions,
     ) -> None:
         super().__init__(name, options)
         self._source = source
-        self._bytes = text
-        self._stream = stream
-        self._encoding = encoding
+        self._stream = text.stream
+        self._bytes = PeekableStream(text.stream)
+        self._encoding = text.encoding
         self._dialect = detect_dialect(
-            sample, is_whole=is_whole, delimiter=_SUFFIXES.get(suffix), options=options
+            text.sample, is_whole=text.is_whole, delimiter=_SUFFIXES.get(suffix), options=options
         )
         self._blank_lines = 0
         self._short_rows = 0

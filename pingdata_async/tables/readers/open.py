@@ -22,7 +22,7 @@ from pingdata_async.tables.readers.base import (
     open_source,
     shown_name,
 )
-from pingdata_async.tables.readers.csv import DelimitedReader
+from pingdata_async.tables.readers.csv import DelimitedReader, DelimitedText
 from pingdata_async.tables.readers.excel import WorkbookReader
 from pingdata_async.tables.readers.jsonl import JSONLReader, ObjectsReader
 from pingdata_async.tables.readers.look_alikes import OLE_MAGIC, ZIP_MAGIC, told_of_text
@@ -263,18 +263,9 @@ def _reader_by_form(
     read_as = encoding
     if encoding.startswith(_WIDE):  # what is told by bytes needs one byte a character
         text, read_as = PeekableStream(RecodedStream(text, encoding, name)), UTF_8
-    stream = TextStream(text)
-    reader = DelimitedReader(
-        name,
-        suffix,
-        given.source,
-        PeekableStream(stream),
-        stream,
-        sample=sample,
-        is_whole=len(form.head) < SAMPLE_BYTES,
-        encoding=read_as,
-        options=options,
-    )
+    is_whole = len(form.head) < SAMPLE_BYTES
+    delimited = DelimitedText(TextStream(text), read_as, sample, is_whole)
+    reader = DelimitedReader(name, suffix, given.source, delimited, options)
     if options.encoding is None and encoding != UTF_8:
         reader.note_encoding(encoding)
     return reader

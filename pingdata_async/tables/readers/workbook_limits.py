@@ -83,38 +83,10 @@ def check_archive(
     Raises:
         InputError: When it is too large, or damaged.
     """
-    marks: dict[str, SheetMarks] = {}
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            parts = archive.infolist()
-            if any(map(_is_binary, parts)):
-                raise InputError(
-                    f"{name} is a binary workbook (.xlsb), of which nobody can say how large it is "
-                    "before it is opened; save it as .xlsx or CSV"
-                )
-            size_bytes = sum(part.file_size for part in parts)
-            if size_bytes > MAX_CONTENT_BYTES:
-                raise InputError(
-                    f"{name} is too large for a workbook: {size_bytes:,} bytes decompressed, more "
-                    f"than {MAX_CONTENT_BYTES:,}; {ADVICE}"
-                )
-            directory = _Directory.of(archive)
-            lengths = _TextLengths()
-            # The texts first: how long they are says what cells that share them amount to.
-            for part in sorted(parts, key=lambda part: not _is_texts(part)):
-                # Read to its end: what says less than it holds is a damaged archive.
-                with archive.open(part) as stream:
-                    blocks = _blocks(name, part, stream, keep_waiting)
-                    if part.filename == _OPENDOCUMENT:
-                        _check_opendocument(name, blocks, marks)
-                    elif _is_texts(part):
-                        _check_counts(name, lengths.noting(blocks))
-                    else:
-                        sheet = _Sheet(name, lengths.of_each, is_unfinished=directory.is_unfinished)
-                        _check_counts(name, sheet.checking(blocks))
-                        title = directory.titles.get(_plain_name(part.filename))
-                        if title is not None:
-                            marks[title] = sheet.marks
+            _check_directory(name, archive.infolist())
+            return _check_parts(name, archive, keep_waiting)
     except InputError:
         raise
     except TooManyMarksError as error:
@@ -126,6 +98,44 @@ def check_archive(
     # digits than Python reads a ValueError.
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} is a damaged workbook: {error}") from error
+
+
+def _check_directory(name: str, parts: Sequence[zipfile.ZipInfo]) -> None:
+    """Refuse a workbook by what the archive says of its parts."""
+    if any(map(_is_binary, parts)):
+        raise InputError(
+            f"{name} is a binary workbook (.xlsb), whose size is not known before it is opened; "
+            "save it as .xlsx or CSV"
+        )
+    size_bytes = sum(part.file_size for part in parts)
+    if size_bytes > MAX_CONTENT_BYTES:
+        raise InputError(
+            f"{name} is too large for a workbook: {size_bytes:,} bytes decompressed, more "
+            f"than {MAX_CONTENT_BYTES:,}; {ADVICE}"
+        )
+
+
+def _check_parts(
+    name: str, archive: zipfile.ZipFile, keep_waiting: Callable[[], None]
+) -> dict[str, SheetMarks]:
+    """Read every part to its end: one that holds more than it says makes a damaged archive."""
+    marks: dict[str, SheetMarks] = {}
+    directory = _Directory.of(archive)
+    lengths = _TextLengths()
+    # Shared texts come first: their lengths say how much the cells that share them hold.
+    for part in sorted(archive.infolist(), key=lambda part: not _is_texts(part)):
+        with archive.open(part) as stream:
+            blocks = _blocks(name, part, stream, keep_waiting)
+            if part.filename == _OPENDOCUMENT:
+                _check_opendocument(name, blocks, marks)
+            elif _is_texts(part):
+                _check_counts(name, lengths.noting(blocks))
+            else:
+                sheet = _Sheet(name, lengths.of_each, is_unfinished=directory.is_unfinished)
+                _check_counts(name, sheet.checking(blocks))
+                title = directory.titles.get(_plain_name(part.filename))
+                if title is not None:
+                    marks[title] = sheet.marks
     return marks
 
 
