@@ -102,7 +102,7 @@ def street_lines(
     villages without streets have such numbers there.
 
     Args:
-        parts: What each column holds; the words of `header_words` for that.
+        parts: What each column holds; named as in `synonyms`.
         columns: Their cells.
         countries: The country of each row, however it is written; None where that is not said.
         number_follows: Whether the house number stands behind the street in rows whose country

@@ -8,7 +8,7 @@ dialect          The dialect of a delimited text: its delimiter, and quotes behi
 excel            Workbooks of Excel and OpenDocument to batches of rows
 jsonl            JSONL and Python objects to batches of rows, as a stream
 look_alikes      Files that look like tables and are none: what they are, and what to do
-lost_cells       Cells of a workbook without a value that can be sent, and merged cells
+lost_cells       Cells of a workbook that have no value to send, and merged cells
 open             Opens an input: finds out its form, and chooses the reader
 parquet          Parquet files to batches of rows, as a stream
 text_encoding    The encoding of a text: given by name, or detected

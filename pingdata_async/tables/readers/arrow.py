@@ -1,10 +1,4 @@
-"""Arrow tables and data frames to batches.
-
-Arrow's record batches to batches of records.
-
-Everything here blocks, and runs in a worker thread.
-
-Data frames and Arrow tables in memory to batches of records, streaming.
+"""Record batches of Arrow, and data frames, to batches of rows, as a stream.
 
 Everything here blocks, and runs in a worker thread.
 """
@@ -12,16 +6,14 @@ Everything here blocks, and runs in a worker thread.
 from __future__ import annotations
 
 import decimal
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pingdata_async.exceptions import ConfigurationError, InputError
 from pingdata_async.locations.normalize import BATCH_ROWS
-from pingdata_async.tables.mapping.columns import map_columns
-from pingdata_async.tables.readers.base import IN_MEMORY, InputReader
-from pingdata_async.tables.rows import ArrowRows, Batch, Fingerprint, ReadOptions
+from pingdata_async.tables.readers.base import IN_MEMORY, InputReader, MemoryHash
+from pingdata_async.tables.rows import ArrowRows, Batch, ReadOptions
 from pingdata_async.tables.schema.types import whole_number
 
 if TYPE_CHECKING:
@@ -55,12 +47,7 @@ class ArrowReader(InputReader):
 
     def _take_up(self, schema: pa.Schema) -> None:
         self._schema = schema
-        self.headers = tuple(schema.names)
-        self.mapping = map_columns(
-            self.name,
-            self.headers,
-            given=self.options.mapping,
-        )
+        self._map_headers(tuple(schema.names))
 
     def _pieces(self, batches: Iterable[pa.RecordBatch], rows_at_once: int) -> Iterator[Batch]:
         """Batches of at most as many rows each."""
@@ -317,16 +304,9 @@ class ArrowObjectReader(ArrowReader):
     """
 
     def __init__(self, source: Any, options: ReadOptions) -> None:
-        super().__init__(IN_MEMORY, options)
+        self._memory = MemoryHash()
+        super().__init__(IN_MEMORY, self._memory, options)
         self._source = source
-        self._hash = hashlib.sha256()
-        self._size_bytes = 0
-
-    def fingerprint(self) -> Fingerprint:
-        """Of the rows as Arrow streams, as far as they have been read."""
-        return Fingerprint(
-            sha256=self._hash.hexdigest(), size_bytes=self._size_bytes, given=IN_MEMORY
-        )
 
     def _batches(self) -> Iterator[Batch]:
         pa = load_pyarrow(f"a {type(self._source).__name__}")
@@ -361,8 +341,7 @@ class ArrowObjectReader(ArrowReader):
     def _add_to_hash(self, batch: Batch) -> None:
         rows = batch.input_rows
         assert isinstance(rows, ArrowRows)  # noqa: S101 - for type checkers
-        self._hash.update(rows.stream)
-        self._size_bytes += len(rows.stream)
+        self._memory.add(rows.stream)
 
 
 # -- Columns of pandas that Arrow has no type for ---------------------------------------------

@@ -22,7 +22,7 @@ from pingdata_async.exceptions import InputError
 from pingdata_async.locations.missing_values import all_say_something, says_nothing
 from pingdata_async.locations.normalize import Columns
 from pingdata_async.locations.postal_codes import POSTAL_CODE, restore_leading_zeros_in
-from pingdata_async.tables.mapping.columns import ColumnMapping
+from pingdata_async.tables.mapping.columns import ColumnMapping, map_columns
 from pingdata_async.tables.mapping.headers import key_of
 from pingdata_async.tables.mapping.house_numbers import ColumnReader, LostNumbers
 from pingdata_async.tables.rows import (
@@ -108,6 +108,29 @@ class HashingStream(io.RawIOBase):
             given=path_text(self._source),
             path=absolute_path(self._source),
             mtime_ns=self._mtime_ns,
+        )
+
+
+class MemoryHash:
+    """Hashes rows in memory as they are read.
+
+    Attributes:
+        size_bytes: How many bytes have been hashed.
+    """
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self.size_bytes = 0
+
+    def add(self, data: bytes) -> None:
+        """Hash some more."""
+        self._hash.update(data)
+        self.size_bytes += len(data)
+
+    def fingerprint(self) -> Fingerprint:
+        """Of what has been read."""
+        return Fingerprint(
+            sha256=self._hash.hexdigest(), size_bytes=self.size_bytes, given=IN_MEMORY
         )
 
 
@@ -303,6 +326,7 @@ class InputReader(ABC):
 
     Args:
         name: The input, for messages.
+        source: What hashes the input as it is read.
         options: How it is to be understood.
 
     Attributes:
@@ -321,7 +345,7 @@ class InputReader(ABC):
             nothing usable in it is an error too.
     """
 
-    def __init__(self, name: str, options: ReadOptions) -> None:
+    def __init__(self, name: str, source: HashingStream | MemoryHash, options: ReadOptions) -> None:
         self.name = name
         self.options = options
         self.headers: tuple[str, ...] = ()
@@ -329,6 +353,7 @@ class InputReader(ABC):
         self.rows = 0
         self.sheet_place: SheetPlace | None = None
         self.values = ValueNotes()
+        self._input_hash = source
         self._notes: list[str] = []
         self._lost_numbers = LostNumbers()
         self._notes_at_end: list[Callable[[], str | None]] = []
@@ -344,9 +369,9 @@ class InputReader(ABC):
     def _batches(self) -> Iterator[Batch]:
         """The same."""
 
-    @abstractmethod
     def fingerprint(self) -> Fingerprint:
         """Of what has been read; that of the whole input once it was iterated to its end."""
+        return self._input_hash.fingerprint()
 
     @property
     def unused_columns(self) -> tuple[str, ...]:
@@ -376,6 +401,11 @@ class InputReader(ABC):
     def note_at_end(self, tell: Callable[[], str | None]) -> None:
         """Have somebody asked for a note once all was read."""
         self._notes_at_end.append(tell)
+
+    def _map_headers(self, headers: tuple[str, ...]) -> None:
+        """Find out which of the input's columns holds what, now that all are known."""
+        self.headers = headers
+        self.mapping = map_columns(self.name, headers, given=self.options.mapping)
 
     def _counted(self) -> list[str]:
         """Notes that are only known at the end."""

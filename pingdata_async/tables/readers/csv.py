@@ -18,7 +18,6 @@ import msgspec
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations.normalize import BATCH_ROWS, Columns
 from pingdata_async.locations.numbers import QUANTITIES, with_decimal_commas
-from pingdata_async.tables.mapping.columns import map_columns
 from pingdata_async.tables.mapping.headers import HeaderRow
 from pingdata_async.tables.readers.base import (
     BUFFER_BYTES,
@@ -45,7 +44,7 @@ from pingdata_async.tables.readers.text_encoding import (
     nul_found,
     undecodable,
 )
-from pingdata_async.tables.rows import Batch, Fingerprint, ReadOptions, TextColumns
+from pingdata_async.tables.rows import Batch, ReadOptions, TextColumns
 from pingdata_async.util.text import counted
 from pingdata_async.value_notes import NotedValue, ValueKind
 
@@ -95,8 +94,7 @@ class DelimitedReader(InputReader):
         text: DelimitedText,
         options: ReadOptions,
     ) -> None:
-        super().__init__(name, options)
-        self._source = source
+        super().__init__(name, source, options)
         self._stream = text.stream
         self._bytes = PeekableStream(text.stream)
         self._encoding = text.encoding
@@ -108,10 +106,6 @@ class DelimitedReader(InputReader):
         self._ahead: list[list[str]] = []  # rows that were read to see where a cell ends
         self._unclosed: dict[int, int] = {}  # by place in a batch, that of the row with the quote
         self._data: DataRows | None = None
-
-    def fingerprint(self) -> Fingerprint:
-        """Of what has been read; that of the whole input once it was iterated to its end."""
-        return self._source.fingerprint()
 
     def _batches(self) -> Iterator[Batch]:
         text = io.TextIOWrapper(
@@ -165,11 +159,7 @@ class DelimitedReader(InputReader):
                 f"{self.name} has {len(self.headers):,} columns, more than {MAX_COLUMNS:,}"
             )
         self._note_dialect(self._dialect)
-        self.mapping = map_columns(
-            self.name,
-            self.headers,
-            given=self.options.mapping,
-        )
+        self._map_headers(self.headers)
         if header is None:
             header = HeaderRow(0, self.headers, (self.headers,), 0, 0)
         self._data = DataRows(header, self.mapping)

@@ -1,30 +1,20 @@
 """Workbooks of Excel and OpenDocument to batches of rows.
 
-Workbooks to batches of records: Excel's of all kinds, and OpenDocument's.
-
 A workbook cannot be streamed: it is opened whole, and takes memory for each cell of the sheet
 (`workbook_limits` says how much, and what is refused). Everything here blocks, and runs in a
 worker thread.
-
-Errors of newer Excels, such as #SPILL!, as others that the library knows.
-
-It refuses a whole sheet for one of them. What they were is known from elsewhere: of a cell with an
-error it gives nothing anyway.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import re
-import shutil
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain, islice
 from types import MappingProxyType
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -48,79 +38,26 @@ from pingdata_async.tables.readers.base import (
 )
 from pingdata_async.tables.readers.data_rows import DataRows
 from pingdata_async.tables.readers.look_alikes import LOCKED, ZIP_MAGIC, told_of_workbook
-from pingdata_async.tables.readers.lost_cells import LostCells, TakenRow
+from pingdata_async.tables.readers.lost_cells import (
+    KNOWN_ERRORS,
+    LostCells,
+    SheetMarks,
+    TakenRow,
+    with_known_errors,
+)
 from pingdata_async.tables.readers.workbook_limits import ADVICE, MAX_FILE_BYTES, check_archive
 from pingdata_async.tables.rows import (
     SKIP,
     Batch,
     CellColumns,
-    Fingerprint,
     ReadOptions,
     SheetPlace,
 )
 from pingdata_async.tables.schema.types import whole_number
-from pingdata_async.tables.xlsx.cells import SheetMarks
 from pingdata_async.util.text import counted
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook
-
-
-KNOWN_ERRORS: Final = frozenset(
-    {"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"}
-)
-
-_KNOWN: Final = frozenset(error.encode() for error in KNOWN_ERRORS)
-_ANY: Final = b"#VALUE!"
-_SHEETS: Final = "xl/worksheets/"
-_COPIED_AT_ONCE_BYTES: Final = 1024 * 1024
-_MOST_BYTES: Final = 16 * 1024 * 1024  # of a row
-_LEVEL: Final = 1
-_ROW_END: Final = b"row>"
-_ERROR_CELL: Final = re.compile(
-    rb"""(<(?:\w+:)?c\s[^<>]*\bt=["']e["'][^<>]*>\s*"""
-    rb"""(?:<(?:\w+:)?f\b[^<>]*(?:/>|>[^<]*</(?:\w+:)?f>)\s*)?<(?:\w+:)?v\b[^<>]*>)([^<]+)"""
-)
-
-
-def with_known_errors(content: bytes, keep_waiting: Callable[[], None]) -> bytes:
-    """A workbook all of whose errors the library knows.
-
-    Args:
-        content: A workbook that is a zip archive, and may be held in memory.
-        keep_waiting: Called now and then; may raise to end the reading.
-    """
-    changed = io.BytesIO()
-    with (
-        zipfile.ZipFile(io.BytesIO(content)) as given,
-        zipfile.ZipFile(changed, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive,
-    ):
-        for about in given.infolist():
-            with given.open(about) as part, archive.open(about.filename, "w") as out:
-                if about.filename.replace("\\", "/").lower().startswith(_SHEETS):
-                    for rows in _rows(part):
-                        keep_waiting()
-                        out.write(_ERROR_CELL.sub(_known, rows))
-                else:
-                    shutil.copyfileobj(part, out)
-    return changed.getvalue()
-
-
-def _rows(part: IO[bytes]) -> Iterator[bytes]:
-    """Blocks of a sheet that end between two cells, but where a row is very long."""
-    rest = b""
-    while block := part.read(_COPIED_AT_ONCE_BYTES):
-        rest += block
-        last = rest.rfind(_ROW_END)
-        if last >= 0 or len(rest) > _MOST_BYTES:
-            end = len(rest) if last < 0 else last + len(_ROW_END)
-            yield rest[:end]
-            rest = rest[end:]
-    yield rest
-
-
-def _known(cell: re.Match[bytes]) -> bytes:
-    return cell[0] if cell[2].strip() in _KNOWN else cell[1] + _ANY
 
 
 _INSTALL_HINT = 'is a workbook, which needs python-calamine: pip install "pingdata-async[excel]"'
@@ -174,18 +111,13 @@ class WorkbookReader(InputReader):
         options: ReadOptions,
         keep_waiting: Callable[[], None],
     ) -> None:
-        super().__init__(name, options)
-        self._source = source
+        super().__init__(name, source, options)
         self._content = content
         self._keep_waiting = keep_waiting
         self._empty_rows = 0
         self._hidden_rows = 0
         self._data: DataRows | None = None
         self._lost: LostCells | None = None
-
-    def fingerprint(self) -> Fingerprint:
-        """Of the whole file, once the first batch was read."""
-        return self._source.fingerprint()
 
     def _counted(self) -> list[str]:
         notes = []
@@ -277,12 +209,7 @@ class WorkbookReader(InputReader):
 
     def _take_up(self, table: _Table) -> None:
         header = table.header
-        self.headers = header.headers
-        self.mapping = map_columns(
-            self.name,
-            self.headers,
-            given=self.options.mapping,
-        )
+        self._map_headers(header.headers)
         first = header.place + 2 - header.rows
         where = f"row {first}" if header.rows == 1 else f"rows {first} and {first + 1}"
         above = f"; {counted(first - 1, 'row')} above left out" if first > 1 else ""

@@ -5,7 +5,6 @@ Everything here blocks, and runs in a worker thread.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import io
 from abc import abstractmethod
@@ -30,11 +29,12 @@ from pingdata_async.tables.readers.base import (
     MAX_LINE_BYTES,
     HashingStream,
     InputReader,
+    MemoryHash,
     PeekableStream,
 )
 from pingdata_async.tables.readers.csv import MAX_COLUMNS
 from pingdata_async.tables.readers.text_encoding import UTF_8, NulError, nul_found, undecodable
-from pingdata_async.tables.rows import Batch, Fingerprint, JSONRows, ReadOptions
+from pingdata_async.tables.rows import Batch, JSONRows, ReadOptions
 
 ADDRESS = "address"
 
@@ -62,8 +62,8 @@ class JSONReader(InputReader):
 
     unit = "line"
 
-    def __init__(self, name: str, options: ReadOptions) -> None:
-        super().__init__(name, options)
+    def __init__(self, name: str, source: HashingStream | MemoryHash, options: ReadOptions) -> None:
+        super().__init__(name, source, options)
         self._keys: dict[str, None] = {}
         self._known: set[str] = set()  # the same
 
@@ -185,13 +185,8 @@ class JSONLReader(JSONReader):
     def __init__(
         self, name: str, source: HashingStream, text: PeekableStream, options: ReadOptions
     ) -> None:
-        super().__init__(name, options)
-        self._source = source
+        super().__init__(name, source, options)
         self._bytes = text
-
-    def fingerprint(self) -> Fingerprint:
-        """Of what has been read; that of the whole input once it was iterated to its end."""
-        return self._source.fingerprint()
 
     def _some_rows(self) -> Iterator[_Rows]:
         text = self._bytes
@@ -264,17 +259,10 @@ class ObjectsReader(JSONReader):
     unit = "row"
 
     def __init__(self, rows: Iterable[Any], options: ReadOptions) -> None:
-        super().__init__(IN_MEMORY, options)
+        self._memory = MemoryHash()
+        super().__init__(IN_MEMORY, self._memory, options)
         self._objects = rows
         self._rows: Iterator[Any] = iter(())
-        self._hash = hashlib.sha256()
-        self._size_bytes = 0
-
-    def fingerprint(self) -> Fingerprint:
-        """Of the rows as lines of JSON, as far as they have been read."""
-        return Fingerprint(
-            sha256=self._hash.hexdigest(), size_bytes=self._size_bytes, given=IN_MEMORY
-        )
 
     def _some_rows(self) -> Iterator[_Rows]:
         rows = _Rows([], [], [])
@@ -283,8 +271,7 @@ class ObjectsReader(JSONReader):
         for number, row in enumerate(self._rows, 1):
             encoded = self._encoded(number, row)
             line = encoded + b"\n"
-            self._hash.update(line)
-            self._size_bytes += len(line)
+            self._memory.add(line)
             pending_bytes += len(line)
             rows.numbers.append(number)
             rows.encoded.append(encoded)

@@ -1,14 +1,23 @@
-"""Cells of a workbook without a value that can be sent, and merged cells (pure).
+"""Cells of a workbook that have no value to send, and merged cells (pure).
 
-A formula that nothing has calculated is no empty cell, nor is an error; and a date in a column of
-addresses, postal codes or ids is what a spreadsheet made of "1-2".
+The library that reads values gives nothing for a formula that nothing has calculated and for a cell
+with an error, as if they were empty, and does not tell which rows are hidden. So the XML of a sheet
+is read for that (`workbook_limits`), what it says is kept in `SheetMarks`, and `LostCells` counts
+what is lost of each column. A date in a column of addresses, postal codes or ids is lost as well:
+it is what a spreadsheet made of "1-2".
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from typing import Any
+import io
+import re
+import shutil
+import zipfile
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import IO, Any, Final
 
 import msgspec
 
@@ -17,14 +26,191 @@ from pingdata_async.locations.coordinates import COORDINATES
 from pingdata_async.locations.fields import LOOKUP_FIELDS, READERS, read_text
 from pingdata_async.tables.mapping.columns import ColumnMapping
 from pingdata_async.tables.mapping.headers import shown_header
-from pingdata_async.tables.xlsx.cells import (
-    MARKED,
-    ErrorText,
-    FormulaText,
-    ZeroFormulaText,
-    cell_name,
-)
+from pingdata_async.tables.xlsx.cells import cell_name, column_letters, column_number
 from pingdata_async.value_notes import NotedValue, ValueKind, ValueNotes
+
+# -- What the XML of a sheet says beside its values ---------------------------------------------
+
+MAX_MARKS = 1_000_000
+"""Cells with a mark in a sheet, and its merged cells; measured: 100 bytes each."""
+
+_COLUMNS = 2**32  # more than a sheet has
+_REFERENCE = re.compile(
+    r"""("[^"]*"|'[^']*')|(\$?)\b([A-Za-z]{1,3})(\$?)([1-9]\d{0,6})\b(?![(!.\w])"""
+)
+
+
+class TooManyMarksError(ValueError):
+    """Raised for a sheet with more than `MAX_MARKS`."""
+
+
+class FormulaText(str):
+    """Stands for a cell: its formula, for which no value is stored."""
+
+    __slots__ = ()
+
+
+class ZeroFormulaText(str):
+    """Stands for a cell with 0: its formula, which a program may have left to be calculated."""
+
+    __slots__ = ()
+
+
+class ErrorText(str):
+    """Stands for a cell: the error that is its value, such as #N/A."""
+
+    __slots__ = ()
+
+
+MarkedText = FormulaText | ZeroFormulaText | ErrorText
+MARKED = frozenset({FormulaText, ZeroFormulaText, ErrorText})
+
+
+class SheetMarks:
+    """What is said of the cells of a sheet; rows and columns count from 0.
+
+    Attributes:
+        hidden: Rows that are not shown, by hand or by a filter.
+        spans: Cells that are merged with those below them: the first row, the last one, and the
+            first column.
+        last_row: The last one with a mark; -1 where there is none.
+        last_column: Likewise.
+        errors: Those that its cells hold, such as #N/A.
+    """
+
+    def __init__(self) -> None:
+        self.hidden: set[int] = set()
+        self.spans: list[tuple[int, int, int]] = []
+        self.last_row = self.last_column = -1
+        self.errors: set[str] = set()
+        self._places = array("Q")
+        self._texts: list[MarkedText] = []
+        self._is_sorted = True
+
+    def mark(self, row: int, column: int, text: MarkedText) -> None:
+        """Note what stands for a cell."""
+        self._check_room()
+        place = row * _COLUMNS + column
+        self._is_sorted = self._is_sorted and (not self._places or place > self._places[-1])
+        self._places.append(place)
+        self._texts.append(text)
+        if isinstance(text, ErrorText):
+            self.errors.add(str(text))
+        self.last_row = max(self.last_row, row)
+        self.last_column = max(self.last_column, column)
+
+    def merge(self, first_row: int, last_row: int, column: int) -> None:
+        """Note a merged cell."""
+        if last_row > first_row:
+            self._check_room()
+            self.spans.append((first_row, last_row, column))
+
+    def by_row(self) -> Iterator[tuple[int, list[tuple[int, MarkedText]]]]:
+        """The rows with marks in their order, each with its columns and what stands there."""
+        if not self._is_sorted:  # nobody writes such a sheet, but it can be read
+            pairs = sorted(zip(self._places, self._texts, strict=True), key=itemgetter(0))
+            self._places = array("Q", map(itemgetter(0), pairs))
+            self._texts = list(map(itemgetter(1), pairs))
+            self._is_sorted = True
+        row, cells = -1, list[tuple[int, MarkedText]]()
+        for place, text in zip(self._places, self._texts, strict=True):
+            if place // _COLUMNS != row:
+                if cells:
+                    yield row, cells
+                row, cells = place // _COLUMNS, []
+            cells.append((place % _COLUMNS, text))
+        if cells:
+            yield row, cells
+
+    def _check_room(self) -> None:
+        if len(self._texts) + len(self.spans) == MAX_MARKS:
+            raise TooManyMarksError
+
+
+def moved_formula(formula: str, rows: int, columns: int) -> str:
+    """A formula as it is when it is copied so many rows down and columns to the right.
+
+    Spreadsheets write a formula that a block of cells shares in the first of them alone.
+    """
+
+    def moved(found: re.Match[str]) -> str:
+        quoted, fixed_column, letters, fixed_row, number = found.groups()
+        if quoted:
+            return str(quoted)
+        if not fixed_column:
+            letters = column_letters(column_number(letters) + columns)
+        if not fixed_row:
+            number = str(int(number) + rows)
+        return f"{fixed_column}{letters}{fixed_row}{number}"
+
+    return _REFERENCE.sub(moved, formula)
+
+
+# -- Errors that the library does not know ------------------------------------------------------
+
+KNOWN_ERRORS: Final = frozenset(
+    {"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"}
+)
+
+_KNOWN: Final = frozenset(error.encode() for error in KNOWN_ERRORS)
+_ANY_KNOWN: Final = b"#VALUE!"
+_SHEETS: Final = "xl/worksheets/"
+_COPIED_AT_ONCE_BYTES: Final = 1024 * 1024
+_LONGEST_ROW_BYTES: Final = 16 * 1024 * 1024
+_COMPRESSION_LEVEL: Final = 1
+_ROW_END: Final = b"row>"
+_ERROR_CELL: Final = re.compile(
+    rb"""(<(?:\w+:)?c\s[^<>]*\bt=["']e["'][^<>]*>\s*"""
+    rb"""(?:<(?:\w+:)?f\b[^<>]*(?:/>|>[^<]*</(?:\w+:)?f>)\s*)?<(?:\w+:)?v\b[^<>]*>)([^<]+)"""
+)
+
+
+def with_known_errors(content: bytes, keep_waiting: Callable[[], None]) -> bytes:
+    """A workbook with errors of newer Excels, such as #SPILL!, as one that the library knows.
+
+    The library refuses a whole sheet for one of them. Nothing is lost: it gives no value for a
+    cell with an error, and `SheetMarks` has what the error was.
+
+    Args:
+        content: A workbook that is a zip archive, and may be held in memory.
+        keep_waiting: Called now and then; may raise to end the reading.
+    """
+    changed = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as given,
+        zipfile.ZipFile(
+            changed, "w", zipfile.ZIP_DEFLATED, compresslevel=_COMPRESSION_LEVEL
+        ) as archive,
+    ):
+        for about in given.infolist():
+            with given.open(about) as part, archive.open(about.filename, "w") as out:
+                if about.filename.replace("\\", "/").lower().startswith(_SHEETS):
+                    for rows in _whole_rows(part):
+                        keep_waiting()
+                        out.write(_ERROR_CELL.sub(_known, rows))
+                else:
+                    shutil.copyfileobj(part, out)
+    return changed.getvalue()
+
+
+def _whole_rows(part: IO[bytes]) -> Iterator[bytes]:
+    """Blocks of a sheet that end between two cells, but where a row is very long."""
+    rest = b""
+    while block := part.read(_COPIED_AT_ONCE_BYTES):
+        rest += block
+        last = rest.rfind(_ROW_END)
+        if last >= 0 or len(rest) > _LONGEST_ROW_BYTES:
+            end = len(rest) if last < 0 else last + len(_ROW_END)
+            yield rest[:end]
+            rest = rest[end:]
+    yield rest
+
+
+def _known(cell: re.Match[bytes]) -> bytes:
+    return cell[0] if cell[2].strip() in _KNOWN else cell[1] + _ANY_KNOWN
+
+
+# -- What is lost ---------------------------------------------------------------------------------
 
 ADDRESS_FIELDS = frozenset(
     {*LOOKUP_FIELDS, *COORDINATES, "address_line_2", "state", "county", "country"}

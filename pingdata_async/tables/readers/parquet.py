@@ -24,7 +24,7 @@ from pingdata_async.tables.readers.arrow import (
     spread_bytes,
 )
 from pingdata_async.tables.readers.base import HASH_BLOCK_BYTES, HashingStream, PeekableStream
-from pingdata_async.tables.rows import Batch, Fingerprint, ReadOptions
+from pingdata_async.tables.rows import Batch, ReadOptions
 
 MAGIC = b"PAR1"
 ENCRYPTED_MAGIC = b"PARE"
@@ -67,14 +67,10 @@ class ParquetReader(ArrowReader):
         options: ReadOptions,
         keep_waiting: Callable[[], None],
     ) -> None:
-        super().__init__(name, options)
+        super().__init__(name, source, options)
         self._source = source
         self._content = content
         self._keep_waiting = keep_waiting
-
-    def fingerprint(self) -> Fingerprint:
-        """Of the whole file, once the first batch was read."""
-        return self._source.fingerprint()
 
     def _batches(self) -> Iterator[Batch]:
         pa = load_pyarrow(f"{self.name} is a Parquet file, which")

@@ -1,6 +1,6 @@
 """Bounds of a workbook, checked before it is opened whole.
 
-As its XML is gone through for that, it is also found out what the library does not tell of it.
+The same pass over its XML collects what the library does not tell (`lost_cells.SheetMarks`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import IO
 from xml.parsers import expat
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.tables.xlsx.cells import (
+from pingdata_async.tables.readers.lost_cells import (
     MAX_MARKS,
     ErrorText,
     FormulaText,
@@ -25,9 +25,9 @@ from pingdata_async.tables.xlsx.cells import (
     SheetMarks,
     TooManyMarksError,
     ZeroFormulaText,
-    column_number,
     moved_formula,
 )
+from pingdata_async.tables.xlsx.cells import column_number
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
 MAX_CONTENT_BYTES = 2 * 1024 * 1024 * 1024  # decompressed

@@ -1,5 +1,5 @@
 """What reading and writing workbooks share.
 
-cells    Cells of a sheet as XML: values to cells, and what cells say beside their values
+cells    Values to cells of a sheet, as XML, and the names of cells
 package  A workbook as a package: its archive, its parts and its styles
 """

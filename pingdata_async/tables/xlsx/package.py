@@ -1,11 +1,4 @@
-"""A workbook as a package: its archive, its parts and its styles.
-
-The archive that an XLSX file is, written part by part.
-
-The parts of a workbook, and how they belong together.
-
-Styles of a workbook that there are, with other number formats.
-"""
+"""A workbook as a package: its archive, its parts and its styles."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ import pytest
 import xlsxwriter
 
 from pingdata_async.exceptions import ConfigurationError, InputError
-from pingdata_async.tables.xlsx import cells as sheet_marks
-from pingdata_async.tables.xlsx.cells import moved_formula
+from pingdata_async.tables.readers import lost_cells
+from pingdata_async.tables.readers.lost_cells import moved_formula
 from tests.support.broker_workbooks import exported_schedule, habitational_schedule, retail_schedule
 from tests.support.reading import read_all
 from tests.unit.tables.readers.test_excel import opendocument, workbook
@@ -186,7 +186,7 @@ def test_a_zero_that_a_program_wrote_in_place_of_a_value(tmp_path: Path) -> None
 
 def test_more_marks_than_there_is_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They take memory beside the values."""
-    monkeypatch.setattr(sheet_marks, "MAX_MARKS", 3)
+    monkeypatch.setattr(lost_cells, "MAX_MARKS", 3)
     with pytest.raises(InputError, match="open it in Excel and save it"):
         read_all(sheet_of_xml(tmp_path, [["1", "x", "", "", "", "><f>A1</f>"]] * 4))
 
