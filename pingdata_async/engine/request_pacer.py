@@ -1,7 +1,7 @@
-"""Paces the requests of one run, and passes on what the answers say of the API.
+"""RequestPacer: when a run's requests are sent, and what their answers say of the API's limits.
 
-What a host says of when to come back holds for that host. Only what the API itself says counts for
-the number of jobs that it bears.
+What a host says of when to come back holds for that host. Only answers of the API itself change
+how many jobs are in flight.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from pingdata_async.exceptions import (
 )
 from pingdata_async.util.loop import loop_time
 
-LONG_PAUSE_S = 10.0  # worth a word
-SHUT_OUT_S = 1.0  # until it is worth looking again whether jobs may be asked about
+LONG_PAUSE_S = 10.0  # worth an event
+SHUT_OUT_S = 1.0  # until it is worth looking again whether jobs may be polled
 
 NoteIntent = Callable[[], Awaitable[bool]]
-"""Told that a request is about to be sent; returns whether it still may be."""
+"""Called right before a request is sent; returns whether it still may be."""
 
 
 class RequestPacer:
@@ -51,10 +51,10 @@ class RequestPacer:
         self._rng = context.rng
         self._submissions = JobLimitDetector()
         self._said_until = -math.inf
-        self.is_shut_out = False  # the last question got a 401: no job is paid for meanwhile
+        self.is_shut_out = False  # the last poll or fetch got a 401: no job is paid for meanwhile
 
     def on_success(self, kind: str, origin: Origin | None) -> None:
-        """A request was answered well."""
+        """Note a request that succeeded."""
         self.rate_limiter.at(origin).on_success(kind)
         if origin is None:
             self._note_access(kind, refused=False)
@@ -62,7 +62,7 @@ class RequestPacer:
             self._submissions.on_success(kind)
 
     def update_limits(self, kind: str, origin: Origin | None, error: PingDataError) -> None:
-        """Take to heart what an error says of when to send the next requests."""
+        """Let an error change when the next requests are sent, and how many jobs are in flight."""
         now = loop_time()
         rate_limiter = self.rate_limiter.at(origin)
         asked_s = retry_after_s(error) or 0.0
@@ -94,7 +94,7 @@ class RequestPacer:
             self.is_shut_out = refused
 
     def _say_if_long(self, kind: str, rate_limiter: RateLimiter) -> None:
-        """Say that there is a long pause, once for each."""
+        """Emit an event for a long pause, once for each."""
         now = loop_time()
         pause_s = rate_limiter.opens_in_s(kind)
         is_waited_for = rate_limiter.asked_in_s(kind) <= self.policy.max_wait_s
@@ -104,15 +104,15 @@ class RequestPacer:
 
 
 class StepPacer:
-    """Paces the requests of one step about a chunk: one, or for a download several.
+    """Paces the requests of one call to the API: one, or several for a download.
 
     The first of them does not wait for a pause to end: it would keep a worker from others that
-    may go. Those after it do, or what was fetched so far would have been in vain.
+    may go. Those after it do, or what was fetched so far would be lost.
 
     Args:
-        run: The run's.
+        run: The pacer of the run.
         task: The chunk.
-        note_intent: Awaited last of all before the first one is sent.
+        note_intent: Awaited right before the first one is sent.
     """
 
     def __init__(
@@ -170,5 +170,5 @@ class StepPacer:
         )
 
     def _may_be_paid_for(self, kind: str) -> bool:
-        """Whether what a submission makes could be asked about, as far as is known."""
+        """Whether the job that a submission makes could be polled, as far as is known."""
         return kind != "submit" or not self._run.is_shut_out

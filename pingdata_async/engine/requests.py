@@ -1,7 +1,7 @@
-"""One request about a chunk, and what follows.
+"""Requests: one request about a chunk, and what it came to.
 
-Nothing here moves a chunk along: each method sends a request, makes sense of the answer, and
-says what follows from it; the runner does that.
+Nothing here moves a chunk: each method sends a request, makes sense of the answer, and returns
+what it came to.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ from pingdata_async.util.encoding import EncodedBody, too_large
 from pingdata_async.util.loop import SingleThreadExecutor, loop_time
 from pingdata_async.util.text import one_line
 
-LARGE_BODY_BYTES = 32 * 1024 * 1024  # what is larger, packed or not, is held one at a time
+LARGE_BODY_BYTES = 32 * 1024 * 1024  # larger outputs, compressed or not, are held one at a time
 CHECK_IN_THREAD_FROM_BYTES = 64 * 1024
-ASK_AGAIN_S = 5.0  # about a job that the API does not know, at the longest: it holds a slot
-REFETCHES = 2  # of an output that leaves out rows
-SAME_TWICE = 2  # what is as useless twice in a row is taken to be so for ever, at the latest
+ASK_AGAIN_S = 5.0  # the longest wait between polls of an unknown job: it holds a slot
+REFETCHES = 2  # of an output from which rows are missing
+SAME_TWICE = 2  # an output that is as useless the second time will be so for ever
 MAX_MESSAGE_CHARACTERS = 300  # of a failed job's: it stands in each of its rows
 TOO_LARGE_ADVICE = "; where that is right, allow for more: --max-answer-mb, or `max_body_bytes`"
 NOT_FOUND = 404
@@ -95,7 +95,7 @@ class Requests:
         self._pacer = RequestPacer(context)
 
     def begin(self, inflater: SingleThreadExecutor, checker: SingleThreadExecutor) -> None:
-        """Take the present time for the beginning of the run; these do what takes a while."""
+        """Begin the run now; the threads inflate outputs and check them."""
         self._inflater, self._checker = inflater, checker
         self._health = Health(self._policy)
 
@@ -106,8 +106,8 @@ class Requests:
 
         Args:
             task: The chunk.
-            note_intent: Awaited when it may be sent, with a connection at hand: the last thing
-                before that. Returns whether it still may be.
+            note_intent: Awaited right before it is sent, with a connection at hand. Returns
+                whether it still may be sent.
         """
         body = encode_body(task.chunk, self._options)
         pacer = StepPacer(self._pacer, task, note_intent)
@@ -145,7 +145,7 @@ class Requests:
         return self._again(task, "submit", error)
 
     def next_poll_in_s(self, task: ChunkTask) -> float:
-        """Seconds until a job is asked about."""
+        """Seconds until the next poll of a job."""
         interval_s = self._planner.next_poll_in_s(
             task.present_job,
             loop_time(),
@@ -156,10 +156,10 @@ class Requests:
     async def poll(
         self, task: ChunkTask
     ) -> RetryLater | HeldBack | JobDone | Kept | JobLost | Unreachable | Unreadable:
-        """Ask about a chunk's job.
+        """Poll a chunk's job.
 
         Raises:
-            PingDataError: When no question can be answered any more.
+            PingDataError: When no poll can succeed any more.
         """
         pacer = StepPacer(self._pacer, task)
         try:
@@ -251,7 +251,7 @@ class Requests:
         self._emit(UnexpectedAnswer(chunk=task.chunk.index, job_id=task.job_id, message=said))
 
     def _undocumented(self, task: ChunkTask, status: JobStatus) -> RetryLater | JobLost:
-        """A word for an end is believed after a while; any other may mean that it is at work."""
+        """Believe a status that means an end after a while; any other may mean progress."""
         job = task.present_job
         if task.late_since is not None and job.changed_at > task.late_since:
             task.no_longer_late()
@@ -263,7 +263,7 @@ class Requests:
         return RetryLater(self.next_poll_in_s(task))
 
     def _late_for_s(self, task: ChunkTask, said: str) -> float:
-        """How long the API has said what cannot stay so; that is told after a while."""
+        """For how long the API has reported a state that cannot last; tells of it after a while."""
         late_s = task.late_for_s(loop_time())
         self._say_if_late(task, late_s, said)
         return late_s
@@ -280,7 +280,7 @@ class Requests:
     ) -> RetryLater | HeldBack | Downloaded | Kept | JobLost | Unreachable | Unreadable:
         """Fetch the output of a chunk's job; raises as `poll()` does.
 
-        One that turns out to be large is not fetched, unless the passage says so already.
+        One that turns out to be large is not fetched, unless the task says so already.
         """
         try:
             return Downloaded(await self._fetch_all(task))
@@ -328,11 +328,10 @@ class Requests:
     def _unread(
         self, task: ChunkTask, error: DecodeError, bodies: list[EncodedBody]
     ) -> RetryLater | Kept | JobLost | Unreachable | Unreadable:
-        """An output came that cannot be read: fetched again, it may be another one.
+        """Decide about an output that cannot be read: fetched again, it may be another one.
 
-        One that is the very same each time will be so for ever, and another job would be paid
-        for. What is cut off, or a page that something else has put in its place, may be as it
-        should another time.
+        One that is the very same each time will stay so, and another job would be paid for. One
+        that is cut off, or a page that something else put in its place, may be right next time.
         """
         times = enough = 0
         if error.is_too_large:
@@ -436,7 +435,7 @@ class Requests:
         return self._again(task, kind, error)
 
     def _is_final(self, verdict: Verdict) -> bool:
-        """Whether it is of no use to ask again: a token that was right may soon be so again."""
+        """Whether trying again is of no use: a token that was right may soon be right again."""
         if verdict is Verdict.NO_ACCESS:
             return not self._health.has_let_in
         return verdict is Verdict.STOP

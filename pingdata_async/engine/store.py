@@ -18,15 +18,15 @@ from pingdata_async.value_notes import ValueNotes
 
 
 class FinishedChunk(msgspec.Struct, frozen=True):
-    """A chunk that no job is needed for any more.
+    """A chunk that needs no further job.
 
     Attributes:
-        chunk: What it was.
-        counts: How the rows ended that have their outcome now.
-        checked: The answers; None where there are none.
-        failure: Why there are none; None where there are, or nothing had to be sent.
-        without_answer: The outcome of each row, where there are none.
-        job_id: The job that answered; "" where none did.
+        chunk: The chunk.
+        counts: The outcomes of the rows that have one now.
+        checked: The answers; None if there are none.
+        failure: Why there are none; None if there are, or nothing had to be sent.
+        without_answer: The outcome of each row, if there are no answers.
+        job_id: The job that answered; "" if none did.
     """
 
     chunk: Chunk
@@ -43,7 +43,7 @@ class FinishedChunk(msgspec.Struct, frozen=True):
 
     @property
     def retry_rows(self) -> Sequence[RetryRow]:
-        """Rows without an outcome yet: they will be asked about again."""
+        """Rows without an outcome yet: they will be retried."""
         return () if self.checked is None else self.checked.retry_rows
 
 
@@ -131,7 +131,7 @@ logger = logging.getLogger("pingdata_async")
 
 
 class _Submission(msgspec.Struct):
-    """One whose answer has not come yet; see `ChunkStore.submitting()`."""
+    """A submission that is under way; see `ChunkStore.submitting()`."""
 
     chunk: Chunk
     charged_before: bool

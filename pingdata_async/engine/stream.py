@@ -411,7 +411,7 @@ class ResultStream(AsyncClosing, AsyncIterator[EnhancedLocation]):
     Iterate it with a bare `async for`, which may be left by `break`, or use it with
     `async with` to have everything ended the moment the block is left. Chunks come in the
     order in which they finish; the rows of one come together, in their order, but for those
-    that are asked about again: they come later, with others of their kind.
+    that are retried: they come later, with others of their kind.
 
     A slow consumer holds back submitting and reading. Leaving it early, cancelling whoever
     iterates, and closing the client all stop sending; jobs in flight are abandoned although

@@ -1,9 +1,4 @@
-"""A chunk on its way through the API, and what one request about it came to.
-
-What is remembered of a chunk on its way through the API.
-
-What follows from a request: the answers of `requests.py` to the runner.
-"""
+"""ChunkTask, a chunk on its way through the API, and what one request about it can come to."""
 
 from __future__ import annotations
 
@@ -30,9 +25,9 @@ class HalfPair:
     """The two halves of a refused chunk: if both are accepted, it was only too large.
 
     Attributes:
-        rows: Of the larger one.
-        whole_rows: Of both.
-        undecided: Halves that have neither been accepted nor refused.
+        rows: Rows in the larger half.
+        whole_rows: Rows in both.
+        undecided: Halves that are neither accepted nor refused yet.
     """
 
     rows: int
@@ -48,42 +43,42 @@ class ChunkTask:
     """A chunk on its way through the API.
 
     Attributes:
-        chunk: What is to be brought through.
-        job_id: The present job's; "" while there is none.
-        job: What is known of that job; None while there is none.
-        outputs: What there is to be fetched, once the job is done.
-        was_complete: Whether the API has called the job complete, now or in an earlier run: no
-            other one is sent for it then, be it unknown one day.
-        is_taken_up: Whether the present job was submitted by an earlier run.
+        chunk: The chunk.
+        job_id: Id of the present job; "" while there is none.
+        job: Progress of that job; None while there is none.
+        outputs: Outputs to be fetched, once the job is done.
+        was_complete: Whether the API has called the job complete, in this run or an earlier one.
+            Then no other job is submitted, even if the API no longer knows this one.
+        is_taken_up: Whether an earlier run submitted the present job.
         jobs: Jobs accepted so far.
         in_doubt: Submissions whose answer was lost.
-        depth: How often the chunk that it comes from was split.
-        search: The search that it is part of; None if it is part of none.
-        is_of_failed: Whether it was split because its jobs failed.
+        depth: How many splits lie between it and the chunk of the input.
+        search: The bisection that it is part of; None if it is part of none.
+        is_of_failed: Whether it is a part of a chunk whose jobs failed.
         half_pair: The pair of which it is an undecided half; None if it is none.
         due: When it may be admitted, by the event loop's clock; the earliest goes first.
         holds_slot: Whether it holds a job slot.
-        is_undecided: Whether it was let through, and neither accepted nor refused yet.
+        is_undecided: Whether it was admitted, and is neither accepted nor refused yet.
         was_cut_off: Whether its submission was under way when the run was ended.
-        holds_permit: Whether it holds room of the run.
+        holds_permit: Whether it holds one of the run's permits to read ahead.
         failed_jobs: Jobs that failed, since this process began.
-        lost_jobs: Jobs that the API forgot, likewise.
+        lost_jobs: Jobs that the API forgot, since this process began.
         refetches: How often the output was fetched again because rows were missing from it.
-        is_large: Whether its output is one that is held alone.
-        warn_after_idle_s: How long its job may make no progress before that is said (again).
-        late_since: Since when the API says of the job what cannot stay so: that it is complete
-            without an output, or a word that is not documented; None if it does not.
+        is_large: Whether its output is so large that no other one is held beside it.
+        warn_after_idle_s: How long its job may make no progress until the next `JobStalled`.
+        late_since: When the API began to report a state that cannot last (complete without an
+            output, or an undocumented status); None if it reports none.
         unknown_at: When the API last said that it does not know the job; None if it knows it.
         unknown_s: For how long it has said so.
-        says_late: Whether that was told to whoever listens.
+        says_late: Whether `JobOverdue` was emitted for that.
         was_unreadable: Whether an earlier run found that its job's output can never be read.
-        seems_failed: Whether the API said once that the job has failed.
-        unread: A fingerprint of the last output that could not be read; None of one that could.
-        times_unread: How often in a row it was that.
-        failures: Of the present request, in a row.
-        failing_since: When the first of them was.
-        refused_since: When the first of those in a row was with which access was refused; None
-            where the last one was another.
+        seems_failed: Whether the API has said once that the job failed.
+        unread: Fingerprint of the last output if it could not be read; None otherwise.
+        times_unread: How often in a row that same output came.
+        failures: Failures in a row of the present request.
+        failing_since: When the first of them happened.
+        refused_since: When the first of the latest failures in a row that refused access
+            happened; None if the last failure was another.
         wanted_at: When the present request was to be sent.
     """
 
@@ -142,16 +137,16 @@ class ChunkTask:
         return self.job
 
     def leave_out_waiting(self, now: float) -> None:
-        """Count the time not as one of failures in which it was we who kept the request waiting.
+        """Do not count as time of failures the time for which we kept the request waiting.
 
-        For a slow consumer, for our own pace, or for a pause that another request was told of:
-        of the job, or of the API, that says nothing.
+        A slow consumer, our own rate limit, or a pause that another request was told of say
+        nothing of the job, or of the API.
         """
         self.leave_out(max(0.0, now - self.wanted_at))
         self.wanted_at = now
 
     def leave_out(self, seconds: float) -> None:
-        """Count so many seconds that have passed not as some of failures."""
+        """Do not count so many seconds that have passed as time of failures."""
         self.failing_since += seconds
         if self.refused_since is not None:
             self.refused_since += seconds
@@ -161,12 +156,12 @@ class ChunkTask:
             self.unknown_at += seconds
 
     def note_unknown(self, now: float, longest_s: float) -> float:
-        """The API says that it does not know the job; returns for how long it has.
+        """Note that the API does not know the job; returns for how long it has not.
 
         Args:
             now: The time.
-            longest_s: As much counts, at most, from one such answer to the next: of the time in
-                which there were only errors, nobody can tell.
+            longest_s: The most that counts from one such answer to the next: of a time in which
+                there were only errors, nobody can tell.
         """
         if self.unknown_at is not None:
             self.unknown_s += max(0.0, min(now - self.unknown_at, longest_s))
@@ -174,21 +169,21 @@ class ChunkTask:
         return self.unknown_s
 
     def no_longer_unknown(self) -> None:
-        """The API knows the job."""
+        """Note that the API knows the job."""
         self.unknown_at, self.unknown_s = None, 0.0
 
     def late_for_s(self, now: float) -> float:
-        """For how long the API has said what cannot stay so; from now on if it did not."""
+        """For how long the API has reported a state that cannot last; from now on if it did not."""
         if self.late_since is None:
             self.late_since = now
         return now - self.late_since
 
     def no_longer_late(self) -> None:
-        """The API says what it should."""
+        """Note that the API reports a proper state."""
         self.late_since, self.says_late = None, False
 
     def note_failure(self, now: float, *, is_refusal: bool = False) -> None:
-        """The present request has failed."""
+        """Note that the present request failed."""
         if not self.failures:
             self.failing_since, self.refused_since = now, None
         if not is_refusal:
@@ -198,7 +193,7 @@ class ChunkTask:
         self.failures += 1
 
     def note_unread(self, fingerprint: int) -> int:
-        """An output could not be read; returns how often in a row it was the very same one."""
+        """Note an output that cannot be read; returns how often in a row the very same one came."""
         is_same = fingerprint == self.unread
         self.unread, self.times_unread = fingerprint, self.times_unread * is_same + 1
         return self.times_unread
@@ -234,28 +229,28 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class RetryLater:
-    """The same request once more, not before that time passed."""
+    """Send the same request once more, not before that time passed."""
 
     delay_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class HeldBack:
-    """It was not sent, as there is a pause or the run ends: the same request after that time."""
+    """It was not sent, as there is a pause or the run ends: send it after that time."""
 
     delay_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """No job can be asked about, or no output fetched, for longer than is waited for."""
+    """No job can be polled, or no output fetched, for longer than a run waits."""
 
     error: PingDataError
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The submission was refused for what it holds."""
+    """The API refused the submission for what it holds."""
 
     error: PingDataError
 
@@ -266,8 +261,8 @@ class InDoubt:
 
     Attributes:
         error: Why.
-        is_pause_too_long: Whether the API asked for a pause that is not waited for, besides.
-        has_lasted: Whether submissions have failed for as long as anything is tried.
+        is_pause_too_long: Whether the API asked for a longer pause than a run waits, besides.
+        has_lasted: Whether submissions have failed for as long as a run keeps trying.
     """
 
     error: PingDataError
@@ -276,12 +271,12 @@ class InDoubt:
 
     @property
     def is_page(self) -> bool:
-        """Whether something else has answered in the API's place."""
+        """Whether something else answered in the API's place."""
         return isinstance(self.error, DecodeError) and self.error.is_page
 
     @property
     def is_garbled(self) -> bool:
-        """Whether an answer came, but with a head that is no HTTP."""
+        """Whether the answer's head was not HTTP."""
         return isinstance(self.error, TransportError) and self.error.is_garbled
 
 
@@ -291,7 +286,7 @@ class Abort:
 
     Attributes:
         error: Why.
-        is_for_all: Whether no other request is to be sent for too long either.
+        is_for_all: Whether other requests would have to wait for too long as well.
     """
 
     error: PingDataError
@@ -309,8 +304,8 @@ class JobLost:
 
     Attributes:
         error: Why.
-        is_expired: Whether the API merely does not know it any more.
-        has_timed_out: Whether we gave it up, as it made no progress.
+        is_expired: Whether the API merely no longer knows it.
+        has_timed_out: Whether we gave it up because it made no progress.
     """
 
     error: str
@@ -325,7 +320,7 @@ class JobLost:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The job is paid for, and its answer cannot be had now: another run may have it.
+    """The job is paid for, and its answer cannot be had now: another run may get it.
 
     Attributes:
         error: Why not.
@@ -336,11 +331,11 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """The job is complete and paid for, and its output would be as useless another time.
+    """The job is complete and paid for, and its output will never be readable.
 
     Attributes:
         error: Why, with the job's id.
-        bodies: What came; nothing where it is too large, or there is none.
+        bodies: What came; empty where it is too large, or there is none.
     """
 
     error: str
@@ -349,18 +344,18 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """The job's output is here, as it came."""
+    """The job's output, as it came."""
 
     bodies: list[EncodedBody]
 
     @property
     def likely_bytes(self) -> int:
-        """About how much is in it."""
+        """About how large it is when decompressed."""
         return sum(body.likely_bytes for body in self.bodies)
 
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """The output was checked."""
+    """The output is valid; this is what it says of each row."""
 
     checked: ValidatedOutput
