@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pingdata_async.engine.flow_control.adaptive_limit import (
     AdaptiveLimit,
     ConcurrencyLimit,
-    FixedLimit,
 )
 from pingdata_async.engine.flow_control.job_timing import JobProgress
 from pingdata_async.engine.flow_control.polling import PollPlanner, PollSchedule
@@ -85,7 +84,7 @@ def _beside(name: str, planner: Callable[[], PollPlanner], jobs: int) -> Contend
     return Contender(
         name=f"{name}, {jobs} jobs",
         planner=planner,
-        limiter=FixedLimit,
+        limiter=ConcurrencyLimit,
         rate_limiter=HeedingGate,
         max_jobs=jobs,
     )
@@ -94,8 +93,8 @@ def _beside(name: str, planner: Callable[[], PollPlanner], jobs: int) -> Contend
 OURS = Contender(name="ours")
 CONTENDERS = (
     OURS,
-    Contender(name="ours, but 16 jobs", limiter=FixedLimit, max_jobs=16),
-    Contender(name="ours, but 64 jobs", limiter=FixedLimit),
+    Contender(name="ours, but 16 jobs", limiter=ConcurrencyLimit, max_jobs=16),
+    Contender(name="ours, but 64 jobs", limiter=ConcurrencyLimit),
     *(
         _beside(name, planner, jobs)
         for name, planner in (

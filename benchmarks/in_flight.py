@@ -28,7 +28,7 @@ import anyio
 
 from benchmarks.contenders import OURS
 from benchmarks.trial import Counting, make_runner, shared_chunks
-from pingdata_async.engine.flow_control.adaptive_limit import FixedLimit
+from pingdata_async.engine.flow_control.adaptive_limit import ConcurrencyLimit
 from pingdata_async.models import JobOutput, JobStatus
 from pingdata_async.util.encoding import EncodedBody
 from tests.simulation.virtual_loop import VirtualLoop
@@ -121,7 +121,7 @@ async def late_by(seconds: float) -> list[float]:
 async def brought_up(jobs: int) -> AsyncIterator[EndlessAPI]:
     """An API with so many jobs of ours in flight."""
     api = EndlessAPI(jobs)
-    contender = replace(OURS, limiter=FixedLimit, max_jobs=jobs)
+    contender = replace(OURS, limiter=ConcurrencyLimit, max_jobs=jobs)
     runner = make_runner(api, contender, Counting())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(runner.run, shared_chunks(jobs, LOCATIONS))

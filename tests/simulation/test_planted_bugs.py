@@ -56,7 +56,7 @@ def free_slots_wake_nobody(patch: pytest.MonkeyPatch) -> None:
     """Who waits for a slot is not told that one is free."""
 
     def give_back(self: ConcurrencyLimiter, share: ConcurrencyShare) -> None:
-        self._in_flight_in_all -= 1
+        self._total_in_flight -= 1
         self._in_flight[share] -= 1
         if not self._in_flight[share]:
             del self._in_flight[share]

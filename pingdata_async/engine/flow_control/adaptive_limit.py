@@ -1,158 +1,52 @@
-"""How many jobs are worth having in flight: AIMD, with an eye on the API's queue (pure).
+"""AdaptiveLimit: how many jobs the API bears, found as TCP finds what a path bears (pure).
 
-How many jobs the API bears (pure).
+Nobody knows that number beforehand, and it changes. What was taken from where, and why:
 
-Nobody can know it beforehand, so it is found as TCP finds what a path bears, with a job in the
-place of a packet. What was taken from where, and why:
-
-- *Jacobson's slow start and AIMD* (TCP): double each round trip until something is the matter,
-  because growing by one from a small start costs a tenth of a short run; then grow by steps and
-  cut by a factor, because only that brings many clients of one API to fair shares. After a cut
-  it doubles up to where the cut led, as TCP does up to `ssthresh`: an outage that took it to 1
-  must not be climbed out of one by one.
-- *DCTCP*: the cut is in proportion to the share of requests that failed. All of them: half; one
-  in five: a tenth. An API sheds load gradually, and random errors should not cost much.
-- *TCP Vegas*: what counts as a queue is an estimated number of jobs (Little's law: jobs in
-  flight x time in the queue / time in all), held between two bounds, alpha and beta; the
-  smallest time seen is taken for the path's own. An API that queues instead of refusing never
-  shows an error, so errors alone would lead to the user's ceiling always. Alpha is above 0, so
-  that no worker of the API runs dry; beta is far away, since waiting there does no harm.
+- *Jacobson's slow start and AIMD* (TCP): double each round trip until there is trouble, because
+  growing by one from a small start costs a tenth of a short run; then grow by steps and cut by a
+  factor, because only that brings many clients of one API to fair shares. After a cut, double up
+  to where the cut led, as TCP does up to `ssthresh`: an outage that took the limit to 1 must not
+  be climbed out of one by one.
+- *DCTCP*: cut in proportion to the share of requests that failed. All of them: half; one in five:
+  a tenth. An API sheds load gradually, and random errors should not cost much.
+- *TCP Vegas*: a queue is an estimated number of jobs (Little's law: jobs in flight x time in the
+  queue / time in all), held between two bounds, alpha and beta; the smallest time seen is taken
+  for the path's own. An API that queues instead of refusing never shows an error, so errors alone
+  would always lead to the user's ceiling. Alpha is above 0, so that no worker of the API runs dry;
+  beta is far away, since waiting there does no harm.
 - *Netflix's concurrency-limits* (gradient2): the allowed queue is in proportion to the limit, and
-  the limit does not grow while it is not used. Its gradient itself is not taken: it compares
-  whole latencies, and locations may get slower for reasons of their own, while the API says
-  which jobs wait.
+  the limit does not grow while it is not used. Its gradient is not taken: it compares whole
+  latencies, and locations may get slower for reasons of their own, while the API says which jobs
+  wait.
 - *BBR*: the smallest queue time is forgotten after a while, for the API may change; but only in
-  part, for it is not emptied now and then to measure it, as BBR does.
-- *AWS's adaptive retry mode* (and CUBIC): remember where it was refused and stay below it for long,
-  then look once whether that is still so. A limit on jobs is a wall, not a slope: the saw-tooth
-  of plain AIMD would run into it every few round trips.
+  part, as nothing empties the queue now and then to measure it.
+- *AWS's adaptive retry mode* (and CUBIC): remember where submissions were refused, stay below that
+  for long, then look once whether it still holds. A limit on jobs is a wall, not a slope: plain
+  AIMD would run into it every few round trips.
 - *Scrapy's AutoThrottle*: bad answers come faster than good ones, so they must never count as a
   sign that all is well: only jobs that have begun let the limit grow.
-- *rclone's pacer*: attack at once, decay slowly, judged from retries alone. Too little here, where
-  one lost request in fifty is normal: failures are weighed against what was answered well.
+- *rclone's pacer*: cut at once, recover slowly, judge by retries alone. Too little here, where one
+  lost request in fifty is normal: failures are weighed against what was answered well.
 
-A round trip is over when the jobs that were submitted in it have been heard of as having begun,
-which is long before they end. Where the API does not show that, it is a job time.
+A round trip is over when enough of the jobs submitted in it are known to have begun, which is long
+before they end. Where the API does not show that, it takes as long as a job.
 
-How long jobs wait in the API's queue, and how many do (pure).
-
-How long a job has waited is known exactly where the API gives dates. Else it is known only to lie
-between the last poll that found it waiting and the first that did not, which may be far apart:
-the lower bound is taken, so that too few polls make for a longer queue there, never for idle
+The time that a job waited (`QueueEstimator`) is known exactly where the API gives dates. Else it
+lies between the last poll that found the job waiting and the first that did not, which may be far
+apart: the lower bound is taken, so that too few polls lead to a longer queue there, never to idle
 workers. Even that bound says nothing where the API never shows a job at work (PENDING until
-COMPLETE): it counts as no wait then, and the limit goes to the user's ceiling, as it does where
-the API hides its queue the other way (IN_PROGRESS at once).
+COMPLETE): then no wait is assumed, and the limit goes to the user's ceiling, as it does where the
+API hides its queue the other way (IN_PROGRESS at once).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 from pingdata_async.engine.flow_control.job_timing import JobProgress
 
-ROUND_TRIP_S = 1.0  # before any is known
-BASE_ROUND_TRIPS = 32  # after one to two times as many the smallest queue time is forgotten
-BASE_RISE_SHARE = 1 / 4  # of a job's time at work: it cannot be forgotten for more
-SHOWN_SHARE = 0.1  # of the jobs were seen at work: the API shows when they begin
-SHOWN_OF = 16  # jobs: so far back it goes
-WORK_OF = 32  # likewise for the time at work
-ROUND_TRIPS_OF = 8  # likewise for the round trip
-
-
-class QueueEstimator:
-    """How long jobs wait in the API's queue.
-
-    Attributes:
-        begun: Jobs that were submitted in this round trip and have begun.
-        round_trip_s: From a job's acceptance until it is heard that it has begun.
-        lowest_s: The smallest queue time ever.
-    """
-
-    def __init__(self) -> None:
-        self.begun = 0
-        self.round_trip_s = ROUND_TRIP_S
-        self.lowest_s = math.inf
-        self._queued_s = 0.0  # of those that have begun together
-        self._round_trips = 0
-        self._recent_s = math.inf  # the smallest queue time of this window
-        self._earlier_s = math.inf  # and of the one before
-        self._ended = 0
-        self._work_s = 0.0
-        self._shown = 0.0  # the share of jobs that were seen at work before they had ended
-        self._last_queue_s = 0.0
-
-    def begin_round_trip(self) -> None:
-        """From now on, jobs are counted that are accepted from now on."""
-        if self.begun:
-            self._last_queue_s = self._queued_s / self.begun
-        self.begun = 0
-        self._queued_s = 0.0
-        self._round_trips += 1
-        if self._round_trips % BASE_ROUND_TRIPS == 0:
-            self._earlier_s, self._recent_s = self._recent_s, math.inf
-
-    @property
-    def base_s(self) -> float:
-        """The smallest queue time lately: what an idle API takes to begin.
-
-        A queue that stands for long looks like that too, so it is not believed to have risen by
-        much: else the limit would creep up to the user's ceiling in a day.
-        """
-        lately_s = min(self._recent_s, self._earlier_s)
-        return min(lately_s, self.lowest_s + BASE_RISE_SHARE * self._work_s)
-
-    @property
-    def job_s(self) -> float:
-        """How long a job takes, from acceptance to its end; infinite while none has ended."""
-        return self._last_queue_s + self._work_s if self._ended else math.inf
-
-    def note_begun(self, job: JobProgress, now: float, *, in_round_trip: bool) -> None:
-        """A job was heard of as having begun, or ended, for the first time.
-
-        Args:
-            job: What is known of it.
-            now: When it was heard.
-            in_round_trip: Whether it was accepted in the present round trip.
-        """
-        queue_s = self._queue_s_of(job)
-        self._recent_s = min(self._recent_s, queue_s)
-        self.lowest_s = min(self.lowest_s, queue_s)
-        self.round_trip_s += (now - job.accepted_at - self.round_trip_s) / ROUND_TRIPS_OF
-        if in_round_trip:
-            self.begun += 1
-            self._queued_s += queue_s
-
-    def note_ended(self, job: JobProgress, *, is_fresh: bool) -> None:
-        """A job has ended; where it is not fresh, how long it took is only what the API says."""
-        if job.ended_at is None or job.working_at is None:
-            return
-        if is_fresh or job.work_s is not None:
-            work_s = job.work_s
-            if work_s is None:
-                work_s = job.ended_at - job.accepted_at - self._queue_s_of(job)
-            self._ended += 1
-            self._work_s += (max(0.0, work_s) - self._work_s) / min(self._ended, WORK_OF)
-        self._shown += ((job.working_at < job.ended_at) - self._shown) / SHOWN_OF
-
-    def _queue_s_of(self, job: JobProgress) -> float:
-        if job.queue_s is not None:
-            return max(0.0, job.queue_s)
-        was_seen_at_work = job.ended_at is None or job.working_at != job.ended_at
-        if was_seen_at_work or self._shown > SHOWN_SHARE:
-            return job.waiting_at - job.accepted_at
-        return 0.0
-
-    def waiting(self, in_flight: int, base_s: float) -> float:
-        """How many jobs wait in the API's queue, as this round trip shows (Little's law)."""
-        if not self.begun or not self._ended:
-            return 0.0  # what begins before any has ended did not wait for a worker
-        queue_s = self._queued_s / self.begun
-        total_s = queue_s + self._work_s
-        return in_flight * max(0.0, queue_s - base_s) / total_s if total_s > 0.0 else 0.0
-
-
+NO_LIMIT = 1_000_000
 FIRST_LIMIT = 8
 USED = 0.8  # of the limit was in flight: it is used, and may grow
 GROWTH_OVER_USE = 2  # times what was in flight, at most
@@ -179,77 +73,63 @@ MAX_WALL_ROUND_TRIPS = 64  # likewise, where there was each time
 IDLE_S = 60.0  # without news, with nothing in flight: what was found out is old
 FORGOTTEN_S = 3600.0  # without any news at all: likewise
 
+ROUND_TRIP_S = 1.0  # before any is known
+BASE_ROUND_TRIPS = 32  # after one to two times as many the smallest queue time is forgotten
+BASE_RISE_SHARE = 1 / 4  # of a job's time at work: it cannot be forgotten for more
+SHOWN_SHARE = 0.1  # of the jobs were seen at work: the API shows when they begin
+SHOWN_OF = 16  # jobs: so far back it goes
+WORK_OF = 32  # likewise for the time at work
+ROUND_TRIPS_OF = 8  # likewise for the round trip
 
-class ConcurrencyLimit(Protocol):
-    """Says how many jobs may be in flight, from what is seen of the API.
 
-    Whoever holds the slots asks for `limit` before each submission, and tells all that
-    happens. The number allowed is the smaller of `limit` and the user's `max_jobs`.
+class ConcurrencyLimit:
+    """Says how many jobs may be in flight. This one sets no limit; `AdaptiveLimit` learns one.
+
+    A `ConcurrencyLimiter` reads `limit` before each submission and reports all that happens. The
+    number allowed is the smaller of `limit` and the user's `max_jobs`.
     """
 
     @property
     def limit(self) -> int:
         """Jobs in flight, at most; at least 1."""
-        ...
+        return NO_LIMIT
 
     def note_job(self, job: JobProgress, now: float, *, in_flight: int) -> None:
-        """A question about a job was answered; `job.ended_at` is set where it has ended."""
-        ...
+        """A poll was answered; `job.ended_at` is set if the job has ended."""
 
     def on_success(self, kind: str, now: float) -> None:
         """A request (submit, poll, fetch) was answered well."""
-        ...
 
     def on_error(self, kind: str, now: float, *, in_flight: int) -> None:
         """A request was answered 5xx, or not at all: the API may be overloaded."""
-        ...
 
     def on_job_limit(self, now: float, *, in_flight: int) -> None:
         """Submissions are refused (429) while other requests pass: these are too many jobs."""
-        ...
 
 
-class FixedLimit:
-    """Allows as many jobs as the user does, whatever happens."""
+class AdaptiveLimit(ConcurrencyLimit):
+    """Allows as many jobs as keep the API's workers busy with a few waiting; see the module.
 
-    limit = 1_000_000
-
-    def note_job(self, job: JobProgress, now: float, *, in_flight: int) -> None:
-        """Nothing follows from it."""
-
-    def on_success(self, kind: str, now: float) -> None:
-        """Nothing follows from it."""
-
-    def on_error(self, kind: str, now: float, *, in_flight: int) -> None:
-        """Nothing follows from it."""
-
-    def on_job_limit(self, now: float, *, in_flight: int) -> None:
-        """Nothing follows from it."""
-
-
-class AdaptiveLimit:
-    """Allows as many jobs as keep the API's workers busy with a few waiting, and no trouble.
-
-    It has no clock: all times are the caller's `now`, in seconds, which does not go back. Each
-    note takes constant time, and memory does not grow. The module says how it decides.
+    All times are the caller's `now`, in seconds, which does not go back. Each call takes constant
+    time, and memory does not grow.
     """
 
-    _since: float  # jobs that were accepted earlier are of an earlier run
+    _since: float  # jobs accepted earlier belong to an earlier run
     _goal: float  # below it the limit doubles
     _step: int  # above it, it grows by this
     _has_grown: bool  # since the last cut
     _cut_at: float
-    _troubled_at: int | None  # that limit
-    _wall: int | None  # the limit that was refused
-    _patience: int  # round trips until it may be tried again
-    _since_refused: int  # round trips
-    _empty: int  # round trips in a row
-    _at_work: int  # jobs known to be
+    _troubled_at: int | None  # the limit at which it was cut
+    _wall: int | None  # the number of jobs that was refused
+    _patience: int  # round trips until the wall may be tried again
+    _since_refused: int  # round trips since the wall was met
+    _empty: int  # round trips in a row with an empty queue
+    _at_work: int  # jobs known to be at work
     _queue: QueueEstimator
     _answers: dict[str, _Answers]
     _round_trip_at: float  # when it began
-    _needed: int  # jobs that have to begin until it is over
-    _peak: int  # most jobs in flight in it
+    _needed: int  # jobs that must have begun before it is over
+    _peak: int  # the most jobs in flight during it
 
     def __init__(self) -> None:
         self._limit = FIRST_LIMIT
@@ -263,11 +143,11 @@ class AdaptiveLimit:
         return self._limit
 
     def note_job(self, job: JobProgress, now: float, *, in_flight: int) -> None:
-        """A question about a job was answered; `job.ended_at` is set where it has ended.
+        """A poll was answered; `job.ended_at` is set if the job has ended.
 
         Args:
-            job: To be noted until it has ended, and once when it has.
-            now: When it was answered; where `job.working_at` is the same, it is news.
+            job: Reported at each answer until it has ended, and once when it has.
+            now: When the answer came; if `job.working_at` is the same, the job has just begun.
             in_flight: Jobs in flight, this one included.
         """
         self._hear(now, in_flight, job)
@@ -315,7 +195,7 @@ class AdaptiveLimit:
         self._cut(int(self._wall * REFUSED_CUT), now)
 
     def _forget(self, now: float) -> None:
-        """Take nothing for known."""
+        """Begin as if nothing were known."""
         self._since = now
         self._goal = math.inf
         self._step = 1
@@ -334,11 +214,11 @@ class AdaptiveLimit:
     def _hear(
         self, now: float, in_flight: int | None = None, job: JobProgress | None = None
     ) -> None:
-        """Take in that there is news, after long silence as the first ever."""
+        """Take in that there is news; after a long silence, forget what was known."""
         silence_s = now - self._noted_at
         if silence_s > (FORGOTTEN_S if self._in_flight > 0 else IDLE_S):
             self._limit = max(FIRST_LIMIT, self._limit // 2)
-            # The first news may be of a job that was accepted a moment before.
+            # The first news may be of a job that was accepted just before.
             is_recent = job is not None and now - job.accepted_at < IDLE_S
             self._forget(job.accepted_at if job is not None and is_recent else now)
         self._noted_at = now
@@ -349,7 +229,7 @@ class AdaptiveLimit:
     def _note_begun(self, job: JobProgress, now: float, *, is_fresh: bool) -> None:
         if job.ended_at is None:
             self._at_work = min(self._in_flight, self._at_work + 1)
-            if self._goal == math.inf:  # those of an earlier run that is resumed are borne too
+            if self._goal == math.inf:  # the API bears those of a resumed run, too
                 self._limit = max(self._limit, self._at_work)
         if is_fresh:
             in_round_trip = job.accepted_at >= self._round_trip_at
@@ -362,10 +242,10 @@ class AdaptiveLimit:
         self._queue.begin_round_trip()
 
     def _judge(self, in_flight: int) -> None:
-        """Decide what follows from a round trip."""
+        """Decide what follows from a round trip that is over."""
         self._since_refused += 1
         if self._wall is not None and self._limit >= self._wall:
-            self._wall = None  # none was refused any more
+            self._wall = None  # nothing was refused there any more
         if self._troubled_at is not None and self._limit >= BEYOND_TROUBLE * self._troubled_at:
             self._troubled_at = None
             self._goal = math.inf
@@ -382,7 +262,7 @@ class AdaptiveLimit:
             self._grow()
 
     def _hold(self, in_flight: int, waiting: float) -> None:
-        """Enough jobs wait in the API's queue: more would only wait longer."""
+        """Enough jobs wait in the API's queue; more would only wait longer."""
         if self._limit < self._goal:
             self._goal = self._limit
             self._step = max(1, int(self._limit * STEP))
@@ -403,15 +283,15 @@ class AdaptiveLimit:
             self._has_grown = True
 
     def _may_cut(self, now: float, in_flight: int) -> bool:
-        """Whether the last cut has had its effect."""
+        """Whether the last cut has had time to take effect."""
         if in_flight <= self._limit:
             wait_s = self._queue.round_trip_s
-        else:  # its effect is still to come, but it is not waited for forever
+        else:  # its effect is still to come, but not for ever
             wait_s = max(self._queue.round_trip_s, self._queue.job_s)
         return now - self._cut_at >= min(MAX_ROUND_TRIP_S, wait_s)
 
     def _cut(self, to: int, now: float) -> None:
-        if self._has_grown:  # else it is still the same trouble
+        if self._has_grown:  # else this is the same trouble as before
             self._has_grown = False
             self._troubled_at = self._limit
             self._step = max(1, int(self._limit * STEP))
@@ -434,7 +314,7 @@ class AdaptiveLimit:
 
 @dataclass(slots=True)
 class _Answers:
-    """To requests of one kind, lately."""
+    """Recent answers to requests of one kind."""
 
     since: float
     good: int = 0
@@ -446,6 +326,98 @@ class _Answers:
 
     @property
     def show_overload(self) -> bool:
-        """Whether more failed than may, and more than chance would make of that share."""
+        """Whether more failed than may, beyond what chance makes of that share."""
         allowed = TROUBLED_SHARE * (self.good + self.bad)
         return self.bad >= FEWEST_BAD and self.bad > allowed + CHANCE * math.sqrt(allowed)
+
+
+class QueueEstimator:
+    """How long jobs wait in the API's queue.
+
+    Attributes:
+        begun: Jobs submitted in this round trip that have begun.
+        round_trip_s: From a job's acceptance to the answer that shows it has begun.
+        lowest_s: The smallest queue time ever seen.
+    """
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.round_trip_s = ROUND_TRIP_S
+        self.lowest_s = math.inf
+        self._queued_s = 0.0  # of those that have begun together
+        self._round_trips = 0
+        self._recent_s = math.inf  # the smallest queue time of this window
+        self._earlier_s = math.inf  # and of the one before
+        self._ended = 0
+        self._work_s = 0.0
+        self._shown = 0.0  # the share of jobs that were seen at work before they had ended
+        self._last_queue_s = 0.0
+
+    def begin_round_trip(self) -> None:
+        """Count only jobs that are accepted from now on."""
+        if self.begun:
+            self._last_queue_s = self._queued_s / self.begun
+        self.begun = 0
+        self._queued_s = 0.0
+        self._round_trips += 1
+        if self._round_trips % BASE_ROUND_TRIPS == 0:
+            self._earlier_s, self._recent_s = self._recent_s, math.inf
+
+    @property
+    def base_s(self) -> float:
+        """The smallest recent queue time: what an idle API takes to begin a job.
+
+        A queue that never empties looks the same, so this time is not believed to have risen by
+        much; else the limit would creep up to the user's ceiling within a day.
+        """
+        lately_s = min(self._recent_s, self._earlier_s)
+        return min(lately_s, self.lowest_s + BASE_RISE_SHARE * self._work_s)
+
+    @property
+    def job_s(self) -> float:
+        """How long a job takes, from acceptance to its end; infinite while none has ended."""
+        return self._last_queue_s + self._work_s if self._ended else math.inf
+
+    def note_begun(self, job: JobProgress, now: float, *, in_round_trip: bool) -> None:
+        """An answer shows for the first time that a job has begun, or ended.
+
+        Args:
+            job: What is known of it.
+            now: When the answer came.
+            in_round_trip: Whether it was accepted in the present round trip.
+        """
+        queue_s = self._queue_s_of(job)
+        self._recent_s = min(self._recent_s, queue_s)
+        self.lowest_s = min(self.lowest_s, queue_s)
+        self.round_trip_s += (now - job.accepted_at - self.round_trip_s) / ROUND_TRIPS_OF
+        if in_round_trip:
+            self.begun += 1
+            self._queued_s += queue_s
+
+    def note_ended(self, job: JobProgress, *, is_fresh: bool) -> None:
+        """A job has ended; of one that is not fresh, only the API's dates are believed."""
+        if job.ended_at is None or job.working_at is None:
+            return
+        if is_fresh or job.work_s is not None:
+            work_s = job.work_s
+            if work_s is None:
+                work_s = job.ended_at - job.accepted_at - self._queue_s_of(job)
+            self._ended += 1
+            self._work_s += (max(0.0, work_s) - self._work_s) / min(self._ended, WORK_OF)
+        self._shown += ((job.working_at < job.ended_at) - self._shown) / SHOWN_OF
+
+    def _queue_s_of(self, job: JobProgress) -> float:
+        if job.queue_s is not None:
+            return max(0.0, job.queue_s)
+        was_seen_at_work = job.ended_at is None or job.working_at != job.ended_at
+        if was_seen_at_work or self._shown > SHOWN_SHARE:
+            return job.waiting_at - job.accepted_at
+        return 0.0
+
+    def waiting(self, in_flight: int, base_s: float) -> float:
+        """How many jobs wait in the API's queue, as this round trip shows (Little's law)."""
+        if not self.begun or not self._ended:
+            return 0.0  # jobs that begin before any has ended did not wait for a worker
+        queue_s = self._queued_s / self.begun
+        total_s = queue_s + self._work_s
+        return in_flight * max(0.0, queue_s - base_s) / total_s if total_s > 0.0 else 0.0

@@ -1,10 +1,9 @@
 """ConcurrencyLimiter: how many jobs a client has in flight, shared by its runs.
 
-Jobs cannot be cancelled. One that is abandoned (somebody left a stream, or cancelled, or it made no
-progress for too long) goes on at the API and keeps its slot until it has likely ended, so that
-whoever calls and gives up again and again has no more jobs in flight than whoever waits. Nobody
-asks about it any more: it is the time that frees its slot, unless a later run takes the job up, and
-the slot with it.
+Jobs cannot be cancelled. An abandoned one (its stream was left, its call was cancelled, or it made
+no progress for too long) goes on at the API and keeps its slot until it has likely ended. So a
+caller that keeps giving up has no more jobs in flight than one that waits. Nobody polls such a job
+any more: time frees its slot, unless a later run takes up the job, and the slot with it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from collections import Counter, deque
 import anyio
 import anyio.lowlevel
 
-from pingdata_async.engine.flow_control.adaptive_limit import ConcurrencyLimit, FixedLimit
+from pingdata_async.engine.flow_control.adaptive_limit import ConcurrencyLimit
 from pingdata_async.engine.flow_control.job_timing import JobProgress
 from pingdata_async.util.loop import loop_time
 from pingdata_async.util.validation import check_count
@@ -27,66 +26,66 @@ logger = logging.getLogger("pingdata_async")
 
 
 class ConcurrencyLimiter:
-    """The job slots of one client, shared fairly by everyone who submits through it.
+    """The job slots of one client, shared fairly by all runs that submit through it.
 
-    Each user has a cap of its own; together they stay below the largest of the caps in use,
-    so that a second enhancer on a client does not double the load on the API, and below what
-    the API bears. Who waits longest is served first.
+    Each run has a share with a cap of its own. Together they stay below what the API bears, and
+    below the largest cap in use, so that a second enhancer on a client does not double the load
+    on the API. Whoever has waited longest is served first.
 
     Args:
-        limiter: Says what the API bears; None for whatever the users allow.
+        limit: Says how many jobs the API bears; None for as many as the shares allow.
     """
 
-    def __init__(self, limiter: ConcurrencyLimit | None = None) -> None:
-        self._limiter = limiter or FixedLimit()
+    def __init__(self, limit: ConcurrencyLimit | None = None) -> None:
+        self._limit = limit or ConcurrencyLimit()
         self._waiting: deque[_Waiter] = deque()
         self._in_flight: dict[ConcurrencyShare, int] = {}
-        self._in_flight_in_all = 0
+        self._total_in_flight = 0
         self._abandoned: dict[str, ConcurrencyShare] = {}
         self._abandoned_by = Counter[ConcurrencyShare]()
         self._ends: list[tuple[float, str]] = []  # a heap; also of some that were taken up
         self._unnamed = itertools.count()
-        self._is_wait_said = False  # that abandoned jobs keep somebody waiting
+        self._has_warned = False  # that abandoned jobs take all slots
 
     def share(self, max_jobs: int) -> ConcurrencyShare:
-        """A user's share, of at most `max_jobs` slots at once."""
+        """A share of at most `max_jobs` slots at once."""
         return ConcurrencyShare(self, max_jobs)
 
     @property
     def in_flight(self) -> int:
-        """Slots taken now, by all together; those of abandoned jobs too."""
+        """Slots taken now by all shares, those of abandoned jobs included."""
         self._free_ended()
-        return self._in_flight_in_all + len(self._abandoned)
+        return self._total_in_flight + len(self._abandoned)
 
     def note_job(self, job: JobProgress, now: float) -> None:
-        """A question about a job was answered."""
-        self._limiter.note_job(job, now, in_flight=self.in_flight)
+        """A poll was answered."""
+        self._limit.note_job(job, now, in_flight=self.in_flight)
         self._serve()
 
     def on_success(self, kind: str, now: float) -> None:
         """A request was answered well."""
-        self._limiter.on_success(kind, now)
+        self._limit.on_success(kind, now)
         self._serve()
 
     def on_error(self, kind: str, now: float) -> None:
         """A request was answered 503, or not in time."""
-        self._limiter.on_error(kind, now, in_flight=self.in_flight)
+        self._limit.on_error(kind, now, in_flight=self.in_flight)
 
     def on_job_limit(self, now: float) -> None:
         """Submissions are refused (429) while other requests pass."""
-        self._limiter.on_job_limit(now, in_flight=self.in_flight)
+        self._limit.on_job_limit(now, in_flight=self.in_flight)
 
     def _may_start(self, waiter: _Waiter, cap: int) -> bool:
         if not waiter.is_for_running:
-            cap = min(cap, self._limiter.limit)
+            cap = min(cap, self._limit.limit)
         return self.in_flight < cap and waiter.share.in_flight < waiter.share.max_jobs
 
     def _serve(self) -> None:
-        """Give free slots to those who wait, in their order, passing over who is at its cap."""
+        """Give free slots to those that wait, in order, passing over shares at their cap."""
         if not self._waiting:
             return
         self._free_ended()
-        caps = [user.max_jobs for user in (*self._in_flight, *self._abandoned_by)]
+        caps = [share.max_jobs for share in (*self._in_flight, *self._abandoned_by)]
         cap = max(caps + [waiter.share.max_jobs for waiter in self._waiting])
         for waiter in tuple(self._waiting):
             if self.in_flight >= cap:
@@ -99,11 +98,11 @@ class ConcurrencyLimiter:
 
     def _take(self, share: ConcurrencyShare) -> None:
         self._in_flight[share] = self._in_flight.get(share, 0) + 1
-        self._in_flight_in_all += 1
+        self._total_in_flight += 1
 
     def _give_back(self, share: ConcurrencyShare) -> None:
         self._in_flight[share] -= 1
-        self._in_flight_in_all -= 1
+        self._total_in_flight -= 1
         if not self._in_flight[share]:
             del self._in_flight[share]
         self._serve()
@@ -118,10 +117,10 @@ class ConcurrencyLimiter:
             heapq.heappush(self._ends, (ends_at, job_id))
         self._give_back(share)
         for waiter in self._waiting:
-            waiter.woken.set()  # there is a time to wait for now
+            waiter.woken.set()  # there is a time now at which a slot becomes free
 
     def _take_up(self, share: ConcurrencyShare, job_id: str) -> bool:
-        """Take over the slot of a job that was abandoned; False where it was not."""
+        """Take over the slot of an abandoned job; False if it is not one."""
         if not self._forget_abandoned(job_id):
             return False
         self._take(share)
@@ -131,7 +130,7 @@ class ConcurrencyLimiter:
         share = self._abandoned.pop(job_id, None)
         if share is None:
             return False
-        self._is_wait_said = self._is_wait_said and bool(self._abandoned)
+        self._has_warned = self._has_warned and bool(self._abandoned)
         self._abandoned_by[share] -= 1
         if not self._abandoned_by[share]:
             del self._abandoned_by[share]
@@ -149,22 +148,22 @@ class ConcurrencyLimiter:
         self._free_ended()
         return self._ends[0][0] if self._ends else math.inf
 
-    def _say_wait(self, share: ConcurrencyShare) -> None:
-        """Say once that nothing of a user's is sent because of abandoned jobs."""
-        if self._is_wait_said or not self._abandoned or self._in_flight_in_all:
+    def _warn_of_wait(self, share: ConcurrencyShare) -> None:
+        """Warn once that nothing is submitted because abandoned jobs take all slots."""
+        if self._has_warned or not self._abandoned or self._total_in_flight:
             return
-        self._is_wait_said = True
+        self._has_warned = True
         logger.warning(
-            "nothing is submitted now: %d jobs that were abandoned count as in flight until they "
-            "have likely ended (the first of them in %.0f s), and no more than %d may be",
+            "nothing is submitted now: %d abandoned jobs count as in flight until they have likely "
+            "ended (the first of them in %.0f s), and at most %d may be in flight",
             len(self._abandoned),
             self._frees_at() - loop_time(),
-            min(share.max_jobs, self._limiter.limit),
+            min(share.max_jobs, self._limit.limit),
         )
 
 
 class ConcurrencyShare:
-    """One user's share of the job slots."""
+    """One run's share of the job slots."""
 
     def __init__(self, slots: ConcurrencyLimiter, max_jobs: int) -> None:
         check_count("max_jobs", max_jobs)
@@ -173,7 +172,7 @@ class ConcurrencyShare:
 
     @property
     def in_flight(self) -> int:
-        """Slots taken now; those of jobs that it has abandoned too."""
+        """Slots taken now, those of jobs that it has abandoned included."""
         slots = self.slots
         slots._free_ended()  # noqa: SLF001 - the other half of one thing
         return slots._in_flight.get(self, 0) + slots._abandoned_by[self]  # noqa: SLF001
@@ -182,8 +181,8 @@ class ConcurrencyShare:
         """Wait for a slot and take it. Cancelled, it takes none.
 
         Args:
-            running_job_id: The job that it is for, where the API has that already: whether it
-                bears it is not asked then. "" for one that is to be submitted.
+            running_job_id: A job that the API already has: it gets a slot whatever the API
+                bears. "" for a job that is yet to be submitted.
         """
         await anyio.lowlevel.checkpoint()
         slots = self.slots
@@ -194,7 +193,7 @@ class ConcurrencyShare:
         slots._serve()  # noqa: SLF001
         try:
             while not waiter.is_granted:
-                slots._say_wait(self)  # noqa: SLF001
+                slots._warn_of_wait(self)  # noqa: SLF001
                 waiter.woken = anyio.Event()
                 with anyio.move_on_at(slots._frees_at()):  # noqa: SLF001
                     await waiter.woken.wait()
@@ -212,11 +211,11 @@ class ConcurrencyShare:
         self.slots._give_back(self)  # noqa: SLF001 - the other half of one thing
 
     def abandon(self, job_id: str, ends_at: float) -> None:
-        """Leave a slot to a job that nobody asks about any more.
+        """Leave a slot to a job that nobody polls any more.
 
         Args:
-            job_id: The job; "" for one that may have been made.
-            ends_at: When it has likely ended, by the event loop's clock.
+            job_id: The job; "" for one that a lost submission may have made.
+            ends_at: When it will likely have ended, by the event loop's clock.
         """
         self.slots._abandon(self, job_id, ends_at)  # noqa: SLF001 - the other half of one thing
 

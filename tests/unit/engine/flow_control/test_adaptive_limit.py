@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pingdata_async.engine.flow_control.adaptive_limit import (
     FIRST_LIMIT,
     AdaptiveLimit,
-    FixedLimit,
+    ConcurrencyLimit,
 )
 from pingdata_async.engine.flow_control.job_timing import JobProgress
 from tests.support.queue_model import QueueModel, Record, Setting, ideal_s
@@ -200,7 +200,7 @@ def test_the_length_of_jobs_does_not_matter(
 ) -> None:
     """Jobs of a blink and of two hours, asked about early or late, take no longer than unpaced."""
     setting = Setting(jobs=640, median_s=median_s, first_poll_s=first_poll_s, says=says)
-    unpaced = QueueModel(setting, FixedLimit()).run()
+    unpaced = QueueModel(setting, ConcurrencyLimit()).run()
     assert run(setting).total_s <= 1.03 * unpaced.total_s + 1.0
 
 

@@ -234,8 +234,8 @@ async def test_waiting_for_abandoned_jobs_alone_is_said_once(
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage() == (
-        "nothing is submitted now: 2 jobs that were abandoned count as in flight until they have "
-        "likely ended (the first of them in 25 s), and no more than 2 may be"
+        "nothing is submitted now: 2 abandoned jobs count as in flight until they have likely "
+        "ended (the first of them in 25 s), and at most 2 may be in flight"
     )
 
 
