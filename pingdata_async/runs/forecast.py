@@ -46,7 +46,7 @@ class Throughput(msgspec.Struct, frozen=True):
     seconds: float
 
 
-async def keep_pace(journal: Journal, locations: float, seconds: float) -> None:
+async def keep_throughput(journal: Journal, locations: float, seconds: float) -> None:
     """Note down how fast the answers to this process came, where they are enough to tell.
 
     Args:

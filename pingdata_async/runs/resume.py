@@ -196,7 +196,7 @@ def retry_rows_of(
     return retry_rows
 
 
-def events_of_begin(run_dir: str, plan: Plan, totals: JournalTotals) -> Iterator[Event]:
+def start_events(run_dir: str, plan: Plan, totals: JournalTotals) -> Iterator[Event]:
     """What is planned; and of a run that was begun before, how far it is.
 
     Args:

@@ -75,16 +75,16 @@ from pingdata_async.runs.export.output import (
 )
 from pingdata_async.runs.export.results import ResultReader
 from pingdata_async.runs.export.two_pass import TwoPassExport
-from pingdata_async.runs.forecast import keep_pace
+from pingdata_async.runs.forecast import keep_throughput
 from pingdata_async.runs.journal.journal import Journal
 from pingdata_async.runs.journal.reader import JournalReader, JournalTotals, reading_journal
 from pingdata_async.runs.journal.records import ChunkState, damage_in
 from pingdata_async.runs.planning.planner import Planner
 from pingdata_async.runs.preflight import Preflight
 from pingdata_async.runs.resume import (
-    events_of_begin,
     reopen_rows,
     reopening_told,
+    start_events,
     unfinished_tasks,
 )
 from pingdata_async.runs.spending import Spending, check_budget
@@ -506,7 +506,8 @@ class Run:
             directory.plan = plan
         return directory.plan
 
-    async def _execute(self, directory: RunDirectory, plan: Plan, offer: Offer) -> None:
+    async def _begin(self, directory: RunDirectory, plan: Plan) -> JournalTotals:
+        """Settle what an earlier process left half-done, and tell how far the run is."""
         journal = directory.journal
         for doubt in await journal.doubt_interrupted(hold=self._policy.hold_in_doubt):
             self._emit(
@@ -520,9 +521,14 @@ class Run:
             )
         await journal.pack_retry_rows(self._settings.chunk_size)
         totals = await self._totals(directory)
-        for event in events_of_begin(shown_path(directory.path), plan, totals):
+        for event in start_events(shown_path(directory.path), plan, totals):
             self._emit(event)
         await self._check_space(directory, plan.summary, left=plan.summary.rows - totals.rows.rows)
+        return totals
+
+    async def _execute(self, directory: RunDirectory, plan: Plan, offer: Offer) -> None:
+        journal, planned = directory.journal, plan.summary
+        totals = await self._begin(directory, plan)
         breaker = CircuitBreaker(
             self._policy,
             any_accepted=totals.jobs > 0,
@@ -545,12 +551,9 @@ class Run:
         except BudgetSpentError as error:
             spent = error
         after = await self._totals(directory)
-        answered = (
-            (after.rows.rows - totals.rows.rows)
-            * plan.summary.locations
-            / max(1, plan.summary.rows)
-        )
-        await keep_pace(journal, answered, time.monotonic() - began)
+        answered_rows = after.rows.rows - totals.rows.rows
+        answered = answered_rows * planned.locations / max(1, planned.rows)
+        await keep_throughput(journal, answered, time.monotonic() - began)
         if spent is not None:
             raise refused or await spending.explained(spent, after) from spent
         held = after.submissions_held
