@@ -21,7 +21,7 @@ from pingdata_async.api.client import PingDataClient
 from pingdata_async.api.wire import saying_when
 from pingdata_async.cli.base import ANSWERED, STOPPED, exit_code_of, say
 from pingdata_async.cli.console import describe, event_log, narrate, open_side_file
-from pingdata_async.cli.options import MB, Connection, Reporting, read_token_file
+from pingdata_async.cli.options import MB, Connection, Reporting, duration_text, read_token_file
 from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.events import Event, EventEmitter, Listener, RunStopped
 from pingdata_async.exceptions import (
@@ -225,6 +225,8 @@ def _option(parameter: click.Parameter, value: Any) -> str:
     name = next(name for name in parameter.opts if name.startswith("--"))
     if value is True:
         return name
+    if (parameter.name or "").endswith("_s"):
+        return f"{name} {duration_text(value)}"
     if isinstance(value, Path) or (parameter.name == "output" and value != STDOUT):
         return f"{name} {quoted_path(value)}"
     return quoted_option(name, str(value))

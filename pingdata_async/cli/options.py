@@ -92,8 +92,8 @@ def duration_text(seconds: float) -> str:
     """A duration as options take it: 900 is 15m."""
     for unit, size_s in (("h", 3600), ("m", 60)):
         if seconds >= size_s and seconds % size_s == 0:
-            return f"{seconds / size_s:g}{unit}"
-    return f"{seconds:g}"
+            return f"{seconds / size_s:.0f}{unit}"
+    return f"{seconds:f}".rstrip("0").rstrip(".")
 
 
 def duration_option(name: str, *, default_s: float | None = None, help: str) -> Callable[[F], F]:  # noqa: A002 - click's name

@@ -60,8 +60,8 @@ def test_what_is_no_duration(text: str) -> None:
 
 def test_a_default_is_shown_as_it_would_be_given() -> None:
     """And taken as if it had been."""
-    assert [duration_text(seconds) for seconds in (900.0, 7200.0, 90.0, 0.5)] == [
-        "15m", "2h", "90", "0.5",
+    assert [duration_text(seconds) for seconds in (900.0, 7200.0, 90.0, 0.5, 1e9 + 1)] == [
+        "15m", "2h", "90", "0.5", "1000000001",
     ]  # fmt: skip
     assert "default: 15m" in CliRunner().invoke(waiting, ["--help"]).output
     assert CliRunner().invoke(waiting, []).output == "900\n"
