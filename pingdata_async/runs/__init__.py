@@ -6,8 +6,8 @@ journal/    `journal.sqlite3`: what has become of each chunk
 planning/   Phase one: the input becomes a plan, without duplicates
 forecast    What a run would send, cost and take
 preflight   What the API is asked before anything is sent: limits and data sources
-resume      Unfinished chunks as tasks, rows reopened by a retry, and the events of a start
-run         A run from file to file: plan, execute, export
-spending    What a run has charged, what is left to send, and what it may spend
+resume      Unfinished chunks as tasks, and rows that `retry` reopens
+run         A run from file to file, in its three phases
+spending    What a run has charged, what it has still to send, and what it may spend
 status      How far a run is, read from its directory: also while it runs, and after a crash
 """

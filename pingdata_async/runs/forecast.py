@@ -47,7 +47,7 @@ class Throughput(msgspec.Struct, frozen=True):
 
 
 async def keep_throughput(journal: Journal, locations: float, seconds: float) -> None:
-    """Note down how fast the answers to this process came, where they are enough to tell.
+    """Note how fast this process got answers, if there were enough of them to tell.
 
     Args:
         journal: The run's.
@@ -59,14 +59,14 @@ async def keep_throughput(journal: Journal, locations: float, seconds: float) ->
 
 
 def learnt_locations_per_s(run_dir: Path, settings: RunSettings) -> float | None:
-    """How fast this run went, or else the last one beside it; None where none tells. Blocks.
+    """The throughput of this run, or else of the last one beside it; None if unknown. Blocks.
 
     It must have asked the same sources of the same API.
     """
     beside = runs_beside(run_dir)
     beside.sort(key=_last_change, reverse=True)
     for path in (run_dir, *beside):
-        # One that cannot be read is none of our business.
+        # A run that cannot be read is not ours to complain about.
         with contextlib.suppress(PingDataError, msgspec.ValidationError, OSError):
             check_own_run(path)
             with JournalReader(journal_path(path), at_a_glance=True) as journal:
@@ -92,7 +92,7 @@ def expected_seconds(
     locations_per_s: float | None,
     max_requests_per_s: float | None,
 ) -> float | None:
-    """About how long it will take; None where nothing tells (pure).
+    """About how long the run will take; None if unknown (pure).
 
     Args:
         locations: To be sent.
@@ -195,7 +195,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 async def forecast(
     run_dir: Path, settings: RunSettings, preflight: Preflight, *, place: Path
 ) -> Forecast:
-    """Tell of a run that is planned; sends no job.
+    """Forecast a planned run; sends no job.
 
     Args:
         run_dir: Where its plan is.

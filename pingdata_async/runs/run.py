@@ -563,7 +563,7 @@ class Run:
             )
 
     async def _refused_beforehand(self, spending: Spending) -> LimitsExceededError | None:
-        """Why nothing more is to be sent; jobs that are paid for are brought home all the same.
+        """Why nothing more is to be sent; answers that are paid for are fetched all the same.
 
         Raises:
             LimitsExceededError: Likewise, where there are no such jobs.

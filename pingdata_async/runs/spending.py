@@ -73,7 +73,7 @@ def planned_amount(summary: PlanSummary) -> Amount:
 
 
 class Spending:
-    """The money of a run, as it is when it is begun or gone on with.
+    """What a run has spent and may spend when it starts or goes on.
 
     Args:
         settings: The run's.
@@ -83,7 +83,7 @@ class Spending:
 
     Attributes:
         spent: What was charged, or possibly so.
-        jobs_in_flight: Jobs that are paid for and not brought home.
+        jobs_in_flight: Jobs that are paid for and whose answers are still to be fetched.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Spending:
 
 
 def check_budget(settings: RunSettings, plan: Plan) -> None:
-    """Refuse a budget of a source that nobody names: another one would be meant.
+    """Refuse a budget for a source that is not asked: it is probably a slip.
 
     Raises:
         ConfigurationError: When there is one.

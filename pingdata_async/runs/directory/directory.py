@@ -132,7 +132,7 @@ class RunDirectory:
         return not journal_path(path).exists()
 
     async def settings(self) -> RunSettings | None:
-        """With what the run was begun; None before the plan is made."""
+        """The settings that the run was begun with; None before the plan is made."""
         found = await self.journal.get_meta(SETTINGS)
         return None if found is None else _settings_of(found, self.path)
 
@@ -258,7 +258,7 @@ def check_own_place(settings: RunSettings, run_dir: Path) -> None:
 
 
 def read_settings(run_dir: Path) -> RunSettings:
-    """With what a run was begun; blocks for a moment.
+    """The settings that a run was begun with; blocks for a moment.
 
     Raises:
         RunError: When it is no run directory, has no plan, or is damaged.
@@ -427,7 +427,7 @@ def _remove(path: Path) -> list[str]:
 
 
 def check_apart(run_dir: Path, files: Iterable[str | Path | None]) -> None:
-    """Refuse files in a run directory, in which only the run's own are.
+    """Refuse files in a run directory, which is for the run's own files alone.
 
     Args:
         run_dir: The run directory; it need not be there yet.
@@ -492,7 +492,7 @@ def same_run_beside(
         is_earlier = other.name.startswith(f"{path.name}{ASIDE}")
         if other == path.absolute() or (restarted and is_earlier):
             continue
-        # One that cannot be read is none of our business.
+        # A run that cannot be read is not ours to complain about.
         with contextlib.suppress(PingDataError, OSError, msgspec.ValidationError):
             check_own_run(other)
             with JournalReader(journal_path(other), at_a_glance=True) as journal:
@@ -509,7 +509,7 @@ def same_run_beside(
 
 
 def begun_with(path: Path) -> tuple[RunSettings, Fingerprint] | None:
-    """With what, and of which input, a run was begun; None where there is no plan. Blocks.
+    """The settings and the input of a run; None where there is no plan. Blocks.
 
     It changes nothing.
 
@@ -563,12 +563,12 @@ def check_space(
     """Refuse a run whose answers will not fit on the disk, before it costs anything.
 
     Args:
-        run_dir: Where the spool grows, and answers wait that come again in the output.
+        run_dir: Where the spool grows, and where answers are kept for duplicates.
         output: Where the output will be; None for standard output.
         locations: Rows that are still to be answered.
         rows: Rows of the output: all of them are written in the end.
         sources: Sources a row.
-        recurring: Locations that more than one row is at, at most.
+        recurring: Locations that have duplicates, at most.
 
     Raises:
         RunError: With what is needed and what is free.
@@ -599,7 +599,7 @@ def space_needs(
     sources: int,
     recurring: int = 0,
 ) -> list[tuple[Path, int]]:
-    """The bytes that the answers will take, about, by folder; arguments as of `check_space()`."""
+    """About how many bytes the answers will take, by folder; arguments as of `check_space()`."""
     kept_bytes = locations * SPOOL_BYTES_A_SOURCE + recurring * OUTPUT_BYTES_A_SOURCE
     needs = [(run_dir, sources * kept_bytes)]
     if output is not None:

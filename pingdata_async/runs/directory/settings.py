@@ -18,7 +18,7 @@ SANDBOX = "sandbox"
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """With what a run was begun; kept in its journal, so that it can be gone on with.
+    """The settings that a run was begun with; kept in its journal, so that it can go on.
 
     Attributes:
         sources: The run's sources.

@@ -83,7 +83,7 @@ class _Batch:
 
 
 class GroupWriter:
-    """Carries out operations on a connection, in threads, in the order in which they came.
+    """Carries out operations on a connection in threads, in the order in which they came.
 
     Whoever comes while a batch is being written joins the next one; so the busier it is, the
     more operations share an fsync. Where several come at a time, commits begin at
@@ -228,13 +228,13 @@ RECORDS_A_PAGE = 16  # later chunks that are in memory at a time, beside those a
 class Journal:
     """Notes down what becomes of every chunk of a run; an async context manager.
 
-    Each method returns when what it was told is on disk, `completed()` alone excepted. None is
-    undone by a cancellation. What is not a legal change of state is refused, and changes
-    nothing. One process at a time may have it open: hold the run's lock.
+    Each method returns when what it was told is on disk, except `completed()`. A cancellation
+    undoes nothing. An illegal change of state is refused, and changes nothing. Only one process at
+    a time may have it open: hold the run's lock.
 
     Args:
         path: The journal's file.
-        create: Whether to make it, which must not exist then.
+        create: Whether to create it; it must not exist then.
     """
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
@@ -311,7 +311,7 @@ class Journal:
         await self._commit(transitions.set_meta, key, text)
 
     async def set_planned_chunks(self, chunks: int) -> None:
-        """Say how many chunks the plan has, once it is whole; nothing can be sent before.
+        """Note how many chunks the plan has, once it is whole; nothing can be sent before.
 
         Raises:
             RunError: When another number was set before, and chunks have been sent since.

@@ -26,11 +26,11 @@ from pingdata_async.locations.chunk_builder import LOCATION_OVERHEAD_BYTES
 from pingdata_async.util.files import Closing, open_nameless, write_pieces
 
 FIRST_BLOCK, LARGEST_BLOCK = 8 * 1024, 64 * 1024
-"""Records that are written at once: few at first, as small inputs are the rule."""
+"""Records that are written at once: few at first, as most inputs are small."""
 
 
 class HashPartitions(Closing):
-    """Takes records, and gives those of a bucket back in the order in which they came.
+    """Takes records, and returns those of a bucket in the order in which they came.
 
     A context manager. The file has no name: nothing is left of it, however the process ends.
     What is kept in memory are some records, and 8 bytes a bucket for each 64 Ki records.
@@ -96,7 +96,7 @@ class HashPartitions(Closing):
 
 
 KEY_BYTES = 16
-"""So many that no two different locations of any input have the same: 64 bits are too few."""
+"""Enough that no two different locations of any input have the same key: 64 bits are too few."""
 
 KEY_BUCKETS = 1024  # of ten million rows, one has as many as fit into some megabytes
 ROW_BITS = 15  # 32 Ki rows a bucket
@@ -109,12 +109,12 @@ Marks = Mapping[int, int]
 
 
 def digests_of(keys: Sequence[bytes]) -> list[bytes]:
-    """Keys in so few bytes that they can be compared by the million."""
+    """Keys shortened, so that millions of them can be compared."""
     return [blake2b(key, digest_size=KEY_BYTES).digest() for key in keys]
 
 
 class DuplicateFinder(Closing):
-    """Takes the keys of rows, in their order, and says at last which of them recur.
+    """Takes the keys of rows, in their order, and finds the duplicates among them.
 
     A context manager.
 
@@ -150,7 +150,7 @@ class DuplicateFinder(Closing):
         self._rows = row + len(keys)
 
     def find(self, check_cancelled: Callable[[], None]) -> DuplicateIndex | None:
-        """Look them through; None where no row repeats another. Blocks.
+        """Find the rows that repeat others; None where there is none. Blocks.
 
         Args:
             check_cancelled: Called now and then; what it raises is passed on.
@@ -238,10 +238,10 @@ class DuplicateIndex(Closing):
 
 
 DUPLICATES_A_LOCATION = 4
-"""So many rows that repeat others come into a chunk for each location that could.
+"""The most duplicates in a chunk, for each location that it may have.
 
-More would make jobs full where more than four in five rows repeat others; but a chunk's rows are
-in memory together.
+With more, jobs would be full also where more than four in five rows are duplicates; but the rows of
+a chunk are in memory together.
 """
 
 T = TypeVar("T")
@@ -287,7 +287,7 @@ def _move(by_place: dict[int, T], into: dict[int, T], taken: int, before: int) -
 
 
 class DistinctChunks:
-    """Brings chunks together anew, so that each has as many locations as it may.
+    """Makes new chunks without duplicates, each with as many locations as it may have.
 
     Each is a stretch of the input. Rows in it that repeat others of it, or of earlier ones, come
     beside what is sent.

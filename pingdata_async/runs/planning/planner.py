@@ -49,12 +49,12 @@ from pingdata_async.util.text import STDOUT, quoted_path, shown_path
 
 
 class Planner:
-    """Makes a run's plan, or sees that it was made.
+    """Makes a run's plan, or finds it made.
 
     Args:
-        settings: With what the run is begun.
+        settings: The settings of the run.
         output: Where to, as it was named; "-" for standard output.
-        options: What it may do.
+        options: What the run may do with what is there.
         ask_coverage: Asks the API what its sources cannot answer.
         emit: Told of what the user should know.
 
@@ -78,7 +78,7 @@ class Planner:
         self.has_made = False
 
     async def plan(self, source: AnyInput, path: Path, builder: ChunkBuilder) -> RunSettings:
-        """Read the input through and write down what is to be sent; or see that this was done.
+        """Read the input and write the plan, unless there is one.
 
         Args:
             source: The input.
@@ -114,9 +114,9 @@ class Planner:
     async def foreseen(
         self, source: AnyInput, path: Path | None, builder: ChunkBuilder
     ) -> AsyncIterator[Path]:
-        """What `plan()` would do, without a change to anything; arguments and errors as there.
+        """What `plan()` would do, without changing anything; arguments and errors as there.
 
-        Gives the directory of the run that is there, or one with a plan that is thrown away.
+        Gives the directory of the run that is there, or a temporary one with a plan.
 
         Args:
             source: As of `plan()`.
@@ -227,7 +227,7 @@ class Planner:
 async def check_beside(
     run_dir: Path, settings: RunSettings, fingerprint: Fingerprint, *, restarted: bool = False
 ) -> None:
-    """Refuse to pay for what a run beside this one has paid for.
+    """Refuse to pay again for what a run in the same folder has paid for.
 
     Args:
         run_dir: This one's directory.
@@ -252,14 +252,14 @@ async def check_identity(
     source: AnyInput,
     on_wait: Callable[[], None],
 ) -> bool:
-    """Refuse to go on with a run of something else; says whether its input is gone.
+    """Refuse to go on with another run; returns whether its input is gone.
 
-    The input is hashed only where its size or time say that it may be another one.
+    The input is hashed only where its size or time of change differs.
 
     Args:
         run_dir: Where the run is.
-        begun_with: Its settings, and of which input it is.
-        settings: With what it would go on.
+        begun_with: Its settings, and the fingerprint of its input.
+        settings: The settings that it would go on with.
         source: The input that is given now.
         on_wait: Called where nobody writes into a named pipe yet.
 
@@ -293,7 +293,7 @@ def _compare(
     run_dir: Path,
     on_wait: Callable[[], None],
 ) -> tuple[str | None, bool]:
-    """What tells a source from the input that was planned, if anything; and whether it is gone."""
+    """How a source differs from the planned input, if it does; and whether it is gone."""
     if not isinstance(source, str | Path):
         return _told_apart(fingerprint, _read_through(source, reading)), False
     if fingerprint.is_same_file(source):
