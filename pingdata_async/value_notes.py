@@ -1,6 +1,6 @@
 """Values that are not sent as they stand in the input, counted by column, with examples (pure).
 
-Whoever leaves a value out, or changes it, says so in one line:
+Whoever leaves a value out, or changes it, notes it in one line:
 
 - Where one value is read (`locations/fields.py`):
   `raise UnreadableError(ValueKind.CODE_FOR_UNKNOWN)`.
@@ -9,8 +9,8 @@ Whoever leaves a value out, or changes it, says so in one line:
 - Where an input is read (`InputReader`), by the column's header:
   `self.values.add(self.rows + place, NotedValue(header, ValueKind.UNREADABLE, value))`.
 
-All of it comes together in the plan, under the header of the column; where there is none, as of
-locations in memory, under the field.
+The plan counts all of them under the header of their column; where there is none, as of locations
+in memory, under the field.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MOST_EXAMPLE_CHARS = 40
 
 
 class ValueKind(enum.StrEnum):
-    """What is the matter with a value."""
+    """Why a value is not sent as it stands."""
 
     UNREADABLE = "unreadable"  # not what its column claims to hold: left out
     NO_VALUE = "no_value"  # of a workbook's cell, such as #N/A: left out
@@ -45,7 +45,7 @@ FAULTS = frozenset(
         *(ValueKind.NO_COORDINATES, ValueKind.HALF_OF_A_PAIR, ValueKind.PART_OF_A_STREET),
     }
 )
-"""Values that say something, which is not sent."""
+"""Values that say something, and are left out."""
 
 _ORDER = {kind: place for place, kind in enumerate(ValueKind)}
 
@@ -54,9 +54,9 @@ class NotedValue(NamedTuple):
     """A value that is not sent as it stands.
 
     Attributes:
-        column: The header of its column, or the field that it is of.
-        kind: What is the matter with it.
-        value: It, as it came.
+        column: The header of its column, or its field.
+        kind: Why it is not sent as it stands.
+        value: The value as it came.
     """
 
     column: str
@@ -69,9 +69,9 @@ class ValueNote(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         column: The header of the column; the field where there is no header.
-        kind: What is the matter with them.
+        kind: Why they are not sent as they stand.
         values: How many there are, over all rows.
-        examples: Up to three different ones of them, the first first.
+        examples: Up to three different ones, in the order of the rows.
         row: The data record of the first, from 0.
     """
 
@@ -86,7 +86,7 @@ class NotedBatch(dict[int, list[NotedValue]]):
     """Values of a batch of locations that are not sent as they stand, by place."""
 
     def add(self, place: int, value: NotedValue) -> None:
-        """Note one."""
+        """Note a value."""
         self.setdefault(place, []).append(value)
 
 
@@ -106,8 +106,8 @@ class ValueNotes:
         """Count a value.
 
         Args:
-            row: Its data record, from 0; of a column, in their order.
-            value: It.
+            row: Its data record, from 0. The rows of a column come in their order.
+            value: The value.
         """
         count = self._counts.get(value[:2])
         if count is None:
@@ -124,14 +124,14 @@ class ValueNotes:
             self.add(row, value)
 
     def faults(self) -> int:
-        """Values that said something, and are not sent."""
+        """How many values said something, and were left out."""
         return sum(count.values for (_, kind), count in self._counts.items() if kind in FAULTS)
 
     def take_over(self, others: ValueNotes, headers: Mapping[str, str]) -> None:
-        """Add what was counted by field.
+        """Add values that were counted by field.
 
         Args:
-            others: What was.
+            others: The counts.
             headers: By field, the header of its column.
         """
         for (name, kind), other in others._counts.items():
@@ -147,7 +147,7 @@ class ValueNotes:
             )
 
     def notes(self) -> tuple[ValueNote, ...]:
-        """What was counted: by kind, the column with the most values first."""
+        """All notes: by kind, the column with the most values first."""
         notes = [
             ValueNote(
                 column=column,
@@ -169,7 +169,7 @@ def _example(value: object) -> str:
 def sentence(note: ValueNote) -> str:
     """A note for people, such as `12 values of "Yr Built" left out as unreadable: "TBD" (row 4)`.
 
-    Rows are counted from 1 here, the first one below the headers.
+    Rows count from 1 here, the first one below the headers.
     """
     one = note.values == 1
     many = f'{note.values:,} value{"" if one else "s"} of "{note.column}" '
@@ -195,5 +195,5 @@ def sentence(note: ValueNote) -> str:
 
 
 def to_be_told(notes: Iterable[ValueNote]) -> list[ValueNote]:
-    """All but those of cells, which the reader tells with their places in the sheet."""
+    """All notes but those of cells, which the reader tells with their places in the sheet."""
     return [note for note in notes if note.kind is not ValueKind.NO_VALUE]

@@ -102,7 +102,7 @@ class ChunkSource:
 
     async def _read_on(self) -> None:
         """Read what the chunk has room for, up to a batch; less where something comes up."""
-        wanted = min(BATCH_ROWS, self._builder.room())
+        wanted = min(BATCH_ROWS, self._builder.rows_until_full())
         goes_on = True
         while goes_on and len(self._read) < wanted:
             behind = (self._next_row + len(self._read)) % ROWS_BETWEEN_CHECKPOINTS

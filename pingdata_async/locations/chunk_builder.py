@@ -125,7 +125,7 @@ class ChunkBuilder:
         chunks += self._take(row, batch, begin, len(batch.encoded), skipped)
         return chunks
 
-    def room(self) -> int:
+    def rows_until_full(self) -> int:
         """How many rows can be read before the chunk may be full; at least 1.
 
         Exact as to their number. As to bytes, it stays on the safe side where the rows to
@@ -215,7 +215,7 @@ class ChunkBuilder:
             self._locations += encoded
             self._bytes += size
             if self._key_sink is not None and begin < stop:
-                # By what a row wants: one that asks only what is left of it ends otherwise.
+                # The key of all that the row wants: a row that wanted less ends otherwise.
                 self._key_sink(row + begin, batch.keys[begin:stop])
             begin = stop
             if begin < end or len(self._rows) == self.chunk_size:

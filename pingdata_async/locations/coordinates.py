@@ -1,7 +1,6 @@
 """Coordinates to degrees, however people write them (pure).
 
-Only what can mean one angle is read: anything else is no coordinate, for a guess is the answer
-for another place.
+Only a text that can mean just one angle is read, for a guess is the answer for another place.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ LARGEST: Mapping[str, float] = {LATITUDE: 90.0, LONGITUDE: 180.0}
 """Degrees, in either direction."""
 
 NOWHERE = (0.0, -1.0, -9.0)
-"""Degrees that stand where nothing is known if both coordinates have them: these three places
-are open sea. What else stands there, such as -999 and 9999, is on no globe."""
+"""Degrees that mean "unknown" if both coordinates have them: these three places are open sea.
+Other codes for it, such as -999 and 9999, are not on the globe."""
 
 _SIXTY = 60  # minutes a degree, seconds a minute
 
@@ -26,7 +25,7 @@ _LONGEST = 100
 """Characters; a longer text is no coordinate."""
 
 _MISSING = "?"
-"""Stands for a part that is not there, and makes the whole unreadable."""
+"""Stands for a missing part, and makes the whole unreadable."""
 
 _HEMISPHERES = {"N": (LATITUDE, 1), "S": (LATITUDE, -1), "E": (LONGITUDE, 1), "W": (LONGITUDE, -1)}
 
@@ -100,10 +99,10 @@ _AXIS = re.compile(r"lat|lon|[NSEW]")
 
 
 def degrees_of(field: str, value: object) -> float | None:
-    """The degrees that a value says; None where they are not sure.
+    """The degrees that a value says; None where that is not sure.
 
     Args:
-        field: "latitude" or "longitude": a hemisphere of the other one makes it none.
+        field: "latitude" or "longitude"; with a hemisphere of the other, a value says nothing.
         value: A number, or a text such as 40.446, 40,446, 40.446 N or 40\u00b0 26\u2032 46\u2033 N.
     """
     if isinstance(value, bool):
@@ -112,13 +111,13 @@ def degrees_of(field: str, value: object) -> float | None:
         text = value.strip()
         return float(text) if _PLAIN.fullmatch(text) else _angle(field, text)
     try:
-        return float(value)  # type: ignore[arg-type]  # whatever it is, it says so itself
+        return float(value)  # type: ignore[arg-type]  # float() itself refuses other types
     except (TypeError, ValueError, OverflowError):
         return None
 
 
 def west_or_south(field: str, value: Any) -> Any:
-    """A coordinate whose heading says that it is west, or south: there a plain one has no sign."""
+    """A coordinate below a heading that says west or south, where plain numbers have no sign."""
     if isinstance(value, str):
         text = value.strip()
         degrees = degrees_of(field, text)
@@ -130,15 +129,15 @@ def west_or_south(field: str, value: Any) -> Any:
 
 
 def is_on_the_globe(field: str, degrees: float) -> bool:
-    """Whether there are that many degrees of a latitude or longitude."""
+    """Whether a latitude or longitude can have so many degrees."""
     return abs(degrees) <= LARGEST[field]  # a NaN is not
 
 
 def is_nowhere(latitude: float, longitude: float, *, has_address: bool = False) -> bool:
-    """Whether a pair of coordinates is what stands where nothing is known.
+    """Whether a pair of coordinates means that nothing is known.
 
-    Beside an address, which says where it is, one of exactly 0 is enough: that is seldom a place
-    on the equator or the meridian, and often half a pair.
+    Beside an address one coordinate of exactly 0 is enough: that is seldom a place on the equator
+    or the meridian, and often half a pair.
     """
     if has_address and 0 in (latitude, longitude):
         return True
@@ -186,10 +185,10 @@ def _axis_of(text: str) -> str | None:
 
 
 def joined_angle(parts: Sequence[str]) -> str:
-    """Degrees, minutes, seconds and a hemisphere from columns of their own, as one text.
+    """Degrees, minutes, seconds and a hemisphere from separate columns, as one text.
 
     Where one of them is missing the text is no coordinate: degrees without their minutes are
-    another place. It is empty where all are, but for the hemisphere, which may stand in any row.
+    another place. It is empty where all are missing; the hemisphere may stand in any row.
     """
     given = list(map(str.strip, parts))
     if not any(part and _WORDS.get(part.casefold()) not in _HEMISPHERES for part in given):
@@ -254,7 +253,7 @@ def _pair(cell: str, *, longitude_first: bool) -> tuple[str, str] | None:
 
 
 def _halves(text: str) -> tuple[str, str] | None:
-    """A cell where its first coordinate ends; None where that is not sure."""
+    """A cell cut where its first coordinate ends; None where that is not sure."""
     for separator in ";|/\n\t":
         if separator in text:
             return _both(text.split(separator))

@@ -1,19 +1,17 @@
 """Which locations a data source surely cannot answer (pure).
 
-From what the API says of its sources (`/datasources`). What its fields mean exactly is not
-documented, so a location is kept from a source only where every sensible reading says that it
-would fail; whatever is not sure is asked:
+The API describes its sources (`/datasources`), but does not document what the fields mean exactly.
+So a location is kept from a source only where every sensible reading says that it would fail:
 
-- `required_attrs`: only those that are about the building or the policy (`const__`, `occupancy__`,
-  `limits__`, ...). An address, its parts, coordinates and Lightbox references are found from each
-  other by the API, and every location that is sent has one of them.
-- `supported_countries`: only where the location names another country, and both are known. One
-  without a country is not judged.
-- `supported_us_states`, `excluded_us_states`: only of a location that is in the United States. It
-  is where its country says so; or where it has a US state, and neither a country nor a one-line
-  address, a postal code or coordinates that may be elsewhere.
+- `required_attrs`: only attributes of the building or the policy (`const__`, `occupancy__`,
+  `limits__`, ...). The API finds an address, its parts, coordinates and Lightbox references from
+  each other, and every location that is sent has one of them.
+- `supported_countries`: only where the location names another country, and both are known.
+- `supported_us_states`, `excluded_us_states`: only for a location in the United States: its
+  country says so; or it has a US state, and neither a country nor a one-line address, a postal
+  code or coordinates that may be elsewhere.
 - `non_supported_input_values`: only where they name the fields that they are about.
-- What it requires of a geocode (`geocode_confidence_required`, ...) is the API's own affair.
+- What a source requires of a geocode (`geocode_confidence_required`, ...) is the API's own affair.
 """
 
 from __future__ import annotations
@@ -44,33 +42,33 @@ FOUND_FROM_EACH_OTHER = frozenset(
         "lightbox_parcel_wkt",
     }
 )
-"""Fields that the API may find out itself."""
+"""Fields that the API may find by itself."""
 
 _NOT_OF_THE_LOCATION = frozenset({"sources", "datasource_config"})
 _ZIP = re.compile(r"\d{5}(-?\d{4})?", re.ASCII)
 _US_LATITUDES = (-15.0, 72.0)
 _US_LONGITUDES = ((-180.0, -64.0), (143.0, 180.0))
 
-Suspicion = Callable[[Any], bool]
+ValueTest = Callable[[Any], bool]
 
 
 class Coverage:
     """Which locations the sources are not asked about.
 
     Args:
-        sources: What the API says of them, by code.
+        sources: The API's description of each, by code.
     """
 
     def __init__(self, sources: Mapping[str, DataSource]) -> None:
         rules = {code.casefold(): _Rule(source) for code, source in sources.items()}
-        self._rules = {code: rule for code, rule in rules.items() if rule.can_refuse}
+        self._rules = {code: rule for code, rule in rules.items() if rule.has_conditions}
 
     def exclusions(self, fields: Mapping[str, Any], sources: Iterable[str]) -> dict[str, str]:
-        """Of these sources, those that would surely fail, and why, a few words each.
+        """The sources that would surely fail, and why, a few words each.
 
         Args:
             fields: The location as it would be sent.
-            sources: The sources it would ask.
+            sources: The sources that it would ask.
         """
         found = {}
         for code in sources:
@@ -83,14 +81,12 @@ class Coverage:
     def candidates(
         self, columns: Mapping[str, Sequence[Any]], rows: int, sources: Iterable[str]
     ) -> list[int]:
-        """The places of locations that may be refused, among them all that are.
-
-        Usually none, and that is found out column by column.
+        """The places of all locations that `exclusions()` may concern; usually none.
 
         Args:
             columns: By field, what would be sent of each location; None where nothing is.
-            rows: How many locations.
-            sources: The sources they would ask.
+            rows: How many locations there are.
+            sources: The sources that they would ask.
         """
         places: set[int] = set()
         for code in sources:
@@ -119,22 +115,22 @@ class _Rule:
         self._said_countries = ", ".join(source.supported_countries or ())
 
     @property
-    def can_refuse(self) -> bool:
-        """Whether there is any location that it would refuse."""
+    def has_conditions(self) -> bool:
+        """Whether there is any location that the source cannot answer."""
         return bool(self.required or self._watched)
 
-    def _watch(self) -> Iterator[tuple[str, Suspicion]]:
-        """The fields whose value may be why, and whether one is suspicious by itself."""
+    def _watch(self) -> Iterator[tuple[str, ValueTest]]:
+        """The fields that may be the reason, and the test of one value by itself."""
         if self.countries is not None:
             yield "country", lambda text: self._is_elsewhere(text) is not None
         if self.states is not None or self.excluded:
-            yield "state", lambda text: self._state_not_taken(text) is not None
+            yield "state", lambda text: self._state_not_covered(text) is not None
         for condition in self.values:
             # One field that does not match is enough, so the first is looked at.
             yield _is_among(*next(iter(condition.items())))
 
     def candidates(self, columns: Mapping[str, Sequence[Any]], rows: int) -> Iterable[int]:
-        """The places of locations that it may refuse."""
+        """The places of locations that it may not answer."""
         places: list[int] = []
         for name in self.required:
             column = columns.get(name)
@@ -142,15 +138,15 @@ class _Rule:
                 return range(rows)
             if None in column:
                 places += [place for place, value in enumerate(column) if value is None]
-        for name, is_suspicious in self._watched:
+        for name, matches in self._watched:
             column = columns.get(name, ())
-            bad = {value for value in set(column) if value is not None and is_suspicious(value)}
+            bad = {value for value in set(column) if value is not None and matches(value)}
             if bad:
                 places += [place for place, value in enumerate(column) if value in bad]
         return places
 
     def why_not(self, fields: Mapping[str, Any]) -> str | None:
-        """Why it would fail; None where that is not sure."""
+        """Why the source would fail; None where that is not sure."""
         missing = [name for name in self.required if fields.get(name) is None]
         if missing:
             return f"needs {', '.join(missing)}"
@@ -158,7 +154,7 @@ class _Rule:
         elsewhere = self._is_elsewhere(country) if country else None
         if elsewhere is not None and not _may_be_us_state(country, _text(fields, "state")):
             return f"only in {self._said_countries}, not in {country}"
-        state = self._state_not_taken(_text(fields, "state"))
+        state = self._state_not_covered(_text(fields, "state"))
         if state is not None and _is_in_us(fields):
             return f"not in {state}"
         for condition in self.values:
@@ -168,37 +164,37 @@ class _Rule:
         return None
 
     def _is_elsewhere(self, text: str) -> str | None:
-        """The country, where it is surely one that is not supported."""
+        """The country if it is surely not supported."""
         code = country_of(text)
         return code if self.countries is not None and code and code not in self.countries else None
 
-    def _state_not_taken(self, text: str) -> str | None:
-        """The US state, where it is surely one that is not taken."""
+    def _state_not_covered(self, text: str) -> str | None:
+        """The US state if it is surely not covered."""
         code = us_state_of(text)
         if code is None:
             return None
-        is_taken = code not in self.excluded and (self.states is None or code in self.states)
-        return None if is_taken else code
+        is_covered = code not in self.excluded and (self.states is None or code in self.states)
+        return None if is_covered else code
 
 
-def _is_among(name: str, values: frozenset[str]) -> tuple[str, Suspicion]:
+def _is_among(name: str, values: frozenset[str]) -> tuple[str, ValueTest]:
     return name, lambda value: _plain(name, value) in values
 
 
 def _all_known(
     texts: Sequence[str] | None, read: Callable[[str], str | None]
 ) -> frozenset[str] | None:
-    """Codes; None for all of them, and where what is meant is not sure."""
+    """Codes; None for all codes, and where it is not sure what is meant."""
     codes = [read(text) for text in texts or ()]
     known = frozenset(code for code in codes if code is not None)
     return known if known and None not in codes else None
 
 
 def _conditions(values: Any) -> list[dict[str, frozenset[str]]]:
-    """Values that are not taken: of each condition, all fields have to match.
+    """Conditions under which a source does not answer: all fields of one have to match.
 
     {"state": ["AK", "HI"]}, {"state": "AK"} and [{"state": "AK"}, {"country": "CU"}] are
-    understood; what does not name the fields of a location is not.
+    understood; whatever does not name the fields of a location is ignored.
     """
     together: list[Mapping[Any, Any]]
     if isinstance(values, Mapping):

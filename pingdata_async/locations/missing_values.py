@@ -1,10 +1,9 @@
 """Words such as "N/A" that say that nothing is known (pure).
 
-They count as the whole cell alone, in whatever case and in brackets or quotes. The API would take
+They count only as a whole cell, in whatever case, and in brackets or quotes. The API would take
 them for an address, and charge it: "nan, nan" is a place in Thailand.
 
-Some are the name of a place as well, and are one where the rest of the row says so; see
-`is_a_name()`.
+Some are also the name of a place, if the rest of the row says so; see `is_a_name()`.
 """
 
 from __future__ import annotations
@@ -94,16 +93,16 @@ _NAMES_IN: Mapping[tuple[str, str], frozenset[str]] = {
 _STATES = frozenset({"n.d.", "n.d"})  # North Dakota
 
 FIELDS_OF_NAMES = frozenset({"city", "state", "county", "country"})
-"""Fields whose text may be a name all the same."""
+"""Fields in which such a word may be a name."""
 
 
 def says_nothing(text: str) -> bool:
-    """Whether a text, without white space around it, only stands where nothing is known."""
+    """Whether a text, without white space around it, says that nothing is known."""
     return text.lower() in _NOTHING
 
 
 def all_say_something(texts: Sequence[str]) -> bool:
-    """Whether none of these does, far cheaper than one by one; without white space around them."""
+    """Whether none of these texts, without white space around them, says that; far cheaper."""
     # No word begins with a digit, as most street lines and postal codes do.
     if _DIGITS.issuperset(map(_first_letter, filter(None, texts))):
         return True

@@ -1,7 +1,7 @@
 """Numbers as people write them, with units and words, to what is sent (pure).
 
-Only what can mean one number is read, for a guess may be a thousand times too much: a unit must be
-the field's own, and "1.200" is read where only one of 1,200 and 1.2 can be meant.
+Only a text that can mean just one number is read, for a guess may be a thousand times too much: a
+unit must be the field's own, and "1.200" is read only if it cannot be both 1,200 and 1.2.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Quantity(msgspec.Struct, frozen=True):
     """What a field's numbers count.
 
     Attributes:
-        least: A smaller number is none, but a code for what is not known.
-        most: A larger one likewise.
-        words: What may stand beside the number and says the same, without blanks and dots.
-        has_multiples: Whether "1.2 million" may be one.
+        least: The least number that is no code for "unknown".
+        most: The largest such number.
+        words: Words without blanks and dots that may stand beside the number, such as its unit.
+        has_multiples: Whether "1.2 million" is allowed.
         is_whole: Whether it is sent as an integer.
-        is_rounded: Whether a fraction of it is of no importance.
+        is_rounded: Whether fractions are rounded.
     """
 
     least: float = -math.inf
@@ -89,15 +89,15 @@ QUANTITIES: Mapping[str, Quantity] = {
     "limits__signs_and_other_limit": _MONEY,
     "dtc_include_coastline_within_miles": Quantity(least=0.0, words=_words("mi mile miles")),
 }
-"""What the numbers of each field count; that of a field which is not there may be anything."""
+"""The quantity of each field; the numbers of other fields may be anything."""
 
 ANY_QUANTITY = Quantity()
 
 _LENGTH_ALONE = _words("ft feet foot square")
-"""Words of areas that make one only together with another."""
+"""Words that make an area only together with another."""
 
 CODES_FOR_UNKNOWN = frozenset({0, 1, 9, 99, 999, 9999, 99999, -1, -2, -3, -9, -99, -999, -9999})
-"""Of numbers that a field cannot have, those that programs write where nothing is known."""
+"""Numbers that programs write where nothing is known, in fields that cannot have them."""
 
 _MULTIPLES = {"k": 1e3, "thousand": 1e3, "m": 1e6, "mm": 1e6, "mn": 1e6, "mln": 1e6, "mio": 1e6} | {
     "million": 1e6, "millions": 1e6, "b": 1e9, "bn": 1e9, "billion": 1e9, "billions": 1e9,
@@ -146,11 +146,11 @@ _YEARS_AS_DAYS = (dt.date(1904, 12, 4), dt.date(1905, 9, 30))
 
 
 def number_of(field: str, text: str) -> float | None:
-    """The number that a text says; None where that is not sure, or none that the field can have.
+    """The number that a text says; None where that is not sure.
 
     Args:
-        field: What it is a number of.
-        text: It, without white space around it.
+        field: The field that the number is for.
+        text: The text, without white space around it.
     """
     text = text.casefold()
     if _PLAIN.fullmatch(text) and not _ONE_OR_A_THOUSAND.fullmatch(text.lstrip("+-")):
@@ -182,7 +182,7 @@ def number_of(field: str, text: str) -> float | None:
 
 
 def _readings(number: str) -> list[float]:
-    """The numbers that digits with their signs may be."""
+    """The numbers that digits with their separators may mean."""
     if number.isdigit():
         return [float(number)]
     grouped = _GROUPED.fullmatch(number)
@@ -201,7 +201,7 @@ def _readings(number: str) -> list[float]:
 
 
 def _multiple(quantity: Quantity, beside: Sequence[str]) -> float | None:
-    """By what the words beside a number multiply it; None where they say something else."""
+    """The factor that the words beside a number make; None where they say something else."""
     multiple = 1.0
     words: set[str] = set()
     for place, text in enumerate(beside):
@@ -218,7 +218,7 @@ def _multiple(quantity: Quantity, beside: Sequence[str]) -> float | None:
 
 
 def _apart(text: str, quantity: Quantity) -> list[str]:
-    """The words of a text; such as "$" are words without blanks beside them as well."""
+    """The words of a text; "$" and "~" are words even without blanks beside them."""
     text = _BESIDE_WORDS.sub(" ", text.replace(". ", " ").replace(".", "")).strip()
     if text.replace(" ", "") in quantity.words:
         return [text.replace(" ", "")]
@@ -232,7 +232,7 @@ def _is_area(words: set[str], quantity: Quantity) -> bool:
 
 
 def _year_of_date(text: str) -> float | None:
-    """The year of a date, however it is written; whether day or month is first does not matter."""
+    """The year of a date in any form; whether day or month comes first does not matter."""
     for form in _DATES:
         found = form.fullmatch(text)
         if found is None:
@@ -257,13 +257,13 @@ def _year_of_date(text: str) -> float | None:
 
 
 def with_decimal_commas(field: str, text: str) -> str | None:
-    """A number of a table whose decimal sign should be the comma, so that it is read as such.
+    """A number of a table with decimal commas, rewritten with a decimal point.
 
     "1.200" is 1,200 there. "1,200" is not sure: a program that separates thousands by commas may
-    have written it all the same.
+    have written it nevertheless.
 
     Returns:
-        None where it is not sure; all other texts as they are.
+        None where it is not sure; other texts unchanged.
     """
     if not _IN_THOUSANDS.fullmatch(text):
         return text

@@ -1,8 +1,8 @@
 """Leading zeros of US postal codes that a spreadsheet took (pure).
 
-Zeros are given back only to a code that lost them for sure: its row is in the United States, and
-the row's state has such codes. What the other rows say does not count, so that the same row is
-sent in the same way wherever it stands.
+A code gets its zeros back only if it surely lost them: its row is in the United States, and the
+row's state has such codes. The other rows do not count, so that the same row is sent in the same
+way wherever it stands.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def restore_leading_zeros(
     *,
     may_be_plus_4: bool = False,
 ) -> tuple[Sequence[Any], NotedBatch]:
-    """Postal codes as the texts that they are.
+    """Turn postal codes into the texts that they are, with their leading zeros.
 
     33139.0 becomes "33139". Where the row's country is the United States, or is blank and its
     state is one of theirs, "2134" becomes "02134" and "21345678" becomes "02134-5678", but only in
@@ -64,9 +64,9 @@ def restore_leading_zeros(
             end of a code then, and are left out.
 
     Returns:
-        The codes, the same object where all were fine; and which were given zeros back, are left
-        out, as 00000 is, or are too short for the United States, though their rows name no other
-        country.
+        The codes (the same object where all were fine), and notes of those that were given zeros
+        back, are left out, as 00000 is, or are too short for the United States although their
+        rows name no other country.
     """
     noted = NotedBatch()
     if are_plain(postal):
@@ -104,7 +104,7 @@ def restore_leading_zeros(
 
 
 def are_plain(postal: Sequence[Any]) -> bool:
-    """Whether one look at all codes tells that they are fine; most are."""
+    """Whether a quick look at all codes together tells that they are fine; usually it does."""
     try:
         together = "".join(postal)
     except TypeError:  # numbers, or no code
@@ -122,7 +122,7 @@ def are_plain(postal: Sequence[Any]) -> bool:
 def restore_leading_zeros_in(
     columns: Columns, *, may_be_plus_4: bool = False
 ) -> tuple[Columns, NotedBatch]:
-    """The same for the postal codes of a batch; see `restore_leading_zeros()`."""
+    """As `restore_leading_zeros()`, for the postal codes of a batch."""
     if POSTAL_CODE not in columns.names:
         return columns, NotedBatch()
     by_name = dict(zip(columns.names, columns.columns, strict=True))
@@ -139,7 +139,7 @@ def restore_leading_zeros_in(
 
 
 def restore_leading_zeros_of(rows: Sequence[Any]) -> NotedBatch:
-    """The same for the postal codes of rows, which are changed; only a dict may have one."""
+    """As `restore_leading_zeros()`, for rows, which are changed in place; only dicts have codes."""
     postal = [row.get(POSTAL_CODE) if isinstance(row, dict) else None for row in rows]
     if are_plain(postal):
         return NotedBatch()
@@ -156,7 +156,7 @@ def restore_leading_zeros_of(rows: Sequence[Any]) -> NotedBatch:
 
 
 def _digits(code: Any) -> str | None:
-    """A code that is a number, of whatever type; None for all others."""
+    """The digits of a code that is a number of whatever type; None for all others."""
     if isinstance(code, float):
         return str(int(code)) if code.is_integer() and 0 <= code < _LARGEST else None
     if isinstance(code, int) and not isinstance(code, bool):
@@ -167,7 +167,7 @@ def _digits(code: Any) -> str | None:
 
 
 def _parts(digits: str) -> tuple[str, str]:
-    """A code's ZIP code and what follows it, if it is one of either, with or without the dash."""
+    """A code's ZIP code and its four further digits, with or without the dash between them."""
     zip_code, _, plus_4 = digits.partition("-")
     if not plus_4 and len(digits) - _PLUS_4_DIGITS in _SHORT_LENGTHS:
         return digits[:-_PLUS_4_DIGITS], digits[-_PLUS_4_DIGITS:]
@@ -175,7 +175,7 @@ def _parts(digits: str) -> tuple[str, str]:
 
 
 def _prefixes(state: Any, country: Any) -> frozenset[str] | None:
-    """What codes of a row's state begin with; None where the row is in another country."""
+    """How codes of a row's state begin; None where the row is in another country."""
     row = {
         name: id_text(value) if isinstance(value, str | int | float) else None
         for name, value in (("state", state), ("country", country))
@@ -192,7 +192,7 @@ def _prefixes(state: Any, country: Any) -> frozenset[str] | None:
 
 
 def _known(name: str, row: Mapping[str, str | None]) -> str:
-    """What a row says, "" where it has a word for nothing."""
+    """A row's value; "" where it is a word for nothing."""
     text = (row[name] or "").strip()
     return text if not says_nothing(text) or is_a_name(name, text, row) else ""
 

@@ -1,9 +1,9 @@
 """Secrets that never show themselves, and texts of others without them.
 
-Servers, proxies and libraries say things that hold our token or a proxy's password: error pages
-quote the request, redirects lead to it, exceptions hold the proxy's url. `masked()` is the one
-place that takes them out, and is called wherever a text of theirs becomes one of ours: when an
-error is made, when a text is put on one line, shortened or logged, when an answer is decoded.
+Texts of servers, proxies and libraries may hold our token or a proxy's password: error pages quote
+the request, redirects lead to it, exceptions name the proxy's url. `masked()` alone takes them out,
+and is called wherever such a text becomes one of ours: when an error is made, when a text is put
+on one line, shortened or logged, when an answer is decoded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 MASK: Final = "***"
 
 LEAST_CHARACTERS: Final = 6
-"""What is shorter is no secret: taking it out would make texts unreadable, and give it away."""
+"""A shorter text is no secret: taking it out would make texts unreadable, and give it away."""
 
 _USER_INFO = re.compile(r"(?<=://)[^/\s'\"<>]+@")
 
@@ -33,7 +33,7 @@ _forms: _Forms | None = None  # of all that are known; None while that is not wo
 class Secret:
     """A text that never shows itself by accident; `reveal()` gives it on purpose.
 
-    For as long as there is one, `masked()` knows it.
+    `masked()` knows it for as long as it exists.
     """
 
     __slots__ = ("__weakref__", "_text")
@@ -66,7 +66,7 @@ class Secret:
 def masked(text: str) -> str:
     """A text without any secret, as it is or as it is written in urls, JSON, HTML or base64.
 
-    User names and passwords in urls are taken out as well, whether they are known or not.
+    User names and passwords in urls are taken out too, known or not.
     """
     forms = _forms or _work_out_forms()
     if forms.may_be_in(text):
@@ -75,9 +75,9 @@ def masked(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A text as one line that is safe to print: without secrets, what steers a terminal escaped.
+    """A text as one line that is safe to print: no secrets, and what steers a terminal escaped.
 
-    Spaces stay as they are, unlike in `refusals.one_line()`: they may be those of a file's name.
+    Spaces stay as they are, unlike in `text.one_line()`: they may belong to the name of a file.
     """
     if not text.isprintable():
         text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
@@ -91,7 +91,7 @@ def holds_secret(text: str) -> bool:
 
 
 def may_be_shown(error: BaseException) -> bool:
-    """Whether an error of another library may be the cause of one of ours: it shows no secret."""
+    """Whether an error of another library shows no secret, so that it may be the cause of ours."""
     said = f"{error} {error!r}"
     return masked(said) == said
 

@@ -1,4 +1,4 @@
-"""Refuses settings that cannot work, when they are given (pure).
+"""Refuses settings that cannot work as soon as they are given (pure).
 
 Types alone do not keep them out: they come from files, forms and environments.
 """
@@ -14,7 +14,7 @@ LARGEST = 2**53
 
 
 def check_count(name: str, value: object, *, at_least: int = 1) -> None:
-    """Refuse what is no number of things.
+    """Refuse what is no count of things.
 
     Raises:
         ConfigurationError: With the setting's name.
@@ -28,7 +28,7 @@ def check_count(name: str, value: object, *, at_least: int = 1) -> None:
 
 
 def check_amount(name: str, value: object, *, may_be_zero: bool = False) -> None:
-    """Refuse what is no finite number above 0: of seconds, or whatever the name says.
+    """Refuse what is no finite number above 0, such as seconds.
 
     Raises:
         ConfigurationError: With the setting's name.
