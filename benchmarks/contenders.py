@@ -1,4 +1,4 @@
-"""Ways to pace and to poll: ours, and those that stand beside it."""
+"""Ways to pace and to poll: ours, and those that it is compared with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pingdata_async.engine.flow_control.rate_limiter import CubicRate, RateLimit
 
 
 class FixedInterval(PollPlanner):
-    """Asks about each job every so many seconds, whatever is known of it."""
+    """Polls each job at a fixed interval, whatever is known of it."""
 
     def __init__(self, interval_s: float) -> None:
         super().__init__(PollSchedule())
@@ -31,7 +31,7 @@ class FixedInterval(PollPlanner):
 
 
 class Doubling(PollPlanner):
-    """Asks 0.5 s after a job was accepted, 1 s after that, then 2 s, 4 s, ... 30 s."""
+    """Polls a job 0.5 s after it was accepted, 1 s after that, then 2 s, 4 s, ... 30 s."""
 
     FIRST_S, LONGEST_S = 0.5, 30.0
 
@@ -39,8 +39,8 @@ class Doubling(PollPlanner):
         super().__init__(PollSchedule())
 
     def next_poll_in_s(self, job: JobProgress, now: float, *, poll_cost_s: float = 0.0) -> float:
-        # Ages are 0.5, 1.5, 3.5, ...: the next interval is the age and half a second. So it
-        # needs no memory, and a late answer makes no interval shorter.
+        # Polls come at ages of 0.5, 1.5, 3.5, ... s, so the next interval is the age plus 0.5 s.
+        # That needs no memory, and a late answer makes no interval shorter.
         del poll_cost_s
         return min(self.LONGEST_S, now - job.accepted_at + self.FIRST_S)
 
@@ -53,8 +53,8 @@ class _NoRate(CubicRate):
         pass
 
 
-class HeedingGate(RateLimiter):
-    """A gate that waits as long as a Retry-After names, and learns no rate from it."""
+class PausingLimiter(RateLimiter):
+    """Waits as long as a Retry-After names, and learns no rate from it."""
 
     def __init__(self, rng: random.Random | None = None) -> None:
         super().__init__(rng)
@@ -66,10 +66,10 @@ class Contender:
     """A way to pace and to poll.
 
     Attributes:
-        name: Shown.
-        planner: Makes what says when to ask about a job.
-        limiter: Makes what says how many jobs there may be.
-        rate_limiter: Makes what lets requests out.
+        name: Shown in tables and charts.
+        planner: Makes the planner of polls.
+        limiter: Makes the limit on jobs in flight.
+        rate_limiter: Makes the limiter of requests.
         max_jobs: The user's ceiling.
     """
 
@@ -85,7 +85,7 @@ def _beside(name: str, planner: Callable[[], PollPlanner], jobs: int) -> Contend
         name=f"{name}, {jobs} jobs",
         planner=planner,
         limiter=ConcurrencyLimit,
-        rate_limiter=HeedingGate,
+        rate_limiter=PausingLimiter,
         max_jobs=jobs,
     )
 

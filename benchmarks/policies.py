@@ -2,8 +2,8 @@
 
     python -m benchmarks.policies [--seeds N]
 
-runs the real runner, with our own policies and with those that others have, against simulated
-APIs that differ in kind, and writes what came of it: `results/policies.md`, `policies.svg` and
+runs the real engine, with our own policies and with common ones, against simulated APIs of
+different kinds, and writes the figures: `results/policies.md`, `policies.svg` and
 `results/policies.json`, beside this file. Nothing depends on the machine: the same code
 writes the same bytes.
 """
@@ -32,18 +32,18 @@ DIGITS = 4
 
 @dataclass(frozen=True)
 class Figures:
-    """What a contender did with a profile; of several seeds, each the median.
+    """How a contender did on a profile; the median of several seeds.
 
     Attributes:
-        polls_a_job: Questions about each job.
-        lag_s: Seconds between done and seen, on average.
-        lag_p95_s: Of the jobs, one in twenty was seen later.
+        polls_a_job: Polls of each job.
+        lag_s: Seconds from the end of a job to the answer that shows it, on average.
+        lag_p95_s: The 95th percentile of that.
         lag_share: The mean, as a share of the time at work.
-        of_ideal: Throughput, as a share of what a client would have that loses no time.
-        refused_share: Of all requests, answered 429 or 503.
-        too_early: Requests before the time that a Retry-After named.
+        of_ideal: Throughput, as a share of that of a client that loses no time.
+        refused_share: The share of requests answered 429 or 503.
+        too_early: Requests sent before the time that a Retry-After named.
         rows_lost: Rows without an answer.
-        seconds: In all.
+        seconds: The whole run.
     """
 
     polls_a_job: float
@@ -78,7 +78,7 @@ def measure(profile_at: int, contender_at: int, seed: int) -> Figures:
 
 
 def medians(some: Iterable[Figures]) -> Figures:
-    """Of each figure by itself; what must never happen is not hidden by a median."""
+    """The median of each figure; the maximum of what must never happen."""
     dicts = [asdict(each) for each in some]
     return Figures(
         **{
@@ -93,7 +93,7 @@ def medians(some: Iterable[Figures]) -> Figures:
 
 
 def measure_all(seeds: int) -> Table:
-    """Every contender with every profile, as many at once as there are cores."""
+    """Every contender on every profile, as many at once as there are cores."""
     cases = [
         (profile, contender, seed)
         for profile in range(len(PROFILES))
@@ -135,22 +135,22 @@ def page(table: Table, seeds: int) -> str:
     """The whole of `policies.md`."""
     about = f"""# Ways to pace and to poll, side by side
 
-Made by `scripts/bench policies`: the real runner in simulated time against simulated APIs that
-differ in kind; medians of {seeds} seeds. The same code makes the same page on any machine.
+Made by `scripts/bench policies`: the real engine in simulated time against simulated APIs of
+different kinds; medians of {seeds} seeds. The same code makes the same page on any machine.
 
 - *ours*: the number of jobs follows what the API bears (at most 64), the rate of requests is
   learnt from 429s, polls are predicted. *ours, but N jobs*: with a fixed number of jobs.
 - *every 3 s* is the interval of the vendor's documentation, *every 5 s* that of the vendor's
-  client, *0.5 s doubling* waits 0.5, 1, 2, ... 30 s; each with a fixed number of jobs, and a
-  gate that waits as long as a Retry-After says, but learns no rate. (The runner makes each
-  interval up to 10 % longer by chance, so that jobs drift apart: for all alike.)
-- *lag*: from when a job is done until that is known; *of the job*: as a share of the time at
-  work. *of the ideal*: the throughput, against a client with 64 jobs that loses no time in the
-  same order of the server, or against 4 requests a job where the rate is the limit: who needs
-  fewer is above 100 %. *refused*: answered 429 or 503. *too early*: requests before the time
-  that a Retry-After named.
-- How many of a job's locations are done is told unevenly: slow first and fast then, or the
-  other way. A request takes 50 ms.
+  client, *0.5 s doubling* waits 0.5, 1, 2, ... 30 s; each with a fixed number of jobs. They wait as
+  long as a Retry-After says, but learn no rate from it. (The engine makes each interval of every
+  contender up to 10 % longer at random, so that jobs drift apart.)
+- *lag*: the time from a job's end to the answer that shows it; *of the job*: as a share of the time
+  that jobs take to be worked on. *of the ideal*: throughput compared with a client that has 64 jobs
+  in flight and loses no time; where the rate of requests is the limit, compared with 4 requests a
+  job, so a contender that needs fewer is above 100 %. *refused*: requests answered 429 or 503.
+  *too early*: requests sent before the time that a Retry-After named.
+- A job's count of completed locations grows unevenly: slowly first and then fast, or the other way
+  round. A request takes 50 ms.
 
 ![Polls, lag and throughput of each](policies.svg)
 """

@@ -1,4 +1,4 @@
-"""One run of the real runner against a simulated API, in simulated time."""
+"""One run of the real engine against a simulated API, in simulated time."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ SIMULATED_DAYS = 3600.0 * 24 * 30  # more than any run takes: a hang becomes an 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """An API, and what is asked of it.
+    """A simulated API, and the jobs that are submitted to it.
 
     Attributes:
         work: How jobs are worked on.
         jobs: How many there are.
         locations: In each.
-        telling: What the API says of them.
-        limits: What it bears.
-        outages: When it is out of order.
-        latency_s: Of a request, on average.
+        telling: What the API says of jobs under way.
+        limits: What the API bears.
+        outages: When the API is out of order.
+        latency_s: The mean latency of a request.
     """
 
     work: Work
@@ -76,7 +76,7 @@ class Counting(ChunkStore):
     """A store that only counts.
 
     Attributes:
-        rows_ok: That came out with an answer.
+        rows_ok: Rows that came out with an answer.
     """
 
     def __init__(self) -> None:
@@ -94,8 +94,8 @@ class Outcome:
     Attributes:
         seconds: From its first request to its last answer.
         rows_ok: Rows that came out with an answer.
-        records: Everything that was asked.
-        peak_in_flight: Of jobs, as the API saw it.
+        records: Every request and job.
+        peak_in_flight: The most jobs in flight, as the API saw it.
     """
 
     seconds: float
@@ -148,12 +148,12 @@ class Outcome:
 
 
 def run_trial(trial: Trial, contender: Contender = OURS, seed: int = 0) -> Outcome:
-    """Bring all jobs through, in simulated time; the same for the same seed."""
+    """Run all jobs in simulated time; the same seed gives the same outcome."""
     return anyio.run(run, trial, contender, seed, backend_options={"loop_factory": VirtualLoop})
 
 
 async def run(trial: Trial, contender: Contender = OURS, seed: int = 0) -> Outcome:
-    """The same, on the loop that runs."""
+    """The same, on the running event loop."""
     records = Records()
     api = trial.api(seed, records)
     store = Counting()
@@ -172,7 +172,7 @@ def make_runner(
     *,
     policy: RetryPolicy | None = None,
 ) -> Engine:
-    """The real runner, with a contender's way to pace and to poll."""
+    """The real engine, with a contender's way to pace and to poll."""
     rng = random.Random(f"runner/{seed}")
     policy = policy or RetryPolicy()
     context = EngineContext(
@@ -194,7 +194,7 @@ def make_runner(
 
 
 async def shared_chunks(jobs: int, locations: int) -> AsyncIterator[ChunkTask]:
-    """That many chunks; they share their rows, which take no memory so."""
+    """That many chunks; they share their rows, so these take no memory."""
     rows = list(range(locations))
     ids: list[str | None] = [None] * locations
     bodies = [LOCATION] * locations

@@ -169,7 +169,7 @@ def test_downloads_do_not_starve(requests_per_s: float) -> None:
 
 @pytest.mark.parametrize("contender", sampled(CONTENDERS, 3), ids=lambda contender: contender.name)
 def test_every_contender_gets_through(contender: Contender) -> None:
-    """All that the bench compares answer every row, heed a Retry-After, and can be repeated."""
+    """All that the bench compares answer every row, respect a Retry-After, and can be repeated."""
     limits = Limits(requests_per_s=20, retry_after_s=1.0)
     trial = Trial(work=_work(10, 2.0), jobs=60, locations=10, limits=limits)
     one, other = (run_trial(trial, contender, seed=1) for _ in range(2))
