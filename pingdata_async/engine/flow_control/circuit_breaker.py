@@ -1,9 +1,9 @@
 """CircuitBreaker: whether rows or the API are at fault, and when a run stops (pure).
 
-A refusal can be the fault of one row, and splitting finds it. But where the request itself is
-wrong, or the API refuses everything, splitting would only send thousands of requests, and
-failing jobs cost money each. So what goes wrong in a row, with nothing going right in
-between, is counted: soon requests go out one at a time, until one passes or enough is enough.
+A refusal can be the fault of one row, which splitting finds. But if the request itself is wrong, or
+the API refuses everything, splitting would only send thousands of requests, and each failing job
+costs money. So failures in a row, with no success in between, are counted. After a few the breaker
+is half-open: submissions are sent one at a time, until one passes or the run stops.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from pingdata_async.exceptions import APIStatusError, PingDataError
 
 @dataclass(slots=True, eq=False)
 class Bisection:
-    """The parts of one refused chunk: the rows at fault are looked for.
+    """The search for the rows at fault among the parts of one refused chunk.
 
     Attributes:
-        has_passed: Whether one of them was accepted, so that it cannot be the API alone.
+        has_passed: Whether a part was accepted, so that the API alone cannot be at fault.
     """
 
     has_passed: bool = False
 
 
 class Evidence(enum.Enum):
-    """What shows that trouble with some rows is theirs, and not the API's."""
+    """What shows that a failure is the fault of the rows, and not of the API."""
 
     ACCEPTED = enum.auto()  # it accepts other jobs
     ANSWERED = enum.auto()  # it answers other jobs
 
 
 class CircuitBreaker:
-    """Counts troubles in a row.
+    """Counts failures in a row, and says when a run is to stop.
 
     Args:
         policy: How many are too many.
@@ -76,11 +76,11 @@ class CircuitBreaker:
         self._failed_jobs = self._lost_chunks = 0
 
     def note_refused(self, search: Bisection | None = None) -> bool:
-        """A submission was refused for what it holds; says whether to stop.
+        """A submission was refused for its content; returns whether to stop.
 
-        Refusals within a search that has passed something show less: there may be many bad
-        rows side by side. Rows from elsewhere are tried all the while, if there are any; where
-        there are none, this ends too.
+        Refusals within a search that has passed something count for less, as there may be many
+        bad rows side by side. Rows from elsewhere are tried meanwhile, if there are any; if there
+        are none, this ends too.
         """
         self._refusals += 1
         if search is None or not search.has_passed:
@@ -91,14 +91,13 @@ class CircuitBreaker:
         return self._refusals >= limit
 
     def note_doubt(self, *, is_page: bool = False, is_garbled: bool = False) -> bool:
-        """A submission was lost; says whether to stop.
+        """A submission is in doubt; returns whether to stop.
 
         Args:
-            is_page: Whether a page was the answer: a portal, or a proxy's own. Few of them tell
-                enough, as such a one stays until somebody does something about it.
-            is_garbled: Whether an answer came whose head is no HTTP: the job was accepted, most
-                likely, and charged for, and so will be the next one. The second in a row is
-                the last.
+            is_page: Whether the answer was a page, of a portal or a proxy. A few are enough, as
+                such a page stays until somebody removes its cause.
+            is_garbled: Whether the head of the answer was not HTTP. Most likely the job was
+                accepted and charged for, and so would be the next one: two in a row are enough.
         """
         self._doubts += 1
         self._pages += is_page
@@ -110,39 +109,39 @@ class CircuitBreaker:
         )
 
     def note_failed_job(self) -> bool:
-        """A job failed; says whether to stop."""
+        """A job failed; returns whether to stop."""
         self._failed_jobs += 1
         return self._failed_jobs >= self._policy.max_failed_jobs_in_a_row
 
     def note_lost_chunk(self) -> bool:
-        """A chunk was charged for nothing as often as may be; says whether to stop."""
+        """A chunk used up its attempts and was charged for nothing; returns whether to stop."""
         self._lost_chunks += 1
         return self._lost_chunks >= self._policy.max_lost_chunks_in_a_row
 
     @property
     def doubts_in_a_row(self) -> int:
-        """Submissions lost since the last one that was accepted."""
+        """Submissions in doubt since the last one that was accepted."""
         return self._doubts
 
     @property
     def is_half_open(self) -> bool:
-        """Whether requests had better go out one at a time."""
-        troubles = max(self._refusals, self._doubts)
-        return not self.any_accepted or troubles >= self.HALF_OPEN_AFTER
+        """Whether submissions are to be sent one at a time."""
+        failures = max(self._refusals, self._doubts)
+        return not self.any_accepted or failures >= self.HALF_OPEN_AFTER
 
     @property
     def wants_probe(self) -> bool:
-        """Whether it is time to see if a row from elsewhere is accepted."""
+        """Whether a row from elsewhere should be tried now."""
         return self._refusals > 0 and self._refusals % self.TRY_ANOTHER_AFTER_REFUSALS == 0
 
     @property
     def should_try_another(self) -> bool:
-        """Whether rows from elsewhere would tell more than the next ones of the same chunk."""
+        """Whether rows from elsewhere would tell more than the next rows of this chunk."""
         jobs = self._failed_jobs
         return self.wants_probe or (jobs > 0 and jobs % self.TRY_ANOTHER_AFTER_FAILED_JOBS == 0)
 
     def has(self, evidence: Evidence) -> bool:
-        """Whether that was ever seen in this run."""
+        """Whether this evidence was ever seen in this run."""
         return self.any_answered if evidence is Evidence.ANSWERED else self.any_accepted
 
 

@@ -1,15 +1,11 @@
-"""How long jobs take, and how far one is (pure).
+"""JobProgress: what the answers tell of one job. JobTimes: how long jobs take (pure).
 
-How long jobs take, learned from those that have ended (pure).
-
-Times of work are taken for log-normal, as they are products of many things. What is known of
-one job's is put together from two kinds of evidence, weighed by precision (one step of a Kalman
-filter on a constant): jobs that ended lately, and the job's own counts. A count says "elapsed
-time by share completed" - but counts stall, jump and slow down, each API in its own way, so how
-far and how surely they mislead at each tenth of the way is itself learned from ended jobs.
-Everything fades with newer jobs, so that it follows a server whose pace changes.
-
-What is known of a job on its way, from the answers to questions about it (pure).
+Work times are taken to be log-normal, as they are products of many things. The belief of one job's
+time joins two kinds of evidence, weighed by precision (one step of a Kalman filter on a constant):
+jobs that ended lately, and the job's own counts. A count tells a total, elapsed time by share
+completed. But counts stall, jump and slow down, each API in its own way, so how far and how surely
+they mislead at each tenth of the way is learnt from ended jobs as well. Older jobs count for less
+and less, so the belief follows a server whose pace changes.
 """
 
 from __future__ import annotations
@@ -20,29 +16,29 @@ from datetime import UTC, datetime
 
 from pingdata_async.models import JobPhase, JobStatus
 
-MARKS = 8  # kept of a job's way: there are 20,000 of them at once
-KNOWN_WELL = 0.1  # a wait whose bounds are this close to each other, as a share, is known
+MARKS = 8  # kept of each job: there may be 20,000 jobs at once
+KNOWN_WELL = 0.1  # a wait is known if its bounds are as close as this share of it
 
 
 @dataclass(slots=True, eq=False)
 class JobProgress:
-    """One job; all times are by one clock of ours, in seconds.
+    """What is known of one job under way; all times are by our own clock, in seconds.
 
     Attributes:
         locations: In the job.
         accepted_at: When the API accepted it.
         waiting_at: When it was last known not to have begun.
         working_at: When it was first known to have begun, or ended; None if it has not been.
-        queue_s: How long it waited before it began, by the API's own dates, or where two
-            answers close to each other show it; None where neither does.
-        work_s: How long it was at work, by the API's own dates, once it has ended; None where
-            they do not say.
-        completed: Locations done, the most that the API ever said; 0 where it never did.
+        queue_s: How long it waited before it began, by the API's dates or by two answers close to
+            each other; None if neither tells.
+        work_s: How long it was at work, by the API's dates, once it has ended; None if they do not
+            tell.
+        completed: The highest count of completed locations so far; 0 if there was none.
         changed_at: When anything about it was last seen to change: begun, or more completed.
         going_at: When it was last known not to have ended.
         ended_at: When it was first seen to have ended; None while it has not.
-        marks: The way so far: when, and the share completed, by turns, for a few of the answers
-            that named a higher count than before; None where there were none.
+        marks: Time and share completed, in turns, of a few answers with a higher count than
+            before; None if there were none.
     """
 
     locations: int
@@ -69,15 +65,15 @@ class JobProgress:
     def idle_s(self) -> float:
         """Seconds at work without progress, up to the last answer; 0 while it waits.
 
-        Measured to the last answer and not to now: a question that failed, or was not asked
-        yet, says nothing about the job.
+        It counts to the last answer and not to now: a poll that failed, or was not sent yet, says
+        nothing of the job.
         """
         if self.working_at is None or self.ended_at is not None:
             return 0.0
         return max(0.0, self.going_at - self.changed_at)
 
     def hear(self, status: JobStatus, now: float) -> None:
-        """Take in what the API says."""
+        """Take in an answer of the API."""
         if status.is_finished:
             if self.ended_at is None:
                 self._ended(status, now)
@@ -92,7 +88,7 @@ class JobProgress:
             self._mark(self.completed / max(1, status.num_requested or self.locations), now)
 
     def _back_in_queue(self, now: float) -> None:
-        """It has not begun, or begins anew: a server may hand a job to another worker."""
+        """It has not begun, or will begin anew: a server may give a job to another worker."""
         self.waiting_at = self.changed_at = now
         self.working_at = self.queue_s = self.marks = None
         self.completed = 0
@@ -111,7 +107,7 @@ class JobProgress:
             self.queue_s = said_s
 
     def _count(self, status: JobStatus, now: float) -> bool:
-        """Whether more is completed than ever before; less is an old answer, or nonsense."""
+        """Whether the count is higher than ever before; a lower one is old or nonsense."""
         completed = status.num_completed or 0
         if completed <= self.completed:
             return False
@@ -143,16 +139,16 @@ class JobProgress:
 def _span_s(
     begin: str | None, end: str | None, shortest_s: float, longest_s: float
 ) -> float | None:
-    """Seconds between two dates of the API's; None where they make no sense.
+    """Seconds between two dates of the API; None if they make no sense.
 
-    Its clock is not ours, so only differences count. Where its dates are in whole seconds,
-    what was seen says more of a short time than they do.
+    Its clock is not ours, so only differences count. Dates in whole seconds tell less of a short
+    time than the answers do.
 
     Args:
         begin: ISO 8601, or anything.
         end: Likewise.
-        shortest_s: What was seen of it: it took at least this long.
-        longest_s: And at most this long.
+        shortest_s: By the answers, it took at least this long.
+        longest_s: By the answers, it took at most this long.
     """
     if not begin or not end:
         return None
@@ -191,13 +187,13 @@ LOG_LIMIT = 100.0  # e to this is more seconds than anything takes, and far from
 
 @dataclass(slots=True)
 class Recent:
-    """Mean and variance of what came lately: older values count for less and less.
+    """Mean and variance of recent values; older ones count for less and less.
 
     Attributes:
-        window: About so many values count.
-        count: So many count now.
-        mean: Of them.
-        variance: Of them.
+        window: How many values count, about.
+        count: How many count now.
+        mean: Their mean.
+        variance: Their variance.
     """
 
     window: float
@@ -206,7 +202,7 @@ class Recent:
     variance: float = 0.0
 
     def add(self, value: float, blur: float = 0.0) -> None:
-        """Take in a value that is known but for a variance of `blur`."""
+        """Take in a value whose own variance is `blur`."""
         self.count = min(self.count + 1.0, self.window)
         share = 1.0 / self.count
         off = value - self.mean
@@ -215,12 +211,11 @@ class Recent:
 
 
 class JobTimes:
-    """What ended jobs have shown: time in the queue, time at work, and how counts grow.
+    """What ended jobs show: time in the queue, time at work, and how counts grow.
 
     Args:
-        unwatched_s: No first question is asked so late: where its answer came later, nobody
-            watched the job (an earlier process did), and its times are not learned from unless
-            the API dates them.
+        unwatched_s: No first poll comes this late. If the first answer came later, the job was
+            submitted by an earlier process, and its times teach nothing unless the API dates them.
     """
 
     def __init__(self, unwatched_s: float) -> None:
@@ -235,11 +230,11 @@ class JobTimes:
 
     @property
     def count(self) -> float:
-        """So many jobs are remembered."""
+        """How many jobs count."""
         return self._work.count
 
     def work_belief(self, locations: int) -> tuple[float, float] | None:
-        """What is expected of a job's work time.
+        """The belief of a job's work time.
 
         Returns:
             Mean and standard deviation of its log (of seconds); None if nothing is known.
@@ -258,13 +253,13 @@ class JobTimes:
         return work.mean + slope * beyond, spread
 
     def queue_belief(self) -> tuple[float, float] | None:
-        """Mean and standard deviation of the wait in seconds; None if nothing is known."""
+        """Mean and standard deviation of waits in seconds; None if nothing is known."""
         if not self._queue.count:
             return None
         return self._queue.mean, math.sqrt(self._queue.variance)
 
     def total_belief(self, job: JobProgress, began_at: float) -> tuple[float, float] | None:
-        """What is expected of the work time of a job that is at work; as `work_belief()`."""
+        """The belief of the work time of a job that is at work; as `work_belief()`."""
         prior = self.work_belief(job.locations)
         weight = total = 0.0
         if prior is not None:
@@ -283,7 +278,7 @@ class JobTimes:
         return total / weight, math.sqrt(self._misfit_factor() / weight)
 
     def _misfit_factor(self) -> float:
-        """How much wider beliefs must be: one job's counts mislead alike, not each anew."""
+        """How much wider beliefs must be, as the counts of one job all mislead alike."""
         misfit = self._misfit
         return (misfit.mean * misfit.count + MISFIT_WORTH) / (misfit.count + MISFIT_WORTH)
 
@@ -291,9 +286,9 @@ class JobTimes:
         """How long a job waited before it began: the best guess.
 
         Returns:
-            Seconds: what the API says; else what others waited, and once it has ended also what
-            a job of its size leaves of the whole time, within what was seen. None while it
-            waits. 0 where no job was ever seen waiting.
+            Seconds: what the API says; else what others waited and, once the job has ended, what
+            a job of its size leaves of the whole time, within what the answers show. None while
+            it waits. 0 if no job was ever seen waiting.
         """
         if job.queue_s is not None:
             return job.queue_s
@@ -310,13 +305,13 @@ class JobTimes:
             work_s = math.exp(min(LOG_LIMIT, work[0]))
             left_s = job.ended_at - job.accepted_at - work_s
             surer = spread_s**2 / (spread_s**2 + (work_s * work[1]) ** 2)
-            # Where it was never seen waiting, only down: of no wait at all this would make one.
+            # A job that was never seen waiting can only have waited less.
             if shortest_s or left_s < guess_s:
                 guess_s += (left_s - guess_s) * surer
         return max(shortest_s, min(longest_s, guess_s))
 
     def learn(self, job: JobProgress) -> None:
-        """Take in a job that has ended well."""
+        """Learn from a job that has ended well."""
         if job.ended_at is None or job.working_at is None:
             return
         if job.queue_s is None and job.working_at - job.waiting_at > self._unwatched_s:
@@ -329,9 +324,9 @@ class JobTimes:
             shortest_s = longest_s = max(1e-6, job.work_s)
         prior = self.work_belief(job.locations)
         known = _between(shortest_s, longest_s, prior)
-        # Of one whose end was the first thing seen, the wait is what others are believed to have
-        # waited. It counts for half, or a queue that is gone would be believed in for ever: the
-        # later jobs are asked about, the less is seen of it.
+        # If the first answer was the job's end, its wait is only a guess from others. It counts for
+        # half, or a queue that is gone would be believed in for ever: the later jobs are polled,
+        # the less is seen of their waits.
         is_seen = job.queue_s is not None or job.going_at > job.accepted_at
         self._queue.add(waited_s if is_seen else waited_s / 2)
         if known is None:
@@ -360,7 +355,7 @@ class JobTimes:
         self._together += share * (off_size * off_total * (1.0 - share) - self._together)
 
     def _follow(self, surprise: float, spread: float) -> None:
-        """Forget how it was where it has plainly changed (a CUSUM test, with a short memory)."""
+        """Forget the past after a plain change of pace (a CUSUM test, with a short memory)."""
         lately = self._surprise
         lately.add(surprise)
         if lately.count < SURPRISE_WINDOW:
@@ -371,7 +366,7 @@ class JobTimes:
 
 
 def _told(marks: list[float], began_at: float) -> list[tuple[int, float]]:
-    """For each mark its tenth of the way, and the log of the total that it tells."""
+    """For each mark its tenth of the way, and the log of the total time that it tells."""
     return [
         (
             min(CELLS - 1, int(marks[at + 1] * CELLS)),
@@ -386,10 +381,10 @@ def _between(
 ) -> tuple[float, float] | None:
     """Mean and variance of the log of a time between two bounds; None if that tells nothing.
 
-    A job is seen to have ended some time after its end, perhaps by the first question. To take
-    the middle of the bounds would draw beliefs to when questions are asked, and to leave such
-    jobs out would leave only the long ones; so it is the mean over that part of what was
-    believed (the E step of EM for censored data, Dempster, Laird and Rubin 1977).
+    The end of a job is seen some time after it, perhaps by the first poll. The middle of the bounds
+    would draw beliefs to the times of polls, and leaving such jobs out would leave only long ones.
+    So this is the mean over the part of the belief within the bounds (the E step of EM for censored
+    data, Dempster, Laird and Rubin 1977).
     """
     high = math.log(longest_s)
     low = math.log(shortest_s) if shortest_s > 0.0 else -LOG_LIMIT

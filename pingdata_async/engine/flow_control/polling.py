@@ -1,11 +1,11 @@
-"""When to poll a job next (pure).
+"""PollPlanner: when to poll a job next (pure).
 
-The end of a job is a failure that only an inspection finds, and when to inspect is an old
-question of reliability (Barlow, Hunter and Proschan 1963; Keller 1974): look when the expected
-time that the end has gone unseen has grown to the price of a look. Around the time when the job
-is likely to end that is often, long before and after it seldom. What is believed of the end is
-`job_times`'; part of the belief is kept wide, so that a job which surprises is asked about at
-times that grow geometrically, as one of which nothing is known is.
+The end of a job is like a failure that only an inspection finds, and when to inspect is an old
+question of reliability (Barlow, Hunter and Proschan 1963; Keller 1974): poll when the expected time
+that the end has gone unseen has grown to the cost of a poll. That is often around the likely end of
+the job, and seldom long before and after it. What is believed of the end comes from `JobTimes`. A
+part of the belief is kept wide, so that a job that surprises is polled at intervals that grow
+geometrically, like one of which nothing is known.
 """
 
 from __future__ import annotations
@@ -17,36 +17,35 @@ from pingdata_async.engine.flow_control.job_timing import LOG_LIMIT, JobProgress
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.util.validation import check_amount
 
-# The price of a question where requests are not scarce, as a share of the job's expected time:
-# the higher, the fewer questions and the later the end is seen. (With a belief of spread s, the
-# number of questions times the mean delay is about 1.0 s of the time, whatever the price.)
+# The price of a poll where requests are not scarce, as a share of the job's expected time: the
+# higher it is, the fewer polls there are and the later the end is seen. (With a belief of spread
+# s, the number of polls times the mean lag is about 1.0 s of the time, whatever the price.)
 PRICE = 0.003
 PRICE_OF_SPREAD = 0.003
-PRICE_OF_IGNORANCE = 4.0  # times as much more before any job has ended, half of it after 5
-FIRST_INTERVALS = 10.0  # the shortest ones, to the first question where nothing is known
+PRICE_OF_IGNORANCE = 4.0  # times as much on top before any job has ended, half of that after 5
+FIRST_INTERVALS = 10.0  # shortest intervals until the first poll, if nothing is known
 SURPRISE, SURPRISE_SPREAD = 0.03, 1.0  # weight and spread of the wide part of a belief
 FEW_JOBS = 15.0  # while fewer have ended, no wait is longer than the job's age
 STEPS = 16
-ABANDONED_FOR_S = 900.0  # at most: it may have ended long ago, and nobody will ever know
+ABANDONED_FOR_S = 900.0  # at most: it may have ended long ago, and nobody polls it
 OUTLIVED = 1e-12  # a belief so wrong is worthless
 PRECISION = 0.005  # of a wait
 
 
 @dataclass(frozen=True, kw_only=True)
 class PollSchedule:
-    """Bounds of the time between two questions, and what is done where nothing is known.
+    """Bounds of the poll interval, and the interval while nothing is known.
 
-    Then questions are asked at times that grow geometrically with the job's age: a fixed
-    interval asks short jobs too late and long ones too often; asking again after a share of
-    the age so far keeps both the number of polls (logarithmic in the job's length) and the
-    time between done and seen (at most that share) in proportion.
+    Then the interval grows geometrically with the job's age: a fixed one polls short jobs too late
+    and long ones too often. An interval that is a share of the age keeps both the number of polls
+    (logarithmic in the job's length) and the lag (at most that share) in proportion.
 
     Attributes:
-        min_interval_s: The shortest time between two questions; ten times as long is waited
-            for the first, where nothing is known.
-        max_interval_s: The longest.
-        share_of_age: The time to the next question as a share of the job's age, as long as
-            neither earlier jobs nor its own progress say more.
+        min_interval_s: The shortest interval. The first poll comes after ten times as long, if
+            nothing is known.
+        max_interval_s: The longest interval.
+        share_of_age: The interval as a share of the job's age, as long as neither earlier jobs nor
+            the job's own progress say more.
     """
 
     min_interval_s: float = 0.1
@@ -63,21 +62,21 @@ class PollSchedule:
             )
 
     def next_interval_s(self, age_s: float) -> float:
-        """Seconds until the next question about a job that was accepted `age_s` ago."""
+        """Seconds until the next poll of a job that was accepted `age_s` ago."""
         return self.bounded_s(age_s * self.share_of_age)
 
     def bounded_s(self, interval_s: float) -> float:
-        """The interval, or the bound that it oversteps; the shortest for NaN."""
+        """The interval, held within its bounds; the shortest for NaN."""
         if not interval_s > self.min_interval_s:
             return self.min_interval_s
         return min(self.max_interval_s, interval_s)
 
 
 class PollPlanner:
-    """Says when to ask about each job, and learns from those that have ended.
+    """Says when to poll each job, and learns from those that have ended.
 
     Args:
-        schedule: The bounds, and what is done where nothing is known.
+        schedule: The bounds of the interval, and the interval while nothing is known.
     """
 
     def __init__(self, schedule: PollSchedule) -> None:
@@ -85,37 +84,37 @@ class PollPlanner:
         self._times = JobTimes(unwatched_s=2.0 * schedule.max_interval_s)
 
     def next_poll_in_s(self, job: JobProgress, now: float, *, poll_cost_s: float = 0.0) -> float:
-        """Seconds until a job is best asked about.
+        """Seconds until a job is best polled.
 
-        All is reckoned from the last answer: after a question that failed the job is as likely
-        to end at each moment as before it.
+        They count from the last answer: a poll that failed says nothing of the job. Calling this
+        changes nothing.
 
         Args:
-            job: What is known of it; this decides nothing twice, so it may be asked again.
+            job: What is known of the job.
             now: The present time.
-            poll_cost_s: What a question costs: so much later may the end of one job be seen for
-                one question less. It is above 0 where requests are scarce.
+            poll_cost_s: The cost of a poll: so much later may the end of a job be seen for one poll
+                less. It is above 0 where requests are scarce.
         """
-        if job.ended_at is not None:  # but its outputs are not there yet
+        if job.ended_at is not None:  # but it names no outputs yet
             return self._schedule.next_interval_s(now - job.ended_at)
         wait_s = self._wait_s(job, max(0.0, poll_cost_s))
         return self._schedule.bounded_s(job.going_at + wait_s - now)
 
     def learn(self, job: JobProgress) -> None:
-        """A job has ended well: others may take as long."""
+        """Learn from a job that has ended well: others may take as long."""
         self._times.learn(job)
 
     def likely_end(self, job: JobProgress, now: float) -> float:
-        """When a job that nobody asks about any more has likely ended.
+        """When a job that nobody polls any more has likely ended.
 
         Args:
-            job: What is known of it.
+            job: What is known of the job.
             now: The present time.
 
         Returns:
-            By the same clock: later than is believed by one standard deviation. Where nothing is
-            known, as long again as it has gone on, but no sooner than twice the longest time
-            between two questions. Never later than in a quarter of an hour.
+            By the same clock, one standard deviation later than the expected end. If nothing is
+            known, as much later than now as the job is old, but at least twice the longest
+            interval. At most a quarter of an hour from now.
         """
         if job.is_waiting:
             since, belief = job.going_at, self._rest_belief(job)
@@ -130,14 +129,11 @@ class PollPlanner:
         return min(ends_at, now + ABANDONED_FOR_S)
 
     def waited_s(self, job: JobProgress) -> float | None:
-        """How long a job waited before it began, as far as can be said; None if it cannot.
-
-        Where `job.queue_s` is known it is that.
-        """
+        """How long a job waited before it began; None if that is unknown."""
         return self._times.waited_s(job)
 
     def _wait_s(self, job: JobProgress, poll_cost_s: float) -> float:
-        """Seconds from the last answer to the next question."""
+        """Seconds from the last answer to the next poll."""
         if job.is_waiting:
             age_s = 0.0
             belief = self._rest_belief(job)
@@ -161,10 +157,10 @@ class PollPlanner:
         return wait_s
 
     def _rest_belief(self, job: JobProgress) -> tuple[float, float] | None:
-        """What is believed of the log of the time from the last answer to a waiting job's end.
+        """The belief of the log of the time from the last answer to a waiting job's end.
 
-        What is left of the wait, and the work: two log-normals, of which the sum is taken for
-        another one with the same mean and variance (Fenton 1960).
+        That is the rest of the wait and the work. The sum of the two log-normals is approximated
+        by another one with the same mean and variance (Fenton 1960).
         """
         work = self._times.work_belief(job.locations)
         if work is None:
@@ -178,10 +174,10 @@ class PollPlanner:
         return math.log(mean_s) - variance / 2, math.sqrt(max(1e-4, variance))
 
     def _rest_of_queue(self, job: JobProgress) -> tuple[float, float]:
-        """Mean and standard deviation of what is left of a wait, in seconds."""
+        """Mean and standard deviation of the rest of a wait, in seconds."""
         waited_s = max(0.0, job.waiting_at - job.accepted_at)
         queue = self._times.queue_belief()
-        if queue is None:  # as long again, as far as anybody knows
+        if queue is None:  # half as long again, as far as anybody knows
             return waited_s / 2, waited_s / 2
         mean_s, spread_s = queue
         # A wait that is longer than others' goes on for about another of their spreads: a
@@ -194,20 +190,20 @@ class PollPlanner:
 def inspection_s(
     belief: tuple[float, float], age_s: float, price: float, poll_cost_s: float
 ) -> float | None:
-    """How long to wait until the end of something is best looked for.
+    """How long to wait until a job is best polled.
 
     The smallest x with E[(x - R)+] = price, where R is the time left: a log-normal of the whole,
     mixed with a wide one, of which the past is cut off. Newton's method from above, which
     cannot overstep: the expectation is convex in x.
 
     Args:
-        belief: Mean and standard deviation of the log of the whole time.
-        age_s: So long it has been going on.
-        price: Of a look, as a share of the whole time expected.
-        poll_cost_s: And in seconds, at least.
+        belief: Mean and standard deviation of the log of the job's whole time.
+        age_s: How long it has been going on.
+        price: The cost of a poll as a share of the expected whole time.
+        poll_cost_s: The cost of a poll in seconds, at least.
 
     Returns:
-        Seconds; None where it has been going on so long that the belief is worthless.
+        Seconds; None if the job has gone on for so long that the belief is worthless.
     """
     log_mean, spread = belief
     log_mean = max(-LOG_LIMIT, min(LOG_LIMIT, log_mean))

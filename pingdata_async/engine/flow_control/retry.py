@@ -1,8 +1,8 @@
-"""Which errors are retried, when, and when to give up (pure).
+"""RetryPolicy: which errors are retried, when, and when to give up (pure).
 
-May this be tried again, and when; what is in doubt (pure).
-
-Whether 429s are about the rate of requests or about the number of jobs (pure).
+An error becomes a verdict: `judge_submission()` for a POST, which may have made a paid job, and
+`judge_question()` for a GET, which costs nothing. `Health` tells how long requests of a kind have
+failed, and `JobLimitDetector` whether 429s are about the number of jobs instead of the rate.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ LONGEST_GAP_S = 60.0  # between two requests of a kind that fails, besides the p
 class Verdict(enum.Enum):
     """What a failed request means."""
 
-    RETRY = enum.auto()  # nothing happened: send it again later
+    RETRY = enum.auto()  # nothing happened: send it later
     IN_DOUBT = enum.auto()  # a paid job may have been made
-    REJECTED = enum.auto()  # the same again would be refused again
+    REJECTED = enum.auto()  # the same request would be refused each time
     UNKNOWN_JOB = enum.auto()  # the API does not know the job
-    NO_ACCESS = enum.auto()  # final where it was never granted; else for a while perhaps
+    NO_ACCESS = enum.auto()  # final if access was never granted; else perhaps temporary
     STOP = enum.auto()  # no request of this run can succeed
 
 
@@ -75,9 +75,9 @@ def judge_submission(error: PingDataError) -> Verdict:
 
 
 def judge_question(error: PingDataError) -> Verdict:
-    """What an error after a GET means: asking again costs nothing, dropping a paid job does.
+    """What an error after a GET means: repeating it costs nothing, dropping a paid job does.
 
-    Only the API's own word on a job makes it unknown: an output that cannot be had does not.
+    Only the API's own answer makes a job unknown; an output that cannot be fetched does not.
     """
     if isinstance(error, OutputUnavailableError):
         return Verdict.UNKNOWN_JOB if error.is_job_unknown else Verdict.RETRY
@@ -91,24 +91,24 @@ def judge_question(error: PingDataError) -> Verdict:
 
 
 def shows_overload(error: PingDataError) -> bool:
-    """Whether it is what an API gives that has too much to do: 5xx, or no answer at all."""
+    """Whether an overloaded API would answer like this: 5xx, or not at all."""
     return isinstance(error, ServerError | TransportError)
 
 
 def refuses_access(error: PingDataError) -> bool:
-    """Whether it says that whoever asks may not: it is meant where it goes on for a minute."""
+    """Whether it refuses access; believed only if that goes on for a minute."""
     return isinstance(error, AuthenticationError | AccessDeniedError | UnexpectedRedirectError)
 
 
 def retry_after_s(error: PingDataError) -> float | None:
-    """Seconds for which the answer asked to wait; None if it did not."""
+    """Seconds that the answer asked to wait; None if it named none."""
     return error.retry_after_s if isinstance(error, APIStatusError) else None
 
 
 def closes_its_kind(error: PingDataError) -> bool:
-    """Whether no request of its kind should be sent for a while.
+    """Whether to send no request of this kind for a while.
 
-    A 503 says so, and any other error of a server that names a time to come back at.
+    A 503 says so, and so does any other server error that names a time to come back.
     """
     if not isinstance(error, ServerError):
         return False
@@ -137,39 +137,39 @@ _AT_LEAST_ONE = (
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """How often and how long things are tried.
+    """How often and for how long requests, jobs and rows are tried.
 
     Attributes:
-        base_delay_s: Before the first retry; each further one waits twice as long.
-        max_delay_s: The longest wait of our own choosing.
+        base_delay_s: Wait before the first retry; each further one waits twice as long.
+        max_delay_s: The longest wait, unless the API names a longer one.
         in_doubt_retries: How often a chunk is sent again after submissions in doubt.
-        hold_in_doubt: Leave a chunk whose submission is in doubt to the user at once instead.
-        job_attempts: How many jobs a chunk gets that fail, before it is split.
-        forgotten_attempts: How many jobs a chunk gets that the API forgets.
+        hold_in_doubt: Do not resubmit a chunk in doubt; leave it to the user.
+        job_attempts: How many failed jobs a chunk may have before it is split.
+        forgotten_attempts: How many jobs of a chunk the API may forget.
         location_retries: How often a location is asked about again, if the answer left it or
             a source out, or a source failed for a passing reason.
-        max_refusals_in_a_row: Submissions refused for what they hold, before the run stops.
-        max_doubts_in_a_row: Likewise, submissions in doubt.
-        max_failed_jobs_in_a_row: Likewise, jobs that failed.
-        max_lost_chunks_in_a_row: Likewise, chunks charged for nothing, attempts and all.
-        fetch_attempts: How often one output is fetched that arrives, but is the same useless
-            thing each time, before its rows fail (about a minute).
-        late_after_s: Of nothing but "unknown job" before it counts as forgotten, of "cancelled" and
-            the like before it counts as failed, or of a complete job that shows no output
-            before its rows fail: a part of the API may learn of it late. At most
+        max_refusals_in_a_row: Submissions refused for their content before the run stops.
+        max_doubts_in_a_row: Submissions in doubt before the run stops.
+        max_failed_jobs_in_a_row: Failed jobs before the run stops.
+        max_lost_chunks_in_a_row: Chunks charged for nothing, with all attempts used, before the
+            run stops.
+        fetch_attempts: How often an output is fetched that is the same unreadable bytes each
+            time, before its rows fail (about a minute).
+        late_after_s: How long the API may answer what cannot last before it is believed, as a part
+            of it may learn of a job late: "unknown job" (then it counts as forgotten), "cancelled"
+            and the like (failed), or complete without an output (its rows fail). At most
             `give_up_after_s`.
-        forgotten_after_s: The same where questions about other jobs are answered meanwhile.
-        linger_s: When a durable run is stopped, how long an answer to a submission that is on
-            its way is still waited for.
-        give_up_after_s: Of nothing but failures for one request, before its chunk is given
-            up, or the run if no other request of its kind succeeded either. For a refused
-            access `late_after_s` counts.
-        first_contact_s: Instead of that, while the API has never answered at all: then more likely
-            the address is wrong.
-        job_timeout_s: A job is given up that is at work and makes no progress for so long;
-            None for never. Time in the API's queue does not count. Where the API shows no
-            counts, it must be longer than a whole job. It keeps its job slot for a while.
-        max_wait_s: A `Retry-After` above it is not waited for: the run stops.
+        forgotten_after_s: The same for "unknown job" while polls of other jobs are answered.
+        linger_s: How long a durable run that is stopped waits for the answers to submissions under
+            way.
+        give_up_after_s: How long a request may fail before its chunk is given up, or the run if no
+            other request of its kind succeeded either. For refused access `late_after_s` counts.
+        first_contact_s: The same while the API has never answered: then the address is probably
+            wrong.
+        job_timeout_s: Abandon a running job after this long without progress (queue time
+            excluded); None for never. If the API shows no counts, it must be longer than a whole
+            job takes. The job keeps its slot for a while.
+        max_wait_s: The longest `Retry-After` to wait for; the run stops at a longer one.
     """
 
     base_delay_s: float = 0.5
@@ -207,7 +207,7 @@ class RetryPolicy:
 
     @property
     def patience_s(self) -> float:
-        """Of answers that cannot stay so, before they are believed."""
+        """Seconds until an answer that cannot last is believed."""
         return min(self.late_after_s, self.give_up_after_s)
 
     def delay_s(self, attempt: int, retry_after_s: float | None, rng: random.Random) -> float:
@@ -215,11 +215,10 @@ class RetryPolicy:
 
         Args:
             attempt: How often it has failed, from 1.
-            retry_after_s: What the API asked for, which wins; None if nothing.
-            rng: For jitter, so that many do not come back at once.
+            retry_after_s: What the API asked for; it takes precedence. None if it did not.
+            rng: The source of jitter, so that not all come back at once.
         """
-        if retry_after_s:  # 0 names no time: our own choice then
-            # Later, never earlier, than named.
+        if retry_after_s:  # (0 names no time.) Later than named, never earlier.
             return retry_after_s + rng.uniform(0.0, min(1.0, 0.1 + 0.1 * retry_after_s))
         ceiling = min(self.max_delay_s, self.base_delay_s * 2.0 ** min(attempt - 1, 30))
         return ceiling * rng.uniform(0.5, 1.0)
@@ -234,7 +233,7 @@ class GiveUp(enum.Enum):
 
 
 class Health:
-    """What is known of how the API answers a run.
+    """How the API has answered the requests of a run, by kind.
 
     Args:
         policy: How patient to be.
@@ -255,12 +254,12 @@ class Health:
         self._refused.pop(kind, None)
 
     def note_answer(self) -> None:
-        """The API answered, be it with an error: it is there."""
+        """The API answered, even if with an error: it is there."""
         self._has_answered = True
 
     @property
     def has_let_in(self) -> bool:
-        """Whether a request has ever succeeded, so that the token was right then."""
+        """Whether a request has ever succeeded, so the token was right then."""
         return bool(self._last_success)
 
     def answered_since(self, kind: str, since: float) -> bool:
@@ -276,16 +275,16 @@ class Health:
         *,
         refused_since: float | None = None,
     ) -> GiveUp:
-        """Take in that a request failed; says whether that has gone on for too long.
+        """Take in a failed request, and say whether failures have gone on for too long.
 
         Args:
             kind: submit, poll or fetch.
             failing_since: When it failed for the first time.
             retry_after_s: What the API asked for, if anything.
             now: The present time.
-            refused_since: Since when access has been refused, in a row; None where it was not.
-                Some firewalls refuse one request by mistake, and whoever checks tokens may be
-                unwell; if it goes on for a minute, it is meant.
+            refused_since: Since when access has been refused without a break; None if it was not.
+                Firewalls may refuse a request by mistake, and a token service may be ill; a
+                refusal that goes on for a minute is meant.
         """
         policy = self._policy
         patience_s = policy.give_up_after_s
@@ -295,7 +294,7 @@ class Health:
             self._refused.pop(kind, None)
             failing = self._failing.setdefault(kind, _Failing(now))
         else:
-            # Whatever else failed before says nothing of it.
+            # Earlier failures of other kinds say nothing of access.
             patience_s, failing_since = min(patience_s, policy.late_after_s), refused_since
             failing = self._refused.setdefault(kind, _Failing(now))
         failing.go_on(now, retry_after_s or 0.0)
@@ -305,7 +304,7 @@ class Health:
 
 
 class _Failing:
-    """For how long requests of one kind have failed, all of them."""
+    """For how long all requests of one kind have failed."""
 
     def __init__(self, now: float) -> None:
         self.seconds = 0.0
@@ -313,17 +312,17 @@ class _Failing:
         self._pause_s = 0.0
 
     def go_on(self, now: float, pause_s: float) -> None:
-        # A longer gap than that is one in which nobody asked: a slow consumer holds up everything.
+        # In a longer gap nothing was sent: a slow consumer holds up everything.
         self.seconds += min(now - self._last_at, self._pause_s + LONGEST_GAP_S)
         self._last_at, self._pause_s = now, pause_s
 
 
 class JobLimitDetector:
-    """Watches submissions that are refused by a 429.
+    """Finds out whether 429s to submissions are about the number of jobs.
 
-    One says nothing of what it is that there is too much of. But where submissions are refused
-    again after the pause that it named, and none was accepted in between, it is the jobs: a
-    rate would have allowed the first requests after it, or refused other kinds as well.
+    One 429 does not say what there is too much of. But if submissions are refused anew after the
+    pause that it named, and none was accepted in between, it is the jobs: a limit on the rate
+    would have allowed the first requests after the pause, or refused other kinds as well.
 
     Attributes:
         closed_until: Until when the last 429 holds back all requests.
@@ -334,7 +333,7 @@ class JobLimitDetector:
         self._is_refused = False
 
     def note_refused(self, kind: str, now: float) -> bool:
-        """A request was refused; says whether it is because there are too many jobs."""
+        """A request was answered 429; returns whether there are too many jobs."""
         if now < self.closed_until:  # it was on its way when the pause began
             return False
         if kind != "submit":  # the rate, then, or not only the jobs
