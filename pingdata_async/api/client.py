@@ -1,9 +1,4 @@
-"""The client of the Ping.Data API: one method an endpoint.
-
-PingDataClient: one method an endpoint of the Ping.Data API.
-
-Opening and closing a client: its settings, its connections, the tasks that live in it.
-"""
+"""PingDataClient: one method an endpoint of the Ping.Data API, and its opening and closing."""
 
 from __future__ import annotations
 
@@ -73,10 +68,38 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
 
-class OpenedClient:
-    """What is open between `async with` and its end; the endpoints are in `PingDataClient`.
+T = TypeVar("T")
 
-    Arguments and errors are described there.
+NOT_OPEN = 'the client is not open; use "async with PingDataClient()"'
+
+GZIP_FROM_BYTES = 1400
+"""A smaller body fits into one network packet as it is: nothing is gained."""
+
+
+class PingDataClient:
+    """A connection to the Ping.Data API, used with `async with`.
+
+    Opening looks up token and host (argument, environment variables, `~/.pingintel.ini`,
+    as the vendor's own client does) and opens the connections; closing ends every stream
+    that still runs on it. It belongs to one event loop, and many tasks may use it at once.
+
+    Args:
+        environment: prod (None means that), prodeu, staging or dev.
+        api_url: The base url instead of an environment's; http only for this machine.
+        auth_token: The token; None to look it up.
+        connect_timeout_s: For a connection to be made.
+        submit_timeout_s: Without a byte of the answer to a submission.
+        read_timeout_s: Without a byte of any other answer. One that comes at less than 1,000 bytes
+            a second for twice that long is given up, too, and a download after three hours (ten
+            minutes, and a second for each 50,000 of `max_body_bytes`).
+        max_connections: Open at once.
+        max_body_bytes: The largest answer taken into memory, decompressed.
+        ca_bundle: PEM file or folder of certificates to trust; None for SSL_CERT_FILE, then
+            REQUESTS_CA_BUNDLE, then the system's.
+
+    Raises:
+        ConfigurationError: For a number that cannot be; on opening, for any other setting.
+        MissingTokenError: On opening, when there is no token.
     """
 
     def __init__(
@@ -180,85 +203,8 @@ class OpenedClient:
             ClientClosedError: When the client is not open.
         """
         if self._tasks is None:
-            raise ClientClosedError('the client is not open; use "async with PingDataClient()"')
+            raise ClientClosedError(NOT_OPEN)
         return self._tasks
-
-    # -- inside --------------------------------------------------------------------------
-
-    def _find_settings(self) -> ClientSettings:
-        base_url = resolve_base_url(self._api_url, self._environment)
-        given = None if self._auth_token is None else self._auth_token.reveal()
-        token = find_token(given, self._environment)
-        return ClientSettings(
-            base_url=base_url, token=token, environment=self._environment, **self._options
-        )
-
-    def _opened_settings(self) -> ClientSettings:
-        if self._settings is None:
-            raise ClientClosedError('the client is not open; use "async with PingDataClient()"')
-        return self._settings
-
-    @contextlib.asynccontextmanager
-    async def _call(self) -> AsyncIterator[Transport]:
-        transport = self._transport
-        if transport is None:
-            raise ClientClosedError('the client is not open; use "async with PingDataClient()"')
-        try:
-            yield transport
-        except AuthenticationError as error:
-            raise AuthenticationError(
-                f"{error}{self._other_host_hint()}",
-                status_code=error.status_code,
-                api_message=error.api_message,
-                retry_after_s=error.retry_after_s,
-            ) from error
-        except PingDataError as error:
-            # A request that was under way when the client was closed under it.
-            if self._transport is not transport:
-                raise ClientClosedError("the client was closed during a request") from error
-            raise
-
-    def _other_host_hint(self) -> str:
-        """After a 401: tokens belong to one host, and the API is published under two names."""
-        if self._api_url is not None:
-            return ""
-        other = OTHER_HOSTS.get(self._environment or "prod")
-        if other is None:
-            return ""
-        return f". If the token is right, it may belong to {other}: try --api-url {other}"
-
-
-T = TypeVar("T")
-
-GZIP_FROM_BYTES = 1400
-"""A smaller body fits into one network packet as it is: nothing is gained."""
-
-
-class PingDataClient(OpenedClient):
-    """A connection to the Ping.Data API, used with `async with`.
-
-    Opening looks up token and host (argument, environment variables, `~/.pingintel.ini`,
-    as the vendor's own client does) and opens the connections; closing ends every stream
-    that still runs on it. It belongs to one event loop, and many tasks may use it at once.
-
-    Args:
-        environment: prod (None means that), prodeu, staging or dev.
-        api_url: The base url instead of an environment's; http only for this machine.
-        auth_token: The token; None to look it up.
-        connect_timeout_s: For a connection to be made.
-        submit_timeout_s: Without a byte of the answer to a submission.
-        read_timeout_s: Without a byte of any other answer. One that comes at less than 1,000 bytes
-            a second for twice that long is given up, too, and a download after three hours (ten
-            minutes, and a second for each 50,000 of `max_body_bytes`).
-        max_connections: Open at once.
-        max_body_bytes: The largest answer taken into memory, decompressed.
-        ca_bundle: PEM file or folder of certificates to trust; None for SSL_CERT_FILE, then
-            REQUESTS_CA_BUNDLE, then the system's.
-
-    Raises:
-        ConfigurationError: For a number that cannot be; on opening, for any other setting.
-        MissingTokenError: On opening, when there is no token.
-    """
 
     # -- bulk jobs -----------------------------------------------------------------------
 
@@ -560,6 +506,50 @@ class PingDataClient(OpenedClient):
             delegate_to=delegate_to,
         )
         return await self._ask("/api/v1/usage", decode_usage, query)
+
+    # -- inside --------------------------------------------------------------------------
+
+    def _find_settings(self) -> ClientSettings:
+        base_url = resolve_base_url(self._api_url, self._environment)
+        given = None if self._auth_token is None else self._auth_token.reveal()
+        token = find_token(given, self._environment)
+        return ClientSettings(
+            base_url=base_url, token=token, environment=self._environment, **self._options
+        )
+
+    def _opened_settings(self) -> ClientSettings:
+        if self._settings is None:
+            raise ClientClosedError(NOT_OPEN)
+        return self._settings
+
+    @contextlib.asynccontextmanager
+    async def _call(self) -> AsyncIterator[Transport]:
+        transport = self._transport
+        if transport is None:
+            raise ClientClosedError(NOT_OPEN)
+        try:
+            yield transport
+        except AuthenticationError as error:
+            raise AuthenticationError(
+                f"{error}{self._other_host_hint()}",
+                status_code=error.status_code,
+                api_message=error.api_message,
+                retry_after_s=error.retry_after_s,
+            ) from error
+        except PingDataError as error:
+            # A request that was under way when the client was closed under it.
+            if self._transport is not transport:
+                raise ClientClosedError("the client was closed during a request") from error
+            raise
+
+    def _other_host_hint(self) -> str:
+        """After a 401: tokens belong to one host, and the API is published under two names."""
+        if self._api_url is not None:
+            return ""
+        other = OTHER_HOSTS.get(self._environment or "prod")
+        if other is None:
+            return ""
+        return f". If the token is right, it may belong to {other}: try --api-url {other}"
 
     async def _ask(
         self,
