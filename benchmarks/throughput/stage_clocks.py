@@ -29,7 +29,7 @@ STAGES = {
     "journal": ("runs.journal.journal:GroupWriter._write_once",),
     "render lines": ("runs.export.jsonl:render_indexed", "runs.export.jsonl:render"),
     "read kept answers": ("runs.directory.spool:Spool.read",),
-    "write the output": ("runs.export.output:_File.write",),
+    "write the output": ("runs.export.output:_PartFile.writelines",),
 }
 LOOP, BESIDE = "event loop and HTTP", "threads beside"
 

@@ -39,6 +39,11 @@ class SingleThreadExecutor(Closing):
     def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
 
+    @property
+    def executor(self) -> ThreadPoolExecutor:
+        """The executor itself, for what takes one."""
+        return self._executor
+
     def close(self) -> None:
         """End the thread when it has done its present work."""
         # Without waiting: where work is still going on, its task is gone.

@@ -162,6 +162,11 @@ class _PackedFile:
     def write(self, pieces: Sequence[bytes | memoryview], /) -> None:
         self._begun().writelines(pieces)
 
+    async def write_lines(
+        self, pieces: Sequence[bytes | memoryview], thread: SingleThreadExecutor, /
+    ) -> None:
+        await thread.run(lambda: self.write(pieces))
+
     def empty(self) -> None:
         # Whatever the compressor still holds is forgotten with it.
         self._stack.pop_all()

@@ -325,16 +325,11 @@ class JSONLExport:
                 file.empty()
 
     async def _write(self, make: Callable[[], Rendered]) -> int:
-        """Render a chunk and write it, all in one visit to the thread; returns its rows."""
-
-        def write() -> Tally:
-            rendered = make()
-            self._file.write(rendered.lines)
-            if self._failures is not None and rendered.failures:
-                self._failures.write([rendered.failures])
-            return rendered.counts
-
-        counts = await self._thread.run(write)
+        """Render a chunk and write it; returns its rows."""
+        rendered = await self._thread.run(make)
+        await self._file.write_lines(rendered.lines, self._thread)
+        if self._failures is not None and rendered.failures:
+            await self._failures.write_lines([rendered.failures], self._thread)
         self._next_index += 1
-        self.counts.add(counts)
-        return counts.rows
+        self.counts.add(rendered.counts)
+        return rendered.counts.rows

@@ -15,9 +15,17 @@ import shutil
 import stat
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import anyio
 import anyio.to_thread
@@ -37,7 +45,11 @@ from pingdata_async.util.files import (
     sync_folder,
     write_pieces,
 )
+from pingdata_async.util.loop import SingleThreadExecutor
 from pingdata_async.util.text import STDOUT, quoted_path, shown_path
+
+if TYPE_CHECKING:
+    from aiofiles.threadpool.binary import AsyncFileIO
 
 WRITE_BUFFER_BYTES = 256 * 1024
 ANYBODYS_RIGHTS = 0o777  # without those that make a program run as its owner
@@ -55,6 +67,12 @@ class AtomicFile(Protocol):
             RunError: When that cannot be done.
             BrokenPipeError: When nobody reads any more.
         """
+        ...
+
+    async def write_lines(
+        self, pieces: Sequence[bytes | memoryview], thread: SingleThreadExecutor, /
+    ) -> None:
+        """As `write()`, in a thread; a cancellation waits for its end."""
         ...
 
     def empty(self) -> None:
@@ -86,13 +104,22 @@ class _File:
         self.path = Path(os.path.realpath(output))
         _remove_stale_parts(self.path)
         self.part, self._raw = _new_part(self.path)
-        # A task that asyncio itself cancels leaves its thread at work: what that writes must not
-        # go to whoever is given the number of the closed file.
-        self._at_work = threading.Lock()
+        self._at_work = self._raw.at_work
+        self._lines: AsyncFileIO | None = None
 
     def write(self, pieces: Sequence[bytes | memoryview], /) -> None:
-        with self._at_work, blamed_on(self._path):
-            write_pieces(self._raw.fileno(), pieces)
+        with blamed_on(self._path):
+            self._raw.writelines(pieces)
+
+    async def write_lines(
+        self, pieces: Sequence[bytes | memoryview], thread: SingleThreadExecutor, /
+    ) -> None:
+        if self._lines is None:
+            from aiofiles.threadpool import wrap  # noqa: PLC0415 - only a file of lines needs it
+
+            self._lines = wrap(self._raw, executor=thread.executor)
+        with blamed_on(self._path), anyio.CancelScope(shield=True):
+            await self._lines.writelines(pieces)
 
     def empty(self) -> None:
         with self._at_work, blamed_on(self._path):
@@ -124,6 +151,25 @@ class _File:
         """Close it, after what is just being written."""
         with self._at_work:
             self._raw.close()
+
+
+class _PartFile(io.FileIO):
+    """A file in the making, which takes many pieces by few system calls.
+
+    Attributes:
+        at_work: Held while it is written or closed. A task that asyncio itself cancels leaves its
+            thread at work: what that writes must not go to whoever is given the number of the
+            closed file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "xb")
+        self.at_work = threading.Lock()
+
+    def writelines(self, pieces: Iterable[Any], /) -> None:
+        """Write them one behind the other."""
+        with self.at_work:
+            write_pieces(self.fileno(), list(pieces))
 
 
 class _Guarded(io.RawIOBase):
@@ -159,6 +205,11 @@ class _Stream:
     def write(self, pieces: Sequence[bytes | memoryview], /) -> None:
         with blamed_on(STDOUT):
             self._stream.write(b"".join(pieces))
+
+    async def write_lines(
+        self, pieces: Sequence[bytes | memoryview], thread: SingleThreadExecutor, /
+    ) -> None:
+        await thread.run(lambda: self.write(pieces))
 
     def empty(self) -> None:
         pass  # what is out is out; nothing is written before the end
@@ -300,11 +351,11 @@ def _part_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
 
 
-def _new_part(path: Path) -> tuple[Path, io.FileIO]:
+def _new_part(path: Path) -> tuple[Path, _PartFile]:
     """A file beside another one, held by this process alone."""
     while True:
         part = _part_name(path)
-        file = io.FileIO(part, "xb")
+        file = _PartFile(part)
         try:
             if hold(file.fileno(), part):
                 return part, file
