@@ -100,7 +100,7 @@ async def test_a_journal_steers_no_terminal(sandbox: SandboxServer, tmp_path: Pa
     shown = r"\x1b]0;owned\x07 \x9b2J\nall done"
     done = await run("status", run_dir)
     assert f"{shown} -> {tmp_path}/o.jsonl, sources {shown}, {shown}\n" in done.out
-    change_settings(run_dir, output=f"/tmp/{steering}")
+    change_settings(run_dir, output=f"/tmp/{steering}.jsonl")
     done = await run("resume", run_dir)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "\x1b" not in done.err
