@@ -187,7 +187,7 @@ class Engine:
     ) -> None:
         while True:
             task = await queue.get()
-            task.leave_out_waiting(loop_time())
+            task.leave_out_waiting(loop_time())  # for a worker: that is no time of failures
             await self._apply(queue, task, await ask(task))
 
     # -- in ------------------------------------------------------------------------------

@@ -43,12 +43,12 @@ from pingdata_async.util.loop import loop_time
 
 
 class SizeLimits:
-    """What is learnt of an undocumented limit.
+    """Learns how large a job the API takes, which it does not document (pure).
 
-    A limit is never learnt below what was accepted before: then something else was wrong.
-    A 413 says that it is the size. A refusal whose halves both pass only looks like it: the
-    next larger chunk after a while is sent as it is, and if that passes, there is no limit. As
-    that chunk may hold a bad row, there is a second try.
+    A limit is never learnt below a size that was accepted before: then something else was wrong.
+    A 413 says that it is the size. A refusal whose halves both pass only looks like it: after a
+    while, the next larger chunk is sent as it is, and if that passes, there is no limit. As that
+    chunk may hold a bad row, there is a second try.
     """
 
     TRY_AGAIN_AFTER = 10  # jobs accepted
@@ -63,7 +63,7 @@ class SizeLimits:
         self._tries = 0
 
     def note_accepted(self, chunk: Chunk, half_pair: HalfPair | None) -> None:
-        """A chunk of this size was accepted; `half_pair` if it was one of those."""
+        """Note an accepted chunk, and the pair of which it was a half, if it was."""
         rows = len(chunk.rows)
         self._accepted_since += 1
         self._accepted_rows = max(self._accepted_rows, rows)
@@ -82,12 +82,12 @@ class SizeLimits:
             self._accepted_since = 0
 
     def note_too_large(self, chunk: Chunk) -> None:
-        """A chunk was refused as too large (413)."""
+        """Note a chunk that was refused as too large (413)."""
         half = math.ceil(size_bytes(chunk) / 2)
         self._max_bytes = min(self._max_bytes, max(half, self._accepted_bytes))
 
     def parts_for(self, chunk: Chunk) -> int:
-        """In how many parts a chunk has to be sent; 1 if it can go as it is."""
+        """In how many parts a chunk has to be sent; 1 if it can be sent as it is."""
         rows = len(chunk.rows)
         parts = math.ceil(rows / self._max_rows)
         if parts > 1 and self._should_try_again:
@@ -105,7 +105,7 @@ class SizeLimits:
 
 
 def size_bytes(chunk: Chunk) -> int:
-    """The size of a chunk's locations as they are sent, without compression."""
+    """The size of a chunk's locations as they are sent, before compression."""
     return sum(map(len, chunk.locations))
 
 
@@ -158,7 +158,7 @@ class Submitter:
         return self._before_sending(task) or await self._send(task)
 
     def _before_sending(self, task: ChunkTask) -> Decision | None:
-        """Why a chunk is not sent now, or not as it is; None if it is, and is counted."""
+        """What to do instead of sending a chunk; None if it is to be sent, and is counted."""
         if self._scheduler.is_stopping:
             return Drop()
         if self._scheduler.must_wait:
@@ -191,8 +191,8 @@ class Submitter:
     async def _send(self, task: ChunkTask) -> Decision | None:
         """Submit a chunk that the budget has counted.
 
-        Until its turn comes it can be given up without a trace. From when its intent is noted,
-        what becomes of it is to be known.
+        Until its turn comes it can be given up without a trace. Once its intent is noted, a
+        cancellation waits until it is known what became of it, or for `linger_s`.
         """
         decision: Decision | None = None
         was_noted = sending = False
@@ -267,7 +267,7 @@ class Submitter:
         return self._judge.after_refusal(task, answer.error, is_stopping=is_stopping)
 
     def _held_back(self, task: ChunkTask, answer: HeldBack) -> Decision | None:
-        """It was not sent after all: see another time whether it is to be."""
+        """What follows when it was not sent after all."""
         if self._is_ending:
             return None
         if self._scheduler.is_stopping:
