@@ -51,6 +51,8 @@ class ArrowReader(InputReader):
 
     def _pieces(self, batches: Iterable[pa.RecordBatch], rows_at_once: int) -> Iterator[Batch]:
         """Batches of at most as many rows each."""
+        from pingdata_async.tables.schema.arrow import write_stream  # noqa: PLC0415 - optional
+
         used = self._used_places()
         row = 1
         for batch in batches:
@@ -69,7 +71,7 @@ class ArrowReader(InputReader):
                 located = self._located(
                     columns, are_texts=False, unused=partial(_texts_or_numbers, piece)
                 )
-                yield Batch(located, ArrowRows(as_stream(piece)))
+                yield Batch(located, ArrowRows(write_stream(piece)))
                 row += piece.num_rows
         if row == 1:
             yield self._no_rows()
@@ -78,9 +80,11 @@ class ArrowReader(InputReader):
         """A table without rows has columns, and they have types."""
         import pyarrow as pa  # noqa: PLC0415 - optional
 
+        from pingdata_async.tables.schema.arrow import write_stream  # noqa: PLC0415 - optional
+
         nothing = pa.RecordBatch.from_pylist([], schema=self._schema)
         located = self._located([()] * nothing.num_columns, are_texts=False)
-        return Batch(located, ArrowRows(as_stream(nothing)))
+        return Batch(located, ArrowRows(write_stream(nothing)))
 
 
 def _texts_or_numbers(batch: pa.RecordBatch, place: int) -> Sequence[Any]:
@@ -90,16 +94,6 @@ def _texts_or_numbers(batch: pa.RecordBatch, place: int) -> Sequence[Any]:
     except UnicodeDecodeError:
         return ()
     return values if all(isinstance(value, _TEXTS_OR_NUMBERS) for value in values) else ()
-
-
-def as_stream(batch: pa.RecordBatch) -> bytes:
-    """A record batch as an Arrow IPC stream."""
-    import pyarrow as pa  # noqa: PLC0415 - optional
-
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
 
 
 def compacted(piece: pa.RecordBatch) -> pa.RecordBatch:

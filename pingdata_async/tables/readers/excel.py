@@ -97,7 +97,7 @@ class WorkbookReader(InputReader):
 
     Args:
         name: The input, for messages.
-        source: What is hashed.
+        source: The stream that hashes the input.
         content: Its bytes.
         options: How it is to be understood.
         keep_waiting: Called now and then; may raise to end the reading.

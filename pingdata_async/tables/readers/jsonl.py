@@ -177,7 +177,7 @@ class JSONLReader(JSONReader):
 
     Args:
         name: The input, for messages.
-        source: What is hashed.
+        source: The stream that hashes the input.
         text: Its bytes, decompressed, in UTF-8.
         options: How it is to be understood.
     """

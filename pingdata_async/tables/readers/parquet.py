@@ -53,7 +53,7 @@ class ParquetReader(ArrowReader):
 
     Args:
         name: The input, for messages.
-        source: What is hashed.
+        source: The stream that hashes the input.
         content: Its bytes.
         options: How it is to be understood.
         keep_waiting: Called now and then; may raise to end the reading.

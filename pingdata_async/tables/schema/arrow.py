@@ -197,11 +197,11 @@ def read_stream(stream: bytes) -> pa.Table:
         return reader.read_all()
 
 
-def write_stream(table: pa.Table) -> bytes:
+def write_stream(rows: pa.Table | pa.RecordBatch) -> bytes:
     """An Arrow IPC stream of some rows."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write(rows)
     return sink.getvalue().to_pybytes()
 
 

@@ -187,7 +187,7 @@ class OutputTable:
         Args:
             input_rows: These rows as they came, perhaps among others.
             results: How each of them ended.
-            places: Where they are among the originals; None where there are no others.
+            places: Where they are among the input rows; None where there are no others.
         """
         return self._values(self._given(input_rows, places), results)
 
