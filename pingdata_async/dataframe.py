@@ -1,4 +1,4 @@
-"""A data frame in, the same with the answers beside it out."""
+"""enhance_table(): a data frame in, the same with the answers beside it out."""
 
 from __future__ import annotations
 

@@ -117,25 +117,24 @@ class BulkEnhancer:
     Args:
         client: An open `PingDataClient`.
         sources: Source codes such as PG and PH; a location's own `sources` win.
-        chunk_size: Locations a job, at most.
-        max_jobs: Jobs in flight, at most. How many it really is follows what the API bears.
-        max_requests_per_second: Requests about jobs that the account is known to be allowed;
-            None where that is not known: it is learnt if the API refuses any.
-        max_chunk_bytes: Bytes of a job's body before compression, at most.
+        chunk_size: The most locations in one job.
+        max_jobs: The most jobs in flight. The actual number adapts to what the API bears.
+        max_requests_per_second: The rate of requests about jobs that the account is known to be
+            allowed; None if unknown: it is learnt once the API refuses a request.
+        max_chunk_bytes: The largest body of a job, in bytes before compression.
         source_timeout_s: The API's own `timeout` for each fetch from a source; None for its
             default.
         include_raw_response: Whether answers hold what the source itself said.
         check_cache: False to have everything fetched afresh.
         delegate_to: Short name of the organisation to act for, which needs a permission; None
             for your own.
-        callback_url: POSTed to by the API whenever a job is done, for a receiver of yours; None
-            for nobody. What it sends there is not documented.
-        poll_schedule: Bounds of the time between two questions about a job; None for its
-            defaults.
-        retry_policy: How often and how long things are tried; None for its defaults.
-        on_event: Told of everything that happens, in the event loop; must return at once. None
-            for nobody.
-        rng: The source of jitter; None for one of its own.
+        callback_url: A receiver of yours, to which the API POSTs whenever a job is done; None for
+            none. What it sends there is not documented.
+        poll_schedule: Bounds of the time between two polls of a job; None for the defaults.
+        retry_policy: How often and how long to retry; None for the defaults.
+        on_event: Called in the event loop with every event; must return at once. None for no
+            listener.
+        rng: The source of jitter; None for a new one.
 
     Raises:
         ConfigurationError: For a setting that cannot work.

@@ -4,7 +4,7 @@ PingDataError
 ├── ConfigurationError          an option that cannot work (also a ValueError)
 ├── MissingTokenError           no auth token in any of the usual places
 ├── InputError                  a file or a location that cannot be used (also a ValueError)
-├── ClientClosedError           the client was closed while its results were still awaited
+├── ClientClosedError           the client is not open, or was closed during a call
 ├── TransportError              no usable answer arrived
 │   └── UnexpectedRedirectError     an API call was redirected; calls with a token never follow
 ├── APIStatusError              the API answered, with an error status
@@ -84,7 +84,7 @@ class InputError(PingDataError, ValueError):
 
 
 class ClientClosedError(PingDataError):
-    """Raised to whoever still awaits results of a client that has been closed."""
+    """Raised by a call to a client that is not open, or is closed while the call waits."""
 
 
 class TransportError(PingDataError):

@@ -18,13 +18,13 @@ from pingdata_async.value_notes import ValueNote
 
 
 class JobPhase(enum.Enum):
-    """How far a job is."""
+    """The stage of a job."""
 
     WAITING = enum.auto()  # in the API's queue
     WORKING = enum.auto()
     COMPLETE = enum.auto()  # it is paid for, and has its outputs, or is about to
     FAILED = enum.auto()  # it will never have any
-    BROKEN_OFF = enum.auto()  # a word for an end that is not documented, and no result
+    BROKEN_OFF = enum.auto()  # an undocumented word for an end, and no result
     UNKNOWN = enum.auto()  # any other word, and no result: it may be at work
 
 
@@ -56,7 +56,7 @@ _ENDS = frozenset(
 
 
 def phase_of(status: str, result_status: str | None, *, names_outputs: bool) -> JobPhase:
-    """How far a job is, by what the API says of it.
+    """The stage of a job, by what the API says of it.
 
     Args:
         status: The request's, in capitals.
@@ -338,7 +338,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def phase(self) -> JobPhase:
-        """What that amounts to."""
+        """The stage that this status stands for."""
         return phase_of(self.status, self.result_status, names_outputs=bool(self.outputs))
 
     @property

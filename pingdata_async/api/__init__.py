@@ -1,10 +1,10 @@
 """The HTTP client of the Ping.Data API.
 
 account      Limits, usage and data sources of an account
-client       The client of the Ping.Data API: one method an endpoint
+client       PingDataClient: one method an endpoint, and its opening and closing
 config       Environments, tokens, urls and settings of a client; loads no HTTP library
 connections  Connections: TLS, proxies, and how long an answer is waited for
-download     Outputs of jobs, written to files through aiofiles
+download     A file that takes its name only when it is whole, written through aiofiles
 output_urls  The urls of a job's output: its own, a fresh one, the documented paths
 transport    HTTP by aiohttp: sessions, redirects, bodies, errors
 wire         Requests to bytes, answers to models, error answers to exceptions

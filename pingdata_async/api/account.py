@@ -1,14 +1,7 @@
 """Limits, usage and data sources of an account (pure).
 
-What the API says of an account: what it may still ask, and what it has used (pure).
-
-From its published reference and the vendor's client. A field that is missing, null or of another
-type than documented is taken for "not said"; windows and fields that nobody told of are kept.
-
-What the API says of its data sources (pure).
-
-From its published reference and the vendor's client; a field that is missing, null or of another
-type than documented is taken for "not said".
+From the API's published reference and the vendor's client. A field that is missing, null or of
+an undocumented type counts as "not said"; unknown windows and fields are kept.
 """
 
 from __future__ import annotations

@@ -87,18 +87,18 @@ class PingDataClient:
         environment: prod (None means that), prodeu, staging or dev.
         api_url: The base url instead of an environment's; http only for this machine.
         auth_token: The token; None to look it up.
-        connect_timeout_s: For a connection to be made.
-        submit_timeout_s: Without a byte of the answer to a submission.
-        read_timeout_s: Without a byte of any other answer. One that comes at less than 1,000 bytes
-            a second for twice that long is given up, too, and a download after three hours (ten
-            minutes, and a second for each 50,000 of `max_body_bytes`).
-        max_connections: Open at once.
+        connect_timeout_s: The longest wait for a connection.
+        submit_timeout_s: The longest wait for the next byte of the answer to a submission.
+        read_timeout_s: The longest wait for the next byte of any other answer. An answer that comes
+            at less than 1,000 bytes a second for twice that long is given up, too, and a download
+            after three hours (ten minutes, and a second for each 50,000 of `max_body_bytes`).
+        max_connections: The most that are open at once.
         max_body_bytes: The largest answer taken into memory, decompressed.
         ca_bundle: PEM file or folder of certificates to trust; None for SSL_CERT_FILE, then
             REQUESTS_CA_BUNDLE, then the system's.
 
     Raises:
-        ConfigurationError: For a number that cannot be; on opening, for any other setting.
+        ConfigurationError: For a number out of range; on opening, for any other unusable setting.
         MissingTokenError: On opening, when there is no token.
     """
 

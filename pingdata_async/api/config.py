@@ -1,10 +1,7 @@
-"""Environments, tokens, urls and settings of a client; loads no HTTP library.
+"""Environments, token, urls and settings of a client; loads no HTTP library.
 
-Settings, validated when made, and where token and host are looked up.
-
-Urls that the API names: joined, compared, and refused where nobody may be sent (pure).
-
-Whom a transport asks right before it sends a request, and tells how that ended.
+Settings are validated when they are made. Urls that the API names are joined, compared, and
+refused where no request may be sent. `Pacer` decides when a request is sent.
 """
 
 from __future__ import annotations

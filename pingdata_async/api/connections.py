@@ -1,11 +1,7 @@
-"""Connections: TLS, proxies, and how long an answer is waited for.
+"""Connections of one API host: sessions, certificates, proxies, and how long an answer may take.
 
-Connections of one API host: sessions, certificates, proxies, and ending what waits.
-
-How long an answer is waited for (pure): a silence has an end, and so has a drip.
-
-The HTTP library's own time-outs end neither a body that it stumbled over nor one that comes a byte
-a second.
+The HTTP library's own time-outs end neither a body that it stumbled over nor one that comes at a
+byte a second: `Patience` does.
 """
 
 from __future__ import annotations
@@ -54,7 +50,7 @@ class PendingReads:
 
     @contextlib.contextmanager
     def within(self, seconds: float = math.inf) -> Iterator[None]:
-        """To be held while awaiting, but never while a caller's code runs.
+        """Hold this while awaiting the network, but never while a caller's code runs.
 
         Raises:
             ClientClosedError: When the transport is closed, before it or meanwhile.
@@ -89,7 +85,7 @@ def open_session(tls: ssl.SSLContext, *, reuse: bool) -> aiohttp.ClientSession:
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED, "Accept": "*/*"},
-        auto_decompress=False,  # `inflating.py` does it, within bounds
+        auto_decompress=False,  # `util/encoding.py` does it, within bounds
         trace_configs=[trace],
         trust_env=False,  # it would read ~/.netrc too; proxies are looked up in `proxy_for`
     )
@@ -189,14 +185,13 @@ def download_s(max_bytes: int) -> float:
 
 
 class Patience:
-    """What one answer may still take.
+    """How long one answer may still take.
 
-    Only the time is counted in which the network was waited for: whoever reads slowly is charged
-    for nothing.
+    Only time spent waiting for the network counts: a slow reader is not punished.
 
     Args:
-        silence_s: Without a byte of it.
-        total_s: For all of it; meanwhile it has to come at `MIN_BYTES_PER_S`.
+        silence_s: The longest wait for the next byte.
+        total_s: The longest wait for the whole answer, which has to come at `MIN_BYTES_PER_S`.
     """
 
     def __init__(self, silence_s: float, total_s: float) -> None:
@@ -213,7 +208,7 @@ class Patience:
         return max(0.0, min(self._silence_s, self._total_s - self._waited_s))
 
     def note(self, size_bytes: int, waited_s: float) -> None:
-        """Take in that a piece has come.
+        """Record that a piece has come.
 
         Args:
             size_bytes: Its size.
