@@ -31,8 +31,8 @@ from tests.simulation.invariants import Checks, broken, require
 from tests.simulation.memory_run import MemoryDirectory, MemoryRun
 from tests.simulation.paced_api import PacedAPI
 from tests.simulation.records import Records
-from tests.simulation.simulated_api import SimulatedAPI
-from tests.simulation.witness import Fuse, Killed, Log, WatchedAPI, WatchedLedger
+from tests.simulation.simulated_api import LOCKED_FOR_S, SimulatedAPI
+from tests.simulation.witness import Fuse, Killed, Log, WatchedAPI, WatchedStore
 from tests.simulation.worlds import PATIENT, Mishap, World, locations_of
 
 PATIENT_AFTER = 3  # clients that gave up: the next ones never do
@@ -82,7 +82,8 @@ class DurableRun:
         mishaps = list(self._world.mishaps)
         try:
             for _ in range(MOST_CLIENTS):
-                mishap = mishaps.pop(0) if mishaps else Mishap()
+                # A new client stops at its first 401: the next one comes when that is over.
+                mishap = mishaps.pop(0) if mishaps else Mishap(pause_s=LOCKED_FOR_S)
                 client = _Client(self, mishap)
                 if await client.live():
                     break
@@ -120,8 +121,8 @@ class _Client:
         self._mishap = mishap
         self._scope = anyio.CancelScope()
         self._fuse = Fuse(mishap.at_step, self._kill)
-        self._store: WatchedLedger | None = None
-        self._runner: Engine | None = None
+        self._store: WatchedStore | None = None
+        self._engine: Engine | None = None
         self._slots = ConcurrencyLimiter(AdaptiveLimit())
         self._rate_limiter = RateLimiter(run._rng)
         self._jobs: dict[int, str] = {}
@@ -174,7 +175,7 @@ class _Client:
             settings=settings,
             flags=RunFlags(check_space=False, preflight=False),
             policy=self._policy(),
-            make_engine=self._make_runner,
+            make_engine=self._make_engine,
             on_event=self._hear,
         )
         try:
@@ -189,11 +190,11 @@ class _Client:
             policy = dataclasses.replace(policy, **PATIENT)
         return policy
 
-    def _make_runner(
+    def _make_engine(
         self, store: ChunkStore, emit: EventEmitter, breaker: CircuitBreaker, budget: Budget
     ) -> Engine:
         world = self._world
-        self._store = WatchedLedger(store, self._log, self._abandoned)
+        self._store = WatchedStore(store, self._log, self._abandoned)
         context = EngineContext(
             api=PacedAPI(WatchedAPI(self._run._api, self._fuse, self._log)),
             store=self._store,
@@ -209,8 +210,8 @@ class _Client:
             breaker=breaker,
             budget=budget,
         )
-        self._runner = Engine(context)
-        return self._runner
+        self._engine = Engine(context)
+        return self._engine
 
     def _hear(self, event: Event) -> None:
         self._log.note(repr(event))
@@ -221,10 +222,10 @@ class _Client:
 
     def _check_read_ahead(self) -> None:
         """What was read and has not come out is bounded by the jobs allowed."""
-        store, runner, world = self._store, self._runner, self._world
-        if store is None or runner is None or self._read_ahead is not None:
+        store, engine, world = self._store, self._engine, self._world
+        if store is None or engine is None or self._read_ahead is not None:
             return
-        scheduler = runner._scheduler
+        scheduler = engine._scheduler
         # Rows at fault keep out nobody: how many there may be in a row is the policy's.
         at_fault = [task for task, _ in scheduler._deferred]
         at_fault += [entry[2][0] for entry in scheduler.unanswered._heap]
@@ -267,7 +268,7 @@ class _Client:
         elif isinstance(error, RunError) and not isinstance(error, BudgetSpentError):
             broken(f"the books refuse something: {error}")
         invariants.check_end_of_client(
-            self._world, self._slots, self._runner, is_dead=self._fuse.is_dead
+            self._world, self._slots, self._engine, is_dead=self._fuse.is_dead
         )
         checks.check_requests(self._world, run._api, run._records, began)
         if self._fuse.is_dead or self._scope.cancelled_caught:

@@ -75,7 +75,7 @@ def test_another_seed_is_another_world() -> None:
 def test_one_world_can_be_looked_at(tmp_path: Path) -> None:
     """The command that a failure names shows the world, and writes down what happened."""
     log = tmp_path / "log.txt"
-    command = [sys.executable, "-m", "tests.simulation", "--seed", "3", "--log", str(log)]
+    command = [sys.executable, "-m", "tests.simulation.command", "--seed", "3", "--log", str(log)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     assert "max_jobs: " in done.stdout
     assert log.read_text().splitlines() == simulate(3, keeps_log=True).lines
