@@ -2,11 +2,11 @@
 
     python -m benchmarks.day [CHUNKS]
 
-brings 100,000 chunks of 1,000 rows through the real runner. The API takes about 1,200 locations
+brings 100,000 chunks of 1,000 rows through the real engine. The API takes about 1,200 locations
 a second, more at night and fewer in the afternoon, when it also limits requests; for twenty
 minutes in the morning it is out of order. Writes `results/day.json`, which `policies.py`
 shows in its page. Takes minutes of CPU: every body is made, sent, read and checked, only that
-all chunks share one set of rows, so that memory is what the runner needs.
+all chunks share one set of rows, so that memory is what the engine needs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import anyio
 
 from benchmarks.contenders import OURS
 from benchmarks.ideal import ideal_s
-from benchmarks.trial import UNEVEN, Counting, make_runner, shared_chunks
+from benchmarks.trial import UNEVEN, Counting, make_engine, shared_chunks
 from pingdata_async.engine.flow_control.retry import RetryPolicy
 from pingdata_async.exceptions import PingDataError
 from tests.simulation.faults import Moment
@@ -113,8 +113,8 @@ async def run(chunks: int) -> tuple[float, int, Sums]:
     """Seconds that it took, rows that came out well, and what was asked."""
     sums, store = Sums(), Counting()
     began = anyio.current_time()
-    runner = make_runner(DayAPI(sums), OURS, store, policy=PATIENT)
-    await runner.run(shared_chunks(chunks, ROWS))
+    engine = make_engine(DayAPI(sums), OURS, store, policy=PATIENT)
+    await engine.run(shared_chunks(chunks, ROWS))
     return anyio.current_time() - began, store.rows_ok, sums
 
 

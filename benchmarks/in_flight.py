@@ -2,7 +2,7 @@
 
     python -m benchmarks.in_flight [JOBS ...]
 
-brings up so many jobs in flight (default: 2,000 and 20,000) with the real runner, and watches
+brings up so many jobs in flight (default: 2,000 and 20,000) with the real engine, and watches
 them: once on the real event loop, for the times, and once in simulated time, until each was
 asked about so often that no more is remembered of it, for the memory. Each in a process of its
 own. Prints a line for each number and the memory a job, and writes `results/in_flight.json`.
@@ -27,7 +27,7 @@ from pathlib import Path
 import anyio
 
 from benchmarks.contenders import OURS
-from benchmarks.trial import Counting, make_runner, shared_chunks
+from benchmarks.trial import Counting, make_engine, shared_chunks
 from pingdata_async.engine.flow_control.adaptive_limit import ConcurrencyLimit
 from pingdata_async.models import JobOutput, JobStatus
 from pingdata_async.util.encoding import EncodedBody
@@ -122,9 +122,9 @@ async def brought_up(jobs: int) -> AsyncIterator[EndlessAPI]:
     """An API with so many jobs of ours in flight."""
     api = EndlessAPI(jobs)
     contender = replace(OURS, limiter=ConcurrencyLimit, max_jobs=jobs)
-    runner = make_runner(api, contender, Counting())
+    engine = make_engine(api, contender, Counting())
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(runner.run, shared_chunks(jobs, LOCATIONS))
+        tasks.start_soon(engine.run, shared_chunks(jobs, LOCATIONS))
         await api.is_full.wait()
         yield api
         tasks.cancel_scope.cancel()

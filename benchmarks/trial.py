@@ -159,12 +159,12 @@ async def run(trial: Trial, contender: Contender = OURS, seed: int = 0) -> Outco
     store = Counting()
     began = anyio.current_time()
     with anyio.fail_after(SIMULATED_DAYS):
-        runner = make_runner(api, contender, store, seed)
-        await runner.run(shared_chunks(trial.jobs, trial.locations))
+        engine = make_engine(api, contender, store, seed)
+        await engine.run(shared_chunks(trial.jobs, trial.locations))
     return Outcome(anyio.current_time() - began, store.rows_ok, records, api.counts.peak_in_flight)
 
 
-def make_runner(
+def make_engine(
     api: Endpoints,
     contender: Contender,
     store: ChunkStore,

@@ -91,16 +91,16 @@ def _check_gaps(times: list[float], longest: float, what: str) -> None:
 
 
 def check_end_of_client(
-    world: World, slots: ConcurrencyLimiter, runner: Engine | None, *, is_dead: bool
+    world: World, slots: ConcurrencyLimiter, engine: Engine | None, *, is_dead: bool
 ) -> None:
     """Nothing is left behind."""
     left = asyncio.all_tasks() - {asyncio.current_task()}
     require(not left, f"tasks are left: {left}")
     require(not slots._in_flight, f"job slots are not given back: {slots.in_flight}")
     require(not slots._waiting, "somebody waits for a job slot after the end")
-    if runner is None or is_dead:
+    if engine is None or is_dead:
         return
-    scheduler = runner._scheduler
+    scheduler = engine._scheduler
     permits = scheduler.backpressure.value
     require(permits <= world.max_jobs, f"more permits than there were: {permits}")
     if scheduler.error is None and not scheduler._input_ended:

@@ -1,4 +1,4 @@
-"""What stands between a runner and a simulated API: asks before each request, as a client does."""
+"""What stands between an engine and a simulated API: asks before each request, as a client does."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def accepted_is_sent_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Requests, "submit", submit_twice)
 
 
-def retry_after_is_not_heeded(patch: pytest.MonkeyPatch) -> None:
+def retry_after_is_ignored(patch: pytest.MonkeyPatch) -> None:
     """A 429 holds back only the request that it answered."""
     patch.setattr(RateLimiter, "on_rate_limit", lambda *_, **__: None)
 
@@ -106,7 +106,7 @@ def job_ids_are_written_late(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Journal, "submitted", submitted)
 
 
-def leftovers_get_lost(patch: pytest.MonkeyPatch) -> None:
+def retry_rows_get_lost(patch: pytest.MonkeyPatch) -> None:
     """Rows that are to be asked about again are not, where there is only one of them."""
     batch_rows = later_chunks.batch_rows
 
@@ -188,8 +188,8 @@ def the_first_word_is_believed(patch: pytest.MonkeyPatch) -> None:
         (put_wakes_nobody, "does not end|waits|nothing is asked|nobody asks"),
         (doubt_is_taken_for_refusal, "accepted|accounts|lost|charged"),
         (accepted_is_sent_again, "accepted|accounts|charged"),
-        (retry_after_is_not_heeded, "though a 429"),
-        (leftovers_get_lost, "no outcome|never came out|wait to be asked"),
+        (retry_after_is_ignored, "though a 429"),
+        (retry_rows_get_lost, "no outcome|never came out|wait to be asked"),
         (nothing_was_charged_before, "charged again"),
         (the_budget_forgets_what_is_in_doubt, "were accepted, .* allowed"),
     ],

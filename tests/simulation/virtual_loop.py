@@ -4,7 +4,7 @@
 
 When nothing is ready, time jumps to the next timer. Sockets and threads work, but take no
 time: a timer that is due before a thread is done overtakes it, so what runs here should use
-neither (the runner checks outputs of 64 KiB and more in a thread: keep bodies below that).
+neither (the engine checks outputs of 64 KiB and more in a thread: keep bodies below that).
 """
 
 from __future__ import annotations

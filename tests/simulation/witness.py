@@ -108,13 +108,13 @@ class WatchedAPI:
         return answer
 
 
-class WatchedLedger(ChunkStore):
-    """A ledger whose words are remembered.
+class WatchedStore(ChunkStore):
+    """A store whose calls are logged.
 
     Args:
         store: The real one.
         log: Of all that happens.
-        on_abandoned: Told of each chunk whose job is given up, before the ledger is.
+        on_abandoned: Told of each chunk whose job is given up, before the store is.
 
     Attributes:
         told: Jobs that it has said are safe.
@@ -134,47 +134,47 @@ class WatchedLedger(ChunkStore):
     async def submitting(
         self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
     ) -> None:
-        self._log.note(f"ledger: submitting {chunk.index} {charged_before}")
+        self._log.note(f"store: submitting {chunk.index} {charged_before}")
         await self._store.submitting(chunk, charged_before=charged_before, asked=asked)
 
     async def refused(self, chunk: Chunk) -> None:
-        self._log.note(f"ledger: refused {chunk.index}")
+        self._log.note(f"store: refused {chunk.index}")
         await self._store.refused(chunk)
 
     async def submitted(self, chunk: Chunk, job_id: str) -> None:
-        self._log.note(f"ledger: submitted {chunk.index} {job_id}")
+        self._log.note(f"store: submitted {chunk.index} {job_id}")
         await self._store.submitted(chunk, job_id)
         self.told.add(job_id)
 
     async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:
-        self._log.note(f"ledger: doubted {chunk.index} {hold}")
+        self._log.note(f"store: doubted {chunk.index} {hold}")
         await self._store.doubted(chunk, error, hold=hold)
         self.delivered_rows += chunk.total_rows * hold
 
     async def completed(self, chunk: Chunk, outputs: Sequence[JobOutput]) -> None:
-        self._log.note(f"ledger: completed {chunk.index}")
+        self._log.note(f"store: completed {chunk.index}")
         await self._store.completed(chunk, outputs)
 
     async def abandoned(self, chunk: Chunk, error: str) -> None:
-        self._log.note(f"ledger: abandoned {chunk.index} {error}")
+        self._log.note(f"store: abandoned {chunk.index} {error}")
         self._on_abandoned(chunk.index)
         await self._store.abandoned(chunk, error)
 
     async def unreadable(self, chunk: Chunk, bodies: Sequence[EncodedBody]) -> str | None:
-        self._log.note(f"ledger: unreadable {chunk.index}")
+        self._log.note(f"store: unreadable {chunk.index}")
         return await self._store.unreadable(chunk, bodies)
 
     async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
-        self._log.note(f"ledger: split {chunk.index} {[part.index for part in parts]}")
+        self._log.note(f"store: split {chunk.index} {[part.index for part in parts]}")
         await self._store.split(chunk, parts)
 
     async def batched(self, chunk: Chunk) -> None:
-        self._log.note(f"ledger: gathered {chunk.index} {chunk.rows}")
+        self._log.note(f"store: gathered {chunk.index} {chunk.rows}")
         self.gathered_rows += len(chunk.rows)
         await self._store.batched(chunk)
 
     async def deliver(self, finished: FinishedChunk) -> None:
         index, retry_rows = finished.chunk.index, len(finished.retry_rows)
-        self._log.note(f"ledger: deliver {index} {finished.counts.rows} + {retry_rows}")
+        self._log.note(f"store: deliver {index} {finished.counts.rows} + {retry_rows}")
         await self._store.deliver(finished)
         self.delivered_rows += finished.counts.rows + retry_rows
