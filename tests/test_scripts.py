@@ -46,7 +46,7 @@ def test_words_of_the_test_script(
     )
     checks = ["prepare dev", ".venv/bin/ruff check .", ".venv/bin/ruff format --check .",
               ".venv/bin/mypy"]  # fmt: skip
-    at_once = (3 * (os.cpu_count() or 1) + 1) // 2
+    at_once = 2 * (os.cpu_count() or 1)
     pytest_ = " ".join([f"-m pytest --numprocesses {at_once} --dist worksteal", *tests])
     assert done.stdout.splitlines() == (
         [*checks, f".venv/bin/python {pytest_}"]
