@@ -33,7 +33,7 @@ from pingdata_async.util.text import counted
 
 
 async def unfinished_tasks(
-    journal: Journal, plan: Plan, *, may_pay_again: bool
+    journal: Journal, plan: Plan, *, may_pay_again: bool, has_outputs: bool = True
 ) -> AsyncGenerator[ChunkTask, None]:
     """Every chunk that is not at an end, as it is when this is begun.
 
@@ -45,12 +45,16 @@ async def unfinished_tasks(
         plan: What they are.
         may_pay_again: Whether another job may be sent for one that was complete, where the API
             has lost both it and its output.
+        has_outputs: Whether outputs are where they were said to be. The sandbox inside a command
+            is another one each time, without the jobs of those before.
     """
     states = await journal.planned_states()
     async with contextlib.aclosing(journal.unfinished()) as records:
         async for record in records:
             task = await _task(plan, record.index, record)
-            task.was_complete = task.was_complete and not may_pay_again
+            if not has_outputs:
+                task.outputs = ()
+            task.was_complete = task.was_complete and has_outputs and not may_pay_again
             yield task
     for index, code in enumerate(states):
         if on_resume(state_of(code)) is Resumption.SEND:

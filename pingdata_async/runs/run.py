@@ -57,7 +57,7 @@ from pingdata_async.runs.directory.directory import (
     run_dir_for,
 )
 from pingdata_async.runs.directory.plan import Plan, PlanSummary
-from pingdata_async.runs.directory.settings import RunFlags, RunSettings
+from pingdata_async.runs.directory.settings import SANDBOX, RunFlags, RunSettings
 from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.export.export import (
     check_run_output,
@@ -545,7 +545,12 @@ class Run:
         spent: BudgetSpentError | None = None
         try:
             async with contextlib.aclosing(
-                unfinished_tasks(journal, plan, may_pay_again=self._is_retry)
+                unfinished_tasks(
+                    journal,
+                    plan,
+                    may_pay_again=self._is_retry,
+                    has_outputs=self._settings.api != SANDBOX,
+                )
             ) as tasks:
                 await engine.run(tasks)
         except BudgetSpentError as error:

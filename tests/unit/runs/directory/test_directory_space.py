@@ -44,10 +44,12 @@ async def test_no_room_for_what_readers_share(tmp_path: Path) -> None:
     """SQLite calls it an I/O error of the -shm file; it is a full disk."""
     path = await make_journal(tmp_path)
     opened = (
-        "import resource, sys; from pathlib import Path;"
-        "from pingdata_async.runs.journal.schema import open_writer;"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
-        "open_writer(Path(sys.argv[1]))"
+        "import resource, sys; from pathlib import Path\n"
+        "from pingdata_async.runs.journal.schema import open_writer, translated\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "path = Path(sys.argv[1])\n"
+        "with translated(path):\n"
+        "    open_writer(path).execute('BEGIN IMMEDIATE')\n"
     )
     done = await anyio.run_process([sys.executable, "-c", opened, str(path)], check=False)
     said = done.stderr.decode().splitlines()[-1]

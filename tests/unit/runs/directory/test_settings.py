@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 import pingdata_async as ping
 from pingdata_async.api.wire import JobOptions
-from pingdata_async.events import ChunkFinished, Event, RunNotice
+from pingdata_async.events import ChunkFinished, Event, RequestSent, RunNotice
 from pingdata_async.runs.directory.settings import RunSettings, api_origin, differences
 from pingdata_async.sandbox import SandboxServer
 from tests.support.runs import (
@@ -145,7 +146,7 @@ async def test_another_api_is_another_run(client: ping.PingDataClient, tmp_path:
 
 
 async def test_the_sandbox_is_one_api_whatever_its_port(tmp_path: Path) -> None:
-    """It is started anew with each command."""
+    """It is started anew with each command; jobs of the last one went with it, complete or not."""
     output = tmp_path / "out.jsonl"
     for count in (2, None):
         async with SandboxServer(locations_per_s=1e6, queue_delay_s=0.0) as server:
@@ -156,6 +157,26 @@ async def test_the_sandbox_is_one_api_whatever_its_port(tmp_path: Path) -> None:
                 else:
                     policy = ping.RetryPolicy(late_after_s=0.1, forgotten_after_s=0.1)
                     await enhancer(client, retry_policy=policy).run(ADDRESSES, output)
+    assert_all_there(output)
+
+
+async def test_outputs_of_a_sandbox_that_is_gone_are_not_waited_for(tmp_path: Path) -> None:
+    """Their jobs were complete, but the server has gone: what it made up is asked for anew."""
+    output, stopped = tmp_path / "out.jsonl", anyio.CancelScope()
+
+    def stop(event: Event) -> None:
+        if isinstance(event, RequestSent) and event.kind == "fetch":
+            stopped.cancel()
+
+    for scope, on_event in ((stopped, stop), (anyio.CancelScope(), None)):
+        async with SandboxServer(locations_per_s=1e6, queue_delay_s=0.0) as server:
+            made = ping.PingDataClient(api_url=server.url, auth_token="t", environment="sandbox")
+            async with made as client:
+                with scope:
+                    policy = ping.RetryPolicy(late_after_s=0.1, forgotten_after_s=0.1)
+                    bulk = enhancer(client, retry_policy=policy, on_event=on_event)
+                    await bulk.run(ADDRESSES, output)
+    assert stopped.cancelled_caught
     assert_all_there(output)
 
 
