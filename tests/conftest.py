@@ -34,9 +34,12 @@ for profile, most in (("all", EXAMPLES), ("sample", EXAMPLES_IN_SAMPLE)):
         suppress_health_check=[HealthCheck.too_slow],
     )
 
-# Whoever starts the tests under nohup: commands under test would inherit that, and heed it.
-if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# Under nohup, or in the background of a script, these are ignored: commands under test would
+# inherit that, and go by it.
+for _name in ("SIGHUP", "SIGINT"):
+    _signal = getattr(signal, _name, None)  # not every system has both
+    if _signal is not None and signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, signal.SIG_DFL)
 
 # Commands under test find the package compiled (below), and write nothing beside it: a limit on the
 # size of files would leave halves, which Python 3.13.0 takes for whole.
