@@ -108,7 +108,7 @@ async def test_switches_of_one_call_do_not_come_from_variables(
     sandbox: SandboxServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One left behind must not pay again, or write elsewhere."""
-    for name in ("ALL", "RESTART", "AGAIN", "OVERWRITE"):
+    for name in ("ALL", "RESTART", "PAY_AGAIN", "OVERWRITE"):
         monkeypatch.setenv(f"PINGDATA_ASYNC_{name}", "1")
     out = tmp_path / "o.jsonl"
     words = ["enhance", ADDRESSES, "-o", out, "-s", "PG", "-u", sandbox.url]
@@ -118,6 +118,9 @@ async def test_switches_of_one_call_do_not_come_from_variables(
     assert (await run(*words)).code == 0
     assert (await run("resume", f"{out}.run", "-u", sandbox.url)).code == 0
     assert (await run("retry", f"{out}.run", "-u", sandbox.url)).code == 0
+    beside = ["enhance", ADDRESSES, "-o", tmp_path / "beside.jsonl", "-s", "PG", "-u", sandbox.url]
+    done = await run(*beside)
+    assert (done.code, "--pay-again" in done.err) == (2, True), done.err
     assert sandbox.stats.locations_accepted == paid
     assert not (tmp_path / "other.jsonl").exists()
 
