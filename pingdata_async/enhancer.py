@@ -76,7 +76,7 @@ class PlanOptions(_OutputOptions, total=False):
 
     run_dir: str | Path | None
     restart: bool
-    again: bool
+    pay_again: bool
     dedupe: bool
     reading: ReadOptions | None
 
@@ -271,8 +271,8 @@ class BulkEnhancer:
 
                 restart: Set an existing run aside, and begin a new one. Default False.
 
-                again: Begin, although a run beside it has the same input and settings. Default
-                False.
+                pay_again: Begin even if another run beside it has the same input and settings.
+                Default False.
 
                 discard_run: Remove the run directory once every row has an answer. Default False.
 
@@ -324,8 +324,8 @@ class BulkEnhancer:
         Args:
             source: As of `run()`.
             output: As of `run()`.
-            **options: Of those of `run()`, `run_dir`, `overwrite`, `restart`, `again`, `dedupe`,
-                `reading` and `writing`.
+            **options: Of those of `run()`, `run_dir`, `overwrite`, `restart`, `pay_again`,
+                `dedupe`, `reading` and `writing`.
 
         Returns:
             The state of the planned run.
@@ -369,7 +369,7 @@ class BulkEnhancer:
         output = STDOUT if output is None else output
         is_nowhere = str(output) == STDOUT and options.get("run_dir") is None
         if is_nowhere:
-            options["again"] = True
+            options["pay_again"] = True
         notices = NoticeCollector()
         begun = await self._begin(
             source,

@@ -202,8 +202,7 @@ def _checked(
     check_side_files(files, source=source, output=output, run_dir=others["run_dir"])
     same = ("chunk_size", "max_jobs", "max_requests_per_second", "callback_url")
     of_the_enhancer = only(same, others) | asking_of(others)
-    of_the_run = only(("run_dir", "overwrite", "restart"), others) | {
-        "again": others["pay_again"],
+    of_the_run = only(("run_dir", "overwrite", "restart", "pay_again"), others) | {
         "dedupe": not others["no_dedupe"],
         "reading": read_options_of(others),
         "writing": write_options_of(others),

@@ -123,7 +123,7 @@ class RunFlags:
     Attributes:
         overwrite: Replace an output that exists.
         restart: Set a run of the same output aside, and begin a new one.
-        again: Begin, although another run beside it has the same input and settings.
+        pay_again: Begin even if another run beside it has the same input and settings.
         discard_run: Remove the run directory when every row has been answered.
         check_space: Refuse to begin where the answers will not fit on the disk.
         dedupe: Send once what is the same location; what is planned already stays as it is.
@@ -132,7 +132,7 @@ class RunFlags:
 
     overwrite: bool = False
     restart: bool = False
-    again: bool = False
+    pay_again: bool = False
     discard_run: bool = False
     check_space: bool = True
     dedupe: bool = True

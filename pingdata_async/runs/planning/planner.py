@@ -153,7 +153,7 @@ class Planner:
             self._say(f"{self._settings.source} is gone; the plan of it is enough.")
         kept, fingerprint = begun
         # As when the plan was made: another run may have been paid for since then.
-        if not (self._options.again or await anyio.to_thread.run_sync(has_sent, path)):
+        if not (self._options.pay_again or await anyio.to_thread.run_sync(has_sent, path)):
             settings = msgspec.structs.replace(kept, output=self._settings.output)
             await check_beside(path, settings, fingerprint)
         # In the run's own order: messages of rows follow it.
@@ -193,7 +193,7 @@ class Planner:
         except OSError as error:
             raise RunError(f"the plan cannot be written: {error.strerror or error}") from error
         fingerprint = plan.summary.fingerprint
-        if not self._options.again:
+        if not self._options.pay_again:
             restarted = self._options.restart
             await check_beside(run_dir, self._settings, fingerprint, restarted=restarted)
         journal = directory.journal

@@ -55,7 +55,7 @@ async def test_a_dry_run_refuses_what_a_run_would(
         await enhancer(client, sources=["PH"]).dry_run(ADDRESSES, output)
     with pytest.raises(ping.ConfigurationError, match="holds the same input"):
         await bulk.dry_run(ADDRESSES, other)
-    assert (await bulk.dry_run(ADDRESSES, other, again=True)).locations == 300
+    assert (await bulk.dry_run(ADDRESSES, other, pay_again=True)).locations == 300
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "notes").touch()
     with pytest.raises(ping.ConfigurationError, match="not a run directory"):

@@ -165,8 +165,8 @@ async def test_restart_that_cannot_be_planned_leaves_the_old_run(
         await bulk.run(ADDRESSES, output, restart=True)
     assert (hashes(tmp_path), requests(sandbox)) == (before, sent)
     # What a killed process left of its new plan is in nobody's way.
-    await enhancer(client).plan(ADDRESSES, output, run_dir=f"{output}.run.new", again=True)
-    await bulk.run(ADDRESSES, output, restart=True, again=True)
+    await enhancer(client).plan(ADDRESSES, output, run_dir=f"{output}.run.new", pay_again=True)
+    await bulk.run(ADDRESSES, output, restart=True, pay_again=True)
     assert_all_there(output)
     assert sorted(path.name for path in tmp_path.glob("out.jsonl.run*")) == [
         "out.jsonl.run",

@@ -252,7 +252,7 @@ async def test_the_same_beside_under_another_name(
         await enhancer(client, chunk_size=10).plan(ADDRESSES, second)
     # With other sources there is nothing to be had from it.
     await enhancer(client, chunk_size=10, sources=["PH"]).run(ADDRESSES, tmp_path / "c.jsonl")
-    summary = await enhancer(client, chunk_size=10).run(ADDRESSES, second, again=True)
+    summary = await enhancer(client, chunk_size=10).run(ADDRESSES, second, pay_again=True)
     assert summary.jobs == 30
     # Now it is a run of its own: gone on with without being asked again.
     second.unlink()
