@@ -1,4 +1,4 @@
-"""Input rows as they came (text, cells, JSON, Arrow), and where they came from."""
+"""Input rows in their original form (text, cells, JSON, Arrow), and which input they are from."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from pingdata_async.locations.fields import AnyLocation
 from pingdata_async.locations.normalize import Columns
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 STDIN = "-"
 
@@ -22,16 +25,16 @@ SKIP: Final = "skip"
 
 
 class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How an input is to be understood, where that is not left to be found out.
+    """How to read an input, where detection is not to decide.
 
     Attributes:
-        mapping: By field of a location, the header of the column that holds it.
-        encoding: Of a text file; None to find it.
-        sheet: The name of a workbook's sheet, or its number from 1; None for the only one that
+        mapping: The header of the column that holds a field, by field.
+        encoding: The encoding of a text file; None to detect it.
+        sheet: The name of a workbook's sheet, or its number from 1; None for the only sheet that
             holds a table.
-        hidden_rows: Whether rows that a workbook hides, or a filter in it, are "send" or "skip".
-        allow_missing_values: Whether a workbook may have formulas without a stored value, and
-            errors, in columns of the address. Its rows are sent without that part then.
+        hidden_rows: What to do with rows that a workbook or its filter hides: "send" or "skip".
+        allow_missing_values: Whether to send rows of a workbook without a part of the address
+            where its cell holds an error, or a formula without a stored value.
     """
 
     mapping: Mapping[str, str] = {}
@@ -41,44 +44,47 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
     allow_missing_values: bool = False
 
 
+# -- Rows ---------------------------------------------------------------------------------------
+
+
 class TextColumns(msgspec.Struct, frozen=True, tag="text", array_like=True):
-    """Rows of a delimited text: by column, each cell as it was, "" where there was nothing."""
+    """Rows of delimited text, by column; an empty cell is ""."""
 
     columns: Sequence[Sequence[str]]
 
 
 class CellColumns(msgspec.Struct, frozen=True, tag="cells", array_like=True):
-    """Rows of a workbook: by column, each cell's value.
+    """Rows of a workbook, by column.
 
-    A cell is a str, int, float, bool, date, datetime, time or timedelta; None where it is empty.
+    A cell is a str, int, float, bool, date, datetime, time or timedelta; None if it is empty.
     """
 
     columns: Sequence[Sequence[Any]]
 
 
 class JSONRows(msgspec.Struct, frozen=True, tag="json", array_like=True):
-    """Rows of JSONL, or of Python objects: one JSON value each, an object or a text."""
+    """Rows of JSONL or of Python objects: one JSON value each, an object or a string."""
 
     rows: Sequence[bytes]
 
 
 class ArrowRows(msgspec.Struct, frozen=True, tag="arrow", array_like=True):
-    """Rows of Parquet or of a data frame: an Arrow IPC stream of one record batch or several."""
+    """Rows of Parquet or of a data frame, as an Arrow IPC stream."""
 
     stream: bytes
 
 
 InputRows = TextColumns | CellColumns | JSONRows | ArrowRows
-"""Rows as they came; an input has one kind of them."""
+"""Input rows in their original form; all rows of an input are of the same class."""
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Some data records of an input that follow each other.
+    """Consecutive records of an input.
 
     Attributes:
-        locations: What is looked up: their fields, or plain addresses.
-        input_rows: As many rows, as they came.
-        errors: By place in them, why some cannot be sent.
+        locations: What to look up: the fields of locations, or plain addresses.
+        input_rows: As many rows, in their original form.
+        errors: Why a row cannot be sent, by its place among them.
     """
 
     locations: Columns | Sequence[AnyLocation]
@@ -86,15 +92,72 @@ class Batch(msgspec.Struct, frozen=True):
     errors: Mapping[int, str] = {}
 
 
+def rows_in(input_rows: InputRows) -> int:
+    """The number of rows."""
+    if isinstance(input_rows, JSONRows):
+        return len(input_rows.rows)
+    if isinstance(input_rows, ArrowRows):
+        return read_stream(input_rows.stream).num_rows
+    return len(input_rows.columns[0]) if input_rows.columns else 0
+
+
+def sliced(input_rows: InputRows, begin: int, end: int) -> InputRows:
+    """The rows from one place up to another."""
+    if isinstance(input_rows, JSONRows):
+        return JSONRows(input_rows.rows[begin:end])
+    if isinstance(input_rows, ArrowRows):
+        return ArrowRows(write_stream(read_stream(input_rows.stream)[begin:end]))
+    return type(input_rows)([column[begin:end] for column in input_rows.columns])
+
+
+def joined(parts: Sequence[InputRows]) -> InputRows:
+    """The rows of all parts, which are of the same class and have the same columns."""
+    first: Any = parts[0]
+    others: Sequence[Any] = parts  # the same class
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(first, JSONRows):
+        return JSONRows([row for part in others for row in part.rows])
+    if isinstance(first, ArrowRows):
+        import pyarrow as pa  # noqa: PLC0415 - optional
+
+        tables = [read_stream(part.stream) for part in others]
+        return ArrowRows(write_stream(pa.concat_tables(tables)))
+    columns = zip(*(part.columns for part in others), strict=True)
+    kind: type[TextColumns | CellColumns] = type(first)
+    return kind([[cell for cells in column for cell in cells] for column in columns])
+
+
+def read_stream(stream: bytes) -> pa.Table:
+    """Read an Arrow IPC stream."""
+    import pyarrow as pa  # noqa: PLC0415 - optional
+
+    with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
+        return reader.read_all()
+
+
+def write_stream(rows: pa.Table | pa.RecordBatch) -> bytes:
+    """Write rows as an Arrow IPC stream."""
+    import pyarrow as pa  # noqa: PLC0415 - optional
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write(rows)
+    return sink.getvalue().to_pybytes()
+
+
+# -- Where they are from ------------------------------------------------------------------------
+
+
 class SheetPlace(msgspec.Struct):
-    """A sheet, and which of its rows are what; all numbers from 1, as people see them.
+    """Which rows of a sheet hold headers and records; rows count from 1, as in Excel.
 
     Attributes:
-        sheet: Its name.
-        header_row: The row with the headers; the lower one where they take two.
-        header_rows: How many they take.
-        runs: Of the rows with records, the first of those that follow each other and how many
-            they are. Titles, totals and empty rows are in between.
+        sheet: The name of the sheet.
+        header_row: The row with the headers; the lower one if they take two.
+        header_rows: How many rows the headers take.
+        runs: Runs of consecutive rows with records: the first row and the number of rows. Titles,
+            totals and empty rows lie between them.
     """
 
     sheet: str
@@ -103,7 +166,7 @@ class SheetPlace(msgspec.Struct):
     runs: list[tuple[int, int]] = []
 
     def add(self, row: int) -> None:
-        """Take a record's row, below those before."""
+        """Add the row of a record, which is below all others."""
         if self.runs:
             first, count = self.runs[-1]
             if first + count == row:
@@ -112,17 +175,17 @@ class SheetPlace(msgspec.Struct):
         self.runs.append((row, 1))
 
     def rows(self) -> Iterator[int]:
-        """The row of each record, in their order."""
+        """The row of each record, in order."""
         for first, count in self.runs:
             yield from range(first, first + count)
 
     def with_headers(self) -> Iterator[int]:
-        """The rows of the headers, and that of each record."""
+        """The rows of the headers, then the row of each record."""
         first = self.header_row - self.header_rows + 1
         return chain(range(first, self.header_row + 1), self.rows())
 
     def is_in(self, first: int, last: int) -> bool:
-        """Whether headers or a record stand in some rows."""
+        """Whether any of these rows holds headers or a record."""
         if first <= self.header_row and last > self.header_row - self.header_rows:
             return True
         behind = bisect(self.runs, (last, math.inf))
@@ -130,14 +193,14 @@ class SheetPlace(msgspec.Struct):
 
 
 class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
-    """What tells an input from any other.
+    """Identifies an input.
 
     Attributes:
-        sha256: Of its bytes, in hexadecimal, as `sha256sum FILE` prints it.
-        size_bytes: How many there were.
+        sha256: The SHA-256 of its bytes in hexadecimal, as `sha256sum FILE` prints it.
+        size_bytes: Its size.
         given: The path as it was given; "-" for standard input.
         path: The absolute path; None for standard input.
-        mtime_ns: When the file was last changed, before it was read; None for standard
+        mtime_ns: When the file was last modified, as seen before it was read; None for standard
             input and pipes.
     """
 
@@ -150,7 +213,7 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     def is_same_file(self, source: str | Path) -> bool:
         """Whether a source is this very file, by path, size and time, without reading it.
 
-        False says nothing: the content may be the same all the same.
+        If not, its content may still be the same.
         """
         if self.mtime_ns is None or self.path != absolute_path(source):
             return False
@@ -161,20 +224,20 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
         return (now.st_size, now.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
 
     def is_gone(self) -> bool:
-        """Whether it was a file, and there is none of that name any more."""
+        """Whether the input was a file, and no file of that name exists any more."""
         return self.path is not None and not os.path.lexists(self.path)
 
     def is_of(self, source: str | Path) -> bool:
-        """Whether it was made of a source of this name."""
+        """Whether a source has the same absolute path."""
         return self.path is not None and self.path == absolute_path(source)
 
 
 def absolute_path(source: str | Path) -> str | None:
-    """The absolute path of an input, as text; None for standard input."""
+    """The absolute path of an input as text; None for standard input."""
     return None if str(source) == STDIN else path_text(Path(source).absolute())
 
 
 def path_text(path: str | Path) -> str:
-    """A path as text that can be written down, whatever its bytes."""
-    # Names that are not UTF-8 cannot be written down as they are; these stay different.
+    """A path as text that can be stored, whatever its bytes."""
+    # A name that is not UTF-8 cannot be stored as it is; escaped, it stays unlike any other.
     return os.fsencode(path).decode("utf-8", "backslashreplace")

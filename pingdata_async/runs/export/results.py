@@ -39,8 +39,7 @@ from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.journal.reader import JournalReader
 from pingdata_async.runs.journal.records import ChunkRecord, ChunkState
-from pingdata_async.tables.rows import InputRows
-from pingdata_async.tables.schema.input_rows import joined, rows_in, sliced
+from pingdata_async.tables.rows import InputRows, joined, rows_in, sliced
 from pingdata_async.tables.writers.jsonl import RowNote
 from pingdata_async.util.files import Closing, open_nameless, write_pieces
 

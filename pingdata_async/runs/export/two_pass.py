@@ -29,8 +29,13 @@ from pingdata_async.runs.export.results import (
 )
 from pingdata_async.tables.formats import OutputFormat, check_format
 from pingdata_async.tables.rows import Fingerprint, InputRows, JSONRows, SheetPlace
-from pingdata_async.tables.schema.input_rows import InputRowScan, members_of
-from pingdata_async.tables.schema.output_table import OutputTable, OutputTableScan, input_table
+from pingdata_async.tables.schema.output_table import (
+    InputRowScan,
+    OutputTable,
+    OutputTableScan,
+    input_table,
+    members_of,
+)
 from pingdata_async.tables.schema.types import unique_names
 from pingdata_async.tables.writers.base import TableRows, TableWriter, finishing
 from pingdata_async.tables.writers.geojson import points

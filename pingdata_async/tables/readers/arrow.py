@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pingdata_async.exceptions import ConfigurationError, InputError
 from pingdata_async.locations.normalize import BATCH_ROWS
 from pingdata_async.tables.readers.base import IN_MEMORY, InputReader, MemoryHash
-from pingdata_async.tables.rows import ArrowRows, Batch, ReadOptions
+from pingdata_async.tables.rows import ArrowRows, Batch, ReadOptions, write_stream
 from pingdata_async.tables.schema.types import whole_number
 
 if TYPE_CHECKING:
@@ -51,8 +51,6 @@ class ArrowReader(InputReader):
 
     def _pieces(self, batches: Iterable[pa.RecordBatch], rows_at_once: int) -> Iterator[Batch]:
         """Batches of at most as many rows each."""
-        from pingdata_async.tables.schema.arrow import write_stream  # noqa: PLC0415 - optional
-
         used = self._used_places()
         row = 1
         for batch in batches:
@@ -79,8 +77,6 @@ class ArrowReader(InputReader):
     def _no_rows(self) -> Batch:
         """A table without rows has columns, and they have types."""
         import pyarrow as pa  # noqa: PLC0415 - optional
-
-        from pingdata_async.tables.schema.arrow import write_stream  # noqa: PLC0415 - optional
 
         nothing = pa.RecordBatch.from_pylist([], schema=self._schema)
         located = self._located([()] * nothing.num_columns, are_texts=False)

@@ -1,8 +1,7 @@
-"""Types of columns, found over all rows.
+"""Columns of flat tables, and their types.
 
-arrow         Columns and values to Arrow and back; needs pyarrow
-inference     Nested JSON to flat columns, inferred over all rows
-input_rows    Input rows to columns of a flat table
+types         Columns and their types: inferred, promoted, named and selected
+inference     Nested JSON to flat columns, inferred from all rows
 output_table  The output as a flat table: the input's columns, the status, the answers
-types         Types of columns, and how they are promoted
+arrow         Columns and values to Arrow and back; needs pyarrow
 """

@@ -2,9 +2,9 @@
 
 Only code that has made sure that pyarrow is installed imports this module.
 
-Arrow itself gives nanoseconds only where pandas is installed, writes years beyond Python's as texts
-that are no dates, and refuses a time zone that the machine does not know. Here such a value becomes
-a text in ISO 8601 form, and every other one Python's own.
+pyarrow itself reads nanoseconds only with pandas, writes years beyond Python's as something other
+than dates, and refuses unknown time zones. Here such a value becomes text in ISO 8601 format, and
+any other a Python object.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import pyarrow as pa
 
-from pingdata_async.tables.rows import ArrowRows, Batch
+from pingdata_async.tables.rows import ArrowRows, Batch, read_stream
 from pingdata_async.tables.schema.types import Column, ColumnType, Values, text_of_cell
 
 T = TypeVar("T", dt.time, dt.datetime)
@@ -27,13 +27,13 @@ T = TypeVar("T", dt.time, dt.datetime)
 _PER_SECOND: Final = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
 _EPOCH: Final = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - of times without a zone as well
 _CALENDAR_YEARS: Final = 400
-_CALENDAR_S: Final = 146_097 * 86_400  # in as many years it comes back to where it was
+_CALENDAR_S: Final = 146_097 * 86_400  # the calendar repeats after as many years
 _DAY_S: Final = 86_400
-_NARROW: Final = 32  # bits of Arrow's shorter ones
+_NARROW: Final = 32  # bits of the shorter types
 
 
 def is_time(kind: Any) -> bool:
-    """Whether values of a type are dates, times of day, moments or durations."""
+    """Whether a type is one of dates, times of day, timestamps or durations."""
     types = pa.types
     return bool(
         types.is_date(kind)
@@ -44,10 +44,10 @@ def is_time(kind: Any) -> bool:
 
 
 def time_values(array: Any) -> list[Any]:
-    """The values of an array of such a type, None for null."""
+    """The values of an array of such a type; null is None."""
     kind = array.type
     try:
-        # Not as nanoseconds: with pandas these would become objects of its own.
+        # Not as nanoseconds: with pandas these become objects of its own.
         return list(array.cast(_in_microseconds(kind)).to_pylist())
     except (ValueError, OverflowError, LookupError):  # Arrow's own errors are ValueErrors
         pass
@@ -65,7 +65,7 @@ def _in_microseconds(kind: Any) -> Any:
 
 
 def _conversion(kind: Any) -> Callable[[int], Any]:
-    """What makes a value of such a type of the integer that Arrow keeps."""
+    """The function that converts the integers of such a type."""
     if pa.types.is_date32(kind):
         return lambda days: _date(days * _DAY_S)
     if pa.types.is_date64(kind):
@@ -123,7 +123,7 @@ def _moment(value: int, per_second: int, zone: dt.tzinfo | None) -> dt.datetime 
 def _with_rest(
     moment: dt.datetime, rest: int, per_second: int, wanted: Callable[[dt.datetime], T]
 ) -> T | str:
-    """A part of a moment, or its text where the rest of the second is none of microseconds."""
+    """Part of a moment; its text if the rest of the second is not whole microseconds."""
     microseconds, beyond = divmod(rest * 1_000_000, per_second)
     if not beyond:
         return wanted(moment.replace(microsecond=microseconds))
@@ -139,12 +139,12 @@ def _zone(name: str | None) -> dt.tzinfo | None:
     try:
         found: dt.tzinfo = pa.lib.string_to_tzinfo(name)
     except (ValueError, LookupError):
-        return dt.UTC  # in which the value is kept, and where it is certain
+        return dt.UTC  # in which the value is stored
     return found
 
 
 def _text_of_any_year(seconds: int) -> str:
-    """A moment in seconds since 1970, with as many digits for the year as it takes."""
+    """A moment in seconds since 1970, with as many digits for the year as needed."""
     calendars, within = divmod(seconds, _CALENDAR_S)
     moment = _EPOCH + dt.timedelta(seconds=within)
     year = moment.year + calendars * _CALENDAR_YEARS
@@ -164,7 +164,7 @@ def _fraction(rest: int, per_second: int) -> str:
 
 
 _TYPES: Final[dict[ColumnType, pa.DataType]] = {
-    # Some readers of Parquet cannot open a column of Arrow's type for nothing.
+    # Some readers of Parquet cannot open a column of the null type.
     ColumnType.NOTHING: pa.string(),
     ColumnType.BOOLEAN: pa.bool_(),
     ColumnType.INTEGER: pa.int64(),
@@ -175,7 +175,7 @@ _TYPES: Final[dict[ColumnType, pa.DataType]] = {
     ColumnType.TIME: pa.time64("us"),
     ColumnType.DURATION: pa.duration("us"),
 }
-_KINDS: Final[tuple[tuple[Callable[[Any], bool], ColumnType], ...]] = (
+_COLUMN_TYPES: Final[tuple[tuple[Callable[[Any], bool], ColumnType], ...]] = (
     (pa.types.is_null, ColumnType.NOTHING),
     (pa.types.is_boolean, ColumnType.BOOLEAN),
     (pa.types.is_integer, ColumnType.INTEGER),
@@ -185,61 +185,36 @@ _KINDS: Final[tuple[tuple[Callable[[Any], bool], ColumnType], ...]] = (
     (pa.types.is_time, ColumnType.TIME),
     (pa.types.is_duration, ColumnType.DURATION),
 )
-_TIMES_WITHIN: Final = re.compile("timestamp|date|time|duration")  # in a type, as Arrow shows it
-
-
-# -- Streams --------------------------------------------------------------------------------
-
-
-def read_stream(stream: bytes) -> pa.Table:
-    """The rows of an Arrow IPC stream."""
-    with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
-        return reader.read_all()
-
-
-def write_stream(rows: pa.Table | pa.RecordBatch) -> bytes:
-    """An Arrow IPC stream of some rows."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as writer:
-        writer.write(rows)
-    return sink.getvalue().to_pybytes()
+_TIMES_WITHIN: Final = re.compile("timestamp|date|time|duration")  # in the text of a type
 
 
 def columns_of(schema: pa.Schema) -> list[Column]:
-    """The columns of a table, and what they are without Arrow."""
-    return [Column(field.name, _kind_of(field.type), field) for field in schema]
-
-
-def joined_tables(streams: Sequence[bytes]) -> bytes:
-    """One stream of several of the same columns."""
-    return write_stream(pa.concat_tables(map(read_stream, streams)))
-
-
-# -- Values ---------------------------------------------------------------------------------
+    """The columns of a schema."""
+    return [Column(field.name, _column_type(field.type), field) for field in schema]
 
 
 def field_of(column: Column, name: str) -> pa.Field[Any]:
-    """What a column is in Arrow, under a name that may be another one."""
-    field: pa.Field[Any] = column.arrow_field or pa.field(name, _TYPES[column.kind])
+    """The Arrow field of a column, under another name."""
+    field: pa.Field[Any] = column.arrow_field or pa.field(name, _TYPES[column.type])
     return field.with_name(name)
 
 
 def arrow_values(values: Values, column: Column) -> Any:
-    """A column's values as an Arrow array."""
+    """The values of a column as an Arrow array."""
     if column.arrow_field is not None:
         return values
-    return pa.array(values, _TYPES[column.kind])
+    return pa.array(values, _TYPES[column.type])
 
 
-def python_values(array: Any, kind: ColumnType) -> Values:
-    """An Arrow array's values as Python objects of a kind.
+def python_values(array: Any, type_: ColumnType) -> Values:
+    """The values of an Arrow array as Python objects of a type.
 
-    In columns of texts, times with a zone are in ISO 8601 form, bytes in base64, and lists and
-    structures JSON. A time that Python cannot hold to the nanosecond, or at all, is a text too.
+    In text columns, times with a zone are in ISO 8601 format, bytes in base64, and lists and
+    structs in JSON. A time that Python cannot represent exactly is text as well.
     """
     array = _plain(array)
     values = objects_in(array)
-    if kind is ColumnType.TEXT and not (
+    if type_ is ColumnType.TEXT and not (
         pa.types.is_string(array.type)
         or pa.types.is_large_string(array.type)
         or pa.types.is_string_view(array.type)
@@ -249,7 +224,7 @@ def python_values(array: Any, kind: ColumnType) -> Values:
 
 
 def objects_in(array: Any) -> Values:
-    """An array's values as Python objects, with Python's own times, also within lists and such."""
+    """The values of an array as Python objects, nested times included."""
     array = _plain(array)
     types, kind = pa.types, array.type
     if is_time(kind):
@@ -269,7 +244,7 @@ def objects_in(array: Any) -> Values:
         ]
     if types.is_union(kind):
         return [_within_union(value) for value in array]
-    # Lists of any kind, and maps, which are lists of pairs.
+    # Lists, and maps, which are lists of pairs.
     read = _pairs_in if types.is_map(kind) else objects_in
     return [list(read(value.values)) if value.is_valid else None for value in array]
 
@@ -283,30 +258,30 @@ def _within_union(value: Any) -> Any:
     return None if member is None else objects_in(pa.array([member], member.type))[0]
 
 
-def _kind_of(kind: pa.DataType) -> ColumnType:
+def _column_type(kind: pa.DataType) -> ColumnType:
     if isinstance(kind, pa.BaseExtensionType):
-        return _kind_of(kind.storage_type)
+        return _column_type(kind.storage_type)
     if isinstance(kind, pa.DictionaryType | pa.RunEndEncodedType):
-        return _kind_of(kind.value_type)
-    return next((kind_ for is_such, kind_ in _KINDS if is_such(kind)), ColumnType.TEXT)
+        return _column_type(kind.value_type)
+    return next((type_ for is_such, type_ in _COLUMN_TYPES if is_such(kind)), ColumnType.TEXT)
 
 
 def _plain(array: Any) -> Any:
-    """The array without anything around its values."""
+    """The array without extension types and encodings."""
     kind = array.type
     if isinstance(kind, pa.BaseExtensionType):
         return _plain(array.cast(kind.storage_type))
     if isinstance(kind, pa.DictionaryType):
         return _plain(array.cast(kind.value_type))
     if isinstance(kind, pa.RunEndEncodedType):
-        import pyarrow.compute as pc  # noqa: PLC0415 - 14 MB, for a type that hardly anybody has
+        import pyarrow.compute as pc  # noqa: PLC0415 - 14 MB, for a rare type
 
         return _plain(pc.call_function("run_end_decode", [array]))
     return array
 
 
 def text_of_value(value: Any) -> str:
-    """A value that is not null, as text; of what is nested, JSON."""
+    """A value other than null as text; lists and structs as JSON."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, list | dict):
@@ -317,14 +292,14 @@ def text_of_value(value: Any) -> str:
 def put_beside(
     table: Any, batches: Iterable[Batch], columns: Sequence[Column], values: Sequence[Values]
 ) -> Any:
-    """A data frame with more columns behind its own, of the kind that it is.
+    """A data frame with further columns behind its own, of the same class.
 
     Args:
-        table: A pyarrow Table or RecordBatch, a pandas or polars DataFrame, or something else
-            with the Arrow PyCapsule interface, of which a pyarrow Table is made.
-        batches: What was read from it; it may be used up.
-        columns: The new columns; their names are free.
-        values: Their values, in the order of the table's rows.
+        table: A pyarrow Table or RecordBatch, or a pandas or polars DataFrame; any other object
+            with the Arrow PyCapsule interface becomes a pyarrow Table.
+        batches: The rows that were read from it, as it may be used up.
+        columns: The new columns; no column of the table has their names.
+        values: Their values, in the order of the rows.
     """
     fields = [field_of(column, column.name) for column in columns]
     arrays = [arrow_values(each, column) for each, column in zip(values, columns, strict=True)]
@@ -367,7 +342,7 @@ def _polars_columns(new: pa.Table) -> list[Any]:
 def _beside_pandas(table: Any, new: pa.Table) -> Any:
     import pandas as pd  # noqa: PLC0415 - the caller has it
 
-    # With nulls among them, integers and booleans would become floats and objects otherwise.
+    # Otherwise, integers and booleans would become floats and objects beside nulls.
     nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
     frame = new.to_pandas(types_mapper=nullable.get)
     frame.index = table.index

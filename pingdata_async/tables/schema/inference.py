@@ -1,16 +1,15 @@
 """Nested JSON to flat columns, in two passes (pure).
 
-The first pass infers the schema of all answers, the second one takes the values out: a column's
-type never depends on the first rows alone. What has been seen so far is compiled into a type for
-the JSON decoder, so a value that adds nothing costs no more than decoding it; only values that do
-not fit are looked at closely.
+The first pass infers the schema of all answers and the second extracts the values, so a column's
+type never depends on the first rows alone. The schema so far is compiled into a type for the JSON
+decoder: a value that fits costs no more than decoding, and only one that does not is examined.
 
 `{"PG": {"a": 1, "b": {"c": 2}, "d": [3]}}` becomes the columns `pg_a`, `pg_b_c` and `pg_d`. Lists
 are kept as JSON text, and so are objects that are empty in every row. A field that is an object in
-some rows and something else in others has columns for both: `pg_b` beside `pg_b_c`. A source that
-gives something other than an object has a column of its own (`pg`); answers that are no object of
-sources at all go to `enhance_data`. Of members with the same name the last one counts, as for any
-reader of JSON, and numbers are doubles unless they are integers.
+some rows only has columns for both: `pg_b` beside `pg_b_c`. A source whose answer is not an object
+has a column of its own (`pg`), and an answer that is not an object of sources goes to
+`enhance_data`. Of repeated names in an object the last one counts; numbers are doubles unless they
+are integers.
 """
 
 from __future__ import annotations
@@ -36,22 +35,22 @@ from pingdata_async.tables.schema.types import (
     Values,
     declares_number,
     free_name,
-    kind_of,
+    narrowest_type,
     promoted,
     text_of_json,
     types_in_json,
 )
 
 MAX_LEVELS: Final = 12
-"""How many objects within each other are opened; what is deeper is kept whole, as JSON."""
+"""Levels of nested objects that become columns; deeper ones are kept whole, as JSON."""
 
 MAX_MEMBERS: Final = 1000
-"""A member with more names than that in it, over all rows, is no record: it is kept whole."""
+"""An object with more different names over all rows is not a record, and is kept whole."""
 
 KEPT_WHOLE: Final = frozenset({"raw_response"})
-"""Members that are kept whole if they are objects: what other services said, of any form."""
+"""Members that are kept whole: replies of other services, in any form."""
 
-_LEARN_ROWS = 100  # after so many a new type is made, if there was anything new
+_LEARN_ROWS = 100  # unfit values after which the decoder is renewed, if the schema grew
 _SPECIAL: Final = frozenset('"\\') | frozenset(map(chr, range(0x20)))
 
 _EXACT: Final = Annotated[int, msgspec.Meta(ge=-EXACT_IN_A_DOUBLE, le=EXACT_IN_A_DOUBLE)]
@@ -59,7 +58,7 @@ _LONG: Final = Annotated[int, msgspec.Meta(ge=-LARGEST_64_BITS - 1, le=LARGEST_6
 _INTEGERS: Final[tuple[tuple[TypeSet, Any], ...]] = (
     (TypeSet.HUGE_INTEGER, int),
     (TypeSet.LONG_INTEGER, _LONG),
-    # The decoder would make any integer a float where it is not told which ones it may.
+    # Without bounds, the decoder would turn any integer into a float.
     (TypeSet.INTEGER | TypeSet.NUMBER, _EXACT),
 )
 _OTHERS: Final[tuple[tuple[TypeSet, Any], ...]] = (
@@ -72,7 +71,7 @@ _open: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def opened(raw: bytes) -> dict[str, msgspec.Raw] | None:
-    """The members of a JSON object; None for anything else, and for names that are no text."""
+    """The members of a JSON object; None for other values, and for names that are not text."""
     if raw[:1] != b"{":
         return None
     try:
@@ -82,32 +81,33 @@ def opened(raw: bytes) -> dict[str, msgspec.Raw] | None:
 
 
 def struct_of(members: Mapping[str, Any], *, is_closed: bool) -> Any:
-    """A type of record for the decoder.
+    """A record type for the decoder.
 
     Args:
-        members: The type of each member. Any may be missing, and is None then.
+        members: The type of each member; a missing member is None.
         is_closed: Whether other members are an error.
     """
-    # Names can be anything; those of attributes cannot.
+    # A member can have any name; an attribute cannot.
     attributes = {f"m{place}": name for place, name in enumerate(members)}
     fields = [(attribute, members[name], None) for attribute, name in attributes.items()]
-    # Nothing in it can refer to itself, so the garbage collector need not know of it.
+    # It cannot hold references to itself, so the garbage collector need not track it.
     return msgspec.defstruct(
         "Members", fields, rename=attributes, forbid_unknown_fields=is_closed, gc=False
     )
 
 
 def can_be_decoded(name: str) -> bool:
-    """Whether a record can have a member of that name; otherwise it must be opened."""
+    """Whether a record can have a member of this name; if not, the object must be opened."""
     return _SPECIAL.isdisjoint(name)
 
 
 class SchemaNode:
-    """What was found in one place of many JSON values.
+    """The schema of one place in many JSON values.
 
     Attributes:
-        found: Values that are not opened.
-        members: The members of the objects, as they were first seen.
+        found: The types of values that are not opened.
+        members: The members of objects, in the order in which they were first seen.
+        is_whole: Whether objects are kept whole.
     """
 
     __slots__ = ("found", "is_whole", "members")
@@ -118,20 +118,17 @@ class SchemaNode:
         self.is_whole = False
 
     def learn(self, raw: bytes, levels: int) -> bool:
-        """Take in one more value.
+        """Add a value, without white space around it; returns whether the schema grew.
 
         Args:
-            raw: It, without white space around it.
-            levels: How many objects within each other may be opened.
-
-        Returns:
-            Whether there was anything new.
+            raw: The value.
+            levels: How many levels of nested objects to open.
         """
         members = opened(raw) if levels and not self.is_whole else None
         if members is None:
             found = types_in_json(raw)
             if levels and not self.is_whole and found is TypeSet.OBJECT:
-                found = TypeSet.ODD  # it could not be opened
+                found = TypeSet.ODD  # it cannot be opened
         else:
             found = NOTHING if members else TypeSet.NO_MEMBERS
         is_new = bool(found & ~self.found)
@@ -147,30 +144,30 @@ class SchemaNode:
         return is_new
 
     def keep_whole(self) -> None:
-        """Open no object here any more, nor those of before."""
+        """Keep all objects whole from now on, and those before."""
         self.members.clear()
         self.is_whole = True
         self.found |= TypeSet.OBJECT
 
     def as_type(self) -> Any:
-        """What the decoder takes if, and only if, it adds nothing to what was found."""
-        kinds = [kind for flag, kind in _OTHERS if self.found & flag]
-        kinds += [kind for flag, kind in _INTEGERS if self.found & flag][:1]
+        """The type that the decoder accepts for exactly the values that fit the schema."""
+        types = [type_ for flag, type_ in _OTHERS if self.found & flag]
+        types += [type_ for flag, type_ in _INTEGERS if self.found & flag][:1]
         if self.found & TypeSet.OBJECT:
-            kinds.append(dict[str, msgspec.Raw])
+            types.append(dict[str, msgspec.Raw])
         elif self.members or self.found & TypeSet.NO_MEMBERS:
             known = {
                 name: node.as_type() for name, node in self.members.items() if can_be_decoded(name)
             }
-            kinds.append(struct_of(known, is_closed=True))
-        return functools.reduce(operator.or_, kinds, None)
+            types.append(struct_of(known, is_closed=True))
+        return functools.reduce(operator.or_, types, None)
 
 
 class SchemaInference:
     """Infers the schema of many JSON values.
 
     Args:
-        levels: How many objects within each other are opened.
+        levels: How many levels of nested objects to open.
 
     Attributes:
         root: The schema so far.
@@ -182,7 +179,7 @@ class SchemaInference:
         self._decode = msgspec.json.Decoder(self.root.as_type()).decode
 
     def add(self, values: Iterable[bytes | memoryview | msgspec.Raw]) -> None:
-        """Take in more values; nothing in them is an error."""
+        """Add values; whatever they are, none is an error."""
         learnt, is_new = 0, False
         for raw in values:
             try:
@@ -209,34 +206,34 @@ _DECODED_AS: Final[dict[ColumnType, Any]] = {
 
 
 class JSONColumn(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the values of a column are.
+    """Where to find the values of a column.
 
     Attributes:
-        path: The names of the members within each other that lead to them.
-        kind: What they are.
-        is_mixed: Whether they are texts to which others are added as their JSON text.
-        is_beside_members: Whether objects are in the same place, whose members are columns.
+        path: The names of the nested members that lead to them.
+        type: Their type.
+        is_mixed: Whether values of other types are kept as their JSON text.
+        is_beside_members: Whether the same place also holds objects, whose members are columns.
     """
 
     path: tuple[str, ...]
-    kind: ColumnType
+    type: ColumnType
     is_mixed: bool = False
     is_beside_members: bool = False
 
     @property
     def decoded_as(self) -> Any:
-        """The type of its values, where they are not mixed."""
-        return _DECODED_AS.get(self.kind, Any) | None
+        """The Python type of its values, if they are not mixed."""
+        return _DECODED_AS.get(self.type, Any) | None
 
     def read(self, raw: bytes) -> Any:
-        """A value, as the column holds it; None for null."""
+        """Decode a value; null is None."""
         if self.is_mixed:
             return text_of_json(raw)
         return msgspec.json.decode(raw, type=self.decoded_as)
 
 
 class _Place:
-    """A place in the objects: a column, or members, or both."""
+    """A place in the objects: a column, members, or both."""
 
     def __init__(self) -> None:
         self.column: JSONColumn | None = None
@@ -247,14 +244,14 @@ class _Place:
         self.decoded: list[tuple[_Place, Callable[[Any], Any]]] = []
 
     def prepare(self) -> Any:
-        """Make the decoder's types from here on; returns that of this place."""
+        """Make the types of this place and those below for the decoder; returns its own."""
         if not self.members:
             if self.column is None:
                 return Any
             return msgspec.Raw if self.column.is_mixed else self.column.decoded_as
         types = {name: place.prepare() for name, place in self.members.items()}
-        known = {name: kind for name, kind in types.items() if can_be_decoded(name)}
-        # Where a member cannot be decoded, objects that have it are made to fail, and are opened.
+        known = {name: type_ for name, type_ in types.items() if can_be_decoded(name)}
+        # An object with a member that cannot be decoded has to fail here, to be opened.
         self.struct = struct_of(known, is_closed=len(known) < len(types))
         self.nothing = self.struct()
         getters = map(attrgetter, self.struct.__struct_fields__)
@@ -263,11 +260,10 @@ class _Place:
 
 
 class JSONColumns:
-    """Takes the values of columns out of JSON objects.
+    """Extracts the values of columns from JSON objects.
 
     Args:
-        columns: Those that are wanted, with kinds that are wide enough for all objects there
-            will be.
+        columns: The columns, with types that all objects fit.
     """
 
     def __init__(self, columns: Sequence[JSONColumn]) -> None:
@@ -285,10 +281,10 @@ class JSONColumns:
         )
 
     def values(self, objects: Iterable[bytes | msgspec.Raw]) -> list[Values]:
-        """The columns' values, one of each object.
+        """The values of each column, one for each object.
 
         Raises:
-            DecodeError: When one does not fit its column.
+            DecodeError: A value does not fit its column.
         """
         decoded: list[Any] = []
         unfit: dict[int, bytes] = {}
@@ -307,7 +303,7 @@ class JSONColumns:
         return columns
 
     def _read(self, row: int, raw: bytes, columns: list[Values]) -> None:
-        """Open an object that the decoder did not take, and put its values in their places."""
+        """Open an object that the decoder did not accept, and set its values."""
         pending = [(self._root, raw)]
         while pending:
             place, raw = pending.pop()
@@ -333,13 +329,13 @@ class JSONColumns:
 
 
 def _spread(place: _Place, objects: Sequence[Any], columns: list[Values]) -> None:
-    """Put the values of decoded objects into their columns."""
+    """Set the values of decoded objects."""
     if not place.decoded:
         return
     nothing = place.nothing
     if None in objects:
         objects = [nothing if each is None else each for each in objects]
-    # One attribute at a time: a tuple for each object would be work for the garbage collector.
+    # One attribute at a time: a tuple for each object would burden the garbage collector.
     for member, get in place.decoded:
         values = list(map(get, objects))
         if member.members:
@@ -371,7 +367,7 @@ def _cannot_decode(_: object) -> Any:
 
 
 ODD_ANSWERS: Final = "enhance_data"
-"""The column of answers that are no object of sources, as their JSON text; only if there are."""
+"""The column of answers that are not an object of sources, as JSON text; made only if needed."""
 
 
 class AnswerColumn(Column, frozen=True, kw_only=True):
@@ -379,7 +375,7 @@ class AnswerColumn(Column, frozen=True, kw_only=True):
 
     Attributes:
         origin: Where in the answers its values are; the first name is the source's code.
-        is_number: Whether the API says that they are numbers, though some came as texts.
+        is_number: Whether the API declares numbers, though some values are strings.
     """
 
     origin: JSONColumn
@@ -387,10 +383,10 @@ class AnswerColumn(Column, frozen=True, kw_only=True):
 
 
 class AnswerScan:
-    """The first pass: finds out which fields there are, and what their values are.
+    """The first pass: infers the fields of all answers, and their types.
 
     Args:
-        sources: The codes of the sources that were asked, in their order.
+        sources: The codes of the requested sources, in order.
     """
 
     def __init__(self, sources: Sequence[str]) -> None:
@@ -398,23 +394,23 @@ class AnswerScan:
         self._scan = SchemaInference(MAX_LEVELS)
 
     def add(self, answers: Iterable[memoryview | msgspec.Raw]) -> None:
-        """Take in what the API said of more rows. Nothing in it is an error."""
+        """Add the answers of rows; whatever they are, none is an error."""
         self._scan.add(answers)
 
     def columns(
         self, declared: Mapping[str, Mapping[str, str]], taken_names: Iterable[str]
     ) -> list[AnswerColumn]:
-        """The columns of all rows that were taken in.
+        """The columns of all answers that were added.
 
-        Sources come in the order in which they were asked, others as they were met; fields as
-        they were met in the rows, in the order in which these were given.
+        Requested sources come first, in their order; other sources, and fields, in the order in
+        which they were first seen.
 
         Args:
-            declared: By source and field, the type that the API says it has. A column is at
-                least as wide; nested fields are looked up under their flat name.
-            taken_names: Those of the columns that come before. A column whose name is among
-                them, or is that of another field, is called name_2, or name_3 and so on; upper
-                and lower case count as the same here, as they do in many databases.
+            declared: The type that the API declares, by source and flat name of the field; a
+                column is at least as wide.
+            taken_names: The names of the columns before these. A name that is taken, here or by
+                another field, becomes name_2, name_3 and so on; case does not count, as in many
+                databases.
         """
         taken = {name.casefold() for name in taken_names}
         columns = []
@@ -427,16 +423,16 @@ class AnswerScan:
                 continue
             name = "_".join([source.lower(), *fields]) if path else ODD_ANSWERS
             said = declared.get(source, {}).get("_".join(fields)) if fields else None
-            kind = kind_of(promoted(found, said))
+            type_ = narrowest_type(promoted(found, said))
             columns.append(
                 AnswerColumn(
                     _free_name(name, taken),
-                    kind,
-                    is_number=kind is ColumnType.TEXT and declares_number(said),
+                    type_,
+                    is_number=type_ is ColumnType.TEXT and declares_number(said),
                     origin=JSONColumn(
                         path=path,
-                        kind=kind,
-                        is_mixed=kind is ColumnType.TEXT and bool(found & ~TypeSet.TEXT),
+                        type=type_,
+                        is_mixed=type_ is ColumnType.TEXT and bool(found & ~TypeSet.TEXT),
                         is_beside_members=not found & TypeSet.OBJECT
                         and (bool(node.members) or not fields),
                     ),
@@ -445,7 +441,7 @@ class AnswerScan:
         return columns
 
     def _in_order(self) -> Iterator[tuple[tuple[str, ...], SchemaNode]]:
-        """Every place in the answers, those of the sources first that were asked first."""
+        """Every place in the answers, by source in the order requested."""
         ranks = {source.casefold(): rank for rank, source in enumerate(self._sources)}
         root = self._scan.root
         codes = sorted(root.members, key=lambda code: ranks.get(code.casefold(), len(ranks)))
@@ -455,21 +451,16 @@ class AnswerScan:
 
 
 class AnswerColumns:
-    """The second pass: takes the values of columns out of the answers.
-
-    Args:
-        columns: Those that are wanted, of `AnswerScan.columns()`.
-    """
+    """The second pass: extracts the values of columns of `AnswerScan.columns()`."""
 
     def __init__(self, columns: Sequence[AnswerColumn]) -> None:
         self._columns = JSONColumns([column.origin for column in columns])
 
     def values(self, results: Iterable[EnhancedLocation]) -> list[Values]:
-        """The values of each column in some of the rows.
+        """The values of each column in these rows.
 
         Raises:
-            DecodeError: For an answer that was not among those of the first pass, and does not
-                fit.
+            DecodeError: An answer does not fit, as it was not part of the first pass.
         """
         return self._columns.values([result.data for result in results])
 

@@ -1,53 +1,82 @@
 """The output as a flat table: the input's columns, the status, the answers (pure).
 
-It takes two passes: an `OutputTableScan` takes in all rows, and gives the `OutputTable` that takes
-the values out of them.
+It takes two passes: an `OutputTableScan` takes in all rows, then its `OutputTable` extracts their
+values. The types of a workbook's columns and of JSON members are inferred from all rows, as those
+of the answers are. Columns of delimited text are text, and columns from Arrow keep their types.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
 from pingdata_async.models import EnhancedLocation
-from pingdata_async.tables.rows import InputRows
-from pingdata_async.tables.schema.inference import AnswerColumn, AnswerColumns, AnswerScan
-from pingdata_async.tables.schema.input_rows import ADDRESS, InputRowScan
-from pingdata_async.tables.schema.types import Column, ColumnType, Values, choose, free_name
+from pingdata_async.tables.rows import (
+    ArrowRows,
+    CellColumns,
+    InputRows,
+    JSONRows,
+    TextColumns,
+    read_stream,
+)
+from pingdata_async.tables.schema.inference import (
+    AnswerColumn,
+    AnswerColumns,
+    AnswerScan,
+    JSONColumn,
+    JSONColumns,
+    SchemaInference,
+    opened,
+)
+from pingdata_async.tables.schema.types import (
+    NOTHING,
+    Column,
+    ColumnType,
+    TypeSet,
+    Values,
+    cells_of_type,
+    choose,
+    free_name,
+    narrowest_type,
+    types_in_cells,
+)
+
+ADDRESS: Final = "address"
+"""The column of JSON rows that are a string."""
 
 STATUS_COLUMNS: Final = ("enhance_status", "enhance_reason", "enhance_error")
-"""How a row ended; behind the input's columns. One that an input has already becomes name_2."""
+"""The outcome of a row, behind the input's columns; a name that the input has becomes name_2."""
 
 FOR_MACHINES: Final = frozenset({"worker_name", "persist_for", "raw_response", "fetch_time"})
-"""Fields of every source that tell nothing of a place; only written where columns are chosen."""
+"""Fields of every source that say nothing about a location; written only if asked for."""
 
 BLOCK_ROWS: Final = 250
-"""Rows that are Python objects at once; of more, the first leave the cache before the last come."""
+"""Rows that are Python objects at once; more would not stay in the processor's cache."""
 
 
 def least_columns(headers: Sequence[str], patterns: Sequence[str]) -> int:
-    """How many columns a table has in any case, whatever is answered.
+    """The fewest columns that a table can have, whatever the answers are.
 
     Args:
-        headers: Of the input's columns.
-        patterns: Names or patterns of the columns that are wanted; () for all of them.
+        headers: The headers of the input.
+        patterns: The columns to write, as names or patterns; () for all.
     """
     sure = [Column(name, ColumnType.TEXT) for name in (*headers, *STATUS_COLUMNS)]
     return len(choose(sure, patterns).places) if patterns else len(sure)
 
 
 def impossible_columns(headers: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    """Those of the columns that are wanted which no answer can bring.
+    """The patterns that no column can match, whatever the answers are.
 
     Args:
-        headers: Of the input's columns.
-        patterns: Names or patterns of the columns that are wanted.
+        headers: The headers of the input.
+        patterns: The columns to write, as names or patterns.
     """
-    # Rows that are nothing but a text have no header.
+    # JSON rows that are a string have no header.
     sure = [Column(name, ColumnType.TEXT) for name in (*headers, ADDRESS, *STATUS_COLUMNS)]
-    # Those of answers begin with a source's code and "_"; a row can name sources of its own.
+    # Columns of answers begin with a source's code and "_"; a row can name sources of its own.
     return [
         pattern
         for pattern in choose(sure, patterns).unmatched
@@ -60,18 +89,18 @@ def undeclared_columns(
     declared: Mapping[str, Mapping[str, str]],
     patterns: Sequence[str],
 ) -> list[str]:
-    """Those of the columns that are wanted which no answer brings that is as it is declared.
+    """The patterns that no column matches if all answers are as declared.
 
     Args:
-        headers: Of the input's columns.
-        declared: By source, the fields that the API says it has.
-        patterns: Names or patterns of the columns that are wanted.
+        headers: The headers of the input.
+        declared: The fields that the API declares, by source.
+        patterns: The columns to write, as names or patterns.
     """
     answers = [f"{code.lower()}_{field}" for code, fields in declared.items() for field in fields]
     known = [
         Column(name, ColumnType.TEXT) for name in (*headers, ADDRESS, *STATUS_COLUMNS, *answers)
     ]
-    # What is within a field has its name behind that of the field, as a number has.
+    # Nested fields, and name_2 and so on, begin with the name of the field.
     within = tuple(f"{name}_" for name in answers)
     return [
         pattern for pattern in choose(known, patterns).unmatched if not pattern.startswith(within)
@@ -79,12 +108,12 @@ def undeclared_columns(
 
 
 class OutputTableScan:
-    """The first pass.
+    """The first pass: infers the columns of the table.
 
     Args:
-        headers: Of the input's columns.
-        sources: The codes of the sources that were asked, in their order.
-        keeps_cells: Whether cells of a workbook stay what they are, each by itself.
+        headers: The headers of the input.
+        sources: The codes of the requested sources, in order.
+        keeps_cells: Whether each cell of a workbook keeps its own type.
     """
 
     def __init__(
@@ -95,15 +124,15 @@ class OutputTableScan:
 
     @property
     def knows_input_rows(self) -> bool:
-        """Whether more of the input's rows would tell nothing new."""
+        """Whether further input rows cannot change the columns."""
         return self._input_rows.is_settled
 
     def add_input_rows(self, input_rows: InputRows) -> None:
-        """Take in more of the input's rows."""
+        """Add input rows."""
         self._input_rows.add(input_rows)
 
     def add_answers(self, answers: Iterable[memoryview | msgspec.Raw]) -> None:
-        """Take in what the API said of more rows; which ones they are makes no difference."""
+        """Add the answers of rows; which rows they belong to does not matter."""
         self._answers.add(answers)
 
     def table(
@@ -112,13 +141,12 @@ class OutputTableScan:
         patterns: Sequence[str],
         taken_names: Iterable[str] = (),
     ) -> OutputTable:
-        """The table that holds all rows that were taken in.
+        """The table of all rows that were added.
 
         Args:
-            declared: By source and field, the type that the API says it has.
-            patterns: Names or patterns of the columns that are wanted; () for all of them but
-                those in `FOR_MACHINES`.
-            taken_names: Of columns that the table will be put beside.
+            declared: The type that the API declares, by source and field.
+            patterns: The columns to write, as names or patterns; () for all but `FOR_MACHINES`.
+            taken_names: The names of columns that the table will stand beside.
         """
         input_rows = self._input_rows.columns()
         before = [*taken_names, *(column.name for column in input_rows)]
@@ -130,23 +158,23 @@ class OutputTableScan:
 
 
 def input_table(input_rows: InputRowScan, patterns: Sequence[str]) -> OutputTable:
-    """A table of nothing but the input's columns; `input_rows` has taken in all rows.
+    """A table of the input's columns alone.
 
     Args:
-        input_rows: The first pass.
-        patterns: Names or patterns of the columns that are wanted.
+        input_rows: The scan, to which all rows were added.
+        patterns: The columns to write, as names or patterns.
     """
     return OutputTable(input_rows, len(input_rows.columns()), [], [], patterns)
 
 
 class OutputTable:
-    """The second pass; made by `OutputTableScan.table()`.
+    """The second pass: extracts the values; made by `OutputTableScan.table()`.
 
     Attributes:
-        columns: Those that are wanted, in order.
-        unmatched: What was asked for and is not there.
-        own_columns: How many of `columns` are the input's, if they begin with all of these in
-            their order; None if not.
+        columns: The columns to write, in order.
+        unmatched: The patterns that match no column.
+        own_columns: The number of input columns, if `columns` begins with all of them in their
+            order; None otherwise.
     """
 
     def __init__(
@@ -170,7 +198,7 @@ class OutputTable:
         self.own_columns = input_columns if is_whole else None
         self._input_rows = input_rows
         self._answers_begin = input_columns + len(status)
-        # Only what is wanted is taken out of the answers.
+        # Only these are extracted from the answers.
         self._answer_places = [place for place in places if place >= self._answers_begin]
         self._answers = AnswerColumns(
             [answers[place - self._answers_begin] for place in self._answer_places]
@@ -182,12 +210,12 @@ class OutputTable:
         results: Sequence[EnhancedLocation],
         places: Sequence[int] | None = None,
     ) -> list[Values]:
-        """The values of each of `columns` in some rows.
+        """The values of `columns` in some rows.
 
         Args:
-            input_rows: These rows as they came, perhaps among others.
-            results: How each of them ended.
-            places: Where they are among the input rows; None where there are no others.
+            input_rows: Input rows, with these rows among them.
+            results: The outcome of each row.
+            places: The places of the rows among the input rows; None if they are all.
         """
         return self._values(self._given(input_rows, places), results)
 
@@ -197,7 +225,7 @@ class OutputTable:
         results: Sequence[EnhancedLocation],
         places: Sequence[int] | None = None,
     ) -> Iterator[tuple[Sequence[EnhancedLocation], list[Values]]]:
-        """The same, `BLOCK_ROWS` at a time: some of the results, and their values."""
+        """Likewise in blocks of `BLOCK_ROWS` rows: their results, and their values."""
         given = self._given(input_rows, places)
         for begin in range(0, len(results), BLOCK_ROWS):
             end = begin + BLOCK_ROWS
@@ -229,3 +257,160 @@ def _for_machines(column: Column) -> bool:
 def _picked(values: Values, places: Sequence[int]) -> Values:
     arrow: Any = values
     return arrow.take(list(places)) if hasattr(arrow, "take") else [values[at] for at in places]
+
+
+# -- Columns of the input ------------------------------------------------------------------------
+
+
+class InputRowScan:
+    """Infers the columns of an input, and extracts their values from its rows.
+
+    Args:
+        headers: The headers of the input; not used if the rows name their own.
+        keeps_cells: Whether each cell of a workbook keeps its own type, instead of the type
+            that holds all of its column.
+    """
+
+    def __init__(self, headers: Sequence[str], *, keeps_cells: bool = False) -> None:
+        self._headers = headers
+        self._keeps_cells = keeps_cells
+        self._scan = _TextScan(headers)
+        self._is_chosen = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether further rows cannot change the columns."""
+        return self._is_chosen and not self._scan.depends_on_all
+
+    def add(self, input_rows: InputRows) -> None:
+        """Add rows; all rows of an input are of the same class."""
+        if not self._is_chosen:
+            self._scan = _SCANS[type(input_rows)](self._headers)
+            self._is_chosen = True
+        self._scan.add(input_rows)
+
+    def columns(self) -> list[Column]:
+        """The columns, with types that hold all rows that were added."""
+        return self._scan.columns()
+
+    def values(self, input_rows: InputRows) -> list[Values]:
+        """The values of `columns()` in some of the rows that were added."""
+        if self._keeps_cells and isinstance(input_rows, CellColumns):
+            return list(input_rows.columns)
+        return self._scan.values(input_rows)
+
+
+def members_of(
+    input_rows: JSONRows, names: Mapping[str, str]
+) -> list[dict[str, msgspec.Raw | None]]:
+    """Members of each row as raw JSON; None where a row lacks one.
+
+    Args:
+        input_rows: The rows.
+        names: The name of each member in the rows, by its name in the result.
+    """
+    objects = [opened(row.strip()) or {} for row in _objects(input_rows.rows)]
+    return [{name: each.get(own) for name, own in names.items()} for each in objects]
+
+
+class _TextScan:
+    """Columns of text; the other scans override what differs."""
+
+    depends_on_all: ClassVar = False  # whether any row can change the columns
+
+    def __init__(self, headers: Sequence[str]) -> None:
+        self._headers = headers
+
+    def add(self, input_rows: Any) -> None:
+        """Nothing has to be inferred."""
+
+    def columns(self) -> list[Column]:
+        return [Column(header, ColumnType.TEXT) for header in self._headers]
+
+    def values(self, input_rows: Any) -> list[Values]:
+        return list(input_rows.columns)
+
+
+class _CellScan(_TextScan):
+    depends_on_all: ClassVar = True
+
+    def __init__(self, headers: Sequence[str]) -> None:
+        super().__init__(headers)
+        self._found: list[TypeSet] = [NOTHING] * len(headers)
+
+    def add(self, input_rows: CellColumns) -> None:
+        self._found = [
+            found | types_in_cells(cells)
+            for found, cells in zip(self._found, input_rows.columns, strict=True)
+        ]
+
+    def columns(self) -> list[Column]:
+        return list(map(Column, self._headers, map(narrowest_type, self._found)))
+
+    def values(self, input_rows: CellColumns) -> list[Values]:
+        return list(map(cells_of_type, input_rows.columns, map(narrowest_type, self._found)))
+
+
+class _JSONScan(_TextScan):
+    depends_on_all: ClassVar = True
+
+    def __init__(self, headers: Sequence[str]) -> None:
+        super().__init__(headers)
+        self._scan = SchemaInference(levels=1)
+        self._reader: JSONColumns | None = None
+
+    def add(self, input_rows: JSONRows) -> None:
+        self._reader = None
+        self._scan.add(_objects(input_rows.rows))
+
+    def columns(self) -> list[Column]:
+        return [Column(column.path[0], column.type) for column in self._places()]
+
+    def values(self, input_rows: JSONRows) -> list[Values]:
+        if self._reader is None:
+            self._reader = JSONColumns(self._places())
+        return self._reader.values(_objects(input_rows.rows))
+
+    def _places(self) -> list[JSONColumn]:
+        return [
+            JSONColumn(
+                path=(name,),
+                type=(type_ := narrowest_type(node.found)),
+                is_mixed=type_ is ColumnType.TEXT and bool(node.found & ~TypeSet.TEXT),
+            )
+            for name, node in self._scan.root.members.items()
+        ]
+
+
+class _ArrowScan(_TextScan):
+    def __init__(self, headers: Sequence[str]) -> None:
+        super().__init__(headers)
+        self._columns: list[Column] | None = None
+
+    def add(self, input_rows: ArrowRows) -> None:
+        from pingdata_async.tables.schema.arrow import columns_of  # noqa: PLC0415 - optional
+
+        if self._columns is None:
+            self._columns = columns_of(read_stream(input_rows.stream).schema)
+
+    def columns(self) -> list[Column]:
+        return list(self._columns or ())
+
+    def values(self, input_rows: ArrowRows) -> list[Values]:
+        columns: list[Any] = read_stream(input_rows.stream).columns
+        return columns
+
+
+_SCANS: Final[dict[type[InputRows], type[_TextScan]]] = {
+    TextColumns: _TextScan,
+    CellColumns: _CellScan,
+    JSONRows: _JSONScan,
+    ArrowRows: _ArrowScan,
+}
+
+
+def _objects(rows: Iterable[bytes]) -> list[bytes]:
+    """The rows, with strings as objects."""
+    return [
+        b'{"%b":%b}' % (ADDRESS.encode(), row) if row.lstrip()[:1] == b'"' else row for row in rows
+    ]

@@ -1,7 +1,6 @@
-"""Types of columns: how they are found, promoted, named and chosen (pure).
+"""Columns and their types: inferred, promoted, named and selected (pure).
 
-Types are collected as flags, so that the order of rows and the way they are split make no
-difference.
+Types are collected as flags, so neither the order of rows nor their division into batches matters.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ import msgspec
 
 
 class ColumnType(enum.StrEnum):
-    """What the values of a column are."""
+    """The type of a column."""
 
-    NOTHING = "nothing"  # all of them are null
+    NOTHING = "nothing"  # all values are null
     BOOLEAN = "boolean"
-    INTEGER = "integer"  # of 64 bits
+    INTEGER = "integer"  # 64 bits
     NUMBER = "number"  # a double
     TEXT = "text"
     DATE = "date"
@@ -35,24 +34,24 @@ class Column(msgspec.Struct, frozen=True):
     """A column of a flat table.
 
     Attributes:
-        name: Its header. Those of an input may be empty or repeat; `unique_names()` is for the
-            formats that do not have that.
-        kind: What it holds.
-        arrow_field: The pyarrow.Field that it is in Arrow (type, nullability, metadata), where it
-            came from there; its values are Arrow arrays then. None otherwise.
+        name: The header. Headers of an input may be empty or repeated; formats that allow neither
+            use `unique_names()`.
+        type: The type of its values.
+        arrow_field: The pyarrow.Field of a column that came from Arrow, whose values are Arrow
+            arrays; None for all others.
     """
 
     name: str
-    kind: ColumnType
-    arrow_field: Any = None  # no pyarrow.Field: types of Structs are looked up at run time
+    type: ColumnType
+    arrow_field: Any = None  # not pyarrow.Field: msgspec resolves the types of a Struct
 
 
 Values = Sequence[Any]
-"""A column's values in some rows: Python objects of its kind, None for null; or an Arrow array."""
+"""The values of a column in some rows: Python objects, with None for null, or an Arrow array."""
 
 
 def free_name(name: str, taken: Container[str]) -> str:
-    """The name, or where it is taken, the first free one of name_2, name_3 and so on."""
+    """The name itself, or the first free one of name_2, name_3 and so on."""
     free, number = name, 1
     while free in taken:
         number += 1
@@ -61,10 +60,10 @@ def free_name(name: str, taken: Container[str]) -> str:
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
-    """The names, made unlike each other and not empty.
+    """The names, made unique and not empty.
 
-    Of equal ones the first keeps its name, the second becomes name_2 unless another column has
-    that; an empty one becomes column_5 in the fifth place.
+    The second of two equal names becomes name_2, unless another column has that name; an empty
+    name in the fifth place becomes column_5.
     """
     given = [name or f"column_{place}" for place, name in enumerate(names, 1)]
     counts = Counter(given)
@@ -81,11 +80,11 @@ def unique_names(names: Sequence[str]) -> list[str]:
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """Columns that were chosen.
+    """The columns that patterns select.
 
     Attributes:
-        places: Where they are among all columns, in the order that was asked for.
-        unmatched: What was asked for and is not there.
+        places: Their places among all columns, in the order of the patterns.
+        unmatched: The patterns that match no column.
     """
 
     places: list[int]
@@ -93,13 +92,12 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 def choose(columns: Sequence[Column], patterns: Iterable[str]) -> Choice:
-    """Find the columns that `--columns` asks for.
+    """Select columns, as `--columns` does.
 
     Args:
         columns: All columns of the table.
-        patterns: Names, or parts of names with `*` for the rest (`pg_*`). A name that has a star
-            itself can be given as it is. A column that several ask for comes once, where it is
-            asked for first.
+        patterns: Names, with `*` for any characters (`pg_*`); a name that contains a star matches
+            itself. A column that several patterns match comes once, at the first of them.
     """
     names = [column.name for column in columns]
     places: dict[int, None] = {}
@@ -119,16 +117,16 @@ EXACT_IN_A_DOUBLE: Final = 2**53
 LARGEST_64_BITS: Final = 2**63 - 1
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What decoding JSON may raise."""
+"""The errors that decoding JSON may raise."""
 
 
 class TypeSet(enum.IntFlag):
-    """What was found among the values of a column, null apart."""
+    """The types found among the values of a column; null does not count."""
 
     BOOLEAN = enum.auto()
-    INTEGER = enum.auto()  # one that a double holds exactly
-    LONG_INTEGER = enum.auto()  # larger, up to 64 bits
-    HUGE_INTEGER = enum.auto()  # larger than that
+    INTEGER = enum.auto()  # exact as a double
+    LONG_INTEGER = enum.auto()  # up to 64 bits
+    HUGE_INTEGER = enum.auto()
     NUMBER = enum.auto()
     TEXT = enum.auto()
     DATE = enum.auto()
@@ -138,7 +136,7 @@ class TypeSet(enum.IntFlag):
     LIST = enum.auto()
     OBJECT = enum.auto()  # kept whole, as JSON
     NO_MEMBERS = enum.auto()  # an empty object
-    ODD = enum.auto()  # JSON that Python has nothing for: 1e400, half a surrogate pair
+    ODD = enum.auto()  # JSON that Python cannot represent: 1e400, half a surrogate pair
 
 
 NOTHING: Final = TypeSet(0)
@@ -155,9 +153,9 @@ _FITTING: Final = (
 )
 
 
-def kind_of(found: TypeSet) -> ColumnType:
-    """The narrowest kind that holds everything found, and loses nothing of it."""
-    return next((kind for kind, fitting in _FITTING if not found & ~fitting), ColumnType.TEXT)
+def narrowest_type(found: TypeSet) -> ColumnType:
+    """The narrowest type that holds all of these without loss."""
+    return next((type_ for type_, fitting in _FITTING if not found & ~fitting), ColumnType.TEXT)
 
 
 # -- What the API declares -----------------------------------------------------------------
@@ -168,7 +166,7 @@ _DECLARED: Final = {
     **dict.fromkeys(("int", "integer", "long", "bigint"), TypeSet.INTEGER),
     **dict.fromkeys(("number", "float", "decimal", "double", "numeric", "real"), TypeSet.NUMBER),
     **dict.fromkeys(("str", "string", "text", "char", "varchar"), TypeSet.TEXT),
-    # JSON has only texts for them, and a text is not read as anything else.
+    # JSON has only strings for these, and a string is not parsed as anything else.
     **dict.fromkeys(("date", "datetime", "timestamp", "time"), TypeSet.TEXT),
     **dict.fromkeys(("list", "array", "tuple", "set"), TypeSet.LIST),
     **dict.fromkeys(("dict", "object", "map", "json"), TypeSet.OBJECT),
@@ -177,13 +175,13 @@ _SCALAR: Final = TypeSet.BOOLEAN | TypeSet.INTEGER | TypeSet.NUMBER | TypeSet.TE
 
 
 def promoted(found: TypeSet, declared: str | None) -> TypeSet:
-    """What was found, and what the API says there can be.
+    """The types found, with those that the API declares.
 
     Args:
-        found: The first.
-        declared: The second: the type of an output field, such as "float" or "list[str]". Its
-            words are not documented; those not known mean nothing. Lists and objects count only
-            where nothing was found: a scalar shows that the word was meant in another way.
+        found: The types found.
+        declared: The declared type of a field, such as "float" or "list[str]". Its vocabulary is
+            not documented; unknown words mean nothing. Lists and objects count only if nothing
+            was found, since a scalar shows that the word meant something else.
     """
     said = NOTHING
     for word in _WORD.findall((declared or "").lower()):
@@ -192,7 +190,7 @@ def promoted(found: TypeSet, declared: str | None) -> TypeSet:
 
 
 def declares_number(declared: str | None) -> bool:
-    """Whether the API says that a field is a number and nothing else."""
+    """Whether the API declares a field as a number and nothing else."""
     return promoted(NOTHING, declared) in {TypeSet.INTEGER, TypeSet.NUMBER}
 
 
@@ -208,7 +206,7 @@ _BY_TYPE: Final[dict[type, TypeSet]] = {
 
 
 def types_in_json(raw: bytes) -> TypeSet:
-    """What a JSON value is that is no object, or kept whole."""
+    """The type of a JSON value; objects are kept whole."""
     if raw[:1] == b"[":
         return TypeSet.LIST
     if raw[:1] == b"{":
@@ -221,9 +219,9 @@ def types_in_json(raw: bytes) -> TypeSet:
 
 
 def text_of_json(raw: bytes) -> str | None:
-    """A JSON value in a column of texts: a text is itself, anything else as it came.
+    """A JSON value in a text column: a string itself, anything else as JSON; None for null.
 
-    None for null. Bytes that are no UTF-8 are shown with a backslash, as Python shows them.
+    Bytes that are not UTF-8 are escaped with a backslash, as Python shows them.
     """
     if raw == b"null" or not raw:
         return None
@@ -255,39 +253,35 @@ _BY_CELL_TYPE: Final = _BY_TYPE | {
 
 
 def types_in_cells(cells: Values) -> TypeSet:
-    """What there is among the cells of a workbook."""
+    """The types of the cells of a workbook."""
     found = NOTHING
     for kind in set(map(type, cells)):
         if kind is int:
             integers = [cell for cell in cells if type(cell) is int]
-            # Of both ends, as -2**63 is one of 64 bits and 2**63 is not.
+            # Both extremes: -2**63 fits into 64 bits, 2**63 does not.
             found |= _of_integer(min(integers)) | _of_integer(max(integers))
         else:
             found |= _BY_CELL_TYPE[kind]
     return found
 
 
-def cells_of_kind(cells: Values, kind: ColumnType) -> Values:
-    """The cells as what their column holds."""
-    convert = _CONVERSIONS.get(kind)
+def cells_of_type(cells: Values, type_: ColumnType) -> Values:
+    """The cells, converted to the type of their column."""
+    convert = _CONVERSIONS.get(type_)
     if convert is None:
         return cells
     return [None if cell is None else convert(cell) for cell in cells]
 
 
 def whole_number(value: Any) -> Any:
-    """A number as people write it: 5.0 is 5. Anything else is itself."""
+    """A whole float as an integer (5.0 as 5); any other value unchanged."""
     if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT_IN_A_DOUBLE:
         return int(value)
     return value
 
 
 def text_of_cell(cell: Any) -> str:
-    """A cell that is not empty, as text.
-
-    Numbers as Python shows them, true and false, dates and times in ISO 8601 form, durations
-    as hours, minutes and seconds (26:30:00).
-    """
+    """A non-empty cell as text: dates and times in ISO 8601, durations as hours (26:30:00)."""
     if isinstance(cell, str):
         return cell
     if isinstance(cell, bool):

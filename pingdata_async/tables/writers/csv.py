@@ -66,10 +66,10 @@ class CSVWriter(TableWriter):
         if column.arrow_field is not None:
             from pingdata_async.tables.schema.arrow import python_values  # noqa: PLC0415 - optional
 
-            values = python_values(values, column.kind)
-        if column.kind not in _AS_THEY_ARE:
+            values = python_values(values, column.type)
+        if column.type not in _AS_THEY_ARE:
             return [None if value is None else text_of_cell(value) for value in values]
-        return self._safe(values) if column.kind is ColumnType.TEXT else values
+        return self._safe(values) if column.type is ColumnType.TEXT else values
 
     def _safe(self, texts: Values) -> Values:
         if not self._is_safe:

@@ -143,10 +143,10 @@ def json_values(values: Values, column: Column) -> Values:
     if column.arrow_field is not None:
         from pingdata_async.tables.schema.arrow import python_values  # noqa: PLC0415 - optional
 
-        values = python_values(values, column.kind)
-    if column.kind is ColumnType.DURATION:
+        values = python_values(values, column.type)
+    if column.type is ColumnType.DURATION:
         return [None if value is None else text_of_cell(value) for value in values]
-    if column.kind is ColumnType.NUMBER and not math.isfinite(sum(filter(None, values))):
+    if column.type is ColumnType.NUMBER and not math.isfinite(sum(filter(None, values))):
         # JSON has no word for what is not a number; a text is better than to lose it.
         return [value if value is None or math.isfinite(value) else str(value) for value in values]
     return values

@@ -149,7 +149,7 @@ def _can_be_written(column: Column) -> bool:
 
 
 def _texts(values: Values, column: Column) -> Any:
-    cells = python_values(values, column.kind)
+    cells = python_values(values, column.type)
     return pa.array([None if cell is None else text_of_cell(cell) for cell in cells], pa.string())
 
 

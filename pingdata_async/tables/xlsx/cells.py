@@ -217,7 +217,7 @@ def cell_values(values: Values, column: Column) -> Values:
 
     JSON has no dates, and decimals come as texts in it, so that those of answers are read.
     """
-    if isinstance(column, AnswerColumn) and column.kind is ColumnType.TEXT:
+    if isinstance(column, AnswerColumn) and column.type is ColumnType.TEXT:
         return [value and _read(value, is_number=column.is_number) for value in values]
     if column.arrow_field is None:
         return values
@@ -227,7 +227,7 @@ def cell_values(values: Values, column: Column) -> Values:
 
     if pa.types.is_decimal(column.arrow_field.type):
         return objects_in(values)
-    return python_values(values, column.kind)
+    return python_values(values, column.type)
 
 
 def column_number(letters: str) -> int:

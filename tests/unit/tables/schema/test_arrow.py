@@ -20,7 +20,7 @@ BEGIN_2020 = dt.datetime.fromisoformat("2020-01-01")
 def shown(array: Any) -> Any:
     """The only value of an array, as it is written in a text."""
     [column] = columns_of(pa.schema([pa.field("x", array.type)]))
-    return python_values(array, column.kind)[0]
+    return python_values(array, column.type)[0]
 
 
 def of_type(value: int, kind: Any) -> Any:
@@ -61,7 +61,7 @@ def test_one_value_changes_no_other() -> None:
     """A year beyond Python's makes no text of the dates beside it."""
     array = of_type(0, pa.timestamp("s"))
     both = pa.concat_arrays([array, of_type(SECONDS_14645, pa.timestamp("s"))])
-    assert python_values(both, columns_of(pa.schema([("x", both.type)]))[0].kind) == [
+    assert python_values(both, columns_of(pa.schema([("x", both.type)]))[0].type) == [
         dt.datetime.fromisoformat("1970-01-01"),
         "14645-06-30T15:06:40",
     ]
@@ -113,4 +113,4 @@ def test_nothing_within(kind: Any) -> None:
     empty: Any = {"at": None} if pa.types.is_struct(kind) else []
     array = pa.array([empty, None], kind)
     [column] = columns_of(pa.schema([pa.field("x", kind)]))
-    assert python_values(array, column.kind) == ['{"at":null}' if empty else "[]", None]
+    assert python_values(array, column.type) == ['{"at":null}' if empty else "[]", None]

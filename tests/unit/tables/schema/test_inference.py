@@ -72,7 +72,7 @@ def flattened(
 def by_name(answers: Sequence[bytes], **options: Any) -> dict[str, tuple[ColumnType, list[Any]]]:
     columns, values = flattened(answers, **options)
     return {
-        column.name: (column.kind, list(cells))
+        column.name: (column.type, list(cells))
         for column, cells in zip(columns, values, strict=True)
     }
 

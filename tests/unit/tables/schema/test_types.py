@@ -18,9 +18,9 @@ from pingdata_async.tables.schema.types import (
     Column,
     ColumnType,
     TypeSet,
-    cells_of_kind,
+    cells_of_type,
     choose,
-    kind_of,
+    narrowest_type,
     promoted,
     text_of_cell,
     text_of_json,
@@ -80,7 +80,7 @@ TYPES: dict[ColumnType, Any] = {
 )
 def test_what_holds_the_cells_of_a_column(cells: list[Any], kind: ColumnType) -> None:
     """Integers become numbers only where all of them stay exact; what does not fit is text."""
-    assert kind_of(types_in_cells(cells)) is kind
+    assert narrowest_type(types_in_cells(cells)) is kind
 
 
 @given(st.lists(CELLS), st.integers(0, 20))
@@ -89,9 +89,9 @@ def test_cells_keep_their_value_in_their_column(cells: list[Any], parts: int) ->
     found = functools.reduce(
         operator.or_, (types_in_cells(some) for some in (cells[:parts], cells[parts:])), NOTHING
     )
-    kind = kind_of(found)
-    assert kind is kind_of(types_in_cells(cells))
-    for cell, kept in zip(cells, cells_of_kind(cells, kind), strict=True):
+    kind = narrowest_type(found)
+    assert kind is narrowest_type(types_in_cells(cells))
+    for cell, kept in zip(cells, cells_of_type(cells, kind), strict=True):
         assert (cell is None) == (kept is None)
         if cell is None:
             continue
@@ -180,7 +180,7 @@ def test_odd_json(raw: bytes, found: TypeSet, text: str | None) -> None:
 )
 def test_what_is_declared(found: TypeSet, declared: str | None, kind: ColumnType) -> None:
     """A column is at least as wide as the API says, and as what was found."""
-    assert kind_of(promoted(found, declared)) is kind
+    assert narrowest_type(promoted(found, declared)) is kind
 
 
 @given(st.lists(st.sampled_from(["", "a", "a_2", "a_3", "A", "column_1", "column_2", "b"])))

@@ -88,7 +88,7 @@ def tables(draw: st.DrawFn) -> Table:
     return Table(
         columns,
         [
-            draw(st.lists(st.none() | CELLS[column.kind], min_size=rows, max_size=rows))
+            draw(st.lists(st.none() | CELLS[column.type], min_size=rows, max_size=rows))
             for column in columns
         ],
     )

@@ -15,9 +15,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pingdata_async.tables.rows import ArrowRows, CellColumns, InputRows, JSONRows, TextColumns
-from pingdata_async.tables.schema.arrow import python_values, read_stream, write_stream
-from pingdata_async.tables.schema.input_rows import InputRowScan, joined, rows_in, sliced
+from pingdata_async.tables.rows import (
+    ArrowRows,
+    CellColumns,
+    InputRows,
+    JSONRows,
+    TextColumns,
+    joined,
+    read_stream,
+    rows_in,
+    sliced,
+    write_stream,
+)
+from pingdata_async.tables.schema.arrow import python_values
+from pingdata_async.tables.schema.output_table import InputRowScan
 from pingdata_async.tables.schema.types import Column, ColumnType
 
 MOMENT = dt.datetime.fromisoformat("2020-01-02T03:04:05")
@@ -55,7 +66,7 @@ def test_cells_of_a_workbook() -> None:
     first = CellColumns([[None, 1], [1, 2], [MOMENT.date(), None], [None, None]])
     second = CellColumns([["x", True], [0.5, None], [MOMENT, None], [None, None]])
     columns, values = scanned(["a", "b", "c", "d"], first, second)
-    assert [column.kind for column in columns] == [
+    assert [column.type for column in columns] == [
         ColumnType.TEXT,
         ColumnType.NUMBER,
         ColumnType.DATETIME,
@@ -131,7 +142,7 @@ def test_arrow_keeps_its_types() -> None:
     scan.add(part)
     columns = scan.columns()
     assert [column.arrow_field for column in columns] == list(schema)
-    assert [column.kind for column in columns] == [ColumnType.TEXT, ColumnType.TEXT]
+    assert [column.type for column in columns] == [ColumnType.TEXT, ColumnType.TEXT]
     values: list[Any] = scan.values(part)
     assert values == table.columns
 
@@ -189,7 +200,7 @@ def test_arrow_values_for_other_forms(array: Any, kind: ColumnType, values: list
     """Each type has a kind, and values that the text formats take."""
     scan = InputRowScan([])
     scan.add(arrow_rows(a=array))
-    assert [column.kind for column in scan.columns()] == [kind]
+    assert [column.type for column in scan.columns()] == [kind]
     assert list(python_values(pa.chunked_array([array]), kind)) == values
 
 
