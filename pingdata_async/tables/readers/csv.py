@@ -5,11 +5,12 @@ Everything here blocks, and runs in a worker thread.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, islice
 from typing import NamedTuple
 
@@ -21,7 +22,6 @@ from pingdata_async.locations.numbers import QUANTITIES, with_decimal_commas
 from pingdata_async.tables.mapping.headers import HeaderRow
 from pingdata_async.tables.readers.base import (
     BUFFER_BYTES,
-    MAX_BATCH_BYTES,
     MAX_LINE_BYTES,
     HashingStream,
     InputReader,
@@ -57,6 +57,8 @@ _BESIDE_DECIMAL_COMMAS = ";"  # what separates cells where numbers have commas
 _SEPARATORS = frozenset(".,")
 
 _LINE_END = re.compile("\r\n|\r|\n")
+_FEWEST_BYTES = 4 * 1024  # of a block
+_BLOCK_ROWS = BATCH_ROWS * 19 // 20  # which are aimed at, so that a block is seldom two batches
 
 
 class DelimitedText(NamedTuple):
@@ -101,6 +103,12 @@ class DelimitedReader(InputReader):
         self._dialect = detect_dialect(
             text.sample, is_whole=text.is_whole, delimiter=_SUFFIXES.get(suffix), options=options
         )
+        self._text = _LineBlocks(self._bytes, text.encoding)
+        # strict: a stray quote must not swallow the rows behind it.
+        self._rows = csv.reader(
+            chain.from_iterable(self._text), delimiter=self._dialect.delimiter, strict=True
+        )
+        self._plain_lines = 0  # which are not read by it
         self._blank_lines = 0
         self._short_rows = 0
         self._ahead: list[list[str]] = []  # rows that were read to see where a cell ends
@@ -108,23 +116,25 @@ class DelimitedReader(InputReader):
         self._data: DataRows | None = None
 
     def _batches(self) -> Iterator[Batch]:
-        text = io.TextIOWrapper(
-            io.BufferedReader(self._bytes, BUFFER_BYTES), encoding=self._encoding, newline=""
-        )
         # The module's own limit of 128 KiB a cell is for the whole process; raised, never lowered.
         # What ends a row that is too long is the stream, whose bytes are counted as they come.
         csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
-        # strict: a stray quote must not swallow the rows behind it.
-        rows = csv.reader(text, delimiter=self._dialect.delimiter, strict=True)
         ended = 0  # the line on which the last batch did
         batch: list[list[str]] = []
         try:
-            self._read_header(rows)
-            ended = rows.line_num - self._lines_ahead()
-            while self._read_rows(rows, batch):
-                yield from self._batch(ended + 1, batch)
-                ended = rows.line_num - self._lines_ahead()
+            self._read_header()
+            while True:
+                ended = self._plain_lines + self._rows.line_num - self._lines_ahead()
                 batch.clear()
+                self._bytes.most_bytes = self._bytes.given_bytes + MAX_LINE_BYTES
+                block = self._text.take()
+                if not block and not self._ahead:
+                    break
+                if _is_plain(block) and not self._ahead:
+                    yield from self._plain_batches(ended + 1, block)
+                else:
+                    self._read_rows(block, batch)
+                    yield from self._batch_of_rows(ended + 1, batch)
         except (csv.Error, TooLongError) as error:
             begins = ended + 1 + sum(map(_lines_in, batch))
             told = str(error) or f"longer than {MAX_LINE_BYTES} bytes; is a quote not closed?"
@@ -132,25 +142,23 @@ class DelimitedReader(InputReader):
                 f"{self.name}, in the row that begins on line {begins}: {told}"
             ) from error
         except NulError as error:
-            line = rows.line_num + 1 + line_ends(error.before)
+            line = self._text.lines_read + 1 + line_ends(error.before)
             raise nul_found(self.name, line) from error
         except UnicodeError as error:
-            line = rows.line_num + 1 + _lines_before(error)
+            line = self._text.lines_read + 1 + _lines_before(error)
             raise undecodable(f"{self.name}, line {line}", self._encoding, error) from error
-        finally:
-            text.detach()
 
     def note_encoding(self, encoding: str) -> None:
         """Tell the user that it was found to be no UTF-8."""
         self._notes.append(f"read as {encoding}; --encoding NAME says otherwise")
 
-    def _read_header(self, rows: Iterator[list[str]]) -> None:
+    def _read_header(self) -> None:
         header = self._dialect.header
         self._bytes.most_bytes = self._bytes.given_bytes + MAX_LINE_BYTES
         if header is None:  # longer than the sample, or there is none
-            self.headers = tuple(self._first_row(rows))
+            self.headers = tuple(self._first_row())
         else:
-            meant = meant_rows(rows, self._ahead, self._dialect.delimiter)
+            meant = meant_rows(self._rows, self._ahead, self._dialect.delimiter)
             for _ in islice(meant, header.place + 1):
                 pass
             self.headers = header.headers
@@ -164,9 +172,9 @@ class DelimitedReader(InputReader):
             header = HeaderRow(0, self.headers, (self.headers,), 0, 0)
         self._data = DataRows(header, self.mapping)
 
-    def _first_row(self, rows: Iterator[list[str]]) -> list[str]:
+    def _first_row(self) -> list[str]:
         """The first one with something in it."""
-        for cells in meant_rows(rows, self._ahead, self._dialect.delimiter):
+        for cells in meant_rows(self._rows, self._ahead, self._dialect.delimiter):
             if any(map(str.strip, cells)):
                 return cells
             self._bytes.most_bytes = self._bytes.given_bytes + MAX_LINE_BYTES
@@ -198,23 +206,48 @@ class DelimitedReader(InputReader):
             notes.append(f"fewer cells than headers in {rows}; the others are taken for empty")
         return notes
 
-    def _read_rows(self, rows: Iterator[list[str]], batch: list[list[str]]) -> bool:
-        """Fill a batch; says whether there was anything. After an error it is as far as that."""
-        text = self._bytes
-        largest = text.given_bytes + MAX_BATCH_BYTES
-        # What comes behind that is of one row.
-        text.most_bytes = largest + MAX_LINE_BYTES
-        ahead, self._ahead = self._ahead, []
-        for cells in islice(chain(ahead, rows) if ahead else rows, BATCH_ROWS):
-            batch.append(cells)
-            if text.given_bytes > largest:
-                break
-        self._ahead = ahead[len(batch) :]
-        if self._stream.has_blanks_before_quotes:
-            self._join_cells(rows, batch)
-        return bool(batch)
+    def _plain_batches(self, line: int, block: str) -> Iterator[Batch]:
+        """The rows of a block without quotes, whose first line is this one.
 
-    def _join_cells(self, rows: Iterator[list[str]], batch: list[list[str]]) -> None:
+        Its cells become columns without being rows in between, which is far cheaper.
+        """
+        delimiter, width = self._dialect.delimiter, len(self.headers)
+        text = block.replace("\r\n", "\n")
+        if not text.endswith("\n"):
+            text += "\n"
+        ends = text.count("\n")
+        self._plain_lines += ends
+        # Each line end is a cell of its own: where each stands tells how wide the lines are.
+        cells = text.replace("\n", f"{delimiter}\n{delimiter}").split(delimiter)
+        if len(cells) == ends * (width + 1) + 1 and cells[width :: width + 1].count("\n") == ends:
+            for begin in range(0, ends, BATCH_ROWS):
+                end = min(begin + BATCH_ROWS, ends)
+                cut = [
+                    cells[begin * (width + 1) + place : end * (width + 1) : width + 1]
+                    for place in range(width)
+                ]
+                yield from self._batch(cut, range(line + begin, line + end).__iter__, {})
+            return
+        rows = [row.split(delimiter) if row else [] for row in text.split("\n")]
+        rows.pop()
+        for begin in range(0, ends, BATCH_ROWS):
+            yield from self._batch_of_rows(line + begin, rows[begin : begin + BATCH_ROWS])
+
+    def _read_rows(self, block: str, batch: list[list[str]]) -> None:
+        """Fill a batch with what was read ahead, and then from a block; also as far as an error."""
+        reader = self._rows
+        ends = reader.line_num + _lines_of(block)
+        self._text.put_back(block)
+        batch += self._ahead[:BATCH_ROWS]
+        self._ahead = self._ahead[BATCH_ROWS:]
+        for cells in islice(reader, BATCH_ROWS - len(batch)) if block else ():
+            batch.append(cells)
+            if reader.line_num >= ends:
+                break
+        if self._stream.has_blanks_before_quotes:
+            self._join_cells(batch)
+
+    def _join_cells(self, batch: list[list[str]]) -> None:
         """Make of a batch the rows that are meant; what is behind it is read where it has to be."""
         self._bytes.most_bytes = self._bytes.given_bytes + MAX_LINE_BYTES
         batch += self._ahead
@@ -223,7 +256,9 @@ class DelimitedReader(InputReader):
         self._unclosed.clear()
         place = 0
         while place < read:
-            row = meant_row(batch, place, rows, self._dialect.delimiter, width=len(self.headers))
+            row = meant_row(
+                batch, place, self._rows, self._dialect.delimiter, width=len(self.headers)
+            )
             first = len(meant)
             meant.append(row.cells)
             if row.unclosed is not None:
@@ -236,24 +271,41 @@ class DelimitedReader(InputReader):
     def _lines_ahead(self) -> int:
         return sum(map(_lines_in, self._ahead))
 
-    def _batch(self, line: int, rows: list[list[str]]) -> Iterator[Batch]:
+    def _batch_of_rows(self, line: int, rows: list[list[str]]) -> Iterator[Batch]:
         """A batch of what was read from a line on, unless that was blank."""
         errors = self._unclosed_errors(line, rows)
         lines: list[int] = []
         if set(map(len, rows)) != {len(self.headers)}:
-            rows = self._squared(line, rows, errors, lines)
+            rows, lines = self._squared(line, rows, errors)
             if not rows:
                 return
-        columns = tuple(zip(*rows, strict=True))
+        yield from self._batch(
+            tuple(zip(*rows, strict=True)),
+            lambda: lines or accumulate(map(_lines_in, rows[:-1]), initial=line),
+            errors,
+        )
+
+    def _batch(
+        self,
+        columns: Sequence[Sequence[str]],
+        lines: Callable[[], Iterable[int]],
+        errors: dict[int, str],
+    ) -> Iterator[Batch]:
+        """A batch of those rows that are data.
+
+        Args:
+            columns: The rows.
+            lines: Gives the lines that they begin on.
+            errors: By place, why some cannot be sent.
+        """
         if self._data is not None and not self._data.are_all_data(columns):
-            lines = lines or list(accumulate(map(_lines_in, rows[:-1]), initial=line))
-            kept = self._kept(self._data, rows, lines, errors)
+            rows = list(zip(*columns, strict=True))
+            kept = self._kept(self._data, rows, lines(), errors)
             if not kept:
                 return
             if len(kept) < len(rows):
-                rows = [rows[place] for place in kept]
                 errors = {to: errors[place] for to, place in enumerate(kept) if place in errors}
-                columns = tuple(zip(*rows, strict=True))
+                columns = [[column[place] for place in kept] for column in columns]
         yield Batch(
             self._with_own_decimals(self._located(columns, are_texts=True)),
             TextColumns(columns),
@@ -284,7 +336,7 @@ class DelimitedReader(InputReader):
         self,
         data: DataRows,
         rows: Sequence[Sequence[str]],
-        lines: Sequence[int],
+        lines: Iterable[int],
         errors: Mapping[int, str],
     ) -> list[int]:
         """The places of the rows that are data, and of those that cannot be sent."""
@@ -298,18 +350,18 @@ class DelimitedReader(InputReader):
         return kept
 
     def _squared(
-        self, line: int, rows: list[list[str]], errors: dict[int, str], lines: list[int]
-    ) -> list[list[str]]:
-        """The rows without blank lines, all of one width; notes those that cannot be sent.
+        self, line: int, rows: list[list[str]], errors: dict[int, str]
+    ) -> tuple[list[list[str]], list[int]]:
+        """The rows without blank lines, all of one width, and the lines that they begin on.
 
         Args:
             line: The line that the first begins on.
             rows: The rows.
             errors: Why some cannot be sent, by place; made to fit what is returned.
-            lines: Filled with the lines that the rows begin on.
         """
         width = len(self.headers)
         squared: list[list[str]] = []
+        lines: list[int] = []
         unclosed = errors.copy()
         errors.clear()
         for place, cells in enumerate(rows):
@@ -323,7 +375,7 @@ class DelimitedReader(InputReader):
                 squared.append(cells[:width] + [""] * (width - len(cells)))
             line += _lines_in(cells)
         self._blank_lines += len(rows) - len(squared)
-        return squared
+        return squared, lines
 
     def _unclosed_errors(self, line: int, rows: list[list[str]]) -> dict[int, str]:
         """Why rows cannot be sent in which a quote is not closed, by place."""
@@ -349,6 +401,82 @@ class DelimitedReader(InputReader):
             f"line {line} has {len(cells)} cells, but the header has {width}: "
             f"is a {delimiter} in it not quoted? Too many: {surplus}"
         )
+
+
+class _LineBlocks:
+    """A text as blocks of whole lines, of about a batch each.
+
+    Iterated, it gives the lines of the blocks that nobody took.
+
+    Args:
+        raw: Its bytes.
+        encoding: Their encoding.
+    """
+
+    def __init__(self, raw: io.RawIOBase, encoding: str) -> None:
+        self._raw = raw
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._is_at_end = False
+        self._block_bytes = BUFFER_BYTES // 2
+        self._rest = ""  # the beginning of a line
+        self._opened = io.StringIO()
+        self._put_back = ""
+        self._lines = 0
+
+    @property
+    def lines_read(self) -> int:
+        """How many lines have been read to their end."""
+        return self._lines + _line_ends(self._rest)
+
+    def __iter__(self) -> Iterator[io.StringIO]:
+        while block := self.take():
+            self._opened = io.StringIO(block, newline="")
+            yield self._opened
+
+    def take(self) -> str:
+        """What is left of the present block, or else the next one; "" at the end."""
+        block, self._put_back = self._put_back, ""
+        return block or self._opened.read() or self._next()
+
+    def put_back(self, block: str) -> None:
+        """Have a block come next."""
+        self._put_back = block
+
+    def _next(self) -> str:
+        while not self._is_at_end and (
+            len(self._rest) < self._block_bytes or not _end_of_lines(self._rest)
+        ):
+            data = self._raw.read(self._block_bytes)
+            self._is_at_end = not data
+            self._rest += self._decoder.decode(data, final=not data)
+        end = len(self._rest) if self._is_at_end else _end_of_lines(self._rest)
+        block, self._rest = self._rest[:end], self._rest[end:]
+        lines = _lines_of(block)
+        self._lines += lines
+        if lines:
+            wanted = _BLOCK_ROWS * len(block) // lines
+            self._block_bytes = min(max(_FEWEST_BYTES, wanted), BUFFER_BYTES)
+        return block
+
+
+def _is_plain(block: str) -> bool:
+    """Whether its cells are what is between delimiters, and its rows what is between line ends."""
+    return '"' not in block and ("\r" not in block or block.count("\r") == block.count("\r\n"))
+
+
+def _end_of_lines(text: str) -> int:
+    """Where the last line ends that surely does."""
+    return max(text.rfind("\n"), text.rfind("\r", 0, -1)) + 1
+
+
+def _line_ends(text: str) -> int:
+    others = text.count("\r") - text.count("\r\n") if "\r" in text else 0
+    return text.count("\n") + others
+
+
+def _lines_of(block: str) -> int:
+    """How many lines there are in a block, of which the last may lack its end."""
+    return _line_ends(block) + bool(block and not block.endswith(("\n", "\r")))
 
 
 def _lines_before(error: UnicodeError) -> int:

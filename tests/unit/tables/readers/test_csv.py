@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import os
+import random
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -280,3 +281,58 @@ def test_semicolons_stand_beside_decimal_commas(tmp_path: Path) -> None:
     assert (note.column, note.values, note.examples, note.row) == (
         "building limit", 1, ("1,200",), 1,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("seed", range(4))
+def test_quotes_change_nothing(tmp_path: Path, seed: int, line_end: str) -> None:
+    """Lines without quotes are read another way: rows, errors and notes are those of quoted ones.
+
+    Some lines are too wide, too narrow, blank, a total, or quoted in one file alone, and they are
+    more than fit into a block.
+    """
+    rng = random.Random(seed)
+    street = "x" * 60 if seed % 2 else "Main St"
+    rows = [[f"r{n}", f"{n} {street}", rng.choice(["a", "", " b "])] for n in range(3_000)]
+    for _ in range(seed * 4):
+        rows[rng.randrange(3_000)] = rng.choice(
+            [[], ["1"], ["2", "Oak St", "", ""], ["3", "4 Oak St", "", "x"], ["Total", "", "9"]]
+        )
+    header = ["Loc #", "Address", "Note"]
+    quoted = as_text([header, *rows], ",", line_end)
+    plain = line_end.join([",".join(row) for row in [header, *rows]])
+    mixed = plain.splitlines(keepends=True)
+    for place in rng.sample(range(1_500), 3):
+        mixed[place] = quoted.splitlines(keepends=True)[place]
+    found = [
+        read_all(written(tmp_path, f"{name}.csv", text.encode()))
+        for name, text in (("quoted", quoted), ("plain", plain), ("mixed", "".join(mixed)))
+    ]
+    told = [
+        [each.rows, each.locations, list(each.errors.values()), each.reader.notes] for each in found
+    ]
+    assert len(told[0][0]) >= 2_900
+    assert told[1] == told[0]
+    assert told[2] == told[0]
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, line_end: bytes) -> None:
+    """However far into the text it is, and whether there are quotes before it or not."""
+    for quoted in (b"1 Main St", b'"1 Main St"'):
+        for bad, told in (
+            (b"\0", "a NUL"),
+            (b"\xff", "0xff"),
+            (b'"x"y', "expected after"),
+            (b"\xc3", "0xc3"),
+        ):
+            lines = [
+                b"address",
+                *[b"%d Oak St" % n for n in range(2_000)],
+                quoted,
+                bad,
+                b"2 Elm St",
+            ]
+            path = written(tmp_path, "in.csv", line_end.join(lines))
+            with pytest.raises(InputError, match=f"line 2003.*{told}"):
+                read_all(path, encoding="utf-8")
