@@ -12,8 +12,7 @@ from pingdata_async.api.client import PingDataClient
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations.fields import AnyLocation, clean_sources
-from pingdata_async.tables.readers.arrow import is_arrow_object
-from pingdata_async.tables.readers.open import open_input
+from pingdata_async.tables.readers.open import is_arrow_object, open_input
 from pingdata_async.tables.rows import Batch, ReadOptions, TextColumns
 from pingdata_async.tables.schema.output_table import OutputTableScan
 

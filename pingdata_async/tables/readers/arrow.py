@@ -1,64 +1,72 @@
-"""Record batches of Arrow, and data frames, to batches of rows, as a stream.
+"""Record batches of Arrow to batches of rows, as a stream: Parquet files and data frames.
 
-Everything here blocks, and runs in a worker thread.
+Only code that has made sure that pyarrow is installed imports this module. Everything here blocks,
+and runs in a worker thread.
 """
 
 from __future__ import annotations
 
+import contextlib
 import decimal
+import functools
+import io
+import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import IO, Any, Final
 
-from pingdata_async.exceptions import ConfigurationError, InputError
+import pyarrow as pa
+
+from pingdata_async.exceptions import InputError
 from pingdata_async.locations.normalize import BATCH_ROWS
-from pingdata_async.tables.readers.base import IN_MEMORY, InputReader, MemoryHash
+from pingdata_async.tables.readers.base import (
+    HASH_BLOCK_BYTES,
+    IN_MEMORY,
+    FileInput,
+    InputReader,
+    MemoryHash,
+)
 from pingdata_async.tables.rows import ArrowRows, Batch, ReadOptions, write_stream
+from pingdata_async.tables.schema.arrow import objects_in, text_of_value, time_values
 from pingdata_async.tables.schema.types import whole_number
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+_READ_BUFFER_BYTES: Final = 64 * 1024  # for each column; unbuffered, a whole row group is read
+_MAX_BATCH_BYTES: Final = 4 * 1024 * 1024  # large rows must not pile up in memory
+_ROWS_READ_AT_ONCE: Final = 8 * BATCH_ROWS  # Arrow builds the dictionaries anew for each read
+_ROWS_OF_SHARED_TEXTS: Final = 32  # a text that shares the one before it may have any size
+_ITEM_BYTES: Final = 8  # of a number, or of the offset of a text
 
+MAX_RATIO: Final = 100
+"""Largest ratio of a table's size in memory to that of its file; real tables reach 20."""
 
-INSTALL_HINT = 'needs pyarrow: pip install "pingdata-async[parquet]"'
+BYTES_EACH_CELL: Final = 40
+"""Allowance for each cell besides: short texts and numbers may repeat in millions of rows."""
+
+MAX_SPREAD_BYTES: Final = 32 * 1024 * 1024
+"""Allowance for a file as a whole."""
 
 _TEXTS_OR_NUMBERS = (str, int, float, type(None))
-_AS_THEY_ARE = {str, int, float, bool, type(None), dict, list}
-
-
-def load_pyarrow(what: str) -> Any:
-    """The package, loaded only where it is used.
-
-    Args:
-        what: What it is needed for, at the beginning of a message.
-
-    Raises:
-        ConfigurationError: When it is not installed.
-    """
-    try:
-        import pyarrow as pa  # noqa: PLC0415 - optional, and 100 ms to load
-    except ImportError as error:
-        raise ConfigurationError(f"{what} {INSTALL_HINT}") from error
-    return pa
+_JSON_TYPES = {str, int, float, bool, type(None), dict, list}
 
 
 class ArrowReader(InputReader):
-    """What the readers of Arrow's record batches have in common; see `InputReader`."""
+    """Reads the records of Arrow record batches; see `InputReader`."""
 
     def _take_up(self, schema: pa.Schema) -> None:
         self._schema = schema
         self._map_headers(tuple(schema.names))
 
     def _pieces(self, batches: Iterable[pa.RecordBatch], rows_at_once: int) -> Iterator[Batch]:
-        """Batches of at most as many rows each."""
+        """Batches of at most so many rows each."""
         used = self._used_places()
         row = 1
         for batch in batches:
             for begin in range(0, batch.num_rows, rows_at_once):
-                piece = compacted(batch.slice(begin, rows_at_once))
+                piece = _compacted(batch.slice(begin, rows_at_once))
                 try:
                     columns = [
-                        python_values(piece.column(place)) if place in used else ()
+                        json_values(piece.column(place)) if place in used else ()
                         for place in range(piece.num_columns)
                     ]
                 except UnicodeDecodeError as error:
@@ -67,7 +75,7 @@ class ArrowReader(InputReader):
                         f"UTF-8 ({error.reason})"
                     ) from error
                 located = self._located(
-                    columns, are_texts=False, unused=partial(_texts_or_numbers, piece)
+                    columns, are_texts=False, unused=functools.partial(_texts_or_numbers, piece)
                 )
                 yield Batch(located, ArrowRows(write_stream(piece)))
                 row += piece.num_rows
@@ -75,31 +83,258 @@ class ArrowReader(InputReader):
             yield self._no_rows()
 
     def _no_rows(self) -> Batch:
-        """A table without rows has columns, and they have types."""
-        import pyarrow as pa  # noqa: PLC0415 - optional
-
+        """A batch without rows, which still has columns and their types."""
         nothing = pa.RecordBatch.from_pylist([], schema=self._schema)
         located = self._located([()] * nothing.num_columns, are_texts=False)
         return Batch(located, ArrowRows(write_stream(nothing)))
 
 
 def _texts_or_numbers(batch: pa.RecordBatch, place: int) -> Sequence[Any]:
-    """A column that is not mapped; nothing where it holds something else."""
+    """The values of a column that is not mapped; () if any is neither text nor number."""
     try:
-        values = python_values(batch.column(place))
+        values = json_values(batch.column(place))
     except UnicodeDecodeError:
         return ()
     return values if all(isinstance(value, _TEXTS_OR_NUMBERS) for value in values) else ()
 
 
-def compacted(piece: pa.RecordBatch) -> pa.RecordBatch:
-    """A piece of a record batch without what belongs to the other rows of it.
+# -- Parquet files ------------------------------------------------------------------------------
 
-    Pieces share dictionaries and the texts of views, so that each would be written with all of
-    them. The types stay what they are.
+
+class ParquetReader(ArrowReader):
+    """Reads the records of a Parquet file; see `InputReader`.
+
+    The file is hashed first, then read a second time. A pipe is copied to an unnamed temporary
+    file, since the end of a Parquet file has to be read first.
     """
-    import pyarrow as pa  # noqa: PLC0415 - optional
 
+    def __init__(self, file: FileInput, options: ReadOptions) -> None:
+        super().__init__(file.name, file.source, options)
+        self._file = file
+
+    def _batches(self) -> Iterator[Batch]:
+        with contextlib.ExitStack() as stack:
+            file = self._hashed(stack)
+            try:
+                yield from self._read(file)
+            except (pa.ArrowException, OSError) as error:
+                raise InputError(
+                    f"{self.name} is damaged, or not a Parquet file: {_one_line(error)}"
+                ) from error
+            if self._has_changed():
+                raise InputError(f"{self.name} changed while it was read; run the command again")
+
+    def _hashed(self, stack: contextlib.ExitStack) -> IO[bytes] | io.FileIO:
+        """Hash the input; returns a seekable file with its bytes."""
+        file = self._file.source.file
+        if file is None:
+            spooled = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack's
+            shutil.copyfileobj(self._file.content, spooled, HASH_BLOCK_BYTES)
+            return spooled
+        buffer = bytearray(HASH_BLOCK_BYTES)
+        while self._file.content.readinto(buffer):
+            self._file.keep_waiting()
+        return file
+
+    def _has_changed(self) -> bool:
+        file, found = self._file.source.file, self._file.source.fingerprint()
+        if file is None:
+            return False
+        now = os.fstat(file.fileno())
+        return (now.st_size, now.st_mtime_ns) != (found.size_bytes, found.mtime_ns)
+
+    def _read(self, file: Any) -> Iterator[Batch]:
+        from pyarrow import parquet  # noqa: PLC0415 - data frames do without it
+
+        open_ = functools.partial(
+            parquet.ParquetFile, file, pre_buffer=False, buffer_size=_READ_BUFFER_BYTES
+        )
+        opened = open_()
+        metadata, schema = opened.metadata, opened.schema_arrow
+        self._take_up(schema)
+        self._check_size(metadata)
+        rows = _rows_at_once(metadata)
+        # A dictionary holds each text once; only pieces of bounded size are decoded.
+        texts = _with_dictionaries(metadata)
+        opened = open_(metadata=metadata, read_dictionary=texts)
+        batches = opened.iter_batches(batch_size=rows, use_threads=False)
+        yield from self._pieces(self._decoded(batches, schema), min(rows, BATCH_ROWS))
+
+    def _decoded(self, batches: Iterable[Any], schema: Any) -> Iterator[Any]:
+        """The same rows in the types of the schema, in pieces that fit into memory."""
+        left_bytes = self._most_bytes()
+        for batch in batches:
+            left_bytes += BYTES_EACH_CELL * batch.num_rows * batch.num_columns
+            for piece, size_bytes in _small_pieces(batch):
+                left_bytes -= size_bytes
+                if left_bytes < 0:
+                    raise self._too_large()
+                yield _in_types(piece, schema)
+
+    def _check_size(self, metadata: Any) -> None:
+        """Check the sizes that the file declares, since a page is decompressed whole."""
+        declared_bytes = sum(metadata.row_group(n).total_byte_size for n in _groups(metadata))
+        cells = metadata.num_rows * metadata.num_columns
+        if declared_bytes > self._most_bytes() + BYTES_EACH_CELL * cells:
+            raise self._too_large()
+
+    def _most_bytes(self) -> int:
+        return MAX_SPREAD_BYTES + MAX_RATIO * self._file.source.size_bytes
+
+    def _too_large(self) -> InputError:
+        return InputError(
+            f"{self.name} would take more than {MAX_RATIO} times its size in memory, as it "
+            "repeats long texts; leave out their columns"
+        )
+
+
+def _small_pieces(batch: Any) -> Iterator[tuple[Any, int]]:
+    """Pieces of a batch that are small when decoded, or single rows; with their sizes."""
+    size_bytes = sum(map(_decoded_bytes, batch.columns))
+    if size_bytes <= _MAX_BATCH_BYTES or batch.num_rows == 1:
+        yield batch, size_bytes
+        return
+    half = batch.num_rows // 2
+    yield from _small_pieces(batch.slice(0, half))
+    yield from _small_pieces(batch.slice(half))
+
+
+def _with_dictionaries(metadata: Any) -> list[str]:
+    """The text columns that have a dictionary in any row group."""
+    return sorted(
+        {
+            column.path_in_schema
+            for column in _chunks(metadata)
+            if column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page
+        }
+    )
+
+
+def _groups(metadata: Any) -> range:
+    return range(metadata.num_row_groups)
+
+
+def _chunks(metadata: Any) -> Iterator[Any]:
+    for group in map(metadata.row_group, _groups(metadata)):
+        yield from map(group.column, range(group.num_columns))
+
+
+def _rows_at_once(metadata: Any) -> int:
+    """The number of rows to read at once: fewer if they are large."""
+    largest = max(map(_row_bytes, map(metadata.row_group, _groups(metadata))), default=0)
+    shares_texts = any("DELTA_BYTE_ARRAY" in column.encodings for column in _chunks(metadata))
+    most = _ROWS_OF_SHARED_TEXTS if shares_texts else _ROWS_READ_AT_ONCE
+    return max(1, min(most, int(_MAX_BATCH_BYTES / max(largest, 1))))
+
+
+def _row_bytes(group: Any) -> float:
+    """The approximate size of a row in memory. Equal items of lists take no space in a file."""
+    items = sum(group.column(n).num_values for n in range(group.num_columns))
+    size_bytes: int = max(group.total_byte_size, _ITEM_BYTES * items)
+    return size_bytes / (group.num_rows or 1)
+
+
+# -- Data frames ---------------------------------------------------------------------------------
+
+
+class ArrowObjectReader(ArrowReader):
+    """Reads an object with the Arrow PyCapsule interface; see `InputReader`.
+
+    pandas, polars, pyarrow, DuckDB and others have it. pandas adds its index as a column, unless
+    it only counts the rows: under its name, or `__index_level_0__`. A pandas column of mixed
+    types, such as `read_excel()` makes, becomes text.
+
+    Args:
+        source: The object; a stream that can be read only once is used up.
+        options: How to read it.
+    """
+
+    def __init__(self, source: Any, options: ReadOptions) -> None:
+        self._memory = MemoryHash()
+        super().__init__(IN_MEMORY, self._memory, options)
+        self._source = source
+
+    def _batches(self) -> Iterator[Batch]:
+        reader = self._opened()
+        self._take_up(reader.schema)
+        try:
+            for batch in self._pieces(reader, BATCH_ROWS):
+                self._add_to_hash(batch)
+                yield batch
+        except pa.ArrowException as error:
+            raise self._no_table(error) from error
+
+    def _opened(self) -> Any:
+        """A reader of the object's record batches."""
+        try:
+            if hasattr(self._source, "__arrow_c_stream__"):
+                try:
+                    return pa.RecordBatchReader.from_stream(self._source)
+                except (pa.ArrowException, TypeError):
+                    if not _is_pandas(self._source):
+                        raise
+                return pa.RecordBatchReader.from_stream(_with_texts(self._source))
+            batch = pa.record_batch(self._source)
+            return pa.RecordBatchReader.from_batches(batch.schema, [batch])
+        # Its library may raise anything: pandas raises a ValueError for equal headers.
+        except Exception as error:
+            raise self._no_table(error) from error
+
+    def _no_table(self, error: Exception) -> InputError:
+        return InputError(f"the {type(self._source).__name__} is not a table: {_one_line(error)}")
+
+    def _add_to_hash(self, batch: Batch) -> None:
+        rows = batch.input_rows
+        assert isinstance(rows, ArrowRows)  # noqa: S101 - for type checkers
+        self._memory.add(rows.stream)
+
+
+def _is_pandas(source: Any) -> bool:
+    return type(source).__module__.partition(".")[0] == "pandas" and hasattr(source, "isetitem")
+
+
+def _with_texts(frame: Any) -> Any:
+    """A copy of the frame whose columns of mixed types are text."""
+    frame = frame.copy(deep=False)
+    for place in range(frame.shape[1]):
+        texts = _texts_of(frame.iloc[:, place])
+        if texts is not None:
+            frame.isetitem(place, texts)
+    if frame.index.nlevels == 1:
+        texts = _texts_of(frame.index.to_series())
+        if texts is not None:
+            frame.index = type(frame.index)(texts, name=frame.index.name)
+    return frame
+
+
+def _texts_of(column: Any) -> list[str | None] | None:
+    """The values of a pandas Series as text; None if Arrow has a type for them."""
+    try:
+        pa.array(column, from_pandas=True)
+    except (pa.ArrowException, TypeError, OverflowError):
+        missing = column.isna().tolist()
+        return [
+            None if is_missing else text_of_value(whole_number(value))
+            for value, is_missing in zip(column.tolist(), missing, strict=True)
+        ]
+    return None
+
+
+def _one_line(error: BaseException) -> str:
+    """The message of an error of Arrow, or of a library that uses it, on one line."""
+    # pandas adds the column as a second argument.
+    said = str(error) if isinstance(error, OSError) else "; ".join(map(str, error.args))
+    return " ".join(said.split()) or type(error).__name__
+
+
+# -- Types --------------------------------------------------------------------------------------
+
+
+def _compacted(piece: pa.RecordBatch) -> pa.RecordBatch:
+    """A piece of a record batch without the values of other rows, in the same types.
+
+    Pieces share dictionaries and the texts of views; each would be written with all of them.
+    """
     columns: list[Any] = list(piece.columns)
     changed = False
     for place, column in enumerate(columns):
@@ -113,13 +348,12 @@ def compacted(piece: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _with_own_dictionary(column: Any) -> Any:
-    import pyarrow as pa  # noqa: PLC0415 - optional
-    from pyarrow import compute  # noqa: PLC0415 - optional
+    from pyarrow import compute  # noqa: PLC0415 - 14 MB
 
-    # Sorted, so that categories which have an order keep it.
+    # Sorted, so that ordered categories keep their order.
     used = column.indices.unique().drop_null().sort()
     values: Any = column.dictionary
-    if _has_views(values.type):  # which cannot be taken
+    if _has_views(values.type):  # which take() does not support
         values = pa.array([values[each].as_py() for each in used.to_pylist()], values.type)
     else:
         values = values.take(used)
@@ -130,11 +364,9 @@ def _with_own_dictionary(column: Any) -> Any:
 
 
 def _with_own_texts(column: Any) -> Any:
-    """A column of views, or with views in it, over texts that are of these rows alone."""
-    import pyarrow as pa  # noqa: PLC0415 - optional
-
+    """A column of views, perhaps nested, over the texts of these rows alone."""
     plain = column.cast(_without_views(column.type))
-    # Of what is nested, all is cast that the rows are a part of.
+    # The cast of a nested column keeps the values of other rows.
     return plain.take(pa.array(range(len(plain)), pa.int32())).cast(column.type)
 
 
@@ -143,9 +375,7 @@ def _has_views(kind: Any) -> bool:
 
 
 def _without_views(kind: Any) -> Any:
-    """The same type, with texts behind each other instead of views."""
-    import pyarrow as pa  # noqa: PLC0415 - optional
-
+    """The type with contiguous texts instead of views."""
     types = pa.types
     if types.is_string_view(kind):
         return pa.large_string()
@@ -166,13 +396,9 @@ def _field_without_views(field: Any) -> Any:
     return field.with_type(_without_views(field.type))
 
 
-# -- Dictionaries that are to be spread out ---------------------------------------------------
-
-
-def spread_bytes(column: Any) -> int:
-    """How large a column is with each text as often as it is there."""
-    import pyarrow as pa  # noqa: PLC0415 - optional
-    from pyarrow import compute  # noqa: PLC0415 - optional
+def _decoded_bytes(column: Any) -> int:
+    """The size of a column when its dictionaries are decoded."""
+    from pyarrow import compute  # noqa: PLC0415 - 14 MB
 
     kind = column.type
     if pa.types.is_dictionary(kind) and _is_binary(kind.value_type):
@@ -180,22 +406,20 @@ def spread_bytes(column: Any) -> int:
         total: int = compute.sum(lengths.take(column.indices).cast(pa.int64())).as_py() or 0
         return total + int(column.indices.nbytes)
     if pa.types.is_struct(kind):
-        return sum(map(spread_bytes, column.flatten()))
+        return sum(map(_decoded_bytes, column.flatten()))
     if pa.types.is_map(kind):  # a list of pairs
         column = column.cast(pa.list_(pa.struct([kind.key_field, kind.item_field])))
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        return spread_bytes(column.flatten()) + int(column.offsets.nbytes)
+        return _decoded_bytes(column.flatten()) + int(column.offsets.nbytes)
     return int(column.nbytes)
 
 
-def in_types(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The same rows, in the types of a schema that has no dictionaries for some of theirs."""
-    import pyarrow as pa  # noqa: PLC0415 - optional
-
+def _in_types(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The same rows in the types of the schema, which has fewer dictionaries."""
     columns = [
         column
         if column.type == kind
-        # What has views is not made of a dictionary right away.
+        # A dictionary cannot be cast to views directly.
         else column.cast(_without_views(kind)).cast(kind)
         for column, kind in zip(batch.columns, schema.types, strict=True)
     ]
@@ -203,47 +427,36 @@ def in_types(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _is_binary(kind: Any) -> bool:
-    import pyarrow as pa  # noqa: PLC0415 - optional
 
     types = pa.types
-    return any(
-        check(kind)
-        for check in (
-            types.is_string,
-            types.is_binary,
-            types.is_large_string,
-            types.is_large_binary,
-        )
-    )
+    is_text = types.is_string(kind) or types.is_large_string(kind)
+    return is_text or types.is_binary(kind) or types.is_large_binary(kind)
 
 
-# -- Values ----------------------------------------------------------------------------------
+# -- Values -------------------------------------------------------------------------------------
 
 
-def python_values(column: Any) -> Sequence[Any]:
-    """A column's values as a location may have them: texts, numbers, booleans, JSON's own.
+def json_values(column: Any) -> Sequence[Any]:
+    """The values of a column as values of JSON.
 
-    Dates, times and decimals become texts, and whole decimals integers.
+    Dates, times and decimals become text; whole decimals become integers.
 
     Raises:
-        UnicodeDecodeError: When a text is not UTF-8.
+        UnicodeDecodeError: A text is not UTF-8.
     """
-    import pyarrow as pa  # noqa: PLC0415 - optional
-
     types = pa.types
     kind = column.type
     if types.is_dictionary(kind):
-        words = python_values(column.dictionary)
+        words = json_values(column.dictionary)
         return [None if index is None else words[index] for index in column.indices.to_pylist()]
     if types.is_date(kind) or types.is_timestamp(kind) or types.is_time(kind):
         return _as_texts(column)
-    from pingdata_async.tables.schema.arrow import objects_in  # noqa: PLC0415 - optional
 
     values = objects_in(column)
     if types.is_map(kind):
         return [None if value is None else dict(value) for value in values]
     kinds = set(map(type, values))
-    if kinds <= _AS_THEY_ARE:
+    if kinds <= _JSON_TYPES:
         return values
     if kinds <= {bytes, type(None)}:
         return [None if value is None else value.decode() for value in values]
@@ -251,13 +464,10 @@ def python_values(column: Any) -> Sequence[Any]:
 
 
 def _as_texts(column: Any) -> Sequence[Any]:
-    import pyarrow as pa  # noqa: PLC0415 - optional
-
-    from pingdata_async.tables.schema.arrow import time_values  # noqa: PLC0415 - optional
 
     try:
         texts: list[Any] = column.cast(pa.string()).to_pylist()
-    except pa.ArrowException:  # a time zone that this machine does not know
+    except pa.ArrowException:  # an unknown time zone
         return [None if value is None else str(value) for value in time_values(column)]
     return texts
 
@@ -266,107 +476,4 @@ def _plain(value: Any) -> Any:
     if isinstance(value, decimal.Decimal):
         is_whole = value.is_finite() and value == value.to_integral_value()
         return int(value) if is_whole else format(value, "f")
-    return value if type(value) in _AS_THEY_ARE else str(value)
-
-
-def one_line(error: BaseException) -> str:
-    """What an error of Arrow's, or of a library that hands over to it, says, in one line."""
-    # pandas adds the column in which it was as a second argument.
-    said = str(error) if isinstance(error, OSError) else "; ".join(map(str, error.args))
-    return " ".join(said.split()) or type(error).__name__
-
-
-def is_arrow_object(source: object) -> bool:
-    """Whether an object gives its rows through the Arrow PyCapsule interface."""
-    return hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__")
-
-
-class ArrowObjectReader(ArrowReader):
-    """Rows of an object with the Arrow PyCapsule interface; see `InputReader`.
-
-    pandas, polars, pyarrow, DuckDB and others have it. pandas gives the index as a column as
-    well, unless it only counts the rows: under its name, or `__index_level_0__`. A column of it
-    that holds values of several kinds, as `read_excel()` makes them, is one of texts.
-
-    Args:
-        source: The object. A stream that can be read only once is used up.
-        options: How it is to be understood.
-    """
-
-    def __init__(self, source: Any, options: ReadOptions) -> None:
-        self._memory = MemoryHash()
-        super().__init__(IN_MEMORY, self._memory, options)
-        self._source = source
-
-    def _batches(self) -> Iterator[Batch]:
-        pa = load_pyarrow(f"a {type(self._source).__name__}")
-        reader = self._opened(pa)
-        self._take_up(reader.schema)
-        try:
-            for batch in self._pieces(reader, BATCH_ROWS):
-                self._add_to_hash(batch)
-                yield batch
-        except pa.ArrowException as error:
-            raise self._no_table(error) from error
-
-    def _opened(self, pa: Any) -> Any:
-        """The object's record batches."""
-        try:
-            if hasattr(self._source, "__arrow_c_stream__"):
-                try:
-                    return pa.RecordBatchReader.from_stream(self._source)
-                except (pa.ArrowException, TypeError):
-                    if not _is_pandas(self._source):
-                        raise
-                return pa.RecordBatchReader.from_stream(_with_texts(self._source))
-            batch = pa.record_batch(self._source)
-            return pa.RecordBatchReader.from_batches(batch.schema, [batch])
-        # The library it is of raises what it likes: pandas a ValueError for equal headers.
-        except Exception as error:
-            raise self._no_table(error) from error
-
-    def _no_table(self, error: Exception) -> InputError:
-        return InputError(f"the {type(self._source).__name__} is no table: {one_line(error)}")
-
-    def _add_to_hash(self, batch: Batch) -> None:
-        rows = batch.input_rows
-        assert isinstance(rows, ArrowRows)  # noqa: S101 - for type checkers
-        self._memory.add(rows.stream)
-
-
-# -- Columns of pandas that Arrow has no type for ---------------------------------------------
-
-
-def _is_pandas(source: Any) -> bool:
-    return type(source).__module__.partition(".")[0] == "pandas" and hasattr(source, "isetitem")
-
-
-def _with_texts(frame: Any) -> Any:
-    """The frame with texts in each column whose values are of no one type; itself unchanged."""
-    frame = frame.copy(deep=False)
-    for place in range(frame.shape[1]):
-        texts = _texts_of(frame.iloc[:, place])
-        if texts is not None:
-            frame.isetitem(place, texts)
-    if frame.index.nlevels == 1:
-        texts = _texts_of(frame.index.to_series())
-        if texts is not None:
-            frame.index = type(frame.index)(texts, name=frame.index.name)
-    return frame
-
-
-def _texts_of(column: Any) -> list[str | None] | None:
-    """The values of a pandas Series, each as text; None where Arrow takes them as they are."""
-    import pyarrow as pa  # noqa: PLC0415 - optional
-
-    from pingdata_async.tables.schema.arrow import text_of_value  # noqa: PLC0415 - optional
-
-    try:
-        pa.array(column, from_pandas=True)
-    except (pa.ArrowException, TypeError, OverflowError):
-        missing = column.isna().tolist()
-        return [
-            None if is_missing else text_of_value(whole_number(value))
-            for value, is_missing in zip(column.tolist(), missing, strict=True)
-        ]
-    return None
+    return value if type(value) in _JSON_TYPES else str(value)

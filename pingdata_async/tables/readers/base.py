@@ -1,4 +1,4 @@
-"""What all readers share: files and pipes as hashed streams, and rows as batches.
+"""What all readers share: files and pipes as hashed streams, and input rows as batches.
 
 Everything here blocks, and runs in a worker thread.
 """
@@ -16,7 +16,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations.missing_values import all_say_something, says_nothing
@@ -39,25 +39,62 @@ from pingdata_async.value_notes import NotedBatch, NotedValue, ValueKind, ValueN
 
 BUFFER_BYTES = 64 * 1024
 MAX_LINE_BYTES = 4 * 1024 * 1024
-"""Of one row. Read with all that is made of it, it takes up to thirty times that."""
-MAX_BATCH_BYTES = 256 * 1024  # rows that are larger than most must not pile up in memory
+"""Of one row; a row in memory takes up to thirty times its size."""
+MAX_BATCH_BYTES = 256 * 1024  # large rows must not pile up in memory
 
 IN_MEMORY = "rows in memory"
-"""What Python objects are called in messages, and in a fingerprint."""
+"""The name of Python objects in messages and fingerprints."""
 CHECK_WAIT_EVERY_S = 0.2
 HASH_BLOCK_BYTES = 1024 * 1024
 
+ZIP_MAGIC = b"PK\x03\x04"
+OLE_MAGIC = b"\xd0\xcf\x11\xe0"
 
-class HashingStream(io.RawIOBase):
-    """A raw stream whose bytes are hashed as they are read, so that once is enough.
+
+# -- Streams ------------------------------------------------------------------------------------
+
+
+class ReadableStream(io.RawIOBase):
+    """A raw stream to read from."""
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+
+class BlockStream(ReadableStream):
+    """A stream whose bytes are made one block at a time."""
+
+    def __init__(self) -> None:
+        self._block = memoryview(b"")
+
+    @abstractmethod
+    def _next_block(self) -> bytes | None:
+        """The next block, which may be empty; None at the end."""
+
+    def readinto(self, buffer: Any) -> int:
+        """Read from the present block, or the next that is not empty."""
+        while not self._block:
+            block = self._next_block()
+            if block is None:
+                return 0
+            self._block = memoryview(block)
+        piece = self._block[: len(buffer)]
+        buffer[: len(piece)] = piece
+        self._block = self._block[len(piece) :]
+        return len(piece)
+
+
+class HashingStream(ReadableStream):
+    """Hashes the bytes of an input as they are read.
 
     Args:
-        source: Its path, "-" for standard input.
-        raw: The stream; still the caller's to close.
-        mtime_ns: When the file was last changed; None for what is no file.
+        source: The path; "-" for standard input.
+        raw: The stream; the caller closes it.
+        mtime_ns: When the file was last modified; None for other inputs.
 
     Attributes:
-        size_bytes: How many have been read.
+        size_bytes: How many bytes have been read.
     """
 
     def __init__(self, source: str | Path, raw: io.RawIOBase, mtime_ns: int | None) -> None:
@@ -69,39 +106,31 @@ class HashingStream(io.RawIOBase):
 
     @property
     def file(self) -> io.FileIO | None:
-        """The regular file that is read; None for what can be read only once."""
+        """The regular file that is read; None if the input can be read only once."""
         raw = self._raw
         if not isinstance(raw, io.FileIO):
             return None
         return raw if stat.S_ISREG(os.fstat(raw.fileno()).st_mode) else None
 
     def second_look(self) -> io.RawIOBase | None:
-        """Another stream of the same bytes, from their beginning; None where there is none."""
+        """Another stream of the same bytes from the beginning; None if there is no file."""
         file = self.file
         return None if file is None else _SecondLook(file)
 
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
     def readinto(self, buffer: Any) -> int:
-        """Read and hash a block.
-
-        Raises:
-            InputError: When it cannot be read on.
-        """
+        """Read and hash a block; raises an InputError if reading fails."""
         try:
             read = self._raw.readinto(buffer) or 0
         except OSError as error:
             raise InputError(
-                f"{shown_name(self._source)} cannot be read on: {error.strerror or error}"
+                f"{shown_name(self._source)} cannot be read further: {error.strerror or error}"
             ) from error
         self._hash.update(memoryview(buffer)[:read])
         self.size_bytes += read
         return read
 
     def fingerprint(self) -> Fingerprint:
-        """Of what has been read; that of the whole input once it was read to its end."""
+        """The fingerprint of the bytes read so far."""
         return Fingerprint(
             sha256=self._hash.hexdigest(),
             size_bytes=self.size_bytes,
@@ -112,37 +141,30 @@ class HashingStream(io.RawIOBase):
 
 
 class MemoryHash:
-    """Hashes rows in memory as they are read.
-
-    Attributes:
-        size_bytes: How many bytes have been hashed.
-    """
+    """Hashes rows in memory as they are read."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self.size_bytes = 0
 
     def add(self, data: bytes) -> None:
-        """Hash some more."""
+        """Hash more bytes."""
         self._hash.update(data)
         self.size_bytes += len(data)
 
     def fingerprint(self) -> Fingerprint:
-        """Of what has been read."""
+        """The fingerprint of the rows read so far."""
         return Fingerprint(
             sha256=self._hash.hexdigest(), size_bytes=self.size_bytes, given=IN_MEMORY
         )
 
 
-class _SecondLook(io.RawIOBase):
-    """A file's bytes from the beginning, without moving on in it."""
+class _SecondLook(ReadableStream):
+    """The bytes of a file from the beginning; leaves its position unchanged."""
 
     def __init__(self, file: io.FileIO) -> None:
         self._descriptor = file.fileno()
         self._offset = 0
-
-    def readable(self) -> bool:
-        return True
 
     def readinto(self, buffer: Any) -> int:
         block = os.pread(self._descriptor, len(buffer), self._offset)
@@ -152,18 +174,18 @@ class _SecondLook(io.RawIOBase):
 
 
 class TooLongError(Exception):
-    """Raised inside a reader when what should be one row has no end in sight."""
+    """Raised inside a reader when a row does not end within the bytes that it may have."""
 
 
-class PeekableStream(io.RawIOBase):
-    """A raw stream whose beginning can be looked at before it is read.
+class PeekableStream(ReadableStream):
+    """A raw stream whose beginning can be peeked at before it is read.
 
     Args:
-        raw: The stream; still the caller's to close.
+        raw: The stream; the caller closes it.
 
     Attributes:
-        given_bytes: How many have been read from this one.
-        most_bytes: How many may be, for now; whoever reads more gets a TooLongError.
+        given_bytes: How many bytes have been read.
+        most_bytes: How many bytes may be read for now; reading more raises a TooLongError.
     """
 
     def __init__(self, raw: io.RawIOBase) -> None:
@@ -174,19 +196,15 @@ class PeekableStream(io.RawIOBase):
         self.most_bytes: float = math.inf
 
     def peek(self, size_bytes: int) -> bytes:
-        """As many bytes from the beginning; fewer only where there are no more."""
+        """The first bytes; fewer only if there are no more."""
         while len(self._ahead) < size_bytes and not self._is_at_end:
             block = self._raw.read(size_bytes - len(self._ahead))
             self._is_at_end = not block
             self._ahead += block or b""
         return bytes(self._ahead[:size_bytes])
 
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
     def readinto(self, buffer: Any) -> int:
-        """Read a block: what was looked at first."""
+        """Read a block, beginning with the bytes that were peeked at."""
         if self._ahead:
             block = self._ahead[: len(buffer)]
             del self._ahead[: len(buffer)]
@@ -200,14 +218,14 @@ class PeekableStream(io.RawIOBase):
         return read
 
 
-class _PatientStream(io.RawIOBase):
-    """A pipe or terminal that is waited for without being deaf to cancellation.
+class _PatientStream(ReadableStream):
+    """A pipe or terminal, waited for in a way that can be cancelled.
 
     Args:
-        descriptor: Of it.
-        keep_waiting: Called now and then while it gives nothing.
-        say_nobody_writes: Called where nobody has it open to write into it, once; None if there
-            is surely somebody.
+        descriptor: Its file descriptor.
+        keep_waiting: Called now and then while it is silent.
+        say_nobody_writes: Called once if no process has it open for writing; None if one
+            certainly has.
     """
 
     def __init__(
@@ -219,18 +237,15 @@ class _PatientStream(io.RawIOBase):
         self._descriptor = descriptor
         self._keep_waiting = keep_waiting
         self._say_nobody_writes = say_nobody_writes
-        # Unlike select(), at ease with descriptors above 1,023.
+        # Unlike select(), it takes descriptors above 1,023.
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLIN)
-
-    def readable(self) -> bool:
-        return True
 
     def readinto(self, buffer: Any) -> int:
         while not self._poll.poll(CHECK_WAIT_EVERY_S * 1000):
             self._keep_waiting()
             if self._say_nobody_writes is not None:
-                # Only reading tells: where somebody is there, it would have to wait.
+                # Only a read tells: it would block if another process had it open.
                 with contextlib.suppress(BlockingIOError):
                     read = self._read(buffer)
                     if read:
@@ -246,7 +261,7 @@ class _PatientStream(io.RawIOBase):
 
 
 def shown_name(source: str | Path) -> str:
-    """What a source is called in messages."""
+    """The name of a source in messages."""
     return "standard input" if str(source) == STDIN else str(source)
 
 
@@ -256,11 +271,7 @@ def open_source(
     keep_waiting: Callable[[], None] = lambda: None,
     on_wait: Callable[[], None] = lambda: None,
 ) -> Iterator[HashingStream]:
-    """Open an input's bytes; the arguments are those of `readers.open_input()`.
-
-    Raises:
-        InputError: When it cannot be opened.
-    """
+    """Open the bytes of an input; arguments and errors are those of `open_input()`."""
     if str(source) == STDIN and sys.stdin is None:
         raise InputError("standard input is closed")
     with contextlib.ExitStack() as stack:
@@ -278,16 +289,7 @@ def fingerprint_of(
     keep_waiting: Callable[[], None] = lambda: None,
     on_wait: Callable[[], None] = lambda: None,
 ) -> Fingerprint:
-    """Read an input only to tell which one it is.
-
-    Args:
-        source: Its path, "-" for standard input, which is used up by it.
-        keep_waiting: Called now and then; may raise to end the reading.
-        on_wait: As of `readers.open_input()`.
-
-    Raises:
-        InputError: When it cannot be read.
-    """
+    """Read an input to its end for its fingerprint; the rest is as in `open_input()`."""
     buffer = bytearray(HASH_BLOCK_BYTES)
     with open_source(source, keep_waiting, on_wait) as stream:
         while stream.readinto(buffer):
@@ -305,44 +307,62 @@ def _open(
     if str(source) == STDIN:
         descriptor = sys.stdin.fileno()
     elif stat.S_ISFIFO(Path(source).stat().st_mode):
-        # Otherwise opening it would wait for a writer, out of reach of any cancellation.
+        # Otherwise, opening would block until a writer opens it, and could not be cancelled.
         descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK)
         stack.callback(os.close, descriptor)
         say_nobody_writes = on_wait
     else:
         file = stack.enter_context(io.FileIO(source))
-        # The time before reading: a file that changes meanwhile is not taken for this one.
+        # The time before reading: a file that changes meanwhile must not match.
         return HashingStream(source, file, os.fstat(file.fileno()).st_mtime_ns)
     stream = _PatientStream(descriptor, keep_waiting, say_nobody_writes)
     return HashingStream(source, stream, None)
 
 
+# -- Readers ------------------------------------------------------------------------------------
+
 _PLUS_4 = ("4", "four")
-"""What the key of a header such as "ZIP+4" ends with."""
+"""The ends of the key of a header such as "ZIP+4"."""
 
 
-class InputReader(ABC):
-    """Records of an input, in order, as batches; iterate it once.
-
-    Args:
-        name: The input, for messages.
-        source: What hashes the input as it is read.
-        options: How it is to be understood.
+class FileInput(NamedTuple):
+    """A file or pipe that is about to be read.
 
     Attributes:
         name: The input, for messages.
-        options: How it is to be understood.
-        headers: Of its columns in order, as they stand there, empty and repeated ones as well;
-            for JSON the names of all fields, as they came first. Known with the first batch; of
-            JSON, complete at the end.
-        mapping: Which of them hold what; known when `headers` are.
-        rows: Data records before the batch that is being read.
-        sheet_place: Where in a workbook they stand, up to now; None for other inputs.
-        values: Those that the reader itself changed or left out, by the header of their column.
+        source: The stream that hashes its bytes.
+        content: The bytes to read.
+        keep_waiting: Called now and then; may raise to stop reading.
+    """
+
+    name: str
+    source: HashingStream
+    content: PeekableStream
+    keep_waiting: Callable[[], None]
+
+
+class InputReader(ABC):
+    """Reads the records of an input in order, as batches; iterate it once.
+
+    Args:
+        name: The input, for messages.
+        source: Hashes the input as it is read.
+        options: How to read it.
+
+    Attributes:
+        name: The input, for messages.
+        options: How to read it.
+        headers: The headers of its columns, also empty and repeated ones, known with the first
+            batch; of JSON, the names of all members in the order in which they were first seen,
+            complete at the end.
+        mapping: The meaning of the columns; known when `headers` are.
+        rows: The number of records before the present batch.
+        sheet_place: Where the records so far are in a workbook; None for other inputs.
+        values: The values that the reader itself changed or left out, by header.
 
     Raises:
-        InputError: While iterated, naming the line or row, when the input cannot be read on;
-            nothing usable in it is an error too.
+        InputError: While iterated, if the input cannot be read further or holds nothing usable;
+            names the line or row.
     """
 
     def __init__(self, name: str, source: HashingStream | MemoryHash, options: ReadOptions) -> None:
@@ -359,7 +379,7 @@ class InputReader(ABC):
         self._notes_at_end: list[Callable[[], str | None]] = []
 
     def __iter__(self) -> Iterator[Batch]:
-        """The records."""
+        """Read the records."""
         for batch in self._batches():
             yield batch
             self.rows += len(batch.locations)
@@ -367,31 +387,28 @@ class InputReader(ABC):
 
     @abstractmethod
     def _batches(self) -> Iterator[Batch]:
-        """The same."""
+        """Read the records."""
 
     def fingerprint(self) -> Fingerprint:
-        """Of what has been read; that of the whole input once it was iterated to its end."""
+        """The fingerprint of what has been read: of the whole input, at the end."""
         return self._input_hash.fingerprint()
 
     @property
     def unused_columns(self) -> tuple[str, ...]:
-        """Columns seen so far that mean nothing to the API, in their order."""
+        """The columns so far that no field is read from, in order."""
         return self.mapping.unused
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of how the input was understood, a sentence each.
-
-        Complete once it was iterated to its end.
-        """
+        """What the user should know about the reading, a sentence each; complete at the end."""
         at_end = [note for tell in self._notes_at_end if (note := tell()) is not None]
         return (*self._notes, *at_end, *self._counted())
 
     def all_values(self, normalized: ValueNotes) -> ValueNotes:
-        """Values that are not sent as they stand, by column, once all was read.
+        """The values that are not sent as they are, by column; complete at the end.
 
         Args:
-            normalized: What was noted of them by field, when they were prepared.
+            normalized: The values that normalization changed, by field.
         """
         all_values = ValueNotes()
         all_values.take_over(self.values, {})
@@ -399,16 +416,16 @@ class InputReader(ABC):
         return all_values
 
     def note_at_end(self, tell: Callable[[], str | None]) -> None:
-        """Have somebody asked for a note once all was read."""
+        """Add a note that is only known at the end."""
         self._notes_at_end.append(tell)
 
     def _map_headers(self, headers: tuple[str, ...]) -> None:
-        """Find out which of the input's columns holds what, now that all are known."""
+        """Map the columns, now that all headers are known."""
         self.headers = headers
         self.mapping = map_columns(self.name, headers, given=self.options.mapping)
 
     def _counted(self) -> list[str]:
-        """Notes that are only known at the end."""
+        """The reader's own notes that are only known at the end."""
         return []
 
     def _located(
@@ -493,10 +510,10 @@ class InputReader(ABC):
 
 
 def left_out_note(rows: Mapping[str, int]) -> str | None:
-    """Such as "2 empty rows, 1 total row and 1 footnote left out"; None where there are none.
+    """A note such as "2 empty rows, 1 total row and 1 footnote left out"; None if none are.
 
     Args:
-        rows: How many are left out, by what one is called.
+        rows: The number of rows left out, by the name of one.
     """
     shown = [counted(number, what) for what, number in rows.items() if number]
     if not shown:

@@ -1,22 +1,33 @@
 """Workbooks of Excel and OpenDocument to batches of rows.
 
 A workbook cannot be streamed: it is opened whole, and takes memory for each cell of the sheet
-(`workbook_limits` says how much, and what is refused). Everything here blocks, and runs in a
-worker thread.
+(`workbook_scan` says how much, and what is refused). Only code that has made sure that
+python-calamine is installed imports this module. Everything here blocks, and runs in a worker
+thread.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import re
+import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain, islice
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
+import python_calamine
+from python_calamine import (
+    CalamineSheet,
+    CalamineWorkbook,
+    PasswordError,
+    SheetTypeEnum,
+    SheetVisibleEnum,
+)
 
 from pingdata_async.exceptions import ConfigurationError, InputError
 from pingdata_async.locations.coordinates import COORDINATES
@@ -29,39 +40,33 @@ from pingdata_async.tables.mapping.headers import (
     find_header,
     is_empty_cell,
     is_label,
+    shown_headers,
 )
 from pingdata_async.tables.readers.base import (
-    HashingStream,
+    OLE_MAGIC,
+    ZIP_MAGIC,
+    FileInput,
     InputReader,
-    PeekableStream,
     left_out_note,
 )
 from pingdata_async.tables.readers.data_rows import DataRows
-from pingdata_async.tables.readers.look_alikes import LOCKED, ZIP_MAGIC, told_of_workbook
 from pingdata_async.tables.readers.lost_cells import (
     KNOWN_ERRORS,
     LostCells,
-    SheetMarks,
-    TakenRow,
+    SheetRow,
     with_known_errors,
 )
-from pingdata_async.tables.readers.workbook_limits import ADVICE, MAX_FILE_BYTES, check_archive
-from pingdata_async.tables.rows import (
-    SKIP,
-    Batch,
-    CellColumns,
-    ReadOptions,
-    SheetPlace,
+from pingdata_async.tables.readers.workbook_scan import (
+    ADVICE,
+    MAX_FILE_BYTES,
+    SheetMarks,
+    scan_workbook,
 )
+from pingdata_async.tables.rows import SKIP, Batch, CellColumns, ReadOptions, SheetPlace
 from pingdata_async.tables.schema.types import whole_number
 from pingdata_async.util.text import counted
 
-if TYPE_CHECKING:
-    from python_calamine import CalamineSheet, CalamineWorkbook
-
-
-_INSTALL_HINT = 'is a workbook, which needs python-calamine: pip install "pingdata-async[excel]"'
-_KNOWN_IN_A_TABLE = 3  # headers, where none of them can be looked up yet
+_KNOWN_IN_A_TABLE = 3  # headers, even if none of them can be looked up
 _NO_TABLE, _PERHAPS_A_TABLE, _SURELY_A_TABLE = range(3)
 _STREETS = frozenset({"address", "address_line_1"})
 _NOTHING: Mapping[int, Any] = MappingProxyType({})
@@ -69,17 +74,17 @@ _BLOCK_BYTES = 1024 * 1024
 
 
 class _Table(msgspec.Struct, frozen=True):
-    """A sheet, its first rows, those behind them, and the headers among the first ones.
+    """A sheet with headers.
 
     Attributes:
-        name: The sheet's.
+        name: The name of the sheet.
         first: Its first rows.
-        rest: Those behind them.
-        header: The headers among the first ones.
-        hidden: Rows that are not shown.
-        spans: Merged cells, by their first row: the last one, and the column.
-        first_column: The one that rows begin with, from 0.
-        others: Sheets with something in them that are not read.
+        rest: The rows below them.
+        header: The headers among the first rows.
+        hidden: The rows that are hidden.
+        spans: The last row and the column of merged cells, by first row.
+        first_column: The first column of its rows, from 0.
+        others: The other sheets that are not empty.
     """
 
     name: str
@@ -93,27 +98,12 @@ class _Table(msgspec.Struct, frozen=True):
 
 
 class WorkbookReader(InputReader):
-    """Records of a sheet of a workbook; see `InputReader`.
+    """Reads the records of a sheet of a workbook; see `InputReader`."""
 
-    Args:
-        name: The input, for messages.
-        source: The stream that hashes the input.
-        content: Its bytes.
-        options: How it is to be understood.
-        keep_waiting: Called now and then; may raise to end the reading.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        source: HashingStream,
-        content: PeekableStream,
-        options: ReadOptions,
-        keep_waiting: Callable[[], None],
-    ) -> None:
-        super().__init__(name, source, options)
-        self._content = content
-        self._keep_waiting = keep_waiting
+    def __init__(self, file: FileInput, options: ReadOptions) -> None:
+        super().__init__(file.name, file.source, options)
+        self._content = file.content
+        self._keep_waiting = file.keep_waiting
         self._empty_rows = 0
         self._hidden_rows = 0
         self._data: DataRows | None = None
@@ -126,8 +116,8 @@ class WorkbookReader(InputReader):
             left_out["hidden row"] = self._hidden_rows
         elif self._hidden_rows:
             notes.append(
-                f"{counted(self._hidden_rows, 'hidden row')} sent like the others; "
-                "--hidden-rows skip leaves them out"
+                f"{counted(self._hidden_rows, 'hidden row')} sent like the others; leave them out "
+                "with --hidden-rows skip"
             )
         if self._data is not None:
             left_out += self._data.left_out
@@ -156,55 +146,51 @@ class WorkbookReader(InputReader):
         while rows := list(islice(records, BATCH_ROWS)):
             self._keep_waiting()
             kept, sent = lost.taken(self.rows, rows)
-            if not lost.is_refused:  # else all of them are counted
+            if not lost.is_refused:  # if it is, the rest is only counted
                 located = self._located(sent, are_texts=False, unused=kept.__getitem__)
                 yield Batch(located, CellColumns(kept))
         if lost.is_refused:
             raise lost.refusal()
 
     def _read(self) -> bytes:
-        content = io.BytesIO()  # gives its bytes away without a copy, which a bytearray does not
+        content = io.BytesIO()  # returns its bytes without a copy, unlike a bytearray
         while block := self._content.read(_BLOCK_BYTES):
             self._keep_waiting()
             content.write(block)
             if content.tell() > MAX_FILE_BYTES:
                 raise InputError(
-                    f"{self.name} is too large for a workbook, with more than "
-                    f"{MAX_FILE_BYTES:,} bytes; {ADVICE}"
+                    f"{self.name} is too large for a workbook: more than {MAX_FILE_BYTES:,} bytes; "
+                    f"{ADVICE}"
                 )
         return content.getvalue()
 
     def _opened(self, content: bytes) -> tuple[CalamineWorkbook, dict[str, SheetMarks]]:
-        """A workbook, and what is known of each sheet beside its values."""
-        try:
-            import python_calamine  # noqa: PLC0415 - optional
-        except ImportError as error:
-            raise ConfigurationError(f"{self.name} {_INSTALL_HINT}") from error
-        told = told_of_workbook(content)
+        """The workbook, and the marks of each sheet."""
+        told = _told_of_look_alike(content)
         if told is not None:
             raise InputError(f"{self.name} {told}")
         marks: dict[str, SheetMarks] = {}
         if content.startswith(ZIP_MAGIC):
-            marks = check_archive(self.name, content, self._keep_waiting)
+            marks = scan_workbook(self.name, content, self._keep_waiting)
             if any(each.errors - KNOWN_ERRORS for each in marks.values()):
                 content = with_known_errors(content, self._keep_waiting)
         else:
-            self._note_unknown()
+            self._note_old_workbook()
         try:
             with _told_in_one_line(self.name):
                 return python_calamine.load_workbook(io.BytesIO(content)), marks
-        except python_calamine.PasswordError as error:
-            raise InputError(f"{self.name} {LOCKED}") from error
+        except PasswordError as error:
+            raise InputError(f"{self.name} {_LOCKED}") from error
 
-    def _note_unknown(self) -> None:
-        """Say what cannot be known of a workbook of before 2007."""
+    def _note_old_workbook(self) -> None:
+        """Tell what cannot be read from a workbook of before 2007."""
         if self.options.hidden_rows == SKIP:
             raise InputError(
-                f"{self.name}: which rows are hidden is not known of an .xls; save it as .xlsx"
+                f"{self.name}: hidden rows cannot be told apart in an .xls; save it as .xlsx"
             )
         self._notes.append(
-            "of an .xls it is not known which cells hold an error, and which rows are hidden; "
-            "saved as .xlsx, it is"
+            "an .xls does not show which cells hold an error and which rows are hidden; save it as "
+            ".xlsx to see them"
         )
 
     def _take_up(self, table: _Table) -> None:
@@ -216,10 +202,10 @@ class WorkbookReader(InputReader):
         self._notes.append(f"sheet {table.name!r}, headers in {where}{above}")
         if table.others:
             shown = ", ".join(map(repr, table.others))
-            self._notes.append(f"not read: {shown}; --sheet NAME says which sheet is")
+            self._notes.append(f"not read: {shown}; choose a sheet with --sheet NAME")
 
-    def _records(self, table: _Table) -> Iterator[TakenRow]:
-        """The rows of data."""
+    def _records(self, table: _Table) -> Iterator[SheetRow]:
+        """The records."""
         begin = table.header.place + 1
         self._data = data = DataRows(table.header, self.mapping)
         self.sheet_place = place = SheetPlace(table.name, begin, table.header.rows)
@@ -227,7 +213,7 @@ class WorkbookReader(InputReader):
         merged = _MergedCells(table.spans)
         rows = chain(islice(table.first, begin, None), table.rest)
         for number, given in enumerate(rows, begin):
-            cells = list(map(_cell, given))
+            cells = [None if value == "" else whole_number(value) for value in given]
             covered = merged.covering(number, cells)
             if all(map(is_empty_cell, cells)):
                 self._empty_rows += 1
@@ -240,22 +226,22 @@ class WorkbookReader(InputReader):
                 if is_skipping:
                     continue
             place.add(number + 1)
-            yield TakenRow(number, cells, covered)
+            yield SheetRow(number, cells, covered)
 
 
 class _MergedCells:
-    """Gives each row the values of the cells above that are merged with its own.
+    """Finds the values of merged cells for the rows below their first.
 
     Args:
-        spans: By the first row of merged cells, the last one, and the column.
+        spans: The last row and the column of merged cells, by first row.
     """
 
     def __init__(self, spans: Mapping[int, Sequence[tuple[int, int]]]) -> None:
         self._spans = spans
-        self._open: dict[int, tuple[int, Any]] = {}  # by column, up to which row, and the value
+        self._open: dict[int, tuple[int, Any]] = {}  # last row and value, by column
 
     def covering(self, row: int, cells: Sequence[Any]) -> Mapping[int, Any]:
-        """By column, the values for a row; rows are asked for one after the other."""
+        """The values of merged cells that cover a row, by column; called row by row."""
         if not self._open and row not in self._spans:
             return _NOTHING
         self._open = {column: each for column, each in self._open.items() if each[0] >= row}
@@ -275,7 +261,7 @@ def _chosen(
     options: ReadOptions,
     marks: Mapping[str, SheetMarks],
 ) -> _Table:
-    """The sheet that was named, or the only one that holds a table."""
+    """The sheet that the user named, or the only one that holds a table."""
 
     def table_of(title: str) -> _Table | None:
         return _table(name, workbook, title, options, marks.get(title) or SheetMarks())
@@ -294,7 +280,7 @@ def _chosen(
             continue
         rank = _rank(found.header, options)
         if not by_rank or rank > max(by_rank):
-            best = found  # the others are let go of at once
+            best = found  # only one sheet is kept in memory
         by_rank.setdefault(rank, []).append(title)
     if best is None:
         raise InputError(f"{name} is empty")
@@ -309,13 +295,11 @@ def _chosen(
 
 
 def _advice(titles: Sequence[str]) -> str:
-    return f"--sheet NAME says which one: {', '.join(map(repr, titles))}"
+    return f"choose one with --sheet NAME: {', '.join(map(repr, titles))}"
 
 
 def _visible(workbook: CalamineWorkbook) -> list[str]:
-    """Sheets of cells that are shown; hidden ones hold lists and old versions."""
-    from python_calamine import SheetTypeEnum, SheetVisibleEnum  # noqa: PLC0415 - optional
-
+    """The visible sheets of cells; hidden ones hold lists and old versions."""
     return [
         sheet.name
         for sheet in workbook.sheets_metadata
@@ -332,16 +316,16 @@ def _named_sheet(name: str, titles: Sequence[str], wanted: str) -> str:
     if wanted.isdecimal() and 0 < int(wanted) <= len(titles):
         return titles[int(wanted) - 1]
     raise ConfigurationError(
-        f"{name} has no sheet {wanted!r}. It has: {', '.join(map(repr, titles))}"
+        f"{name} has no sheet {wanted!r}; it has {', '.join(map(repr, titles))}"
     )
 
 
 def _table(
     name: str, workbook: CalamineWorkbook, title: str, options: ReadOptions, marks: SheetMarks
 ) -> _Table | None:
-    """A sheet's rows; None where it has no text."""
+    """A sheet with its headers; None if it has no text."""
     with _told_in_one_line(f"{name}, sheet {title!r}"):
-        sheet: CalamineSheet = workbook.get_sheet_by_name(title)
+        sheet = workbook.get_sheet_by_name(title)
         spans = _spans(sheet, marks)
     first_column = sheet.start[1] if sheet.start else 0
     rows = _marked(sheet, marks, first_column)
@@ -357,7 +341,7 @@ def _table(
 
 
 def _spans(sheet: CalamineSheet, marks: SheetMarks) -> list[tuple[int, int, int]]:
-    """Cells that are merged downwards: their first row, the last one, and the first column."""
+    """Cells that are merged downwards: first row, last row, first column."""
     if marks.spans:
         return marks.spans
     return [
@@ -368,10 +352,7 @@ def _spans(sheet: CalamineSheet, marks: SheetMarks) -> list[tuple[int, int, int]
 
 
 def _marked(sheet: CalamineSheet, marks: SheetMarks, first_column: int) -> Iterator[list[Any]]:
-    """A sheet's rows from its first one, as wide as the widest of them.
-
-    What stands for cells that have no value is in their places.
-    """
+    """The rows of a sheet, all of the same width, with the marks in place of missing values."""
     width = max(sheet.width, marks.last_column + 1 - first_column)
     beyond: list[Any] = [""] * (width - sheet.width)
     by_row = marks.by_row()
@@ -383,7 +364,7 @@ def _marked(sheet: CalamineSheet, marks: SheetMarks, first_column: int) -> Itera
             _put(marked, cells, first_column)
             marked_row, marked = next(by_row, (-1, []))
         yield cells
-    for row in range(number + 1, marks.last_row + 1):  # the library ends with the last value
+    for row in range(number + 1, marks.last_row + 1):  # the library stops at the last value
         cells = [""] * width
         if row == marked_row:
             _put(marked, cells, first_column)
@@ -400,17 +381,12 @@ def _put(marked: Sequence[tuple[int, Any]], cells: list[Any], first_column: int)
 def _rank(header: HeaderRow, options: ReadOptions) -> int:
     """How likely a sheet holds the table of locations, by its headers."""
     try:
-        mapping = map_columns(
-            "",
-            header.headers,
-            given=options.mapping,
-            is_complete=False,
-        )
-    except InputError:  # it is not clear which column is which: that is for the user to say
+        mapping = map_columns("", header.headers, given=options.mapping, is_complete=False)
+    except InputError:  # columns are ambiguous, which the user has to settle
         return _SURELY_A_TABLE if header.known >= _KNOWN_IN_A_TABLE else _NO_TABLE
     fields = {column.field for column in mapping.columns}
     has_point = fields.issuperset(COORDINATES)
-    # A cover sheet has labels, each with what it says beside it; a summary has no streets.
+    # A cover sheet has labels with values beside them; a summary has no streets.
     is_located = has_point or not fields.isdisjoint(_STREETS)
     if header.named or (header.known >= _KNOWN_IN_A_TABLE and is_located and not _is_form(header)):
         return _SURELY_A_TABLE
@@ -419,31 +395,82 @@ def _rank(header: HeaderRow, options: ReadOptions) -> int:
 
 
 def _is_form(header: HeaderRow) -> bool:
-    """Whether a row that may be a header has labels, each with what it says beside it."""
+    """Whether a row that may be a header has labels, with values beside them."""
     labels = sum(map(is_label, header.headers))
     return labels * 2 >= sum(map(bool, header.headers))
 
 
 @contextlib.contextmanager
 def _told_in_one_line(where: str) -> Iterator[None]:
-    """Translates what the library raises."""
-    from python_calamine import PasswordError  # noqa: PLC0415 - optional
-
+    """Translate the errors of the library."""
     try:
         yield
     except PasswordError:
         raise
     except BaseException as error:
-        # A bug in the library is of a class that has no name to catch it by.
+        # A panic in the library has a class that cannot be imported.
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
             told = " ".join(str(error).split())
             raise InputError(f"{where} cannot be read as a workbook: {told}") from error
         raise
 
 
-# -- Cells -----------------------------------------------------------------------------------
+# -- Look-alikes --------------------------------------------------------------------------------
+
+_NEEDED = "a table is needed, such as CSV or a workbook"
+_LOCKED = "is locked with a password; save it without one"
+
+_LARGEST_MANIFEST_BYTES = 1024 * 1024
+_SHOWN_NAMES = 3
+
+# The container of a workbook with a password, and the record that follows the first one in a
+# workbook of before 2007 with a password.
+_PACKAGE = "EncryptedPackage".encode("utf-16-le")
+_OLD_LOCKED = re.compile(
+    rb"(?:\x09\x08\x10\x00\x00\x06.{14}|\x09\x08\x08\x00\x00\x05.{6})(?:\x86\x00\x00\x00)?\x2f\x00",
+    re.DOTALL,
+)
+_WORD_DOCUMENT = "WordDocument".encode("utf-16-le")
 
 
-def _cell(value: Any) -> Any:
-    """A cell as it is kept; a workbook has no integers, and shows 5.0 as 5."""
-    return None if value == "" else whole_number(value)
+def _told_of_look_alike(content: bytes) -> str | None:
+    """What a file is instead of a workbook, and what to do; None if it may be one."""
+    if content.startswith(OLE_MAGIC):
+        if _PACKAGE in content or _OLD_LOCKED.search(content):
+            return _LOCKED
+        if _WORD_DOCUMENT in content:
+            return f"is a Word document; {_NEEDED}"
+        return None
+    if not content.startswith(ZIP_MAGIC):
+        return None
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return _told_of_archive(archive)
+    except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, OSError):
+        return None  # the scan says what is wrong
+
+
+def _told_of_archive(archive: zipfile.ZipFile) -> str | None:
+    names = [name.replace("\\", "/") for name in archive.namelist()]
+    plain = set(map(str.lower, names))
+    if "encrypted-package" in plain or _is_locked_document(archive, plain):
+        return _LOCKED
+    if any(name.startswith("xl/") for name in plain) or "content.xml" in plain:
+        return None
+    if any(name.startswith("word/") for name in plain):
+        return f"is a Word document; {_NEEDED}"
+    if any(name.startswith("ppt/") for name in plain):
+        return f"is a presentation; {_NEEDED}"
+    if any(name.endswith(".iwa") for name in plain):
+        return "is an Apple Numbers document; export it as .xlsx or CSV"
+    files = [name for name in names if not name.endswith("/")]
+    held = shown_headers(files, _SHOWN_NAMES) if files else "nothing"
+    return f"is a zip archive without a workbook; unpack it. It holds {held}"
+
+
+def _is_locked_document(archive: zipfile.ZipFile, plain: set[str]) -> bool:
+    """Whether it is an OpenDocument file whose parts are encrypted."""
+    if "content.xml" not in plain or "META-INF/manifest.xml" not in archive.namelist():
+        return False
+    with archive.open("META-INF/manifest.xml") as manifest:
+        return b":encryption-data" in manifest.read(_LARGEST_MANIFEST_BYTES)

@@ -44,12 +44,12 @@ _decode = msgspec.json.Decoder().decode
 
 
 class _Rows(NamedTuple):
-    """Some rows of JSON that follow each other.
+    """Consecutive rows of JSON.
 
     Attributes:
-        numbers: The line or row that each is, from 1.
-        encoded: Each of them as it stood.
-        values: What they are.
+        numbers: Their line or row numbers, from 1.
+        encoded: Their JSON text.
+        values: Their values.
     """
 
     numbers: list[int]
@@ -58,18 +58,18 @@ class _Rows(NamedTuple):
 
 
 class JSONReader(InputReader):
-    """Records that are JSON objects or texts; see `InputReader`."""
+    """Reads records that are JSON objects or strings; see `InputReader`."""
 
     unit = "line"
 
     def __init__(self, name: str, source: HashingStream | MemoryHash, options: ReadOptions) -> None:
         super().__init__(name, source, options)
         self._keys: dict[str, None] = {}
-        self._known: set[str] = set()  # the same
+        self._known: set[str] = set()  # the same keys
 
     @abstractmethod
     def _some_rows(self) -> Iterator[_Rows]:
-        """The rows as they come, some at a time."""
+        """The rows, some at a time."""
 
     def _batches(self) -> Iterator[Batch]:
         any_record = any_address = False
@@ -91,7 +91,7 @@ class JSONReader(InputReader):
     # -- Names to fields -----------------------------------------------------------------
 
     def _note_keys(self, rows: _Rows) -> None:
-        # Letters of a plain address are looked up as well, for nothing: quicker than to ask.
+        # This looks up the letters of plain addresses as well, which is faster than to ask.
         if self._known.issuperset(chain.from_iterable(rows.values)):
             return
         for number, value in zip(rows.numbers, rows.values, strict=True):
@@ -112,24 +112,19 @@ class JSONReader(InputReader):
             )
 
     def _means_nothing(self, name: str) -> bool:
-        """Whether the mapping stays what it is. Objects may have a name of their own each."""
+        """Whether a name leaves the mapping as it is; each object may bring new names."""
         return not self.options.mapping and name not in FAILURE_NOTES and means_nothing(name)
 
     def _take_up(self, where: str) -> None:
         """Map the names seen so far."""
         self.headers = tuple(self._keys)
-        self.mapping = map_more_columns(
-            where,
-            self.mapping,
-            self.headers,
-            given=self._given(),
-        )
+        self.mapping = map_more_columns(where, self.mapping, self.headers, given=self._given())
 
     def _given(self) -> Mapping[str, str]:
-        """What the user says of names, and what JSON says by itself.
+        """The user's mapping, and "address" as the field of that name.
 
-        In a table an "address" beside a city is its street line. Who writes objects knows the
-        API's own names, and other names may come up later.
+        In a table, "address" beside a city is the street line. Whoever writes objects knows the
+        API's names, and other names may follow.
         """
         given = self.options.mapping
         if ADDRESS not in self._known or ADDRESS in given or ADDRESS in given.values():
@@ -145,7 +140,7 @@ class JSONReader(InputReader):
         places = [place for place, value in enumerate(values) if isinstance(value, dict)]
         rows = [value for value in values if isinstance(value, dict)]
         if not rows or not self.mapping.columns:
-            # Of objects none of whose names means anything, nothing is sent.
+            # Nothing is sent of objects in which no name means anything.
             return [value if isinstance(value, str) else {} for value in values]
         used = self._used_places()
         located = self._located(
@@ -166,20 +161,20 @@ class JSONReader(InputReader):
         ]
 
     def _restore_leading_zeros(self, values: list[dict[str, Any] | str]) -> None:
-        """As `_located()` does, in rows whose names are those of the fields."""
+        """Likewise as `_located()`, in rows whose names are those of the fields."""
         if "postal_code" not in self._known:
             return
         self._note_by_header(restore_leading_zeros_of(values))
 
 
 class JSONLReader(JSONReader):
-    """Records of JSONL; see `InputReader`.
+    """Reads the records of JSONL; see `InputReader`.
 
     Args:
         name: The input, for messages.
-        source: The stream that hashes the input.
-        text: Its bytes, decompressed, in UTF-8.
-        options: How it is to be understood.
+        source: The stream that hashes its bytes.
+        text: Its text in UTF-8, decompressed.
+        options: How to read it.
     """
 
     def __init__(
@@ -221,14 +216,14 @@ class JSONLReader(JSONReader):
             yield rows
 
     def _line(self, stream: io.BufferedReader[PeekableStream], number: int) -> bytes:
-        """The next line; so many are before it."""
+        """The next line, after so many others."""
         try:
             return stream.readline(MAX_LINE_BYTES + 1)
         except NulError as error:
             raise nul_found(self.name, number + 1 + error.before.count(b"\n")) from error
 
     def _undecoded(self, number: int, line: bytes, error: Exception) -> InputError:
-        """The error for a line that is no JSON."""
+        """The error for a line that is not JSON."""
         try:
             line.decode()
         except UnicodeDecodeError as wrong:
@@ -246,14 +241,9 @@ class JSONLReader(JSONReader):
 
 
 class ObjectsReader(JSONReader):
-    """Locations, mappings and plain addresses from Python; see `InputReader`.
+    """Reads locations, mappings and plain addresses from Python; see `InputReader`.
 
-    What JSON has no form for is sent and kept as it is written in JSON: dates and decimals as
-    texts, NaN as null.
-
-    Args:
-        rows: The records.
-        options: How they are to be understood.
+    Values are sent and kept as JSON has them: dates and decimals as strings, NaN as null.
     """
 
     unit = "row"
@@ -284,7 +274,7 @@ class ObjectsReader(JSONReader):
             yield rows
 
     def close(self) -> None:
-        """Close a generator that was not read to its end, in the context that it was read in."""
+        """Close a generator that was not read to its end."""
         if inspect.isgenerator(self._rows):
             self._rows.close()
 
@@ -308,12 +298,12 @@ class ObjectsReader(JSONReader):
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON does not know, such as numpy's numbers, as one that it does."""
+    """A value such as a numpy number as a value that JSON has."""
     if callable(getattr(value, "tolist", None)):
         return value.tolist()
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"a {type(value).__name__} is no value of JSON")
+    raise TypeError(f"JSON has no {type(value).__name__}")
 
 
 _encode = msgspec.json.Encoder(enc_hook=_plain).encode

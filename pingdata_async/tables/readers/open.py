@@ -1,4 +1,4 @@
-"""Opens an input: finds out its form, and chooses the reader.
+"""Opens an input: detects its form, and chooses the reader.
 
 Everything here blocks, and runs in a worker thread.
 """
@@ -6,7 +6,9 @@ Everything here blocks, and runs in a worker thread.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,10 @@ from typing import Any
 import msgspec
 
 from pingdata_async.exceptions import ConfigurationError, InputError
-from pingdata_async.tables.readers.arrow import ArrowObjectReader, is_arrow_object
 from pingdata_async.tables.readers.base import (
+    OLE_MAGIC,
+    ZIP_MAGIC,
+    FileInput,
     HashingStream,
     InputReader,
     PeekableStream,
@@ -23,10 +27,7 @@ from pingdata_async.tables.readers.base import (
     shown_name,
 )
 from pingdata_async.tables.readers.csv import DelimitedReader, DelimitedText
-from pingdata_async.tables.readers.excel import WorkbookReader
 from pingdata_async.tables.readers.jsonl import JSONLReader, ObjectsReader
-from pingdata_async.tables.readers.look_alikes import OLE_MAGIC, ZIP_MAGIC, told_of_text
-from pingdata_async.tables.readers.parquet import ENCRYPTED_MAGIC, MAGIC, ParquetReader
 from pingdata_async.tables.readers.text_encoding import (
     FALLBACK,
     UTF_8,
@@ -50,14 +51,22 @@ _TEXT_SUFFIXES = frozenset({".csv", ".txt", ".tsv", ".tab"})
 _JSONL_SUFFIXES = frozenset({".jsonl", ".ndjson"})
 _WIDE = ("utf-16", "utf-32")
 _COMPRESSION_SUFFIXES = frozenset({".gz", ".gzip", ".zst", ".zstd"})
+_PARQUET_MAGIC = b"PAR1"
 _REFUSED = {
-    ENCRYPTED_MAGIC: "an encrypted Parquet file; save it without encryption",
+    b"PARE": "an encrypted Parquet file; save it without encryption",
     b"ARROW1": "an Arrow file; save it as Parquet",
     b"%PDF-": "a PDF; a table is needed, such as CSV or a workbook",
     b"BZh": "bzip2; decompress it first, or use gzip or zstd",
     b"\xfd7zXZ": "xz; decompress it first, or use gzip or zstd",
     b"7z\xbc\xaf": "a 7z archive; unpack it first",
 }
+_SAVE_AS = "open it in Excel and save it as .xlsx or CSV"
+_HTML = re.compile(
+    r"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|table|meta|div|style)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_WEB_ARCHIVE = re.compile(r"\s*(?:mime-version|from: <saved by)", re.IGNORECASE)
+_XML = re.compile(r"\s*<(?:\?xml\b|\w+:?\w*\s+xmlns)")
 
 AnyInput = str | Path | Iterable[Any]
 """A path, "-", an iterable of locations, or an object with the Arrow PyCapsule interface."""
@@ -73,17 +82,17 @@ def open_input(
     """Open an input: a file, standard input, or objects in memory.
 
     Args:
-        source: A file's path, or "-" for standard input: delimited text, JSONL (both perhaps
-            compressed by gzip or zstd), Parquet, or a workbook. Or an iterable of `Location`s,
-            mappings and plain addresses. Or a pandas, polars or Arrow object, or any other with
-            the Arrow PyCapsule interface.
-        keep_waiting: Called now and then while a pipe gives nothing; may raise to end that.
-        options: How it is to be understood, where that is not left to be found out.
-        on_wait: Called once where nobody writes into a named pipe yet.
+        source: A file's path, or "-" for standard input: delimited text or JSONL, also compressed
+            by gzip or zstd, Parquet, or a workbook. Or an iterable of `Location`s, mappings and
+            plain addresses. Or a pandas, polars or Arrow object, or any other with the Arrow
+            PyCapsule interface.
+        keep_waiting: Called now and then while a pipe is silent; may raise to stop reading.
+        options: How to read it.
+        on_wait: Called once if no process has opened a named pipe for writing yet.
 
     Raises:
-        InputError: When it cannot be opened, or is nothing that can be read.
-        ConfigurationError: When an option is not for such an input, or a package is missing.
+        InputError: It cannot be opened, or is not an input.
+        ConfigurationError: An option does not apply to such an input, or a package is missing.
     """
     if not isinstance(source, str | Path):
         reader = _reader_of_objects(source, options)
@@ -96,7 +105,7 @@ def open_input(
 
 @contextlib.contextmanager
 def _closing(reader: ObjectsReader) -> Iterator[None]:
-    """Let go of what was read, in the thread that read it; that hides no other error."""
+    """Close the reader in the thread that read it; hides no other error."""
     try:
         yield
     except BaseException as error:
@@ -114,192 +123,199 @@ def reader_of(
     keep_waiting: Callable[[], None] = lambda: None,
     options: ReadOptions = ReadOptions(),  # noqa: B008 - frozen
 ) -> InputReader:
-    """The reader for what a stream's first bytes show; raises as `open_input()`.
-
-    Args:
-        name: The input, for messages.
-        source: Its bytes.
-        keep_waiting: Called now and then; may raise to end the reading.
-        options: How it is to be understood.
-    """
-    content = PeekableStream(source)
-    head = content.peek(SAMPLE_BYTES)
+    """Choose the reader by the first bytes of a stream; the rest is as in `open_input()`."""
+    file = FileInput(name, source, PeekableStream(source), keep_waiting)
+    head = file.content.peek(SAMPLE_BYTES)
     if not head:
         raise InputError(f"{name} is empty")
-    if head.startswith(MAGIC):
+    if head.startswith(_PARQUET_MAGIC):
         _refuse_options(name, "a Parquet file", options, sheet=True, encoding=True)
-        return ParquetReader(name, source, content, options, keep_waiting)
+        _require_pyarrow(f"{name} is a Parquet file, which")
+        from pingdata_async.tables.readers.arrow import ParquetReader  # noqa: PLC0415 - optional
+
+        return ParquetReader(file, options)
     if head.startswith((ZIP_MAGIC, OLE_MAGIC)):
         _refuse_options(name, "a workbook", options, encoding=True)
-        return WorkbookReader(name, source, content, options, keep_waiting)
-    _refuse_options(name, "no workbook", options, sheet=True)
-    return _reader_of_text(_Text(name, source, content, head, keep_waiting), options)
+        _require(f"{name} is a workbook, which", "python_calamine", "excel")
+        from pingdata_async.tables.readers.excel import WorkbookReader  # noqa: PLC0415 - optional
+
+        return WorkbookReader(file, options)
+    _refuse_options(name, "not a workbook", options, sheet=True)
+    return _TextOpener(file, head, options).reader()
+
+
+def is_arrow_object(source: object) -> bool:
+    """Whether an object has the Arrow PyCapsule interface."""
+    return hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__")
 
 
 def _reader_of_objects(source: Any, options: ReadOptions) -> InputReader:
-    _refuse_options("an object in memory", "no file", options, sheet=True, encoding=True)
-    if is_arrow_object(source):
-        return ArrowObjectReader(source, options)
+    _refuse_options("an object in memory", "not a file", options, sheet=True, encoding=True)
     kind = type(source).__name__
-    if hasattr(source, "__dataframe__"):  # its iterator would give the names of its columns
+    if is_arrow_object(source):
+        _require_pyarrow(f"a {kind}")
+        from pingdata_async.tables.readers.arrow import ArrowObjectReader  # noqa: PLC0415 - optional
+
+        return ArrowObjectReader(source, options)
+    if hasattr(source, "__dataframe__"):  # iterating it would yield the names of its columns
         raise InputError(
             f"this {kind} has no Arrow interface (__arrow_c_stream__); update its package"
         )
     if isinstance(source, io.IOBase):  # its lines would be taken for addresses
-        raise InputError("an open file is no input: give its path")
+        raise InputError("an open file is not an input: give its path")
     if isinstance(source, Mapping | msgspec.Struct | bytes) or not isinstance(source, Iterable):
         raise InputError(
-            f"a {kind} is no input: give a path, an iterable of locations or a data frame"
+            f"a {kind} is not an input: give a path, an iterable of locations or a data frame"
         )
     return ObjectsReader(source, options)
+
+
+def _require_pyarrow(what: str) -> None:
+    _require(what, "pyarrow", "parquet")
+
+
+def _require(what: str, package: str, extra: str) -> None:
+    """Make sure that an optional package can be loaded."""
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        raise ConfigurationError(
+            f'{what} needs {package.replace("_", "-")}: pip install "pingdata-async[{extra}]"'
+        ) from error
 
 
 def _refuse_options(
     name: str, what: str, options: ReadOptions, *, sheet: bool = False, encoding: bool = False
 ) -> None:
-    for option, value, is_refused in (
-        ("--sheet", options.sheet, sheet),
-        ("--encoding", options.encoding, encoding),
+    for option, is_given in (
+        ("--sheet", sheet and options.sheet is not None),
+        ("--encoding", encoding and options.encoding is not None),
+        ("--hidden-rows", sheet and options.hidden_rows == SKIP),
     ):
-        if is_refused and value is not None:
-            raise ConfigurationError(f"{option} is not for {name}, which is {what}")
-    if sheet and options.hidden_rows == SKIP:
-        raise ConfigurationError(f"--hidden-rows is not for {name}, which is {what}")
+        if is_given:
+            raise ConfigurationError(f"{option} does not apply to {name}, which is {what}")
 
 
-# -- Text ------------------------------------------------------------------------------------
+# -- Text ---------------------------------------------------------------------------------------
 
 
-class _Text(msgspec.Struct, frozen=True):
-    """A text that is to be read.
+class _TextOpener:
+    """Detects the compression and the encoding of a text, and whether it is JSONL."""
 
-    Attributes:
-        name: The input, for messages.
-        source: Its bytes as they are.
-        content: The same, to be read.
-        head: Its first bytes.
-        keep_waiting: Called now and then; may raise to end the reading.
-    """
+    def __init__(self, file: FileInput, head: bytes, options: ReadOptions) -> None:
+        self._file = file
+        self._name = file.name
+        self._options = options
+        self._content = file.content  # decompressed
+        self._head = head
+        self._suffixes = [suffix.lower() for suffix in Path(file.name).suffixes]
+        self._compression = compression_of(head)
 
-    name: str
-    source: HashingStream
-    content: PeekableStream
-    head: bytes
-    keep_waiting: Callable[[], None]
+    def reader(self) -> InputReader:
+        """The reader for the text; the errors are those of `open_input()`."""
+        if self._compression is not None:
+            self._decompress(self._compression)
+        for magic, what in _REFUSED.items():
+            if self._head.startswith(magic):
+                raise InputError(f"{self._name} is {what}")
+        encoding = self._known_encoding()
+        if encoding != UTF_8_REPLACE:
+            return self._reader(encoding)
+        replaced = ReplacedStream(self._content)
+        self._content = PeekableStream(replaced)
+        self._head = self._content.peek(SAMPLE_BYTES)
+        reader = self._reader(UTF_8)
+        reader.note_at_end(replaced.note)
+        return reader
 
+    def _decompress(self, compression: str) -> None:
+        stream = DecompressedStream(self._content, compression, self._name)
+        self._content = PeekableStream(stream)
+        self._head = self._content.peek(SAMPLE_BYTES)
+        if not self._head:
+            raise InputError(f"{self._name} is empty")
+        if self._suffixes and self._suffixes[-1] in _COMPRESSION_SUFFIXES:
+            self._suffixes.pop()
+        if compression_of(self._head) or self._head.startswith(
+            (_PARQUET_MAGIC, ZIP_MAGIC, OLE_MAGIC)
+        ):
+            raise InputError(
+                f"{self._name} holds no text inside its {compression}; decompress it first"
+            )
 
-def _reader_of_text(given: _Text, options: ReadOptions) -> InputReader:
-    name = given.name
-    text, head = given.content, given.head
-    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
-    compression = compression_of(head)
-    if compression is not None:
-        text = PeekableStream(DecompressedStream(text, compression, name))
-        head = text.peek(SAMPLE_BYTES)
-        if not head:
-            raise InputError(f"{name} is empty")
-        if suffixes and suffixes[-1] in _COMPRESSION_SUFFIXES:
-            suffixes.pop()
-        if compression_of(head) or head.startswith((MAGIC, ZIP_MAGIC, OLE_MAGIC)):
-            raise InputError(f"{name} is no text inside its {compression}; decompress it first")
-    _refuse_known(name, head)
-    encoding = (
-        encoding_by_head(head)
-        if options.encoding is None
-        else checked_encoding(options.encoding, head)
-    )
-    if encoding is None and is_binary(head):
-        hint = "; if it is a text in UTF-16, say --encoding utf-16-le" if b"\0" in head else ""
-        raise InputError(f"{name} is a binary file, not CSV or JSONL{hint}")
-    if encoding == UTF_8_REPLACE:
-        return _with_replacements(given, text, suffixes, options)
-    return _reader_by_form(given, text, _Form(suffixes, head, encoding, compression), options)
+    def _known_encoding(self) -> str | None:
+        """The encoding that the user or the first bytes give; None if neither does."""
+        if self._options.encoding is not None:
+            return checked_encoding(self._options.encoding, self._head)
+        encoding = encoding_by_head(self._head)
+        if encoding is None and is_binary(self._head):
+            has_nul = b"\0" in self._head
+            hint = "; if it is text in UTF-16, use --encoding utf-16-le" if has_nul else ""
+            raise InputError(f"{self._name} is a binary file, not CSV or JSONL{hint}")
+        return encoding
 
+    def _reader(self, encoding: str | None) -> InputReader:
+        sample = self._head.decode(encoding or UTF_8, "ignore")
+        told = _told_of_markup(sample.removeprefix("\ufeff"))
+        if told is not None:
+            raise InputError(f"{self._name} {told}")
+        suffix = self._suffixes[-1] if self._suffixes else ""
+        text, source = self._content, self._file.source
+        if _is_jsonl(self._name, suffix, sample):
+            if encoding not in {None, UTF_8}:
+                text = PeekableStream(RecodedStream(text, str(encoding), self._name))
+            lines = PeekableStream(TextStream(text))
+            return JSONLReader(self._name, source, lines, self._options)
+        if encoding is None:
+            encoding = self._detected_encoding()
+            sample = self._head.decode(encoding, "ignore")
+        read_as = encoding
+        if encoding.startswith(_WIDE):  # the checks of bytes need an encoding that extends ASCII
+            text, read_as = PeekableStream(RecodedStream(text, encoding, self._name)), UTF_8
+        is_whole = len(self._head) < SAMPLE_BYTES
+        delimited = DelimitedText(TextStream(text), read_as, sample, is_whole)
+        reader = DelimitedReader(self._name, suffix, source, delimited, self._options)
+        if self._options.encoding is None and encoding != UTF_8:
+            reader.note_encoding(encoding)
+        return reader
 
-class _Form(msgspec.Struct, frozen=True):
-    """What is known of a text before it is read.
+    def _detected_encoding(self) -> str:
+        """UTF-8 if all of the text is, or if it can be read only once.
 
-    Attributes:
-        suffixes: Of its name, without that of a compression.
-        head: Its first bytes.
-        encoding: What it is in; None where it is not known yet.
-        compression: How its file is compressed; None where it is not.
-    """
+        Raises:
+            InputError: It is UTF-8 with errors, which must not be read as another encoding.
+        """
+        text = self._from_the_beginning()
+        if text is None:
+            return UTF_8
+        count = utf_8_count(text, self._file.keep_waiting)
+        if count.is_mixed:
+            text = self._from_the_beginning()
+            line = 1 if text is None else line_at(text, count.first_at)
+            raise mixed_encodings(self._name, count, line)
+        return FALLBACK if count.bad else UTF_8
 
-    suffixes: list[str]
-    head: bytes
-    encoding: str | None
-    compression: str | None
-
-
-def _with_replacements(
-    given: _Text, content: PeekableStream, suffixes: list[str], options: ReadOptions
-) -> InputReader:
-    """A reader of UTF-8 with U+FFFD in place of what is not."""
-    replaced = ReplacedStream(content)
-    text = PeekableStream(replaced)
-    form = _Form(suffixes, text.peek(SAMPLE_BYTES), UTF_8, None)
-    reader = _reader_by_form(given, text, form, options)
-    reader.note_at_end(replaced.note)
-    return reader
-
-
-def _reader_by_form(
-    given: _Text, text: PeekableStream, form: _Form, options: ReadOptions
-) -> InputReader:
-    name, encoding = given.name, form.encoding
-    sample = form.head.decode(encoding or UTF_8, "ignore")
-    told = told_of_text(sample)
-    if told is not None:
-        raise InputError(f"{name} {told}")
-    suffix = form.suffixes[-1] if form.suffixes else ""
-    if _is_jsonl(name, suffix, sample):
-        if encoding not in {None, UTF_8}:
-            text = PeekableStream(RecodedStream(text, str(encoding), name))
-        return JSONLReader(name, given.source, PeekableStream(TextStream(text)), options)
-    if encoding is None:
-        encoding = _found_encoding(given, form.compression)
-        sample = form.head.decode(encoding, "ignore")
-    read_as = encoding
-    if encoding.startswith(_WIDE):  # what is told by bytes needs one byte a character
-        text, read_as = PeekableStream(RecodedStream(text, encoding, name)), UTF_8
-    is_whole = len(form.head) < SAMPLE_BYTES
-    delimited = DelimitedText(TextStream(text), read_as, sample, is_whole)
-    reader = DelimitedReader(name, suffix, given.source, delimited, options)
-    if options.encoding is None and encoding != UTF_8:
-        reader.note_encoding(encoding)
-    return reader
-
-
-def _refuse_known(name: str, head: bytes) -> None:
-    for magic, what in _REFUSED.items():
-        if head.startswith(magic):
-            raise InputError(f"{name} is {what}")
+    def _from_the_beginning(self) -> io.RawIOBase | None:
+        """The text once more; None if it can be read only once."""
+        content = self._file.source.second_look()
+        if content is None or self._compression is None:
+            return content
+        return DecompressedStream(content, self._compression, self._name)
 
 
-def _found_encoding(given: _Text, compression: str | None) -> str:
-    """UTF-8 where all of the text is, if that can be known before it is read.
-
-    Raises:
-        InputError: When it is UTF-8 with errors: nothing may be read as what it is not.
-    """
-    text = _from_the_beginning(given, compression)
-    if text is None:
-        return UTF_8
-    count = utf_8_count(text, given.keep_waiting)
-    if count.is_mixed:
-        text = _from_the_beginning(given, compression)
-        line = 1 if text is None else line_at(text, count.first_at)
-        raise mixed_encodings(given.name, count, line)
-    return FALLBACK if count.bad else UTF_8
-
-
-def _from_the_beginning(given: _Text, compression: str | None) -> io.RawIOBase | None:
-    """The text once more; None where it can be read only once."""
-    content = given.source.second_look()
-    if content is None or compression is None:
-        return content
-    return DecompressedStream(content, compression, given.name)
+def _told_of_markup(begin: str) -> str | None:
+    """What a text is instead of a table, and what to do; None if it may be one."""
+    if _HTML.match(begin):
+        return f"is an HTML page, such as web reports are; {_SAVE_AS}"
+    if _WEB_ARCHIVE.match(begin):
+        return f"is a web archive; {_SAVE_AS}"
+    if _XML.match(begin):
+        if "urn:schemas-microsoft-com:office:spreadsheet" in begin:
+            return f"is a workbook as XML (Excel 2003); {_SAVE_AS}"
+        if "urn:oasis:names:tc:opendocument" in begin:
+            return "is a flat OpenDocument file; save it as .ods, .xlsx or CSV"
+        return "is an XML file; a table is needed, such as CSV or a workbook"
+    return None
 
 
 def _is_jsonl(name: str, suffix: str, sample: str) -> bool:
@@ -312,9 +328,9 @@ def _is_jsonl(name: str, suffix: str, sample: str) -> bool:
 
 
 def _looks_like_jsonl(begin: str) -> bool:
-    """Whether a text without a telling name is JSONL: an object, or an address in quotes.
+    """Whether a text whose name does not tell is JSONL: an object, or an address in quotes.
 
-    A CSV header can begin with a quote as well, but its first line is no JSON.
+    A CSV header may begin with a quote as well, but its first line is not JSON.
     """
     if begin.startswith("{"):
         return True

@@ -1,4 +1,4 @@
-"""The encoding of a text: given by name, or detected."""
+"""The encoding of a text: given by name, or detected; and streams that recode it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Any
 import msgspec
 
 from pingdata_async.exceptions import ConfigurationError, InputError
+from pingdata_async.tables.readers.base import BlockStream, ReadableStream
+from pingdata_async.util.text import counted
 
-UTF_8 = "utf-8-sig"  # a byte order mark is no part of the text
-UTF_8_REPLACE = "utf-8-replace"  # the same, and U+FFFD where it is not
-FALLBACK = "cp1252"  # what Windows writes in the Americas and Western Europe
+UTF_8 = "utf-8-sig"  # a byte order mark is not part of the text
+UTF_8_REPLACE = "utf-8-replace"  # likewise, with U+FFFD for bytes that are not UTF-8
+FALLBACK = "cp1252"  # Windows in the Americas and Western Europe
 
-# UTF-32's little-endian mark begins with that of UTF-16, so it comes first.
+# UTF-32 before UTF-16, whose little-endian mark it begins with.
 _MARKS = {
     codecs.BOM_UTF8: UTF_8,
     codecs.BOM_UTF32_LE: "utf-32",
@@ -27,11 +29,12 @@ _MARKS = {
 _ADVICE = "utf-8, utf-16, cp1252, latin-1, cp437, cp850, mac-roman, shift-jis or gb18030"
 
 _BLOCK_BYTES = 1024 * 1024
-_PAIRS_TOLD_BY = 0.4  # of the characters of a text in UTF-16, at least as many have a zero byte
-_MOST_OTHERS = 0.2  # of as many, zeros where they are not expected: U+3000 has one
+_SMALL_BLOCK_BYTES = 64 * 1024
+_FEWEST_ZEROS = 0.4  # share of the characters of UTF-16 with a zero byte
+_MOST_OTHERS = 0.2  # share of these, with the zero in the other byte, as U+3000 has it
 _CONTROL_BYTES = bytes({*range(32)} - {*b"\t\n\v\f\r\x1a\x1b"})
 _MOST_CONTROLS = 0.02
-_CONTROLS_ALLOWED = 3  # in a text however short
+_CONTROLS_ALLOWED = 3  # even in a short text
 
 _HIGH_BYTES = bytes(range(0x80, 0x100))
 _SEQUENCE = re.compile(
@@ -40,27 +43,28 @@ _SEQUENCE = re.compile(
     rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}"
 )
 _LONGEST_SEQUENCE = 4
-_MOST_MARKS = 4096  # of the end; what has more has them in its text
-_FEW_BY_CHANCE = 10  # bad bytes for each good sequence: so few are good in another encoding, too
+_MOST_MARKS = 4096  # at the end; more of them are part of the text
+_FEW_BY_CHANCE = 10  # bad bytes to each valid sequence in another encoding, at least
 _REPLACEMENT = "\ufffd"
 _BLANKS_BEFORE_QUOTES = frozenset({b' "', b'\t"'})
 
 
 def checked_encoding(encoding: str, head: bytes) -> str:
-    """The encoding that was named, in Python's words, for a text that begins like this.
+    """The Python name of an encoding, for a text with this beginning.
 
     Raises:
-        ConfigurationError: When there is none of that name.
+        ConfigurationError: Python knows no such encoding.
     """
     if encoding.strip().lower().replace("_", "-") in {UTF_8_REPLACE, "utf8-replace"}:
         return UTF_8_REPLACE
     try:
         found = codecs.lookup(encoding)
         codecs.getincrementaldecoder(encoding)
-        b"x".decode(encoding, "ignore")  # not all codecs are for texts
+        b"x".decode(encoding, "ignore")  # not all codecs are for text
     except (LookupError, UnicodeError, ValueError) as error:
         raise ConfigurationError(
-            f"--encoding {encoding!r} is none that Python knows; give {_ADVICE}, for instance"
+            f"--encoding {encoding!r} is not an encoding that Python knows; use {_ADVICE}, for "
+            "instance"
         ) from error
     marked = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
     if found.name == "utf-8" or (marked is not None and found.name.startswith(marked)):
@@ -69,7 +73,7 @@ def checked_encoding(encoding: str, head: bytes) -> str:
 
 
 def encoding_by_head(head: bytes) -> str | None:
-    """The encoding that the first bytes of a text tell; None where they do not."""
+    """The encoding by the first bytes of a text; None if they do not show it."""
     for mark, encoding in _MARKS.items():
         if head.startswith(mark):
             return encoding
@@ -79,15 +83,15 @@ def encoding_by_head(head: bytes) -> str | None:
         (high_zeros, low_zeros, "utf-16-le"),
         (low_zeros, high_zeros, "utf-16-be"),
     ):
-        if zeros > pairs * _PAIRS_TOLD_BY and others < zeros * _MOST_OTHERS:
+        if zeros > pairs * _FEWEST_ZEROS and others < zeros * _MOST_OTHERS:
             return encoding
     return None
 
 
 def is_binary(head: bytes) -> bool:
-    """Whether what begins like this is no text of one byte a character, nor UTF-8.
+    """Whether bytes with this beginning are neither UTF-8 nor text in an 8-bit encoding.
 
-    A text may have a NUL or two, or end with many: its reader says in which line.
+    A text may have a few NULs, or end with many: its reader names the line.
     """
     text = head.rstrip(b"\0")
     controls = len(text) - len(text.translate(None, _CONTROL_BYTES))
@@ -99,7 +103,7 @@ def is_binary(head: bytes) -> bool:
 
 
 def is_utf_8_so_far(head: bytes) -> bool:
-    """Whether these bytes are UTF-8; the last character may be cut."""
+    """Whether bytes are UTF-8; the last character may be incomplete."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
@@ -111,9 +115,9 @@ class UTF8Count(msgspec.Struct):
     """How much of a text is UTF-8.
 
     Attributes:
-        good: Characters of several bytes.
-        bad: Bytes that are part of none.
-        first_at: The place of the first such byte, from 0.
+        good: The number of multibyte characters.
+        bad: The number of bytes that belong to no character.
+        first_at: The offset of the first such byte.
         first: That byte.
     """
 
@@ -124,11 +128,11 @@ class UTF8Count(msgspec.Struct):
 
     @property
     def is_mixed(self) -> bool:
-        """Whether it is UTF-8 with errors in it, and not another encoding altogether."""
+        """Whether it is UTF-8 with errors, rather than another encoding."""
         return bool(self.bad) and self.good * _FEW_BY_CHANCE > self.bad
 
     def add(self, block: bytes, offset: int) -> None:
-        """Count a block that begins at an offset and cuts no character."""
+        """Count a block of whole characters that begins at an offset."""
         others = _SEQUENCE.sub(b"", block)
         bad = len(others) - len(others.translate(None, _HIGH_BYTES))
         if bad and not self.bad:
@@ -141,12 +145,12 @@ class UTF8Count(msgspec.Struct):
 
 
 def line_ends(block: bytes) -> int:
-    """How many lines end in a block of bytes, of which each is a character or a part of one."""
+    """The number of line ends in a block whose encoding extends ASCII."""
     return block.count(b"\n") + block.count(b"\r") - block.count(b"\r\n")
 
 
 def line_at(raw: io.RawIOBase, offset: int) -> int:
-    """The line, from 1, of the byte at an offset of a stream that is at its beginning. Blocks."""
+    """The line, from 1, of the byte at an offset of a stream that has not been read yet."""
     line, last = 1, b""
     while block := raw.read(min(offset, _BLOCK_BYTES)):
         line += line_ends(last + block) - line_ends(last)
@@ -156,11 +160,11 @@ def line_at(raw: io.RawIOBase, offset: int) -> int:
 
 
 def utf_8_count(raw: io.RawIOBase, keep_waiting: Callable[[], None]) -> UTF8Count:
-    """Count how much of a stream is UTF-8, to its end. Blocks.
+    """Count how much of a stream is UTF-8, to its end.
 
     Args:
-        raw: The stream; used up by it.
-        keep_waiting: Called for each block; may raise to end the reading.
+        raw: The stream.
+        keep_waiting: Called for each block; may raise to stop reading.
     """
     count, offset, rest = UTF8Count(), 0, b""
     while block := raw.read(_BLOCK_BYTES):
@@ -181,52 +185,52 @@ def utf_8_count(raw: io.RawIOBase, keep_waiting: Callable[[], None]) -> UTF8Coun
 
 
 def _characters(block: bytes) -> int:
-    """How many characters of several bytes there are in UTF-8."""
+    """The number of multibyte characters in UTF-8."""
     return len(block.decode()) - len(block.translate(None, _HIGH_BYTES))
 
 
 def _end_of_characters(block: bytes) -> int:
-    """Where the last character of a block ends that may not be cut."""
+    """The end of the last character that is certainly complete."""
     for back in range(1, min(len(block), _LONGEST_SEQUENCE - 1) + 1):
         byte = block[-back]
         if byte < 0x80:  # noqa: PLR2004 - ASCII
-            return len(block) - block.endswith(b"\r")  # the end of its line may come
+            return len(block) - block.endswith(b"\r")  # "\n" may follow
         if byte >= 0xC0:  # noqa: PLR2004 - it begins here
             return len(block) - back
     return len(block)
 
 
 def mixed_encodings(name: str, count: UTF8Count, line: int) -> InputError:
-    """The error for a text that is UTF-8 but for some bytes, the first of them in a line."""
+    """The error for a text that is UTF-8 except for some bytes, the first of them in this line."""
     bad = "1 byte is" if count.bad == 1 else f"{count.bad:,} bytes are"
     return InputError(
-        f"{name}, line {line}: not UTF-8 (byte {count.first:#04x}), as the rest of it is: "
-        f"{bad} wrong, beside {count.good:,} characters that are right. {_TWO_WAYS}"
+        f"{name}, line {line}: not UTF-8 (byte {count.first:#04x}), unlike the rest: {bad} wrong, "
+        f"and {count.good:,} multibyte characters right. {_TWO_WAYS}"
     )
 
 
 def undecodable(where: str, encoding: str, error: UnicodeError) -> InputError:
-    """The error for a text that is not in its encoding; `where` is its name and line."""
+    """The error for bytes that are not in the encoding; `where` names the input and the line."""
     shown = "UTF-8" if encoding == UTF_8 else encoding
     byte = ""
     if isinstance(error, UnicodeDecodeError):
         byte = f" (byte {error.object[error.start]:#04x})"
     if encoding == UTF_8:
         return InputError(f"{where}: not {shown}{byte}. {_TWO_WAYS}")
-    return InputError(f"{where}: not {shown}{byte}; --encoding NAME says what it is in")
+    return InputError(f"{where}: not {shown}{byte}; give its encoding with --encoding NAME")
 
 
 _TWO_WAYS = (
-    f"Correct it; or --encoding {FALLBACK} reads all of it so, and --encoding {UTF_8_REPLACE} "
-    "puts U+FFFD in place of what is wrong"
+    f"Correct the file, read all of it as {FALLBACK} with --encoding {FALLBACK}, or read wrong "
+    f"bytes as U+FFFD with --encoding {UTF_8_REPLACE}"
 )
 
 
 class NulError(ValueError):
-    """Raised while a text is read that has a NUL in it.
+    """Raised when a NUL is read in a text.
 
     Attributes:
-        before: What was read of the text before it, and has not been handed out.
+        before: The bytes before it that were read but not returned.
     """
 
     def __init__(self, before: bytes) -> None:
@@ -237,38 +241,34 @@ class NulError(ValueError):
 def nul_found(name: str, line: int) -> InputError:
     """The error for a text with a NUL."""
     return InputError(
-        f"{name}, line {line}: a NUL (a byte of 0), which no text has. Remove it, as "
-        "tr -d '\\000' does; if it is a text in UTF-16, say --encoding utf-16-le"
+        f"{name}, line {line}: a NUL (a zero byte), which text must not contain. Remove it, for "
+        "instance with tr -d '\\000'; if it is text in UTF-16, use --encoding utf-16-le"
     )
 
 
-class TextStream(io.RawIOBase):
-    """A text of one byte a character, or in UTF-8, without the mark that ends it in DOS.
+class TextStream(ReadableStream):
+    """A text in UTF-8 or an 8-bit encoding, without DOS's end-of-file mark.
 
     Args:
-        raw: Its bytes; still the caller's to close.
+        raw: Its bytes; the caller closes it.
 
     Attributes:
-        has_blanks_before_quotes: Whether there was a quote behind a blank.
+        has_blanks_before_quotes: Whether a quote behind a blank has been read.
 
     Raises:
-        NulError: While it is read, when there is a NUL in it.
+        NulError: While it is read, if it contains a NUL.
     """
 
     _END = b"\x1a"  # Ctrl-Z
 
     def __init__(self, raw: io.RawIOBase) -> None:
         self._raw = raw
-        self._ends = b""  # marks that are at the end, or not
+        self._ends = b""  # ends with marks, which may be the end of the text
         self._last = b""
         self.has_blanks_before_quotes = False
 
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
     def readinto(self, buffer: Any) -> int:
-        """Read some of it."""
+        """Read a block."""
         view = memoryview(buffer)
         if not self._ends:
             read = self._raw.readinto(view) or 0
@@ -283,7 +283,7 @@ class TextStream(io.RawIOBase):
         return len(block)
 
     def _held_back(self, size: int) -> bytes:
-        """What comes next, at most so much of it, where it may be marks at the end."""
+        """The next bytes, at most so many; nothing if only marks are left."""
         block = self._ends
         while not (text := block.rstrip(self._END)) and len(block) < _MOST_MARKS:
             more = self._raw.read(size)
@@ -299,7 +299,7 @@ class TextStream(io.RawIOBase):
         if b"\0" in block:
             raise NulError(block[: block.index(b"\0")])
         if not self.has_blanks_before_quotes and b'"' in block:
-            # Most texts have no tabs: to look for one byte is far cheaper than for two.
+            # Most texts have no tabs, and looking for one byte is far cheaper than for two.
             self.has_blanks_before_quotes = (
                 self._last + block[:1] in _BLANKS_BEFORE_QUOTES
                 or b' "' in block
@@ -308,107 +308,85 @@ class TextStream(io.RawIOBase):
         self._last = block[-1:]
 
 
-class RecodedStream(io.RawIOBase):
-    """A text as UTF-8, whatever it was in.
+class RecodedStream(BlockStream):
+    """Recodes a text to UTF-8.
 
     Args:
-        raw: The text's bytes; still the caller's to close.
-        encoding: Its encoding.
+        raw: The bytes of the text; the caller closes it.
+        encoding: Their encoding.
         name: The input, for messages.
 
     Raises:
-        InputError: While it is read, when it is not in this encoding.
+        InputError: While it is read, if the text is not in this encoding.
     """
 
     def __init__(self, raw: io.RawIOBase, encoding: str, name: str) -> None:
+        super().__init__()
         self._raw = raw
         self._encoding = encoding
         self._name = name
         self._decoder = codecs.getincrementaldecoder(encoding)()
-        self._block = memoryview(b"")
         self._is_at_end = False
-        self._lines = 0  # that ended so far
+        self._lines = 0  # that have ended so far
 
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Read some of it."""
-        while not self._block and not self._is_at_end:
-            data = self._raw.read(_BLOCK_BYTES // 16) or b""
-            self._is_at_end = not data
-            try:
-                text = self._decoder.decode(data, final=not data)
-                block = text.encode()
-            except UnicodeError as error:
-                line = self._lines + 1
-                if isinstance(error, UnicodeDecodeError):
-                    before = error.object[: error.start].decode(self._encoding, "ignore")
-                    line += line_ends(before.encode(errors="ignore"))
-                raise undecodable(f"{self._name}, line {line}", self._encoding, error) from error
-            self._block = memoryview(block)
-            self._lines += line_ends(block)
-        piece = self._block[: len(buffer)]
-        buffer[: len(piece)] = piece
-        self._block = self._block[len(piece) :]
-        return len(piece)
+    def _next_block(self) -> bytes | None:
+        if self._is_at_end:
+            return None
+        data = self._raw.read(_SMALL_BLOCK_BYTES) or b""
+        self._is_at_end = not data
+        try:
+            block = self._decoder.decode(data, final=not data).encode()
+        except UnicodeError as error:
+            line = self._lines + 1
+            if isinstance(error, UnicodeDecodeError):
+                before = error.object[: error.start].decode(self._encoding, "ignore")
+                line += line_ends(before.encode(errors="ignore"))
+            raise undecodable(f"{self._name}, line {line}", self._encoding, error) from error
+        self._lines += line_ends(block)
+        return block
 
 
-class ReplacedStream(io.RawIOBase):
-    """A text in UTF-8, with U+FFFD in place of what is not.
+class ReplacedStream(BlockStream):
+    """A text in UTF-8, with U+FFFD in place of bytes that are not.
 
     Args:
-        raw: The text's bytes; still the caller's to close.
-
-    Attributes:
-        replaced: How many characters were put in so far.
-        line: The line of the first of them, from 1.
+        raw: The bytes of the text; the caller closes it.
     """
 
     def __init__(self, raw: io.RawIOBase) -> None:
+        super().__init__()
         self._raw = raw
         self._pending = b""
-        self._block = memoryview(b"")
         self._is_at_end = False
         self._lines = 0
-        self.replaced = 0
-        self.line = 0
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Read some of it."""
-        while not self._block and not self._is_at_end:
-            data = self._raw.read(_BLOCK_BYTES // 16) or b""
-            self._is_at_end = not data
-            data = self._pending + data
-            end = len(data) if self._is_at_end else _end_of_characters(data)
-            data, self._pending = data[:end], data[end:]
-            self._block = memoryview(self._replaced(data))
-        piece = self._block[: len(buffer)]
-        buffer[: len(piece)] = piece
-        self._block = self._block[len(piece) :]
-        return len(piece)
+        self._replaced = 0
+        self._line = 0  # of the first replacement
 
     def note(self) -> str | None:
-        """What the user should know of it."""
-        if not self.replaced:
+        """What the user should know about the text."""
+        if not self._replaced:
             return None
-        number = "1 place" if self.replaced == 1 else f"{self.replaced:,} places"
-        return f"not UTF-8 in {number}, the first in line {self.line}: U+FFFD is there instead"
+        return (
+            f"not UTF-8 in {counted(self._replaced, 'place')}, first in line {self._line}; read "
+            "as U+FFFD there"
+        )
 
-    def _replaced(self, data: bytes) -> bytes:
+    def _next_block(self) -> bytes | None:
+        if self._is_at_end:
+            return None
+        data = self._raw.read(_SMALL_BLOCK_BYTES) or b""
+        self._is_at_end = not data
+        data = self._pending + data
+        end = len(data) if self._is_at_end else _end_of_characters(data)
+        data, self._pending = data[:end], data[end:]
+        block = data
         try:
             data.decode()
         except UnicodeDecodeError as error:
-            if not self.replaced:
-                self.line = self._lines + 1 + line_ends(data[: error.start])
+            if not self._replaced:
+                self._line = self._lines + 1 + line_ends(data[: error.start])
             text = data.decode(errors="replace")
-            self.replaced += text.count(_REPLACEMENT) - data.count(_REPLACEMENT.encode())
-            self._lines += line_ends(data)
-            return text.encode()
+            self._replaced += text.count(_REPLACEMENT) - data.count(_REPLACEMENT.encode())
+            block = text.encode()
         self._lines += line_ends(data)
-        return data
+        return block

@@ -181,7 +181,7 @@ async def test_hidden_rows_of_a_workbook(sandbox: SandboxServer, tmp_path: Path)
     words = ("enhance", tmp_path / "in.xlsx", "-s", "PG", "-u", sandbox.url)
     done = await run(*words, "-o", tmp_path / "all.jsonl")
     assert done.code == 0, done.err
-    assert "2 hidden rows sent like the others; --hidden-rows skip" in done.err
+    assert "2 hidden rows sent like the others; leave them out" in done.err
     assert len((tmp_path / "all.jsonl").read_bytes().splitlines()) == 5
     assert sandbox.stats.locations_accepted == 5
     done = await run(*words, "-o", tmp_path / "some.jsonl", "--hidden-rows", "skip")
@@ -209,7 +209,7 @@ async def test_values_that_a_workbook_lacks(sandbox: SandboxServer, tmp_path: Pa
     summary = tmp_path / "summary.json"
     done = await run(*words, "--allow-missing-values", "--summary", summary)
     assert done.code == 0, done.err
-    assert "1 row lacks a part of the address" in done.err
+    assert "1 row sent without a part of the address" in done.err
     assert done.err.count('"Street Address" (1, first A3)') == 1
     assert 'of "Street Address" left out' not in done.err  # which would say it once more
     [told] = msgspec.json.decode(summary.read_bytes())["value_notes"]

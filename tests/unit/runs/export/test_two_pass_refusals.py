@@ -81,12 +81,14 @@ async def assert_refused(
         Refused("csv", "out.csv", 'no column "Town"', ReadOptions(mapping={"city": "Town"})),
         Refused("csv", "out.csv", 'no column "Id"', ReadOptions(mapping={"id": "Id"})),
         Refused("csv", "out.csv", "not utf-16", ReadOptions(encoding="utf-16")),
-        Refused("csv", "out.csv", "none that Python knows", ReadOptions(encoding="utf-9")),
-        Refused("csv", "out.csv", "which is no workbook", ReadOptions(sheet="1")),
+        Refused(
+            "csv", "out.csv", "not an encoding that Python knows", ReadOptions(encoding="utf-9")
+        ),
+        Refused("csv", "out.csv", "which is not a workbook", ReadOptions(sheet="1")),
         Refused("xlsx", "out.csv", "has no sheet 'SOV'", ReadOptions(sheet="SOV")),
         Refused("xlsx", "out.csv", "which is a workbook", ReadOptions(encoding="cp1252")),
         Refused("parquet", "out.csv", "which is a Parquet file", ReadOptions(sheet="1")),
-        Refused("polars", "out.csv", "which is no file", ReadOptions(encoding="cp1252")),
+        Refused("polars", "out.csv", "which is not a file", ReadOptions(encoding="cp1252")),
         Refused("csv", "out.csv", 'no output format "xml"', writing=WriteOptions(format="xml")),
         *(
             Refused("csv", output, 'no column "Zipp"', writing=WriteOptions(columns=("Zipp",)))

@@ -16,7 +16,7 @@ import xlsxwriter
 from xlsxwriter.worksheet import Worksheet
 
 from pingdata_async.exceptions import ConfigurationError, InputError
-from pingdata_async.tables.readers import workbook_limits
+from pingdata_async.tables.readers import workbook_scan
 from pingdata_async.tables.readers.base import fingerprint_of
 from pingdata_async.value_notes import ValueKind
 from tests.support.reading import read_all, written
@@ -192,12 +192,12 @@ def test_sheets(tmp_path: Path) -> None:
         hidden.hide()
 
     path = workbook(tmp_path, fill)
-    with pytest.raises(InputError, match=r"several sheets .*--sheet NAME .*'East', 'West'$"):
+    with pytest.raises(InputError, match=r"several sheets .*--sheet NAME: 'East', 'West'$"):
         read_all(path)
     for sheet, address in (("West", "2 Oak Ave"), ("west", "2 Oak Ave"), ("2", "1 Main St")):
         assert read_all(path, sheet=sheet).locations == [{"address": address}]
     assert read_all(path, sheet="Old").locations == [{"address": "3 Elm St"}]
-    with pytest.raises(ConfigurationError, match=r"no sheet '9'\. It has: 'Cover', 'East'"):
+    with pytest.raises(ConfigurationError, match=r"no sheet '9'; it has 'Cover', 'East'"):
         read_all(path, sheet="9")
     with pytest.raises(InputError, match="no column to look up"):
         read_all(path, sheet="Cover")
@@ -266,7 +266,7 @@ def test_a_number_of_texts_that_is_no_such(tmp_path: Path) -> None:
         for name in whole.namelist():
             content = whole.read(name).replace(b'uniqueCount="2"', b'uniqueCount="4294967296"')
             archive.writestr(name, content)
-    with pytest.raises(InputError, match="says that it has 4,294,967,296 texts"):
+    with pytest.raises(InputError, match="declares 4,294,967,296 texts"):
         read_all(spoilt)
 
 
@@ -299,7 +299,7 @@ def test_limits_are_told(tmp_path: Path) -> None:
     path = sheet_of(tmp_path, [["address", "x"], *([f"{n} Main St", n] for n in range(100))])
     for name, limit in (("MAX_CONTENT_BYTES", 1_000), ("MAX_CELLS", 200)):
         with (
-            mock.patch.object(workbook_limits, name, limit),
+            mock.patch.object(workbook_scan, name, limit),
             pytest.raises(InputError, match="save the sheet as CSV"),
         ):
             read_all(path)

@@ -11,8 +11,8 @@ import pytest
 import xlsxwriter
 
 from pingdata_async.exceptions import ConfigurationError, InputError
-from pingdata_async.tables.readers import lost_cells
-from pingdata_async.tables.readers.lost_cells import moved_formula
+from pingdata_async.tables.readers import workbook_scan
+from pingdata_async.tables.readers.workbook_scan import moved_formula
 from tests.support.broker_workbooks import exported_schedule, habitational_schedule, retail_schedule
 from tests.support.reading import read_all
 from tests.unit.tables.readers.test_excel import opendocument, workbook
@@ -90,9 +90,9 @@ def test_a_formula_without_a_value_is_no_empty_cell(tmp_path: Path, cell: str, t
     assert [each.get("address_line_1") for each in found.locations] == ["1 Main St", None, None]
     assert [each["city"] for each in found.locations] == ["Boston", "Reno", "Reno"]
     assert found.reader.notes[1:3] == (
-        "2 rows lack a part of the address, as its cell has no value that can be sent",
+        "2 rows sent without a part of the address, whose cell has no value",
         (
-            'formulas that nothing has calculated in "Street Address" (2, first B3), "TIV" (1, '
+            'formulas without a stored value in "Street Address" (2, first B3), "TIV" (1, '
             "first F3): not sent, and kept as their text"
         ),
     )
@@ -116,7 +116,7 @@ def test_an_error_is_no_empty_cell(tmp_path: Path, error: str) -> None:
     found = read_all(path, allow_missing_values=True)
     assert found.rows[1][2] == found.rows[2][3] == error
     assert found.locations[1] == {"id": "2", "address_line_1": "2 Oak Ave", "state": "NV"}
-    assert "2 rows lack a part of the address" in found.reader.notes[1]
+    assert "2 rows sent without a part of the address" in found.reader.notes[1]
 
 
 def test_an_error_of_a_newer_excel_beside_a_text_like_it(tmp_path: Path) -> None:
@@ -178,7 +178,9 @@ def test_a_zero_that_a_program_wrote_in_place_of_a_value(tmp_path: Path) -> None
     path = sheet_of_xml(tmp_path, [["1", "1 Main St", "", "", "", formula]], is_unfinished=True)
     assert read_all(path).rows[0][5] == 0
     rows = [["1", formula, "Boston", "", "", formula]]
-    with pytest.raises(InputError, match=r'calculated in "Street Address" \(1, first B2\)\. Open'):
+    with pytest.raises(
+        InputError, match=r'stored value in "Street Address" \(1, first B2\)\. Open'
+    ):
         read_all(sheet_of_xml(tmp_path, rows, is_unfinished=True))
     # Where it does not ask for that, it is what the formula came to.
     assert read_all(sheet_of_xml(tmp_path, rows)).rows[0][1] == 0
@@ -186,7 +188,7 @@ def test_a_zero_that_a_program_wrote_in_place_of_a_value(tmp_path: Path) -> None
 
 def test_more_marks_than_there_is_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They take memory beside the values."""
-    monkeypatch.setattr(lost_cells, "MAX_MARKS", 3)
+    monkeypatch.setattr(workbook_scan, "MAX_MARKS", 3)
     with pytest.raises(InputError, match="open it in Excel and save it"):
         read_all(sheet_of_xml(tmp_path, [["1", "x", "", "", "", "><f>A1</f>"]] * 4))
 
@@ -238,10 +240,10 @@ def test_dates_where_none_belong(tmp_path: Path) -> None:
     assert third == {"address_line_1": "7 Elm St", "city": "Austin"}
     assert "2024" not in str([{**each, "const__bldg_year_built": 0} for each in found.locations])
     assert found.reader.notes[1:3] == (
-        "2 rows lack a part of the address, as its cell has no value that can be sent",
+        "2 rows sent without a part of the address, whose cell has no value",
         (
             'dates in "Id" (1, first A4), "House No" (1, first B3), "Postal Code" (1, first E4): '
-            "not sent, as a spreadsheet makes them of texts such as 1-2"
+            "not sent, as spreadsheets turn texts such as 1-2 into dates"
         ),
     )
     assert found.rows[1][1] == dt.date(2024, 1, 2)
@@ -260,12 +262,15 @@ def test_hidden_rows(tmp_path: Path) -> None:
     path = workbook(tmp_path, fill)
     found = read_all(path)
     assert len(found.rows) == 5
-    assert "2 hidden rows sent like the others; --hidden-rows skip" in found.reader.notes[1]
+    assert (
+        "2 hidden rows sent like the others; leave them out with --hidden-rows skip"
+        in found.reader.notes[1]
+    )
     found = read_all(path, hidden_rows="skip")
     assert [row[0] for row in found.rows] == ["1 Main St", "3 Main St", "5 Main St"]
     assert found.reader.notes[1] == "2 hidden rows left out"
     (tmp_path / "in.csv").write_text("address\n1 Main St\n", encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="-rows is not for"):
+    with pytest.raises(ConfigurationError, match="-rows does not apply to"):
         read_all(tmp_path / "in.csv", hidden_rows="skip")
 
 
@@ -308,7 +313,7 @@ def test_a_retail_schedule(tmp_path: Path) -> None:
     assert [each["id"] for each in found.locations] == [1, 2, 3, 4, 5, 6]
     assert [each["city"] for each in found.locations[:4]] == ["Boston", "Boston", "Boston", "Reno"]
     assert found.locations[4]["bldg_name"] == "Total Wine"
-    assert "not read: 'Cover', 'Lookups'; --sheet NAME says which sheet is" in found.reader.notes
+    assert "not read: 'Cover', 'Lookups'; choose a sheet with --sheet NAME" in found.reader.notes
     assert "1 empty row, 1 total row and 2 footnotes left out" in found.reader.notes
 
 
@@ -320,7 +325,7 @@ def test_a_habitational_schedule(tmp_path: Path) -> None:
     assert ids == ["A-1", "A-2", "A-3", "B-1", "B-2", "B-3"]
     assert found.reader.notes[1:] == (
         "1 empty row, 3 total rows, 2 repeated headers and 1 footnote left out",
-        "1 hidden row sent like the others; --hidden-rows skip leaves them out",
+        "1 hidden row sent like the others; leave them out with --hidden-rows skip",
         (
             "another table begins in row 18, and is left out (3 rows); to send it, put it into a "
             "file of its own"
@@ -332,7 +337,9 @@ def test_a_habitational_schedule(tmp_path: Path) -> None:
 def test_an_exported_schedule(tmp_path: Path) -> None:
     """What nothing has calculated is refused, or left out by name."""
     path = exported_schedule(tmp_path / "in.xlsx")
-    with pytest.raises(InputError, match=r'calculated in "Address" \(2, first B3\); cells with an'):
+    with pytest.raises(
+        InputError, match=r'stored value in "Address" \(2, first B3\); cells with an'
+    ):
         read_all(path)
     found = read_all(path, allow_missing_values=True)
     assert found.rows[1][1] == '=Parts!A3&" "&Parts!B3'
@@ -346,4 +353,4 @@ def test_an_exported_schedule(tmp_path: Path) -> None:
         "limits__building_limit": 75_000,
         "limits__bpp_limit": 1,
     }
-    assert found.reader.notes[2].startswith("3 rows lack a part of the address")
+    assert found.reader.notes[2].startswith("3 rows sent without a part of the address")

@@ -112,7 +112,7 @@ def test_the_form_is_found_out_without_a_known_suffix(tmp_path: Path, name: str)
         ("in.csv", b"\x1f\x8baaaa", "its gzip is damaged"),
         ("in.csv", b"\xff\xfea\0", 'Found: "a"'),
         ("in.csv", b"a\0\0\0b\0", "binary"),
-        ("in.csv", "Адрес,Город\n".encode("utf-16-le"), "say --encoding utf-16-le"),
+        ("in.csv", "Адрес,Город\n".encode("utf-16-le"), "use --encoding utf-16-le"),
         ("in.csv", bytes(range(1, 256)), "binary"),
         ("in.csv", b"address\nok\nCaf\xe9\x81\n", "line 3: not cp1252 (byte 0x81)"),
         ("in.csv", b"\xef\xbb\xbfaddress\nok\nCaf\xe9\n", "line 3: not UTF-8 (byte 0xe9)"),

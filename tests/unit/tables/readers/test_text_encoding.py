@@ -64,7 +64,7 @@ def test_one_bad_line_is_no_other_encoding(tmp_path: Path, line: int, form: str)
     assert sum("Pe\xf1\xf3n" in address for address in addresses) == len(addresses) - 1
     bad = 2 if form == "jsonl" else 3
     assert found.reader.notes == (
-        f"not UTF-8 in {bad} places, the first in line {line}: U+FFFD is there instead",
+        f"not UTF-8 in {bad} places, first in line {line}; read as U+FFFD there",
     )
     assert "Pe\xf1\xf3n" in read_all(path, encoding="cp1252").locations[place]["address"]
 
@@ -85,7 +85,7 @@ def test_what_is_replaced_is_counted_once(tmp_path: Path) -> None:
     for length in range(65_520, 65_540):
         filling = b"x" * (length - len(good)) + "\u20ac".encode() + b"\xe9\n"
         found = read_all(written(tmp_path, "in.csv", good + filling), encoding="UTF8_replace")
-        assert "not UTF-8 in 1 place, the first in line 3" in found.reader.notes[0]
+        assert "not UTF-8 in 1 place, first in line 3" in found.reader.notes[0]
         assert found.locations[-1]["address"].endswith("x\u20ac\ufffd")
         assert found.locations[0]["address"] == "Caf\xe9 \ufffd"
 

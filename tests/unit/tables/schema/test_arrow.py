@@ -96,7 +96,7 @@ def test_within_others(around: str, time: str) -> None:
     kind, text, value = TIMES[time]
     array = AROUND[around](of_type(value, kind))
     assert text in shown(array)
-    assert len(arrow_batches.python_values(array)) == 1
+    assert len(arrow_batches.json_values(array)) == 1
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_a_file_that_changes_meanwhile(tmp_path: Path) -> None:
         batches = iter(reader)
         next(batches)
         os.utime(path, ns=(0, 0))
-        with pytest.raises(InputError, match="was changed while it was read"):
+        with pytest.raises(InputError, match="changed while it was read"):
             list(batches)
 
 

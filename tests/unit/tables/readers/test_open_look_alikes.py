@@ -26,9 +26,9 @@ def archive(**parts: bytes) -> bytes:
 BOF = b"\x09\x08\x10\x00\x00\x06" + bytes(14)
 
 KINDS = {
-    "a web report": (b"<table><tr><td>address</td></tr></table>", "a page of HTML"),
-    "a page": (b"\xef\xbb\xbf\r\n<!DOCTYPE html>\n<html>", "a page of HTML"),
-    "a page in UTF-16": ("\ufeff<html><body>".encode("utf-16-le"), "a page of HTML"),
+    "a web report": (b"<table><tr><td>address</td></tr></table>", "an HTML page"),
+    "a page": (b"\xef\xbb\xbf\r\n<!DOCTYPE html>\n<html>", "an HTML page"),
+    "a page in UTF-16": ("\ufeff<html><body>".encode("utf-16-le"), "an HTML page"),
     "a web archive": (b"MIME-Version: 1.0\nX-Document-Type: Workbook\n", "a web archive"),
     "a workbook of 2003": (
         (
