@@ -180,7 +180,7 @@ async def _kept_and_exported(
     async with reading_journal(folder / "journal") as account:
         answers = ResultReader(spool, account, SOURCES)
         found["reading back and rendering lines"] = _of_each(
-            lambda chunk: render(chunk, answers, DuplicateAnswers(None), finished_only=False),
+            lambda chunk: render(answers.settled(chunk), DuplicateAnswers(None)),
             chunks,
         )
         whole = export(

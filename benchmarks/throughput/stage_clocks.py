@@ -27,7 +27,7 @@ STAGES = {
     "find each row's answer": ("engine.requests:validate_output",),
     "keep answers": ("runs.directory.spool:Spool._keep",),
     "journal": ("runs.journal.journal:GroupWriter._write_once",),
-    "render lines": ("runs.export.jsonl:render_indexed", "runs.export.jsonl:render"),
+    "render lines": ("runs.export.jsonl:render",),
     "read kept answers": ("runs.directory.spool:Spool.read",),
     "write the output": ("runs.export.output:_PartFile.writelines",),
 }

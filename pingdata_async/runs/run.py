@@ -64,7 +64,6 @@ from pingdata_async.runs.export.export import (
     open_export,
     undeclared,
 )
-from pingdata_async.runs.export.jsonl import JSONLExport
 from pingdata_async.runs.export.output import (
     DeclaredTypes,
     OutputOwnership,
@@ -74,7 +73,6 @@ from pingdata_async.runs.export.output import (
     output_spec,
 )
 from pingdata_async.runs.export.results import ResultReader
-from pingdata_async.runs.export.two_pass import TwoPassExport
 from pingdata_async.runs.forecast import keep_throughput
 from pingdata_async.runs.journal.journal import Journal
 from pingdata_async.runs.journal.reader import JournalReader, JournalTotals, reading_journal
@@ -94,8 +92,8 @@ from pingdata_async.tables.readers.open import AnyInput
 from pingdata_async.util.encoding import EncodedBody
 from pingdata_async.util.text import STDOUT, counted, shown_path
 
-Offer = Callable[[Chunk, OffsetIndex, bytes], Awaitable[None]]
-"""Takes a chunk whose answers are safe, and where these are in what came, to be written early."""
+Offer = Callable[[Chunk, tuple[OffsetIndex, bytes] | None], Awaitable[None]]
+"""Told of each chunk that has ended, and where the answers are in what came; None if unusual."""
 
 
 class DurableStore(ChunkStore):
@@ -139,6 +137,7 @@ class DurableStore(ChunkStore):
         index, checked = finished.chunk.index, finished.checked
         if checked is None:
             await self._journal.failed(index, finished.failure, finished.counts)
+            await self._offer(finished.chunk, None)
             return
         try:
             await self._spool.keep(index, checked.body)
@@ -149,8 +148,10 @@ class DurableStore(ChunkStore):
         await self._journal.spooled(
             index, finished.counts, checked.retry_rows, checked.offset_index
         )
+        found = None
         if checked.offset_index is not None and checked.content is not None:
-            await self._offer(finished.chunk, checked.offset_index, checked.content)
+            found = checked.offset_index, checked.content
+        await self._offer(finished.chunk, found)
 
 
 _REFUSALS = frozenset({429, SERVICE_UNAVAILABLE})
@@ -330,16 +331,23 @@ class Run:
             await directory.journal.set_meta(FINISHED, None)
             await self._keep_writing(directory)
             own = OutputOwnership(directory, self._output)
-            async with open_export(
-                self._output,
-                form,
-                on_note=self._note,
-                failures=failures_path(self._output),
-                before_move=own.about_to_move,
-                scratch=directory.path,
-            ) as sink:
+            async with (
+                reading_journal(journal_path(directory.path)) as journal,
+                open_export(
+                    self._output,
+                    form,
+                    on_note=self._note,
+                    failures=failures_path(self._output),
+                    before_move=own.about_to_move,
+                    scratch=directory.path,
+                ) as sink,
+            ):
+                answers = ResultReader(directory.spool, journal, self._settings.sources)
+                sink.begin(plan, answers)
                 await self._execute(directory, plan, sink.offer)
-                await self._write_rest(directory, plan, sink)
+                await sink.write_rest(
+                    plan, answers, on_rows=lambda rows: self._emit(OutputProgress(rows=rows))
+                )
             await own.moved()
             return await self._finish(directory, plan.summary, sink.counts)
         except BaseException as error:
@@ -603,16 +611,6 @@ class Run:
             )
 
     # -- export --------------------------------------------------------------------------
-
-    async def _write_rest(
-        self, directory: RunDirectory, plan: Plan, sink: JSONLExport | TwoPassExport
-    ) -> None:
-        async with reading_journal(journal_path(directory.path)) as journal:
-            await sink.write_rest(
-                plan,
-                ResultReader(directory.spool, journal, self._settings.sources),
-                on_rows=lambda rows: self._emit(OutputProgress(rows=rows)),
-            )
 
     async def _finish(
         self, directory: RunDirectory, planned: PlanSummary, counts: Tally

@@ -139,7 +139,7 @@ class MemoryDirectory(RunDirectory):
         return record.chunk.rows
 
 
-async def _written_never(chunk: Chunk, offset_index: OffsetIndex, content: bytes) -> None:
+async def _written_never(chunk: Chunk, found: tuple[OffsetIndex, bytes] | None) -> None:
     pass
 
 

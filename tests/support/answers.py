@@ -50,16 +50,18 @@ class MemoryJournal(JournalReader):
         """Note a chunk's state; of a spooled one, spool the body. Blocks."""
         failed = msgspec.json.encode(failure).decode() if state == "failed" else None
         content = None if chunk.is_planned else pack_chunk(chunk)
-        self._opened().execute(
-            "INSERT OR REPLACE INTO chunks"
-            " (idx, state, since, charged_before, failure, content, offset_index)"
-            " VALUES (?, ?, 0, ?, ?, ?, ?)",
-            (chunk.index, state, charged_before, failed, content, pack_offset_index(offset_index)),
-        )
-        for planned in {earlier.planned_chunk for earlier in chunk.earlier}:
+        index = pack_offset_index(offset_index)
+        with self._turn:  # not within what another thread reads, and undoes
             self._opened().execute(
-                "INSERT OR IGNORE INTO planned_chunks VALUES (?, ?)", (planned, chunk.index)
+                "INSERT OR REPLACE INTO chunks"
+                " (idx, state, since, charged_before, failure, content, offset_index)"
+                " VALUES (?, ?, 0, ?, ?, ?, ?)",
+                (chunk.index, state, charged_before, failed, content, index),
             )
+            for planned in {earlier.planned_chunk for earlier in chunk.earlier}:
+                self._opened().execute(
+                    "INSERT OR IGNORE INTO planned_chunks VALUES (?, ?)", (planned, chunk.index)
+                )
         if state == "spooled" and body is not None:
             self._spool._keep(chunk.index, EncodedBody(msgspec.json.encode(body)))
 

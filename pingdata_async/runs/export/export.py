@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -163,9 +163,9 @@ class _PackedFile:
         self._begun().writelines(pieces)
 
     async def write_lines(
-        self, pieces: Sequence[bytes | memoryview], thread: SingleThreadExecutor, /
+        self, pieces: Iterable[bytes | memoryview], thread: SingleThreadExecutor, /
     ) -> None:
-        await thread.run(lambda: self.write(pieces))
+        await thread.run(lambda: self.write(list(pieces)))
 
     def empty(self) -> None:
         # Whatever the compressor still holds is forgotten with it.

@@ -1,17 +1,10 @@
-"""The JSONL output, written while the run is under way.
-
-While chunks are answered about in order, each is written as its answers come: what was just
-validated is in memory, and need not be read and inflated a second time. Whatever comes otherwise
-(late, in parts, with rows that are retried) is written from plan and spool at the end, together
-with all that comes after it.
-"""
+"""The JSONL output, written while the run is under way, in input order (`in_order.py`)."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 from bisect import bisect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Self
 
 import msgspec
@@ -23,13 +16,15 @@ from pingdata_async.results.offset_index import OffsetIndex
 from pingdata_async.results.outcomes import Tally, tally
 from pingdata_async.results.validation import invalid_results
 from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.export.in_order import InputOrder
 from pingdata_async.runs.export.output import AtomicFile
 from pingdata_async.runs.export.results import (
     DuplicateAnswer,
     DuplicateAnswers,
     ResultReader,
-    _check_all_there,
+    SettledChunk,
     all_outcomes,
+    check_all_there,
 )
 from pingdata_async.tables.writers.jsonl import (
     RowNote,
@@ -58,52 +53,46 @@ class Rendered(msgspec.Struct, frozen=True):
 
 
 def render(
-    chunk: Chunk, answers: ResultReader, duplicate_answers: DuplicateAnswers, *, finished_only: bool
+    settled: SettledChunk, duplicate_answers: DuplicateAnswers, *, finished_only: bool = False
 ) -> Rendered:
     """Render a planned chunk; blocks.
 
     Args:
-        chunk: The chunk; it follows the one before.
-        answers: What was answered.
+        settled: The chunk; it follows the one before.
         duplicate_answers: What was answered of rows that recur.
         finished_only: Leave out rows without an outcome, instead of refusing them.
 
     Raises:
-        RunError: When a row has no outcome, or an answer is missing or damaged.
+        RunError: When a row has no outcome.
     """
-    indexed = answers.indexed(chunk)
-    if indexed is not None:
-        return render_indexed(chunk, *indexed, duplicate_answers, finished_only=finished_only)
-    results = all_outcomes(chunk, answers, duplicate_answers, finished_only=finished_only)
-    return Rendered([encode_lines(results)], render_failures(chunk, results), tally(results))
+    if settled.offset_index is not None:
+        return _render_indexed(
+            settled.chunk,
+            settled.offset_index,
+            settled.content,
+            duplicate_answers,
+            finished_only=finished_only,
+        )
+    results = all_outcomes(settled, duplicate_answers, finished_only=finished_only)
+    failures = render_failures(settled.chunk, results)
+    return Rendered([encode_lines(results)], failures, tally(results))
 
 
-def render_indexed(
+def _render_indexed(
     chunk: Chunk,
     offset_index: OffsetIndex,
     content: bytes,
     duplicate_answers: DuplicateAnswers,
     *,
-    finished_only: bool = False,
+    finished_only: bool,
 ) -> Rendered:
-    """Render the usual chunk: each row's answer is a slice of the content, and copied nowhere.
-
-    Args:
-        chunk: A planned chunk: its rows ascend.
-        offset_index: Where each row's answer is.
-        content: In this.
-        duplicate_answers: As of `render()`.
-        finished_only: As of `render()`.
-
-    Raises:
-        RunError: When a row has no outcome.
-    """
+    """Render the usual chunk: each row's answer is a slice of the content, and copied nowhere."""
     lines = _Lines.of(chunk, offset_index, content)
     if chunk.duplicate_counts or chunk.duplicates:
         duplicates = duplicate_answers.duplicates_of(
             chunk, {chunk.rows[place]: lines.answer(place) for place in chunk.duplicate_counts}
         )
-        _check_all_there(chunk, duplicates, finished_only=finished_only)
+        check_all_there(chunk, duplicates, finished_only=finished_only)
         if duplicates:
             lines = lines.with_duplicates(chunk, duplicates)
     pieces = frame_lines(lines.ids, lines.rows, lines.answers, lines.notes)
@@ -210,11 +199,8 @@ def _with_id(location: bytes, own_id: str | None) -> bytes:
     return msgspec.json.encode(fields)
 
 
-LOW_WATER = 4  # chunks that are kept in memory because the next one is not there yet
-
-
 class JSONLExport:
-    """Takes the chunks of a run, and writes them as lines as soon as it can.
+    """Writes the chunks of a run as lines, each as soon as it is its turn.
 
     Args:
         file: Where the lines are written.
@@ -240,36 +226,29 @@ class JSONLExport:
         self._failures = failures
         self._thread = thread
         self._duplicate_answers = duplicate_answers
-        self._takes_early = may_begin_early
-        self._early: dict[int, tuple[Chunk, OffsetIndex, bytes]] = {}
-        self._next_index = 0
+        self._may_begin_early = may_begin_early
+        self._order = InputOrder(thread, self._write)
+        self._is_whole = True  # what is written, up to the chunk whose turn it is
+        self._finished_only = False
+        self._on_rows: Callable[[int], None] = _nobody
         self.counts = Tally()
 
     # -- while the run is under way ------------------------------------------------------
 
-    async def offer(self, chunk: Chunk, offset_index: OffsetIndex, content: bytes) -> None:
-        """A planned chunk is answered, and safe: write it, if it is its turn.
+    def begin(self, plan: Plan, answers: ResultReader) -> None:
+        """Write chunks from now on as they end; arguments as of `InputOrder.begin()`."""
+        if self._may_begin_early:
+            self._order.begin(plan, answers)
+
+    async def offer(self, chunk: Chunk, found: tuple[OffsetIndex, bytes] | None) -> None:
+        """A chunk has ended: write what has its turn now. Arguments as of `InputOrder.offer()`.
 
         What cannot be written is no reason to stop a run: it is tried again at the end.
-
-        Args:
-            chunk: The chunk; none of its rows is retried.
-            offset_index: Where each row's answer is.
-            content: In this.
         """
-        is_soon = 0 <= chunk.index - self._next_index < LOW_WATER
-        if not (self._takes_early and chunk.is_planned and is_soon):
-            return
-        self._early[chunk.index] = chunk, offset_index, content
         try:
-            # Whoever comes meanwhile finds that the next one is taken.
-            while (taken := self._early.pop(self._next_index, None)) is not None:
-                await self._write(
-                    functools.partial(render_indexed, *taken, self._duplicate_answers)
-                )
+            await self._order.offer(chunk, found)
         except RunError:
-            self._takes_early = False
-            self._early.clear()
+            self._is_whole = False
             with contextlib.suppress(RunError):  # the answers need the disk more
                 await self._start_over()
 
@@ -295,28 +274,18 @@ class JSONLExport:
             RunError: When it cannot be written, or a row has no outcome.
             BrokenPipeError: When nobody reads standard output any more.
         """
-        self._early.clear()
-        if not self._takes_early:
+        if not self._is_whole:
             await self._start_over()
-        self._takes_early = False
         on_rows(self.counts.rows)
-
-        def render_next() -> Rendered:
-            return render(
-                plan.read(self._next_index),
-                answers,
-                self._duplicate_answers,
-                finished_only=finished_only,
-            )
-
-        while self._next_index < plan.chunks:
-            on_rows(await self._write(render_next))
+        self._on_rows, self._finished_only = on_rows, finished_only
+        await self._order.finish(plan, answers)
 
     async def _start_over(self) -> None:
         """Take back what there is, of which the last chunk may be cut off."""
-        self._next_index = 0
+        self._order.start_over()
         self.counts = Tally()
         await self._thread.run(self._empty_files)
+        self._is_whole = True
 
     def _empty_files(self) -> None:
         self._duplicate_answers.clear()
@@ -324,12 +293,22 @@ class JSONLExport:
             if file is not None:
                 file.empty()
 
-    async def _write(self, make: Callable[[], Rendered]) -> int:
-        """Render a chunk and write it; returns its rows."""
-        rendered = await self._thread.run(make)
-        await self._file.write_lines(rendered.lines, self._thread)
-        if self._failures is not None and rendered.failures:
-            await self._failures.write_lines([rendered.failures], self._thread)
-        self._next_index += 1
-        self.counts.add(rendered.counts)
-        return rendered.counts.rows
+    async def _write(self, settled: SettledChunk) -> None:
+        """Render a chunk and write it, in one visit to the thread."""
+        rendered: list[Rendered] = []
+
+        def lines() -> Iterator[bytes | memoryview]:
+            made = render(settled, self._duplicate_answers, finished_only=self._finished_only)
+            rendered.append(made)
+            yield from made.lines
+
+        await self._file.write_lines(lines(), self._thread)
+        [made] = rendered
+        if self._failures is not None and made.failures:
+            await self._failures.write_lines([made.failures], self._thread)
+        self.counts.add(made.counts)
+        self._on_rows(made.counts.rows)
+
+
+def _nobody(_rows: int) -> None:
+    pass

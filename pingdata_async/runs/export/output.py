@@ -70,9 +70,9 @@ class AtomicFile(Protocol):
         ...
 
     async def write_lines(
-        self, pieces: Sequence[bytes | memoryview], thread: SingleThreadExecutor, /
+        self, pieces: Iterable[bytes | memoryview], thread: SingleThreadExecutor, /
     ) -> None:
-        """As `write()`, in a thread; a cancellation waits for its end."""
+        """As `write()`, in a thread, which makes the pieces; a cancellation waits for its end."""
         ...
 
     def empty(self) -> None:
@@ -112,7 +112,7 @@ class _File:
             self._raw.writelines(pieces)
 
     async def write_lines(
-        self, pieces: Sequence[bytes | memoryview], thread: SingleThreadExecutor, /
+        self, pieces: Iterable[bytes | memoryview], thread: SingleThreadExecutor, /
     ) -> None:
         if self._lines is None:
             from aiofiles.threadpool import wrap  # noqa: PLC0415 - only a file of lines needs it
@@ -207,9 +207,9 @@ class _Stream:
             self._stream.write(b"".join(pieces))
 
     async def write_lines(
-        self, pieces: Sequence[bytes | memoryview], thread: SingleThreadExecutor, /
+        self, pieces: Iterable[bytes | memoryview], thread: SingleThreadExecutor, /
     ) -> None:
-        await thread.run(lambda: self.write(pieces))
+        await thread.run(lambda: self.write(list(pieces)))
 
     def empty(self) -> None:
         pass  # what is out is out; nothing is written before the end

@@ -64,6 +64,33 @@ class RowResults(msgspec.Struct, frozen=True):
     unsettled: list[int]
 
 
+class SettledChunk(msgspec.Struct, frozen=True):
+    """A planned chunk and how its rows ended: found in one output, or pieced together.
+
+    Attributes:
+        chunk: As it was planned.
+        offset_index: The usual: where in the content the answer to each row sent is; None where
+            rows were split off or retried, or the output was unusual.
+        content: The output, inflated; b"" where there is no index.
+        pieced: Without an index, what is known of each row.
+    """
+
+    chunk: Chunk
+    offset_index: OffsetIndex | None = None
+    content: bytes = b""
+    pieced: RowResults | None = None
+
+    def outcomes(self) -> RowResults:
+        """The outcome of each row that repeats no other; made when asked for."""
+        if self.offset_index is None:
+            return self.pieced or RowResults([], self.chunk.rows)
+        # Nobody keeps them longer than the chunk, so that nothing need be copied.
+        settled = self.offset_index.results(self.chunk, memoryview(self.content))
+        settled += invalid_results(self.chunk)
+        settled.sort(key=lambda result: result.row)
+        return RowResults(settled, [])
+
+
 class ResultReader:
     """The outcomes of planned chunks, from spool and journal.
 
@@ -99,14 +126,22 @@ class ResultReader:
         Raises:
             RunError: When an answer that there should be is missing or damaged.
         """
+        return self.settled(planned).outcomes()
+
+    def settled(self, planned: Chunk) -> SettledChunk:
+        """A planned chunk with what there is of it now. Raises as `outcomes()`."""
         indexed = self.indexed(planned)
         if indexed is not None:  # the usual chunk: nothing is to be judged again
-            offset_index, content = indexed
-            # Nobody keeps them longer than the chunk, so that nothing need be copied.
-            settled = offset_index.results(planned, memoryview(content)) + invalid_results(planned)
-            settled.sort(key=lambda result: result.row)
-            return RowResults(settled, [])
-        return self._pieced_together(planned)
+            return SettledChunk(planned, *indexed)
+        return SettledChunk(planned, pieced=self._pieced_together(planned))
+
+    def read_if_ended(self, index: int, plan: Plan) -> SettledChunk | None:
+        """A planned chunk all of whose rows have ended, as it stays; None as long as some have not.
+
+        Raises:
+            RunError: As `outcomes()`, or when the plan is damaged.
+        """
+        return self.settled(plan.read(index)) if self._journal.has_ended(index) else None
 
     def data(self, planned: Chunk) -> Iterator[memoryview | msgspec.Raw]:
         """What the API said of the rows of a planned chunk that have an outcome, and no more.
@@ -472,7 +507,9 @@ class RowsByChunk:
         chunk = self._plan.read(self._next_index)
         self._next_index += 1
         results = all_outcomes(
-            chunk, self._answers, self._duplicate_answers, finished_only=self._finished_only
+            self._answers.settled(chunk),
+            self._duplicate_answers,
+            finished_only=self._finished_only,
         )
         input_rows = self._input_rows.take(chunk.total_rows)
         places = None
@@ -507,13 +544,13 @@ class _Taker:
 
 
 def all_outcomes(
-    chunk: Chunk, answers: ResultReader, duplicate_answers: DuplicateAnswers, *, finished_only: bool
+    ended: SettledChunk, duplicate_answers: DuplicateAnswers, *, finished_only: bool
 ) -> list[EnhancedLocation]:
     """How all rows of a planned chunk ended, in order, those that repeat others too; blocks.
 
     Arguments and errors as of `render()`.
     """
-    outcomes = answers.outcomes(chunk)
+    chunk, outcomes = ended.chunk, ended.outcomes()
     if outcomes.unsettled and not finished_only:
         raise _no_outcome(chunk, outcomes.unsettled[0])
     duplicate_counts = chunk.duplicate_counts_by_row()
@@ -525,7 +562,7 @@ def all_outcomes(
             if result.row in duplicate_counts
         },
     )
-    _check_all_there(chunk, duplicates, finished_only=finished_only)
+    check_all_there(chunk, duplicates, finished_only=finished_only)
     if not duplicates:
         return outcomes.settled
     results = outcomes.settled + [
@@ -535,9 +572,10 @@ def all_outcomes(
     return results
 
 
-def _check_all_there(
+def check_all_there(
     chunk: Chunk, duplicates: Mapping[int, DuplicateAnswer], *, finished_only: bool
 ) -> None:
+    """Refuse duplicates that have no outcome, unless they are to be left out."""
     if len(duplicates) != len(chunk.duplicates) and not finished_only:
         without = next(
             duplicate for place, duplicate in enumerate(chunk.duplicates) if place not in duplicates

@@ -82,10 +82,13 @@ class TwoPassExport(ABC):
         self._on_note = on_note
         self.counts = Tally()
 
-    async def offer(  # noqa: B027 - the same in all of them
-        self, chunk: Chunk, offset_index: OffsetIndex, content: bytes
-    ) -> None:
+    def begin(self, plan: Plan, answers: ResultReader) -> None:  # noqa: B027 - the same in all
         """Nothing is written early: what the columns are is only known at the end."""
+
+    async def offer(  # noqa: B027 - the same in all of them
+        self, chunk: Chunk, found: tuple[OffsetIndex, bytes] | None
+    ) -> None:
+        """Nothing is taken early."""
 
     async def write_rest(
         self,

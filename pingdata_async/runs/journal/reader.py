@@ -191,6 +191,15 @@ class JournalReader(Closing):
         with self._reading() as connection:
             return read_record(connection, index)
 
+    def has_ended(self, planned: int) -> bool:
+        """Whether all rows of a planned chunk have ended, those that were retried too.
+
+        Within one process they stay so: only `retry` reopens rows, before it sends any.
+        """
+        with self._reading() as connection:
+            found = connection.execute(_HAS_ENDED, {"planned": planned}).fetchone()
+        return bool(found[0])
+
     def later_chunks_of(self, origin: int) -> list[ChunkRecord]:
         """The later chunks with rows of a planned one, in the order of their numbers."""
         with self._reading() as connection:
@@ -300,6 +309,17 @@ class JournalReader(Closing):
                 **_by_source(connection),
             )
 
+
+_HAS_ENDED = """
+    SELECT EXISTS (
+            SELECT 1 FROM chunks WHERE idx = :planned AND state IN ('spooled', 'failed', 'split')
+        )
+        AND NOT EXISTS (SELECT 1 FROM retry_rows WHERE planned_chunk = :planned)
+        AND NOT EXISTS (
+            SELECT 1 FROM planned_chunks JOIN chunks USING (idx)
+            WHERE planned_chunk = :planned AND state NOT IN ('spooled', 'failed', 'split')
+        )
+"""
 
 _SUBMISSION_TOTALS = """
     SELECT

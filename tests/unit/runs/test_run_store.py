@@ -23,9 +23,9 @@ async def test_an_answer_is_written_only_when_it_is_noted(tmp_path: Path) -> Non
     body = EncodedBody(usual(chunk.rows))
     seen: list[tuple[ChunkState | None, int]] = []
 
-    async def offer(chunk: Chunk, offset_index: OffsetIndex, content: bytes) -> None:
-        del offset_index
-        assert content == body.raw
+    async def offer(chunk: Chunk, found: tuple[OffsetIndex, bytes] | None) -> None:
+        assert found is not None
+        assert found[1] == body.raw
         record = await journal.record(chunk.index)
         seen.append((None if record is None else record.state, spool.chunks))
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import anyio.to_thread
@@ -19,7 +19,7 @@ from pingdata_async.results.validation import ValidatedOutput, validate_output
 from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.export.export import open_export
-from pingdata_async.runs.export.jsonl import LOW_WATER, JSONLExport
+from pingdata_async.runs.export.jsonl import JSONLExport
 from pingdata_async.runs.export.output import OutputSpec
 from pingdata_async.runs.export.results import ResultReader
 from pingdata_async.runs.export.two_pass import TwoPassExport
@@ -72,19 +72,37 @@ class Setting:
                 (chunk, validate_output(chunk, [body], SOURCES, 0, with_results=False))
             )
             self.spool._keep(index, body)
-            self.journal.put(chunk, "spooled")
+
+    @contextlib.asynccontextmanager
+    async def writer(
+        self, output: Path | str | None = None, failures: Path | None = None
+    ) -> AsyncIterator[JSONLExport | TwoPassExport]:
+        """An output that is written while chunks end."""
+        output = output or self.output
+        with self.plan:
+            async with open_export(
+                output, OutputSpec(), on_note=unexpected, failures=failures
+            ) as writer:
+                writer.begin(self.plan, self.answers)
+                yield writer
+
+    async def note(self, index: int) -> None:
+        """A planned chunk is answered, by the journal."""
+        await anyio.to_thread.run_sync(self.journal.put, self.checked[index][0], "spooled")
 
     async def offer(self, writer: JSONLExport | TwoPassExport, index: int) -> None:
+        await self.note(index)
         chunk, checked = self.checked[index]
         assert checked.offset_index is not None
         assert checked.content is not None
-        await writer.offer(chunk, checked.offset_index, checked.content)
+        await writer.offer(chunk, (checked.offset_index, checked.content))
 
     async def write_rest(self, writer: JSONLExport | TwoPassExport) -> list[int]:
         """Returns what is said of rows, for all that was early, and then for each chunk."""
         told: list[int] = []
-        with self.plan:
-            await writer.write_rest(self.plan, self.answers, on_rows=told.append)
+        for index in range(self.plan.chunks):
+            await self.note(index)
+        await writer.write_rest(self.plan, self.answers, on_rows=told.append)
         return told
 
     def check(self) -> None:
@@ -95,12 +113,6 @@ class Setting:
         assert [int(line.partition(b'"row":')[2].partition(b",")[0]) for line in lines] == list(
             range(ROWS)
         )
-
-
-def opened_writer(
-    output: Path | str, failures: Path | None = None
-) -> AbstractAsyncContextManager[JSONLExport | TwoPassExport]:
-    return open_export(output, OutputSpec(), on_note=unexpected, failures=failures)
 
 
 @pytest.fixture
@@ -116,7 +128,7 @@ async def test_chunks_that_come_in_order_are_written_at_once(tmp_path: Path, bac
     setting = Setting(tmp_path, back)
     await setting.prepare(tmp_path)
     written = 0
-    async with opened_writer(setting.output) as writer:
+    async with setting.writer() as writer:
         for index in range(setting.plan.chunks):
             await setting.offer(writer, index)
             written += setting.checked[index][0].total_rows
@@ -140,7 +152,7 @@ async def test_whatever_the_order_each_row_is_written_once(
     rng = random.Random(seed)
     order = sorted(range(chunks), key=lambda index: index + rng.uniform(0, seed))
     skipped = set(rng.sample(range(chunks), seed // 3))
-    async with opened_writer(setting.output) as writer:
+    async with setting.writer() as writer:
         async with anyio.create_task_group() as tasks:
             for index in order:
                 if index not in skipped:
@@ -152,15 +164,15 @@ async def test_whatever_the_order_each_row_is_written_once(
     setting.check()
 
 
-async def test_few_chunks_are_kept_for_one_that_is_missing(setting: Setting) -> None:
-    """The first one is late for good: memory does not grow, and the rest comes at the end."""
-    async with opened_writer(setting.output) as writer:
-        assert isinstance(writer, JSONLExport)
+async def test_whatever_waits_for_the_first_chunk_is_written_behind_it(setting: Setting) -> None:
+    """It is late: few are kept in memory, and once it is there nothing is left for the end."""
+    async with setting.writer() as writer:
         for index in range(1, CHUNKS):
             await setting.offer(writer, index)
-            assert len(writer._early) == min(index, LOW_WATER - 1)
-        assert await setting.write_rest(writer) == [0, *[CHUNK_SIZE] * CHUNKS]
-        assert not writer._early
+            assert writer.counts.rows == 0
+        await setting.offer(writer, 0)
+        assert writer.counts.rows == ROWS
+        assert await setting.write_rest(writer) == [ROWS]
     setting.check()
 
 
@@ -177,7 +189,7 @@ async def test_a_disk_that_is_full_for_a_while_stops_no_run(
         write_pieces(file, pieces)
 
     monkeypatch.setattr("pingdata_async.runs.export.output.write_pieces", full_at_first)
-    async with opened_writer(setting.output) as writer:
+    async with setting.writer() as writer:
         for index in range(CHUNKS):
             await setting.offer(writer, index)
             assert writer.counts.rows == (index + 1) * CHUNK_SIZE * (index < 2)
@@ -213,7 +225,7 @@ async def test_failures_that_were_taken_back_are_written_once(
 
     monkeypatch.setattr("pingdata_async.runs.export.output.write_pieces", full_at_first)
     failures = setting.output.with_name("failures.jsonl")
-    async with opened_writer(setting.output, failures=failures) as writer:
+    async with setting.writer(failures=failures) as writer:
         for index in range(CHUNKS):
             await setting.offer(writer, index)
         await setting.write_rest(writer)  # by the plan, which has no such rows
@@ -232,7 +244,7 @@ async def test_a_disk_that_stays_full_is_told_at_the_end(
     monkeypatch.setattr("pingdata_async.runs.export.output.write_pieces", full)
 
     async def write() -> None:
-        async with opened_writer(setting.output) as writer:
+        async with setting.writer() as writer:
             await setting.offer(writer, 0)
             await setting.write_rest(writer)
 
@@ -245,7 +257,7 @@ async def test_nothing_goes_to_standard_output_early(
     setting: Setting, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """A run that stops must not have written half of it."""
-    async with opened_writer("-") as writer:
+    async with setting.writer("-") as writer:
         await setting.offer(writer, 0)
         assert writer.counts.rows == 0
         assert capfdbinary.readouterr().out == b""

@@ -47,9 +47,8 @@ def rendered(folder: Path, chunk: Chunk, content: bytes, *, with_layout: bool) -
     journal.put(chunk, "spooled", offset_index=checked.offset_index if with_layout else None)
     with DuplicateAnswers(folder) as duplicate_answers:
         duplicate_answers.duplicates_of(BEFORE, EARLIER_ANSWERS)
-        return render(
-            chunk, ResultReader(spool, journal, SOURCES), duplicate_answers, finished_only=False
-        )
+        settled = ResultReader(spool, journal, SOURCES).settled(chunk)
+        return render(settled, duplicate_answers)
 
 
 @given(outputs(), st.lists(st.sampled_from([1000, 1001, 0, 1, 2]), max_size=5))
@@ -111,9 +110,7 @@ def test_a_row_that_is_asked_again_is_taken_from_the_later_chunk(tmp_path: Path)
     journal.put(again, "spooled", {"2": {"PG": {"is_success": True, "late": 1}}})
     assert answers.indexed(chunk) is None
     assert again.earlier == [RowHistory(0, 1, None, b"{}", was_charged=True)]
-    lines = b"".join(
-        render(chunk, answers, DuplicateAnswers(None), finished_only=False).lines
-    ).splitlines()
+    lines = b"".join(render(answers.settled(chunk), DuplicateAnswers(None)).lines).splitlines()
     assert b'"late":1' in lines[1]
 
 
@@ -126,12 +123,7 @@ def test_a_layout_of_another_body_is_not_believed(tmp_path: Path, rows: list[int
     other = validate_output(chunk_of(rows), [EncodedBody(usual(rows))], SOURCES, 0).offset_index
     journal.put(chunk, "spooled", offset_index=other)
     lines = b"".join(
-        render(
-            chunk,
-            ResultReader(spool, journal, SOURCES),
-            DuplicateAnswers(None),
-            finished_only=False,
-        ).lines
+        render(ResultReader(spool, journal, SOURCES).settled(chunk), DuplicateAnswers(None)).lines
     ).splitlines()
     assert [msgspec.json.decode(line)["row"] for line in lines] == [1, 2, 3]
 
@@ -147,10 +139,10 @@ def test_a_twin_of_a_row_without_an_outcome(tmp_path: Path) -> None:
     for offset_index in (checked.offset_index, None):
         journal.put(chunk, "spooled", offset_index=offset_index)
         with DuplicateAnswers(tmp_path) as duplicate_answers:
-            part = render(chunk, answers, duplicate_answers, finished_only=True)
+            part = render(answers.settled(chunk), duplicate_answers, finished_only=True)
             assert part.counts.rows == b"".join(part.lines).count(b"\n") == 2
             with pytest.raises(RunError, match=r"row 3 \(chunk 0\) has no outcome"):
-                render(chunk, answers, duplicate_answers, finished_only=False)
+                render(answers.settled(chunk), duplicate_answers)
 
 
 def test_answers_are_carried_where_the_run_cannot_be_written(

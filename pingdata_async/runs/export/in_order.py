@@ -1,0 +1,141 @@
+"""A run's chunks in input order, for an export that goes on beside the run.
+
+Chunks end in any order, and an output has that of the input. `InputOrder` gives each planned
+chunk to its consumer at its turn, once all of its rows have ended, with the answers found in it:
+what was just validated is in memory, and need not be read and inflated a second time. Of chunks
+that are ahead of their turn only a few are kept in memory; the others, and those of an earlier
+process, are read back from the spool. Rows that are split off or retried are waited for.
+
+An export is made of it by a coroutine that takes a `SettledChunk`:
+
+    order = InputOrder(thread, take)
+    order.begin(plan, answers)             # optional: from now on, chunks are given as they end
+    await order.offer(chunk, found)        # whenever the answers of a chunk are safe
+    await order.finish(plan, answers)      # all that were not given yet
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.results.offset_index import OffsetIndex
+from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.export.results import ResultReader, SettledChunk
+from pingdata_async.util.loop import SingleThreadExecutor
+
+MAX_WAITING_BYTES = 8 * 1024 * 1024  # of content, for turns to come: two outputs or so
+READ_BACK_AT_ONCE = 4  # chunks, on the time of whoever offers one: a backlog shrinks all the same
+
+
+class InputOrder:
+    """Gives planned chunks to a consumer in input order.
+
+    Args:
+        thread: Reads the plan and the spool.
+        take: Takes the next chunk; one at a time. What it raises comes out of `offer()` or
+            `finish()`, and the chunk is not counted as taken.
+
+    Attributes:
+        next_index: The planned chunk whose turn it is.
+    """
+
+    def __init__(
+        self, thread: SingleThreadExecutor, take: Callable[[SettledChunk], Awaitable[None]]
+    ) -> None:
+        self._thread = thread
+        self._take = take
+        self._source: tuple[Plan, ResultReader] | None = None
+        self._waiting: dict[int, SettledChunk] = {}
+        self._is_giving = False
+        self._is_next_open = False  # it was asked for, and its rows have not all ended
+        self.next_index = 0
+
+    def begin(self, plan: Plan, answers: ResultReader) -> None:
+        """Give chunks as they end, also those that have ended before.
+
+        Args:
+            plan: What was planned; open until `stop()` or the last `offer()`.
+            answers: What is answered, in the journal that the run writes.
+        """
+        self._source = plan, answers
+
+    async def offer(self, chunk: Chunk, found: tuple[OffsetIndex, bytes] | None) -> None:
+        """A chunk has ended, and the journal knows; give whatever has its turn now.
+
+        Args:
+            chunk: Any chunk, planned or later.
+            found: Where the answer to each row is, and the content; None where rows are retried or
+                the output is unusual: then they are read back, at their turn.
+
+        Raises:
+            RunError: When an answer is missing or damaged.
+        """
+        if self._source is None:
+            return
+        if found is not None and chunk.is_planned and chunk.index >= self.next_index:
+            self._wait(SettledChunk(chunk, *found))
+        if chunk.index == self.next_index or any(
+            row.planned_chunk == self.next_index for row in chunk.earlier
+        ):
+            self._is_next_open = False
+        if self._is_giving:  # whoever comes meanwhile leaves it to the one before
+            return
+        self._is_giving = True
+        try:
+            await self._give_in_turn(*self._source)
+        finally:
+            self._is_giving = False
+
+    async def finish(self, plan: Plan, answers: ResultReader) -> None:
+        """Give every chunk that was not given yet, whether all of its rows have ended or not.
+
+        Raises:
+            RunError: When an answer is missing or damaged.
+        """
+        self.stop()
+        while self.next_index < plan.chunks:
+            settled = await self._thread.run(
+                lambda: answers.settled(plan.read(self.next_index)),
+            )
+            await self._give(settled)
+
+    def start_over(self) -> None:
+        """Begin with the first chunk again, at `finish()`."""
+        self.stop()
+        self.next_index = 0
+
+    def stop(self) -> None:
+        """Give nothing more until `finish()`."""
+        self._source = None
+        self._waiting.clear()
+
+    def _wait(self, settled: SettledChunk) -> None:
+        """Keep a chunk for its turn, and rather the next ones than those far ahead."""
+        waiting = self._waiting
+        waiting[settled.chunk.index] = settled
+        ahead = sorted(waiting.keys() - {self.next_index})
+        size_bytes = sum(len(waiting[index].content) for index in ahead)
+        while size_bytes > MAX_WAITING_BYTES:
+            size_bytes -= len(waiting.pop(ahead.pop()).content)
+
+    async def _give_in_turn(self, plan: Plan, answers: ResultReader) -> None:
+        read_back = 0
+        while self._source is not None and self.next_index < plan.chunks:
+            settled = self._waiting.pop(self.next_index, None)
+            if settled is None:
+                if self._is_next_open or read_back == READ_BACK_AT_ONCE:
+                    return
+                self._is_next_open = True  # unless one of its rows ends meanwhile
+                settled = await self._thread.run(
+                    lambda: answers.read_if_ended(self.next_index, plan)
+                )
+                if settled is None:
+                    continue
+                read_back += 1
+            await self._give(settled)
+
+    async def _give(self, settled: SettledChunk) -> None:
+        await self._take(settled)
+        self.next_index += 1
+        self._is_next_open = False
