@@ -74,18 +74,33 @@ class OffsetIndex(msgspec.Struct, frozen=True, array_like=True):
         return slice(begin, begin + self.lengths[place])
 
     def fits(self, chunk: Chunk, content: bytes) -> bool:
-        """Whether it can be the index of this content: what should be objects look like some."""
-        return (
-            len(self.begins) == len(chunk.rows)
-            and all(map(content.startswith, repeat(b"{"), self.begins))
-            and all(
-                map(
-                    content.startswith,
-                    repeat(b"}"),
-                    map(add, map(add, self.begins, self.lengths), repeat(-1)),
-                )
-            )
-        )
+        """Whether it is the index of this content; one from the disk is believed only then.
+
+        Each answer is an object behind the key of its row, nothing else is in between, and what
+        is said of rows that are not ok is of rows that there are.
+        """
+        places = [each.place for each in self.not_ok]
+        is_whole = len(chunk.rows) == len(self.begins) == len(self.lengths) > 0
+        if not is_whole or not set(places) <= set(range(len(chunk.rows))):
+            return False
+        if any(each.status is RowStatus.OK for each in self.not_ok):
+            return False
+        content = content.rstrip(_BLANKS)
+        in_order = sorted(zip(self.begins, self.lengths, map(str, chunk.rows), strict=True))
+        blank = _blank(content, in_order[0][2])
+        if blank is None or any(line_break in content for line_break in _LINE_BREAKS):
+            return False
+        at, before = 0, "{"
+        colon, comma = f'":{blank.decode()}', f",{blank.decode()}"
+        for begin, length, wire_id in in_order:
+            key = f'{before}"{wire_id}{colon}{{'.encode()
+            if not content.startswith(key, at) or begin != at + len(key) - 1 or length < len("{}"):
+                return False
+            at = begin + length
+            if not content.startswith(b"}", at - 1):
+                return False
+            before = comma
+        return content[at:] == b"}" and _is_utf8(content)
 
     def results(self, chunk: Chunk, content: bytes | memoryview) -> list[EnhancedLocation]:
         """The outcome of each row, in the order of the chunk.
@@ -160,6 +175,14 @@ def _check_utf8(content: bytes) -> None:
         if not block.isascii() or decoder.getstate()[0]:
             decoder.decode(block)
     decoder.decode(b"", final=True)
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        _check_utf8(content)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _order(wire_ids: list[str], wanted: list[str]) -> list[int] | None:

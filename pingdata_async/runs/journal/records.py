@@ -9,6 +9,8 @@ import contextlib
 import enum
 import sqlite3
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from operator import add, sub
 from types import MappingProxyType
 
 import msgspec
@@ -298,8 +300,16 @@ def pack_outputs(outputs: Sequence[JobOutput]) -> str:
 
 
 def pack_offset_index(offset_index: OffsetIndex | None) -> bytes | None:
-    """An offset index as the journal keeps it."""
-    return None if offset_index is None else _offset_index_encoder.encode(offset_index)
+    """An offset index as the journal keeps it.
+
+    In the place of where an answer begins there is how far behind the one before: mostly a number
+    of one byte, so that it is half as large.
+    """
+    if offset_index is None:
+        return None
+    begins, lengths = offset_index.begins, offset_index.lengths
+    gaps = list(map(sub, begins, [0, *map(add, begins[:-1], lengths[:-1])]))
+    return _offset_index_encoder.encode(OffsetIndex(gaps, lengths, offset_index.not_ok))
 
 
 def unpack_offset_index(content: bytes) -> OffsetIndex:
@@ -309,7 +319,9 @@ def unpack_offset_index(content: bytes) -> OffsetIndex:
         RunError: When it cannot be read.
     """
     with damage_in("a chunk's offset index"):
-        return _offset_index_decoder.decode(content)
+        packed = _offset_index_decoder.decode(content)
+        steps = map(add, packed.begins, [0, *packed.lengths[:-1]])
+        return OffsetIndex(list(accumulate(steps)), packed.lengths, packed.not_ok)
 
 
 def read_record(connection: sqlite3.Connection, index: int) -> ChunkRecord | None:

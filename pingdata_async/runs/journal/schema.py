@@ -47,7 +47,7 @@ _SCHEMA = """
         failure TEXT,                               -- why it has no answers: JSON
         tally TEXT,                                 -- how its rows ended: JSON
         content BLOB,                               -- a later chunk: MessagePack in zstd
-        offset_index BLOB                           -- of its spooled body: MessagePack
+        offset_index BLOB                           -- of its spooled body: `pack_offset_index()`
     );
     -- The planned chunks that a later chunk's rows are from.
     CREATE TABLE planned_chunks (

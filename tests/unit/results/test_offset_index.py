@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from pingdata_async.exceptions import DecodeError
 from pingdata_async.locations.chunk import Chunk, InvalidRow
-from pingdata_async.models import EnhancedLocation
+from pingdata_async.models import EnhancedLocation, Reason, RowStatus
 from pingdata_async.results import validation as checking
-from pingdata_async.results.offset_index import OffsetIndex, index_output
+from pingdata_async.results.offset_index import NotOk, OffsetIndex, index_output
 from pingdata_async.results.validation import ValidatedOutput, validate_output
+from pingdata_async.runs.journal.records import pack_offset_index, unpack_offset_index
 from pingdata_async.util.encoding import EncodedBody
 from tests.support.sweeps import examples
 
@@ -268,17 +269,66 @@ def test_a_space_before_the_end_of_an_object_is_seen() -> None:
         assert index_output(chunk_of([1, 2, 3]), spoiled, SOURCES) is None
 
 
-def test_a_layout_fits_its_own_output_alone() -> None:
-    """One that was exchanged on the disk is noticed, and read the careful way."""
-    content = usual([1, 2, 3])
-    offset_index = index_output(chunk_of([1, 2, 3]), content, SOURCES)
+@given(outputs())
+def test_an_index_fits_its_own_output(output: tuple[Chunk, bytes]) -> None:
+    """Whatever the spacing and the order, also as the journal keeps it."""
+    chunk, content = output
+    offset_index = index_output(chunk, content, SOURCES)
+    if offset_index is not None:
+        packed = pack_offset_index(offset_index)
+        assert packed is not None
+        assert unpack_offset_index(packed) == offset_index
+        assert offset_index.fits(chunk, content)
+
+
+def test_an_index_fits_no_other_output() -> None:
+    """One that was exchanged on the disk is noticed, and the output is read on the slow path."""
+    chunk, content = chunk_of([1, 2, 3]), usual([1, 2, 3])
+    offset_index = index_output(chunk, content, SOURCES)
     assert offset_index is not None
-    assert offset_index.fits(chunk_of([1, 2, 3]), content)
     assert not offset_index.fits(chunk_of([1, 2]), content)
-    assert not offset_index.fits(chunk_of([1, 2, 3]), usual([10, 11, 12]))
-    assert not offset_index.fits(chunk_of([1, 2, 3]), content[:-20])
-    again = msgspec.msgpack.decode(msgspec.msgpack.encode(offset_index), type=OffsetIndex)
-    assert again == offset_index
+    assert not offset_index.fits(chunk_of([1, 2, 4]), content)
+    for other in (
+        usual([10, 11, 12]),
+        content[:-20],
+        content.replace(b',"2"', b'\n"2"'),
+        content.replace(b"true", b"tr\xffe"),
+        content[:-1] + b',"4":{}}',
+    ):
+        assert not offset_index.fits(chunk, other)
+
+
+_INDEX = index_output(chunk_of([1, 2, 3]), usual([1, 2, 3]), SOURCES) or OffsetIndex([], [])
+_NOT_OK = NotOk(0, RowStatus.FAILED, Reason.NO_MATCH, "none")
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        OffsetIndex(_INDEX.begins, _INDEX.lengths[:2]),
+        OffsetIndex(_INDEX.begins[:2], _INDEX.lengths),
+        OffsetIndex([], []),
+        OffsetIndex([begin + 1 for begin in _INDEX.begins], _INDEX.lengths),
+        OffsetIndex([_INDEX.begins[1], _INDEX.begins[0], _INDEX.begins[2]], _INDEX.lengths),
+        # one answer that holds the next row, and one that is there twice
+        OffsetIndex(_INDEX.begins, [_INDEX.begins[1] + 9, *_INDEX.lengths[1:]]),
+        OffsetIndex([_INDEX.begins[0]] * 3, _INDEX.lengths),
+        OffsetIndex(_INDEX.begins, [0, *_INDEX.lengths[1:]]),
+        OffsetIndex([-5, *_INDEX.begins[1:]], _INDEX.lengths),
+        OffsetIndex([2**62, *_INDEX.begins[1:]], [2**62, *_INDEX.lengths[1:]]),
+        *(
+            OffsetIndex(_INDEX.begins, _INDEX.lengths, [msgspec.structs.replace(_NOT_OK, **odd)])
+            for odd in ({"place": 3}, {"place": -1}, {"status": RowStatus.OK})
+        ),
+    ],
+)
+def test_a_hostile_index_is_not_believed(hostile: OffsetIndex) -> None:
+    """Neither places that are none, nor places that are another row's."""
+    chunk, content = chunk_of([1, 2, 3]), usual([1, 2, 3])
+    assert _INDEX.fits(chunk, content)
+    packed = pack_offset_index(hostile) if len(hostile.begins) == len(hostile.lengths) else None
+    for index in (hostile, hostile if packed is None else unpack_offset_index(packed)):
+        assert not index.fits(chunk, content)
 
 
 flags = st.sampled_from(
