@@ -17,10 +17,10 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from operator import attrgetter
 from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec.structs import astuple
 
 from pingdata_async.exceptions import DecodeError
 from pingdata_async.models import EnhancedLocation
@@ -241,7 +241,7 @@ class _Place:
         self.members: dict[str, _Place] = {}
         self.struct: Any = None
         self.nothing: Any = None
-        self.decoded: list[tuple[_Place, Callable[[Any], Any]]] = []
+        self.decoded: list[_Place] = []  # in the order of the struct's fields
 
     def prepare(self) -> Any:
         """Make the types of this place and those below for the decoder; returns its own."""
@@ -254,8 +254,7 @@ class _Place:
         # An object with a member that cannot be decoded has to fail here, to be opened.
         self.struct = struct_of(known, is_closed=len(known) < len(types))
         self.nothing = self.struct()
-        getters = map(attrgetter, self.struct.__struct_fields__)
-        self.decoded = list(zip(map(self.members.__getitem__, known), getters, strict=True))
+        self.decoded = list(map(self.members.__getitem__, known))
         return self.struct | None
 
 
@@ -335,9 +334,7 @@ def _spread(place: _Place, objects: Sequence[Any], columns: list[Values]) -> Non
     nothing = place.nothing
     if None in objects:
         objects = [nothing if each is None else each for each in objects]
-    # One attribute at a time: a tuple for each object would burden the garbage collector.
-    for member, get in place.decoded:
-        values = list(map(get, objects))
+    for member, values in zip(place.decoded, zip(*map(astuple, objects), strict=True), strict=True):
         if member.members:
             _spread(member, values, columns)
         elif member.column is None:
@@ -349,6 +346,15 @@ def _spread(place: _Place, objects: Sequence[Any], columns: list[Values]) -> Non
 
 
 def _texts(values: Sequence[msgspec.Raw | None], column: JSONColumn) -> Values:
+    if not column.is_beside_members:
+        try:
+            texts = [None if raw is None else str(raw, "utf-8") for raw in values]
+        except UnicodeDecodeError:
+            pass
+        else:  # of most, such as lists, nothing is left to be done
+            return [
+                text_of_json(text.encode()) if text and text[0] in '"n' else text for text in texts
+            ]
     raws = [b"" if raw is None else bytes(raw) for raw in values]
     if column.is_beside_members:
         raws = [b"" if opened(raw) is not None else raw for raw in raws]

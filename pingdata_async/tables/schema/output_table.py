@@ -52,7 +52,7 @@ STATUS_COLUMNS: Final = ("enhance_status", "enhance_reason", "enhance_error")
 FOR_MACHINES: Final = frozenset({"worker_name", "persist_for", "raw_response", "fetch_time"})
 """Fields of every source that say nothing about a location; written only if asked for."""
 
-BLOCK_ROWS: Final = 250
+BLOCK_ROWS: Final = 128
 """Rows that are Python objects at once; more would not stay in the processor's cache."""
 
 

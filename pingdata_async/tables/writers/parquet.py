@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, BinaryIO, Final
 
 import msgspec
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pingdata_async.exceptions import RunError
-from pingdata_async.tables.schema.arrow import arrow_values, field_of, python_values
+from pingdata_async.tables.schema.arrow import field_of, python_values
 from pingdata_async.tables.schema.types import (
     Column,
     Values,
@@ -32,6 +33,7 @@ ROW_GROUP_BYTES: Final = 32 * 1024 * 1024
 COMPRESSION: Final = "zstd"
 GEOMETRY: Final = "geometry"
 
+_UNFIT: Final = (pa.ArrowException, OverflowError, TypeError, UnicodeError)
 _WKB_POINT: Final = struct.Struct("<BIdd")
 _LITTLE_ENDIAN: Final = 1
 _POINT: Final = 1
@@ -57,6 +59,10 @@ class ParquetWriter(TableWriter):
             pa.field(name, pa.string()) if is_text else field_of(column, name)
             for column, name, is_text in zip(columns, names, self._is_text, strict=True)
         ]
+        self._alike: dict[Any, list[int]] = {}  # by type, the places of columns of Python objects
+        for place, (column, field) in enumerate(zip(columns, fields, strict=True)):
+            if column.arrow_field is None:
+                self._alike.setdefault(field.type, []).append(place)
         self._geometry = free_name(GEOMETRY, names) if has_geometry else None
         if self._geometry:
             fields.append(pa.field(self._geometry, pa.binary()))
@@ -76,14 +82,7 @@ class ParquetWriter(TableWriter):
         Raises:
             RunError: When a value does not fit its column.
         """
-        arrays = []
-        for column, is_text, cells in zip(self._columns, self._is_text, rows.values, strict=True):
-            try:
-                arrays.append(_texts(cells, column) if is_text else arrow_values(cells, column))
-            except (pa.ArrowException, OverflowError, TypeError, UnicodeError) as error:
-                raise RunError(
-                    f'a value of column "{column.name}" does not fit it: {error}'
-                ) from error
+        arrays = self._arrays(rows)
         if self._geometry:
             arrays.append(self._wkb(rows.points or [None] * rows.count))
         table = pa.Table.from_arrays(arrays, schema=self._schema)
@@ -105,6 +104,32 @@ class ParquetWriter(TableWriter):
         """Let go of the file, which is of no use."""
         self._pending.clear()
         self._writer.close()
+
+    def _arrays(self, rows: TableRows) -> list[Any]:
+        arrays: list[Any] = list(rows.values)
+        for place, (column, is_text) in enumerate(zip(self._columns, self._is_text, strict=True)):
+            if is_text:
+                arrays[place] = _texts(rows.values[place], column)
+        # A call costs as much as hundreds of values, so columns of a type are converted together.
+        for kind, places in self._alike.items():
+            together = list(chain.from_iterable([rows.values[place] for place in places]))
+            try:
+                array = pa.array(together, kind)
+            except _UNFIT as error:
+                raise self._misfit(rows, places, kind) from error
+            for number, place in enumerate(places):
+                arrays[place] = array.slice(number * rows.count, rows.count)
+        return arrays
+
+    def _misfit(self, rows: TableRows, places: Sequence[int], kind: Any) -> RunError:
+        """Which of the columns it is that has a value that does not fit."""
+        for place in places:
+            try:
+                pa.array(rows.values[place], kind)
+            except _UNFIT as error:
+                name = self._columns[place].name
+                return RunError(f'a value of column "{name}" does not fit it: {error}')
+        return RunError("the values of a kind of column are too many at once")
 
     def _write_group(self) -> None:
         table = pa.concat_tables(self._pending)
