@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -92,8 +92,17 @@ from pingdata_async.tables.readers.open import AnyInput
 from pingdata_async.util.encoding import EncodedBody
 from pingdata_async.util.text import STDOUT, counted, shown_path
 
-Offer = Callable[[Chunk, tuple[OffsetIndex, bytes] | None], Awaitable[None]]
-"""Told of each chunk that has ended, and where the answers are in what came; None if unusual."""
+
+class EarlyOutput(Protocol):
+    """Writes chunks while the run goes on, as `InputOrder` gives them; it may write none."""
+
+    def expect(self, chunk: Chunk) -> None:
+        """A chunk is being kept, and will be offered with its content."""
+        ...
+
+    async def offer(self, chunk: Chunk, found: tuple[OffsetIndex, bytes] | None) -> None:
+        """A chunk has ended, and the journal knows; see `InputOrder.offer()`."""
+        ...
 
 
 class DurableStore(ChunkStore):
@@ -105,11 +114,11 @@ class DurableStore(ChunkStore):
 
     is_durable = True
 
-    def __init__(self, journal: Journal, spool: Spool, offer: Offer) -> None:
+    def __init__(self, journal: Journal, spool: Spool, output: EarlyOutput) -> None:
         super().__init__(journal.next_index)
         self._journal = journal
         self._spool = spool
-        self._offer = offer
+        self._output = output
         self.submitting = journal.submitting  # type: ignore[method-assign]  # the journal's own
         self.refused = journal.refused  # type: ignore[method-assign]  # the journal's own
         self.submitted = journal.submitted  # type: ignore[method-assign]  # the journal's own
@@ -137,8 +146,12 @@ class DurableStore(ChunkStore):
         index, checked = finished.chunk.index, finished.checked
         if checked is None:
             await self._journal.failed(index, finished.failure, finished.counts)
-            await self._offer(finished.chunk, None)
+            await self._output.offer(finished.chunk, None)
             return
+        found = None
+        if checked.offset_index is not None and checked.content is not None:
+            found = checked.offset_index, checked.content
+            self._output.expect(finished.chunk)
         try:
             await self._spool.keep(index, checked.body)
         except OSError as error:
@@ -148,10 +161,7 @@ class DurableStore(ChunkStore):
         await self._journal.spooled(
             index, finished.counts, checked.retry_rows, checked.offset_index
         )
-        found = None
-        if checked.offset_index is not None and checked.content is not None:
-            found = checked.offset_index, checked.content
-        await self._offer(finished.chunk, found)
+        await self._output.offer(finished.chunk, found)
 
 
 _REFUSALS = frozenset({429, SERVICE_UNAVAILABLE})
@@ -344,7 +354,7 @@ class Run:
             ):
                 answers = ResultReader(directory.spool, journal, self._settings.sources)
                 sink.begin(plan, answers)
-                await self._execute(directory, plan, sink.offer)
+                await self._execute(directory, plan, sink)
                 await sink.write_rest(
                     plan, answers, on_rows=lambda rows: self._emit(OutputProgress(rows=rows))
                 )
@@ -534,7 +544,7 @@ class Run:
         await self._check_space(directory, plan.summary, left=plan.summary.rows - totals.rows.rows)
         return totals
 
-    async def _execute(self, directory: RunDirectory, plan: Plan, offer: Offer) -> None:
+    async def _execute(self, directory: RunDirectory, plan: Plan, output: EarlyOutput) -> None:
         journal, planned = directory.journal, plan.summary
         totals = await self._begin(directory, plan)
         breaker = CircuitBreaker(
@@ -542,7 +552,7 @@ class Run:
             any_accepted=totals.jobs > 0,
             any_answered=totals.chunks[ChunkState.SPOOLED] > 0,
         )
-        store = DurableStore(journal, directory.spool, offer)
+        store = DurableStore(journal, directory.spool, output)
         spending = Spending(self._settings, plan, totals, lambda read: self._read(directory, read))
         refused = await self._refused_beforehand(spending)
         engine = self._make_engine(

@@ -139,8 +139,12 @@ class MemoryDirectory(RunDirectory):
         return record.chunk.rows
 
 
-async def _written_never(chunk: Chunk, found: tuple[OffsetIndex, bytes] | None) -> None:
-    pass
+class _NoOutput:
+    def expect(self, chunk: Chunk) -> None:
+        pass
+
+    async def offer(self, chunk: Chunk, found: tuple[OffsetIndex, bytes] | None) -> None:
+        pass
 
 
 class MemoryRun(Run):
@@ -149,7 +153,7 @@ class MemoryRun(Run):
     async def execute(self, directory: MemoryDirectory, *, may_pay_again: bool) -> None:
         """Go on with what is left to be done, as `resume` or as `retry` would."""
         self._is_retry = may_pay_again
-        await self._execute(directory, directory.plan, _written_never)
+        await self._execute(directory, directory.plan, _NoOutput())
 
     async def _read(self, directory: RunDirectory, read: Callable[[JournalReader], T]) -> T:
         assert isinstance(directory, MemoryDirectory)

@@ -119,9 +119,9 @@ class Executioner:
 
         class WatchedLedger(store.DurableStore):
             def __init__(
-                self, kept_in: journal.Journal, bodies: spool.Spool, offer: run.Offer
+                self, kept_in: journal.Journal, bodies: spool.Spool, output: run.EarlyOutput
             ) -> None:
-                super().__init__(kept_in, bodies, offer)
+                super().__init__(kept_in, bodies, output)
                 for name in LEDGER_STEPS:
                     setattr(self, name, _around_async(note, f"ledger.{name}", getattr(self, name)))
 

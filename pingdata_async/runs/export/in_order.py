@@ -10,6 +10,7 @@ An export is made of it by a coroutine that takes a `SettledChunk`:
 
     order = InputOrder(thread, take)
     order.begin(plan, answers)             # optional: from now on, chunks are given as they end
+    order.expect(chunk)                    # before a chunk is kept that will be offered
     await order.offer(chunk, found)        # whenever the answers of a chunk are safe
     await order.finish(plan, answers)      # all that were not given yet
 """
@@ -46,6 +47,7 @@ class InputOrder:
         self._thread = thread
         self._take = take
         self._source: tuple[Plan, ResultReader] | None = None
+        self._expected: set[int] = set()
         self._waiting: dict[int, SettledChunk] = {}
         self._is_giving = False
         self._is_next_open = False  # it was asked for, and its rows have not all ended
@@ -60,6 +62,11 @@ class InputOrder:
         """
         self._source = plan, answers
 
+    def expect(self, chunk: Chunk) -> None:
+        """A chunk is about to be offered with its content: it is not to be read back meanwhile."""
+        if chunk.is_planned:
+            self._expected.add(chunk.index)
+
     async def offer(self, chunk: Chunk, found: tuple[OffsetIndex, bytes] | None) -> None:
         """A chunk has ended, and the journal knows; give whatever has its turn now.
 
@@ -71,6 +78,7 @@ class InputOrder:
         Raises:
             RunError: When an answer is missing or damaged.
         """
+        self._expected.discard(chunk.index)
         if self._source is None:
             return
         if found is not None and chunk.is_planned and chunk.index >= self.next_index:
@@ -124,7 +132,8 @@ class InputOrder:
         while self._source is not None and self.next_index < plan.chunks:
             settled = self._waiting.pop(self.next_index, None)
             if settled is None:
-                if self._is_next_open or read_back == READ_BACK_AT_ONCE:
+                is_on_its_way = self._is_next_open or self.next_index in self._expected
+                if is_on_its_way or read_back == READ_BACK_AT_ONCE:
                     return
                 self._is_next_open = True  # unless one of its rows ends meanwhile
                 settled = await self._thread.run(

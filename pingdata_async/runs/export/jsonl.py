@@ -240,6 +240,10 @@ class JSONLExport:
         if self._may_begin_early:
             self._order.begin(plan, answers)
 
+    def expect(self, chunk: Chunk) -> None:
+        """A chunk is about to be offered with its content."""
+        self._order.expect(chunk)
+
     async def offer(self, chunk: Chunk, found: tuple[OffsetIndex, bytes] | None) -> None:
         """A chunk has ended: write what has its turn now. Arguments as of `InputOrder.offer()`.
 

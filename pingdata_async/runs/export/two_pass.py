@@ -85,6 +85,9 @@ class TwoPassExport(ABC):
     def begin(self, plan: Plan, answers: ResultReader) -> None:  # noqa: B027 - the same in all
         """Nothing is written early: what the columns are is only known at the end."""
 
+    def expect(self, chunk: Chunk) -> None:  # noqa: B027 - the same in all of them
+        """Nothing is taken early."""
+
     async def offer(  # noqa: B027 - the same in all of them
         self, chunk: Chunk, found: tuple[OffsetIndex, bytes] | None
     ) -> None:

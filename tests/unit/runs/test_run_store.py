@@ -22,17 +22,23 @@ async def test_an_answer_is_written_only_when_it_is_noted(tmp_path: Path) -> Non
     chunk, spool = planned(0), Spool(tmp_path / "spool")
     body = EncodedBody(usual(chunk.rows))
     seen: list[tuple[ChunkState | None, int]] = []
+    expected: list[tuple[int, int]] = []
 
-    async def offer(chunk: Chunk, found: tuple[OffsetIndex, bytes] | None) -> None:
-        assert found is not None
-        assert found[1] == body.raw
-        record = await journal.record(chunk.index)
-        seen.append((None if record is None else record.state, spool.chunks))
+    class Output:
+        def expect(self, chunk: Chunk) -> None:
+            expected.append((chunk.index, spool.chunks))
+
+        async def offer(self, chunk: Chunk, found: tuple[OffsetIndex, bytes] | None) -> None:
+            assert found is not None
+            assert found[1] == body.raw
+            record = await journal.record(chunk.index)
+            seen.append((None if record is None else record.state, spool.chunks))
 
     async with Journal(await make_journal(tmp_path)) as journal:
         await submit(journal, 0)
         await journal.completed(chunk, ())
         checked = validate_output(chunk, [body], SOURCES, 0, with_results=False)
         finished = FinishedChunk(chunk, checked.counts, checked=checked, job_id="job 0")
-        await DurableStore(journal, spool, offer).deliver(finished)
+        await DurableStore(journal, spool, Output()).deliver(finished)
+    assert expected == [(0, 0)]
     assert seen == [(ChunkState.SPOOLED, 1)]

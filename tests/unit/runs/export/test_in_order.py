@@ -138,6 +138,19 @@ async def test_memory_holds_few_contents_and_rather_the_next_ones(
     setting.check(3 + in_order.READ_BACK_AT_ONCE)
 
 
+async def test_what_is_about_to_be_offered_is_not_read_back(setting: Setting) -> None:
+    """One commit notes two chunks, and the second is offered first."""
+    first, second = setting.chunks[:2]
+    for chunk in (first, second):
+        setting.order.expect(chunk)
+    found = await anyio.to_thread.run_sync(setting._keep, first)
+    await setting.end(second)
+    setting.check(0)
+    await setting.order.offer(first, found)
+    setting.check(2)
+    assert setting.spool.reads == 0
+
+
 async def test_chunks_of_an_earlier_process_are_read_back(setting: Setting) -> None:
     """A few for each chunk that ends now, so that none waits long for them."""
     for chunk in setting.chunks[:8]:
