@@ -8,9 +8,10 @@ import math
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 import trustme
 from blockbuster import BlockBuster, blockbuster_ctx
@@ -71,17 +72,24 @@ OF_THIS_MACHINE = frozenset(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose how many examples are tried, and compile the package once, as an installer does."""
+    """Choose how many examples are tried, and compile packages once, as an installer does."""
     settings.load_profile("sample" if is_sample(config) else "all")
-    # Else each command under test does it anew. The workers of pytest-xdist come later.
+    # Else each command under test does it anew: of anyio, a plugin, pytest keeps a form of its own.
+    # The workers of pytest-xdist come later.
     if not hasattr(config, "workerinput"):
-        compileall.compile_dir(Path(pingdata_async.__path__[0]), quiet=2)
+        for package in (pingdata_async, anyio):
+            compileall.compile_dir(Path(package.__path__[0]), quiet=2)
 
 
-def pytest_collection_finish() -> None:
-    """Let the collector of garbage look no more at thousands of tests, which stay."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep thousands of tests, which stay, from the garbage collector, that would look at them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +97,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)  # for each of 6,000 tests, it would take its time
 def blockbuster() -> Iterator[BlockBuster]:
     """Fails any test in which the package blocks the event loop."""
     with blockbuster_ctx("pingdata_async") as blockbuster:

@@ -28,18 +28,26 @@ from pingdata_async.__main__ import main as run_command_line
 
 #: What commands import when they are run. Not pyarrow: it starts threads, which no fork has.
 IMPORTED = (
+    "aiofiles.tempfile",
+    "aiofiles.threadpool",
     "anyio._backends._asyncio",
+    "anyio._core._fileio",
+    "anyio._core._signals",
     "encodings.idna",
+    "encodings.utf_8_sig",
     "pingdata_async.cli.account",
     "pingdata_async.cli.inspect",
     "pingdata_async.cli.enhance",
-    "pingdata_async.cli.account",
+    "pingdata_async.cli.main",
     "pingdata_async.cli.runs",
     "pingdata_async.cli.screen",
     "pingdata_async.cli.status",
     "pingdata_async.runs.run",
-    "pingdata_async.sandbox",
+    "pingdata_async.sandbox.server",
+    "pingdata_async.tables.writers.csv",
+    "pingdata_async.tables.writers.excel",
     "python_calamine",
+    "rich._emoji_codes",
     "rich.progress",
 )
 #: Beginnings of the variables that are heeded only by a Python that starts, and by imports.

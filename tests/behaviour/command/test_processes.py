@@ -62,6 +62,28 @@ async def test_a_fork_does_what_a_process_that_starts_does(
     assert (forked.code, forked.out, forked.err) == (started.code, started.out, started.err)
 
 
+#: Says on standard error what a command imports that had not been imported before.
+IMPORTS = """
+import sys
+from pingdata_async.cli.main import run
+before = set(sys.modules)
+code = run(sys.argv[1:])
+print(*sorted(set(sys.modules) - before), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="commands are started there")
+async def test_a_fork_has_imported_it_all(tmp_path: Path) -> None:
+    """Else each of thousands would import it anew."""
+    words = ["enhance", ADDRESSES, "-o", tmp_path / "out.csv", "-s", "PG", "-e", "sandbox"]
+    code, _, err = await warm_commands.run([*map(str, words)], os.environ, code=IMPORTS)
+    assert code == 0
+    imported = err.decode().splitlines()[-1].split()
+    assert [name for name in imported if name.startswith(("aio", "pingdata_async"))] == []
+    assert len(imported) < 5, imported
+
+
 async def test_a_fork_ends_with_its_test(tmp_path: Path) -> None:
     """A test that is over before its command leaves no process."""
     pipe, output = tmp_path / "pipe", tmp_path / "out.csv"

@@ -452,16 +452,17 @@ def test_parquet_files_that_become_much(what: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "column",
+    "made",
     [
-        pa.array([[0] * 40_000] * 250, pa.list_(pa.int64())),
-        pa.array([[long_text()] * 100] * 4),
-        pa.array([{"text": long_text()}] * 400),
+        lambda: pa.array([[0] * 40_000] * 250, pa.list_(pa.int64())),
+        lambda: pa.array([[long_text()] * 100] * 4),
+        lambda: pa.array([{"text": long_text()}] * 400),
     ],
     ids=["items of lists", "texts in lists", "texts in objects"],
 )
-def test_nested_values_that_become_much(column: Any, tmp_path: Path) -> None:
+def test_nested_values_that_become_much(made: Callable[[], Any], tmp_path: Path) -> None:
     """They are counted as well."""
+    column = made()
     path = tmp_path / "in.parquet"
     pq.write_table(pa.table({"address": ["x"] * len(column), "more": column}), path)
     with (
@@ -472,16 +473,17 @@ def test_nested_values_that_become_much(column: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "column",
+    "made",
     [
-        dictionary([f"{n} {'a' * 30}" for n in range(5)], [n % 5 for n in range(100_000)]),
-        dictionary([long_text(), "x"], [0] * 200 + [1] * 20_000),
-        pa.array([random.Random(n).randbytes(20_000).hex() for n in range(500)]),
+        lambda: dictionary([f"{n} {'a' * 30}" for n in range(5)], [n % 5 for n in range(100_000)]),
+        lambda: dictionary([long_text(), "x"], [0] * 200 + [1] * 20_000),
+        lambda: pa.array([random.Random(n).randbytes(20_000).hex() for n in range(500)]),
     ],
     ids=["short texts in many rows", "a long text in some", "long texts"],
 )
-def test_columns_of_real_tables_are_read(column: Any, tmp_path: Path) -> None:
+def test_columns_of_real_tables_are_read(made: Callable[[], Any], tmp_path: Path) -> None:
     """Shapes of areas, names of counties, a note that some rows have: a few MB at a time."""
+    column = made()
     path = tmp_path / "in.parquet"
     pq.write_table(pa.table({"address": column}), path, store_schema=False)
     texts = column.to_pylist()
