@@ -1,10 +1,10 @@
 """Tables in, tables out.
 
-mapping/  Which column is which field
+rows      Input rows in their original form, and which input they are from
+formats   The formats of outputs: their names, endings, limits and packages
 readers/  Any input to batches of rows
-schema/   Types of columns, found over all rows
+mapping/  Which column holds which field
+schema/   Columns of flat tables, and their types
 writers/  A flat table to any output
 xlsx/     What reading and writing workbooks share
-formats   The forms of tables that can be written, by name and by package
-rows      Rows of an input as they came: text, cells, JSON, Arrow
 """

@@ -1,4 +1,4 @@
-"""The forms of tables that can be written, by name and by package.
+"""The formats of outputs: their names, endings, limits and packages.
 
 Everything here blocks, and runs in a worker thread.
 """
@@ -16,40 +16,40 @@ import msgspec
 from pingdata_async.exceptions import ConfigurationError
 
 FAILURE_NOTES = frozenset({"row", "reason", "error"})
-"""What a line of failures has beside the row as it was given; none is a location's field."""
+"""The members of a line of failures besides the input row; none is a field of a location."""
 
-XLSX_MAX_ROWS: Final = 1_048_576  # the header among them
+XLSX_MAX_ROWS: Final = 1_048_576  # including the header
 XLSX_MAX_COLUMNS: Final = 16_384
 
 
 class OutputFormat(enum.StrEnum):
-    """A form of output, under the name that `--output-format` knows it by."""
+    """An output format, by the name that `--output-format` takes."""
 
-    JSONL = "jsonl"  # a line a row, with the answers as the API sent them; no flat table
+    JSONL = "jsonl"  # a line for each row, with the answers as sent; not a flat table
     CSV = "csv"
     TSV = "tsv"
     PARQUET = "parquet"
     XLSX = "xlsx"
-    GEOJSON = "geojson"  # one collection of features
-    GEOJSONL = "geojsonl"  # a feature a line
+    GEOJSON = "geojson"  # one FeatureCollection
+    GEOJSONL = "geojsonl"  # a feature for each line
     GEOPARQUET = "geoparquet"
 
     @property
     def has_geometry(self) -> bool:
-        """Whether a row has a point in it."""
+        """Whether rows have a point."""
         return self in {OutputFormat.GEOJSON, OutputFormat.GEOJSONL, OutputFormat.GEOPARQUET}
 
 
 class WriteOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How an output is to be written.
+    """How to write an output.
 
     Attributes:
-        format: The name of an `OutputFormat`; None to go by the output's name.
-        columns: Names or patterns of the columns to write, in this order; () for all of them but
-            what only machines want of an answer (`worker_name` and the like), ("*",) for all.
-            In JSONL, those of the input's columns that each line has under "input"; () for none.
-        safe_csv: Whether cells that a spreadsheet would run as a formula get a "'" before them.
-        geocode_sources: The sources to take coordinates from, the best first; () for any.
+        format: The name of an `OutputFormat`; None to go by the name of the output.
+        columns: The columns to write, in this order, as names or patterns; () for all but those
+            of use to machines only (such as `worker_name`), ("*",) for all. For JSONL, the
+            columns of the input to write under "input"; () for none.
+        safe_csv: Whether to put "'" before cells that a spreadsheet would run as formulas.
+        geocode_sources: The sources to take coordinates from, best first; () for any.
     """
 
     format: str | None = None
@@ -59,13 +59,13 @@ class WriteOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Form(NamedTuple):
-    """What is to be known of a format beforehand.
+    """What a format needs.
 
     Attributes:
-        endings: Of the names of its files.
-        is_text: Whether it can be compressed by gzip and zstd.
-        package: What it needs, as it is imported; "" for nothing.
-        extra: The extra of this package that brings that.
+        endings: The endings of its files.
+        is_text: Whether it can be compressed with gzip and zstd.
+        package: The package that it needs, by its import name; "" for none.
+        extra: The extra of this package that installs it.
     """
 
     endings: tuple[str, ...]
@@ -89,15 +89,14 @@ _COMPRESSIONS: Final = {".gz": "gz", ".zst": "zst"}
 
 
 def output_format(path: str, given: str | None = None) -> tuple[OutputFormat, str]:
-    """The form of an output, and its compression ("", "gz" or "zst").
+    """The format of an output, and its compression ("", "gz" or "zst").
 
     Args:
-        path: The output's name; "-" for standard output, which is JSONL unless it is said.
-        given: The name of a format, which overrules that of the file; compressed with an ending
-            such as csv.gz.
+        path: The name of the output; "-" for standard output, by default in JSONL.
+        given: The name of a format, perhaps with a compression (csv.gz), which takes precedence.
 
     Raises:
-        ConfigurationError: When it is none that there is.
+        ConfigurationError: There is no such format.
     """
     name = PurePath(path).name.lower()
     stem, compression = _without_compression(name)
@@ -115,27 +114,27 @@ def output_format(path: str, given: str | None = None) -> tuple[OutputFormat, st
         ending = PurePath(stem).suffix
         if ending not in _BY_ENDING:
             raise ConfigurationError(
-                f"{path}: its name does not say in which format to write; let it end in one of "
-                f"{', '.join(_BY_ENDING)}, or say --output-format"
+                f"{path}: its name does not tell the format; use one of the endings "
+                f"{', '.join(_BY_ENDING)}, or --output-format"
             )
         found = _BY_ENDING[ending]
     if compression and not _FORMS[found].is_text:
         raise ConfigurationError(
-            f"{path}: {found} is compressed in itself; leave out the .{compression}"
+            f"{path}: {found} is already compressed; leave out the .{compression}"
         )
     return found, compression
 
 
 def check_format(kind: OutputFormat, rows: int | None = None, columns: int | None = None) -> None:
-    """Make sure that a table can be written in a format, before anything is sent.
+    """Check that a table can be written in a format, before anything is sent.
 
     Args:
         kind: The format.
-        rows: How many rows there will be; None where that is not known.
-        columns: How many columns; likewise.
+        rows: The number of rows, if known.
+        columns: The number of columns, if known.
 
     Raises:
-        ConfigurationError: When a package is missing, or the table is too large.
+        ConfigurationError: A package is missing, or the table is too large.
     """
     form = _FORMS[kind]
     if form.package and importlib.util.find_spec(form.package) is None:
@@ -158,10 +157,10 @@ def check_format(kind: OutputFormat, rows: int | None = None, columns: int | Non
 
 
 def load_package_for(kind: OutputFormat) -> None:
-    """Load what writes a format, so that a broken installation shows before anything is sent.
+    """Load the package for a format, so that a broken installation shows before anything is sent.
 
     Raises:
-        ConfigurationError: When it cannot be loaded.
+        ConfigurationError: It cannot be loaded.
     """
     form = _FORMS[kind]
     try:
@@ -169,8 +168,8 @@ def load_package_for(kind: OutputFormat) -> None:
             importlib.import_module(form.package)
     except ImportError as error:
         raise ConfigurationError(
-            f"writing {kind} needs {form.package}, which cannot be loaded ({error}); install it "
-            f'anew with: pip install --force-reinstall "pingdata-async[{form.extra}]"'
+            f"writing {kind} needs {form.package}, which cannot be loaded ({error}); reinstall it "
+            f'with: pip install --force-reinstall "pingdata-async[{form.extra}]"'
         ) from error
 
 

@@ -1,9 +1,9 @@
-"""Which column is which field.
+"""Which column holds which field.
 
-candidates     Which fields each column may hold, by its header and its neighbours
-columns        Which column holds which field: found by its header, or given by the user
-headers        A header to its meaning; which row is the header; how headers are shown
-house_numbers  House numbers that would be lost, or are none, found over all rows
-street_lines   Street lines joined from columns, in the order of their country
-synonyms       What headers of statements of values say, by field
+columns        Maps columns to fields, by their headers or as given by the user
+headers        The meaning of a header, and how headers are shown in messages
+synonyms       The words that headers use for each field
+candidates     Which fields a column may hold, by its header and those beside it
+street_lines   Street lines joined from columns, in the order of the country
+house_numbers  Checks over all rows that no house number is lost
 """

@@ -1,4 +1,4 @@
-"""Which fields each column may hold, by its header and its neighbours (pure)."""
+"""Which fields a column may hold, by its header and those beside it (pure)."""
 
 from __future__ import annotations
 
@@ -60,41 +60,51 @@ _ROYAL_MAIL = frozenset(
 _BESIDE_NAMES_OF_STREETS = (NUMBER_SUFFIX, PRE_DIRECTION, STREET_KIND, POST_DIRECTION)
 
 
-class Candidate(msgspec.Struct, frozen=True):
-    """A column, or several, that may be a field.
+class MappedColumn(msgspec.Struct, frozen=True):
+    """A field, and the column or columns that hold it.
 
     Attributes:
-        name: Of the field, or what else `WORDS` names while that is not known.
-        headers: As they stand in the input.
-        places: Theirs among the columns, from 0.
-        rank: Of two for the same field, the one with the lower rank is taken.
-        half: 0 or 1 for the first or second coordinate of two in the column; None for all of it.
-        parts: What each column is a part of an address as; empty where that does not matter.
-        number_follows: Whether a house number stands behind its street, by the language of the
-            headers.
+        field: "id", or one of `locations.FIELDS`.
+        headers: The header of each column, in the order in which they are joined.
+        places: The place of each column in the input, from 0.
+        half: 0 or 1 for the first or second coordinate in a column of pairs ("Lat/Long"); None
+            for all other fields.
+        parts: The part of an address that each column holds; empty if that does not matter.
+        number_follows: Whether the house number stands behind the street in rows without a
+            country, by the language of the headers.
     """
 
-    name: str
+    field: str
     headers: tuple[str, ...]
     places: tuple[int, ...]
-    rank: int = OWN_NAME
     half: int | None = None
     parts: tuple[str, ...] = ()
     number_follows: bool = False
 
 
-_ByName = dict[str, list[Candidate]]
+class Candidate(MappedColumn, frozen=True):
+    """A possible mapping of a column, or of several.
+
+    Attributes:
+        field: Another key of `WORDS`, as long as the field is not known.
+        rank: Of two candidates for a field, the lower rank wins.
+    """
+
+    rank: int = OWN_NAME
+
+
+_ByName = dict[str, list[Candidate]]  # by field, or other key of `WORDS`
 
 
 def candidates_for(
     headers: Sequence[str], given: Mapping[str, Candidate], closed: Collection[str]
 ) -> list[Candidate]:
-    """What the columns that were not given may be.
+    """Find the candidates for all columns that the user did not map.
 
     Args:
-        headers: Of all columns, in order.
-        given: By field, those that were given.
-        closed: Fields for which nothing is looked for any more; those of `given` and others.
+        headers: The headers of all columns.
+        given: The columns that the user mapped, by field.
+        closed: The fields that the user mapped to columns, or to nothing.
     """
     taken = {place for candidate in given.values() for place in candidate.places}
     beside = frozenset(map(key_of, headers))
@@ -106,7 +116,7 @@ def candidates_for(
             # "City" beside the API's own "city" is the same word, and may be meant as well.
             is_same = meaning.name in spelled and field_named(header) == meaning.name
             rank = OWN_NAME if is_same else meaning.rank
-            candidate = Candidate(meaning.name, (header,), (place,), rank)
+            candidate = Candidate(meaning.name, (header,), (place,), rank=rank)
             by_name.setdefault(meaning.name, []).append(candidate)
     _settle_short_words(by_name, beside)
     _settle_addresses(by_name, given)
@@ -125,7 +135,7 @@ def candidates_for(
 
 
 def _settle_short_words(by_name: _ByName, beside: frozenset[str]) -> None:
-    """What "St" and "Building Number" mean where house numbers and streets are."""
+    """Settle what "St" and "Building Number" mean beside house numbers and streets."""
     streets = by_name.get(STREET, [])
     if streets and HOUSE_NUMBER not in by_name and _has_names_of_streets(by_name, beside):
         _move(by_name, "id", HOUSE_NUMBER, _BUILDING_NUMBERS)
@@ -138,7 +148,7 @@ def _settle_short_words(by_name: _ByName, beside: frozenset[str]) -> None:
 
 
 def _has_names_of_streets(by_name: _ByName, beside: frozenset[str]) -> bool:
-    """Whether a "Building Number" is that of a street, and no number in a list of buildings."""
+    """Whether a "Building Number" is a house number, not a number in a list of buildings."""
     return (
         not _ROYAL_MAIL.isdisjoint(beside)
         or any(part in by_name for part in _BESIDE_NAMES_OF_STREETS)
@@ -147,7 +157,7 @@ def _has_names_of_streets(by_name: _ByName, beside: frozenset[str]) -> bool:
 
 
 def _move(by_name: _ByName, name: str, to: str, keys: frozenset[str]) -> None:
-    """Take candidates with such a header for something else."""
+    """Give candidates with one of these keys another meaning."""
     moved = [each for each in by_name.get(name, []) if key_of(each.headers[0]) in keys]
     if moved:
         by_name[name] = [each for each in by_name[name] if each not in moved]
@@ -155,9 +165,9 @@ def _move(by_name: _ByName, name: str, to: str, keys: frozenset[str]) -> None:
 
 
 def _settle_streets(by_name: _ByName, *, number_follows: bool) -> None:
-    """Street lines of what stands in columns of their own.
+    """Make street lines of the columns that hold parts of them.
 
-    A line that is whole is better; a house number beside one is for rows where it has none.
+    A whole line is better; a house number beside one is for rows that have none in the line.
     """
     found = {part: _best(by_name.pop(part, [])) for part in STREET_PARTS}
     _settle_names_of_streets(found)
@@ -170,7 +180,7 @@ def _settle_streets(by_name: _ByName, *, number_follows: bool) -> None:
         for each in whole
         for line in _joined(found, beside_whole, LINE, [each], rank=each.rank)
     ]
-    # A street by itself is a line; made of parts it is none where there is one that is whole.
+    # A street alone is a line; one that is made of parts yields to a whole line.
     rank = OWN_NAME + 1 + (len(WORDS["address_line_1"]) if is_made else 0)
     lines += _joined(found, STREET_PARTS, STREET, streets, rank=rank)
     by_name["address_line_1"] = [
@@ -180,7 +190,7 @@ def _settle_streets(by_name: _ByName, *, number_follows: bool) -> None:
 
 
 def _settle_names_of_streets(found: _ByName) -> None:
-    """A "Street" beside a "Street Name" and its kind is made of them."""
+    """Take a "Street" beside a "Street Name" and its type for the whole of them."""
     if not any(found[part] for part in PARTS_OF_STREETS):
         return
     streets = found[STREET]
@@ -194,9 +204,9 @@ def _settle_names_of_streets(found: _ByName) -> None:
 def _joined(
     found: _ByName, parts: Sequence[str], main: str, lines: Sequence[Candidate], *, rank: int
 ) -> Iterator[Candidate]:
-    """Lines with the parts beside them.
+    """Join lines with the parts beside them.
 
-    Where a part is there twice, there are as many lines: which one is meant is not guessed.
+    If there are two columns for a part, there are two lines: the user has to choose.
     """
     if not lines:
         return
@@ -206,13 +216,13 @@ def _joined(
     for turn in range(max(map(len, several.values()))):
         chosen = [several[part][min(turn, len(several[part]) - 1)] for part in in_order]
         if len(chosen) == 1:
-            yield msgspec.structs.replace(chosen[0], name="address_line_1", rank=rank)
+            yield msgspec.structs.replace(chosen[0], field="address_line_1", rank=rank)
             continue
         yield Candidate(
             "address_line_1",
             tuple(each.headers[0] for each in chosen),
             tuple(each.places[0] for each in chosen),
-            rank,
+            rank=rank,
             parts=tuple(in_order),
         )
 
@@ -223,7 +233,7 @@ def _best(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _settle_third_lines(by_name: _ByName) -> None:
-    """The API has two lines: a third one goes behind the second."""
+    """Join a third line to the second, as the API has only two."""
     thirds = by_name.pop(THIRD_LINE, [])
     if not thirds:
         return
@@ -241,7 +251,7 @@ def _settle_third_lines(by_name: _ByName) -> None:
 def _settle_tails(
     by_name: _ByName, given: Mapping[str, Candidate], closed: Collection[str]
 ) -> None:
-    """A "City, ST Zip" completes the street line to a one-line address."""
+    """Complete the street line with a "City, ST Zip" to a one-line address."""
     tails = {name: by_name.pop(name, []) for name in TAILS}
     lines = _best(by_name.get("address_line_1", []))
     if not lines or "address_line_1" in closed or "address" in closed or by_name.get("address"):
@@ -272,17 +282,17 @@ def _settle_tails(
 
 
 def _together(
-    name: str, candidates: Sequence[Candidate], parts: Sequence[str], *, rank: int
+    field: str, candidates: Sequence[Candidate], parts: Sequence[str] = (), *, rank: int
 ) -> Candidate:
-    """A field that is made of several; those that are made of parts keep them."""
+    """A field that several columns make up; a candidate with parts of its own keeps them."""
     return Candidate(
-        name,
+        field,
         tuple(header for each in candidates for header in each.headers),
         tuple(place for each in candidates for place in each.places),
-        rank,
+        rank=rank,
         parts=tuple(
             part
-            for each, alone in zip(candidates, parts, strict=True)
+            for each, alone in zip(candidates, parts, strict=False)
             for part in each.parts or (alone,)
         ),
         number_follows=any(each.number_follows for each in candidates),
@@ -290,45 +300,46 @@ def _together(
 
 
 def _settle_addresses(by_name: _ByName, given: Mapping[str, Candidate]) -> None:
-    """An "Address" beside a city, a state or a postal code is the street line."""
+    """Take an "Address" beside a city, a state or a postal code for the street line."""
     beside = [
         *(given[field] for field in _ADDRESS_PARTS if field in given),
         *(each for field in (*_ADDRESS_PARTS, *TAILS) for each in by_name.get(field, [])),
     ]
     addresses = by_name.pop(ADDRESS, [])
-    # Spelled as the API does, it is the API's own; but not among words of other people, for
-    # a table of "address", "city" and "zip" has its street there.
-    if any(header.strip() != each.name for each in beside for header in each.headers):
+    # Beside the API's own names, "address" is the API's own; but in a table with "address", "city"
+    # and "zip", it is the street.
+    if any(header.strip() != each.field for each in beside for header in each.headers):
         addresses += [each for each in by_name.get("address", []) if each.rank == OWN_NAME]
         by_name["address"] = [each for each in by_name.get("address", []) if each.rank > OWN_NAME]
-    # Beside "Address 1" it is all lines in one, as in the registers of energy performance.
+    # Beside "Address 1" it is the whole address, as in registers of energy performance.
     is_numbered = any(
         key_of(each.headers[0]).endswith("1") for each in by_name.get("address_line_1", [])
     )
     field = "address_line_1" if beside and not is_numbered else "address"
     by_name.setdefault(field, []).extend(
-        msgspec.structs.replace(each, name=field, rank=OWN_NAME + 1) for each in addresses
+        msgspec.structs.replace(each, field=field, rank=OWN_NAME + 1) for each in addresses
     )
 
 
 def _settle_one_lines(by_name: _ByName, given: Mapping[str, Candidate]) -> None:
-    """Of a one-line address and its parts, one is sent; but for the API's own names."""
+    """Mark one-line addresses beside street lines, of which each row sends only one.
+
+    The API's own names are both sent.
+    """
     if by_name.get("address_line_1") or "address_line_1" in given:
         by_name["address"] = [
-            each if each.parts or each.rank == OWN_NAME else _as_one_line(each)
+            each
+            if each.parts or each.rank == OWN_NAME
+            else msgspec.structs.replace(each, parts=(ONE_LINE,))
             for each in by_name.get("address", [])
         ]
 
 
-def _as_one_line(candidate: Candidate) -> Candidate:
-    return msgspec.structs.replace(candidate, parts=(ONE_LINE,))
-
-
 def _settle_angles(by_name: _ByName, beside: frozenset[str]) -> None:
-    """Degrees beside minutes are a part of a coordinate, without them all of it.
+    """Join degrees, minutes, seconds and hemisphere; degrees alone are the coordinate.
 
-    A coordinate in one column is better than its parts. It is never sent without its hemisphere,
-    nor degrees without their minutes: beside a "Min" that may be of either, they are not sent.
+    A coordinate in one column is better than its parts. None is sent without its hemisphere, nor
+    degrees without their minutes: beside a "Min" that may belong to either, neither is sent.
     """
     for field, names in ANGLE_PARTS.items():
         degrees, minutes, seconds, hemispheres = (by_name.pop(name, []) for name in names)
@@ -340,71 +351,59 @@ def _settle_angles(by_name: _ByName, beside: frozenset[str]) -> None:
         elif not degrees:
             whole, degrees = [], whole
         found = [
-            _put_together(field, chosen, each.rank)
+            _together(field, chosen, rank=each.rank)
             for each in whole
             for chosen in _choices([[each], hemispheres])
         ]
         if minutes and degrees:
             rank = OWN_NAME + 1 + len(WORDS[field])
             parts = [degrees, minutes, seconds, hemispheres]
-            found += [_put_together(field, chosen, rank) for chosen in _choices(parts)]
+            found += [_together(field, chosen, rank=rank) for chosen in _choices(parts)]
         if found:
             by_name[field] = found
 
 
 def _choices(parts: Sequence[Sequence[Candidate]]) -> Iterator[list[Candidate]]:
-    """One candidate for each part that there is.
-
-    Where a part is there twice, there are as many choices: which one is meant is not guessed.
-    """
+    """One candidate for each part; if there are two for a part, two choices."""
     for turn in range(max(map(len, parts))):
         yield [each[min(turn, len(each) - 1)] for each in parts if each]
 
 
-def _put_together(name: str, parts: Sequence[Candidate], rank: int) -> Candidate:
-    return Candidate(
-        name,
-        tuple(header for part in parts for header in part.headers),
-        tuple(place for part in parts for place in part.places),
-        rank,
-    )
-
-
 def _settle_pairs(by_name: _ByName, closed: Collection[str]) -> None:
-    """A "Lat/Long" is split, unless there is a column for either."""
+    """Split a "Lat/Long", unless either coordinate has a column."""
     pairs = [(0, pair) for pair in by_name.pop(LAT_LONG, [])]
     pairs += [(1, pair) for pair in by_name.pop(LONG_LAT, [])]
     if any(by_name.get(field) or field in closed for field in COORDINATES):
         return
     for place, field in enumerate(COORDINATES):
         by_name[field] = [
-            msgspec.structs.replace(pair, name=field, half=abs(place - first))
+            msgspec.structs.replace(pair, field=field, half=abs(place - first))
             for first, pair in pairs
         ]
 
 
 def _renamed(candidate: Candidate, field: str) -> Candidate:
-    return msgspec.structs.replace(candidate, name=field)
+    return msgspec.structs.replace(candidate, field=field)
 
 
 def unambiguous(
     name: str, headers: Sequence[str], candidates: Iterable[Candidate]
 ) -> list[Candidate]:
-    """The candidate of the first rank for each field.
+    """The candidate with the lowest rank for each field.
 
-    The API's own name and the first rank of what others call it say the same.
+    The API's own name and the first rank of other words count as equal.
 
     Args:
         name: The input, for messages.
-        headers: Of all columns.
-        candidates: For any fields.
+        headers: The headers of all columns.
+        candidates: The candidates for all fields.
 
     Raises:
-        InputError: When there are several; for all such fields, with what settles it.
+        InputError: Some fields have several; names all of them, and the options that settle it.
     """
     by_field: _ByName = {}
     for candidate in candidates:
-        by_field.setdefault(candidate.name, []).append(candidate)
+        by_field.setdefault(candidate.field, []).append(candidate)
     found: list[Candidate] = []
     doubts: list[str] = []
     for field, several in by_field.items():
@@ -422,15 +421,16 @@ def unambiguous(
 
 
 def _doubt(field: str, candidates: Sequence[Candidate], headers: Sequence[str]) -> str:
-    """What is said of columns that may all be a field, with the option that settles it."""
+    """The message about columns that may all be a field, with the options that settle it."""
     if len({candidate.headers for candidate in candidates}) == 1:
         return (
-            f"{len(candidates)} columns are headed {shown_parts(candidates[0].headers)}, for "
-            f"{field}; rename all but one, or send none with {map_option(field, '')}"
+            f"{len(candidates)} columns for {field} have the header "
+            f"{shown_parts(candidates[0].headers)}; rename all but one, or send none with "
+            f"{map_option(field, '')}"
         )
     shown = " or ".join(shown_parts(candidate.headers) for candidate in candidates)
-    # An option has to name those that can be told apart by their headers. None is put first: what
-    # is typed without a thought may be the address of somebody's office.
+    # Offer only columns that their headers tell apart. None is recommended: typed without thought,
+    # it may be the address of an office.
     apart = [
         candidate
         for candidate in candidates
@@ -439,4 +439,4 @@ def _doubt(field: str, candidates: Sequence[Candidate], headers: Sequence[str]) 
     options = " or ".join(
         map_option(field, "+".join(candidate.headers)) for candidate in apart or candidates
     )
-    return f"{field} may be {shown}; say which with {options}"
+    return f"{field} may be {shown}; choose with {options}"

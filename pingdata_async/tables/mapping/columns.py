@@ -1,7 +1,7 @@
-"""Which column holds which field: found by its header, or given by the user (pure).
+"""Which column holds which field: by its header, or as given by the user (pure).
 
-Nothing is guessed silently: the mapping is shown, headers that mean nothing are listed, and of two
-headers for the same field neither is taken.
+Nothing is guessed silently: the mapping is shown, unused headers are listed, and if two headers may
+mean the same field, the user has to choose.
 """
 
 from __future__ import annotations
@@ -34,7 +34,12 @@ from pingdata_async.locations.fields import (
 from pingdata_async.locations.missing_values import says_nothing
 from pingdata_async.locations.normalize import Columns
 from pingdata_async.tables.formats import FAILURE_NOTES
-from pingdata_async.tables.mapping.candidates import Candidate, candidates_for, unambiguous
+from pingdata_async.tables.mapping.candidates import (
+    Candidate,
+    MappedColumn,
+    candidates_for,
+    unambiguous,
+)
 from pingdata_async.tables.mapping.headers import (
     field_named,
     key_of,
@@ -53,14 +58,14 @@ _FIELDS_OF_WORDS = {ADDRESS: "address", STREET: "address_line_1"}
 
 JOINED_BY = "+"
 
-_CUTOFF = 0.5  # of likeness, from 0 to 1, for a name that may have been meant
+_CUTOFF = 0.5  # similarity, from 0 to 1, of a header that is suggested
 
 
 def choices(given: Mapping[str, str]) -> dict[str, str]:
-    """By field, the header that was given for it; "" for none.
+    """The header that the user gave for each field; "" to send nothing.
 
     Raises:
-        ConfigurationError: When a field does not exist, or is given twice.
+        ConfigurationError: A field does not exist, or is given twice.
     """
     chosen: dict[str, str] = {}
     for title, header in given.items():
@@ -74,24 +79,19 @@ def choices(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _nearest_fields(title: str) -> str:
-    meaning = meaning_of(title, frozenset())  # headers have many more words for fields
+    meaning = meaning_of(title, frozenset())  # of a word that headers use for a field
     name = None if meaning is None else _FIELDS_OF_WORDS.get(meaning.name, meaning.name)
     return nearest_fields(title, name)
 
 
 def places_of(name: str, field: str, header: str, headers: Sequence[str]) -> tuple[int, ...]:
-    """The places of what was given for a field, among the headers of an input.
+    """The places of the columns that the user gave for a field; () if any is missing.
 
-    A header may be given as it stands there, or written in another way. Several are joined by
-    "+"; one that has a "+" itself is taken as it stands.
-
-    Returns:
-        Nothing where it is not there, or not all of it.
+    The spelling of a header need not be exact. "+" joins several headers, unless one contains it.
 
     Raises:
-        InputError: When a header is there more than once.
-        ConfigurationError: When columns are joined for a field that is neither a text nor a
-            coordinate.
+        InputError: A header matches more than one column.
+        ConfigurationError: Columns are joined for a field that is neither text nor a coordinate.
     """
     place = _place_of(name, field, header, headers)
     if place is not None:
@@ -106,15 +106,15 @@ def places_of(name: str, field: str, header: str, headers: Sequence[str]) -> tup
         if rest:
             if not is_text(field) and field not in COORDINATES:
                 raise ConfigurationError(
-                    f"{map_option(field, header)}: {field} is no text, so its columns cannot be "
-                    "joined"
+                    f"{map_option(field, header)}: columns cannot be joined for {field}, which is "
+                    "not text"
                 )
             return (place, *rest)
     return ()
 
 
 def is_text(field: str) -> bool:
-    """Whether a field, or "id", is a text."""
+    """Whether a field, or "id", is text."""
     return field == "id" or READERS[field] in (read_text, read_description)
 
 
@@ -138,7 +138,7 @@ def _place_of(name: str, field: str, header: str, headers: Sequence[str]) -> int
 
 
 def missing(name: str, field: str, header: str, headers: Sequence[str]) -> InputError:
-    """The error that says that a given header is not there, and which was meant perhaps."""
+    """The error for a given header that no column has, with similar ones."""
     by_key = {key_of(each): each for each in headers if each.strip()}
     near = difflib.get_close_matches(key_of(header), by_key, cutoff=_CUTOFF)
     if near:
@@ -146,45 +146,22 @@ def missing(name: str, field: str, header: str, headers: Sequence[str]) -> Input
     else:
         hint = f"found: {shown_headers(by_key.values())}"
     return InputError(
-        f"{name} has no column {shown_header(header)}, as {map_option(field, header)} says; {hint}"
+        f"{name} has no column {shown_header(header)}, as in {map_option(field, header)}; {hint}"
     )
 
 
 _LINES = frozenset({"address", "address_line_1"})
 
 _WEST_OR_SOUTH = {LATITUDE: {"south"}, LONGITUDE: {"w", "west"}}
-"""By coordinate, how its header ends where numbers without a sign are negative."""
-
-
-class MappedColumn(msgspec.Struct, frozen=True):
-    """A field, and what of the input holds it.
-
-    Attributes:
-        field: "id", or one of `locations.FIELDS`.
-        headers: The header it is made of, as it stands in the input; several where it is
-            joined from parts, in the order of the parts.
-        places: Their places among the input's columns, from 0.
-        half: 0 or 1 for a coordinate that is the first or the second of two in one column
-            ("Lat/Long"); None for everything else.
-        parts: What each column is a part of an address as; empty where that does not matter.
-        number_follows: Whether a house number stands behind its street in rows that do not say
-            their country.
-    """
-
-    field: str
-    headers: tuple[str, ...]
-    places: tuple[int, ...]
-    half: int | None = None
-    parts: tuple[str, ...] = ()
-    number_follows: bool = False
+"""The last words of headers whose unsigned numbers are negative, by coordinate."""
 
 
 class ColumnMapping(msgspec.Struct, frozen=True):
-    """Which column of an input is which field of a location.
+    """Which column of an input holds which field of a location.
 
     Attributes:
-        columns: What is sent, each field once, in the order of the input's columns.
-        unused: Headers of which nothing is sent, as they stand in the input, in their order.
+        columns: The fields that are sent, in the order of the input's columns.
+        unused: The headers of the columns that are not sent, in order.
     """
 
     columns: tuple[MappedColumn, ...]
@@ -192,7 +169,7 @@ class ColumnMapping(msgspec.Struct, frozen=True):
 
     @property
     def is_as_named(self) -> bool:
-        """Whether each header that names a field as the API does is just that, and nothing else is.
+        """Whether the fields are exactly the headers that are names of fields.
 
         Rows by name can then be used as they are.
         """
@@ -207,17 +184,13 @@ class ColumnMapping(msgspec.Struct, frozen=True):
         are_texts: bool,
         noted: NotedBatch | None = None,
     ) -> Columns:
-        """What is sent of some rows.
+        """The fields of some rows.
 
         Args:
-            columns: All columns of the input, as many cells each.
-            are_texts: Whether all their cells are texts, "" where there is nothing. Otherwise
-                None and NaN are nothing as well.
-            noted: Takes what is left out of lines without a street, by field; None where that
-                is not wanted.
-
-        Returns:
-            The fields that the mapping knows; at least one field is needed to use them.
+            columns: All columns of the input.
+            are_texts: Whether all cells are texts, with "" for an empty cell; otherwise None and
+                NaN are empty as well.
+            noted: Filled with what is left out of lines without a street, by field.
         """
         countries = next(
             (columns[each.places[0]] for each in self.columns if each.field == "country"), None
@@ -266,25 +239,25 @@ def _cells(
     return list(map(join, zip(*parts, strict=True)))
 
 
-@lru_cache  # it is asked for each batch
+@lru_cache  # called for each batch
 def _is_west_or_south(field: str, header: str) -> bool:
     return not _WEST_OR_SOUTH[field].isdisjoint(words_of(header)[-1:])
 
 
 def _split_cells(cells: Sequence[Any], *, longitude_first: bool) -> dict[str, Sequence[str]]:
-    """Latitudes and longitudes of cells that hold both."""
+    """The latitudes and longitudes of cells that hold both."""
     pairs = []
     for cell in map(id_text, cells):
         pair = split_pair(cell, longitude_first=longitude_first) if cell else None
-        # What is no pair is noted once, and whole.
+        # A cell that is not a pair is noted once, as a whole.
         pairs.append(pair or (cell or "", ""))
     return dict(zip(COORDINATES, map(list, zip(*pairs, strict=True)), strict=True))
 
 
 def _send_one_of_each(fields: dict[str, Sequence[Any]]) -> None:
-    """Of one-line addresses and street lines, leave out those that say less than the others.
+    """Send either the one-line address or the street line of each row.
 
-    A street line says more where its city or postal code is there.
+    The street line says more if the row has a city or a postal code.
     """
     addresses, lines = list(fields["address"]), list(fields["address_line_1"])
     beside = [fields[name] for name in ("city", "postal_code") if name in fields]
@@ -310,20 +283,20 @@ def map_columns(
     given: Mapping[str, str] = {},
     is_complete: bool = True,
 ) -> ColumnMapping:
-    """Find out which column of an input is which field.
+    """Map the columns of an input to fields.
 
     Args:
         name: The input, for messages.
-        headers: All of them, in order; blank ones mean nothing.
-        given: By field, the header of its column, which overrules what the headers say; ""
-            to send nothing for that field.
-        is_complete: Whether there are no further headers. If not, a given header may come up
-            later, and so may one to look up with: `check_complete()` is called in the end.
+        headers: All headers, in order; blank ones have no meaning.
+        given: The header of the column for a field, which takes precedence; "" to send nothing
+            for the field.
+        is_complete: Whether no headers may follow. If some may, the caller calls
+            `check_complete()` at the end.
 
     Raises:
-        InputError: When several headers may be the same field, when a given header is not
-            there, or when there is nothing to look up; with what settles it.
-        ConfigurationError: When what is given names no field, or one twice.
+        InputError: A field may be several columns, a given header is missing, or nothing can be
+            looked up; the message says what to do.
+        ConfigurationError: `given` names an unknown field, or a field twice.
     """
     chosen = choices(given)
     settled: dict[str, Candidate] = {}
@@ -336,12 +309,7 @@ def map_columns(
     columns = sorted(
         (
             MappedColumn(
-                each.name,
-                each.headers,
-                each.places,
-                each.half,
-                each.parts,
-                each.number_follows,
+                each.field, each.headers, each.places, each.half, each.parts, each.number_follows
             )
             for each in (*settled.values(), *found)
         ),
@@ -351,7 +319,7 @@ def map_columns(
     unused = [
         header for place, header in enumerate(headers) if place not in used and header.strip()
     ]
-    if FAILURE_NOTES.issubset(unused):  # a file of failures, given as an input again
+    if FAILURE_NOTES.issubset(unused):  # a file of failures, used as an input
         unused = [header for header in unused if header not in FAILURE_NOTES]
     mapping = ColumnMapping(tuple(columns), tuple(unused))
     if is_complete:
@@ -360,7 +328,7 @@ def map_columns(
 
 
 def _split_pair(settled: dict[str, Candidate]) -> None:
-    """Where both coordinates were given as one column, each is a half of it."""
+    """Split a column that the user gave for both coordinates."""
     pair = [settled[field] for field in COORDINATES if field in settled]
     if (
         len(pair) == len(COORDINATES)
@@ -368,7 +336,7 @@ def _split_pair(settled: dict[str, Candidate]) -> None:
         and len(pair[0].places) == 1
     ):
         for half, each in enumerate(pair):
-            settled[each.name] = msgspec.structs.replace(each, half=half)
+            settled[each.field] = msgspec.structs.replace(each, half=half)
 
 
 def map_more_columns(
@@ -378,17 +346,17 @@ def map_more_columns(
     *,
     given: Mapping[str, str] = {},
 ) -> ColumnMapping:
-    """Map again when headers have come up behind those of an earlier mapping.
+    """Map again with new headers behind those of an earlier mapping.
 
     Args:
         name: The input, for messages.
-        before: The mapping so far.
-        headers: Those it was made from, and the new ones behind them.
+        before: The earlier mapping.
+        headers: All headers, the new ones at the end.
         given: As in `map_columns()`.
 
     Raises:
-        InputError: As by `map_columns()`, and when an earlier column would now mean something
-            else: rows before and after would not be treated alike.
+        InputError: As in `map_columns()`; also if an earlier column would change its meaning, so
+            that rows would be treated differently.
     """
     mapping = map_columns(name, headers, given=given, is_complete=False)
     after = {column.field: column for column in mapping.columns}
@@ -399,14 +367,14 @@ def map_more_columns(
         meanings = dict.fromkeys((column.field, *_meanings_of(mapping, column.places)))
         options = " or ".join(map_option(field, column.headers[0]) for field in meanings)
         raise InputError(
-            f"{name}: {shown_parts(column.headers)} was taken for {column.field} until other "
-            f"columns came up; settle it with {options}"
+            f"{name}: {shown_parts(column.headers)} was read as {column.field} before other "
+            f"columns appeared; settle it with {options}"
         )
     return mapping
 
 
 def _only_adds(before: MappedColumn, now: MappedColumn) -> bool:
-    """Whether a line only has more parts now, of which earlier rows had nothing."""
+    """Whether a line has only gained parts, which earlier rows do not have."""
     is_the_same = before.number_follows == now.number_follows or len(before.parts) <= 1
     return bool(now.parts) and is_the_same and set(before.places) < set(now.places)
 
@@ -423,17 +391,17 @@ def check_complete(
     given: Mapping[str, str] = {},
     has_addresses: bool = False,
 ) -> None:
-    """Refuse an input that lacks a column, now that all of them are known.
+    """Check that an input lacks no column, now that all are known.
 
     Args:
         name: The input, for messages.
-        mapping: The mapping of all its headers.
-        headers: These.
+        mapping: The mapping of its columns.
+        headers: All headers.
         given: As in `map_columns()`.
         has_addresses: Whether some rows are plain addresses, without columns.
 
     Raises:
-        InputError: When a given header is not there, or when there is nothing to look up.
+        InputError: A given header is missing, or nothing can be looked up.
     """
     for field, header in choices(given).items():
         if header and not places_of(name, field, header, headers):
@@ -442,14 +410,14 @@ def check_complete(
     if has_addresses or not fields.isdisjoint(LOOKUP_FIELDS) or fields.issuperset(COORDINATES):
         return
     if FAILURE_NOTES.issubset(headers):
-        return  # what a run could not do, written down by itself: its rows are told one by one
+        return  # a file of failures, whose rows are refused one by one
     found = [header for header in headers if header.strip()]
     hint = ""
     if len(found) == 1 and (";" in found[0] or "\t" in found[0]):
         hint = ". Its columns must be separated by commas (by tabs in a .tsv)"
     raise InputError(
         f"{name} has no column to look up. Found: {shown_headers(found)}. Needed: one of "
-        f"{', '.join(LOOKUP_FIELDS)}, or latitude and longitude; say which column that is, "
+        f"{', '.join(LOOKUP_FIELDS)}, or latitude and longitude; name the column, "
         f"as in {map_option('address', 'Its Header')}{hint}"
     )
 
@@ -463,12 +431,12 @@ def mapping_lines(
     *,
     unused_at_most: int | None = None,
 ) -> list[str]:
-    """The mapping as lines of text: `city <- "Town": Boston | Miami`, and last what is not used.
+    """The mapping as lines of text: `city <- "Town": Boston | Miami`, then unused headers.
 
     Args:
-        mapping: Which is shown.
-        samples: By field, some of what is sent of it.
-        unused_at_most: How many headers that are not used are listed; None for all.
+        mapping: The mapping.
+        samples: Some values that are sent, by field.
+        unused_at_most: How many unused headers to list; None for all.
     """
     halves = {None: "", 0: ", its first half", 1: ", its second half"}
     lines = [

@@ -1,9 +1,8 @@
-"""House numbers that would be lost, or are none, found over all rows (pure).
+"""Checks over all rows that no house number is lost, and that house numbers are such (pure).
 
-Streets without numbers are one location for all of their houses, and get one answer. So where
-nearly no street has one, and a column that is not used looks as if it held them, the user has to
-say what it holds before anything is sent; likewise where a number beside a street is another one
-than the street begins with, or only counts the rows.
+A street without numbers is one location for all of its houses, and gets one answer. So if hardly
+any street has a number, and an unused column looks like house numbers, the user has to settle it
+before anything is sent; likewise if the number column contradicts the street, or counts the rows.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ import msgspec
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations.coordinates import COORDINATES
 from pingdata_async.locations.fields import id_text
-from pingdata_async.tables.mapping.columns import JOINED_BY, ColumnMapping, MappedColumn, choices
+from pingdata_async.tables.mapping.candidates import MappedColumn
+from pingdata_async.tables.mapping.columns import JOINED_BY, ColumnMapping, choices
 from pingdata_async.tables.mapping.headers import (
     key_of,
     map_option,
@@ -36,19 +36,19 @@ from pingdata_async.tables.mapping.synonyms import (
 )
 
 ColumnReader = Callable[[int], Sequence[Any]]
-"""Gives the cells of a column by its place; none where they are of a kind that no text has."""
+"""Returns the cells of a column by its place; none if they are neither text nor numbers."""
 
 _LINES = ("address_line_1", "address")
-_FEWEST_ROWS = 2  # one row is alike to nothing
+_FEWEST_ROWS = 2  # a single row shows no pattern
 _MOST_EXAMPLES = 3
 _NEARLY_NONE = 0.1  # of the rows
 _NEARLY_ALL = 0.8
-_SCHEDULE_ROWS = 5  # so many numbers in a row are those of a list
-_CLASSES_ROWS = 20  # so many houses have larger numbers than those of a list of classes
+_SCHEDULE_ROWS = 5  # consecutive numbers in so many rows are a list
+_CLASSES_ROWS = 20  # numbers up to 20 only in so many rows are classes
 _LARGEST_CLASS = 20
 _YEARS = range(1700, 2101)
 
-_BEHIND_DIGITS = chr(ord("9") + 1)  # what is not before it begins with none
+_BEHIND_DIGITS = chr(ord("9") + 1)  # any text from here on begins with no digit
 
 _DIGIT = re.compile(r"\d", re.ASCII)
 _FEW_DIGITS = re.compile(r"\d{1,9}", re.ASCII)
@@ -58,7 +58,7 @@ _HOUSE_NUMBER = re.compile(
 
 
 class _Suspect(msgspec.Struct):
-    """A column that is not used, as far as it stands beside streets without a number."""
+    """The cells of an unused column beside streets without a number."""
 
     header: str
     like: int = 0
@@ -70,7 +70,7 @@ class _Suspect(msgspec.Struct):
 
 
 class _Count(msgspec.Struct):
-    """Numbers that may only count the rows, as far as they are known."""
+    """Numbers that may just count the rows."""
 
     may_count_rows: bool = True
     largest: int = 0
@@ -80,7 +80,7 @@ class _Count(msgspec.Struct):
     is_one_street: bool = True
 
     def add(self, numbers: Sequence[str], streets: Sequence[str]) -> None:
-        """Look at some rows."""
+        """Add rows."""
         self.street = self.street or streets[0]
         self.is_one_street = self.is_one_street and set(streets) == {self.street}
         self.may_count_rows = self.may_count_rows and all(map(_FEW_DIGITS.fullmatch, numbers))
@@ -102,7 +102,7 @@ class _Count(msgspec.Struct):
 
 
 class LostNumbers:
-    """Watches the rows of one input."""
+    """Checks the house numbers of an input."""
 
     def __init__(self) -> None:
         self._mapping: ColumnMapping | None = None
@@ -119,12 +119,12 @@ class LostNumbers:
     def take_up(
         self, mapping: ColumnMapping, headers: Sequence[str], given: Mapping[str, str]
     ) -> None:
-        """Find out what is to be watched; again, where the mapping is another one.
+        """Choose the columns to check, whenever the mapping has changed.
 
         Args:
-            mapping: That of the input, as far as it is known.
-            headers: The input's.
-            given: By field, what the user said of columns.
+            mapping: The mapping of the input so far.
+            headers: The headers of the input.
+            given: The user's own mapping.
         """
         if mapping is not self._mapping:
             self._mapping = mapping
@@ -137,7 +137,7 @@ class LostNumbers:
         line = next((by_field[field] for field in _LINES if field in by_field), None)
         self._line = self._street = self._number = None
         if line is None or not choices(given).keys().isdisjoint(_LINES):
-            return  # nothing to be lost, or the user has said what it is
+            return  # there is no street, or the user has mapped it
         self._line = line
         parts = dict(zip(line.parts, line.places, strict=False))
         self._street = parts.get(STREET, parts.get(LINE, line.places[0]))
@@ -147,7 +147,7 @@ class LostNumbers:
                 self._count_of_rows = self._count_of_rows or _Count()
             return
         if by_field.keys() >= set(COORDINATES):
-            return  # what tells the houses apart
+            return  # which tell the houses apart
         used = {place for column in mapping.columns for place in column.places}
         beside = frozenset(map(key_of, headers))
         for place, header in enumerate(headers):
@@ -155,11 +155,11 @@ class LostNumbers:
                 self._suspects[place] = _Suspect(header)
 
     def add(self, columns: Sequence[Sequence[Any]], unused: ColumnReader) -> None:
-        """Look at some rows.
+        """Add rows.
 
         Args:
-            columns: All columns of the input, as far as they are mapped.
-            unused: Gives the cells of one that is not, by its place.
+            columns: All columns of the input; those that are not mapped may be empty.
+            unused: Returns a column that is not mapped.
         """
         if self._street is None:
             return
@@ -198,14 +198,7 @@ class LostNumbers:
                 _look_at(suspect, _text(cells[row]))
 
     def check(self, name: str) -> None:
-        """Say what was found, now that all rows are known.
-
-        Args:
-            name: The input, for messages.
-
-        Raises:
-            InputError: When it has to be settled by the user.
-        """
+        """Refuse the input, now that all rows are known, if the user has to settle it."""
         if self._others * 2 > self._streets:
             self._refuse_other_numbers(name)
         if self._count_of_rows is not None and self._count_of_rows.counts_rows():
@@ -224,7 +217,7 @@ class LostNumbers:
         self._refuse_numbers(
             lambda street, number: (
                 f"{name}: in {self._others:,} of {self._streets:,} rows {street} begins with "
-                f"another number than that of {number}, such as {begin!r} beside {beside}"
+                f"a number other than that in {number}, such as {begin!r} beside {beside}"
             )
         )
 
@@ -232,7 +225,7 @@ class LostNumbers:
         self._refuse_numbers(
             lambda street, number: (
                 f"{name}: {number} beside {street} counts the rows from 1 to {rows:,}, as house "
-                "numbers hardly do"
+                "numbers would not"
             )
         )
 
@@ -275,7 +268,7 @@ def _text(value: Any) -> str:
 
 
 def _may_be(header: str, beside: frozenset[str]) -> bool:
-    """Whether a column that is not used may hold house numbers, by its header."""
+    """Whether an unused column may hold house numbers, by its header."""
     words = words_of(header)
     if not words or not NEVER_HOUSE_NUMBERS.isdisjoint(words):
         return False
@@ -298,7 +291,7 @@ def _look_at(suspect: _Suspect, text: str) -> None:
 
 
 def _is_likely(suspect: _Suspect, rows: int) -> bool:
-    """Whether its numbers are like those of houses: no list, no years, no classes."""
+    """Whether its numbers look like house numbers: not a list, nor years, nor classes."""
     if suspect.like < rows * _NEARLY_ALL or suspect.smallest == suspect.largest:
         return False
     is_said = not WORDS_FOR_NUMBERS.isdisjoint(words_of(suspect.header))

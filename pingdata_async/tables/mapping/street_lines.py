@@ -1,7 +1,7 @@
-"""Street lines joined from columns, in the order of their country (pure).
+"""Street lines joined from columns, in the order of the country (pure).
 
-Parts are told apart by what they are, never by where their columns stand. What a street's own
-column says already is not said twice.
+The meaning of a column decides its place in the line, not its position in the table. A part that
+the street's own column repeats is not added twice.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pingdata_async.tables.mapping.synonyms import (
 )
 
 STREETS_REMEMBERED = 2**12
-"""Rolls are sorted by them, and few have more at a time."""
+"""Registers are sorted by street; few hold more of them in a batch."""
 
 _WHERE_THE_NUMBER_FOLLOWS = """
 AL AR AT BA BE BG BO BR BY CH CL CO CR CU CY CZ DE DK DO EC EE ES FI GR GT HN HR HU IS IT LI LT LV
@@ -64,7 +64,7 @@ _UNIT_WORDS = frozenset(_KINDS_OF_UNITS.split())
 _NUMBER_REMARKS = frozenset(_REMARKS_ON_NUMBERS.split())
 _NUMBER_WORDS = frozenset(_NUMBERS_IN_WORDS.split())
 
-# What a spreadsheet makes of 12, "12.0", and a roll of fixed width, "0012".
+# A spreadsheet turns 12 into "12.0", and a register of fixed width into "0012".
 _WHOLE_NUMBER = re.compile(r"0*(\d*?)(?:\.0*)?", re.ASCII)
 _AS_FLOAT = re.compile(r"(\d+)\.0+", re.ASCII)
 _BARE_UNIT = re.compile(r"[a-z]{1,2}|[a-z]?-?\d{1,5}-?[a-z]?", re.IGNORECASE | re.ASCII)
@@ -77,11 +77,11 @@ _WORDS = re.compile(r"[^\s,]+")
 
 
 class StreetLines(NamedTuple):
-    """Lines, or whole addresses, by row.
+    """Street lines, or whole addresses.
 
     Attributes:
-        lines: They.
-        without_street: By row, what is left out of its line, for it has no street.
+        lines: The line of each row.
+        without_street: The parts that are left out, by row, as they have no street.
     """
 
     lines: list[str]
@@ -95,18 +95,18 @@ def street_lines(
     *,
     number_follows: bool,
 ) -> StreetLines:
-    """Make a line, or a whole address, of each row.
+    """Join the line, or the whole address, of each row.
 
-    A house number, a unit or a direction without a street is half an address, and left out; but
-    for the name of a house, and for a number in countries where it stands behind the street:
+    A house number, a unit or a direction without a street is half an address, and left out. The
+    name of a house stays, and so does a number in countries where it stands behind the street, as
     villages without streets have such numbers there.
 
     Args:
-        parts: What each column holds; named as in `synonyms`.
+        parts: The part that each column holds, named as in `synonyms`.
         columns: Their cells.
-        countries: The country of each row, however it is written; None where that is not said.
-        number_follows: Whether the house number stands behind the street in rows whose country
-            is not known.
+        countries: The country of each row in any spelling; None if there is no such column.
+        number_follows: Whether the house number stands behind the street in rows of an unknown
+            country.
     """
     by_part = {part: _cleaned(part, column) for part, column in zip(parts, columns, strict=True)}
     _settle_suffix(by_part)
@@ -147,9 +147,9 @@ def street_lines(
 def lines_as_given(
     columns: Sequence[Sequence[str]], countries: Sequence[object] | None
 ) -> StreetLines:
-    """Lines of the columns that the user named, in that order.
+    """Join the columns that the user named, in that order.
 
-    A number whose street is blank is left out, as in `street_lines()`.
+    A number without a street is left out, as in `street_lines()`.
     """
     lines = list(map(plainly_joined, zip(*columns, strict=True)))
     numbers = [row for row, line in enumerate(lines) if line and not any(map(str.isalpha, line))]
@@ -165,20 +165,20 @@ def lines_as_given(
 
 
 def plainly_joined(row: Sequence[str]) -> str:
-    """Texts behind each other, as the user asked for it; none twice."""
+    """Join texts in order, none of them twice."""
     joined = ""
     for text in filter(None, map(str.strip, row)):
         whole = _AS_FLOAT.fullmatch(text)
         text = text if whole is None else whole[1]  # noqa: PLW2901
         if joined and _begins_with(text, joined):
-            joined = text  # the street's column holds the house number as well
+            joined = text  # the street's own column holds the house number as well
         else:
             joined = f"{joined} {text}" if joined else text
     return joined
 
 
 def leads_with_another_number(number: str, street: str) -> bool:
-    """Whether a street begins with a house number that is not the one beside it."""
+    """Whether a street begins with a house number other than the one beside it."""
     number = _number(number)
     leading = _LEADING_NUMBER.match(street.strip())
     return (
@@ -197,7 +197,7 @@ def _codes(countries: Sequence[object] | None, rows: int) -> Sequence[str | None
 
 
 def _cleaned(part: str, column: Sequence[str]) -> list[str]:
-    """Cells without what stands around them; most are in a column many times."""
+    """Clean each distinct cell once: most occur many times in a column."""
     clean = _CLEAN.get(part)
     if clean is None:
         return list(map(str.strip, column))
@@ -210,7 +210,7 @@ def _cleaned(part: str, column: Sequence[str]) -> list[str]:
 
 
 def _number(text: str) -> str:
-    """A house number; "" for 0, which stands where there is none."""
+    """A house number; "" for 0, which means that there is none."""
     text = text.strip()
     if text.isdecimal() and text[0] != "0":
         return text
@@ -219,7 +219,7 @@ def _number(text: str) -> str:
 
 
 def _are_plain_numbers(column: Sequence[str]) -> bool:
-    """Whether one look at all house numbers tells that they are fine; none is blank."""
+    """Whether all house numbers are digits, without blanks or leading zeros."""
     digits = "".join(column)
     return min(column, default="") >= "1" and digits.isascii() and digits.isdecimal()
 
@@ -237,7 +237,7 @@ _CLEAN: Mapping[str, Callable[[str], str]] = {
 
 
 def _settle_suffix(by_part: dict[str, list[str]]) -> None:
-    """A "Suffix" is the "1/2" of a house number, or the "St" of a street: each row says which."""
+    """Split a "Suffix", row by row, into the "1/2" of a house number and the "St" of a street."""
     suffixes = by_part.pop(ANY_SUFFIX, None)
     if suffixes is None:
         return
@@ -253,7 +253,7 @@ def _settle_suffix(by_part: dict[str, list[str]]) -> None:
 
 
 def _numbers(by_part: Mapping[str, list[str]]) -> list[str] | None:
-    """House numbers with what belongs to them; None where no column holds any."""
+    """House numbers with their prefixes and suffixes; None if no column holds them."""
     numbers = by_part.get(HOUSE_NUMBER)
     if numbers is None:
         return None
@@ -271,7 +271,7 @@ def _numbers(by_part: Mapping[str, list[str]]) -> list[str] | None:
 def _without_street(
     by_part: Mapping[str, list[str]], numbers: Sequence[str] | None, follows: Sequence[bool]
 ) -> dict[int, str]:
-    """By row, the parts of a street that have no street, where they are no address."""
+    """The parts of rows without a street that are no address alone, by row."""
     streets = by_part[LINE if LINE in by_part else STREET]
     beside = [by_part[part] for part in STREET_PARTS if part in by_part]
     if not beside or all(streets):
@@ -288,7 +288,7 @@ def _without_street(
 
 
 def _is_name_of_house(number: str) -> bool:
-    """Whether it says what house it is without a street, as "2 Rose Cottages" does."""
+    """Whether a house number contains a name, such as "2 Rose Cottages"."""
     words = map(str.casefold, _WORD_OF_A_NAME.findall(number))
     return any(word not in _UNIT_WORDS and word not in _NUMBER_REMARKS for word in words)
 
@@ -304,7 +304,7 @@ def _with_suffix(number: str, suffix: str) -> str:
 
 
 def _names(by_part: Mapping[str, list[str]], codes: Sequence[str | None]) -> list[str]:
-    """Streets with their direction and kind."""
+    """Streets with their directions and types."""
     streets = by_part[STREET]
     if STREET_KIND in by_part:
         kinds = by_part[STREET_KIND]
@@ -362,7 +362,7 @@ def _all_numbered(
 
 
 def _numbered(number: str, street: str, follows: bool) -> str:
-    """A street with its number."""
+    """Join a street and its number."""
     if not number or not street:
         return street or number
     if number in street and _holds(street, number, follows=follows):
@@ -375,7 +375,7 @@ def _numbered(number: str, street: str, follows: bool) -> str:
 
 
 def _holds(street: str, number: str, *, follows: bool) -> bool:
-    """Whether a street has the number already; "5 Avenue" is the name of one."""
+    """Whether a street already holds the number; "5 Avenue" is a name."""
     if follows:
         rest = street[: -len(number) - 1] if _ends_with(street, number) else ""
     else:
@@ -385,7 +385,7 @@ def _holds(street: str, number: str, *, follows: bool) -> bool:
 
 
 def _completed(number: str, line: str, follows: bool) -> str:
-    """A line that may be whole, with its number where it has none."""
+    """A line with the number, unless it has one."""
     if not number or not line:
         return line or number
     words = _WORDS.findall(line)
@@ -412,13 +412,13 @@ def _is_bare(unit: str) -> bool:
 
 
 def _has_unit(line: str, unit: str, *, is_bare: bool) -> bool:
-    """Whether a line that ends as the unit does has it already; "Highway 4" has no unit 4."""
+    """Whether a line that ends like the unit holds it; "Highway 4" has no unit 4."""
     before = line[: -len(unit)].casefold().replace("#", " # ").split()
     return not is_bare or (bool(before) and before[-1].rstrip(".") in _UNIT_WORDS)
 
 
 def _with_sub_building(line: str, name: str) -> str:
-    """A flat of a house in Great Britain stands before it."""
+    """Put the name of a flat before the house, as in Great Britain."""
     if not name or not line or _begins_with(line, name):
         return line
     return f"Flat {name}, {line}" if _is_bare(name) else f"{name}, {line}"

@@ -1,23 +1,22 @@
-"""What headers of statements of values say, by field.
+"""The words that headers of statements of values use for each field.
 
-The words are those of published forms: the OED location file, the AIR/Verisk CEDE and its
-import, the RMS EDM import, and spreadsheets of brokers and carriers. A header is here only
-if its name alone says that its values are what the field holds. Left out on purpose:
+They come from published forms: the OED location file, the AIR/Verisk CEDE and its import, the RMS
+EDM import, and spreadsheets of brokers and carriers. A header is listed only if its name alone
+shows that its values are what the field holds. Left out on purpose:
 
 * Totals (TIV), sprinklers, protection classes, policy terms: the API has no field for them.
-* "ISO Const", "Construction Class", "Construction Code": mostly numbers of a scheme for which
-  the API has no field. `const__desc_ping` takes a description in words, not a 4.
-* "ConstructionCode" and "OccupancyCode" of OED are OED's own; those of CEDE, and BLDGCLASS
-  and OCCTYPE of RMS, are of the scheme that another column names, row by row. Only a header
-  that names AIR, RMS or ATC itself is sent as such a code.
-* EQCV1VAL, WSCV1VAL and the like of RMS: what coverage 1 is depends on the portfolio, and
-  each peril has its own. LocLimit1Building (OED) and LimitBldg (CEDE) are terms of a policy,
-  0 where there is none, and not what the building is insured for.
-* An area that has a column for its unit beside it, as in OED, CEDE and RMS: it may be in
-  square metres, row by row.
-* SubArea (CEDE) and COUNTYCODE (RMS): codes of a county, not its name.
-* What can be read in several ways: "Location", "Site", "Building", "Name", "Region", "Year".
-* Anything of a mailing address, of the insured, of an agent.
+* "ISO Const", "Construction Class", "Construction Code": mostly numbers of a scheme that the API
+  has no field for. `const__desc_ping` takes a description in words, not a 4.
+* "ConstructionCode" and "OccupancyCode" of OED, which are its own codes; those of CEDE, and
+  BLDGCLASS and OCCTYPE of RMS, whose scheme another column names, row by row. Only a header that
+  names AIR, RMS or ATC itself is sent as such a code.
+* EQCV1VAL, WSCV1VAL and the like of RMS: coverage 1 depends on the portfolio, and differs by
+  peril. LocLimit1Building (OED) and LimitBldg (CEDE) are policy terms, 0 if there is none, and not
+  the insured value of the building.
+* An area with a column for its unit, as in OED, CEDE and RMS: some rows may be in square metres.
+* SubArea (CEDE) and COUNTYCODE (RMS): the code of a county, not its name.
+* Ambiguous words: "Location", "Site", "Building", "Name", "Region", "Year".
+* Mailing addresses, and addresses of the insured or of an agent.
 """
 
 from __future__ import annotations
@@ -54,13 +53,13 @@ STREET_PARTS = (
     *(PRE_MODIFIER, PRE_DIRECTION, PRE_KIND, PRE_SEPARATOR, STREET, STREET_KIND),
     *(POST_DIRECTION, POST_MODIFIER, UNIT, SUB_BUILDING),
 )
-"""What a street line is made of, in the order of the United States."""
+"""The parts of a street line, in the order of the United States."""
 
 PARTS_OF_STREETS = (
     *(PRE_MODIFIER, PRE_DIRECTION, PRE_KIND, PRE_SEPARATOR),
     *(STREET_KIND, POST_DIRECTION, POST_MODIFIER),
 )
-"""What stands around the name of a street, and in a whole one."""
+"""The parts beside the name of a street."""
 
 CITY_STATE_ZIP = "city, state and postal code"
 CITY_STATE = "city and state"
@@ -74,18 +73,18 @@ TAILS: Mapping[str, frozenset[str]] = {
     STATE_ZIP: frozenset({"state", "postal_code"}),
     ZIP_CITY: frozenset({"postal_code", "city"}),
 }
-"""By what several fields in one column are called: the fields."""
+"""The fields in one column, by its meaning."""
 
 ANGLE_PARTS: Mapping[str, tuple[str, ...]] = {
     field: tuple(f"{part} of {field}" for part in ("degrees", "minutes", "seconds", "hemisphere"))
     for field in ("latitude", "longitude")
 }
-"""What a coordinate is joined from, in this order, where there are minutes or a hemisphere."""
+"""The parts that a coordinate is joined from, in this order."""
 
 BELOW_DEGREES = frozenset(
     {"min", "mins", "minute", "minutes", "sec", "secs", "second", "seconds", "dir", "hem"}
 )
-"""Headers of parts that do not say of which coordinate they are."""
+"""Headers of parts that do not name their coordinate."""
 
 WORDS: Mapping[str, tuple[str, ...]] = {
     "id": (
@@ -94,7 +93,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         """site id, site number, site code, property id, property number, property code, risk id,
         risk number, asset id, asset number, store number, unique id, record id, =ref, reference,
         reference number""",
-        # A statement with "Loc #" and "Bldg #" is known by the former. Others have only these.
+        # If there is a "Loc #" as well, that is the id.
         "building number, building id",
     ),
     "address": (
@@ -196,7 +195,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "city": (
         """city, town, municipality, city name, town name, city town, town city, city municipality,
         post town""",
-        # Where both are there, the one of the post is the one of the postal code.
+        # If both exist, the postal city belongs to the postal code.
         "postal city, post city, postal community, =post comm, city or town, town or city",
         """locality, locality name, =inc muni, =muni, muni name, =municipio, incorporated
         municipality""",
@@ -207,7 +206,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         "=reg address post town, =std city",
     ),
     "state": (
-        # Where both are there, as in OED and RMS, the code is the one without misspellings.
+        # If both exist, as in OED and RMS, the code has no misspellings.
         """state code, state abbreviation, =state abbrev, =state abbr, =state prov code, state
         province code, area code""",
         """state, =st, province, state province, province state, =st prov, =st province, state
@@ -397,11 +396,11 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         must be schd""",
     ),
 }
-"""By meaning: phrases in ranks; one of a later rank counts only where none of an earlier is there.
+"""Phrases by meaning, in ranks: a later rank counts only if no header has an earlier one.
 
-Phrases are separated by commas. Those of one rank say the same: of two, nothing tells which is
-meant. The API's own name for a field says the same as the first rank. Each word stands for its
-`SPELLINGS` as well, but for phrases with "=".
+Commas separate phrases. Phrases of one rank are equal: of two, the user has to choose. The API's
+own name for a field is equal to the first rank. A word stands for its `SPELLINGS` as well, except
+in phrases that begin with "=".
 """
 
 SPELLINGS: Mapping[str, tuple[str, ...]] = {
@@ -444,7 +443,7 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
 }
 
 PLACES = ("location", "property", "site", "risk", "premises", "physical", "situs", "building")
-"""What may stand before the words of an address: all of them say that it is the insured's place."""
+"""Words that may stand before those of an address, as they refer to the insured place."""
 
 WITH_PLACES = frozenset(
     {
@@ -458,7 +457,7 @@ WITH_PLACES = frozenset(
 PARTS_OF_AN_ADDRESS = frozenset(
     {*STREET_PARTS, "city", "state", "postal_code", "county", "country"}
 )
-"""Before these there may be the word "address", too: "addr:street", "Property Address City"."""
+"""Meanings whose words may also follow "address": "addr:street", "Property Address City"."""
 
 FILLERS = frozenset({"of", "and", "or", "the"})
 
@@ -469,7 +468,7 @@ _CODES = _OED | _CEDE | {"locperils", "bldgscheme", "roofsys"}
 
 
 def _largest(*words: str) -> frozenset[str]:
-    """Headers of the other end of a box, beside which "Lat Min" is its least latitude."""
+    """Headers of a bounding box, beside which "Lat Min" is the smallest latitude."""
     return frozenset(
         key for word in words for most in ("max", "maximum") for key in (word + most, most + word)
     )
@@ -481,14 +480,14 @@ _EAST_WEST = ("ew", "ewhemisphere", "ewindicator", "eastwest", "eastorwest")
 ONLY_BESIDE: Mapping[tuple[str, str], frozenset[str]] = {
     **{("hemisphere of latitude", key): frozenset(_EAST_WEST) for key in _NORTH_SOUTH},
     **{("hemisphere of longitude", key): frozenset(_NORTH_SOUTH) for key in _EAST_WEST},
-    ("state", "areacode"): _OED,  # elsewhere that of a telephone
+    ("state", "areacode"): _OED,  # elsewhere part of a telephone number
     ("state", "areaname"): _OED | _CEDE,
     ("state", "area"): _CEDE,
     ("country", "land"): frozenset(
         {"plz", "postleitzahl", "ort", "stadt", "strasse", "postnummer"}
     ),
 }
-"""Of a meaning and a header: one of these others must be there."""
+"""Other headers, one of which a header needs to have this meaning."""
 
 _WHERE_THE_NUMBER_FOLLOWS = """
 strasse strassenname hausnummer hausnr hnr plz postleitzahl ort bundesland straat straatnaam
@@ -499,7 +498,7 @@ vejnavn postnr poststed postnummer rua logradouro cidade cep utca hazszam telepu
 talonumero openbareruimte tipovia tipodevia
 """
 NUMBER_FOLLOWS = frozenset(_WHERE_THE_NUMBER_FOLLOWS.split())
-"""Headers in languages of countries where the house number stands behind the street."""
+"""Headers in languages in which the house number stands behind the street."""
 
 _STREET = frozenset({STREET})
 _HOUSE_NUMBER = frozenset({HOUSE_NUMBER})
@@ -507,7 +506,7 @@ _HOUSE_NUMBER = frozenset({HOUSE_NUMBER})
 NUMBERS_OF_ANYTHING = frozenset(
     {"number", "no", "num", "nr", "nbr", "n", "ndegrees", "numero", "nummer", "numer"}
 )
-"""Headers of numbers that are those of houses beside a street, if they do not count the rows."""
+"""Headers of house numbers, beside a street and unless they count the rows."""
 
 READ_BESIDE: Mapping[tuple[str, str], frozenset[str]] = {
     **{(HOUSE_NUMBER, key): _STREET for key in (*NUMBERS_OF_ANYTHING, "hn", "house")},
@@ -524,7 +523,7 @@ READ_BESIDE: Mapping[tuple[str, str], frozenset[str]] = {
     ("state", "estado"): frozenset({"city"}),
     **{("postal_code", key): frozenset({"city"}) for key in ("cp", "cap", "npa", "psc", "cep")},
 }
-"""Of a meaning and a short word for it: what another header must mean, whatever else is there."""
+"""Meanings, one of which another header must have for a short word to have this meaning."""
 
 NOT_BESIDE: Mapping[tuple[str, str | None], frozenset[str]] = {
     ("const__bldg_area", "area"): _CEDE,
@@ -537,15 +536,15 @@ NOT_BESIDE: Mapping[tuple[str, str | None], frozenset[str]] = {
     ("minutes of latitude", None): _largest("lat", "latitude"),
     ("minutes of longitude", None): _largest("lon", "lng", "long", "longitude"),
     ("occupancy__type_desc", "occtype"): frozenset({"occscheme"}),
-    ("const__roof_covering", None): _CODES,  # numbers of a list of the form's own
+    ("const__roof_covering", None): _CODES,  # codes of the form itself
     ("const__wall_type", None): _CODES,
 }
-"""Of a meaning, and a header (None: any): none of these others may be there."""
+"""Other headers that rule out a meaning, for a header or, with None, for any."""
 
 INSTRUCTIONS = frozenset(
     {"ie", "eg", "if", "see", "such", "example", "please", "provide", "required", "optional"}
 )
-"""What a remark behind a header begins with; it does not change what the header means."""
+"""The first words of remarks that leave the meaning of a header unchanged."""
 
 _MONEY = frozenset({"usd", "us", "dollars", "rc", "rcv", "replacement", "cost", "100", "annual"})
 _OF_A_YEAR = frozenset({"mo", "mos", "month", "months"})
@@ -553,8 +552,8 @@ _MONTHS = frozenset({"12", *_OF_A_YEAR, "als"})
 _DEGREES = frozenset({"decimal", "degrees", "deg", "dd", "wgs", "wgs84", "84"})
 
 ONLY_WITH: Mapping[str, str] = dict.fromkeys(_OF_A_YEAR, "12")
-"""Of a word in a remark: another one that must be in it. What 12 months bring is an amount; "BI
-(Months)" is how long it is insured, and "Rents/Mo" a twelfth of it."""
+"""Words that a remark needs for another word. The income of 12 months is an amount; "BI (Months)"
+is the period insured, and "Rents/Mo" a twelfth of the amount."""
 
 REMARKS: Mapping[str, frozenset[str]] = {
     "const__bldg_area": frozenset({"sq", "square", "ft", "feet", "foot", "sqft", "sf", "ft2"}),
@@ -572,26 +571,12 @@ REMARKS: Mapping[str, frozenset[str]] = {
     "postal_code": frozenset({"5", "9", "digit", "digits", "us"}),
     "state": frozenset({"2", "letter", "code", "abbreviation", "abbrev", "abbr", "us"}),
 }
-"""By meaning, words of a unit or a format that may follow. Not "000s", "EUR" or "sq m": those
-are other values than the field holds."""
+"""Words of a unit or a format that may follow, by meaning; not "000s", "EUR" or "sq m", which the
+field does not hold."""
 
-WORDS_FOR_NUMBERS = frozenset(
-    {
-        "no",
-        "num",
-        "number",
-        "nr",
-        "nbr",
-        "hn",
-        "house",
-        "hse",
-        "building",
-        "bldg",
-        "addr",
-        "address",
-    }
-)
-"""What a header of house numbers may say, in whatever other words."""
+_WORDS_FOR_NUMBERS = "no num number nr nbr hn house hse building bldg addr address"
+WORDS_FOR_NUMBERS = frozenset(_WORDS_FOR_NUMBERS.split())
+"""Words that a header of house numbers may contain."""
 
 _NEVER_HOUSE_NUMBERS = """
 account acct acreage acres age agent ain amount amt apn area assessed assets bathrooms baths bed
@@ -610,4 +595,4 @@ time tiv total township tract type unit units uprn use usrn uuid val valuation v
 version visits volume ward weight width x y year years yr yrs zip zone zoning
 """
 NEVER_HOUSE_NUMBERS = frozenset(_NEVER_HOUSE_NUMBERS.split())
-"""What a header of other numbers says: ids, values, years, counts, measures, somebody else's."""
+"""Words of other numbers: ids, values, years, counts, measures, addresses of others."""

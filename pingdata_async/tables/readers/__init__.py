@@ -10,7 +10,7 @@ arrow          Parquet files and data frames
 excel          Workbooks of Excel and OpenDocument
 
 text_encoding  The encoding of a text: given by name, or detected
-data_rows      Which rows of a table are data: no totals, footnotes or second tables
+table_rows     Which row of a table holds the headers, and which rows are data
 workbook_scan  One pass over a workbook's XML: its limits, and what its values do not say
 lost_cells     Cells of a workbook without a value that can be sent, and merged cells
 """

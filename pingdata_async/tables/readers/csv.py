@@ -19,7 +19,6 @@ import msgspec
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations.normalize import BATCH_ROWS, Columns
 from pingdata_async.locations.numbers import QUANTITIES, with_decimal_commas
-from pingdata_async.tables.mapping.headers import HeaderRow
 from pingdata_async.tables.readers.base import (
     BUFFER_BYTES,
     MAX_LINE_BYTES,
@@ -29,7 +28,6 @@ from pingdata_async.tables.readers.base import (
     TooLongError,
     left_out_note,
 )
-from pingdata_async.tables.readers.data_rows import DataRows
 from pingdata_async.tables.readers.dialect import (
     DELIMITERS,
     Dialect,
@@ -37,6 +35,7 @@ from pingdata_async.tables.readers.dialect import (
     meant_row,
     meant_rows,
 )
+from pingdata_async.tables.readers.table_rows import DataRows, HeaderRow
 from pingdata_async.tables.readers.text_encoding import (
     NulError,
     TextStream,

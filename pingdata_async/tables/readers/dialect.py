@@ -1,8 +1,8 @@
-"""The dialect of a delimited text: its delimiter, and quotes behind blanks (pure).
+"""The dialect of delimited text: its delimiter, and quotes behind blanks (pure).
 
-People write quoted cells behind a blank (`1, "5 Main St, Unit 4"`). The `csv` module takes such a
-cell for an unquoted one, and cuts it at the delimiters and line ends in it; `meant_row()` puts it
-together again.
+People put a blank before a quoted cell (`1, "5 Main St, Unit 4"`). The `csv` module takes such a
+cell for an unquoted one, and splits it at the delimiters and line ends in it; `meant_row()` joins
+the parts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pingdata_async.tables.mapping.headers import SEARCHED_ROWS, HeaderRow, find_header
+from pingdata_async.tables.readers.table_rows import SEARCHED_ROWS, HeaderRow, find_header
 from pingdata_async.tables.rows import ReadOptions
 
 _BEGIN = re.compile(r'[ \t]+"')
@@ -25,18 +25,18 @@ _WHOLE = re.compile(r'[ \t]+"((?:[^"]|"")*)"[ \t]*')
 _OPEN = re.compile(r'[ \t]+"(?:[^"]|"")*')
 _LONE = re.compile(r'(?<!")"(?:"")*(?!")')  # a quote, and not only doubled ones
 _MOST_PARTS = 100  # of a cell with delimiters in it
-_MOST_ROWS = 100  # of the `csv` module, that a cell with ends of lines in it makes
-_MOST_CHARACTERS = 64 * 1024  # of as many
+_MOST_ROWS = 100  # of the `csv` module, for a cell with line ends in it
+_MOST_CHARACTERS = 64 * 1024  # in these rows
 
 
 class MeantRow(NamedTuple):
-    """A row as it is meant.
+    """A row as its author meant it.
 
     Attributes:
-        cells: Its cells; of several rows where a cell goes on over ends of lines.
-        rows: How many rows of the `csv` module it is made of.
-        unclosed: None; or how many rows, from this one on, cannot be told apart, since a cell opens
-            a quote that is never closed as it should be. The row is then as it came.
+        cells: Its cells.
+        rows: The number of rows of the `csv` module that it is joined from.
+        unclosed: The number of rows, from this one on, that cannot be told apart, as a quote is
+            not closed; the cells are then those of the `csv` module. None otherwise.
     """
 
     cells: list[str]
@@ -46,19 +46,19 @@ class MeantRow(NamedTuple):
 
 class _Joined(NamedTuple):
     cells: list[str]
-    open_at: int | None  # place of the cell whose quote is not closed; it is as it came
-    has_lone_quote: bool  # in a cell that is as it came
+    open_at: int | None  # place of the cell whose quote is not closed, which is unchanged
+    has_lone_quote: bool  # in an unchanged cell
 
 
 def meant_rows(
     rows: Iterator[list[str]], ahead: list[list[str]], delimiter: str
 ) -> Iterator[list[str]]:
-    """Rows as they are meant, where it is not known yet how many cells they should have.
+    """Rows as their author meant them, before their width is known.
 
     Args:
-        rows: As the `csv` module reads them.
-        ahead: Those that were read before; always holds what was read and not handed out.
-        delimiter: What separates their cells.
+        rows: Rows of the `csv` module.
+        ahead: Rows read ahead; always holds what was read but not yielded.
+        delimiter: The delimiter.
     """
     while True:
         if not ahead:
@@ -81,18 +81,18 @@ def meant_row(
     """The row that begins at a place.
 
     Args:
-        read: Rows as the `csv` module reads them; grows by those that have to be looked at.
-        place: Where among them.
-        more: Those behind them.
-        delimiter: What separates their cells.
-        width: How many cells a row should have, where that is known.
+        read: Rows of the `csv` module; extended by the rows that have to be examined.
+        place: The place of the first row.
+        more: The rows behind them.
+        delimiter: The delimiter.
+        width: The number of cells that a row should have, if known.
     """
     first = so_far = _joined(read[place], delimiter)
     open_at = first.open_at
     if open_at is None:
         return MeantRow(first.cells)
     cells = list(read[place])
-    is_clear = True  # whether no row behind it may be one of its own
+    is_clear = True  # whether no further row may stand alone
     for number, row in enumerate(_rows_behind(read, place, more), 1):
         behind = _joined(row, delimiter)
         is_clear = is_clear and not _stands_alone(behind, width)
@@ -101,7 +101,7 @@ def meant_row(
         if not behind.has_lone_quote:
             continue
         found = _joined(cells, delimiter)
-        if found.cells[open_at].startswith(so_far.cells[open_at]):  # no quoted cell, as it came
+        if found.cells[open_at].startswith(so_far.cells[open_at]):  # not a quoted cell
             break
         so_far, open_at = found, found.open_at
         if open_at is None:
@@ -124,7 +124,7 @@ def meant_row(
 def _rows_behind(
     read: list[list[str]], place: int, more: Iterator[list[str]]
 ) -> Iterator[list[str]]:
-    """Those that may be part of the row at a place."""
+    """The rows that may be part of the row at a place."""
     size = 0
     for at in range(place + 1, place + _MOST_ROWS):
         if at == len(read):
@@ -136,22 +136,19 @@ def _rows_behind(
 
 
 def _stands_alone(row: _Joined, width: int | None) -> bool:
-    """Whether it may be a row of its own, and no part of a cell."""
+    """Whether a row may stand alone, rather than being part of a cell."""
     return width is not None and len(row.cells) >= width and not row.has_lone_quote
 
 
 def joined_cells(cells: list[str], delimiter: str) -> list[str]:
-    """The cells of a row as they are meant; the same list where no cell is quoted behind a blank.
-
-    What cannot be such a cell is left as it is.
-    """
+    """The cells of a row as meant; the same list if no cell is quoted behind a blank."""
     return _joined(cells, delimiter).cells
 
 
 def _joined(cells: list[str], delimiter: str) -> _Joined:
     ends: list[int] = []
     joined: list[str] = []
-    left: list[tuple[int, int]] = []  # cells with quotes, as they came: where, and where now
+    left: list[tuple[int, int]] = []  # unchanged cells with quotes: places before and after
     done = 0
     for place in [place for place, cell in enumerate(cells) if '"' in cell]:
         if place < done:
@@ -160,7 +157,7 @@ def _joined(cells: list[str], delimiter: str) -> _Joined:
         end = place
         if found is None and _BEGIN.match(cells[place]):
             ends = ends or _ends(cells)
-            # A quote alone begins a cell, and ends none.
+            # A lone quote begins a cell; it cannot end one.
             end = ends[place + (cells[place].strip() == '"')]
             if end - place < _MOST_PARTS:
                 found = _WHOLE.fullmatch(delimiter.join(cells[place : end + 1]))
@@ -180,10 +177,7 @@ def _joined(cells: list[str], delimiter: str) -> _Joined:
 
 
 def _ends(cells: Sequence[str]) -> list[int]:
-    """By place, that of the first cell from there on that ends with a closing quote.
-
-    Where there is none, and behind the last one, it is the last place.
-    """
+    """For each place, that of the next cell that ends with a closing quote; else the last one."""
     last = len(cells) - 1
     ends = [last] * (len(cells) + 1)
     for place in range(last, -1, -1):
@@ -192,15 +186,15 @@ def _ends(cells: Sequence[str]) -> list[int]:
 
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
-"""Those that are looked for, the likeliest first, and what several of them are called."""
+"""The delimiters that are tried, the likeliest first, with their names."""
 
 
 class Dialect(msgspec.Struct, frozen=True):
-    """The delimiter and the header of a text.
+    """The delimiter and the headers of a text.
 
     Attributes:
-        delimiter: What separates its cells.
-        header: Where its headers are; None where they are not among the first rows.
+        delimiter: The delimiter.
+        header: Its headers; None if they are not among the first rows.
     """
 
     delimiter: str
@@ -208,23 +202,23 @@ class Dialect(msgspec.Struct, frozen=True):
 
     @property
     def is_one_column(self) -> bool:
-        """Whether nothing separates its headers."""
+        """Whether there is only one header."""
         return self.header is not None and len(self.header.headers) == 1
 
 
 def detect_dialect(
     sample: str, *, is_whole: bool, delimiter: str | None, options: ReadOptions
 ) -> Dialect:
-    """Find the dialect of a text.
+    """Detect the dialect of a text.
 
-    The best delimiter is the one with which most headers are understood; then the one with which
-    most rows are as wide as the header; then the one that makes most columns.
+    The best delimiter is the one by which the most headers are understood, then the most rows are
+    as wide as the header, then there are the most columns.
 
     Args:
-        sample: Its beginning.
+        sample: The beginning of the text.
         is_whole: Whether that is all of it.
-        delimiter: What separates its cells, where that is known.
-        options: The headers that the user named.
+        delimiter: The delimiter, if known.
+        options: Names the user's headers.
     """
     tried: list[tuple[tuple[float, ...], Dialect]] = []
     for each in [delimiter] if delimiter else DELIMITERS:
@@ -238,7 +232,7 @@ def detect_dialect(
 
 
 def sample_rows(sample: str, delimiter: str, *, is_whole: bool) -> list[list[str]]:
-    """The first rows of a text, up to where it is cut or not well-formed."""
+    """The first rows of a text, up to where it is cut or malformed."""
     reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     try:
@@ -260,7 +254,7 @@ def _likelihood(rows: Sequence[Sequence[str]], header: HeaderRow | None) -> tupl
 
 
 def _one_column(sample: str, is_whole: bool, dialect: Dialect) -> Dialect:
-    """Commas in a column of its own are part of an address, as long as that can be read."""
+    """Keep commas in a single column as part of the address, if it can be read that way."""
     rows = sample_rows(sample, ",", is_whole=is_whole)
     if all(len(row) <= 1 for row in rows):
         return dialect

@@ -34,14 +34,7 @@ from pingdata_async.locations.coordinates import COORDINATES
 from pingdata_async.locations.fields import LOOKUP_FIELDS
 from pingdata_async.locations.normalize import BATCH_ROWS
 from pingdata_async.tables.mapping.columns import map_columns
-from pingdata_async.tables.mapping.headers import (
-    SEARCHED_ROWS,
-    HeaderRow,
-    find_header,
-    is_empty_cell,
-    is_label,
-    shown_headers,
-)
+from pingdata_async.tables.mapping.headers import shown_headers
 from pingdata_async.tables.readers.base import (
     OLE_MAGIC,
     ZIP_MAGIC,
@@ -49,12 +42,19 @@ from pingdata_async.tables.readers.base import (
     InputReader,
     left_out_note,
 )
-from pingdata_async.tables.readers.data_rows import DataRows
 from pingdata_async.tables.readers.lost_cells import (
     KNOWN_ERRORS,
     LostCells,
     SheetRow,
     with_known_errors,
+)
+from pingdata_async.tables.readers.table_rows import (
+    SEARCHED_ROWS,
+    DataRows,
+    HeaderRow,
+    find_header,
+    is_empty_cell,
+    is_label,
 )
 from pingdata_async.tables.readers.workbook_scan import (
     ADVICE,

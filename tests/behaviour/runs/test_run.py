@@ -260,7 +260,7 @@ async def test_an_output_without_a_name_is_refused_at_once(
         ("folder", True, "is a folder"),
         ("pipe", True, "not a regular file"),
         ("n" * 250, False, "too long"),
-        ("out.pdf", False, "does not say in which format"),
+        ("out.pdf", False, "its name does not tell the format"),
         ("in.jsonl", True, "the input itself"),
     ],
 )

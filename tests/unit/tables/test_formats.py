@@ -51,9 +51,9 @@ def test_format_of_an_output(path: str, given_: str | None, expected: tuple[str,
 @pytest.mark.parametrize(
     ("path", "given_", "message"),
     [
-        ("out", None, "let it end in one of .jsonl, "),
-        ("out.xls", None, "or say --output-format"),
-        ("out.gz", None, "does not say in which format"),
+        ("out", None, "use one of the endings .jsonl, "),
+        ("out.xls", None, "or --output-format"),
+        ("out.gz", None, "its name does not tell the format"),
         ("out.csv", "excel", 'there is no output format "excel"; there are jsonl, csv'),
         ("out.parquet.gz", None, "leave out the .gz"),
         ("-", "xlsx.zst", "leave out the .zst"),

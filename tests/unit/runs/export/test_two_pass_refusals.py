@@ -71,8 +71,8 @@ async def assert_refused(
 @pytest.mark.parametrize(
     "refused",
     [
-        Refused("csv", "out.foo", "let it end in one of .jsonl,"),
-        Refused("csv", "out", "its name does not say in which format to write"),
+        Refused("csv", "out.foo", "use one of the endings .jsonl,"),
+        Refused("csv", "out", "its name does not tell the format"),
         Refused("csv", "out.xlsx.gz", "leave out the .gz"),
         Refused("csv", "gone/out.csv", "does not exist"),
         Refused("csv", "in.csv", "is the input itself"),

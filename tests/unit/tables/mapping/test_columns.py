@@ -23,7 +23,7 @@ from pingdata_async.tables.mapping.columns import (
     map_more_columns,
     mapping_lines,
 )
-from pingdata_async.tables.readers.data_rows import is_total_row, row_places
+from pingdata_async.tables.readers.table_rows import is_total_row, row_places
 from pingdata_async.value_notes import ValueKind
 from tests.support.hostile_text import VALUES
 from tests.support.sov_forms import FORMS
@@ -362,7 +362,7 @@ def test_columns_are_joined_by_hand() -> None:
         "City",
     )
     assert '"NUMBER+Stret"' in refusal(*headers, given={"address_line_1": "NUMBER+Stret"})
-    with pytest.raises(ConfigurationError, match="const__num_stories is no text"):
+    with pytest.raises(ConfigurationError, match="const__num_stories, which is not text"):
         map_columns("in.csv", headers, given={"const__num_stories": "NUMBER+Lat"})
 
 
@@ -436,7 +436,7 @@ def test_a_column_must_not_change_its_meaning(first: str, later: str, field: str
     """Rows of one input are treated alike; the option in the message settles it."""
     headers = (first, "County")
     before = map_columns("in.jsonl", headers, is_complete=False)
-    with pytest.raises(InputError, match="until other columns came up") as caught:
+    with pytest.raises(InputError, match="before other columns appeared") as caught:
         map_more_columns("in.jsonl", before, (*headers, later))
     message = str(caught.value)
     assert f'--map {field}="{first}"' in message

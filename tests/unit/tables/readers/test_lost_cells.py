@@ -327,8 +327,8 @@ def test_a_habitational_schedule(tmp_path: Path) -> None:
         "1 empty row, 3 total rows, 2 repeated headers and 1 footnote left out",
         "1 hidden row sent like the others; leave them out with --hidden-rows skip",
         (
-            "another table begins in row 18, and is left out (3 rows); to send it, put it into a "
-            "file of its own"
+            "another table begins in row 18 and is left out (3 rows); to send it, put it into a "
+            "separate file"
         ),
     )
     assert len(read_all(path, hidden_rows="skip").rows) == 5

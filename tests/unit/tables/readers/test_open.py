@@ -107,7 +107,7 @@ def test_the_form_is_found_out_without_a_known_suffix(tmp_path: Path, name: str)
         ("in", b" \n", "is empty"),
         ("in.csv", b"foo,bar\n1,2\n", 'Found: "foo", "bar"'),
         ("in.csv", b"latitude\n1\n", "latitude and longitude"),
-        ("in.csv", b"address,address\n1,2\n", '2 columns are headed "address"'),
+        ("in.csv", b"address,address\n1,2\n", '2 columns for address have the header "address"'),
         ("in.csv", b"PK\x03\x04aaaa", "workbook"),
         ("in.csv", b"\x1f\x8baaaa", "its gzip is damaged"),
         ("in.csv", b"\xff\xfea\0", 'Found: "a"'),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pingdata_async.tables.mapping.headers import find_header
+from pingdata_async.tables.readers.table_rows import find_header
 from pingdata_async.tables.rows import ReadOptions
 
 HEADERS = ["Loc #", "Street", "City", "State", "Zip"]
