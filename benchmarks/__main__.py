@@ -9,7 +9,7 @@ import runpy
 import sys
 
 NAMES = {
-    "throughput": ("benchmarks.throughput", "what a million locations cost; --quick, --gate"),
+    "throughput": ("benchmarks.throughput", "what a location costs; --quick, --gate, --against"),
     "stages": ("benchmarks.stages", "what each stage costs"),
     "planning": ("benchmarks.planning", "what planning costs"),
     "policies": ("benchmarks.policies", "ways to pace and to poll, in simulated time; --seeds N"),

@@ -19,8 +19,8 @@ import msgspec
 from isal import isal_zlib
 
 from benchmarks.planning import BODIES, encode_bodies, median_s, plan, read_chunks, read_table
-from benchmarks.throughput.contender import CHUNK_SIZE, SOURCES
-from benchmarks.throughput.data import csv_of
+from benchmarks.throughput.contenders import CHUNK_SIZE, SOURCES
+from benchmarks.throughput.data import make_input
 from benchmarks.throughput.server import GZIP_WBITS, FastAPI
 from pingdata_async.api.wire import JobOptions
 from pingdata_async.locations.chunk import Chunk, encode_body
@@ -49,7 +49,7 @@ def measure(folder: Path) -> Parts:
     Args:
         folder: For the input, which is kept, and for files, which are not; on a real disk.
     """
-    source = csv_of(CHUNKS * CHUNK_SIZE, folder)
+    source = make_input("csv", CHUNKS * CHUNK_SIZE, folder)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         here = Path(scratch) / source.name
         here.write_bytes(source.read_bytes())

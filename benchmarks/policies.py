@@ -20,8 +20,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.api_profiles import PROFILES, Profile
+from benchmarks.charts import Panel, draw
 from benchmarks.contenders import CONTENDERS
-from benchmarks.plot import Panel, draw
 from benchmarks.trial import run_trial
 
 HERE = Path(__file__).parent

@@ -2,7 +2,7 @@
 
     scripts/bench stages
 
-clocks real runs, ours beside the floor, and then the parts one by one; writes
+clocks the stages of real runs, and then their parts one by one; writes
 `results/stages.json`, the tables in `README.md` and `results/stages.svg`.
 """
 
@@ -12,76 +12,85 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks import parts
-from benchmarks.throughput.charts import Bar, stacked_bars
-from benchmarks.throughput.contend import WORK_DIR
-from benchmarks.throughput.figures import Rounds, spread_of
-from benchmarks.throughput.machine import machine
-from benchmarks.throughput.report import measured_on, replaced, table
-from benchmarks.throughput.roster import ROSTER
-from benchmarks.throughput.rounds import run_rounds
+from benchmarks.charts import Bar, stacked_bars
+from benchmarks.throughput.contenders import Contender, ServerOptions, program
+from benchmarks.throughput.data import make_input
+from benchmarks.throughput.measure import WORK_DIR, machine, measure_rounds
+from benchmarks.throughput.report import Round, measured_on, replaced, spread, table
 
 HERE = Path(__file__).parent
 PAGE = HERE / "README.md"
 RESULTS, PLOT = HERE / "results" / "stages.json", HERE / "results" / "stages.svg"
-CONTENDERS = ("durable-gzip", "durable-identity", "floor-gzip", "floor-identity")
-ROUNDS, ROWS = 5, 50_000
+ROUNDS, ROWS, WARM_UP_ROWS = 5, 50_000, 8_000
 
 
-def stages_s(rounds: Rounds, name: str) -> dict[str, float]:
-    """What each stage of a contender takes for a million rows: medians."""
-    millions = rounds[0][name]["rows"] / 1e6
+def contenders(rows: int, work_dir: Path) -> dict[str, Contender]:
+    """`run()` with default settings, warmed up, its stages clocked."""
+    warm_up = make_input("csv", WARM_UP_ROWS, work_dir)
+    command = program("ours", "run", "{input}", "{url}", "{output}", str(warm_up))
     return {
-        stage: spread_of(rounds, name, "stages_s", stage).median / millions
-        for stage in rounds[0][name]["stages_s"]
+        name: Contender(
+            title=f"ours, {name}",
+            command=command,
+            prints_json=True,
+            check="",
+            sizes=(rows,),
+            server=ServerOptions(encoding),
+        )
+        for name, encoding in (("gzip", "auto"), ("uncompressed", "identity"))
     }
 
 
-def stages_table(rounds: Rounds) -> str:
-    """A row a stage, in seconds a million; of ours also its share of the whole."""
-    names = list(rounds[0])
-    found = {name: stages_s(rounds, name) for name in names}
-    rows = []
-    for stage in found[names[0]]:
-        rows.append([stage])
-        for name in names:
-            rows[-1] += _with_share(found[name][stage], sum(found[name].values()), name)
-    rows.append(["**together**"])
-    for name in names:
-        whole = sum(found[name].values())
-        rows[-1] += _with_share(whole, whole, name)
-    head = ["CPU s a million"]
-    for name in names:
-        head += [ROSTER[name].title, *(["share"] if _is_ours(name) else [])]
+def stages_us(rounds: Sequence[Round], name: str) -> dict[str, float]:
+    """What each stage of a contender takes for a location: medians, in microseconds."""
+    runs = [each[name]["runs"][0] for each in rounds]
+    return {
+        stage: 1e6 * spread(run["stages_s"][stage] / run["rows"] for run in runs).median
+        for stage in runs[0]["stages_s"]
+    }
+
+
+def stages_table(rounds: Sequence[Round]) -> str:
+    """A row a stage, in microseconds a location, with its share of the whole."""
+    found = {name: stages_us(rounds, name) for name in rounds[0]}
+    whole = {name: sum(each.values()) for name, each in found.items()}
+    first = next(iter(found.values()))
+    rows = [
+        [stage, *(cell for name in found for cell in _with_share(found[name][stage], whole[name]))]
+        for stage in first
+    ]
+    together = [cell for name in found for cell in _with_share(whole[name], whole[name])]
+    rows.append(["**together**", *together])
+    head = ["CPU us a location", *(cell for name in found for cell in (f"ours, {name}", "share"))]
     return table(head, rows)
 
 
 def parts_table(found: Mapping[str, float]) -> str:
     """A row a part."""
     rows = [[name, f"{each_ms:.2f}"] for name, each_ms in found.items()]
-    return table(["alone", "CPU ms for 1,000 rows = s a million"], rows)
+    return table(["alone", "CPU us a location"], rows)
 
 
-def stages_plot(rounds: Rounds) -> str:
+def stages_plot(rounds: Sequence[Round]) -> str:
     """A bar a contender, of stages."""
     bars = [
-        Bar(name, {stage: max(0.0, each) for stage, each in stages_s(rounds, name).items()})
+        Bar(name, {stage: max(0.0, each) for stage, each in stages_us(rounds, name).items()})
         for name in rounds[0]
     ]
-    return stacked_bars("CPU of a million locations, by stage", bars, "s")
+    return stacked_bars("CPU of a location, by stage", bars, "us")
 
 
-def write(rounds: Sequence[dict[str, Any]], found: Mapping[str, float], rows: int) -> None:
+def write(rounds: Sequence[Round], found: Mapping[str, float]) -> None:
     """Results, page and plot."""
     where = machine()
-    results = {"machine": where, "rows": rows, "rounds": rounds, "parts_ms": found}
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    results = {"machine": where, "rounds": rounds, "parts_ms": found}
+    RESULTS.write_text(json.dumps(results) + "\n", encoding="utf-8")
     PLOT.write_text(stages_plot(rounds), encoding="utf-8")
     text = "\n".join(
         [
-            measured_on(where, len(rounds), rows),
+            measured_on(where, rounds),
             stages_table(rounds),
             "![CPU by stage](results/stages.svg)\n",
             parts_table(found),
@@ -93,21 +102,16 @@ def write(rounds: Sequence[dict[str, Any]], found: Mapping[str, float], rows: in
 
 def run_stages(work_dir: Path, rounds: int = ROUNDS, rows: int = ROWS) -> None:
     """Measure, write and print."""
-    found = run_rounds(CONTENDERS, rounds, rows, work_dir, with_stages=True)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    found = measure_rounds(contenders(rows, work_dir), rounds, (rows,), work_dir)
     each_ms = parts.measure(work_dir)
-    write(found, each_ms, rows)
+    write(found, each_ms)
     print(stages_table(found))
     print(parts_table(each_ms))
 
 
-def _with_share(spent_s: float, whole_s: float, name: str) -> list[str]:
-    shown = f"{spent_s:.2f}" if spent_s > 0.0 else "-"
-    share = f"{spent_s / whole_s:.0%}" if spent_s > 0.0 else "-"
-    return [shown, share] if _is_ours(name) else [shown]
-
-
-def _is_ours(name: str) -> bool:
-    return not name.startswith("floor")
+def _with_share(spent_us: float, whole_us: float) -> list[str]:
+    return [f"{spent_us:.2f}", f"{spent_us / whole_us:.0%}"] if spent_us > 0.0 else ["-", "-"]
 
 
 def main() -> None:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.scale.rows [ROWS ...]
 
-runs each number of rows once (default: 100,000, 1 million and 10 million), from CSV to JSONL,
-checks every line, and writes `results/scale.json` and `.svg`, and its table in `README.md`.
-Ten million rows need about 45 GB on the disk, which are free again afterwards.
+runs `enhance` once with each number of rows (default: 100,000, 1 million and 10 million), from CSV
+to JSONL, checks every line, and writes `results/scale.json` and `.svg`, and the table in
+`README.md`. Ten million rows need about 45 GB on the disk meanwhile.
 """
 
 from __future__ import annotations
@@ -14,58 +14,59 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.throughput.contend import WORK_DIR
-from benchmarks.throughput.data import csv_path
-from benchmarks.throughput.machine import machine
-from benchmarks.throughput.plots import memory_plot
+from benchmarks.charts import Line, line_chart
+from benchmarks.throughput.contenders import EVERYBODY
+from benchmarks.throughput.data import input_path
+from benchmarks.throughput.measure import WORK_DIR, machine, measure
 from benchmarks.throughput.report import replaced, table
-from benchmarks.throughput.rounds import run_once
 
 HERE = Path(__file__).parents[1]
 PAGE = HERE / "README.md"
 RESULTS, PLOT = HERE / "results" / "scale.json", HERE / "results" / "scale.svg"
-BESIDE = HERE / "results" / "throughput.json"
 ROWS = (100_000, 1_000_000, 10_000_000)
-CONTENDER = "durable-gzip"
 
 
 def record(rows: int, work_dir: Path) -> dict[str, Any]:
     """One run, and what it was measured on."""
     try:
-        report = run_once(CONTENDER, rows, work_dir)
+        [run] = measure(EVERYBODY["jsonl"], (rows,), work_dir)["runs"]
     finally:
-        csv_path(rows, work_dir).unlink(missing_ok=True)
-    return report | {"machine": machine()}
+        input_path("csv", rows, work_dir).unlink(missing_ok=True)
+    return {**run, "machine": machine()}
 
 
 def scale_table(runs: list[dict[str, Any]]) -> str:
     """A row a run."""
     head = [
         "rows",
-        "CPU s a million",
+        "CPU us a location",
         "wall s",
         "peak MB",
         "output GB",
         "run directory GB",
-        "loop late p50",
-        "p99",
-        "worst",
+        "commit",
     ]
     return table(
         head,
         [
             [
                 f"{run['rows']:,}",
-                f"{run['cpu_s_per_million']:.2f}",
-                f"{run['usage']['wall_s']:.0f}",
+                f"{run['cpu_s'] / run['rows'] * 1e6:.2f}",
+                f"{run['wall_s']:.0f}",
                 f"{run['max_rss_mb']:.0f}",
                 f"{run['written_bytes']['out.jsonl'] / 1e9:.2f}",
                 f"{run['written_bytes']['out.jsonl.run'] / 1e9:.2f}",
-                *(f"{run['loop_lag_ms'][share]:.1f} ms" for share in ("p50", "p99", "max")),
+                run["machine"]["commit"] or "-",
             ]
             for run in runs
         ],
     )
+
+
+def memory_plot(runs: list[dict[str, Any]]) -> str:
+    """Peak memory against the number of rows."""
+    line = Line("`enhance`, CSV to JSONL", [(each["rows"], each["max_rss_mb"]) for each in runs])
+    return line_chart("Peak memory in MB against rows", "rows", [line])
 
 
 def write(runs: list[dict[str, Any]]) -> None:
@@ -74,10 +75,7 @@ def write(runs: list[dict[str, Any]]) -> None:
     by_rows = {run["rows"]: run for run in [*known, *runs]}
     every = [by_rows[rows] for rows in sorted(by_rows)]
     RESULTS.write_text(json.dumps(every, indent=1) + "\n", encoding="utf-8")
-    rounds = []
-    if BESIDE.exists():
-        rounds = json.loads(BESIDE.read_text(encoding="utf-8"))["rounds"]
-    PLOT.write_text(memory_plot(every, rounds), encoding="utf-8")
+    PLOT.write_text(memory_plot(every), encoding="utf-8")
     text = f"{scale_table(every)}\n![Memory against rows](results/scale.svg)\n"
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(replaced(page, "scale", text), encoding="utf-8")

@@ -81,9 +81,9 @@ def enhance(rows: int, folder: Path, url: str) -> list[float]:
     import anyio  # noqa: PLC0415 - see run_and_check()
 
     import pingdata_async as ping  # noqa: PLC0415 - likewise
-    from benchmarks.throughput.data import csv_of  # noqa: PLC0415 - likewise
+    from benchmarks.throughput.data import make_input  # noqa: PLC0415 - likewise
 
-    source = csv_of(rows, folder)
+    source = make_input("csv", rows, folder)
 
     async def run() -> None:
         schedule = ping.PollSchedule(min_interval_s=0.001)  # jobs are done at once
@@ -112,12 +112,12 @@ def check(rows: int, folder: Path) -> list[float]:
     """Look at every value of both outputs: how many columns there are, and how many points."""
     import pyarrow.parquet as pq  # noqa: PLC0415 - see run_and_check()
 
-    from benchmarks.throughput.data import csv_of  # noqa: PLC0415 - likewise
+    from benchmarks.throughput.data import make_input  # noqa: PLC0415 - likewise
     from tests.large import checking  # noqa: PLC0415 - likewise
     from tests.large.changing_server import LateChanges  # noqa: PLC0415 - likewise
 
     output = folder / "out.parquet"
-    expected = checking.Expected(csv_of(rows, folder), LateChanges(rows))
+    expected = checking.Expected(make_input("csv", rows, folder), LateChanges(rows))
     checking.check_by_arrow(output, expected)
     checking.check_by_duckdb(output, expected)
     points = checking.check_geoparquet(folder / "out.geoparquet", output)

@@ -1,11 +1,12 @@
-"""What a million locations cost: every contender, round after round.
+"""What a location costs: every contender as its user runs it, round after round.
 
-    python -m benchmarks.throughput [--rounds N] [--rows N] [--only NAME,...]
+    scripts/bench [--rounds N] [--rows N] [--record LABEL] [--against CHECKOUT] [--only NAME,...]
 
-writes `results/throughput.json` and `.svg` and the tables in `README.md`, and after that what each
-stage costs (`benchmarks/stages.py`). With --quick less is done, and nothing written; with --gate
-only what `budget.json` limits against the floor, and the exit code is 1 where it is exceeded.
-What is aimed at is in `targets.json`.
+measures all, and prints the tables; with --record they are written into `README.md` and
+`results/`, under a label such as "before". --quick is two minutes for who changes the hot path:
+JSONL and the floor, three rounds. --gate does the same with tables, and its exit code is 1 where
+a budget of `limits.json` is exceeded. --against also runs the command of another checkout, within
+the same rounds.
 """
 
 from __future__ import annotations
@@ -13,56 +14,75 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.stages import run_stages
-from benchmarks.throughput.contend import WORK_DIR
-from benchmarks.throughput.figures import Limit, judge, limits_from
-from benchmarks.throughput.machine import machine
-from benchmarks.throughput.plots import throughput_plot
-from benchmarks.throughput.report import costs, details, hours, measured_on, replaced, targets
-from benchmarks.throughput.roster import FLOOR, OURS, ROSTER
-from benchmarks.throughput.rounds import run_rounds
+from benchmarks.throughput.contenders import CONTENDERS, EVERYBODY, of_another_checkout
+from benchmarks.throughput.measure import WORK_DIR, machine, measure_rounds
+from benchmarks.throughput.report import (
+    Round,
+    costs,
+    hours,
+    judge,
+    measured_on,
+    replaced,
+    throughput_plot,
+    verdicts_table,
+)
 
 HERE = Path(__file__).parents[1]
-# What is aimed at, and what may not be exceeded meanwhile.
-TARGETS, BUDGET = HERE / "targets.json", HERE / "budget.json"
-PAGE = HERE / "README.md"
-RESULTS, PLOT = HERE / "results" / "throughput.json", HERE / "results" / "throughput.svg"
-ROUNDS, ROWS = 5, 100_000
-QUICK_ROUNDS, QUICK_ROWS = 2, 20_000
-GATE_ROWS = 50_000
-GATED = (FLOOR, OURS, "durable-gzip")
+LIMITS, PAGE, RESULTS = HERE / "limits.json", HERE / "README.md", HERE / "results"
+ROUNDS, ROWS = 5, 120_000
+QUICK_ROUNDS, QUICK_ROWS = 3, 60_000
+SMALL = 20_000  # the other size, in rows; less where there are fewer
+QUICK, GATED = ("floor", "jsonl"), ("floor", "jsonl", "parquet", "csv")
 
 
-def write(rounds: list[dict[str, Any]], rows: int, limits: Sequence[Limit]) -> None:
-    """Results, page and plot."""
+def read_limits() -> dict[str, dict[str, float]]:
+    """What each figure may be."""
+    limits: dict[str, dict[str, float]] = json.loads(LIMITS.read_text(encoding="utf-8"))
+    return limits
+
+
+def write(label: str, rounds: Sequence[Round]) -> None:
+    """Record rounds under a label, and make the page of all that are recorded."""
     where = machine()
-    results = {"machine": where, "rows": rows, "rounds": rounds}
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    PLOT.write_text(throughput_plot(rounds), encoding="utf-8")
-    text = "\n".join(
-        [
-            measured_on(where, len(rounds), rows),
-            costs(rounds),
-            "![CPU and memory of each](results/throughput.svg)\n",
-            targets(rounds, limits),
-            details(rounds),
-        ]
-    )
-    page = replaced(PAGE.read_text(encoding="utf-8"), "throughput", text)
+    recorded = {"machine": where, "rounds": rounds}
+    path = RESULTS / f"throughput-{label}.json"
+    path.write_text(json.dumps(recorded) + "\n", encoding="utf-8")
+    (RESULTS / "throughput.svg").write_text(throughput_plot(rounds), encoding="utf-8")
+    page = replaced(PAGE.read_text(encoding="utf-8"), "throughput", _text(_records()))
     PAGE.write_text(replaced(page, "hours", hours(rounds)), encoding="utf-8")
 
 
-def gate(rounds: list[dict[str, Any]], limits: Sequence[Limit]) -> int:
-    """The exit code: 1 where a budget is exceeded, with a line about each limit."""
+def _records() -> dict[str, dict[str, Any]]:
+    """All that is recorded, by label; the earliest first."""
+    paths = sorted(RESULTS.glob("throughput-*.json"), key=lambda path: path.stat().st_mtime)
+    return {
+        path.stem.removeprefix("throughput-"): json.loads(path.read_text(encoding="utf-8"))
+        for path in paths
+    }
+
+
+def _text(records: Mapping[str, Mapping[str, Any]]) -> str:
+    """The tables of all records."""
+    parts = [
+        verdicts_table({label: each["rounds"] for label, each in records.items()}, read_limits())
+    ]
+    for label, each in reversed(list(records.items())):
+        said = measured_on(each["machine"], each["rounds"])
+        parts += [f"**{label.capitalize()}.** {said}", costs(each["rounds"])]
+    return "\n".join([*parts, "![CPU and memory of each](results/throughput.svg)"])
+
+
+def gate(rounds: Sequence[Round], limits: Mapping[str, Mapping[str, float]]) -> int:
+    """The exit code: 1 where a budget is exceeded; prints a line about each figure."""
     verdicts = judge(rounds, limits)
     for verdict in verdicts:
-        off = "" if verdict.is_on_target else " (off the target)"
-        print(f"{'within' if verdict.holds else 'OVER'} the budget{off}: {verdict}")
-    return 0 if all(verdict.holds for verdict in verdicts) else 1
+        off = "" if verdict.meets("target") else " (off the target)"
+        print(f"{'within' if verdict.meets('budget') else 'OVER'} the budget{off}: {verdict}")
+    return 0 if all(verdict.meets("budget") for verdict in verdicts) else 1
 
 
 def arguments() -> argparse.Namespace:
@@ -70,42 +90,43 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, help=f"default: {ROUNDS}")
-    parser.add_argument("--rows", type=int, help=f"default: {ROWS}")
-    parser.add_argument("--only", help=f"some of {', '.join(ROSTER)}; nothing is written then")
+    parser.add_argument("--rows", type=int, help=f"of the larger run; default: {ROWS}")
+    parser.add_argument("--only", help=f"some of {', '.join(EVERYBODY)}")
+    parser.add_argument("--against", type=Path, help="a checkout whose command takes part as well")
     parser.add_argument("--work-dir", type=Path, default=WORK_DIR, help="on a real disk")
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--quick", action="store_true", help="a first impression; nothing is written")
+    how.add_argument("--record", metavar="LABEL", help="write results and page")
+    how.add_argument("--quick", action="store_true", help="JSONL and the floor in two minutes")
     how.add_argument("--gate", action="store_true", help="exit code 1 where it is over the budget")
     given = parser.parse_args()
-    if given.only and given.gate:
-        parser.error("the gate has its own contenders")
-    given.names = given.only.split(",") if given.only else list(GATED if given.gate else ROSTER)
-    unknown = set(given.names) - set(ROSTER)
-    if unknown:
+    names = QUICK if given.quick else GATED if given.gate else tuple(CONTENDERS)
+    if given.only:
+        names = tuple(given.only.split(","))
+    if unknown := set(names) - set(EVERYBODY):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    given.contenders = {name: EVERYBODY[name] for name in names}
+    if given.against:
+        given.contenders["other"] = of_another_checkout(given.against)
     return given
 
 
 def main() -> int:
     given = arguments()
-    work_dir = given.work_dir.resolve()
-    usual_rows = QUICK_ROWS if given.quick else GATE_ROWS if given.gate else ROWS
-    rows = given.rows or usual_rows
-    rounds = given.rounds or (QUICK_ROUNDS if given.quick else ROUNDS)
-    limits = limits_from(
-        *(json.loads(path.read_text(encoding="utf-8")) for path in (BUDGET, TARGETS))
+    is_short = given.quick or given.gate
+    rows = given.rows or (QUICK_ROWS if is_short else ROWS)
+    rounds = measure_rounds(
+        given.contenders,
+        given.rounds or (QUICK_ROUNDS if is_short else ROUNDS),
+        (min(SMALL, rows // 2), rows),
+        given.work_dir.resolve(),
     )
-    found = run_rounds(given.names, rounds, rows, work_dir)
+    limits = read_limits()
+    print(costs(rounds))
     if given.gate:
-        return gate(found, limits)
-    if not (given.quick or given.only):
-        write(found, rows, limits)
-    if FLOOR in given.names:
-        print(costs(found))
-        print(targets(found, limits))
-    print(details(found))
-    if not (given.quick or given.only):
-        run_stages(work_dir)
+        return gate(rounds, limits)
+    if given.record:
+        write(given.record, rounds)
+    print(verdicts_table({"found": rounds}, limits))
     return 0
 
 

@@ -1,15 +1,19 @@
-"""Whether an output has every row of the input once, in order, with its answers."""
+"""Whether an output has every row of the input once, in order, with its answers.
+
+python -m benchmarks.throughput.checks lines|repeating|table OUTPUT INPUT SERVED
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from benchmarks.throughput.contender import need
 from benchmarks.throughput.data import HEADER, read_csv
-from benchmarks.throughput.serving import Served
+from benchmarks.throughput.measure import Served
 
 
 class _Answers(msgspec.Struct):
@@ -22,6 +26,12 @@ class _Line(msgspec.Struct):
     row: int
     status: str
     location_data: _Answers
+
+
+def need(is_so: bool, what: str) -> None:
+    """Raise ValueError with these words, unless it is so."""
+    if not is_so:
+        raise ValueError(what)
 
 
 def check_served(served: Served, rows: int) -> None:
@@ -95,3 +105,9 @@ def _rows_of_parquet(path: Path) -> Iterator[dict[str, str]]:
     columns = [*HEADER, "enhance_status", "pg_status_code"]
     for batch in pq.ParquetFile(path).iter_batches(columns=columns):
         yield from batch.to_pylist()
+
+
+if __name__ == "__main__":
+    kind, output, source, served = sys.argv[1:]
+    checks = {"lines": check_output, "repeating": check_repeating, "table": check_table}
+    checks[kind](Path(output), Path(source), Served(**json.loads(served)))

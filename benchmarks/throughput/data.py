@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import itertools
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from benchmarks.throughput.contenders import CHUNK_SIZE, SOURCES
 
 ADDRESSES = Path(__file__).parents[2] / "tests" / "data" / "us-addresses.csv"
 HEADER = (
@@ -21,6 +27,8 @@ HEADER = (
 SEED = 5
 ONCE = (0, 1, 2, 3, 4, 5, 6)
 """Last digits of the rows at addresses of their own, where others repeat them."""
+_NUMBERS = ("latitude", "longitude")
+_LENGTH_BYTES = 4
 
 
 class _Addresses:
@@ -92,22 +100,62 @@ def write_csv(path: Path, count: int, seed: int = SEED, *, repeats: bool = False
         writer.writerows(made(count, seed))
 
 
-def csv_path(count: int, folder: Path, *, repeats: bool = False) -> Path:
-    """Where in that folder the CSV of so many rows belongs."""
-    return folder / f"rows-{count}{'-repeating' if repeats else ''}.csv"
-
-
-def csv_of(count: int, folder: Path, *, repeats: bool = False) -> Path:
-    """A CSV of so many rows in that folder; made if it is not there yet."""
-    path = csv_path(count, folder, repeats=repeats)
-    if not path.exists():
-        unfinished = path.with_suffix(".unfinished")
-        write_csv(unfinished, count, repeats=repeats)
-        unfinished.rename(path)
-    return path
-
-
 def read_csv(path: Path) -> Iterator[dict[str, str]]:
     """Its rows, one by one."""
     with path.open(encoding="utf-8", newline="") as file:
         yield from csv.DictReader(file)
+
+
+def as_location(row: dict[str, str]) -> dict[str, Any]:
+    """A CSV's row with numbers as numbers, and without what is empty."""
+    return {
+        name: float(value) if name in _NUMBERS else value for name, value in row.items() if value
+    }
+
+
+def chunks_of(source: Path) -> Iterator[list[dict[str, Any]]]:
+    """The rows of a CSV as the API takes them, a job's at a time."""
+    rows = map(as_location, read_csv(source))
+    while chunk := list(itertools.islice(rows, CHUNK_SIZE)):
+        yield chunk
+
+
+def write_bodies(path: Path, source: Path) -> None:
+    """The bodies of all submissions, gzipped, each behind its length."""
+    with path.open("wb") as file:
+        for chunk in chunks_of(source):
+            body = json.dumps({"sources": SOURCES, "locations": chunk}).encode()
+            packed = gzip.compress(body, 1)
+            file.write(len(packed).to_bytes(_LENGTH_BYTES, "big") + packed)
+
+
+def read_bodies(path: Path) -> Iterator[bytes]:
+    """Them again, one by one."""
+    with path.open("rb") as file:
+        while length := file.read(_LENGTH_BYTES):
+            yield file.read(int.from_bytes(length, "big"))
+
+
+def input_path(kind: str, count: int, folder: Path) -> Path:
+    """Where in a folder the input of this kind and size belongs."""
+    endings = {"csv": ".csv", "repeating": "-repeating.csv", "bodies": ".bodies"}
+    return folder / f"rows-{count}{endings[kind]}"
+
+
+def make_input(kind: str, count: int, folder: Path) -> Path:
+    """An input of so many rows in that folder; made if it is not there yet.
+
+    Args:
+        kind: "csv", "repeating" for one whose rows repeat others, or "bodies".
+        count: How many rows.
+        folder: Where it is kept.
+    """
+    path = input_path(kind, count, folder)
+    if not path.exists():
+        unfinished = path.with_suffix(".unfinished")
+        if kind == "bodies":
+            write_bodies(unfinished, make_input("csv", count, folder))
+        else:
+            write_csv(unfinished, count, repeats=kind == "repeating")
+        unfinished.rename(path)
+    return path

@@ -1,86 +1,75 @@
-"""The floor: a bare aiohttp loop that moves the same bytes, and promises nothing."""
+"""The floor: a bare aiohttp loop that moves the same bytes, and promises nothing.
+
+    python -m benchmarks.throughput.floor BODIES OUTPUT URL
+
+Submits bodies that were encoded before, asks once about each job, and writes what comes to one
+file. It keeps connections alive, decompresses and parses no output, keeps no plan and no journal,
+and syncs nothing to the disk.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 
 import aiohttp
-from isal import isal_zlib
 
-from benchmarks.throughput.checks import check_served
-from benchmarks.throughput.contender import MAX_JOBS, SOURCES, Contender, Part, chunks_of, need
-from benchmarks.throughput.serving import Served
+from benchmarks.throughput.data import read_bodies
 
-POLLS = 10_000
-POLL_EVERY_S = 0.05
+MAX_JOBS = 64
 
 
-class Floor(Contender):
-    """Submits pre-encoded bodies, and writes what comes to a file a job, block by block.
+class _File:
+    """One file, in which each output gets its place when its length is known."""
 
-    It looks into no answer, keeps no plan and no journal, and syncs nothing to the disk.
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._end = 0
 
-    Args:
-        url: Of the server.
-        encoding: "identity", or "gzip" to have aiohttp decompress what comes.
-    """
+    def reserve(self, size: int) -> int:
+        """Where the next so many bytes belong."""
+        place, self._end = self._end, self._end + size
+        return place
 
-    def __init__(self, url: str, encoding: str) -> None:
-        super().__init__(url)
-        self._encoding = encoding
-        self._bodies: list[bytes] = []
+    def write(self, place: int, block: bytes) -> int:
+        """Write a block; returns the place of the next one."""
+        return place + os.pwrite(self._descriptor, block, place)
 
-    async def __aenter__(self) -> Self:
-        aiohttp.set_zlib_backend(isal_zlib)
-        self._session = aiohttp.ClientSession(
-            headers={"Accept-Encoding": self._encoding},
-            auto_decompress=self._encoding != "identity",
-        )
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
+async def enhance(bodies: Iterator[bytes], file: _File, url: str) -> None:
+    """Bring all jobs through, `MAX_JOBS` at once."""
+    async with (
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept-Encoding": "identity", "Authorization": "Token any"},
+            auto_decompress=False,
+        ) as session,
+        asyncio.TaskGroup() as tasks,
+    ):
+        for _ in range(MAX_JOBS):
+            tasks.create_task(_work(session, bodies, file, f"{url}/api/v1/bulk_enhance"))
 
-    def prepare(self, part: Part) -> None:
-        self._bodies = [
-            gzip.compress(json.dumps({"sources": SOURCES, "locations": chunk}).encode(), 1)
-            for chunk in chunks_of(part.source)
-        ]
 
-    async def run(self, part: Part) -> None:
-        bodies = enumerate(self._bodies)
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(MAX_JOBS):
-                tasks.create_task(self._work(bodies, part.folder))
+async def _work(
+    session: aiohttp.ClientSession, bodies: Iterator[bytes], file: _File, jobs: str
+) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    for body in bodies:
+        async with session.post(jobs, data=body, headers=headers) as answer:
+            job = json.loads(await answer.read())["id"]
+        async with session.get(f"{jobs}/{job}") as answer:
+            status = json.loads(await answer.read())
+        async with session.get(status["result"]["outputs"][0]["url"]) as answer:
+            place = file.reserve(int(answer.headers["Content-Length"]))
+            async for block in answer.content.iter_any():
+                place = file.write(place, block)
 
-    def check(self, part: Part, served: Served) -> None:
-        check_served(served, part.rows)
-        written = sum(path.stat().st_size for path in part.folder.iterdir())
-        need(written == served.plain_bytes, f"{written} of {served.plain_bytes} bytes were written")
 
-    async def _work(self, bodies: Iterator[tuple[int, bytes]], folder: Path) -> None:
-        for number, body in bodies:
-            await self._bring(body, folder / f"{number}.json")
-
-    async def _bring(self, body: bytes, path: Path) -> None:
-        """One job, from its body to its file."""
-        jobs = f"{self.url}/api/v1/bulk_enhance"
-        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-        async with self._session.post(jobs, data=body, headers=headers) as answer:
-            number = (await answer.json())["id"]
-        for _ in range(POLLS):
-            async with self._session.get(f"{jobs}/{number}") as answer:
-                status = await answer.json()
-            if status["request"]["status"] == "COMPLETE":
-                break
-            await asyncio.sleep(POLL_EVERY_S)
-        output = status["result"]["outputs"][0]["url"]
-        with path.open("wb", buffering=0) as file:
-            async with self._session.get(output) as answer:
-                async for block in answer.content.iter_any():
-                    file.write(block)
+if __name__ == "__main__":
+    source, output, url = sys.argv[1:]
+    asyncio.run(enhance(read_bodies(Path(source)), _File(Path(output)), url))

@@ -1,140 +1,97 @@
-"""Ours, by its public face alone."""
+"""Ours within an application, by its public face alone; watches the event loop meanwhile.
+
+    python -m benchmarks.throughput.ours stream INPUT URL
+    python -m benchmarks.throughput.ours run INPUT URL OUTPUT [WARM_UP_INPUT]
+
+`stream` reads rows from a csv.DictReader and looks at the status of each result, with default
+settings. `run` is a durable run whose jobs are polled without a pause, so that the event loop is
+as busy as it ever is; with an input to warm up by, it is one with default settings, of which each
+stage is clocked (`stage_clocks.py`).
+Prints what was seen as JSON.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pingdata_async as ping
-from benchmarks.throughput.checks import (
-    check_output,
-    check_repeating,
-    check_served,
-    check_table,
-)
-from benchmarks.throughput.contender import (
-    CHUNK_SIZE,
-    MAX_JOBS,
-    SOURCES,
-    Contender,
-    Part,
-    need,
-)
+from benchmarks.throughput.contenders import SOURCES
 from benchmarks.throughput.data import read_csv
-from benchmarks.throughput.serving import Served
 
-# Jobs are done at once here: what is measured is work, not waiting.
-SCHEDULE = ping.PollSchedule(min_interval_s=0.001)
-
-
-class _Ours(Contender):
-    """A client and an enhancer."""
-
-    async def __aenter__(self) -> Self:
-        self._stack = contextlib.AsyncExitStack()
-        client = await self._stack.enter_async_context(
-            ping.PingDataClient(api_url=self.url, auth_token="any")
-        )
-        self._enhancer = ping.BulkEnhancer(
-            client,
-            SOURCES,
-            chunk_size=CHUNK_SIZE,
-            max_jobs=MAX_JOBS,
-            poll_schedule=SCHEDULE,
-        )
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
+LOOK_EVERY_S = 0.005
+WITHOUT_PAUSE = ping.PollSchedule(min_interval_s=0.001)
 
 
-class Durable(_Ours):
-    """From CSV to JSONL with every guarantee on."""
+@contextlib.asynccontextmanager
+async def loop_watched() -> AsyncIterator[list[float]]:
+    """How late, in seconds, the event loop woke a sleeper of 5 ms, each time during the block."""
+    late_s: list[float] = []
 
-    async def run(self, part: Part) -> None:
-        self._summary = await self._enhancer.run(part.source, part.output)
+    async def watch() -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(LOOK_EVERY_S)
+            late_s.append(time.monotonic() - began - LOOK_EVERY_S)
 
-    def check(self, part: Part, served: Served) -> None:
-        self._check_summary(part)
-        check_output(part.output, part.source, served)
-
-    def _check_summary(self, part: Part) -> None:
-        summary = self._summary
-        need(summary.rows == part.rows, f"{summary.rows} rows of {part.rows}")
-        need(summary.no_answer == 0, f"{summary.no_answer} rows have no answer")
-
-
-class DurableTable(Durable):
-    """From CSV to a flat table, in the format that the ending names.
-
-    Args:
-        url: Of the API.
-        ending: Such as ".parquet".
-    """
-
-    def __init__(self, url: str, ending: str) -> None:
-        super().__init__(url)
-        self._ending = ending
-
-    async def run(self, part: Part) -> None:
-        self._summary = await self._enhancer.run(part.source, self._output(part))
-
-    def check(self, part: Part, served: Served) -> None:
-        self._check_summary(part)
-        check_table(self._output(part), part.source, served)
-
-    def _output(self, part: Part) -> Path:
-        return part.output.with_suffix(self._ending)
+    task = asyncio.create_task(watch())
+    try:
+        yield late_s
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
-class Repeating(Durable):
-    """The same where rows are at the address of others."""
-
-    def check(self, part: Part, served: Served) -> None:
-        self._check_summary(part)
-        check_repeating(part.output, part.source, served)
-
-
-class Stream(_Ours):
-    """From rows in memory to results in memory, of which only the status is looked at."""
-
-    async def run(self, part: Part) -> None:
-        seen, not_ok = bytearray(part.rows), 0
-        async for result in self._enhancer.stream(self._locations(part)):
-            seen[result.row] += 1
-            if result.status is not ping.RowStatus.OK:
-                not_ok += 1
-        self._seen, self._not_ok = seen, not_ok
-
-    def check(self, part: Part, served: Served) -> None:
-        check_served(served, part.rows)
-        need(self._seen == b"\1" * part.rows, "not every row came once")
-        need(self._not_ok == served.not_ok, f"{self._not_ok} rows not ok, not {served.not_ok}")
-
-    def _locations(self, part: Part) -> Iterable[ping.Location | Mapping[str, Any]]:
-        return read_csv(part.source)
+def percentiles_ms(late_s: list[float]) -> dict[str, float]:
+    """The median, what one in a hundred exceeded, and the worst."""
+    ordered = sorted(late_s)
+    last = len(ordered) - 1
+    shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+    return {name: round(1000 * ordered[int(share * last)], 2) for name, share in shares.items()}
 
 
-class StreamOfLocations(Stream):
-    """The same of `Location` objects that were there before."""
+async def stream(source: Path, url: str) -> dict[str, Any]:
+    """Results of all rows, counted."""
+    seen = not_ok = 0
+    rows = set()
+    async with ping.PingDataClient(api_url=url) as client:
+        async for result in ping.BulkEnhancer(client, SOURCES).stream(read_csv(source)):
+            seen += 1
+            rows.add(result.row)
+            not_ok += result.status is not ping.RowStatus.OK
+    return {"seen": seen if len(rows) == seen else 0, "not_ok": not_ok}
 
-    def prepare(self, part: Part) -> None:
-        self._kept = [
-            ping.Location(
-                id=row["id"],
-                address_line_1=row["address_line_1"],
-                address_line_2=row["address_line_2"] or None,
-                city=row["city"],
-                state=row["state"],
-                postal_code=row["postal_code"],
-                latitude=float(row["latitude"]),
-                longitude=float(row["longitude"]),
-            )
-            for row in read_csv(part.source)
-        ]
 
-    def _locations(self, part: Part) -> Iterable[ping.Location | Mapping[str, Any]]:
-        del part
-        return self._kept
+async def run(source: Path, url: str, output: Path, warm_up: Path | None = None) -> dict[str, Any]:
+    """One durable run; with an input to warm up by, what each stage took."""
+    async with ping.PingDataClient(api_url=url) as client:
+        if warm_up is None:
+            enhancer = ping.BulkEnhancer(client, SOURCES, poll_schedule=WITHOUT_PAUSE)
+            async with loop_watched() as late_s:
+                await enhancer.run(source, output)
+            return {"loop_lag_ms": percentiles_ms(late_s)}
+        from benchmarks.throughput.stage_clocks import StageClocks  # noqa: PLC0415 - not for users
+
+        enhancer = ping.BulkEnhancer(client, SOURCES)
+        await enhancer.run(warm_up, output.with_name("warm-up.jsonl"))
+        clocks, began_s = StageClocks(), time.process_time()
+        with clocks.running():
+            await enhancer.run(source, output)
+        return {"stages_s": clocks.all_s(time.process_time() - began_s)}
+
+
+def main(what: str, source: str, url: str, *more: str) -> None:
+    paths = list(map(Path, more))
+    work = run(Path(source), url, *paths) if what == "run" else stream(Path(source), url)
+    print(json.dumps(asyncio.run(work)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

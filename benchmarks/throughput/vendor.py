@@ -1,13 +1,16 @@
 """The vendor's own client, with what it leaves to its user: the same work as ours.
 
+    python -m benchmarks.throughput.vendor INPUT OUTPUT URL [THREADS]
+
 CSV in, a thousand locations a job, ids checked, locations without an answer found, JSONL out in
-input order. Nothing that survives a crash.
+input order, its own default polling. Nothing survives a crash.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,88 +19,46 @@ from typing import Any
 
 from pingintel_api.pingdata.pingdata_api_client import PingDataAPIClient
 
-from benchmarks.throughput.checks import check_output
-from benchmarks.throughput.contender import CHUNK_SIZE, SOURCES, Contender, Part, chunks_of
-from benchmarks.throughput.serving import Served
+from benchmarks.throughput.contenders import CHUNK_SIZE, SOURCES
+from benchmarks.throughput.data import chunks_of
 
-POLL_S = 0.01
-Numbered = tuple[int, list[dict[str, Any]]]
+Chunk = list[dict[str, Any]]
 
 
-class Vendor(Contender):
-    """One client a thread.
+class Vendor:
+    """Enhances chunks, with a client of each thread's own.
 
-    Args:
-        url: Of the server.
-        threads: At once; 1 for none beside the main one.
-        writes_files: Whether it fetches as its `bulk_enhance(fetch_outputs=True)` does, through
-            a file in the current directory; otherwise by its `fetch_bulk_enhance_output()`.
+    `requests` does not promise that a session can be shared.
     """
 
-    uses_loop = False
-
-    def __init__(self, url: str, threads: int = 1, *, writes_files: bool = True) -> None:
-        super().__init__(url)
-        self._threads = threads
-        self._writes_files = writes_files
+    def __init__(self, url: str) -> None:
+        self._url = url
         self._of_thread = threading.local()
-        os.environ["NO_PROXY"] = "*"  # it would ask a proxy of this machine for 127.0.0.1
 
-    async def run(self, part: Part) -> None:
-        os.chdir(part.folder)  # where it leaves its files
-        chunks = enumerate(chunks_of(part.source))
-        with part.output.open("wb") as output:
-            for lines in self._enhanced(chunks):
-                output.write(lines)
-
-    def check(self, part: Part, served: Served) -> None:
-        check_output(part.output, part.source, served)
-
-    def _enhanced(self, chunks: Iterable[Numbered]) -> Iterator[bytes]:
-        """The lines of each chunk, in order."""
-        if self._threads == 1:
-            yield from map(self._enhance, chunks)
-            return
-        with ThreadPoolExecutor(self._threads) as pool:
-            yield from pool.map(self._enhance, chunks)
-
-    def _enhance(self, numbered: Numbered) -> bytes:
-        number, locations = numbered
-        answers = self._fetched(locations)
-        if set(answers) != {location["id"] for location in locations}:
+    def enhance(self, chunk: Chunk, first_row: int) -> bytes:
+        """The lines of a chunk."""
+        answers = self._answers(chunk)
+        if set(answers) != {location["id"] for location in chunk}:
             raise ValueError("the answer is about other locations")
         lines = [
             _line(location["id"], row, answers[location["id"]])
-            for row, location in enumerate(locations, number * CHUNK_SIZE)
+            for row, location in enumerate(chunk, first_row)
         ]
         return "".join(lines).encode()
 
-    def _fetched(self, locations: list[dict[str, Any]]) -> dict[str, Any]:
-        client = self._client()
-        answer: dict[str, Any] = client.bulk_enhance(
-            locations=locations,
-            sources=list(SOURCES),
-            poll_seconds=POLL_S,
-            fetch_outputs=self._writes_files,
-            verbose=0,
+    def _answers(self, chunk: Chunk) -> dict[str, Any]:
+        if not hasattr(self._of_thread, "client"):
+            self._of_thread.client = PingDataAPIClient(api_url=self._url, auth_token="any")
+        answer = self._of_thread.client.bulk_enhance(
+            locations=chunk, sources=list(SOURCES), fetch_outputs=True, verbose=0
         )
         if not answer["success"]:
             raise ValueError("the job failed")
-        if self._writes_files:
-            path = Path(answer["output_files"][0]["local_filepath"])
-            body = path.read_bytes()
-            path.unlink()
-        else:
-            job = answer["id"]
-            body = client.fetch_bulk_enhance_output(job, f"{job}.json")
+        path = Path(answer["output_files"][0]["local_filepath"])
+        body = path.read_bytes()
+        path.unlink()
         answers: dict[str, Any] = json.loads(body)
         return answers
-
-    def _client(self) -> PingDataAPIClient:
-        """This thread's own: `requests` does not promise that a session can be shared."""
-        if not hasattr(self._of_thread, "client"):
-            self._of_thread.client = PingDataAPIClient(api_url=self.url, auth_token="any")
-        return self._of_thread.client
 
 
 def _line(id_: str, row: int, answer: dict[str, Any]) -> str:
@@ -110,3 +71,22 @@ def _line(id_: str, row: int, answer: dict[str, Any]) -> str:
         line["error"] = f"{failed[0]}: {answer.get(failed[0], {}).get('error_message')}"
     line["location_data"] = answer
     return json.dumps(line) + "\n"
+
+
+def enhanced(vendor: Vendor, chunks: Iterable[Chunk], threads: int) -> Iterator[bytes]:
+    """The lines of each chunk, in order."""
+    rows = itertools.count(0, CHUNK_SIZE)
+    if threads == 1:
+        yield from map(vendor.enhance, chunks, rows)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(vendor.enhance, chunks, rows)
+
+
+def main(source: str, output: str, url: str, threads: str = "1") -> None:
+    with Path(output).open("wb") as file:
+        file.writelines(enhanced(Vendor(url), chunks_of(Path(source)), int(threads)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

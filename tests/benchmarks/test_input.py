@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 from pathlib import Path
@@ -10,14 +11,15 @@ from statistics import fmean
 import pytest
 
 from benchmarks.throughput.data import (
-    csv_of,
     locations_in,
+    make_input,
+    read_bodies,
     read_csv,
     repeating_rows,
     rows,
     write_csv,
 )
-from benchmarks.throughput.templates import SPACINGS, make_templates
+from benchmarks.throughput.server import SPACINGS, make_templates
 
 
 def test_the_same_seed_makes_the_same_rows(tmp_path: Path) -> None:
@@ -33,7 +35,9 @@ def test_rows_differ_and_are_made_as_they_are_read(tmp_path: Path) -> None:
     """No address comes twice, and ten million rows would not be made for the first."""
     some = list(itertools.islice(rows(10_000_000), 5000))
     assert len({row[1:] for row in some}) == len(some)
-    assert [row["id"] for row in read_csv(csv_of(5000, tmp_path))] == [row[0] for row in some]
+    assert [row["id"] for row in read_csv(make_input("csv", 5000, tmp_path))] == [
+        row[0] for row in some
+    ]
 
 
 def test_three_in_ten_rows_repeat_where_they_should(tmp_path: Path) -> None:
@@ -58,3 +62,12 @@ def test_answers_are_as_large_and_as_mixed_as_promised(spacing: str) -> None:
         sources = answer.values()
         assert is_ok is all(source["is_success"] for source in sources)
         assert all(source["is_success"] or source["status_code"] == 404 for source in sources)
+
+
+def test_bodies_are_the_submissions_of_all_rows(tmp_path: Path) -> None:
+    """A thousand locations each, and what is left in the last."""
+    bodies = list(read_bodies(make_input("bodies", 2500, tmp_path)))
+    sent = [json.loads(gzip.decompress(body))["locations"] for body in bodies]
+    assert list(map(len, sent)) == [1000, 1000, 500]
+    ids = [row[0] for row in rows(2500)]
+    assert [location["id"] for chunk in sent for location in chunk] == ids

@@ -12,8 +12,7 @@ import sys
 import zlib
 from dataclasses import dataclass
 
-from benchmarks.throughput.server import FastAPI, serve
-from benchmarks.throughput.templates import make_templates
+from benchmarks.throughput.server import FastAPI, make_templates, serve
 
 TEXT_FROM, FLOAT_FROM = 0.1, 0.7  # of the rows: 100,000 and 700,000 of a million
 

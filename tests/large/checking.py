@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from benchmarks.throughput.templates import make_templates
+from benchmarks.throughput.server import make_templates
 from tests.large.changing_server import LateChanges, pick_of
 
 SCHEMA = Path(__file__).parents[1] / "data" / "geoparquet-1.1.0.schema.json"

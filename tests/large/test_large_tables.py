@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import pingdata_async as ping
-from benchmarks.throughput.data import csv_of
+from benchmarks.throughput.data import make_input
 from pingdata_async.runs.export.export import export_run
-from tests.benchmarks.test_contenders import served
+from tests.benchmarks.support import served
 from tests.large.changing_server import ChangingAPI, LateChanges
 from tests.large.checking import Expected, check_by_arrow, check_by_duckdb, check_geoparquet
 
@@ -35,7 +35,7 @@ async def run(source: Path, output: Path) -> ping.RunSummary:
 
 async def test_fields_that_change_late(tmp_path: Path) -> None:
     """Null and then text, integer and then float, in the last row alone: each value comes out."""
-    source, output = csv_of(ROWS, tmp_path), tmp_path / "out.parquet"
+    source, output = make_input("csv", ROWS, tmp_path), tmp_path / "out.parquet"
     summary = await run(source, output)
     assert (summary.rows, summary.no_answer) == (ROWS, 0)
     expected = Expected(source, LateChanges(ROWS))
@@ -48,7 +48,7 @@ async def test_fields_that_change_late(tmp_path: Path) -> None:
 
 async def test_a_wrong_value_is_found(tmp_path: Path) -> None:
     """By each of the two readers, wherever it is."""
-    source, output = csv_of(ROWS, tmp_path), tmp_path / "out.parquet"
+    source, output = make_input("csv", ROWS, tmp_path), tmp_path / "out.parquet"
     await run(source, output)
     expected = Expected(source, LateChanges(ROWS))
     table = pq.read_table(output)
