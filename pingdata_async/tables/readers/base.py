@@ -14,7 +14,7 @@ import select
 import stat
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +34,6 @@ from pingdata_async.tables.rows import (
     absolute_path,
     path_text,
 )
-from pingdata_async.util.text import counted
 from pingdata_async.value_notes import NotedBatch, NotedValue, ValueKind, ValueNotes
 
 BUFFER_BYTES = 64 * 1024
@@ -507,16 +506,3 @@ class InputReader(ABC):
 
     def _headers_by_field(self) -> dict[str, str]:
         return {each.field: " + ".join(each.headers) for each in self.mapping.columns}
-
-
-def left_out_note(rows: Mapping[str, int]) -> str | None:
-    """A note such as "2 empty rows, 1 total row and 1 footnote left out"; None if none are.
-
-    Args:
-        rows: The number of rows left out, by the name of one.
-    """
-    shown = [counted(number, what) for what, number in rows.items() if number]
-    if not shown:
-        return None
-    *first, last = shown
-    return f"{', '.join(first)}{' and ' if first else ''}{last} left out"

@@ -26,7 +26,6 @@ from pingdata_async.tables.readers.base import (
     InputReader,
     PeekableStream,
     TooLongError,
-    left_out_note,
 )
 from pingdata_async.tables.readers.dialect import (
     DELIMITERS,
@@ -35,7 +34,7 @@ from pingdata_async.tables.readers.dialect import (
     meant_row,
     meant_rows,
 )
-from pingdata_async.tables.readers.table_rows import DataRows, HeaderRow
+from pingdata_async.tables.readers.table_rows import DataRows, HeaderRow, left_out_notes
 from pingdata_async.tables.readers.text_encoding import (
     NulError,
     TextStream,
@@ -191,14 +190,7 @@ class DelimitedReader(InputReader):
             )
 
     def _counted(self) -> list[str]:
-        left_out = Counter({"blank line": self._blank_lines})
-        notes = []
-        if self._data is not None:
-            left_out += self._data.left_out
-            notes += self._data.notes("line")
-        shown = left_out_note(left_out)
-        if shown is not None:
-            notes.insert(0, shown)
+        notes = left_out_notes(Counter({"blank line": self._blank_lines}), self._data, "line")
         if self._short_rows:
             # Each may be the half of a row whose cell had a line break without quotes.
             rows = counted(self._short_rows, "row")

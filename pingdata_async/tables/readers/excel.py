@@ -15,7 +15,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 from types import MappingProxyType
 from typing import Any
 
@@ -35,13 +35,7 @@ from pingdata_async.locations.fields import LOOKUP_FIELDS
 from pingdata_async.locations.normalize import BATCH_ROWS
 from pingdata_async.tables.mapping.columns import map_columns
 from pingdata_async.tables.mapping.headers import shown_headers
-from pingdata_async.tables.readers.base import (
-    OLE_MAGIC,
-    ZIP_MAGIC,
-    FileInput,
-    InputReader,
-    left_out_note,
-)
+from pingdata_async.tables.readers.base import OLE_MAGIC, ZIP_MAGIC, FileInput, InputReader
 from pingdata_async.tables.readers.lost_cells import (
     KNOWN_ERRORS,
     LostCells,
@@ -55,6 +49,7 @@ from pingdata_async.tables.readers.table_rows import (
     find_header,
     is_empty_cell,
     is_label,
+    left_out_notes,
 )
 from pingdata_async.tables.readers.workbook_scan import (
     ADVICE,
@@ -110,22 +105,14 @@ class WorkbookReader(InputReader):
         self._lost: LostCells | None = None
 
     def _counted(self) -> list[str]:
-        notes = []
+        notes = [] if self._lost is None else self._lost.notes()
         left_out = Counter({"empty row": self._empty_rows})
         if self.options.hidden_rows == SKIP:
             left_out["hidden row"] = self._hidden_rows
         elif self._hidden_rows:
-            notes.append(
-                f"{counted(self._hidden_rows, 'hidden row')} sent like the others; leave them out "
-                "with --hidden-rows skip"
-            )
-        if self._data is not None:
-            left_out += self._data.left_out
-            notes += self._data.notes("row")
-        shown = left_out_note(left_out)
-        if shown:
-            notes.insert(0, shown)
-        return notes if self._lost is None else [*self._lost.notes(), *notes]
+            hidden = counted(self._hidden_rows, "hidden row")
+            notes.append(f"{hidden} sent like the others; leave them out with --hidden-rows skip")
+        return [*notes, *left_out_notes(left_out, self._data, "row")]
 
     def _batches(self) -> Iterator[Batch]:
         workbook, marks = self._opened(self._read())
@@ -357,25 +344,16 @@ def _marked(sheet: CalamineSheet, marks: SheetMarks, first_column: int) -> Itera
     beyond: list[Any] = [""] * (width - sheet.width)
     by_row = marks.by_row()
     marked_row, marked = next(by_row, (-1, []))
-    number = -1
-    for number, read in enumerate(sheet.iter_rows()):
-        cells: list[Any] = [*read, *beyond] if beyond else read
+    nothing = [""] * sheet.width  # the library stops at the last value
+    rows = zip_longest(sheet.iter_rows(), range(marks.last_row + 1), fillvalue=nothing)
+    for number, (read, _) in enumerate(rows):
+        cells: list[Any] = [*read, *beyond]
         if number == marked_row:
-            _put(marked, cells, first_column)
+            for column, text in marked:
+                if column >= first_column:
+                    cells[column - first_column] = text
             marked_row, marked = next(by_row, (-1, []))
         yield cells
-    for row in range(number + 1, marks.last_row + 1):  # the library stops at the last value
-        cells = [""] * width
-        if row == marked_row:
-            _put(marked, cells, first_column)
-            marked_row, marked = next(by_row, (-1, []))
-        yield cells
-
-
-def _put(marked: Sequence[tuple[int, Any]], cells: list[Any], first_column: int) -> None:
-    for column, text in marked:
-        if column >= first_column:
-            cells[column - first_column] = text
 
 
 def _rank(header: HeaderRow, options: ReadOptions) -> int:

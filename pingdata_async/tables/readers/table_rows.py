@@ -425,3 +425,22 @@ class DataRows:
         if len(given) == 1:
             return given[0] not in self._places.lookup or not _STREET_LINE.match(text)
         return len(given) == _LABEL_AND_VALUE and is_label(text)
+
+
+def left_out_notes(others: Counter[str], data: DataRows | None, where: str) -> list[str]:
+    """Notes such as "2 empty rows, 1 total row and 1 footnote left out".
+
+    Args:
+        others: The number of other rows that are left out, by the name of one.
+        data: Judges the rows; None if there are none yet.
+        where: "row" or "line", for other tables.
+    """
+    notes = []
+    if data is not None:
+        others += data.left_out
+        notes = data.notes(where)
+    shown = [counted(number, what) for what, number in others.items() if number]
+    if shown:
+        *first, last = shown
+        notes.insert(0, f"{', '.join(first)}{' and ' if first else ''}{last} left out")
+    return notes

@@ -1,8 +1,8 @@
 """Values to cells of an XLSX sheet, as XML, and the names of cells (pure).
 
-What Excel would change is written as text: integers and decimals of more than 15 digits, infinities
-and NaN, times before 1900, negative durations, and times finer than a millisecond. Null and an
-empty text are both an empty cell.
+A value that Excel would change is written as text: integers and decimals with more than 15 digits,
+infinities and NaN, times before 1900, negative durations, and times finer than a millisecond. Null
+and an empty text both become an empty cell.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pingdata_async.tables.schema.inference import AnswerColumn
 from pingdata_async.tables.schema.types import Column, ColumnType, Values, text_of_cell
 
 GENERAL: Final = ""
-"""The number format that leaves the form to Excel."""
+"""The number format that leaves the display to Excel."""
 
 MAX_CELL_UNITS: Final = 32_767  # of UTF-16
-LARGEST_INTEGER: Final = 10**15 - 1  # Excel rounds what is larger
+LARGEST_INTEGER: Final = 10**15 - 1  # Excel rounds larger ones
 
 _DATE: Final = "yyyy-mm-dd"
 _TIME: Final = "hh:mm:ss"
@@ -32,8 +32,8 @@ _THOUSANDTHS: Final = ".000"
 _SIGNIFICANT_DIGITS: Final = 15
 _CUT: Final = "... [cut: {} characters]"
 
-# What cannot be in an XML text as it is; blanks at an end would be lost, and what looks like
-# Excel's own way of writing such characters would be read as one.
+# Characters that XML text cannot contain; blanks at an end, which would be lost; and texts that
+# look like Excel's escapes of such characters, which would be read as one.
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f]")
 _NOT_XML: Final = re.compile("[\ud800-\udfff\ufffe\uffff]")
 _LIKE_ESCAPED: Final = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
@@ -45,22 +45,22 @@ _UNUSUAL: Final = re.compile(
 _EPOCH: Final = dt.date(1899, 12, 30)
 _EPOCH_1904: Final = dt.date(1904, 1, 1)
 _FIRST_DAY: Final = dt.date(1900, 1, 1)
-_AFTER_FEBRUARY: Final = dt.date(1900, 3, 1)  # Excel has a 29th of February in 1900
+_AFTER_FEBRUARY: Final = dt.date(1900, 3, 1)  # for Excel, 1900 has a 29 February
 _DAY_S: Final = 86_400
 
 Style = Callable[[str], str]
-"""Gives the attribute of a cell for a number format, with a blank before it; "" for none."""
+"""Returns the attribute of a cell for a number format, with a blank before it; "" for none."""
 
 
 class Cells:
-    """Makes cells of values.
+    """Makes cells from values.
 
     Args:
-        style: Gives their styles.
-        is_from_1904: Whether the workbook counts its days from 1904 on.
+        style: Returns their styles.
+        is_from_1904: Whether the workbook counts days from 1904.
 
     Attributes:
-        cut: How many texts were too long, and end in a note that they were cut.
+        cut: The number of texts that were too long, and end with a note that says so.
     """
 
     def __init__(self, style: Style, *, is_from_1904: bool = False) -> None:
@@ -85,12 +85,12 @@ class Cells:
         self.cut = 0
 
     def column(self, letters: str, rows: Sequence[int], values: Values) -> list[str]:
-        """The cells of a column in some rows; "" for those that need none.
+        """The cells of a column in some rows; "" for a row without one.
 
         Args:
-            letters: Its name.
+            letters: The name of the column.
             rows: The numbers of the rows, from 1.
-            values: Its values in them.
+            values: The values of the column in these rows.
         """
         return [
             "" if rest is None else f'<c r="{letters}{row}"{rest}'
@@ -98,11 +98,11 @@ class Cells:
         ]
 
     def _rests(self, values: Values) -> list[str | None]:
-        """What follows the place of each cell: its attributes and all that is in it."""
+        """The rest of each cell behind its place: attributes and content."""
         general, nothing = self._general, self._nothing
         kinds = set(map(type, values))
         kinds.discard(NoneType)
-        # The many are all of one type, and nothing unusual.
+        # Mostly, all values are of one type, and none is unusual.
         if kinds == {str} and not _UNUSUAL.search(_SEPARATOR.join(filter(None, values))):
             most = MAX_CELL_UNITS // 2
             return [
@@ -151,7 +151,7 @@ class Cells:
         places = -exponent if isinstance(exponent, int) and exponent < 0 else 0
         if not cell.is_finite() or len(cell.as_tuple().digits) > _SIGNIFICANT_DIGITS:
             return self._text(text_of_cell(cell))
-        # Its places are a part of it: 12.50 is shown as such.
+        # Its decimal places are part of it: 12.50 is shown as such.
         form = f"0.{'0' * places}" if places else GENERAL
         return f"{self._style(form)}><v>{float(cell)!r}</v></c>"
 
@@ -191,11 +191,10 @@ class Cells:
         return (date - _EPOCH).days - (date < _AFTER_FEBRUARY)
 
 
-# -- What a column's values are as cells --------------------------------------------------------
-
+# -- The values of a column as cells ------------------------------------------------------------
 
 _ISO: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d:\d\d(?:\.\d{1,3})?)?", re.ASCII)
-_DECIMAL: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)  # no code such as 01970
+_DECIMAL: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)  # not a code such as 01970
 _DATE_LENGTH: Final = len("2026-01-31")
 
 
@@ -208,14 +207,14 @@ def _read(text: str, *, is_number: bool) -> Any:
         if len(text) == _DATE_LENGTH:
             return dt.date.fromisoformat(text)
         return dt.datetime.fromisoformat(text)
-    except ValueError:  # there is no such day
+    except ValueError:  # not a date of the calendar
         return text
 
 
 def cell_values(values: Values, column: Column) -> Values:
-    """A column's values as cells have them.
+    """The values of a column as values of cells.
 
-    JSON has no dates, and decimals come as texts in it, so that those of answers are read.
+    JSON has no dates, and the API sends decimals as strings, so the strings of answers are parsed.
     """
     if isinstance(column, AnswerColumn) and column.type is ColumnType.TEXT:
         return [value and _read(value, is_number=column.is_number) for value in values]
@@ -239,7 +238,7 @@ def column_number(letters: str) -> int:
 
 
 def column_letters(number: int) -> str:
-    """What a column is called, by its number from 1."""
+    """The name of a column by its number, from 1."""
     letters = ""
     while number > 0:
         number, rest = divmod(number - 1, 26)
@@ -248,5 +247,5 @@ def column_letters(number: int) -> str:
 
 
 def cell_name(row: int, column: int) -> str:
-    """What a cell is called, by its numbers from 0: B7."""
+    """The name of a cell by its row and column, from 0: B7."""
     return f"{column_letters(column + 1)}{row + 1}"

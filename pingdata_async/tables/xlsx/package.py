@@ -14,7 +14,7 @@ from xml.sax.saxutils import quoteattr
 
 from pingdata_async.tables.xlsx.cells import GENERAL
 
-# Levels beyond that take half of all time for a tenth of the size.
+# Higher levels take half of the total time to save a tenth of the size.
 _COMPRESSION_LEVEL: Final = 1
 
 
@@ -22,13 +22,13 @@ class ArchiveWriter:
     """Writes the parts of a workbook, one after the other.
 
     Args:
-        file: Where to; still the caller's to close.
+        file: The output; the caller closes it.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = _LastingFile(file)
         self._archive = zipfile.ZipFile(
-            cast("IO[bytes]", self._file),  # it needs no more of a file
+            cast("IO[bytes]", self._file),  # these methods are enough
             "w",
             zipfile.ZIP_DEFLATED,
             compresslevel=_COMPRESSION_LEVEL,
@@ -36,28 +36,30 @@ class ArchiveWriter:
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[IO[bytes]]:
-        """Write a part of any size."""
+        """Open a part for writing, of any size."""
         file = self.begin_part(name)
         yield file
         file.close()
 
     def begin_part(self, name: str) -> IO[bytes]:
-        """Likewise, to be closed before the next one."""
-        # By its name it is of no date, so that equal tables make equal files.
+        """Likewise; the caller closes it before the next part."""
+        # Opened by name it has no date, so that equal tables make equal files.
         part: IO[bytes] = self._archive.open(name, "w", force_zip64=True)
         return part
 
     def close(self) -> None:
-        """Write what is known of the parts at the end."""
+        """Write the directory of the archive."""
         self._archive.close()
 
     def abandon(self, part: IO[bytes] | None = None) -> None:
-        """Let go of the file, and of a part that is being written.
+        """Write nothing more to the file.
 
-        The archive would write its end itself when it is forgotten, perhaps after the file was
-        closed.
+        When collected, the archive would write its directory, perhaps after the file was closed.
+
+        Args:
+            part: The part that is being written, if any.
         """
-        self._file.give_up()
+        self._file.detach()
         with contextlib.suppress(OSError, ValueError):
             if part is not None:
                 part.close()
@@ -66,14 +68,14 @@ class ArchiveWriter:
 
 
 class _LastingFile:
-    """A file that can be given up while others go on writing in it."""
+    """A file that can be detached while others go on writing to it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file: BinaryIO | None = file
         self._place = 0
 
-    def give_up(self) -> None:
-        """Write nowhere from now on."""
+    def detach(self) -> None:
+        """Discard all writes from now on."""
         self._file = None
 
     def write(self, block: bytes) -> int:
@@ -96,16 +98,16 @@ class _LastingFile:
             self._file.flush()
 
 
-_SMALL_BYTES: Final = 16 * 1024 * 1024  # parsed, some have ten times that
+_SMALL_BYTES: Final = 16 * 1024 * 1024  # parsed, some parts take ten times as much
 
 
 class Relation(NamedTuple):
-    """What one part says of another.
+    """The relationship of a part to another.
 
     Attributes:
-        id: By which the one names it.
-        kind: What it is, such as "worksheet"; the last word of its type.
-        path: The other part.
+        id: The id by which the part refers to the other.
+        kind: The last word of its type, such as "worksheet".
+        path: The path of the other part.
     """
 
     id: str
@@ -117,20 +119,20 @@ class WorkbookParts:
     """Finds the parts of a workbook.
 
     Args:
-        archive: Its parts.
-        sheet: The name of the sheet that is looked for.
+        archive: The archive of the workbook.
+        sheet: The name of a sheet.
 
     Attributes:
-        workbook: The part of all sheets.
-        sheet: That of the sheet.
-        sheet_index: Which one it is among them, from 0.
-        tables: Those of the sheet's tables, as Excel calls them.
-        styles: That of the styles.
-        macros: Those that hold programs.
-        is_from_1904: Whether its days are counted from 1904 on, as Excel for the Mac once did.
+        workbook: The path of the workbook part, which lists the sheets.
+        sheet: The path of the sheet.
+        sheet_index: The place of the sheet among all sheets, from 0.
+        tables: The paths of the sheet's tables.
+        styles: The path of the styles.
+        macros: The paths of macros.
+        is_from_1904: Whether days are counted from 1904, as Excel for the Mac once did.
 
     Raises:
-        ValueError: When they cannot be made out.
+        ValueError: A part is missing or malformed.
     """
 
     def __init__(self, archive: zipfile.ZipFile, sheet: str) -> None:
@@ -151,11 +153,7 @@ class WorkbookParts:
         self.tables = [each.path for each in self.relations(self.sheet) if each.kind == "table"]
 
     def read(self, path: str) -> bytes:
-        """A part that is small.
-
-        Raises:
-            ValueError: When it is not.
-        """
+        """Read a small part; raises a ValueError if it is missing or large."""
         try:
             about = self._archive.getinfo(path)
         except KeyError as error:
@@ -165,7 +163,7 @@ class WorkbookParts:
         return self._archive.read(about)
 
     def relations(self, path: str) -> list[Relation]:
-        """What a part names; "" for the archive."""
+        """The relationships of a part; "" for those of the archive."""
         where = self.relations_of(path)
         folder = posixpath.dirname(path)
         if where not in self._archive.namelist():
@@ -182,7 +180,7 @@ class WorkbookParts:
 
     @staticmethod
     def relations_of(path: str) -> str:
-        """The part that holds what another one names."""
+        """The path of the part that holds the relationships of another."""
         folder, name = posixpath.split(path)
         return posixpath.join(folder, "_rels", f"{name}.rels")
 
@@ -207,17 +205,17 @@ def _parsed(content: bytes) -> ET.Element:
     try:
         return ET.fromstring(content)  # noqa: S314 - expat bounds what entities become
     except ET.ParseError as error:
-        raise ValueError(f"a part of it is no XML: {error}") from error
+        raise ValueError(f"a part of it is not XML: {error}") from error
 
 
 def _local(name: str) -> str:
     return name.rpartition("}")[2]
 
 
-MOST_FORMATS: Final = 65_536  # a few more than Excel has
+MOST_FORMATS: Final = 65_536  # slightly more than Excel allows
 
 _FORMATS: Final = re.compile(rb"<((?:\w+:)?)cellXfs\b[^>]*>")
-_FORMAT: Final = re.compile(  # no further than to the next one, however many have no end
+_FORMAT: Final = re.compile(  # stops at the next one, however many have no end
     rb"<(?:\w+:)?xf\b(?:[^>]*/>|[^>]*>(?:(?!<(?:\w+:)?xf\b).)*?</(?:\w+:)?xf>)", re.DOTALL
 )
 _NUMBER_FORMATS: Final = re.compile(rb"</(?:\w+:)?numFmts>")
@@ -234,17 +232,17 @@ _FONT_ID: Final = re.compile(rb"""\sfontId=["'](\d+)["']""")
 _FONT_WORDS: Final = re.compile(rb"""\s(?:fontId|xfId)=["'][^"']*["']""")
 _HORIZONTAL: Final = re.compile(rb"""\s(?:horizontal|indent)=["'][^"']*["']""")
 _TAG_END: Final = re.compile(rb"/?>")
-_FIRST_ID: Final = 164  # of formats that are no built-in ones
+_FIRST_ID: Final = 164  # of formats that are not built in
 
 
 class Styles:
-    """The styles of a workbook, to which more can be added.
+    """The styles of a workbook, which can be extended.
 
     Args:
-        content: The part that holds them.
+        content: The part with the styles.
 
     Raises:
-        ValueError: When they cannot be made out.
+        ValueError: It is malformed.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -269,10 +267,10 @@ class Styles:
         self._ids: dict[str, int] = {GENERAL: 0}
 
     def like(self, style: int, form: str) -> int:
-        """A style like another one, for texts and numbers in a format of their own.
+        """The number of a style like another, with its own number format.
 
         Args:
-            style: The other one's number.
+            style: The number of the other style.
             form: The number format.
         """
         key = style, form
@@ -290,16 +288,16 @@ class Styles:
             self._next_id += 1
         number = b' numFmtId="%d"' % self._ids[form]
         applied = b' applyNumberFormat="1"' if form else b""
-        # How the neighbour is aligned fits what is in it: amounts stand on the right.
+        # The alignment of the other style suits its own values: amounts stand on the right.
         inside = _HORIZONTAL.sub(b"", format_[end.start() :])
         tag = _NUMBER_FORMAT_WORDS.sub(b"", format_[: end.start()])
         font = _FONT_ID.search(tag)
-        if font is not None and int(font[1]) in self._underlined:  # as links are, and answers not
+        if font is not None and int(font[1]) in self._underlined:  # as links are, unlike answers
             tag = _FONT_WORDS.sub(b"", tag) + b' fontId="0" xfId="0"'
         return tag + number + applied + inside
 
     def content(self) -> bytes:
-        """The part, with what was added."""
+        """The part, with the styles that were added."""
         begin, end = self._span
         count = len(self._formats) + len(self._added)
         opening = self._content.rindex(b"<", 0, begin)
@@ -321,7 +319,7 @@ class Styles:
         there = _NUMBER_FORMATS.search(before)
         if there is not None:
             before = before[: there.start()] + formats + before[there.start() :]
-            # How many there are is known from them; a count that is wrong is not.
+            # The count is optional, and must not be wrong.
             return re.sub(rb"""(<(?:\w+:)?numFmts)\s+count=["']\d+["']""", rb"\1", before, count=1)
         before = _NO_NUMBER_FORMATS.sub(b"", before)
         opened = b"<%bnumFmts>%b</%bnumFmts>" % (prefix, formats, prefix)

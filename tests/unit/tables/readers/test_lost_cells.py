@@ -324,8 +324,8 @@ def test_a_habitational_schedule(tmp_path: Path) -> None:
     ids = [each["id"] for each in found.locations]
     assert ids == ["A-1", "A-2", "A-3", "B-1", "B-2", "B-3"]
     assert found.reader.notes[1:] == (
-        "1 empty row, 3 total rows, 2 repeated headers and 1 footnote left out",
         "1 hidden row sent like the others; leave them out with --hidden-rows skip",
+        "1 empty row, 3 total rows, 2 repeated headers and 1 footnote left out",
         (
             "another table begins in row 18 and is left out (3 rows); to send it, put it into a "
             "separate file"
