@@ -6,8 +6,6 @@ import os
 import signal
 from types import FrameType
 
-from pingdata_async.cli.base import INTERRUPTED
-
 
 def main() -> None:
     """Run the command line and exit."""
@@ -23,8 +21,8 @@ def main() -> None:
     run()
 
 
-def _exit_at_once(_number: int, _frame: FrameType | None) -> None:
-    os._exit(INTERRUPTED)
+def _exit_at_once(number: int, _frame: FrameType | None) -> None:
+    os._exit(128 + number)
 
 
 if __name__ == "__main__":

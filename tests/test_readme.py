@@ -14,8 +14,8 @@ import pytest
 from pingintel_api import PingDataAPIClient
 from pingintel_api.pingdataapi_cmd import cli as vendors_cli
 
-from pingdata_async.cli.enhance import enhance
 from pingdata_async.cli.main import EPILOG, CommandToLoad, cli
+from pingdata_async.cli.runs import enhance
 from pingdata_async.runs.journal.records import ChunkState, Resumption, on_resume
 from pingdata_async.sandbox import SandboxServer
 

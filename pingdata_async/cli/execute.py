@@ -19,10 +19,9 @@ from click.core import ParameterSource
 
 from pingdata_async.api.client import PingDataClient
 from pingdata_async.api.wire import saying_when
-from pingdata_async.cli.base import ANSWERED, STOPPED, exit_code_of, say
 from pingdata_async.cli.console import describe, event_log, narrate, open_side_file
+from pingdata_async.cli.main import ANSWERED, STOPPED, exit_code_of, run_until_signal, say
 from pingdata_async.cli.options import MB, Connection, Reporting, duration_text, read_token_file
-from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.events import Event, EventEmitter, Listener, RunStopped
 from pingdata_async.exceptions import (
     APIStatusError,

@@ -7,8 +7,8 @@ from typing import Any
 import click
 import msgspec
 
-from pingdata_async.cli.base import ANSWERED, say
 from pingdata_async.cli.console import Cell, Table, show, show_json, waiting_for
+from pingdata_async.cli.main import ANSWERED, say
 from pingdata_async.cli.options import read_options_of, reading_options, switch
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations.chunk_builder import ChunkBuilder

@@ -1,25 +1,122 @@
-"""Runs a command, and turns every error into one line and an exit code."""
+"""Runs a command, and turns every error into one line and an exit code.
+
+What every command needs is here too: exit codes, messages on standard error, and a clean stop on a
+signal. The README and `--help` document the exit codes.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import traceback
+from collections.abc import Awaitable, Callable
 from importlib import import_module
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import click
 
 from pingdata_async._version import __version__
-from pingdata_async.cli.base import (
-    INTERRUPTED,
-    UNFORESEEN,
-    InterruptedBySignalError,
-    exit_code_for,
-    say,
+from pingdata_async.exceptions import (
+    AuthenticationError,
+    ConfigurationError,
+    InputError,
+    MissingTokenError,
+    PingDataError,
+    UnknownSourceError,
 )
-from pingdata_async.exceptions import PingDataError
 from pingdata_async.util.redaction import masked, printable
+
+if TYPE_CHECKING:
+    from pingdata_async.models import RunSummary
+
+T = TypeVar("T")
+
+# -- What every command needs ----------------------------------------------------------------
+
+ANSWERED = 0
+UNFORESEEN = 1
+BAD_INPUT = 2
+NO_ANSWER_FOR_SOME = 3
+NO_ACCESS = 4
+STOPPED = 5
+INTERRUPTED = 130
+
+
+class InterruptedBySignalError(Exception):
+    """Raised when a signal ended the work; carries the exit code for it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+def exit_code_for(error: PingDataError) -> int:
+    """The exit code of a command that an error ended."""
+    if isinstance(error, InputError | ConfigurationError | UnknownSourceError):
+        return BAD_INPUT
+    if isinstance(error, MissingTokenError | AuthenticationError):
+        return NO_ACCESS
+    return STOPPED
+
+
+def exit_code_of(summary: RunSummary) -> int:
+    """The exit code of a finished run."""
+    return NO_ANSWER_FOR_SOME if summary.no_answer else ANSWERED
+
+
+def say(message: str) -> None:
+    """Print a message on standard error; that nobody reads it changes no exit code."""
+    with contextlib.suppress(OSError):
+        click.echo(message, err=True)
+
+
+def _stop_signals() -> list[signal.Signals]:
+    """The signals that end a command, but for those it was started to ignore (nohup)."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # the last one is not everywhere
+    known = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+async def run_until_signal(work: Callable[[], Awaitable[T]]) -> T:
+    """Do the work; SIGINT, SIGTERM or SIGHUP cancels it, a second one ends the process at once.
+
+    Raises:
+        InterruptedBySignalError: When a signal ended it.
+    """
+    # Only now: `--help` and `--version` need no event loop.
+    import anyio  # noqa: PLC0415
+
+    received: list[int] = []
+    results: list[T] = []
+    errors: list[Exception] = []
+    with anyio.open_signal_receiver(*_stop_signals()) as signals:
+        async with anyio.create_task_group() as tasks:
+
+            async def watch() -> None:
+                async for number in signals:
+                    if received:
+                        os._exit(128 + number)
+                    received.append(number)
+                    say("Stopping; press Ctrl-C again to stop at once.")
+                    work_scope.cancel()
+
+            with anyio.CancelScope() as work_scope:
+                tasks.start_soon(watch)
+                try:
+                    results.append(await work())
+                except Exception as error:  # noqa: BLE001 - the group would wrap it
+                    errors.append(error)
+            tasks.cancel_scope.cancel()
+    if errors:
+        raise errors[0]
+    if results:
+        return results[0]
+    raise InterruptedBySignalError(received[0])
+
+
+# -- The command line ------------------------------------------------------------------------
 
 EPILOG = """\b
 Exit codes:
@@ -81,8 +178,8 @@ def cli() -> None:
 # By name, in the order of their use: the module of each, and the first sentence of its help.
 _COMMANDS = {
     "inspect": ("inspect", "Show how the columns of INPUT are understood; send nothing."),
-    "plan": ("enhance", "Show what a run would send and cost; send no job."),
-    "enhance": ("enhance", "Enhance every address in INPUT and write the answers."),
+    "plan": ("runs", "Show what a run would send and cost; send no job."),
+    "enhance": ("runs", "Enhance every address in INPUT and write the answers."),
     "status": ("status", "Show how far a run is, at any time."),
     "resume": ("runs", "Resume a run that stopped; its input is not needed."),
     "retry": ("runs", "Retry the rows of a run that have no answer."),

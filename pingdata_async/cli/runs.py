@@ -1,11 +1,11 @@
-"""The commands `resume`, `retry` and `export`."""
+"""The commands that work on a run: `enhance`, `plan`, `resume`, `retry` and `export`."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import click
@@ -13,12 +13,22 @@ import msgspec
 
 from pingdata_async.api.client import PingDataClient
 from pingdata_async.api.config import is_published
-from pingdata_async.cli.base import ANSWERED, NO_ANSWER_FOR_SOME, STOPPED, say
-from pingdata_async.cli.console import check_side_files
-from pingdata_async.cli.execute import Refusal, carry_out
+from pingdata_async.cli.console import (
+    Table,
+    check_side_files,
+    duration,
+    mapped_lines,
+    show,
+    show_json,
+    waiting_for,
+)
+from pingdata_async.cli.execute import Refusal, carry_out, with_or_without_token
+from pingdata_async.cli.main import ANSWERED, NO_ANSWER_FOR_SOME, STOPPED, run_until_signal, say
 from pingdata_async.cli.options import (
     Connection,
     api_options,
+    asking_of,
+    asking_options,
     budget_of,
     budget_options,
     callback_option,
@@ -32,24 +42,267 @@ from pingdata_async.cli.options import (
     overwrite_option,
     persistence_options,
     policy_of,
+    read_options_of,
+    reading_options,
     reporting_of,
     requests_option,
     rewrite_options_of,
+    sources_option,
     space_option,
     switch,
     together,
+    write_options_of,
     writing_options,
 )
-from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.enhancer import BulkEnhancer
-from pingdata_async.events import EventEmitter
+from pingdata_async.events import Event, EventEmitter, InputAwaited
 from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.locations.chunk_builder import checked_sources
 from pingdata_async.models import RunSummary
-from pingdata_async.runs.directory.directory import check_own_place, read_settings
+from pingdata_async.runs.directory.directory import (
+    begun_with,
+    check_own_place,
+    read_settings,
+    run_dir_for,
+    shown_bytes,
+)
 from pingdata_async.runs.directory.settings import RunSettings
 from pingdata_async.runs.export.export import ExportedRun, export_run
+from pingdata_async.runs.forecast import Forecast
 from pingdata_async.util.redaction import printable
-from pingdata_async.util.text import counted, quoted_option, shown_url
+from pingdata_async.util.text import STDOUT, counted, quoted_option, shown_url
+from pingdata_async.value_notes import sentence, to_be_told
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# -- enhance and plan ------------------------------------------------------------------------
+
+
+def _input_options(*, is_output_required: bool) -> Callable[[F], F]:
+    """What is read, asked and written."""
+    return together(
+        click.argument("source", metavar="INPUT"),
+        option(
+            "-o", "--output", metavar="FILE", required=is_output_required,
+            help="Write to this file: .jsonl, .csv, .tsv, .parquet, .xlsx, .geojson, .geojsonl or "
+            '.geoparquet, text also with .gz or .zst appended. "-" is standard output.',
+        ),
+        sources_option,
+        option(
+            "--chunk-size", type=click.IntRange(min=1), metavar="N", default=1000,
+            help="Put at most this many locations into a job.",
+        ),
+        option(
+            "--max-jobs", type=click.IntRange(min=1), metavar="N", default=64,
+            help="Keep at most this many jobs in flight; fewer if the API cannot take more.",
+        ),
+        requests_option("adapts when the API refuses any"),
+        callback_option,
+        option(
+            "--run-dir", type=click.Path(path_type=Path), metavar="FOLDER",
+            help="Keep the run in this folder.  [default: OUTPUT.run]",
+        ),
+        overwrite_option,
+        switch("--no-dedupe", help="Send, and pay for, rows that repeat an earlier location."),
+        switch("--restart", help="Set aside an existing run of this output and start a new one."),
+        switch(
+            "--pay-again",
+            help="Start even if another run beside it has the same input, sources and options.",
+        ),
+    )  # fmt: skip
+
+
+@click.command()
+@_input_options(is_output_required=True)
+@reading_options
+@writing_options
+@asking_options
+@api_options
+@budget_options
+@persistence_options
+@discard_option
+@space_option
+@output_options
+def enhance(
+    source: str,
+    output: str,
+    sources: str,
+    discard_run: bool,
+    no_space_check: bool,
+    **others: Any,
+) -> int:
+    """Enhance every address in INPUT and write the answers.
+
+    INPUT is a CSV or other delimited text, JSONL (both also as .gz or .zst), Parquet, or a
+    workbook (.xlsx, .xls, .ods); "-" is standard input. Columns are mapped to fields by their
+    headers, and the mapping is printed; `pingdata-async inspect INPUT` shows it without sending
+    anything. The output has every row in input order: as JSON lines, or as a table with all
+    columns of INPUT followed by the answers.
+
+    If anything stops the run, give the same command again to resume it.
+    """
+    enhancer_options, run_options = _checked(source, output, sources, others)
+    policy = policy_of(others)
+
+    async def work(client: PingDataClient, emit: EventEmitter) -> RunSummary:
+        enhancer = BulkEnhancer(
+            client, sources, retry_policy=policy, on_event=emit, **enhancer_options
+        )
+        return await enhancer.run(
+            source,
+            output,
+            discard_run=discard_run,
+            check_space=not no_space_check,
+            **run_options,
+        )
+
+    is_begun = not others["restart"] and _is_begun(output, others["run_dir"])
+    return carry_out(connection_of(others), reporting_of(others), work, is_begun=is_begun)
+
+
+def _is_begun(output: str, run_dir: Path | None) -> bool:
+    """Whether the run exists; a new one is not even planned without a token."""
+    if run_dir is None and output == STDOUT:
+        return False
+    return begun_with(run_dir_for(output, run_dir)) is not None
+
+
+@click.command()
+@_input_options(is_output_required=False)
+@reading_options
+@writing_options
+@asking_options
+@api_options
+@budget_options
+@switch("--json", "as_json", help="Print it as JSON.")
+def plan(source: str, output: str | None, sources: str, as_json: bool, **others: Any) -> int:
+    """Show what a run would send and cost; send no job.
+
+    INPUT is read through. With --output the plan is kept: `enhance` with the same options, or
+    `resume` with the run directory, sends it, and INPUT is no longer needed. Without --output it is
+    deleted.
+    """
+    enhancer_options, run_options = _checked(source, output or STDOUT, sources, others)
+    del run_options["preflight"]  # nothing is refused here
+
+    async def make(client: PingDataClient) -> Forecast:
+        enhancer = BulkEnhancer(client, sources, on_event=_say_waiting, **enhancer_options)
+        return await enhancer.dry_run(source, output, keep_plan=True, **run_options)
+
+    told = anyio.run(run_until_signal, lambda: with_or_without_token(connection_of(others), make))
+    print_forecast(told, as_json=as_json)
+    return ANSWERED
+
+
+def _say_waiting(event: Event) -> None:
+    """What is said at once; the rest stands among the notes."""
+    if isinstance(event, InputAwaited):
+        say(waiting_for(event.source))
+
+
+def _checked(
+    source: str, output: str, sources: str, others: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options that `enhance` and `plan` share, by the names that Python knows them by.
+
+    Returns:
+        Those of the enhancer, and those of its run.
+
+    Raises:
+        ConfigurationError: When they cannot be used.
+    """
+    if not checked_sources(sources):
+        raise ConfigurationError("--sources names no source; try --sources PG,PH")
+    check_output_name(output)
+    files = {"--summary": others.get("summary_path"), "--log-file": others.get("log_file")}
+    check_side_files(files, source=source, output=output, run_dir=others["run_dir"])
+    same = ("chunk_size", "max_jobs", "max_requests_per_second", "callback_url")
+    of_the_enhancer = only(same, others) | asking_of(others)
+    of_the_run = only(("run_dir", "overwrite", "restart", "pay_again"), others) | {
+        "dedupe": not others["no_dedupe"],
+        "reading": read_options_of(others),
+        "writing": write_options_of(others),
+    }
+    return of_the_enhancer, of_the_run | budget_of(others)
+
+
+# -- What a plan prints ----------------------------------------------------------------------
+
+
+def print_forecast(forecast: Forecast, *, as_json: bool) -> None:
+    """Print it on standard output.
+
+    Raises:
+        RunError: When that cannot be written.
+    """
+    if as_json:
+        show_json(forecast)
+    else:
+        show(*described(forecast))
+
+
+def described(forecast: Forecast) -> Iterator[str | Table]:
+    """A forecast in lines and tables for people."""
+    repeated = f"; {counted(forecast.repeated, 'repeated row')}" if forecast.repeated else ""
+    distinct = counted(forecast.distinct, "distinct location")
+    yield f"{counted(forecast.rows, 'row')}, {distinct} to be sent{repeated}"
+    if forecast.left_out:
+        yield f"not sent: {_counted(forecast.left_out)}"
+    yield from mapped_lines(forecast.mapping)
+    yield from map(sentence, to_be_told(forecast.value_notes))
+    if forecast.skipped_by_source:
+        skipped = _counted(forecast.skipped_by_source)
+        yield f"rows not sent to a source that cannot answer them: {skipped}"
+    charged = _counted(forecast.charged_by_source) or "nothing"
+    locations, jobs = counted(forecast.locations, "location"), counted(forecast.jobs, "job")
+    yield f"charges: {locations} in {jobs}; {charged}"
+    if forecast.left_by_budget:
+        left = counted(forecast.left_by_budget, "location")
+        yield f"left for later, beyond the budget: {left}"
+    yield f"expected duration: {_expected(forecast)}"
+    suffices = "" if forecast.disk_suffices else ", more than is free"
+    yield f"disk needed: about {shown_bytes(forecast.disk_bytes)}{suffices}"
+    if forecast.quotas:
+        rows = [
+            (
+                quota.source,
+                quota.window,
+                quota.limit,
+                quota.left,
+                None if quota.resets_at is None else f"{quota.resets_at:%Y-%m-%d %H:%M}",
+            )
+            for quota in forecast.quotas
+        ]
+        yield Table(("source", "window", "limit", "left", "resets (UTC)"), rows)
+    yield _fits(forecast)
+    yield from forecast.notes
+    if forecast.run_dir is not None:
+        yield f"The plan is kept in {forecast.run_dir}; no job was sent."
+    else:
+        yield "The plan was deleted; no job was sent."
+
+
+def _fits(forecast: Forecast) -> str:
+    if forecast.fits is None:
+        return "Whether it fits the account's limits is unknown."
+    if forecast.fits:
+        return "It fits the account's limits."
+    fits = f" What fits: {counted(forecast.fitting, 'location')}." if forecast.fitting else ""
+    return f"It exceeds the account's limits. {'. '.join(forecast.refusals)}.{fits}"
+
+
+def _expected(forecast: Forecast) -> str:
+    if forecast.expected_seconds is None:
+        return "unknown"
+    at_least = "at least " if forecast.is_at_least else "about "
+    return at_least + duration(forecast.expected_seconds)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in counts.items())
+
+
+# -- resume, retry and export ----------------------------------------------------------------
 
 _run_dir_argument = click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
 _going_on_options = together(

@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import anyio
 import click
 
+from pingdata_async.cli.main import run_until_signal
 from pingdata_async.cli.options import option, read_token_file, together
-from pingdata_async.cli.signals import run_until_signal
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.sandbox.settings import SandboxSettings
 

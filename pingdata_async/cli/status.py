@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from pingdata_async.cli.base import ANSWERED
 from pingdata_async.cli.console import by_source, duration, show_json, show_lines
+from pingdata_async.cli.main import ANSWERED
 from pingdata_async.cli.options import check_run_dir, switch
 from pingdata_async.runs.status import PendingSubmission, RunStatus, read_status
 from pingdata_async.util.redaction import printable

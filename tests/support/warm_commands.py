@@ -37,7 +37,6 @@ IMPORTED = (
     "encodings.utf_8_sig",
     "pingdata_async.cli.account",
     "pingdata_async.cli.inspect",
-    "pingdata_async.cli.enhance",
     "pingdata_async.cli.main",
     "pingdata_async.cli.runs",
     "pingdata_async.cli.screen",

@@ -10,7 +10,6 @@ import anyio
 import click
 import pytest
 
-from pingdata_async.cli import enhance as enhancing
 from pingdata_async.cli import runs
 from pingdata_async.cli.execute import resume_command
 from pingdata_async.sandbox import SandboxServer
@@ -73,7 +72,7 @@ def test_what_the_run_does_not_know_is_said_again(
         "in.csv", "-o", "out.csv", "-s", "PG", "--ca-bundle", "ca.pem", "--in-doubt", "hold",
         "--no-preflight", "--max-jobs", 3, "--columns", "pg_*", "--overwrite", "--budget", "PG=3",
     ]  # fmt: skip
-    assert shown(enhancing.enhance, *words, run_dir="out.csv.run", needs="--budget PG=9") == (
+    assert shown(runs.enhance, *words, run_dir="out.csv.run", needs="--budget PG=9") == (
         f"pingdata-async resume {tmp_path}/out.csv.run --environment staging "
         f"--ca-bundle {tmp_path}/ca.pem --no-preflight --in-doubt hold --budget PG=9"
     )
@@ -102,7 +101,7 @@ def test_the_present_folder_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(folder)
     folder.rmdir()
     words = ["in.csv", "-o", "out.csv", "-s", "PG", "--summary", "-s.json"]
-    told = shown(enhancing.enhance, *words, run_dir=f"{folder}/out.csv.run")
+    told = shown(runs.enhance, *words, run_dir=f"{folder}/out.csv.run")
     assert told == f"pingdata-async resume {folder}/out.csv.run --summary ./-s.json"
 
 

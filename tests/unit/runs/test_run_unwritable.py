@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import pingdata_async as ping
-from pingdata_async.cli.base import exit_code_for
+from pingdata_async.cli.main import exit_code_for
 from pingdata_async.events import Event, RunNotice, RunStopped
 from pingdata_async.exceptions import ConfigurationError, RunError, ServerError, UnknownSourceError
 from pingdata_async.runs.run import Run
