@@ -1,4 +1,4 @@
-"""BulkEnhancer: many locations in, their answers out; in memory, or from file to file."""
+"""BulkEnhancer: enhances many locations, in memory or from file to file."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class ResumeOptions(_OutputOptions, _SendOptions, total=False):
 
 
 class _Limits:
-    """What all enhancers on a client share."""
+    """The limits that all enhancers on a client share."""
 
     def __init__(self, rng: random.Random) -> None:
         self.concurrency = ConcurrencyLimiter(AdaptiveLimit())
@@ -110,26 +110,25 @@ class BulkEnhancer:
     `enhance()` and `stream()` work in memory. `run()` works from file to file and survives a crash;
     `plan()`, `dry_run()`, `resume()` and `retry()` belong to it.
 
-    Enhancers on one client share its limits: together they have no more jobs in flight than
-    the largest `max_jobs` among those at work, send no more requests than the smallest
-    `max_requests_per_second`, and wait together for the time that a 429 names.
+    Enhancers on one client share its limits: together they have no more jobs in flight than the
+    largest `max_jobs` in use, send no more requests than the smallest `max_requests_per_second`,
+    and all wait for the time that a 429 names.
 
     Args:
         client: An open `PingDataClient`.
-        sources: Source codes such as PG and PH; a location's own `sources` win.
+        sources: Source codes such as PG and PH; a location's own `sources` take precedence.
         chunk_size: The most locations in one job.
-        max_jobs: The most jobs in flight. The actual number adapts to what the API bears.
-        max_requests_per_second: The rate of requests about jobs that the account is known to be
-            allowed; None if unknown: it is learnt once the API refuses a request.
+        max_jobs: The most jobs in flight. The actual number adapts to what the API takes.
+        max_requests_per_second: The rate of requests that the account is allowed; None to learn it
+            when the API refuses a request.
         max_chunk_bytes: The largest body of a job, in bytes before compression.
-        source_timeout_s: The API's own `timeout` for each fetch from a source; None for its
-            default.
-        include_raw_response: Whether answers hold what the source itself said.
-        check_cache: False to have everything fetched afresh.
-        delegate_to: Short name of the organisation to act for, which needs a permission; None
-            for your own.
-        callback_url: A receiver of yours, to which the API POSTs whenever a job is done; None for
-            none. What it sends there is not documented.
+        source_timeout_s: How long the API waits for each source; None for its default.
+        include_raw_response: Whether answers include each source's raw response.
+        check_cache: False to fetch everything afresh instead of using the API's cache.
+        delegate_to: Short name of the organisation to act for (requires permission); None for your
+            own.
+        callback_url: The API POSTs to this URL when a job completes; None for no callback. What it
+            sends is not documented.
         poll_schedule: Bounds of the time between two polls of a job; None for the defaults.
         retry_policy: How often and how long to retry; None for the defaults.
         on_event: Called in the event loop with every event; must return at once. None for no
@@ -186,24 +185,24 @@ class BulkEnhancer:
         self._builder()  # refuses sizes that cannot work now rather than in the middle
 
     async def enhance(self, locations: Locations) -> EnhancedLocations:
-        """Enhance all of `locations` and return the results in input order.
+        """Enhance all locations and return the results in input order.
 
-        Everything is held in memory; use `stream()` or `run()` where that is too much.
-        Cancelling it stops sending; jobs in flight are abandoned, although the API charges
-        for them, and count against `max_jobs` until they have likely ended.
+        Holds everything in memory; use `stream()` or `run()` if that is too much. A cancellation
+        abandons the jobs in flight, although the API charges for them; they count against
+        `max_jobs` until they have likely ended.
 
         Args:
             locations: Any sync or async iterable of `Location`, mapping or plain address.
 
         Returns:
-            A list, with a `summary` of what it took.
+            A list of the results, with a `summary`.
 
         Raises:
-            PingDataError: When it cannot go on. What had been answered is in `results` of the
-                error, and what it took in its `summary`.
-            BaseException: What the iterable raised, and a cancellation, as they were. They have
-                `results` likewise, with the `summary` in these; an error with a `results` of its
-                own becomes the cause of a `PingDataError`.
+            PingDataError: When it cannot continue. Its `results` are what had been answered, its
+                `summary` what was done and charged.
+            BaseException: What the iterable raised, or a cancellation. It has `results` too, with
+                the `summary` in these; an error that has `results` of its own becomes the cause of
+                a `PingDataError`.
         """
         results = EnhancedLocations()
         builder = self._builder()
@@ -225,12 +224,11 @@ class BulkEnhancer:
         return results
 
     def stream(self, locations: Locations) -> ResultStream:
-        """Results one by one, as their chunks finish; see `ResultStream`.
+        """Yield results one by one, as their chunks finish; see `ResultStream`.
 
-        Memory stays flat and an endless input works: no more is read than `max_jobs` chunks
-        ahead of what has been consumed. Jobs that are done wait at the API for a slow
-        consumer: one that pauses for longer than the API keeps outputs (how long that is, is
-        not documented) makes it forget them, and their locations are paid for again.
+        Memory stays flat, and an endless input works: no more than `max_jobs` chunks are read
+        ahead of the consumer. Completed jobs wait at the API for a slow consumer. If it pauses for
+        longer than the API keeps outputs (undocumented), those locations are paid for again.
 
         Args:
             locations: Any sync or async iterable of `Location`, mapping or plain address. A
@@ -238,9 +236,9 @@ class BulkEnhancer:
                 when the stream ends.
 
         Raises:
-            InputError: When it is no iterable of locations (a table, a file, a single one), or
-                nothing names a source. Also while iterated, before anything is sent, for a
-                mapping with a name that is no field; later that row is `invalid_input`.
+            InputError: When this is no iterable of locations (a table, a file, a single location),
+                or nothing names a source. Also on iteration, before anything is sent, for a mapping
+                with a name that is no field; later such a row is `invalid_input`.
         """
         return self._stream(locations, self._builder())
 
@@ -249,66 +247,64 @@ class BulkEnhancer:
     ) -> RunSummary:
         """Enhance a table of any size into a file, in input order, in flat memory.
 
-        The input is read once, and written down as a plan before anything is sent. Every later
-        step is recorded in the run directory. A run that was stopped, by an error, a cancellation
-        or a power cut, continues where it was when this is called again, or `resume()`. Called
-        again on a finished run, it sends nothing. Cancelled, it waits up to `linger_s` of the retry
-        policy for submissions on their way, so that no job is paid for whose id is not known.
+        The input is read once and written to the run directory as a plan, before anything is sent;
+        every later step is recorded there. A run that an error, a cancellation or a power cut
+        stopped continues where it was when this is called again, or `resume()`. On a finished run
+        nothing is sent. A cancellation waits up to the retry policy's `linger_s` for submissions
+        under way, so that every paid job's id is known.
 
         Args:
             source: A file of delimited text, JSONL, Parquet or a workbook; "-" for standard
-                input. Or an iterable of `Location`s, mappings and plain addresses, or a pandas,
+                input. Or an iterable of `Location`s, mappings and plain addresses; or a pandas,
                 polars or Arrow object, or any other with the Arrow PyCapsule interface.
-            output: The file to write, in the format that its name says: .jsonl, .csv, .parquet,
-                .xlsx, .geojson, .geojsonl, .geoparquet; text formats also with .gz or .zst behind
-                it. "-" for standard output. Beside it, `OUTPUT.failures.jsonl` holds the rows
-                without an answer, if there are any.
+            output: The file to write, in the format of its name: .jsonl, .csv, .tsv, .parquet,
+                .xlsx, .geojson, .geojsonl or .geoparquet, text also with .gz or .zst appended; "-"
+                for standard output. Rows without an answer go to `OUTPUT.failures.jsonl`.
             **options: Any of these, by name.
 
-                run_dir: Where the run is kept; None (the default) for `OUTPUT.run`.
+                run_dir: Keep the run in this folder. Default None, for `OUTPUT.run`.
 
                 overwrite: Replace an existing output. Default False.
 
-                restart: Set an existing run aside, and begin a new one. Default False.
+                restart: Set aside an existing run of this output and start a new one. Default
+                False.
 
-                pay_again: Begin even if another run beside it has the same input and settings.
-                Default False.
+                pay_again: Start even if another run beside it has the same input, sources and
+                options. Default False.
 
-                discard_run: Remove the run directory once every row has an answer. Default False.
+                discard_run: Delete the run directory once every row has an answer. Default False.
 
-                check_space: Refuse to begin where the answers will not fit on the disk. Default
-                True.
+                check_space: Refuse to start if the disk looks too small. Default True.
 
-                dedupe: Send identical locations once, and give the answer to every row that is the
-                same: all that is sent is equal, the text of an address without regard to case and
-                white space. The first spelling is what is sent. A run that was planned continues
-                as it was planned. Default True.
+                dedupe: Send identical locations once, and give each of their rows the answer.
+                Locations are identical if all that is sent is equal, address texts apart from case
+                and white space; the first one is sent as it is spelled. A planned run keeps to its
+                plan. Default True.
 
-                preflight: Refuse to send what the account's limits are known to refuse. Default
-                True.
+                preflight: Check the account's limits before sending. Default True.
 
-                max_locations: Locations that may be sent in all, counting every attempt and all
-                that may have been charged; None (the default) for any number. What was sent before
-                it is reached is brought home.
+                max_locations: Stop before the whole run sends more locations than this. Every
+                attempt counts, and so does whatever may have been charged. The answers of jobs in
+                flight are still fetched. Default None, for any number.
 
-                budget: The same for single sources, by their code.
+                budget: The same for single sources, by code.
 
-                reading: How the input is understood; None (the default) to find out.
+                reading: How to read the input. Default None, to detect it.
 
-                writing: How the output is written; None (the default) to go by its name.
+                writing: How to write the output. Default None, to go by its name.
 
         Returns:
-            What it did and what it took.
+            What the run did and charged.
 
         Raises:
-            InputError: When the input cannot be used; nothing has been sent.
-            ConfigurationError: When output or run directory cannot be used, or another run is
-                there; likewise.
-            RunError: When something cannot be written, or another process has the run.
+            InputError: When the input cannot be used; nothing was sent.
+            ConfigurationError: When the output or the run directory cannot be used, or belongs to
+                another run; nothing was sent.
+            RunError: When something cannot be written, or another process executes the run.
             BudgetSpentError: When the budget is spent and rows are left.
-            LimitsExceededError: When the account's limits would refuse it; nothing was sent.
-            SubmissionInDoubtError: When submissions in doubt are held for the user.
-            PingDataError: When the API cannot be used any further.
+            LimitsExceededError: When the run would exceed the account's limits; nothing was sent.
+            SubmissionInDoubtError: When submissions in doubt are held for you to decide.
+            PingDataError: When no further request to the API can succeed.
         """
         _check_names("run", options, RunOptions)
         begun = await self._begin(source, output, options)
@@ -317,18 +313,18 @@ class BulkEnhancer:
     async def plan(
         self, source: AnyInput, output: str | Path, **options: Unpack[PlanOptions]
     ) -> RunStatus:
-        """Read the input and write the plan; `run()` or `resume()` continues.
+        """Read the input and write the plan, for `run()` or `resume()` to continue.
 
         Nothing is sent, and the client need not be open.
 
         Args:
             source: As of `run()`.
             output: As of `run()`.
-            **options: Of those of `run()`, `run_dir`, `overwrite`, `restart`, `pay_again`,
-                `dedupe`, `reading` and `writing`.
+            **options: `run_dir`, `overwrite`, `restart`, `pay_again`, `dedupe`, `reading` and
+                `writing`, as of `run()`.
 
         Returns:
-            The state of the planned run.
+            The status of the planned run.
 
         Raises:
             PingDataError: As `run()`, except for what only sending raises.
@@ -349,15 +345,15 @@ class BulkEnhancer:
         budget: Mapping[str, int] | None = None,
         **options: Unpack[PlanOptions],
     ) -> Forecast:
-        """Tell what a run would send, charge and need; no job is sent, and nothing is changed.
+        """Forecast what a run would send, charge and need; sends no job and changes nothing.
 
-        Of a run that exists, it tells what is left. Without an open client, it cannot know what
-        the API says of sources and limits, and the forecast says so.
+        For an existing run, the forecast is of what is left to do. Without an open client, it
+        leaves out what only the API knows, and says so.
 
         Args:
             source: As of `run()`.
-            output: As of `run()`; None for nowhere.
-            keep_plan: Keep the plan, as `plan()` does, for `run()` to continue with.
+            output: As of `run()`; None for none.
+            keep_plan: Keep the plan, for `run()` or `resume()` to continue.
             max_locations: As of `run()`.
             budget: As of `run()`.
             **options: As of `plan()`.
@@ -396,31 +392,29 @@ class BulkEnhancer:
     async def resume(
         self, run_dir: str | Path, *, discard_run: bool = False, **options: Unpack[ResumeOptions]
     ) -> RunSummary:
-        """Continue a run; the input is not needed. On a finished run, nothing is sent.
+        """Resume a run that stopped; its input is not needed. On a finished run, nothing is sent.
 
         Args:
-            run_dir: Where it is kept.
+            run_dir: The run directory.
             discard_run: As of `run()`.
             **options: Any of these, by name.
 
-                output: Another output than the run's own; None (the default) for that one, which
-                must be in the folder of the run directory, and no link: otherwise name it again.
+                output: Write to this file. Default None, for the run's own output; if that is not
+                beside the run directory, or is a link, name it.
 
                 overwrite: Replace an output that the run did not write itself. Default False.
 
-                max_locations: As of `run()`, including what was sent before; None (the default)
+                max_locations, budget: As of `run()`, including what was sent before. Default None,
                 for as before.
 
-                budget: Likewise.
+                writing: How to write the output. Default None, for as before.
 
-                writing: How the output is written; None (the default) for as before.
-
-                check_space and preflight: As of `run()`.
+                check_space, preflight: As of `run()`.
 
         Raises:
-            ConfigurationError: When this enhancer has other sources or options than the run, or
-                another API.
-            RunError: When it is no run directory, or is damaged, or another process has it.
+            ConfigurationError: When the run has other sources, other options or another API than
+                this enhancer.
+            RunError: When this is no run directory, is damaged, or another process executes it.
             PingDataError: As `run()`.
         """
         _check_names("resume", options, ResumeOptions)
@@ -430,13 +424,13 @@ class BulkEnhancer:
     async def retry(
         self, run_dir: str | Path, *, all_not_ok: bool = False, **options: Unpack[ResumeOptions]
     ) -> RunSummary:
-        """Ask once more, within the same run, about the rows without an answer.
+        """Retry the rows of a run that have no answer, and rewrite the output.
 
-        Each row is sent only for the sources that did not succeed, and the output is written anew.
+        Each row is sent again only to the sources that did not succeed.
 
         Args:
-            run_dir: Where the run is kept.
-            all_not_ok: Ask about every row that is not ok, including those without a match.
+            run_dir: The run directory.
+            all_not_ok: Retry every row that is not ok, "no match" included.
             **options: As of `resume()`.
 
         Raises:
@@ -560,7 +554,7 @@ class BulkEnhancer:
         options: Mapping[str, Any],
         listener: Listener | None = None,
     ) -> _Begun:
-        """A run of an input. Its paths mean the same whatever folder the process goes to."""
+        """A run of an input, with absolute paths: the process may change its folder."""
         if isinstance(source, str | Path) and str(source) != STDIN:
             source = await anyio.to_thread.run_sync(absolute, source)
         output = await anyio.to_thread.run_sync(absolute_output, output)
@@ -581,7 +575,7 @@ class BulkEnhancer:
     async def _reopen(
         self, run_dir: str | Path, options: Mapping[str, Any], *, discard_run: bool = False
     ) -> tuple[Path, Run]:
-        """The run that a directory holds, and the directory's absolute path."""
+        """The absolute path of a run directory, and its run."""
         path = await anyio.to_thread.run_sync(absolute, run_dir)
         output = options.get("output")
         if output is not None:
@@ -632,11 +626,11 @@ def _finish(results: EnhancedLocations, stream: ResultStream, builder: ChunkBuil
 
 
 def _carrying(results: EnhancedLocations, error: BaseException) -> BaseException:
-    """The error to be raised in place of one, so that the results are not lost with it."""
+    """The error to raise in place of this one, with the results."""
     if isinstance(error, PingDataError):
         error.results, error.summary = results, results.summary
         return error
-    # Not asked of the error itself: a property may raise, and hide all of this.
+    # Not by getattr: a property may raise, and hide all of this.
     theirs = vars(error).get("results", results)
     if hasattr(type(error), "results") or not isinstance(theirs, EnhancedLocations):
         return _carrying(results, PingDataError(f"{type(error).__name__}: {error}"))

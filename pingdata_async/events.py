@@ -1,7 +1,7 @@
-"""What a run tells whoever watches it: progress, logs, metrics. Listeners only listen.
+"""The events of a run, for progress bars, logs and metrics.
 
-A listener is a plain function that is called in the event loop, in order, and should
-return at once. One that raises is reported once through `logging` and the run goes on:
+A listener is a plain function. It is called in the event loop, with one event after the other, and
+must return at once. If it raises, that is logged once, it is not called again, and the run goes on:
 a broken progress bar must not cost paid answers.
 """
 
@@ -22,32 +22,32 @@ logger = logging.getLogger("pingdata_async")
 
 
 class Event(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Something that happened in a run. Its class name says what, as does `type` in JSON."""
+    """Something that happened in a run: its class name, and `type` in JSON, say what."""
 
 
 class InputAwaited(Event, frozen=True, kw_only=True):
-    """The input is a named pipe into which nobody writes yet."""
+    """The run waits for data: its input is a named pipe that nobody writes to yet."""
 
     source: str
 
 
 class InputPlanned(Event, frozen=True, kw_only=True):
-    """The input has been read through.
+    """The input has been read to its end.
 
     Attributes:
-        rows: Data records found.
+        rows: Data records in the input.
         locations: Of those, rows that will be sent.
         repeated: Rows that repeat one of these: they are not sent, and get its answer.
-        chunks: Chunks they were split into.
-        jobs: Of those, chunks with something to be sent.
-        unused_columns: Columns that mean nothing to the API, and are not sent.
-        values_left_out: Values that were unreadable, or codes for unknown, and so are not sent.
+        chunks: Chunks that the rows were split into.
+        jobs: Of those, chunks with something to send.
+        unused_columns: Columns that are no field of the API, and are not sent.
+        values_left_out: Values not sent because they are unreadable or codes for "unknown".
         value_notes: These, and others that are not sent as they stand, by column.
-        is_resumed: Whether the run was begun before, so that not all of it is sent now.
-        mapping: Which column was taken for which field, with samples of what is sent, a line each.
-        notes: What the user should know of how the input was understood, a sentence each.
-        skipped_by_source: Rows that a source is not asked about, as it would surely fail: those
-            that repeat others included.
+        is_resumed: Whether an earlier process began the run, so that only a part is left to send.
+        mapping: Which column is which field, with samples of what is sent, a line each.
+        notes: What else was found in the input, a sentence each.
+        skipped_by_source: Rows, repeated ones included, that are not sent to a source because it
+            surely cannot answer them.
     """
 
     rows: int
@@ -65,12 +65,13 @@ class InputPlanned(Event, frozen=True, kw_only=True):
 
 
 class RunResumed(Event, frozen=True, kw_only=True):
-    """A run that was begun before goes on.
+    """A run that an earlier process began is resumed.
 
     Attributes:
-        rows: Of its plan.
-        rows_done: Those that have their outcome already.
-        jobs_in_flight: Jobs that were submitted before, and are asked about now.
+        run_dir: The run directory.
+        rows: Rows of the plan.
+        rows_done: Those that have an outcome.
+        jobs_in_flight: Jobs submitted before, which are polled now.
     """
 
     run_dir: str
@@ -80,13 +81,14 @@ class RunResumed(Event, frozen=True, kw_only=True):
 
 
 class RunStopped(Event, frozen=True, kw_only=True):
-    """A run ends before all is done; it can be gone on with.
+    """A run stops before its end, and can be resumed.
 
     Attributes:
-        rows: Of its plan.
-        rows_done: Those that have their outcome; None where that cannot be read.
-        is_output_closed: Whether it is because nobody reads standard output any more.
-        needs: Options without which it would stop at once again; "" for none.
+        run_dir: The run directory.
+        rows: Rows of the plan.
+        rows_done: Those that have an outcome; None if that cannot be read.
+        is_output_closed: Whether it stops because nobody reads standard output any more.
+        needs: Options without which it would stop again at once; "" for none.
     """
 
     run_dir: str
@@ -97,13 +99,13 @@ class RunStopped(Event, frozen=True, kw_only=True):
 
 
 class RunNotice(Event, frozen=True, kw_only=True):
-    """Something about a run that its user should know, a sentence."""
+    """A sentence that the user of a run should read."""
 
     message: str
 
 
 class RequestSent(Event, frozen=True, kw_only=True):
-    """A request is about to go out. `kind` is submit, poll or fetch."""
+    """A request is about to leave."""
 
     kind: str
     chunk: int
@@ -112,11 +114,11 @@ class RequestSent(Event, frozen=True, kw_only=True):
 
 
 class JobSubmitted(Event, frozen=True, kw_only=True):
-    """The API accepted a chunk as a job; its locations are charged from here on.
+    """The API accepted a chunk as a job, and charges its locations.
 
     Attributes:
-        charged_before: Whether the same locations were in an accepted, or possibly
-            accepted, job of this run before.
+        charged_before: Whether an earlier job of this run with any of these locations was, or may
+            have been, accepted.
     """
 
     chunk: int
@@ -126,7 +128,7 @@ class JobSubmitted(Event, frozen=True, kw_only=True):
 
 
 class JobPolled(Event, frozen=True, kw_only=True):
-    """A job was asked about. Counts are None where the API does not say."""
+    """A job was polled. Counts that the API does not give are None."""
 
     chunk: int
     job_id: str
@@ -136,9 +138,9 @@ class JobPolled(Event, frozen=True, kw_only=True):
 
 
 class JobStalled(Event, frozen=True, kw_only=True):
-    """A job at work has made no progress for `idle_s` seconds. It is still asked about.
+    """A running job has made no progress for `idle_s` seconds; it is still polled.
 
-    After 300 s, and each time after twice as long as before.
+    Emitted after 300 s, then each time after twice as long.
     """
 
     chunk: int
@@ -147,9 +149,9 @@ class JobStalled(Event, frozen=True, kw_only=True):
 
 
 class PauseAsked(Event, frozen=True, kw_only=True):
-    """After a 429 or 503 nothing, or nothing of its kind, is sent for `pause_s` seconds.
+    """The API asked for a pause of `pause_s` seconds: a 429 for all requests, a 503 for its kind.
 
-    Only of pauses of 10 s and more, and once for each.
+    Emitted once for each pause of 10 s and more.
     """
 
     kind: str
@@ -157,7 +159,7 @@ class PauseAsked(Event, frozen=True, kw_only=True):
 
 
 class RequestRetried(Event, frozen=True, kw_only=True):
-    """A request failed and will be sent again after `delay_s` seconds."""
+    """A request failed, and is sent again after `delay_s` seconds."""
 
     kind: str
     chunk: int
@@ -169,7 +171,11 @@ class RequestRetried(Event, frozen=True, kw_only=True):
 
 
 class SubmissionInDoubt(Event, frozen=True, kw_only=True):
-    """A POST may have made a job whose id never arrived; `charged_before` as there."""
+    """A submission may have created a job whose id never arrived.
+
+    Attributes:
+        charged_before: As of `JobSubmitted`.
+    """
 
     chunk: int
     locations: int
@@ -179,11 +185,11 @@ class SubmissionInDoubt(Event, frozen=True, kw_only=True):
 
 
 class JobOverdue(Event, frozen=True, kw_only=True):
-    """For `late_s` seconds a job has not given what it must; it is still asked about.
+    """The API has said for `late_s` seconds what cannot last; the job is still polled.
 
     Attributes:
-        error: What the API says of it: an undocumented status, that it does not know it, or that
-            it is complete although there is no output.
+        error: What it says: an undocumented status, that it does not know the job, or that the job
+            is complete although there is no output.
     """
 
     chunk: int
@@ -193,7 +199,7 @@ class JobOverdue(Event, frozen=True, kw_only=True):
 
 
 class JobKept(Event, frozen=True, kw_only=True):
-    """A paid job's answer cannot be had now; it is left for when the run is gone on with."""
+    """The output of a paid job cannot be fetched now; `resume` fetches it later."""
 
     chunk: int
     job_id: str
@@ -202,7 +208,7 @@ class JobKept(Event, frozen=True, kw_only=True):
 
 
 class JobAbandoned(Event, frozen=True, kw_only=True):
-    """A job ended without a usable output, or was forgotten by the API."""
+    """A job ended without a usable output, or the API no longer knows it."""
 
     chunk: int
     job_id: str
@@ -211,7 +217,7 @@ class JobAbandoned(Event, frozen=True, kw_only=True):
 
 
 class ChunkSplit(Event, frozen=True, kw_only=True):
-    """A chunk goes on in parts, as it was refused, its job failed, or it is too large.
+    """A chunk is split, because it was refused, is too large, or its job failed.
 
     Attributes:
         parts: The numbers of the chunks that take its place.
@@ -224,28 +230,28 @@ class ChunkSplit(Event, frozen=True, kw_only=True):
 
 
 class LocationsAskedAgain(Event, frozen=True, kw_only=True):
-    """Rows that an answer left out, or a source failed for a while, are a chunk of their own."""
+    """Locations without a usable answer are retried, as a chunk of their own."""
 
     chunk: int
     locations: int
 
 
 class ChunkHeld(Event, frozen=True, kw_only=True):
-    """A chunk whose submission is in doubt is left to the user."""
+    """A chunk whose submission is in doubt is held for the user to decide."""
 
     chunk: int
     locations: int
 
 
 class RunStopping(Event, frozen=True, kw_only=True):
-    """Nothing more is submitted; the jobs that are already paid for are seen to their end."""
+    """Nothing more is submitted; the answers of jobs in flight are still fetched."""
 
     error: str
     jobs_in_flight: int
 
 
 class UnexpectedAnswer(Event, frozen=True, kw_only=True):
-    """An answer was usable, but not what was expected of it."""
+    """An answer was usable, but not what the API documents."""
 
     chunk: int
     job_id: str
@@ -253,13 +259,13 @@ class UnexpectedAnswer(Event, frozen=True, kw_only=True):
 
 
 class ChunkFinished(Event, frozen=True, kw_only=True):
-    """No job is needed for a chunk any more, and its answers are safe.
+    """A chunk needs no further job, and its answers are safe.
 
     Attributes:
-        job_id: The job that its answers are from; None where no job answered.
-        rows: Those that have their outcome now, with those that repeat them.
-        asked_again: Locations that have none yet, and will be asked about again.
-        reasons: Rows by reason, of those that are not ok.
+        job_id: The job that answered; None if none did.
+        rows: Rows that have an outcome now, with those that repeat them.
+        asked_again: Locations without an outcome, which will be retried.
+        reasons: Rows that are not ok, by reason.
     """
 
     chunk: int
@@ -274,18 +280,18 @@ class ChunkFinished(Event, frozen=True, kw_only=True):
 
 
 class OutputProgress(Event, frozen=True, kw_only=True):
-    """That many rows have been written to the output."""
+    """So many rows have been written to the output."""
 
     rows: int
 
 
 class OutputWritten(Event, frozen=True, kw_only=True):
-    """The output is in its place.
+    """The output is complete.
 
     Attributes:
-        path: Where.
+        path: The output.
         rows: Rows in it.
-        failures_path: Where the rows without an answer are, to be mended; None if there are none.
+        failures_path: The file of the rows without an answer; None if there are none.
     """
 
     path: str
@@ -297,10 +303,10 @@ Listener = Callable[[Event], None]
 
 
 class NoticeCollector:
-    """A listener that keeps what a user should know.
+    """A listener that keeps the notices.
 
     Attributes:
-        messages: That, a sentence each.
+        messages: Their sentences.
     """
 
     def __init__(self) -> None:
@@ -313,10 +319,10 @@ class NoticeCollector:
 
 
 def check_listener(listener: object) -> None:
-    """Refuse what cannot be told of events, or would have to be awaited.
+    """Refuse a listener that is not a plain function.
 
     Raises:
-        ConfigurationError: When it cannot be called like a plain function.
+        ConfigurationError: When it cannot be called, or would have to be awaited.
     """
     if listener is None:
         return
@@ -330,16 +336,16 @@ def check_listener(listener: object) -> None:
 
 
 class EventEmitter:
-    """Hands each event to every listener; one that raises is muted and reported."""
+    """Hands each event to every listener; one that raises is logged and not called again."""
 
     def __init__(self, *listeners: Listener | None) -> None:
         self._listeners = [listener for listener in listeners if listener is not None]
 
     def __call__(self, event: Event) -> None:
-        """Tell every listener."""
+        """Hand an event to every listener."""
         for listener in tuple(self._listeners):
             try:
                 listener(event)
-            except (Exception, CancelledError):  # of a future that it asked: nobody awaits here
+            except (Exception, CancelledError):  # the latter of a future that it read
                 self._listeners.remove(listener)
                 logger.exception("an event listener failed and is not called again")

@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose.
+"""The errors of this package.
 
 PingDataError
 ├── ConfigurationError          an option that cannot work (also a ValueError)
@@ -6,26 +6,26 @@ PingDataError
 ├── InputError                  a file or a location that cannot be used (also a ValueError)
 ├── ClientClosedError           the client is not open, or was closed during a call
 ├── TransportError              no usable answer arrived
-│   └── UnexpectedRedirectError     an API call was redirected; calls with a token never follow
+│   └── UnexpectedRedirectError     an API call was redirected, which is never followed
 ├── APIStatusError              the API answered, with an error status
 │   ├── AuthenticationError         401
 │   ├── AccessDeniedError           402, 403
-│   │   └── QuotaExceededError          402, 403 that name a spent quota or credit; 429, a
-│   │                                   daily or monthly one
+│   │   └── QuotaExceededError          402, 403 that name a spent quota or credit; 429 that
+│   │                                   names a daily or monthly quota
 │   ├── NotFoundError               404, 410
-│   │   └── OutputUnavailableError       no way leads to an output of a job
+│   │   └── OutputUnavailableError      no url gives the output of a job
 │   ├── RequestRejectedError        400, 413, 422 and every other 4xx
-│   │   └── UnknownSourceError           one of these that names a source it does not know
+│   │   └── UnknownSourceError          the API does not know a source in the request
 │   ├── RateLimitError              429
 │   └── ServerError                 5xx
-├── PauseTooLongError           the API asked for a longer pause than is waited for
-├── DecodeError                 an answer that is not what the API gives
-├── JobFailedError              a job ended without an output
-├── JobTimeoutError             a job made no progress for too long
-├── SubmissionInDoubtError      a POST may have made a paid job whose id we do not have
-└── RunError                    a run of files cannot go on
-    ├── BudgetSpentError            all that it may spend is spent
-    └── LimitsExceededError         the account's limits are known to be too low for it
+├── PauseTooLongError           the API asked for a longer pause than `max_wait_s`
+├── DecodeError                 an answer cannot be read as what the API documents
+├── JobFailedError              a job ended without a usable output
+│   └── JobTimeoutError             a job made no progress for too long
+├── SubmissionInDoubtError      a submission may have created a paid job whose id never arrived
+└── RunError                    a run cannot start or continue
+    ├── BudgetSpentError            the budget is spent
+    └── LimitsExceededError         the account's limits are too low for what is to be sent
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ class PingDataError(Exception):
     """The root of all errors of this package.
 
     Attributes:
-        results: What had already been answered, in input order, when this error ended an
-            in-memory `enhance()`; empty otherwise. Those locations were paid for.
-        summary: What that had done, and what it took; None otherwise.
+        results: The results that `BulkEnhancer.enhance()` had, in input order, when this error
+            ended it: those locations are paid for. Empty otherwise.
+        summary: What that call did and charged; None otherwise.
     """
 
     results: Sequence[EnhancedLocation] = ()
     summary: RunSummary | None = None
 
     def __init__(self, *args: object) -> None:
-        # They quote servers, proxies and libraries, and are shown, logged and written down.
+        # Messages quote servers, proxies and libraries, and are shown, logged and stored.
         super().__init__(*(masked(arg) if isinstance(arg, str) else arg for arg in args))
 
     def __reduce__(self) -> tuple[Callable[..., PingDataError], tuple[object, ...]]:
-        # Errors cross process borders, and most take arguments by name.
+        # Errors are pickled between processes, and most take arguments by name.
         return _rebuilt, (type(self), self.args, self.__dict__)
 
 
@@ -80,20 +80,20 @@ class MissingTokenError(PingDataError):
 
 
 class InputError(PingDataError, ValueError):
-    """Raised when an input cannot be used, before anything of it is sent."""
+    """Raised when a file or a location cannot be used, before any of it is sent."""
 
 
 class ClientClosedError(PingDataError):
-    """Raised by a call to a client that is not open, or is closed while the call waits."""
+    """Raised by a call to a client that is not open, or is closed during the call."""
 
 
 class TransportError(PingDataError):
-    """Raised when no usable answer arrived: connection, TLS, proxy, time-out, cut body.
+    """Raised when no usable answer arrived: connection, TLS, proxy, time-out, truncated body.
 
     Attributes:
-        maybe_sent: Whether the request may have reached the API. False only where it
-            surely did not (refused connection, DNS, TLS or proxy failure).
-        is_garbled: Whether an answer came all the same, but one with a head that is no HTTP.
+        maybe_sent: Whether the request may have reached the API. False only if it surely did not
+            (refused connection, DNS, TLS or proxy failure).
+        is_garbled: Whether an answer arrived whose head is not HTTP.
     """
 
     def __init__(self, message: str, *, maybe_sent: bool, is_garbled: bool = False) -> None:
@@ -103,7 +103,7 @@ class TransportError(PingDataError):
 
 
 class UnexpectedRedirectError(TransportError):
-    """Raised when an API call is answered with a redirect, which is never followed."""
+    """Raised when the API answers a call with a redirect, which is never followed."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, maybe_sent=False)
@@ -114,10 +114,10 @@ class APIStatusError(PingDataError):
 
     Attributes:
         status_code: The HTTP status.
-        api_message: What the API (or a proxy before it) said, shortened; "" if nothing.
-        retry_after_s: Seconds the answer asked to wait (`Retry-After`), None if it did not.
-        available_at: When the API will take requests again, by its own clock if it shows it;
-            None if that cannot be told.
+        api_message: What the API, or a proxy in front of it, said, shortened; "" for nothing.
+        retry_after_s: The `Retry-After` of the answer in seconds; None if there is none.
+        available_at: When the API will take requests again, by its own clock if it shows that;
+            None if unknown.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class AccessDeniedError(APIStatusError):
 class QuotaExceededError(AccessDeniedError):
     """Raised on a 402 or 403 whose message names a spent quota, limit or credit.
 
-    Also on a 429 that names a daily or monthly one: that is no request to slow down.
+    Also on a 429 that names a daily or monthly quota: slowing down would not help.
     """
 
 
@@ -156,15 +156,15 @@ class NotFoundError(APIStatusError):
 
 
 class OutputUnavailableError(NotFoundError):
-    """Raised when no way leads to an output of a job: its url, a fresh one, the API's own paths.
+    """Raised when no url gives the output of a job: not its own, a fresh one, or a documented path.
 
-    That says nothing of the job: what the API calls complete is paid for, and its output may
-    be had another time. Its `status_code` is that of the first refusal; 404 where none had any.
+    The job may be fine: what the API calls complete is paid for, and its output may be there
+    later. `status_code` is that of the first refusal; 404 if none had a status.
 
     Attributes:
-        job_status: What the API said of the job when it was asked for a fresh url; None where it
-            did not say anything.
-        is_job_unknown: Whether it said that it does not know the job (any more).
+        job_status: What the API said of the job when it was polled for a fresh url; None if
+            nothing.
+        is_job_unknown: Whether it said that it does not know the job.
     """
 
     job_status: JobStatus | None = None
@@ -172,11 +172,11 @@ class OutputUnavailableError(NotFoundError):
 
 
 class RequestRejectedError(APIStatusError):
-    """Raised on 400, 413, 422 and other 4xx: sending the same again would not help."""
+    """Raised on 400, 413, 422 and other 4xx: the same request would be refused again."""
 
 
 class UnknownSourceError(RequestRejectedError):
-    """Raised when the API refuses a request because it does not know a source in it."""
+    """Raised when the API refuses a request that names a source it does not know."""
 
 
 class RateLimitError(APIStatusError):
@@ -184,19 +184,19 @@ class RateLimitError(APIStatusError):
 
 
 class ServerError(APIStatusError):
-    """Raised on 5xx. After a POST, all but 503 leave in doubt whether a job was made."""
+    """Raised on 5xx. After a submission, all but 503 leave in doubt whether there is a job."""
 
 
 class PauseTooLongError(PingDataError):
-    """Raised when the API asked, of another run too, for a pause too long to be waited for."""
+    """Raised when the API asked for a longer pause than `max_wait_s`, perhaps in another run."""
 
 
 class DecodeError(PingDataError):
     """Raised when an answer cannot be read as what the API documents.
 
     Attributes:
-        is_page: Whether it is HTML or XML: something else has answered in the API's place.
-        is_too_large: Whether it is larger than what is taken, so that it was not read at all.
+        is_page: Whether it is HTML or XML, so something else answered in the API's place.
+        is_too_large: Whether it was not read, because it is larger than the limit.
     """
 
     def __init__(
@@ -220,30 +220,30 @@ class JobFailedError(PingDataError):
 
 
 class JobTimeoutError(JobFailedError):
-    """Raised when a job made no progress for longer than it was given."""
+    """Raised when a job made no progress for longer than `job_timeout_s`."""
 
 
 class SubmissionInDoubtError(PingDataError):
-    """Raised when a POST may have made a paid job, but its id never arrived."""
+    """Raised when a submission may have created a paid job whose id never arrived."""
 
 
 class RunError(PingDataError):
-    """Raised when a run of files cannot begin or go on (disk, directory, bookkeeping).
+    """Raised when a run cannot start or continue: disk, run directory, journal.
 
     Attributes:
-        needs: The options without which `resume` would stop at once again; "" where that is not
-            known, or there are none.
+        needs: Options without which `resume` would stop again at once; "" if there are none, or
+            it is unknown.
     """
 
     needs: str = ""
 
 
 class BudgetSpentError(RunError):
-    """Raised when a run may send no more within its budget; what it paid for was brought home.
+    """Raised when the budget is spent and rows are left; the answers paid for have been fetched.
 
-    With what it `needs`, `resume` sends all that is left.
+    With the options in `needs`, `resume` sends the rest.
     """
 
 
 class LimitsExceededError(RunError):
-    """Raised before anything is sent, as the account's limits would not let it all through."""
+    """Raised before anything is sent, because it would exceed the account's limits."""

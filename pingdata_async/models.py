@@ -1,8 +1,8 @@
-"""What the API takes and gives, and what is handed to users.
+"""What the API takes and returns, and what users get.
 
 Facts about the API come from its published reference ("Check Bulk Enhance Job Status")
-and from the vendor's own client (PyPI `pingintel-api`). Where they disagree, every reading
-is accepted: lists or objects, nulls, unknown fields, unknown statuses.
+and from the vendor's own client (PyPI `pingintel-api`). Where they disagree, both readings
+are accepted: lists or objects, nulls, unknown fields, unknown statuses.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class JobPhase(enum.Enum):
 
     WAITING = enum.auto()  # in the API's queue
     WORKING = enum.auto()
-    COMPLETE = enum.auto()  # it is paid for, and has its outputs, or is about to
+    COMPLETE = enum.auto()  # paid for; it has its outputs, or soon will
     FAILED = enum.auto()  # it will never have any
     BROKEN_OFF = enum.auto()  # an undocumented word for an end, and no result
-    UNKNOWN = enum.auto()  # any other word, and no result: it may be at work
+    UNKNOWN = enum.auto()  # any other word, and no result: it may be running
 
 
 _DOCUMENTED = {
@@ -56,12 +56,12 @@ _ENDS = frozenset(
 
 
 def phase_of(status: str, result_status: str | None, *, names_outputs: bool) -> JobPhase:
-    """The stage of a job, by what the API says of it.
+    """The stage of a job.
 
     Args:
-        status: The request's, in capitals.
-        result_status: The result's, likewise; None while there is no result.
-        names_outputs: Whether the result names any.
+        status: Of the request, in capitals.
+        result_status: Of the result, in capitals; None while there is no result.
+        names_outputs: Whether the result names any outputs.
     """
     documented = _DOCUMENTED.get(status)
     if documented is JobPhase.COMPLETE and result_status == "FAILED":
@@ -127,7 +127,7 @@ class Location(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class _Field(Generic[T]):
-    """A typed attribute over a source's own object, read when asked for."""
+    """A typed attribute of a source's object, converted on access."""
 
     def __init__(self, kind: type[T]) -> None:
         self.kind = kind
@@ -155,14 +155,13 @@ class _Field(Generic[T]):
 
 
 class SourceResult(Mapping[str, Any]):
-    """What one source says about one location.
+    """The answer of one source for one location.
 
-    The fields that all sources share, and those of a geocoder, are typed attributes (None
-    where absent or null); every field the API sent is there by item access, as it came:
-    `result["PH"]["fema_flood_zone"]`.
+    The fields that all sources share, and those of geocoders, are typed attributes, None if absent
+    or null. Item access gives every field as the API sent it: `result["PH"]["fema_flood_zone"]`.
 
     Raises:
-        DecodeError: When a typed attribute is read whose value does not fit its type.
+        DecodeError: When the value of a typed attribute does not fit its type.
     """
 
     __slots__ = ("_fields",)
@@ -217,20 +216,20 @@ class RowStatus(enum.StrEnum):
 class Reason(enum.StrEnum):
     """Why a row is not ok."""
 
-    NO_MATCH = "no_match"  # the API answered: the source has nothing for it
-    SOURCE_ERROR = "source_error"  # a source failed for a passing reason
+    NO_MATCH = "no_match"  # the API answered: the source has nothing for this location
+    SOURCE_ERROR = "source_error"  # a source failed temporarily
     TIME_OUT = "time_out"  # a source ran out of time
     MISSING = "missing"  # the answer left out the location, or one of its sources
     REJECTED = "rejected"  # the API refused the request that held it
-    JOB_FAILED = "job_failed"  # its job failed, as often as it was tried
-    UNREADABLE = "unreadable"  # its job is complete, but its output can never be read
-    IN_DOUBT = "in_doubt"  # its submissions were lost, as often as they were tried
-    INVALID_INPUT = "invalid_input"  # nothing in it to look up; never sent
-    SKIPPED = "skipped"  # a source was not asked, as it would surely fail and be charged
+    JOB_FAILED = "job_failed"  # each of its jobs failed
+    UNREADABLE = "unreadable"  # its job is complete, but the output can never be read
+    IN_DOUBT = "in_doubt"  # the answer to each of its submissions was lost
+    INVALID_INPUT = "invalid_input"  # there is nothing to look up; never sent
+    SKIPPED = "skipped"  # not sent to a source that would surely fail and be charged
 
 
 ANSWERED_REASONS = frozenset({Reason.NO_MATCH})
-"""Reasons under which a failed row was answered all the same."""
+"""Reasons for which a failed row has an answer all the same."""
 
 NO_DATA = msgspec.Raw(b"{}")
 
@@ -239,13 +238,13 @@ class EnhancedLocation(msgspec.Struct, frozen=True, weakref=True):
     """One row with its answer.
 
     Attributes:
-        id: The user's own id; where no location had one, the row number as text. None where only
-            this one had none. (A stream knows of the locations read so far: those before the chunk
-            with the first id have their row numbers.)
-        row: The record's place in the input, from 0.
+        id: Your own id; the row number as text if no location has an id; None if only this one has
+            none. (A stream knows only the locations read so far: those before the chunk with the
+            first id have their row numbers.)
+        row: The number of the record in the input, from 0.
         status: ok, partial or failed.
-        reason: Why it is not ok; None where it is.
-        error: The same as a sentence; None where the status is ok.
+        reason: Why it is not ok; None if it is.
+        error: The reason as a sentence; None if the status is ok.
         data: The API's object for this location, `{SOURCE: {...}}`, as undecoded JSON.
     """
 
@@ -258,7 +257,7 @@ class EnhancedLocation(msgspec.Struct, frozen=True, weakref=True):
 
     @property
     def location_data(self) -> dict[str, SourceResult]:
-        """Every source's answer, decoded anew; what is no object, or empty, is left out.
+        """Each source's answer, decoded on each access; what is empty or no object is left out.
 
         Raises:
             DecodeError: When the API's object cannot be read.
@@ -274,7 +273,7 @@ class EnhancedLocation(msgspec.Struct, frozen=True, weakref=True):
         }
 
     def __getitem__(self, source: str) -> SourceResult:
-        """The answer of one source; upper and lower case are the same where only one is there.
+        """The answer of one source; case does not matter if only one source has that name.
 
         Raises:
             KeyError: When that source did not answer for this location.
@@ -291,16 +290,16 @@ class EnhancedLocation(msgspec.Struct, frozen=True, weakref=True):
 
     @property
     def is_answered(self) -> bool:
-        """Whether the API gave an answer for this row, also where it is "no match"."""
+        """Whether the API answered for this row; "no match" is an answer too."""
         return self.status is not RowStatus.FAILED or self.reason in ANSWERED_REASONS
 
 
 class JobOutput(msgspec.Struct, frozen=True):
-    """A file that a job made.
+    """An output file of a job.
 
     Attributes:
-        url: Where the API says it can be fetched, absolute or relative.
-        filename: Its name on the server; not a path to be trusted. "" if unknown.
+        url: Where it can be fetched, absolute or relative.
+        filename: Its name on the server, "" if unknown; never to be trusted as a path.
         description: What the API says it is; may be "".
     """
 
@@ -314,11 +313,11 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         status: PENDING, QUEUED, IN_PROGRESS, COMPLETE, FAILED, or whatever the API sends.
-        num_requested: Locations asked for; None if not said. Likewise the other counts.
+        num_requested: Locations in the job; this and the other counts are None if not given.
         result_status: SUCCESS or FAILED once there is a result; None before.
         message: The result's message; "" if none.
-        total_processing_time: Seconds the API says it took; None if not said.
-        outputs: The files made, none before the job is done.
+        total_processing_time: The API's own count of seconds; None if not given.
+        outputs: The output files; none before the job is done.
         sources: Statistics by source, as the API sent them.
     """
 
@@ -338,12 +337,12 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def phase(self) -> JobPhase:
-        """The stage that this status stands for."""
+        """The stage of the job."""
         return phase_of(self.status, self.result_status, names_outputs=bool(self.outputs))
 
     @property
     def is_finished(self) -> bool:
-        """Whether polling can end. An unknown status with a result counts as finished."""
+        """Whether polling can end. A job with an unknown status and a result is finished."""
         return self.phase in {JobPhase.COMPLETE, JobPhase.FAILED}
 
     @property
@@ -353,41 +352,37 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunSummary(msgspec.Struct, kw_only=True):
-    """What a run did and what it took.
+    """What a run did and charged.
 
-    Jobs and charges are of the whole run, however often it was stopped and gone on with;
-    requests, retries, refusals and seconds are those of the present process.
+    Jobs and charges count the whole run, however often it was resumed; requests, retries,
+    refusals and seconds count this process.
 
     Attributes:
-        rows: Data records of the input; ok + partial + failed.
-        no_answer: Rows without an answer by the API (of those that failed).
-        reasons: Rows by reason, of those that are not ok.
-        values_left_out: Values that were unreadable, or codes for unknown, and so not sent.
-        value_notes: These, and others that were not sent as they stood, by column.
+        rows: Data records in the input: ok + partial + failed.
+        no_answer: Failed rows that the API did not answer.
+        reasons: Rows that are not ok, by reason.
+        values_left_out: Values not sent because they are unreadable or codes for "unknown".
+        value_notes: These, and others that were not sent as they stand, by column.
         jobs: Jobs that the API accepted.
         locations_charged: Locations in accepted jobs.
-        locations_saved: Rows that repeat others, and so were not sent.
-        charged_by_source: About how many of these each source was asked, by its code, as far as
-            that was noted.
-        locations_in_doubt: Locations in POSTs that may have made a job whose id never arrived;
-            they may be charged as well.
-        skipped_by_source: Rows that a source was not asked about, as it would surely fail,
-            by its code.
-        locations_possibly_charged_again: Locations sent again although an earlier job that
-            held them was, or may have been, accepted.
-        submissions_in_doubt: POSTs that may have made a job whose id never arrived.
-        unfinished_jobs: Of a run in memory, the ids of accepted jobs whose answers have not come:
-            where it ended early, `PingDataClient` can still ask for them. A run on disk keeps them
-            itself.
+        locations_saved: Rows not sent because they repeat others.
+        charged_by_source: About how many of the charged locations were sent to each source.
+        locations_in_doubt: Locations in submissions in doubt, which may be charged in addition.
+        skipped_by_source: Rows not sent to a source because it surely cannot answer them.
+        locations_possibly_charged_again: Locations sent again although an earlier job with them
+            was, or may have been, accepted.
+        submissions_in_doubt: Submissions that may have created a job whose id never arrived.
+        unfinished_jobs: Ids of accepted jobs whose answers did not arrive, if a run in memory
+            ended early: `PingDataClient` can still fetch them. A run on disk keeps them itself.
         requests: HTTP requests of the bulk endpoints.
         retries: Of those, requests sent again after a failure.
         refused: Answers 429 and 503.
         seconds: Wall time.
-        output: Where the rows were written.
-        failures: Where the rows without an answer were written; None if there are none.
-        run_dir: Where the run is kept; None if it was discarded.
-        environment: The API's environment ("sandbox": every answer is made up); None where
-            only a url was given.
+        output: The output file.
+        failures: The file of the rows without an answer; None if there are none.
+        run_dir: The run directory; None if it was discarded.
+        environment: The API's environment ("sandbox": all answers are made up); None if only a
+            url was given.
     """
 
     rows: int = 0
@@ -418,10 +413,10 @@ class RunSummary(msgspec.Struct, kw_only=True):
 
 
 class EnhancedLocations(list[EnhancedLocation]):
-    """What `BulkEnhancer.enhance()` returns: a list of results, in input order.
+    """The list of results that `BulkEnhancer.enhance()` returns, in input order.
 
     Attributes:
-        summary: What was done for them, and what it took. Look at `locations_in_doubt` and
+        summary: What the call did and charged. Look at `locations_in_doubt` and
             `locations_possibly_charged_again`.
     """
 
@@ -433,23 +428,23 @@ class EnhancedLocations(list[EnhancedLocation]):
 
 
 class DataSource(msgspec.Struct, frozen=True, kw_only=True):
-    """A source, as `GET /api/v1/datasources` tells of it.
+    """A data source, as `GET /api/v1/datasources` describes it.
 
     Attributes:
-        code: Such as PG; what `sources` takes.
-        name: For people; "" if not said.
-        required_attrs: Fields of a location that it cannot do without.
+        code: The code that `sources` takes, such as PG.
+        name: Its name for people; "" if not given.
+        required_attrs: Fields of a location that it needs.
         optional_attrs: Fields of a location that it can use.
-        requires_credentials: Whether it needs an account of its own; None if not said.
-        non_supported_input_values: Values it cannot do anything with, as the API sent them.
+        requires_credentials: Whether it needs credentials of its own; None if not given.
+        non_supported_input_values: Values that it does not accept, as the API sent them.
         supported_countries: None for all.
         supported_us_states: None for all.
         excluded_us_states: None for none.
-        geocode_confidence_required: As the API sent it; None if not said.
-        geocode_precision_required: As the API sent it; None if not said.
-        output_fields: By name of a field of its answers, the type that the API says it has;
-            "" where it says none. The fields that all sources share are among them.
-        as_sent: All of it, as the API sent it: with what each field means, for example.
+        geocode_confidence_required: As the API sent it; None if not given.
+        geocode_precision_required: As the API sent it; None if not given.
+        output_fields: The type of each field of its answers, by name, those that all sources share
+            included; "" for a type that the API does not give.
+        as_sent: The whole description as the API sent it, with what each field means.
     """
 
     code: str
