@@ -64,13 +64,12 @@ from pingdata_async.runs.directory.directory import (
     check_own_place,
     read_settings,
     run_dir_for,
-    shown_bytes,
 )
 from pingdata_async.runs.directory.settings import RunSettings
 from pingdata_async.runs.export.export import ExportedRun, export_run
 from pingdata_async.runs.forecast import Forecast
 from pingdata_async.util.redaction import printable
-from pingdata_async.util.text import STDOUT, counted, quoted_option, shown_url
+from pingdata_async.util.text import STDOUT, counted, quoted_option, shown_bytes, shown_url
 from pingdata_async.value_notes import sentence, to_be_told
 
 F = TypeVar("F", bound=Callable[..., Any])

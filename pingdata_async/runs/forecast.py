@@ -1,21 +1,22 @@
-"""What a run would send, charge and need, and how long it will take, before anything is sent.
+"""What a run would send, charge and need, and how long it would take.
 
-How long follows from the throughput of this run so far, or else of the last one beside it.
+The duration follows from the throughput of this run so far, or of the last one beside it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio.to_thread
 import msgspec
 
 from pingdata_async.api.account import resets_at
 from pingdata_async.engine.flow_control.budget import Amount
-from pingdata_async.exceptions import PingDataError
+from pingdata_async.exceptions import PingDataError, RunError
 from pingdata_async.runs.directory.directory import (
     PACE,
     PLAN_NAME,
@@ -23,50 +24,51 @@ from pingdata_async.runs.directory.directory import (
     check_own_run,
     journal_path,
     runs_beside,
-    space_needs,
 )
-from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.directory.plan import Plan, PlanSummary
 from pingdata_async.runs.directory.settings import RunSettings
 from pingdata_async.runs.journal.journal import Journal
 from pingdata_async.runs.journal.reader import JournalReader, reading_journal
 from pingdata_async.runs.preflight import Judgement, Preflight
 from pingdata_async.runs.spending import Spending, check_budget
 from pingdata_async.util.files import free_bytes
-from pingdata_async.util.text import STDOUT, shown_path
+from pingdata_async.util.text import STDOUT, shown_bytes, shown_path
 from pingdata_async.value_notes import ValueNote
 
 LOCATIONS_TO_LEARN_FROM = 100
-REQUESTS_A_JOB = 3  # at least: submitted, asked about, fetched
+REQUESTS_A_JOB = 3  # at least: submit, poll, fetch
+
+# -- Duration ---------------------------------------------------------------------------------
 
 
 class Throughput(msgspec.Struct, frozen=True):
-    """Locations that were answered within so many seconds."""
+    """Locations answered, and the seconds that took."""
 
     locations: float
     seconds: float
 
 
 async def keep_throughput(journal: Journal, locations: float, seconds: float) -> None:
-    """Note how fast this process got answers, if there were enough of them to tell.
+    """Note the throughput of this process in the journal, if enough was answered to tell.
 
     Args:
         journal: The run's.
-        locations: About how many were answered: not the rows that repeat them, which take no time.
-        seconds: Within which they were.
+        locations: About how many locations were answered, without the rows that repeat them.
+        seconds: How long that took.
     """
     if locations >= LOCATIONS_TO_LEARN_FROM and seconds > 0.0:
         await journal.set_meta(PACE, Throughput(round(locations, 1), round(seconds, 3)))
 
 
 def learnt_locations_per_s(run_dir: Path, settings: RunSettings) -> float | None:
-    """The throughput of this run, or else of the last one beside it; None if unknown. Blocks.
+    """The throughput of this run, or of the last one beside it; None if unknown. Blocks.
 
-    It must have asked the same sources of the same API.
+    Only runs with the same API and sources count.
     """
     beside = runs_beside(run_dir)
     beside.sort(key=_last_change, reverse=True)
     for path in (run_dir, *beside):
-        # A run that cannot be read is not ours to complain about.
+        # Others' runs may be unreadable: that is no error of this one.
         with contextlib.suppress(PingDataError, msgspec.ValidationError, OSError):
             check_own_run(path)
             with JournalReader(journal_path(path), at_a_glance=True) as journal:
@@ -95,18 +97,18 @@ def expected_seconds(
     """About how long the run will take; None if unknown (pure).
 
     Args:
-        locations: To be sent.
-        jobs: That they take.
-        locations_per_s: As learnt; None where nothing was.
-        max_requests_per_s: As given; None where it was not. Alone, it tells how long it takes at
-            least.
+        locations: Locations to send.
+        jobs: Jobs that they take.
+        locations_per_s: The learnt throughput; None if there is none.
+        max_requests_per_s: The limit of requests; None if there is none. Without a throughput, it
+            gives a lower bound.
     """
-    told = []
+    bounds_s = []
     if locations_per_s:
-        told.append(locations / locations_per_s)
+        bounds_s.append(locations / locations_per_s)
     if max_requests_per_s:
-        told.append(jobs * REQUESTS_A_JOB / max_requests_per_s)
-    return max(told, default=None)
+        bounds_s.append(jobs * REQUESTS_A_JOB / max_requests_per_s)
+    return max(bounds_s, default=None)
 
 
 def _is_alike(kept: Any, settings: RunSettings) -> bool:
@@ -114,15 +116,85 @@ def _is_alike(kept: Any, settings: RunSettings) -> bool:
     return theirs.api == settings.api and set(theirs.sources) == set(settings.sources)
 
 
+# -- Disk space -------------------------------------------------------------------------------
+
+# As measured on answers like those documented: 1 KB for a geocoder, 3 to 4 KB for a hazard
+# source; in the spool about a ninth of it.
+OUTPUT_BYTES_A_SOURCE = 2_500
+SPOOL_BYTES_A_SOURCE = 300
+
+
+class DiskNeed(NamedTuple):
+    """What the answers will take on one device, and what is free there."""
+
+    folders: list[Path]
+    needed_bytes: int
+    free_bytes: int
+
+    @property
+    def suffices(self) -> bool:
+        """Whether there is enough."""
+        return self.needed_bytes <= self.free_bytes
+
+
+def disk_needs(
+    run_dir: Path, settings: RunSettings, planned: PlanSummary, locations: int
+) -> list[DiskNeed]:
+    """About what the answers will take, by device; blocks.
+
+    Args:
+        run_dir: Where the spool grows, and where answers are kept for duplicates. It need not
+            exist yet.
+        settings: Of the run.
+        planned: What its plan amounts to: all of these rows are written to the output.
+        locations: Locations that are still to be answered.
+    """
+    sources = max(1, len(settings.sources))
+    kept_bytes = locations * SPOOL_BYTES_A_SOURCE
+    kept_bytes += min(planned.repeated, planned.locations) * OUTPUT_BYTES_A_SOURCE
+    run_dir = run_dir if run_dir.exists() else run_dir.absolute().parent
+    by_folder = [(run_dir, sources * kept_bytes)]
+    if settings.output != STDOUT:
+        folder = Path(os.path.realpath(settings.output)).parent  # a link is written through
+        by_folder.append((folder, planned.rows * sources * OUTPUT_BYTES_A_SOURCE))
+    by_device: dict[int, DiskNeed] = {}
+    for folder, size_bytes in by_folder:
+        device = folder.stat().st_dev
+        need = by_device.get(device) or DiskNeed([], 0, free_bytes(folder))
+        folders = [*need.folders, folder]
+        by_device[device] = need._replace(
+            folders=folders, needed_bytes=need.needed_bytes + size_bytes
+        )
+    return list(by_device.values())
+
+
+def check_space(needs: list[DiskNeed]) -> None:
+    """Refuse a run whose answers will not fit on the disk, before it costs anything.
+
+    Raises:
+        RunError: With what is needed and what is free.
+    """
+    for need in needs:
+        if not need.suffices:
+            raise RunError(
+                f"{' and '.join(map(str, need.folders))}: the answers will need about "
+                f"{shown_bytes(need.needed_bytes)}, but only {shown_bytes(need.free_bytes)} are "
+                "free; make room, or use --no-space-check"
+            )
+
+
+# -- A forecast -------------------------------------------------------------------------------
+
+
 class Quota(msgspec.Struct, frozen=True, kw_only=True):
-    """What is left of a source in one window.
+    """What is left of the account's limit for one source and window.
 
     Attributes:
-        source: Its code.
+        source: The source's code.
         window: Such as "daily".
-        left: Locations that are left.
-        limit: Locations that the whole window allows; None if not said.
-        resets_at: When it begins anew (UTC); None where that is not known.
+        left: Locations left.
+        limit: Locations that the whole window allows; None if unknown.
+        resets_at: When the limit resets (UTC); None if unknown.
     """
 
     source: str
@@ -133,36 +205,35 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run would send, charge and need from here on.
+    """What a run would send, charge and need from now on.
 
     Attributes:
-        run_dir: Where its plan is kept; None where it was thrown away.
+        run_dir: The run directory with the plan; None if the plan was deleted.
         source: The input, as it was named.
         output: The output.
-        sources: The sources asked.
+        sources: The run's sources.
         api: The API's origin, or "sandbox".
-        rows: Data records of the input.
+        rows: Data records in the input.
         distinct: Distinct locations among them that can be sent.
-        repeated: Rows that repeat these: they have their answers for nothing.
+        repeated: Rows that repeat these, and get their answers at no cost.
         left_out: Rows that are not sent, by reason.
         mapping: Which column is which field, with samples of what is sent, a line each.
         value_notes: Values that are not sent as they stand, by column.
-        skipped_by_source: Rows that a source is not asked about, as it would surely fail: those
-            that repeat others included.
-        locations: Locations that will be sent from here on, within the budget, if all goes well.
-        charged_by_source: About how many of these each source is asked.
-        left_by_budget: Locations that the budget does not allow for.
-        jobs: Jobs that they take.
-        expected_seconds: About how long it takes; None where nothing tells.
-        is_at_least: Whether that is only how long it takes at least.
-        disk_bytes: That the answers need, about.
-        disk_suffices: Whether they are free.
-        quotas: What is left, by source and window, of the sources that are asked and capped.
-        fits: Whether the account's limits let it through, as far as is known; None where the
-            limits are not known.
-        refusals: What they would refuse, and until when, a sentence each.
-        fitting: Where they refuse something, locations that all sources may be asked about.
-        notes: What the user should know, a sentence each.
+        skipped_by_source: Rows, repeated ones included, that are not sent to a source because it
+            surely cannot answer them.
+        locations: Locations still to send within the budget, if all goes well.
+        charged_by_source: About how many of these are sent to each source.
+        left_by_budget: Locations beyond the budget.
+        jobs: Jobs that the locations take.
+        expected_seconds: About how long that takes; None if unknown.
+        is_at_least: Whether `expected_seconds` is only a lower bound.
+        disk_bytes: About how many bytes the answers need.
+        disk_suffices: Whether the disk has that many free.
+        quotas: What is left of the account's limits, by source and window.
+        fits: Whether it fits the account's limits; None if these are unknown.
+        refusals: What the limits would refuse, and until when, a sentence each.
+        fitting: Locations that fit the limits of all sources, if not all do.
+        notes: What else the user should know, a sentence each.
     """
 
     run_dir: str | None
@@ -198,30 +269,24 @@ async def forecast(
     """Forecast a planned run; sends no job.
 
     Args:
-        run_dir: Where its plan is.
-        settings: With what it would go on.
-        preflight: Knows what the account's limits allow.
-        place: Where the run would be kept; there need be nothing yet.
+        run_dir: The run directory with the plan.
+        settings: The settings to continue with.
+        preflight: Asks what the account's limits allow.
+        place: Where the run would be kept; it need not exist yet.
 
     Raises:
-        ConfigurationError: When the budget names a source that is not asked.
+        ConfigurationError: When the budget names a source that no location asks.
         RunError: When the run directory cannot be read.
         AuthenticationError: When the API does not accept the token.
     """
     plan = await anyio.to_thread.run_sync(Plan, run_dir / PLAN_NAME)
     planned = plan.summary
     check_budget(settings, plan)
-    with plan:
-        async with reading_journal(journal_path(run_dir), as_it_is_now=True) as journal:
-            totals = await anyio.to_thread.run_sync(journal.totals)
-            spending = Spending(
-                settings, plan, totals, lambda read: anyio.to_thread.run_sync(read, journal)
-            )
-            left, to_come = await spending.left(), await spending.to_come()
+    left, to_come = await _still_to_send(run_dir, settings, plan)
     judgement = await preflight.judge(to_come)
     notes = list(planned.notes)
     if judgement.why_unknown:
-        notes.append(f"The account's limits are not known: {judgement.why_unknown}.")
+        notes.append(f"The account's limits are unknown: {judgement.why_unknown}.")
     jobs = _jobs(plan, left, to_come, settings)
     locations_per_s = await anyio.to_thread.run_sync(learnt_locations_per_s, place, settings)
     seconds = expected_seconds(
@@ -230,9 +295,7 @@ async def forecast(
         locations_per_s=locations_per_s,
         max_requests_per_s=settings.max_requests_per_s,
     )
-    disk_bytes, disk_suffices = await anyio.to_thread.run_sync(
-        _disk, place, settings, plan, to_come.locations
-    )
+    needs = await anyio.to_thread.run_sync(disk_needs, place, settings, planned, to_come.locations)
     return Forecast(
         run_dir=shown_path(place),
         source=settings.source,
@@ -252,8 +315,8 @@ async def forecast(
         jobs=jobs,
         expected_seconds=seconds,
         is_at_least=seconds is not None and locations_per_s is None,
-        disk_bytes=disk_bytes,
-        disk_suffices=disk_suffices,
+        disk_bytes=sum(need.needed_bytes for need in needs),
+        disk_suffices=all(need.suffices for need in needs),
         quotas=quotas(judgement, to_come, dt.datetime.now(dt.UTC)),
         fits=judgement.fits,
         refusals=tuple(dict.fromkeys(map(str, judgement.refusals))),
@@ -262,8 +325,19 @@ async def forecast(
     )
 
 
+async def _still_to_send(run_dir: Path, settings: RunSettings, plan: Plan) -> tuple[Amount, Amount]:
+    """What is still to be sent, whatever the budget, and within it."""
+    with plan:
+        async with reading_journal(journal_path(run_dir), as_it_is_now=True) as journal:
+            totals = await anyio.to_thread.run_sync(journal.totals)
+            spending = Spending(
+                settings, plan, totals, lambda read: anyio.to_thread.run_sync(read, journal)
+            )
+            return await spending.left(), await spending.to_come()
+
+
 def quotas(judgement: Judgement, wanted: Amount, now: dt.datetime) -> tuple[Quota, ...]:
-    """What is left of each source that is asked and capped (pure)."""
+    """What is left of the limits of the sources that would be asked (pure)."""
     asked = {code.casefold() for code in wanted.by_source}
     limits = judgement.limits
     return tuple(
@@ -281,27 +355,8 @@ def quotas(judgement: Judgement, wanted: Amount, now: dt.datetime) -> tuple[Quot
 
 
 def _jobs(plan: Plan, left: Amount, to_come: Amount, settings: RunSettings) -> int:
-    """Those of the plan, where all of it is left; else as many as full ones would be."""
+    """The jobs of the plan if all of it is left; otherwise as many as full chunks take."""
     if left.locations == plan.summary.locations == to_come.locations:
         return plan.summary.jobs
     size = max(1, min(settings.chunk_size, plan.summary.chunk_size))
     return -(-to_come.locations // size)
-
-
-def _disk(place: Path, settings: RunSettings, plan: Plan, locations: int) -> tuple[int, bool]:
-    by_folder = space_needs(
-        place if place.exists() else place.absolute().parent,
-        None if settings.output == STDOUT else Path(settings.output),
-        locations=locations,
-        rows=plan.summary.rows,
-        sources=max(1, len(settings.sources)),
-        recurring=min(plan.summary.repeated, plan.summary.locations),
-    )
-    by_device: dict[int, tuple[int, int]] = {}
-    for folder, size_bytes in by_folder:
-        before, _ = by_device.get(folder.stat().st_dev, (0, 0))
-        by_device[folder.stat().st_dev] = before + size_bytes, free_bytes(folder)
-    return (
-        sum(size_bytes for _, size_bytes in by_folder),
-        all(size_bytes <= free for size_bytes, free in by_device.values()),
-    )

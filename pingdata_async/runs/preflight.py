@@ -1,6 +1,6 @@
-"""What the API is asked before anything is sent: limits and data sources.
+"""What the API is asked before anything is sent: the account's limits, and the data sources.
 
-An API that does not answer costs only the answer.
+If the API does not answer, the run goes on without these answers.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ ANSWER_WITHIN_S = 30.0
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """What the account's limits say of what is to be sent.
+    """Whether what is to be sent fits the account's limits.
 
     Attributes:
-        limits: The limits; None where they are not known.
-        why_unknown: Why they are not, a few words; "" where they are.
-        refusals: What of it they would refuse, as far as is known.
-        fitting: Locations that all its sources may be asked about; None for all.
+        limits: The limits; None if they are unknown.
+        why_unknown: Why they are unknown, in a few words; "" if they are known.
+        refusals: What they would refuse.
+        fitting: Locations that fit the limits of all sources; None for all.
     """
 
     limits: Limits | None = None
@@ -51,19 +51,17 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def fits(self) -> bool | None:
-        """Whether nothing of it is known to be refused; None where the limits are not known."""
+        """Whether nothing is known to be refused; None if the limits are unknown."""
         return None if self.limits is None else not self.refusals
 
 
 class Preflight:
     """Asks the API about a run's sources, once, and about the account's limits.
 
-    An API that does not answer holds up no run: the run only does without what it would have said.
-
     Args:
-        client: The client of the run; closed, it is not asked.
+        client: The client of the run; if it is closed, nothing is asked.
         settings: The run's settings.
-        emit: Told what could not be learnt.
+        emit: Called with a notice for each thing that the API does not tell.
     """
 
     def __init__(self, client: PingDataClient, settings: RunSettings, emit: EventEmitter) -> None:
@@ -74,21 +72,21 @@ class Preflight:
         self._sources: Mapping[str, DataSource] | str | None = None
 
     async def coverage(self) -> Coverage | str:
-        """What the sources cannot answer; a sentence where that is not known.
+        """Which locations the sources surely cannot answer; a sentence if that is unknown.
 
         Raises:
             AuthenticationError: When the API does not accept the token.
         """
         sources = await self._known_sources()
         if isinstance(sources, str):
-            return f"Which locations a source cannot answer is not checked: {sources}."
+            return f"Locations that a source cannot answer are not left out: {sources}."
         return Coverage(sources)
 
     async def field_types(self) -> dict[str, Mapping[str, str]]:
-        """The types of the fields of the run's sources; raises as `coverage()`."""
+        """The types of the fields of each source; raises as `coverage()`."""
         sources = await self._known_sources()
         if isinstance(sources, str):
-            self._note(f"What types the fields have, the answers tell: {sources}.")
+            self._note(f"The types of the columns are found from the answers alone: {sources}.")
             return {}
         return {
             code: source.output_fields
@@ -99,31 +97,31 @@ class Preflight:
     async def judge(self, wanted: Amount) -> Judgement:
         """Compare the account's limits with what is to be sent; raises as `coverage()`."""
         if self._delegate_to:
-            said = f"the limits that the API tells are your own, not those of {self._delegate_to}"
+            said = f"the API tells only your own, not those of {self._delegate_to}"
             return Judgement(why_unknown=said)
         limits = await asked(
             self._client.limits(),
             "its limits",
-            unasked="the API was not asked, for want of a token",
+            unasked="the API was not asked, because there is no token",
         )
         if isinstance(limits, str):
             return Judgement(why_unknown=limits)
         return judged(limits, wanted, dt.datetime.now(dt.UTC))
 
     async def check(self, wanted: Amount, spent: Amount) -> None:
-        """Refuse what the limits are known not to allow; raises also as `judge()`.
+        """Refuse what would exceed the limits; also raises as `judge()`.
 
         Args:
             wanted: What is to be sent.
             spent: What was sent before.
 
         Raises:
-            LimitsExceededError: With the numbers, when there is more again, and what fits.
+            LimitsExceededError: With the numbers, when the limits reset, and what fits.
         """
         judgement = await self.judge(wanted)
         if judgement.why_unknown:
             self._note(
-                f"Whether the account's limits suffice is not known: {judgement.why_unknown}."
+                f"Whether this fits the account's limits is unknown: {judgement.why_unknown}."
             )
         if judgement.refusals:
             raise LimitsExceededError(refusal_message(judgement, wanted, spent))
@@ -139,12 +137,12 @@ class Preflight:
 
 
 async def asked(question: Awaitable[T], what: str, *, unasked: str) -> T | str:
-    """The answer to a question; where there is none, why, in a few words.
+    """The answer to a question, or why there is none, in a few words.
 
     Args:
         question: A call of the client.
         what: What it asks the API to tell, such as "its limits".
-        unasked: What to say where the client is closed.
+        unasked: What to say if the client is closed.
 
     Raises:
         AuthenticationError: When the API does not accept the token.
@@ -163,7 +161,7 @@ async def asked(question: Awaitable[T], what: str, *, unasked: str) -> T | str:
 
 
 def judged(limits: Limits, wanted: Amount, now: dt.datetime) -> Judgement:
-    """What these limits say of it at that time."""
+    """Compare limits with what is to be sent."""
     refusals = limits.refusals(wanted.by_source, now)
     fitting = None
     if refusals:
@@ -175,7 +173,7 @@ def judged(limits: Limits, wanted: Amount, now: dt.datetime) -> Judgement:
 
 
 def refusal_message(judgement: Judgement, wanted: Amount, spent: Amount) -> str:
-    """That it would be refused: the numbers, when there is more again, and what fits."""
+    """What would be refused, with the numbers, when the limits reset, and what fits."""
     refused = {each.source.casefold() for each in judgement.refusals}
     others = [code for code in wanted.by_source if code.casefold() not in refused]
     reasons = ". ".join(dict.fromkeys(map(str, judgement.refusals)))
@@ -186,8 +184,8 @@ def refusal_message(judgement: Judgement, wanted: Amount, spent: Amount) -> str:
         most = spent.locations + judgement.fitting
         fits.append(f"{counted(judgement.fitting, 'location')} (--max-locations {most})")
     return (
-        f"the account's limits would not let it all through, so nothing was sent. {reasons}. "
-        f"What fits: {', or '.join(fits) or 'nothing'}; --no-preflight begins all the same"
+        f"this would exceed the account's limits, so nothing was sent. {reasons}. What fits: "
+        f"{', or '.join(fits) or 'nothing'}; --no-preflight starts the run all the same"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run that goes on begins with: unfinished chunks as tasks, and rows reopened by a retry."""
+"""What a resumed run begins with: unfinished chunks as tasks, and rows that `retry` reopens."""
 
 from __future__ import annotations
 
@@ -35,18 +35,17 @@ from pingdata_async.util.text import counted
 async def unfinished_tasks(
     journal: Journal, plan: Plan, *, may_pay_again: bool, has_outputs: bool = True
 ) -> AsyncGenerator[ChunkTask, None]:
-    """Every chunk that is not at an end, as it is when this is begun.
+    """Yield each unfinished chunk: those with paid jobs, then later chunks, then planned ones.
 
-    Those with jobs come first, as they are paid for; then later chunks, then planned ones.
-    What is held is left out.
+    Chunks that are held are left out.
 
     Args:
-        journal: What has become of them.
-        plan: What they are.
-        may_pay_again: Whether another job may be sent for one that was complete, where the API
-            has lost both it and its output.
-        has_outputs: Whether outputs are where they were said to be. The sandbox inside a command
-            is another one each time, without the jobs of those before.
+        journal: The run's journal.
+        plan: Its plan.
+        may_pay_again: Whether a job that was complete may be replaced by another one, if the API
+            has lost both the job and its output.
+        has_outputs: Whether outputs are still where the API said. The sandbox inside a command is a
+            new one each time, without the jobs of the last one.
     """
     states = await journal.planned_states()
     async with contextlib.aclosing(journal.unfinished()) as records:
@@ -78,16 +77,16 @@ async def _task(plan: Plan, index: int, record: ChunkRecord | None) -> ChunkTask
     return task
 
 
-# They would be as invalid as before; and where a row is skipped, no other source has failed.
+# They would end as before; if a row is skipped, no other source has failed.
 _AS_BEFORE = frozenset({Reason.INVALID_INPUT, Reason.SKIPPED})
 
 
 class Reopened(msgspec.Struct, frozen=True):
-    """What came of reopening a run.
+    """What `reopen_rows()` found.
 
     Attributes:
-        rows: Rows that wait now and did not before.
-        left: Rows that are not ok and have an answer, such as "no match", and do not wait.
+        rows: Rows that will be retried.
+        left: Rows that are not ok but have an answer, such as "no match", and are not retried.
     """
 
     rows: int
@@ -95,11 +94,11 @@ class Reopened(msgspec.Struct, frozen=True):
 
 
 def rows_to_reopen(results: list[EnhancedLocation], *, all_not_ok: bool) -> list[EnhancedLocation]:
-    """The rows of a chunk that are worth asking about once more.
+    """The rows of a chunk that are worth a retry.
 
     Args:
         results: Their outcomes.
-        all_not_ok: Take all that are not ok, instead of those without an answer.
+        all_not_ok: Take all that are not ok, not only those without an answer.
     """
     return [
         result
@@ -112,15 +111,15 @@ def rows_to_reopen(results: list[EnhancedLocation], *, all_not_ok: bool) -> list
 async def reopen_rows(
     directory: RunDirectory, plan: Plan, sources: tuple[str, ...], *, all_not_ok: bool
 ) -> Reopened:
-    """Have rows of a run wait to be asked about once more.
+    """Reopen rows of a run, to be retried.
 
     Args:
         directory: The run directory, entered.
         plan: Its plan, inside its `with` block.
         sources: The run's sources.
-        all_not_ok: Take all that are not ok, instead of those without an answer.
+        all_not_ok: Take all that are not ok, not only those without an answer.
     """
-    # A complete job is paid for: its output is tried once more, before another one is sent.
+    # A complete job is paid for: its output is fetched once more before another job is sent.
     reopened = await directory.journal.fetch_again(Reason.UNREADABLE, no_longer=FINISHED)
     left = 0
     async with reading_journal(journal_path(directory.path)) as journal:
@@ -132,7 +131,7 @@ async def reopen_rows(
             duplicate_counts = chunk.duplicate_counts_by_row()
             not_ok = rows_to_reopen(outcomes.settled, all_not_ok=True)
             left += tally(not_ok, duplicate_counts).rows - tally(rows, duplicate_counts).rows
-            if rows and not reopened:  # first: cut off in between, there is work left
+            if rows and not reopened:  # first: a crash in between leaves work to do
                 await directory.journal.set_meta(FINISHED, None)
             if rows:
                 charged = await anyio.to_thread.run_sync(charged_rows, journal, chunk)
@@ -144,16 +143,16 @@ async def reopen_rows(
 
 
 def reopening_told(found: Reopened) -> str:
-    """What came of it, for people."""
-    told = f"{counted(found.rows, 'row')} to be asked about again"
+    """A sentence on what `reopen_rows()` found."""
+    told = f"{counted(found.rows, 'row')} to be retried"
     if not found.left:
         return f"{told}."
     are = "that is not ok has" if found.left == 1 else "that are not ok have"
-    return f"{told}; {counted(found.left, 'row')} {are} an answer: --all asks about those too."
+    return f"{told}; {counted(found.left, 'row')} {are} an answer: --all retries those too."
 
 
 def charged_rows(journal: JournalReader, chunk: Chunk) -> set[int]:
-    """The rows of a planned chunk that a job held, or may have held; blocks."""
+    """The rows of a planned chunk that were, or may have been, in a job; blocks."""
     record = journal.record(chunk.index)
     charged = set(chunk.rows) if record is not None and record.charged_before else set()
     for later in journal.later_chunks_of(chunk.index):
@@ -173,7 +172,7 @@ def retry_rows_of(
     sources: tuple[str, ...],
     charged: Collection[int],
 ) -> list[RetryRow]:
-    """Rows of a planned chunk, to be asked about again for the sources that did not succeed."""
+    """Rows of a planned chunk, to be retried with the sources that did not succeed."""
     places = {row: place for place, row in enumerate(chunk.rows)}
     retry_rows = []
     for result in results:
@@ -201,12 +200,12 @@ def retry_rows_of(
 
 
 def start_events(run_dir: str, plan: Plan, totals: JournalTotals) -> Iterator[Event]:
-    """What is planned; and of a run that was begun before, how far it is.
+    """The events of a start: what is planned, and how far a resumed run is.
 
     Args:
-        run_dir: Where it is kept, for people.
+        run_dir: The run directory, as shown to people.
         plan: Its plan.
-        totals: What its journal says.
+        totals: The totals of its journal.
     """
     planned = plan.summary
     is_resumed = bool(totals.rows.rows or totals.jobs or totals.submissions_in_doubt)

@@ -1,4 +1,4 @@
-"""A run from file to file: plan, execute, export. Each can be killed, and goes on where it was."""
+"""A run from file to file: plan, execute, export. Each phase can be killed and resumed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,6 @@ from pingdata_async.runs.directory.directory import (
     RunDirectory,
     check_apart,
     check_own_place,
-    check_space,
     failures_path,
     journal_path,
     run_dir_for,
@@ -73,7 +72,7 @@ from pingdata_async.runs.export.output import (
     output_spec,
 )
 from pingdata_async.runs.export.results import ResultReader
-from pingdata_async.runs.forecast import keep_throughput
+from pingdata_async.runs.forecast import check_space, disk_needs, keep_throughput
 from pingdata_async.runs.journal.journal import Journal
 from pingdata_async.runs.journal.reader import JournalReader, JournalTotals, reading_journal
 from pingdata_async.runs.journal.records import ChunkState, damage_in
@@ -186,14 +185,14 @@ class SummaryListener:
                 pass
 
     def add_rows(self, counts: Tally) -> None:
-        """Take over the count of the rows written."""
+        """Add the counts of the rows written."""
         summary = self.summary
         summary.rows, summary.ok = counts.rows, counts.ok
         summary.partial, summary.failed = counts.partial, counts.failed
         summary.no_answer, summary.reasons = counts.no_answer, counts.reasons
 
     def add_totals(self, totals: JournalTotals) -> None:
-        """Take over what the journal says of jobs and charges."""
+        """Add the journal's totals of jobs and charges."""
         summary = self.summary
         summary.jobs = totals.jobs
         summary.locations_charged = totals.locations_charged
@@ -210,16 +209,15 @@ T = TypeVar("T")
 
 
 class Run:
-    """One input's journey to its output.
+    """One run, from input to output.
 
     Args:
-        client: Asked about sources and limits; sending needs it open.
-        settings: What the run is begun with; kept in its journal.
-        flags: What it may do.
+        client: Asked about sources and limits; must be open if anything is to be sent.
+        settings: The run's settings, which are kept in its journal.
+        flags: What the run may do.
         policy: How often things are tried.
-        make_engine: Makes the engine for a store, a listener, what is known of the API, and what
-            may be spent.
-        on_event: Told of everything that happens.
+        make_engine: Makes the engine for a store, a listener, a circuit breaker and a budget.
+        on_event: Called with every event.
     """
 
     def __init__(
@@ -248,30 +246,19 @@ class Run:
         self._is_retry = False
         self._began = time.monotonic()
 
-    # -- what can be asked for -----------------------------------------------------------
+    # -- plan, start, resume, retry ------------------------------------------------------
 
     async def start(
         self, source: AnyInput, run_dir: str | Path | None, builder: ChunkBuilder
     ) -> RunSummary:
-        """Begin, or go on with the run of the same output.
-
-        Raises:
-            ConfigurationError: When output or run directory cannot be used, or the run there is
-                another one; nothing is sent.
-            InputError: When the input cannot be used; nothing is sent.
-            RunError: When something cannot be written.
-            PingDataError: When the API cannot be used any further.
-        """
+        """Start the run, or resume it if it exists; raises as `BulkEnhancer.run()`."""
         path = await anyio.to_thread.run_sync(run_dir_for, self._output, run_dir)
         await self.plan(source, path, builder)
         is_temporary = run_dir is None and self._is_to_stdout
         return await self._go_on(path, discard=is_temporary or self._flags.discard_run)
 
     async def plan(self, source: AnyInput, path: Path, builder: ChunkBuilder) -> None:
-        """Read the input through and write down what is to be sent; or see that this was done.
-
-        Raises as `start()`.
-        """
+        """Write the plan, unless the run has one; raises as `start()`."""
         planner = self._planner()
         self._settings = await planner.plan(source, path, builder)
         self._has_planned = planner.has_made
@@ -279,7 +266,7 @@ class Run:
     def foreseen(
         self, source: AnyInput, path: Path | None, builder: ChunkBuilder
     ) -> contextlib.AbstractAsyncContextManager[Path]:
-        """As `Planner.foreseen()`: what there is to be done, without a change to anything."""
+        """The plan without a change to anything; see `Planner.foreseen()`."""
         return self._planner().foreseen(source, path, builder)
 
     def _planner(self) -> Planner:
@@ -288,11 +275,11 @@ class Run:
         )
 
     async def resume(self, path: Path) -> RunSummary:
-        """Go on with a run; on a finished one, nothing is sent. Raises as `start()`."""
+        """Resume a run; on a finished one, nothing is sent. Raises as `start()`."""
         return await self._go_on(path, discard=self._flags.discard_run)
 
     async def retry(self, path: Path, *, all_not_ok: bool) -> RunSummary:
-        """Ask once more about rows without an answer, or about all that are not ok."""
+        """Retry the rows without an answer, or all that are not ok. Raises as `start()`."""
         self._check_client_is_open()
         self._is_retry = True
         async with RunDirectory(path) as directory:
@@ -305,7 +292,7 @@ class Run:
             return await self._go_on_in(directory)
 
     def _form(self, declared: DeclaredTypes | None = None) -> OutputSpec:
-        """In which form the output is written; refuses one that cannot be."""
+        """The form of the output; refuses one that cannot be written."""
         return output_spec(
             self._output, self._settings.writing, self._settings.sources, declared or {}
         )
@@ -318,7 +305,7 @@ class Run:
             directory.discard = discard and not summary.no_answer
         if directory.left_behind:
             self._note(
-                f"{shown_path(path)} is left there for what no run made: "
+                f"{shown_path(path)} is not deleted, because it holds files that no run made: "
                 f"{', '.join(directory.left_behind[:SHOWN_FILES])}"
             )
         elif directory.discard:
@@ -371,7 +358,7 @@ class Run:
             raise ended from error
 
     async def _as_it_ends(self, directory: RunDirectory, error: BaseException) -> BaseException:
-        """The error of a run: one that says that nothing was sent is of runs that sent nothing."""
+        """The error that ends the run; those that mean "nothing was sent" only if that is true."""
         if not isinstance(error, ConfigurationError | InputError | UnknownSourceError):
             return error
         with contextlib.suppress(PingDataError):
@@ -382,10 +369,10 @@ class Run:
         return ended
 
     async def _check_columns(self, form: OutputSpec, plan: Plan, *, has_sent: bool) -> None:
-        """Refuse columns none of which an answer will bring, as far as the API tells.
+        """Refuse an output none of whose columns the API declares.
 
-        The answers have the last word: fields that nobody told of come along as well. So single
-        columns are only said to be unknown, and what is paid for is seen when it is written.
+        Answers may hold undeclared fields, so single unknown columns are only noted. So are all of
+        them once something was paid for.
 
         Raises:
             ConfigurationError: When there would be nothing to write.
@@ -394,7 +381,7 @@ class Run:
         if not missing:
             return
         told = (
-            f"the API tells of no field for the column {shown_headers(missing)} (`pingdata-async "
+            f"the API declares no field for the column {shown_headers(missing)} (`pingdata-async "
             f"datasources --json` lists all)"
         )
         if len(missing) == len(form.options.columns) and not has_sent:
@@ -408,9 +395,9 @@ class Run:
         self._emit(RunNotice(message=message))
 
     async def _declared(self, directory: RunDirectory) -> DeclaredTypes:
-        """The types that the API says its fields have, as far as the output needs any.
+        """The types that the API declares for its fields, if the output needs them.
 
-        They are asked for once, and kept: the output can be written again without the API.
+        They are asked for once and kept, so that the output can be written again without the API.
         """
         if self._form().kind is OutputFormat.JSONL:
             return {}
@@ -423,7 +410,7 @@ class Run:
         return declared
 
     async def _keep_writing(self, directory: RunDirectory) -> None:
-        """How the output is written now is how it is written by whoever goes on."""
+        """Keep how the output is written, for later processes."""
         kept = await directory.settings()
         if kept is not None and kept.writing != self._settings.writing:
             await directory.keep_settings(
@@ -433,16 +420,16 @@ class Run:
     async def _stopped(self, directory: RunDirectory, plan: Plan, error: BaseException) -> None:
         rows_done: int | None = None
         run_dir = shown_path(directory.path)
-        with contextlib.suppress(PingDataError):  # what stopped the run is what is to be told
+        with contextlib.suppress(PingDataError):  # the error to show is the one that stopped it
             totals = await self._totals(directory)
             rows_done = totals.rows.rows
             if isinstance(error, UnknownSourceError) and not totals.has_sent:
-                # With other sources it is another run: this one must not be in its way, but what
-                # somebody planned before, of a pipe perhaps, is not thrown away unasked.
+                # With other sources it is another run, and this one must not be in its way. But a
+                # plan that was made before, perhaps from a pipe, is not deleted unasked.
                 directory.discard = self._has_planned
                 if not directory.discard:
                     self._note(
-                        f"The plan in {run_dir} is kept; --restart sets it aside for one with "
+                        f"The plan in {run_dir} is kept; --restart sets it aside for a run with "
                         "other sources."
                     )
                 return
@@ -457,7 +444,7 @@ class Run:
         )
 
     async def _needs(self, directory: RunDirectory, error: BaseException) -> str:
-        """Options without which `resume` would stop at once again."""
+        """Options without which `resume` would stop again at once."""
         needs = error.needs if isinstance(error, RunError) else ""
         output = self._settings.output
         try:
@@ -484,14 +471,14 @@ class Run:
         )
 
     async def _finished_before(self, directory: RunDirectory) -> RunSummary | None:
-        """The summary of a run that is done, output and all; None where there is work left."""
+        """The summary of a finished run; None if there is anything left to do."""
         kept = await directory.journal.get_meta(FINISHED)
         if kept is None or self._is_to_stdout:
             return None
         try:
             summary = msgspec.convert(kept, RunSummary)
         except msgspec.ValidationError:
-            return None  # it is made anew, with the output, for nothing
+            return None  # it is made anew, with the output, at no cost
         self._name_files(summary, directory)
         settings = await directory.settings()
         if settings is None or settings.writing != self._settings.writing:
@@ -525,7 +512,7 @@ class Run:
         return directory.plan
 
     async def _begin(self, directory: RunDirectory, plan: Plan) -> JournalTotals:
-        """Settle what an earlier process left half-done, and tell how far the run is."""
+        """Settle what an earlier process left half-done, and emit how far the run is."""
         journal = directory.journal
         for doubt in await journal.doubt_interrupted(hold=self._policy.hold_in_doubt):
             self._emit(
@@ -586,10 +573,10 @@ class Run:
             )
 
     async def _refused_beforehand(self, spending: Spending) -> LimitsExceededError | None:
-        """Why nothing more is to be sent; answers that are paid for are fetched all the same.
+        """The error if the account's limits refuse the rest; paid answers are still fetched.
 
         Raises:
-            LimitsExceededError: Likewise, where there are no such jobs.
+            LimitsExceededError: At once, if there are no jobs in flight.
         """
         if not self._flags.preflight:
             return None
@@ -609,14 +596,10 @@ class Run:
     ) -> None:
         if self._flags.check_space:
             sent = planned.rows - planned.repeated  # or invalid, which makes no difference here
-            await anyio.to_thread.run_sync(
-                lambda: check_space(
-                    directory.path,
-                    None if self._is_to_stdout else Path(self._output),
-                    locations=left * sent // max(1, planned.rows),
-                    rows=planned.rows,
-                    sources=max(1, len(self._settings.sources)),
-                    recurring=min(planned.repeated, planned.locations),
+            locations = left * sent // max(1, planned.rows)
+            check_space(
+                await anyio.to_thread.run_sync(
+                    disk_needs, directory.path, self._settings, planned, locations
                 )
             )
 

@@ -1,4 +1,4 @@
-"""What a run has charged, what it has still to send by source, and what it may spend."""
+"""What a run has spent, what it still has to send, and what it may spend."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def remaining(
     read_chunk: Callable[[int], Chunk],
     sources: tuple[str, ...],
 ) -> Amount:
-    """What is to be sent, if all goes well from here on; blocks.
+    """What is still to be sent if all goes well; blocks.
 
-    What the plan has is taken as a whole, and what became of it is taken off: of a chunk that
-    was sent, its first submission says what is in it, so that hardly any chunk is read.
+    Takes the plan as a whole and subtracts what was sent. The first submission of a chunk says what
+    is in it, so that hardly any chunk has to be read.
 
     Args:
-        journal: Opened.
-        planned: What the plan as a whole is.
+        journal: The opened journal.
+        planned: What the whole plan would send.
         read_chunk: Reads a chunk of the plan.
-        sources: The run's.
+        sources: The run's sources.
     """
     locations = planned.locations
     asked = Counter(planned.by_source)
@@ -59,7 +59,7 @@ def remaining(
 
 
 def spent_so_far(totals: JournalTotals) -> Amount:
-    """What was charged, or possibly so."""
+    """What was, or may have been, charged."""
     by_source = Counter(totals.charged_by_source)
     by_source.update(totals.possibly_charged_by_source)
     return Amount(
@@ -68,22 +68,22 @@ def spent_so_far(totals: JournalTotals) -> Amount:
 
 
 def planned_amount(summary: PlanSummary) -> Amount:
-    """What a plan as a whole would send."""
+    """What the whole plan would send."""
     return Amount(locations=summary.locations, by_source=dict(summary.asked))
 
 
 class Spending:
-    """What a run has spent and may spend when it starts or goes on.
+    """What a run has spent and may spend when it starts or is resumed.
 
     Args:
-        settings: The run's.
+        settings: The run's settings.
         plan: Its plan, inside its `with` block.
-        totals: What its journal says.
-        read: Reads something in the journal, in a thread.
+        totals: The totals of its journal.
+        read: Reads from the journal in a thread.
 
     Attributes:
-        spent: What was charged, or possibly so.
-        jobs_in_flight: Jobs that are paid for and whose answers are still to be fetched.
+        spent: What was, or may have been, charged.
+        jobs_in_flight: Paid jobs whose answers are still to be fetched.
     """
 
     def __init__(
@@ -101,10 +101,10 @@ class Spending:
         self.jobs_in_flight = totals.jobs_in_flight
 
     def budget(self, *, nothing_more: bool = False) -> Budget:
-        """What may be spent from here on.
+        """The budget from here on.
 
         Args:
-            nothing_more: Whether that is nothing at all.
+            nothing_more: Allow for nothing at all.
         """
         caps = Caps(locations=self.spent.locations) if nothing_more else self._caps
         return Budget(caps, self._sources, self.spent)
@@ -123,11 +123,11 @@ class Spending:
         return allowed(await self.left(), self._caps, self.spent)
 
     async def explained(self, error: BudgetSpentError, totals: JournalTotals) -> BudgetSpentError:
-        """The same error, with what is left to be done and how to go on.
+        """The error of a spent budget, with what is left to send and how to resume.
 
         Args:
-            error: That ended the run.
-            totals: What the journal says now.
+            error: The error that ended the run.
+            totals: The present totals of the journal.
         """
         left = await self.left()
         needed = caps_needed(left, self._caps, spent_so_far(totals))
@@ -140,12 +140,12 @@ class Spending:
 
 
 def check_budget(settings: RunSettings, plan: Plan) -> None:
-    """Refuse a budget for a source that is not asked: it is probably a slip.
+    """Refuse a budget for a source that no location asks: it is probably a slip.
 
     Raises:
-        ConfigurationError: When there is one.
+        ConfigurationError: With the sources that are asked.
     """
-    # One of the run's that all locations are kept from is no slip; there is nothing to count.
+    # One of the run's sources that cannot answer any location is no slip.
     named = dict.fromkeys((*settings.sources, *plan.summary.asked))
     for code in settings.caps.by_source:
         if code.casefold() not in map(str.casefold, named):
@@ -156,7 +156,7 @@ def check_budget(settings: RunSettings, plan: Plan) -> None:
 
 
 def needed_words(caps: Caps) -> str:
-    """Caps as the options that give them."""
+    """Caps as command-line options."""
     words = [] if caps.locations is None else [f"--max-locations {caps.locations}"]
     if caps.by_source:
         by_source = ",".join(f"{code}={cap}" for code, cap in caps.by_source.items())

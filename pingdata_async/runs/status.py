@@ -1,4 +1,4 @@
-"""How far a run is, read from its directory: also while it runs, and after a crash."""
+"""How far a run is, read from its directory, also while it runs and after a crash."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ LIST_AT_MOST = 1000
 
 
 class PendingSubmission(msgspec.Struct, frozen=True, kw_only=True):
-    """A submission whose outcome is not known yet.
+    """A submission without an outcome yet.
 
     Attributes:
         chunk: The chunk's number.
-        locations: How many it holds.
-        job_id: The API's id of the job; None where it never arrived.
+        locations: Locations in it.
+        job_id: The API's id of the job; None if it never arrived.
         since: When it was sent, in Unix seconds.
-        held: Whether it waits for the user to decide (`--in-doubt hold`).
-        error: What happened; None where nothing did.
+        held: Whether it waits for you to decide (`--in-doubt hold`).
+        error: What went wrong; None if nothing did.
     """
 
     chunk: int
@@ -40,35 +40,33 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How far a run is.
 
     Attributes:
-        run_dir: Where it is kept.
-        source: Its input.
-        output: Its output.
-        sources: The sources asked.
+        run_dir: The run directory.
+        source: The input.
+        output: The output.
+        sources: The run's sources.
         api: The API's origin, or "sandbox".
-        is_running: Whether a process is at work on it now.
-        is_finished: Whether every row has its outcome and the output was written.
-        rows: Rows planned.
+        is_running: Whether a process is executing it now.
+        is_finished: Whether every row has an outcome and the output was written.
+        rows: Rows in the plan.
         locations: Of these, rows that are sent.
         repeated: Rows that repeat one of those, and are not sent.
-        settled: Rows that have their outcome; ok + partial + failed.
-        no_answer: Of the failed ones, rows without an answer by the API.
-        reasons: Rows by reason, of those that are not ok.
-        chunks: How many chunks are in each state.
+        settled: Rows with an outcome: ok + partial + failed.
+        no_answer: Failed rows that the API did not answer.
+        reasons: Rows that are not ok, by reason.
+        chunks: Chunks by state.
         jobs: Jobs that the API accepted.
-        locations_charged: Locations in them.
-        charged_by_source: About how many of these each source is asked, by its code, as far as
-            that was noted.
-        locations_in_doubt: Locations in submissions that may have made a job, or that are on
-            their way.
-        skipped_by_source: Rows that a source is not asked about, as it would surely fail: those
-            that repeat others included.
-        max_locations: Locations that may be sent in all; None for any number.
-        budget: Likewise by source, of those that have one.
-        locations_possibly_charged_again: Locations sent again although an earlier job that held
-            them was, or may have been, accepted.
-        submissions_in_doubt: Submissions that may have made a job whose id never arrived.
-        in_flight: The jobs that are to be asked about, the oldest first; the first 1,000.
-        in_doubt: The submissions in doubt, the oldest first; the first 1,000.
+        locations_charged: Locations in these jobs.
+        charged_by_source: About how many of them were sent to each source.
+        locations_in_doubt: Locations in submissions that are in doubt or under way.
+        skipped_by_source: Rows, repeated ones included, that are not sent to a source because it
+            surely cannot answer them.
+        max_locations: Locations that the whole run may send; None for any number.
+        budget: The same by source.
+        locations_possibly_charged_again: Locations sent again although an earlier job with them
+            was, or may have been, accepted.
+        submissions_in_doubt: Submissions that may have created a job whose id never arrived.
+        in_flight: Jobs in flight, the oldest first; at most 1,000.
+        in_doubt: Submissions in doubt, the oldest first; at most 1,000.
     """
 
     run_dir: str
@@ -102,10 +100,10 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_status(run_dir: str | Path) -> RunStatus:
-    """How far a run is, also while it goes on and after a crash; blocks for a moment.
+    """Read how far a run is, also while it runs and after a crash; blocks for a moment.
 
     Args:
-        run_dir: Where it is kept.
+        run_dir: The run directory.
 
     Raises:
         RunError: When it is no run directory, or is damaged.
@@ -118,9 +116,9 @@ def read_status(run_dir: str | Path) -> RunStatus:
         totals = journal.totals()
         in_doubt = [_pending(each) for each in journal.in_doubt(LIST_AT_MOST)]
         unanswered = totals.submissions_unanswered
-        if unanswered and not is_running:  # nobody waits for their answers any more
+        if unanswered and not is_running:  # no process waits for their answers any more
             in_doubt += [
-                msgspec.structs.replace(_pending(each), error="cut off while it was on its way")
+                msgspec.structs.replace(_pending(each), error="cut off before the answer")
                 for each in journal.unanswered(LIST_AT_MOST)
             ]
         return RunStatus(

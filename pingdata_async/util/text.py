@@ -31,6 +31,15 @@ def counted(number: int, what: str, several: str | None = None) -> str:
     return f"{number:,} {what if number == 1 else several or f'{what}s'}"
 
 
+def shown_bytes(size_bytes: float) -> str:
+    """A size for people, such as 3.7 GB."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if size_bytes < 1000:  # noqa: PLR2004 - what the units mean
+            return f"{size_bytes:.1f} {unit}" if unit != "bytes" else f"{size_bytes:.0f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} TB"
+
+
 def one_line(text: str) -> str:
     """A text on one line, without secrets or anything that would steer the reader's terminal."""
     return masked(" ".join("".join(c if c.isprintable() else " " for c in text).split()))

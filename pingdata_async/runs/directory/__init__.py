@@ -1,6 +1,6 @@
 """What lies in a run directory.
 
-directory   A run directory: its lock, its files, how runs are found; disk space
+directory   A run directory: its lock, its files, how runs are found
 frame_file  Files of zstd frames with a footer, each frame readable by itself
 input_copy  `input`: the input's own rows, all columns, as they came
 plan        `plan`: the chunks of a run, a frame each

@@ -119,9 +119,9 @@ async def test_an_api_that_does_not_tell_costs_only_the_check(tmp_path: Path, st
     for each in (taken_up, done):
         assert each.code == 0, each.err
         said = [line for line in each.err.splitlines() if "does not tell" in line]
-        assert [line.partition(" is not ")[0] for line in said] == [
-            "Which locations a source cannot answer",
-            "Whether the account's limits suffice",
+        assert [line.partition(":")[0] for line in said] == [
+            "Locations that a source cannot answer are not left out",
+            "Whether this fits the account's limits is unknown",
         ]
 
 

@@ -110,7 +110,7 @@ async def test_what_is_not_known_refuses_nothing(error: PingDataError) -> None:
     asking = preflight(error, notices)
     await asking.check(amount(PH=10**6), Amount())
     [said] = notices.messages
-    assert said.startswith("Whether the account's limits suffice is not known: ")
+    assert said.startswith("Whether this fits the account's limits is unknown: ")
     assert (await asking.judge(amount(PH=1))).fits is None
 
 

@@ -183,8 +183,8 @@ async def test_rows_that_have_an_answer_are_said_to_be_left(tmp_path: Path) -> N
         assert again.partial > again.no_answer == 0
         *_, told, _ = [event.message for event in events if isinstance(event, RunNotice)]
         assert told == (
-            f"0 rows to be asked about again; {again.partial + again.failed} rows that are not ok "
-            "have an answer: --all asks about those too."
+            f"0 rows to be retried; {again.partial + again.failed} rows that are not ok "
+            "have an answer: --all retries those too."
         )
         assert (await bulk.retry(f"{output}.run", all_not_ok=True)).partial < again.partial
 

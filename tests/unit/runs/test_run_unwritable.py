@@ -62,7 +62,7 @@ async def test_columns_that_no_source_has_are_refused_before_it_costs(
     """All of them unknown: nothing would be written. One among others is said to be."""
     output = tmp_path / "out.csv"
     wrong = WriteOptions(columns=("pg_lattitude", "pg_nope*"))
-    with pytest.raises(ConfigurationError, match=r"tells of no field .*pg_lattitude.*--columns"):
+    with pytest.raises(ConfigurationError, match=r"declares no field .*pg_lattitude.*--columns"):
         await enhancer(client).run(ADDRESSES, output, writing=wrong)
     assert sandbox.stats.requests["submit"] == 0
     events: list[Event] = []
@@ -71,7 +71,7 @@ async def test_columns_that_no_source_has_are_refused_before_it_costs(
     await bulk.run(ADDRESSES, output, writing=some)
     assert list((await rows_of(output))[0]) == ["id"]
     said = [event.message for event in events if isinstance(event, RunNotice)]
-    assert any(message.startswith("The API tells of no field") for message in said)
+    assert any(message.startswith("The API declares no field") for message in said)
 
 
 async def test_columns_that_turn_out_not_to_be_there_stop_a_run(

@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 import pingdata_async as ping
+from pingdata_async.api.wire import JobOptions
 from pingdata_async.events import ChunkFinished, Event, RequestSent, RunStopped
 from pingdata_async.exceptions import RunError
-from pingdata_async.runs.directory import directory as space
-from pingdata_async.runs.directory.directory import check_space, shown_bytes, space_needs
+from pingdata_async.runs import forecast as space
+from pingdata_async.runs.directory.settings import RunSettings
+from pingdata_async.runs.forecast import DiskNeed, check_space, disk_needs
 from pingdata_async.sandbox import SandboxServer
+from pingdata_async.util.text import STDOUT, shown_bytes
 from tests.support.journals import make_journal
+from tests.support.plans import summary_of
 from tests.support.runs import (
     ADDRESSES,
     Stopper,
@@ -30,13 +35,30 @@ from tests.support.runs import (
 )
 
 
+def needed(run_dir: Path, output: Path | None, *, rows: int, sources: int) -> list[DiskNeed]:
+    """What a run of so many locations that are all still to be answered needs."""
+    settings = RunSettings(
+        sources=tuple(f"S{number}" for number in range(sources)),
+        options=JobOptions(),
+        environment=None,
+        api_url=None,
+        api="sandbox",
+        chunk_size=1000,
+        max_jobs=1,
+        source="-",
+        output=STDOUT if output is None else str(output),
+    )
+    planned = msgspec.structs.replace(summary_of([], settings.sources), rows=rows, locations=rows)
+    return disk_needs(run_dir, settings, planned, rows)
+
+
 def test_the_disk_behind_a_link_is_measured(tmp_path: Path) -> None:
     """An output is written where its link leads, and replaced there."""
     target, run_dir = tmp_path / "large", tmp_path / "out.jsonl.run"
     target.mkdir()
     (tmp_path / "out.jsonl").symlink_to(target / "answers.jsonl")
-    needs = space_needs(run_dir, tmp_path / "out.jsonl", locations=1, rows=1, sources=1)
-    assert [folder for folder, _ in needs] == [run_dir, target]
+    needs = needed(run_dir, tmp_path / "out.jsonl", rows=1, sources=1)
+    assert [folder for need in needs for folder in need.folders] == [tmp_path, target]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere files have other sizes")
@@ -100,10 +122,10 @@ async def test_the_output_needs_room_for_all_rows(
 def test_each_device_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To standard output, the spool alone needs room."""
     monkeypatch.setattr(space, "free_bytes", lambda _path: 1_000_000)
-    check_space(tmp_path, None, locations=3_000, rows=3_000, sources=1)
-    check_space(tmp_path, tmp_path / "out.jsonl", locations=300, rows=300, sources=1)
+    check_space(needed(tmp_path, None, rows=3_000, sources=1))
+    check_space(needed(tmp_path, tmp_path / "out.jsonl", rows=300, sources=1))
     with pytest.raises(RunError, match=r"1\.7 MB"):
-        check_space(tmp_path, tmp_path / "out.jsonl", locations=300, rows=300, sources=2)
+        check_space(needed(tmp_path, tmp_path / "out.jsonl", rows=300, sources=2))
 
 
 @pytest.mark.parametrize(
