@@ -12,13 +12,11 @@ import anyio
 
 from benchmarks.contenders import OURS, Contender
 from pingdata_async.api.wire import JobOptions
-from pingdata_async.engine.context import EngineContext
+from pingdata_async.engine.context import ChunkStore, EngineContext, FinishedChunk
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.budget import Budget, Caps
-from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker
 from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
-from pingdata_async.engine.flow_control.retry import RetryPolicy
-from pingdata_async.engine.store import ChunkStore, FinishedChunk
+from pingdata_async.engine.flow_control.retry import CircuitBreaker, RetryPolicy
 from pingdata_async.engine.task import ChunkTask
 from pingdata_async.locations.chunk import Chunk
 from tests.simulation.faults import Moment

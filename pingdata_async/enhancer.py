@@ -15,16 +15,14 @@ import msgspec
 
 from pingdata_async.api.client import PingDataClient
 from pingdata_async.api.wire import JobOptions
-from pingdata_async.engine.context import EngineContext
+from pingdata_async.engine.context import ChunkStore, EngineContext, MemoryStore
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.adaptive_limit import AdaptiveLimit
 from pingdata_async.engine.flow_control.budget import Budget, Caps
-from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker
 from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
 from pingdata_async.engine.flow_control.polling import PollPlanner, PollSchedule
 from pingdata_async.engine.flow_control.rate_limiter import RateLimiter
-from pingdata_async.engine.flow_control.retry import RetryPolicy
-from pingdata_async.engine.store import ChunkStore, MemoryStore
+from pingdata_async.engine.flow_control.retry import CircuitBreaker, RetryPolicy
 from pingdata_async.engine.stream import (
     ChunkSource,
     InputTask,

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.models import RequestKind
 from pingdata_async.value_notes import ValueNote
 
 logger = logging.getLogger("pingdata_async")
@@ -107,7 +108,7 @@ class RunNotice(Event, frozen=True, kw_only=True):
 class RequestSent(Event, frozen=True, kw_only=True):
     """A request is about to leave."""
 
-    kind: str
+    kind: RequestKind
     chunk: int
     job_id: str | None = None
     attempt: int = 1
@@ -154,14 +155,14 @@ class PauseAsked(Event, frozen=True, kw_only=True):
     Emitted once for each pause of 10 s and more.
     """
 
-    kind: str
+    kind: RequestKind
     pause_s: float
 
 
 class RequestRetried(Event, frozen=True, kw_only=True):
     """A request failed, and is sent again after `delay_s` seconds."""
 
-    kind: str
+    kind: RequestKind
     chunk: int
     job_id: str | None
     attempt: int

@@ -17,6 +17,14 @@ from pingdata_async.exceptions import DecodeError
 from pingdata_async.value_notes import ValueNote
 
 
+class RequestKind(enum.StrEnum):
+    """What a request about a job is for."""
+
+    SUBMIT = "submit"
+    POLL = "poll"
+    FETCH = "fetch"
+
+
 class JobPhase(enum.Enum):
     """The stage of a job."""
 

@@ -20,6 +20,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from yarl import URL
 
 from pingdata_async.exceptions import ConfigurationError, DecodeError, MissingTokenError
+from pingdata_async.models import RequestKind
 from pingdata_async.util.encoding import MAX_BODY_BYTES
 from pingdata_async.util.redaction import Secret
 from pingdata_async.util.text import shown_url
@@ -349,7 +350,7 @@ class Pacer(Protocol):
     """
 
     def sending(
-        self, kind: str, origin: Origin | None, connection: Connection
+        self, kind: RequestKind, origin: Origin | None, connection: Connection
     ) -> AbstractAsyncContextManager[None]:
         """To be held from before a request is sent until its answer is read.
 
@@ -358,7 +359,7 @@ class Pacer(Protocol):
         inside is what the request came to.
 
         Args:
-            kind: submit, poll or fetch.
+            kind: The kind of the request.
             origin: Where it goes; None for the API itself.
             connection: What it is sent on.
         """

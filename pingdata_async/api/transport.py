@@ -49,6 +49,7 @@ from pingdata_async.exceptions import (
     TransportError,
     UnexpectedRedirectError,
 )
+from pingdata_async.models import RequestKind
 from pingdata_async.util.encoding import EncodedBody, Inflater, too_large
 from pingdata_async.util.files import AsyncClosing
 from pingdata_async.util.redaction import may_be_shown
@@ -291,7 +292,7 @@ class Transport(AsyncClosing):
         """
         url = URL(self._settings.base_url + path, encoded=True)
         async with (
-            self._let_out("submit", str(url), pacer),
+            self._let_out(RequestKind.SUBMIT, str(url), pacer),
             self._answered(
                 self._submitting,
                 "POST",
@@ -330,7 +331,7 @@ class Transport(AsyncClosing):
         if params:
             url = url.with_query(params)
         async with (
-            self._let_out("poll", str(url), pacer),
+            self._let_out(RequestKind.POLL, str(url), pacer),
             self._answered(
                 self._submitting if is_paid else self._asking,
                 "GET",
@@ -374,7 +375,7 @@ class Transport(AsyncClosing):
             all_own = all_own and is_own
             shows_token = all_own and is_output_path(path)
             async with (
-                self._let_out("fetch", str(parsed), pacer),
+                self._let_out(RequestKind.FETCH, str(parsed), pacer),
                 self._answered(
                     self._asking,
                     "GET",
@@ -461,7 +462,7 @@ class Transport(AsyncClosing):
                 raw.close()
 
     def _let_out(
-        self, kind: str, url: str, pacer: Pacer | None
+        self, kind: RequestKind, url: str, pacer: Pacer | None
     ) -> contextlib.AbstractAsyncContextManager[None]:
         """A connection, and leave to send a request on it."""
         if pacer is None:

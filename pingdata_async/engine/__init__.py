@@ -1,14 +1,12 @@
 """Chunks through the API, in one event loop; knows no disk, no table and no screen.
 
 flow_control/  Concurrency, rate, polling, retry, circuit breaker, budget: decisions, no I/O
-context        What a run works with: the API, the store, the limits, the policy
+context        What a run works with: the API, the store, the limits; ChunkStore, MemoryStore
 decisions      What follows for a chunk when its submission or job went wrong (pure)
 engine         Engine: the loop that submits, polls and fetches every chunk, and moves it along
-request_pacer  Paces the requests of one run, and passes on what the answers say of the API
-requests       One request about a chunk, and what follows
+requests       One request about a chunk: when it is sent, and what it came to
 scheduler      The queues of a run: which chunk is next, what is open, and stopping
-store          ChunkStore, which records each step of a chunk; MemoryStore
 stream         An iterable as chunks, read in one task; results as an async iterator
 submission     Submitting a chunk: budget, size, intent, request, and what its answer means
-task           A chunk on its way through the API, and what one request about it came to
+task           A chunk on its way through the API, and what a request about it came to
 """

@@ -1,23 +1,37 @@
-"""What a run of the engine works with: the API, and everything else that it is given."""
+"""EngineContext: the API, the store and the limits that a run of the engine works with.
+
+`ChunkStore` records each step of a chunk; `MemoryStore` is that of runs in memory.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from pingdata_async.api.config import Pacer
 from pingdata_async.engine.flow_control.budget import Budget
-from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker
 from pingdata_async.engine.flow_control.concurrency import ConcurrencyShare
 from pingdata_async.engine.flow_control.polling import PollPlanner
 from pingdata_async.engine.flow_control.rate_limiter import RateLimiter
-from pingdata_async.engine.flow_control.retry import RetryPolicy
-from pingdata_async.engine.store import ChunkStore
+from pingdata_async.engine.flow_control.retry import CircuitBreaker, RetryPolicy
 from pingdata_async.events import Event
-from pingdata_async.models import JobOutput, JobStatus
+from pingdata_async.locations.chunk import Chunk, RetryRow
+from pingdata_async.models import EnhancedLocation, JobOutput, JobStatus, RunSummary
+from pingdata_async.results.outcomes import Tally, tally
+from pingdata_async.results.validation import Failure, ValidatedOutput
 from pingdata_async.util.encoding import EncodedBody
+from pingdata_async.util.text import counted
+from pingdata_async.value_notes import ValueNotes
+
+NAMED_JOBS = 10  # in an error
+
+logger = logging.getLogger("pingdata_async")
 
 
 class BulkAPI(Protocol):
@@ -40,6 +54,258 @@ class BulkAPI(Protocol):
     ) -> EncodedBody:
         """Fetch a whole output, as it comes over the wire; DecodeError above `max_bytes`."""
         ...
+
+
+class FinishedChunk(msgspec.Struct, frozen=True):
+    """A chunk that needs no further job.
+
+    Attributes:
+        chunk: The chunk.
+        counts: The outcomes of the rows that have one now.
+        checked: The answers; None if there are none.
+        failure: Why there are none; None if there are, or nothing had to be sent.
+        without_answer: The outcome of each row, if there are no answers.
+        job_id: The job that answered; "" if none did.
+    """
+
+    chunk: Chunk
+    counts: Tally
+    checked: ValidatedOutput | None = None
+    failure: Failure | None = None
+    without_answer: list[EnhancedLocation] = []
+    job_id: str = ""
+
+    @property
+    def results(self) -> list[EnhancedLocation]:
+        """The outcome of each row that has one, in the order of the rows; made when asked for."""
+        return self.without_answer if self.checked is None else self.checked.results
+
+    @property
+    def retry_rows(self) -> Sequence[RetryRow]:
+        """Rows without an outcome yet: they will be retried."""
+        return () if self.checked is None else self.checked.retry_rows
+
+
+class ChunkStore:
+    """Records what happens to each chunk, and takes its answers.
+
+    Each method returns when what it was told is safe; the engine takes the next step only then.
+    A cancellation must not undo any of them. Here all but `deliver()` record nothing.
+
+    Attributes:
+        is_durable: Whether it outlives the run, so that another run can go on with it.
+
+    Args:
+        next_index: Gives the number of a later chunk.
+    """
+
+    is_durable = False
+
+    def __init__(self, next_index: Callable[[], int]) -> None:
+        self.next_index = next_index
+
+    async def submitting(
+        self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
+    ) -> None:
+        """Record that a chunk is about to be submitted.
+
+        Args:
+            chunk: The chunk.
+            charged_before: Whether a job with any of its rows was, or may have been, accepted.
+            asked: About how many of its locations each source is asked, by its code.
+        """
+
+    async def refused(self, chunk: Chunk) -> None:
+        """Record that the submission surely made no job."""
+
+    async def submitted(self, chunk: Chunk, job_id: str) -> None:
+        """Record the job that the submission made."""
+
+    async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:
+        """Record that the submission may have made a job.
+
+        Args:
+            chunk: The chunk.
+            error: What happened.
+            hold: Whether the user decides what to do now; else the chunk will be submitted
+                again, split or failed.
+        """
+
+    async def completed(self, chunk: Chunk, outputs: Sequence[JobOutput]) -> None:
+        """Record that the chunk's job is done; these are its outputs, not fetched yet."""
+
+    async def abandoned(self, chunk: Chunk, error: str) -> None:
+        """Record that the job is lost; the chunk will be submitted again, split or failed."""
+
+    async def unreadable(self, chunk: Chunk, bodies: Sequence[EncodedBody]) -> str | None:
+        """Record that the output can never be read; the chunk will fail, or be left as it is.
+
+        Args:
+            chunk: The chunk.
+            bodies: What came; nothing where nothing did, or too much.
+
+        Returns:
+            Where that is kept; None for nowhere.
+        """
+
+    async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
+        """Record the parts that take a chunk's place."""
+
+    async def batched(self, chunk: Chunk) -> None:
+        """Record a chunk that was made of rows to be retried."""
+
+    async def deliver(self, finished: FinishedChunk) -> None:
+        """Make a chunk's answers safe.
+
+        The chunk's place in the run is free only when this returns: a store that is slow, or
+        waits for a slow consumer, holds back reading, and so submitting. Its job slot is free
+        already, or one slow consumer would keep every other user of the client from submitting.
+        """
+        raise NotImplementedError
+
+
+class _Submission(msgspec.Struct):
+    """A submission that is under way; see `ChunkStore.submitting()`."""
+
+    chunk: Chunk
+    charged_before: bool
+    asked: Mapping[str, int]
+
+
+class MemoryStore(ChunkStore):
+    """Hands answers to whoever wants them, counts what is paid for, and warns of paying twice.
+
+    Args:
+        next_index: Gives the number of a later chunk.
+        counts: Where charges are counted; whoever else knows of the run may count there too.
+    """
+
+    def __init__(self, next_index: Callable[[], int], counts: RunSummary) -> None:
+        super().__init__(next_index)
+        self._counts = counts
+        self._rows = Tally()
+        self._under_way: dict[int, _Submission] = {}
+        self._jobs: dict[int, str] = {}  # by chunk, those whose answers have not come
+        self._clock: Callable[[], float] = lambda: 0.0
+        self._began_at = 0.0
+
+    def summary(self) -> RunSummary:
+        """All so far; submissions that are under way count as in doubt."""
+        summary = msgspec.structs.replace(
+            self._counts,
+            charged_by_source=dict(self._counts.charged_by_source),
+            reasons=dict(self._rows.reasons),
+            unfinished_jobs=list(self._jobs.values()),
+            rows=self._rows.rows,
+            ok=self._rows.ok,
+            partial=self._rows.partial,
+            failed=self._rows.failed,
+            no_answer=self._rows.no_answer,
+            seconds=self._clock() - self._began_at,
+        )
+        for submission in self._under_way.values():
+            _add_doubt(summary, submission)
+        return summary
+
+    def begin(self, hand_over: Callable[[list[EnhancedLocation]], Awaitable[None]]) -> None:
+        """Take the time, by the event loop's clock.
+
+        Args:
+            hand_over: Takes results; returns when they are taken.
+        """
+        self._hand_over = hand_over
+        self._clock = asyncio.get_running_loop().time
+        self._began_at = self._clock()
+
+    def end(self, values: ValueNotes) -> None:
+        """Nothing more comes. What is still under way is in doubt for good.
+
+        Args:
+            values: Those that were not sent as they stood, by field.
+        """
+        ended_at = self._clock()
+        self._clock = lambda: ended_at
+        self._counts.values_left_out = values.faults()
+        self._counts.value_notes = values.notes()
+        for submission in self._under_way.values():
+            logger.warning(
+                "being submitted when the run ended, so perhaps charged: %s",
+                _locations(submission.chunk),
+            )
+
+    async def submitting(
+        self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
+    ) -> None:
+        """Count it as under way."""
+        self._under_way[chunk.index] = _Submission(chunk, charged_before, asked)
+
+    async def refused(self, chunk: Chunk) -> None:
+        """Count it as not charged."""
+        del self._under_way[chunk.index]
+
+    async def submitted(self, chunk: Chunk, job_id: str) -> None:
+        """Count it as charged."""
+        submission = self._under_way.pop(chunk.index)
+        self._jobs[chunk.index] = job_id
+        counts, locations = self._counts, len(chunk.rows)
+        counts.jobs += 1
+        counts.locations_charged += locations
+        for code, asked in submission.asked.items():
+            counts.charged_by_source[code] = counts.charged_by_source.get(code, 0) + asked
+        if submission.charged_before:
+            counts.locations_possibly_charged_again += locations
+            logger.warning(
+                "charged before, or perhaps, and sent again as job %s: %s",
+                job_id,
+                _locations(chunk),
+            )
+
+    async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:  # noqa: ARG002
+        """Count it as perhaps charged."""
+        _add_doubt(self._counts, self._under_way.pop(chunk.index))
+        logger.warning(
+            "the submission of %s is in doubt, and may be charged: %s",
+            _locations(chunk),
+            error,
+        )
+
+    async def abandoned(self, chunk: Chunk, error: str) -> None:  # noqa: ARG002
+        """Its job will never give its answers."""
+        self._jobs.pop(chunk.index, None)
+
+    async def deliver(self, finished: FinishedChunk) -> None:
+        """Hand the results over; waits until they are taken."""
+        self._jobs.pop(finished.chunk.index, None)
+        await self._hand_over(finished.results)
+
+    def note_handed_over(self, results: Sequence[EnhancedLocation]) -> None:
+        """Whoever wanted results has these."""
+        self._rows.add(tally(results))
+
+    def note_unfinished(self, error: Exception) -> None:
+        """Name the jobs in an error that are paid for, and whose answers are lost with it."""
+        jobs = list(self._jobs.values())
+        if not jobs:
+            return
+        named = ", ".join(jobs[:NAMED_JOBS]) + (", ..." if len(jobs) > NAMED_JOBS else "")
+        error.add_note(
+            f"left unfinished: {counted(len(jobs), 'paid job')}: {named} "
+            "(all are in `unfinished_jobs` of the summary)"
+        )
+
+
+def _add_doubt(counts: RunSummary, submission: _Submission) -> None:
+    locations = len(submission.chunk.rows)
+    counts.submissions_in_doubt += 1
+    counts.locations_in_doubt += locations
+    if submission.charged_before:
+        counts.locations_possibly_charged_again += locations
+
+
+def _locations(chunk: Chunk) -> str:
+    first, last = chunk.rows[0], chunk.rows[-1]
+    where = f"row {first}" if first == last else f"rows {first} to {last}"
+    return f"{counted(len(chunk.rows), 'location')} ({where})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,14 +10,15 @@ import re
 from dataclasses import dataclass
 
 from pingdata_async.api.wire import saying_when
-from pingdata_async.engine.flow_control.circuit_breaker import (
+from pingdata_async.engine.flow_control.retry import (
     Bisection,
     CircuitBreaker,
     Evidence,
+    RetryPolicy,
     at_fault_itself,
+    retry_after_s,
 )
-from pingdata_async.engine.flow_control.retry import RetryPolicy, retry_after_s
-from pingdata_async.engine.task import ChunkTask, HeldBack, InDoubt, JobLost, RetryLater
+from pingdata_async.engine.task import ChunkTask, Delay, HeldBack, InDoubt, JobLost, RetryLater
 from pingdata_async.exceptions import (
     AccessDeniedError,
     APIStatusError,
@@ -33,11 +34,8 @@ from pingdata_async.results.validation import Failure
 TOO_LARGE = 413
 
 
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """It has a job: ask about that after this time."""
-
-    after_s: float
+class Poll(Delay):
+    """It has a job: poll it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +53,8 @@ class Park:
     """The budget may allow for it later: keep it until it is known what others cost."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resubmit:
-    """Its job is lost: let it wait for a job slot again, not before this time passed."""
-
-    after_s: float
+class Resubmit(Delay):
+    """Its job is lost: let it wait for a job slot again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from typing import Any
 
 import anyio
 
-from pingdata_async.engine.context import EngineContext
+from pingdata_async.engine.context import EngineContext, FinishedChunk
 from pingdata_async.engine.decisions import (
     Decision,
     Drop,
@@ -44,10 +44,9 @@ from pingdata_async.engine.decisions import (
     Split,
     SplitOff,
 )
-from pingdata_async.engine.flow_control.circuit_breaker import Evidence
+from pingdata_async.engine.flow_control.retry import Evidence
 from pingdata_async.engine.requests import LARGE_BODY_BYTES, Requests
 from pingdata_async.engine.scheduler import URGENT, DelayQueue, Scheduler
-from pingdata_async.engine.store import FinishedChunk
 from pingdata_async.engine.submission import Submitter
 from pingdata_async.engine.task import (
     ChunkTask,
@@ -60,7 +59,6 @@ from pingdata_async.engine.task import (
     RetryLater,
     Unreachable,
     Unreadable,
-    Validated,
 )
 from pingdata_async.events import (
     ChunkFinished,
@@ -234,8 +232,8 @@ class Engine:
         """Do what was decided about a chunk that came from a queue."""
         scheduler = self._scheduler
         match decision:
-            case Poll(after_s):
-                scheduler.poll(task, after_s)
+            case Poll(delay_s):
+                scheduler.poll(task, delay_s)
             case Fetch():
                 scheduler.send(scheduler.fetches, task)
             case RetryLater(delay_s):
@@ -246,8 +244,8 @@ class Engine:
                 scheduler.put_back(task)
             case Park():
                 scheduler.park(task)
-            case Resubmit(after_s):
-                scheduler.wait(task, loop_time() + after_s)
+            case Resubmit(delay_s):
+                scheduler.wait(task, loop_time() + delay_s)
             case Split():
                 await self._split(task, decision)
             case SplitOff():
@@ -357,9 +355,9 @@ class Engine:
     ) -> RetryLater | _NoAnswer | None:
         async with self._at_hand:
             answer = await self._requests.check(task, fetched)
-            if not isinstance(answer, Validated):
+            if not isinstance(answer, ValidatedOutput):
                 return answer
-            await self._answered(task, answer.checked)
+            await self._answered(task, answer)
             return None
 
     async def _answered(self, task: ChunkTask, checked: ValidatedOutput) -> None:

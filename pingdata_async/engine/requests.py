@@ -1,27 +1,34 @@
-"""Requests: one request about a chunk, and what it came to.
+"""Requests: one request about a chunk, and what it came to; RequestPacer: when it is sent.
 
-Nothing here moves a chunk: each method sends a request, makes sense of the answer, and returns
-what it came to.
+Nothing here moves a chunk: each method of `Requests` sends a request, makes sense of the answer,
+and returns what it came to. `RequestPacer` passes on what answers say of limits. A pause that a
+host asks for holds for that host; only answers of the API change how many jobs are in flight.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import functools
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
 
+from pingdata_async.api.config import Connection, Origin
 from pingdata_async.api.wire import saying_when
 from pingdata_async.engine.context import EngineContext
 from pingdata_async.engine.flow_control.job_timing import JobProgress
-from pingdata_async.engine.flow_control.rate_limiter import RateLimiterClosedError
+from pingdata_async.engine.flow_control.rate_limiter import RateLimiter, RateLimiterClosedError
 from pingdata_async.engine.flow_control.retry import (
     GiveUp,
     Health,
+    JobLimitDetector,
     Verdict,
+    closes_its_kind,
     judge_question,
     judge_submission,
     refuses_access,
     retry_after_s,
+    shows_overload,
 )
-from pingdata_async.engine.request_pacer import NoteIntent, RequestPacer, StepPacer
 from pingdata_async.engine.task import (
     Abort,
     Accepted,
@@ -36,28 +43,31 @@ from pingdata_async.engine.task import (
     RetryLater,
     Unreachable,
     Unreadable,
-    Validated,
     json_outputs,
+    retried,
 )
 from pingdata_async.events import (
     JobOverdue,
     JobPolled,
     JobStalled,
-    RequestRetried,
+    PauseAsked,
+    RequestSent,
     UnexpectedAnswer,
 )
 from pingdata_async.exceptions import (
     AccessDeniedError,
     APIStatusError,
+    AuthenticationError,
     DecodeError,
     NotFoundError,
     OutputUnavailableError,
     PauseTooLongError,
     PingDataError,
     RateLimitError,
+    TransportError,
 )
 from pingdata_async.locations.chunk import Chunk, encode_body
-from pingdata_async.models import JobPhase, JobStatus
+from pingdata_async.models import JobPhase, JobStatus, RequestKind
 from pingdata_async.results.validation import ValidatedOutput, validate_output
 from pingdata_async.util.encoding import EncodedBody, too_large
 from pingdata_async.util.loop import SingleThreadExecutor, loop_time
@@ -72,6 +82,11 @@ MAX_MESSAGE_CHARACTERS = 300  # of a failed job's: it stands in each of its rows
 TOO_LARGE_ADVICE = "; where that is right, allow for more: --max-answer-mb, or `max_body_bytes`"
 NOT_FOUND = 404
 JITTER = 0.1  # of a poll interval, so that jobs submitted together drift apart
+LONG_PAUSE_S = 10.0  # worth an event
+SHUT_OUT_S = 1.0  # until it is worth looking again whether jobs may be polled
+
+NoteIntent = Callable[[], Awaitable[bool]]
+"""Called right before a request is sent; returns whether it still may be."""
 
 
 class Requests:
@@ -116,10 +131,10 @@ class Requests:
         except RateLimiterClosedError as closed:
             return HeldBack(closed.opens_in_s)
         except PauseTooLongError as error:
-            return Abort(error, is_for_all=self._is_closed_for_long("poll"))
+            return Abort(error, is_for_all=self._is_closed_for_long(RequestKind.POLL))
         except PingDataError as error:
             return self._submission_failed(task, error)
-        self._succeeded(task, "submit")
+        self._succeeded(task, RequestKind.SUBMIT)
         return Accepted(job_id)
 
     def _submission_failed(
@@ -131,7 +146,7 @@ class Requests:
             return Abort(saying_when(error))
         if verdict is Verdict.REJECTED:
             return Rejected(error)
-        give_up = self._note_failure(task, "submit", error)
+        give_up = self._note_failure(task, RequestKind.SUBMIT, error)
         if verdict is Verdict.IN_DOUBT:
             return InDoubt(
                 error,
@@ -140,9 +155,9 @@ class Requests:
             )
         is_refused = verdict is Verdict.NO_ACCESS and give_up is GiveUp.CHUNK
         if give_up is GiveUp.RUN or is_refused:
-            return Abort(saying_when(error), is_for_all=self._is_closed_for_long("poll"))
+            return Abort(saying_when(error), is_for_all=self._is_closed_for_long(RequestKind.POLL))
         # While others pass it goes on: nothing was refused for what it holds.
-        return self._again(task, "submit", error)
+        return self._again(task, RequestKind.SUBMIT, error)
 
     def next_poll_in_s(self, task: ChunkTask) -> float:
         """Seconds until the next poll of a job."""
@@ -170,8 +185,8 @@ class Requests:
             if task.outputs and judge_question(error) is Verdict.UNKNOWN_JOB:
                 self._note_answer(error)
                 return JobDone()  # an earlier run was told of its outputs, which may outlive it
-            return self._question_failed(task, "poll", error)
-        self._succeeded(task, "poll")
+            return self._question_failed(task, RequestKind.POLL, error)
+        self._succeeded(task, RequestKind.POLL)
         task.no_longer_unknown()
         self._emit(
             JobPolled(
@@ -291,11 +306,11 @@ class Requests:
                 return RetryLater(0.0)
             return self._unread(task, error, [])
         except PingDataError as error:
-            return self._question_failed(task, "fetch", error)
+            return self._question_failed(task, RequestKind.FETCH, error)
 
     async def check(
         self, task: ChunkTask, fetched: Downloaded
-    ) -> RetryLater | Validated | Kept | JobLost | Unreachable | Unreadable:
+    ) -> RetryLater | ValidatedOutput | Kept | JobLost | Unreachable | Unreadable:
         """Find the answers in what was fetched; raises as `poll()` does.
 
         In one that turns out to be large they are not looked for, as in `fetch()`.
@@ -309,16 +324,16 @@ class Requests:
             if self._turns_out_large(task, error):
                 return RetryLater(0.0)
             return self._unread(task, error, fetched.bodies)
-        self._succeeded(task, "fetch")
+        self._succeeded(task, RequestKind.FETCH)
         missing, rows = checked.missing, len(task.chunk.rows)
         if missing and task.refetches < REFETCHES:  # that is free, and they may be late
             task.refetches += 1
             task.note_failure(loop_time())
             left_out = DecodeError(f"{missing} of {rows} locations are missing from the output")
-            return self._again(task, "fetch", left_out)
+            return self._again(task, RequestKind.FETCH, left_out)
         for oddity in checked.oddities:
             self._say_odd(task, f"of its output's locations, {oddity}")
-        return Validated(checked)
+        return checked
 
     def _turns_out_large(self, task: ChunkTask, error: DecodeError) -> bool:
         was_large = task.is_large
@@ -343,7 +358,7 @@ class Requests:
         lasting = Unreadable(f"the output of job {task.job_id}: {error}{advice}", bodies)
         if times and times >= enough:
             return lasting
-        step = self._question_failed(task, "fetch", error)
+        step = self._question_failed(task, RequestKind.FETCH, error)
         has_lasted = isinstance(step, Kept | Unreachable) and times >= SAME_TWICE
         return lasting if has_lasted else step
 
@@ -360,8 +375,16 @@ class Requests:
         return bodies
 
     async def _checked(self, chunk: Chunk, bodies: list[EncodedBody]) -> ValidatedOutput:
+        check = functools.partial(
+            validate_output,
+            chunk,
+            bodies,
+            self._sources,
+            self._policy.location_retries,
+            with_results=self._with_results,
+        )
         if sum(body.likely_bytes for body in bodies) < CHECK_IN_THREAD_FROM_BYTES:
-            return self._check(chunk, bodies, EncodedBody.content)
+            return check(content_of=EncodedBody.content)
         inflater = self._inflater
         # The usual one is inflated while another is checked.
         ahead = inflater.submit(bodies[0].content) if len(bodies) == 1 else None
@@ -369,29 +392,14 @@ class Requests:
         def content_of(body: EncodedBody) -> bytes:
             return (ahead or inflater.submit(body.content)).result()
 
-        return await self._checker.run(lambda: self._check(chunk, bodies, content_of))
+        return await self._checker.run(lambda: check(content_of=content_of))
 
-    def _check(
-        self,
-        chunk: Chunk,
-        bodies: list[EncodedBody],
-        content_of: Callable[[EncodedBody], bytes],
-    ) -> ValidatedOutput:
-        return validate_output(
-            chunk,
-            bodies,
-            self._sources,
-            self._policy.location_retries,
-            with_results=self._with_results,
-            content_of=content_of,
-        )
-
-    def _succeeded(self, task: ChunkTask, kind: str) -> None:
+    def _succeeded(self, task: ChunkTask, kind: RequestKind) -> None:
         self._health.note_success(kind, loop_time())
         task.failures = 0
 
     def _question_failed(
-        self, task: ChunkTask, kind: str, error: PingDataError
+        self, task: ChunkTask, kind: RequestKind, error: PingDataError
     ) -> RetryLater | Kept | JobLost | Unreachable:
         if isinstance(error, PauseTooLongError):
             return Unreachable(error)
@@ -440,15 +448,15 @@ class Requests:
             return not self._health.has_let_in
         return verdict is Verdict.STOP
 
-    def _say_if_overdue(self, task: ChunkTask, kind: str, error: PingDataError) -> None:
-        if kind == "fetch":
+    def _say_if_overdue(self, task: ChunkTask, kind: RequestKind, error: PingDataError) -> None:
+        if kind == RequestKind.FETCH:
             said = f"the output of job {task.job_id} cannot be had: {error}"
             self._say_if_late(task, loop_time() - task.failing_since, said)
 
     def _is_too_long(self, error: PingDataError) -> bool:
         return (retry_after_s(error) or 0.0) > self._policy.max_wait_s
 
-    def _is_closed_for_long(self, kind: str) -> bool:
+    def _is_closed_for_long(self, kind: RequestKind) -> bool:
         return self._rate_limiter.asked_in_s(kind) > self._policy.max_wait_s
 
     def _note_answer(self, error: PingDataError) -> None:
@@ -464,10 +472,10 @@ class Requests:
         # Sooner, where it is this job and not the API: others are answered all the while.
         since = loop_time() - unknown_s + self._policy.forgotten_after_s
         return unknown_s > self._policy.forgotten_after_s and self._health.answered_since(
-            "poll", since
+            RequestKind.POLL, since
         )
 
-    def _note_failure(self, task: ChunkTask, kind: str, error: PingDataError) -> GiveUp:
+    def _note_failure(self, task: ChunkTask, kind: RequestKind, error: PingDataError) -> GiveUp:
         now = loop_time()
         task.note_failure(now, is_refusal=refuses_access(error))
         return self._health.judge(
@@ -479,7 +487,11 @@ class Requests:
         )
 
     def _again(
-        self, task: ChunkTask, kind: str, error: PingDataError, ceiling_s: float | None = None
+        self,
+        task: ChunkTask,
+        kind: RequestKind,
+        error: PingDataError,
+        ceiling_s: float | None = None,
     ) -> RetryLater:
         delay_s = self._policy.delay_s(task.failures, retry_after_s(error), self._rng)
         if ceiling_s is not None and not retry_after_s(error):
@@ -487,19 +499,6 @@ class Requests:
         delay_s = max(delay_s, self._rate_limiter.opens_in_s(kind))
         self._emit(retried(kind, task, error, delay_s))
         return RetryLater(delay_s)
-
-
-def retried(kind: str, task: ChunkTask, error: PingDataError, delay_s: float) -> RequestRetried:
-    """The event that a request failed and will be sent again."""
-    return RequestRetried(
-        kind=kind,
-        chunk=task.chunk.index,
-        job_id=task.job_id or None,
-        attempt=task.failures,
-        error=str(error),
-        delay_s=delay_s,
-        status_code=error.status_code if isinstance(error, APIStatusError) else None,
-    )
 
 
 def _no_longer_known(task: ChunkTask, error: PingDataError) -> NotFoundError:
@@ -513,3 +512,139 @@ def _no_longer_known(task: ChunkTask, error: PingDataError) -> NotFoundError:
 def _failed(task: ChunkTask, status: JobStatus) -> JobLost:
     said = one_line(status.message)[:MAX_MESSAGE_CHARACTERS] or "without a message"
     return JobLost(f"job {task.job_id} failed: {said}", is_expired=False)
+
+
+class RequestPacer:
+    """Paces the requests of one run.
+
+    Args:
+        context: What the run works with.
+    """
+
+    def __init__(self, context: EngineContext) -> None:
+        self.rate_limiter = context.rate_limiter
+        self.policy = context.policy
+        self.emit = context.emit
+        self._slots = context.concurrency.slots
+        self._rng = context.rng
+        self._submissions = JobLimitDetector()
+        self._said_until = -math.inf
+        self.is_shut_out = False  # the last poll or fetch got a 401: no job is paid for meanwhile
+
+    def on_success(self, kind: RequestKind, origin: Origin | None) -> None:
+        """Note a request that succeeded."""
+        self.rate_limiter.at(origin).on_success(kind)
+        if origin is None:
+            self._note_access(kind, refused=False)
+            self._slots.on_success(kind, loop_time())
+            self._submissions.on_success(kind)
+
+    def update_limits(self, kind: RequestKind, origin: Origin | None, error: PingDataError) -> None:
+        """Let an error change when the next requests are sent, and how many jobs are in flight."""
+        now = loop_time()
+        rate_limiter = self.rate_limiter.at(origin)
+        asked_s = retry_after_s(error) or 0.0
+
+        delay_s = functools.partial(self.policy.delay_s, retry_after_s=asked_s, rng=self._rng)
+
+        if isinstance(error, RateLimitError):
+            is_too_many = origin is None and self._submissions.note_refused(kind, now)
+            if is_too_many:
+                self._slots.on_job_limit(now)
+            rate_limiter.on_rate_limit(delay_s, asked_s=asked_s, is_about_rate=not is_too_many)
+            if origin is None:
+                self._submissions.closed_until = now + rate_limiter.opens_in_s(kind)
+            self._say_if_long(kind, rate_limiter)
+        elif closes_its_kind(error) or isinstance(error, AuthenticationError):
+            rate_limiter.note_unavailable(kind, delay_s, asked_s=asked_s)
+            self._say_if_long(kind, rate_limiter)
+        elif not isinstance(error, TransportError):
+            rate_limiter.on_success(kind)
+        if origin is None and not isinstance(error, TransportError):
+            # A 403 may be about that one job; a submission, refused as well, would cost nothing.
+            self._note_access(kind, refused=isinstance(error, AuthenticationError))
+        if origin is None and shows_overload(error):
+            self._slots.on_error(kind, now)
+
+    def _note_access(self, kind: RequestKind, *, refused: bool) -> None:
+        if kind != RequestKind.SUBMIT:
+            self.is_shut_out = refused
+
+    def _say_if_long(self, kind: RequestKind, rate_limiter: RateLimiter) -> None:
+        """Emit an event for a long pause, once for each."""
+        now = loop_time()
+        pause_s = rate_limiter.opens_in_s(kind)
+        is_waited_for = rate_limiter.asked_in_s(kind) <= self.policy.max_wait_s
+        if pause_s >= LONG_PAUSE_S and is_waited_for and now >= self._said_until:
+            self._said_until = now + pause_s
+            self.emit(PauseAsked(kind=kind, pause_s=pause_s))
+
+
+class StepPacer:
+    """Paces the requests of one call to the API: one, or several for a download.
+
+    The first of them does not wait for a pause to end: it would keep a worker from others that
+    may go. Those after it do, or what was fetched so far would be lost.
+
+    Args:
+        run: The pacer of the run.
+        task: The chunk.
+        note_intent: Awaited right before the first one is sent.
+    """
+
+    def __init__(
+        self, run: RequestPacer, task: ChunkTask, note_intent: NoteIntent | None = None
+    ) -> None:
+        self._run = run
+        self._task = task
+        self._note_intent = note_intent
+        self._has_begun = False
+
+    @contextlib.asynccontextmanager
+    async def sending(
+        self, kind: RequestKind, origin: Origin | None, connection: Connection
+    ) -> AsyncIterator[None]:
+        """See `Pacer`.
+
+        Raises:
+            RateLimiterClosedError: When it is not to be sent now.
+            PauseTooLongError: When it is not to be sent for too long.
+        """
+        rate_limiter = self._run.rate_limiter.at(origin)
+        asked_at = loop_time()
+        if not self._may_be_paid_for(kind):
+            raise RateLimiterClosedError(SHUT_OUT_S)
+        async with rate_limiter.let_out(
+            kind,
+            connection,
+            max_wait_s=self._run.policy.max_wait_s,
+            waits_for_pauses=self._has_begun,
+        ):
+            self._task.leave_out(loop_time() - asked_at)
+            if self._note_intent is not None:
+                may_be_sent = await self._note_intent()
+                # While that was written down, the API may have asked for a pause.
+                if not may_be_sent or not rate_limiter.is_open(kind):
+                    raise RateLimiterClosedError(rate_limiter.opens_in_s(kind))
+                if not self._may_be_paid_for(kind):
+                    raise RateLimiterClosedError(SHUT_OUT_S)
+            self._has_begun = True
+            task = self._task
+            self._run.emit(
+                RequestSent(
+                    kind=kind,
+                    chunk=task.chunk.index,
+                    job_id=task.job_id or None,
+                    attempt=task.attempt,
+                )
+            )
+            try:
+                yield
+            except PingDataError as error:
+                self._run.update_limits(kind, origin, error)
+                raise
+            self._run.on_success(kind, origin)
+
+    def _may_be_paid_for(self, kind: RequestKind) -> bool:
+        """Whether the job that a submission makes could be polled, as far as is known."""
+        return kind != RequestKind.SUBMIT or not self._run.is_shut_out

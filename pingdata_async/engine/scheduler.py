@@ -14,7 +14,7 @@ import anyio.lowlevel
 
 from pingdata_async.engine.context import EngineContext
 from pingdata_async.engine.decisions import FailOnEvidence
-from pingdata_async.engine.flow_control.circuit_breaker import Evidence
+from pingdata_async.engine.flow_control.retry import Evidence
 from pingdata_async.engine.task import ChunkTask
 from pingdata_async.events import RunStopping
 from pingdata_async.locations.chunk import RetryBatcher, RetryRow, batch_rows

@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
-from pingdata_async.engine.store import MemoryStore
+from pingdata_async.engine.context import MemoryStore
 from pingdata_async.engine.task import ChunkTask
 from pingdata_async.exceptions import ClientClosedError, InputError
 from pingdata_async.locations.checks import check_any_source, check_iterable, check_names

@@ -25,7 +25,7 @@ from pingdata_async.engine.decisions import (
 )
 from pingdata_async.engine.flow_control.budget import Fit, asked_of
 from pingdata_async.engine.flow_control.job_timing import JobProgress
-from pingdata_async.engine.requests import Requests, retried
+from pingdata_async.engine.requests import Requests
 from pingdata_async.engine.scheduler import Scheduler
 from pingdata_async.engine.task import (
     Abort,
@@ -36,9 +36,11 @@ from pingdata_async.engine.task import (
     InDoubt,
     Rejected,
     RetryLater,
+    retried,
 )
 from pingdata_async.events import JobSubmitted, SubmissionInDoubt
 from pingdata_async.locations.chunk import Chunk
+from pingdata_async.models import RequestKind
 from pingdata_async.util.loop import loop_time
 
 
@@ -307,7 +309,7 @@ class Submitter:
         is_stopping = self._scheduler.is_stopping
         decision = self._judge.after_doubt(task, doubt, is_stopping=is_stopping)
         if isinstance(decision, RetryLater):
-            self._context.emit(retried("submit", task, doubt.error, decision.delay_s))
+            self._context.emit(retried(RequestKind.SUBMIT, task, doubt.error, decision.delay_s))
         return decision
 
     def _count_doubt(self, task: ChunkTask, error: str) -> None:

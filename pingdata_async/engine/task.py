@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pingdata_async.engine.flow_control.circuit_breaker import Bisection
 from pingdata_async.engine.flow_control.job_timing import JobProgress
+from pingdata_async.engine.flow_control.retry import Bisection
+from pingdata_async.events import RequestRetried
 from pingdata_async.exceptions import (
+    APIStatusError,
     DecodeError,
     JobFailedError,
     JobTimeoutError,
@@ -14,8 +16,7 @@ from pingdata_async.exceptions import (
     TransportError,
 )
 from pingdata_async.locations.chunk import Chunk
-from pingdata_async.models import JobOutput
-from pingdata_async.results.validation import ValidatedOutput
+from pingdata_async.models import JobOutput, RequestKind
 from pingdata_async.util.encoding import EncodedBody
 from pingdata_async.util.loop import loop_time
 
@@ -220,6 +221,58 @@ def json_outputs(outputs: tuple[JobOutput, ...]) -> tuple[JobOutput, ...]:
     return named or outputs[:1]
 
 
+def retried(
+    kind: RequestKind, task: ChunkTask, error: PingDataError, delay_s: float
+) -> RequestRetried:
+    """The event that a request failed and will be sent again."""
+    return RequestRetried(
+        kind=kind,
+        chunk=task.chunk.index,
+        job_id=task.job_id or None,
+        attempt=task.failures,
+        error=str(error),
+        delay_s=delay_s,
+        status_code=error.status_code if isinstance(error, APIStatusError) else None,
+    )
+
+
+# -- What a request about a chunk came to -----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Something follows after this time."""
+
+    delay_s: float
+
+
+class RetryLater(Delay):
+    """Send the same request again."""
+
+
+class HeldBack(Delay):
+    """It was not sent, because there is a pause or the run ends: send it later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that an error prevents."""
+
+    error: PingDataError
+
+
+class Rejected(Problem):
+    """The API refused the submission for what it holds."""
+
+
+class Unreachable(Problem):
+    """No job can be polled, or no output fetched, for longer than a run waits."""
+
+
+class Kept(Problem):
+    """The job is paid for, but its answer cannot be had now: another run may get it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """The submission made this job."""
@@ -228,40 +281,12 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class RetryLater:
-    """Send the same request once more, not before that time passed."""
-
-    delay_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class HeldBack:
-    """It was not sent, as there is a pause or the run ends: send it after that time."""
-
-    delay_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Unreachable:
-    """No job can be polled, or no output fetched, for longer than a run waits."""
-
-    error: PingDataError
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The API refused the submission for what it holds."""
-
-    error: PingDataError
-
-
-@dataclass(frozen=True, slots=True)
 class InDoubt:
     """The submission may have made a job.
 
     Attributes:
         error: Why.
-        is_pause_too_long: Whether the API asked for a longer pause than a run waits, besides.
+        is_pause_too_long: Whether the API also asked for a longer pause than a run waits.
         has_lasted: Whether submissions have failed for as long as a run keeps trying.
     """
 
@@ -319,23 +344,12 @@ class JobLost:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """The job is paid for, and its answer cannot be had now: another run may get it.
-
-    Attributes:
-        error: Why not.
-    """
-
-    error: PingDataError
-
-
-@dataclass(frozen=True, slots=True)
 class Unreadable:
-    """The job is complete and paid for, and its output will never be readable.
+    """The job is complete and paid for, but its output can never be read.
 
     Attributes:
         error: Why, with the job's id.
-        bodies: What came; empty where it is too large, or there is none.
+        bodies: What came; empty if it is too large, or nothing came.
     """
 
     error: str
@@ -352,10 +366,3 @@ class Downloaded:
     def likely_bytes(self) -> int:
         """About how large it is when decompressed."""
         return sum(body.likely_bytes for body in self.bodies)
-
-
-@dataclass(frozen=True, slots=True)
-class Validated:
-    """The output is valid; this is what it says of each row."""
-
-    checked: ValidatedOutput

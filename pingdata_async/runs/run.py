@@ -13,11 +13,14 @@ import anyio.to_thread
 import msgspec
 
 from pingdata_async.api.client import PingDataClient
+from pingdata_async.engine.context import ChunkStore, FinishedChunk
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.budget import Budget
-from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker
-from pingdata_async.engine.flow_control.retry import SERVICE_UNAVAILABLE, RetryPolicy
-from pingdata_async.engine.store import ChunkStore, FinishedChunk
+from pingdata_async.engine.flow_control.retry import (
+    SERVICE_UNAVAILABLE,
+    CircuitBreaker,
+    RetryPolicy,
+)
 from pingdata_async.events import (
     Event,
     EventEmitter,

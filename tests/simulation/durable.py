@@ -12,15 +12,14 @@ import anyio
 
 from pingdata_async.api.client import PingDataClient
 from pingdata_async.api.wire import JobOptions
-from pingdata_async.engine.context import EngineContext
+from pingdata_async.engine.context import ChunkStore, EngineContext
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.adaptive_limit import AdaptiveLimit
 from pingdata_async.engine.flow_control.budget import Budget, Caps
-from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker
 from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
 from pingdata_async.engine.flow_control.polling import PollPlanner, PollSchedule
 from pingdata_async.engine.flow_control.rate_limiter import RateLimiter
-from pingdata_async.engine.store import ChunkStore
+from pingdata_async.engine.flow_control.retry import CircuitBreaker
 from pingdata_async.events import Event, EventEmitter
 from pingdata_async.exceptions import BudgetSpentError, PingDataError, RunError
 from pingdata_async.locations.chunk_builder import ChunkBuilder

@@ -6,7 +6,7 @@ import contextlib
 from typing import Protocol
 
 from pingdata_async.api.config import Origin, Pacer, origin
-from pingdata_async.models import JobOutput, JobStatus
+from pingdata_async.models import JobOutput, JobStatus, RequestKind
 from pingdata_async.util.encoding import EncodedBody, too_large
 
 
@@ -33,11 +33,11 @@ class PacedAPI:
         self._api = api
 
     async def submit_body(self, body: bytes, *, pacer: Pacer | None = None) -> str:
-        async with _permission("submit", pacer):
+        async with _permission(RequestKind.SUBMIT, pacer):
             return await self._api.submit_body(body)
 
     async def status(self, job_id: str, *, pacer: Pacer | None = None) -> JobStatus:
-        async with _permission("poll", pacer):
+        async with _permission(RequestKind.POLL, pacer):
             return await self._api.status(job_id)
 
     async def fetch_body(
@@ -48,7 +48,7 @@ class PacedAPI:
         pacer: Pacer | None = None,
         max_bytes: int | None = None,
     ) -> EncodedBody:
-        async with _permission("fetch", pacer, _origin_of(output)):
+        async with _permission(RequestKind.FETCH, pacer, _origin_of(output)):
             body = await self._api.fetch_body(job_id, output)
         if max_bytes is not None and len(body.raw) > max_bytes:
             raise too_large("an output", max_bytes)
@@ -56,7 +56,7 @@ class PacedAPI:
 
 
 def _permission(
-    kind: str, pacer: Pacer | None, origin: Origin | None = None
+    kind: RequestKind, pacer: Pacer | None, origin: Origin | None = None
 ) -> contextlib.AbstractAsyncContextManager[None]:
     if pacer is None:
         return contextlib.nullcontext()

@@ -16,8 +16,7 @@ from pingdata_async.engine.decisions import Decision
 from pingdata_async.engine.flow_control.budget import Amount
 from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter, ConcurrencyShare
 from pingdata_async.engine.flow_control.rate_limiter import RateLimiter
-from pingdata_async.engine.request_pacer import NoteIntent
-from pingdata_async.engine.requests import Requests
+from pingdata_async.engine.requests import NoteIntent, Requests
 from pingdata_async.engine.scheduler import DelayQueue, Scheduler
 from pingdata_async.engine.submission import Submitter
 from pingdata_async.engine.task import Accepted, ChunkTask, InDoubt, RetryLater

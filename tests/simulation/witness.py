@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import anyio
 
-from pingdata_async.engine.store import ChunkStore, FinishedChunk
+from pingdata_async.engine.context import ChunkStore, FinishedChunk
 from pingdata_async.locations.chunk import Chunk
 from pingdata_async.models import JobOutput, JobStatus
 from pingdata_async.util.encoding import EncodedBody

@@ -13,16 +13,14 @@ import anyio
 import anyio.lowlevel
 
 from pingdata_async.api.wire import JobOptions
-from pingdata_async.engine.context import EngineContext
+from pingdata_async.engine.context import ChunkStore, EngineContext, FinishedChunk
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.adaptive_limit import AdaptiveLimit
 from pingdata_async.engine.flow_control.budget import Budget, Caps
-from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker
 from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter, ConcurrencyShare
 from pingdata_async.engine.flow_control.polling import PollPlanner, PollSchedule
 from pingdata_async.engine.flow_control.rate_limiter import RateLimiter
-from pingdata_async.engine.flow_control.retry import RetryPolicy
-from pingdata_async.engine.store import ChunkStore, FinishedChunk
+from pingdata_async.engine.flow_control.retry import CircuitBreaker, RetryPolicy
 from pingdata_async.engine.stream import ChunkSource, Locations
 from pingdata_async.engine.task import ChunkTask
 from pingdata_async.events import ChunkFinished, Event, JobSubmitted, SubmissionInDoubt

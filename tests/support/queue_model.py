@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from pingdata_async.engine.flow_control.adaptive_limit import ConcurrencyLimit
 from pingdata_async.engine.flow_control.job_timing import JobProgress
-from pingdata_async.models import JobStatus
+from pingdata_async.models import JobStatus, RequestKind
 
 AGAIN_S = 1.0  # until what failed is tried again
 
@@ -173,10 +173,10 @@ class QueueModel:
             self.limiter.on_job_limit(self.now, in_flight=self._in_flight)
             self._submit_later(duration_s, AGAIN_S)
         elif self._fails() or self._at_api >= self.setting.overloaded_at:
-            self.limiter.on_error("submit", self.now, in_flight=self._in_flight)
+            self.limiter.on_error(RequestKind.SUBMIT, self.now, in_flight=self._in_flight)
             self._submit_later(duration_s, AGAIN_S)
         else:
-            self.limiter.on_success("submit", self.now)
+            self.limiter.on_success(RequestKind.SUBMIT, self.now)
             self.record.accepted.append(self.now)
             job = _Job(duration_s, JobProgress(1000, self.now))
             self._at_api += 1
@@ -214,10 +214,10 @@ class QueueModel:
         if job.progress.ended_at is not None:
             return
         if self._fails():
-            self.limiter.on_error("poll", self.now, in_flight=self._in_flight)
+            self.limiter.on_error(RequestKind.POLL, self.now, in_flight=self._in_flight)
             self._at(self.now + AGAIN_S, lambda: self._poll(job, is_regular=is_regular))
             return
-        self.limiter.on_success("poll", self.now)
+        self.limiter.on_success(RequestKind.POLL, self.now)
         self._tell(job)
         if job.ended_at is not None:
             self._in_flight -= 1

@@ -25,7 +25,7 @@ import anyio
 import msgspec
 
 import pingdata_async as ping
-from pingdata_async.engine.store import FinishedChunk
+from pingdata_async.engine.context import FinishedChunk
 from pingdata_async.events import Event, RequestSent
 from pingdata_async.runs import run
 from pingdata_async.runs import run as store

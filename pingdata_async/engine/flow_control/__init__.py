@@ -1,11 +1,10 @@
 """Concurrency, rate, polling, retries, circuit breaker, budget: decisions, no I/O.
 
-adaptive_limit   AdaptiveLimit: how many jobs the API bears in flight, learnt from its answers
-budget           Budget: how much may be spent, and whether the next chunk still fits
-circuit_breaker  CircuitBreaker: whether rows or the API are at fault, and when a run stops
-concurrency      ConcurrencyLimiter: how many jobs a client has in flight, shared by its runs
-job_timing       JobProgress: how far a job is; JobTimes: how long jobs take
-polling          PollPlanner: when to poll a job next
-rate_limiter     RateLimiter: when each request of a client may leave, and at which rate
-retry            RetryPolicy: which errors are retried, when, and when to give up
+adaptive_limit  AdaptiveLimit: how many jobs the API bears in flight, learnt from its answers
+budget          Budget: how much may be spent, and whether the next chunk still fits
+concurrency     ConcurrencyLimiter: how many jobs a client has in flight, shared by its runs
+job_timing      JobProgress: how far a job is; JobTimes: how long jobs take
+polling         PollPlanner: when to poll a job next
+rate_limiter    RateLimiter: when each request of a client may leave, and at which rate
+retry           RetryPolicy: what is retried, and when; CircuitBreaker: when a run stops
 """

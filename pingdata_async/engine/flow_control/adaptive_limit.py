@@ -45,6 +45,7 @@ import math
 from dataclasses import dataclass
 
 from pingdata_async.engine.flow_control.job_timing import JobProgress
+from pingdata_async.models import RequestKind
 
 NO_LIMIT = 1_000_000
 FIRST_LIMIT = 8
@@ -97,10 +98,10 @@ class ConcurrencyLimit:
     def note_job(self, job: JobProgress, now: float, *, in_flight: int) -> None:
         """A poll was answered; `job.ended_at` is set if the job has ended."""
 
-    def on_success(self, kind: str, now: float) -> None:
-        """A request (submit, poll, fetch) was answered well."""
+    def on_success(self, kind: RequestKind, now: float) -> None:
+        """A request was answered well."""
 
-    def on_error(self, kind: str, now: float, *, in_flight: int) -> None:
+    def on_error(self, kind: RequestKind, now: float, *, in_flight: int) -> None:
         """A request was answered 5xx, or not at all: the API may be overloaded."""
 
     def on_job_limit(self, now: float, *, in_flight: int) -> None:
@@ -126,7 +127,7 @@ class AdaptiveLimit(ConcurrencyLimit):
     _empty: int  # round trips in a row with an empty queue
     _at_work: int  # jobs known to be at work
     _queue: QueueEstimator
-    _answers: dict[str, _Answers]
+    _answers: dict[RequestKind, _Answers]
     _round_trip_at: float  # when it began
     _needed: int  # jobs that must have begun before it is over
     _peak: int  # the most jobs in flight during it
@@ -164,14 +165,14 @@ class AdaptiveLimit(ConcurrencyLimit):
             self._judge(in_flight)
             self._begin_round_trip(now, grown_by=self._limit - before)
 
-    def on_success(self, kind: str, now: float) -> None:
-        """A request (submit, poll, fetch) was answered well."""
+    def on_success(self, kind: RequestKind, now: float) -> None:
+        """A request was answered well."""
         self._hear(now)
-        if kind == "submit":
+        if kind == RequestKind.SUBMIT:
             self._in_flight += 1  # until it is told anew: there is a job, it is not idle
         self._answers_of(kind, now).good += 1
 
-    def on_error(self, kind: str, now: float, *, in_flight: int) -> None:
+    def on_error(self, kind: RequestKind, now: float, *, in_flight: int) -> None:
         """A request was answered 5xx, or not at all: the API may be overloaded."""
         self._hear(now, in_flight)
         answers = self._answers_of(kind, now)
@@ -179,7 +180,7 @@ class AdaptiveLimit(ConcurrencyLimit):
         if answers.show_overload and self._may_cut(now, in_flight):
             cut = int(self._limit * (1.0 - answers.bad_share / 2))
             # (Where only downloads are left, nothing is in flight.)
-            self._cut(cut if kind == "fetch" else min(cut, in_flight), now)
+            self._cut(cut if kind == RequestKind.FETCH else min(cut, in_flight), now)
 
     def on_job_limit(self, now: float, *, in_flight: int) -> None:
         """Submissions are refused (429) while other requests pass: these are too many jobs."""
@@ -302,7 +303,7 @@ class AdaptiveLimit(ConcurrencyLimit):
         self._answers.clear()
         self._begin_round_trip(now)
 
-    def _answers_of(self, kind: str, now: float) -> _Answers:
+    def _answers_of(self, kind: RequestKind, now: float) -> _Answers:
         answers = self._answers.get(kind)
         window_s = min(ANSWERS_WINDOW_S, max(ROUND_TRIP_S, self._queue.round_trip_s))
         if answers is None or (

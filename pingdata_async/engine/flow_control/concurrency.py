@@ -19,6 +19,7 @@ import anyio.lowlevel
 
 from pingdata_async.engine.flow_control.adaptive_limit import ConcurrencyLimit
 from pingdata_async.engine.flow_control.job_timing import JobProgress
+from pingdata_async.models import RequestKind
 from pingdata_async.util.loop import loop_time
 from pingdata_async.util.validation import check_count
 
@@ -62,12 +63,12 @@ class ConcurrencyLimiter:
         self._limit.note_job(job, now, in_flight=self.in_flight)
         self._serve()
 
-    def on_success(self, kind: str, now: float) -> None:
+    def on_success(self, kind: RequestKind, now: float) -> None:
         """A request was answered well."""
         self._limit.on_success(kind, now)
         self._serve()
 
-    def on_error(self, kind: str, now: float) -> None:
+    def on_error(self, kind: RequestKind, now: float) -> None:
         """A request was answered 503, or not in time."""
         self._limit.on_error(kind, now, in_flight=self.in_flight)
 

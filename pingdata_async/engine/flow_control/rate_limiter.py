@@ -43,11 +43,12 @@ import anyio.lowlevel
 
 from pingdata_async.api.config import Connection, Origin
 from pingdata_async.exceptions import PauseTooLongError
+from pingdata_async.models import RequestKind
 from pingdata_async.util.loop import loop_time
 from pingdata_async.util.text import counted
 
 #: Seconds that a request may wait longer than a download that comes at the same time.
-BEARS_TO_WAIT_S = {"fetch": 0.0, "submit": 5.0, "poll": 10.0}
+BEARS_TO_WAIT_S = {RequestKind.FETCH: 0.0, RequestKind.SUBMIT: 5.0, RequestKind.POLL: 10.0}
 EASING_S = 0.03  # between requests at most, at first after a 503: on average half of it
 EASING_FOR_S = 1.0
 OTHER_ORIGINS = 64  # are remembered, those that were asked last
@@ -99,14 +100,16 @@ class RateLimiter:
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
         self._rate = CubicRate()
         self._user_limits: Counter[float] = Counter()
-        self._waiting: dict[str, deque[_Waiter]] = {kind: deque() for kind in BEARS_TO_WAIT_S}
+        self._waiting: dict[RequestKind, deque[_Waiter]] = {
+            kind: deque() for kind in BEARS_TO_WAIT_S
+        }
         self._leader: _Waiter | None = None
         self._is_leaving = False  # the request whose turn it is gets its connection
         self._closed_until = -math.inf
         self._asked_until = -math.inf  # the same, without jitter and pauses of our own choice
         self._refused_in_a_row = 0
         self._others: OrderedDict[Origin, RateLimiter] = OrderedDict()
-        self._kinds = {kind: _Kind() for kind in BEARS_TO_WAIT_S}
+        self._kinds = {kind: _Kind() for kind in RequestKind}
 
     @contextlib.contextmanager
     def limited_to(self, max_requests_per_s: float | None) -> Iterator[None]:
@@ -135,16 +138,16 @@ class RateLimiter:
             self._others.popitem(last=False)
         return rate_limiter
 
-    def is_open(self, kind: str) -> bool:
+    def is_open(self, kind: RequestKind) -> bool:
         """Whether no refusal holds back a request of this kind."""
         return self.opens_in_s(kind) <= 0.0
 
-    def opens_in_s(self, kind: str) -> float:
+    def opens_in_s(self, kind: RequestKind) -> float:
         """Seconds until no refusal holds back this kind; 0 where none does."""
         closed_until = max(self._closed_until, self._kinds[kind].closed_until)
         return max(0.0, closed_until - loop_time())
 
-    def asked_in_s(self, kind: str) -> float:
+    def asked_in_s(self, kind: RequestKind) -> float:
         """Seconds left of the pause that the API asked for, without our jitter; 0 for none."""
         asked_until = max(self._asked_until, self._kinds[kind].asked_until)
         return max(0.0, asked_until - loop_time())
@@ -159,7 +162,7 @@ class RateLimiter:
 
     # -- what the answers say ------------------------------------------------------------
 
-    def on_success(self, kind: str) -> None:
+    def on_success(self, kind: RequestKind) -> None:
         """A request of this kind was answered, be it with an error other than 429 and 503."""
         now = loop_time()
         self._rate.note_let_through(now)
@@ -199,7 +202,7 @@ class RateLimiter:
         self._wake_all()
 
     def note_unavailable(
-        self, kind: str, delay_s: Callable[[int], float], *, asked_s: float = 0.0
+        self, kind: RequestKind, delay_s: Callable[[int], float], *, asked_s: float = 0.0
     ) -> None:
         """A request was answered 503: none of its kind is sent for a while.
 
@@ -219,7 +222,7 @@ class RateLimiter:
     @contextlib.asynccontextmanager
     async def let_out(
         self,
-        kind: str,
+        kind: RequestKind,
         connection: Connection = contextlib.nullcontext,
         *,
         max_wait_s: float = math.inf,
@@ -230,7 +233,7 @@ class RateLimiter:
         If it is cancelled before this is entered, the request must not be sent.
 
         Args:
-            kind: submit, poll or fetch.
+            kind: The kind of the request.
             connection: Opened before the request leaves, and held with it.
             max_wait_s: The longest pause to wait for.
             waits_for_pauses: Whether to wait for pauses at all.
@@ -256,7 +259,9 @@ class RateLimiter:
                     await stack.aclose()
             yield
 
-    async def _wait_for_turn(self, kind: str, max_wait_s: float, *, waits_for_pauses: bool) -> None:
+    async def _wait_for_turn(
+        self, kind: RequestKind, max_wait_s: float, *, waits_for_pauses: bool
+    ) -> None:
         """Wait until this request is the one that leaves next; the others then wait for it."""
         await anyio.lowlevel.checkpoint()
         waiter = _Waiter(loop_time() + BEARS_TO_WAIT_S[kind])
@@ -280,7 +285,9 @@ class RateLimiter:
                 self._leader = None
                 self._appoint()
 
-    def _refuse_to_wait(self, kind: str, max_wait_s: float, *, waits_for_pauses: bool) -> None:
+    def _refuse_to_wait(
+        self, kind: RequestKind, max_wait_s: float, *, waits_for_pauses: bool
+    ) -> None:
         asked_s = self.asked_in_s(kind)
         if asked_s > max_wait_s:
             raise PauseTooLongError(
@@ -332,14 +339,14 @@ class RateLimiter:
         self._is_leaving = True
         return math.inf
 
-    def _note_left(self, kind: str) -> None:
+    def _note_left(self, kind: RequestKind) -> None:
         now = loop_time()
         self._rate.note_sent(now)
         state = self._kinds[kind]
         if now < max(state.closed_until, self._closed_until) + EASING_FOR_S:
             state.eased_until = now + self._rng.uniform(0.0, EASING_S)
 
-    def _next(self) -> tuple[str | None, float]:
+    def _next(self) -> tuple[RequestKind | None, float]:
         """Which kind leaves next, and when; None where none waits."""
         opens_at = max(self._closed_until, self._rate.next_at())
         now = loop_time()

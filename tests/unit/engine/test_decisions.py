@@ -17,8 +17,7 @@ from pingdata_async.engine.decisions import (
     Resubmit,
     Split,
 )
-from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker, Evidence
-from pingdata_async.engine.flow_control.retry import RetryPolicy
+from pingdata_async.engine.flow_control.retry import CircuitBreaker, Evidence, RetryPolicy
 from pingdata_async.engine.task import ChunkTask, InDoubt, JobLost, RetryLater
 from pingdata_async.exceptions import (
     AccessDeniedError,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from pingdata_async.engine.context import FinishedChunk
 from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
-from pingdata_async.engine.store import FinishedChunk
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.events import JobAbandoned, JobSubmitted, RequestSent, UnexpectedAnswer
 from pingdata_async.exceptions import AuthenticationError

@@ -10,9 +10,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from pingdata_async.engine.context import FinishedChunk, MemoryStore
 from pingdata_async.engine.engine import AT_HAND, FETCH_WORKERS
 from pingdata_async.engine.requests import Requests
-from pingdata_async.engine.store import FinishedChunk, MemoryStore
 from pingdata_async.engine.stream import ResultChannel, ResultStream
 from pingdata_async.engine.task import ChunkTask, Downloaded
 from pingdata_async.enhancer import BulkEnhancer

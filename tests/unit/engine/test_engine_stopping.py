@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
+from pingdata_async.engine.context import FinishedChunk
 from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
 from pingdata_async.engine.flow_control.retry import RetryPolicy
-from pingdata_async.engine.store import FinishedChunk
 from pingdata_async.engine.task import ChunkTask
 from pingdata_async.events import JobAbandoned, JobSubmitted, RequestSent, SubmissionInDoubt
 from pingdata_async.exceptions import QuotaExceededError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pingdata_async.engine.store import FinishedChunk
+from pingdata_async.engine.context import FinishedChunk
 from pingdata_async.locations.chunk import Chunk
 from pingdata_async.results.offset_index import OffsetIndex
 from pingdata_async.results.validation import validate_output

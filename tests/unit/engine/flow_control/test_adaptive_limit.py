@@ -16,6 +16,7 @@ from pingdata_async.engine.flow_control.adaptive_limit import (
     ConcurrencyLimit,
 )
 from pingdata_async.engine.flow_control.job_timing import JobProgress
+from pingdata_async.models import RequestKind
 from tests.support.queue_model import QueueModel, Record, Setting, ideal_s
 from tests.support.sweeps import sampled
 
@@ -213,7 +214,7 @@ class Notes:
 
     def accept(self, count: int) -> list[JobProgress]:
         for _ in range(count):
-            self.limiter.on_success("submit", self.now)
+            self.limiter.on_success(RequestKind.SUBMIT, self.now)
         return [JobProgress(1000, self.now) for _ in range(count)]
 
     def begin(self, jobs: list[JobProgress], in_flight: int) -> None:
@@ -227,7 +228,7 @@ class Notes:
             job.working_at = job.working_at or self.now
             self.limiter.note_job(job, self.now, in_flight=left)
 
-    def fail(self, count: int, in_flight: int, kind: str = "submit") -> None:
+    def fail(self, count: int, in_flight: int, kind: RequestKind = RequestKind.SUBMIT) -> None:
         for _ in range(count):
             self.limiter.on_error(kind, self.now, in_flight=in_flight)
 
@@ -316,7 +317,7 @@ def test_failures_of_one_kind_are_not_hidden_by_another() -> None:
     notes.grow_to(64)
     notes.now += 40.0
     for _ in range(500):
-        notes.limiter.on_success("poll", notes.now)
+        notes.limiter.on_success(RequestKind.POLL, notes.now)
     notes.fail(5, in_flight=64)
     assert notes.limiter.limit < 64
 
@@ -448,7 +449,7 @@ def test_whatever_it_is_told_it_stays_in_bounds(told: list[tuple[str, float, int
                 job.waiting_at = notes.now
                 notes.limiter.note_job(job, notes.now, in_flight=len(jobs))
         elif what == "answer":
-            notes.limiter.on_success("poll", notes.now)
+            notes.limiter.on_success(RequestKind.POLL, notes.now)
         elif what == "trouble":
             notes.fail(count, len(jobs))
         elif what == "too many":

@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 
 from pingdata_async.engine.flow_control.rate_limiter import OTHER_ORIGINS, RateLimiter
 from pingdata_async.exceptions import PauseTooLongError
+from pingdata_async.models import RequestKind
 from tests.simulation.virtual_loop import START_S, VirtualLoop
 
 
@@ -33,15 +34,15 @@ class Passed:
         self._tasks = tasks
         self.at: list[tuple[str, float]] = []
 
-    def send(self, kind: str, times: int = 1) -> None:
+    def send(self, kind: RequestKind, times: int = 1) -> None:
         for _ in range(times):
             self._tasks.start_soon(self._pass, kind)
 
     async def later(self, seconds: float) -> None:
         await anyio.sleep(seconds)
-        self.send("poll")
+        self.send(RequestKind.POLL)
 
-    async def _pass(self, kind: str) -> None:
+    async def _pass(self, kind: RequestKind) -> None:
         async with self._rate_limiter.let_out(kind):
             self.at.append((kind, anyio.current_time() - START_S))
 
@@ -63,15 +64,15 @@ async def test_an_open_gate_holds_nobody(rate_limiter: RateLimiter) -> None:
     """A hundred requests leave at the time at which they come."""
     async with anyio.create_task_group() as tasks:
         passed = Passed(rate_limiter, tasks)
-        passed.send("poll", 50)
-        passed.send("submit", 50)
+        passed.send(RequestKind.POLL, 50)
+        passed.send(RequestKind.SUBMIT, 50)
     assert passed.times == [0.0] * 100
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("kind", ["submit", "poll", "fetch"])
+@pytest.mark.parametrize("kind", list(RequestKind))
 async def test_a_429_holds_back_every_kind_until_its_time(
-    rate_limiter: RateLimiter, kind: str
+    rate_limiter: RateLimiter, kind: RequestKind
 ) -> None:
     """Nothing leaves before the time named, and then not all at once."""
     async with anyio.create_task_group() as tasks:
@@ -91,7 +92,7 @@ async def test_a_longer_pause_wins_also_over_those_who_wait_already(
     async with anyio.create_task_group() as tasks:
         passed = Passed(rate_limiter, tasks)
         rate_limiter.on_rate_limit(named(5.0))
-        passed.send("poll", 3)
+        passed.send(RequestKind.POLL, 3)
         await anyio.sleep(2.0)
         rate_limiter.on_rate_limit(named(10.0))
         rate_limiter.on_rate_limit(named(1.0))
@@ -103,15 +104,15 @@ async def test_a_503_holds_back_its_kind_alone(rate_limiter: RateLimiter) -> Non
     """Polls go on while submissions wait, and those come back one by one."""
     async with anyio.create_task_group() as tasks:
         passed = Passed(rate_limiter, tasks)
-        rate_limiter.note_unavailable("submit", named(30.0))
-        assert rate_limiter.is_open("poll")
-        passed.send("submit", 10)
-        passed.send("poll", 10)
-        passed.send("fetch", 10)
+        rate_limiter.note_unavailable(RequestKind.SUBMIT, named(30.0))
+        assert rate_limiter.is_open(RequestKind.POLL)
+        passed.send(RequestKind.SUBMIT, 10)
+        passed.send(RequestKind.POLL, 10)
+        passed.send(RequestKind.FETCH, 10)
     by_kind = {kind: [at for k, at in passed.at if k == kind] for kind in passed.kinds}
-    assert by_kind["poll"] == by_kind["fetch"] == [0.0] * 10
-    assert min(by_kind["submit"]) == pytest.approx(30.0)
-    assert len(set(by_kind["submit"])) == 10
+    assert by_kind[RequestKind.POLL] == by_kind[RequestKind.FETCH] == [0.0] * 10
+    assert min(by_kind[RequestKind.SUBMIT]) == pytest.approx(30.0)
+    assert len(set(by_kind[RequestKind.SUBMIT])) == 10
 
 
 @pytest.mark.anyio
@@ -127,13 +128,13 @@ async def test_pauses_of_our_own_choice_grow_in_a_row_and_not_with_the_crowd(
 
     for _ in range(3):
         for _ in range(5):
-            rate_limiter.note_unavailable("poll", delay_s)
+            rate_limiter.note_unavailable(RequestKind.POLL, delay_s)
             rate_limiter.on_rate_limit(delay_s)
         await anyio.sleep(1.5)
     assert sorted(asked) == [1] * 10 + [2] * 10 + [3] * 10
-    rate_limiter.on_success("poll")
+    rate_limiter.on_success(RequestKind.POLL)
     asked.clear()
-    rate_limiter.note_unavailable("poll", delay_s)
+    rate_limiter.note_unavailable(RequestKind.POLL, delay_s)
     rate_limiter.on_rate_limit(delay_s)
     assert asked == [1, 1]
 
@@ -146,14 +147,14 @@ async def test_where_requests_are_scarce_downloads_go_first_and_nothing_starves(
     with rate_limiter.limited_to(10.0):
         async with anyio.create_task_group() as tasks:
             passed = Passed(rate_limiter, tasks)
-            passed.send("poll", 3)
+            passed.send(RequestKind.POLL, 3)
             for _ in range(400):  # more than the limit takes, for forty seconds
-                passed.send("submit", 2)
+                passed.send(RequestKind.SUBMIT, 2)
                 await anyio.sleep(0.1)
                 if len(passed.at) == 30:
-                    passed.send("fetch")
-    assert passed.kinds.index("fetch") <= 33
-    last_poll = max(at for kind, at in passed.at if kind == "poll")
+                    passed.send(RequestKind.FETCH)
+    assert passed.kinds.index(RequestKind.FETCH) <= 33
+    last_poll = max(at for kind, at in passed.at if kind == RequestKind.POLL)
     assert 5.0 <= last_poll <= 20.0
     assert max(passed.times) == pytest.approx(len(passed.at) / 10.0, rel=0.05)
 
@@ -167,13 +168,13 @@ async def test_whoever_is_cancelled_while_waiting_leaves_the_others_their_turn(
         passed = Passed(rate_limiter, tasks)
         rate_limiter.on_rate_limit(named(5.0))
         with anyio.move_on_after(1.0):
-            async with rate_limiter.let_out("poll"):
+            async with rate_limiter.let_out(RequestKind.POLL):
                 pass
-        passed.send("poll", 3)
+        passed.send(RequestKind.POLL, 3)
         with anyio.move_on_after(1.0):
-            async with rate_limiter.let_out("fetch"):
+            async with rate_limiter.let_out(RequestKind.FETCH):
                 pass
-    assert passed.kinds == ["poll"] * 3
+    assert passed.kinds == [RequestKind.POLL] * 3
     assert min(passed.times) >= 5.0
 
 
@@ -185,12 +186,14 @@ async def test_a_newcomer_does_not_wait_for_those_who_are_held_back(
     with rate_limiter.limited_to(1.0):
         async with anyio.create_task_group() as tasks:
             passed = Passed(rate_limiter, tasks)
-            rate_limiter.note_unavailable("poll", named(1000.0))
-            passed.send("poll")
-            passed.send("submit")
+            rate_limiter.note_unavailable(RequestKind.POLL, named(1000.0))
+            passed.send(RequestKind.POLL)
+            passed.send(RequestKind.SUBMIT)
             await anyio.sleep(0.5)
-            passed.send("submit")
-    assert [at for kind, at in passed.at if kind == "submit"] == pytest.approx([0.0, 1.0], abs=0.1)
+            passed.send(RequestKind.SUBMIT)
+    assert [at for kind, at in passed.at if kind == RequestKind.SUBMIT] == pytest.approx(
+        [0.0, 1.0], abs=0.1
+    )
 
 
 @pytest.mark.anyio
@@ -198,12 +201,12 @@ async def test_a_later_and_shorter_pause_shortens_none(rate_limiter: RateLimiter
     """What was named once holds, of all requests and of one kind."""
     async with anyio.create_task_group() as tasks:
         passed = Passed(rate_limiter, tasks)
-        rate_limiter.note_unavailable("poll", named(30.0))
-        rate_limiter.note_unavailable("poll", named(1.0))
+        rate_limiter.note_unavailable(RequestKind.POLL, named(30.0))
+        rate_limiter.note_unavailable(RequestKind.POLL, named(1.0))
         rate_limiter.on_rate_limit(named(20.0))
         rate_limiter.on_rate_limit(named(1.0))
-        passed.send("poll")
-        passed.send("submit")
+        passed.send(RequestKind.POLL)
+        passed.send(RequestKind.SUBMIT)
     assert sorted(passed.times) == pytest.approx([20.0, 30.0])
 
 
@@ -214,7 +217,7 @@ async def test_nobody_waits_for_longer_than_he_said(rate_limiter: RateLimiter) -
 
     async def come() -> None:
         with pytest.raises(PauseTooLongError, match="seconds left of it"):
-            async with rate_limiter.let_out("poll", max_wait_s=600.0):
+            async with rate_limiter.let_out(RequestKind.POLL, max_wait_s=600.0):
                 pass
         refused.append(anyio.current_time() - START_S)
 
@@ -236,7 +239,7 @@ async def test_nobody_is_forgotten_whoever_leaves(rate_limiter: RateLimiter, see
 
     async def come(number: int, patience_s: float) -> None:
         with anyio.move_on_after(patience_s):
-            async with rate_limiter.let_out(rng.choice(["submit", "poll", "fetch"])):
+            async with rate_limiter.let_out(rng.choice(list(RequestKind))):
                 through.append(number)
 
     with rate_limiter.limited_to(rng.choice([5.0, 50.0, None])), anyio.fail_after(10_000.0):
@@ -246,7 +249,7 @@ async def test_nobody_is_forgotten_whoever_leaves(rate_limiter: RateLimiter, see
                 tasks.start_soon(come, number, 9_000.0 if stays else rng.uniform(0.0, 2.0))
                 if rng.random() < 0.1:
                     rate_limiter.note_unavailable(
-                        rng.choice(["submit", "poll"]), named(rng.random() * 3)
+                        rng.choice([RequestKind.SUBMIT, RequestKind.POLL]), named(rng.random() * 3)
                     )
                 if rng.random() < 0.05:
                     rate_limiter.on_rate_limit(named(rng.random() * 3))
@@ -288,7 +291,7 @@ async def test_a_pause_that_begins_while_a_connection_is_waited_for_is_kept(
             rate_limiter.on_rate_limit(named(30.0))
 
         tasks.start_soon(pause)
-        async with rate_limiter.let_out("submit", connection):
+        async with rate_limiter.let_out(RequestKind.SUBMIT, connection):
             assert anyio.current_time() - START_S == pytest.approx(31.5)
     assert held == [
         ("taken", 1.0),
@@ -314,7 +317,7 @@ async def test_who_gives_up_while_waiting_for_a_connection_lets_the_others_go(
         with anyio.move_on_after(2.0):
             async with anyio.create_task_group() as others:
                 others.start_soon(passed.later, 1.0)
-                async with rate_limiter.let_out("submit", never):
+                async with rate_limiter.let_out(RequestKind.SUBMIT, never):
                     pass
     assert passed.times == [2.0]
 
@@ -324,12 +327,12 @@ async def test_each_origin_has_a_gate_of_its_own(rate_limiter: RateLimiter) -> N
     """What one host refuses holds back nothing that goes to another."""
     storage = rate_limiter.at(("https", "storage.example", 443))
     storage.on_rate_limit(named(60.0), asked_s=60.0)
-    assert rate_limiter.is_open("fetch")
-    assert rate_limiter.at(("https", "other.example", 443)).is_open("fetch")
+    assert rate_limiter.is_open(RequestKind.FETCH)
+    assert rate_limiter.at(("https", "other.example", 443)).is_open(RequestKind.FETCH)
     assert rate_limiter.at(("https", "storage.example", 443)) is storage
     assert rate_limiter.at(None) is rate_limiter
     with pytest.raises(PauseTooLongError):
-        async with storage.let_out("fetch", max_wait_s=59.0):
+        async with storage.let_out(RequestKind.FETCH, max_wait_s=59.0):
             pass
 
 
@@ -345,12 +348,12 @@ async def test_of_many_origins_the_last_ones_are_remembered(rate_limiter: RateLi
 async def test_the_limit_of_a_run_that_has_ended_delays_nobody(rate_limiter: RateLimiter) -> None:
     """One request in 1,000 seconds, and the next run on the client goes at its own pace."""
     with rate_limiter.limited_to(0.001):
-        async with rate_limiter.let_out("submit"):
+        async with rate_limiter.let_out(RequestKind.SUBMIT):
             pass
-    async with rate_limiter.let_out("submit"):
+    async with rate_limiter.let_out(RequestKind.SUBMIT):
         assert anyio.current_time() == START_S
     with rate_limiter.limited_to(0.1):
-        async with rate_limiter.let_out("submit"):
+        async with rate_limiter.let_out(RequestKind.SUBMIT):
             assert anyio.current_time() - START_S == pytest.approx(10.0, abs=0.1)
 
 
@@ -360,7 +363,7 @@ async def test_a_limit_that_ends_lets_go_who_waits_for_it(rate_limiter: RateLimi
     async with anyio.create_task_group() as tasks:
         passed = Passed(rate_limiter, tasks)
         with rate_limiter.limited_to(0.001):
-            passed.send("submit", 2)
+            passed.send(RequestKind.SUBMIT, 2)
             await anyio.sleep(5.0)
     assert passed.times == [0.0, 5.0]
 
@@ -368,6 +371,6 @@ async def test_a_limit_that_ends_lets_go_who_waits_for_it(rate_limiter: RateLimi
 @pytest.mark.anyio
 async def test_a_pause_as_long_as_is_waited_for_is_waited_for(rate_limiter: RateLimiter) -> None:
     """What the API named is compared, not what we add so that not all come at once."""
-    rate_limiter.note_unavailable("submit", named(600.7), asked_s=600.0)
-    async with rate_limiter.let_out("submit", max_wait_s=600.0):
+    rate_limiter.note_unavailable(RequestKind.SUBMIT, named(600.7), asked_s=600.0)
+    async with rate_limiter.let_out(RequestKind.SUBMIT, max_wait_s=600.0):
         assert anyio.current_time() - START_S == pytest.approx(600.7)

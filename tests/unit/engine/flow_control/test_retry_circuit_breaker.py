@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pingdata_async.engine.flow_control.circuit_breaker import CircuitBreaker
-from pingdata_async.engine.flow_control.retry import RetryPolicy
+from pingdata_async.engine.flow_control.retry import CircuitBreaker, RetryPolicy
 from pingdata_async.exceptions import RequestRejectedError, ServerError, UnknownSourceError
 from pingdata_async.models import Reason, RowStatus
 from tests.simulation.faults import Moment, ScriptedFaults
