@@ -280,7 +280,7 @@ class Judge:
         return Drop() if is_stopping else FailOnEvidence(failure, Evidence.ANSWERED, error)
 
     def after_kept(self, task: ChunkTask, error: PingDataError) -> Drop:
-        """A job is paid for, and its answer cannot be had now: no other one is sent for it."""
+        """The output of a paid job cannot be fetched now: no other job is sent for it."""
         # A token that may not see the jobs of another one says nothing of its own.
         is_of_other = task.is_taken_up and isinstance(error, AccessDeniedError)
         must_stop = not is_of_other and self._breaker.note_lost_chunk()
@@ -308,13 +308,13 @@ def is_too_large(error: PingDataError) -> bool:
 def charged_for_nothing(error: JobFailedError) -> JobFailedError:
     """The error of a run that stops because jobs give no answers."""
     return type(error)(
-        f"jobs are charged and give nothing, one after the other, so no more are sent: {error}",
+        f"one job after the other is charged and fails, so no more are sent: {error}",
         job_id=error.job_id,
     )
 
 
 def _lost_in_a_row(error: PingDataError) -> SubmissionInDoubtError:
     return SubmissionInDoubtError(
-        "the answers to submissions are lost one after the other, and each may be charged for "
-        f"nothing, so no more are sent: {error}"
+        "the answer to one submission after the other is lost, and each may be charged, so no more "
+        f"are sent: {error}"
     )

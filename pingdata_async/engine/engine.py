@@ -10,12 +10,11 @@ submission until the job has ended, so a slow consumer keeps nobody else from su
 the run's own, is held from before a chunk is read until it is delivered, so a slow store holds
 back reading.
 
-A chunk that is refused, or whose jobs fail, goes on in halves, which are submitted before anything
-else, until the rows at fault stand alone. Rows whose answer may be better another time wait for
-others of their kind, and become a chunk of their own. Whatever happens to a chunk, the store is
-told before the next step is taken.
+A chunk that is refused, or whose jobs fail, is halved until the rows at fault stand alone; the
+halves are submitted before anything else. Rows that are worth a retry wait for others of their kind
+and become a chunk of their own. The store records each step before the next one is taken.
 
-A worker sends a request, and says what follows (`decisions.py`); `Engine._apply()` alone moves
+A worker sends a request and returns what follows (`decisions.py`); `Engine._apply()` alone moves
 chunks from one queue to another.
 
 Time is the event loop's: on a loop with a virtual clock the engine runs in simulated time.
@@ -105,12 +104,12 @@ class Engine:
         self._first_kept: tuple[str, PingDataError] | None = None
 
     async def run(self, tasks: AsyncIterator[ChunkTask]) -> None:
-        """Process every chunk; returns when the last one is with the store.
+        """Process every chunk; returns when the store has the last one.
 
-        A chunk that has a job already is only polled. Where no further job can be submitted,
-        those in flight are seen to their end first, as they are paid for. Cancelled, or where the
-        API cannot be asked about them any more, they are abandoned (it has no way to cancel them,
-        and charges them); with a durable store another run can take them up.
+        A chunk that has a job is only polled. When no further job can be submitted, the jobs in
+        flight are still polled and fetched, as they are paid for. On a cancellation, or when the
+        API cannot be polled any more, they are abandoned: the API cannot cancel them, and charges
+        for them. With a durable store, another run can take them up.
 
         Raises:
             PingDataError: When no further request can succeed, or chunks are held.
@@ -138,9 +137,9 @@ class Engine:
         if self._first_kept is not None:
             job_id, error = self._first_kept
             raise JobFailedError(
-                f"the answers of {counted(self._kept_jobs, 'paid job')} with "
-                f"{counted(self._kept_locations, 'location')} cannot be had now; none was sent "
-                f"again for them. The first is job {job_id}: {error}",
+                f"the outputs of {counted(self._kept_jobs, 'paid job')} with "
+                f"{counted(self._kept_locations, 'location')} cannot be fetched now; no other job "
+                f"was sent for them. The first is job {job_id}: {error}",
                 job_id=job_id,
             ) from error
 
@@ -371,10 +370,10 @@ class Engine:
         )
 
     async def _without_answer(self, task: ChunkTask, answer: _NoAnswer) -> Decision:
-        """Free the slot of a job that is asked about no more, and say what follows."""
+        """Free the slot of a job that is no longer polled, and say what follows."""
         if isinstance(answer, Unreachable):
             return Drop(answer.error, is_for_all=True)
-        if isinstance(answer, JobLost) and answer.has_timed_out:  # it may be at work all the same
+        if isinstance(answer, JobLost) and answer.has_timed_out:  # it may be running all the same
             self._scheduler.abandon(task)
         else:
             self._scheduler.release(task)
@@ -401,7 +400,7 @@ class Engine:
     async def _unreadable(self, task: ChunkTask, answer: Unreadable) -> Decision:
         said = answer.error
         where = await self._store.unreadable(task.chunk, answer.bodies)
-        said += f"; what came is kept in {where}" if where else ""
+        said += f"; it is kept in {where}" if where else ""
         self._emit_abandoned(task, said, will_resubmit=False)
         is_stopping = self._scheduler.is_stopping
         return self._judge.after_unreadable(task, said, is_stopping=is_stopping)

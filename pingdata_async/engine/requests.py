@@ -450,7 +450,7 @@ class Requests:
 
     def _say_if_overdue(self, task: ChunkTask, kind: RequestKind, error: PingDataError) -> None:
         if kind == RequestKind.FETCH:
-            said = f"the output of job {task.job_id} cannot be had: {error}"
+            said = f"the output of job {task.job_id} cannot be fetched: {error}"
             self._say_if_late(task, loop_time() - task.failing_since, said)
 
     def _is_too_long(self, error: PingDataError) -> bool:

@@ -270,7 +270,7 @@ class Unreachable(Problem):
 
 
 class Kept(Problem):
-    """The job is paid for, but its answer cannot be had now: another run may get it."""
+    """The output of a paid job cannot be fetched now; another run may get it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
-"""How much may be spent, and whether the next chunk still fits (pure).
+"""Budget: how many locations a run may send, and whether the next chunk still fits (pure).
 
-What counts is what may have been charged: locations in jobs that were accepted, in submissions
-whose answer was lost, and in those that are on their way. All of them count each time that they
-are sent. A source counts the locations that it is asked about.
+Everything that may have been charged counts, each time that it is sent: locations in accepted jobs,
+in submissions in doubt, and in submissions under way. For a source, its own locations count.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from pingdata_async.util.validation import check_count
 
 
 class Caps(msgspec.Struct, frozen=True, kw_only=True):
-    """What may be spent, at most.
+    """The most that a run may send.
 
     Attributes:
-        locations: Locations sent; None for any number.
-        by_source: Locations that a source is asked about; any number of one that is not named.
-            Upper and lower case are the same.
+        locations: Locations; None for any number.
+        by_source: Locations by source, whatever the case of its code; any number for a source that
+            is not named.
     """
 
     locations: int | None = None
@@ -36,12 +35,7 @@ class Caps(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Amount(msgspec.Struct, frozen=True, kw_only=True):
-    """What was, or is to be, sent.
-
-    Attributes:
-        locations: Locations.
-        by_source: Locations that each source is asked about, by its code.
-    """
+    """Locations that were, or are to be, sent: in all, and to each source."""
 
     locations: int = 0
     by_source: Mapping[str, int] = {}
@@ -50,18 +44,18 @@ class Amount(msgspec.Struct, frozen=True, kw_only=True):
 class Fit(enum.Enum):
     """Whether a chunk may be sent."""
 
-    NOW = enum.auto()  # it may, and is counted
-    LATER = enum.auto()  # perhaps, once it is known what became of those on their way
+    NOW = enum.auto()  # yes, and it is counted
+    LATER = enum.auto()  # perhaps, once the submissions under way are answered
     NEVER = enum.auto()  # not within this budget
 
 
 class Budget:
-    """Counts what is spent, and lets nothing out beyond it.
+    """Counts what a run sends, and says whether the next chunk may be sent.
 
     Args:
-        caps: What may be spent.
-        sources: The run's; a location's own win.
-        spent: What was spent before.
+        caps: The most that the run may send.
+        sources: The run's sources; a location's own take precedence.
+        spent: What earlier processes sent.
     """
 
     def __init__(self, caps: Caps, sources: tuple[str, ...], spent: Amount | None = None) -> None:
@@ -76,7 +70,7 @@ class Budget:
     def reserve(self, chunk: Chunk) -> Fit:
         """Count a chunk that is about to be submitted, if it fits.
 
-        Where it does, the next word about it must be `spend()` or `give_back()`.
+        If it does, `spend()` or `give_back()` must follow.
         """
         if self.fitting_rows(chunk) == len(chunk.rows):
             self._count(chunk, 1)
@@ -85,16 +79,16 @@ class Budget:
         return Fit.LATER if self._under_way else Fit.NEVER
 
     def spend(self, _chunk: Chunk) -> None:
-        """That submission was accepted, or may have been."""
+        """Note that the submission was, or may have been, accepted."""
         self._under_way -= 1
 
     def give_back(self, chunk: Chunk) -> None:
-        """That submission surely made no job."""
+        """Note that the submission surely created no job."""
         self._under_way -= 1
         self._count(chunk, -1)
 
     def fitting_rows(self, chunk: Chunk) -> int:
-        """How many of its first rows fit."""
+        """How many of the first rows of a chunk fit."""
         most = len(chunk.rows)
         if self._caps.locations is not None:
             most = min(most, max(0, self._locations_left))
@@ -106,7 +100,7 @@ class Budget:
         return most
 
     def error(self) -> BudgetSpentError:
-        """That nothing more may be sent."""
+        """The error that nothing more may be sent."""
         caps = self._caps
         parts = []
         if caps.locations is not None:
@@ -115,7 +109,7 @@ class Budget:
             _of(cap - self._left[code.casefold()], cap, f"of {code}")
             for code, cap in caps.by_source.items()
         ]
-        return BudgetSpentError(f"the budget is spent ({', '.join(parts)} charged, or possibly so)")
+        return BudgetSpentError(f"the budget is spent ({', '.join(parts)} charged or in doubt)")
 
     @property
     def _caps_by_source(self) -> frozenset[str]:
@@ -127,7 +121,7 @@ class Budget:
             self._left[code] -= sign * locations
 
     def _rows_until(self, chunk: Chunk, code: str, left: int) -> int:
-        """How many of the first rows ask a source about no more locations than that."""
+        """How many of the first rows send no more than so many locations to a source."""
         asked = [
             sum(own.casefold() == code for own in chunk.sources.get(place, self._sources))
             for place in range(len(chunk.rows))
@@ -136,10 +130,10 @@ class Budget:
 
 
 def checked_caps(max_locations: int | None, budget: Mapping[str, int] | None) -> Caps:
-    """What may be spent, as a user says it.
+    """The caps that a user gives.
 
     Raises:
-        ConfigurationError: When it is no number of locations.
+        ConfigurationError: When one is no number of locations.
     """
     if max_locations is not None:
         check_count("max_locations", max_locations)
@@ -161,13 +155,13 @@ def _check_codes(budget: object) -> None:
 
 
 def allowed(left: Amount, caps: Caps, spent: Amount) -> Amount:
-    """What will be sent of what is left to be sent, before the budget ends it.
+    """What will be sent before the budget is spent.
 
-    Exact where all locations ask the same sources. Where they do not, it is not known which of
-    them come first: they are taken to be mixed evenly.
+    Exact if all locations have the same sources. If not, their order is unknown, and they are taken
+    to be mixed evenly.
 
     Args:
-        left: What is left to be sent.
+        left: What is left to send.
         caps: The budget.
         spent: What was spent so far.
     """
@@ -188,7 +182,7 @@ def allowed(left: Amount, caps: Caps, spent: Amount) -> Amount:
 
 
 def caps_needed(left: Amount, caps: Caps, spent: Amount) -> Caps:
-    """Those caps that are too low for what is left, as they would have to be for all of it."""
+    """The caps that are too low for what is left, raised so that all of it can be sent."""
     locations = spent.locations + left.locations
     spent_by, left_by = folded(spent.by_source), folded(left.by_source)
     needed = {
@@ -203,11 +197,11 @@ def caps_needed(left: Amount, caps: Caps, spent: Amount) -> Caps:
 
 
 def asked_of(chunk: Chunk, sources: tuple[str, ...]) -> dict[str, int]:
-    """About how many of a chunk's locations each source is asked, by its code.
+    """About how many of a chunk's locations are sent to each source, by its code.
 
     Args:
         chunk: The chunk.
-        sources: The run's; a location's own win.
+        sources: The run's sources; a location's own take precedence.
     """
     asked = dict.fromkeys(sources, len(chunk.rows) - len(chunk.sources))
     for own in chunk.sources.values():
@@ -217,7 +211,7 @@ def asked_of(chunk: Chunk, sources: tuple[str, ...]) -> dict[str, int]:
 
 
 def folded(by_source: Mapping[str, int]) -> dict[str, int]:
-    """The same numbers, however the codes are written."""
+    """The same numbers by case-folded code."""
     together: dict[str, int] = {}
     for code, number in by_source.items():
         together[code.casefold()] = together.get(code.casefold(), 0) + number

@@ -489,7 +489,7 @@ def at_fault_itself(error: PingDataError) -> PingDataError:
     if not isinstance(error, APIStatusError):
         return error
     return type(error)(
-        "submissions are refused one after the other, so the request or the API seems to be at "
+        "one submission after the other is refused, so the request or the API seems to be at "
         f"fault; no more are sent, and no row is marked as failed: {error}",
         status_code=error.status_code,
         api_message=error.api_message,

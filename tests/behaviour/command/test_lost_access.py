@@ -60,7 +60,7 @@ async def test_a_token_that_may_not_see_the_jobs_of_an_earlier_one(tmp_path: Pat
         api._writers |= {"submission": (well,), "status": (of_new_jobs,)}
         done = await enhance(server.url, tmp_path, *words, policy=policy)
         assert done.code == 5, done.err
-        assert "the answers of 1 paid job with 2 locations cannot be had now" in done.err
+        assert "the outputs of 1 paid job with 2 locations cannot be fetched now" in done.err
         assert "answered 403: Not yours." in done.err
         assert "Stopped: 4 of 6 rows finished" in done.err
         api._writers["status"] = (well,)

@@ -93,7 +93,7 @@ def test_what_follows_from_a_refusal(
     assert expected in (decision, type(decision))
     if breaker is REFUSALS:
         assert isinstance(decision, Drop)
-        assert "one after the other" in str(decision.stop)
+        assert "no more are sent" in str(decision.stop)
 
 
 def test_a_source_of_a_row_alone_is_no_fault_of_the_run() -> None:

@@ -343,7 +343,7 @@ async def test_jobs_that_may_not_be_asked_about_keep_no_others_from_being_sent(
     seen.states = dict.fromkeys(range(jobs), "submitted")
     runner = make_runner(api, seen, max_jobs=max_jobs)
     began = anyio.current_time()
-    with pytest.raises(JobFailedError, match=r"cannot be had now; .* job old-\d: 403"):
+    with pytest.raises(JobFailedError, match=r"cannot be fetched now; .* job old-\d: 403"):
         with anyio.fail_after(600):
             await runner.run(_with_jobs_of_earlier_runs(jobs, 30))
     assert seen.rows == list(range(10 * jobs, 300))
@@ -361,7 +361,7 @@ async def test_a_pause_for_one_job_that_is_refused_is_kept_and_holds_up_no_other
     error = AccessDeniedError("403", status_code=403, retry_after_s=pause_s)
     api, seen = _JobsRefused("old-0", error=error, delays_s={}), Observed(states={0: "submitted"})
     began = anyio.current_time()
-    with pytest.raises(JobFailedError, match=r"cannot be had now; .* job old-0: 403"):
+    with pytest.raises(JobFailedError, match=r"cannot be fetched now; .* job old-0: 403"):
         with anyio.fail_after(600):
             await make_runner(api, seen, max_jobs=4).run(_with_jobs_of_earlier_runs(1, 30))
     assert seen.rows == list(range(10, 300))
