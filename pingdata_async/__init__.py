@@ -66,38 +66,25 @@ else:
     # The command begins with an import of this package too: its `--help` should not wait for
     # aiohttp, nor Ctrl-C be a traceback for so long. Type checkers need not know.
     _LOADED_LATER = {
-        "BulkEnhancer": "enhancer",
-        "DataSource": "models",
-        "EnhancedLocation": "models",
-        "EnhancedLocations": "models",
-        "ExportedRun": "runs.export.export",
-        "Forecast": "runs.forecast",
-        "JobOutput": "models",
-        "JobStatus": "models",
-        "LimitRefusal": "api.account",
-        "Limits": "api.account",
-        "Location": "models",
-        "PendingSubmission": "runs.status",
-        "PingDataClient": "api.client",
-        "PollSchedule": "engine.flow_control.polling",
-        "Quota": "runs.forecast",
-        "Reason": "models",
-        "ReadOptions": "tables.rows",
-        "ResultStream": "engine.stream",
-        "RetryPolicy": "engine.flow_control.retry",
-        "RowStatus": "models",
-        "RunStatus": "runs.status",
-        "RunSummary": "models",
-        "SourceLimits": "api.account",
-        "SourceResult": "models",
-        "Usage": "api.account",
-        "UsageBucket": "api.account",
-        "ValueKind": "value_notes",
-        "ValueNote": "value_notes",
-        "WriteOptions": "tables.formats",
-        "enhance_table": "dataframe",
-        "export_run": "runs.export.export",
-        "read_status": "runs.status",
+        name: module
+        for module, names in {
+            "api.account": "LimitRefusal Limits SourceLimits Usage UsageBucket",
+            "api.client": "PingDataClient",
+            "dataframe": "enhance_table",
+            "engine.flow_control.polling": "PollSchedule",
+            "engine.flow_control.retry": "RetryPolicy",
+            "engine.stream": "ResultStream",
+            "enhancer": "BulkEnhancer",
+            "models": "DataSource EnhancedLocation EnhancedLocations JobOutput JobStatus Location "
+            "Reason RowStatus RunSummary SourceResult",
+            "runs.export.export": "ExportedRun export_run",
+            "runs.forecast": "Forecast Quota",
+            "runs.status": "PendingSubmission RunStatus read_status",
+            "tables.formats": "WriteOptions",
+            "tables.rows": "ReadOptions",
+            "value_notes": "ValueKind ValueNote",
+        }.items()
+        for name in names.split()
     }
 
     def __getattr__(name: str) -> object:

@@ -87,7 +87,7 @@ def datasources(code: str | None, delegate_to: str | None, as_json: bool, **othe
 @api_options
 @_json_switch
 def limits(as_json: bool, **others: Any) -> int:
-    """Show how much the account may still ask of each source.
+    """Show what is left of the account's limits, by source.
 
     The table says when each limit resets.
     """

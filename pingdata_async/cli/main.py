@@ -186,7 +186,7 @@ _COMMANDS = {
     "export": ("runs", "Write a run's output in any format, at no cost."),
     "enhance-one": ("account", "Enhance one location at once."),
     "datasources": ("account", "List the data sources your account may use, or describe one."),
-    "limits": ("account", "Show how much the account may still ask of each source."),
+    "limits": ("account", "Show what is left of the account's limits, by source."),
     "usage": ("account", "Show the credits used, by time and source."),
     "sandbox": ("sandbox", "Serve an imitation of the API, with made-up answers."),
 }
