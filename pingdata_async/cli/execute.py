@@ -92,7 +92,7 @@ async def with_client(connection: Connection, work: Callable[[PingDataClient], A
 async def with_client_if_needed(
     connection: Connection, work: Callable[[PingDataClient], Awaitable[T]]
 ) -> T:
-    """Do something that may not need the API; a missing token is an error only if it does.
+    """Do something that may not need the API: a missing token is an error only if it does.
 
     Raises:
         PingDataError: As `open_client()`, and as the work.
@@ -110,29 +110,11 @@ async def with_closed_client(
     work: Callable[[PingDataClient], Awaitable[T]],
 ) -> T:
     """Do something that may not need the API, without it; raises `why` if it does."""
+    closed = PingDataClient(environment=connection.environment, api_url=connection.api_url)
     try:
-        return await work(_closed_client(connection))
+        return await work(closed)
     except ClientClosedError:
         raise why from None
-
-
-async def with_or_without_token(
-    connection: Connection, work: Callable[[PingDataClient], Awaitable[T]]
-) -> T:
-    """Do something with an open client; with a closed one where there is no token.
-
-    Raises:
-        PingDataError: As `open_client()` but for the token, and as the work.
-    """
-    try:
-        return await with_client(connection, work)
-    except MissingTokenError:
-        pass
-    return await work(_closed_client(connection))
-
-
-def _closed_client(connection: Connection) -> PingDataClient:
-    return PingDataClient(environment=connection.environment, api_url=connection.api_url)
 
 
 def ask(connection: Connection, question: Callable[[PingDataClient], Awaitable[T]]) -> T:

@@ -22,7 +22,7 @@ from pingdata_async.cli.console import (
     show_json,
     waiting_for,
 )
-from pingdata_async.cli.execute import Refusal, carry_out, with_or_without_token
+from pingdata_async.cli.execute import Refusal, carry_out, with_client_if_needed
 from pingdata_async.cli.main import ANSWERED, NO_ANSWER_FOR_SOME, STOPPED, run_until_signal, say
 from pingdata_async.cli.options import (
     Connection,
@@ -188,7 +188,7 @@ def plan(source: str, output: str | None, sources: str, as_json: bool, **others:
         enhancer = BulkEnhancer(client, sources, on_event=_say_waiting, **enhancer_options)
         return await enhancer.dry_run(source, output, keep_plan=True, **run_options)
 
-    told = anyio.run(run_until_signal, lambda: with_or_without_token(connection_of(others), make))
+    told = anyio.run(run_until_signal, lambda: with_client_if_needed(connection_of(others), make))
     print_forecast(told, as_json=as_json)
     return ANSWERED
 

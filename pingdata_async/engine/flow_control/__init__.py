@@ -5,6 +5,6 @@ budget          Budget: how much may be spent, and whether the next chunk still 
 concurrency     ConcurrencyLimiter: how many jobs a client has in flight, shared by its runs
 job_timing      JobProgress: how far a job is; JobTimes: how long jobs take
 polling         PollPlanner: when to poll a job next
-rate_limiter    RateLimiter: when each request may leave; pauses after a 429, and the rate it teaches
+rate_limiter    RateLimiter: when each request may leave; pauses after a 429, and learns the rate
 retry           RetryPolicy: what is retried, and when; CircuitBreaker: when a run stops
 """
