@@ -1,4 +1,4 @@
-"""ChunkSource and InputTask, which read an iterable; ResultStream, which gives results."""
+"""ChunkSource and InputTask read an iterable; ResultStream yields its results."""
 
 from __future__ import annotations
 
@@ -42,18 +42,17 @@ ROWS_BETWEEN_CHECKPOINTS = 100  # a caller's own work for as many may take a whi
 
 
 class ChunkSource:
-    """Chunks of any sync or async iterable, read only as far as they are asked for.
+    """Chunks of any sync or async iterable, read only as far as they are wanted.
+
+    Before the first chunk, a name that is no field is an error. Later, when other rows have been
+    paid for, only that row fails.
 
     Args:
-        locations: The rows; iterated in the event loop, so a sync one must not block.
-        builder: Makes the chunks.
-
-    A name that is no field is a slip of whoever gives the rows: it ends the reading as long as no
-    chunk was given. Later the others have been paid for, and it is that row alone that cannot be
-    sent.
+        locations: The rows; iterated in the event loop, so a sync iterable must not block.
+        builder: Builds the chunks.
 
     Raises:
-        InputError: When it is no iterable of locations, or none of them has a source.
+        InputError: When this is no iterable of locations, or none of them has a source.
     """
 
     def __init__(self, locations: Locations, builder: ChunkBuilder) -> None:
@@ -101,7 +100,7 @@ class ChunkSource:
         return self._chunks.popleft()
 
     async def _read_on(self) -> None:
-        """Read what the chunk has room for, up to a batch; less where something comes up."""
+        """Read what the chunk has room for, at most a batch; less after an error."""
         wanted = min(BATCH_ROWS, self._builder.rows_until_full())
         goes_on = True
         while goes_on and len(self._read) < wanted:
@@ -112,9 +111,9 @@ class ChunkSource:
             goes_on = await self._read_some(rows)
 
     async def _read_some(self, rows: int) -> bool:
-        """Read that many rows; says whether there are more to come for the batch.
+        """Read so many rows; returns whether the batch may have more.
 
-        An error is kept until what was read before it is out.
+        An error is kept until the rows before it have been given out.
         """
         try:
             if self._is_async:
@@ -133,8 +132,8 @@ class ChunkSource:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            # Not us: something the iterable awaits. A task group takes that for its own
-            # cancelling, and the run would end without an error, rows missing.
+            # Not this task: something that the iterable awaits. A task group would take it for its
+            # own cancellation, and the run would end without an error, with rows missing.
             self._error = InputError("what gives the locations was cancelled")
             self._error.__cause__ = error
         except Exception as error:  # noqa: BLE001 - raised when the chunks before it are out
@@ -142,16 +141,16 @@ class ChunkSource:
         return not self._ended and self._error is None
 
     def _keep(self, location: AnyLocation) -> bool:
-        """Keep a row for the batch; says whether others may be read before that is made.
+        """Keep a row for the batch; returns whether more may be read before the batch is built.
 
-        Whoever gives them may change a row and give it again as the next one.
+        The row is copied: the caller may change it and yield it again as the next one.
         """
         kind = type(location)
         if kind is dict:
             location = location.copy()  # type: ignore[union-attr]  # it is a dict
         elif kind is not str and kind is not Location and isinstance(location, Mapping):
             location = dict(location)
-        if self._asks_for_source:  # what comes only once is not looked through for one
+        if self._asks_for_source:  # an iterator cannot be searched beforehand
             check_any_source([location])
             self._asks_for_source = False
         if type(location) is dict:
@@ -165,7 +164,7 @@ class ChunkSource:
         return kind is str
 
     def _refuse_names(self, location: Mapping[str, Any]) -> None:
-        """Keep a row with a name that is no field from being sent, or the run from beginning."""
+        """Refuse the whole input, or a later row, for a name that is no field."""
         try:
             check_names(location)
         except InputError as error:
@@ -177,7 +176,7 @@ class ChunkSource:
         """Close a generator that was not read to its end: nobody else will.
 
         Raises:
-            Exception: What that raised, or the input before it, if nobody was told yet.
+            Exception: What that raised, or what the input raised before and is not reported yet.
         """
         if inspect.isasyncgen(self._rows):
             await self._rows.aclose()
@@ -209,18 +208,18 @@ def _mend(rows: list[AnyLocation]) -> None:
 class InputTask(AsyncIterator[ChunkTask]):
     """Reads an input in a task of its own, and closes it there.
 
-    What a generator holds across a `yield` belongs to the task that went into it: a task group, a
-    time-out, a context variable, a span of a tracer. Leaving it in another task is an error. So
-    whoever wants a chunk asks this task, and at the end has it close the input.
+    What a generator holds across a `yield` (a task group, a time-out, a context variable, a
+    tracer's span) belongs to the task that entered it; leaving it in another task is an error. So
+    this task alone reads the input, and closes it.
 
-    It is a plain task of asyncio: cancelled once, it leaves the clean-up of the input free to
-    await, for `CLOSE_INPUT_WITHIN_S`. In a cancelled scope of anyio every further await would fail.
+    It is a plain asyncio task: after one cancellation, the clean-up of the input may still await,
+    for `CLOSE_INPUT_WITHIN_S`. In a cancelled scope of anyio every further await would fail.
 
-    Used with `async with`, at the end of which the input is closed. An error from that does not
-    take the place of the block's own: it becomes a note of it, or is logged.
+    Used with `async with`, which closes the input at its end. If that fails, the error becomes a
+    note of the block's own error, or is logged.
 
     Args:
-        source: What is read; closed also where it was never asked for anything.
+        source: The input; it is closed even if it was never read.
     """
 
     def __init__(self, source: ChunkSource) -> None:
@@ -295,15 +294,15 @@ class InputTask(AsyncIterator[ChunkTask]):
             await self._source.aclose()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Nobody answers any more: not who asks now, nor who asks later.
+        """Fail the request that waits, and later ones: nothing more is read.
 
-        Between two chunks the input may end the task by itself: what fails in a task group that a
-        generator holds, or a time-out there, cancels whoever went into it.
+        The input may end the task between two chunks: an error in a task group that a generator
+        holds, or a time-out there, cancels the task that entered it.
         """
         if self._failure is None and not task.cancelled():
             self._failure = task.exception()
             if isinstance(self._failure, BaseExceptionGroup):
-                # A task group inside a generator wraps also what only says that this is closed.
+                # A task group inside a generator also wraps what only says that it is closed.
                 self._failure = self._failure.split((GeneratorExit, asyncio.CancelledError))[1]
         if self._answer is not None and not self._answer.done():
             cancelled = InputError("the task that reads the locations was cancelled")
@@ -318,7 +317,7 @@ class InputTask(AsyncIterator[ChunkTask]):
             self._task.cancel()
 
     async def _close(self) -> None:
-        """Have the input closed."""
+        """End the task, which closes the input."""
         task = self._task
         if task is None:
             return
@@ -331,15 +330,15 @@ class InputTask(AsyncIterator[ChunkTask]):
         if task.done():
             self._ended(task)
         else:
-            logger.warning("the input does not let itself be closed, and is left behind")
+            logger.warning("the input did not close in time, and is left behind")
 
 
 class ResultChannel:
-    """What the task of a stream and its handle share.
+    """What a stream and its task share.
 
-    The task must not know the handle, or that would never become garbage. What is handed
-    over stays here until it is taken, without an `await` in between: a consumer that is
-    cancelled while it waits, by a time-out of its own say, and then goes on, loses nothing.
+    The task must not know the stream, or the stream would never become garbage. Results stay here
+    until they are taken, without an `await` in between: a consumer that is cancelled while it waits
+    (by a time-out, say) and then continues loses nothing.
     """
 
     def __init__(self) -> None:
@@ -351,7 +350,7 @@ class ResultChannel:
         self._is_left = False  # by the consumer, on purpose
 
     async def deliver(self, results: list[EnhancedLocation]) -> None:
-        """Hand a chunk's results over; waits for the consumer, and so holds everything back."""
+        """Hand over a chunk's results; waits until the consumer takes them."""
         if not results:
             return
         taken = anyio.Event()
@@ -370,7 +369,7 @@ class ResultChannel:
         return self._take()
 
     def take_all(self) -> list[EnhancedLocation]:
-        """What was handed over and not taken yet; waits for nothing."""
+        """All results that are here; waits for nothing."""
         results: list[EnhancedLocation] = []
         while self._offers:
             results += self._take()
@@ -382,7 +381,7 @@ class ResultChannel:
         return results
 
     async def drive(self, work: Callable[[ResultChannel], Awaitable[None]]) -> None:
-        """Do the work in a task; whatever comes of it ends in the channel, not in the task."""
+        """Do the work of the task, and keep its error for the consumer."""
         is_complete = False
         try:
             with self.scope:
@@ -406,22 +405,20 @@ class ResultChannel:
 
 
 class ResultStream(AsyncClosing, AsyncIterator[EnhancedLocation]):
-    """Results as chunks finish; made by `BulkEnhancer.stream()`.
+    """Yields results as chunks finish; made by `BulkEnhancer.stream()`.
 
-    Iterate it with a bare `async for`, which may be left by `break`, or use it with
-    `async with` to have everything ended the moment the block is left. Chunks come in the
-    order in which they finish; the rows of one come together, in their order, but for those
-    that are retried: they come later, with others of their kind.
+    Iterate it with a bare `async for`, which `break` may leave, or inside `async with`, which ends
+    everything when the block is left. Chunks come in the order in which they finish. The rows of a
+    chunk come together and in order, except for retried rows, which come later.
 
-    A slow consumer holds back submitting and reading. Leaving it early, cancelling whoever
-    iterates, and closing the client all stop sending; jobs in flight are abandoned although
-    the API charges for them, because it has no way to cancel them. They count against `max_jobs`
-    until they have likely ended.
+    A slow consumer holds back reading and submitting. Leaving the iteration, a cancellation and
+    closing the client stop the work and abandon the jobs in flight, although the API charges for
+    them: it cannot cancel a job. They count against `max_jobs` until they have likely ended.
 
     Raises:
-        PingDataError: While iterated, when the run cannot go on. What finished before was
-            yielded before.
-        ClientClosedError: While iterated, when the client was closed.
+        PingDataError: On iteration, when the work cannot continue. All results before it have been
+            yielded.
+        ClientClosedError: On iteration, when the client was closed.
     """
 
     def __init__(
@@ -440,11 +437,11 @@ class ResultStream(AsyncClosing, AsyncIterator[EnhancedLocation]):
 
     @property
     def summary(self) -> RunSummary:
-        """What has been done so far, and what it took; also after the end, whatever that was.
+        """What was done and charged so far; also after the end, or after an error.
 
-        Rows are counted when the chunk that they are in comes, charges when they arise: look at
-        `locations_possibly_charged_again` and `locations_in_doubt`. Submissions that are under
-        way count as in doubt.
+        Rows count when they are yielded, charges when they arise: look at
+        `locations_possibly_charged_again` and `locations_in_doubt`. Submissions under way count as
+        in doubt.
         """
         return self._store.summary()
 
@@ -471,9 +468,9 @@ class ResultStream(AsyncClosing, AsyncIterator[EnhancedLocation]):
         return self
 
     def take_at_hand(self) -> list[EnhancedLocation]:
-        """The results that have come and were not iterated yet; waits for nothing.
+        """Take the results that are here but were not yielded yet; waits for nothing.
 
-        Whoever is cancelled in the moment in which a chunk comes has not been given it.
+        There are some if a cancellation came at the moment in which a chunk finished.
         """
         if self._channel is not None:
             results = self._channel.take_all()
@@ -484,7 +481,7 @@ class ResultStream(AsyncClosing, AsyncIterator[EnhancedLocation]):
         return at_hand
 
     async def aclose(self) -> None:
-        """End everything at once; returns when no task is left. May be called again."""
+        """End the work at once; returns when no task is left. May be called again."""
         self._is_closed = True
         self._ready.clear()
         if self._channel is not None:

@@ -146,35 +146,32 @@ class RetryPolicy:
     """How often and for how long requests, jobs and rows are tried.
 
     Attributes:
-        base_delay_s: Wait before the first retry; each further one waits twice as long.
+        base_delay_s: The wait before the first retry; it doubles with each further one.
         max_delay_s: The longest wait, unless the API names a longer one.
-        in_doubt_retries: How often a chunk is sent again after submissions in doubt.
-        hold_in_doubt: Do not resubmit a chunk in doubt; leave it to the user.
-        job_attempts: How many failed jobs a chunk may have before it is split.
-        forgotten_attempts: How many jobs of a chunk the API may forget.
-        location_retries: How often a location is asked about again, if the answer left it or
-            a source out, or a source failed for a passing reason.
+        in_doubt_retries: How often a chunk is resubmitted after submissions in doubt.
+        hold_in_doubt: Hold a chunk in doubt for the user to decide, instead of resubmitting it.
+        job_attempts: Failed jobs of a chunk before it is split.
+        forgotten_attempts: Jobs of a chunk that the API may forget before its rows fail.
+        location_retries: How often a location is retried if its result is missing or a source
+            failed temporarily.
         max_refusals_in_a_row: Submissions refused for their content before the run stops.
         max_doubts_in_a_row: Submissions in doubt before the run stops.
         max_failed_jobs_in_a_row: Failed jobs before the run stops.
-        max_lost_chunks_in_a_row: Chunks charged for nothing, with all attempts used, before the
-            run stops.
-        fetch_attempts: How often an output is fetched that is the same unreadable bytes each
-            time, before its rows fail (about a minute).
-        late_after_s: How long the API may answer what cannot last before it is believed, as a part
-            of it may learn of a job late: "unknown job" (then it counts as forgotten), "cancelled"
-            and the like (failed), or complete without an output (its rows fail). At most
-            `give_up_after_s`.
-        forgotten_after_s: The same for "unknown job" while polls of other jobs are answered.
-        linger_s: How long a durable run that is stopped waits for the answers to submissions under
-            way.
+        max_lost_chunks_in_a_row: Chunks that were charged and used up their attempts before the run
+            stops.
+        fetch_attempts: How often an output is fetched that is the same unreadable bytes each time,
+            before its rows fail (about a minute).
+        late_after_s: How long the API may say what cannot last before it is believed: that it does
+            not know a job (then it is forgotten), that a job is cancelled or the like (failed), or
+            complete without an output (its rows fail). At most `give_up_after_s`.
+        forgotten_after_s: The same for an unknown job while polls of other jobs are answered.
+        linger_s: How long a stopped durable run waits for the answers to submissions under way.
         give_up_after_s: How long a request may fail before its chunk is given up, or the run if no
-            other request of its kind succeeded either. For refused access `late_after_s` counts.
-        first_contact_s: The same while the API has never answered: then the address is probably
-            wrong.
+            other request of its kind succeeds. For refused access, `late_after_s` counts.
+        first_contact_s: The same while the API has never answered: the address is probably wrong.
         job_timeout_s: Abandon a running job after this long without progress (queue time
-            excluded); None for never. If the API shows no counts, it must be longer than a whole
-            job takes. The job keeps its slot for a while.
+            excluded); None for never. If the API reports no counts, the whole running time counts.
+            The job keeps its slot for a while.
         max_wait_s: The longest `Retry-After` to wait for; the run stops at a longer one.
     """
 
