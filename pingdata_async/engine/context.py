@@ -87,13 +87,13 @@ class FinishedChunk(msgspec.Struct, frozen=True):
 
 
 class ChunkStore:
-    """Records what happens to each chunk, and takes its answers.
+    """Records each step of a chunk, and takes its answers.
 
-    Each method returns when what it was told is safe; the engine takes the next step only then.
-    A cancellation must not undo any of them. Here all but `deliver()` record nothing.
+    Each method returns when its record is safe; only then does the engine take the next step. A
+    cancellation must not undo a record. Here all but `deliver()` record nothing.
 
     Attributes:
-        is_durable: Whether it outlives the run, so that another run can go on with it.
+        is_durable: Whether the records outlive the run, so that another one can continue.
 
     Args:
         next_index: Gives the number of a later chunk.
@@ -112,7 +112,7 @@ class ChunkStore:
         Args:
             chunk: The chunk.
             charged_before: Whether a job with any of its rows was, or may have been, accepted.
-            asked: About how many of its locations each source is asked, by its code.
+            asked: About how many of its locations are sent to each source, by code.
         """
 
     async def refused(self, chunk: Chunk) -> None:
@@ -157,9 +157,9 @@ class ChunkStore:
     async def deliver(self, finished: FinishedChunk) -> None:
         """Make a chunk's answers safe.
 
-        The chunk's place in the run is free only when this returns: a store that is slow, or
-        waits for a slow consumer, holds back reading, and so submitting. Its job slot is free
-        already, or one slow consumer would keep every other user of the client from submitting.
+        The chunk keeps its permit until this returns, so a slow store or consumer holds back
+        reading and submitting. Its job slot is free already: a slow consumer must not keep other
+        runs on the client from submitting.
         """
         raise NotImplementedError
 
@@ -173,11 +173,11 @@ class _Submission(msgspec.Struct):
 
 
 class MemoryStore(ChunkStore):
-    """Hands answers to whoever wants them, counts what is paid for, and warns of paying twice.
+    """Hands over results, counts charges, and warns of what is charged twice.
 
     Args:
         next_index: Gives the number of a later chunk.
-        counts: Where charges are counted; whoever else knows of the run may count there too.
+        counts: The summary in which charges are counted; others may count there too.
     """
 
     def __init__(self, next_index: Callable[[], int], counts: RunSummary) -> None:
@@ -190,7 +190,7 @@ class MemoryStore(ChunkStore):
         self._began_at = 0.0
 
     def summary(self) -> RunSummary:
-        """All so far; submissions that are under way count as in doubt."""
+        """The summary so far; submissions under way count as in doubt."""
         summary = msgspec.structs.replace(
             self._counts,
             charged_by_source=dict(self._counts.charged_by_source),
@@ -208,7 +208,7 @@ class MemoryStore(ChunkStore):
         return summary
 
     def begin(self, hand_over: Callable[[list[EnhancedLocation]], Awaitable[None]]) -> None:
-        """Take the time, by the event loop's clock.
+        """Begin, and note the time.
 
         Args:
             hand_over: Takes results; returns when they are taken.
@@ -218,10 +218,10 @@ class MemoryStore(ChunkStore):
         self._began_at = self._clock()
 
     def end(self, values: ValueNotes) -> None:
-        """Nothing more comes. What is still under way is in doubt for good.
+        """End; submissions still under way stay in doubt.
 
         Args:
-            values: Those that were not sent as they stood, by field.
+            values: Values that were not sent as they stand, by field.
         """
         ended_at = self._clock()
         self._clock = lambda: ended_at
@@ -229,7 +229,7 @@ class MemoryStore(ChunkStore):
         self._counts.value_notes = values.notes()
         for submission in self._under_way.values():
             logger.warning(
-                "being submitted when the run ended, so perhaps charged: %s",
+                "the submission of %s was under way at the end, and may be charged",
                 _locations(submission.chunk),
             )
 
@@ -255,7 +255,7 @@ class MemoryStore(ChunkStore):
         if submission.charged_before:
             counts.locations_possibly_charged_again += locations
             logger.warning(
-                "charged before, or perhaps, and sent again as job %s: %s",
+                "job %s sends again what may have been charged before: %s",
                 job_id,
                 _locations(chunk),
             )
@@ -274,23 +274,23 @@ class MemoryStore(ChunkStore):
         self._jobs.pop(chunk.index, None)
 
     async def deliver(self, finished: FinishedChunk) -> None:
-        """Hand the results over; waits until they are taken."""
+        """Hand over the results; waits until they are taken."""
         self._jobs.pop(finished.chunk.index, None)
         await self._hand_over(finished.results)
 
     def note_handed_over(self, results: Sequence[EnhancedLocation]) -> None:
-        """Whoever wanted results has these."""
+        """Count results that the consumer has."""
         self._rows.add(tally(results))
 
     def note_unfinished(self, error: Exception) -> None:
-        """Name the jobs in an error that are paid for, and whose answers are lost with it."""
+        """Name in a note of an error the paid jobs whose answers did not arrive."""
         jobs = list(self._jobs.values())
         if not jobs:
             return
         named = ", ".join(jobs[:NAMED_JOBS]) + (", ..." if len(jobs) > NAMED_JOBS else "")
         error.add_note(
-            f"left unfinished: {counted(len(jobs), 'paid job')}: {named} "
-            "(all are in `unfinished_jobs` of the summary)"
+            f"{counted(len(jobs), 'paid job')} left unfinished: {named} (`unfinished_jobs` of the "
+            "summary has all)"
         )
 
 

@@ -60,8 +60,10 @@ async def test_doubtful_and_repeated_payments_are_said(caplog: pytest.LogCapture
         "the submission of 10 locations (rows 10 to 19) is in doubt, and may be charged: "
     )
     said = again.getMessage()
-    assert said.startswith("charged before, or perhaps, and sent again as job ")
-    assert said.endswith(": 10 locations (rows 10 to 19)")
+    assert said.startswith("job ")
+    assert said.endswith(
+        " sends again what may have been charged before: 10 locations (rows 10 to 19)"
+    )
 
 
 async def test_counts_agree_with_the_api() -> None:
@@ -92,7 +94,7 @@ async def test_whoever_leaves_is_told_what_is_under_way(caplog: pytest.LogCaptur
     assert (stream.summary.submissions_in_doubt, stream.summary.locations_in_doubt) == (1, 10)
     assert stream.summary.locations_charged == 0
     assert [record.getMessage() for record in caplog.records] == [
-        "being submitted when the run ended, so perhaps charged: 10 locations (rows 0 to 9)"
+        "the submission of 10 locations (rows 0 to 9) was under way at the end, and may be charged"
     ]
 
 
@@ -124,7 +126,7 @@ async def test_jobs_left_at_work_are_named() -> None:
     assert len(left) == summary.jobs - summary.rows // 10 > 0
     assert set(left) < {f"job-{number}" for number in range(20)}
     [note] = caught.value.__notes__
-    assert note.startswith(f"left unfinished: {len(left)} paid jobs: {left[0]}, ")
+    assert note.startswith(f"{len(left)} paid jobs left unfinished: {left[0]}, ")
 
 
 async def test_no_job_is_named_that_gave_its_answers() -> None:
