@@ -218,15 +218,10 @@ def _option(parameter: click.Parameter, value: Any) -> str:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a command must not contact the API.
+    """Why a command must not contact the API."""
 
-    Attributes:
-        error: What is raised if it would have to.
-        needs: The options that allow it.
-    """
-
-    error: PingDataError
-    needs: str
+    error: PingDataError  # raised if it would have to
+    needs: str  # the options that allow it
 
 
 def carry_out(

@@ -135,15 +135,7 @@ def _budget(
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """Which API, and how it is reached.
-
-    Attributes:
-        environment: Its name; None for the default, or where there is a URL.
-        api_url: Its URL; None for that of the environment.
-        auth_token_file: File with the token; None for the usual places.
-        ca_bundle: Certificates to trust; None for the system's.
-        max_answer_mb: The largest answer to accept; None for the client's own limit.
-    """
+    """Which API, and how it is reached; None leaves it to `PingDataClient`."""
 
     environment: str | None
     api_url: str | None
@@ -429,17 +421,10 @@ def _listed(text: str | None) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Reporting:
-    """What is reported of a run, and where.
+    """What is reported of a run, and where; None for nowhere."""
 
-    Attributes:
-        verbose: Whether to print what happens to each job.
-        quiet: Whether to print errors only.
-        log_file: Where every event is appended; None for nowhere.
-        summary_path: Where the summary is written as JSON; None for nowhere.
-    """
-
-    verbose: bool
-    quiet: bool
+    verbose: bool  # what happens to each job, too
+    quiet: bool  # errors only
     log_file: Path | None
     summary_path: Path | None
 

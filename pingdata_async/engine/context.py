@@ -57,23 +57,14 @@ class BulkAPI(Protocol):
 
 
 class FinishedChunk(msgspec.Struct, frozen=True):
-    """A chunk that needs no further job.
-
-    Attributes:
-        chunk: The chunk.
-        counts: The outcomes of the rows that have one now.
-        checked: The answers; None if there are none.
-        failure: Why there are none; None if there are, or nothing had to be sent.
-        without_answer: The outcome of each row, if there are no answers.
-        job_id: The job that answered; "" if none did.
-    """
+    """A chunk that needs no further job."""
 
     chunk: Chunk
-    counts: Tally
-    checked: ValidatedOutput | None = None
-    failure: Failure | None = None
-    without_answer: list[EnhancedLocation] = []
-    job_id: str = ""
+    counts: Tally  # the outcomes of the rows that have one now
+    checked: ValidatedOutput | None = None  # the answers, if there are any
+    failure: Failure | None = None  # why there are none, unless nothing had to be sent
+    without_answer: list[EnhancedLocation] = []  # the outcome of each row, if there are none
+    job_id: str = ""  # the job that answered
 
     @property
     def results(self) -> list[EnhancedLocation]:
@@ -194,14 +185,9 @@ class MemoryStore(ChunkStore):
         summary = msgspec.structs.replace(
             self._counts,
             charged_by_source=dict(self._counts.charged_by_source),
-            reasons=dict(self._rows.reasons),
             unfinished_jobs=list(self._jobs.values()),
-            rows=self._rows.rows,
-            ok=self._rows.ok,
-            partial=self._rows.partial,
-            failed=self._rows.failed,
-            no_answer=self._rows.no_answer,
             seconds=self._clock() - self._began_at,
+            **(msgspec.structs.asdict(self._rows) | {"reasons": dict(self._rows.reasons)}),
         )
         for submission in self._under_way.values():
             _add_doubt(summary, submission)
@@ -310,33 +296,16 @@ def _locations(chunk: Chunk) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineContext:
-    """Everything that one run of the engine is given.
-
-    Attributes:
-        api: The endpoints.
-        store: Records each step of a chunk, and takes its answers.
-        sources: The run's sources.
-        options: The rest of each job's body, as `JobOptions.encode()` makes it.
-        chunk_size: Rows to be retried that go into one chunk, at most.
-        concurrency: The run's share of the client's job slots.
-        rate_limiter: Lets the client's requests out.
-        max_requests_per_s: What the API is known to take; None where that is not known.
-        poll_planner: Decides when a job is polled.
-        policy: How often and how long things are tried.
-        breaker: Knows whether rows or the API are at fault.
-        budget: What the run may spend.
-        emit: Called with every event.
-        rng: The source of jitter.
-    """
+    """Everything that one run of the engine is given."""
 
     api: BulkAPI
     store: ChunkStore
     sources: tuple[str, ...]
-    options: bytes
-    chunk_size: int
+    options: bytes  # the rest of each job's body, as `JobOptions.encode()` makes it
+    chunk_size: int  # rows to be retried that go into one chunk, at most
     concurrency: ConcurrencyShare
     rate_limiter: RateLimiter
-    max_requests_per_s: float | None = None
+    max_requests_per_s: float | None = None  # that the API is known to take
     poll_planner: PollPlanner
     policy: RetryPolicy
     breaker: CircuitBreaker

@@ -59,29 +59,17 @@ class Resubmit(Delay):
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """It goes on in equal parts, before anything else.
-
-    Attributes:
-        parts: How many.
-        reason: Why, in words.
-        is_telling: Whether it tells something of the API if all parts are accepted.
-        has_failed: Whether it is split because its jobs failed.
-    """
+    """It is split into equal parts, which are submitted before anything else."""
 
     parts: int
     reason: str
-    is_telling: bool = False
-    has_failed: bool = False
+    is_telling: bool = False  # if all parts are accepted, that tells something of the API
+    has_failed: bool = False  # it is split because its jobs failed
 
 
 @dataclass(frozen=True, slots=True)
 class SplitOff:
-    """Its first rows are submitted in its place; the others wait for a job slot.
-
-    Attributes:
-        rows: How many are first.
-        reason: Why, in words.
-    """
+    """Its first rows are submitted in its place; the others wait for a job slot."""
 
     rows: int
     reason: str
@@ -89,55 +77,34 @@ class SplitOff:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Its rows fail.
-
-    Attributes:
-        failure: Why.
-        stop: Why the run stops besides; None if it does not.
-    """
+    """Its rows fail."""
 
     failure: Failure
-    stop: PingDataError | None = None
+    stop: PingDataError | None = None  # why the run stops as well
 
 
 @dataclass(frozen=True, slots=True)
 class FailOnEvidence:
-    """Its rows fail as soon as it is clear that the API is not at fault itself.
-
-    Attributes:
-        failure: Why they fail.
-        evidence: What would show that.
-        error: Why the run stops if nothing ever shows it.
-    """
+    """Its rows fail as soon as it is clear that the API is not at fault itself."""
 
     failure: Failure
-    evidence: Evidence
-    error: PingDataError
+    evidence: Evidence  # what would show that
+    error: PingDataError  # why the run stops if nothing ever shows it
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """It may have been paid for: the user is to say whether it is sent again.
+    """It may have been paid for: the user decides whether it is sent again."""
 
-    Attributes:
-        stop: Why the run stops besides; None if it does not.
-    """
-
-    stop: PingDataError | None = None
+    stop: PingDataError | None = None  # why the run stops as well
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """This run does no more about it.
+    """This run does no more about it."""
 
-    Attributes:
-        stop: Why the run stops; None if that is nothing new.
-        is_for_all: Whether other jobs cannot be asked about either: they learn of it at once,
-            rather than when they are due.
-    """
-
-    stop: PingDataError | None = None
-    is_for_all: bool = False
+    stop: PingDataError | None = None  # why the run stops; None if that is nothing new
+    is_for_all: bool = False  # other jobs cannot be polled either, and need not wait to learn it
 
 
 Decision = (

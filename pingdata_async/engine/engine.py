@@ -26,6 +26,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import anyio
+import msgspec
 
 from pingdata_async.engine.context import EngineContext, FinishedChunk
 from pingdata_async.engine.decisions import (
@@ -453,13 +454,8 @@ class Engine:
             ChunkFinished(
                 chunk=task.chunk.index,
                 job_id=task.job_id or None,
-                rows=counts.rows,
-                ok=counts.ok,
-                partial=counts.partial,
-                failed=counts.failed,
-                no_answer=counts.no_answer,
-                reasons=counts.reasons,
                 asked_again=len(retry_rows),
+                **msgspec.structs.asdict(counts),
             )
         )
         self._scheduler.proceed()

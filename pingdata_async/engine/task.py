@@ -23,17 +23,11 @@ from pingdata_async.util.loop import loop_time
 
 @dataclass(slots=True, eq=False)
 class HalfPair:
-    """The two halves of a refused chunk: if both are accepted, it was only too large.
+    """The two halves of a refused chunk: if both are accepted, it was only too large."""
 
-    Attributes:
-        rows: Rows in the larger half.
-        whole_rows: Rows in both.
-        undecided: Halves that are neither accepted nor refused yet.
-    """
-
-    rows: int
-    whole_rows: int
-    undecided: int = 2
+    rows: int  # in the larger half
+    whole_rows: int  # in both
+    undecided: int = 2  # halves that are neither accepted nor refused yet
 
 
 WARN_AFTER_IDLE_S = 300.0
@@ -41,82 +35,54 @@ WARN_AFTER_IDLE_S = 300.0
 
 @dataclass(slots=True, eq=False)
 class ChunkTask:
-    """A chunk on its way through the API.
-
-    Attributes:
-        chunk: The chunk.
-        job_id: Id of the present job; "" while there is none.
-        job: Progress of that job; None while there is none.
-        outputs: Outputs to be fetched, once the job is done.
-        was_complete: Whether the API has called the job complete, in this run or an earlier one.
-            Then no other job is submitted, even if the API no longer knows this one.
-        is_taken_up: Whether an earlier run submitted the present job.
-        jobs: Jobs accepted so far.
-        in_doubt: Submissions whose answer was lost.
-        depth: How many splits lie between it and the chunk of the input.
-        search: The bisection that it is part of; None if it is part of none.
-        is_of_failed: Whether it is a part of a chunk whose jobs failed.
-        half_pair: The pair of which it is an undecided half; None if it is none.
-        due: When it may be admitted, by the event loop's clock; the earliest goes first.
-        holds_slot: Whether it holds a job slot.
-        is_undecided: Whether it was admitted, and is neither accepted nor refused yet.
-        was_cut_off: Whether its submission was under way when the run was ended.
-        holds_permit: Whether it holds one of the run's permits to read ahead.
-        failed_jobs: Jobs that failed, since this process began.
-        lost_jobs: Jobs that the API forgot, since this process began.
-        refetches: How often the output was fetched again because rows were missing from it.
-        is_large: Whether its output is so large that no other one is held beside it.
-        warn_after_idle_s: How long its job may make no progress until the next `JobStalled`.
-        late_since: When the API began to report a state that cannot last (complete without an
-            output, or an undocumented status); None if it reports none.
-        unknown_at: When the API last said that it does not know the job; None if it knows it.
-        unknown_s: For how long it has said so.
-        says_late: Whether `JobOverdue` was emitted for that.
-        was_unreadable: Whether an earlier run found that its job's output can never be read.
-        seems_failed: Whether the API has said once that the job failed.
-        unread: Fingerprint of the last output if it could not be read; None otherwise.
-        times_unread: How often in a row that same output came.
-        failures: Failures in a row of the present request.
-        failing_since: When the first of them happened.
-        refused_since: When the first of the latest failures in a row that refused access
-            happened; None if the last failure was another.
-        wanted_at: When the present request was to be sent.
-    """
+    """A chunk on its way through the API."""
 
     chunk: Chunk
+    depth: int = 0  # splits between it and the chunk of the input
+    search: Bisection | None = None  # the bisection that it is part of
+    is_of_failed: bool = False  # a part of a chunk whose jobs failed
+    half_pair: HalfPair | None = None  # the pair of which it is an undecided half
+
+    # Where it is.
+    due: float = 0.0  # when it may be admitted, by the event loop's clock; the earliest goes first
+    holds_slot: bool = False  # a job slot
+    holds_permit: bool = False  # one of the run's permits to read ahead
+    is_undecided: bool = False  # admitted, but neither accepted nor refused yet
+    was_cut_off: bool = False  # its submission was under way when the run was ended
+
+    # Its jobs.
+    jobs: int = 0  # accepted so far
+    in_doubt: int = 0  # submissions whose answer was lost
+    failed_jobs: int = 0  # that failed, in this process
+    lost_jobs: int = 0  # that the API forgot, in this process
+
+    # The present job.
     job_id: str = ""
     job: JobProgress | None = None
-    outputs: tuple[JobOutput, ...] = ()
+    is_taken_up: bool = False  # an earlier run submitted it
+    outputs: tuple[JobOutput, ...] = ()  # to be fetched
+    # Whether the API has called it complete, in this run or an earlier one. Then no other job is
+    # submitted, even if the API no longer knows this one.
     was_complete: bool = False
-    is_taken_up: bool = False
-    jobs: int = 0
-    in_doubt: int = 0
-    depth: int = 0
-    search: Bisection | None = None
-    is_of_failed: bool = False
-    half_pair: HalfPair | None = None
-    due: float = 0.0
-    holds_slot: bool = False
-    is_undecided: bool = False
-    was_cut_off: bool = False
-    holds_permit: bool = False
-    failed_jobs: int = 0
-    lost_jobs: int = 0
-    refetches: int = 0
-    is_large: bool = False
-    warn_after_idle_s: float = WARN_AFTER_IDLE_S
-    late_since: float | None = None
-    unknown_at: float | None = None
-    unknown_s: float = 0.0
-    says_late: bool = False
-    was_unreadable: bool = False
-    seems_failed: bool = False
-    unread: int | None = None
-    times_unread: int = 0
-    failures: int = 0
-    failing_since: float = 0.0
-    refused_since: float | None = None
-    wanted_at: float = 0.0
+    was_unreadable: bool = False  # an earlier run found that its output can never be read
+    seems_failed: bool = False  # the API has said once that it failed
+    warn_after_idle_s: float = WARN_AFTER_IDLE_S  # until the next `JobStalled`
+    late_since: float | None = None  # since when the API says of it what cannot last
+    says_late: bool = False  # `JobOverdue` was emitted for that
+    unknown_at: float | None = None  # when the API last said that it does not know it
+    unknown_s: float = 0.0  # for how long it has said so
+
+    # Its output.
+    is_large: bool = False  # so large that no other one is held beside it
+    refetches: int = 0  # because rows were missing from it
+    unread: int | None = None  # fingerprint of the last one, if it could not be read
+    times_unread: int = 0  # in a row that this same output came
+
+    # The present request.
+    wanted_at: float = 0.0  # when it was to be sent
+    failures: int = 0  # in a row
+    failing_since: float = 0.0  # when the first of them happened
+    refused_since: float | None = None  # likewise, if the last ones refused access
 
     @property
     def attempt(self) -> int:
@@ -282,17 +248,11 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class InDoubt:
-    """The submission may have made a job.
-
-    Attributes:
-        error: Why.
-        is_pause_too_long: Whether the API also asked for a longer pause than a run waits.
-        has_lasted: Whether submissions have failed for as long as a run keeps trying.
-    """
+    """The submission may have made a job."""
 
     error: PingDataError
-    is_pause_too_long: bool = False
-    has_lasted: bool = False
+    is_pause_too_long: bool = False  # the API also asked for a longer pause than a run waits
+    has_lasted: bool = False  # submissions have failed for as long as a run keeps trying
 
     @property
     def is_page(self) -> bool:
@@ -307,15 +267,10 @@ class InDoubt:
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """No further submission can succeed.
-
-    Attributes:
-        error: Why.
-        is_for_all: Whether other requests would have to wait for too long as well.
-    """
+    """No further submission can succeed."""
 
     error: PingDataError
-    is_for_all: bool = False
+    is_for_all: bool = False  # other requests would have to wait for too long as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,17 +280,11 @@ class JobDone:
 
 @dataclass(frozen=True, slots=True)
 class JobLost:
-    """The job will never give an answer.
-
-    Attributes:
-        error: Why.
-        is_expired: Whether the API merely no longer knows it.
-        has_timed_out: Whether we gave it up because it made no progress.
-    """
+    """The job will never give an answer."""
 
     error: str
-    is_expired: bool
-    has_timed_out: bool = False
+    is_expired: bool  # the API merely no longer knows it
+    has_timed_out: bool = False  # we gave it up because it made no progress
 
     def as_error(self, job_id: str) -> JobFailedError:
         """The same as an error."""
@@ -345,15 +294,10 @@ class JobLost:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """The job is complete and paid for, but its output can never be read.
+    """The job is complete and paid for, but its output can never be read."""
 
-    Attributes:
-        error: Why, with the job's id.
-        bodies: What came; empty if it is too large, or nothing came.
-    """
-
-    error: str
-    bodies: list[EncodedBody]
+    error: str  # with the job's id
+    bodies: list[EncodedBody]  # what came; empty if it is too large, or nothing came
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,19 +35,12 @@ ANSWER_WITHIN_S = 30.0
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether what is to be sent fits the account's limits.
+    """Whether what is to be sent fits the account's limits."""
 
-    Attributes:
-        limits: The limits; None if they are unknown.
-        why_unknown: Why they are unknown, in a few words; "" if they are known.
-        refusals: What they would refuse.
-        fitting: Locations that fit the limits of all sources; None for all.
-    """
-
-    limits: Limits | None = None
-    why_unknown: str = ""
-    refusals: tuple[LimitRefusal, ...] = ()
-    fitting: int | None = None
+    limits: Limits | None = None  # if they are known
+    why_unknown: str = ""  # in a few words, if they are not
+    refusals: tuple[LimitRefusal, ...] = ()  # what they would refuse
+    fitting: int | None = None  # locations that fit the limits of all sources; None for all
 
     @property
     def fits(self) -> bool | None:

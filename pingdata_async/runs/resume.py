@@ -82,15 +82,10 @@ _AS_BEFORE = frozenset({Reason.INVALID_INPUT, Reason.SKIPPED})
 
 
 class Reopened(msgspec.Struct, frozen=True):
-    """What `reopen_rows()` found.
+    """What `reopen_rows()` found."""
 
-    Attributes:
-        rows: Rows that will be retried.
-        left: Rows that are not ok but have an answer, such as "no match", and are not retried.
-    """
-
-    rows: int
-    left: int
+    rows: int  # that will be retried
+    left: int  # that are not ok but have an answer, such as "no match", and are not retried
 
 
 def rows_to_reopen(results: list[EnhancedLocation], *, all_not_ok: bool) -> list[EnhancedLocation]:

@@ -189,10 +189,7 @@ class SummaryListener:
 
     def add_rows(self, counts: Tally) -> None:
         """Add the counts of the rows written."""
-        summary = self.summary
-        summary.rows, summary.ok = counts.rows, counts.ok
-        summary.partial, summary.failed = counts.partial, counts.failed
-        summary.no_answer, summary.reasons = counts.no_answer, counts.reasons
+        self.summary = msgspec.structs.replace(self.summary, **msgspec.structs.asdict(counts))
 
     def add_totals(self, totals: JournalTotals) -> None:
         """Add the journal's totals of jobs and charges."""

@@ -135,7 +135,7 @@ async def test_a_ledger_that_fails_ends_the_run_as_itself(
     assert not slots._waiting
 
 
-async def _passages(*tasks: ChunkTask) -> AsyncIterator[ChunkTask]:
+async def _given(*tasks: ChunkTask) -> AsyncIterator[ChunkTask]:
     for task in tasks:
         yield task
 
@@ -157,7 +157,7 @@ async def test_what_has_a_job_is_asked_about_and_not_submitted() -> None:
     slots = ConcurrencyLimiter()
     resumed = [ChunkTask(_chunk(n), job_id=ids[n], jobs=1) for n in range(3)]
     runner = make_runner(api, seen, slots=slots.share(2))
-    await runner.run(_passages(*resumed, ChunkTask(_chunk(3)), ChunkTask(_chunk(4), in_doubt=1)))
+    await runner.run(_given(*resumed, ChunkTask(_chunk(3)), ChunkTask(_chunk(4), in_doubt=1)))
     assert seen.rows == list(range(50))
     assert {result.status for result in seen.results} == {RowStatus.OK}
     assert [event.chunk for event in seen.of(JobSubmitted)] == [3, 4]
@@ -169,7 +169,7 @@ async def test_a_resumed_job_that_is_forgotten_is_submitted_again_and_counted() 
     """Its locations may be charged twice, and the event says so."""
     seen = Observed(states={0: "submitted"})
     api = SimulatedAPI()
-    await make_runner(api, seen).run(_passages(ChunkTask(_chunk(0), job_id="job-77", jobs=1)))
+    await make_runner(api, seen).run(_given(ChunkTask(_chunk(0), job_id="job-77", jobs=1)))
     assert seen.rows == list(range(10))
     assert [event.charged_before for event in seen.of(JobSubmitted)] == [True]
 

@@ -325,7 +325,7 @@ class _JobsRefused(SimulatedAPI):
 
 
 async def _with_jobs_of_earlier_runs(jobs: int, chunks: int) -> AsyncIterator[ChunkTask]:
-    """Passages as `resume` gives them: the jobs are called old-0, old-1 and so on."""
+    """Tasks as `resume` gives them: the jobs are called old-0, old-1 and so on."""
     builder = ChunkBuilder(chunk_size=10, sources=("PG",))
     for chunk in builder.add_batch(0, addresses(10 * chunks), {}):
         old = chunk.index < jobs
