@@ -97,7 +97,7 @@ def test_the_table_of_states_is_the_codes() -> None:
     begins = {
         Resumption.SEND: "sends it",
         Resumption.DOUBT: "counts it as in doubt",
-        Resumption.POLL: "asks about that job",
+        Resumption.POLL: "polls that job",
         Resumption.NOTHING: "nothing",
     }
     assert set(rows) == {state.value for state in ChunkState}
