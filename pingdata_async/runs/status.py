@@ -37,7 +37,7 @@ class PendingSubmission(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a run is.
+    """How far a run is. The counts that `RunSummary` has too are the same, so far.
 
     Attributes:
         run_dir: The run directory.
@@ -51,20 +51,10 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
         locations: Of these, rows that are sent.
         repeated: Rows that repeat one of those, and are not sent.
         settled: Rows with an outcome: ok + partial + failed.
-        no_answer: Failed rows that the API did not answer.
-        reasons: Rows that are not ok, by reason.
         chunks: Chunks by state.
-        jobs: Jobs that the API accepted.
-        locations_charged: Locations in these jobs.
-        charged_by_source: About how many of them were sent to each source.
         locations_in_doubt: Locations in submissions that are in doubt or under way.
-        skipped_by_source: Rows, repeated ones included, that are not sent to a source because it
-            surely cannot answer them.
         max_locations: Locations that the whole run may send; None for any number.
         budget: The same by source.
-        locations_possibly_charged_again: Locations sent again although an earlier job with them
-            was, or may have been, accepted.
-        submissions_in_doubt: Submissions that may have created a job whose id never arrived.
         in_flight: Jobs in flight, the oldest first; at most 1,000.
         in_doubt: Submissions in doubt, the oldest first; at most 1,000.
     """
