@@ -1,6 +1,6 @@
 """Values that are not sent as they stand in the input, counted by column, with examples (pure).
 
-Whoever leaves a value out, or changes it, notes it in one line:
+Code that leaves a value out, or changes it, notes it in one line:
 
 - Where one value is read (`locations/fields.py`):
   `raise UnreadableError(ValueKind.CODE_FOR_UNKNOWN)`.
@@ -9,8 +9,8 @@ Whoever leaves a value out, or changes it, notes it in one line:
 - Where an input is read (`InputReader`), by the column's header:
   `self.values.add(self.rows + place, NotedValue(header, ValueKind.UNREADABLE, value))`.
 
-The plan counts all of them under the header of their column; where there is none, as of locations
-in memory, under the field.
+The plan counts all of them under the header of their column, or under the field if there is no
+header, as for locations in memory.
 """
 
 from __future__ import annotations

@@ -398,7 +398,7 @@ class Scheduler:
         else:
             self.release(task)
         if not self._store.is_durable and any(row.times_asked for row in task.chunk.earlier):
-            failure = Failure(Reason.MISSING, "the run stopped before it was asked about again")
+            failure = Failure(Reason.MISSING, "the run stopped before it was retried")
             self.unanswered.put((task, failure), loop_time())
             return
         self._release_permit(task)

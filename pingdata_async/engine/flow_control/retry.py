@@ -15,7 +15,7 @@ from __future__ import annotations
 import enum
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from pingdata_async.exceptions import (
     AccessDeniedError,
@@ -121,23 +121,8 @@ def closes_its_kind(error: PingDataError) -> bool:
     return error.status_code == SERVICE_UNAVAILABLE or bool(error.retry_after_s)
 
 
-_ABOVE_ZERO = (
-    "base_delay_s",
-    "max_delay_s",
-    "give_up_after_s",
-    "first_contact_s",
-    "max_wait_s",
-)
-_FROM_ZERO = ("late_after_s", "forgotten_after_s", "linger_s")
-_AT_LEAST_ZERO = ("in_doubt_retries", "location_retries")
-_AT_LEAST_ONE = (
-    "job_attempts",
-    "forgotten_attempts",
-    "fetch_attempts",
-    "max_refusals_in_a_row",
-    "max_doubts_in_a_row",
-    "max_failed_jobs_in_a_row",
-    "max_lost_chunks_in_a_row",
+_MAY_BE_ZERO = frozenset(
+    {"in_doubt_retries", "location_retries", "late_after_s", "forgotten_after_s", "linger_s"}
 )
 
 
@@ -196,17 +181,15 @@ class RetryPolicy:
     first_contact_s: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in _ABOVE_ZERO:
-            check_amount(name, getattr(self, name))
-        for name in _FROM_ZERO:
-            check_amount(name, getattr(self, name), may_be_zero=True)
-        if self.job_timeout_s is not None:
-            check_amount("job_timeout_s", self.job_timeout_s)
-        for name in _AT_LEAST_ZERO:
-            check_count(name, getattr(self, name), at_least=0)
-        for name in _AT_LEAST_ONE:
-            check_count(name, getattr(self, name))
-        check_flag("hold_in_doubt", self.hold_in_doubt)
+        for field in fields(self):
+            name, value = field.name, getattr(self, field.name)
+            may_be_zero = name in _MAY_BE_ZERO
+            if isinstance(field.default, bool):
+                check_flag(name, value)
+            elif isinstance(field.default, int):
+                check_count(name, value, at_least=0 if may_be_zero else 1)
+            elif value is not None or field.default is not None:
+                check_amount(name, value, may_be_zero=may_be_zero)
 
     @property
     def patience_s(self) -> float:
