@@ -58,6 +58,11 @@ class ConcurrencyLimiter:
         self._free_ended()
         return self._total_in_flight + len(self._abandoned)
 
+    def in_flight_of(self, share: ConcurrencyShare) -> int:
+        """Slots taken now by one share, those of jobs that it has abandoned included."""
+        self._free_ended()
+        return self._in_flight.get(share, 0) + self._abandoned_by[share]
+
     def note_job(self, job: JobProgress, now: float) -> None:
         """A poll was answered."""
         self._limit.note_job(job, now, in_flight=self.in_flight)
@@ -101,7 +106,31 @@ class ConcurrencyLimiter:
         self._in_flight[share] = self._in_flight.get(share, 0) + 1
         self._total_in_flight += 1
 
-    def _give_back(self, share: ConcurrencyShare) -> None:
+    async def acquire(self, share: ConcurrencyShare, running_job_id: str) -> None:
+        """Wait for a slot and take it; see `ConcurrencyShare.acquire()`."""
+        await anyio.lowlevel.checkpoint()
+        if running_job_id and self._take_up(share, running_job_id):
+            return
+        waiter = _Waiter(share, bool(running_job_id))
+        self._waiting.append(waiter)
+        self._serve()
+        try:
+            while not waiter.is_granted:
+                self._warn_of_wait(share)
+                waiter.woken = anyio.Event()
+                with anyio.move_on_at(self._frees_at()):
+                    await waiter.woken.wait()
+                self._serve()
+        except BaseException:
+            if waiter.is_granted:
+                self.release(share)
+            else:
+                self._waiting.remove(waiter)
+                self._serve()  # the cap in use may have changed
+            raise
+
+    def release(self, share: ConcurrencyShare) -> None:
+        """Take a slot back, and give it to whoever waits."""
         self._in_flight[share] -= 1
         self._total_in_flight -= 1
         if not self._in_flight[share]:
@@ -110,13 +139,14 @@ class ConcurrencyLimiter:
 
     # -- abandoned jobs ------------------------------------------------------------------
 
-    def _abandon(self, share: ConcurrencyShare, job_id: str, ends_at: float) -> None:
+    def abandon(self, share: ConcurrencyShare, job_id: str, ends_at: float) -> None:
+        """Leave a slot to an abandoned job; see `ConcurrencyShare.abandon()`."""
         job_id = job_id or f"unnamed {next(self._unnamed)}"
         if job_id not in self._abandoned:
             self._abandoned[job_id] = share
             self._abandoned_by[share] += 1
             heapq.heappush(self._ends, (ends_at, job_id))
-        self._give_back(share)
+        self.release(share)
         for waiter in self._waiting:
             waiter.woken.set()  # there is a time now at which a slot becomes free
 
@@ -138,11 +168,10 @@ class ConcurrencyLimiter:
         return True
 
     def _free_ended(self) -> None:
-        while self._ends and (self._ends[0][0] <= loop_time() or not self._is_abandoned_first()):
+        while self._ends and (
+            self._ends[0][0] <= loop_time() or self._ends[0][1] not in self._abandoned
+        ):
             self._forget_abandoned(heapq.heappop(self._ends)[1])
-
-    def _is_abandoned_first(self) -> bool:
-        return self._ends[0][1] in self._abandoned
 
     def _frees_at(self) -> float:
         """When the next abandoned job has likely ended."""
@@ -174,9 +203,7 @@ class ConcurrencyShare:
     @property
     def in_flight(self) -> int:
         """Slots taken now, those of jobs that it has abandoned included."""
-        slots = self.slots
-        slots._free_ended()  # noqa: SLF001 - the other half of one thing
-        return slots._in_flight.get(self, 0) + slots._abandoned_by[self]  # noqa: SLF001
+        return self.slots.in_flight_of(self)
 
     async def acquire(self, running_job_id: str = "") -> None:
         """Wait for a slot and take it. Cancelled, it takes none.
@@ -185,31 +212,11 @@ class ConcurrencyShare:
             running_job_id: A job that the API already has: it gets a slot whatever the API
                 bears. "" for a job that is yet to be submitted.
         """
-        await anyio.lowlevel.checkpoint()
-        slots = self.slots
-        if running_job_id and slots._take_up(self, running_job_id):  # noqa: SLF001
-            return
-        waiter = _Waiter(self, bool(running_job_id))
-        slots._waiting.append(waiter)  # noqa: SLF001
-        slots._serve()  # noqa: SLF001
-        try:
-            while not waiter.is_granted:
-                slots._warn_of_wait(self)  # noqa: SLF001
-                waiter.woken = anyio.Event()
-                with anyio.move_on_at(slots._frees_at()):  # noqa: SLF001
-                    await waiter.woken.wait()
-                slots._serve()  # noqa: SLF001
-        except BaseException:
-            if waiter.is_granted:
-                self.release()
-            else:
-                slots._waiting.remove(waiter)  # noqa: SLF001
-                slots._serve()  # noqa: SLF001 - the cap in use may have changed
-            raise
+        await self.slots.acquire(self, running_job_id)
 
     def release(self) -> None:
         """Give a slot back."""
-        self.slots._give_back(self)  # noqa: SLF001 - the other half of one thing
+        self.slots.release(self)
 
     def abandon(self, job_id: str, ends_at: float) -> None:
         """Leave a slot to a job that nobody polls any more.
@@ -218,7 +225,7 @@ class ConcurrencyShare:
             job_id: The job; "" for one that a lost submission may have made.
             ends_at: When it will likely have ended, by the event loop's clock.
         """
-        self.slots._abandon(self, job_id, ends_at)  # noqa: SLF001 - the other half of one thing
+        self.slots.abandon(self, job_id, ends_at)
 
 
 class _Waiter:
