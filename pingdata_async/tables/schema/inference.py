@@ -149,11 +149,13 @@ class SchemaNode:
         self.is_whole = True
         self.found |= TypeSet.OBJECT
 
-    def as_type(self) -> Any:
+    def as_type(self, *, with_objects: bool = True) -> Any:
         """The type that the decoder accepts for exactly the values that fit the schema."""
         types = [type_ for flag, type_ in _OTHERS if self.found & flag]
         types += [type_ for flag, type_ in _INTEGERS if self.found & flag][:1]
-        if self.found & TypeSet.OBJECT:
+        if not with_objects:
+            pass
+        elif self.found & TypeSet.OBJECT:
             types.append(dict[str, msgspec.Raw])
         elif self.members or self.found & TypeSet.NO_MEMBERS:
             known = {
@@ -178,9 +180,9 @@ class SchemaInference:
         self._levels = levels
         self._decode = msgspec.json.Decoder(self.root.as_type()).decode
 
-    def add(self, values: Iterable[bytes | memoryview | msgspec.Raw]) -> None:
-        """Add values; whatever they are, none is an error."""
-        learnt, is_new = 0, False
+    def add(self, values: Iterable[bytes | memoryview | msgspec.Raw]) -> bool:
+        """Add values, of which none is an error; returns whether the schema grew."""
+        learnt, is_new, grew = 0, False, False
         for raw in values:
             try:
                 self._decode(raw)
@@ -189,9 +191,10 @@ class SchemaInference:
                 learnt += 1
                 if is_new and not learnt % _LEARN_ROWS:
                     self._renew()
-                    is_new = False
+                    is_new, grew = False, True
         if is_new:
             self._renew()
+        return grew or is_new
 
     def _renew(self) -> None:
         self._decode = msgspec.json.Decoder(self.root.as_type()).decode
@@ -232,6 +235,10 @@ class JSONColumn(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.decode(raw, type=self.decoded_as)
 
 
+class SchemaGrewError(DecodeError):
+    """Raised when values add to a schema that columns were made of; it holds them now."""
+
+
 class _Place:
     """A place in the objects: a column, members, or both."""
 
@@ -243,16 +250,28 @@ class _Place:
         self.nothing: Any = None
         self.decoded: list[_Place] = []  # in the order of the struct's fields
 
-    def prepare(self) -> Any:
-        """Make the types of this place and those below for the decoder; returns its own."""
+    def prepare(self, schema: SchemaNode | None) -> Any:
+        """Make the types of this place and those below for the decoder; returns its own.
+
+        Args:
+            schema: What was found in this place: the decoder accepts nothing else, but for what
+                `_texts()` looks at. None to accept whatever the columns hold.
+        """
+        for name in schema.members if schema else ():
+            self.members.setdefault(name, _Place())
         if not self.members:
-            if self.column is None:
-                return Any
-            return msgspec.Raw if self.column.is_mixed else self.column.decoded_as
-        types = {name: place.prepare() for name, place in self.members.items()}
+            if self.column is not None and self.column.is_mixed:
+                return msgspec.Raw
+            if schema is not None:
+                return schema.as_type(with_objects=self.column is None)
+            return Any if self.column is None else self.column.decoded_as
+        types = {
+            name: place.prepare(schema and schema.members[name])
+            for name, place in self.members.items()
+        }
         known = {name: type_ for name, type_ in types.items() if can_be_decoded(name)}
         # An object with a member that cannot be decoded has to fail here, to be opened.
-        self.struct = struct_of(known, is_closed=len(known) < len(types))
+        self.struct = struct_of(known, is_closed=schema is not None or len(known) < len(types))
         self.nothing = self.struct()
         self.decoded = list(map(self.members.__getitem__, known))
         return self.struct | None
@@ -263,27 +282,33 @@ class JSONColumns:
 
     Args:
         columns: The columns, with types that all objects fit.
+        inference: The schema that they were made of: objects that add to it are refused, so that
+            they need not be added before. None if all objects were.
     """
 
-    def __init__(self, columns: Sequence[JSONColumn]) -> None:
+    def __init__(
+        self, columns: Sequence[JSONColumn], inference: SchemaInference | None = None
+    ) -> None:
         self._columns = columns
+        self._inference = inference
         self._root = _Place()
         for number, column in enumerate(columns):
             place = self._root
             for name in column.path:
                 place = place.members.setdefault(name, _Place())
             place.column, place.number = column, number
-        self._root.prepare()
+        self._root.prepare(None if inference is None else inference.root)
         struct = self._root.struct
         self._decode: Callable[[Any], Any] = (
             msgspec.json.Decoder(struct).decode if struct else _cannot_decode
         )
 
-    def values(self, objects: Iterable[bytes | msgspec.Raw]) -> list[Values]:
+    def values(self, objects: Sequence[bytes | msgspec.Raw]) -> list[Values]:
         """The values of each column, one for each object.
 
         Raises:
             DecodeError: A value does not fit its column.
+            SchemaGrewError: The objects add to the schema.
         """
         decoded: list[Any] = []
         unfit: dict[int, bytes] = {}
@@ -294,12 +319,17 @@ class JSONColumns:
             except UNREADABLE:
                 unfit[place] = bytes(raw).strip()
                 decoded.append(nothing)
+        self._check_known(unfit.values())
         columns: list[Values] = [[None] * len(decoded) for _ in self._columns]
-        if decoded:
-            _spread(self._root, decoded, columns)
+        if decoded and not _spread(self._root, decoded, columns):
+            self._check_known(objects)
         for place, raw in unfit.items():
             self._read(place, raw, columns)
         return columns
+
+    def _check_known(self, objects: Iterable[bytes | msgspec.Raw]) -> None:
+        if self._inference is not None and self._inference.add(objects):
+            raise SchemaGrewError("the answers hold something new")
 
     def _read(self, row: int, raw: bytes, columns: list[Values]) -> None:
         """Open an object that the decoder did not accept, and set its values."""
@@ -327,38 +357,45 @@ class JSONColumns:
                 _set(columns, place.number, row, value)
 
 
-def _spread(place: _Place, objects: Sequence[Any], columns: list[Values]) -> None:
-    """Set the values of decoded objects."""
+def _spread(place: _Place, objects: Sequence[Any], columns: list[Values]) -> bool:
+    """Set the values of decoded objects; returns whether all of them surely fit the schema."""
     if not place.decoded:
-        return
+        return True
     nothing = place.nothing
     if None in objects:
         objects = [nothing if each is None else each for each in objects]
+    are_known = True
     for member, values in zip(place.decoded, zip(*map(astuple, objects), strict=True), strict=True):
         if member.members:
-            _spread(member, values, columns)
+            are_known &= _spread(member, values, columns)
         elif member.column is None:
             continue
-        elif not member.column.is_mixed:
-            columns[member.number] = values
+        elif member.column.is_mixed:
+            columns[member.number], holds_no_object = _texts(values, member.column)
+            are_known &= holds_no_object
+        elif member.column.type is ColumnType.NUMBER:
+            columns[member.number] = [None if value is None else float(value) for value in values]
         else:
-            columns[member.number] = _texts(values, member.column)
+            columns[member.number] = values
+    return are_known
 
 
-def _texts(values: Sequence[msgspec.Raw | None], column: JSONColumn) -> Values:
+def _texts(values: Sequence[msgspec.Raw | None], column: JSONColumn) -> tuple[Values, bool]:
+    """The values as JSON text, and whether no object is among them: anything else fits."""
     if not column.is_beside_members:
         try:
             texts = [None if raw is None else str(raw, "utf-8") for raw in values]
         except UnicodeDecodeError:
             pass
-        else:  # of most, such as lists, nothing is left to be done
-            return [
-                text_of_json(text.encode()) if text and text[0] in '"n' else text for text in texts
-            ]
+        else:
+            begins = {text[0] for text in texts if text}
+            if begins <= {"["}:  # as in most
+                return texts, True
+            return [text and text_of_json(text.encode()) for text in texts], "{" not in begins
     raws = [b"" if raw is None else bytes(raw) for raw in values]
     if column.is_beside_members:
         raws = [b"" if opened(raw) is not None else raw for raw in raws]
-    return list(map(text_of_json, raws))
+    return list(map(text_of_json, raws)), False
 
 
 def _set(columns: list[Values], number: int, row: int, value: Any) -> None:
@@ -389,19 +426,22 @@ class AnswerColumn(Column, frozen=True, kw_only=True):
 
 
 class AnswerScan:
-    """The first pass: infers the fields of all answers, and their types.
+    """The first pass: infers the fields of answers, and their types.
 
     Args:
         sources: The codes of the requested sources, in order.
+
+    Attributes:
+        inference: The schema of the answers so far.
     """
 
     def __init__(self, sources: Sequence[str]) -> None:
         self._sources = sources
-        self._scan = SchemaInference(MAX_LEVELS)
+        self.inference = SchemaInference(MAX_LEVELS)
 
     def add(self, answers: Iterable[memoryview | msgspec.Raw]) -> None:
         """Add the answers of rows; whatever they are, none is an error."""
-        self._scan.add(answers)
+        self.inference.add(answers)
 
     def columns(
         self, declared: Mapping[str, Mapping[str, str]], taken_names: Iterable[str]
@@ -449,7 +489,7 @@ class AnswerScan:
     def _in_order(self) -> Iterator[tuple[tuple[str, ...], SchemaNode]]:
         """Every place in the answers, by source in the order requested."""
         ranks = {source.casefold(): rank for rank, source in enumerate(self._sources)}
-        root = self._scan.root
+        root = self.inference.root
         codes = sorted(root.members, key=lambda code: ranks.get(code.casefold(), len(ranks)))
         for code in codes:
             yield from _places((code,), root.members[code])
@@ -457,18 +497,48 @@ class AnswerScan:
 
 
 class AnswerColumns:
-    """The second pass: extracts the values of columns of `AnswerScan.columns()`."""
+    """The second pass: extracts the values of columns.
 
-    def __init__(self, columns: Sequence[AnswerColumn]) -> None:
-        self._columns = JSONColumns([column.origin for column in columns])
+    Args:
+        scan: The first pass; it need not have seen all answers.
+        declared: As of `AnswerScan.columns()`.
+        taken_names: Likewise.
 
-    def values(self, results: Iterable[EnhancedLocation]) -> list[Values]:
-        """The values of each column in these rows.
+    Attributes:
+        all: The columns that there are, of which `choose()` chooses.
+    """
+
+    def __init__(
+        self,
+        scan: AnswerScan,
+        declared: Mapping[str, Mapping[str, str]],
+        taken_names: Sequence[str],
+    ) -> None:
+        self._scan = scan
+        self._made_of = declared, taken_names
+        self.all = scan.columns(*self._made_of)
+        self.choose(range(len(self.all)))
+
+    def choose(self, places: Sequence[int]) -> None:
+        """Extract these columns alone, by their places in `all`."""
+        self._chosen = places
+        origins = [self.all[place].origin for place in places]
+        self._columns = JSONColumns(origins, self._scan.inference)
+
+    def values(self, results: Sequence[EnhancedLocation]) -> list[Values]:
+        """The values of each chosen column in these rows.
 
         Raises:
-            DecodeError: An answer does not fit, as it was not part of the first pass.
+            SchemaGrewError: With these answers, which the scan has now, there are other columns.
         """
-        return self._columns.values([result.data for result in results])
+        objects = [result.data for result in results]
+        while True:
+            try:
+                return self._columns.values(objects)
+            except SchemaGrewError:
+                if self._scan.columns(*self._made_of) != self.all:
+                    raise
+                self.choose(self._chosen)
 
 
 def _places(

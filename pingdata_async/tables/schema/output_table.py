@@ -1,8 +1,10 @@
 """The output as a flat table: the input's columns, the status, the answers (pure).
 
-It takes two passes: an `OutputTableScan` takes in all rows, then its `OutputTable` extracts their
-values. The types of a workbook's columns and of JSON members are inferred from all rows, as those
-of the answers are. Columns of delimited text are text, and columns from Arrow keep their types.
+It takes two passes: an `OutputTableScan` takes in rows, then its `OutputTable` extracts the
+values. The second pass can begin when the first has seen some of the answers: it notices answers
+that make other columns (`SchemaGrewError`). The types of a workbook's columns and of JSON members
+are inferred from all rows. Columns of delimited text are text, and columns from Arrow keep their
+types.
 """
 
 from __future__ import annotations
@@ -153,8 +155,8 @@ class OutputTableScan:
         taken = {name.casefold() for name in before}
         status = [Column(free_name(name, taken), ColumnType.TEXT) for name in STATUS_COLUMNS]
         before += [column.name for column in status]
-        answers = self._answers.columns(declared, before)
-        return OutputTable(self._input_rows, len(input_rows), status, answers, patterns)
+        answers = AnswerColumns(self._answers, declared, before)
+        return OutputTable(self._input_rows, status, answers, patterns)
 
 
 def input_table(input_rows: InputRowScan, patterns: Sequence[str]) -> OutputTable:
@@ -164,7 +166,7 @@ def input_table(input_rows: InputRowScan, patterns: Sequence[str]) -> OutputTabl
         input_rows: The scan, to which all rows were added.
         patterns: The columns to write, as names or patterns.
     """
-    return OutputTable(input_rows, len(input_rows.columns()), [], [], patterns)
+    return OutputTable(input_rows, [], AnswerColumns(AnswerScan(()), {}, ()), patterns)
 
 
 class OutputTable:
@@ -180,12 +182,13 @@ class OutputTable:
     def __init__(
         self,
         input_rows: InputRowScan,
-        input_columns: int,
         status: Sequence[Column],
-        answers: Sequence[AnswerColumn],
+        answers: AnswerColumns,
         patterns: Sequence[str],
     ) -> None:
-        everything = [*input_rows.columns(), *status, *answers]
+        before = input_rows.columns()
+        input_columns = len(before)
+        everything = [*before, *status, *answers.all]
         self.unmatched: list[str] = []
         if patterns:
             choice = choose(everything, patterns)
@@ -200,9 +203,8 @@ class OutputTable:
         self._answers_begin = input_columns + len(status)
         # Only these are extracted from the answers.
         self._answer_places = [place for place in places if place >= self._answers_begin]
-        self._answers = AnswerColumns(
-            [answers[place - self._answers_begin] for place in self._answer_places]
-        )
+        self._answers = answers
+        answers.choose([place - self._answers_begin for place in self._answer_places])
 
     def values(
         self,

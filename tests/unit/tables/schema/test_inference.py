@@ -20,6 +20,7 @@ from pingdata_async.tables.schema.inference import (
     AnswerColumn,
     AnswerColumns,
     AnswerScan,
+    SchemaGrewError,
 )
 from pingdata_async.tables.schema.types import ColumnType, Values
 from tests.support.sweeps import examples
@@ -60,13 +61,12 @@ def flattened(
     scan = AnswerScan(sources)
     for chunk in chunks:
         scan.add(result.data for result in chunk)
-    columns = scan.columns(declared or {}, taken)
-    table = AnswerColumns(columns)
-    values: list[list[Any]] = [[] for _ in columns]
+    table = AnswerColumns(scan, declared or {}, taken)
+    values: list[list[Any]] = [[] for _ in table.all]
     for chunk in chunks:
         for column, part in zip(values, table.values(chunk), strict=True):
             column.extend(part)
-    return columns, list(values)
+    return table.all, list(values)
 
 
 def by_name(answers: Sequence[bytes], **options: Any) -> dict[str, tuple[ColumnType, list[Any]]]:
@@ -147,8 +147,41 @@ def test_chosen_columns_are_the_same_as_in_the_whole(
         data.draw(st.lists(st.sampled_from(range(len(columns))), unique=True)) if columns else []
     )
     results = [answer(row, raw) for row, raw in enumerate(raws)]
-    some = AnswerColumns([columns[place] for place in chosen]).values(results)
+    scan = AnswerScan(("PG", "PH"))
+    scan.add(raws)
+    table = AnswerColumns(scan, {}, ())
+    table.choose(chosen)
+    some = table.values(results)
     assert [list(cells) for cells in some] == [values[place] for place in chosen]
+
+
+@given(
+    st.lists(ANSWERS, max_size=6),
+    st.integers(0, 6),
+    st.dictionaries(NAMES, st.sampled_from(["float", "int", "str", "list[str]"])),
+)
+def test_a_pass_that_has_not_seen_all(
+    answers: list[Any], known: int, declared: dict[str, str]
+) -> None:
+    """Says so where the others make other columns, and has the same values where they do not."""
+    raws = [as_json(value) for value in answers]
+    told = {"PG": declared}
+    columns, values = flattened(raws, declared=told)
+    scan = AnswerScan(("PG", "PH"))
+    scan.add(raws[:known])
+    table = AnswerColumns(scan, told, ())
+    has_all_columns = table.all == columns
+    results = [answer(row, raw) for row, raw in enumerate(raws)]
+    try:
+        found = [table.values([result]) for result in results]
+    except SchemaGrewError:
+        assert not has_all_columns
+    else:
+        assert has_all_columns
+        for place, whole in enumerate(values):
+            part = [cells for row in found for cells in row[place]]
+            assert part == whole
+            assert list(map(type, part)) == list(map(type, whole))
 
 
 def test_the_form_of_the_table() -> None:
