@@ -73,7 +73,7 @@ async def enhance_table(
         from pingdata_async.tables.schema.arrow import put_beside  # noqa: PLC0415 - optional
 
         scan = OutputTableScan((), codes)
-        scan.add_input_rows(NO_COLUMNS)
+        scan.input_rows.add(NO_COLUMNS)
         scan.add_answers(result.data for result in results)
         answers = scan.table({}, columns, taken_names=headers)
         values = answers.values(NO_COLUMNS, results)

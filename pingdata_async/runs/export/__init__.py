@@ -5,5 +5,5 @@ in_order  Chunks in input order, for an export that goes on beside the run
 jsonl     The JSONL output, written while the run is under way
 output    Output files: opened atomically, and which of them the run wrote itself
 results   Spool and journal to the outcome of each row, duplicates included
-two_pass  Exports in two passes: flat tables, and JSONL with the input's columns
+two_pass  Exports beside the input's rows: flat tables, and JSONL with the input's columns
 """

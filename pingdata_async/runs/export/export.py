@@ -29,6 +29,7 @@ from pingdata_async.runs.directory.directory import (
 from pingdata_async.runs.directory.input_copy import INPUT_NAME, InputCopy
 from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.spool import Spool
+from pingdata_async.runs.export.in_order import Export
 from pingdata_async.runs.export.jsonl import JSONLExport
 from pingdata_async.runs.export.output import (
     AtomicFile,
@@ -42,7 +43,7 @@ from pingdata_async.runs.export.output import (
     writing_elsewhere,
 )
 from pingdata_async.runs.export.results import DuplicateAnswers, ResultReader
-from pingdata_async.runs.export.two_pass import JSONLWithInputExport, TableExport, TwoPassExport
+from pingdata_async.runs.export.two_pass import JSONLWithInputExport, TableExport
 from pingdata_async.runs.journal.reader import reading_journal
 from pingdata_async.runs.journal.records import damage_in
 from pingdata_async.tables.formats import OutputFormat, WriteOptions, check_format, load_package_for
@@ -101,7 +102,7 @@ async def open_export(
     failures: Path | None = None,
     before_move: BeforeMove | None = None,
     scratch: Path | None = None,
-) -> AsyncIterator[JSONLExport | TwoPassExport]:
+) -> AsyncIterator[Export]:
     """Open the files of an output, and give what takes the chunks of a run.
 
     The files take their names when this is left without an error, whole and on the disk.
@@ -126,25 +127,20 @@ async def open_export(
             failed = await stack.enter_async_context(opened)
         duplicate_answers = stack.enter_context(DuplicateAnswers(scratch))
         thread = stack.enter_context(SingleThreadExecutor("pingdata_async export"))
-        if spec.kind is not OutputFormat.JSONL:
-            yield TableExport(
-                file, failed, thread, spec, duplicate_answers=duplicate_answers, on_note=on_note
-            )
-            return
-        if spec.options.columns:
-            yield JSONLWithInputExport(
-                file, failed, thread, spec, duplicate_answers=duplicate_answers, on_note=on_note
-            )
-            return
-        packed = _PackedFile(file, spec.compression) if spec.compression else None
         # On standard output nothing can be taken back when the run stops.
         is_file = str(output) != STDOUT
+        if spec.kind is not OutputFormat.JSONL or spec.options.columns:
+            make = TableExport if spec.kind is not OutputFormat.JSONL else JSONLWithInputExport
+            table = make(
+                file, failed, thread, duplicate_answers,
+                spec=spec, on_note=on_note, may_begin_early=is_file,
+            )  # fmt: skip
+            stack.push_async_callback(table.abandon)
+            yield table
+            return
+        packed = _PackedFile(file, spec.compression) if spec.compression else None
         yield JSONLExport(
-            packed or file,
-            failed,
-            thread,
-            duplicate_answers=duplicate_answers,
-            may_begin_early=is_file,
+            packed or file, failed, thread, duplicate_answers, may_begin_early=is_file
         )
         if packed is not None:
             await thread.run(packed.end)

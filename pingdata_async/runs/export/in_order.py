@@ -6,7 +6,8 @@ what was just validated is in memory, and need not be read and inflated a second
 that are ahead of their turn only a few are kept in memory; the others, and those of an earlier
 process, are read back from the spool. Rows that are split off or retried are waited for.
 
-An export is made of it by a coroutine that takes a `SettledChunk`:
+An `Export` is made of it by a coroutine that takes a `SettledChunk`, and says whether to go on with
+the next one or with the first again:
 
     order = InputOrder(thread, take)
     order.begin(plan, answers)             # optional: from now on, chunks are given as they end
@@ -17,12 +18,17 @@ An export is made of it by a coroutine that takes a `SettledChunk`:
 
 from __future__ import annotations
 
+import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 
+from pingdata_async.exceptions import PingDataError, RunError
 from pingdata_async.locations.chunk import Chunk
 from pingdata_async.results.offset_index import OffsetIndex
+from pingdata_async.results.outcomes import Tally
 from pingdata_async.runs.directory.plan import Plan
-from pingdata_async.runs.export.results import ResultReader, SettledChunk
+from pingdata_async.runs.export.output import AtomicFile
+from pingdata_async.runs.export.results import DuplicateAnswers, ResultReader, SettledChunk
 from pingdata_async.util.loop import SingleThreadExecutor
 
 MAX_WAITING_BYTES = 8 * 1024 * 1024  # of content, for turns to come: two outputs or so
@@ -34,15 +40,16 @@ class InputOrder:
 
     Args:
         thread: Reads the plan and the spool.
-        take: Takes the next chunk; one at a time. What it raises comes out of `offer()` or
-            `finish()`, and the chunk is not counted as taken.
+        take: Takes the next chunk; one at a time. Returns False to be given all of them again, from
+            the first. What it raises comes out of `offer()` or `finish()`, and the chunk is not
+            counted as taken.
 
     Attributes:
         next_index: The planned chunk whose turn it is.
     """
 
     def __init__(
-        self, thread: SingleThreadExecutor, take: Callable[[SettledChunk], Awaitable[None]]
+        self, thread: SingleThreadExecutor, take: Callable[[SettledChunk], Awaitable[bool]]
     ) -> None:
         self._thread = thread
         self._take = take
@@ -145,6 +152,123 @@ class InputOrder:
             await self._give(settled)
 
     async def _give(self, settled: SettledChunk) -> None:
-        await self._take(settled)
-        self.next_index += 1
+        goes_on = await self._take(settled)
+        self.next_index = self.next_index + 1 if goes_on else 0
         self._is_next_open = False
+
+
+class Export(ABC):
+    """Writes the chunks of a run, each as soon as it is its turn.
+
+    Args:
+        file: Where the rows are written.
+        failures: Where the rows without an answer are written; None for nowhere.
+        thread: Does it.
+        duplicate_answers: What was answered of rows that recur.
+        may_begin_early: Whether what is written can be taken back.
+
+    Attributes:
+        counts: How the rows ended that are written.
+    """
+
+    def __init__(
+        self,
+        file: AtomicFile,
+        failures: AtomicFile | None,
+        thread: SingleThreadExecutor,
+        duplicate_answers: DuplicateAnswers,
+        *,
+        may_begin_early: bool,
+    ) -> None:
+        self._file = file
+        self._failures = failures
+        self._thread = thread
+        self._duplicate_answers = duplicate_answers
+        self._may_begin_early = may_begin_early
+        self._order = InputOrder(thread, self._take)
+        self._is_whole = True  # what is written, up to the chunk whose turn it is
+        self._finished_only = False
+        self._on_rows: Callable[[int], None] = _nobody
+        self._told_rows = 0
+        self.counts = Tally()
+
+    # -- while the run is under way ------------------------------------------------------
+
+    def begin(self, plan: Plan, answers: ResultReader) -> None:
+        """Write chunks from now on as they end; arguments as of `InputOrder.begin()`."""
+        if self._may_begin_early:
+            self._order.begin(plan, answers)
+
+    def expect(self, chunk: Chunk) -> None:
+        """A chunk is about to be offered with its content."""
+        self._order.expect(chunk)
+
+    async def offer(self, chunk: Chunk, found: tuple[OffsetIndex, bytes] | None) -> None:
+        """A chunk has ended: write what has its turn now. Arguments as of `InputOrder.offer()`.
+
+        What cannot be written is no reason to stop a run: it is tried again at the end.
+        """
+        try:
+            await self._order.offer(chunk, found)
+        except PingDataError:
+            self._is_whole = False
+            with contextlib.suppress(RunError):  # the answers need the disk more
+                await self._start_over()
+
+    # -- at its end ----------------------------------------------------------------------
+
+    async def write_rest(
+        self,
+        plan: Plan,
+        answers: ResultReader,
+        *,
+        on_rows: Callable[[int], None],
+        finished_only: bool = False,
+    ) -> None:
+        """Write every chunk that is not written yet.
+
+        Args:
+            plan: What was planned, inside its `with` block.
+            answers: What was answered.
+            on_rows: Told of the number of rows after each chunk.
+            finished_only: Leave out rows without an outcome, instead of refusing them.
+
+        Raises:
+            RunError: When it cannot be written, or a row has no outcome.
+            BrokenPipeError: When nobody reads standard output any more.
+        """
+        if not self._is_whole:
+            await self._start_over()
+        self._told_rows = self.counts.rows
+        on_rows(self._told_rows)
+        self._on_rows, self._finished_only = on_rows, finished_only
+        await self._order.finish(plan, answers)
+
+    async def _start_over(self) -> None:
+        """Take back what there is, of which the last chunk may be cut off."""
+        self._order.start_over()
+        await self._thread.run(self._take_back)
+        self._is_whole = True
+
+    def _take_back(self) -> None:
+        """Empty the files; blocks."""
+        self.counts = Tally()
+        self._duplicate_answers.clear()
+        for file in (self._file, self._failures):
+            if file is not None:
+                file.empty()
+
+    @abstractmethod
+    async def _take(self, settled: SettledChunk) -> bool:
+        """Write a chunk; see `InputOrder`."""
+
+    def _count(self, counts: Tally) -> None:
+        """Rows are written; those that were written before, and taken back, are told of once."""
+        self.counts.add(counts)
+        if self.counts.rows > self._told_rows:
+            self._on_rows(self.counts.rows - self._told_rows)
+            self._told_rows = self.counts.rows
+
+
+def _nobody(_rows: int) -> None:
+    pass

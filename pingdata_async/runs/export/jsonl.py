@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 from bisect import bisect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
 import msgspec
 
-from pingdata_async.exceptions import RunError
 from pingdata_async.locations.chunk import Chunk, shown_id
 from pingdata_async.models import EnhancedLocation
 from pingdata_async.results.offset_index import OffsetIndex
 from pingdata_async.results.outcomes import Tally, tally
 from pingdata_async.results.validation import invalid_results
-from pingdata_async.runs.directory.plan import Plan
-from pingdata_async.runs.export.in_order import InputOrder
-from pingdata_async.runs.export.output import AtomicFile
+from pingdata_async.runs.export.in_order import Export
 from pingdata_async.runs.export.results import (
     DuplicateAnswer,
     DuplicateAnswers,
-    ResultReader,
     SettledChunk,
     all_outcomes,
     check_all_there,
@@ -33,7 +28,6 @@ from pingdata_async.tables.writers.jsonl import (
     frame_lines,
     insert_lines,
 )
-from pingdata_async.util.loop import SingleThreadExecutor
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -199,105 +193,10 @@ def _with_id(location: bytes, own_id: str | None) -> bytes:
     return msgspec.json.encode(fields)
 
 
-class JSONLExport:
-    """Writes the chunks of a run as lines, each as soon as it is its turn.
+class JSONLExport(Export):
+    """Writes the chunks of a run as lines."""
 
-    Args:
-        file: Where the lines are written.
-        failures: Where the rows without an answer are written; None for nowhere.
-        thread: Does it.
-        duplicate_answers: What was answered of rows that recur.
-        may_begin_early: Whether what is written can be taken back.
-
-    Attributes:
-        counts: How the rows ended that are written.
-    """
-
-    def __init__(
-        self,
-        file: AtomicFile,
-        failures: AtomicFile | None,
-        thread: SingleThreadExecutor,
-        *,
-        duplicate_answers: DuplicateAnswers,
-        may_begin_early: bool,
-    ) -> None:
-        self._file = file
-        self._failures = failures
-        self._thread = thread
-        self._duplicate_answers = duplicate_answers
-        self._may_begin_early = may_begin_early
-        self._order = InputOrder(thread, self._write)
-        self._is_whole = True  # what is written, up to the chunk whose turn it is
-        self._finished_only = False
-        self._on_rows: Callable[[int], None] = _nobody
-        self.counts = Tally()
-
-    # -- while the run is under way ------------------------------------------------------
-
-    def begin(self, plan: Plan, answers: ResultReader) -> None:
-        """Write chunks from now on as they end; arguments as of `InputOrder.begin()`."""
-        if self._may_begin_early:
-            self._order.begin(plan, answers)
-
-    def expect(self, chunk: Chunk) -> None:
-        """A chunk is about to be offered with its content."""
-        self._order.expect(chunk)
-
-    async def offer(self, chunk: Chunk, found: tuple[OffsetIndex, bytes] | None) -> None:
-        """A chunk has ended: write what has its turn now. Arguments as of `InputOrder.offer()`.
-
-        What cannot be written is no reason to stop a run: it is tried again at the end.
-        """
-        try:
-            await self._order.offer(chunk, found)
-        except RunError:
-            self._is_whole = False
-            with contextlib.suppress(RunError):  # the answers need the disk more
-                await self._start_over()
-
-    # -- at its end ----------------------------------------------------------------------
-
-    async def write_rest(
-        self,
-        plan: Plan,
-        answers: ResultReader,
-        *,
-        on_rows: Callable[[int], None],
-        finished_only: bool = False,
-    ) -> None:
-        """Write every chunk that is not written yet.
-
-        Args:
-            plan: What was planned, inside its `with` block.
-            answers: What was answered.
-            on_rows: Told of the number of rows after each chunk.
-            finished_only: Leave out rows without an outcome, instead of refusing them.
-
-        Raises:
-            RunError: When it cannot be written, or a row has no outcome.
-            BrokenPipeError: When nobody reads standard output any more.
-        """
-        if not self._is_whole:
-            await self._start_over()
-        on_rows(self.counts.rows)
-        self._on_rows, self._finished_only = on_rows, finished_only
-        await self._order.finish(plan, answers)
-
-    async def _start_over(self) -> None:
-        """Take back what there is, of which the last chunk may be cut off."""
-        self._order.start_over()
-        self.counts = Tally()
-        await self._thread.run(self._empty_files)
-        self._is_whole = True
-
-    def _empty_files(self) -> None:
-        self._duplicate_answers.clear()
-        for file in (self._file, self._failures):
-            if file is not None:
-                file.empty()
-
-    async def _write(self, settled: SettledChunk) -> None:
+    async def _take(self, settled: SettledChunk) -> bool:
         """Render a chunk and write it, in one visit to the thread."""
         rendered: list[Rendered] = []
 
@@ -310,9 +209,5 @@ class JSONLExport:
         [made] = rendered
         if self._failures is not None and made.failures:
             await self._failures.write_lines([made.failures], self._thread)
-        self.counts.add(made.counts)
-        self._on_rows(made.counts.rows)
-
-
-def _nobody(_rows: int) -> None:
-    pass
+        self._count(made.counts)
+        return True

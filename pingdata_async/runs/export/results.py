@@ -34,12 +34,10 @@ from pingdata_async.models import EnhancedLocation, Reason, RowStatus
 from pingdata_async.results.offset_index import OffsetIndex
 from pingdata_async.results.outcomes import judge_location, unanswered
 from pingdata_async.results.validation import Failure, invalid_results, split_body
-from pingdata_async.runs.directory.input_copy import InputCopy
 from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.journal.reader import JournalReader
 from pingdata_async.runs.journal.records import ChunkRecord, ChunkState
-from pingdata_async.tables.rows import InputRows, joined, rows_in, sliced
 from pingdata_async.tables.writers.jsonl import RowNote
 from pingdata_async.util.files import Closing, open_nameless, write_pieces
 
@@ -89,6 +87,15 @@ class SettledChunk(msgspec.Struct, frozen=True):
         settled += invalid_results(self.chunk)
         settled.sort(key=lambda result: result.row)
         return RowResults(settled, [])
+
+    def answers(self) -> Iterator[memoryview | msgspec.Raw]:
+        """What the API said of the rows that have an outcome, and no more."""
+        if self.offset_index is None:
+            yield from (result.data for result in self.outcomes().settled)
+            return
+        view, index = memoryview(self.content), self.offset_index
+        for begin, length in zip(index.begins, index.lengths, strict=True):
+            yield view[begin : begin + length]
 
 
 class ResultReader:
@@ -142,21 +149,6 @@ class ResultReader:
             RunError: As `outcomes()`, or when the plan is damaged.
         """
         return self.settled(plan.read(index)) if self._journal.has_ended(index) else None
-
-    def data(self, planned: Chunk) -> Iterator[memoryview | msgspec.Raw]:
-        """What the API said of the rows of a planned chunk that have an outcome, and no more.
-
-        Raises:
-            RunError: As `outcomes()`.
-        """
-        indexed = self.indexed(planned)
-        if indexed is None:
-            yield from (result.data for result in self._pieced_together(planned).settled)
-            return
-        offset_index, content = indexed
-        view = memoryview(content)
-        for begin, length in zip(offset_index.begins, offset_index.lengths, strict=True):
-            yield view[begin : begin + length]
 
     def _pieced_together(self, planned: Chunk) -> RowResults:
         found: dict[int, EnhancedLocation | None] = dict.fromkeys(planned.rows)
@@ -452,95 +444,6 @@ class DuplicateAnswers(Closing):
             except OSError:  # a run that is only to be read
                 pass
         return open_nameless(Path(tempfile.gettempdir()))
-
-
-class ChunkRows(msgspec.Struct, frozen=True):
-    """The rows of a planned chunk.
-
-    Attributes:
-        chunk: The chunk.
-        input_rows: All of its rows, as they came.
-        results: How those ended that have ended, in order.
-        places: Where these are among the originals; None where all have ended.
-    """
-
-    chunk: Chunk
-    input_rows: InputRows
-    results: list[EnhancedLocation]
-    places: list[int] | None
-
-
-class RowsByChunk:
-    """Reads a run's chunks in their order, once. Blocks.
-
-    Args:
-        plan: What was planned, inside its `with` block.
-        kept: The input's rows, likewise.
-        answers: What was answered.
-        duplicate_answers: What was answered of rows that recur.
-        finished_only: Leave out rows without an outcome, instead of refusing them.
-    """
-
-    def __init__(
-        self,
-        plan: Plan,
-        kept: InputCopy,
-        answers: ResultReader,
-        duplicate_answers: DuplicateAnswers,
-        *,
-        finished_only: bool,
-    ) -> None:
-        self._plan = plan
-        self._answers = answers
-        self._duplicate_answers = duplicate_answers
-        self._finished_only = finished_only
-        self._input_rows = _Taker(iter(kept))
-        self._next_index = 0
-        self._first_row = 0
-
-    def read_next(self) -> ChunkRows:
-        """The rows of the next chunk.
-
-        Raises:
-            RunError: When a row has no outcome, or something is missing or damaged.
-        """
-        chunk = self._plan.read(self._next_index)
-        self._next_index += 1
-        results = all_outcomes(
-            self._answers.settled(chunk),
-            self._duplicate_answers,
-            finished_only=self._finished_only,
-        )
-        input_rows = self._input_rows.take(chunk.total_rows)
-        places = None
-        if len(results) != chunk.total_rows:
-            places = [result.row - self._first_row for result in results]
-        self._first_row += chunk.total_rows
-        return ChunkRows(chunk, input_rows, results, places)
-
-
-class _Taker:
-    """Gives as many rows as are asked for, from batches of any size."""
-
-    def __init__(self, batches: Iterator[InputRows]) -> None:
-        self._batches = batches
-        self._rest: InputRows | None = None
-
-    def take(self, rows: int) -> InputRows:
-        parts: list[InputRows] = []
-        while rows:
-            batch = self._rest if self._rest is not None else next(self._batches, None)
-            if batch is None:
-                raise RunError("the kept input has fewer rows than the plan; please report this")
-            size = rows_in(batch)
-            if size > rows:
-                self._rest = sliced(batch, rows, size)
-                batch, size = sliced(batch, 0, rows), rows
-            else:
-                self._rest = None
-            parts.append(batch)
-            rows -= size
-        return joined(parts)
 
 
 def all_outcomes(

@@ -1,34 +1,48 @@
-"""Exports in two passes: flat tables, and JSONL with the input's columns.
+"""Exports that need the input's rows: flat tables, and JSONL with the input's columns.
 
-The first pass over the run directory finds out which columns there are and what they hold, the
-second one writes them. Both take some rows at a time, so that memory does not grow with their
-number.
+Which columns a table has, and what they hold, depends on all answers. So it takes two passes, but
+the second begins as soon as the first has seen the first few thousand rows: it writes rows while
+the run is under way, and notices answers that make other columns. Then it begins again, with these
+columns, as long as not too much is thrown away; and otherwise waits until all is known. Both take
+some rows at a time, so that memory does not grow with their number.
 """
 
 from __future__ import annotations
 
 import contextlib
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, ClassVar, Final
 
-from pingdata_async.exceptions import ConfigurationError
-from pingdata_async.locations.chunk import Chunk
-from pingdata_async.results.offset_index import OffsetIndex
+import anyio
+import msgspec
+
+from pingdata_async.exceptions import ConfigurationError, PingDataError, RunError
+from pingdata_async.models import EnhancedLocation
 from pingdata_async.results.outcomes import Tally, tally
 from pingdata_async.runs.directory.input_copy import INPUT_NAME, InputCopy
 from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.export.in_order import Export
 from pingdata_async.runs.export.jsonl import render_failures
 from pingdata_async.runs.export.output import AtomicFile, OutputSpec, UnwritableError
 from pingdata_async.runs.export.results import (
-    ChunkRows,
     DuplicateAnswers,
     ResultReader,
-    RowsByChunk,
+    SettledChunk,
+    all_outcomes,
 )
 from pingdata_async.tables.formats import OutputFormat, check_format
-from pingdata_async.tables.rows import Fingerprint, InputRows, JSONRows, SheetPlace
+from pingdata_async.tables.rows import (
+    Fingerprint,
+    InputRows,
+    JSONRows,
+    SheetPlace,
+    joined,
+    rows_in,
+    sliced,
+)
+from pingdata_async.tables.schema.inference import SchemaGrewError
 from pingdata_async.tables.schema.output_table import (
     InputRowScan,
     OutputTable,
@@ -44,54 +58,70 @@ from pingdata_async.tables.writers.open import open_table_writer
 from pingdata_async.util.compression import compressed_writer
 from pingdata_async.util.loop import SingleThreadExecutor
 
-T = TypeVar("T")
+LEARN_ROWS: Final = 2000
+"""Rows that are looked at before any is written; most later ones hold nothing else."""
 
-WriteRows = Callable[[ChunkRows], None]
+MAX_REWRITTEN_PART: Final = 4
+"""At most one chunk in so many is written in vain."""
 
 
-class TwoPassExport(ABC):
-    """Takes the chunks of a run, at its end.
+class Rows(msgspec.Struct, frozen=True):
+    """The rows of a planned chunk.
+
+    Attributes:
+        input_rows: All of them, as they came.
+        results: How those ended that have ended, in order.
+        places: Where these are among the input rows; None where all have ended.
+    """
+
+    input_rows: InputRows
+    results: list[EnhancedLocation]
+    places: list[int] | None
+
+
+WriteRows = Callable[[Rows], None]
+
+
+class TwoPassExport(Export):
+    """Takes the chunks of a run in input order, and writes them beside the input's rows.
 
     Args:
         file: Where the rows are written.
         failures: Where the rows without an answer are written; None for nowhere.
         thread: Does it.
-        form: What is to be written.
         duplicate_answers: What was answered of rows that recur.
+        spec: What is to be written.
         on_note: Told what the user should know of it, a sentence each.
-
-    Attributes:
-        counts: How the rows ended that are written.
     """
+
+    _depends_on_answers: ClassVar = True  # what the columns are
 
     def __init__(
         self,
         file: AtomicFile,
         failures: AtomicFile | None,
         thread: SingleThreadExecutor,
-        form: OutputSpec,
-        *,
         duplicate_answers: DuplicateAnswers,
+        *,
+        spec: OutputSpec,
         on_note: Callable[[str], None],
+        may_begin_early: bool,
     ) -> None:
-        self._file = file
-        self._failures = failures
-        self._thread = thread
-        self._duplicate_answers = duplicate_answers
-        self._form = form
+        super().__init__(file, failures, thread, duplicate_answers, may_begin_early=may_begin_early)
+        self._spec = spec
         self._on_note = on_note
-        self.counts = Tally()
+        # Where nothing can be taken back, nothing is written before all is known.
+        self._looks_at_all = not may_begin_early
+        self._rewritten = 0
+        self._looked_at = 0
+        self._plan: Plan | None = None
+        self._kept: InputCopy | None = None
+        self._second_pass: _SecondPass | None = None
 
-    def begin(self, plan: Plan, answers: ResultReader) -> None:  # noqa: B027 - the same in all
-        """Nothing is written early: what the columns are is only known at the end."""
-
-    def expect(self, chunk: Chunk) -> None:  # noqa: B027 - the same in all of them
-        """Nothing is taken early."""
-
-    async def offer(  # noqa: B027 - the same in all of them
-        self, chunk: Chunk, found: tuple[OffsetIndex, bytes] | None
-    ) -> None:
-        """Nothing is taken early."""
+    def begin(self, plan: Plan, answers: ResultReader) -> None:
+        """Take chunks from now on as they end; arguments as of `InputOrder.begin()`."""
+        self._plan = plan
+        super().begin(plan, answers)
 
     async def write_rest(
         self,
@@ -101,71 +131,203 @@ class TwoPassExport(ABC):
         on_rows: Callable[[int], None],
         finished_only: bool = False,
     ) -> None:
-        """Write every chunk; arguments and errors as of `JSONLExport.write_rest()`."""
-        kept = await self._thread.run(lambda: InputCopy(plan.path.with_name(INPUT_NAME)))
-        async with self._entered(kept):
-            table = await self._scanned(kept, plan, answers)
-            for pattern in table.unmatched:
-                self._on_note(f'There is no column "{pattern}" to be written.')
-            await self._thread.run(self._duplicate_answers.clear)
-            rows = RowsByChunk(
-                plan, kept, answers, self._duplicate_answers, finished_only=finished_only
-            )
-            async with self._entered(self._opened(table)) as write:
-                for _ in range(plan.chunks):
-                    counts = await self._thread.run(lambda: self._write_next(rows, write))
-                    self.counts.add(counts)
-                    on_rows(counts.rows)
+        """Write every chunk that is not written yet; see `Export`."""
+        self._plan = plan
+        await super().write_rest(plan, answers, on_rows=on_rows, finished_only=finished_only)
+        if self._second_pass is None:
+            await self._scan_input(plan)  # of a run without chunks
+            await self._thread.run(self._begin_second_pass)
+            self._order.start_over()
+            await self._order.finish(plan, answers)
+        await self._thread.run(self._end_second_pass)
 
-    @abstractmethod
-    async def _scanned(self, kept: InputCopy, plan: Plan, answers: ResultReader) -> OutputTable:
-        """The first pass.
+    async def abandon(self) -> None:
+        """Let go of what is open: the output will not be whole, or is so already."""
+        with anyio.CancelScope(shield=True):
+            await self._thread.run(self._let_go)
 
-        Args:
-            kept: The input's rows.
-            plan: What was planned of them.
-            answers: What was answered.
-        """
+    async def _take(self, settled: SettledChunk) -> bool:
+        if self._kept is None:
+            assert self._plan is not None  # noqa: S101 - for type checkers
+            await self._scan_input(self._plan)
+        written, goes_on = await self._thread.run(lambda: self._look_or_write(settled))
+        if written is not None:
+            self._count(written)
+        return goes_on
 
-    async def _scan_input_rows(
-        self, kept: InputCopy, add: Callable[[InputRows], None], is_settled: Callable[[], bool]
-    ) -> None:
-        """Have all rows of an input taken in, or as many as tell anything new."""
+    def _look_or_write(self, settled: SettledChunk) -> tuple[Tally | None, bool]:
+        """What was written of a chunk, and whether to go on with the next one; blocks."""
+        if self._second_pass is None and not self._depends_on_answers:
+            self._begin_second_pass()
+        if self._second_pass is None:
+            self._look_at(settled)
+            if self._looks_at_all or self._looked_at < LEARN_ROWS:
+                return None, True
+            return None, not self._begins_again()
+        try:
+            return self._write(settled, self._second_pass), True
+        except SchemaGrewError:
+            self._look_at(settled)
+        self._let_go_of_second_pass()
+        self._take_back()
+        self._rewritten += settled.chunk.index
+        assert self._plan is not None  # noqa: S101 - for type checkers
+        if self._rewritten * MAX_REWRITTEN_PART > self._plan.chunks:
+            self._looks_at_all = True
+        return None, self._looks_at_all or not self._begins_again()
+
+    def _begins_again(self) -> bool:
+        """Begin the second pass, if there is anything to be written so far."""
+        try:
+            self._begin_second_pass()
+        except UnwritableError:  # perhaps others bring what is asked for
+            self._looks_at_all = True
+        return not self._looks_at_all
+
+    def _look_at(self, settled: SettledChunk) -> None:
+        """The first pass over a chunk's answers; those before it are known."""
+        self._looked_at += len(settled.chunk.rows)
+        self._add_answers(settled.answers())
+
+    def _begin_second_pass(self) -> None:
+        assert self._kept is not None  # noqa: S101 - for type checkers
+        table = self._table()
+        self._second_pass = _SecondPass(table, self._kept, self._opened(table))
+
+    def _end_second_pass(self) -> None:
+        assert self._second_pass is not None  # noqa: S101 - for type checkers
+        for pattern in self._second_pass.table.unmatched:
+            self._on_note(f'There is no column "{pattern}" to be written.')
+        self._second_pass.end()
+        self._second_pass = None
+
+    def _write(self, settled: SettledChunk, second_pass: _SecondPass) -> Tally:
+        chunk = settled.chunk
+        results = all_outcomes(settled, self._duplicate_answers, finished_only=self._finished_only)
+        second_pass.write(results, chunk.total_rows)
+        if self._failures is not None:
+            failures = render_failures(chunk, results)
+            if failures:
+                self._failures.write([failures])
+        return tally(results)
+
+    def _let_go_of_second_pass(self) -> None:
+        if self._second_pass is not None:
+            self._second_pass.abandon()
+            self._second_pass = None
+
+    def _let_go(self) -> None:
+        self._let_go_of_second_pass()
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    async def _start_over(self) -> None:
+        await self._thread.run(self._let_go_of_second_pass)
+        await super()._start_over()
+
+    async def _scan_input(self, plan: Plan) -> None:
+        """Take in all of the input's rows, or as many as tell anything new."""
+        if self._kept is not None:
+            return
+        kept = self._kept = await self._thread.run(
+            lambda: InputCopy(plan.path.with_name(INPUT_NAME)).__enter__()
+        )
+        scan = self._begin_first_pass(kept, plan)
         batches = iter(kept)
 
         def scan_next() -> bool:
             input_rows = next(batches, None)
             if input_rows is not None:
-                add(input_rows)
-            return input_rows is not None and not is_settled()
+                scan.add(input_rows)
+            return input_rows is not None and not scan.is_settled
 
         while await self._thread.run(scan_next):
             pass
 
     @abstractmethod
+    def _begin_first_pass(self, kept: InputCopy, plan: Plan) -> InputRowScan:
+        """What takes in the input's rows."""
+
+    @abstractmethod
+    def _add_answers(self, answers: Iterable[memoryview | msgspec.Raw]) -> None:
+        """The first pass over some answers."""
+
+    @abstractmethod
+    def _table(self) -> OutputTable:
+        """The table of what the first pass has seen.
+
+        Raises:
+            UnwritableError: When it has no columns, or too many.
+        """
+
+    @abstractmethod
     def _opened(self, table: OutputTable) -> contextlib.AbstractContextManager[WriteRows]:
-        """The second pass: what writes rows of a chunk; called and used in the thread."""
+        """What writes rows of a chunk; called and used in the thread."""
 
-    def _write_next(self, rows: RowsByChunk, write: WriteRows) -> Tally:
-        read = rows.read_next()
-        write(read)
-        if self._failures is not None:
-            failures = render_failures(read.chunk, read.results)
-            if failures:
-                self._failures.write([failures])
-        return tally(read.results)
 
-    @contextlib.asynccontextmanager
-    async def _entered(self, context: contextlib.AbstractContextManager[T]) -> AsyncIterator[T]:
-        """Enter and leave in the thread what blocks."""
-        async with contextlib.AsyncExitStack() as stack:
-            entered = await self._thread.run(context.__enter__)
+class _SecondPass:
+    """Writes chunks in their order; everything blocks.
 
-            async def leave(*error: Any) -> None:
-                await self._thread.run(lambda: context.__exit__(*error))
+    Args:
+        table: What is written.
+        kept: The input's rows.
+        opened: What writes some.
+    """
 
-            stack.push_async_exit(leave)
-            yield entered
+    def __init__(
+        self,
+        table: OutputTable,
+        kept: InputCopy,
+        opened: contextlib.AbstractContextManager[WriteRows],
+    ) -> None:
+        self.table = table
+        self._input_rows = _Taker(iter(kept))
+        self._first_row = 0
+        self._stack = contextlib.ExitStack()
+        self._write = self._stack.enter_context(opened)
+
+    def write(self, results: list[EnhancedLocation], rows: int) -> None:
+        """Write what is known of the next so many rows."""
+        places = None
+        if len(results) != rows:
+            places = [result.row - self._first_row for result in results]
+        self._first_row += rows
+        self._write(Rows(self._input_rows.take(rows), results, places))
+
+    def end(self) -> None:
+        """Write what is still pending."""
+        self._stack.close()
+
+    def abandon(self) -> None:
+        """Leave it without an end."""
+        error = SchemaGrewError("what was written is taken back")
+        with contextlib.suppress(PingDataError, OSError):
+            self._stack.__exit__(SchemaGrewError, error, None)
+
+
+class _Taker:
+    """Gives as many rows as are asked for, from batches of any size."""
+
+    def __init__(self, batches: Iterator[InputRows]) -> None:
+        self._batches = batches
+        self._rest: InputRows | None = None
+
+    def take(self, rows: int) -> InputRows:
+        parts: list[InputRows] = []
+        while rows:
+            batch = self._rest if self._rest is not None else next(self._batches, None)
+            if batch is None:
+                raise RunError("the kept input has fewer rows than the plan; please report this")
+            size = rows_in(batch)
+            if size > rows:
+                self._rest = sliced(batch, rows, size)
+                batch, size = sliced(batch, 0, rows), rows
+            else:
+                self._rest = None
+            parts.append(batch)
+            rows -= size
+        return joined(parts)
 
 
 class TableExport(TwoPassExport):
@@ -177,37 +339,38 @@ class TableExport(TwoPassExport):
     _sheet_place: SheetPlace | None = None
     _fingerprint: Fingerprint | None = None
     _folder = Path()  # of the run
+    _scan = OutputTableScan((), ())
 
-    async def _scanned(self, kept: InputCopy, plan: Plan, answers: ResultReader) -> OutputTable:
+    def _begin_first_pass(self, kept: InputCopy, plan: Plan) -> InputRowScan:
         self._sheet_place, self._fingerprint = kept.sheet_place, plan.summary.fingerprint
         self._folder = plan.path.parent
-        is_workbook = self._form.kind is OutputFormat.XLSX
-        scan = OutputTableScan(kept.headers, self._form.sources, keeps_cells=is_workbook)
-        await self._scan_input_rows(kept, scan.add_input_rows, lambda: scan.knows_input_rows)
-        indices = iter(range(plan.chunks))
+        is_workbook = self._spec.kind is OutputFormat.XLSX
+        if is_workbook:  # to begin one again takes longer than to wait
+            self._looks_at_all = True
+        self._scan = OutputTableScan(kept.headers, self._spec.sources, keeps_cells=is_workbook)
+        return self._scan.input_rows
 
-        def scan_next() -> None:
-            scan.add_answers(answers.data(plan.read(next(indices))))
+    def _add_answers(self, answers: Iterable[memoryview | msgspec.Raw]) -> None:
+        self._scan.add_answers(answers)
 
-        for _ in range(plan.chunks):
-            await self._thread.run(scan_next)
-        table = scan.table(self._form.declared, self._form.options.columns)
+    def _table(self) -> OutputTable:
+        table = self._scan.table(self._spec.declared, self._spec.options.columns)
         if not table.columns:
-            asked_for = ",".join(self._form.options.columns)
+            asked_for = ",".join(self._spec.options.columns)
             raise UnwritableError(
                 f'there is no column "{asked_for}" to be written; name others with --columns: '
                 "all answers are kept, and nothing is sent again",
                 is_for_columns=True,
             )
+        try:
+            check_format(self._spec.kind, columns=len(table.columns))
+        except ConfigurationError as error:
+            raise UnwritableError(str(error), is_for_columns=False) from error
         return table
 
     @contextlib.contextmanager
     def _opened(self, table: OutputTable) -> Iterator[WriteRows]:
-        form, sources = self._form, self._form.options.geocode_sources
-        try:
-            check_format(form.kind, columns=len(table.columns))
-        except ConfigurationError as error:
-            raise UnwritableError(str(error), is_for_columns=False) from error
+        form, sources = self._spec, self._spec.options.geocode_sources
         placed = 0
         with (
             self._file.opened() as file,
@@ -215,7 +378,7 @@ class TableExport(TwoPassExport):
             self._writing(packed, table) as (writer, begin),
         ):
 
-            def write(read: ChunkRows) -> None:
+            def write(read: Rows) -> None:
                 nonlocal placed
                 for results, values in table.blocks(read.input_rows, read.results, read.places):
                     where = None
@@ -254,7 +417,7 @@ class TableExport(TwoPassExport):
                 writer, begin = found
                 yield stack.enter_context(finishing(writer)), begin
                 return
-            opened = open_table_writer(file, self._form.kind, table.columns, self._form.options)
+            opened = open_table_writer(file, self._spec.kind, table.columns, self._spec.options)
             yield stack.enter_context(opened), 0
 
     def _workbook_writer(
@@ -266,7 +429,7 @@ class TableExport(TwoPassExport):
             ValueError: Saying why it cannot be written.
         """
         place, fingerprint = self._sheet_place, self._fingerprint
-        if self._form.kind is not OutputFormat.XLSX or place is None or fingerprint is None:
+        if self._spec.kind is not OutputFormat.XLSX or place is None or fingerprint is None:
             return None
         if table.own_columns is None:
             raise ValueError("--columns leaves out columns of it, or moves them")
@@ -286,27 +449,33 @@ class TableExport(TwoPassExport):
 class JSONLWithInputExport(TwoPassExport):
     """Writes lines as `JSONLExport` does, and in each the cells that were asked for."""
 
-    async def _scanned(self, kept: InputCopy, plan: Plan, answers: ResultReader) -> OutputTable:
-        del plan, answers  # what was answered makes no difference to the input's columns
-        scan = InputRowScan(kept.headers)
-        await self._scan_input_rows(kept, scan.add, lambda: scan.is_settled)
-        return input_table(scan, self._form.options.columns)
+    _depends_on_answers = False
+    _scan = InputRowScan(())
+
+    def _begin_first_pass(self, kept: InputCopy, plan: Plan) -> InputRowScan:
+        del plan
+        self._scan = InputRowScan(kept.headers)
+        return self._scan
+
+    def _add_answers(self, answers: Iterable[memoryview | msgspec.Raw]) -> None:
+        """What was answered makes no difference to the input's columns."""
+
+    def _table(self) -> OutputTable:
+        return input_table(self._scan, self._spec.options.columns)
 
     @contextlib.contextmanager
     def _opened(self, table: OutputTable) -> Iterator[WriteRows]:
         names = unique_names([column.name for column in table.columns])
-        with self._file.opened() as file, compressed_writer(file, self._form.compression) as packed:
+        with self._file.opened() as file, compressed_writer(file, self._spec.compression) as packed:
 
-            def write(read: ChunkRows) -> None:
+            def write(read: Rows) -> None:
                 cells = _cells(read, table, names)
                 packed.write(encode_lines(read.results, cells or [{} for _ in read.results]))
 
             yield write
 
 
-def _cells(
-    read: ChunkRows, table: OutputTable, names: Sequence[str]
-) -> Sequence[Mapping[str, object]]:
+def _cells(read: Rows, table: OutputTable, names: Sequence[str]) -> Sequence[Mapping[str, object]]:
     """What was asked for of each row, by its header."""
     if isinstance(read.input_rows, JSONRows):
         # JSON in JSON stays what it is, whatever the same member is in other rows.

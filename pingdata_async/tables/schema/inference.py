@@ -439,7 +439,7 @@ class AnswerScan:
         self._sources = sources
         self.inference = SchemaInference(MAX_LEVELS)
 
-    def add(self, answers: Iterable[memoryview | msgspec.Raw]) -> None:
+    def add(self, answers: Iterable[bytes | memoryview | msgspec.Raw]) -> None:
         """Add the answers of rows; whatever they are, none is an error."""
         self.inference.add(answers)
 

@@ -116,22 +116,16 @@ class OutputTableScan:
         headers: The headers of the input.
         sources: The codes of the requested sources, in order.
         keeps_cells: Whether each cell of a workbook keeps its own type.
+
+    Attributes:
+        input_rows: Takes in the input's rows, all of them.
     """
 
     def __init__(
         self, headers: Sequence[str], sources: Sequence[str], *, keeps_cells: bool = False
     ) -> None:
-        self._input_rows = InputRowScan(headers, keeps_cells=keeps_cells)
+        self.input_rows = InputRowScan(headers, keeps_cells=keeps_cells)
         self._answers = AnswerScan(sources)
-
-    @property
-    def knows_input_rows(self) -> bool:
-        """Whether further input rows cannot change the columns."""
-        return self._input_rows.is_settled
-
-    def add_input_rows(self, input_rows: InputRows) -> None:
-        """Add input rows."""
-        self._input_rows.add(input_rows)
 
     def add_answers(self, answers: Iterable[memoryview | msgspec.Raw]) -> None:
         """Add the answers of rows; which rows they belong to does not matter."""
@@ -150,13 +144,13 @@ class OutputTableScan:
             patterns: The columns to write, as names or patterns; () for all but `FOR_MACHINES`.
             taken_names: The names of columns that the table will stand beside.
         """
-        input_rows = self._input_rows.columns()
+        input_rows = self.input_rows.columns()
         before = [*taken_names, *(column.name for column in input_rows)]
         taken = {name.casefold() for name in before}
         status = [Column(free_name(name, taken), ColumnType.TEXT) for name in STATUS_COLUMNS]
         before += [column.name for column in status]
         answers = AnswerColumns(self._answers, declared, before)
-        return OutputTable(self._input_rows, status, answers, patterns)
+        return OutputTable(self.input_rows, status, answers, patterns)
 
 
 def input_table(input_rows: InputRowScan, patterns: Sequence[str]) -> OutputTable:
@@ -166,7 +160,7 @@ def input_table(input_rows: InputRowScan, patterns: Sequence[str]) -> OutputTabl
         input_rows: The scan, to which all rows were added.
         patterns: The columns to write, as names or patterns.
     """
-    return OutputTable(input_rows, [], AnswerColumns(AnswerScan(()), {}, ()), patterns)
+    return OutputTable(input_rows, [], None, patterns)
 
 
 class OutputTable:
@@ -183,12 +177,12 @@ class OutputTable:
         self,
         input_rows: InputRowScan,
         status: Sequence[Column],
-        answers: AnswerColumns,
+        answers: AnswerColumns | None,
         patterns: Sequence[str],
     ) -> None:
         before = input_rows.columns()
         input_columns = len(before)
-        everything = [*before, *status, *answers.all]
+        everything = [*before, *status, *(answers.all if answers else ())]
         self.unmatched: list[str] = []
         if patterns:
             choice = choose(everything, patterns)
@@ -204,7 +198,8 @@ class OutputTable:
         # Only these are extracted from the answers.
         self._answer_places = [place for place in places if place >= self._answers_begin]
         self._answers = answers
-        answers.choose([place - self._answers_begin for place in self._answer_places])
+        if answers:
+            answers.choose([place - self._answers_begin for place in self._answer_places])
 
     def values(
         self,
@@ -245,7 +240,8 @@ class OutputTable:
             [result.error for result in results],
         ]
         before = [*given, *ended]
-        answered = dict(zip(self._answer_places, self._answers.values(results), strict=True))
+        values = self._answers.values(results) if self._answers else []
+        answered = dict(zip(self._answer_places, values, strict=True))
         return [
             before[place] if place < self._answers_begin else answered[place]
             for place in self._places

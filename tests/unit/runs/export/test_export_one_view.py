@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from anyio import from_thread
 import pingdata_async as ping
 from pingdata_async.events import JobSubmitted
 from pingdata_async.runs.export.export import export_run
+from pingdata_async.runs.export.results import SettledChunk
 from pingdata_async.runs.export.two_pass import TableExport
 from pingdata_async.runs.journal.journal import Journal
 from pingdata_async.runs.journal.reader import JournalReader
@@ -44,6 +45,21 @@ def after_first(
     patch.setattr(cls, name, method)
 
 
+def once_looked_at(patch: pytest.MonkeyPatch, then: Callable[[], Awaitable[None]]) -> None:
+    """Have something happen when a table's first pass has seen a chunk, before the second one."""
+    really, is_first = TableExport._take, True
+
+    async def take(self: TableExport, settled: SettledChunk) -> bool:
+        nonlocal is_first
+        goes_on = await really(self, settled)
+        if is_first:
+            is_first = False
+            await then()
+        return goes_on
+
+    patch.setattr(TableExport, "_take", take)
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 async def test_a_table_has_the_columns_of_all_its_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
@@ -51,17 +67,14 @@ async def test_a_table_has_the_columns_of_all_its_rows(
     """Chunks that finish between its two passes are in neither of them."""
     output, table = tmp_path / "out.jsonl", tmp_path / f"now.{ending}"
     run_dir = Path(f"{output}.run")
-    really_scanned = TableExport._scanned
     async with sandbox_and_client() as (_, client):
         await stopped_run(client, output, JobSubmitted, chunk_size=150)
 
-        async def scanned(self: Any, *args: Any) -> Any:
-            found = await really_scanned(self, *args)
+        async def meanwhile() -> None:
             await enhancer(client).resume(run_dir)
-            return found
 
         with monkeypatch.context() as patch:
-            patch.setattr(TableExport, "_scanned", scanned)
+            once_looked_at(patch, meanwhile)
             written = await export_run(run_dir, table)
         rows = await rows_of(table)
         assert all("pg_latitude" in row for row in rows)
@@ -105,20 +118,17 @@ async def test_a_run_that_is_set_aside_meanwhile(
 ) -> None:
     """Another run's answers, in the same place, are not taken for its own."""
     output, now = tmp_path / "out.jsonl", tmp_path / "now.csv"
-    really_scanned = TableExport._scanned
     async with sandbox_and_client() as (_, client):
         await enhancer(client, chunk_size=300).run(ADDRESSES, output)
         other = enhancer(client, chunk_size=300, sources=["PH"])
 
-        async def scanned(self: Any, *args: Any) -> Any:
-            found = await really_scanned(self, *args)
+        async def meanwhile() -> None:
             if name:
                 await anyio.Path(f"{output}.run").rename(tmp_path / name)
             else:
                 await other.run(ADDRESSES, output, restart=True, overwrite=True)
-            return found
 
-        monkeypatch.setattr(TableExport, "_scanned", scanned)
+        once_looked_at(monkeypatch, meanwhile)
         with pytest.raises(ping.RunError, match="was set aside or removed"):
             await export_run(f"{output}.run", now)
     assert not now.exists()
@@ -129,18 +139,15 @@ async def test_a_run_begins_beside_an_export(
 ) -> None:
     """A journal that is being exported is held by nobody: a retry takes it up, and ends."""
     output, now = tmp_path / "out.jsonl", tmp_path / "now.csv"
-    really_scanned = TableExport._scanned
     async with sandbox_and_client(faults=FaultPlan(missing_location=0.4)) as (server, client):
         bulk = enhancer(client, retry_policy=ASK_ONCE, chunk_size=300)
         before = await bulk.run(ADDRESSES, output)
         set_faults(server)
 
-        async def scanned(self: Any, *args: Any) -> Any:
-            found = await really_scanned(self, *args)
+        async def meanwhile() -> None:
             assert (await bulk.retry(f"{output}.run")).no_answer == 0
-            return found
 
-        monkeypatch.setattr(TableExport, "_scanned", scanned)
+        once_looked_at(monkeypatch, meanwhile)
         assert (await export_run(f"{output}.run", now)).no_answer == before.no_answer > 0
 
 

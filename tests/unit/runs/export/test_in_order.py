@@ -58,9 +58,10 @@ class Setting:
         self.answers = ResultReader(self.spool, self.journal, SOURCES)
         self.order.begin(self.plan, self.answers)
 
-    async def take(self, settled: SettledChunk) -> None:
+    async def take(self, settled: SettledChunk) -> bool:
         await anyio.lowlevel.checkpoint()  # others come meanwhile
         self.taken.append(settled)
+        return True
 
     async def end(self, chunk: Chunk, *, is_usual: bool = True) -> None:
         """A chunk's answers are kept."""

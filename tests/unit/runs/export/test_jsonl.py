@@ -19,10 +19,9 @@ from pingdata_async.results.validation import ValidatedOutput, validate_output
 from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.export.export import open_export
-from pingdata_async.runs.export.jsonl import JSONLExport
+from pingdata_async.runs.export.in_order import Export
 from pingdata_async.runs.export.output import OutputSpec
 from pingdata_async.runs.export.results import ResultReader
-from pingdata_async.runs.export.two_pass import TwoPassExport
 from pingdata_async.runs.planning.plan_writer import write_plan
 from pingdata_async.util.encoding import EncodedBody
 from pingdata_async.util.files import write_pieces
@@ -76,7 +75,7 @@ class Setting:
     @contextlib.asynccontextmanager
     async def writer(
         self, output: Path | str | None = None, failures: Path | None = None
-    ) -> AsyncIterator[JSONLExport | TwoPassExport]:
+    ) -> AsyncIterator[Export]:
         """An output that is written while chunks end."""
         output = output or self.output
         with self.plan:
@@ -90,14 +89,14 @@ class Setting:
         """A planned chunk is answered, by the journal."""
         await anyio.to_thread.run_sync(self.journal.put, self.checked[index][0], "spooled")
 
-    async def offer(self, writer: JSONLExport | TwoPassExport, index: int) -> None:
+    async def offer(self, writer: Export, index: int) -> None:
         await self.note(index)
         chunk, checked = self.checked[index]
         assert checked.offset_index is not None
         assert checked.content is not None
         await writer.offer(chunk, (checked.offset_index, checked.content))
 
-    async def write_rest(self, writer: JSONLExport | TwoPassExport) -> list[int]:
+    async def write_rest(self, writer: Export) -> list[int]:
         """Returns what is said of rows, for all that was early, and then for each chunk."""
         told: list[int] = []
         for index in range(self.plan.chunks):

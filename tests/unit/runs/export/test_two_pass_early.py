@@ -1,0 +1,123 @@
+"""Tables that are written while the run is under way."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import anyio
+import msgspec
+import pytest
+
+from pingdata_async.locations.chunk import Chunk
+from pingdata_async.locations.chunk_builder import ChunkBuilder
+from pingdata_async.results.offset_index import OffsetIndex, index_output
+from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.export import two_pass
+from pingdata_async.runs.export.export import open_export
+from pingdata_async.runs.export.output import output_spec
+from pingdata_async.runs.export.results import ResultReader
+from pingdata_async.runs.planning.plan_writer import write_plan
+from pingdata_async.tables.formats import WriteOptions
+from tests.support.answers import MemoryJournal, spool_in
+from tests.support.exports import export
+from tests.support.runs import unexpected
+
+ROWS, CHUNK_SIZE = 96, 8
+CHUNKS = ROWS // CHUNK_SIZE
+OPTIONS = {
+    "csv": WriteOptions(),
+    "csv.gz": WriteOptions(),
+    "parquet": WriteOptions(),
+    "geojsonl": WriteOptions(),
+    "xlsx": WriteOptions(),
+    "jsonl": WriteOptions(columns=("address",)),
+}
+
+
+class Run:
+    """A run whose chunks are answered when a test says so.
+
+    Args:
+        folder: For its files.
+        grows_at: The chunks in which a field has something that it had not before.
+    """
+
+    def __init__(self, folder: Path, grows_at: set[int]) -> None:
+        self._folder = folder
+        self._grows_at = grows_at
+        self._spool = spool_in(folder)
+        self.journal = MemoryJournal(self._spool)
+        self.answers = ResultReader(self._spool, self.journal, ("PG",))
+
+    async def planned(self) -> Plan:
+        source = self._folder / "in.csv"
+        lines = [f"{row},{row} Main St" for row in range(ROWS)]
+        source.write_text("\n".join(["id,address", *lines]), "utf-8")
+        builder = ChunkBuilder(chunk_size=CHUNK_SIZE, sources=("PG",))
+        return await write_plan(self._folder / "plan", source, builder)
+
+    def answer(self, chunk: Chunk) -> tuple[OffsetIndex, bytes]:
+        """Note a chunk as answered. Blocks."""
+        body = {str(row): self._answered(row, chunk.index) for row in chunk.rows}
+        content = msgspec.json.encode(body)
+        index = index_output(chunk, content, ("PG",))
+        assert index is not None
+        self.journal.put(chunk, "spooled", body, offset_index=index)
+        return index, content
+
+    def _answered(self, row: int, index: int) -> dict[str, object]:
+        fields: dict[str, object] = {
+            "n": row,
+            "near": [row, "x"],
+            "latitude": row / 7,
+            "longitude": 1.5,
+        }
+        if row % 3 == 0:
+            fields["flood"] = {"zone": "X"}
+        if index in self._grows_at:
+            fields |= {f"new_{index}": 1.5, "n": row + 0.5}
+        return {"PG": {"is_success": True, **fields}}
+
+    async def exported(self, plan: Plan, output: Path) -> bytes:
+        """What comes out when nothing is written early, nor before all is known."""
+        spec = output_spec(output, OPTIONS[output.name.partition(".")[2]], ("PG",), {})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(two_pass, "LEARN_ROWS", ROWS + 1)
+            await export(plan, self._spool, self.journal, output, spec, on_note=unexpected)
+        return output.read_bytes()
+
+
+@pytest.mark.parametrize("rewritten_part", [4, 1])
+@pytest.mark.parametrize("grows_at", [set(), {2}, {1, 6, 11}])
+@pytest.mark.parametrize("ending", OPTIONS)
+async def test_it_is_the_same_as_one_that_is_written_at_the_end(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ending: str,
+    grows_at: set[int],
+    rewritten_part: int,
+) -> None:
+    """Whatever order chunks end in, and wherever answers make other columns."""
+    monkeypatch.setattr(two_pass, "LEARN_ROWS", CHUNK_SIZE)
+    monkeypatch.setattr(two_pass, "MAX_REWRITTEN_PART", rewritten_part)
+    run, output = Run(tmp_path, grows_at), tmp_path / f"out.{ending}"
+    order = list(range(CHUNKS))
+    random.Random(len(grows_at)).shuffle(order)
+    told: list[int] = []
+    with await run.planned() as plan:
+        spec = output_spec(output, OPTIONS[ending], ("PG",), {})
+        async with open_export(output, spec, on_note=unexpected) as sink:
+            sink.begin(plan, run.answers)
+            for index in order:
+                chunk = plan.read(index)
+                await sink.offer(chunk, await anyio.to_thread.run_sync(run.answer, chunk))
+            early = sink.counts.rows
+            await sink.write_rest(plan, run.answers, on_rows=told.append)
+            assert sink.counts.ok == ROWS
+        written = output.read_bytes()
+        assert written == await run.exported(plan, tmp_path / f"then.{ending}")
+    assert sum(told) == ROWS
+    assert told[0] == early
+    if ending != "xlsx" and not grows_at:
+        assert early == ROWS  # nothing was left for the end
