@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import io
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -37,11 +36,6 @@ _MOST_CONTROLS = 0.02
 _CONTROLS_ALLOWED = 3  # even in a short text
 
 _HIGH_BYTES = bytes(range(0x80, 0x100))
-_SEQUENCE = re.compile(
-    rb"[\xc2-\xdf][\x80-\xbf]"
-    rb"|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]"
-    rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}"
-)
 _LONGEST_SEQUENCE = 4
 _MOST_MARKS = 4096  # at the end; more of them are part of the text
 _FEW_BY_CHANCE = 10  # bad bytes to each valid sequence in another encoding, at least
@@ -133,15 +127,14 @@ class UTF8Count(msgspec.Struct):
 
     def add(self, block: bytes, offset: int) -> None:
         """Count a block of whole characters that begins at an offset."""
-        others = _SEQUENCE.sub(b"", block)
-        bad = len(others) - len(others.translate(None, _HIGH_BYTES))
-        if bad and not self.bad:
-            try:
-                block.decode()
-            except UnicodeDecodeError as error:
+        try:
+            text = block.decode()
+        except UnicodeDecodeError as error:
+            if not self.bad:
                 self.first_at, self.first = offset + error.start, block[error.start]
-        self.bad += bad
-        self.good += sum(1 for _ in _SEQUENCE.finditer(block))
+            text = block.decode(errors="ignore")
+            self.bad += len(block) - len(text.encode())
+        self.good += len(text) - len(block.translate(None, _HIGH_BYTES))
 
 
 def line_ends(block: bytes) -> int:
@@ -173,20 +166,10 @@ def utf_8_count(raw: io.RawIOBase, keep_waiting: Callable[[], None]) -> UTF8Coun
         end = _end_of_characters(block)
         block, rest = block[:end], block[end:]
         if not block.isascii():
-            try:
-                block.decode()
-            except UnicodeDecodeError:
-                count.add(block, offset)
-            else:
-                count.good += _characters(block)
+            count.add(block, offset)
         offset += len(block)
     count.add(rest, offset)
     return count
-
-
-def _characters(block: bytes) -> int:
-    """The number of multibyte characters in UTF-8."""
-    return len(block.decode()) - len(block.translate(None, _HIGH_BYTES))
 
 
 def _end_of_characters(block: bytes) -> int:
