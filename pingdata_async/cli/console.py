@@ -205,7 +205,7 @@ def _plain_line(state: RunState) -> str:
 
 
 def narrate(console: Console, *, verbose: bool) -> Listener:
-    """Print what a person should know; with `verbose`, what happens to each job."""
+    """Print what the user should know; with `verbose`, also what happens to each job."""
 
     def watch(event: Event) -> None:
         sentence = _about_the_run(event)
@@ -218,7 +218,7 @@ def narrate(console: Console, *, verbose: bool) -> Listener:
 
 
 def waiting_for(source: str) -> str:
-    """A sentence: the command waits for a named pipe."""
+    """The sentence that the command waits for a named pipe."""
     return f"Waiting for data from the pipe {source}."
 
 
@@ -313,7 +313,7 @@ def _planned(event: InputPlanned) -> str:
 
 
 def value_lines(notes: tuple[ValueNote, ...]) -> list[str]:
-    """Which values are not sent as they stand, in a few lines; `inspect` shows all."""
+    """Values that are not sent as they stand, in a few lines; `inspect` shows all."""
     told = to_be_told(notes)
     lines = [sentence(note) for note in told[:MOST_VALUE_NOTES]]
     if len(told) > MOST_VALUE_NOTES:
@@ -325,7 +325,7 @@ def value_lines(notes: tuple[ValueNote, ...]) -> list[str]:
 
 
 def mapped_lines(mapping: tuple[str, ...]) -> list[str]:
-    """Which column is which field; a column named like its field is not named again."""
+    """Which column is which field; a column with the name of its field is not named again."""
     lines = []
     for line in mapping:
         field, _, column = line.partition(" <- ")
@@ -370,7 +370,7 @@ def describe(summary: RunSummary) -> list[str]:
 
 
 def by_source(charged: Mapping[str, int], skipped: Mapping[str, int]) -> list[str]:
-    """What was charged and what was skipped, by source, in lines for people."""
+    """Charged and skipped locations by source, in lines for people."""
     lines = []
     for what, counts in (
         ("charged", charged),
@@ -511,7 +511,7 @@ class EventLog:
 
     @contextlib.contextmanager
     def _no_reason_to_stop(self) -> Iterator[None]:
-        """Say once that it cannot be written, and carry on: there may be space again later."""
+        """Log once that it cannot be written, and carry on: there may be space again later."""
         try:
             yield
         except OSError as error:

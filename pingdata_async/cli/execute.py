@@ -1,6 +1,6 @@
 """Opens a client for a command's options, works on a run, and reports it.
 
-A run that stops says which command resumes it, ready to be pasted.
+When a run stops, it prints the command that resumes it, ready to be pasted.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 @contextlib.asynccontextmanager
 async def open_client(connection: Connection) -> AsyncIterator[PingDataClient]:
-    """Open a client for the API that the options name; start the sandbox if it is that.
+    """Open a client for the API that the options name, or for a sandbox that this starts.
 
     Raises:
         ConfigurationError: When the options do not go together.
@@ -84,7 +84,7 @@ async def open_client(connection: Connection) -> AsyncIterator[PingDataClient]:
 
 
 async def with_client(connection: Connection, work: Callable[[PingDataClient], Awaitable[T]]) -> T:
-    """Do something with an open client; raises as `open_client()`, and as the work."""
+    """Do the work with an open client; raises as `open_client()`, and as the work."""
     async with open_client(connection) as client:
         return await work(client)
 
@@ -92,7 +92,7 @@ async def with_client(connection: Connection, work: Callable[[PingDataClient], A
 async def with_client_if_needed(
     connection: Connection, work: Callable[[PingDataClient], Awaitable[T]]
 ) -> T:
-    """Do something that may not need the API: a missing token is an error only if it does.
+    """Do work that may not need the API: a missing token is an error only if it does.
 
     Raises:
         PingDataError: As `open_client()`, and as the work.
@@ -109,7 +109,7 @@ async def with_closed_client(
     why: PingDataError,
     work: Callable[[PingDataClient], Awaitable[T]],
 ) -> T:
-    """Do something that may not need the API, without it; raises `why` if it does."""
+    """Do work that may not need the API with a closed client; raises `why` if it does."""
     closed = PingDataClient(environment=connection.environment, api_url=connection.api_url)
     try:
         return await work(closed)
@@ -118,7 +118,7 @@ async def with_closed_client(
 
 
 def ask(connection: Connection, question: Callable[[PingDataClient], Awaitable[T]]) -> T:
-    """Open a client, ask it one thing, and return the answer.
+    """Open a client, ask one question, and return the answer.
 
     Raises:
         PingDataError: As `open_client()`, and as whatever is asked.
@@ -132,10 +132,9 @@ def ask(connection: Connection, question: Callable[[PingDataClient], Awaitable[T
 
 # -- How to resume ---------------------------------------------------------------------------
 
-# Which API, how it is reached, and whom else it tells: repeated even if a variable of this shell
-# says it.
+# Which API, how it is reached, and whom it calls back: repeated even if they come from a variable.
 _ALWAYS = frozenset({"environment", "api_url", "auth_token_file", "ca_bundle", "callback_url"})
-# How persistent a command is, and what it reports. All else is kept in the run directory.
+# How persistent a command is, and what it reports. All else is stored in the run directory.
 _OF_THE_COMMAND = frozenset(
     {
         "in_doubt",
@@ -155,7 +154,7 @@ _OF_THE_COMMAND = frozenset(
         "verbose",
     }
 )
-# `enhance` keeps these with a run; for `resume` and `retry` they hold once.
+# `enhance` stores these with the run; for `resume` and `retry` they hold once.
 _OF_A_RUN = frozenset(
     {
         "output",
@@ -193,7 +192,7 @@ def resume_command(context: click.Context, run_dir: str, needs: str) -> str:
 
 
 def _given_run_dir(values: Mapping[str, Any], shown: str) -> str | Path:
-    """The run directory itself; what is shown of a name that is not text is not its name."""
+    """The run directory itself; if its name is not text, what is shown is another one."""
     given = Path(values.get("run_dir") or f"{values.get('output')}.run")
     try:
         given = given.absolute()
@@ -236,8 +235,8 @@ def carry_out(
 
     Args:
         connection: Which API.
-        reporting: What is reported.
-        work: What to do.
+        reporting: What to report.
+        work: The work.
         is_begun: Whether the run exists: if nothing is left to send, no token is needed.
         refusal: Why the API must not be contacted; None if it may be.
     """
@@ -272,13 +271,13 @@ def carry_out(
     try:
         summary = anyio.run(run_until_signal, run)
     except BrokenPipeError:
-        # The reader of standard output wants no more of it; click would make an error of that.
+        # The reader of standard output wants no more; click would turn that into an error.
         return ANSWERED
     return _report(summary, reporting.summary_path, console)
 
 
 def _say_how_to_resume(context: click.Context, needs: str, event: Event) -> None:
-    """Print it even if quiet: it is part of the error."""
+    """Print the command that resumes the run, even if quiet: it is part of the error."""
     if isinstance(event, RunStopped) and not event.is_output_closed:
         rows = counted(event.rows, "row")
         done = rows
@@ -310,12 +309,12 @@ def _report(summary: RunSummary, summary_path: Path | None, console: Console) ->
             f"Error: the summary cannot be written ({shown_path(summary_path)}: {why})"
         )
         if summary.run_dir is None or summary.output is None:
-            # Another run would cost the same again: no exit code that asks for one.
+            # No exit code that asks for another run: that would cost the same again.
             say(f"{failed}. It is:\n{encoded.decode()}")
             return exit_code
         command = resume_command(
             click.get_current_context(), summary.run_dir, output_option(summary.output)
         )
-        say(f"{failed}; everything else is done. To write it at no cost:\n  {command}")
+        say(f"{failed}; everything else is done. To write the summary at no cost:\n  {command}")
         return STOPPED
     return exit_code

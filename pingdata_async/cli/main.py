@@ -67,13 +67,13 @@ def exit_code_of(summary: RunSummary) -> int:
 
 
 def say(message: str) -> None:
-    """Print a message on standard error; that nobody reads it changes no exit code."""
+    """Print a message on standard error; if that is closed, the exit code stays the same."""
     with contextlib.suppress(OSError):
         click.echo(message, err=True)
 
 
 def _stop_signals() -> list[signal.Signals]:
-    """The signals that end a command, but for those it was started to ignore (nohup)."""
+    """The signals that end a command, except those it was started to ignore (nohup)."""
     names = ("SIGINT", "SIGTERM", "SIGHUP")  # the last one is not everywhere
     known = [getattr(signal, name) for name in names if hasattr(signal, name)]
     return [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
@@ -131,11 +131,11 @@ Exit codes:
 
 
 class CommandToLoad(click.Command):
-    """A command by its name and summary; loading the command itself takes a while.
+    """The name and summary of a command whose module is loaded only when it is run.
 
     Args:
         name: Its name, and that of the function in the module.
-        module: The module of this package that has it.
+        module: Its module in this package.
         summary: The first sentence of its help.
     """
 

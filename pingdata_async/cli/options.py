@@ -1,6 +1,6 @@
-"""Options that several commands share, and what their values become.
+"""Options that several commands share, and what the library gets of them.
 
-Each family is a decorator (`reading_options`), and most have a function that makes of their values
+Each family is a decorator (`reading_options`); most have a function that converts their values to
 what the library takes (`read_options_of`).
 """
 
@@ -48,8 +48,7 @@ def option(*names: str, **attributes: Any) -> Callable[[F], F]:
 def switch(*names: str, **attributes: Any) -> Callable[[F], F]:
     """A flag that only the command line sets.
 
-    What changes what one call does, and may cost money or a file, must not be left behind in
-    an environment.
+    A variable left behind in the environment must not cost money, or a file.
     """
     return click.option(*names, is_flag=True, **attributes)
 
@@ -109,7 +108,7 @@ def duration_option(name: str, *, default_s: float | None = None, help: str) -> 
 
 
 def only(names: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of these names."""
+    """The values with these names."""
     return {name: values[name] for name in names}
 
 
@@ -169,7 +168,7 @@ api_options = together(
 
 
 def connection_of(values: Mapping[str, Any]) -> Connection:
-    """The connection that `api_options` name."""
+    """The connection that `api_options` describe."""
     return Connection(**only((field.name for field in fields(Connection)), values))
 
 
@@ -189,7 +188,7 @@ def read_token_file(path: Path | None) -> str | None:
 
 # -- What the API is asked -------------------------------------------------------------------
 
-# Several times too, as the vendor's command takes them: the last one alone would be a surprise.
+# Repeatable, as in the vendor's command: to take only the last one would be a surprise.
 sources_option = option(
     "-s", "--sources", required=True, multiple=True, metavar="CODES",
     callback=lambda _context, _option, values: ",".join(values),
@@ -214,7 +213,7 @@ asking_options = together(
 
 
 def asking_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What `asking_options` say, by the names that Python knows them by."""
+    """The values of `asking_options`, by their names in Python."""
     same = only(("delegate_to", "include_raw_response", "source_timeout_s"), values)
     return same | {"check_cache": not values["no_cache"]}
 
@@ -225,7 +224,7 @@ callback_option = option(
 
 
 def requests_option(default: str) -> Callable[[F], F]:
-    """The limit of requests; `default` says what holds without it."""
+    """The limit of requests; `default` describes what holds without it."""
     return option(
         "--max-requests-per-second", type=click.FloatRange(min=0, min_open=True), metavar="N",
         help=f"Send at most this many requests per second.  [default: {default}]",
@@ -250,7 +249,7 @@ budget_options = together(
 
 
 def budget_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What `budget_options` say, by the names that Python knows them by."""
+    """The values of `budget_options`, by their names in Python."""
     return only(("max_locations", "budget"), values) | {"preflight": not values["no_preflight"]}
 
 
@@ -293,7 +292,7 @@ persistence_options = together(
 
 
 def policy_of(values: Mapping[str, Any]) -> RetryPolicy:
-    """The policy that `persistence_options` say; each but one has the name of its field."""
+    """The policy that `persistence_options` describe; each but one has the name of its field."""
     known = (field.name for field in fields(RetryPolicy) if field.name in values)
     return RetryPolicy(hold_in_doubt=values["in_doubt"] == "hold", **only(known, values))
 
@@ -307,7 +306,7 @@ overwrite_option = switch("--overwrite", help="Replace an existing output.")
 # -- Tables ----------------------------------------------------------------------------------
 
 reading_options = together(
-    # Not from a variable: those cannot hold several with spaces in them.
+    # Not from a variable: it cannot hold several values with spaces in them.
     click.option(
         "--map", "mapping", multiple=True, metavar="FIELD=HEADER",
         help='Read a field from this column, such as --map city="Town"; --map id=HEADER names the '
@@ -336,7 +335,7 @@ reading_options = together(
 
 
 def read_options_of(values: Mapping[str, Any]) -> ReadOptions:
-    """What `reading_options` say.
+    """The values of `reading_options`.
 
     Raises:
         ConfigurationError: When a mapping is not FIELD=HEADER, or names a field twice.
@@ -379,7 +378,7 @@ writing_options = together(
 
 
 def write_options_of(values: Mapping[str, Any]) -> WriteOptions:
-    """What `writing_options` say."""
+    """The values of `writing_options`."""
     return WriteOptions(
         format=values["output_format"],
         columns=_listed(values["columns"]),
@@ -391,12 +390,12 @@ def write_options_of(values: Mapping[str, Any]) -> WriteOptions:
 def rewrite_options_of(
     values: Mapping[str, Any], settings: RunSettings, output: str | None
 ) -> WriteOptions:
-    """What `writing_options` say for a run that was started with others.
+    """The values of `writing_options` for an existing run.
 
     Args:
         values: The command's options; what is not given stays as it was.
-        settings: Those of the run.
-        output: Another output than the run's; None for that.
+        settings: The run's settings.
+        output: The output to write; None for the run's own.
     """
     given = write_options_of(values)
     kept = settings.writing
@@ -447,7 +446,7 @@ output_options = together(
 
 
 def reporting_of(values: Mapping[str, Any]) -> Reporting:
-    """The reporting that `output_options` say."""
+    """The reporting that `output_options` describe."""
     return Reporting(**only((field.name for field in fields(Reporting)), values))
 
 
@@ -455,7 +454,7 @@ def reporting_of(values: Mapping[str, Any]) -> Reporting:
 
 
 def check_run_dir(run_dir: Path) -> None:
-    """Refuse what is not a run directory.
+    """Refuse a path that is no run directory.
 
     Raises:
         ConfigurationError: When it is none, or cannot be read.
@@ -471,7 +470,7 @@ def check_run_dir(run_dir: Path) -> None:
 
 
 def check_output_name(output: str) -> None:
-    """Refuse a name that names no file.
+    """Refuse an output that names no file.
 
     Raises:
         ConfigurationError: With what is wrong.
@@ -482,5 +481,5 @@ def check_output_name(output: str) -> None:
         output.encode()
     except UnicodeEncodeError:
         raise ConfigurationError(
-            f"--output {shown_path(output)} is not UTF-8; a run could not note it down"
+            f"--output {shown_path(output)} is not UTF-8, so a run cannot store its name"
         ) from None

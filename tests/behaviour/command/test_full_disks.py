@@ -38,7 +38,7 @@ async def test_a_summary_that_cannot_be_written(
     done = await run(*begun, "--summary", "/dev/full")
     assert (done.code, "(/dev/full: No space left on device)" in done.err) == (5, True)
     said, command = done.err.splitlines()
-    assert "To write it at no cost" in said
+    assert "To write the summary at no cost" in said
     requests = sandbox.stats.requests.total()
     written = await in_shell(command.replace("/dev/full", "/dev/stdout"))
     assert (written.code, written.err) == (0, "")
