@@ -28,7 +28,7 @@ from pingdata_async.tables.readers.workbook_scan import (
     FormulaText,
     ZeroFormulaText,
 )
-from pingdata_async.tables.xlsx.cells import cell_name
+from pingdata_async.tables.xlsx import cell_name
 from pingdata_async.util.text import counted
 from pingdata_async.value_notes import NotedValue, ValueKind, ValueNotes
 

@@ -21,7 +21,7 @@ from typing import IO
 from xml.parsers import expat
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.tables.xlsx.cells import column_letters, column_number
+from pingdata_async.tables.xlsx import column_letters, column_number
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
 MAX_CONTENT_BYTES = 2 * 1024 * 1024 * 1024  # decompressed

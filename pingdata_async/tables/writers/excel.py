@@ -13,8 +13,13 @@ from xml.sax.saxutils import quoteattr
 from pingdata_async.tables.formats import OutputFormat, check_format
 from pingdata_async.tables.schema.types import Column, Values
 from pingdata_async.tables.writers.base import TableRows, TableWriter
-from pingdata_async.tables.xlsx.cells import MAX_CELL_UNITS, Cells, cell_values, column_letters
-from pingdata_async.tables.xlsx.package import ArchiveWriter
+from pingdata_async.tables.xlsx import (
+    MAX_CELL_UNITS,
+    ArchiveWriter,
+    Cells,
+    cell_values,
+    column_letters,
+)
 
 SHEET: Final = "enhanced"
 

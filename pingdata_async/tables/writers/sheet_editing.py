@@ -27,7 +27,7 @@ from pingdata_async.tables.writers.sheet_rows import (
     split_cells,
     without_cells,
 )
-from pingdata_async.tables.xlsx.cells import column_letters, column_number
+from pingdata_async.tables.xlsx import column_letters, column_number
 
 MOST_FROZEN_ROWS: Final = 12
 """With more of them in sight at all times, little of the rest would be."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from operator import lt
 from typing import IO, Final, NamedTuple
 
-from pingdata_async.tables.xlsx.cells import column_number
+from pingdata_async.tables.xlsx import column_number
 
 _BLOCK_BYTES: Final = 256 * 1024
 _MOST_BYTES: Final = 4 * 1024 * 1024  # of a row, or of what is before the rows

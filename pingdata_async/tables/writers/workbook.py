@@ -25,8 +25,15 @@ from pingdata_async.tables.schema.types import Column, Values
 from pingdata_async.tables.writers.base import TableRows, TableWriter
 from pingdata_async.tables.writers.excel import cut_notes, width_of
 from pingdata_async.tables.writers.sheet_editing import NewColumns, edit_sheet, scan_sheet
-from pingdata_async.tables.xlsx.cells import Cells, cell_values, column_letters, column_number
-from pingdata_async.tables.xlsx.package import ArchiveWriter, Styles, WorkbookParts
+from pingdata_async.tables.xlsx import (
+    ArchiveWriter,
+    Cells,
+    Styles,
+    WorkbookParts,
+    cell_values,
+    column_letters,
+    column_number,
+)
 
 _MOST_COLUMNS: Final = 16_384
 _LOOKED_AT_ROWS: Final = 1000  # for the columns' widths

@@ -35,8 +35,13 @@ from pingdata_async.tables.schema.inference import AnswerScan
 from pingdata_async.tables.schema.types import Column, ColumnType, Values, text_of_cell
 from pingdata_async.tables.writers.base import TableRows
 from pingdata_async.tables.writers.open import open_table_writer
-from pingdata_async.tables.xlsx.cells import MAX_CELL_UNITS, Cells
-from pingdata_async.tables.xlsx.package import MOST_FORMATS, Styles, WorkbookParts
+from pingdata_async.tables.xlsx import (
+    MAX_CELL_UNITS,
+    MOST_FORMATS,
+    Cells,
+    Styles,
+    WorkbookParts,
+)
 from tests.conftest import DATA
 from tests.support.sweeps import examples, sampled
 from tests.support.writing import (
