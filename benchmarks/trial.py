@@ -18,7 +18,7 @@ from pingdata_async.engine.flow_control.budget import Budget, Caps
 from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
 from pingdata_async.engine.flow_control.retry import CircuitBreaker, RetryPolicy
 from pingdata_async.engine.task import ChunkTask
-from pingdata_async.locations.chunk import Chunk
+from pingdata_async.locations.chunk import SEPARATOR, Chunk
 from tests.simulation.faults import Moment
 from tests.simulation.limits import Limits, Outage
 from tests.simulation.paced_api import Endpoints, PacedAPI
@@ -195,6 +195,6 @@ async def shared_chunks(jobs: int, locations: int) -> AsyncIterator[ChunkTask]:
     """That many chunks; they share their rows, so these take no memory."""
     rows = list(range(locations))
     ids: list[str | None] = [None] * locations
-    bodies = [LOCATION] * locations
+    body = SEPARATOR.join(b'{"id":"%d",%b' % (row, LOCATION[1:]) for row in rows)
     for index in range(jobs):
-        yield ChunkTask(Chunk(index, rows, ids, bodies))
+        yield ChunkTask(Chunk(index, rows, ids, body))

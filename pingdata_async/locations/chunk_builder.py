@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from operator import attrgetter
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import msgspec
 
 from pingdata_async.exceptions import ConfigurationError, InputError
-from pingdata_async.locations.chunk import MAX_CHUNK_BYTES, Chunk, InvalidRow, with_sources
+from pingdata_async.locations.chunk import (
+    MAX_CHUNK_BYTES,
+    SEPARATOR,
+    Chunk,
+    Duplicate,
+    InvalidRow,
+    with_sources,
+)
 from pingdata_async.locations.coverage import Coverage
 from pingdata_async.locations.fields import AnyLocation, clean_sources
 from pingdata_async.locations.normalize import Columns, NormalizedBatch, normalize_batch
@@ -24,15 +32,89 @@ MOST_SAMPLES = 3
 MOST_SAMPLE_CHARS = 30
 _SAMPLED_ROWS = 2_000  # a field that nearly no row has need not be looked for any longer
 
-_BODY_OVERHEAD_BYTES = len('{"locations":[],}')
-LOCATION_OVERHEAD_BYTES = len('{"id":"18446744073709551615",') + 1
-"""What the body needs for each location beside itself: the id, and a comma."""
+DUPLICATES_A_LOCATION = 4
+"""The most duplicates in a chunk, for each location that it may have.
 
-KeySink = Callable[[int, Sequence[bytes]], object]
-"""Takes the number of a row, and the keys of the rows that follow each other from there."""
+With more, jobs would be full also where more than four in five rows are duplicates; but the rows of
+a chunk are in memory together.
+"""
+
+_BODY_OVERHEAD_BYTES = len('{"locations":[],}')
+
+KeySink = Callable[[Sequence[int], Sequence[bytes]], object]
+"""Takes the numbers of rows that are sent, in order, and their keys."""
+
+T = TypeVar("T")
 
 _NO_ERRORS: Mapping[int, str] = MappingProxyType({})
 _encoder = msgspec.json.Encoder()
+_row = attrgetter("row")
+
+
+class _Rows(msgspec.Struct):
+    """Rows that are not in a chunk yet: what `Chunk` has, but for the body."""
+
+    rows: Sequence[int]
+    ids: Sequence[str | None]
+    locations: Sequence[bytes]
+    sources: Mapping[int, tuple[str, ...]] = {}
+    skipped: Mapping[int, tuple[str, ...]] = {}
+    invalid: Sequence[InvalidRow] = ()
+    duplicates: Sequence[Duplicate] = ()
+    duplicate_counts: Mapping[int, int] = {}
+
+    @classmethod
+    def of_distinct(cls, chunk: Chunk, marks: Mapping[int, int]) -> Self:
+        """The rows of a chunk; `marks` as of `ChunkBuilder.add_distinct()`."""
+        rows, locations = chunk.rows, chunk.locations
+        if marks.keys().isdisjoint(rows):
+            return cls(rows, chunk.ids, locations, chunk.sources, chunk.skipped, chunk.invalid)
+        places = [place for place, row in enumerate(rows) if marks.get(row, -1) < 0]
+        sent = [rows[place] for place in places]
+        return cls(
+            sent,
+            [chunk.ids[place] for place in places],
+            [locations[place] for place in places],
+            _renumbered(chunk.sources, places),
+            _renumbered(chunk.skipped, places),
+            chunk.invalid,
+            [
+                Duplicate(row, chunk.ids[place], marks[row], locations[place])
+                for place, row in enumerate(rows)
+                if marks.get(row, -1) >= 0
+            ],
+            {place: -marks[row] for place, row in enumerate(sent) if row in marks},
+        )
+
+    def cut(self, end: int) -> tuple[Self, Self]:
+        """The rows before that number, and the others."""
+        sent = bisect_left(self.rows, end)
+        duplicates = bisect_left(self.duplicates, end, key=_row)
+        invalid = bisect_left(self.invalid, end, key=_row)
+        everything = len(self.rows), len(self.invalid), len(self.duplicates)
+        ends = sent, invalid, duplicates
+        return self._part((0, 0, 0), ends), self._part(ends, everything)
+
+    def _part(self, begins: tuple[int, int, int], ends: tuple[int, int, int]) -> Self:
+        sent, invalid, duplicates = map(slice, begins, ends)
+        places = range(begins[0], ends[0])
+        return type(self)(
+            self.rows[sent],
+            self.ids[sent],
+            self.locations[sent],
+            _renumbered(self.sources, places),
+            _renumbered(self.skipped, places),
+            self.invalid[invalid],
+            self.duplicates[duplicates],
+            _renumbered(self.duplicate_counts, places),
+        )
+
+
+def _renumbered(by_place: Mapping[int, T], places: Sequence[int]) -> dict[int, T]:
+    """What is said of places, where these are left."""
+    if not by_place:
+        return {}
+    return {new: by_place[place] for new, place in enumerate(places) if place in by_place}
 
 
 class ChunkBuilder:
@@ -84,6 +166,14 @@ class ChunkBuilder:
         self._rows_so_far, self._bytes_so_far = 1, max(200, self.max_location_bytes // 20)
         self._begin()
 
+    def renewed(self) -> ChunkBuilder:
+        """A builder of the same kind of chunks that has taken no row yet."""
+        return ChunkBuilder(
+            chunk_size=self.chunk_size,
+            max_chunk_bytes=self.max_location_bytes + _BODY_OVERHEAD_BYTES,
+            sources=self.sources,
+        )
+
     def tell_keys(self, sink: KeySink) -> None:
         """Tell somebody the keys of the rows that are sent, as they come."""
         self._key_sink = sink
@@ -101,7 +191,7 @@ class ChunkBuilder:
             locations: The rows.
             errors: By place in them, why some cannot be sent.
         """
-        batch = normalize_batch(locations, with_keys=self._key_sink is not None)
+        batch = normalize_batch(locations, first_row=row, with_keys=self._key_sink is not None)
         self.samples.add({"id": batch.ids, **batch.fields})
         for place in sorted(batch.noted.keys() - errors.keys()):
             self.values.add_all(row + place, batch.noted[place])
@@ -111,19 +201,47 @@ class ChunkBuilder:
         }
         skipped = self._narrow(batch, left_out)
         self._leave_out_too_large(batch, left_out)
-        chunks: list[Chunk] = []
-        begin = 0
-        for place in sorted(left_out):
-            chunks += self._take(row, batch, begin, place, skipped)
-            error, reason = left_out[place]
-            given = _as_given(locations[place])
-            self._invalid.append(InvalidRow(row + place, batch.ids[place], error, given, reason))
-            self.has_ids = self.has_ids or batch.ids[place] is not None
-            if len(self._invalid) == self.chunk_size:
-                chunks.append(self._finish())
-            begin = place + 1
-        chunks += self._take(row, batch, begin, len(batch.encoded), skipped)
-        return chunks
+        numbers: Sequence[int] = range(row, row + len(batch.encoded))
+        rows = _Rows(numbers, batch.ids, batch.encoded, batch.sources, skipped)
+        keys = batch.keys
+        if left_out:
+            places = [place for place in range(len(numbers)) if place not in left_out]
+            rows = _Rows(
+                [numbers[place] for place in places],
+                [batch.ids[place] for place in places],
+                [batch.encoded[place] for place in places],
+                _renumbered(batch.sources, places),
+                _renumbered(skipped, places),
+                [
+                    InvalidRow(
+                        numbers[place],
+                        batch.ids[place],
+                        error,
+                        _as_given(locations[place]),
+                        reason,
+                    )
+                    for place, (error, reason) in sorted(left_out.items())
+                ],
+            )
+            keys = [keys[place] for place in places] if keys else keys
+        if self._key_sink is not None:
+            # The key of all that the row wants: a row that wanted less ends otherwise.
+            self._key_sink(rows.rows, keys)
+        return list(self._add(rows))
+
+    def add_distinct(self, chunk: Chunk, marks: Mapping[int, int]) -> list[Chunk]:
+        """Take the rows of a chunk once more, now that it is known which repeat others.
+
+        Args:
+            chunk: It follows the one before.
+            marks: By row, the number of the row that it repeats; or, less than zero, how many
+                repeat it.
+
+        Returns:
+            The chunks that they filled. Each is a stretch of the input: rows that repeat others
+            come beside those that are sent.
+        """
+        return list(self._add(_Rows.of_distinct(chunk, marks)))
 
     def rows_until_full(self) -> int:
         """How many rows can be read before the chunk may be full; at least 1.
@@ -138,7 +256,7 @@ class ChunkBuilder:
 
     def rest(self) -> Chunk | None:
         """What is left after the last row; None when nothing is."""
-        return self._finish() if self._rows or self._invalid else None
+        return self._finish() if self._rows or self._invalid or self._duplicates else None
 
     def next_index(self) -> int:
         """The number of the next chunk, whoever makes it."""
@@ -176,75 +294,87 @@ class ChunkBuilder:
     def _leave_out_too_large(
         self, batch: NormalizedBatch, left_out: dict[int, tuple[str, Reason]]
     ) -> None:
-        most_bytes = self.max_location_bytes - LOCATION_OVERHEAD_BYTES
+        most_bytes = self.max_location_bytes - len(SEPARATOR)
         if max(map(len, batch.encoded), default=0) <= most_bytes:
             return
         for place, encoded in enumerate(batch.encoded):
             if len(encoded) > most_bytes:
-                size = len(encoded) + LOCATION_OVERHEAD_BYTES
-                error = f"{size} bytes are more than one request may hold"
+                error = f"{len(encoded)} bytes are more than one request may hold"
                 left_out.setdefault(place, (error, Reason.INVALID_INPUT))
 
-    def _take(
-        self,
-        row: int,
-        batch: NormalizedBatch,
-        begin: int,
-        end: int,
-        skipped: Mapping[int, tuple[str, ...]],
-    ) -> Iterator[Chunk]:
-        """Take the rows of a batch between two places, all of which can be sent."""
-        while begin < end:
-            stop = min(end, begin + self.chunk_size - len(self._rows))
-            encoded = batch.encoded[begin:stop]
-            size = _size_of(encoded)
-            left_bytes = self.max_location_bytes - self._bytes
-            if size > left_bytes:
-                sizes = accumulate(len(each) + LOCATION_OVERHEAD_BYTES for each in encoded)
-                stop = begin + bisect_right(list(sizes), left_bytes)
-                encoded = batch.encoded[begin:stop]
-                size = _size_of(encoded)
-            before = len(self._rows) - begin
-            for theirs, own in ((batch.sources, self._sources), (skipped, self._skipped)):
-                if theirs:
-                    places = filter(theirs.__contains__, range(begin, stop))
-                    own.update({before + place: theirs[place] for place in places})
-            self._rows += range(row + begin, row + stop)
-            self._ids += batch.ids[begin:stop]
-            self.has_ids = self.has_ids or any(batch.ids[begin:stop])
-            self._locations += encoded
-            self._bytes += size
-            if self._key_sink is not None and begin < stop:
-                # The key of all that the row wants: a row that wanted less ends otherwise.
-                self._key_sink(row + begin, batch.keys[begin:stop])
-            begin = stop
-            if begin < end or len(self._rows) == self.chunk_size:
-                yield self._finish()
+    def _add(self, rows: _Rows) -> Iterator[Chunk]:
+        """Take rows; gives the chunks that they filled, each as soon as it is full."""
+        while (end := self._end(rows)) is not None:
+            taken, rows = rows.cut(end)
+            self._take(taken)
+            yield self._finish()
+        self._take(rows)
+
+    def _end(self, rows: _Rows) -> int | None:
+        """The number of the row before which the present chunk ends; None where all have room."""
+        ends: list[int] = []
+        room = self.chunk_size - len(self._rows)
+        if len(rows.rows) >= room:
+            ends.append(rows.rows[room - 1] + 1)
+        room = self.chunk_size - len(self._invalid)
+        if len(rows.invalid) >= room:
+            ends.append(rows.invalid[room - 1].row + 1)
+        room = DUPLICATES_A_LOCATION * self.chunk_size - len(self._duplicates)
+        if len(rows.duplicates) >= room:
+            ends.append(rows.duplicates[room - 1].row + 1)
+        left_bytes = self.max_location_bytes - self._bytes
+        if _size_of(rows.locations) > left_bytes:
+            sizes = accumulate(len(each) + len(SEPARATOR) for each in rows.locations)
+            ends.append(rows.rows[bisect_right(list(sizes), left_bytes)])
+        return min(ends, default=None)
+
+    def _take(self, rows: _Rows) -> None:
+        before = len(self._rows)
+        self._rows += rows.rows
+        self._ids += rows.ids
+        self._locations += rows.locations
+        self._bytes += _size_of(rows.locations)
+        for theirs, own in (
+            (rows.sources, self._sources),
+            (rows.skipped, self._skipped),
+            (rows.duplicate_counts, self._duplicate_counts),
+        ):
+            own.update({before + place: said for place, said in theirs.items()})
+        self._invalid += rows.invalid
+        self._duplicates += rows.duplicates
+        self.has_ids = (
+            self.has_ids or any(rows.ids) or any(each.id is not None for each in rows.invalid)
+        )
 
     def _begin(self) -> None:
         self._bytes = 0
         self._rows: list[int] = []
         self._ids: list[str | None] = []
         self._locations: list[bytes] = []
-        self._sources: dict[int, tuple[str, ...]] = {}
+        self._sources: dict[int, Any] = {}
+        self._skipped: dict[int, Any] = {}
         self._invalid: list[InvalidRow] = []
-        self._skipped: dict[int, tuple[str, ...]] = {}
+        self._duplicates: list[Duplicate] = []
+        self._duplicate_counts: dict[int, Any] = {}
 
     def _finish(self) -> Chunk:
         chunk = Chunk(
             self.next_index(),
             self._rows,
             self._ids,
-            self._locations,
+            SEPARATOR.join(self._locations),
             self._sources,
             self._invalid,
+            duplicates=self._duplicates,
+            duplicate_counts=self._duplicate_counts,
             skipped=self._skipped,
         )
         self._rows_so_far += len(self._rows)
         self._bytes_so_far += self._bytes
         self._begin()
         if self.has_ids:
-            return chunk.with_blank_ids() if None in chunk.ids or chunk.invalid else chunk
+            may_lack_ids = None in chunk.ids or chunk.invalid or chunk.duplicates
+            return chunk.with_blank_ids() if may_lack_ids else chunk
         self.rows_before_ids += chunk.total_rows
         return chunk
 
@@ -285,7 +415,7 @@ def _shown(value: Any) -> str:
 
 
 def _size_of(encoded: Sequence[bytes]) -> int:
-    return sum(map(len, encoded)) + len(encoded) * LOCATION_OVERHEAD_BYTES
+    return sum(map(len, encoded)) + len(encoded) * len(SEPARATOR)
 
 
 def _as_given(location: object) -> bytes:

@@ -7,7 +7,7 @@ An optional value that cannot be read is left out and counted, and so are both c
 either is not known: half a pair is another place. A location that cannot be sent is refused with
 one sentence, and costs nothing.
 
-A location's key is a line of JSON: all fields that are sent, in the order in which they are sent.
+A location's key is the end of a line of JSON: all fields that are sent, in their order.
 The text of an address counts without regard to case and white space, everything else exactly: an
 id or a code in another case may be another one. What is no address has its ASCII letters in the
 other case, which loses nothing: an encoded line whose codes are all capitals, as they mostly are,
@@ -16,6 +16,7 @@ only has to be put into small letters as a whole.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -86,6 +87,8 @@ _OTHER_CASE = str.maketrans(ascii_lowercase + ascii_uppercase, ascii_uppercase +
 
 _encoder = msgspec.json.Encoder()
 _sorting_encoder = msgspec.json.Encoder(order="sorted")
+_decode_floats = msgspec.json.Decoder(list[float]).decode
+_decode_fields = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Columns(msgspec.Struct, frozen=True):
@@ -119,7 +122,7 @@ class NormalizedBatch(msgspec.Struct, frozen=True):
 
     Attributes:
         ids: The user's own ids; None where there is none.
-        encoded: The fields as JSON objects.
+        encoded: The fields as JSON objects, with the numbers of the rows as ids if these are given.
         refused: By place, why a row cannot be sent.
         noted: By place, values that are not sent as they stand; also of refused rows.
         fields: By field, the values sent; None where there is none.
@@ -169,13 +172,17 @@ def normalize(location: AnyLocation) -> NormalizedLocation:
 
 
 def normalize_batch(
-    locations: Columns | Sequence[AnyLocation], *, with_keys: bool = False
+    locations: Columns | Sequence[AnyLocation],
+    *,
+    first_row: int | None = None,
+    with_keys: bool = False,
 ) -> NormalizedBatch:
     """Make locations ready to be sent.
 
     Args:
         locations: Each a `Location`, a mapping with its fields (other names are ignored), or a
             plain address.
+        first_row: The number of the first row, where the rows are to be encoded with ids.
         with_keys: Whether to make their keys too.
     """
     refused: dict[int, str] = {}
@@ -185,11 +192,14 @@ def normalize_batch(
     else:
         reader = _ColumnReader(_columns_of(locations, refused), refused)
     ids, fields = reader.read(len(locations))
+    numbers: dict[str, Sequence[Any]] = {}
+    if first_row is not None:
+        numbers["id"] = list(map(str, range(first_row, first_row + len(locations))))
     try:
-        lines = _encode_rows(fields)
+        lines = _encode_rows(numbers | fields)
     except _NOT_JSON:
         fields = _refuse_what_is_not_json(fields, refused)
-        lines = _encode_rows(fields)
+        lines = _encode_rows(numbers | fields)
     own = fields.get("sources", ())
     return NormalizedBatch(
         ids,
@@ -198,7 +208,7 @@ def normalize_batch(
         reader.noted,
         fields,
         {place: tuple(codes) for place, codes in enumerate(own) if codes is not None},
-        _keys_of(fields, lines) if with_keys else [],
+        _keys_of(fields, lines, numbers.get("id", ())) if with_keys else [],
     )
 
 
@@ -408,14 +418,13 @@ def _ids(column: Sequence[Any], kinds: set[type]) -> list[str | None]:
 
 def _plain_numbers(name: str, column: Sequence[str]) -> Sequence[float | None] | None:
     """Numbers of texts, None where one is empty; None where not all of them are plain."""
-    letters = "".join(column)
+    given = list(filter(None, column))
+    letters = ",".join(given)
     if "_" in letters or not letters.isascii():
         return None  # float() reads "1_000" and the digits of every script, `read_number()` not
-    given = list(filter(None, column))
-    try:
-        numbers = list(map(float, given))
-    except ValueError:
-        return None  # a thousands separator, a "$", a word
+    numbers = _floats(given, letters)
+    if numbers is None:
+        return None
     # Nor does it take a NaN or an infinity.
     if not _are_within(numbers, *_bounds(name)):
         return None
@@ -431,6 +440,19 @@ def _plain_numbers(name: str, column: Sequence[str]) -> Sequence[float | None] |
         return numbers
     found = iter(numbers)
     return [next(found) if text else None for text in column]
+
+
+def _floats(texts: Sequence[str], joined: str) -> list[float] | None:
+    """Texts as `float()` reads them; None where it does not. `joined` has commas between them."""
+    if "-0" not in joined:  # which JSON takes for the integer
+        with contextlib.suppress(msgspec.MsgspecError):
+            numbers = _decode_floats(f"[{joined}]")  # far quicker, where all are as in JSON
+            if len(numbers) == len(texts):
+                return numbers
+    try:
+        return list(map(float, texts))
+    except ValueError:
+        return None  # a thousands separator, a "$", a word
 
 
 def _bounds(name: str) -> tuple[float, float]:
@@ -531,27 +553,49 @@ def _refuse_what_is_not_json(
 # -- Keys ------------------------------------------------------------------------------------
 
 
-def _keys_of(columns: Mapping[str, Sequence[Any]], lines: bytes) -> list[bytes]:
+def _keys_of(
+    columns: Mapping[str, Sequence[Any]], lines: bytes, numbers: Sequence[str]
+) -> list[bytes]:
     """The keys of locations.
 
     Args:
         columns: What is sent of them, by field and in that order; None where nothing is.
         lines: The same, encoded.
+        numbers: The ids in these lines; none where they are without.
     """
+    begin = len('{"id":"",') + len(numbers[0]) if numbers else 1
+    if numbers and len(numbers[0]) != len(numbers[-1]):
+        lines, begin = _encode_rows(columns), 1
     # Neither blanks in a row, nor what is escaped: there is no other white space but spaces.
     is_plain = lines.isascii() and b"  " not in lines and b"\\" not in lines
     if is_plain and all(map(_is_small_as_a_key, columns, columns.values())):
-        return _split_lines(lines.lower())
-    return _split_lines(
-        _encode_rows(
-            {
-                name: fold_column(column)
-                if name in FOLDED_FIELDS
-                else [_canonical(value) for value in column]
-                for name, column in columns.items()
-            }
-        )
-    )
+        return [line[begin:] for line in _split_lines(lines.lower())]
+    folded = {
+        name: fold_column(column)
+        if name in FOLDED_FIELDS
+        else [_canonical(value) for value in column]
+        for name, column in columns.items()
+    }
+    return [line[1:] for line in _split_lines(_encode_rows(folded))]
+
+
+def sent_key(location: bytes, skipped: Sequence[str] = ()) -> bytes:
+    """What tells a location from those that are another one, whatever its row.
+
+    Equal where the keys of the rows are, and made of what is sent in the end.
+
+    Args:
+        location: The location as it is sent.
+        skipped: Why sources that it was meant for are not asked.
+    """
+    try:
+        fields = _decode_fields(location)
+        fields.pop("id", None)
+        for name in FOLDED_FIELDS & fields.keys():
+            fields[name] = fold(fields[name])
+        return _sorting_encoder.encode((fields, skipped))
+    except (msgspec.MsgspecError, RecursionError):  # a number that is too large, and the like
+        return location.partition(b",")[2] + _encoder.encode(skipped)
 
 
 def _is_small_as_a_key(name: str, column: Sequence[Any]) -> bool:

@@ -6,6 +6,7 @@ goes the slow path, which is the definition of what every answer means.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -130,7 +131,7 @@ def _results(
     return _with_invalid(chunk, results)
 
 
-class _Question(msgspec.Struct, frozen=True):
+class _Question(msgspec.Struct, frozen=True, dict=True):
     """What was asked, and how often it may be asked again."""
 
     chunk: Chunk
@@ -142,6 +143,10 @@ class _Question(msgspec.Struct, frozen=True):
         """Whether earlier jobs answered a part of the chunk."""
         return any(earlier.data != NO_DATA_BYTES for earlier in self.chunk.earlier)
 
+    @functools.cached_property
+    def _locations(self) -> list[bytes]:
+        return self.chunk.locations
+
     def is_repeated(self, place: int, reason: Reason | None) -> bool:
         """Whether a row with this outcome is worth sending again."""
         earlier = self.chunk.earlier
@@ -151,7 +156,7 @@ class _Question(msgspec.Struct, frozen=True):
     def retry_row(self, place: int, data: bytes) -> RetryRow:
         """The row to send again, with all that is known of it now."""
         asked = passing_failures(data, wanted_sources(self.chunk, place, self.sources))
-        return retry_row(self.chunk, place, asked, data)
+        return retry_row(self.chunk, place, asked, data, self._locations)
 
 
 def _contents(

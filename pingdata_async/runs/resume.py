@@ -169,6 +169,7 @@ def retry_rows_of(
 ) -> list[RetryRow]:
     """Rows of a planned chunk, to be retried with the sources that did not succeed."""
     places = {row: place for place, row in enumerate(chunk.rows)}
+    locations = chunk.locations
     retry_rows = []
     for result in results:
         place = places[result.row]
@@ -178,7 +179,7 @@ def retry_rows_of(
             RetryRow(
                 result.row,
                 chunk.ids[place],
-                with_sources(chunk.locations[place], asked),
+                with_sources(locations[place], asked),
                 asked,
                 RowHistory(
                     chunk.index,

@@ -16,6 +16,7 @@ from pingdata_async.runs.journal.journal import Journal
 from pingdata_async.runs.journal.reader import JournalReader, JournalTotals
 from pingdata_async.runs.journal.records import UNTOUCHED, ChunkState, state_of
 from pingdata_async.runs.journal.schema import JOURNAL_NAME
+from tests.support.chunks import body_of
 
 FAILURE = Failure(Reason.REJECTED, "it was refused")
 ROWS_A_CHUNK = 10
@@ -24,7 +25,7 @@ ROWS_A_CHUNK = 10
 def planned(index: int, size: int = ROWS_A_CHUNK) -> Chunk:
     """A planned chunk; its rows follow from its number."""
     rows = list(range(index * size, (index + 1) * size))
-    return Chunk(index, rows, [f"id {row}" for row in rows], [b'{"address":"x"}'] * size)
+    return Chunk(index, rows, [f"id {row}" for row in rows], body_of(rows))
 
 
 def left(row: int, origin: int | None = None, times_asked: int = 1) -> RetryRow:

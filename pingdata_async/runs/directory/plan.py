@@ -10,7 +10,7 @@ from typing import Self
 
 import msgspec
 
-from pingdata_async.locations.chunk import Chunk
+from pingdata_async.locations.chunk import SEPARATOR, Chunk
 from pingdata_async.runs.directory.frame_file import FileKind, Footer, FrameReader
 from pingdata_async.tables.rows import Fingerprint
 from pingdata_async.util.compression import DamagedFrameError
@@ -29,7 +29,6 @@ class PlanSummary(Footer, frozen=True, kw_only=True):
         repeated: Rows that repeat one of these, and are not sent.
         jobs: Chunks with something to be sent.
         chunk_size: Locations in the largest chunk.
-        body_bytes: All locations as they will be sent, without their ids.
         asked: About how many locations each source is asked, by its code.
         skipped: For how many rows each source is not asked, as it would surely fail.
         left_out: Rows that are not sent, by reason.
@@ -47,7 +46,6 @@ class PlanSummary(Footer, frozen=True, kw_only=True):
     repeated: int
     jobs: int
     chunk_size: int
-    body_bytes: int
     asked: dict[str, int]
     skipped: dict[str, int]
     left_out: dict[str, int]
@@ -107,7 +105,8 @@ class Plan(Closing):
             chunk = decode_chunk(self._frames.read(index))
         except (DamagedFrameError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._frames.damaged(f"chunk {index}: {error}") from error
-        if not len(chunk.rows) == len(chunk.ids) == len(chunk.locations):
+        locations = chunk.body.count(SEPARATOR) + bool(chunk.body)
+        if not len(chunk.rows) == len(chunk.ids) == locations:
             raise self._frames.damaged(f"chunk {index}: its rows are not all there")
         # Chunks are written before it is known that later rows have ids.
         may_lack_ids = None in chunk.ids or chunk.invalid or chunk.duplicates

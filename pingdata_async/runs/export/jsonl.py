@@ -165,17 +165,17 @@ def render_failures(chunk: Chunk, results: list[EnhancedLocation]) -> bytes:
     wanted = {result.row for result in results}
     given = (
         {
-            row: _with_id(chunk.locations[place], chunk.ids[place])
-            for place, row in enumerate(chunk.rows)
+            row: _with_own_id(location, own_id)
+            for row, own_id, location in zip(chunk.rows, chunk.ids, chunk.locations, strict=True)
             if row in wanted
         }
         | {
-            invalid.row: _with_id(invalid.given, invalid.id)
+            invalid.row: _with_own_id(invalid.given, invalid.id, has_own=True)
             for invalid in chunk.invalid
             if invalid.row in wanted
         }
         | {
-            duplicate.row: _with_id(duplicate.location, duplicate.id)
+            duplicate.row: _with_own_id(duplicate.location, duplicate.id)
             for duplicate in chunk.duplicates
             if duplicate.row in wanted
         }
@@ -183,13 +183,19 @@ def render_failures(chunk: Chunk, results: list[EnhancedLocation]) -> bytes:
     return encode_failures(results, given)
 
 
-def _with_id(location: bytes, own_id: str | None) -> bytes:
-    """A row as it was given: with the user's own id, where there was one."""
+def _with_own_id(location: bytes, own_id: str | None, *, has_own: bool = False) -> bytes:
+    """A row as it was given: with the user's own id, where there was one.
+
+    Args:
+        location: The row.
+        own_id: The id as text.
+        has_own: Whether an id in the row is the user's own, and not the row's number.
+    """
     fields = _fields.decode(location)
-    given_id = fields.pop("id", None)  # only rows that were not sent still have it
+    given_id = fields.pop("id", None)
     if own_id:
-        given_id = given_id or msgspec.Raw(msgspec.json.encode(own_id))
-        fields = {"id": given_id, **fields}
+        own = given_id if has_own and given_id else msgspec.Raw(msgspec.json.encode(own_id))
+        fields = {"id": own, **fields}
     return msgspec.json.encode(fields)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from pingdata_async.runs.directory.plan import (
     decode_chunk,
     encode_chunk,
 )
-from pingdata_async.runs.planning.dedupe import DistinctChunks, DuplicateFinder, DuplicateIndex
+from pingdata_async.runs.planning.dedupe import DuplicateFinder, DuplicateIndex
 from pingdata_async.tables.mapping.columns import ColumnMapping, mapping_lines
 from pingdata_async.tables.readers.base import InputReader
 from pingdata_async.tables.readers.open import AnyInput, open_input
@@ -117,7 +116,6 @@ class _Counts(msgspec.Struct):
     repeated: int = 0
     jobs: int = 0
     chunk_size: int = 0
-    body_bytes: int = 0
     asked: Counter[str] = msgspec.field(default_factory=Counter[str])
     left_out: Counter[str] = msgspec.field(default_factory=Counter[str])
 
@@ -127,7 +125,6 @@ class _Counts(msgspec.Struct):
         self.repeated += len(chunk.duplicates)
         self.jobs += bool(chunk.rows)
         self.chunk_size = max(self.chunk_size, len(chunk.rows))
-        self.body_bytes += sum(map(len, chunk.locations))
         self.asked.update(asked_of(chunk, sources))
         self.left_out.update(invalid.reason.value for invalid in chunk.invalid)
 
@@ -170,13 +167,18 @@ def _write_distinct(
     with DuplicateFinder(folder) as finder, staging(folder, PLAN_KIND) as staged:
         builder.tell_keys(finder.add)
         counts = _write(staged, chunks, builder.sources)
-        duplicates = finder.find(check_cancelled)
+        duplicates = finder.find(lambda: _chunks_of(staged), check_cancelled)
         if duplicates is None:
             for frame in staged.written():
                 frames.add_frame(frame)
             return counts
         with duplicates:
-            return _write(frames, _distinct(staged.written(), duplicates, builder), builder.sources)
+            distinct = _distinct(_chunks_of(staged), duplicates, builder.renewed())
+            return _write(frames, distinct, builder.sources)
+
+
+def _chunks_of(staged: FrameWriter) -> Iterator[Chunk]:
+    return (decode_chunk(decompress(frame)) for frame in staged.written())
 
 
 def _chunks(
@@ -204,20 +206,11 @@ def _chunks(
 
 
 def _distinct(
-    frames: Iterator[bytes], duplicates: DuplicateIndex, builder: ChunkBuilder
+    chunks: Iterator[Chunk], duplicates: DuplicateIndex, builder: ChunkBuilder
 ) -> Iterator[Chunk]:
-    indexes = itertools.count()
-    distinct = DistinctChunks(
-        chunk_size=builder.chunk_size,
-        max_location_bytes=builder.max_location_bytes,
-        next_index=lambda: next(indexes),
-    )
-    for frame in frames:
+    for chunk in chunks:
         check_cancelled()
-        chunk = decode_chunk(decompress(frame))
-        ends = [*chunk.rows[:1], *chunk.rows[-1:]]
-        marks = duplicates.among(ends[0], ends[-1]) if ends else {}
-        yield from distinct.add(chunk, marks)
-    rest = distinct.rest()
+        yield from builder.add_distinct(chunk, duplicates.of(chunk))
+    rest = builder.rest()
     if rest is not None:
         yield rest

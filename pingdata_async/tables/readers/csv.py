@@ -122,7 +122,7 @@ class DelimitedReader(InputReader):
         try:
             self._read_header()
             while True:
-                ended = self._plain_lines + self._rows.line_num - self._lines_ahead()
+                ended = self._plain_lines + self._rows.line_num - sum(map(_lines_in, self._ahead))
                 batch.clear()
                 self._bytes.most_bytes = self._bytes.given_bytes + MAX_LINE_BYTES
                 block = self._text.take()
@@ -140,10 +140,10 @@ class DelimitedReader(InputReader):
                 f"{self.name}, in the row that begins on line {begins}: {told}"
             ) from error
         except NulError as error:
-            line = self._text.lines_read + 1 + line_ends(error.before)
+            line = self._lines_read() + 1 + line_ends(error.before)
             raise nul_found(self.name, line) from error
         except UnicodeError as error:
-            line = self._text.lines_read + 1 + _lines_before(error)
+            line = self._lines_read() + 1 + _lines_before(error)
             raise undecodable(f"{self.name}, line {line}", self._encoding, error) from error
 
     def note_encoding(self, encoding: str) -> None:
@@ -203,11 +203,12 @@ class DelimitedReader(InputReader):
         Its cells become columns without being rows in between, which is far cheaper.
         """
         delimiter, width = self._dialect.delimiter, len(self.headers)
-        text = block.replace("\r\n", "\n")
+        text = block.replace("\r\n", "\n") if "\r" in block else block
         if not text.endswith("\n"):
             text += "\n"
         ends = text.count("\n")
         self._plain_lines += ends
+        self._text.fit(len(block) // ends)
         # Each line end is a cell of its own: where each stands tells how wide the lines are.
         cells = text.replace("\n", f"{delimiter}\n{delimiter}").split(delimiter)
         if len(cells) == ends * (width + 1) + 1 and cells[width :: width + 1].count("\n") == ends:
@@ -259,8 +260,9 @@ class DelimitedReader(InputReader):
         self._ahead = batch[place:]
         batch[:] = meant
 
-    def _lines_ahead(self) -> int:
-        return sum(map(_lines_in, self._ahead))
+    def _lines_read(self) -> int:
+        """How many lines have been read to their end, when there is nothing left of a block."""
+        return self._plain_lines + self._rows.line_num + _line_ends(self._text.rest)
 
     def _batch_of_rows(self, line: int, rows: list[list[str]]) -> Iterator[Batch]:
         """A batch of what was read from a line on, unless that was blank."""
@@ -402,6 +404,9 @@ class _LineBlocks:
     Args:
         raw: Its bytes.
         encoding: Their encoding.
+
+    Attributes:
+        rest: What was read behind the last block: the beginning of a line.
     """
 
     def __init__(self, raw: io.RawIOBase, encoding: str) -> None:
@@ -409,15 +414,9 @@ class _LineBlocks:
         self._decoder = codecs.getincrementaldecoder(encoding)()
         self._is_at_end = False
         self._block_bytes = BUFFER_BYTES // 2
-        self._rest = ""  # the beginning of a line
         self._opened = io.StringIO()
         self._put_back = ""
-        self._lines = 0
-
-    @property
-    def lines_read(self) -> int:
-        """How many lines have been read to their end."""
-        return self._lines + _line_ends(self._rest)
+        self.rest = ""
 
     def __iter__(self) -> Iterator[io.StringIO]:
         while block := self.take():
@@ -433,20 +432,20 @@ class _LineBlocks:
         """Have a block come next."""
         self._put_back = block
 
+    def fit(self, line_chars: int) -> None:
+        """Make further blocks as large as a batch, where lines are so long."""
+        wanted = _BLOCK_ROWS * line_chars
+        self._block_bytes = min(max(_FEWEST_BYTES, wanted), BUFFER_BYTES)
+
     def _next(self) -> str:
         while not self._is_at_end and (
-            len(self._rest) < self._block_bytes or not _end_of_lines(self._rest)
+            len(self.rest) < self._block_bytes or not _end_of_lines(self.rest)
         ):
             data = self._raw.read(self._block_bytes)
             self._is_at_end = not data
-            self._rest += self._decoder.decode(data, final=not data)
-        end = len(self._rest) if self._is_at_end else _end_of_lines(self._rest)
-        block, self._rest = self._rest[:end], self._rest[end:]
-        lines = _lines_of(block)
-        self._lines += lines
-        if lines:
-            wanted = _BLOCK_ROWS * len(block) // lines
-            self._block_bytes = min(max(_FEWEST_BYTES, wanted), BUFFER_BYTES)
+            self.rest += self._decoder.decode(data, final=not data)
+        end = len(self.rest) if self._is_at_end else _end_of_lines(self.rest)
+        block, self.rest = self.rest[:end], self.rest[end:]
         return block
 
 

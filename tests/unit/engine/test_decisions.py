@@ -31,6 +31,7 @@ from pingdata_async.exceptions import (
 )
 from pingdata_async.locations.chunk import Chunk, RowHistory
 from pingdata_async.models import Reason
+from tests.support.chunks import body_of
 
 BAD_REQUEST = RequestRejectedError("refused", status_code=400)
 TOO_LARGE = RequestRejectedError("too large", status_code=413)
@@ -43,7 +44,7 @@ STUCK = JobLost("no progress", is_expired=False, has_timed_out=True)
 
 
 def task_of(rows: int, **fields: object) -> ChunkTask:
-    chunk = Chunk(0, list(range(rows)), [None] * rows, [b"{}"] * rows)
+    chunk = Chunk(0, list(range(rows)), [None] * rows, body_of(range(rows)))
     task = ChunkTask(chunk, job_id="job 1")
     for name, value in fields.items():
         setattr(task, name, value)

@@ -20,6 +20,7 @@ from tests.simulation.faults import Fault, Moment, ScriptedFaults, SeededFaults
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.troubles import SpottyAnswers, Troubles
 from tests.simulation.virtual_loop import VirtualLoop
+from tests.support.chunks import body_of
 from tests.support.engine_harness import Observed, check_bookkeeping, make_runner, run
 
 
@@ -142,7 +143,7 @@ async def _given(*tasks: ChunkTask) -> AsyncIterator[ChunkTask]:
 
 def _chunk(index: int, rows: int = 10) -> Chunk:
     numbers = list(range(index * rows, (index + 1) * rows))
-    return Chunk(index, numbers, [None] * rows, [b'{"address":"x"}'] * rows)
+    return Chunk(index, numbers, [None] * rows, body_of(numbers))
 
 
 async def test_what_has_a_job_is_asked_about_and_not_submitted() -> None:

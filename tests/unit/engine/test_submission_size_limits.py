@@ -8,7 +8,7 @@ from pingdata_async.engine.submission import SizeLimits
 from pingdata_async.engine.task import HalfPair
 from pingdata_async.events import ChunkSplit, JobSubmitted
 from pingdata_async.exceptions import RequestRejectedError
-from pingdata_async.locations.chunk import Chunk
+from pingdata_async.locations.chunk import SEPARATOR, Chunk
 from pingdata_async.models import RowStatus
 from tests.simulation.faults import Moment, ScriptedFaults
 from tests.simulation.simulated_api import SimulatedAPI
@@ -89,7 +89,7 @@ async def test_a_413_is_about_bytes() -> None:
 
 
 def _chunk(rows: int) -> Chunk:
-    return Chunk(0, list(range(rows)), [None] * rows, [b"x" * 10] * rows)
+    return Chunk(0, list(range(rows)), [None] * rows, SEPARATOR.join([b"x" * 10] * rows))
 
 
 def test_one_half_accepted_twice_is_not_both() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pingdata_async.exceptions import DecodeError
 from pingdata_async.locations.chunk import (
     MAX_CHUNK_BYTES,
+    SEPARATOR,
     Chunk,
     InvalidRow,
     RetryBatcher,
@@ -27,6 +28,7 @@ from pingdata_async.locations.chunk import (
 from pingdata_async.models import EnhancedLocation, Reason, RowStatus
 from pingdata_async.results.validation import Failure, fail_chunk, validate_output
 from pingdata_async.util.encoding import EncodedBody
+from tests.support.chunks import numbered
 
 SOURCES = ("PG", "PH")
 OWN = ("LB", "PH")
@@ -57,7 +59,7 @@ def planned() -> Chunk:
         0,
         ROWS.copy(),
         [None, "a", "b", None, "c", "d"],
-        [own if row == 2 else b'{"address":"x"}' for row in ROWS],
+        SEPARATOR.join(numbered(row, own if row == 2 else b'{"address":"x"}') for row in ROWS),
         {2: OWN},
         [InvalidRow(6, "z", "no")],
     )
@@ -154,7 +156,7 @@ def test_parts_are_the_whole(rows: int, data: st.DataObject) -> None:
         3,
         [7 * n for n in range(rows)],
         [f"id{n}" for n in range(rows)],
-        [b'{"address":"%d"}' % n for n in range(rows)],
+        SEPARATOR.join(b'{"id":"%d","address":"%d"}' % (7 * n, n) for n in range(rows)),
         own,
         [InvalidRow(1, None, "no")],
     )
@@ -180,7 +182,7 @@ def _again(known: dict[str, Any], asked: tuple[str, ...] = ("PH",)) -> Chunk:
     data = msgspec.json.encode(known)
     location = msgspec.json.encode({"address": "x", "sources": asked})
     earlier = [RowHistory(0, times_asked=1, data=data, was_charged=True)]
-    return Chunk(9, [4], [None], [location], {0: asked}, [], earlier)
+    return Chunk(9, [4], [None], numbered(4, location), {0: asked}, [], earlier)
 
 
 @pytest.mark.parametrize("spoilt", [{"PG": {"is_success": False}}, {"PG": None}, {"pg": None}])

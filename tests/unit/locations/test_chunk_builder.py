@@ -84,7 +84,7 @@ def test_what_is_sent_is_what_was_given(locations: list[Any]) -> None:
         sent = [msgspec.json.decode(location) for location in chunk.locations]
         for place, (row, fields) in enumerate(zip(chunk.rows, sent, strict=True)):
             given_one = locations[row]
-            assert "id" not in fields
+            assert fields.pop("id") == str(row)
             assert "unknown" not in fields
             if isinstance(given_one, str):
                 assert fields == {"address": given_one.strip()}

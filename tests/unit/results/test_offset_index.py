@@ -19,6 +19,7 @@ from pingdata_async.results.offset_index import NotOk, OffsetIndex, index_output
 from pingdata_async.results.validation import ValidatedOutput, validate_output
 from pingdata_async.runs.journal.records import pack_offset_index, unpack_offset_index
 from pingdata_async.util.encoding import EncodedBody
+from tests.support.chunks import body_of
 from tests.support.sweeps import examples
 
 SOURCES = ("PG", "PH")
@@ -55,7 +56,7 @@ def outputs(draw: st.DrawFn) -> tuple[Chunk, bytes]:
     rows = draw(st.lists(st.integers(0, 30), min_size=1, max_size=6, unique=True).map(sorted))
     ids = draw(st.lists(st.none() | texts, min_size=len(rows), max_size=len(rows)))
     invalid = [InvalidRow(31, "never", "nothing to look up")] if draw(st.booleans()) else []
-    chunk = Chunk(0, rows, ids, [b'{"city":"x"}'] * len(rows), {}, invalid)
+    chunk = Chunk(0, rows, ids, body_of(rows), {}, invalid)
     order = draw(st.permutations(SOURCES))
     body: dict[str, Any] = {}
     for row in draw(st.permutations(rows)) if draw(st.booleans()) else rows:
@@ -114,7 +115,7 @@ def usual(rows: list[int], separators: tuple[str, str] = COMPACT, **fields: Any)
 
 
 def chunk_of(rows: list[int]) -> Chunk:
-    return Chunk(0, rows, [None] * len(rows), [b'{"city":"x"}'] * len(rows))
+    return Chunk(0, rows, [None] * len(rows), body_of(rows))
 
 
 @pytest.mark.parametrize("separators", [COMPACT, SPACED])

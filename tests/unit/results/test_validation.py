@@ -23,6 +23,7 @@ from pingdata_async.results.validation import (
     validate_output,
 )
 from pingdata_async.util.encoding import EncodedBody
+from tests.support.chunks import body_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -36,7 +37,7 @@ BODIES = st.dictionaries(
 
 
 def chunk_of(rows: list[int], **fields: Any) -> Chunk:
-    return Chunk(0, rows, [None] * len(rows), [b'{"address":"x"}'] * len(rows), **fields)
+    return Chunk(0, rows, [None] * len(rows), body_of(rows), **fields)
 
 
 def check(chunk: Chunk, body: bytes, *sources: str) -> list[EnhancedLocation]:
@@ -195,7 +196,7 @@ def test_a_locations_own_sources_are_what_counts_for_it() -> None:
 
 def test_results_come_in_the_order_of_rows_with_ids_put_back() -> None:
     """Invalid rows among the others; the user's id, or the row number as text."""
-    chunk = Chunk(0, [2, 0], ["b", None], [b"{}"] * 2, {}, [InvalidRow(1, "x", "no")])
+    chunk = Chunk(0, [2, 0], ["b", None], body_of([2, 0]), {}, [InvalidRow(1, "x", "no")])
     body = b'{"2":{"PG":{"is_success":true}},"0":{"PG":{"is_success":true}}}'
     for results in (
         check(chunk, body),

@@ -14,6 +14,7 @@ from pingdata_async import JobOutput, PingDataClient, ServerError
 from pingdata_async.locations.chunk import Chunk
 from pingdata_async.results.validation import validate_output
 from pingdata_async.util.encoding import EncodedBody
+from tests.support.chunks import body_of
 from tests.support.servers import LocalApi, always, by_path, client_of
 
 OUTPUT = JobOutput("/api/v1/sov/J/output/o.json")
@@ -65,7 +66,7 @@ def test_an_output_is_read_in_one_pass(pack: Callable[[bytes], bytes]) -> None:
     """The places of its answers are those in what is handed on; the spool keeps it as it came."""
     body = codecs.BOM_UTF8 + b'{"0":{"PG":{"is_success":true}},"1":{"PG":{"is_success":true}}}'
     raw = EncodedBody(pack(body), "gzip" if pack is gzip.compress else "")
-    chunk = Chunk(0, [0, 1], ["a", "b"], [b"{}", b"{}"])
+    chunk = Chunk(0, [0, 1], ["a", "b"], body_of([0, 1]))
     checked = validate_output(chunk, [raw], ("PG",), 0, with_results=False)
     assert checked.offset_index is not None
     content = checked.body.content()

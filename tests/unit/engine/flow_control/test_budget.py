@@ -24,11 +24,12 @@ from pingdata_async.engine.flow_control.budget import (
 )
 from pingdata_async.engine.stream import ChunkSource
 from pingdata_async.exceptions import BudgetSpentError, ConfigurationError, PingDataError
-from pingdata_async.locations.chunk import Chunk
+from pingdata_async.locations.chunk import SEPARATOR, Chunk
 from pingdata_async.locations.chunk_builder import ChunkBuilder
 from tests.simulation.faults import SeededFaults
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.virtual_loop import VirtualLoop
+from tests.support.chunks import body_of
 from tests.support.engine_harness import Observed, addresses, check_bookkeeping, make_runner
 
 CODES = st.sampled_from(["PG", "ph", "PH", "LB"])
@@ -45,7 +46,7 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 def chunks(draw: st.DrawFn) -> Chunk:
     rows = draw(st.integers(1, 8))
     own = draw(st.dictionaries(st.integers(0, rows - 1), OWN))
-    return Chunk(0, list(range(rows)), [None] * rows, [b"{}"] * rows, own)
+    return Chunk(0, list(range(rows)), [None] * rows, body_of(range(rows)), own)
 
 
 def caps_of(locations: int | None, by_source: dict[str, int]) -> Caps:
@@ -111,7 +112,7 @@ def test_as_many_of_the_first_rows_as_fit(
             0,
             chunk.rows[:number],
             chunk.ids[:number],
-            chunk.locations[:number],
+            SEPARATOR.join(chunk.locations[:number]),
             {place: own for place, own in chunk.sources.items() if place < number},
         )
         assert is_within(caps, sources, [part]) == (number <= rows)
@@ -144,9 +145,9 @@ def test_what_is_to_come_fits_and_what_is_needed_suffices(
 
 def test_what_each_source_is_asked() -> None:
     """The run's sources, but for locations with their own."""
-    chunk = Chunk(0, [0, 1, 2], [None] * 3, [b"{}"] * 3, {1: ("LB", "PG")})
+    chunk = Chunk(0, [0, 1, 2], [None] * 3, body_of(range(3)), {1: ("LB", "PG")})
     assert asked_of(chunk, ("PG", "PH")) == {"PG": 3, "PH": 2, "LB": 1}
-    assert asked_of(Chunk(0, [], [], []), ("PG",)) == {}
+    assert asked_of(Chunk(0, [], [], b""), ("PG",)) == {}
 
 
 @pytest.mark.parametrize(

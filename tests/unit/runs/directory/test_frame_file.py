@@ -108,7 +108,7 @@ def test_a_plan_whose_rows_are_not_all_there_is_damage(tmp_path: Path) -> None:
     """Each has its id and its location."""
     path = tmp_path / "plan"
     with writing(path, PLAN_KIND) as frames:
-        frames.add(msgspec.msgpack.encode([0, [1, 2], ["a"], [b"{}"]]))
+        frames.add(msgspec.msgpack.encode([0, [1, 2], ["a", "b"], b"{}"]))
         frames.end(summary_of([], (), frames.packed_offsets()))
     with Plan(path) as opened, pytest.raises(RunError, match="rows are not all there"):
         opened.read(0)

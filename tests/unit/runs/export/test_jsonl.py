@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from pingdata_async.exceptions import RunError
-from pingdata_async.locations.chunk import Chunk, InvalidRow
+from pingdata_async.locations.chunk import SEPARATOR, Chunk, InvalidRow
 from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.results.validation import ValidatedOutput, validate_output
 from pingdata_async.runs.directory.plan import Plan
@@ -207,7 +207,7 @@ async def test_failures_that_were_taken_back_are_written_once(
             chunk,
             rows=chunk.rows[1:],
             ids=chunk.ids[1:],
-            locations=chunk.locations[1:],
+            body=SEPARATOR.join(chunk.locations[1:]),
             invalid=[InvalidRow(chunk.rows[0], None, "no")],
         )
         body = EncodedBody(usual(without.rows))

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.exceptions import RunError
-from pingdata_async.locations.chunk import Chunk, RowHistory, batch_rows, retry_row, split
+from pingdata_async.locations.chunk import (
+    SEPARATOR,
+    Chunk,
+    RowHistory,
+    batch_rows,
+    retry_row,
+    split,
+)
 from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.models import EnhancedLocation, Reason, RowStatus
 from pingdata_async.results.validation import validate_output
@@ -274,4 +281,6 @@ def later_chunk(index: int, chunks: list[Chunk], rows: list[int], data: dict[int
         for row in rows
     ]
     locations = [chunks[row // CHUNK_SIZE].locations[row % CHUNK_SIZE] for row in rows]
-    return Chunk(index, rows, [f"r{row}" for row in rows], locations, earlier=earlier)
+    return Chunk(
+        index, rows, [f"r{row}" for row in rows], SEPARATOR.join(locations), earlier=earlier
+    )

@@ -191,10 +191,11 @@ import anyio
 from pingdata_async.locations.chunk import Chunk
 from pingdata_async.runs.journal.journal import Journal
 from pingdata_async.runs.journal.journal import BUSY_COMMIT_EVERY_S, GroupWriter
+from tests.support.chunks import body_of
 
 async def write(journal, begin):
     for index in range(begin, 100_000, 4):
-        chunk = Chunk(index, [index], [None], [b"{}"])
+        chunk = Chunk(index, [index], [None], body_of([index]))
         await journal.submitting(chunk, charged_before=False)
         print("submitting", index, flush=True)
         await journal.submitted(chunk, "job")

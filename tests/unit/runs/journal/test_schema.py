@@ -309,13 +309,15 @@ import anyio
 from pingdata_async.locations.chunk import Chunk
 from pingdata_async.exceptions import RunError
 from pingdata_async.runs.journal.journal import Journal
+from tests.support.chunks import body_of
 
 async def main():
     async with Journal(Path(sys.argv[1])) as journal:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         for index in range(400):
             try:
-                await journal.submitting(Chunk(index, [1], [None], [b"{}"]), charged_before=False)
+                chunk = Chunk(index, [1], [None], body_of([1]))
+                await journal.submitting(chunk, charged_before=False)
             except RunError as error:
                 print(index, error)
                 return

@@ -83,7 +83,8 @@ def outcome(folder: Path, name: str, text: str) -> Any:
     chunks.append(builder.rest())
     sent: dict[str | None, bytes] = {}
     for chunk in filter(None, chunks):
-        sent |= dict(zip(chunk.ids, chunk.locations, strict=True))
+        for own_id, location in zip(chunk.ids, chunk.locations, strict=True):
+            sent[own_id] = location.partition(b",")[2]  # without the row's number
         sent |= {invalid.id: invalid.error.encode() for invalid in chunk.invalid}
     counts = {(_in_any_order(note.column), note.kind): note.values for note in notes}
     return sent, counts
