@@ -23,6 +23,7 @@ from pingdata_async.tables.mapping.headers import (
     map_option,
     meaning_of,
     shown_header,
+    shown_parts,
     words_of,
 )
 from pingdata_async.tables.mapping.street_lines import leads_with_another_number
@@ -199,52 +200,27 @@ class LostNumbers:
 
     def check(self, name: str) -> None:
         """Refuse the input, now that all rows are known, if the user has to settle it."""
-        if self._others * 2 > self._streets:
-            self._refuse_other_numbers(name)
-        if self._count_of_rows is not None and self._count_of_rows.counts_rows():
-            self._refuse_count(name, self._count_of_rows.rows)
-        if (
-            self._without < _FEWEST_ROWS
-            or self._streets - self._without > self._streets * _NEARLY_NONE
-        ):
-            return
-        found = [each for each in self._suspects.values() if _is_likely(each, self._without)]
-        if found and self._line is not None:
-            self._refuse_lost_numbers(name, self._line, found)
-
-    def _refuse_other_numbers(self, name: str) -> None:
-        beside, begin = self._example
-        self._refuse_numbers(
-            lambda street, number: (
-                f"{name}: in {self._others:,} of {self._streets:,} rows {street} begins with "
-                f"a number other than that in {number}, such as {begin!r} beside {beside}"
-            )
-        )
-
-    def _refuse_count(self, name: str, rows: int) -> None:
-        self._refuse_numbers(
-            lambda street, number: (
-                f"{name}: {number} beside {street} counts the rows from 1 to {rows:,}, as house "
-                "numbers would not"
-            )
-        )
-
-    def _refuse_numbers(self, say: Callable[[str, str], str]) -> None:
         line = self._line
         if line is None:
             return
-        parts = dict(zip(line.parts, line.headers, strict=True))
-        street, number = parts[STREET], parts[HOUSE_NUMBER]
-        raise InputError(
-            f"{say(shown_header(street), shown_header(number))}; settle it with "
-            f"{map_option(line.field, street)} or "
-            f"{map_option(line.field, number + JOINED_BY + street)}"
-        )
-
-    def _refuse_lost_numbers(
-        self, name: str, line: MappedColumn, found: Sequence[_Suspect]
-    ) -> None:
-        street = " + ".join(map(shown_header, line.headers))
+        if self._others * 2 > self._streets:
+            beside, begin = self._example
+            raise _not_house_numbers(
+                f"contradicts the number that the street begins with in {self._others:,} of "
+                f"{self._streets:,} rows, such as {begin!r} beside {beside}",
+                name,
+                line,
+            )
+        count = self._count_of_rows
+        if count is not None and count.counts_rows():
+            counts = f"counts the rows from 1 to {count.rows:,}, which house numbers would not"
+            raise _not_house_numbers(counts, name, line)
+        numbered = self._streets - self._without
+        if self._without < _FEWEST_ROWS or numbered > self._streets * _NEARLY_NONE:
+            return
+        found = [each for each in self._suspects.values() if _is_likely(each, self._without)]
+        if not found:
+            return
         looks = "; ".join(
             f"{shown_header(each.header)} looks like house numbers ({', '.join(each.examples)}): "
             f"join them with "
@@ -253,9 +229,19 @@ class LostNumbers:
         )
         raise InputError(
             f"{name}: {self._without:,} of {self._streets:,} rows have no house number in "
-            f"{street}. {looks}, or send the streets alone with "
+            f"{shown_parts(line.headers)}. {looks}, or send the streets alone with "
             f"{map_option(line.field, JOINED_BY.join(line.headers))}"
         )
+
+
+def _not_house_numbers(what: str, name: str, line: MappedColumn) -> InputError:
+    """The error for a column of numbers that cannot be house numbers, with what it does instead."""
+    parts = dict(zip(line.parts, line.headers, strict=True))
+    street, number = parts[STREET], parts[HOUSE_NUMBER]
+    return InputError(
+        f"{name}: {shown_header(number)} beside {shown_header(street)} {what}; settle it with "
+        f"{map_option(line.field, street)} or {map_option(line.field, number + JOINED_BY + street)}"
+    )
 
 
 def _texts(column: Sequence[Any]) -> list[str]:

@@ -435,13 +435,13 @@ class InputReader(ABC):
         places: Sequence[int] | None = None,
         unused: ColumnReader | None = None,
     ) -> Columns:
-        """Rows as locations; columns that are not mapped may be empty.
+        """The locations of some rows.
 
         Args:
-            columns: All columns of the input.
-            are_texts: Whether all their cells are texts.
-            places: Those of the rows in the batch that is being read; None where they are all.
-            unused: Gives a column that is not mapped; None where `columns` has all of them.
+            columns: All columns of the input; those that are not mapped may be empty.
+            are_texts: Whether all cells are texts.
+            places: The places of the rows in the present batch; None if they are all of it.
+            unused: Returns a column that is not mapped; None if `columns` holds them.
         """
         self._lost_numbers.take_up(self.mapping, self.headers, self.options.mapping)
         self._lost_numbers.add(columns, unused or columns.__getitem__)
@@ -457,7 +457,7 @@ class InputReader(ABC):
         return located
 
     def _used_places(self) -> frozenset[int]:
-        """The columns that are mapped."""
+        """The places of the columns that are mapped."""
         return frozenset(place for column in self.mapping.columns for place in column.places)
 
     def _parts_that_say_something(
@@ -467,9 +467,9 @@ class InputReader(ABC):
         *,
         are_texts: bool,
     ) -> Sequence[Sequence[Any]]:
-        """The columns without words for nothing in those of which several are joined.
+        """The columns, without words for missing values in those that are joined.
 
-        Joined with others they are no words for nothing any more: "N/A Main St".
+        Joined with others, such a word would not be recognized: "N/A Main St".
         """
         found = list(columns)
         for mapped in self.mapping.columns:
@@ -490,11 +490,11 @@ class InputReader(ABC):
         return found
 
     def _row(self, place: int, places: Sequence[int] | None) -> int:
-        """The number of a row of the batch that is being read."""
+        """The number of a row of the present batch."""
         return self.rows + (place if places is None else places[place])
 
     def _note_by_header(self, noted: NotedBatch, places: Sequence[int] | None = None) -> None:
-        """Count values of the batch that is being read, by the header of their column."""
+        """Count values of the present batch by header."""
         if not noted:
             return
         headers = self._headers_by_field()

@@ -595,7 +595,7 @@ class _OpenDocument(_XMLScan):
 def _check_extent(name: str, rows: int, columns: int, cells: int) -> None:
     most = min(MAX_CELLS, MAX_EMPTY_CELLS + 10 * cells)
     if rows * columns > most:
-        sparse = "" if most == MAX_CELLS else f", most of them empty or alike (not {cells:,})"
+        sparse = "" if most == MAX_CELLS else f", most of them empty or alike (all but {cells:,})"
         raise InputError(
             f"{name} has a sheet of {rows:,} rows and {columns:,} columns, more than {most:,} "
             f"cells{sparse}; delete what is far below or beside the table, or {ADVICE}"
