@@ -15,8 +15,16 @@ from pingdata_async.sandbox.faults import BOMB_BYTES, DEPTH, bomb_body
 from tests.sandbox.caller import Answer, Caller, Clock, addresses, calling
 
 
-def faulty(clock: Clock, seed: int = 0, **faults: Any) -> SandboxServer:
-    return SandboxServer(clock=clock, seed=seed, no_match_share=0.0, faults=FaultPlan(**faults))
+def faulty(
+    clock: Clock, seed: int = 0, locations_per_s: float = 500.0, **faults: Any
+) -> SandboxServer:
+    return SandboxServer(
+        clock=clock,
+        seed=seed,
+        locations_per_s=locations_per_s,
+        no_match_share=0.0,
+        faults=FaultPlan(**faults),
+    )
 
 
 async def post(caller: Caller, locations: list[dict[str, Any]]) -> Answer:
@@ -56,10 +64,10 @@ async def test_lost_answers_are_charged(clock: Clock) -> None:
 
 async def test_lost_jobs_are_forgotten(clock: Clock) -> None:
     """Some at once, some on their way, some when done or told; of those the output stays."""
-    async with calling(faulty(clock, lost_job=1)) as caller:
+    async with calling(faulty(clock, lost_job=1, locations_per_s=50)) as caller:
         seen: set[tuple[str, ...]] = set()
         for _ in range(60):
-            job_id = await caller.submit(addresses(1000))
+            job_id = await caller.submit(addresses(100))
             steps = []
             for _ in range(8):
                 answer = await caller.get(f"/api/v1/bulk_enhance/{job_id}")

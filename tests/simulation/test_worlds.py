@@ -45,7 +45,7 @@ def test_the_worlds_differ() -> None:
     assert sum(world.is_calm for world in worlds) > 10
 
 
-@pytest.mark.parametrize("seeds", sampled([range(2), range(2, 6)], 1), ids=str)
+@pytest.mark.parametrize("seeds", sampled([range(1), range(1, 6)], 1), ids=str)
 def test_a_world_is_always_the_same(seeds: range) -> None:
     """The same seed gives the same events at the same times, in whatever process."""
     reports = [simulate(seed, keeps_log=True) for seed in seeds]
@@ -69,7 +69,7 @@ def test_a_world_is_always_the_same(seeds: range) -> None:
 
 
 def test_another_seed_is_another_world() -> None:
-    assert len({simulate(seed).digest for seed in range(5)}) == 5
+    assert len({simulate(seed).digest for seed in range(3)}) == 3
 
 
 def test_one_world_can_be_looked_at(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -229,10 +230,29 @@ def main() -> None:
         return
     words, code = command
     sys.argv[:] = ["pingdata-async", *words]
-    if code:
-        exec(code, {"__name__": "__main__"})
-    else:
-        run_command_line()
+    try:
+        if code:
+            exec(code, {"__name__": "__main__"})
+        else:
+            run_command_line()
+    except SystemExit as ending:
+        if isinstance(ending.code, int):
+            _exit_at_once(ending.code)
+        raise
+
+
+def _exit_at_once(code: int) -> None:
+    """Exit as Python does, but take nothing apart: a fork would copy all that it shares.
+
+    Returns where something cannot be written, which Python is to tell.
+    """
+    threading._shutdown()  # type: ignore[attr-defined] # private; there is no other way to it
+    atexit._run_exitfuncs()
+    gc.collect()  # tells of what was not closed
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":

@@ -1074,9 +1074,9 @@ def orders(each: Form) -> Iterator[Table]:
 def test_what_is_sent_of_a_form(tmp_path: Path, each: Form) -> None:
     """Of a CSV, in any order of its columns and rows, and of the same rows as JSON."""
     path = tmp_path / "in.csv"
-    for headers, first, second in orders(each):
-        for rows in ((first, second), (second, first)):
-            assert sent(read_all(as_csv(path, headers, rows)), rows)[first] == each.sent
+    for number, (headers, first, second) in enumerate(orders(each)):
+        rows = (first, second) if number % 4 < 2 else (second, first)
+        assert sent(read_all(as_csv(path, headers, rows)), rows)[first] == each.sent
     # In JSON "address" is the API's own name.
     if len({*each.headers, "address"}) > len(each.headers):
         objects = [dict(zip(each.headers, row, strict=True)) for row in each.rows]
