@@ -293,6 +293,6 @@ async def chunks_of(chunks: Iterable[Chunk]) -> AsyncIterator[ChunkTask]:
 
 async def until(is_true: Callable[[], bool]) -> None:
     """Let others go on until something is so, without guessing how long that takes."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(120):
         while not is_true():
             await anyio.lowlevel.checkpoint()

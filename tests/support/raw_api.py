@@ -192,7 +192,7 @@ async def enhance(
         words = (command, f"{output}.run", *options)
     given = [str(word) for word in words]
     environ = {**os.environ, "PING_DATA_AUTH_TOKEN": "right", **(environ or {})}
-    with anyio.fail_after(60):
+    with anyio.fail_after(600):  # of a busy machine
         if is_warm and warm_commands.can_run(environ):
             exit_code, _, err = await warm_commands.run(given, environ, code=code)
         else:

@@ -72,7 +72,7 @@ async def test_streaming_waits_for_its_reader() -> None:
     ):
         blocks = response.iter_blocks()
         await anext(blocks)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             await stopped.wait()
 
 

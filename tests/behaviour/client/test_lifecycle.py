@@ -114,7 +114,7 @@ async def closed_under(call: Call, server: Any, asked: asyncio.Event, **options:
                 for _ in range(3):
                     tasks.start_soon(ask, client)
                 await asked.wait()
-            with anyio.fail_after(30):
+            with anyio.fail_after(120):
                 while len(caught) < 3:
                     await anyio.lowlevel.checkpoint()
     gc.collect()

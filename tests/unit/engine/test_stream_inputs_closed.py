@@ -182,7 +182,7 @@ async def test_an_input_that_is_not_to_be_stopped_is_left_behind(
                 with contextlib.suppress(asyncio.CancelledError):
                     await released.wait()
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(120):
         async with enhancer.stream(rows()) as stream:
             await anext(stream)
     assert "did not close in time" in caplog.text
@@ -217,7 +217,7 @@ async def test_an_input_that_fails_between_two_chunks_ends_the_run(
     await anext(stream)
     given.set()
     expected = ExceptionGroup if way == "task group" else ping.InputError
-    with anyio.fail_after(30), pytest.raises(expected) as caught:
+    with anyio.fail_after(120), pytest.raises(expected) as caught:
         [result async for result in stream]
     if isinstance(caught.value, ExceptionGroup):
         assert caught.group_contains(OwnError)

@@ -253,7 +253,7 @@ async def test_the_users_async_generator_is_closed(
             await consume()
     else:
         await consume()
-    with anyio.fail_after(30):
+    with anyio.fail_after(120):
         await closed.wait()
     await traces.are_gone(enhancer)
 

@@ -168,7 +168,7 @@ async def test_a_full_chunk_does_not_wait_for_rows_that_are_late() -> None:
         await anyio.sleep_forever()
 
     source = ChunkSource(rows(), ChunkBuilder(chunk_size=125, sources=("PG",)))
-    with anyio.fail_after(30):
+    with anyio.fail_after(120):
         assert (await anext(source)).chunk.rows == list(range(125))
         assert (await anext(source)).chunk.rows == list(range(125, 250))
     with anyio.move_on_after(0.01) as scope:

@@ -290,7 +290,7 @@ async def test_who_is_at_its_cap_is_passed_over() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(small.acquire)
         await anyio.wait_all_tasks_blocked()
-        with anyio.fail_after(30):
+        with anyio.fail_after(120):
             await large.acquire()
         small.release()
     assert (small.in_flight, large.in_flight) == (1, 1)
@@ -306,7 +306,7 @@ async def test_being_cancelled_the_moment_a_slot_is_granted_loses_none() -> None
     doomed.cancel()  # asyncio's own, which also reaches a task that is about to wake
     with pytest.raises(asyncio.CancelledError):
         await doomed
-    with anyio.fail_after(30):
+    with anyio.fail_after(120):
         await next_one
     assert share.in_flight == 1
 

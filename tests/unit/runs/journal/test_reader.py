@@ -205,6 +205,6 @@ def test_the_shell_reads_it(path: Path) -> None:
         ".execute('SELECT count(*) FROM submissions').fetchone()[0])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], capture_output=True, check=True, timeout=60
+        [sys.executable, "-c", code, str(path)], capture_output=True, check=True, timeout=600
     )
     assert int(done.stdout) == 5

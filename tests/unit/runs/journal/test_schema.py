@@ -334,7 +334,7 @@ def test_a_disk_that_fills_up_for_real(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
     assert "see whether the disk is full" in done.stdout, done.stderr
     acknowledged = int(done.stdout.split()[0])
