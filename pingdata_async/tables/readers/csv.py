@@ -22,7 +22,7 @@ from pingdata_async.locations.numbers import QUANTITIES, with_decimal_commas
 from pingdata_async.tables.readers.base import (
     BUFFER_BYTES,
     MAX_LINE_BYTES,
-    HashingStream,
+    FileInput,
     InputReader,
     PeekableStream,
     TooLongError,
@@ -67,39 +67,29 @@ class DelimitedText(NamedTuple):
         encoding: The encoding of the bytes.
         sample: Its first characters.
         is_whole: Whether the sample is all of it.
+        suffix: The suffix of its name in lower case, without that of a compression.
     """
 
     stream: TextStream
     encoding: str
     sample: str
     is_whole: bool
+    suffix: str
 
 
 class DelimitedReader(InputReader):
-    """Records of a delimited text; see `InputReader`.
+    """Reads the records of a delimited text; see `InputReader`."""
 
-    Args:
-        name: The input, for messages.
-        suffix: The suffix of its name in lower case, without that of a compression.
-        source: The stream that hashes the input.
-        text: The text.
-        options: How the input is to be understood.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        suffix: str,
-        source: HashingStream,
-        text: DelimitedText,
-        options: ReadOptions,
-    ) -> None:
-        super().__init__(name, source, options)
+    def __init__(self, file: FileInput, text: DelimitedText, options: ReadOptions) -> None:
+        super().__init__(file.name, file.source, options)
         self._stream = text.stream
         self._bytes = PeekableStream(text.stream)
         self._encoding = text.encoding
         self._dialect = detect_dialect(
-            text.sample, is_whole=text.is_whole, delimiter=_SUFFIXES.get(suffix), options=options
+            text.sample,
+            is_whole=text.is_whole,
+            delimiter=_SUFFIXES.get(text.suffix),
+            options=options,
         )
         self._text = _LineBlocks(self._bytes, text.encoding)
         # strict: a stray quote must not swallow the rows behind it.

@@ -27,6 +27,7 @@ from pingdata_async.tables.readers.base import (
     IN_MEMORY,
     MAX_BATCH_BYTES,
     MAX_LINE_BYTES,
+    FileInput,
     HashingStream,
     InputReader,
     MemoryHash,
@@ -168,20 +169,11 @@ class JSONReader(InputReader):
 
 
 class JSONLReader(JSONReader):
-    """Reads the records of JSONL; see `InputReader`.
+    """Reads the records of JSONL, whose text is in UTF-8; see `InputReader`."""
 
-    Args:
-        name: The input, for messages.
-        source: The stream that hashes its bytes.
-        text: Its text in UTF-8, decompressed.
-        options: How to read it.
-    """
-
-    def __init__(
-        self, name: str, source: HashingStream, text: PeekableStream, options: ReadOptions
-    ) -> None:
-        super().__init__(name, source, options)
-        self._bytes = text
+    def __init__(self, file: FileInput, options: ReadOptions) -> None:
+        super().__init__(file.name, file.source, options)
+        self._bytes = file.content
 
     def _some_rows(self) -> Iterator[_Rows]:
         text = self._bytes

@@ -260,12 +260,12 @@ class _TextOpener:
         if told is not None:
             raise InputError(f"{self._name} {told}")
         suffix = self._suffixes[-1] if self._suffixes else ""
-        text, source = self._content, self._file.source
+        text = self._content
         if _is_jsonl(self._name, suffix, sample):
             if encoding not in {None, UTF_8}:
                 text = PeekableStream(RecodedStream(text, str(encoding), self._name))
             lines = PeekableStream(TextStream(text))
-            return JSONLReader(self._name, source, lines, self._options)
+            return JSONLReader(self._file._replace(content=lines), self._options)
         if encoding is None:
             encoding = self._detected_encoding()
             sample = self._head.decode(encoding, "ignore")
@@ -273,8 +273,8 @@ class _TextOpener:
         if encoding.startswith(_WIDE):  # the checks of bytes need an encoding that extends ASCII
             text, read_as = PeekableStream(RecodedStream(text, encoding, self._name)), UTF_8
         is_whole = len(self._head) < SAMPLE_BYTES
-        delimited = DelimitedText(TextStream(text), read_as, sample, is_whole)
-        reader = DelimitedReader(self._name, suffix, source, delimited, self._options)
+        delimited = DelimitedText(TextStream(text), read_as, sample, is_whole, suffix)
+        reader = DelimitedReader(self._file, delimited, self._options)
         if self._options.encoding is None and encoding != UTF_8:
             reader.note_encoding(encoding)
         return reader
