@@ -164,11 +164,9 @@ class _Submission(msgspec.Struct):
 
 
 class MemoryStore(ChunkStore):
-    """Hands over results, counts charges, and warns of what is charged twice.
+    """Hands over results, warns of what is charged twice, and counts charges in a summary.
 
-    Args:
-        next_index: Gives the number of a later chunk.
-        counts: The summary in which charges are counted; others may count there too.
+    Others may count in that summary, too.
     """
 
     def __init__(self, next_index: Callable[[], int], counts: RunSummary) -> None:

@@ -125,14 +125,7 @@ Decision = (
 
 
 class Judge:
-    """Decides what becomes of a chunk whose submission or job went wrong.
-
-    Args:
-        policy: How often things are tried.
-        breaker: Counts what goes wrong in a row.
-        sources: The run's sources.
-        rng: The source of jitter.
-    """
+    """Decides what becomes of a chunk whose submission or job went wrong."""
 
     def __init__(
         self,

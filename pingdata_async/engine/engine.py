@@ -85,11 +85,7 @@ _NoAnswer = Kept | JobLost | Unreachable | Unreadable
 
 
 class Engine:
-    """Brings every chunk of an iterator through the API and to a store.
-
-    Args:
-        context: What the run works with.
-    """
+    """Brings every chunk of an iterator through the API and to a store."""
 
     def __init__(self, context: EngineContext) -> None:
         self._context = context

@@ -90,11 +90,7 @@ NoteIntent = Callable[[], Awaitable[bool]]
 
 
 class Requests:
-    """Sends the requests of one run.
-
-    Args:
-        context: What the run works with.
-    """
+    """Sends the requests of one run."""
 
     def __init__(self, context: EngineContext) -> None:
         self._api = context.api
@@ -515,11 +511,7 @@ def _failed(task: ChunkTask, status: JobStatus) -> JobLost:
 
 
 class RequestPacer:
-    """Paces the requests of one run.
-
-    Args:
-        context: What the run works with.
-    """
+    """Paces the requests of one run."""
 
     def __init__(self, context: EngineContext) -> None:
         self.rate_limiter = context.rate_limiter
@@ -589,7 +581,7 @@ class StepPacer:
     Args:
         run: The pacer of the run.
         task: The chunk.
-        note_intent: Awaited right before the first one is sent.
+        note_intent: Awaited right before the first request leaves.
     """
 
     def __init__(

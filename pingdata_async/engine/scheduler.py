@@ -96,9 +96,6 @@ class Scheduler:
 
     Only the engine moves chunks from one place to the next.
 
-    Args:
-        context: What the run works with.
-
     Attributes:
         submissions: Chunks that were admitted.
         polls: Chunks that have a job.

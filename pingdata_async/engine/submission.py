@@ -114,14 +114,7 @@ def size_bytes(chunk: Chunk) -> int:
 class Submitter:
     """Submits chunks, or says what else is to be done about them.
 
-    It moves none: `submit()` returns what follows. What the store is to know of a submission, it
-    is told here, before anything follows.
-
-    Args:
-        context: What the run works with.
-        scheduler: Knows whether the run is stopping.
-        requests: Sends the requests.
-        judge: Decides what follows when something went wrong.
+    It moves none: `submit()` returns what follows, once the store knows of the submission.
     """
 
     def __init__(

@@ -51,10 +51,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
 class Preflight:
     """Asks the API about a run's sources, once, and about the account's limits.
 
-    Args:
-        client: The client of the run; if it is closed, nothing is asked.
-        settings: The run's settings.
-        emit: Called with a notice for each thing that the API does not tell.
+    If the client is closed, nothing is asked. What the API does not tell becomes a notice.
     """
 
     def __init__(self, client: PingDataClient, settings: RunSettings, emit: EventEmitter) -> None:

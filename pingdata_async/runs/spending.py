@@ -80,10 +80,6 @@ class Spending:
         plan: Its plan, inside its `with` block.
         totals: The totals of its journal.
         read: Reads from the journal in a thread.
-
-    Attributes:
-        spent: What was, or may have been, charged.
-        jobs_in_flight: Paid jobs whose answers are still to be fetched.
     """
 
     def __init__(

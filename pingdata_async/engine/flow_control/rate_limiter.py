@@ -90,11 +90,7 @@ class RateLimiterClosedError(Exception):
 
 
 class RateLimiter:
-    """Says when each request of a client may leave.
-
-    Args:
-        rng: The source of jitter.
-    """
+    """Says when each request of a client may leave."""
 
     def __init__(self, rng: random.Random | None = None) -> None:
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets

@@ -219,11 +219,7 @@ class GiveUp(enum.Enum):
 
 
 class Health:
-    """How the API has answered the requests of a run, by kind.
-
-    Args:
-        policy: How patient to be.
-    """
+    """How the API has answered the requests of a run, by kind."""
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
