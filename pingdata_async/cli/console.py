@@ -112,10 +112,15 @@ def show_lines(lines: Iterable[str]) -> None:
     _print("\n".join(lines))
 
 
+def shown_sentence(text: str) -> str:
+    """A sentence on one line, indented as it is."""
+    return " " * (len(text) - len(text.lstrip(" "))) + one_line(text)
+
+
 def _plain(part: str | Table) -> list[str]:
     """A sentence as a line, or a table as lines of cells with tabs between them."""
     if isinstance(part, str):
-        return [one_line(part)]
+        return [shown_sentence(part)]
     return ["\t".join(map(_text, row)) for row in (part.headings, *part.rows)]
 
 

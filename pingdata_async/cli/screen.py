@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from pingdata_async.cli.console import Cell, RunState, Table, plain_lines
+from pingdata_async.cli.console import Cell, RunState, Table, plain_lines, shown_sentence
 from pingdata_async.events import ChunkFinished, Event, InputPlanned, Listener, RunResumed
 from pingdata_async.util.redaction import printable
 from pingdata_async.util.text import counted, one_line
@@ -113,7 +113,7 @@ def drawn(parts: Iterable[str | Table]) -> str:
     console = Console(highlight=False, markup=False)
     with console.capture() as capture:
         for part in parts:
-            console.print(one_line(part) if isinstance(part, str) else _drawn_table(part))
+            console.print(shown_sentence(part) if isinstance(part, str) else _drawn_table(part))
     return capture.get().rstrip("\n")
 
 
