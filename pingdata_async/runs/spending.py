@@ -145,10 +145,8 @@ def check_budget(settings: RunSettings, plan: Plan) -> None:
     named = dict.fromkeys((*settings.sources, *plan.summary.asked))
     for code in settings.caps.by_source:
         if code.casefold() not in map(str.casefold, named):
-            raise ConfigurationError(
-                f"the budget names {code}, which no location asks "
-                f"({', '.join(named) or 'nothing is to be sent'})"
-            )
+            asked = f"the locations ask {', '.join(named)}" if named else "nothing is to be sent"
+            raise ConfigurationError(f"the budget names {code}, but {asked}")
 
 
 def needed_words(caps: Caps) -> str:

@@ -274,7 +274,7 @@ async def test_the_budget_can_be_of_sources(tmp_path: Path) -> None:
         words = ["enhance", tmp_path / "in.csv", "-o", out, "-u", sandbox.url, "-s", "PG,PH"]
         wrong = await run(*words, "--budget", "HP=10")
         assert wrong.code == 2
-        assert "the budget names HP, which no location asks (PG, PH)" in assert_one_line(wrong)
+        assert "the budget names HP, but the locations ask PG, PH" in assert_one_line(wrong)
         assert about_jobs(sandbox) == 0
         done = await run(*words, "--chunk-size", 30, "--budget", "ph=40,PG=1000")
         assert done.code == 5
