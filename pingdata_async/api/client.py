@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 from urllib.parse import quote
@@ -265,11 +265,10 @@ class PingDataClient:
         if len(body) >= GZIP_FROM_BYTES:
             headers["Content-Encoding"] = "gzip"
             body = await _gzipped(body)
-        async with (
-            self._call() as transport,
-            transport.post("/api/v1/bulk_enhance", body, headers, pacer) as response,
-        ):
-            return await response.decoded(decode_submission)
+        with self._call() as transport:
+            return await transport.post(
+                "/api/v1/bulk_enhance", body, headers, decode_submission, pacer
+            )
 
     async def status(self, job_id: str, *, pacer: Pacer | None = None) -> JobStatus:
         """Ask about a job (`GET /api/v1/bulk_enhance/{id}`). Safe to repeat and to cancel.
@@ -309,13 +308,11 @@ class PingDataClient:
             APIStatusError: On any other error status.
             TransportError: When no answer arrived.
         """
-        async with (
-            self._call() as transport,
-            open_output(
+        with self._call() as transport:
+            async with open_output(
                 transport, self.base_url, job_id, output, self.status, pacer=pacer
-            ) as response,
-        ):
-            yield response
+            ) as response:
+                yield response
 
     async def fetch_output(self, job_id: str, output: JobOutput) -> bytes:
         """The whole output in memory, up to `max_body_bytes`; as `stream_output()` otherwise.
@@ -425,11 +422,10 @@ class PingDataClient:
         )
         query = options.query(normalized.fields, asked)
         timeout_s = self._opened_settings().read_timeout_s + (source_timeout_s or 0.0)
-        async with (
-            self._call() as transport,
-            transport.get("/api/v1/enhance", query, timeout_s, is_paid=True) as response,
-        ):
-            data = await response.decoded(decode_enhance)
+        with self._call() as transport:
+            data = await transport.get(
+                "/api/v1/enhance", decode_enhance, query, timeout_s, is_paid=True
+            )
         return judge_location(row=0, user_id=normalized.id or "0", data=data, sources=asked)
 
     # -- the account ---------------------------------------------------------------------
@@ -522,8 +518,8 @@ class PingDataClient:
             raise ClientClosedError(NOT_OPEN)
         return self._settings
 
-    @contextlib.asynccontextmanager
-    async def _call(self) -> AsyncIterator[Transport]:
+    @contextlib.contextmanager
+    def _call(self) -> Iterator[Transport]:
         transport = self._transport
         if transport is None:
             raise ClientClosedError(NOT_OPEN)
@@ -559,8 +555,8 @@ class PingDataClient:
         *,
         pacer: Pacer | None = None,
     ) -> T:
-        async with self._call() as transport, transport.get(path, query, pacer=pacer) as response:
-            return await response.decoded(decode)
+        with self._call() as transport:
+            return await transport.get(path, decode, query, pacer=pacer)
 
 
 def _as_sent(location: AnyLocation) -> AnyLocation:

@@ -42,6 +42,11 @@ class PendingReads:
         self._scopes: set[anyio.CancelScope] = set()
         self._closed = False
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is waited for any more."""
+        return self._closed
+
     def close(self) -> None:
         """End every wait, now and from now on."""
         self._closed = True

@@ -11,7 +11,7 @@ import functools
 import io
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from types import SimpleNamespace
+from types import SimpleNamespace, TracebackType
 from typing import Self, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -23,6 +23,7 @@ from yarl import URL
 
 from pingdata_async.api.config import (
     ClientSettings,
+    Origin,
     Pacer,
     download_url,
     is_other_endpoint,
@@ -87,7 +88,7 @@ class Answer:
         self._waits = waits
         self._patience = patience
 
-    @property
+    @functools.cached_property
     def what(self) -> str:
         """The request in a few words."""
         return f"{self.raw.method} {shown_url(str(self.raw.url))}"
@@ -110,9 +111,15 @@ class Answer:
         Raises:
             DecodeError: When the body is cut off, stops coming, or cannot be taken apart.
         """
-        patience = self._patience
-        began = anyio.current_time()
-        with _translated(self.what, self._cut_off):
+        patience, content = self._patience, self.raw.content
+        with _Translated(self._cut_off):
+            # Most of a body is there before it is asked for: without a wait, no limit is needed.
+            if not self._waits.is_closed and (
+                data := content.read_nowait(-1 if max_bytes is None else max_bytes)
+            ):
+                patience.note(len(data), 0.0)
+                return data
+            began = anyio.current_time()
             data = await self._read(max_bytes, began + patience.left_s)
             patience.note(len(data), anyio.current_time() - began)
         return data
@@ -147,9 +154,8 @@ class Answer:
         """Allow for little time from now on: what still comes is not worth more."""
         self._patience = Patience(ERROR_BODY_S, ERROR_BODY_S)
 
-    @staticmethod
-    def _cut_off(what: str, error: Exception) -> DecodeError:
-        return DecodeError(f"{what}: the answer was cut off ({_detail(error)})")
+    def _cut_off(self, error: Exception) -> DecodeError:
+        return DecodeError(f"{self.what}: the answer was cut off ({_detail(error)})")
 
 
 class Response:
@@ -225,11 +231,9 @@ class Response:
 
     async def read(self) -> bytes:
         """The whole body; raises as `iter_blocks()` does."""
+        if self._answer.inflater().is_plain:
+            return (await self.read_raw()).raw
         return b"".join([block async for block in self.iter_blocks()])
-
-    async def decoded(self, decode: Callable[[bytes, str], T]) -> T:
-        """What `decode(body, what)` makes of the whole body; raises as it and `read()` do."""
-        return decode(await self.read(), self.what)
 
 
 class Transport(AsyncClosing):
@@ -238,13 +242,14 @@ class Transport(AsyncClosing):
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
         self._origin = origin(settings.base_url)
+        self._proxy: str | None = None  # of the API itself
         self._connections = anyio.CapacityLimiter(settings.max_connections)
         self._stack = contextlib.AsyncExitStack()
         self._waits = PendingReads()
 
     async def __aenter__(self) -> Self:
         try:
-            proxy_for(self._settings.base_url)
+            self._proxy = proxy_for(self._settings.base_url)
         except TransportError as error:  # the same for every request: better said at once
             raise ConfigurationError(str(error)) from None
         tls = await anyio.to_thread.run_sync(tls_context, self._settings)
@@ -274,25 +279,31 @@ class Transport(AsyncClosing):
         """Whether a url is on the API's own origin, the only one that may be shown the token."""
         return origin(url) == self._origin
 
-    @contextlib.asynccontextmanager
     async def post(
-        self, path: str, body: bytes, headers: Mapping[str, str], pacer: Pacer | None = None
-    ) -> AsyncIterator[Response]:
+        self,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        decode: Callable[[bytes, str], T],
+        pacer: Pacer | None = None,
+    ) -> T:
         """POST to the API on a fresh connection. Never sent twice, whatever happens.
 
         Args:
             path: Below the base url.
             body: As it is sent.
             headers: That go with it.
+            decode: Makes something of the answer's body; the second argument is for messages.
             pacer: Decides when it is sent; None for at once.
 
         Raises:
             TransportError: `maybe_sent` says whether the API may have had it.
             APIStatusError: On an error status.
+            DecodeError: When the answer cannot be read.
         """
         url = URL(self._settings.base_url + path, encoded=True)
         async with (
-            self._let_out(RequestKind.SUBMIT, str(url), pacer),
+            self._let_out(RequestKind.SUBMIT, None, pacer),
             self._answered(
                 self._submitting,
                 "POST",
@@ -304,23 +315,23 @@ class Transport(AsyncClosing):
                 headers=self._token_header() | dict(headers),
             ) as answer,
         ):
-            await self._refuse_errors(answer)
-            yield Response(answer, self._settings, max_bytes=CALL_ANSWER_BYTES)
+            return await self._decoded(answer, decode)
 
-    @contextlib.asynccontextmanager
     async def get(
         self,
         path: str,
+        decode: Callable[[bytes, str], T],
         params: list[tuple[str, str]] | None = None,
         timeout_s: float | None = None,
         *,
         is_paid: bool = False,
         pacer: Pacer | None = None,
-    ) -> AsyncIterator[Response]:
+    ) -> T:
         """GET from the API; a redirect is an error. Raises as `post()` does.
 
         Args:
             path: Below the base url.
+            decode: As for `post()`.
             params: The query.
             timeout_s: Without a byte of the answer; None for the settings' own. Its head may take
                 twice that once there is a connection, and its body as well.
@@ -331,7 +342,7 @@ class Transport(AsyncClosing):
         if params:
             url = url.with_query(params)
         async with (
-            self._let_out(RequestKind.POLL, str(url), pacer),
+            self._let_out(RequestKind.POLL, None, pacer),
             self._answered(
                 self._submitting if is_paid else self._asking,
                 "GET",
@@ -341,8 +352,13 @@ class Transport(AsyncClosing):
                 headers=self._token_header(),
             ) as answer,
         ):
-            await self._refuse_errors(answer)
-            yield Response(answer, self._settings, max_bytes=CALL_ANSWER_BYTES)
+            return await self._decoded(answer, decode)
+
+    async def _decoded(self, answer: Answer, decode: Callable[[bytes, str], T]) -> T:
+        """What `decode` makes of a successful answer."""
+        await self._refuse_errors(answer)
+        response = Response(answer, self._settings, max_bytes=CALL_ANSWER_BYTES)
+        return decode(await response.read(), answer.what)
 
     @contextlib.asynccontextmanager
     async def download(self, url: str, pacer: Pacer | None = None) -> AsyncIterator[Response]:
@@ -375,13 +391,14 @@ class Transport(AsyncClosing):
             all_own = all_own and is_own
             shows_token = all_own and is_output_path(path)
             async with (
-                self._let_out(RequestKind.FETCH, str(parsed), pacer),
+                self._let_out(RequestKind.FETCH, None if is_own else origin(str(parsed)), pacer),
                 self._answered(
                     self._asking,
                     "GET",
                     parsed,
                     silence_s=self._settings.read_timeout_s,
                     is_small=False,
+                    is_own=is_own,
                     headers=self._token_header() if shows_token else {},
                 ) as answer,
             ):
@@ -412,6 +429,7 @@ class Transport(AsyncClosing):
         is_small: bool,
         headers: dict[str, str],
         data: io.BytesIO | None = None,
+        is_own: bool = True,
     ) -> AsyncIterator[Answer]:
         """Send one request; the answer's head has arrived when this is entered.
 
@@ -423,21 +441,21 @@ class Transport(AsyncClosing):
             is_small: Whether all of the answer's body must come within twice that.
             headers: The token among them, if it is to be shown.
             data: The body.
+            is_own: Whether it goes to the API's own origin.
         """
-        text = str(url)
         connect_s = self._settings.connect_timeout_s
         enough_s = SILENCES_PER_WINDOW * silence_s
         progress = SimpleNamespace(began=False)  # as `open_session` notes it
 
-        def lost(what: str, error: Exception) -> TransportError:
+        def lost(error: Exception) -> TransportError:
             return TransportError(
-                f"{what}: {_detail(error)}",
+                f"{method} {shown_url(str(url))}: {_detail(error)}",
                 maybe_sent=progress.began,
                 is_garbled=progress.began and isinstance(error, aiohttp.ClientResponseError),
             )
 
         with (
-            _translated(f"{method} {shown_url(text)}", lost),
+            _Translated(lost),
             # Answers of "100 Continue" can have no end.
             self._waits.within(connect_s + enough_s),
         ):
@@ -448,7 +466,7 @@ class Transport(AsyncClosing):
                 headers=headers,
                 timeout=_timeout(connect_s, silence_s),
                 allow_redirects=False,
-                proxy=proxy_for(text),
+                proxy=self._proxy if is_own else proxy_for(str(url)),
                 trace_request_ctx=progress,
             )
         try:
@@ -462,12 +480,10 @@ class Transport(AsyncClosing):
                 raw.close()
 
     def _let_out(
-        self, kind: RequestKind, url: str, pacer: Pacer | None
+        self, kind: RequestKind, other: Origin | None, pacer: Pacer | None
     ) -> contextlib.AbstractAsyncContextManager[None]:
-        """A connection, and leave to send a request on it."""
-        if pacer is None:
-            return self._slot()
-        return pacer.sending(kind, None if self.is_own(url) else origin(url), self._slot)
+        """A connection, and leave to send a request on it to the API, or to another origin."""
+        return self._slot() if pacer is None else pacer.sending(kind, other, self._slot)
 
     @contextlib.asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -537,24 +553,31 @@ def _timeout(connect_s: float, read_s: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, connect=connect_s, sock_read=read_s)
 
 
-@contextlib.contextmanager
-def _translated(what: str, as_ours: Callable[[str, Exception], PingDataError]) -> Iterator[None]:
-    """Turn whatever comes out of aiohttp into an error of ours; the one place that does.
+class _Translated:
+    """Turns whatever comes out of aiohttp into an error of ours; the one place that does.
 
     That is more than its own errors: its parsers let out those of the parts they are made of, and
     uvloop has a RuntimeError for a connection that is gone.
 
     Args:
-        what: The request in a few words.
-        as_ours: Makes ours, of the request and of what was raised.
+        as_ours: Makes ours of what was raised.
     """
-    try:
-        yield
-    except PingDataError:
-        raise
-    except Exception as error:  # noqa: BLE001 - see above; nothing else is called in here
-        # Not chained, if it holds our request, token and all, or the proxy's password.
-        raise as_ours(what, error) from error if may_be_shown(error) else None
+
+    def __init__(self, as_ours: Callable[[Exception], PingDataError]) -> None:
+        self._as_ours = as_ours
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, Exception) and not isinstance(error, PingDataError):
+            # Not chained, if it holds our request, token and all, or the proxy's password.
+            raise self._as_ours(error) from error if may_be_shown(error) else None
 
 
 def _detail(error: Exception) -> str:
