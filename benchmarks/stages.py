@@ -103,7 +103,7 @@ def write(rounds: Sequence[Round], found: Mapping[str, float]) -> None:
 def run_stages(work_dir: Path, rounds: int = ROUNDS, rows: int = ROWS) -> None:
     """Measure, write and print."""
     work_dir.mkdir(parents=True, exist_ok=True)
-    found = measure_rounds(contenders(rows, work_dir), rounds, (rows,), work_dir)
+    found = list(measure_rounds(contenders(rows, work_dir), rounds, (rows,), work_dir))
     each_ms = parts.measure(work_dir)
     write(found, each_ms)
     print(stages_table(found))

@@ -114,18 +114,20 @@ def main() -> int:
     given = arguments()
     is_short = given.quick or given.gate
     rows = given.rows or (QUICK_ROWS if is_short else ROWS)
-    rounds = measure_rounds(
+    rounds: list[Round] = []
+    for each in measure_rounds(
         given.contenders,
         given.rounds or (QUICK_ROUNDS if is_short else ROUNDS),
         (min(SMALL, rows // 2), rows),
         given.work_dir.resolve(),
-    )
+    ):
+        rounds.append(each)
+        if given.record:  # already: the next round may be interrupted
+            write(given.record, rounds)
     limits = read_limits()
     print(costs(rounds))
     if given.gate:
         return gate(rounds, limits)
-    if given.record:
-        write(given.record, rounds)
     print(verdicts_table({"found": rounds}, limits))
     return 0
 

@@ -269,10 +269,9 @@ def marginal_us(runs: Sequence[Report], name: str) -> float:
 
 def measure_rounds(
     contenders: Mapping[str, Contender], rounds: int, sizes: tuple[int, ...], work_dir: Path
-) -> list[dict[str, Report]]:
-    """Measure every contender once a round, each round in another order."""
+) -> Iterator[dict[str, Report]]:
+    """Measure every contender once a round, each round in another order; yields each round."""
     names = list(contenders)
-    found = []
     for number in range(rounds):
         turn = number % len(names)
         reports: dict[str, Report] = {}
@@ -288,8 +287,7 @@ def measure_rounds(
                 file=sys.stderr,
                 flush=True,
             )
-        found.append({name: reports[name] for name in names})
-    return found
+        yield {name: reports[name] for name in names}
 
 
 # -- the machine --------------------------------------------------------------------------
