@@ -27,7 +27,7 @@ from pingdata_async.locations.chunk import Chunk, encode_body
 from pingdata_async.results.offset_index import index_output
 from pingdata_async.results.validation import ValidatedOutput, validate_output
 from pingdata_async.runs.directory.plan import Plan
-from pingdata_async.runs.directory.spool import Spool
+from pingdata_async.runs.directory.spool import Spool, packed_output
 from pingdata_async.runs.export.jsonl import render
 from pingdata_async.runs.export.output import OutputSpec
 from pingdata_async.runs.export.results import DuplicateAnswers, ResultReader
@@ -151,16 +151,10 @@ async def _kept_and_exported(
 
     spool = Spool(folder / "spool")
     bodies = [EncodedBody(_packed(output), "gzip") for output in outputs]
-    plain = Spool(folder / "plain")
-    await clocked(
-        "keeping an answer as it came, gzip",
-        [spool.keep(chunk.index, body) for chunk, body in zip(chunks, bodies, strict=True)],
+    found["packing a plain answer, to be kept"] = _of_each(
+        packed_output, [EncodedBody(output) for output in outputs]
     )
-    await clocked(
-        "keeping a plain answer",
-        [plain.keep(chunk.index, EncodedBody(o)) for chunk, o in zip(chunks, outputs, strict=True)],
-    )
-    async with Journal(folder / "journal", create=True) as journal:
+    async with Journal(folder / "journal", spool, create=True) as journal:
         await journal.set_planned_chunks(len(chunks))
         checked = [_checked(chunk, output) for chunk, output in zip(chunks, outputs, strict=True)]
         await clocked(
@@ -171,10 +165,16 @@ async def _kept_and_exported(
         for each in checked:
             await journal.completed(each.chunk, ())  # only noted: written with the next step
         await clocked(
-            "journal: answered, with the layout",
+            "journal: answered, with the output kept",
             [
-                journal.spooled(each.chunk.index, each.counts, each.retry_rows, each.offset_index)
-                for each in checked
+                journal.spooled(
+                    each.chunk.index,
+                    each.counts,
+                    each.retry_rows,
+                    each.offset_index,
+                    packed_output(body),
+                )
+                for each, body in zip(checked, bodies, strict=True)
             ],
         )
     async with reading_journal(folder / "journal") as account:

@@ -25,7 +25,11 @@ STAGES = {
     "compress requests": ("api.client:gzipped",),
     "inflate answers": ("util.encoding:EncodedBody.content",),
     "find each row's answer": ("engine.requests:validate_output",),
-    "keep answers": ("runs.directory.spool:Spool._keep",),
+    "keep answers": (
+        "runs.directory.spool:Spool.append",
+        "runs.directory.spool:Spool.sync",
+        "runs.run:packed_output",
+    ),
     "journal": ("runs.journal.journal:GroupWriter._write_once",),
     "render lines": ("runs.export.jsonl:render",),
     "read kept answers": ("runs.directory.spool:Spool.read",),

@@ -60,7 +60,7 @@ from pingdata_async.runs.directory.directory import (
 )
 from pingdata_async.runs.directory.plan import Plan, PlanSummary
 from pingdata_async.runs.directory.settings import SANDBOX, RunFlags, RunSettings
-from pingdata_async.runs.directory.spool import Spool
+from pingdata_async.runs.directory.spool import Spool, packed_output
 from pingdata_async.runs.export.export import (
     check_run_output,
     open_export,
@@ -144,7 +144,7 @@ class DurableStore(ChunkStore):
         return shown_path(path)
 
     async def deliver(self, finished: FinishedChunk) -> None:
-        """Keep a chunk's answers, then the note that they are kept; then they may be written."""
+        """Keep a chunk's answers with the note that they are kept; then they may be written."""
         index, checked = finished.chunk.index, finished.checked
         if checked is None:
             await self._journal.failed(index, finished.failure, finished.counts)
@@ -154,14 +154,12 @@ class DurableStore(ChunkStore):
         if checked.offset_index is not None and checked.content is not None:
             found = checked.offset_index, checked.content
             self._output.expect(finished.chunk)
-        try:
-            await self._spool.keep(index, checked.body)
-        except OSError as error:
-            raise RunError(
-                f"the answer to chunk {index} cannot be kept: {error.strerror or error}"
-            ) from error
+        if checked.body.is_gzip:  # nothing to be done, so no visit to a thread
+            output = packed_output(checked.body)
+        else:
+            output = await anyio.to_thread.run_sync(packed_output, checked.body)
         await self._journal.spooled(
-            index, finished.counts, checked.retry_rows, checked.offset_index
+            index, finished.counts, checked.retry_rows, checked.offset_index, output
         )
         await self._output.offer(finished.chunk, found)
 

@@ -269,6 +269,14 @@ def sync_file(file: int) -> None:
     os.fsync(file)
 
 
+def sync_content(file: int) -> None:
+    """As `sync_file()`, without times and rights; takes a file descriptor."""
+    if hasattr(os, "fdatasync"):  # not on macOS
+        os.fdatasync(file)
+    else:
+        sync_file(file)
+
+
 def sync_folder(path: Path) -> None:
     """Get the names in a folder onto the disk: a file that was renamed has its name only then."""
     if os.name != "posix":  # folders cannot be opened there
@@ -337,6 +345,18 @@ def write_pieces(file: int, pieces: Sequence[bytes | memoryview]) -> None:
 
 def _write(file: int, pieces: Sequence[bytes | memoryview]) -> int:
     return os.writev(file, pieces) if len(pieces) > 1 else os.write(file, pieces[0])
+
+
+def write_at(file: int, content: bytes, offset: int) -> None:
+    """Write all of it to a file descriptor, at a place.
+
+    Raises:
+        OSError: When it cannot be written; a part of it may have been.
+    """
+    left = memoryview(content)
+    while left:
+        written = os.pwrite(file, left, offset)
+        left, offset = left[written:], offset + written
 
 
 def absolute(path: str | Path) -> Path:

@@ -20,8 +20,9 @@ from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.export.results import ResultReader
 from pingdata_async.runs.journal import schema as journal_schema
-from pingdata_async.runs.journal.journal import Journal
+from pingdata_async.runs.journal.journal import Journal, OutputLog
 from pingdata_async.runs.journal.reader import JournalReader
+from pingdata_async.runs.journal.records import PackedOutput, SpoolPlace
 from pingdata_async.runs.run import Run
 from pingdata_async.util.encoding import EncodedBody
 from tests.support.plans import summary_of
@@ -33,8 +34,8 @@ T = TypeVar("T")
 class _MemoryJournal(Journal):
     """The journal of one client, on a database that outlives it."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        super().__init__(NOWHERE)
+    def __init__(self, connection: sqlite3.Connection, outputs: OutputLog) -> None:
+        super().__init__(NOWHERE, outputs)
         self._connection = connection
 
     def _open(self) -> sqlite3.Connection:
@@ -49,20 +50,21 @@ class _MemoryJournal(Journal):
 
 
 class _MemorySpool(Spool):
-    """Bodies by the number of their chunk."""
+    """Outputs in the order in which they came."""
 
     def __init__(self) -> None:
         super().__init__(NOWHERE)
-        self.bodies: dict[int, bytes] = {}
+        self._outputs: list[PackedOutput] = []
 
-    def _keep(self, index: int, body: EncodedBody) -> None:
-        self.bodies[index] = body.content()
+    def append(self, output: PackedOutput) -> SpoolPlace:
+        self._outputs.append(output)
+        return SpoolPlace(f"000000{output.suffix}", len(self._outputs) - 1, len(output.content))
 
     def _keep_unreadable(self, index: int, bodies: Sequence[EncodedBody]) -> Path:  # noqa: ARG002
         return NOWHERE
 
-    def read(self, index: int) -> bytes | None:
-        return self.bodies.get(index)
+    def _read(self, place: SpoolPlace) -> bytes:
+        return self._outputs[place.begin].content
 
 
 class _MemoryPlan(Plan):
@@ -107,7 +109,7 @@ class MemoryDirectory(RunDirectory):
 
     async def open(self) -> None:
         """A client takes the run up."""
-        self.journal = _MemoryJournal(self.connection)
+        self.journal = _MemoryJournal(self.connection, self.spool)
         await self.journal.__aenter__()
         await self.journal.set_planned_chunks(len(self.planned))
 

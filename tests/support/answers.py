@@ -13,9 +13,9 @@ from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.models import Reason
 from pingdata_async.results.offset_index import OffsetIndex
 from pingdata_async.results.validation import Failure
-from pingdata_async.runs.directory.spool import Spool
+from pingdata_async.runs.directory.spool import Spool, packed_output
 from pingdata_async.runs.journal.reader import JournalReader
-from pingdata_async.runs.journal.records import pack_chunk, pack_offset_index
+from pingdata_async.runs.journal.records import SpoolPlace, pack_chunk, pack_offset_index
 from pingdata_async.runs.journal.schema import JOURNAL_NAME, create_tables
 from pingdata_async.util.encoding import EncodedBody
 
@@ -28,6 +28,13 @@ class MemoryJournal(JournalReader):
     def __init__(self, spool: Spool) -> None:
         super().__init__(Path(JOURNAL_NAME))
         self._spool = spool
+        self._places: dict[int, SpoolPlace] = {}
+
+    def keep(self, index: int, body: EncodedBody) -> SpoolPlace:
+        """Keep a chunk's output, for when it is noted as spooled. Blocks."""
+        with self._turn:  # as the journal's writer does, one after the other
+            self._places[index] = keep_output(self._spool, body)
+        return self._places[index]
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -51,19 +58,23 @@ class MemoryJournal(JournalReader):
         failed = msgspec.json.encode(failure).decode() if state == "failed" else None
         content = None if chunk.is_planned else pack_chunk(chunk)
         index = pack_offset_index(offset_index)
+        where: tuple[object, ...] = (None, None, None)
+        if state == "spooled":
+            if body is not None:
+                self.keep(chunk.index, EncodedBody(msgspec.json.encode(body)))
+            if chunk.index in self._places:
+                where = msgspec.structs.astuple(self._places[chunk.index])
         with self._turn:  # not within what another thread reads, and undoes
             self._opened().execute(
                 "INSERT OR REPLACE INTO chunks"
-                " (idx, state, since, charged_before, failure, content, offset_index)"
-                " VALUES (?, ?, 0, ?, ?, ?, ?)",
-                (chunk.index, state, charged_before, failed, content, index),
+                " (idx, state, since, charged_before, failure, segment, segment_begin,"
+                " segment_size, content, offset_index) VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?)",
+                (chunk.index, state, charged_before, failed, *where, content, index),
             )
             for planned in {earlier.planned_chunk for earlier in chunk.earlier}:
                 self._opened().execute(
                     "INSERT OR IGNORE INTO planned_chunks VALUES (?, ?)", (planned, chunk.index)
                 )
-        if state == "spooled" and body is not None:
-            self._spool._keep(chunk.index, EncodedBody(msgspec.json.encode(body)))
 
     def wait(self, rows: Mapping[int, int]) -> None:
         """These rows alone wait to be retried, each with its planned chunk. Blocks."""
@@ -82,6 +93,14 @@ def planned_chunks(rows: int, chunk_size: int) -> list[Chunk]:
 def answered(source: str = "PG", **fields: object) -> dict[str, object]:
     """What one source says of a location."""
     return {source: {"is_success": True, **fields}}
+
+
+def keep_output(spool: Spool, body: EncodedBody) -> SpoolPlace:
+    """Keep an output as a run does; returns where it is. Blocks."""
+    place = spool.append(packed_output(body))
+    spool.sync()
+    spool.settle()
+    return place
 
 
 def spool_in(folder: Path) -> Spool:

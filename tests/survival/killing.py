@@ -22,7 +22,9 @@ import msgspec
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from pingdata_async.runs.directory.directory import journal_path
+from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.journal.reader import JournalReader
+from pingdata_async.runs.journal.records import SpoolPlace
 from pingdata_async.runs.status import read_status
 from pingdata_async.sandbox import FaultPlan, SandboxServer
 from tests.survival.launcher import End, Order, Report
@@ -136,10 +138,12 @@ def look_at(run_dir: Path) -> Death:
         assert not status.is_running
         assert status.submissions_in_doubt >= len(unanswered)
     with contextlib.closing(sqlite3.connect(journal_path(run_dir))) as connection:
-        found = connection.execute("SELECT idx FROM chunks WHERE state = 'spooled'").fetchall()
-    spooled = frozenset(index for (index,) in found)
-    for index in spooled:
-        [_] = (run_dir / "spool").glob(f"{index // 1000:06d}/{index:09d}.json.*")
+        found = connection.execute(
+            "SELECT idx, segment, segment_begin, segment_size FROM chunks WHERE state = 'spooled'"
+        ).fetchall()
+    for index, *place in found:  # whole, as far as the journal speaks of it
+        assert Spool(run_dir / "spool").read(index, SpoolPlace(*place))
+    spooled = frozenset(index for index, *_ in found)
     lost = frozenset((each.index, each.since, each.locations) for each in unanswered)
     return Death(lost, spooled, jobs)
 

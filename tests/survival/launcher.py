@@ -48,7 +48,14 @@ LEDGER_STEPS = (
     "batched",
     "deliver",
 )
-DISK_STEPS = ("sync_file", "sync_folder", "write_whole")
+DISK_STEPS = (
+    "sync_content",
+    "sync_file",
+    "sync_folder",
+    "write_at",
+    "write_pieces",
+    "write_whole",
+)
 FAST = ping.RetryPolicy(base_delay_s=0.01, max_delay_s=0.05, give_up_after_s=20.0)
 FAST_POLLS = ping.PollSchedule(min_interval_s=0.005, max_interval_s=0.05)
 

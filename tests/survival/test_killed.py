@@ -63,6 +63,15 @@ async def test_killed_around_the_output(tmp_path: Path, step: str) -> None:
 
 
 async def test_killed_while_the_output_is_written(tmp_path: Path) -> None:
-    """Early, in the middle, and when all of it is there."""
-    cases = [[("OutputProgress", 3), ("OutputProgress", 1)], [("OutputWritten", 1)]]
+    """While the run goes on, and when all of it is there."""
+    step = "output_files.write_pieces"
+    cases = [[(f"after {step}", 3), (f"before {step}", 1)], [("OutputWritten", 1)]]
+    assert await kill_at_all(REFUSALS, tmp_path, cases) == len(cases)
+
+
+@pytest.mark.parametrize("number", sampled([2, 1, 3], 1))
+async def test_killed_around_the_spool(tmp_path: Path, number: int) -> None:
+    """An answer that the journal speaks of is whole; any other is fetched once more."""
+    steps = ["after spool.write_at", "before spool.sync_content", "after spool.sync_content"]
+    cases = [[(step, number) for step in steps], [("before spool.sync_folder", number)]]
     assert await kill_at_all(REFUSALS, tmp_path, cases) == len(cases)

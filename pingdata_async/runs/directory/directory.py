@@ -23,7 +23,7 @@ from pingdata_async.exceptions import ConfigurationError, PingDataError, RunErro
 from pingdata_async.runs.directory.input_copy import INPUT_NAME
 from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.settings import RunSettings, differences
-from pingdata_async.runs.directory.spool import UNREADABLE, Spool
+from pingdata_async.runs.directory.spool import SEGMENT_NAME, UNREADABLE, Spool
 from pingdata_async.runs.journal.journal import Journal
 from pingdata_async.runs.journal.reader import JournalReader
 from pingdata_async.runs.journal.schema import JOURNAL_NAME
@@ -74,8 +74,8 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.journal = Journal(journal_path(path))
         self.spool = Spool(path / SPOOL_NAME)
+        self.journal = Journal(journal_path(path), self.spool)
         self.plan: Plan | None = None
         self.discard = False
         self.left_behind: list[str] = []
@@ -86,7 +86,7 @@ class RunDirectory:
         try:
             with anyio.CancelScope(shield=True):
                 is_new = await anyio.to_thread.run_sync(self._lock_and_look)
-            self.journal = Journal(journal_path(self.path), create=is_new)
+            self.journal = Journal(journal_path(self.path), self.spool, create=is_new)
             await self.journal.__aenter__()
         except BaseException:
             self._is_left = True
@@ -106,6 +106,7 @@ class RunDirectory:
                 with anyio.CancelScope(shield=True):
                     self.left_behind = await anyio.to_thread.run_sync(_remove, self.path)
         finally:
+            self.spool.close()
             if self.plan is not None:
                 self.plan.close()
             self._lock.close()
@@ -166,8 +167,9 @@ def check_own_run(path: Path) -> None:
     for entry in path.iterdir():
         if entry.name == SPOOL_NAME:
             check_own_folder(entry)
-            for folder in entry.iterdir():
-                check_own_folder(folder)
+            for file in entry.iterdir():
+                with contextlib.suppress(FileNotFoundError):  # a .part, gone meanwhile
+                    check_own_file(file)
         elif _OWN_NAMES.fullmatch(entry.name):
             with contextlib.suppress(FileNotFoundError):  # one of SQLite's, gone meanwhile
                 check_own_file(entry)
@@ -396,7 +398,7 @@ def set_aside(path: Path) -> Path:
 
 _MADE = re.compile(
     rf"{LOCK_NAME}|({re.escape(JOURNAL_NAME)}|{PLAN_NAME}|{INPUT_NAME})(\.part)?(-(wal|shm|journal))?"
-    rf"|{SPOOL_NAME}(/\d{{6}}(/\d{{9}}(\.json\.(gz|zst)|{re.escape(UNREADABLE)}\d+)(\.part)?)?)?"
+    rf"|{SPOOL_NAME}(/({SEGMENT_NAME}|\d{{9}}{re.escape(UNREADABLE)}\d+(\.part)?))?"
 )
 """What runs make in their directory."""
 

@@ -1,13 +1,20 @@
-"""`spool/`: each chunk's output as it came, whole or not at all.
+"""`spool/`: each chunk's output as it came, one behind the other in large files.
 
-What came compressed is kept as it came: that costs nothing, and gzip has a checksum. Lines that
-need only be joined for the output would save the export half its work, but take ten times the
-disk, for as long as the run is kept (`benchmarks/README.md` has the figures).
+A segment is appended to by one process alone, and the journal knows where in it each output is.
+What a killed process appended without a word in the journal is nobody's answer: the next process
+begins a segment of its own.
+
+What came compressed is kept as it came: that costs nothing, and gzip has a checksum. `zcat` reads a
+segment of such outputs, `zstdcat` one of the others. Lines that need only be joined for the output
+would save the export half its work, but take ten times the disk, for as long as the run is kept
+(`benchmarks/README.md` has the figures).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +23,7 @@ import anyio
 import anyio.to_thread
 
 from pingdata_async.exceptions import DecodeError, RunError
+from pingdata_async.runs.journal.records import PackedOutput, SpoolPlace
 from pingdata_async.util.compression import (
     MAX_PACKED_BYTES,
     DamagedFrameError,
@@ -24,57 +32,145 @@ from pingdata_async.util.compression import (
     unpacked_at_most,
 )
 from pingdata_async.util.encoding import EncodedBody
-from pingdata_async.util.files import make_private_folder, open_regular, sync_folder, write_whole
+from pingdata_async.util.files import (
+    Closing,
+    make_private_folder,
+    open_private,
+    open_regular,
+    sync_content,
+    sync_folder,
+    write_at,
+    write_whole,
+)
 from pingdata_async.util.redaction import holds_secret, masked
 
 _AS_IT_CAME, _PACKED_HERE = ".json.gz", ".json.zst"
+SEGMENT_NAME = r"\d{6}\.json\.(gz|zst)"
+MAX_SEGMENT_BYTES = 256 * 1024 * 1024  # a new one is begun behind that
 UNREADABLE = ".unreadable-"  # as it came, whatever that is
 MAX_UNREADABLE_BYTES = 64 * 1024 * 1024  # of one output
 PIECE_BYTES = 1024 * 1024  # looked through at a time for secrets
 OVERLAP_BYTES = 4096  # longer than a secret, however it is escaped
-CHUNKS_A_FOLDER = 1000  # folders of millions of files are slow on many file systems
 
 
-class Spool:
-    """Bodies by chunk, in sharded folders.
-
-    Args:
-        folder: Where; made when the first body is kept.
+class _Segment:
+    """A file that outputs are appended to.
 
     Attributes:
-        chunks: Bodies kept by this object.
+        path: Where it is.
+        end: Where the next output begins.
+        kept: How far the journal knows what is in it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # Addresses and answers are the user's own: for the owner alone.
+        self._file = open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        self.end = self.kept = 0
+
+    def append(self, content: bytes) -> SpoolPlace:
+        write_at(self._file, content, self.end)
+        place = SpoolPlace(self.path.name, self.end, len(content))
+        self.end += len(content)
+        return place
+
+    def sync(self) -> None:
+        try:
+            sync_content(self._file)
+        except OSError as error:
+            raise RunError(
+                f"{self.path} cannot be written: {error.strerror or error}; make room if the disk "
+                "is full, then resume"
+            ) from error
+
+    def undo(self) -> None:
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._file, self.kept)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+class Spool(Closing):
+    """Outputs in segments: appended, synced together, and read by their place.
+
+    What is appended is for the journal's writer, one thread at a time. It blocks.
+
+    Args:
+        folder: Where; made when the first output is kept.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._safe_folders: set[Path] = set()
-        self._making_folders = threading.Lock()
-        self.chunks = 0
+        self._segments: list[_Segment] = []  # those that are written now
+        self._next_number: int | None = None
+        self._has_folder = False
+        self._making_folder = threading.Lock()
 
-    async def keep(self, index: int, body: EncodedBody) -> None:
-        """Keep a chunk's answers. Under its final name there is only ever a whole one.
+    # -- writing -------------------------------------------------------------------------
 
-        When this returns they survive a power cut. Not cancelled half-way: what is being
-        written was paid for, and whoever counts chunks must count this one. What a killed
-        process left half-written is overwritten.
+    def append(self, output: PackedOutput) -> SpoolPlace:
+        """Append an output. It survives a power cut only after `sync()`.
 
         Raises:
-            OSError: When it cannot be written.
+            OSError: When it cannot be written; then nothing was appended.
         """
-        with anyio.CancelScope(shield=True):
-            # One visit to a thread for all of it.
-            await anyio.to_thread.run_sync(self._keep, index, body)
-        self.chunks += 1
+        for segment in self._segments:
+            if segment.path.name.endswith(output.suffix) and segment.end < MAX_SEGMENT_BYTES:
+                return segment.append(output.content)
+        return self._begun(output.suffix).append(output.content)
 
-    def _keep(self, index: int, body: EncodedBody) -> None:
-        path, other = self._path(index, _AS_IT_CAME), self._path(index, _PACKED_HERE)
-        content = body.raw
-        if not body.is_gzip:
-            path, other = other, path
-            content = compress(body.content())
-        self._make_folder(path.parent)
-        other.unlink(missing_ok=True)  # of an answer whose chunk was never said to be kept
-        write_whole(path, content)
+    def sync(self) -> None:
+        """Get what was appended onto the disk.
+
+        Raises:
+            RunError: When that cannot be done.
+        """
+        for segment in self._segments:
+            if segment.end != segment.kept:
+                segment.sync()
+
+    def settle(self) -> None:
+        """The journal knows all that was appended."""
+        for segment in self._segments:
+            segment.kept = segment.end
+        self._drop([each for each in self._segments if each.end >= MAX_SEGMENT_BYTES])
+
+    def undo(self) -> None:
+        """Take back what was appended since `settle()`: the journal knows nothing of it.
+
+        Nothing is appended behind what a failed write may have left.
+        """
+        undone = [each for each in self._segments if each.end != each.kept]
+        for segment in undone:
+            segment.undo()
+        self._drop(undone)
+
+    def close(self) -> None:
+        """Close the segments; what comes later begins new ones."""
+        self._drop(self._segments.copy())
+
+    def _drop(self, segments: Sequence[_Segment]) -> None:
+        for segment in segments:
+            self._segments.remove(segment)
+            segment.close()
+
+    def _begun(self, suffix: str) -> _Segment:
+        """A new segment, whose name is on the disk."""
+        self._make_folder()
+        if self._next_number is None:
+            names = (path.name for path in self._folder.iterdir())
+            numbers = [int(name[:6]) for name in names if re.fullmatch(SEGMENT_NAME, name)]
+            self._next_number = max(numbers, default=-1) + 1
+        segment = _Segment(self._folder / f"{self._next_number:06d}{suffix}")
+        self._next_number += 1
+        try:
+            sync_folder(self._folder)
+        except BaseException:
+            segment.close()
+            raise
+        self._segments.append(segment)
+        return segment
 
     async def keep_unreadable(self, index: int, bodies: Sequence[EncodedBody]) -> Path:
         """Keep what came for a chunk and is no answer; returns where the first is.
@@ -88,59 +184,69 @@ class Spool:
         return await anyio.to_thread.run_sync(self._keep_unreadable, index, bodies)
 
     def _keep_unreadable(self, index: int, bodies: Sequence[EncodedBody]) -> Path:
-        paths = [self._path(index, f"{UNREADABLE}{number}") for number in range(len(bodies))]
-        self._make_folder(paths[0].parent)
+        paths = [self._folder / f"{index:09d}{UNREADABLE}{number}" for number in range(len(bodies))]
+        self._make_folder()
         for path, body in zip(paths, bodies, strict=True):
             write_whole(path, _to_be_looked_at(body))
         return paths[0]
 
-    def _make_folder(self, folder: Path) -> None:
+    def _make_folder(self) -> None:
         # Under a lock: nobody may go on in a folder whose own name is not on the disk yet.
-        with self._making_folders:
-            if folder in self._safe_folders:
-                return
-            # Addresses and answers are the user's own: for the owner alone.
-            make_private_folder(self._folder, exist_ok=True)
-            make_private_folder(folder, exist_ok=True)
-            sync_folder(self._folder)
-            sync_folder(self._folder.parent)
-            self._safe_folders.add(folder)
+        with self._making_folder:
+            if not self._has_folder:
+                make_private_folder(self._folder, exist_ok=True)
+                sync_folder(self._folder.parent)
+                self._has_folder = True
 
-    def read(self, index: int) -> bytes | None:
-        """A chunk's answers; None where there are none. Blocks, so call it in a thread.
+    # -- reading -------------------------------------------------------------------------
+
+    def read(self, index: int, place: SpoolPlace) -> bytes:
+        """The output of a chunk, inflated. Blocks, so call it in a thread.
 
         Raises:
-            RunError: When the file is damaged or cannot be read.
+            RunError: When it is missing or damaged, or cannot be read.
         """
-        path = self.path_of(index)
+        shown = self.shown(index, place)
+        restore = "Restore it from a copy of the run directory, if there is one"
         try:
-            with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
-                if os.fstat(file.fileno()).st_size > MAX_PACKED_BYTES:
-                    raise DamagedFrameError("its size is wrong")
-                content = file.read()
-            if path.name.endswith(_AS_IT_CAME):
-                return _inflated(content)
-            return decompress(content)
-        except FileNotFoundError:
-            return None
+            content = self._read(place)
+            return (
+                _inflated(content) if place.segment.endswith(_AS_IT_CAME) else decompress(content)
+            )
+        except FileNotFoundError as error:
+            raise RunError(f"{shown}, is missing, though it was kept there. {restore}") from error
         except OSError as error:
-            raise RunError(
-                f"{path}, the answers to chunk {index}, cannot be read: {error.strerror or error}"
-            ) from error
+            raise RunError(f"{shown}, cannot be read: {error.strerror or error}") from error
         except DamagedFrameError as error:
             raise RunError(
-                f"{path}, the answers to chunk {index}, is damaged ({error}). Restore it from "
-                "a copy of the run directory, if there is one; else its rows must be asked, "
-                "and paid, for again in a new run. The other chunks' answers are not affected"
+                f"{shown}, is damaged there ({error}). {restore}; else its rows must be asked, and "
+                "paid, for again in a new run. The other chunks' answers are not affected"
             ) from error
 
-    def path_of(self, index: int) -> Path:
-        """Where a chunk's answers are; where there are none, where they probably would be."""
-        path = self._path(index, _PACKED_HERE)
-        return path if path.exists() else self._path(index, _AS_IT_CAME)
+    def shown(self, index: int, place: SpoolPlace) -> str:
+        """Where a chunk's answers are, for messages."""
+        path = self._folder / place.segment
+        return f"{path}, with the answers to chunk {index} from byte {place.begin:,}"
 
-    def _path(self, index: int, suffix: str) -> Path:
-        return self._folder / f"{index // CHUNKS_A_FOLDER:06d}" / f"{index:09d}{suffix}"
+    def _read(self, place: SpoolPlace) -> bytes:
+        if not re.fullmatch(SEGMENT_NAME, place.segment) or place.begin < 0:
+            raise DamagedFrameError("its place is wrong")
+        if not 0 < place.size <= MAX_PACKED_BYTES:
+            raise DamagedFrameError("its size is wrong")
+        file = open_regular(self._folder / place.segment, os.O_RDONLY)
+        try:
+            if place.begin + place.size > os.fstat(file).st_size:
+                raise DamagedFrameError("the file ends before it")
+            return os.pread(file, place.size, place.begin)
+        finally:
+            os.close(file)
+
+
+def packed_output(body: EncodedBody) -> PackedOutput:
+    """An output as it is kept: as it came, or packed here where it came in no gzip. Blocks."""
+    if body.is_gzip:
+        return PackedOutput(_AS_IT_CAME, body.raw)
+    return PackedOutput(_PACKED_HERE, compress(body.content()))
 
 
 def _to_be_looked_at(body: EncodedBody) -> bytes:

@@ -37,7 +37,7 @@ from pingdata_async.results.validation import Failure, invalid_results, split_bo
 from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.journal.reader import JournalReader
-from pingdata_async.runs.journal.records import ChunkRecord, ChunkState
+from pingdata_async.runs.journal.records import ChunkRecord, ChunkState, SpoolPlace
 from pingdata_async.tables.writers.jsonl import RowNote
 from pingdata_async.util.files import Closing, open_nameless, write_pieces
 
@@ -196,7 +196,7 @@ class ResultReader:
         # In this order: a row moves from the waiting ones into a later chunk.
         if journal.waiting_rows(index) or journal.later_chunks_of(index):
             return None
-        content = self._content(planned)
+        content = self._content(planned, record)
         return (
             (record.offset_index, content) if record.offset_index.fits(planned, content) else None
         )
@@ -211,7 +211,7 @@ class ResultReader:
         """Put what one chunk says of these rows over what earlier ones said."""
         match record.state:
             case "spooled":
-                self._lay_answers(found, chunk, places, self._body(chunk), _LEFT_OUT)
+                self._lay_answers(found, chunk, places, self._body(chunk, record), _LEFT_OUT)
             case "failed":
                 if record.failure is None:
                     raise RunError(f"the journal does not say why chunk {chunk.index} failed")
@@ -251,30 +251,27 @@ class ResultReader:
                     skipped=skipped_sources(chunk, place),
                 )
 
-    def _body(self, chunk: Chunk) -> _Body:
+    def _body(self, chunk: Chunk, record: ChunkRecord) -> _Body:
         body = self._later_bodies.get(chunk.index)
         if body is None:
-            content = self._content(chunk)
+            content = self._content(chunk, record)
             try:
                 body = split_body(content)
             except DecodeError as error:
-                raise RunError(
-                    f"{self._spool.path_of(chunk.index)}, the answers to chunk {chunk.index}: "
-                    f"{error}"
-                ) from error
+                shown = self._spool.shown(chunk.index, _place_of(record))
+                raise RunError(f"{shown}: {error}") from error
             if not chunk.is_planned:
                 self._later_bodies.add(chunk.index, body, len(content))
         return body
 
-    def _content(self, chunk: Chunk) -> bytes:
-        content = self._spool.read(chunk.index)
-        if content is None:
-            raise RunError(
-                f"{self._spool.path_of(chunk.index)}, the answers to chunk {chunk.index}, "
-                "is missing, though it was kept there. Restore it from a copy of the run "
-                "directory, if there is one"
-            )
-        return content
+    def _content(self, chunk: Chunk, record: ChunkRecord) -> bytes:
+        return self._spool.read(chunk.index, _place_of(record))
+
+
+def _place_of(record: ChunkRecord) -> SpoolPlace:
+    if record.place is None:
+        raise RunError(f"the journal does not say where the answers to chunk {record.index} are")
+    return record.place
 
 
 class _RecentBodies:

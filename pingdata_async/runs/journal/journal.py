@@ -15,7 +15,7 @@ from array import array
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 import anyio
 import anyio.to_thread
@@ -32,6 +32,8 @@ from pingdata_async.runs.journal.records import (
     PLANNED_CHUNKS,
     RECORD_COLUMNS,
     ChunkRecord,
+    PackedOutput,
+    SpoolPlace,
     SubmissionRecord,
     code_of,
     damage_in,
@@ -82,6 +84,26 @@ class _Batch:
         self.error: RunError | None = None
 
 
+class OutputLog(Protocol):
+    """Keeps outputs for the journal, as `Spool` does; all of it blocks."""
+
+    def append(self, output: PackedOutput) -> SpoolPlace:
+        """Append an output; OSError where that fails."""
+        ...
+
+    def sync(self) -> None:
+        """Get what was appended onto the disk; RunError where that fails."""
+        ...
+
+    def settle(self) -> None:
+        """The journal knows all that was appended."""
+        ...
+
+    def undo(self) -> None:
+        """Take back what was appended since `settle()`."""
+        ...
+
+
 class GroupWriter:
     """Carries out operations on a connection in threads, in the order in which they came.
 
@@ -93,11 +115,15 @@ class GroupWriter:
     Args:
         connection: In autocommit mode; used by nobody else.
         path: Its file, for messages.
+        outputs: What operations append to; on the disk before they are committed.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, outputs: OutputLog | None = None
+    ) -> None:
         self._connection = connection
         self._path = path
+        self._outputs = outputs
         self._pending = _Batch()
         self._turn = anyio.Lock(fast_acquire=True)
         # Its own: other threads' work must not keep a commit waiting.
@@ -180,10 +206,16 @@ class GroupWriter:
                     connection.execute("BEGIN IMMEDIATE")
                     for operation in batch.operations:
                         _carry_out(connection, operation)
+                    if self._outputs is not None:
+                        self._outputs.sync()  # one for all of them, as of the journal itself
                     connection.execute("COMMIT")
+                    if self._outputs is not None:
+                        self._outputs.settle()
             except RunError as error:
                 batch.error = error
             finally:
+                if self._outputs is not None:
+                    self._outputs.undo()  # nothing, if all went well
                 roll_back(connection)
             for note in batch.notes:
                 self._note_error = self._note_error or note.error
@@ -234,11 +266,15 @@ class Journal:
 
     Args:
         path: The journal's file.
+        outputs: Keeps the outputs of chunks; None where none is kept.
         create: Whether to create it; it must not exist then.
     """
 
-    def __init__(self, path: Path, *, create: bool = False) -> None:
+    def __init__(
+        self, path: Path, outputs: OutputLog | None = None, *, create: bool = False
+    ) -> None:
         self._path = path
+        self._outputs = outputs
         self._create = create
         self._writer: GroupWriter | None = None
         self._next_index = 0
@@ -252,7 +288,7 @@ class Journal:
         """
         with anyio.CancelScope(shield=True):
             connection = await anyio.to_thread.run_sync(self._open)
-            self._writer = GroupWriter(connection, self._path)
+            self._writer = GroupWriter(connection, self._path, self._outputs)
             planned_chunks, largest = await self._commit(_extent)
         self.planned_chunks = planned_chunks
         self._next_index = max(planned_chunks or 0, largest + 1)
@@ -379,18 +415,33 @@ class Journal:
         tally: Tally,
         retry_rows: Collection[RetryRow] = (),
         offset_index: OffsetIndex | None = None,
+        output: PackedOutput | None = None,
     ) -> None:
-        """A chunk's answers are on disk.
+        """A chunk is answered: keep its output, and note that.
 
         Args:
             index: Its number.
             tally: How the rows ended that are settled now.
             retry_rows: The others, which wait to be retried.
-            offset_index: Where in the body each row's answer is; None where it was not found so.
+            offset_index: Where in the output each row's answer is; None where it was not found so.
+            output: What is kept.
+
+        Raises:
+            RunError: When it cannot be kept.
         """
-        await self._commit(
-            transitions.spool, index, tally, retry_rows, time.time(), offset_index=offset_index
-        )
+        ended = transitions.SpooledChunk(tally, retry_rows, offset_index, time.time())
+
+        def keep() -> SpoolPlace | None:
+            if output is None or self._outputs is None:
+                return None
+            try:
+                return self._outputs.append(output)
+            except OSError as error:
+                raise RunError(
+                    f"the answer to chunk {index} cannot be kept: {error.strerror or error}"
+                ) from error
+
+        await self._commit(transitions.spool, index, ended, keep)
 
     async def failed(self, index: int, failure: Failure | None, tally: Tally) -> None:
         """No job answers a chunk, and none will.

@@ -147,6 +147,32 @@ def damage_in(what: str) -> Iterator[None]:
         ) from error
 
 
+class SpoolPlace(msgspec.Struct, frozen=True):
+    """Where a chunk's output is kept.
+
+    Attributes:
+        segment: The name of a file of the spool.
+        begin: Where in it the output begins.
+        size: How many bytes it has, as it is kept.
+    """
+
+    segment: str
+    begin: int
+    size: int
+
+
+class PackedOutput(msgspec.Struct, frozen=True):
+    """An output as it is kept.
+
+    Attributes:
+        suffix: How the name of a file of such outputs ends.
+        content: Its bytes.
+    """
+
+    suffix: str
+    content: bytes
+
+
 class ChunkRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What the journal knows of a chunk.
 
@@ -165,6 +191,7 @@ class ChunkRecord(msgspec.Struct, frozen=True, kw_only=True):
             written there.
         failure: Why it has no answers, where it failed.
         tally: How the rows that it settled ended, where it is spooled or failed.
+        place: Where its output is kept; None where it is not spooled.
         chunk: A later chunk's content; None for a planned one, which the plan has.
         offset_index: Where in its spooled body each row's answer is; None where the body is to be
             read on the slow path, or there is none.
@@ -182,6 +209,7 @@ class ChunkRecord(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[JobOutput, ...] = ()
     failure: Failure | None = None
     tally: Tally | None = None
+    place: SpoolPlace | None = None
     chunk: Chunk | None = None
     offset_index: OffsetIndex | None = None
 
@@ -210,7 +238,7 @@ class SubmissionRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 RECORD_COLUMNS = (
     "idx, state, since, job_id, jobs, doubts, charged_before, held, unreadable, outputs, failure,"
-    " tally, content, offset_index"
+    " tally, segment, segment_begin, segment_size, content, offset_index"
 )
 SUBMISSION_COLUMNS = (
     "submissions.idx, submissions.locations, submissions.sent_at, submissions.job_id,"
@@ -221,7 +249,7 @@ SUBMISSION_COLUMNS = (
 
 def record_of(columns: tuple[object, ...]) -> ChunkRecord:
     """A row of `RECORD_COLUMNS` as a record."""
-    *plain, outputs, failure, tally, content, offset_index = columns
+    *plain, outputs, failure, tally, segment, begin, size, content, offset_index = columns
     with damage_in("a chunk"):
         record = msgspec.convert(
             dict(zip(_PLAIN_COLUMNS, plain, strict=True)), ChunkRecord, strict=False
@@ -231,6 +259,9 @@ def record_of(columns: tuple[object, ...]) -> ChunkRecord:
             outputs=_outputs_decoder.decode(outputs) if isinstance(outputs, str) else (),
             failure=_failure_decoder.decode(failure) if isinstance(failure, str) else None,
             tally=_tally_decoder.decode(tally) if isinstance(tally, str) else None,
+            place=None
+            if segment is None
+            else msgspec.convert({"segment": segment, "begin": begin, "size": size}, SpoolPlace),
             chunk=unpack_chunk(content) if isinstance(content, bytes) else None,
             offset_index=unpack_offset_index(offset_index)
             if isinstance(offset_index, bytes)

@@ -46,6 +46,9 @@ _SCHEMA = """
         outputs TEXT,                               -- what the present job made: JSON
         failure TEXT,                               -- why it has no answers: JSON
         tally TEXT,                                 -- how its rows ended: JSON
+        segment TEXT,                               -- the file of the spool that has its output
+        segment_begin INTEGER,                      -- where in that, in bytes
+        segment_size INTEGER,                       -- and how many
         content BLOB,                               -- a later chunk: MessagePack in zstd
         offset_index BLOB                           -- of its spooled body: `pack_offset_index()`
     );

@@ -6,7 +6,7 @@ Each function runs inside a savepoint, and raises RunError to have all that it d
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -21,6 +21,7 @@ from pingdata_async.runs.journal.records import (
     PLANNED_CHUNKS,
     SUBMISSION_COLUMNS,
     ChunkState,
+    SpoolPlace,
     SubmissionRecord,
     failure_of,
     is_legal,
@@ -84,6 +85,22 @@ class Submission(NamedTuple):
     locations: int
     charged_before: bool
     asked: Mapping[str, int]
+    now: float
+
+
+class SpooledChunk(NamedTuple):
+    """What is known of a chunk that is answered.
+
+    Attributes:
+        tally: How the rows ended that are settled now.
+        retry_rows: The others, which wait to be retried.
+        offset_index: Where in the output each row's answer is; None where it was not found so.
+        now: Unix seconds.
+    """
+
+    tally: Tally
+    retry_rows: Collection[RetryRow]
+    offset_index: OffsetIndex | None
     now: float
 
 
@@ -219,15 +236,19 @@ def _end(
     *,
     tally: Tally | None = None,
     failure: Failure | None = None,
+    place: SpoolPlace | None = None,
     offset_index: OffsetIndex | None = None,
 ) -> None:
+    where = (None, None, None) if place is None else (place.segment, place.begin, place.size)
+    packed = pack_offset_index(offset_index)
     connection.execute(
-        "INSERT INTO chunks (idx, state, since, tally, failure, offset_index)"
-        " VALUES (?, ?, ?, ?, ?, ?)"
+        "INSERT INTO chunks (idx, state, since, tally, failure, segment, segment_begin,"
+        " segment_size, offset_index) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (idx) DO UPDATE SET state = excluded.state, since = excluded.since,"
-        " tally = excluded.tally, failure = excluded.failure,"
+        " tally = excluded.tally, failure = excluded.failure, segment = excluded.segment,"
+        " segment_begin = excluded.segment_begin, segment_size = excluded.segment_size,"
         " offset_index = excluded.offset_index, held = 0",
-        (index, state, now, _as_json(tally), _as_json(failure), pack_offset_index(offset_index)),
+        (index, state, now, _as_json(tally), _as_json(failure), *where, packed),
     )
 
 
@@ -267,17 +288,22 @@ def batched(connection: sqlite3.Connection, chunk: Chunk, now: float) -> None:
 def spool(
     connection: sqlite3.Connection,
     index: int,
-    tally: Tally,
-    retry_rows: Collection[RetryRow],
-    now: float,
-    *,
-    offset_index: OffsetIndex | None,
+    ended: SpooledChunk,
+    keep: Callable[[], SpoolPlace | None],
 ) -> None:
-    """A chunk's answers are on disk."""
+    """A chunk's answers are kept; `keep` appends them, where they may be."""
     present = _before(connection, index, ChunkState.SPOOLED)
-    _end(connection, index, ChunkState.SPOOLED, now, tally=tally, offset_index=offset_index)
+    _end(
+        connection,
+        index,
+        ChunkState.SPOOLED,
+        ended.now,
+        tally=ended.tally,
+        place=keep(),
+        offset_index=ended.offset_index,
+    )
     _end_submission(connection, present, "done")
-    _wait(connection, retry_rows)
+    _wait(connection, ended.retry_rows)
 
 
 def fail(

@@ -26,15 +26,15 @@ async def test_an_answer_is_written_only_when_it_is_noted(tmp_path: Path) -> Non
 
     class Output:
         def expect(self, chunk: Chunk) -> None:
-            expected.append((chunk.index, spool.chunks))
+            expected.append((chunk.index, len(spool._segments)))
 
         async def offer(self, chunk: Chunk, found: tuple[OffsetIndex, bytes] | None) -> None:
             assert found is not None
             assert found[1] == body.raw
             record = await journal.record(chunk.index)
-            seen.append((None if record is None else record.state, spool.chunks))
+            seen.append((None if record is None else record.state, len(spool._segments)))
 
-    async with Journal(await make_journal(tmp_path)) as journal:
+    async with Journal(await make_journal(tmp_path), spool) as journal:
         await submit(journal, 0)
         await journal.completed(chunk, ())
         checked = validate_output(chunk, [body], SOURCES, 0, with_results=False)

@@ -92,7 +92,7 @@ async def test_nothing_planted_is_touched(
     assert not sandbox.stats.jobs_accepted
 
 
-@pytest.mark.parametrize("name", ["spool", "spool/000000"])
+@pytest.mark.parametrize("name", ["spool", "spool/000000.json.gz"])
 async def test_a_spool_elsewhere_is_refused(
     sandbox: SandboxServer, client: ping.PingDataClient, tmp_path: Path, name: str
 ) -> None:

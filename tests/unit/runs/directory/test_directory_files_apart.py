@@ -79,22 +79,22 @@ async def test_only_what_a_run_made_is_discarded(
     """Files of others stay, at any depth; links are not followed."""
     work, elsewhere = tmp_path / "work", tmp_path / "elsewhere"
     await enhancer(client, chunk_size=300).run(ADDRESSES, tmp_path / "out.jsonl", run_dir=work)
-    strangers = ["notes.txt", "spool/notes.txt", "spool/000000/mine.json", "journal.sqlite3.bak"]
+    strangers = ["notes.txt", "spool/notes.txt", "spool/mine.json", "journal.sqlite3.bak"]
 
     def interfere() -> None:
         elsewhere.mkdir()
         for path in [elsewhere / "plan", *(work / name for name in strangers)]:
             path.write_text("a stranger's")
         (work / "link").symlink_to(elsewhere)
-        (work / "spool" / "000001").symlink_to(elsewhere)
+        (work / "spool" / "000001.json.gz").symlink_to(elsewhere)
 
     async with RunDirectory(work) as directory:
         await anyio.to_thread.run_sync(interfere)
         await directory.spool.keep_unreadable(7, [EncodedBody(b"<html>"), EncodedBody(b"<p>")])
         directory.discard = True
     left = {str(path.relative_to(work)) for path in work.rglob("*")}
-    assert left == {*strangers, "spool", "spool/000000", "link", "spool/000001"}
-    assert sorted(directory.left_behind) == sorted({*strangers, "link", "spool/000001"})
+    assert left == {*strangers, "spool", "link", "spool/000001.json.gz"}
+    assert sorted(directory.left_behind) == sorted({*strangers, "link", "spool/000001.json.gz"})
     assert (elsewhere / "plan").read_text() == "a stranger's"
 
 

@@ -15,6 +15,7 @@ from pingdata_async.exceptions import RunError
 from pingdata_async.runs.directory.frame_file import FileKind, Footer, FrameReader, writing
 from pingdata_async.runs.directory.plan import PLAN_KIND, Plan
 from pingdata_async.runs.directory.spool import Spool
+from pingdata_async.runs.journal.records import SpoolPlace
 from pingdata_async.util import compression
 from pingdata_async.util.compression import (
     MAX_PACKED_BYTES,
@@ -43,25 +44,27 @@ def test_answers_that_are_a_bomb_are_damage(
 ) -> None:
     """In gzip, as answers are kept as they came; the usual ones have no bound in practice."""
     monkeypatch.setattr(compression, "USUAL_BYTES", 1 << 20)
-    (tmp_path / "000000").mkdir()
-    path = tmp_path / "000000" / "000000000.json.gz"
-    path.write_bytes(gzip.compress(bytes(1 << 23)))
-    with pytest.raises(RunError, match="answers to chunk 0, is damaged"):
-        Spool(tmp_path).read(0)
+    path = tmp_path / "000000.json.gz"
+
+    def read(content: bytes) -> bytes:
+        packed = gzip.compress(content)
+        path.write_bytes(packed)
+        return Spool(tmp_path).read(0, SpoolPlace(path.name, 0, len(packed)))
+
+    with pytest.raises(RunError, match="answers to chunk 0 from byte 0, is damaged"):
+        read(bytes(1 << 23))
     content = os.urandom(1 << 21)
-    path.write_bytes(gzip.compress(content))
-    assert Spool(tmp_path).read(0) == content
+    assert read(content) == content
     assert unpacked_at_most(1 << 21) == 100 << 21
 
 
 def test_answers_without_an_end_are_not_read_through(tmp_path: Path) -> None:
     """A file with a hole of terabytes takes no disk."""
-    (tmp_path / "000000").mkdir()
-    path = tmp_path / "000000" / "000000000.json.gz"
+    path = tmp_path / "000000.json.gz"
     with path.open("wb") as file:
         file.truncate(MAX_PACKED_BYTES + 1)
     with pytest.raises(RunError, match="its size is wrong"):
-        Spool(tmp_path).read(0)
+        Spool(tmp_path).read(0, SpoolPlace(path.name, 0, MAX_PACKED_BYTES + 1))
 
 
 def tampered(path: Path, offsets: bytes, length: int | None = None) -> None:

@@ -20,6 +20,7 @@ from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.export import in_order
 from pingdata_async.runs.export.in_order import InputOrder
 from pingdata_async.runs.export.results import ResultReader, SettledChunk
+from pingdata_async.runs.journal.records import SpoolPlace
 from pingdata_async.util.encoding import EncodedBody
 from pingdata_async.util.loop import SingleThreadExecutor
 from tests.support.answers import MemoryJournal, planned_chunks
@@ -70,7 +71,7 @@ class Setting:
 
     def _keep(self, chunk: Chunk) -> Found:
         body = EncodedBody(usual(chunk.rows))
-        self.spool._keep(chunk.index, body)
+        self.journal.keep(chunk.index, body)
         checked = validate_output(chunk, [body], SOURCES, 0, with_results=False)
         self.journal.put(chunk, "spooled", offset_index=checked.offset_index)
         return checked.offset_index or OffsetIndex([], []), body.raw
@@ -92,9 +93,9 @@ class Setting:
 class _CountingSpool(Spool):
     reads = 0
 
-    def read(self, index: int) -> bytes | None:
+    def read(self, index: int, place: SpoolPlace) -> bytes:
         self.reads += 1
-        return super().read(index)
+        return super().read(index, place)
 
 
 @pytest.fixture

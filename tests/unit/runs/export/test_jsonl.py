@@ -70,7 +70,7 @@ class Setting:
             self.checked.append(
                 (chunk, validate_output(chunk, [body], SOURCES, 0, with_results=False))
             )
-            self.spool._keep(index, body)
+            self.journal.keep(index, body)
 
     @contextlib.asynccontextmanager
     async def writer(

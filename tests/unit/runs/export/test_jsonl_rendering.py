@@ -43,7 +43,7 @@ def rendered(folder: Path, chunk: Chunk, content: bytes, *, with_layout: bool) -
     spool = Spool(folder / f"spool-{with_layout}")
     journal = MemoryJournal(spool)
     checked = validate_output(chunk, [EncodedBody(content)], SOURCES, 0)
-    spool._keep(chunk.index, checked.body)
+    journal.keep(chunk.index, checked.body)
     journal.put(chunk, "spooled", offset_index=checked.offset_index if with_layout else None)
     with DuplicateAnswers(folder) as duplicate_answers:
         duplicate_answers.duplicates_of(BEFORE, EARLIER_ANSWERS)
@@ -98,7 +98,7 @@ def test_a_row_that_is_asked_again_is_taken_from_the_later_chunk(tmp_path: Path)
     spool = Spool(tmp_path / "spool")
     journal = MemoryJournal(spool)
     checked = validate_output(chunk, [EncodedBody(content)], SOURCES, 0)
-    spool._keep(0, checked.body)
+    journal.keep(0, checked.body)
     journal.put(chunk, "spooled", offset_index=checked.offset_index)
     answers = ResultReader(spool, journal, SOURCES)
     assert answers.indexed(chunk) is not None
@@ -119,7 +119,7 @@ def test_a_layout_of_another_body_is_not_believed(tmp_path: Path, rows: list[int
     """A spool and a journal that were mixed up: the body itself says what is in it."""
     chunk, spool = chunk_of([1, 2, 3]), Spool(tmp_path / "spool")
     journal = MemoryJournal(spool)
-    spool._keep(0, EncodedBody(usual([1, 2, 3], name="x" * 30)))
+    journal.keep(0, EncodedBody(usual([1, 2, 3], name="x" * 30)))
     other = validate_output(chunk_of(rows), [EncodedBody(usual(rows))], SOURCES, 0).offset_index
     journal.put(chunk, "spooled", offset_index=other)
     lines = b"".join(
@@ -134,7 +134,7 @@ def test_a_twin_of_a_row_without_an_outcome(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
     journal = MemoryJournal(spool)
     checked = validate_output(chunk, [EncodedBody(usual([1, 2]))], SOURCES, 0)
-    spool._keep(0, checked.body)
+    journal.keep(0, checked.body)
     answers = ResultReader(spool, journal, SOURCES)
     for offset_index in (checked.offset_index, None):
         journal.put(chunk, "spooled", offset_index=offset_index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from pingdata_async.results.validation import validate_output
 from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.export import results as answers_module
 from pingdata_async.runs.export.results import ResultReader, RowResults
+from pingdata_async.runs.journal.records import SpoolPlace
 from pingdata_async.util.encoding import EncodedBody
 from tests.support.answers import FAILURE, MemoryJournal, answered, planned_chunks, spool_in
 
@@ -160,8 +162,8 @@ def test_an_answer_that_is_gone_is_an_error(spool: Spool, journal: MemoryJournal
     """A row is never reported as unanswered because its file was removed."""
     [chunk] = planned_chunks(1, 1)
     journal.put(chunk, "spooled", {})
-    spool.path_of(0).unlink()
-    with pytest.raises(RunError, match="answers to chunk 0, is missing"):
+    shutil.rmtree(spool._folder)
+    with pytest.raises(RunError, match="answers to chunk 0 from byte 0, is missing"):
         outcomes(spool, journal, chunk)
 
 
@@ -169,7 +171,7 @@ def test_an_answer_of_another_kind_is_an_error(spool: Spool, journal: MemoryJour
     """Whole on disk, but no output."""
     [chunk] = planned_chunks(1, 1)
     journal.put(chunk, "spooled", ["nonsense"])
-    with pytest.raises(RunError, match="answers to chunk 0: the output cannot be read"):
+    with pytest.raises(RunError, match="answers to chunk 0 from byte 0: the output cannot be read"):
         outcomes(spool, journal, chunk)
 
 
@@ -186,9 +188,9 @@ def test_a_later_body_is_read_once_for_its_neighbours(
     read: list[int] = []
     really_read = Spool.read
 
-    def note(self: Spool, index: int) -> bytes | None:
+    def note(self: Spool, index: int, place: SpoolPlace) -> bytes:
         read.append(index)
-        return really_read(self, index)
+        return really_read(self, index, place)
 
     monkeypatch.setattr(Spool, "read", note)
     answers = ResultReader(spool, journal, ("PG",))
