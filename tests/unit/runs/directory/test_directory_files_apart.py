@@ -111,7 +111,7 @@ async def test_what_is_left_of_a_discarded_run_is_said(
     assert [path.name for path in Path(f"{output}.run").iterdir()] == ["notes.txt"]
     assert summary.run_dir == f"{output}.run"
     said = [event.message for event in events if isinstance(event, RunNotice)]
-    assert any("is left there" in message and "notes.txt" in message for message in said)
+    assert any("is not deleted" in message and "notes.txt" in message for message in said)
 
 
 async def test_a_paid_run_where_the_new_one_is_made_stays(
