@@ -29,11 +29,12 @@ from pingdata_async.results.validation import ValidatedOutput, validate_output
 from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.spool import Spool, packed_output
 from pingdata_async.runs.export.jsonl import render
-from pingdata_async.runs.export.output import OutputSpec
+from pingdata_async.runs.export.output import OutputSpec, open_atomic
 from pingdata_async.runs.export.results import DuplicateAnswers, ResultReader
 from pingdata_async.runs.journal.journal import Journal
 from pingdata_async.runs.journal.reader import reading_journal
 from pingdata_async.util.encoding import EncodedBody
+from pingdata_async.util.loop import SingleThreadExecutor
 from tests.support.exports import export
 
 CHUNKS = 20
@@ -64,6 +65,7 @@ def measure(folder: Path) -> Parts:
             outputs = [api.answers([b'"%d"' % row for row in chunk.rows]) for chunk in chunks]
             found |= _requests(chunks[0]) | _answers(chunks, outputs)
             found |= _on_disk(Path(scratch), made, chunks, outputs)
+        found |= asyncio.run(_lines(Path(scratch), outputs))
     return found
 
 
@@ -194,3 +196,30 @@ async def _kept_and_exported(
         )
         await clocked("the whole export, that included", [whole])
     return found
+
+
+async def _lines(folder: Path, outputs: list[bytes]) -> Parts:
+    """A chunk's lines to a file in a thread, through aiofiles and without it, in turn."""
+    spent_s: dict[str, list[float]] = {}
+    with SingleThreadExecutor("lines") as thread:
+        async with open_atomic(folder / "aio") as aio, open_atomic(folder / "bare") as bare:
+
+            async def through_aiofiles(pieces: list[memoryview]) -> None:
+                await aio.write_lines(pieces, thread)
+
+            async def without(pieces: list[memoryview]) -> None:
+                await thread.run(partial(bare.write, pieces))
+
+            ways = {"through aiofiles": through_aiofiles, "without it": without}
+            for number, output in enumerate(outputs * TIMES):
+                size = -(-len(output) // CHUNK_SIZE)
+                pieces = [memoryview(output)[at : at + size] for at in range(0, len(output), size)]
+                turn = list(ways.items())[:: 1 if number % 2 else -1]
+                for name, write in turn:
+                    began = time.process_time()
+                    await write(pieces)
+                    spent_s.setdefault(name, []).append(time.process_time() - began)
+    return {
+        f"writing lines in a thread, {name}": _each_ms(statistics.median(spent_s[name]), 1)
+        for name in ways
+    }
