@@ -228,7 +228,7 @@ class _Client:
         # Rows at fault keep out nobody: how many there may be in a row is the policy's.
         at_fault = [task for task, _ in scheduler._deferred]
         at_fault += [entry[2][0] for entry in scheduler.unanswered._heap]
-        read = self._run.directory.plan.rows_read - self._read_before + store.gathered_rows
+        read = self._run.directory.plan.rows_read - self._read_before + store.batched_rows
         ahead = read - store.delivered_rows - sum(each.chunk.total_rows for each in at_fault)
         # A chunk that was split gives its room back with its first part.
         most = (2 * world.max_jobs + 3) * world.chunk_size + self._later

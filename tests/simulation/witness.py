@@ -118,7 +118,7 @@ class WatchedStore(ChunkStore):
 
     Attributes:
         told: Jobs that it has said are safe.
-        gathered_rows: Rows that came back, to be asked again.
+        batched_rows: Rows that came back, to be asked again.
         delivered_rows: Rows that have an outcome now, wait to be asked again, or are held.
     """
 
@@ -129,7 +129,7 @@ class WatchedStore(ChunkStore):
         self._on_abandoned = on_abandoned
         self.is_durable = store.is_durable
         self.told: set[str] = set()
-        self.gathered_rows = self.delivered_rows = 0
+        self.batched_rows = self.delivered_rows = 0
 
     async def submitting(
         self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
@@ -169,8 +169,8 @@ class WatchedStore(ChunkStore):
         await self._store.split(chunk, parts)
 
     async def batched(self, chunk: Chunk) -> None:
-        self._log.note(f"store: gathered {chunk.index} {chunk.rows}")
-        self.gathered_rows += len(chunk.rows)
+        self._log.note(f"store: batched {chunk.index} {chunk.rows}")
+        self.batched_rows += len(chunk.rows)
         await self._store.batched(chunk)
 
     async def deliver(self, finished: FinishedChunk) -> None:

@@ -42,10 +42,10 @@ def addresses(rows: int) -> list[str]:
 
 
 class IllegalStepError(AssertionError):
-    """A ledger was told something that cannot be."""
+    """A store was told something that cannot be."""
 
 
-#: What a ledger is told of a chunk: in which states it may be, and which one follows.
+#: What a store is told of a chunk: in which states it may be, and which one follows.
 STEPS = {
     "submitting": ({"planned"}, "submitting"),
     "refused": ({"submitting"}, "planned"),
@@ -55,7 +55,7 @@ STEPS = {
     "completed": ({"submitted"}, "complete"),
     "abandoned": ({"submitted", "complete"}, "planned"),
     "split": ({"planned"}, "split"),
-    "gathered": ({"new"}, "planned"),
+    "batched": ({"new"}, "planned"),
     "part": ({"new"}, "planned"),
     "deliver": ({"submitted", "complete"}, "delivered"),
     "deliver without a job": ({"planned"}, "delivered"),
@@ -66,14 +66,14 @@ STEPS = {
 class Observed(ChunkStore):
     """What a run did: its deliveries and its events, each with its time.
 
-    As a ledger it checks that what it is told is legal: the order of steps, one at a time for
-    each chunk; parts and gathered chunks hold the rows that they should, each once.
+    As a store it checks that what it is told is legal: the order of steps, one at a time for
+    each chunk; parts and batches hold the rows that they should, each once.
     """
 
     chunks: list[tuple[float, FinishedChunk]] = dataclasses.field(default_factory=list)
     events: list[tuple[float, Event]] = dataclasses.field(default_factory=list)
 
-    #: What the ledger was told, by name, with the chunk's number.
+    #: What the store was told, by name, with the chunk's number.
     told: list[tuple[str, int]] = dataclasses.field(default_factory=list)
     is_durable: bool = False
     #: The rows of every chunk seen.
@@ -149,13 +149,13 @@ class Observed(ChunkStore):
     async def batched(self, chunk: Chunk) -> None:
         _legal(self._waiting.issuperset(chunk.rows), "nobody said these are left", chunk)
         self._waiting.difference_update(chunk.rows)
-        await self._note("gathered", chunk)
+        await self._note("batched", chunk)
 
     async def _note(self, what: str, chunk: Chunk) -> None:
         _legal(chunk.index not in self._busy, "two things are told of it at once", chunk)
         self._busy.add(chunk.index)
         self._step(what, chunk)
-        # As any ledger must: what it is told is not undone by a cancellation.
+        # As any store must: what it is told is not undone by a cancellation.
         with anyio.CancelScope(shield=True):
             await anyio.lowlevel.checkpoint()
         self._busy.discard(chunk.index)

@@ -41,7 +41,7 @@ async def cut(api: SimulatedAPI, seen: Observed, after_s: float) -> float:
 
 
 async def test_a_durable_run_waits_for_answers_to_what_it_sent() -> None:
-    """The job ids of submissions on the wire reach the ledger, and nothing more is sent."""
+    """The job ids of submissions on the wire reach the store, and nothing more is sent."""
     api = SimulatedAPI(latency_s=10.0)
     seen = Observed(is_durable=True)
     took_s = await cut(api, seen, 22.0)
@@ -193,7 +193,7 @@ async def test_a_forgotten_job_is_believed_sooner_where_others_are_known(
 @pytest.mark.parametrize("durable", [False, True])
 @pytest.mark.parametrize("after", range(12, 40, 3))
 async def test_stopped_while_rows_are_asked_again(after: int, durable: bool) -> None:
-    """No credit left: in memory the answers so far come out; a ledger keeps them for later."""
+    """No credit left: in memory the answers so far come out; one on disk keeps them for later."""
     error = QuotaExceededError("402", status_code=402)
     api = SimulatedAPI(
         faults=ScriptedFaults({Moment.SUBMIT: [None] * after}, always={Moment.SUBMIT: error}),
@@ -218,13 +218,13 @@ async def test_stopped_while_rows_are_asked_again(after: int, durable: bool) -> 
 
 
 def _in_parts(seen: Observed) -> set[int]:
-    """Rows of chunks that the ledger knows as still to be submitted."""
+    """Rows of chunks that the store knows as still to be submitted."""
     planned = [index for index, state in seen.states.items() if state == "planned"]
     return {row for index in planned for row in seen.rows_of[index]}
 
 
 async def test_results_that_are_not_taken_do_not_outlive_the_run() -> None:
-    """A ledger that never returns is cut off by a cancellation."""
+    """A store that never returns is cut off by a cancellation."""
 
     class Stuck(Observed):
         async def deliver(self, finished: FinishedChunk) -> None:  # noqa: ARG002

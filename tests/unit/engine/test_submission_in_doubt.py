@@ -154,7 +154,7 @@ async def test_holding_does_not_lose_one_chunk_after_the_other(max_jobs: int) ->
 
 
 async def test_a_doubt_is_told_before_it_is_sent_again() -> None:
-    """What a ledger knows is enough to count what may be paid twice, whenever it ends."""
+    """What a store knows is enough to count what may be paid twice, whenever it ends."""
     api = SimulatedAPI(faults=ScriptedFaults({Moment.SUBMIT: [Fault.DROP_AFTER, Fault.ERROR]}))
     seen = await run(api, 10)
     assert [what for what, _ in seen.told] == [

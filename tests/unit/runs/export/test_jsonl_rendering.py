@@ -1,4 +1,4 @@
-"""A chunk's part of the output: by its layout, or row by row, it is the same."""
+"""A chunk's part of the output: by its offset index, or row by row, it is the same."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ EARLIER_ANSWERS = {
 """Of a chunk before, so that rows can repeat these."""
 
 
-def rendered(folder: Path, chunk: Chunk, content: bytes, *, with_layout: bool) -> Rendered:
+def rendered(folder: Path, chunk: Chunk, content: bytes, *, with_index: bool) -> Rendered:
     """What becomes of an output that was checked and kept."""
-    spool = Spool(folder / f"spool-{with_layout}")
+    spool = Spool(folder / f"spool-{with_index}")
     journal = MemoryJournal(spool)
     checked = validate_output(chunk, [EncodedBody(content)], SOURCES, 0)
     journal.keep(chunk.index, checked.body)
-    journal.put(chunk, "spooled", offset_index=checked.offset_index if with_layout else None)
+    journal.put(chunk, "spooled", offset_index=checked.offset_index if with_index else None)
     with DuplicateAnswers(folder) as duplicate_answers:
         duplicate_answers.duplicates_of(BEFORE, EARLIER_ANSWERS)
         settled = ResultReader(spool, journal, SOURCES).settled(chunk)
@@ -70,10 +70,10 @@ def test_both_ways_write_the_same(output: tuple[Chunk, bytes], repeated: list[in
     )
     with TemporaryDirectory() as folder:
         try:
-            quick = rendered(Path(folder), chunk, content, with_layout=True)
+            quick = rendered(Path(folder), chunk, content, with_index=True)
         except DecodeError:
             return
-        slow = rendered(Path(folder), chunk, content, with_layout=False)
+        slow = rendered(Path(folder), chunk, content, with_index=False)
     assert b"".join(quick.lines) == b"".join(slow.lines)
     assert quick.failures == slow.failures
     assert quick.counts == slow.counts
@@ -93,7 +93,7 @@ def test_both_ways_write_the_same(output: tuple[Chunk, bytes], repeated: list[in
 
 
 def test_a_row_that_is_asked_again_is_taken_from_the_later_chunk(tmp_path: Path) -> None:
-    """The layout says where the first answer is; what holds is the last one."""
+    """The offset index says where the first answer is; what holds is the last one."""
     chunk, content = chunk_of([1, 2, 3]), usual([1, 2, 3])
     spool = Spool(tmp_path / "spool")
     journal = MemoryJournal(spool)
@@ -115,7 +115,7 @@ def test_a_row_that_is_asked_again_is_taken_from_the_later_chunk(tmp_path: Path)
 
 
 @pytest.mark.parametrize("rows", [[1, 2], [1, 2, 3, 4]])
-def test_a_layout_of_another_body_is_not_believed(tmp_path: Path, rows: list[int]) -> None:
+def test_an_offset_index_of_another_body_is_not_believed(tmp_path: Path, rows: list[int]) -> None:
     """A spool and a journal that were mixed up: the body itself says what is in it."""
     chunk, spool = chunk_of([1, 2, 3]), Spool(tmp_path / "spool")
     journal = MemoryJournal(spool)
