@@ -7,6 +7,7 @@ csv            Delimited text
 dialect        The dialect of delimited text: its delimiter, and quotes behind blanks
 jsonl          JSONL and Python objects
 arrow          Parquet files and data frames
+parquet_pages  The sizes of a Parquet file's pages
 excel          Workbooks of Excel and OpenDocument
 
 text_encoding  The encoding of a text: given by name, or detected

@@ -27,10 +27,12 @@ from pingdata_async.tables.readers.base import (
     InputReader,
     MemoryHash,
 )
+from pingdata_async.tables.readers.parquet_pages import pages
 from pingdata_async.tables.rows import ArrowRows, Batch, ReadOptions, write_stream
 from pingdata_async.tables.schema.arrow import objects_in, text_of_value, time_values
 from pingdata_async.tables.schema.types import whole_number
 
+_MAX_LIST_ITEMS: Final = 1_000_000  # as in Arrow
 _READ_BUFFER_BYTES: Final = 64 * 1024  # for each column; unbuffered, a whole row group is read
 _MAX_BATCH_BYTES: Final = 4 * 1024 * 1024  # large rows must not pile up in memory
 _ROWS_READ_AT_ONCE: Final = 8 * BATCH_ROWS  # Arrow builds the dictionaries anew for each read
@@ -45,6 +47,9 @@ BYTES_EACH_CELL: Final = 40
 
 MAX_SPREAD_BYTES: Final = 32 * 1024 * 1024
 """Allowance for a file as a whole."""
+
+MAX_PAGES_BYTES: Final = 64 * 1024 * 1024
+"""Allowance for one page of each column, which are in memory at once."""
 
 _TEXTS_OR_NUMBERS = (str, int, float, type(None))
 _JSON_TYPES = {str, int, float, bool, type(None), dict, list}
@@ -147,15 +152,19 @@ class ParquetReader(ArrowReader):
         from pyarrow import parquet  # noqa: PLC0415 - data frames do without it
 
         open_ = functools.partial(
-            parquet.ParquetFile, file, pre_buffer=False, buffer_size=_READ_BUFFER_BYTES
+            parquet.ParquetFile,
+            file,
+            pre_buffer=False,
+            buffer_size=_READ_BUFFER_BYTES,
+            # Arrow makes room for as many items as a list says it has.
+            thrift_container_size_limit=_footer_bytes(file),
         )
         opened = open_()
         metadata, schema = opened.metadata, opened.schema_arrow
         self._take_up(schema)
-        self._check_size(metadata)
-        rows = _rows_at_once(metadata)
+        texts, shares_texts = self._check_pages(file, metadata)
+        rows = _rows_at_once(metadata, shares_texts=shares_texts)
         # A dictionary holds each text once; only pieces of bounded size are decoded.
-        texts = _with_dictionaries(metadata)
         opened = open_(metadata=metadata, read_dictionary=texts)
         batches = opened.iter_batches(batch_size=rows, use_threads=False)
         yield from self._pieces(self._decoded(batches, schema), min(rows, BATCH_ROWS))
@@ -171,12 +180,29 @@ class ParquetReader(ArrowReader):
                     raise self._too_large()
                 yield _in_types(piece, schema)
 
-    def _check_size(self, metadata: Any) -> None:
-        """Check the sizes that the file declares, since a page is decompressed whole."""
-        declared_bytes = sum(metadata.row_group(n).total_byte_size for n in _groups(metadata))
-        cells = metadata.num_rows * metadata.num_columns
-        if declared_bytes > self._most_bytes() + BYTES_EACH_CELL * cells:
-            raise self._too_large()
+    def _check_pages(self, file: IO[bytes], metadata: Any) -> tuple[list[str], bool]:
+        """Check the sizes of all pages, which are decompressed whole.
+
+        Returns:
+            The text columns with a dictionary, and whether texts share the ones before them.
+        """
+        texts: set[str] = set()
+        shares_texts = False
+        left_bytes = self._most_bytes()
+        for group in map(metadata.row_group, range(metadata.num_row_groups)):
+            at_once_bytes = 0  # one page of each column
+            for column in map(group.column, range(group.num_columns)):
+                largest_bytes = 0
+                for page in pages(file, column):
+                    largest_bytes = max(largest_bytes, page.size_bytes)
+                    left_bytes -= max(0, page.size_bytes - BYTES_EACH_CELL * page.values)
+                    shares_texts |= page.shares_texts
+                    if page.is_dictionary and column.physical_type == "BYTE_ARRAY":
+                        texts.add(column.path_in_schema)
+                at_once_bytes += largest_bytes
+                if left_bytes < 0 or at_once_bytes > MAX_PAGES_BYTES + self._most_bytes():
+                    raise self._too_large()
+        return sorted(texts), shares_texts
 
     def _most_bytes(self) -> int:
         return MAX_SPREAD_BYTES + MAX_RATIO * self._file.source.size_bytes
@@ -199,30 +225,16 @@ def _small_pieces(batch: Any) -> Iterator[tuple[Any, int]]:
     yield from _small_pieces(batch.slice(half))
 
 
-def _with_dictionaries(metadata: Any) -> list[str]:
-    """The text columns that have a dictionary in any row group."""
-    return sorted(
-        {
-            column.path_in_schema
-            for column in _chunks(metadata)
-            if column.physical_type == "BYTE_ARRAY" and column.has_dictionary_page
-        }
-    )
+def _footer_bytes(file: IO[bytes]) -> int:
+    """The length of what the file says of itself, within what Arrow takes for a limit."""
+    file.seek(max(0, file.seek(0, os.SEEK_END) - 8))
+    return min(max(int.from_bytes(file.read(4), "little"), 1), _MAX_LIST_ITEMS)
 
 
-def _groups(metadata: Any) -> range:
-    return range(metadata.num_row_groups)
-
-
-def _chunks(metadata: Any) -> Iterator[Any]:
-    for group in map(metadata.row_group, _groups(metadata)):
-        yield from map(group.column, range(group.num_columns))
-
-
-def _rows_at_once(metadata: Any) -> int:
+def _rows_at_once(metadata: Any, *, shares_texts: bool) -> int:
     """The number of rows to read at once: fewer if they are large."""
-    largest = max(map(_row_bytes, map(metadata.row_group, _groups(metadata))), default=0)
-    shares_texts = any("DELTA_BYTE_ARRAY" in column.encodings for column in _chunks(metadata))
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    largest = max(map(_row_bytes, groups), default=0)
     most = _ROWS_OF_SHARED_TEXTS if shares_texts else _ROWS_READ_AT_ONCE
     return max(1, min(most, int(_MAX_BATCH_BYTES / max(largest, 1))))
 
