@@ -4,7 +4,7 @@
 
 reads orders from standard input, a line of JSON each, carries out each in a forked process of
 its own (which has everything imported already), and writes one line for each: how it ended.
-Nothing in the package knows of it: it listens to events, and stands around the ledger, the
+Nothing in the package knows of it: it listens to events, and stands around the store, the
 journal's commits and what gets onto the disk.
 """
 
@@ -28,16 +28,14 @@ import pingdata_async as ping
 from pingdata_async.engine.context import FinishedChunk
 from pingdata_async.events import Event, RequestSent
 from pingdata_async.runs import run
-from pingdata_async.runs import run as store
 from pingdata_async.runs.directory import directory as run_directory
 from pingdata_async.runs.directory import spool
 from pingdata_async.runs.export import output as output_files
 from pingdata_async.runs.journal import journal
-from pingdata_async.runs.journal import journal as journal_writer
 from pingdata_async.runs.journal import schema as journal_schema
 from pingdata_async.util import files as filesystem
 
-LEDGER_STEPS = (
+STORE_STEPS = (
     "submitting",
     "refused",
     "submitted",
@@ -124,18 +122,18 @@ class Executioner:
     def watch(self) -> None:
         note = self.note
 
-        class WatchedLedger(store.DurableStore):
+        class WatchedStore(run.DurableStore):
             def __init__(
                 self, kept_in: journal.Journal, bodies: spool.Spool, output: run.EarlyOutput
             ) -> None:
                 super().__init__(kept_in, bodies, output)
-                for name in LEDGER_STEPS:
-                    setattr(self, name, _around_async(note, f"ledger.{name}", getattr(self, name)))
+                for name in STORE_STEPS:
+                    setattr(self, name, _around_async(note, f"store.{name}", getattr(self, name)))
 
             async def deliver(self, finished: FinishedChunk) -> None:
                 await super().deliver(finished)
 
-        _put(run, "DurableStore", WatchedLedger)
+        _put(run, "DurableStore", WatchedStore)
         for module in (filesystem, spool, output_files, run_directory):
             for name in DISK_STEPS:
                 if hasattr(module, name):
@@ -143,10 +141,10 @@ class Executioner:
                     _put(module, name, _around(note, label, getattr(module, name)))
         create = _around(note, "create_journal", journal_schema.create_journal)
         _put(journal, "create_journal", create)
-        writer = journal_writer.GroupWriter
+        writer = journal.GroupWriter
         _put(writer, "_write_once", _around(note, "commit", writer._write_once))
-        carry_out = _around(note, "operation", journal_writer._carry_out)
-        _put(journal_writer, "_carry_out", carry_out)
+        carry_out = _around(note, "operation", journal._carry_out)
+        _put(journal, "_carry_out", carry_out)
 
 
 def _put(owner: ModuleType | type, name: str, value: object) -> None:

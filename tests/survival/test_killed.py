@@ -12,8 +12,8 @@ from tests.survival.killing import REFUSALS, TROUBLES, Scene, kill_at_all, momen
 
 # Events and steps without which a run of that scene would not show what it is there for.
 NEEDED = {
-    REFUSALS.name: {"ChunkSplit", "before ledger.refused", "OutputProgress", "OutputWritten"},
-    TROUBLES.name: {"JobAbandoned", "LocationsAskedAgain", "before ledger.batched"},
+    REFUSALS.name: {"ChunkSplit", "before store.refused", "OutputProgress", "OutputWritten"},
+    TROUBLES.name: {"JobAbandoned", "LocationsAskedAgain", "before store.batched"},
 }
 
 # Where a file gets onto the disk.
@@ -41,7 +41,7 @@ async def test_killed_at_every_kind_of_moment(tmp_path: Path, scene: Scene, part
 async def test_killed_again_and_again(tmp_path: Path, seed: int) -> None:
     """A run that is killed each time it has come a little further comes to its end too."""
     chance = random.Random(seed)
-    steps = ["RequestSent(submit)", "before ledger.submitted", "after commit", "ChunkFinished"]
+    steps = ["RequestSent(submit)", "before store.submitted", "after commit", "ChunkFinished"]
     cases = [[(chance.choice(steps), chance.randint(1, 4)) for _ in range(8)]]
     assert await kill_at_all(REFUSALS, tmp_path, cases) == len(cases)
 

@@ -83,7 +83,7 @@ async def test_in_memory_it_ends_at_once(latency_s: float) -> None:
 
 
 @pytest.mark.parametrize("after_s", [0.01 * n for n in range(1, 200, 7)])
-async def test_cut_anywhere_a_ledger_is_told_nothing_that_cannot_be(after_s: float) -> None:
+async def test_cut_anywhere_a_store_is_told_nothing_that_cannot_be(after_s: float) -> None:
     """With all kinds of trouble, at any moment: legal steps, free slots, no lost job id."""
     api = _troubled(7)
     seen = Observed(is_durable=True)
@@ -109,7 +109,7 @@ METHODS = [
 @pytest.mark.parametrize("times", [0, 1])
 @pytest.mark.parametrize("durable", [False, True])
 @pytest.mark.parametrize("method", METHODS)
-async def test_a_ledger_that_fails_ends_the_run_as_itself(
+async def test_a_store_that_fails_ends_the_run_as_itself(
     method: str, durable: bool, times: int
 ) -> None:
     """A full disk, say, at whichever step: it is what is raised, and all slots are free."""
