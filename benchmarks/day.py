@@ -23,9 +23,8 @@ from typing import Any
 
 import anyio
 
-from benchmarks.contenders import OURS
-from benchmarks.ideal import ideal_s
-from benchmarks.trial import UNEVEN, Counting, make_engine, shared_chunks
+from benchmarks.policies.profiles import ideal_s
+from benchmarks.policies.trial import OURS, UNEVEN, Counting, make_engine, shared_chunks
 from pingdata_async.engine.flow_control.retry import RetryPolicy
 from pingdata_async.exceptions import PingDataError
 from tests.simulation.faults import Moment

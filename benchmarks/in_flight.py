@@ -26,8 +26,7 @@ from pathlib import Path
 
 import anyio
 
-from benchmarks.contenders import OURS
-from benchmarks.trial import Counting, make_engine, shared_chunks
+from benchmarks.policies.trial import OURS, Counting, make_engine, shared_chunks
 from pingdata_async.engine.flow_control.adaptive_limit import ConcurrencyLimit
 from pingdata_async.models import JobOutput, JobStatus
 from pingdata_async.util.encoding import EncodedBody

@@ -8,9 +8,16 @@ from statistics import fmean
 
 import pytest
 
-from benchmarks.contenders import CONTENDERS, OURS, Contender
-from benchmarks.ideal import ideal_s
-from benchmarks.trial import UNEVEN, Outcome, Trial, run_trial
+from benchmarks.policies.profiles import ideal_s
+from benchmarks.policies.trial import (
+    CONTENDERS,
+    OURS,
+    UNEVEN,
+    Contender,
+    Outcome,
+    Trial,
+    run_trial,
+)
 from tests.simulation.faults import Moment
 from tests.simulation.limits import Limits, Outage
 from tests.simulation.profiles import Progress

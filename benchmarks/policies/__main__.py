@@ -3,8 +3,8 @@
     python -m benchmarks.policies [--seeds N]
 
 runs the real engine, with our own policies and with common ones, against simulated APIs of
-different kinds, and writes the figures: `results/policies.md`, `policies.svg` and
-`results/policies.json`, beside this file. Nothing depends on the machine: the same code
+different kinds, and writes `policies.md`, `policies.svg` and `policies.json` in
+`benchmarks/results`. Nothing depends on the machine: the same code
 writes the same bytes.
 """
 
@@ -19,13 +19,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.api_profiles import PROFILES, Profile
 from benchmarks.charts import Panel, draw
-from benchmarks.contenders import CONTENDERS
-from benchmarks.trial import run_trial
+from benchmarks.policies.profiles import PROFILES, Profile
+from benchmarks.policies.trial import CONTENDERS, run_trial
 
-HERE = Path(__file__).parent
-DAY = HERE / "results" / "day.json"
+RESULTS = Path(__file__).parents[1] / "results"
+DAY = RESULTS / "day.json"
 SEEDS = 7
 DIGITS = 4
 
@@ -196,12 +195,12 @@ def main(seeds: int) -> None:
             for profile in PROFILES
         },
     }
-    (HERE / "results").mkdir(exist_ok=True)
+    RESULTS.mkdir(exist_ok=True)
     text = json.dumps(results, indent=1) + "\n"
-    (HERE / "results" / "policies.json").write_text(text, encoding="utf-8")
-    (HERE / "results" / "policies.md").write_text(page(table, seeds), encoding="utf-8")
-    (HERE / "results" / "policies.svg").write_text(plot(table), encoding="utf-8")
-    print((HERE / "results" / "policies.md").read_text(encoding="utf-8"))
+    (RESULTS / "policies.json").write_text(text, encoding="utf-8")
+    (RESULTS / "policies.md").write_text(page(table, seeds), encoding="utf-8")
+    (RESULTS / "policies.svg").write_text(plot(table), encoding="utf-8")
+    print((RESULTS / "policies.md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Ways to pace and to poll, side by side in simulated time."""
