@@ -49,9 +49,8 @@ from pingdata_async.runs.forecast import Forecast, forecast
 from pingdata_async.runs.run import Run, SummaryListener
 from pingdata_async.runs.status import RunStatus, read_status
 from pingdata_async.tables.formats import WriteOptions
-from pingdata_async.tables.readers.base import IN_MEMORY
 from pingdata_async.tables.readers.open import AnyInput
-from pingdata_async.tables.rows import STDIN, ReadOptions
+from pingdata_async.tables.rows import IN_MEMORY, STDIN, ReadOptions
 from pingdata_async.util.files import absolute
 from pingdata_async.util.text import STDOUT, counted, shown_path
 from pingdata_async.util.validation import check_amount, check_count

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 STDIN = "-"
+IN_MEMORY: Final = "rows in memory"
+"""The name of Python objects in messages and fingerprints."""
 
 SEND: Final = "send"
 SKIP: Final = "skip"

@@ -27,8 +27,7 @@ from pingdata_async.runs.directory.spool import SEGMENT_NAME, UNREADABLE, Spool
 from pingdata_async.runs.journal.journal import Journal
 from pingdata_async.runs.journal.reader import JournalReader
 from pingdata_async.runs.journal.schema import JOURNAL_NAME
-from pingdata_async.tables.readers.base import IN_MEMORY
-from pingdata_async.tables.rows import STDIN, Fingerprint
+from pingdata_async.tables.rows import IN_MEMORY, STDIN, Fingerprint
 from pingdata_async.util.files import (
     LOCK_NAME,
     PRIVATE_FOLDER,

@@ -22,13 +22,12 @@ from pingdata_async.exceptions import InputError
 from pingdata_async.locations.normalize import BATCH_ROWS
 from pingdata_async.tables.readers.base import (
     HASH_BLOCK_BYTES,
-    IN_MEMORY,
     FileInput,
     InputReader,
     MemoryHash,
 )
 from pingdata_async.tables.readers.parquet_pages import pages
-from pingdata_async.tables.rows import ArrowRows, Batch, ReadOptions, write_stream
+from pingdata_async.tables.rows import IN_MEMORY, ArrowRows, Batch, ReadOptions, write_stream
 from pingdata_async.tables.schema.arrow import objects_in, text_of_value, time_values
 from pingdata_async.tables.schema.types import whole_number
 

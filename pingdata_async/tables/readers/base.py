@@ -26,6 +26,7 @@ from pingdata_async.tables.mapping.columns import ColumnMapping, map_columns
 from pingdata_async.tables.mapping.headers import key_of
 from pingdata_async.tables.mapping.house_numbers import ColumnReader, LostNumbers
 from pingdata_async.tables.rows import (
+    IN_MEMORY,
     STDIN,
     Batch,
     Fingerprint,
@@ -41,8 +42,6 @@ MAX_LINE_BYTES = 4 * 1024 * 1024
 """Of one row; a row in memory takes up to thirty times its size."""
 MAX_BATCH_BYTES = 256 * 1024  # large rows must not pile up in memory
 
-IN_MEMORY = "rows in memory"
-"""The name of Python objects in messages and fingerprints."""
 CHECK_WAIT_EVERY_S = 0.2
 HASH_BLOCK_BYTES = 1024 * 1024
 

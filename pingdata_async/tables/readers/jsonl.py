@@ -24,7 +24,6 @@ from pingdata_async.tables.mapping.columns import check_complete, map_more_colum
 from pingdata_async.tables.mapping.headers import means_nothing
 from pingdata_async.tables.readers.base import (
     BUFFER_BYTES,
-    IN_MEMORY,
     MAX_BATCH_BYTES,
     MAX_LINE_BYTES,
     FileInput,
@@ -35,7 +34,7 @@ from pingdata_async.tables.readers.base import (
 )
 from pingdata_async.tables.readers.csv import MAX_COLUMNS
 from pingdata_async.tables.readers.text_encoding import UTF_8, NulError, nul_found, undecodable
-from pingdata_async.tables.rows import Batch, JSONRows, ReadOptions
+from pingdata_async.tables.rows import IN_MEMORY, Batch, JSONRows, ReadOptions
 
 ADDRESS = "address"
 
