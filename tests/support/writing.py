@@ -14,8 +14,7 @@ from python_calamine import CalamineWorkbook
 
 from pingdata_async.tables.formats import OutputFormat, WriteOptions
 from pingdata_async.tables.schema.types import Column, ColumnType
-from pingdata_async.tables.writers.base import Point, TableRows
-from pingdata_async.tables.writers.open import open_table_writer
+from pingdata_async.tables.writers.base import Point, TableRows, open_table_writer
 
 MOMENT = dt.datetime.fromisoformat("2020-01-02T03:04:05")
 

@@ -51,10 +51,9 @@ from pingdata_async.tables.schema.output_table import (
     members_of,
 )
 from pingdata_async.tables.schema.types import unique_names
-from pingdata_async.tables.writers.base import TableRows, TableWriter, finishing
+from pingdata_async.tables.writers.base import TableRows, TableWriter, finishing, open_table_writer
 from pingdata_async.tables.writers.geojson import points
 from pingdata_async.tables.writers.jsonl import encode_lines, json_values
-from pingdata_async.tables.writers.open import open_table_writer
 from pingdata_async.util.compression import compressed_writer
 from pingdata_async.util.loop import SingleThreadExecutor
 

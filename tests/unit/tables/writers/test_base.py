@@ -33,8 +33,7 @@ from pingdata_async.tables.formats import OutputFormat, WriteOptions
 from pingdata_async.tables.schema.arrow import columns_of
 from pingdata_async.tables.schema.inference import AnswerScan
 from pingdata_async.tables.schema.types import Column, ColumnType, Values, text_of_cell
-from pingdata_async.tables.writers.base import TableRows
-from pingdata_async.tables.writers.open import open_table_writer
+from pingdata_async.tables.writers.base import TableRows, open_table_writer
 from pingdata_async.tables.xlsx import (
     MAX_CELL_UNITS,
     MOST_FORMATS,
