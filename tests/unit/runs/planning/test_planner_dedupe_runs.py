@@ -76,30 +76,31 @@ def check_twins(written: list[dict[str, Any]], firsts: list[int]) -> None:
         }
 
 
-async def test_nine_thousand_rows_of_three_thousand_locations(tmp_path: Path) -> None:
+@pytest.mark.parametrize("each", [1000, pytest.param(3000, marks=pytest.mark.large)])
+async def test_rows_that_come_three_times(tmp_path: Path, each: int) -> None:
     """Foretold without a request, charged once by the server's count, and all rows come out."""
     source, output = tmp_path / "in.csv", tmp_path / "out.jsonl"
-    rows = repeating(9000, 3000, respelt=True)
+    rows = repeating(3 * each, each, respelt=True)
     write(source, rows)
     events: list[Event] = []
     async with sandbox_and_client() as (server, client):
         bulk = enhancer(client, chunk_size=500, on_event=events.append)
         status = await bulk.plan(source, output)
-        assert (status.rows, status.locations, status.repeated) == (9000, 3000, 6000)
+        assert (status.rows, status.locations, status.repeated) == (3 * each, each, 2 * each)
         assert requests(server) == 0
         summary = await bulk.run(source, output)
-        assert server.stats.locations_accepted == 3000
-        assert server.stats.jobs_accepted == 6
-    assert (summary.rows, summary.locations_charged, summary.locations_saved) == (9000, 3000, 6000)
-    assert summary.ok + summary.partial + summary.failed == 9000
+        assert server.stats.locations_accepted == each
+        assert server.stats.jobs_accepted == each // 500
+    charged = (summary.rows, summary.locations_charged, summary.locations_saved)
+    assert charged == (3 * each, each, 2 * each)
+    assert summary.ok + summary.partial + summary.failed == 3 * each
     [planned] = [event for event in events if isinstance(event, InputPlanned)]
-    assert (planned.rows, planned.locations, planned.repeated, planned.jobs) == (
-        9000, 3000, 6000, 6,
-    )  # fmt: skip
+    assert (planned.rows, planned.locations) == (3 * each, each)
+    assert (planned.repeated, planned.jobs) == (2 * each, each // 500)
     written = lines(output)
-    assert [line["row"] for line in written] == list(range(9000))
-    check_twins(written, [n % 3000 for n in range(9000)])
-    assert sum(e.rows for e in events if isinstance(e, ChunkFinished)) == 9000
+    assert [line["row"] for line in written] == list(range(3 * each))
+    check_twins(written, [n % each for n in range(3 * each)])
+    assert sum(e.rows for e in events if isinstance(e, ChunkFinished)) == 3 * each
     await assert_consistent(output, summary)
     # The first spelling is what was sent, and each row keeps its own columns.
     table = tmp_path / "out.csv"
