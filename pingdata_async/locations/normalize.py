@@ -20,6 +20,7 @@ import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from string import ascii_lowercase, ascii_uppercase
 from types import NoneType
 from typing import Any
@@ -569,7 +570,7 @@ def _keys_of(
     # Neither blanks in a row, nor what is escaped: there is no other white space but spaces.
     is_plain = lines.isascii() and b"  " not in lines and b"\\" not in lines
     if is_plain and all(map(_is_small_as_a_key, columns, columns.values())):
-        return [line[begin:] for line in _split_lines(lines.lower())]
+        return list(map(itemgetter(slice(begin, None)), _split_lines(lines.lower())))
     folded = {
         name: fold_column(column)
         if name in FOLDED_FIELDS
@@ -579,23 +580,19 @@ def _keys_of(
     return [line[1:] for line in _split_lines(_encode_rows(folded))]
 
 
-def sent_key(location: bytes, skipped: Sequence[str] = ()) -> bytes:
-    """What tells a location from those that are another one, whatever its row.
-
-    Equal where the keys of the rows are, and made of what is sent in the end.
+def sent_key(location: bytes) -> bytes:
+    """What tells a location from another one; equal where the keys of the rows are.
 
     Args:
-        location: The location as it is sent.
-        skipped: Why sources that it was meant for are not asked.
+        location: The location as it is sent, without the row's number.
     """
     try:
         fields = _decode_fields(location)
-        fields.pop("id", None)
         for name in FOLDED_FIELDS & fields.keys():
             fields[name] = fold(fields[name])
-        return _sorting_encoder.encode((fields, skipped))
+        return _sorting_encoder.encode(fields)
     except (msgspec.MsgspecError, RecursionError):  # a number that is too large, and the like
-        return location.partition(b",")[2] + _encoder.encode(skipped)
+        return location
 
 
 def _is_small_as_a_key(name: str, column: Sequence[Any]) -> bool:

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, starmap
 from pathlib import Path
 
+import msgspec
+
 from pingdata_async.locations.chunk import Chunk
 from pingdata_async.locations.normalize import sent_key
 from pingdata_async.util.files import Closing, open_nameless, write_pieces
@@ -179,6 +181,7 @@ class HashPartitions(Closing):
 
 ROW_BITS = 15  # 32 Ki rows a bucket
 
+_encode = msgspec.json.Encoder().encode
 _MARK = struct.Struct("<Qq")  # row, and what is known of it: see `Marks`
 
 Marks = Mapping[int, int]
@@ -273,33 +276,55 @@ def _recurring(hashes: array[int], rows: array[int]) -> list[tuple[int, int]]:
 
 
 def _put_into(compared: RecordPartitions, chunk: Chunk, firsts: Mapping[int, int]) -> None:
-    """Put the candidates of a chunk where they are compared: a line each, row and key."""
+    """Put the candidates of a chunk where they are compared.
+
+    A line each: the row, the first one with its hash, why sources are not asked, and the location.
+    """
     places = [place for place, row in enumerate(chunk.rows) if row in firsts]
+    numbers = [(chunk.rows[place], firsts[chunk.rows[place]]) for place in places]
     locations = chunk.locations
     compared.add(
-        [firsts[chunk.rows[place]] % HashPartitions.BUCKETS for place in places],
+        [first % HashPartitions.BUCKETS for _, first in numbers],
         [
-            b"%d %b\n"
-            % (chunk.rows[place], sent_key(locations[place], chunk.skipped.get(place, ())))
-            for place in places
+            b"%d %d %b\t%b\n"
+            % (
+                *each,
+                _encode(chunk.skipped.get(place, ())),
+                locations[place].partition(b",")[2],  # without the row's number
+            )
+            for place, each in zip(places, numbers, strict=True)
         ],
     )
 
 
 def _find_equal(blocks: Iterator[bytes], repeats: DuplicateIndex) -> None:
-    first_of: dict[bytes, int] = {}
+    first_of: dict[bytes, int] = {}  # by what is asked as it stands, which mostly is enough
+    first_by_key: dict[bytes, int] = {}
+    asked_by_hash: dict[bytes, bytes] = {}
     duplicate_counts: Counter[int] = Counter()
     for block in blocks:
         repeated: list[tuple[int, int]] = []
         for line in block.splitlines():
-            number, _, key = line.partition(b" ")
+            number, hashed, asked = line.split(b" ", 2)
             row = int(number)
-            before = first_of.setdefault(key, row)
+            before = first_of.get(asked)
+            if before is None:
+                before = row
+                other = asked_by_hash.setdefault(hashed, asked)
+                if other is not asked:
+                    first_by_key.setdefault(_key_of(other), first_of[other])
+                    before = first_by_key.setdefault(_key_of(asked), row)
+                first_of[asked] = before
             if before != row:
                 repeated.append((row, before))
         repeats.add(repeated)
         duplicate_counts.update(before for _, before in repeated)
     repeats.add([(row, -number) for row, number in duplicate_counts.items()])
+
+
+def _key_of(asked: bytes) -> bytes:
+    skipped, _, location = asked.partition(b"\t")
+    return skipped + sent_key(b"{" + location)
 
 
 class DuplicateIndex(Closing):

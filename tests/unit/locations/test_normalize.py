@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.exceptions import InputError
+from pingdata_async.locations import normalize as normalize_module
 from pingdata_async.locations.coordinates import COORDINATES
 from pingdata_async.locations.fields import (
     ADDRESS_FIELDS,
@@ -312,3 +313,15 @@ def test_a_row_is_refused_with_the_sentence_of_its_own() -> None:
         2: "cannot be sent as JS",
         4: "a location is a Loca",
     }
+
+
+NUMBERS = st.sampled_from(["-0", "-0.0", "1E+5", " 1", "007", ".5", "5.", "+1", "1e400", "9" * 25])
+
+
+@given(
+    st.lists(NUMBERS | st.floats(allow_nan=False).map(repr) | st.integers().map(str), max_size=9)
+)
+def test_numbers_are_those_of_float(texts: list[str]) -> None:
+    """To the last bit and the sign of zero, although another parser reads most of them."""
+    read = normalize_module._floats(texts, ",".join(texts))
+    assert list(map(repr, read or [])) == [repr(float(text)) for text in texts]
