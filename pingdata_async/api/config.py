@@ -7,6 +7,7 @@ refused where no request may be sent. `Pacer` decides when a request is sent.
 from __future__ import annotations
 
 import configparser
+import functools
 import ipaddress
 import os
 import re
@@ -323,6 +324,7 @@ _CHARGED = "enhance"
 _QUOTED_AT_MOST = 3  # times: each proxy on the way may undo one
 
 
+@functools.lru_cache(maxsize=16)  # of one path, each question about it asks
 def _segments(path: str) -> list[str] | None:
     """The parts of a path, as any server may read it; None where they may become another path."""
     for _ in range(_QUOTED_AT_MOST):

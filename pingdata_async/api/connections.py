@@ -24,6 +24,7 @@ from pingdata_async._version import __version__
 from pingdata_async.api.config import ClientSettings
 from pingdata_async.exceptions import ClientClosedError, ConfigurationError, TransportError
 from pingdata_async.util.encoding import ACCEPTED
+from pingdata_async.util.loop import loop_time
 from pingdata_async.util.redaction import Secret
 
 USER_AGENT = (
@@ -61,7 +62,7 @@ class PendingReads:
             ClientClosedError: When the transport is closed, before it or meanwhile.
             TimeoutError: When it takes longer.
         """
-        with anyio.CancelScope(deadline=anyio.current_time() + seconds) as scope:
+        with anyio.CancelScope(deadline=loop_time() + seconds) as scope:
             if not self._closed:
                 self._scopes.add(scope)
                 try:

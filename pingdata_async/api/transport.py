@@ -53,6 +53,7 @@ from pingdata_async.exceptions import (
 from pingdata_async.models import RequestKind
 from pingdata_async.util.encoding import EncodedBody, Inflater, too_large
 from pingdata_async.util.files import AsyncClosing
+from pingdata_async.util.loop import loop_time
 from pingdata_async.util.redaction import may_be_shown
 from pingdata_async.util.text import one_line, shown_url
 
@@ -114,20 +115,20 @@ class Answer:
         patience, content = self._patience, self.raw.content
         with _Translated(self._cut_off):
             # Most of a body is there before it is asked for: without a wait, no limit is needed.
-            if not self._waits.is_closed and (
-                data := content.read_nowait(-1 if max_bytes is None else max_bytes)
-            ):
-                patience.note(len(data), 0.0)
-                return data
-            began = anyio.current_time()
+            if not self._waits.is_closed:
+                data = content.read_nowait(-1 if max_bytes is None else max_bytes)
+                if data or content.at_eof():
+                    patience.note(len(data), 0.0)
+                    return data
+            began = loop_time()
             data = await self._read(max_bytes, began + patience.left_s)
-            patience.note(len(data), anyio.current_time() - began)
+            patience.note(len(data), loop_time() - began)
         return data
 
     async def _read(self, max_bytes: int | None, until: float) -> bytes:
         content = self.raw.content
         while True:
-            left_s = until - anyio.current_time()
+            left_s = until - loop_time()
             try:
                 with self._waits.within(min(left_s, LOOK_AFTER_S)):
                     return await (
