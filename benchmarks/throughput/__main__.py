@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def read_limits() -> dict[str, dict[str, float]]:
 def write(label: str, rounds: Sequence[Round]) -> None:
     """Record rounds under a label, and make the page of all that are recorded."""
     where = machine()
-    recorded = {"machine": where, "rounds": rounds}
+    recorded = {"recorded_s": time.time(), "machine": where, "rounds": rounds}
     path = RESULTS / f"throughput-{label}.json"
     path.write_text(json.dumps(recorded) + "\n", encoding="utf-8")
     (RESULTS / "throughput.svg").write_text(throughput_plot(rounds), encoding="utf-8")
@@ -58,11 +59,11 @@ def write(label: str, rounds: Sequence[Round]) -> None:
 
 def _records() -> dict[str, dict[str, Any]]:
     """All that is recorded, by label; the earliest first."""
-    paths = sorted(RESULTS.glob("throughput-*.json"), key=lambda path: path.stat().st_mtime)
-    return {
+    records = {
         path.stem.removeprefix("throughput-"): json.loads(path.read_text(encoding="utf-8"))
-        for path in paths
+        for path in RESULTS.glob("throughput-*.json")
     }
+    return dict(sorted(records.items(), key=lambda record: record[1]["recorded_s"]))
 
 
 def _text(records: Mapping[str, Mapping[str, Any]]) -> str:
