@@ -145,7 +145,8 @@ async def test_outputs_none_of_which_can_ever_be_read(tmp_path: Path) -> None:
         done = await enhance(server.url, tmp_path, *IMPATIENT)
         assert (done.code, done.statuses) == (3, ["failed"] * 6), done.err
         assert {row["reason"] for row in done.rows} == {"unreadable"}
-        done = await enhance(server.url, tmp_path, "-u", server.url, command="retry")
+        again = ("-u", server.url, "--give-up-after", "1")
+        done = await enhance(server.url, tmp_path, *again, command="retry")
         assert (done.code, done.statuses, api.charged) == (3, ["failed"] * 6, 6), done.err
         api._writers["output"] = (well,)
         done = await enhance(server.url, tmp_path, "-u", server.url, command="retry")

@@ -132,8 +132,8 @@ async def test_the_failures_are_an_input_again(setting: Setting) -> None:
     assert plan.summary.unused_columns == ()
     assert again.ids == ["", "d"]
     assert again.locations == [
-        b'{"postal_code":"01234","sources":["PH"]}',
-        b'{"address":"4 Elm St"}',
+        b'{"id":"1","postal_code":"01234","sources":["PH"]}',
+        b'{"id":"2","address":"4 Elm St"}',
     ]
     assert [invalid.id for invalid in again.invalid] == ["2"]
 
