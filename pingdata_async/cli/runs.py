@@ -308,7 +308,7 @@ _going_on_options = together(
     # Not from a variable: one that is meant for `enhance` must not redirect another run.
     click.option(
         "-o", "--output", metavar="FILE",
-        help="Write to this file, which must not exist yet.  [default: the run's own output]",
+        help="Write to this file instead.  [default: the run's own output]",
     ),
     overwrite_option,
     option(

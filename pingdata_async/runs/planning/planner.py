@@ -276,12 +276,12 @@ async def check_identity(
     if other is not None:
         found.insert(0, other)
     if found:
-        go_on = "Give the same again to go on with it"
+        go_on = "Repeat the original command to continue it"
         if source == STDIN:  # which cannot be given again so easily
-            go_on = f"To go on with it: {_resume(run_dir)}. Or give the same again"
+            go_on = f"To go on with it: {_resume(run_dir)}. Or repeat the original command"
         raise ConfigurationError(
-            f"{shown_path(run_dir)} holds another run. It has {'; '.join(found)}. {go_on}, "
-            "--restart to set it aside and begin anew, or another --run-dir"
+            f"{shown_path(run_dir)} holds another run. It has {'; '.join(found)}. {go_on}; "
+            "--restart sets it aside and begins anew, --run-dir names another directory"
         )
     return is_gone
 
@@ -335,8 +335,8 @@ def _resume(run_dir: Path) -> str:
 def _same_beside(other: Path, output: str | Path) -> str:
     place = STDOUT if output == STDOUT else quoted_path(output)
     return (
-        f"{shown_path(other)} holds the same input with the same sources and options, so its "
-        f"answers are there for nothing: `{_resume(other)}` if it is not finished, "
+        f"{shown_path(other)} holds the same input with the same sources and options, and "
+        f"its answers are paid for: `{_resume(other)}` if it is not finished, "
         f"`pingdata-async export {quoted_path(other)} -o {place}` for what it has; --pay-again "
         "to pay once more"
     )
