@@ -54,13 +54,13 @@ def put_wakes_nobody(patch: pytest.MonkeyPatch) -> None:
 def free_slots_wake_nobody(patch: pytest.MonkeyPatch) -> None:
     """Who waits for a slot is not told that one is free."""
 
-    def give_back(self: ConcurrencyLimiter, share: ConcurrencyShare) -> None:
+    def release(self: ConcurrencyLimiter, share: ConcurrencyShare) -> None:
         self._total_in_flight -= 1
         self._in_flight[share] -= 1
         if not self._in_flight[share]:
             del self._in_flight[share]
 
-    patch.setattr(ConcurrencyLimiter, "_give_back", give_back)
+    patch.setattr(ConcurrencyLimiter, "release", release)
 
 
 def doubt_is_taken_for_refusal(patch: pytest.MonkeyPatch) -> None:

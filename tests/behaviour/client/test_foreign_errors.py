@@ -38,6 +38,13 @@ def raises(make: Callable[[], Exception]) -> Callable[..., Awaitable[NoReturn]]:
     return fails
 
 
+def raises_at_once(make: Callable[[], Exception]) -> Callable[..., NoReturn]:
+    def fails(*_args: object) -> NoReturn:
+        raise make()
+
+    return fails
+
+
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("make", FOREIGN.values(), ids=FOREIGN)
 async def test_before_the_head(
@@ -69,6 +76,7 @@ async def test_within_the_body(
             with monkeypatch.context() as patch:
                 for name in ("read", "readany"):
                     patch.setattr(streams.StreamReader, name, raises(make))
+                patch.setattr(streams.StreamReader, "read_nowait", raises_at_once(make))
                 with pytest.raises(error) as caught:
                     await call(client)
         assert str(caught.value).isprintable()
