@@ -91,6 +91,7 @@ class TwoPassExport(Export):
         duplicate_answers: What was answered of rows that recur.
         spec: What is to be written.
         on_note: Told what the user should know of it, a sentence each.
+        may_begin_early: Whether what is written can be taken back.
     """
 
     _depends_on_answers: ClassVar = True  # what the columns are

@@ -300,6 +300,10 @@ async def test_a_refused_input_leaves_nothing(client: ping.PingDataClient, tmp_p
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def no_room(_file: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 async def test_a_disk_too_full_for_the_plan(
     client: ping.PingDataClient,
     sandbox: SandboxServer,
@@ -307,10 +311,6 @@ async def test_a_disk_too_full_for_the_plan(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing is sent and nothing is left; with room, the same command works."""
-
-    def no_room(_file: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     output = tmp_path / "out.jsonl"
     with monkeypatch.context() as patch:
         patch.setattr("pingdata_async.util.files.sync_file", no_room)
@@ -328,10 +328,6 @@ async def test_a_disk_too_full_for_the_output(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing half-written is left under any name; with room, it is written for nothing."""
-
-    def no_room(_file: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     output = tmp_path / "out.jsonl"
     events: list[Event] = []
     with monkeypatch.context() as patch:
