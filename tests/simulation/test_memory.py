@@ -15,10 +15,7 @@ ROOT = Path(__file__).parents[2]
     ("rows", "chunks"), [(2_000, 30), pytest.param(10_000, 60, marks=pytest.mark.large)]
 )
 def test_memory_is_flat(rows: int, chunks: int) -> None:
-    """Ten times the rows, or a first chunk that finishes last, need no more than 10 % more.
-
-    Beside what the export may keep in memory for chunks that wait.
-    """
+    """Ten times the rows, or a first chunk that finishes last, need no more than 10 % more."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.scale.memory", *map(str, (rows, 10 * rows, chunks))],
         cwd=ROOT,
