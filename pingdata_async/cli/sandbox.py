@@ -16,8 +16,6 @@ from pingdata_async.cli.options import option, read_token_file, together
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.sandbox.settings import SandboxSettings
 
-_NOT_FROM_VARIABLES = {"--max-locations"}  # the variable of that name is a run's budget
-
 
 def _worker_schedule(words: tuple[str, ...]) -> list[tuple[float, int]]:
     """Parse `SECONDS=N` words, in the order of their times."""
@@ -66,8 +64,7 @@ def _setting_options() -> Iterator[Callable[[Any], Any]]:
         else:
             attributes |= {"default": field.default, **_kind(name, hints[field.name])}
             name = attributes.pop("name", name)
-        make = click.option if name in _NOT_FROM_VARIABLES else option
-        yield make(name, field.name, **attributes)
+        yield option(name, field.name, **attributes)
 
 
 def _kind(name: str, hint: Any) -> dict[str, Any]:

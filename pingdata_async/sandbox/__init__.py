@@ -2,10 +2,10 @@
 
 account     What the account used and may use; throttling of requests, jobs and locations
 answers     Plausible answers: where an address is, and what the data sources say
-downloads   Job outputs, generated while they are downloaded
-faults      Faults on demand: the plan, the injector, corrupted outputs
+downloads   Job outputs, generated and corrupted while they are downloaded
+faults      Faults on demand: the plan and the injector
 jobs        Submissions, the jobs made of them, a fleet of workers, job status
-server      The server: its endpoints, its callbacks, its socket
+server      The server: its endpoints and its socket
 settings    The settings of a sandbox, with the help of their options
 stats       What was asked of the sandbox
 validation  Which requests are accepted, and what `/datasources` says of that

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -180,6 +180,8 @@ def _read_date(name: str, text: str, now: datetime) -> datetime:
 BULK_KINDS: Final = frozenset({"submit", "status", "output"})
 """The kinds of requests that ``requests_per_s`` limits."""
 
+# Whoever comes so soon after a refusal may have been on the way already.
+_GRACE_S: Final = 0.05
 # A 429 is about the account, a 503 about this kind of request.
 _BOUND: Final = {429: KINDS, 503: ("submit",)}
 
@@ -190,7 +192,7 @@ class Throttle:
     Args:
         settings: The limits.
         counts: Where refusals and those that came too early are counted.
-        wall_offset_s: What to add to the clock for seconds since 1970.
+        wall_offset_s: What to add to the clock for Unix time.
     """
 
     def __init__(
@@ -199,7 +201,8 @@ class Throttle:
         self._settings = settings
         self._counts = counts
         self._wall_offset_s = wall_offset_s
-        self._watches = {kind: _Watch(settings.early_grace_s) for kind in KINDS}
+        # By kind, the pauses that were asked for: when it was told, and until when.
+        self._pauses: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
         # Of one-second windows: which it is, and what is left of it; of the bucket: since when.
         self._since_s = -math.inf
         self._left = 0.0
@@ -208,12 +211,12 @@ class Throttle:
 
     def arrived(self, kind: str, now_s: float) -> None:
         """A request of that kind came: was it asked to come later?"""
-        lead_s, is_crossing = self._watches[kind].look(now_s)
-        if lead_s > 0:
+        pauses = [(told_s, until_s) for told_s, until_s in self._pauses[kind] if until_s > now_s]
+        self._pauses[kind] = pauses
+        leads_s = [until_s - now_s for told_s, until_s in pauses if told_s + _GRACE_S <= now_s]
+        if leads_s:
             self._counts.early[kind] += 1
-            self._counts.longest_lead_s = max(self._counts.longest_lead_s, lead_s)
-        elif is_crossing:
-            self._counts.crossing[kind] += 1
+            self._counts.longest_lead_s = max(self._counts.longest_lead_s, *leads_s)
 
     def admit(self, now_s: float) -> None:
         """Let a bulk request in.
@@ -231,10 +234,9 @@ class Throttle:
         elif math.floor(now_s) != self._since_s:
             self._since_s, self._left = math.floor(now_s), rate
         if self._left < 1.0:
-            status = HTTPStatus.TOO_MANY_REQUESTS
-            refusal = self._refusal("requests_per_s", status, "Request was throttled.")
-            refusal.headers = self.hold_back(self._settings.retry_after_s, now_s)
-            raise refusal
+            self._counts.held_back["requests_per_s"] += 1
+            headers = self.hold_back(self._settings.retry_after_s, now_s)
+            raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, "Request was throttled.", headers=headers)
         self._left -= 1.0
 
     def admit_job(self, num_in_flight: int, now_s: float) -> None:
@@ -245,12 +247,11 @@ class Throttle:
         """
         most = self._settings.max_jobs_in_flight
         if most is not None and num_in_flight >= most:
+            self._counts.held_back["max_jobs_in_flight"] += 1
             status = self._settings.max_jobs_status
+            headers = self.hold_back(self._settings.retry_after_s, now_s, _BOUND[status])
             message = f"Too many jobs: {num_in_flight} are in flight"
-            refusal = self._refusal("max_jobs_in_flight", status, message)
-            kinds = _BOUND[status]
-            refusal.headers = self.hold_back(self._settings.retry_after_s, now_s, kinds)
-            raise refusal
+            raise Refusal(status, message, headers=headers)
 
     def admit_locations(self, number: int, now_s: float) -> None:
         """Let the locations of a job in, if the quota has room for all of them.
@@ -269,12 +270,13 @@ class Throttle:
                 f"The {window} quota of {quota} locations is exceeded: {number} asked, "
                 f"{quota - self._quota_used} left"
             )
-            refusal = self._refusal("quota", HTTPStatus.TOO_MANY_REQUESTS, message)
+            self._counts.held_back["quota"] += 1
+            headers = {}
             if self._settings.quota_retry_after:
                 seconds = math.ceil(self._quota_until_s - now_s)
                 # Jobs that are paid for can be fetched meanwhile.
-                refusal.headers = self.hold_back(seconds, now_s, ["submit"])
-            raise refusal
+                headers = self.hold_back(seconds, now_s, ["submit"])
+            raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, message, headers=headers)
 
     def charge(self, number: int) -> None:
         """Count the locations of an accepted job."""
@@ -285,10 +287,7 @@ class Throttle:
     ) -> dict[str, str]:
         """The headers that ask requests of some kinds to come later; from now on it is watched.
 
-        Args:
-            retry_after_s: Seconds; None: it is not said when, and nobody is watched.
-            now_s: The time.
-            kinds: Whose requests are meant.
+        Without a number of seconds nothing is named, and nobody is watched.
         """
         if retry_after_s is None:
             return {}
@@ -301,7 +300,7 @@ class Throttle:
             until_s = named_s - ahead_s
             value = format_datetime(datetime.fromtimestamp(named_s, UTC), usegmt=True)
         for kind in kinds:
-            self._watches[kind].told(now_s, until_s)
+            self._pauses[kind].append((now_s, until_s))
         return {"Retry-After": value}
 
     def date_header(self, now_s: float) -> str | None:
@@ -311,10 +310,6 @@ class Throttle:
             return None
         seconds = math.floor(now_s + self._wall_offset_s + skew_s)
         return format_datetime(datetime.fromtimestamp(seconds, UTC), usegmt=True)
-
-    def _refusal(self, reason: str, status: int, message: str) -> Refusal:
-        self._counts.held_back[reason] += 1
-        return Refusal(status, message)
 
     def _renewal_s(self, now_s: float) -> float:
         """When the quota's UTC day or month is over."""
@@ -326,30 +321,3 @@ class Throttle:
             # 32 days after the first of a month is in the next one, whichever it is.
             renewal = (midnight.replace(day=1) + timedelta(days=32)).replace(day=1)
         return renewal.timestamp() - self._wall_offset_s
-
-
-class _Watch:
-    """Until when one kind of requests was asked to stay away.
-
-    Whoever comes less than the grace after having been told may have been on the way already.
-    """
-
-    def __init__(self, grace_s: float) -> None:
-        self._grace_s = grace_s
-        self._until_s = -math.inf
-        # What was said less than the grace ago; what is older is in the number above.
-        self._fresh: deque[tuple[float, float]] = deque()
-
-    def told(self, now_s: float, until_s: float) -> None:
-        self._fold(now_s)
-        self._fresh.append((now_s, until_s))
-
-    def look(self, now_s: float) -> tuple[float, bool]:
-        """By how many seconds it is too early, and whether it may have been on its way."""
-        self._fold(now_s)
-        is_crossing = any(until_s > now_s for _, until_s in self._fresh)
-        return max(0.0, self._until_s - now_s), is_crossing
-
-    def _fold(self, now_s: float) -> None:
-        while self._fresh and self._fresh[0][0] + self._grace_s <= now_s:
-            self._until_s = max(self._until_s, self._fresh.popleft()[1])

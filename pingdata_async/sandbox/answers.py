@@ -258,19 +258,9 @@ NAMES: Final[dict[str, str]] = dict(SOURCES)
 REVERSE_GEOCODERS: Final[frozenset[str]] = frozenset({"EGR", "GGR", "LBGR"})
 """Geocoders that start from coordinates."""
 
-GEOCODERS: Final[frozenset[str]] = REVERSE_GEOCODERS | {
-    "AZG",
-    "EG",
-    "GG",
-    "GIO",
-    "HG",
-    "LBG",
-    "LP",
-    "PG",
-    "PSG",
-    "SM",
-    "TG",
-}
+GEOCODERS: Final[frozenset[str]] = REVERSE_GEOCODERS | frozenset(
+    ("AZG", "EG", "GG", "GIO", "HG", "LBG", "LP", "PG", "PSG", "SM", "TG")
+)
 """Sources that answer with an address and its coordinates."""
 
 HAZARDS: Final[frozenset[str]] = frozenset({"HH", "PH"})

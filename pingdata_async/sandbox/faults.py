@@ -1,14 +1,7 @@
-"""Faults on demand: the plan, the injector that draws them, and corrupted outputs.
+"""Faults on demand: the plan, and the injector that draws them.
 
-Each fault belongs to one of these moments, each with its own method of :class:`FaultInjector`; a
-new fault is a new member of that moment's enum:
-
-* a request arrives (:class:`RequestFault`): nothing has been accepted yet;
-* a submission has been read (:class:`SubmissionFault`): it is refused;
-* a job is accepted (:class:`JobFate`): how it will end; and of each of its locations and their
-  sources (:class:`SourceFault`), how they will do;
-* its acceptance is answered (:class:`AnswerFault`): the job is made, but nobody is told;
-* an output is downloaded (:class:`OutputFault`): what becomes of the body.
+Each fault belongs to a moment of a job's life, with an enum and a method of
+:class:`FaultInjector` of its own.
 """
 
 from __future__ import annotations
@@ -16,38 +9,12 @@ from __future__ import annotations
 import dataclasses
 import enum
 import random
-import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from itertools import repeat
-from typing import Any, Final, NamedTuple, Self, TypeVar, get_type_hints
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Self, TypeVar, get_type_hints
 
 from pingdata_async.sandbox.validation import check_whole
 
 # -- The plan --------------------------------------------------------------------------------
-
-PROBABILITIES: Final = (
-    "rate_limit",
-    "server_error",
-    "html_error",
-    "drop",
-    "slow_answer",
-    "lost_answer",
-    "failed_job",
-    "lost_job",
-    "odd_filename",
-    "missing_location",
-    "missing_source",
-    "source_trouble",
-    "cut_output",
-    "corrupt_output",
-    "wrong_ids",
-    "invalid_utf8",
-    "deep_nesting",
-)
-"""The faults that :meth:`FaultPlan.all` sets: each is overcome by trying often enough."""
-
-SET_ALONE: Final = ("bomb", "endless", "reject_all")
-"""The faults that it leaves out: two take seconds each, and nobody tries again after a 400."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,12 +114,9 @@ class FaultPlan:
 
     @classmethod
     def all(cls, probability: float) -> Self:
-        """Every fault that can be overcome with the same probability.
+        """Every fault that trying again overcomes, with the same probability.
 
         Left out are ``bomb`` and ``endless``, which take seconds each, and ``reject_all``.
-
-        Raises:
-            ValueError: ``probability`` is not within 0..1.
         """
         changes: dict[str, Any] = dict.fromkeys(PROBABILITIES, probability)
         return cls(**changes)
@@ -199,6 +163,17 @@ def _value(name: str, kind: Any, equals: str, text: str) -> float | str:
     raise ValueError(f"{name} needs {wanted}, as in {name}={example}, not {given}")
 
 
+SET_ALONE: Final = ("bomb", "endless", "reject_all")
+"""The faults that :meth:`FaultPlan.all` leaves out."""
+
+PROBABILITIES: Final = tuple(
+    field.name
+    for field in dataclasses.fields(FaultPlan)
+    if (field.type, field.default) == ("float", 0.0) and field.name not in SET_ALONE
+)
+"""The faults that it sets: trying often enough overcomes each."""
+
+
 # -- The injector ----------------------------------------------------------------------------
 
 T = TypeVar("T")
@@ -229,39 +204,27 @@ class RequestFault(Fault):
     """What can happen to a request before it is looked at."""
 
     DROP = "drop"
-    """The connection is closed without an answer."""
     HTML_ERROR = "html_error"
-    """A proxy's HTML page instead of the API's answer."""
     SERVER_ERROR = "server_error"
-    """A 5xx of the API itself."""
     RATE_LIMIT = "rate_limit"
-    """429."""
 
 
 class SubmissionFault(Fault):
     """Why a sound submission is refused."""
 
     TOO_MANY = "max_locations"
-    """413 or 400."""
     POISON = "poison"
-    """400, for all of it."""
     REJECTED = "reject_all"
-    """400, for no reason."""
 
 
 class JobFate(Fault):
     """How an accepted job ends."""
 
     SUCCESS = "success"
-    """It completes and has an output."""
-    REQUEST_FAILED = "failed_job:request"
-    """Half-way, ``request.status`` becomes FAILED; there is no result."""
-    RESULT_FAILED = "failed_job:result"
-    """``request.status`` becomes COMPLETE, but ``result.status`` is FAILED."""
-    LOST = "lost_job:by time"
-    """At some moment from its beginning to its end it is forgotten."""
-    LOST_ONCE_TOLD = "lost_job:told"
-    """As soon as somebody was told that it is complete, its output is all that is left of it."""
+    REQUEST_FAILED = "failed_job:request"  # half-way, and there is no result
+    RESULT_FAILED = "failed_job:result"  # its request is COMPLETE, its result is FAILED
+    LOST = "lost_job:by time"  # forgotten at some moment from its beginning to its end
+    LOST_ONCE_TOLD = "lost_job:told"  # all but its output, once somebody was told of its end
 
     @property
     def has_output(self) -> bool:
@@ -273,7 +236,6 @@ class SourceFault(Fault):
     """What becomes of a source's answer about a location."""
 
     MISSING = "missing_source"
-    """It is left out."""
     TIMED_OUT = "source_trouble:504"
     THROTTLED = "source_trouble:429"
     BROKEN = "source_trouble:500"
@@ -284,37 +246,25 @@ class AnswerFault(Fault):
     """What is answered instead of an accepted job's id."""
 
     CLOSED = "lost_answer:closed"
-    """Nothing: the connection is closed."""
     SERVER_ERROR = "lost_answer:500"
     BAD_GATEWAY = "lost_answer:502"
     TIMEOUT = "lost_answer:504"
     NO_ID = "lost_answer:no id"
-    """A success, without an id or without anything."""
 
 
 class OutputFault(Fault):
     """What can happen to an output on its way."""
 
     CUT = "cut_output"
-    """The connection breaks in the middle."""
-    HOLE = "corrupt_output:hole"
-    """A piece in the middle is missing; the HTTP answer is complete."""
-    SHORT = "corrupt_output:short"
-    """The second half is missing; the HTTP answer is complete."""
-    FOREIGN_ID = "wrong_ids:more"
-    """There is a location that nobody asked for, beside all others."""
+    HOLE = "corrupt_output:hole"  # a piece in the middle is missing
+    SHORT = "corrupt_output:short"  # the second half is missing
+    FOREIGN_ID = "wrong_ids:more"  # a location that nobody asked for, beside all others
     RENAMED_ID = "wrong_ids:renamed"
-    """The middle location has an id that nobody sent."""
-    REPEATED_ID = "wrong_ids:twice"
-    """The middle location is there a second time, with another one's data."""
+    REPEATED_ID = "wrong_ids:twice"  # a location twice, with different data
     INVALID_UTF8 = "invalid_utf8"
-    """A text of the middle location is not UTF-8."""
     DEEP_NESTING = "deep_nesting"
-    """The middle location holds a list that is nested 100,000 deep."""
     BOMB = "bomb"
-    """A small body becomes a huge one."""
     ENDLESS = "endless"
-    """It does not end."""
 
 
 class FaultInjector:
@@ -402,12 +352,9 @@ class FaultInjector:
 
     def on_output(self) -> OutputFault | None:
         """The fault of a download that is about to start; None if it is served as it is."""
-        variants: dict[str, list[OutputFault]] = {}
-        for fault in OutputFault:
-            variants.setdefault(fault.plan_name, []).append(fault)
-        for name, faults in variants.items():
+        for name in dict.fromkeys(fault.plan_name for fault in OutputFault):
             if self._hits(getattr(self.plan, name)):
-                return self.choose(tuple(faults))
+                return self.choose(tuple(each for each in OutputFault if each.plan_name == name))
         return None
 
 
@@ -420,125 +367,3 @@ def _is_among(word: str, locations: Iterable[Any]) -> bool:
         for text in (location.get("address"), location.get("address_line_1"))
         if isinstance(text, str)
     )
-
-
-# -- Corrupted outputs -----------------------------------------------------------------------
-
-DEPTH: Final = 100_000
-BOMB_BYTES: Final = 2 * 1024**3
-ENDLESS_BYTES: Final = 8 * 1024**3
-
-_BLOCK_BYTES: Final = 1024 * 1024
-_BLANKS: Final = b" " * (64 * 1024)
-_GZIP_HEAD: Final = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
-_PASSING: Final[dict[SourceFault, tuple[int, str]]] = {
-    SourceFault.TIMED_OUT: (504, "Timed out after 30.0 seconds"),
-    SourceFault.THROTTLED: (429, "Too Many Requests"),
-    SourceFault.BROKEN: (500, "Internal Server Error"),
-    SourceFault.UNAVAILABLE: (503, "Service Unavailable"),
-}
-
-
-class Entry(NamedTuple):
-    """A location of an output: its id, and its answers as JSON."""
-
-    location_id: str
-    data: bytes
-
-
-def trouble(answer: dict[str, Any], fault: SourceFault) -> dict[str, Any]:
-    """A source's answer, turned into a failure that may pass."""
-    status, message = _PASSING[fault]
-    kept = {name: answer[name] for name in ("fetch_time", "persist_for", "worker_name")}
-    return dict.fromkeys(answer) | kept | {
-        "is_success": False,
-        "is_cache_hit": False,
-        "error_message": message,
-        "status_code": status,
-    }  # fmt: skip
-
-
-def corrupted_entries(
-    entries: Iterator[Entry],
-    middle: int,
-    fault: OutputFault | None,
-    sent: Callable[[], Collection[str]],
-    other_data: Callable[[], bytes],
-) -> Iterator[Entry]:
-    """The locations of an output, the middle one corrupted by a fault.
-
-    Args:
-        entries: The sound ones.
-        middle: The index of the one that is corrupted.
-        fault: Those of the body as a whole change nothing here.
-        sent: Gives the ids of the job.
-        other_data: Gives answers that are nobody's.
-    """
-    for index, entry in enumerate(entries):
-        if index != middle:
-            yield entry
-        elif fault is OutputFault.RENAMED_ID:
-            yield Entry(_unsent_id(entry.location_id, sent()), entry.data)
-        elif fault is OutputFault.FOREIGN_ID:
-            yield entry
-            yield Entry(_unsent_id(entry.location_id, sent()), other_data())
-        elif fault is OutputFault.REPEATED_ID:
-            yield entry
-            yield Entry(entry.location_id, other_data())
-        elif fault is OutputFault.INVALID_UTF8:
-            yield Entry(entry.location_id, _with(entry.data, b'"caf\xe9": {"note": "\xff\xc0"}'))
-        elif fault is OutputFault.DEEP_NESTING:
-            nested = b'"nested": ' + b"[" * DEPTH + b"]" * DEPTH
-            yield Entry(entry.location_id, _with(entry.data, nested))
-        else:
-            yield entry
-
-
-def _with(data: bytes, member: bytes) -> bytes:
-    """A JSON object with one more member."""
-    separator = b"" if data == b"{}" else b", "
-    return data[:-1] + separator + member + b"}"
-
-
-def _unsent_id(location_id: str, sent: Collection[str]) -> str:
-    """An id that nobody sent, though as a number it would be the same."""
-    while location_id in sent:
-        location_id = "0" + location_id
-    return location_id
-
-
-def cut_body(pieces: Iterator[bytes], middle: int, fault: OutputFault) -> Iterator[bytes]:
-    """The body with half of a middle piece; nothing after it unless a hole is asked for."""
-    for index, piece in enumerate(pieces):
-        if index != middle:
-            yield piece
-            continue
-        yield piece[: len(piece) // 2]
-        if fault is not OutputFault.HOLE:
-            return
-
-
-def endless_body(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The body, but before its last brace come more blanks than anybody waits for."""
-    for piece in pieces:
-        if piece == b"}":
-            yield from repeat(_BLANKS, ENDLESS_BYTES // len(_BLANKS))
-        yield piece
-
-
-def bomb_body() -> Iterator[bytes]:
-    """A gzip stream of a brace, 2 GiB of blanks and another brace, made as it is sent."""
-    packer = zlib.compressobj(9, wbits=-15)
-    opening = packer.compress(b"{") + packer.flush(zlib.Z_FULL_FLUSH)
-    # After a full flush a block refers to nothing before it: the same bytes serve every time.
-    blanks = b" " * _BLOCK_BYTES
-    packed = packer.compress(blanks) + packer.flush(zlib.Z_FULL_FLUSH)
-    checksum = zlib.crc32(b"{")
-    yield _GZIP_HEAD + opening
-    for _ in range(BOMB_BYTES // _BLOCK_BYTES):
-        checksum = zlib.crc32(blanks, checksum)
-        yield packed
-    checksum = zlib.crc32(b"}", checksum)
-    size = (BOMB_BYTES + 2) % 2**32
-    yield packer.compress(b"}") + packer.flush()
-    yield checksum.to_bytes(4, "little") + size.to_bytes(4, "little")

@@ -14,24 +14,21 @@ import math
 import random
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple, get_args
 
 import msgspec
 
 from pingdata_async.sandbox.answers import Options, Subject, outcome
 from pingdata_async.sandbox.faults import FaultInjector, JobFate, SourceFault, SubmissionFault
+from pingdata_async.sandbox.settings import Progress, SandboxSettings
 from pingdata_async.sandbox.validation import CheckedLocation, Refusal
 
 # -- Work time and progress ------------------------------------------------------------------
 
-Progress = Literal["even", "uneven", "stall", "fast_start", "steps", "batches"]
-
-_KINDS: Final = ("stall", "fast_start", "steps", "batches")
-PROGRESS: Final[tuple[str, ...]] = ("even", "uneven", *_KINDS)
-"""What ``progress`` may be."""
+_UNEVEN: Final = get_args(Progress)[2:]
 
 
 class Curve(NamedTuple):
@@ -74,45 +71,27 @@ class ThroughputModel:
 
     A test that makes one with the settings of its sandbox learns in advance how long the jobs
     will take, in the order in which they are accepted.
-
-    Args:
-        locations_per_s: How fast a worker is.
-        job_s: Seconds of work of a job of any size, instead; None: by its size.
-        spread: The sigma of a lognormal factor on the work time. The factor's median is 1; its
-            mean is ``exp(spread ** 2 / 2)``. 0: no factor.
-        progress: How the counts grow; ``"uneven"`` draws one of the four kinds for each job.
-        seed: Of the draws.
     """
 
-    def __init__(
-        self,
-        *,
-        locations_per_s: float,
-        job_s: float | None = None,
-        spread: float = 0.0,
-        progress: Progress = "even",
-        seed: int = 0,
-    ) -> None:
-        self._locations_per_s = locations_per_s
-        self._job_s = job_s
-        self._spread = spread
-        self._progress = progress
+    def __init__(self, settings: SandboxSettings) -> None:
+        self._settings = settings
         # Two sources: how the counts grow must not change how long the jobs take.
-        self._factors = random.Random(f"spread {seed}")  # noqa: S311
-        self._curves = random.Random(f"progress {seed}")  # noqa: S311
+        self._factors = random.Random(f"spread {settings.seed}")  # noqa: S311
+        self._curves = random.Random(f"progress {settings.seed}")  # noqa: S311
 
     def draw(self, num_locations: int) -> Throughput:
         """The work time and progress of the next job."""
-        work_s = num_locations / self._locations_per_s if self._job_s is None else self._job_s
-        if self._spread:
-            work_s *= math.exp(self._spread * self._factors.gauss(0.0, 1.0))
-        return Throughput(work_s, self._curve())
-
-    def _curve(self) -> Curve | None:
-        if self._progress == "even":
-            return None
-        kind = self._curves.choice(_KINDS) if self._progress == "uneven" else self._progress
-        return _draw_curve(kind, self._curves)
+        settings = self._settings
+        work_s = num_locations / settings.locations_per_s
+        if settings.job_s is not None:
+            work_s = settings.job_s
+        if settings.job_spread:
+            work_s *= math.exp(settings.job_spread * self._factors.gauss(0.0, 1.0))
+        if settings.progress == "even":
+            return Throughput(work_s, None)
+        is_mixed = settings.progress == "uneven"
+        kind = self._curves.choice(_UNEVEN) if is_mixed else settings.progress
+        return Throughput(work_s, _draw_curve(kind, self._curves))
 
 
 def _draw_curve(kind: str, draws: random.Random) -> Curve:
@@ -191,37 +170,31 @@ class Gaps:
 
 @dataclass(slots=True)
 class Order:
-    """The contents of a job that is about to be accepted.
+    """What a job is to do, and what will become of it.
 
     Attributes:
-        locations: They are packed when the job is accepted, to save memory.
-        options: What the request asked of all of them.
+        options: What the request asked of all locations.
+        callback_url: Who wants to know of its end; None: nobody.
         tallies: How each source will do.
         problems: The indexes, ascending, of the locations that some source will not find.
         gaps: What faults will take from the output.
+        fate: How it will end.
         filename: What the output will be called; None for its real name.
         lost_after: The share of its life after which the job is forgotten; None: it is kept.
-        callback_url: Who wants to know of its end; None: nobody.
     """
 
     options: Options
-    locations: list[CheckedLocation] = field(default_factory=list)
+    callback_url: str | None = None
     tallies: dict[str, SourceTally] = field(default_factory=dict)
     problems: list[int] = field(default_factory=list)
     gaps: Gaps = field(default_factory=Gaps)
+    fate: JobFate = JobFate.SUCCESS
     filename: str | None = None
     lost_after: float | None = None
-    callback_url: str | None = None
 
 
 class SubmissionReview:
-    """Decides what becomes of a submission, and counts the faults among it.
-
-    Args:
-        injector: Draws them.
-        faults: Where faults are counted, by name.
-        no_match_share: The share of addresses that no source finds.
-    """
+    """Decides what becomes of a submission, and counts the faults among it, by name."""
 
     def __init__(
         self, injector: FaultInjector, faults: Counter[str], no_match_share: float
@@ -247,17 +220,17 @@ class SubmissionReview:
         message = "invalid location in request" if is_poison else plan.reject_message
         raise Refusal(HTTPStatus.BAD_REQUEST, message)
 
-    def fate(self, order: Order) -> JobFate:
-        """Draw what will become of a job, and count it."""
+    def settle(self, order: Order, locations: list[CheckedLocation]) -> None:
+        """Draw what will become of a job with these locations, and count it."""
         faults = self._faults
-        if self._injector.is_poisoned(location.fields for location in order.locations):
+        if self._injector.is_poisoned(location.fields for location in locations):
             faults["poison_job"] += 1
-            fate = self._injector.failure()
+            order.fate = self._injector.failure()
         else:
-            fate = self._injector.on_job()
-            if fate is not JobFate.SUCCESS:
-                faults[fate.plan_name] += 1
-        if fate is JobFate.LOST:
+            order.fate = self._injector.on_job()
+            if order.fate is not JobFate.SUCCESS:
+                faults[order.fate.plan_name] += 1
+        if order.fate is JobFate.LOST:
             order.lost_after = self._injector.lost_after()
         order.filename = self._injector.odd_filename()
         if order.filename is not None:
@@ -266,15 +239,13 @@ class SubmissionReview:
             faults["missing_location"] += len(order.gaps.locations)
         for gap in order.gaps.sources.values():
             faults[gap.plan_name] += 1
-        return fate
 
     def survey(self, order: Order, index: int, location: CheckedLocation) -> int:
-        """Add a location to an order, and find out how its sources will do.
+        """Find out how the sources of an order's next location will do.
 
         Returns:
             A number that is equal for equal locations.
         """
-        order.locations.append(location)
         subject = Subject.of(location.fields)
         has_problem = self._injector.loses_location()
         if has_problem:
@@ -302,20 +273,13 @@ class Job:
 
     Attributes:
         id: Opaque.
-        options: What the request asked of all locations.
+        order: What it is to do.
         num_locations: How many there are.
-        packed: The locations, compressed.
-        tallies: How each source does.
-        problems: The indexes of the locations that some source does not find.
-        gaps: What its output lacks.
-        shown_filename: What it calls its output.
-        fate: How it ends.
+        packed: They, compressed.
         curve: How its counts grow; None: evenly.
         work_s: Seconds that a worker is busy with it.
         requested_at_s: When it was accepted.
         ready_at_s: When a worker may take it. Until half of the time before, it is PENDING.
-        lost_after: The share of its life after which it is forgotten; None: it is kept.
-        callback_url: Who wants to know of its end; None: nobody.
         started_at_s: When a worker takes it. This and the next two may change until then.
         ended_at_s: When it is COMPLETE or FAILED.
         forgotten_at_s: When it is forgotten before its time; infinity: it is not.
@@ -324,23 +288,16 @@ class Job:
     """
 
     id: str
-    options: Options
+    order: Order
     num_locations: int
     packed: bytes
-    tallies: dict[str, SourceTally]
-    problems: Sequence[int]
-    gaps: Gaps
-    shown_filename: str
-    fate: JobFate
     curve: Curve | None
     work_s: float
     requested_at_s: float
     ready_at_s: float
-    lost_after: float | None
-    callback_url: str | None
-    started_at_s: float = float("inf")
-    ended_at_s: float = float("inf")
-    forgotten_at_s: float = float("inf")
+    started_at_s: float = math.inf
+    ended_at_s: float = math.inf
+    forgotten_at_s: float = math.inf
     polls: int = 0
     is_told: bool = False
 
@@ -352,16 +309,16 @@ class Job:
     @property
     def is_lost(self) -> bool:
         """Whether it is forgotten before anybody can be told of its end."""
-        return self.lost_after is not None
+        return self.order.lost_after is not None
 
     @property
     def filename(self) -> str:
         """The name of its output, in its url."""
-        return _filename(self.id)
+        return f"bulk_enhance_{self.id}.json"
 
     def has_output(self, now_s: float) -> bool:
         """Whether its output can be fetched."""
-        return now_s >= self.ended_at_s and self.fate.has_output
+        return now_s >= self.ended_at_s and self.order.fate.has_output
 
     def locations(self) -> list[CheckedLocation]:
         """Unpack its locations."""
@@ -375,55 +332,44 @@ class Job:
             return "QUEUED"
         if now_s < self.ended_at_s:
             return "IN_PROGRESS"
-        return "FAILED" if self.fate is JobFate.REQUEST_FAILED else "COMPLETE"
+        return "FAILED" if self.order.fate is JobFate.REQUEST_FAILED else "COMPLETE"
 
     def num_completed(self, now_s: float) -> int:
         """How many locations are done."""
-        in_all = _locations_done(self.num_locations, self.fate)
+        in_all = _locations_done(self.num_locations, self.order.fate)
         if now_s >= self.ended_at_s:
             return in_all
         if now_s <= self.started_at_s:
             return 0
-        elapsed_s = now_s - self.started_at_s
-        lasts_s = self.ended_at_s - self.started_at_s
-        if self.curve is None:
-            return int(in_all * elapsed_s / lasts_s)
-        return int(in_all * self.curve.done(elapsed_s / lasts_s))
+        share = (now_s - self.started_at_s) / (self.ended_at_s - self.started_at_s)
+        return int(in_all * (share if self.curve is None else self.curve.done(share)))
 
 
 class JobQueue:
     """Accepts jobs, hands them to the first free worker, and forgets them in the end.
 
     Args:
-        workers: How many jobs are worked on at once.
-        schedule: At which times of the clock, ascending, there will be how many workers instead.
-        throughput: Says how long each job takes.
-        queue_delay_s: Seconds before a job can start even when a worker is free; PENDING for the
-            first half, QUEUED for the second.
-        retention_s: Seconds after its end at which a job is forgotten.
+        settings: How many workers there are when, how fast they are, how long jobs are kept.
         new_id: Makes the id of a job.
         on_end: Is told of each job that is in flight no more: it has ended, or was forgotten.
     """
 
     def __init__(
         self,
-        *,
-        workers: int,
-        schedule: Iterable[tuple[float, int]] = (),
-        throughput: ThroughputModel,
-        queue_delay_s: float,
-        retention_s: float,
+        settings: SandboxSettings,
         new_id: Callable[[], str],
         on_end: Callable[[Job], object],
     ) -> None:
-        self._schedule = deque(schedule)
-        self._throughput = throughput
-        self._queue_delay_s = queue_delay_s
-        self._retention_s = retention_s
+        began_at_s = settings.clock()
+        self._schedule = deque(
+            (began_at_s + after_s, workers) for after_s, workers in settings.worker_schedule
+        )
+        self._settings = settings
+        self._throughput = ThroughputModel(settings)
         self._new_id = new_id
         self._on_end = on_end
         # When each worker will be free, after all jobs that were accepted so far.
-        self._free_at_s = [float("-inf")] * workers
+        self._free_at_s = [-math.inf] * settings.workers
         self._jobs: dict[str, Job] = {}
         # Jobs before a worker, in the order of their starts, which is that of their acceptance;
         # then the ends of those at work.
@@ -434,28 +380,19 @@ class JobQueue:
         self._ended: deque[tuple[float, str]] = deque()
         self.peak_in_flight = 0
 
-    def accept(self, order: Order, fate: JobFate, now_s: float) -> Job:
+    def accept(self, order: Order, locations: list[CheckedLocation], now_s: float) -> Job:
         """Take on a job and settle its future."""
         self._settle(now_s)
-        job_id = self._new_id()
-        num_locations = len(order.locations)
-        drawn = self._throughput.draw(num_locations)
+        drawn = self._throughput.draw(len(locations))
         job = Job(
-            id=job_id,
-            options=order.options,
-            num_locations=num_locations,
-            packed=zlib.compress(msgspec.json.encode(order.locations), _PACK_LEVEL),
-            tallies=order.tallies,
-            problems=order.problems,
-            gaps=order.gaps,
-            shown_filename=_filename(job_id) if order.filename is None else order.filename,
-            fate=fate,
+            id=self._new_id(),
+            order=order,
+            num_locations=len(locations),
+            packed=zlib.compress(msgspec.json.encode(locations), _PACK_LEVEL),
             curve=drawn.curve,
-            work_s=drawn.work_s * _locations_done(num_locations, fate) / num_locations,
+            work_s=drawn.work_s * _locations_done(len(locations), order.fate) / len(locations),
             requested_at_s=now_s,
-            ready_at_s=now_s + self._queue_delay_s,
-            lost_after=order.lost_after,
-            callback_url=order.callback_url,
+            ready_at_s=now_s + self._settings.queue_delay_s,
         )
         self._plan(job)
         self._jobs[job.id] = job
@@ -470,23 +407,10 @@ class JobQueue:
         job = self._jobs.get(job_id)
         return None if job is None or now_s >= job.forgotten_at_s else job
 
-    def forget(self, job_id: str) -> None:
-        """Forget a job before its time."""
-        self._jobs.pop(job_id, None)
-
     def num_in_flight(self, now_s: float) -> int:
         """How many accepted jobs have not ended yet."""
         self._settle(now_s)
         return len(self._in_flight)
-
-    def set_workers(self, workers: int, now_s: float) -> None:
-        """From now on, work on that many jobs at once.
-
-        Of more workers the new ones take jobs at once. Of fewer, each goes on with the job that
-        it has, and those that are too many take no other.
-        """
-        self._settle(now_s)
-        self._change_workers(workers, now_s)
 
     def _plan(self, job: Job) -> None:
         """Give a job to the worker that is free first."""
@@ -494,11 +418,12 @@ class JobQueue:
         job.ended_at_s = job.started_at_s + job.work_s
         # Also the worker of a job that is forgotten goes on with it.
         heapq.heapreplace(self._free_at_s, job.ended_at_s)
-        if job.lost_after is not None:
+        if job.order.lost_after is not None:
             life_s = job.ended_at_s - job.requested_at_s
-            job.forgotten_at_s = job.requested_at_s + job.lost_after * life_s
+            job.forgotten_at_s = job.requested_at_s + job.order.lost_after * life_s
 
     def _change_workers(self, workers: int, at_s: float) -> None:
+        """New workers take jobs at once; those that are too many end the job that they have."""
         # The first to be done are those that are not needed any more.
         busy = heapq.nlargest(workers, self._working)
         self._free_at_s = busy + [at_s] * (workers - len(busy))
@@ -528,16 +453,12 @@ class JobQueue:
             entry = heapq.heappop(self._in_flight)
             self._ended.append(entry)
             self._on_end(self._jobs[entry[1]])
-        while self._ended and self._ended[0][0] + self._retention_s <= now_s:
-            self.forget(self._ended.popleft()[1])
+        while self._ended and self._ended[0][0] + self._settings.retention_s <= now_s:
+            del self._jobs[self._ended.popleft()[1]]
 
 
 def _locations_done(num_locations: int, fate: JobFate) -> int:
     return num_locations // 2 if fate is JobFate.REQUEST_FAILED else num_locations
-
-
-def _filename(job_id: str) -> str:
-    return f"bulk_enhance_{job_id}.json"
 
 
 # -- Status ----------------------------------------------------------------------------------
@@ -547,39 +468,34 @@ def describe(
     job: Job,
     now_s: float,
     *,
-    timestamp: Callable[[float], str],
+    timestamp: Callable[[float], str | None],
     output_url: str,
     as_objects: bool,
-    with_dates: bool = True,
 ) -> dict[str, Any]:
     """The answer about a job's status.
 
     Args:
         job: The job.
         now_s: The time on the queue's clock.
-        timestamp: Turns a time of that clock into an ISO 8601 date.
+        timestamp: Turns a time of that clock into an ISO 8601 date; None where it tells none.
         output_url: Where its output is.
         as_objects: Draw ``outputs`` and ``sources`` as the one object of the published schema
             (of several sources only the first fits in) instead of as lists.
-        with_dates: Tell the dates; else all of them are null.
     """
     status = job.status(now_s)
     started = now_s >= job.started_at_s
     ended = now_s >= job.ended_at_s
     done = job.num_completed(now_s)
 
-    def date(moment_s: float, *, is_past: bool) -> str | None:
-        return timestamp(moment_s) if with_dates and is_past else None
-
     answer: dict[str, Any] = {
         "request": {
             "status": status,
-            "requested_at": date(job.requested_at_s, is_past=True),
-            "progress_started_at": date(job.started_at_s, is_past=started),
-            "completed_at": date(job.ended_at_s, is_past=ended),
+            "requested_at": timestamp(job.requested_at_s),
+            "progress_started_at": timestamp(job.started_at_s) if started else None,
+            "completed_at": timestamp(job.ended_at_s) if ended else None,
             "num_requested": None if status == "PENDING" else job.num_locations,
             "num_completed": done if started else None,
-            "num_problems": bisect.bisect_left(job.problems, done) if started else None,
+            "num_problems": bisect.bisect_left(job.order.problems, done) if started else None,
             "num_canceled": 0 if started else None,
         }
     }
@@ -594,11 +510,12 @@ def _result(job: Job, output_url: str, *, as_objects: bool) -> dict[str, Any]:
         "message": "Success",
         "total_processing_time": round(job.ended_at_s - job.started_at_s, 6),
     }
-    if not job.fate.has_output:
+    if not job.order.fate.has_output:
         return result | {"status": "FAILED", "message": "The results could not be written"}
     description = "Enhanced locations (JSON)"
-    outputs = [{"url": output_url, "filename": job.shown_filename, "description": description}]
-    sources = [tally.as_json(source) for source, tally in job.tallies.items()]
+    filename = job.filename if job.order.filename is None else job.order.filename
+    outputs = [{"url": output_url, "filename": filename, "description": description}]
+    sources = [tally.as_json(source) for source, tally in job.order.tallies.items()]
     return result | {
         "outputs": outputs[0] if as_objects else outputs,
         "sources": sources[0] if as_objects else sources,

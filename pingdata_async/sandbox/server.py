@@ -1,4 +1,4 @@
-"""The sandbox as a server: its endpoints, its callbacks, its socket.
+"""The sandbox as a server: its endpoints, its socket.
 
 Each endpoint has one handler; a middleware counts, injects faults and checks the token.
 """
@@ -6,12 +6,13 @@ Each endpoint has one handler; a middleware counts, injects faults and checks th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import random
 import ssl
 import uuid
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -19,135 +20,30 @@ from types import TracebackType
 from typing import Any, Final, Self, cast
 
 import aiohttp
-import msgspec
 from aiohttp import web
 
 from pingdata_async.sandbox.account import BULK_KINDS, Account, Throttle, iso
 from pingdata_async.sandbox.answers import NAMES, SOURCES, answer_location
 from pingdata_async.sandbox.downloads import encode, send_output
 from pingdata_async.sandbox.faults import AnswerFault, FaultInjector, JobFate, RequestFault
-from pingdata_async.sandbox.jobs import (
-    Job,
-    JobQueue,
-    Order,
-    SubmissionReview,
-    ThroughputModel,
-    describe,
-)
+from pingdata_async.sandbox.jobs import Job, JobQueue, Order, SubmissionReview, describe
 from pingdata_async.sandbox.settings import SandboxSettings
 from pingdata_async.sandbox.stats import Recorder, SandboxStats
 from pingdata_async.sandbox.validation import (
     Refusal,
     check_locations,
-    check_whole,
     read_enhance_query,
     read_submission,
     source_config,
     unzip,
 )
 
-# -- Callbacks -------------------------------------------------------------------------------
-
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=5.0)
-_AT_ONCE: Final = 8
-# The jobs follow a clock that tests may turn by hand, so it has to be polled.
-_CHECK_INTERVAL_S: Final = 0.05
-_REFUSED: Final = 300
-
-
-class Callbacks:
-    """POSTs to ``callback_url`` that a job has ended, from one task that starts on demand.
-
-    The real API's payload is not documented; this one is ``{"id": ..., "status": ...}``, with the
-    status that the job shows. It is sent once: a receiver that takes more than five seconds,
-    redirects or refuses gets no second attempt. No token goes with it.
-
-    Args:
-        settle: Looks at the clock, and calls :meth:`ended` for every job that has ended.
-        counts: Where it is counted what became of them.
-    """
-
-    def __init__(self, settle: Callable[[], object], counts: SandboxStats) -> None:
-        self._settle = settle
-        self._counts = counts
-        self._expected = 0
-        self._due: deque[tuple[str, dict[str, str]]] = deque()
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def expect(self) -> None:
-        """A job was accepted that wants to be called back."""
-        self._expected += 1
-        self.start()
-
-    def ended(self, job: Job) -> None:
-        """A job is in flight no more; nobody is told of one that was lost."""
-        if job.callback_url is None:
-            return
-        self._expected -= 1
-        if not job.is_lost:
-            status = job.status(job.ended_at_s)
-            self._due.append((job.callback_url, {"id": job.id, "status": status}))
-
-    def start(self) -> None:
-        """Go on with what is still to be told, if anything is."""
-        if not (self._expected or self._due):
-            return
-        if self._task is None:
-            self._wake = asyncio.Event()
-            self._task = asyncio.create_task(self._run())
-        self._wake.set()
-
-    async def stop(self) -> None:
-        """Leave nothing running; what is being sent is given up, the rest can go on later."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        permits = asyncio.Semaphore(_AT_ONCE)
-        async with (
-            aiohttp.ClientSession(timeout=_TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()) as session,
-            asyncio.TaskGroup() as group,
-        ):
-            while True:
-                if not (self._expected or self._due):
-                    self._wake.clear()
-                    await self._wake.wait()
-                self._settle()
-                while self._due:
-                    await permits.acquire()
-                    group.create_task(self._post(session, permits, *self._due.popleft()))
-                await asyncio.sleep(_CHECK_INTERVAL_S)
-
-    async def _post(
-        self,
-        session: aiohttp.ClientSession,
-        permits: asyncio.Semaphore,
-        url: str,
-        payload: dict[str, str],
-    ) -> None:
-        is_taken = False
-        try:
-            if url.lower().startswith(("http://", "https://")):
-                headers = {"Content-Type": "application/json"}
-                body = msgspec.json.encode(payload)
-                async with session.post(
-                    url, data=body, headers=headers, allow_redirects=False
-                ) as response:
-                    is_taken = response.status < _REFUSED
-        except (aiohttp.ClientError, OSError, ValueError):  # time-outs are OSErrors
-            pass
-        finally:
-            permits.release()
-        self._counts.callbacks["delivered" if is_taken else "failed"] += 1
-
-
-# -- The endpoints ---------------------------------------------------------------------------
-
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_CALLBACK_TIMEOUT: Final = aiohttp.ClientTimeout(total=5.0)
+_CALLBACKS_AT_ONCE: Final = 8
+# The jobs follow a clock that tests may turn by hand, so it has to be polled.
+_CLOCK_INTERVAL_S: Final = 0.05
 _STATS_ROUTE: Final = "stats"
 _NO_SUCH_JOB: Final = "There is no such job"
 # A job of thousands of locations must not hold up everybody else's requests.
@@ -179,22 +75,9 @@ class SandboxAPI:
             self._injector, self._recorder.counts.faults, settings.no_match_share
         )
         self._throttle = Throttle(settings, self._recorder.counts, self._wall_offset_s)
-        self._jobs = JobQueue(
-            workers=settings.workers,
-            schedule=[(clock_s + after_s, number) for after_s, number in settings.worker_schedule],
-            throughput=ThroughputModel(
-                locations_per_s=settings.locations_per_s,
-                job_s=settings.job_s,
-                spread=settings.job_spread,
-                progress=settings.progress,
-                seed=settings.seed,
-            ),
-            queue_delay_s=settings.queue_delay_s,
-            retention_s=settings.retention_s,
-            new_id=self._new_id,
-            on_end=self._ended,
-        )
-        self._callbacks = Callbacks(self._num_in_flight, self._recorder.counts)
+        self._jobs = JobQueue(settings, self._new_id, self._recorder.ended)
+        self._callbacks: set[asyncio.Task[None]] = set()
+        self._callback_permits = asyncio.Semaphore(_CALLBACKS_AT_ONCE)
 
     def make_app(self) -> web.Application:
         """The web application, new for each start."""
@@ -203,7 +86,7 @@ class SandboxAPI:
             middlewares=[self._around], client_max_size=self._settings.max_body_bytes
         )
         app.on_response_prepare.append(self._date_it)
-        app.cleanup_ctx.append(self._calling_back)
+        app.on_cleanup.append(self._stop_callbacks)
         get = app.router.add_get
         app.router.add_post("/api/v1/bulk_enhance", self._submit, name="submit")
         get("/api/v1/bulk_enhance/{id}", self._status, name="status", allow_head=False)
@@ -221,10 +104,6 @@ class SandboxAPI:
     def stats(self) -> SandboxStats:
         """The counts at this moment."""
         return self._recorder.snapshot(self._jobs, self._settings.clock())
-
-    def set_workers(self, workers: int) -> None:
-        """Work on that many jobs at once from now on."""
-        self._jobs.set_workers(workers, self._settings.clock())
 
     # -- around every request
 
@@ -257,11 +136,6 @@ class SandboxAPI:
         if response.status in _BUSY:
             self._recorder.counts.refused[kind] += 1
         return response
-
-    async def _calling_back(self, app: web.Application) -> AsyncIterator[None]:  # noqa: ARG002 - a signal
-        self._callbacks.start()
-        yield
-        await self._callbacks.stop()
 
     async def _date_it(self, request: web.Request, response: web.StreamResponse) -> None:  # noqa: ARG002 - a signal
         if date := self._throttle.date_header(self._settings.clock()):
@@ -298,10 +172,9 @@ class SandboxAPI:
                 request.transport.abort()
             return web.Response()
         if fault is RequestFault.RATE_LIMIT:
-            refusal = Refusal(HTTPStatus.TOO_MANY_REQUESTS, "Request was throttled.")
             retry_after_s = self._injector.retry_after_s()
-            refusal.headers = self._throttle.hold_back(retry_after_s, self._settings.clock())
-            raise refusal
+            headers = self._throttle.hold_back(retry_after_s, self._settings.clock())
+            raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, "Request was throttled.", headers=headers)
         if fault is RequestFault.HTML_ERROR:
             status = self._injector.choose((HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE))
             page = _HTML_PAGE.format(status=status.value, phrase=status.phrase)
@@ -319,35 +192,59 @@ class SandboxAPI:
             self._settings.max_body_bytes,
         )
         self._admit_job()
-        submission = read_submission(body, self._settings.max_locations)
+        submission = read_submission(body)
         self._review.refuse(submission.locations)
-        order = Order(submission.options, callback_url=submission.callback_url)
-        prints = []
+        order = Order(submission.options, submission.callback_url)
+        locations, prints = [], []
         for index, location in enumerate(check_locations(submission)):
+            locations.append(location)
             prints.append(self._review.survey(order, index, location))
             if index % _LOCATIONS_AT_ONCE == _LOCATIONS_AT_ONCE - 1:
                 await asyncio.sleep(0)
         asked = {code: tally.successes + tally.fails for code, tally in order.tallies.items()}
         # Once more: others may have been accepted since.
         self._admit_job()
-        self._throttle.admit_locations(len(order.locations), self._settings.clock())
+        self._throttle.admit_locations(len(locations), self._settings.clock())
         self._account.charge(asked, self._now())
-        self._throttle.charge(len(order.locations))
-        job = self._jobs.accept(order, self._review.fate(order), self._settings.clock())
+        self._throttle.charge(len(locations))
+        self._review.settle(order, locations)
+        job = self._jobs.accept(order, locations, self._settings.clock())
         self._recorder.accepted(prints)
-        if job.callback_url is not None:
-            self._callbacks.expect()
+        if order.callback_url is not None:
+            task = asyncio.create_task(self._call_back(job, order.callback_url))
+            self._callbacks.add(task)
+            task.add_done_callback(self._callbacks.discard)
         return self._accepted(request, job)
 
     def _admit_job(self) -> None:
-        self._throttle.admit_job(self._num_in_flight(), self._settings.clock())
+        now_s = self._settings.clock()
+        self._throttle.admit_job(self._jobs.num_in_flight(now_s), now_s)
 
-    def _num_in_flight(self) -> int:
-        return self._jobs.num_in_flight(self._settings.clock())
+    async def _call_back(self, job: Job, url: str) -> None:
+        """POST once to ``callback_url`` that a job has ended, unless it was lost.
 
-    def _ended(self, job: Job) -> None:
-        self._recorder.ended(job)
-        self._callbacks.ended(job)
+        The real API's payload is not documented; this one is ``{"id": ..., "status": ...}``.
+        """
+        while self._settings.clock() < job.leaves_at_s:  # noqa: ASYNC110 - a clock has no event
+            await asyncio.sleep(_CLOCK_INTERVAL_S)
+        if job.is_lost:
+            return
+        payload = {"id": job.id, "status": job.status(job.ended_at_s)}
+        is_taken = False
+        # time-outs are OSErrors
+        with contextlib.suppress(aiohttp.ClientError, OSError, ValueError):
+            async with (
+                self._callback_permits,
+                aiohttp.ClientSession(timeout=_CALLBACK_TIMEOUT) as session,
+                session.post(url, json=payload, allow_redirects=False) as response,
+            ):
+                is_taken = response.status < HTTPStatus.MULTIPLE_CHOICES
+        self._recorder.counts.callbacks["delivered" if is_taken else "failed"] += 1
+
+    async def _stop_callbacks(self, app: web.Application) -> None:  # noqa: ARG002 - a signal
+        for task in self._callbacks:
+            task.cancel()
+        await asyncio.gather(*self._callbacks, return_exceptions=True)
 
     def _accepted(self, request: web.Request, job: Job) -> web.Response:
         """The answer to a submission whose job is made; its caller may never see the id."""
@@ -376,7 +273,7 @@ class SandboxAPI:
     async def _status(self, request: web.Request) -> web.Response:
         now_s = self._settings.clock()
         job = self._job(request, now_s)
-        if job.fate is JobFate.LOST_ONCE_TOLD and job.is_told:
+        if job.order.fate is JobFate.LOST_ONCE_TOLD and job.is_told:
             raise Refusal(HTTPStatus.NOT_FOUND, _NO_SUCH_JOB)
         path = f"/api/v1/sov/{job.id}/output/{job.filename}"
         origin = "" if self._settings.relative_urls else f"{request.scheme}://{request.host}"
@@ -384,10 +281,9 @@ class SandboxAPI:
         answer = describe(
             job,
             now_s,
-            timestamp=lambda moment_s: iso(self._date(moment_s)),
+            timestamp=lambda at_s: iso(self._date(at_s)) if self._settings.dates else None,
             output_url=origin + path,
             as_objects=self._settings.shape == "object",
-            with_dates=self._settings.dates,
         )
         return self._json(answer)
 
@@ -400,7 +296,7 @@ class SandboxAPI:
         faults = self._recorder.counts.faults
         left_out = {
             index for index in range(job.num_locations) if self._injector.loses_location_once()
-        } - job.gaps.locations
+        } - job.order.gaps.locations
         if left_out:
             faults["missing_location"] += len(left_out)
         response, is_complete = await send_output(request, job, self._settings, fault, left_out)
@@ -443,10 +339,10 @@ class SandboxAPI:
         return self._json({"config": self._config(code)})
 
     def _config(self, code: str) -> dict[str, Any]:
-        return source_config(code) | dict(self._settings.source_configs.get(code, {}))
+        return source_config(code) | dict((self._settings.source_configs or {}).get(code, {}))
 
     def _refuse_unserved(self, name: str) -> None:
-        status = self._settings.not_served.get(name)
+        status = (self._settings.not_served or {}).get(name)
         if status is not None:
             raise Refusal(HTTPStatus(status), f"{name} is not served")
 
@@ -474,8 +370,6 @@ class SandboxAPI:
             content_type="application/json",
         )
 
-
-# -- The socket ------------------------------------------------------------------------------
 
 # Whoever leaves the sandbox does not wait for its clients; aiohttp's default is a minute.
 _SHUTDOWN_TIMEOUT_S = 0.1
@@ -553,14 +447,3 @@ class SandboxServer(SandboxSettings):
     def stats(self) -> SandboxStats:
         """What was asked of this sandbox so far."""
         return self._api.stats()
-
-    def set_workers(self, workers: int) -> None:
-        """Let that many jobs be worked on at once from now on.
-
-        More workers take waiting jobs at once; of fewer, each ends the job that it has.
-
-        Raises:
-            ValueError: Fewer than one, or no whole number.
-        """
-        check_whole("workers", workers)
-        self._api.set_workers(workers)

@@ -1,31 +1,38 @@
 """The settings of a sandbox, checked when they are made."""
 
+# ruff: noqa: RUF009 - _setting() makes fields, as field() does
+
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from pingdata_async.sandbox.faults import FaultPlan
-from pingdata_async.sandbox.jobs import PROGRESS, Progress
 from pingdata_async.sandbox.validation import check_whole
 
-_CHOICES: Final[dict[str, tuple[Any, ...]]] = {
-    "spacing": ("spaced", "compact"),
-    "shape": ("list", "object"),
-    "progress": PROGRESS,
-    "rate_window": ("second", "bucket"),
-    "max_jobs_status": (429, 503),
-    "retry_after_form": ("seconds", "date"),
-    "quota_window": ("daily", "monthly"),
+Progress = Literal["even", "uneven", "stall", "fast_start", "steps", "batches"]
+
+# What a number must be, beside those that must be whole.
+_AMOUNTS: Final[dict[str, tuple[str, Callable[[float], bool]]]] = {
+    "locations_per_s": ("positive", lambda number: number > 0),
+    "requests_per_s": ("positive", lambda number: 0 < number < math.inf),
+    "retention_s": ("0 or more", lambda number: number >= 0),
+    "date_skew_s": ("a number of seconds", math.isfinite),
+    "no_match_share": ("from 0 to 1", lambda number: 0 <= number <= 1),
+    **dict.fromkeys(
+        ("queue_delay_s", "job_s", "job_spread"),
+        ("0 or more", lambda number: 0 <= number < math.inf),
+    ),
 }
 
 
-def _says(help: str, option: str | None = None) -> dict[str, str | None]:  # noqa: A002 - an option's
-    """The metadata of a setting: what it does, and the option of the command `sandbox` for it."""
-    return {"help": help, "option": option}
+def _setting(default: Any, help: str, option: str | None = None, **more: Any) -> Any:  # noqa: A002 - an option's
+    """A field with what it does, and the option of the command `sandbox` for it."""
+    return field(default=default, metadata={"help": help, "option": option}, **more)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,249 +46,158 @@ class SandboxSettings:
         ValueError: A value is out of its range.
     """
 
-    token: str | None = field(
-        default=None, repr=False, metadata=_says("Accept only this token; None accepts any.")
+    token: str | None = _setting(None, "Accept only this token; None accepts any.", repr=False)
+    workers: int = _setting(4, "Run at most this many jobs at once.", "--workers")
+    worker_schedule: Sequence[tuple[float, int]] = _setting(
+        (), "Have N workers from this many seconds after the start. Repeatable.", "--workers-at"
     )
-    workers: int = field(
-        default=4, metadata=_says("Run at most this many jobs at once.", "--workers")
+    locations_per_s: float = _setting(
+        500.0,
+        "Let each worker complete this many locations per second, whatever their sources.",
+        "--locations-per-second",
     )
-    worker_schedule: Sequence[tuple[float, int]] = field(
-        default=(),
-        metadata=_says(
-            "Have N workers from this many seconds after the start. Repeatable.", "--workers-at"
-        ),
+    job_s: float | None = _setting(
+        None,
+        "Let each job take this many seconds of work, whatever its size.  [default: by its "
+        "locations]",
+        "--job-seconds",
     )
-    locations_per_s: float = field(
-        default=500.0,
-        metadata=_says(
-            "Let each worker complete this many locations per second, whatever their sources.",
-            "--locations-per-second",
-        ),
+    job_spread: float = _setting(
+        0.0,
+        "Vary the work time of each job by a lognormal factor with median 1 and this sigma.",
+        "--job-spread",
     )
-    job_s: float | None = field(
-        default=None,
-        metadata=_says(
-            "Let each job take this many seconds of work, whatever its size.  [default: by its "
-            "locations]",
-            "--job-seconds",
-        ),
+    progress: Progress = _setting(
+        "even",
+        "Let the count of completed locations grow like this; uneven picks one of the last four "
+        "for each job. It never falls.",
+        "--progress",
     )
-    job_spread: float = field(
-        default=0.0,
-        metadata=_says(
-            "Vary the work time of each job by a lognormal factor with median 1 and this sigma.",
-            "--job-spread",
-        ),
+    dates: bool = _setting(True, "Include dates in a job's status, or nulls.", "--dates")
+    queue_delay_s: float = _setting(
+        0.05, "Seconds that a job is PENDING and QUEUED even if a worker is free."
     )
-    progress: Progress = field(
-        default="even",
-        metadata=_says(
-            "Let the count of completed locations grow like this; uneven picks one of the last "
-            "four for each job. It never falls.",
-            "--progress",
-        ),
+    requests_per_s: float | None = _setting(
+        None,
+        "Answer 429 to bulk requests (submit, status, output) above this rate.  [default: no "
+        "limit]",
+        "--requests-per-second",
     )
-    dates: bool = field(
-        default=True, metadata=_says("Include dates in a job's status, or nulls.", "--dates")
+    rate_window: Literal["second", "bucket"] = _setting(
+        "second",
+        "Count these per second of the clock, or in a bucket of one second's worth that fills "
+        "evenly.",
+        "--rate-window",
     )
-    queue_delay_s: float = field(
-        default=0.05,
-        metadata=_says("Seconds that a job is PENDING and QUEUED even if a worker is free."),
+    max_jobs_in_flight: int | None = _setting(
+        None,
+        "Refuse submissions while this many jobs are in flight.  [default: no limit]",
+        "--max-jobs-in-flight",
     )
-    requests_per_s: float | None = field(
-        default=None,
-        metadata=_says(
-            "Answer 429 to bulk requests (submit, status, output) above this rate.  [default: no "
-            "limit]",
-            "--requests-per-second",
-        ),
+    max_jobs_status: Literal[429, 503] = _setting(
+        429, "Refuse those with this status.", "--max-jobs-status"
     )
-    rate_window: Literal["second", "bucket"] = field(
-        default="second",
-        metadata=_says(
-            "Count these per second of the clock, or in a bucket of one second's worth that fills "
-            "evenly.",
-            "--rate-window",
-        ),
+    retry_after_s: int | None = _setting(
+        1,
+        "Name this many seconds in the Retry-After of such refusals (injected faults have their "
+        "own).",
+        "--retry-after",
     )
-    max_jobs_in_flight: int | None = field(
-        default=None,
-        metadata=_says(
-            "Refuse submissions while this many jobs are in flight.  [default: no limit]",
-            "--max-jobs-in-flight",
-        ),
+    retry_after_form: Literal["seconds", "date"] = _setting(
+        "seconds",
+        "Write every Retry-After in this form; a date is rounded up to a second.",
+        "--retry-after-form",
     )
-    max_jobs_status: Literal[429, 503] = field(
-        default=429, metadata=_says("Refuse those with this status.", "--max-jobs-status")
+    date_skew_s: float = _setting(
+        0.0,
+        "Set the clock of the Date header, and of such dates, this many seconds ahead.",
+        "--date-skew",
     )
-    retry_after_s: int | None = field(
-        default=1,
-        metadata=_says(
-            "Name this many seconds in the Retry-After of such refusals (injected faults have "
-            "their own).",
-            "--retry-after",
-        ),
+    limits: Mapping[str, Mapping[str, int]] | None = _setting(
+        None,
+        "Refuse (402) to ask a source about more locations than this per day, or month. "
+        "Repeatable.",
+        "--limit",
     )
-    retry_after_form: Literal["seconds", "date"] = field(
-        default="seconds",
-        metadata=_says(
-            "Write every Retry-After in this form; a date is rounded up to a second.",
-            "--retry-after-form",
-        ),
+    allowed_sources: Collection[str] | None = _setting(
+        None, "Refuse (403) all other sources. Repeatable.", "--allowed-source"
     )
-    date_skew_s: float = field(
-        default=0.0,
-        metadata=_says(
-            "Set the clock of the Date header, and of such dates, this many seconds ahead.",
-            "--date-skew",
-        ),
+    source_configs: Mapping[str, Mapping[str, Any]] | None = _setting(
+        None,
+        "By source code, members of its configuration that differ from the usual, such as "
+        "``supported_countries``. Only ``datasources`` tells them.",
     )
-    early_grace_s: float = field(
-        default=0.05,
-        metadata=_says(
-            "Seconds after a Retry-After during which requests count as already on their way, "
-            "not as early."
-        ),
+    not_served: Mapping[str, int] | None = _setting(
+        None, "By name, ``limits`` or ``datasources``, the status that refuses it."
     )
-    limits: Mapping[str, Mapping[str, int]] | None = field(
-        default=None,
-        metadata=_says(
-            "Refuse (402) to ask a source about more locations than this per day, or month. "
-            "Repeatable.",
-            "--limit",
-        ),
+    quota: int | None = _setting(
+        None,
+        "Answer 429, with a message that names the quota, to submissions above this many "
+        "locations per UTC day or month.  [default: no quota]",
+        "--quota",
     )
-    allowed_sources: Collection[str] | None = field(
-        default=None,
-        metadata=_says("Refuse (403) all other sources. Repeatable.", "--allowed-source"),
+    quota_window: Literal["daily", "monthly"] = _setting(
+        "daily", "Reset the quota daily or monthly.", "--quota-window"
     )
-    source_configs: Mapping[str, Mapping[str, Any]] = field(
-        default_factory=dict,
-        metadata=_says(
-            "By source code, members of its configuration that differ from the usual, such as "
-            "``supported_countries``. Only ``datasources`` tells them."
-        ),
+    quota_retry_after: bool = _setting(
+        False, "Name the end of that day or month in its Retry-After.", "--quota-retry-after"
     )
-    not_served: Mapping[str, int] = field(
-        default_factory=dict,
-        metadata=_says("By name, ``limits`` or ``datasources``, the status that refuses it."),
+    seed: int = _setting(0, "Seed the faults, job ids and differences between jobs.", "--seed")
+    faults: FaultPlan = _setting(
+        FaultPlan(),
+        "Let this share (0 to 1) of requests, jobs, locations or answers go wrong, such as "
+        "rate_limit=0.05, lost_answer=0.02 or all=0.02; or refuse rows that contain a word: "
+        "poison=WORD. Repeatable; a wrong name lists all.",
+        "--fault",
     )
-    quota: int | None = field(
-        default=None,
-        metadata=_says(
-            "Answer 429, with a message that names the quota, to submissions above this many "
-            "locations per UTC day or month.  [default: no quota]",
-            "--quota",
-        ),
+    spacing: Literal["spaced", "compact"] = _setting(
+        "spaced", "Write JSON with blanks after commas and colons, or without.", "--spacing"
     )
-    quota_window: Literal["daily", "monthly"] = field(
-        default="daily", metadata=_says("Reset the quota daily or monthly.", "--quota-window")
+    shape: Literal["list", "object"] = _setting(
+        "list",
+        "Write outputs and sources of a job's result as lists, or as the one object of the "
+        "published schema.",
+        "--shape",
     )
-    quota_retry_after: bool = field(
-        default=False,
-        metadata=_says(
-            "Name the end of that day or month in its Retry-After.", "--quota-retry-after"
-        ),
+    relative_urls: bool = _setting(False, "Give paths instead of absolute URLs for outputs.")
+    no_match_share: float = _setting(
+        0.02, "The share, from 0 to 1, of addresses that no source finds."
     )
-    seed: int = field(
-        default=0,
-        metadata=_says("Seed the faults, job ids and differences between jobs.", "--seed"),
+    max_body_bytes: int = _setting(
+        256 * 1024 * 1024, "The largest request body, also when unpacked (413 above)."
     )
-    faults: FaultPlan = field(
-        default_factory=FaultPlan,
-        metadata=_says(
-            "Let this share (0 to 1) of requests, jobs, locations or answers go wrong, such as "
-            "rate_limit=0.05, lost_answer=0.02 or all=0.02; or refuse rows that contain a word: "
-            "poison=WORD. Repeatable; a wrong name lists all.",
-            "--fault",
-        ),
+    retention_s: float = _setting(
+        3600.0, "Seconds after its end at which a job and its output are forgotten (404)."
     )
-    spacing: Literal["spaced", "compact"] = field(
-        default="spaced",
-        metadata=_says("Write JSON with blanks after commas and colons, or without.", "--spacing"),
+    clock: Callable[[], float] = _setting(
+        time.monotonic, "The time in seconds, on any scale; what a job shows depends on it."
     )
-    shape: Literal["list", "object"] = field(
-        default="list",
-        metadata=_says(
-            "Write outputs and sources of a job's result as lists, or as the one object of the "
-            "published schema.",
-            "--shape",
-        ),
+    wall_clock: Callable[[], float] = _setting(
+        time.time,
+        "The Unix time, read once when the server is made; ``clock`` moves it on from there.",
     )
-    relative_urls: bool = field(
-        default=False, metadata=_says("Give paths instead of absolute URLs for outputs.")
-    )
-    no_match_share: float = field(
-        default=0.02, metadata=_says("The share, from 0 to 1, of addresses that no source finds.")
-    )
-    max_locations: int | None = field(
-        default=None,
-        metadata=_says(
-            "Refuse (413) jobs with more locations than this.  [default: no limit]",
-            "--max-locations",
-        ),
-    )
-    max_body_bytes: int = field(
-        default=256 * 1024 * 1024,
-        metadata=_says("The largest request body, also when unpacked (413 above)."),
-    )
-    retention_s: float = field(
-        default=3600.0,
-        metadata=_says("Seconds after its end at which a job and its output are forgotten (404)."),
-    )
-    clock: Callable[[], float] = field(
-        default=time.monotonic,
-        metadata=_says("The time in seconds, on any scale; what a job shows depends on it."),
-    )
-    wall_clock: Callable[[], float] = field(
-        default=time.time,
-        metadata=_says(
-            "The Unix time, read once when the server is made; ``clock`` moves it on from there."
-        ),
-    )
-    sleep: Callable[[float], Awaitable[object]] | None = field(
-        default=None,
-        metadata=_says(
-            "Waits for a number of seconds, for slow answers; None for ``asyncio.sleep``."
-        ),
+    sleep: Callable[[float], Awaitable[object]] | None = _setting(
+        None, "Waits for a number of seconds, for slow answers; None for ``asyncio.sleep``."
     )
 
     def __post_init__(self) -> None:
-        for name in ("workers", "max_locations", "max_body_bytes", "max_jobs_in_flight", "quota"):
+        for name in ("workers", "max_body_bytes", "max_jobs_in_flight", "quota"):
             if getattr(self, name) is not None or name in {"workers", "max_body_bytes"}:
                 check_whole(name, getattr(self, name))
         if self.retry_after_s is not None:
             check_whole("retry_after_s", self.retry_after_s, at_least=0)
-        if not self.locations_per_s > 0:
-            raise ValueError(f"locations_per_s must be positive, not {self.locations_per_s}")
-        for name in ("queue_delay_s", "job_s", "job_spread", "early_grace_s"):
+        for name, (kind, fits) in _AMOUNTS.items():
             number = getattr(self, name)
-            if number is not None and not 0 <= number < math.inf:
-                raise ValueError(f"{name} must be 0 or more, not {number}")
-        if not self.retention_s >= 0:
-            raise ValueError(f"retention_s must be 0 or more, not {self.retention_s}")
-        if not 0 <= self.no_match_share <= 1:
-            raise ValueError(f"no_match_share must be from 0 to 1, not {self.no_match_share}")
-        for name, choices in _CHOICES.items():
+            if number is not None and not fits(number):
+                raise ValueError(f"{name} must be {kind}, not {number}")
+        for name, choices in _choices().items():
             if getattr(self, name) not in choices:
                 known = ", ".join(map(repr, choices))
                 raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
         if self.token == "":
             raise ValueError("token must not be empty; None accepts any")
-        self._check_rate()
-        self._check_schedule()
-
-    def _check_rate(self) -> None:
-        rate = self.requests_per_s
-        if rate is not None:
-            if not 0 < rate < math.inf:
-                raise ValueError(f"requests_per_s must be positive, not {rate}")
-            if self.rate_window == "second" and rate % 1:
-                raise ValueError(f"{rate} requests_per_s need rate_window='bucket'")
-        if not math.isfinite(self.date_skew_s):
-            raise ValueError(f"date_skew_s must be a number of seconds, not {self.date_skew_s}")
-
-    def _check_schedule(self) -> None:
+        if self.rate_window == "second" and (self.requests_per_s or 0) % 1:
+            raise ValueError(f"{self.requests_per_s} requests_per_s need rate_window='bucket'")
         before_s = 0.0
         for after_s, workers in self.worker_schedule:
             if not before_s <= after_s < math.inf:
@@ -290,3 +206,10 @@ class SandboxSettings:
                 )
             check_whole("each number of workers in worker_schedule", workers)
             before_s = after_s
+
+
+@functools.cache
+def _choices() -> dict[str, tuple[Any, ...]]:
+    """By name, the values of each setting that takes one of a few."""
+    hints = get_type_hints(SandboxSettings)
+    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}

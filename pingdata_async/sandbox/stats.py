@@ -36,11 +36,7 @@ class ToldJobs:
     delay_share: float = 0.0
 
     def mean(self, name: str) -> float:
-        """One of the sums, by the number of jobs; 0 where there is none.
-
-        Args:
-            name: ``"polls"``, ``"wait_s"``, ``"work_s"``, ``"delay_s"`` or ``"delay_share"``.
-        """
+        """One of the sums, by the number of jobs; 0 where there is none."""
         value: float = getattr(self, name)
         return value / self.jobs if self.jobs else 0.0
 
@@ -75,8 +71,6 @@ class SandboxStats:
         early: By kind, requests that came before the time that a ``Retry-After`` had named. A
             429 means all kinds, a 503 and a quota's 429 only submissions.
         longest_lead_s: The longest time by which one of these was early; 0: there was none.
-        crossing: By kind, those that came within ``early_grace_s`` after such an answer: they
-            may have been on their way, and are not counted as early.
         jobs_accepted: Made and charged; those whose answer was lost included.
         locations_accepted: The locations of those jobs.
         locations_accepted_more_than_once: How many of these had the id, the fields and the
@@ -100,7 +94,6 @@ class SandboxStats:
     held_back: Counter[str] = dataclasses.field(default_factory=Counter)
     early: Counter[str] = dataclasses.field(default_factory=Counter)
     longest_lead_s: float = 0.0
-    crossing: Counter[str] = dataclasses.field(default_factory=Counter)
     jobs_accepted: int = 0
     locations_accepted: int = 0
     locations_accepted_more_than_once: int = 0
@@ -120,7 +113,7 @@ class SandboxStats:
         """The same as JSON values."""
         by_kind = {
             name: {kind: getattr(self, name)[kind] for kind in KINDS}
-            for name in ("requests", "refused", "early", "crossing")
+            for name in ("requests", "refused", "early")
         }
         return dataclasses.asdict(self) | by_kind | {
             "held_back": dict(self.held_back),

@@ -118,15 +118,17 @@ class Refusal(Exception):  # noqa: N818 - an answer with a status, not an error 
         status: The HTTP status code.
         message: What is wrong, for the caller.
         details: Further members of the JSON answer.
-        headers: Of the answer.
+        headers: Of the answer; None for no special ones.
     """
 
-    def __init__(self, status: int, message: str, **details: Any) -> None:
+    def __init__(
+        self, status: int, message: str, *, headers: dict[str, str] | None = None, **details: Any
+    ) -> None:
         super().__init__(message)
         self.status = int(status)
         self.message = message
         self.details = details
-        self.headers: dict[str, str] = {}
+        self.headers = headers
 
 
 class CheckedLocation(NamedTuple):
@@ -177,11 +179,11 @@ def unzip(body: bytes, encoding: str, max_bytes: int) -> bytes:
     return plain
 
 
-def read_submission(body: bytes, max_locations: int | None) -> Submission:
+def read_submission(body: bytes) -> Submission:
     """Read and check the outside of a bulk request.
 
     Raises:
-        Refusal: 400, or 413 for more than ``max_locations`` locations.
+        Refusal: 400.
     """
     try:
         data = msgspec.json.decode(body)
@@ -195,11 +197,6 @@ def read_submission(body: bytes, max_locations: int | None) -> Submission:
         raise Refusal(HTTPStatus.BAD_REQUEST, "locations is missing")
     if not locations:
         raise Refusal(HTTPStatus.BAD_REQUEST, "locations is empty")
-    if max_locations is not None and len(locations) > max_locations:
-        raise Refusal(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"{len(locations)} locations are too many: a job takes at most {max_locations}",
-        )
     sources = _check_sources(data.get("sources"))
     return Submission(locations, sources, _read_options(data), data.get("callback_url"))
 

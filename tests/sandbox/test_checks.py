@@ -8,7 +8,7 @@ import pytest
 
 from pingdata_async.sandbox import SandboxServer
 from pingdata_async.sandbox.validation import LOOKUP_FIELDS
-from tests.sandbox.caller import ADDRESS, addresses, calling
+from tests.sandbox.caller import ADDRESS, calling
 
 GOOD = {"id": "a", "address": ADDRESS}
 
@@ -152,15 +152,6 @@ async def test_gzip_is_accepted() -> None:
     async with calling(SandboxServer()) as caller:
         answer = await caller.post(body, headers={"Content-Encoding": "gzip"})
         assert answer.status == 201
-
-
-async def test_a_job_can_have_a_largest_size() -> None:
-    """More than max_locations is 413; by default any number goes."""
-    async with calling(SandboxServer(max_locations=10)) as caller:
-        assert (await caller.post(submission(locations=addresses(10)))).status == 201
-        answer = await caller.post(submission(locations=addresses(11)))
-        assert answer.status == 413
-        assert answer.message == "11 locations are too many: a job takes at most 10"
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,6 @@ async def test_stats_count_what_was_asked(clock: Clock) -> None:
             "held_back": {},
             "early": {"submit": 0, "status": 0, "output": 0, "other": 0},
             "longest_lead_s": 0,
-            "crossing": {"submit": 0, "status": 0, "output": 0, "other": 0},
             "jobs_accepted": 5,
             "locations_accepted": 42,
             "locations_accepted_more_than_once": 20,

@@ -11,7 +11,7 @@ import pytest
 
 from pingdata_async.sandbox import FaultPlan, SandboxServer
 from pingdata_async.sandbox.answers import NO_MATCH
-from pingdata_async.sandbox.faults import BOMB_BYTES, DEPTH, bomb_body
+from pingdata_async.sandbox.downloads import BOMB_BYTES, DEPTH, bomb_body
 from tests.sandbox.caller import Answer, Caller, Clock, addresses, calling
 
 
@@ -197,7 +197,7 @@ async def test_bombs_are_small_on_the_wire(clock: Clock) -> None:
 
 def test_bombs_are_sound_gzip(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bomb is refused for its size, not for a mistake: checksum and length are right."""
-    monkeypatch.setattr("pingdata_async.sandbox.faults.BOMB_BYTES", 3 << 20)
+    monkeypatch.setattr("pingdata_async.sandbox.downloads.BOMB_BYTES", 3 << 20)
     assert json.loads(gzip.decompress(b"".join(bomb_body()))) == {}
     assert BOMB_BYTES == 2 << 30
 

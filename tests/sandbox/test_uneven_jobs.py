@@ -4,13 +4,18 @@ import itertools
 import math
 import statistics
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from pingdata_async.sandbox import FaultPlan, SandboxServer
-from pingdata_async.sandbox.jobs import PROGRESS, Progress, ThroughputModel
+from pingdata_async.sandbox.jobs import ThroughputModel
+from pingdata_async.sandbox.settings import Progress, SandboxSettings
 from tests.sandbox.caller import Caller, Clock, addresses, calling
+
+
+def model(**settings: Any) -> ThroughputModel:
+    return ThroughputModel(SandboxSettings(**settings))
 
 
 async def states(caller: Caller, jobs: list[str]) -> list[str]:
@@ -39,7 +44,7 @@ async def test_spread_is_lognormal_with_median_1_and_seeded(clock: Clock) -> Non
     async with calling(sandbox) as caller:
         jobs = [await caller.submit(addresses(1)) for _ in range(10)]
         served = await work_times(caller, clock, jobs)
-    paces = ThroughputModel(locations_per_s=1, job_s=6, spread=0.3, seed=5)
+    paces = model(locations_per_s=1, job_s=6, job_spread=0.3, seed=5)
     drawn = [paces.draw(1).work_s for _ in range(4000)]
     assert served == pytest.approx(drawn[:10], abs=1e-6)
     assert statistics.median(drawn) == pytest.approx(6, rel=0.02)
@@ -55,7 +60,7 @@ async def test_spread_is_also_by_size(clock: Clock) -> None:
             jobs = [await caller.submit(addresses(number)) for number in (10, 100)]
             times.append(await work_times(caller, clock, jobs))
     assert times[0] == times[1] != times[2]
-    paces = ThroughputModel(locations_per_s=10, spread=0.5, seed=2)
+    paces = model(locations_per_s=10, job_spread=0.5, seed=2)
     assert times[2] == pytest.approx([paces.draw(10).work_s, paces.draw(100).work_s], abs=1e-6)
     assert times[2][0] != pytest.approx(1)
 
@@ -63,17 +68,17 @@ async def test_spread_is_also_by_size(clock: Clock) -> None:
 def test_progress_does_not_change_how_long_jobs_take() -> None:
     """Both are drawn from the seed, each on its own."""
     even, uneven = (
-        ThroughputModel(locations_per_s=1, spread=0.5, progress=progress)
+        model(locations_per_s=1, job_spread=0.5, progress=progress)
         for progress in ("even", "uneven")
     )
     for _ in range(20):
         assert even.draw(9).work_s == uneven.draw(9).work_s
 
 
-@pytest.mark.parametrize("progress", PROGRESS)
+@pytest.mark.parametrize("progress", get_args(Progress))
 def test_no_progress_falls_or_is_whole_too_early(progress: Progress) -> None:
     """Of 200 jobs of each kind, the share grows from 0 and stays below 1 before the end."""
-    paces = ThroughputModel(locations_per_s=1, progress=progress)
+    paces = model(locations_per_s=1, progress=progress)
     for _ in range(200):
         curve = paces.draw(100).curve
         if curve is None:
@@ -140,13 +145,15 @@ async def test_dates_can_be_left_out(clock: Clock) -> None:
 
 
 async def test_more_workers_take_waiting_jobs_at_once(clock: Clock) -> None:
-    """set_workers lets jobs start that would have had to wait, from that moment on."""
-    sandbox = SandboxServer(clock=clock, workers=1, job_s=10, queue_delay_s=0)
+    """The schedule lets jobs start that would have had to wait, from that moment on."""
+    sandbox = SandboxServer(
+        clock=clock, workers=1, worker_schedule=[(4, 3)], job_s=10, queue_delay_s=0
+    )
     async with calling(sandbox) as caller:
         jobs = [await caller.submit(addresses(1)) for _ in range(4)]
-        clock.advance(4)
+        clock.advance(3.9)
         assert await states(caller, jobs) == ["IN_PROGRESS", "QUEUED", "QUEUED", "QUEUED"]
-        sandbox.set_workers(3)
+        clock.advance(0.1)
         assert await states(caller, jobs) == ["IN_PROGRESS"] * 3 + ["QUEUED"]
         clock.advance(6)
         assert await states(caller, jobs) == ["COMPLETE"] + ["IN_PROGRESS"] * 3
@@ -157,26 +164,24 @@ async def test_more_workers_take_waiting_jobs_at_once(clock: Clock) -> None:
 
 async def test_fewer_workers_end_what_they_have(clock: Clock) -> None:
     """Jobs at work are finished in their time; afterwards only that many are taken."""
-    sandbox = SandboxServer(clock=clock, workers=4, locations_per_s=1, queue_delay_s=0)
+    sandbox = SandboxServer(
+        clock=clock,
+        workers=4,
+        worker_schedule=[(5, 1), (40, 4)],
+        locations_per_s=1,
+        queue_delay_s=0,
+    )
     async with calling(sandbox) as caller:
         jobs = [await caller.submit(addresses(number)) for number in (10, 20, 30, 40, 10, 10)]
-        clock.advance(5)
-        sandbox.set_workers(1)
-        clock.advance(34.9)
+        clock.advance(39.9)
         assert await states(caller, jobs) == ["COMPLETE"] * 3 + ["IN_PROGRESS", "QUEUED", "QUEUED"]
         clock.advance(0.1)
-        assert (await states(caller, jobs))[4:] == ["IN_PROGRESS", "QUEUED"]
-        sandbox.set_workers(4)
         late = await caller.submit(addresses(10))
         clock.advance(9.9)
         assert await states(caller, [*jobs[4:], late]) == ["IN_PROGRESS"] * 3
         clock.advance(0.1)
         assert await states(caller, [*jobs[4:], late]) == ["COMPLETE"] * 3
         assert sandbox.stats.jobs_in_flight == 0
-        with pytest.raises(ValueError, match="workers must be a whole number"):
-            sandbox.set_workers(1.5)  # type: ignore[arg-type]  # the point of the test
-        with pytest.raises(ValueError, match="workers must be at least 1"):
-            sandbox.set_workers(0)
 
 
 async def test_a_schedule_changes_the_workers_at_its_times(clock: Clock) -> None:
@@ -200,7 +205,9 @@ async def test_a_schedule_changes_the_workers_at_its_times(clock: Clock) -> None
 async def test_changes_do_not_bring_back_what_is_forgotten(clock: Clock) -> None:
     """Jobs that get lost before a worker takes them stay lost when the workers change."""
     plan = FaultPlan(lost_job=1)
-    sandbox = SandboxServer(clock=clock, workers=2, job_s=10, faults=plan)
+    sandbox = SandboxServer(
+        clock=clock, workers=2, worker_schedule=[(151, 1)], job_s=10, faults=plan
+    )
     async with calling(sandbox) as caller:
         jobs = [await caller.submit(addresses(1)) for _ in range(60)]
         clock.advance(150)
@@ -213,7 +220,7 @@ async def test_changes_do_not_bring_back_what_is_forgotten(clock: Clock) -> None
             }
 
         before = await known()
-        sandbox.set_workers(1)
+        clock.advance(1)
         assert await known() <= before
         assert 0 < len(before) < 60
 
