@@ -99,7 +99,6 @@ def keep_output(spool: Spool, body: EncodedBody) -> SpoolPlace:
     """Keep an output as a run does; returns where it is. Blocks."""
     place = spool.append(packed_output(body))
     spool.sync()
-    spool.settle()
     return place
 
 

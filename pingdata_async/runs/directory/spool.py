@@ -59,17 +59,21 @@ class _Segment:
     Attributes:
         path: Where it is.
         end: Where the next output begins.
-        kept: How far the journal knows what is in it.
+        synced: How far it is on the disk.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         # Addresses and answers are the user's own: for the owner alone.
         self._file = open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-        self.end = self.kept = 0
+        self.end = self.synced = 0
 
     def append(self, content: bytes) -> SpoolPlace:
-        write_at(self._file, content, self.end)
+        try:
+            write_at(self._file, content, self.end)
+        except OSError:
+            self._cut_at(self.end)
+            raise
         place = SpoolPlace(self.path.name, self.end, len(content))
         self.end += len(content)
         return place
@@ -82,10 +86,14 @@ class _Segment:
                 f"{self.path} cannot be written: {error.strerror or error}; make room if the disk "
                 "is full, then resume"
             ) from error
+        self.synced = self.end
 
     def undo(self) -> None:
+        self._cut_at(self.synced)
+
+    def _cut_at(self, size: int) -> None:
         with contextlib.suppress(OSError):
-            os.ftruncate(self._file, self.kept)
+            os.ftruncate(self._file, size)
 
     def close(self) -> None:
         os.close(self._file)
@@ -121,27 +129,21 @@ class Spool(Closing):
         return self._begun(output.suffix).append(output.content)
 
     def sync(self) -> None:
-        """Get what was appended onto the disk.
+        """Get what was appended onto the disk, where it stays.
 
         Raises:
             RunError: When that cannot be done.
         """
-        for segment in self._segments:
-            if segment.end != segment.kept:
-                segment.sync()
-
-    def settle(self) -> None:
-        """The journal knows all that was appended."""
-        for segment in self._segments:
-            segment.kept = segment.end
+        for segment in self._unsynced():
+            segment.sync()
         self._drop([each for each in self._segments if each.end >= MAX_SEGMENT_BYTES])
 
     def undo(self) -> None:
-        """Take back what was appended since `settle()`: the journal knows nothing of it.
+        """Take back what was appended since `sync()`: the journal knows nothing of it.
 
         Nothing is appended behind what a failed write may have left.
         """
-        undone = [each for each in self._segments if each.end != each.kept]
+        undone = self._unsynced()
         for segment in undone:
             segment.undo()
         self._drop(undone)
@@ -149,6 +151,9 @@ class Spool(Closing):
     def close(self) -> None:
         """Close the segments; what comes later begins new ones."""
         self._drop(self._segments.copy())
+
+    def _unsynced(self) -> list[_Segment]:
+        return [each for each in self._segments if each.end != each.synced]
 
     def _drop(self, segments: Sequence[_Segment]) -> None:
         for segment in segments:

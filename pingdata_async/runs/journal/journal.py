@@ -92,15 +92,11 @@ class OutputLog(Protocol):
         ...
 
     def sync(self) -> None:
-        """Get what was appended onto the disk; RunError where that fails."""
-        ...
-
-    def settle(self) -> None:
-        """The journal knows all that was appended."""
+        """Get what was appended onto the disk, where it stays; RunError where that fails."""
         ...
 
     def undo(self) -> None:
-        """Take back what was appended since `settle()`."""
+        """Take back what was appended since `sync()`."""
         ...
 
 
@@ -208,9 +204,8 @@ class GroupWriter:
                         _carry_out(connection, operation)
                     if self._outputs is not None:
                         self._outputs.sync()  # one for all of them, as of the journal itself
+                    # One that fails may be found made after a crash: what it speaks of stays.
                     connection.execute("COMMIT")
-                    if self._outputs is not None:
-                        self._outputs.settle()
             except RunError as error:
                 batch.error = error
             finally:
