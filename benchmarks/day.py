@@ -23,13 +23,12 @@ from typing import Any
 
 import anyio
 
-from benchmarks.policies.profiles import ideal_s
 from benchmarks.policies.trial import OURS, UNEVEN, Counting, make_engine, shared_chunks
 from pingdata_async.engine.flow_control.retry import RetryPolicy
 from pingdata_async.exceptions import PingDataError
 from tests.simulation.faults import Moment
 from tests.simulation.limits import Gatekeeper, Limits, Outage
-from tests.simulation.queueing import Work
+from tests.simulation.queueing import Work, ideal_s
 from tests.simulation.records import Records, RequestRecord
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.virtual_loop import VirtualLoop

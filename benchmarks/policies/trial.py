@@ -30,6 +30,7 @@ from tests.simulation.queueing import Work
 from tests.simulation.records import JobRecord, Records
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.virtual_loop import START_S, VirtualLoop
+from tests.support.poll_simulation import Fixed
 
 SOURCES = ("PG",)
 LOCATION = b'{"address":"1 Main Street"}'
@@ -40,37 +41,27 @@ SIMULATED_DAYS = 3600.0 * 24 * 30  # more than any run takes: a hang becomes an 
 # -- contenders ---------------------------------------------------------------------------
 
 
-class FixedInterval(PollPlanner):
+class FixedInterval(Fixed, PollPlanner):
     """Polls each job at a fixed interval, whatever is known of it."""
 
     def __init__(self, interval_s: float) -> None:
-        super().__init__(PollSchedule())
-        self._interval_s = interval_s
-
-    def next_poll_in_s(self, job: JobProgress, now: float, *, poll_cost_s: float = 0.0) -> float:
-        del job, now, poll_cost_s
-        return self._interval_s
-
-    def learn(self, job: JobProgress) -> None:
-        pass
+        Fixed.__init__(self, interval_s)
+        PollPlanner.__init__(self, PollSchedule())
 
 
-class Doubling(PollPlanner):
+class Doubling(FixedInterval):
     """Polls a job 0.5 s after it was accepted, 1 s after that, then 2 s, 4 s, ... 30 s."""
 
-    FIRST_S, LONGEST_S = 0.5, 30.0
+    LONGEST_S = 30.0
 
     def __init__(self) -> None:
-        super().__init__(PollSchedule())
+        super().__init__(0.5)
 
     def next_poll_in_s(self, job: JobProgress, now: float, *, poll_cost_s: float = 0.0) -> float:
         # Polls come at ages of 0.5, 1.5, 3.5, ... s, so the next interval is the age plus 0.5 s.
         # That needs no memory, and a late answer makes no interval shorter.
         del poll_cost_s
-        return min(self.LONGEST_S, now - job.accepted_at + self.FIRST_S)
-
-    def learn(self, job: JobProgress) -> None:
-        pass
+        return min(self.LONGEST_S, now - job.accepted_at + self._interval_s)
 
 
 class _NoRate(CubicRate):

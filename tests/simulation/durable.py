@@ -25,47 +25,23 @@ from pingdata_async.exceptions import BudgetSpentError, PingDataError, RunError
 from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.runs.directory.settings import RunFlags, RunSettings
 from tests.simulation import invariants
-from tests.simulation.inline import Threads
-from tests.simulation.invariants import Checks, broken, require
+from tests.simulation.invariants import SimulatedRun, broken, require
 from tests.simulation.memory_run import MemoryDirectory, MemoryRun
 from tests.simulation.paced_api import PacedAPI
-from tests.simulation.records import Records
-from tests.simulation.simulated_api import LOCKED_FOR_S, SimulatedAPI
-from tests.simulation.witness import Fuse, Killed, Log, WatchedAPI, WatchedStore
-from tests.simulation.worlds import PATIENT, Mishap, World, locations_of
+from tests.simulation.simulated_api import LOCKED_FOR_S
+from tests.simulation.witness import Fuse, Killed, WatchedAPI, WatchedStore
+from tests.simulation.worlds import PATIENT, Mishap, locations_of
 
 PATIENT_AFTER = 3  # clients that gave up: the next ones never do
 MOST_CLIENTS = 18
 BUDGETS_AT_MOST = 4  # raised so often by a part; then there is none any more
 
 
-class DurableRun:
-    """The clients of one run, and what outlives them.
+class DurableRun(SimulatedRun):
+    """The clients of one run, and what outlives them."""
 
-    Args:
-        world: Where it takes place.
-        api: The world's.
-        records: The API's.
-        threads: Where work for threads goes.
-        log: Of all that happens.
-        checks: What is checked.
-    """
-
-    def __init__(
-        self,
-        world: World,
-        api: SimulatedAPI,
-        records: Records,
-        threads: Threads,
-        log: Log,
-        checks: Checks,
-    ) -> None:
-        self._world = world
-        self._api = api
-        self._records = records
-        self._threads = threads
-        self._log = log
-        self._checks = checks
+    def __post_init__(self) -> None:
+        world = self.world
         self._rng = random.Random(f"client/{world.seed}")
         builder = ChunkBuilder(chunk_size=world.chunk_size, sources=world.sources)
         chunks = builder.add_batch(0, locations_of(world))
@@ -78,7 +54,7 @@ class DurableRun:
 
     async def run(self) -> None:
         """Have clients go on with it until it is done, and check each and the whole."""
-        mishaps = list(self._world.mishaps)
+        mishaps = list(self.world.mishaps)
         try:
             for _ in range(MOST_CLIENTS):
                 # A new client stops at its first 401: the next one comes when that is over.
@@ -88,10 +64,10 @@ class DurableRun:
                     break
                 self.is_gone_on_with = True  # by `retry`: the API may have lost what was complete
                 await anyio.sleep(mishap.pause_s)
-                self._records.new_client()
+                self.records.new_client()
             else:
                 broken(f"it does not end: {MOST_CLIENTS} clients have stopped")
-            invariants.check_whole_run(self._world, self._api, self._records, self.directory)
+            invariants.check_whole_run(self.world, self.api, self.records, self.directory)
         finally:
             self.directory.connection.close()
 
@@ -115,8 +91,8 @@ class _Client:
 
     def __init__(self, run: DurableRun, mishap: Mishap) -> None:
         self._run = run
-        self._world = run._world
-        self._log = run._log
+        self._world = run.world
+        self._log = run.log
         self._mishap = mishap
         self._scope = anyio.CancelScope()
         self._fuse = Fuse(mishap.at_step, self._kill)
@@ -132,7 +108,7 @@ class _Client:
         """Go on with the run; says whether it is done."""
         self._log.note(f"a client begins: {self._mishap}")
         timer = self._timer()
-        self._run._threads.errand = self._errand
+        self._run.threads.errand = self._errand
         began = anyio.current_time()
         error: Exception | None = None
         try:
@@ -195,7 +171,7 @@ class _Client:
         world = self._world
         self._store = WatchedStore(store, self._log, self._abandoned)
         context = EngineContext(
-            api=PacedAPI(WatchedAPI(self._run._api, self._fuse, self._log)),
+            api=PacedAPI(WatchedAPI(self._run.api, self._fuse, self._log)),
             store=self._store,
             chunk_size=world.chunk_size,
             concurrency=self._slots.share(world.max_jobs),
@@ -236,7 +212,7 @@ class _Client:
             self._read_ahead = f"{ahead} rows are read and not delivered, {most} at most"
 
     def _abandoned(self, index: int) -> None:
-        self._run._api.leave(self._jobs[index])
+        self._run.api.leave(self._jobs[index])
 
     async def _errand(self, work: Callable[[], Any]) -> Any:
         """What a thread would do: a step that takes the disk's time."""
@@ -258,18 +234,18 @@ class _Client:
 
     async def _has_ended(self, error: Exception | None, began: float) -> bool:
         run = self._run
-        checks = run._checks
+        checks = run.checks
         require(self._read_ahead is None, self._read_ahead or "")
         told = self._store.told if self._store is not None else set()
-        invariants.check_budget(run._api, run.caps)
+        invariants.check_budget(run.api, run.caps)
         if self._fuse.is_dead:
-            invariants.forget_what_was_lost(run._api, run._records, run.directory, told)
+            invariants.forget_what_was_lost(run.api, run.records, run.directory, told)
         elif isinstance(error, RunError) and not isinstance(error, BudgetSpentError):
             broken(f"the books refuse something: {error}")
         invariants.check_end_of_client(
             self._world, self._slots, self._engine, is_dead=self._fuse.is_dead
         )
-        checks.check_requests(self._world, run._api, run._records, began)
+        checks.check_requests(self._world, run.api, run.records, began)
         if self._fuse.is_dead or self._scope.cancelled_caught:
             return False
         if isinstance(error, BudgetSpentError):

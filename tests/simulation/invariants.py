@@ -18,9 +18,11 @@ from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
 from pingdata_async.models import EnhancedLocation, Reason, RowStatus
 from pingdata_async.runs.journal.records import ChunkState
 from tests.simulation.faults import PAID_ONCE, Fault
+from tests.simulation.inline import Threads
 from tests.simulation.memory_run import MemoryDirectory
 from tests.simulation.records import Records, RequestRecord
 from tests.simulation.simulated_api import SimulatedAPI
+from tests.simulation.witness import Log
 from tests.simulation.worlds import World, user_id_of
 
 LONGEST_RUN_S = 40_000.0  # besides the pauses between clients
@@ -73,6 +75,27 @@ class Checks:
             sent = [each.sent_at for each in fresh]
             _check_gaps([began, *sent, now], longest, "nothing is asked")
             _check_each_job(fresh, longest)
+
+
+@dataclasses.dataclass
+class SimulatedRun:
+    """What a run in a simulated world is made of.
+
+    Attributes:
+        world: Where it takes place.
+        api: The world's.
+        records: The API's.
+        threads: Where work for threads goes.
+        log: Of all that happens.
+        checks: What is checked.
+    """
+
+    world: World
+    api: SimulatedAPI
+    records: Records
+    threads: Threads
+    log: Log
+    checks: Checks
 
 
 def _check_each_job(requests: Iterable[RequestRecord], longest: float) -> None:

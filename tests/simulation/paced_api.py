@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Protocol
 
+from pingdata_async.api.client import PingDataClient
 from pingdata_async.api.config import Origin, Pacer, origin
 from pingdata_async.models import JobOutput, JobStatus, RequestKind
 from pingdata_async.util.encoding import EncodedBody, too_large
@@ -53,6 +54,14 @@ class PacedAPI:
         if max_bytes is not None and len(body.raw) > max_bytes:
             raise too_large("an output", max_bytes)
         return body
+
+
+class SimulatedClient(PacedAPI, PingDataClient):
+    """A `PingDataClient` whose bulk endpoints are simulated; opens no connection."""
+
+    def __init__(self, api: Endpoints) -> None:
+        PacedAPI.__init__(self, api)
+        PingDataClient.__init__(self, api_url="http://127.0.0.1:9", auth_token="simulated")
 
 
 def _permission(

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from tests.simulation.faults import Fault
+from tests.simulation.limits import Outage
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -159,8 +160,18 @@ class JobQueue:
             heapq.heappush(self._ends, (job.ends_at, job.number, job))
 
 
-def ideal_s(work: Work, *, jobs: int, locations: int, max_jobs: int, seed: int = 0) -> float:
+def ideal_s(
+    work: Work,
+    *,
+    jobs: int,
+    locations: int,
+    max_jobs: int,
+    seed: int = 0,
+    outages: Sequence[Outage] = (),
+) -> float:
     """What a client takes that loses no time: a job ends, and the next one is accepted.
+
+    Nothing can be asked or accepted in an outage.
 
     Args:
         work: How jobs are worked on.
@@ -168,18 +179,34 @@ def ideal_s(work: Work, *, jobs: int, locations: int, max_jobs: int, seed: int =
         locations: In each.
         max_jobs: That are accepted at once.
         seed: The API's.
+        outages: When it is out of order.
     """
     queue = JobQueue(work, delays_s={}, seed=seed)
     queue.begin(0.0)
-    now = 0.0
-    ends: list[float] = []
     sources: dict[str, tuple[str, ...]] = {str(n): ("PG",) for n in range(locations)}
-    accepted: list[SimulatedJob] = []
-    while len(accepted) < jobs or queue.in_flight:
-        while len(accepted) < jobs and queue.in_flight < max_jobs:
-            accepted.append(SimulatedJob(len(accepted), sources, None, now))
-            queue.add(accepted[-1])
-        ends = [job.ends_at for job in accepted if now < job.ends_at < math.inf]
-        now = min(ends or [at for at, _ in queue._changes])
+    changes = deque(sorted(at for at, _ in work.changes))
+    waiting: deque[SimulatedJob] = deque()
+    ends: list[float] = []  # of the jobs at work
+    now, accepted = 0.0, 0
+    while accepted < jobs or waiting or ends:
+        while accepted < jobs and queue.in_flight < max_jobs:
+            waiting.append(SimulatedJob(accepted, sources, None, now))
+            queue.add(waiting[-1])
+            accepted += 1
+        while waiting and waiting[0].ends_at < math.inf:  # they are taken up in this order
+            heapq.heappush(ends, waiting.popleft().ends_at)
+        now = _usable(min([*ends[:1], *list(changes)[:1]]), outages)
         queue.advance(now)
+        while ends and ends[0] <= now:
+            heapq.heappop(ends)
+        while changes and changes[0] <= now:
+            changes.popleft()
     return now
+
+
+def _usable(at: float, outages: Sequence[Outage]) -> float:
+    """The first time from then on at which the API can be asked."""
+    for outage in sorted(outages, key=lambda each: each.begins_s):
+        if outage.begins_s <= at < outage.ends_s:
+            at = outage.ends_s
+    return at

@@ -13,8 +13,8 @@ from pingdata_async.engine.flow_control.polling import PollSchedule
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.models import JobStatus, RowStatus
 from tests.simulation.faults import Moment
+from tests.simulation.paced_api import SimulatedClient
 from tests.simulation.simulated_api import SimulatedAPI
-from tests.simulation.simulated_client import SimulatedClient
 from tests.simulation.virtual_loop import VirtualLoop
 
 ANSWER = b'{"PG":{"is_success":true,"latitude":38.8976,"longitude":-77.0365}}'

@@ -20,36 +20,20 @@ from pingdata_async.events import (
 from pingdata_async.exceptions import PingDataError
 from pingdata_async.models import EnhancedLocation
 from tests.simulation import invariants
-from tests.simulation.inline import Threads, at_once
-from tests.simulation.invariants import Checks, require
-from tests.simulation.records import Records
-from tests.simulation.simulated_api import SimulatedAPI
-from tests.simulation.simulated_client import SimulatedClient
-from tests.simulation.witness import Log
-from tests.simulation.worlds import World, locations_of
+from tests.simulation.inline import at_once
+from tests.simulation.invariants import SimulatedRun, require
+from tests.simulation.paced_api import SimulatedClient
+from tests.simulation.worlds import locations_of
 
 
-class StreamedRun:
-    """One or two streams on one client; arguments as of `DurableRun`."""
+class StreamedRun(SimulatedRun):
+    """One or two streams on one client."""
 
-    def __init__(
-        self,
-        world: World,
-        api: SimulatedAPI,
-        records: Records,
-        threads: Threads,
-        log: Log,
-        checks: Checks,
-    ) -> None:
-        self._world = world
-        self._api = api
-        self._records = records
-        self._log = log
-        self._checks = checks
-        self._rng = random.Random(f"consumer/{world.seed}")
-        threads.errand = at_once
+    def __post_init__(self) -> None:
+        self._rng = random.Random(f"consumer/{self.world.seed}")
+        self.threads.errand = at_once
         self._events: list[Event] = []
-        self._jobs: list[list[str]] = [[] for _ in range(world.streams)]
+        self._jobs: list[list[str]] = [[] for _ in range(self.world.streams)]
 
     async def run(self) -> None:
         """Stream to the end, or until the consumer leaves, and check all of it."""
@@ -58,23 +42,23 @@ class StreamedRun:
             await self._stream()
         except ExceptionGroup as group:  # of one, mostly, and then what it holds says more
             raise group.exceptions[0] from group
-        self._checks.check_requests(self._world, self._api, self._records, began)
+        self.checks.check_requests(self.world, self.api, self.records, began)
         self._check_money()
-        if self._world.streams == 1:
-            invariants.check_paid_once(self._world, self._records)
+        if self.world.streams == 1:
+            invariants.check_paid_once(self.world, self.records)
 
     async def _stream(self) -> None:
-        async with SimulatedClient(self._api) as client:
-            enhancers = [self._enhancer(client, n) for n in range(self._world.streams)]
+        async with SimulatedClient(self.api) as client:
+            enhancers = [self._enhancer(client, n) for n in range(self.world.streams)]
             slots = enhancers[0]._share.slots
             async with anyio.create_task_group() as tasks:
                 for number, enhancer in enumerate(enhancers):
                     tasks.start_soon(self._consume, enhancer, number)
             require(not slots._in_flight, f"job slots are not given back: {slots.in_flight}")
-        invariants.check_end_of_client(self._world, slots, None, is_dead=False)
+        invariants.check_end_of_client(self.world, slots, None, is_dead=False)
 
     def _enhancer(self, client: SimulatedClient, number: int) -> BulkEnhancer:
-        world = self._world
+        world = self.world
         return BulkEnhancer(
             client,
             world.sources,
@@ -86,15 +70,15 @@ class StreamedRun:
         )
 
     def _hear(self, event: Event, number: int) -> None:
-        self._log.note(f"{number}: {event!r}")
+        self.log.note(f"{number}: {event!r}")
         self._events.append(event)
         if isinstance(event, JobSubmitted):
             self._jobs[number].append(event.job_id)
         if isinstance(event, JobAbandoned):
-            self._api.leave(event.job_id)
+            self.api.leave(event.job_id)
 
     async def _consume(self, enhancer: BulkEnhancer, number: int) -> None:
-        world = self._world
+        world = self.world
         results: list[EnhancedLocation] = []
         read = 0
 
@@ -124,8 +108,8 @@ class StreamedRun:
                 error = caught
             # There is no way to cancel jobs: those of who leaves go on, and count no more.
             for job_id in self._jobs[number]:
-                self._api.leave(job_id)
-        self._log.note(f"stream {number} ends with {len(results)} rows: {error!r}")
+                self.api.leave(job_id)
+        self.log.note(f"stream {number} ends with {len(results)} rows: {error!r}")
         is_left = len(results) == world.consumer.leaves_after
         is_faulty = world.fault_share or world.hostile_share
         gave_up = error is not None and world.is_patient and not is_faulty
@@ -134,14 +118,14 @@ class StreamedRun:
 
     async def _next(self, stream: ResultStream) -> EnhancedLocation | None:
         """The next row; None after the last."""
-        time_out_s = self._world.consumer.time_out_s
+        time_out_s = self.world.consumer.time_out_s
         while True:
             with anyio.move_on_after(time_out_s):
                 return await anext(stream, None)
             # It was too slow for us; the same call again must lose nothing.
 
     def _check_money(self) -> None:
-        events, counts = self._events, self._api.counts
+        events, counts = self._events, self.api.counts
         submitted = [each for each in events if isinstance(each, JobSubmitted)]
         in_doubt = [each for each in events if isinstance(each, SubmissionInDoubt)]
         told = len(submitted)
@@ -162,8 +146,8 @@ class StreamedRun:
         )
         again = sum(e.locations for e in submitted if e.charged_before)
         again += sum(e.locations for e in in_doubt if e.charged_before)
-        once = self._world.streams  # each stream has all the rows
+        once = self.world.streams  # each stream has all the rows
         too_often = sum(max(0, times - once) for times in counts.submissions.values())
         require(too_often <= again, f"{too_often} locations charged again, {again} told of")
         finished = sum(each.rows for each in events if isinstance(each, ChunkFinished))
-        require(finished <= once * self._world.rows, f"{finished} rows are said to be finished")
+        require(finished <= once * self.world.rows, f"{finished} rows are said to be finished")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from statistics import fmean
 
 import pytest
 
-from benchmarks.policies.profiles import ideal_s
 from benchmarks.policies.trial import (
     CONTENDERS,
     OURS,
@@ -21,8 +19,7 @@ from benchmarks.policies.trial import (
 from tests.simulation.faults import Moment
 from tests.simulation.limits import Limits, Outage
 from tests.simulation.profiles import Progress
-from tests.simulation.queueing import Work
-from tests.simulation.queueing import ideal_s as simple_ideal_s
+from tests.simulation.queueing import Work, ideal_s
 from tests.simulation.virtual_loop import START_S
 from tests.support.sweeps import sampled
 
@@ -173,11 +170,3 @@ def test_every_contender_gets_through(contender: Contender) -> None:
     assert one.too_early == 0
     assert one.seconds == other.seconds
     assert one.lag_share == other.lag_share
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_the_ideal_is_the_plain_one(seed: int) -> None:
-    """The ideal client of the bench is the one of the simulation, but faster to reckon."""
-    work = dataclasses.replace(_work(5, 2.0, 0.5), changes=((10.0, 2), (30.0, 7)))
-    quick = ideal_s(work, jobs=100, locations=9, max_jobs=8, seed=seed)
-    assert math.isclose(quick, simple_ideal_s(work, jobs=100, locations=9, max_jobs=8, seed=seed))

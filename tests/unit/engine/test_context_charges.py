@@ -13,8 +13,8 @@ from pingdata_async.events import JobSubmitted
 from pingdata_async.locations.fields import AnyLocation
 from pingdata_async.models import Reason
 from tests.simulation.faults import Fault, Moment, ScriptedFaults, SeededFaults
+from tests.simulation.paced_api import SimulatedClient
 from tests.simulation.simulated_api import SimulatedAPI
-from tests.simulation.simulated_client import SimulatedClient
 from tests.simulation.virtual_loop import VirtualLoop
 from tests.support.engine_harness import Observed, addresses
 

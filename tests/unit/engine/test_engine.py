@@ -12,9 +12,9 @@ from pingdata_async.events import JobAbandoned, JobSubmitted, RequestSent, Unexp
 from pingdata_async.exceptions import AuthenticationError
 from pingdata_async.models import JobOutput, Reason, RowStatus
 from tests.simulation.faults import Fault, Moment, ScriptedFaults
+from tests.simulation.paced_api import SimulatedClient
 from tests.simulation.queueing import SimulatedJob
 from tests.simulation.simulated_api import SimulatedAPI
-from tests.simulation.simulated_client import SimulatedClient
 from tests.simulation.virtual_loop import VirtualLoop
 from tests.support.engine_harness import Observed, addresses, run
 

@@ -19,8 +19,8 @@ from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.events import JobAbandoned, RequestSent
 from pingdata_async.exceptions import RunError, ServerError
 from pingdata_async.models import EnhancedLocation, JobOutput, RowStatus, RunSummary
+from tests.simulation.paced_api import SimulatedClient
 from tests.simulation.simulated_api import SimulatedAPI
-from tests.simulation.simulated_client import SimulatedClient
 from tests.simulation.virtual_loop import START_S, VirtualLoop
 from tests.support.engine_harness import Observed, addresses, run
 

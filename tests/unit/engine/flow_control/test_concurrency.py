@@ -17,8 +17,8 @@ from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter, C
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.exceptions import ConfigurationError, RateLimitError
 from pingdata_async.models import EnhancedLocation
+from tests.simulation.paced_api import SimulatedClient
 from tests.simulation.simulated_api import SimulatedAPI
-from tests.simulation.simulated_client import SimulatedClient
 from tests.simulation.virtual_loop import VirtualLoop
 from tests.support.engine_harness import addresses
 
