@@ -389,8 +389,8 @@ def _texts(values: Sequence[msgspec.Raw | None], column: JSONColumn) -> tuple[Va
             pass
         else:
             begins = {text[0] for text in texts if text}
-            if begins <= {"["}:  # as in most
-                return texts, True
+            if begins <= {"[", "n"}:  # lists and nulls, as in most
+                return [None if text == "null" else text for text in texts], True
             return [text and text_of_json(text.encode()) for text in texts], "{" not in begins
     raws = [b"" if raw is None else bytes(raw) for raw in values]
     if column.is_beside_members:

@@ -30,6 +30,9 @@ ROW_GROUP_ROWS: Final = 64 * 1024
 # In memory, before it is encoded. What is known of each group's columns is kept until the end,
 # some 2 KB a column, so that smaller groups would take more memory in large tables than they save.
 ROW_GROUP_BYTES: Final = 32 * 1024 * 1024
+JOINED_ROWS: Final = 1000
+"""Rows whose blocks become one: to the encoder, each piece of a column costs extra."""
+
 COMPRESSION: Final = "zstd"
 GEOMETRY: Final = "geometry"
 
@@ -72,7 +75,9 @@ class ParquetWriter(TableWriter):
         if self._geometry:
             self._schema = self._schema.with_metadata({"geo": self._metadata()})
         self._writer: Any = pq.ParquetWriter(file, self._schema, compression=COMPRESSION)
-        self._pending: list[pa.Table] = []
+        self._blocks: list[pa.Table] = []  # as they came
+        self._block_rows = 0
+        self._pending: list[pa.Table] = []  # each of several blocks
         self._rows = 0
         self._bytes = 0
 
@@ -85,15 +90,16 @@ class ParquetWriter(TableWriter):
         arrays = self._arrays(rows)
         if self._geometry:
             arrays.append(self._wkb(rows.points or [None] * rows.count))
-        table = pa.Table.from_arrays(arrays, schema=self._schema)
-        self._pending.append(table)
-        self._rows += rows.count
-        self._bytes += table.nbytes
-        if self._rows >= ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
-            self._write_group()
+        self._blocks.append(pa.Table.from_arrays(arrays, schema=self._schema))
+        self._block_rows += rows.count
+        if self._block_rows >= JOINED_ROWS:
+            self._join_blocks()
+            if self._rows >= ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
+                self._write_group()
 
     def close(self) -> None:
         """Write the last row group, and what is known at the end."""
+        self._join_blocks()
         if self._rows:
             self._write_group()
         if self._geometry:
@@ -102,6 +108,7 @@ class ParquetWriter(TableWriter):
 
     def abandon(self) -> None:
         """Let go of the file, which is of no use."""
+        self._blocks.clear()
         self._pending.clear()
         self._writer.close()
 
@@ -130,6 +137,16 @@ class ParquetWriter(TableWriter):
                 name = self._columns[place].name
                 return RunError(f'a value of column "{name}" does not fit it: {error}')
         return RunError("the values of a kind of column are too many at once")
+
+    def _join_blocks(self) -> None:
+        if not self._block_rows:
+            return
+        table = pa.concat_tables(self._blocks).combine_chunks()
+        self._blocks.clear()
+        self._pending.append(table)
+        self._rows += self._block_rows
+        self._block_rows = 0
+        self._bytes += table.nbytes
 
     def _write_group(self) -> None:
         table = pa.concat_tables(self._pending)
