@@ -116,6 +116,7 @@ class TwoPassExport(Export):
         self._looked_at = 0
         self._plan: Plan | None = None
         self._kept: InputCopy | None = None
+        self._is_scanned = False
         self._second_pass: _SecondPass | None = None
 
     def begin(self, plan: Plan, answers: ResultReader) -> None:
@@ -147,9 +148,8 @@ class TwoPassExport(Export):
             await self._thread.run(self._let_go)
 
     async def _take(self, settled: SettledChunk) -> bool:
-        if self._kept is None:
-            assert self._plan is not None  # noqa: S101 - for type checkers
-            await self._scan_input(self._plan)
+        assert self._plan is not None  # noqa: S101 - for type checkers
+        await self._scan_input(self._plan)
         written, goes_on = await self._thread.run(lambda: self._look_or_write(settled))
         if written is not None:
             self._count(written)
@@ -168,7 +168,6 @@ class TwoPassExport(Export):
             return self._write(settled, self._second_pass), True
         except SchemaGrewError:
             self._look_at(settled)
-        self._let_go_of_second_pass()
         self._take_back()
         self._rewritten += settled.chunk.index
         assert self._plan is not None  # noqa: S101 - for type checkers
@@ -222,17 +221,19 @@ class TwoPassExport(Export):
             self._kept.close()
             self._kept = None
 
-    async def _start_over(self) -> None:
-        await self._thread.run(self._let_go_of_second_pass)
-        await super()._start_over()
+    def _take_back(self) -> None:
+        self._let_go_of_second_pass()
+        super()._take_back()
 
     async def _scan_input(self, plan: Plan) -> None:
         """Take in all of the input's rows, or as many as tell anything new."""
-        if self._kept is not None:
+        if self._is_scanned:
             return
-        kept = self._kept = await self._thread.run(
-            lambda: InputCopy(plan.path.with_name(INPUT_NAME)).__enter__()
-        )
+        if self._kept is None:
+            self._kept = await self._thread.run(
+                lambda: InputCopy(plan.path.with_name(INPUT_NAME)).__enter__()
+            )
+        kept = self._kept
         scan = self._begin_first_pass(kept, plan)
         batches = iter(kept)
 
@@ -244,6 +245,7 @@ class TwoPassExport(Export):
 
         while await self._thread.run(scan_next):
             pass
+        self._is_scanned = True
 
     @abstractmethod
     def _begin_first_pass(self, kept: InputCopy, plan: Plan) -> InputRowScan:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 import pytest
 
+from pingdata_async.exceptions import RunError
 from pingdata_async.locations.chunk import Chunk
 from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.results.offset_index import OffsetIndex, index_output
+from pingdata_async.results.outcomes import Tally
 from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.export import two_pass
 from pingdata_async.runs.export.export import open_export
 from pingdata_async.runs.export.output import output_spec
-from pingdata_async.runs.export.results import ResultReader
+from pingdata_async.runs.export.results import ResultReader, SettledChunk
 from pingdata_async.runs.planning.plan_writer import write_plan
 from pingdata_async.tables.formats import WriteOptions
+from pingdata_async.tables.rows import InputRows
 from tests.support.answers import MemoryJournal, spool_in
 from tests.support.exports import export
 from tests.support.runs import unexpected
@@ -50,10 +56,11 @@ class Run:
         self.journal = MemoryJournal(self._spool)
         self.answers = ResultReader(self._spool, self.journal, ("PG",))
 
-    async def planned(self) -> Plan:
-        source = self._folder / "in.csv"
-        lines = [f"{row},{row} Main St" for row in range(ROWS)]
-        source.write_text("\n".join(["id,address", *lines]), "utf-8")
+    async def planned(self, source: Path | None = None) -> Plan:
+        if source is None:
+            source = self._folder / "in.csv"
+            lines = [f"{row},{row} Main St" for row in range(ROWS)]
+            source.write_text("\n".join(["id,address", *lines]), "utf-8")
         builder = ChunkBuilder(chunk_size=CHUNK_SIZE, sources=("PG",))
         return await write_plan(self._folder / "plan", source, builder)
 
@@ -121,3 +128,77 @@ async def test_it_is_the_same_as_one_that_is_written_at_the_end(
     assert told[0] == early
     if ending != "xlsx" and not grows_at:
         assert early == ROWS  # nothing was left for the end
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+async def test_a_chunk_that_comes_while_all_is_taken_back_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """What could not be written is begun again, whatever else ends in that moment."""
+    monkeypatch.setattr(two_pass, "LEARN_ROWS", CHUNK_SIZE)
+    write = two_pass.TwoPassExport._write
+    is_full = False
+
+    def fails_once(self: two_pass.TwoPassExport, settled: SettledChunk, *to: Any) -> Tally:
+        nonlocal is_full
+        if settled.chunk.index == CHUNKS // 2 and not is_full:
+            is_full = True
+            raise RunError("the disk is full")
+        return write(self, settled, *to)
+
+    monkeypatch.setattr(two_pass.TwoPassExport, "_write", fails_once)
+    run, output = Run(tmp_path, set()), tmp_path / f"out.{ending}"
+    with await run.planned() as plan:
+        spec = output_spec(output, OPTIONS[ending], ("PG",), {})
+        async with open_export(output, spec, on_note=unexpected) as sink:
+            sink.begin(plan, run.answers)
+
+            async def offer(index: int) -> None:
+                chunk = plan.read(index)
+                await sink.offer(chunk, await anyio.to_thread.run_sync(run.answer, chunk))
+
+            for index in range(CHUNKS // 2):
+                await offer(index)
+            chunk = plan.read(CHUNKS // 2 + 1)
+            found = await anyio.to_thread.run_sync(run.answer, chunk)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(offer, CHUNKS // 2)
+                while not is_full or sink._order._is_giving:
+                    await anyio.lowlevel.checkpoint()
+                await sink.offer(chunk, found)
+            for index in range(CHUNKS // 2 + 2, CHUNKS):
+                await offer(index)
+            await sink.write_rest(plan, run.answers, on_rows=lambda _rows: None)
+            assert sink.counts.ok == ROWS
+        assert output.read_bytes() == await run.exported(plan, tmp_path / f"then.{ending}")
+
+
+async def test_an_input_that_was_not_read_to_its_end_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise its later columns would be missing."""
+    monkeypatch.setattr(two_pass, "LEARN_ROWS", CHUNK_SIZE)
+    batches = two_pass.InputCopy.__iter__
+    is_failing = True
+
+    def failing(self: two_pass.InputCopy) -> Iterator[InputRows]:
+        nonlocal is_failing
+        if is_failing:
+            is_failing = False
+            raise RunError("the disk is out of reach")
+        return batches(self)
+
+    monkeypatch.setattr(two_pass.InputCopy, "__iter__", failing)
+    run, source, output = Run(tmp_path, set()), tmp_path / "in.jsonl", tmp_path / "out.csv"
+    lines = [{"address": f"{row} Main St"} for row in range(ROWS)]
+    lines[-1]["note"] = "precious"
+    source.write_bytes(msgspec.json.Encoder().encode_lines(lines))
+    with await run.planned(source) as plan:
+        spec = output_spec(output, WriteOptions(), ("PG",), {})
+        async with open_export(output, spec, on_note=unexpected) as sink:
+            sink.begin(plan, run.answers)
+            for index in range(CHUNKS):
+                chunk = plan.read(index)
+                await sink.offer(chunk, await anyio.to_thread.run_sync(run.answer, chunk))
+            await sink.write_rest(plan, run.answers, on_rows=lambda _rows: None)
+    assert b"precious" in output.read_bytes()
