@@ -17,6 +17,7 @@ from pingdata_async.locations.chunk import Chunk
 from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.results.offset_index import OffsetIndex, index_output
 from pingdata_async.results.outcomes import Tally
+from pingdata_async.runs.directory.input_copy import InputCopy
 from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.export import two_pass
 from pingdata_async.runs.export.export import open_export
@@ -178,17 +179,17 @@ async def test_an_input_that_was_not_read_to_its_end_is_read_again(
 ) -> None:
     """Otherwise its later columns would be missing."""
     monkeypatch.setattr(two_pass, "LEARN_ROWS", CHUNK_SIZE)
-    batches = two_pass.InputCopy.__iter__
+    batches = InputCopy.__iter__
     is_failing = True
 
-    def failing(self: two_pass.InputCopy) -> Iterator[InputRows]:
+    def failing(self: InputCopy) -> Iterator[InputRows]:
         nonlocal is_failing
         if is_failing:
             is_failing = False
             raise RunError("the disk is out of reach")
         return batches(self)
 
-    monkeypatch.setattr(two_pass.InputCopy, "__iter__", failing)
+    monkeypatch.setattr(InputCopy, "__iter__", failing)
     run, source, output = Run(tmp_path, set()), tmp_path / "in.jsonl", tmp_path / "out.csv"
     lines = [{"address": f"{row} Main St"} for row in range(ROWS)]
     lines[-1]["note"] = "precious"
