@@ -97,6 +97,9 @@ class SimulatedRun:
     log: Log
     checks: Checks
 
+    def __post_init__(self) -> None:
+        """Prepare it; each kind has its own way."""
+
 
 def _check_each_job(requests: Iterable[RequestRecord], longest: float) -> None:
     times: dict[str, list[float]] = {}
