@@ -279,12 +279,12 @@ def carry_out(
 def _say_how_to_resume(context: click.Context, needs: str, event: Event) -> None:
     """Print the command that resumes the run, even if quiet: it is part of the error."""
     if isinstance(event, RunStopped) and not event.is_output_closed:
-        rows = counted(event.rows, "row")
-        done = rows
+        said = "Stopped; what is kept cannot be read now. To resume when it can"
         if event.rows_done is not None:
-            done = f"{event.rows_done:,} of {rows} finished"
+            done = f"{event.rows_done:,} of {counted(event.rows, 'row')} finished"
+            said = f"Stopped: {done}; everything paid for is kept. To resume"
         command = resume_command(context, event.run_dir, f"{needs} {event.needs}".strip())
-        say(f"Stopped: {done}; everything paid for is kept. To resume:\n  {command}")
+        say(f"{said}:\n  {command}")
 
 
 def _report(summary: RunSummary, summary_path: Path | None, console: Console) -> int:

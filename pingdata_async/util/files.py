@@ -115,7 +115,7 @@ class RunLock(Closing):
             raise RunError(f"{self.path} cannot be opened: {error.strerror or error}") from error
         try:
             self._lock(file)
-            if not _is_under(file, self.path):  # the folder was moved or removed meanwhile
+            if not is_under(file, self.path):  # the folder was moved or removed meanwhile
                 os.close(file)
                 return None
             os.fchmod(file, PRIVATE_FILE)
@@ -163,7 +163,8 @@ class RunLock(Closing):
             self._file = None
 
 
-def _is_under(file: int, path: Path) -> bool:
+def is_under(file: int, path: Path) -> bool:
+    """Whether an open file is the one under this name."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(path))  # noqa: PTH116 - beside fstat
     except FileNotFoundError:
@@ -211,7 +212,7 @@ def hold(file: int, path: Path) -> bool:
                 return False
             if error.errno not in _NO_LOCKS:
                 raise
-    return _is_under(file, path)
+    return is_under(file, path)
 
 
 def _is_held(path: Path) -> bool | None:

@@ -34,6 +34,7 @@ from pingdata_async.util.compression import (
 from pingdata_async.util.encoding import EncodedBody
 from pingdata_async.util.files import (
     Closing,
+    is_under,
     make_private_folder,
     open_private,
     open_regular,
@@ -80,6 +81,11 @@ class _Segment:
 
     def sync(self) -> None:
         try:
+            if not is_under(self._file, self.path):
+                raise RunError(
+                    f"{self.path} was moved or removed while the run wrote in it, so nothing more "
+                    "is sent; put it back, then resume"
+                )
             sync_content(self._file)
         except OSError as error:
             raise RunError(

@@ -155,3 +155,30 @@ async def test_cancelled_by_asyncio_itself(tmp_path: Path) -> None:
         assert_all_there(output)
         assert_accounts_agree(server, summary)
         assert server.stats.jobs_accepted == 30
+
+
+async def test_a_run_whose_directory_is_moved_away_stops(tmp_path: Path) -> None:
+    """Rather than to pay for answers that nobody will find; moved back, it goes on."""
+    output, away = tmp_path / "out.jsonl", tmp_path / "away"
+    run_dir = anyio.Path(f"{output}.run")
+    first = anyio.Event()
+
+    def note(event: Event) -> None:
+        if isinstance(event, ChunkFinished):
+            first.set()
+
+    async def move() -> None:
+        await first.wait()
+        await run_dir.rename(away)
+
+    async with sandbox_and_client() as (sandbox, client):
+        small = enhancer(client, chunk_size=5, max_jobs=2, on_event=note)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(move)
+            with pytest.raises(ping.RunError, match="was moved or removed while the run wrote"):
+                await small.run(ADDRESSES, output)
+        assert sandbox.stats.jobs_accepted < 40
+        await anyio.Path(away).rename(run_dir)
+        await small.resume(f"{output}.run")
+        assert sandbox.stats.locations_accepted_more_than_once == 0
+    assert_all_there(output)
