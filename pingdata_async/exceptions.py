@@ -30,7 +30,7 @@ PingDataError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from pingdata_async.util.redaction import masked
 
@@ -134,6 +134,16 @@ class APIStatusError(PingDataError):
         self.api_message = masked(api_message)
         self.retry_after_s = retry_after_s
         self.available_at = available_at
+
+    def reworded(self, message: str) -> Self:
+        """The same error with another message."""
+        return type(self)(
+            message,
+            status_code=self.status_code,
+            api_message=self.api_message,
+            retry_after_s=self.retry_after_s,
+            available_at=self.available_at,
+        )
 
 
 class AuthenticationError(APIStatusError):

@@ -4,8 +4,7 @@ account      Limits, usage and data sources of an account
 client       PingDataClient: one method an endpoint, and its opening and closing
 config       Environments, tokens, urls and settings of a client; loads no HTTP library
 connections  Connections: TLS, proxies, and how long an answer is waited for
-download     A file that takes its name only when it is whole, written through aiofiles
-output_urls  The urls of a job's output: its own, a fresh one, the documented paths
+outputs      A job's output: the urls that may lead to it, the file it is written to
 transport    HTTP by aiohttp: sessions, redirects, bodies, errors
 wire         Requests to bytes, answers to models, error answers to exceptions
 """

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from pingdata_async.api.wire import checked_query, decode_object
+from pingdata_async.api.wire import checked_query, decode_object, resets_at
 from pingdata_async.exceptions import ConfigurationError, DecodeError
 from pingdata_async.models import DataSource
 from pingdata_async.util.text import counted
@@ -177,23 +177,6 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     totals: Mapping[str, int] = {}
     total: int = 0
     as_sent: Mapping[str, Any] = {}
-
-
-def resets_at(window: str, now: dt.datetime) -> dt.datetime | None:
-    """When a window begins anew, in UTC; None for one that is neither daily nor monthly.
-
-    Args:
-        window: Its name.
-        now: The time, with its zone.
-    """
-    today = now.astimezone(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    match window.casefold():
-        case "daily":
-            return today + dt.timedelta(days=1)
-        case "monthly":
-            return (today.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
-        case _:
-            return None
 
 
 def decode_limits(body: bytes, what: str) -> Limits:

@@ -30,7 +30,7 @@ from pingdata_async.api.config import (
     find_token,
     resolve_base_url,
 )
-from pingdata_async.api.output_urls import open_output
+from pingdata_async.api.outputs import open_output, open_whole
 from pingdata_async.api.transport import Response, Transport
 from pingdata_async.api.wire import (
     JobOptions,
@@ -367,8 +367,6 @@ class PingDataClient:
             OSError: When the file cannot be written.
             DecodeError: When the output is cut off, damaged, or larger than `max_body_bytes`.
         """
-        from pingdata_async.api.download import open_whole  # noqa: PLC0415 - loads aiofiles
-
         size_bytes = 0
         async with (
             open_whole(to) as file,
@@ -526,12 +524,7 @@ class PingDataClient:
         try:
             yield transport
         except AuthenticationError as error:
-            raise AuthenticationError(
-                f"{error}{self._other_host_hint()}",
-                status_code=error.status_code,
-                api_message=error.api_message,
-                retry_after_s=error.retry_after_s,
-            ) from error
+            raise error.reworded(f"{error}{self._other_host_hint()}") from error
         except PingDataError as error:
             # A request that was under way when the client was closed under it.
             if self._transport is not transport:

@@ -110,13 +110,21 @@ def _available_at(
         period = _PERIOD.search(api_message)
         if period is None or not _ALLOWANCE.search(api_message):
             return None
-        # By the contract, quotas are of days and months of the calendar, by UTC.
-        today = now.astimezone(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        if period["month"]:
-            return (today.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
-        return today + dt.timedelta(days=1)
+        return resets_at("monthly" if period["month"] else "daily", now)
     except (ValueError, OverflowError):
         return None
+
+
+def resets_at(window: str, now: dt.datetime) -> dt.datetime | None:
+    """When a window of a quota begins anew, in UTC; None for one neither daily nor monthly."""
+    today = now.astimezone(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    match window.casefold():
+        case "daily":
+            return today + dt.timedelta(days=1)
+        case "monthly":
+            return (today.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
+        case _:
+            return None
 
 
 def saying_when(error: PingDataError) -> PingDataError:
@@ -129,13 +137,7 @@ def saying_when(error: PingDataError) -> PingDataError:
         when = f"in {counted(round(error.retry_after_s), 'second')}"
     else:
         return error
-    return type(error)(
-        f"{error}; it can go on {when}",
-        status_code=error.status_code,
-        api_message=error.api_message,
-        retry_after_s=error.retry_after_s,
-        available_at=error.available_at,
-    )
+    return error.reworded(f"{error}; it can go on {when}")
 
 
 def _names_quota(api_message: str) -> bool:

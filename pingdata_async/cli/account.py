@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from pingdata_async.api.account import TOTAL, Limits, Usage, resets_at
+from pingdata_async.api.account import TOTAL, Limits, Usage
 from pingdata_async.api.client import PingDataClient
+from pingdata_async.api.wire import resets_at
 from pingdata_async.cli.console import Cell, Table, check_standard_output, show, show_json
 from pingdata_async.cli.execute import ask
 from pingdata_async.cli.main import ANSWERED, NO_ANSWER_FOR_SOME, say

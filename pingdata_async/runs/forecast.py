@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import anyio.to_thread
 import msgspec
 
-from pingdata_async.api.account import resets_at
+from pingdata_async.api.wire import resets_at
 from pingdata_async.engine.flow_control.budget import Amount
 from pingdata_async.exceptions import PingDataError, RunError
 from pingdata_async.runs.directory.directory import (

@@ -12,13 +12,14 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
 import zstandard
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.util.encoding import DEFLATE_ERRORS, fast_zlib
+from pingdata_async.util.encoding import DEFLATE_ERRORS, GZIP_MAGIC, GZIP_WBITS, fast_zlib
 
 MAX_PACKED_BYTES = 1024 * 1024 * 1024
 """The largest frame that is read."""
@@ -30,8 +31,6 @@ _FRAME_LEVEL = 1  # JSON shrinks to a fifth; higher levels cost far more CPU tha
 _GZIP_LEVEL = 1
 _ZSTD_LEVEL = 3
 
-_GZIP_WBITS = 31  # zlib's `wbits`; its header has neither a name nor a time
-_GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGICS = (b"\x28\xb5\x2f\xfd", b"\x50\x2a\x4d\x18")  # a frame; one to skip, as pzstd writes
 
 _READ_BYTES = 64 * 1024
@@ -98,12 +97,43 @@ def decompress(frame: bytes) -> bytes:
 
 def compression_of(head: bytes) -> str | None:
     """The compression of an input that begins like this: "gzip", "zstd" or None."""
-    if head.startswith(_GZIP_MAGIC):
+    if head.startswith(GZIP_MAGIC):
         return "gzip"
     return "zstd" if head.startswith(_ZSTD_MAGICS) else None
 
 
-class DecompressedStream(io.RawIOBase):
+class ReadableStream(io.RawIOBase):
+    """A raw stream to read from."""
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+
+class BlockStream(ReadableStream):
+    """A stream whose bytes are made one block at a time."""
+
+    def __init__(self) -> None:
+        self._block = memoryview(b"")
+
+    @abstractmethod
+    def _next_block(self) -> bytes | None:
+        """The next block, which may be empty; None at the end."""
+
+    def readinto(self, buffer: Any) -> int:
+        """Read from the present block, or the next that is not empty."""
+        while not self._block:
+            block = self._next_block()
+            if block is None:
+                return 0
+            self._block = memoryview(block)
+        piece = self._block[: len(buffer)]
+        buffer[: len(piece)] = piece
+        self._block = self._block[len(piece) :]
+        return len(piece)
+
+
+class DecompressedStream(BlockStream):
     """Decompresses gzip members or zstd frames, one behind the other, a bounded block at a time.
 
     Reads the compressed stream to its very end, so that it can be hashed.
@@ -121,41 +151,28 @@ class DecompressedStream(io.RawIOBase):
         self._raw = raw
         self._compression = compression
         self._name = name
+        super().__init__()
         self._blocks = self._gunzipped() if compression == "gzip" else self._unpacked()
-        self._block = memoryview(b"")
 
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Read some of what was decompressed."""
-        while not self._block:
-            try:
-                block = next(self._blocks, None)
-            except (*DEFLATE_ERRORS, zstandard.ZstdError, MemoryError) as error:
-                raise self._damaged(str(error) or "it needs too much memory") from error
-            if block is None:
-                return 0
-            self._block = memoryview(block)
-        piece = self._block[: len(buffer)]
-        buffer[: len(piece)] = piece
-        self._block = self._block[len(piece) :]
-        return len(piece)
+    def _next_block(self) -> bytes | None:
+        try:
+            return next(self._blocks, None)
+        except (*DEFLATE_ERRORS, zstandard.ZstdError, MemoryError) as error:
+            raise self._damaged(str(error) or "it needs too much memory") from error
 
     def _gunzipped(self) -> Iterator[bytes]:
         data = self._read()
         is_first = True
         while data:
-            if len(data) < len(_GZIP_MAGIC):
+            if len(data) < len(GZIP_MAGIC):
                 data += self._read()
             if not is_first and not data.strip(b"\0"):
                 data = self._read()  # files are padded like that, and gzip takes it
                 continue
-            if not data.startswith(_GZIP_MAGIC):
+            if not data.startswith(GZIP_MAGIC):
                 raise self._damaged("something else is behind its end")
             is_first = False
-            member = fast_zlib.decompressobj(_GZIP_WBITS)
+            member = fast_zlib.decompressobj(GZIP_WBITS)
             while not member.eof:
                 block = member.decompress(data, _GZIP_BLOCK_BYTES)
                 yield block
@@ -238,5 +255,5 @@ def compressed_writer(file: BinaryIO, compression: str) -> Iterator[BinaryIO]:
 
 def _compressor(compression: str) -> Any:
     if compression == "gz":
-        return fast_zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP_WBITS)
+        return fast_zlib.compressobj(_GZIP_LEVEL, wbits=GZIP_WBITS)
     return zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compressobj()

@@ -69,8 +69,9 @@ FIRST_STEP_BYTES = 4 * 1024
 _GZIP_NAMES = frozenset({"gzip", "x-gzip"})
 _PLAIN_NAMES = frozenset({"", "identity"})
 
-_GZIP_WBITS, _ZLIB_WBITS, _RAW_WBITS = 31, 15, -15
-_GZIP_MAGIC = b"\x1f\x8b"
+GZIP_WBITS = 31  # zlib's `wbits`; its header has neither a name nor a time
+GZIP_MAGIC = b"\x1f\x8b"
+_ZLIB_WBITS, _RAW_WBITS = 15, -15
 _ZLIB_METHOD = 8  # in the low half of a zlib stream's first byte
 
 
@@ -79,7 +80,7 @@ def gzipped(content: bytes) -> bytes:
 
     At level 1: addresses shrink to a quarter, and higher levels cost more than they save.
     """
-    packed: bytes = fast_zlib.compress(content, level=1, wbits=_GZIP_WBITS)
+    packed: bytes = fast_zlib.compress(content, level=1, wbits=GZIP_WBITS)
     return packed
 
 
@@ -167,12 +168,12 @@ class Inflater:
             return fast_zlib.decompressobj(_ZLIB_WBITS if is_zlib else _RAW_WBITS)
         if not is_first and data[0] == 0 and not data.tobytes().strip(b"\0"):
             return None  # files are padded like that, and gzip takes it
-        if not _GZIP_MAGIC.startswith(data[:2].tobytes()):  # some libraries wait for more of it
+        if not GZIP_MAGIC.startswith(data[:2].tobytes()):  # some libraries wait for more of it
             raise self._damaged("it is no gzip")
         self._members += 1
         if self._members > MAX_SMALL_MEMBERS + self.bytes_out // SMALL_MEMBER_BYTES:
             raise self._damaged(f"it is in {self._members} pieces of next to nothing")
-        return fast_zlib.decompressobj(_GZIP_WBITS)
+        return fast_zlib.decompressobj(GZIP_WBITS)
 
     def _inflated(self, stream: Any, data: memoryview) -> bytes:
         try:

@@ -464,11 +464,7 @@ def at_fault_itself(error: PingDataError) -> PingDataError:
     """The error of a run that stops because everything is refused."""
     if not isinstance(error, APIStatusError):
         return error
-    return type(error)(
+    return error.reworded(
         "one submission after the other is refused, so the request or the API seems to be at "
-        f"fault; no more are sent, and no row is marked as failed: {error}",
-        status_code=error.status_code,
-        api_message=error.api_message,
-        retry_after_s=error.retry_after_s,
-        available_at=error.available_at,
+        f"fault; no more are sent, and no row is marked as failed: {error}"
     )

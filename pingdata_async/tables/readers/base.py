@@ -35,6 +35,7 @@ from pingdata_async.tables.rows import (
     absolute_path,
     path_text,
 )
+from pingdata_async.util.compression import ReadableStream
 from pingdata_async.value_notes import NotedBatch, NotedValue, ValueKind, ValueNotes
 
 BUFFER_BYTES = 64 * 1024
@@ -50,37 +51,6 @@ OLE_MAGIC = b"\xd0\xcf\x11\xe0"
 
 
 # -- Streams ------------------------------------------------------------------------------------
-
-
-class ReadableStream(io.RawIOBase):
-    """A raw stream to read from."""
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-
-class BlockStream(ReadableStream):
-    """A stream whose bytes are made one block at a time."""
-
-    def __init__(self) -> None:
-        self._block = memoryview(b"")
-
-    @abstractmethod
-    def _next_block(self) -> bytes | None:
-        """The next block, which may be empty; None at the end."""
-
-    def readinto(self, buffer: Any) -> int:
-        """Read from the present block, or the next that is not empty."""
-        while not self._block:
-            block = self._next_block()
-            if block is None:
-                return 0
-            self._block = memoryview(block)
-        piece = self._block[: len(buffer)]
-        buffer[: len(piece)] = piece
-        self._block = self._block[len(piece) :]
-        return len(piece)
 
 
 class HashingStream(ReadableStream):

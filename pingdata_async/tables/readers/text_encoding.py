@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from pingdata_async.exceptions import ConfigurationError, InputError
-from pingdata_async.tables.readers.base import BlockStream, ReadableStream
+from pingdata_async.util.compression import BlockStream, ReadableStream
 from pingdata_async.util.text import counted
 
 UTF_8 = "utf-8-sig"  # a byte order mark is not part of the text

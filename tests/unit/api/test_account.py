@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pingdata_async as ping
-from pingdata_async.api.account import decode_limits, decode_usage, resets_at
+from pingdata_async.api.account import decode_limits, decode_usage
+from pingdata_async.api.wire import resets_at
 from pingdata_async.sandbox import SandboxServer
 from tests.support.servers import LocalApi, always, client_of
 

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from pingdata_async import DecodeError, JobOutput, NotFoundError
-from pingdata_async.api.download import open_whole
+from pingdata_async.api.outputs import open_whole
 from tests.support.servers import LocalApi, always, client_of
 
 BODY = os.urandom(3 << 20)

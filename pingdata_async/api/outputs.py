@@ -1,11 +1,18 @@
-"""The urls of a job's output: its own, a fresh one, the documented paths."""
+"""A job's output: the urls that may lead to it, and the file that it is written to."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Protocol
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 from urllib.parse import quote
+
+import anyio
 
 from pingdata_async.api.config import Pacer, holds_user
 from pingdata_async.api.transport import Response, Transport
@@ -24,6 +31,12 @@ from pingdata_async.exceptions import (
     UnexpectedRedirectError,
 )
 from pingdata_async.models import JobOutput, JobStatus
+from pingdata_async.util.files import sync_file, sync_folder
+
+if TYPE_CHECKING:
+    from aiofiles.threadpool.binary import AsyncBufferedIOBase
+
+# -- Where it is -----------------------------------------------------------------------------
 
 
 class AskStatus(Protocol):
@@ -34,6 +47,7 @@ class AskStatus(Protocol):
         ...
 
 
+BUFFER_BYTES = 1024 * 1024
 NOT_FOUND = 404
 _PASSING = TransportError | ServerError | RateLimitError | PauseTooLongError
 
@@ -83,13 +97,7 @@ async def open_output(
 
 
 class _Ways:
-    """Tries one url after the other, and remembers why those before were of no use.
-
-    Args:
-        transport: What fetches them.
-        stack: Keeps the answer open.
-        pacer: Decides when each request is sent.
-    """
+    """Tries one url after the other, and remembers why those before were of no use."""
 
     def __init__(
         self, transport: Transport, stack: contextlib.AsyncExitStack, pacer: Pacer | None
@@ -144,13 +152,7 @@ class _Ways:
 
 
 def _may_be_had_elsewhere(error: PingDataError, *, is_own: bool) -> bool:
-    """Whether what is wrong may be wrong with this url alone.
-
-    Args:
-        error: What is wrong with it.
-        is_own: Whether it is one of the API itself: where that is out of order, so it is for
-            its other paths.
-    """
+    """Whether what is wrong may be wrong with this url alone; an API that is down is so at all."""
     if isinstance(error, _PASSING) and not isinstance(error, UnexpectedRedirectError):
         return not is_own
     return isinstance(
@@ -186,3 +188,54 @@ def _documented_urls(base_url: str, job_id: str, name: str) -> list[str]:
         return []
     below = f"{quote(job_id, safe='')}/output/{quote(name, safe='')}"
     return [f"{base_url}/api/v1/{kind}/{below}" for kind in ("sov", "bulk_enhance")]
+
+
+# -- The file --------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def open_whole(to: str | Path) -> AsyncIterator[AsyncBufferedIOBase]:
+    """Open a file for writing that replaces `to` when the block ends, whole and on the disk.
+
+    Until then it has a temporary name beside it, which an error or a cancellation removes; what
+    was under the name `to` stays as it was.
+
+    Raises:
+        OSError: When it cannot be written.
+    """
+    from aiofiles.threadpool import wrap  # noqa: PLC0415 - only those who download pay for it
+
+    loop, part = asyncio.get_running_loop(), _part_of(to)
+    # One thread: what tidies up after a cancellation waits there for what is still going on.
+    executor = ThreadPoolExecutor(1, thread_name_prefix="pingdata-download")
+    try:
+        file = await loop.run_in_executor(executor, part.__enter__)
+        yield wrap(file, loop=loop, executor=executor)
+        await loop.run_in_executor(executor, part.__exit__, None, None, None)
+    except BaseException as error:
+        discarded = executor.submit(part.__exit__, type(error), error, None)
+        with anyio.CancelScope(shield=True), contextlib.suppress(OSError):
+            await asyncio.wrap_future(discarded)
+        raise
+    finally:
+        executor.shutdown(wait=False)
+
+
+@contextlib.contextmanager
+def _part_of(to: str | Path) -> Iterator[BinaryIO]:
+    """The file under its temporary name, which it loses at the end; blocks."""
+    path = Path(os.path.realpath(to))  # behind a link, the file itself is replaced
+    if path.is_dir():  # told before anything is downloaded
+        raise IsADirectoryError(f"{path} is a folder, not a file")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        with part.open("xb", BUFFER_BYTES) as file:
+            yield file
+            file.flush()
+            sync_file(file.fileno())
+        part.replace(path)
+        sync_folder(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
