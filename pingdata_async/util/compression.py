@@ -19,13 +19,19 @@ from typing import Any, BinaryIO, cast
 import zstandard
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.util.encoding import DEFLATE_ERRORS, GZIP_MAGIC, GZIP_WBITS, fast_zlib
+from pingdata_async.util.encoding import (
+    DEFLATE_ERRORS,
+    GZIP_MAGIC,
+    GZIP_WBITS,
+    MAX_RATIO,
+    fast_zlib,
+)
 
 MAX_PACKED_BYTES = 1024 * 1024 * 1024
 """The largest frame that is read."""
 
-# A frame may become as large as an answer may be, or 100 times its size; JSON packs to a 20th.
-USUAL_BYTES, USUAL_RATIO = 512 * 1024 * 1024, 100
+# A frame may become as large as answers usually may be, or as many times its size as any may.
+USUAL_BYTES = 512 * 1024 * 1024
 
 _FRAME_LEVEL = 1  # JSON shrinks to a fifth; higher levels cost far more CPU than they save disk
 _GZIP_LEVEL = 1
@@ -68,7 +74,7 @@ def compress(content: bytes) -> bytes:
 
 def unpacked_at_most(packed_bytes: int) -> int:
     """The most bytes that something packed may become, if it is no bomb."""
-    return max(USUAL_BYTES, USUAL_RATIO * packed_bytes)
+    return max(USUAL_BYTES, MAX_RATIO * packed_bytes)
 
 
 def decompress(frame: bytes) -> bytes:

@@ -24,6 +24,8 @@ from pingdata_async.util.compression import (
     decompress,
     unpacked_at_most,
 )
+from pingdata_async.util.encoding import EncodedBody
+from tests.support.answers import keep_output
 from tests.support.plans import summary_of
 
 KIND = FileKind("the file", b"PINGXXX", b"1")
@@ -31,7 +33,7 @@ DECODER = msgspec.msgpack.Decoder(Footer)
 
 
 def test_a_bomb_is_known_before_it_goes_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is unpacked that holds a hundred times as much as its frame."""
+    """Nothing is unpacked that holds 500 times as much as its frame."""
     monkeypatch.setattr(compression, "USUAL_BYTES", 1 << 20)
     with pytest.raises(DamagedFrameError, match="its size is wrong"):
         decompress(compress(bytes(1 << 23)))
@@ -55,7 +57,20 @@ def test_answers_that_are_a_bomb_are_damage(
         read(bytes(1 << 23))
     content = os.urandom(1 << 21)
     assert read(content) == content
-    assert unpacked_at_most(1 << 21) == 100 << 21
+    assert unpacked_at_most(1 << 21) == 500 << 21
+
+
+def test_whatever_is_taken_from_the_api_can_be_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However well it is packed."""
+    monkeypatch.setattr(compression, "USUAL_BYTES", 1 << 20)
+    content = (os.urandom(1 << 10) + bytes(300 << 10)) * 60
+    body = EncodedBody(gzip.compress(content), "gzip")
+    assert 100 < len(content) / len(body.raw) < 500
+    assert body.content() == content
+    with Spool(tmp_path) as spool:
+        assert spool.read(0, keep_output(spool, body)) == content
 
 
 def test_answers_without_an_end_are_not_read_through(tmp_path: Path) -> None:
