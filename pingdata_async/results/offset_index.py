@@ -139,7 +139,7 @@ def index_output(chunk: Chunk, content: bytes, sources: tuple[str, ...]) -> Offs
         sources: The sources that were asked for, the same for every row.
     """
     content = content.rstrip(_BLANKS)  # some writers end their files with a line break
-    if not sources or any(line_break in content for line_break in _LINE_BREAKS):
+    if not (sources and chunk.rows) or any(each in content for each in _LINE_BREAKS):
         return None
     try:
         reading = _reading_for(sources)

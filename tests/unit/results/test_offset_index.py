@@ -243,6 +243,11 @@ def test_blanks_and_members_put_in_anywhere(seed: int) -> None:
         assert said(results) == said(carefully(chunk_of(rows), text.encode()).results)
 
 
+def test_a_chunk_without_rows_is_read_the_careful_way() -> None:
+    """It has no first row that could show how an output is spaced."""
+    assert index_output(chunk_of([]), b"{}", SOURCES) is None
+
+
 @pytest.mark.parametrize("blanks", range(3))
 def test_spaces_that_make_up_for_each_other_are_seen(blanks: int) -> None:
     """One too many here and one too few there leave the length as it should be."""
