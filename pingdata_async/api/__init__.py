@@ -2,6 +2,7 @@
 
 account      Limits, usage and data sources of an account
 client       PingDataClient: one method an endpoint, and its opening and closing
+client_task  ClientTask: the task in which an open client's connections and streams live
 config       Environments, tokens, urls and settings of a client; loads no HTTP library
 connections  Connections: TLS, proxies, and how long an answer is waited for
 outputs      A job's output: the urls that may lead to it, the file it is written to

@@ -22,6 +22,7 @@ from pingdata_async.api.account import (
     decode_usage,
     encode_usage_query,
 )
+from pingdata_async.api.client_task import NOT_OPEN, ClientTask
 from pingdata_async.api.config import (
     OTHER_HOSTS,
     ClientSettings,
@@ -43,7 +44,6 @@ from pingdata_async.api.wire import (
 from pingdata_async.exceptions import (
     AuthenticationError,
     ClientClosedError,
-    ConfigurationError,
     InputError,
     PingDataError,
 )
@@ -63,25 +63,22 @@ from pingdata_async.util.redaction import Secret
 from pingdata_async.util.text import without_bom
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from anyio.abc import TaskGroup
 
 
 T = TypeVar("T")
-
-NOT_OPEN = 'the client is not open; use "async with PingDataClient()"'
 
 GZIP_FROM_BYTES = 1400
 """A smaller body fits into one network packet as it is: nothing is gained."""
 
 
 class PingDataClient:
-    """A connection to the Ping.Data API, used with `async with`.
+    """A connection to the Ping.Data API, used with `async with`, or opened and closed by hand.
 
     Opening looks up token and host (argument, environment variables, `~/.pingintel.ini`,
     as the vendor's own client does) and opens the connections; closing ends every stream
-    that still runs on it. It belongs to one event loop, and many tasks may use it at once.
+    that still runs on it. It belongs to one event loop, in which any tasks may open, use and close
+    it, several at once. It can be opened again.
 
     Args:
         environment: prod (None means that), prodeu, staging or dev.
@@ -128,13 +125,12 @@ class PingDataClient:
         check_numbers(self._options)
         if ca_bundle is not None:
             self._options["ca_bundle"] = Path(ca_bundle)
-        self._settings: ClientSettings | None = None
-        self._transport: Transport | None = None
-        self._tasks: TaskGroup | None = None
+        self._task: ClientTask | None = None
 
     def __repr__(self) -> str:
-        state = "open" if self._tasks is not None else "closed"
-        host = self._settings.base_url if self._settings else self._api_url or self._environment
+        is_open = self._task is not None and self._task.is_open
+        state = "open" if is_open else "closed"
+        host = self.base_url if is_open else self._api_url or self._environment
         return f"<PingDataClient {host or 'prod'} {state}>"
 
     def __reduce__(self) -> NoReturn:
@@ -143,40 +139,60 @@ class PingDataClient:
             "connections: make one where it is used"
         )
 
-    async def __aenter__(self) -> Self:
-        if self._tasks is not None:
-            raise ConfigurationError("this client is open already; it is opened once at a time")
-        # Looking the token up reads a file: not in the event loop.
-        self._settings = await anyio.to_thread.run_sync(self._find_settings)
-        transport = Transport(self._settings)
-        await transport.__aenter__()
-        self._transport = transport
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
+    async def open(self) -> Self:
+        """Open the client, unless it is open; `aclose()` closes it.
+
+        Raises:
+            ConfigurationError: For an unusable setting.
+            MissingTokenError: When there is no token.
+            ClientClosedError: When it is open in another event loop.
+        """
+        while (task := self._task) is not None and task.is_closing:
+            await self._close(task)
+        if task is None:
+            task = self._task = ClientTask(self._find_settings)
+        task.users += 1
+        try:
+            await task.opened()
+        except BaseException:
+            await self._leave(task)
+            raise
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        tasks, transport = self._tasks, self._transport
-        self._tasks = self._transport = None
-        if tasks is None or transport is None:
-            return
-        try:
-            tasks.cancel_scope.cancel("the client is closed")
-            # Without the error: the group would wrap it, and it is not the group's.
-            await tasks.__aexit__(None, None, None)
-        finally:
-            # Only now: streams see a cancellation, other requests ClientClosedError.
-            await transport.aclose()
+    async def aclose(self) -> None:
+        """Close the client, whoever uses it: streams and requests end with `ClientClosedError`.
+
+        Returns when nothing of it is left. Harmless when it is closed already. A cancellation
+        does not stop it.
+
+        Raises:
+            ClientClosedError: When it was opened in another event loop.
+        """
+        if self._task is not None:
+            await self._close(self._task)
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *error: object) -> None:
+        """Close the client, unless others have opened it as well."""
+        if self._task is not None:
+            await self._leave(self._task)
+
+    async def _leave(self, task: ClientTask) -> None:
+        task.users -= 1
+        if task.users <= 0:
+            await self._close(task)
+
+    async def _close(self, task: ClientTask) -> None:
+        await task.aclose()
+        if self._task is task:
+            self._task = None
 
     @property
     def base_url(self) -> str:
         """Where the API is, without a trailing slash."""
-        return self._opened_settings().base_url
+        return self._opened().settings.base_url
 
     @property
     def api_url(self) -> str:
@@ -196,15 +212,12 @@ class PingDataClient:
     def tasks(self) -> TaskGroup:
         """The task group that streams of this client live in; cancelled when it closes.
 
-        What is started in it must handle its own errors: one that escapes would end the
-        client's whole `async with` block.
+        What is started in it must handle its own errors: one that escapes closes the client.
 
         Raises:
-            ClientClosedError: When the client is not open.
+            ClientClosedError: When the client is not open, or open in another event loop.
         """
-        if self._tasks is None:
-            raise ClientClosedError(NOT_OPEN)
-        return self._tasks
+        return self._opened().tasks
 
     # -- bulk jobs -----------------------------------------------------------------------
 
@@ -419,7 +432,7 @@ class PingDataClient:
             delegate_to=delegate_to,
         )
         query = options.query(normalized.fields, asked)
-        timeout_s = self._opened_settings().read_timeout_s + (source_timeout_s or 0.0)
+        timeout_s = self._opened().settings.read_timeout_s + (source_timeout_s or 0.0)
         with self._call() as transport:
             data = await transport.get(
                 "/api/v1/enhance", decode_enhance, query, timeout_s, is_paid=True
@@ -511,23 +524,22 @@ class PingDataClient:
             base_url=base_url, token=token, environment=self._environment, **self._options
         )
 
-    def _opened_settings(self) -> ClientSettings:
-        if self._settings is None:
+    def _opened(self) -> ClientTask:
+        if self._task is None:
             raise ClientClosedError(NOT_OPEN)
-        return self._settings
+        return self._task
 
     @contextlib.contextmanager
     def _call(self) -> Iterator[Transport]:
-        transport = self._transport
-        if transport is None:
-            raise ClientClosedError(NOT_OPEN)
+        task = self._opened()
+        transport = task.transport
         try:
             yield transport
         except AuthenticationError as error:
             raise error.reworded(f"{error}{self._other_host_hint()}") from error
         except PingDataError as error:
             # A request that was under way when the client was closed under it.
-            if self._transport is not transport:
+            if task.is_closing:
                 raise ClientClosedError("the client was closed during a request") from error
             raise
 

@@ -60,14 +60,6 @@ async def test_client_can_be_opened_again() -> None:
     assert len(api.seen) == 2
 
 
-async def test_an_open_client_is_not_opened_again() -> None:
-    """It would lose its first connections; it says so, and goes on."""
-    async with LocalApi(always(finished_status())) as api, client_of(api.url) as client:
-        with pytest.raises(ConfigurationError, match="open already"):
-            await client.__aenter__()
-        assert (await client.status("J")).is_finished
-
-
 def finished_status() -> dict[str, dict[str, str]]:
     return {"request": {"status": "COMPLETE"}}
 
@@ -322,4 +314,139 @@ async def test_failed_opening_leaves_nothing_behind() -> None:
     with leaves_no_task(), pytest.raises(ValueError, match="nowhere"):
         await client.__aenter__()
     assert "closed" in repr(client)
+    gc.collect()
+
+
+async def test_open_in_one_task_and_close_in_another() -> None:
+    """As fixtures and web frameworks do, and several clients in any order."""
+    async with LocalApi(always(PENDING)) as api:
+        with leaves_no_task():
+            clients = [client_of(api.url) for _ in range(3)]
+            for client in clients:
+                assert await asyncio.create_task(client.open()) is client
+                await client.status("J")
+            for client in clients:
+                await asyncio.create_task(client.aclose())
+                with pytest.raises(ClientClosedError):
+                    await client.status("J")
+
+
+async def test_opened_and_closed_more_than_once() -> None:
+    """By several tasks at once too: it is open until it is closed, and no connection is left."""
+    async with LocalApi(always(PENDING)) as api:
+        with leaves_no_task():
+            client = client_of(api.url)
+            await client.aclose()
+            await asyncio.gather(*(client.open() for _ in range(3)))
+            await client.open()
+            await client.status("J")
+            await asyncio.gather(*(client.aclose() for _ in range(3)))
+            await client.aclose()
+            with pytest.raises(ClientClosedError):
+                await client.status("J")
+        gc.collect()
+
+
+async def test_opened_while_it_closes() -> None:
+    """It is open afterwards, by connections of its own."""
+    async with LocalApi(always(PENDING)) as api:
+        client = await client_of(api.url).open()
+        closing = asyncio.create_task(client.aclose())
+        await asyncio.sleep(0)
+        await client.open()
+        await closing
+        await client.status("J")
+        await client.aclose()
+
+
+async def test_a_block_closes_only_what_nobody_else_uses() -> None:
+    """Of blocks around the same client, the last one to end closes it."""
+    async with LocalApi(always(PENDING)) as api, client_of(api.url) as client:
+        async with client:
+            await client.status("J")
+        await client.status("J")
+    with pytest.raises(ClientClosedError):
+        await client.status("J")
+
+
+async def test_opening_that_fails_for_several() -> None:
+    """Each of them hears why; a later one can succeed."""
+    async with LocalApi(always(PENDING)) as api:
+        client = client_of("http://127.0.0.1:0/?query")
+        caught = await asyncio.gather(*(client.open() for _ in range(2)), return_exceptions=True)
+        assert [type(error) for error in caught] == [ConfigurationError] * 2
+        client = client_of(api.url)
+        opening = asyncio.create_task(client.open())
+        await asyncio.sleep(0)
+        with leaves_no_task():
+            opening.cancel()
+            await asyncio.wait([opening])
+        assert opening.cancelled()
+        assert "closed" in repr(client)
+        async with client:
+            await client.status("J")
+
+
+async def test_cancelled_while_closing() -> None:
+    """It is closed all the same."""
+    async with LocalApi(always(PENDING)) as api:
+        with leaves_no_task():
+            client = await client_of(api.url).open()
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await client.aclose()
+            assert "closed" in repr(client)
+
+
+async def test_an_error_that_a_task_did_not_handle() -> None:
+    """It closes the client, and is raised where that is closed, once."""
+
+    async def fail() -> None:
+        raise LookupError("unheard of")
+
+    async with LocalApi(always(PENDING)) as api:
+        client = await client_of(api.url).open()
+        client.tasks.start_soon(fail)
+        with pytest.raises(ClientClosedError):
+            await asyncio.gather(*(client.status(str(number)) for number in range(100)))
+        with pytest.raises(ExceptionGroup) as caught:
+            await client.aclose()
+        assert isinstance(caught.value.exceptions[0], LookupError)
+        await client.aclose()
+
+
+def test_another_event_loop() -> None:
+    """A client says that it belongs to one event loop, open or closed with that."""
+
+    async def use(client: PingDataClient) -> None:
+        with pytest.raises(ClientClosedError, match="another event loop"):
+            await client.status("J")
+        with pytest.raises(ClientClosedError, match="another event loop"):
+            _ = client.tasks
+        for again in (client.open, client.aclose):
+            with pytest.raises(ClientClosedError, match="another event loop"):
+                await again()
+
+    async def open_and_use() -> None:
+        client = await client_of("http://127.0.0.1:9").open()
+        await anyio.to_thread.run_sync(asyncio.run, use(client))
+        assert await anyio.to_thread.run_sync(repr, client) == (
+            "<PingDataClient http://127.0.0.1:9 open>"
+        )
+        await client.aclose()
+
+    asyncio.run(open_and_use())
+
+
+def test_an_event_loop_that_ends_with_an_open_client() -> None:
+    """Its connections are closed; in the next loop, it can be opened anew."""
+
+    async def open_and_ask(client: PingDataClient) -> None:
+        async with LocalApi(always(PENDING)):
+            await client.open()
+
+    client = client_of("http://127.0.0.1:9")
+    for _ in range(2):
+        asyncio.run(open_and_ask(client))
+        assert "closed" in repr(client)
     gc.collect()
