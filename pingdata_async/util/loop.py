@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from pingdata_async.util.files import Closing
 
@@ -56,8 +57,11 @@ class SingleThreadExecutor(Closing):
     async def run(self, work: Callable[[], T]) -> T:
         """Run it there; returns what it returns, and raises what it raises.
 
-        A cancellation waits for its end, as with `anyio.to_thread.run_sync()`.
+        Cancelled before, it does nothing; a cancellation meanwhile waits for its end, as with
+        `anyio.to_thread.run_sync()`.
         """
+        # Whoever has one thing after the other done here would never notice a cancellation else.
+        await anyio.lowlevel.checkpoint_if_cancelled()
         with anyio.CancelScope(shield=True):
             return await get_running_loop().run_in_executor(self._executor, work)
         raise AssertionError("a shielded scope is not cancelled")

@@ -203,3 +203,25 @@ async def test_an_input_that_was_not_read_to_its_end_is_read_again(
                 await sink.offer(chunk, await anyio.to_thread.run_sync(run.answer, chunk))
             await sink.write_rest(plan, run.answers, on_rows=lambda _rows: None)
     assert b"precious" in output.read_bytes()
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "xlsx"])
+async def test_a_cancellation_is_noticed_between_two_chunks(tmp_path: Path, ending: str) -> None:
+    """All the rest would take as long as the input is large, and is thrown away."""
+    run, output = Run(tmp_path, set()), tmp_path / f"out.{ending}"
+    told: list[int] = []
+    with await run.planned() as plan, anyio.CancelScope() as scope:
+        for index in range(CHUNKS):
+            await anyio.to_thread.run_sync(run.answer, plan.read(index))
+
+        def tell(rows: int) -> None:
+            told.append(rows)
+            if rows:
+                scope.cancel()
+
+        spec = output_spec(output, WriteOptions(), ("PG",), {})
+        async with open_export(output, spec, on_note=unexpected) as sink:
+            await sink.write_rest(plan, run.answers, on_rows=tell)
+    assert scope.cancelled_caught
+    assert told == [0, CHUNK_SIZE]
+    assert not output.exists()
