@@ -14,6 +14,7 @@ import anyio.to_thread
 import msgspec
 
 from pingdata_async.api.client import PingDataClient
+from pingdata_async.api.config import SANDBOX
 from pingdata_async.api.wire import JobOptions
 from pingdata_async.engine.context import ChunkStore, EngineContext, MemoryStore
 from pingdata_async.engine.engine import Engine
@@ -37,7 +38,6 @@ from pingdata_async.locations.chunk_builder import ChunkBuilder, checked_sources
 from pingdata_async.models import EnhancedLocation, EnhancedLocations, RunSummary
 from pingdata_async.runs.directory.directory import check_own_place, read_settings, run_dir_for
 from pingdata_async.runs.directory.settings import (
-    SANDBOX,
     RunFlags,
     RunSettings,
     api_origin,

@@ -136,7 +136,7 @@ def test_a_module_imports_only_from_below(path: Path) -> None:
             assert _is_of(name, "sandbox"), "the sandbox shares no code with the rest"
             continue
         if _is_of(name, "sandbox"):
-            assert _is_of(module, "cli")
+            assert _is_of(module, "cli") or (module == "api.client_task" and found.is_late)
             continue
         if (module, name, found.is_for_types) == ("exceptions", "models", True):
             continue

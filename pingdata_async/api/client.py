@@ -25,9 +25,12 @@ from pingdata_async.api.account import (
 from pingdata_async.api.client_task import NOT_OPEN, ClientTask
 from pingdata_async.api.config import (
     OTHER_HOSTS,
+    SANDBOX,
     ClientSettings,
+    Environment,
     Pacer,
     check_numbers,
+    find_api,
     find_token,
     resolve_base_url,
 )
@@ -81,7 +84,10 @@ class PingDataClient:
     it, several at once. It can be opened again.
 
     Args:
-        environment: prod (None means that), prodeu, staging or dev.
+        environment: prod, prodeu, staging or dev; or sandbox, for an imitation of the API that
+            opening starts inside the process, at no cost and without a token. None for the
+            variables `PINGDATA_ASYNC_ENVIRONMENT` and `PINGDATA_ASYNC_API_URL`, unless `api_url` is
+            given; without those, prod.
         api_url: The base url instead of an environment's; http only for this machine.
         auth_token: The token; None to look it up.
         connect_timeout_s: The longest wait for a connection.
@@ -102,7 +108,7 @@ class PingDataClient:
     def __init__(
         self,
         *,
-        environment: str | None = None,
+        environment: Environment | None = None,
         api_url: str | None = None,
         auth_token: str | None = None,
         connect_timeout_s: float = 15.0,
@@ -112,8 +118,7 @@ class PingDataClient:
         max_body_bytes: int = MAX_BODY_BYTES,
         ca_bundle: str | Path | None = None,
     ) -> None:
-        self._environment = environment
-        self._api_url = api_url
+        self._environment, self._api_url = find_api(environment, api_url)
         self._auth_token = None if auth_token is None else Secret(auth_token)
         self._options: dict[str, Any] = {
             "connect_timeout_s": connect_timeout_s,
@@ -150,7 +155,8 @@ class PingDataClient:
         while (task := self._task) is not None and task.is_closing:
             await self._close(task)
         if task is None:
-            task = self._task = ClientTask(self._find_settings)
+            starts_sandbox = self._environment == SANDBOX and self._api_url is None
+            task = self._task = ClientTask(self._find_settings, starts_sandbox=starts_sandbox)
         task.users += 1
         try:
             await task.opened()
@@ -204,7 +210,7 @@ class PingDataClient:
         return resolve_base_url(self._api_url, self._environment)
 
     @property
-    def environment(self) -> str | None:
+    def environment(self) -> Environment | None:
         """The environment's name; None where only a url was given."""
         return self._environment or (None if self._api_url else "prod")
 
@@ -516,9 +522,11 @@ class PingDataClient:
 
     # -- inside --------------------------------------------------------------------------
 
-    def _find_settings(self) -> ClientSettings:
-        base_url = resolve_base_url(self._api_url, self._environment)
+    def _find_settings(self, sandbox_url: str | None) -> ClientSettings:
+        base_url = resolve_base_url(self._api_url or sandbox_url, self._environment)
         given = None if self._auth_token is None else self._auth_token.reveal()
+        if sandbox_url is not None:
+            given = "any"  # a real token has no business there
         token = find_token(given, self._environment)
         return ClientSettings(
             base_url=base_url, token=token, environment=self._environment, **self._options

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import anyio
 import anyio.to_thread
@@ -25,14 +26,20 @@ class ClientTask:
     """Opens everything, and closes it again when it is asked to.
 
     Args:
-        find_settings: Gives the settings; called in a thread, as it reads files.
+        find_settings: Gives the settings, with the url of the sandbox that was started, if any.
+            Called in a thread, as it reads files.
+        starts_sandbox: Whether to start one.
 
     Attributes:
         users: How many have opened the client and not left it.
         is_closing: Whether it is of no use any more.
     """
 
-    def __init__(self, find_settings: Callable[[], ClientSettings]) -> None:
+    def __init__(
+        self, find_settings: Callable[[str | None], ClientSettings], *, starts_sandbox: bool
+    ) -> None:
+        self._find_settings = find_settings
+        self._starts_sandbox = starts_sandbox
         self.users = 0
         self.is_closing = False
         self._loop = asyncio.get_running_loop()
@@ -44,7 +51,7 @@ class ClientTask:
         self._transport: Transport | None = None
         self._tasks: TaskGroup | None = None
         # A plain asyncio task: no scope in which the client is opened may cancel it.
-        self._task = asyncio.create_task(self._live(find_settings), name="pingdata_async client")
+        self._task = asyncio.create_task(self._live(), name="pingdata_async client")
 
     async def opened(self) -> None:
         """Wait until everything is open.
@@ -125,10 +132,12 @@ class ClientTask:
             raise ClientClosedError(NOT_OPEN)
         self.check_loop()
 
-    async def _live(self, find_settings: Callable[[], ClientSettings]) -> None:
+    async def _live(self) -> None:
         try:
-            self._settings = await anyio.to_thread.run_sync(find_settings)
-            async with Transport(self._settings) as transport:
+            async with AsyncExitStack() as stack:
+                url = await _start_sandbox(stack) if self._starts_sandbox else None
+                self._settings = await anyio.to_thread.run_sync(self._find_settings, url)
+                transport = await stack.enter_async_context(Transport(self._settings))
                 try:
                     async with anyio.create_task_group() as tasks:
                         self._transport, self._tasks = transport, tasks
@@ -144,3 +153,10 @@ class ClientTask:
             self.is_closing = True
             self._settled.set()
             self._ended.set()
+
+
+async def _start_sandbox(stack: AsyncExitStack) -> str:
+    from pingdata_async.sandbox import SandboxServer  # noqa: PLC0415 - loads a web server
+
+    server = await stack.enter_async_context(SandboxServer())
+    return server.url

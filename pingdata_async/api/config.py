@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Literal, Protocol, cast
 from urllib.parse import unquote, urljoin, urlsplit
 
 from yarl import URL
@@ -41,6 +41,13 @@ OTHER_HOSTS: Mapping[str, str] = {
     "staging": "https://api-staging.pingintel.com",
 }
 """Hosts that the vendor's own client uses for the same environments."""
+
+Environment = Literal["prod", "prodeu", "staging", "dev", "sandbox"]
+"""An API by its name; the sandbox is an imitation that a client starts inside the process."""
+
+SANDBOX: Final = "sandbox"
+ENVIRONMENT_NAME: Final = "PINGDATA_ASYNC_ENVIRONMENT"
+API_URL_NAME: Final = "PINGDATA_ASYNC_API_URL"
 
 INI_PATH = "~/.pingintel.ini"
 INI_SECTION = "pingdata"
@@ -154,16 +161,32 @@ def resolve_base_url(api_url: str | None, environment: str | None) -> str:
         check_base_url(url)
         return url
     name = environment or "prod"
-    if name == "sandbox":
-        raise ConfigurationError(
-            'environment "sandbox" is for the command line; in Python start a '
-            "pingdata_async.sandbox.SandboxServer and give its url as api_url"
-        )
+    if name == SANDBOX:
+        raise ConfigurationError("the sandbox has no url before it is started")
     if name not in ENVIRONMENTS:
         raise ConfigurationError(
-            f"unknown environment {name!r}; there are {', '.join(ENVIRONMENTS)}"
+            f"unknown environment {name!r}; there are {', '.join([*ENVIRONMENTS, SANDBOX])}"
         )
     return ENVIRONMENTS[name][0]
+
+
+def find_api(
+    environment: Environment | None,
+    api_url: str | None,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[Environment | None, str | None]:
+    """Environment and url as they are given, or else as the command's variables name them.
+
+    Args:
+        environment: As given; None for not at all.
+        api_url: Likewise.
+        environ: The environment variables; None means those of the process.
+    """
+    if environment is not None or api_url is not None:
+        return environment, api_url
+    environ = os.environ if environ is None else environ
+    named = environ.get(ENVIRONMENT_NAME, "").strip().lower() or None
+    return cast(Environment | None, named), environ.get(API_URL_NAME, "").strip() or None
 
 
 def is_published(api_url: str) -> bool:

@@ -18,6 +18,7 @@ import msgspec
 from click.core import ParameterSource
 
 from pingdata_async.api.client import PingDataClient
+from pingdata_async.api.config import SANDBOX
 from pingdata_async.api.wire import saying_when
 from pingdata_async.cli.console import describe, event_log, narrate, open_side_file
 from pingdata_async.cli.main import ANSWERED, STOPPED, exit_code_of, run_until_signal, say
@@ -54,32 +55,16 @@ async def open_client(connection: Connection) -> AsyncIterator[PingDataClient]:
         ConfigurationError: When the options do not go together.
         MissingTokenError: When there is no token.
     """
-    megabytes = connection.max_answer_mb
-    max_body_bytes = MAX_BODY_BYTES if megabytes is None else megabytes * MB
-    if connection.environment != "sandbox":
-        async with PingDataClient(
-            environment=connection.environment,
-            api_url=connection.api_url,
-            auth_token=read_token_file(connection.auth_token_file),
-            ca_bundle=connection.ca_bundle,
-            max_body_bytes=max_body_bytes,
-        ) as client:
-            yield client
-        return
-    if connection.api_url is not None:
+    if connection.environment == SANDBOX and connection.api_url is not None:
         raise ConfigurationError("give --environment sandbox or --api-url, not both")
-    # Only now: no other command pays for loading a web server.
-    from pingdata_async.sandbox import SandboxServer  # noqa: PLC0415
-
-    async with (
-        SandboxServer() as server,
-        PingDataClient(
-            environment="sandbox",
-            api_url=server.url,
-            auth_token="any",  # noqa: S106 - the sandbox takes any
-            max_body_bytes=max_body_bytes,
-        ) as client,
-    ):
+    megabytes = connection.max_answer_mb
+    async with PingDataClient(
+        environment=connection.environment,
+        api_url=connection.api_url,
+        auth_token=read_token_file(connection.auth_token_file),
+        ca_bundle=connection.ca_bundle,
+        max_body_bytes=MAX_BODY_BYTES if megabytes is None else megabytes * MB,
+    ) as client:
         yield client
 
 

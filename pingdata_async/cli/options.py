@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import click
 
-from pingdata_async.api.config import ENVIRONMENTS
+from pingdata_async.api.config import ENVIRONMENTS, SANDBOX, Environment
 from pingdata_async.engine.flow_control.retry import RetryPolicy
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.runs.directory.directory import journal_path
@@ -136,7 +136,7 @@ def _budget(
 class Connection:
     """Which API, and how it is reached; None leaves it to `PingDataClient`."""
 
-    environment: str | None
+    environment: Environment | None
     api_url: str | None
     auth_token_file: Path | None
     ca_bundle: Path | None
@@ -145,7 +145,7 @@ class Connection:
 
 api_options = together(
     option(
-        "-e", "--environment", type=click.Choice([*ENVIRONMENTS, "sandbox"], case_sensitive=False),
+        "-e", "--environment", type=click.Choice([*ENVIRONMENTS, SANDBOX], case_sensitive=False),
         help="Use this API. The sandbox is an imitation inside this process; it needs no token and "
         "costs nothing.  [default: prod]",
     ),

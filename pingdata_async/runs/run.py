@@ -13,6 +13,7 @@ import anyio.to_thread
 import msgspec
 
 from pingdata_async.api.client import PingDataClient
+from pingdata_async.api.config import SANDBOX
 from pingdata_async.engine.context import ChunkStore, FinishedChunk
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.budget import Budget
@@ -59,7 +60,7 @@ from pingdata_async.runs.directory.directory import (
     run_dir_for,
 )
 from pingdata_async.runs.directory.plan import Plan, PlanSummary
-from pingdata_async.runs.directory.settings import SANDBOX, RunFlags, RunSettings
+from pingdata_async.runs.directory.settings import RunFlags, RunSettings
 from pingdata_async.runs.directory.spool import Spool, packed_output
 from pingdata_async.runs.export.export import (
     check_run_output,

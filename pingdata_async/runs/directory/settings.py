@@ -8,13 +8,11 @@ from typing import Any
 
 import msgspec
 
-from pingdata_async.api.config import origin
+from pingdata_async.api.config import Environment, origin
 from pingdata_async.api.wire import JobOptions
 from pingdata_async.engine.flow_control.budget import Caps, checked_caps, folded
 from pingdata_async.tables.formats import WriteOptions
 from pingdata_async.tables.rows import ReadOptions
-
-SANDBOX = "sandbox"
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +40,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     sources: tuple[str, ...]
     options: JobOptions
-    environment: str | None
+    environment: Environment | None
     api_url: str | None
     api: str
     chunk_size: int

@@ -12,7 +12,13 @@ import anyio
 import pytest
 from aiohttp import web
 
-from pingdata_async import ClientClosedError, ConfigurationError, JobOutput, PingDataClient
+from pingdata_async import (
+    ClientClosedError,
+    ConfigurationError,
+    JobOutput,
+    PingDataClient,
+    TransportError,
+)
 from tests.support.servers import LocalApi, always, client_of, leaves_no_task, never, raw_server
 
 PENDING = {"request": {"status": "PENDING"}}
@@ -310,7 +316,7 @@ async def test_nothing_is_left_behind() -> None:
 
 async def test_failed_opening_leaves_nothing_behind() -> None:
     """A client that could not be opened has nothing to close."""
-    client = PingDataClient(environment="nowhere", auth_token="t")
+    client = PingDataClient(environment="nowhere", auth_token="t")  # type: ignore[arg-type]  # none
     with leaves_no_task(), pytest.raises(ValueError, match="nowhere"):
         await client.__aenter__()
     assert "closed" in repr(client)
@@ -450,3 +456,18 @@ def test_an_event_loop_that_ends_with_an_open_client() -> None:
         asyncio.run(open_and_ask(client))
         assert "closed" in repr(client)
     gc.collect()
+
+
+async def test_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is started and stopped with the client, and sees no real token; also by a variable."""
+    monkeypatch.setenv("PINGDATA_ASYNC_ENVIRONMENT", "sandbox")
+    for client in (PingDataClient(environment="sandbox", auth_token="real"), PingDataClient()):
+        with leaves_no_task():
+            async with client:
+                result = await client.enhance("600 Dexter Avenue, Montgomery, AL", sources=["PG"])
+                assert result["PG"].latitude
+                assert client.environment == "sandbox"
+                url = client.base_url
+        async with PingDataClient(api_url=url, auth_token="any") as other:
+            with pytest.raises(TransportError):
+                await other.limits()

@@ -64,9 +64,11 @@ def test_environments(environment: str | None, host: str) -> None:
     assert resolve_base_url(" https://example.com/x/ ", environment) == "https://example.com/x"
 
 
-@pytest.mark.parametrize(("name", "says"), [("production", "prodeu"), ("sandbox", "SandboxServer")])
+@pytest.mark.parametrize(
+    ("name", "says"), [("production", "prodeu"), ("sandbox", "before it is started")]
+)
 def test_unknown_environments(name: str, says: str) -> None:
-    """An unknown name brings up those that there are, "sandbox" how to start one."""
+    """An unknown name brings up those that there are; the sandbox has no url of its own."""
     with pytest.raises(ConfigurationError, match=says):
         resolve_base_url(None, name)
 
@@ -179,3 +181,41 @@ def test_certificates_in_a_folder_out_of_reach(
         ClientSettings(
             base_url="https://example.com", token=Secret("t"), ca_bundle=tmp_path / "ca.pem"
         )
+
+
+@pytest.mark.parametrize(
+    ("variables", "options", "api_url"),
+    [
+        ({"ENVIRONMENT": " Staging "}, {}, "https://data-api-staging.sovfixer.com"),
+        ({"API_URL": "https://example.com/"}, {}, "https://example.com"),
+        ({"API_URL": "https://example.com", "ENVIRONMENT": "dev"}, {}, "https://example.com"),
+        ({"API_URL": " ", "ENVIRONMENT": ""}, {}, "https://data-api.sovfixer.com"),
+        (
+            {"API_URL": "https://example.com"},
+            {"environment": "prod"},
+            "https://data-api.sovfixer.com",
+        ),
+        (
+            {"ENVIRONMENT": "dev"},
+            {"api_url": "https://example.org"},
+            "https://example.org",
+        ),
+    ],
+)
+def test_an_api_that_variables_name(
+    variables: dict[str, str],
+    options: dict[str, Any],
+    api_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They hold as for the command, so nobody pays in production by mistake; arguments win."""
+    for name, value in variables.items():
+        monkeypatch.setenv(f"PINGDATA_ASYNC_{name}", value)
+    assert PingDataClient(**options).api_url == api_url
+
+
+async def test_an_unknown_environment_of_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused when the client is opened, and the known ones are named."""
+    monkeypatch.setenv("PINGDATA_ASYNC_ENVIRONMENT", "nowhere")
+    with pytest.raises(ConfigurationError, match="prod, prodeu, staging, dev, sandbox"):
+        await PingDataClient(auth_token="t").open()
