@@ -1,6 +1,6 @@
 """What the cells of real forms mean: headers and two rows in, the locations that are sent out.
 
-A line a form. To add one: put it into the section of its kind, its cells separated by "|".
+To add one: put it into the section of its kind, its cells separated by "|".
 Whatever the order of its columns and rows, and the kind of its file, the same is sent.
 """
 
@@ -12,10 +12,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations.normalize import normalize, normalize_batch
+from pingdata_async.models import Location
 from pingdata_async.value_notes import ValueKind, sentence
 from tests.support.reading import Given, read_all
 
@@ -37,9 +39,28 @@ def form(headers: str, first: str, second: str, **sent: Any) -> Form:
     return Form(_cells(headers), (_cells(first), _cells(second)), sent)
 
 
-def refused(headers: str, first: str, second: str, *said: str) -> Form:
-    """A form that is not sent, with all that has to be said."""
-    return Form(_cells(headers), (_cells(first), _cells(second)), {}, said)
+def forms(text: str) -> list[Form]:
+    """Forms between blank lines: headers, two rows, what is sent of the first ("= field: value").
+
+    Or else what has to be said ("! text"). A line that begins with "# " says where a form is from.
+    """
+    return [
+        _form([line for line in block.split("\n") if line[:2] != "# "])
+        for block in text.strip("\n").split("\n\n")
+    ]
+
+
+def _form(lines: list[str]) -> Form:
+    headers, first, second = map(_cells, lines[:3])
+    pairs = [each for line in lines[3:] if line[0] == "=" for each in line[2:].split(" | ")]
+    texts = dict(each.split(": ", 1) for each in pairs)
+    location = msgspec.convert(texts, Location, strict=False)
+    return Form(
+        headers,
+        (first, second),
+        {name: getattr(location, name) for name in texts},
+        tuple(line[2:] for line in lines[3:] if line[0] == "!"),
+    )
 
 
 def _cells(line: str) -> tuple[str, ...]:
@@ -49,541 +70,339 @@ def _cells(line: str) -> tuple[str, ...]:
 # -- House numbers, units, directions and kinds of street in columns of their own ------------
 
 STREETS = [
-    form(
-        "House #|Street|City|State|Zip",
-        "12|Main St|Boston|MA|02134",
-        "14|Elm St|Boston|MA|02134",
-        address_line_1="12 Main St",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(
-        "NUMBER|STREET|UNIT|CITY|DISTRICT|REGION|POSTCODE|HASH",
-        "104|Sample Street|5|Boston||MA|02134|a1",
-        "102|Sample Street||Boston||MA|02134|a2",
-        address_line_1="104 Sample Street Unit 5",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(
-        "addr:housenumber|addr:street|addr:unit|addr:city|addr:state|addr:postcode",
-        "100|Sample St||Boston|MA|02134",
-        "102|Sample St|4B|Boston|MA|02134",
-        address_line_1="100 Sample St",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(
-        "AddNum_Pre|Add_Number|AddNum_Suf|St_PreDir|St_PreTyp|St_Name|St_PosTyp|St_PosDir|Unit|Inc_Muni|Post_City|State|Zip_Code|Plus_4",
-        "|12|1/2|North||Main|Street|West|Apt 4|Suffolk|Boston|MA|02134|1234",
-        "N6W|23||||Elm|Street||||Boston|MA|02134|",
-        address_line_1="12 1/2 North Main Street West Apt 4",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(
-        "Add_Number|AddNo_Full|St_Name|St_PosTyp|StNam_Full|Post_City|State|Zip_Code",
-        "12|12 A|Main|Street|Old Main Street|Boston|MA|02134",
-        "14|14|Elm|Street|Elm Street|Boston|MA|02134",
-        address_line_1="12 A Old Main Street",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(
-        "SitusHouseNo|SitusFraction|SitusDirection|SitusStreet|SitusUnit|SitusCity|SitusZIP|AIN|UseCode",
-        "4321|1/2|W|SUNSET BLVD||LOS ANGELES|90029|5429001001|0100",
-        "12||N|MAIN ST|C|LOS ANGELES|90012|5429001002|0101",
-        address_line_1="4321 1/2 W SUNSET BLVD",
-        city="LOS ANGELES",
-        postal_code="90029",
-    ),
-    form(
-        "SITUS_HOUSE_NO|SITUS_STREET_NAME|SITUS_STREET_TYPE|SITUS_CITY|SITUS_ZIP|MAIL_ADDR|MAIL_CITY|OWNER",
-        "0000123|MAIN|ST|BOSTON|02134|PO BOX 1|NEW YORK|SMITH",
-        "0|ELM|ST|BOSTON|02134|PO BOX 2|ALBANY|JONES",
-        address_line_1="123 MAIN ST",
-        city="BOSTON",
-        postal_code="02134",
-    ),
-    form(
-        "PROP_HOUSE_NUM|PROP_STREET_NAME|PROP_SUFFIX|PROP_UNIT_NUMBER|PROP_CITY|PROP_STATE|PROP_ZIP_CODE",
-        "12|MAIN|ST|4|BOSTON|MA|02134",
-        "14|ELM|ST||BOSTON|MA|02134",
-        address_line_1="12 MAIN ST Unit 4",
-        city="BOSTON",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(
-        "LOC_ST_NBR|LOC_STREET|LOC_UNIT|LOC_ZIP|MUNI_NAME|ROLL_YR",
-        "100|MAIN ST||14215|Buffalo|2024",
-        "102|MAIN ST|2|14215|Buffalo|2024",
-        address_line_1="100 MAIN ST",
-        postal_code="14215",
-        city="Buffalo",
-    ),
-    form(
-        "LOC_ST_NUM|LOC_ST_NAME|LOC_CITY|LOC_STATE|LOC_ZIP",
-        "100|MAIN ST|Buffalo|NY|14215",
-        "102|MAIN ST|Buffalo|NY|14215",
-        address_line_1="100 MAIN ST",
-        city="Buffalo",
-        state="NY",
-        postal_code="14215",
-    ),
-    form(
-        "str_num|str_num_sfx|str_pfx|str|str_sfx|str_sfx_dir|str_unit|site_city|site_zip",
-        "12|A||MAIN|ST|S|4|HOUSTON|77002",
-        "14|||ELM|DR|||HOUSTON|77002",
-        address_line_1="12A MAIN ST S Unit 4",
-        city="HOUSTON",
-        postal_code="77002",
-    ),
-    form(
-        "BuildingNumber|Fraction|DirectionPrefix|StreetName|StreetType|DirectionSuffix|ZipCode",
-        "12|1/2|N|MAIN|ST||98101",
-        "14|||ELM|AVE|SW|98101",
-        address_line_1="12 1/2 N MAIN ST",
-        postal_code="98101",
-    ),
-    form(
-        "St Num|Street|street_direction|street_designation|City|State|Zip",
-        "12|Main|N|St|Boston|MA|02134",
-        "14|Elm|S|Ave|Boston|MA|02134",
-        address_line_1="12 N Main St",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(
-        "street_number|route|locality|administrative_area_level_1|postal_code",
-        "12|Main St|Boston|MA|02134",
-        "14|Elm St|Boston|MA|02134",
-        address_line_1="12 Main St",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(
-        "No.|Street|City|State|Zip",
-        "12|Main St|Boston|MA|02134",
-        "14|Elm St|Boston|MA|02134",
-        address_line_1="12 Main St",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(
-        "Num|Street Name|Suffix|City|State|Zip",
-        "12.0|Main|St|Boston|MA|02134",
-        "14.0|Elm|1/2|Boston|MA|02134",
-        address_line_1="12 Main St",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(
-        "Num|Street Name|Suffix|City|State|Zip",
-        "12.0|Main St|1/2|Boston|MA|02134",
-        "14.0|Elm|St|Boston|MA|02134",
-        address_line_1="12 1/2 Main St",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(
-        "House No|St|City|Zip",
-        "12|Main St|Boston|02134",
-        "14|Elm St|Boston|02134",
-        address_line_1="12 Main St",
-        city="Boston",
-        postal_code="02134",
-    ),
-    form(
-        "House No|Street|City|St|Zip",
-        "12|Main St|Boston|MA|02134",
-        "14|Elm St|Boston|MA|02134",
-        address_line_1="12 Main St",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(
-        "House No|Street|St|City|State|Zip",
-        "12|Main|St|Boston|MA|02134",
-        "14|Elm|Ave|Boston|MA|02134",
-        address_line_1="12 Main St",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(
-        "House No|Street|City|State|Zip",
-        "12-14|12-14 Main St|Boston|MA|02134",
-        "16|Elm St|Boston|MA|02134",
-        address_line_1="12-14 Main St",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(
-        "House No|Street|City|State|Zip",
-        "5|5 Avenue|New York|NY|10003",
-        "12A|Elm St|New York|NY|10003",
-        address_line_1="5 5 Avenue",
-        city="New York",
-        state="NY",
-        postal_code="10003",
-    ),
-    form(
-        "House No|Street|Dir|Kind of Street|City",
-        "0|Main|||Boston",
-        "12 1/2|Elm|W||Boston",
-        address_line_1="Main",
-        city="Boston",
-    ),
-    form(
-        "Street Number|Street Address|Unit|City|State|Zip",
-        "12|Main St|Apt 3|Boston|MA|02134",
-        "14|14 Elm St Unit 5|5|Boston|MA|02134",
-        address_line_1="12 Main St Apt 3",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(
-        "Street Number|Street Address|Unit|City|State|Zip",
-        "14|14 Elm St Unit 5|5|Boston|MA|02134",
-        "12|Main St|Apt 3|Boston|MA|02134",
-        address_line_1="14 Elm St Unit 5",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(
-        "Street|Street Type|City|State|Zip",
-        "12 Main|St|Boston|MA|02134",
-        "14 Elm St|St|Boston|MA|02134",
-        address_line_1="12 Main St",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(
-        "Strasse|Hausnummer|PLZ|Ort",
-        "Hauptstr.|12|80331|München",
-        "Marktplatz|3a|80331|München",
-        address_line_1="Hauptstr. 12",
-        postal_code="80331",
-        city="München",
-    ),
-    form(
-        "Straße|Hausnr.|Postleitzahl|Stadt|Land",
-        "Hauptstraße|12|80331|München|DE",
-        "Marktplatz|3a|80331|München|DE",
-        address_line_1="Hauptstraße 12",
-        postal_code="80331",
-        city="München",
-        country="DE",
-    ),
-    form(
-        "Straat|Huisnummer|Huisletter|Huisnummertoevoeging|Postcode|Woonplaats",
-        "Damrak|12|A|2|1012 AB|Amsterdam",
-        "Rokin|3|||1012 AC|Amsterdam",
-        address_line_1="Damrak 12A-2",
-        postal_code="1012 AB",
-        city="Amsterdam",
-    ),
-    form(
-        "Calle|Número|CP|Localidad|Provincia",
-        "Calle Mayor|12|28013|Madrid|Madrid",
-        "Calle Luna|3|28013|Madrid|Madrid",
-        address_line_1="Calle Mayor 12",
-        postal_code="28013",
-        city="Madrid",
-        state="Madrid",
-    ),
-    form(
-        "Tipo vía|Nombre vía|Número|CP|Municipio",
-        "Calle|Mayor|12|28013|Madrid",
-        "Avenida|América|3|28013|Madrid",
-        address_line_1="Calle Mayor 12",
-        postal_code="28013",
-        city="Madrid",
-    ),
-    form(
-        "Via|Civico|CAP|Comune|Provincia",
-        "Via Roma|12|00184|Roma|RM",
-        "Via Po|3/A|00184|Roma|RM",
-        address_line_1="Via Roma 12",
-        postal_code="00184",
-        city="Roma",
-        state="RM",
-    ),
-    form(
-        "Numéro|Rue|Code postal|Ville",
-        "12|Rue de Rivoli|75001|Paris",
-        "3 bis|Rue du Bac|75007|Paris",
-        address_line_1="12 Rue de Rivoli",
-        postal_code="75001",
-        city="Paris",
-    ),
-    form(
-        "numero|rep|nom_voie|code_postal|nom_commune",
-        "12|bis|Rue de Rivoli|75001|Paris",
-        "3||Rue du Bac|75007|Paris",
-        address_line_1="12 bis Rue de Rivoli",
-        postal_code="75001",
-        city="Paris",
-    ),
-    form(
-        "House Number|Street|City|Postal Code|Country",
-        "12|Hauptstrasse|Wien|1010|Austria",
-        "14|Main St|Boston|02134|USA",
-        address_line_1="Hauptstrasse 12",
-        city="Wien",
-        postal_code="1010",
-        country="Austria",
-    ),
-    form(
-        "House Number|Street|Unit|City|Postal Code|Country",
-        "12|Hauptstrasse|4|Wien|1010|AT",
-        "14|Elm St|4|Boston|02134|US",
-        address_line_1="Hauptstrasse 12/4",
-        city="Wien",
-        postal_code="1010",
-        country="AT",
-    ),
-    form(
-        "Hausnummer|Strasse|PLZ|Ort|Country",
-        "14|Elm St|02134|Boston|US",
-        "12|Hauptstrasse|80331|München|DE",
-        address_line_1="14 Elm St",
-        city="Boston",
-        postal_code="02134",
-        country="US",
-    ),
-    form(
-        "ulica|nr domu|kod pocztowy|miejscowość",
-        "Marszałkowska|12|00-590|Warszawa",
-        "Polna|3|00-622|Warszawa",
-        address_line_1="Marszałkowska 12",
-        postal_code="00-590",
-        city="Warszawa",
-    ),
-    form(
-        "Gata|Husnummer|Postnummer|Postort",
-        "Storgatan|12|111 22|Stockholm",
-        "Lillgatan|3|111 22|Stockholm",
-        address_line_1="Storgatan 12",
-        postal_code="111 22",
-        city="Stockholm",
-    ),
-    form(
-        "Sub Building Name|Building Name|Building Number|Thoroughfare|Post Town|Postcode",
-        "Flat 4||12|High Street|Kirkby|L32 0TA",
-        "|Rose Cottage||Low Street|Kirkby|L32 0TA",
-        address_line_1="Flat 4, 12 High Street",
-        city="Kirkby",
-        postal_code="L32 0TA",
-    ),
-    form(
-        "paon|saon|street|locality|town|district|county|postcode",
-        "ROSE COTTAGE||HIGH STREET|WESTVALE|KIRKBY|KNOWSLEY|MERSEYSIDE|L32 0TA",
-        "12|FLAT 4|LOW STREET||KIRKBY|KNOWSLEY|MERSEYSIDE|L32 0TA",
-        address_line_1="ROSE COTTAGE, HIGH STREET",
-        city="KIRKBY",
-        county="MERSEYSIDE",
-        postal_code="L32 0TA",
-    ),
-    form(
-        "Building Number|Street|Town|Postcode",
-        "12|High Street|Kirkby|L32 0TA",
-        "14|Low Street|Kirkby|L32 0TA",
-        address_line_1="12 High Street",
-        city="Kirkby",
-        postal_code="L32 0TA",
-    ),
-    form(
-        "address|zipcode|borough|numfloors|yearbuilt",
-        "12 MAIN STREET|10001|MN|5|1920",
-        "14 MAIN STREET|10001|MN|6|1921",
-        address_line_1="12 MAIN STREET",
-        postal_code="10001",
-        const__num_stories=5,
-        const__bldg_year_built=1920,
-    ),
-    form(
-        "Unique ID|Street address|City|State|ZIP",
-        "1|12 Main St|Boston|MA|02134",
-        "2|14 Elm St|Boston|MA|02134",
-        address_line_1="12 Main St",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    refused(
-        "Hsnbr|Street|City|State|Zip",
-        "12|Main St|Boston|MA|02134",
-        "15|Main St|Boston|MA|02134",
-        '"Hsnbr" looks like house numbers (1',
-        '--map address_line_1="Hsnbr+Street"',
-        '--map address_line_1="Street"',
-    ),
-    refused(
-        "Bldg|Location Address|City|Zip",
-        "100|Main St|Boston|02134",
-        "104A|Elm St|Boston|02134",
-        '--map address_line_1="Bldg+Location Address"',
-    ),
-    refused(
-        "Column7|Address|TIV",
-        "100|Main St, Boston|5000",
-        "250|Elm St, Boston|6000",
-        '--map address="Column7+Address"',
-    ),
-    refused(
-        "No.|Street|City|Zip",
-        "1|12 Main St|Boston|02134",
-        "2|14 Elm St|Boston|02134",
-        "in 2 of 2 rows",
-        '--map address_line_1="Street" or --map address_line_1="No.+Street"',
-    ),
-    form(
-        "Street|City|Zip|TIV|Year Renovated|Risk ID|Prot Class|Employees|Mailing Number|Seq",
-        "Main St|Boston|02134|5000|1990|77|4|12|100|1",
-        "Elm St|Boston|02134|6000|1995|99|7|40|250|2",
-        address_line_1="Main St",
-        city="Boston",
-        postal_code="02134",
-    ),
-    form(
-        "Street|City|Zip|Opened|Nickname|Visits",
-        "Main St|Boston|02134|1990|12 Monkeys|31",
-        "Elm St|Boston|02134|2005|x|55",
-        address_line_1="Main St",
-        city="Boston",
-        postal_code="02134",
-    ),
-    form(
-        "Street|City|Zip|Hsnbr",
-        "12 Main St|Boston|02134|12",
-        "14 Elm St|Boston|02134|15",
-        address_line_1="12 Main St",
-        city="Boston",
-        postal_code="02134",
-    ),
-    form(
-        "Street|Lat|Long|Hsnbr",
-        "Main St|42.1|-71.1|12",
-        "Elm St|42.2|-71.2|15",
-        address_line_1="Main St",
-        latitude=42.1,
-        longitude=-71.1,
-    ),
-    form(
-        "N°|Voie|CP|Commune",
-        "12|Rue de Rivoli|75001|Paris",
-        "3 bis|Rue du Bac|75007|Paris",
-        address_line_1="12 Rue de Rivoli",
-        postal_code="75001",
-        city="Paris",
-    ),
-    form(
-        "Calle|Numero Exterior|Código Postal|Municipio|Estado",
-        "Av. Juárez|12|06050|Cuauhtémoc|CDMX",
-        "Calle Luna|3|06050|Cuauhtémoc|CDMX",
-        address_line_1="Av. Juárez 12",
-        postal_code="06050",
-        city="Cuauhtémoc",
-        state="CDMX",
-    ),
+    *forms("""
+House #|Street|City|State|Zip
+12|Main St|Boston|MA|02134
+14|Elm St|Boston|MA|02134
+= address_line_1: 12 Main St | city: Boston | state: MA | postal_code: 02134
+
+NUMBER|STREET|UNIT|CITY|DISTRICT|REGION|POSTCODE|HASH
+104|Sample Street|5|Boston||MA|02134|a1
+102|Sample Street||Boston||MA|02134|a2
+= address_line_1: 104 Sample Street Unit 5 | city: Boston | state: MA | postal_code: 02134
+
+addr:housenumber|addr:street|addr:unit|addr:city|addr:state|addr:postcode
+100|Sample St||Boston|MA|02134
+102|Sample St|4B|Boston|MA|02134
+= address_line_1: 100 Sample St | city: Boston | state: MA | postal_code: 02134
+
+AddNum_Pre|Add_Number|AddNum_Suf|St_PreDir|St_PreTyp|St_Name|St_PosTyp|St_PosDir|Unit|Inc_Muni|Post_City|State|Zip_Code|Plus_4
+|12|1/2|North||Main|Street|West|Apt 4|Suffolk|Boston|MA|02134|1234
+N6W|23||||Elm|Street||||Boston|MA|02134|
+= address_line_1: 12 1/2 North Main Street West Apt 4 | city: Boston | state: MA
+= postal_code: 02134
+
+Add_Number|AddNo_Full|St_Name|St_PosTyp|StNam_Full|Post_City|State|Zip_Code
+12|12 A|Main|Street|Old Main Street|Boston|MA|02134
+14|14|Elm|Street|Elm Street|Boston|MA|02134
+= address_line_1: 12 A Old Main Street | city: Boston | state: MA | postal_code: 02134
+
+SitusHouseNo|SitusFraction|SitusDirection|SitusStreet|SitusUnit|SitusCity|SitusZIP|AIN|UseCode
+4321|1/2|W|SUNSET BLVD||LOS ANGELES|90029|5429001001|0100
+12||N|MAIN ST|C|LOS ANGELES|90012|5429001002|0101
+= address_line_1: 4321 1/2 W SUNSET BLVD | city: LOS ANGELES | postal_code: 90029
+
+SITUS_HOUSE_NO|SITUS_STREET_NAME|SITUS_STREET_TYPE|SITUS_CITY|SITUS_ZIP|MAIL_ADDR|MAIL_CITY|OWNER
+0000123|MAIN|ST|BOSTON|02134|PO BOX 1|NEW YORK|SMITH
+0|ELM|ST|BOSTON|02134|PO BOX 2|ALBANY|JONES
+= address_line_1: 123 MAIN ST | city: BOSTON | postal_code: 02134
+
+PROP_HOUSE_NUM|PROP_STREET_NAME|PROP_SUFFIX|PROP_UNIT_NUMBER|PROP_CITY|PROP_STATE|PROP_ZIP_CODE
+12|MAIN|ST|4|BOSTON|MA|02134
+14|ELM|ST||BOSTON|MA|02134
+= address_line_1: 12 MAIN ST Unit 4 | city: BOSTON | state: MA | postal_code: 02134
+
+LOC_ST_NBR|LOC_STREET|LOC_UNIT|LOC_ZIP|MUNI_NAME|ROLL_YR
+100|MAIN ST||14215|Buffalo|2024
+102|MAIN ST|2|14215|Buffalo|2024
+= address_line_1: 100 MAIN ST | postal_code: 14215 | city: Buffalo
+
+LOC_ST_NUM|LOC_ST_NAME|LOC_CITY|LOC_STATE|LOC_ZIP
+100|MAIN ST|Buffalo|NY|14215
+102|MAIN ST|Buffalo|NY|14215
+= address_line_1: 100 MAIN ST | city: Buffalo | state: NY | postal_code: 14215
+
+str_num|str_num_sfx|str_pfx|str|str_sfx|str_sfx_dir|str_unit|site_city|site_zip
+12|A||MAIN|ST|S|4|HOUSTON|77002
+14|||ELM|DR|||HOUSTON|77002
+= address_line_1: 12A MAIN ST S Unit 4 | city: HOUSTON | postal_code: 77002
+
+BuildingNumber|Fraction|DirectionPrefix|StreetName|StreetType|DirectionSuffix|ZipCode
+12|1/2|N|MAIN|ST||98101
+14|||ELM|AVE|SW|98101
+= address_line_1: 12 1/2 N MAIN ST | postal_code: 98101
+
+St Num|Street|street_direction|street_designation|City|State|Zip
+12|Main|N|St|Boston|MA|02134
+14|Elm|S|Ave|Boston|MA|02134
+= address_line_1: 12 N Main St | city: Boston | state: MA | postal_code: 02134
+
+street_number|route|locality|administrative_area_level_1|postal_code
+12|Main St|Boston|MA|02134
+14|Elm St|Boston|MA|02134
+= address_line_1: 12 Main St | city: Boston | state: MA | postal_code: 02134
+
+No.|Street|City|State|Zip
+12|Main St|Boston|MA|02134
+14|Elm St|Boston|MA|02134
+= address_line_1: 12 Main St | city: Boston | state: MA | postal_code: 02134
+
+Num|Street Name|Suffix|City|State|Zip
+12.0|Main|St|Boston|MA|02134
+14.0|Elm|1/2|Boston|MA|02134
+= address_line_1: 12 Main St | city: Boston | state: MA | postal_code: 02134
+
+Num|Street Name|Suffix|City|State|Zip
+12.0|Main St|1/2|Boston|MA|02134
+14.0|Elm|St|Boston|MA|02134
+= address_line_1: 12 1/2 Main St | city: Boston | state: MA | postal_code: 02134
+
+House No|St|City|Zip
+12|Main St|Boston|02134
+14|Elm St|Boston|02134
+= address_line_1: 12 Main St | city: Boston | postal_code: 02134
+
+House No|Street|City|St|Zip
+12|Main St|Boston|MA|02134
+14|Elm St|Boston|MA|02134
+= address_line_1: 12 Main St | city: Boston | state: MA | postal_code: 02134
+
+House No|Street|St|City|State|Zip
+12|Main|St|Boston|MA|02134
+14|Elm|Ave|Boston|MA|02134
+= address_line_1: 12 Main St | city: Boston | state: MA | postal_code: 02134
+
+House No|Street|City|State|Zip
+12-14|12-14 Main St|Boston|MA|02134
+16|Elm St|Boston|MA|02134
+= address_line_1: 12-14 Main St | city: Boston | state: MA | postal_code: 02134
+
+House No|Street|City|State|Zip
+5|5 Avenue|New York|NY|10003
+12A|Elm St|New York|NY|10003
+= address_line_1: 5 5 Avenue | city: New York | state: NY | postal_code: 10003
+
+House No|Street|Dir|Kind of Street|City
+0|Main|||Boston
+12 1/2|Elm|W||Boston
+= address_line_1: Main | city: Boston
+
+Street Number|Street Address|Unit|City|State|Zip
+12|Main St|Apt 3|Boston|MA|02134
+14|14 Elm St Unit 5|5|Boston|MA|02134
+= address_line_1: 12 Main St Apt 3 | city: Boston | state: MA | postal_code: 02134
+
+Street Number|Street Address|Unit|City|State|Zip
+14|14 Elm St Unit 5|5|Boston|MA|02134
+12|Main St|Apt 3|Boston|MA|02134
+= address_line_1: 14 Elm St Unit 5 | city: Boston | state: MA | postal_code: 02134
+
+Street|Street Type|City|State|Zip
+12 Main|St|Boston|MA|02134
+14 Elm St|St|Boston|MA|02134
+= address_line_1: 12 Main St | city: Boston | state: MA | postal_code: 02134
+
+Strasse|Hausnummer|PLZ|Ort
+Hauptstr.|12|80331|München
+Marktplatz|3a|80331|München
+= address_line_1: Hauptstr. 12 | postal_code: 80331 | city: München
+
+Straße|Hausnr.|Postleitzahl|Stadt|Land
+Hauptstraße|12|80331|München|DE
+Marktplatz|3a|80331|München|DE
+= address_line_1: Hauptstraße 12 | postal_code: 80331 | city: München | country: DE
+
+Straat|Huisnummer|Huisletter|Huisnummertoevoeging|Postcode|Woonplaats
+Damrak|12|A|2|1012 AB|Amsterdam
+Rokin|3|||1012 AC|Amsterdam
+= address_line_1: Damrak 12A-2 | postal_code: 1012 AB | city: Amsterdam
+
+Calle|Número|CP|Localidad|Provincia
+Calle Mayor|12|28013|Madrid|Madrid
+Calle Luna|3|28013|Madrid|Madrid
+= address_line_1: Calle Mayor 12 | postal_code: 28013 | city: Madrid | state: Madrid
+
+Tipo vía|Nombre vía|Número|CP|Municipio
+Calle|Mayor|12|28013|Madrid
+Avenida|América|3|28013|Madrid
+= address_line_1: Calle Mayor 12 | postal_code: 28013 | city: Madrid
+
+Via|Civico|CAP|Comune|Provincia
+Via Roma|12|00184|Roma|RM
+Via Po|3/A|00184|Roma|RM
+= address_line_1: Via Roma 12 | postal_code: 00184 | city: Roma | state: RM
+
+Numéro|Rue|Code postal|Ville
+12|Rue de Rivoli|75001|Paris
+3 bis|Rue du Bac|75007|Paris
+= address_line_1: 12 Rue de Rivoli | postal_code: 75001 | city: Paris
+
+numero|rep|nom_voie|code_postal|nom_commune
+12|bis|Rue de Rivoli|75001|Paris
+3||Rue du Bac|75007|Paris
+= address_line_1: 12 bis Rue de Rivoli | postal_code: 75001 | city: Paris
+
+House Number|Street|City|Postal Code|Country
+12|Hauptstrasse|Wien|1010|Austria
+14|Main St|Boston|02134|USA
+= address_line_1: Hauptstrasse 12 | city: Wien | postal_code: 1010 | country: Austria
+
+House Number|Street|Unit|City|Postal Code|Country
+12|Hauptstrasse|4|Wien|1010|AT
+14|Elm St|4|Boston|02134|US
+= address_line_1: Hauptstrasse 12/4 | city: Wien | postal_code: 1010 | country: AT
+
+Hausnummer|Strasse|PLZ|Ort|Country
+14|Elm St|02134|Boston|US
+12|Hauptstrasse|80331|München|DE
+= address_line_1: 14 Elm St | city: Boston | postal_code: 02134 | country: US
+
+ulica|nr domu|kod pocztowy|miejscowość
+Marszałkowska|12|00-590|Warszawa
+Polna|3|00-622|Warszawa
+= address_line_1: Marszałkowska 12 | postal_code: 00-590 | city: Warszawa
+
+Gata|Husnummer|Postnummer|Postort
+Storgatan|12|111 22|Stockholm
+Lillgatan|3|111 22|Stockholm
+= address_line_1: Storgatan 12 | postal_code: 111 22 | city: Stockholm
+
+Sub Building Name|Building Name|Building Number|Thoroughfare|Post Town|Postcode
+Flat 4||12|High Street|Kirkby|L32 0TA
+|Rose Cottage||Low Street|Kirkby|L32 0TA
+= address_line_1: Flat 4, 12 High Street | city: Kirkby | postal_code: L32 0TA
+
+paon|saon|street|locality|town|district|county|postcode
+ROSE COTTAGE||HIGH STREET|WESTVALE|KIRKBY|KNOWSLEY|MERSEYSIDE|L32 0TA
+12|FLAT 4|LOW STREET||KIRKBY|KNOWSLEY|MERSEYSIDE|L32 0TA
+= address_line_1: ROSE COTTAGE, HIGH STREET | city: KIRKBY | county: MERSEYSIDE
+= postal_code: L32 0TA
+
+Building Number|Street|Town|Postcode
+12|High Street|Kirkby|L32 0TA
+14|Low Street|Kirkby|L32 0TA
+= address_line_1: 12 High Street | city: Kirkby | postal_code: L32 0TA
+
+address|zipcode|borough|numfloors|yearbuilt
+12 MAIN STREET|10001|MN|5|1920
+14 MAIN STREET|10001|MN|6|1921
+= address_line_1: 12 MAIN STREET | postal_code: 10001 | const__num_stories: 5
+= const__bldg_year_built: 1920
+
+Unique ID|Street address|City|State|ZIP
+1|12 Main St|Boston|MA|02134
+2|14 Elm St|Boston|MA|02134
+= address_line_1: 12 Main St | city: Boston | state: MA | postal_code: 02134
+
+Hsnbr|Street|City|State|Zip
+12|Main St|Boston|MA|02134
+15|Main St|Boston|MA|02134
+! "Hsnbr" looks like house numbers (1
+! --map address_line_1="Hsnbr+Street"
+! --map address_line_1="Street"
+
+Bldg|Location Address|City|Zip
+100|Main St|Boston|02134
+104A|Elm St|Boston|02134
+! --map address_line_1="Bldg+Location Address"
+
+Column7|Address|TIV
+100|Main St, Boston|5000
+250|Elm St, Boston|6000
+! --map address="Column7+Address"
+
+No.|Street|City|Zip
+1|12 Main St|Boston|02134
+2|14 Elm St|Boston|02134
+! in 2 of 2 rows
+! --map address_line_1="Street" or --map address_line_1="No.+Street"
+
+Street|City|Zip|TIV|Year Renovated|Risk ID|Prot Class|Employees|Mailing Number|Seq
+Main St|Boston|02134|5000|1990|77|4|12|100|1
+Elm St|Boston|02134|6000|1995|99|7|40|250|2
+= address_line_1: Main St | city: Boston | postal_code: 02134
+
+Street|City|Zip|Opened|Nickname|Visits
+Main St|Boston|02134|1990|12 Monkeys|31
+Elm St|Boston|02134|2005|x|55
+= address_line_1: Main St | city: Boston | postal_code: 02134
+
+Street|City|Zip|Hsnbr
+12 Main St|Boston|02134|12
+14 Elm St|Boston|02134|15
+= address_line_1: 12 Main St | city: Boston | postal_code: 02134
+
+Street|Lat|Long|Hsnbr
+Main St|42.1|-71.1|12
+Elm St|42.2|-71.2|15
+= address_line_1: Main St | latitude: 42.1 | longitude: -71.1
+
+N°|Voie|CP|Commune
+12|Rue de Rivoli|75001|Paris
+3 bis|Rue du Bac|75007|Paris
+= address_line_1: 12 Rue de Rivoli | postal_code: 75001 | city: Paris
+
+Calle|Numero Exterior|Código Postal|Municipio|Estado
+Av. Juárez|12|06050|Cuauhtémoc|CDMX
+Calle Luna|3|06050|Cuauhtémoc|CDMX
+= address_line_1: Av. Juárez 12 | postal_code: 06050 | city: Cuauhtémoc | state: CDMX
+
+# Cook County
+pin|prop_address_full|prop_address_city_name|prop_address_state|prop_address_zipcode_1|mail_address_full|mail_address_city_name
+17|12 W MAIN ST|CHICAGO|IL|60601|9 ELM RD|RENO
+18|14 W MAIN ST|CHICAGO|IL|60601|9 ELM RD|RENO
+= address_line_1: 12 W MAIN ST | city: CHICAGO | state: IL | postal_code: 60601
+
+# G-NAF, the addresses of Australia
+FLAT_NUMBER|NUMBER_FIRST|NUMBER_FIRST_SUFFIX|NUMBER_LAST|STREET_NAME|STREET_TYPE_CODE|STREET_SUFFIX_CODE|LOCALITY_NAME|STATE_ABBREVIATION|POSTCODE
+2|12|A|14|HIGH|STREET|N|PERTH|WA|6000
+|16|||HIGH|STREET||PERTH|WA|6000
+= address_line_1: Flat 2, 12A-14 HIGH STREET N | city: PERTH | state: WA | postal_code: 6000
+
+# the housing department of the United States
+PROPERTY_ID|STD_ADDR|STD_CITY|STD_ST|STD_ZIP5|STD_ZIP9
+1|12 MAIN ST|BOSTON|MA|02101|021011234
+2|14 MAIN ST|BOSTON|MA|02101|021011234
+= address_line_1: 12 MAIN ST | city: BOSTON | state: MA | postal_code: 02101
+
+# Canada's open addresses: the street is whole
+street_no|street|str_name|str_type|str_dir|unit|city|postal_code
+12|Main St W|Main|St|W||Toronto|M5V 1A1
+14|Main St W|Main|St|W|3|Toronto|M5V 1A1
+= address_line_1: 12 Main St W | city: Toronto | postal_code: M5V 1A1
+
+SITUS_NUM|SITUS_DIR|SITUS_STREET|SITUS_SUFFIX|SITUS_UNIT|SITUS_CITY|SITUS_ZIP|MAIL_NUM|MAIL_STREET
+12|N|MAIN|ST|4|BOSTON|02101|9|ELM
+14|N|MAIN|ST||BOSTON|02101|9|ELM
+= address_line_1: 12 N MAIN ST Unit 4 | city: BOSTON | postal_code: 02101
+
+addr:housenumber|addr:street|addr:city|addr:region|addr:postcode
+12|High St|Boston|MA|02134
+14|High St|Boston|MA|02134
+= address_line_1: 12 High St | city: Boston | state: MA | postal_code: 02134
+
+# PLUTO: a borough is a code there
+borough|block|lot|address|zipcode|numfloors|yearbuilt|unitstotal
+MN|1|7|12 MAIN STREET|10004|3|1900|4
+BK|2|8|14 MAIN STREET|11201|0|0|4
+= address_line_1: 12 MAIN STREET | postal_code: 10004 | const__num_stories: 3
+= const__bldg_year_built: 1900
+
+# what is no part of the insured's place
+Owner Street|Owner City|Mail Zip|House No|Street|City|St|No. of Units|Units
+9 Elm Rd|Reno|89501|12|North|St Louis|MO|4|4
+9 Elm Rd|Reno|89501|14|Unit Road|St Louis|MO|4|4
+= address_line_1: 12 North | city: St Louis | state: MO
+
+Address|Suite|City|Country
+12 Main St|4B|Null|NA
+14 Main St|-|Windhoek|NA
+= address_line_1: 12 Main St | address_line_2: 4B | country: NA
+"""),
     *(
         form("Address|Lat|Long", f"12 Main St, Boston|{pair}", row, address="12 Main St, Boston")
         for pair in ("42.1|0", "0.0|-71.1", "0|0")
         for row in ("14 Main St, Boston|42.1|-71.1",)
-    ),
-    form(  # Cook County
-        "pin|prop_address_full|prop_address_city_name|prop_address_state|prop_address_zipcode_1|mail_address_full|mail_address_city_name",
-        "17|12 W MAIN ST|CHICAGO|IL|60601|9 ELM RD|RENO",
-        "18|14 W MAIN ST|CHICAGO|IL|60601|9 ELM RD|RENO",
-        address_line_1="12 W MAIN ST",
-        city="CHICAGO",
-        state="IL",
-        postal_code="60601",
-    ),
-    form(  # G-NAF, the addresses of Australia
-        "FLAT_NUMBER|NUMBER_FIRST|NUMBER_FIRST_SUFFIX|NUMBER_LAST|STREET_NAME|STREET_TYPE_CODE|STREET_SUFFIX_CODE|LOCALITY_NAME|STATE_ABBREVIATION|POSTCODE",
-        "2|12|A|14|HIGH|STREET|N|PERTH|WA|6000",
-        "|16|||HIGH|STREET||PERTH|WA|6000",
-        address_line_1="Flat 2, 12A-14 HIGH STREET N",
-        city="PERTH",
-        state="WA",
-        postal_code="6000",
-    ),
-    form(  # the housing department of the United States
-        "PROPERTY_ID|STD_ADDR|STD_CITY|STD_ST|STD_ZIP5|STD_ZIP9",
-        "1|12 MAIN ST|BOSTON|MA|02101|021011234",
-        "2|14 MAIN ST|BOSTON|MA|02101|021011234",
-        address_line_1="12 MAIN ST",
-        city="BOSTON",
-        state="MA",
-        postal_code="02101",
-    ),
-    form(  # Canada's open addresses: the street is whole
-        "street_no|street|str_name|str_type|str_dir|unit|city|postal_code",
-        "12|Main St W|Main|St|W||Toronto|M5V 1A1",
-        "14|Main St W|Main|St|W|3|Toronto|M5V 1A1",
-        address_line_1="12 Main St W",
-        city="Toronto",
-        postal_code="M5V 1A1",
-    ),
-    form(
-        "SITUS_NUM|SITUS_DIR|SITUS_STREET|SITUS_SUFFIX|SITUS_UNIT|SITUS_CITY|SITUS_ZIP|MAIL_NUM|MAIL_STREET",
-        "12|N|MAIN|ST|4|BOSTON|02101|9|ELM",
-        "14|N|MAIN|ST||BOSTON|02101|9|ELM",
-        address_line_1="12 N MAIN ST Unit 4",
-        city="BOSTON",
-        postal_code="02101",
-    ),
-    form(
-        "addr:housenumber|addr:street|addr:city|addr:region|addr:postcode",
-        "12|High St|Boston|MA|02134",
-        "14|High St|Boston|MA|02134",
-        address_line_1="12 High St",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(  # PLUTO: a borough is a code there
-        "borough|block|lot|address|zipcode|numfloors|yearbuilt|unitstotal",
-        "MN|1|7|12 MAIN STREET|10004|3|1900|4",
-        "BK|2|8|14 MAIN STREET|11201|0|0|4",
-        address_line_1="12 MAIN STREET",
-        postal_code="10004",
-        const__num_stories=3,
-        const__bldg_year_built=1900,
-    ),
-    form(  # what is no part of the insured's place
-        "Owner Street|Owner City|Mail Zip|House No|Street|City|St|No. of Units|Units",
-        "9 Elm Rd|Reno|89501|12|North|St Louis|MO|4|4",
-        "9 Elm Rd|Reno|89501|14|Unit Road|St Louis|MO|4|4",
-        address_line_1="12 North",
-        city="St Louis",
-        state="MO",
-    ),
-    form(
-        "Address|Suite|City|Country",
-        "12 Main St|4B|Null|NA",
-        "14 Main St|-|Windhoek|NA",
-        address_line_1="12 Main St",
-        address_line_2="4B",
-        country="NA",
     ),
 ]
 
@@ -592,6 +411,17 @@ STREETS = [
 TOWN = {"city": "Boston", "postal_code": "02134"}
 
 WITHOUT_A_STREET = [
+    *forms("""
+House No|Street|City State Zip
+12||Boston MA 02134
+14|Elm St|Boston MA 02134
+= address: Boston MA 02134
+
+House No|Street|City|Country
+12||Boston|US
+12||Dorf|DE
+= city: Boston | country: US
+"""),
     *(
         form(f"{headers}|City|Zip", f"{first}|Boston|02134", f"{second}|Boston|02134", **TOWN)
         for headers, first, second in (
@@ -610,44 +440,26 @@ WITHOUT_A_STREET = [
         )
     ),
     form(
-        "House No|Street|City State Zip",
-        "12||Boston MA 02134",
-        "14|Elm St|Boston MA 02134",
-        address="Boston MA 02134",
-    ),
-    form(
         "Full Address|House No|Street|City|Zip",
         "12 Main St, Boston|12||Boston|02134",
         "14 Elm St, Boston|14|Elm St|Boston|02134",
         address="12 Main St, Boston",
         **TOWN,
     ),
-    form(
-        "House No|Street|City|Country",
-        "12||Boston|US",
-        "12||Dorf|DE",
-        city="Boston",
-        country="US",
-    ),
 ]
 
 NUMBERS_OF_VILLAGES = [
-    form(
-        "House No|Street|City|Country",
-        "12||Dorf|DE",
-        "12||Boston|US",
-        address_line_1="12",
-        city="Dorf",
-        country="DE",
-    ),
-    form(
-        "Hausnummer|Straße|PLZ|Ort",
-        "12||94569|Dorf",
-        "14|Hauptstr.|94569|Dorf",
-        address_line_1="12",
-        city="Dorf",
-        postal_code="94569",
-    ),
+    *forms("""
+House No|Street|City|Country
+12||Dorf|DE
+12||Boston|US
+= address_line_1: 12 | city: Dorf | country: DE
+
+Hausnummer|Straße|PLZ|Ort
+12||94569|Dorf
+14|Hauptstr.|94569|Dorf
+= address_line_1: 12 | city: Dorf | postal_code: 94569
+"""),
     *(
         form(
             "paon|street|town|postcode",
@@ -665,100 +477,74 @@ NUMBERS_OF_VILLAGES = [
 # -- Combined tails; a one-line address and its parts ----------------------------------------
 
 ONE_LINE = [
-    form(
-        "Full Address|TIV",
-        "12 Main St, Boston, MA 02134|1000",
-        "14 Main St, Boston, MA 02134|1000",
-        address="12 Main St, Boston, MA 02134",
-    ),
-    form(
-        "Street Address|City/State/Zip",
-        "12 Main St|Boston, MA 02134",
-        "14 Elm St|Boston, MA 02134",
-        address="12 Main St, Boston, MA 02134",
-    ),
-    form(
-        "Address|City, ST ZIP|Yr Built",
-        "12 Main St|Boston, MA 02134|1950",
-        "14 Elm St|Boston, MA 02134|1951",
-        address="12 Main St, Boston, MA 02134",
-        const__bldg_year_built=1950,
-    ),
-    form(
-        "Address Line 1|Address Line 2|CSZ",
-        "12 Main St|Suite 4|Boston MA 02134",
-        "14 Elm St||Boston MA 02134",
-        address="12 Main St, Suite 4, Boston MA 02134",
-    ),
-    form(
-        "House No|Street|City State Zip",
-        "12|Main St|Boston MA 02134",
-        "14|Elm St|Boston MA 02134",
-        address="12 Main St, Boston MA 02134",
-    ),
-    form(
-        "Location Address|City, State|Zip",
-        "12 Main St|Boston, MA|02134",
-        "14 Elm St|Boston, MA|02134",
-        address="12 Main St, Boston, MA",
-        postal_code="02134",
-    ),
-    form(
-        "Street Address|City|State/Zip",
-        "12 Main St|Boston|MA 02134",
-        "14 Elm St|Boston|MA 02134",
-        address="12 Main St, Boston, MA 02134",
-    ),
-    form(
-        "Straße|Nr.|PLZ/Ort",
-        "Hauptstr.|12|80331 München",
-        "Marktplatz|3a|80331 München",
-        address="Hauptstr. 12, 80331 München",
-    ),
-    form(
-        "Street Address|City|State|Zip|City State Zip",
-        "12 Main St|Boston|MA|02134|Boston MA 02134",
-        "14 Elm St|Boston|MA|02134|Boston MA 02134",
-        address_line_1="12 Main St",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(
-        "Full Address|Street Address|City|State|Zip",
-        "12 Main St, Boston, MA 02134|12 Main St|Boston|MA|02134",
-        "14 Elm St, Boston, MA 02134||||",
-        address_line_1="12 Main St",
-        city="Boston",
-        state="MA",
-        postal_code="02134",
-    ),
-    form(
-        "Full Address|Street Address|City|State|Zip",
-        "14 Elm St, Boston, MA 02134||||",
-        "12 Main St, Boston, MA 02134|12 Main St|Boston|MA|02134",
-        address="14 Elm St, Boston, MA 02134",
-    ),
-    form(
-        "ADDRESS1|ADDRESS2|ADDRESS3|POSTCODE|ADDRESS|POSTTOWN",
-        "Flat 4|12 High Street|Westvale|L32 0TA|Flat 4, 12 High Street, Westvale|KIRKBY",
-        "1 Low Street|||L32 0TA|1 Low Street|KIRKBY",
-        address_line_1="Flat 4",
-        address_line_2="12 High Street, Westvale",
-        city="KIRKBY",
-        postal_code="L32 0TA",
-    ),
-    form(
-        "RegAddress.AddressLine1|RegAddress.AddressLine2|RegAddress.PostTown|RegAddress.County|RegAddress.Country|RegAddress.PostCode|CompanyNumber",
-        "12 High Street|Westvale|KIRKBY|MERSEYSIDE|ENGLAND|L32 0TA|0123",
-        "14 High Street||KIRKBY|MERSEYSIDE|ENGLAND|L32 0TA|0124",
-        address_line_1="12 High Street",
-        address_line_2="Westvale",
-        city="KIRKBY",
-        county="MERSEYSIDE",
-        country="ENGLAND",
-        postal_code="L32 0TA",
-    ),
+    *forms("""
+Full Address|TIV
+12 Main St, Boston, MA 02134|1000
+14 Main St, Boston, MA 02134|1000
+= address: 12 Main St, Boston, MA 02134
+
+Street Address|City/State/Zip
+12 Main St|Boston, MA 02134
+14 Elm St|Boston, MA 02134
+= address: 12 Main St, Boston, MA 02134
+
+Address|City, ST ZIP|Yr Built
+12 Main St|Boston, MA 02134|1950
+14 Elm St|Boston, MA 02134|1951
+= address: 12 Main St, Boston, MA 02134 | const__bldg_year_built: 1950
+
+Address Line 1|Address Line 2|CSZ
+12 Main St|Suite 4|Boston MA 02134
+14 Elm St||Boston MA 02134
+= address: 12 Main St, Suite 4, Boston MA 02134
+
+House No|Street|City State Zip
+12|Main St|Boston MA 02134
+14|Elm St|Boston MA 02134
+= address: 12 Main St, Boston MA 02134
+
+Location Address|City, State|Zip
+12 Main St|Boston, MA|02134
+14 Elm St|Boston, MA|02134
+= address: 12 Main St, Boston, MA | postal_code: 02134
+
+Street Address|City|State/Zip
+12 Main St|Boston|MA 02134
+14 Elm St|Boston|MA 02134
+= address: 12 Main St, Boston, MA 02134
+
+Straße|Nr.|PLZ/Ort
+Hauptstr.|12|80331 München
+Marktplatz|3a|80331 München
+= address: Hauptstr. 12, 80331 München
+
+Street Address|City|State|Zip|City State Zip
+12 Main St|Boston|MA|02134|Boston MA 02134
+14 Elm St|Boston|MA|02134|Boston MA 02134
+= address_line_1: 12 Main St | city: Boston | state: MA | postal_code: 02134
+
+Full Address|Street Address|City|State|Zip
+12 Main St, Boston, MA 02134|12 Main St|Boston|MA|02134
+14 Elm St, Boston, MA 02134||||
+= address_line_1: 12 Main St | city: Boston | state: MA | postal_code: 02134
+
+Full Address|Street Address|City|State|Zip
+14 Elm St, Boston, MA 02134||||
+12 Main St, Boston, MA 02134|12 Main St|Boston|MA|02134
+= address: 14 Elm St, Boston, MA 02134
+
+ADDRESS1|ADDRESS2|ADDRESS3|POSTCODE|ADDRESS|POSTTOWN
+Flat 4|12 High Street|Westvale|L32 0TA|Flat 4, 12 High Street, Westvale|KIRKBY
+1 Low Street|||L32 0TA|1 Low Street|KIRKBY
+= address_line_1: Flat 4 | address_line_2: 12 High Street, Westvale | city: KIRKBY
+= postal_code: L32 0TA
+
+RegAddress.AddressLine1|RegAddress.AddressLine2|RegAddress.PostTown|RegAddress.County|RegAddress.Country|RegAddress.PostCode|CompanyNumber
+12 High Street|Westvale|KIRKBY|MERSEYSIDE|ENGLAND|L32 0TA|0123
+14 High Street||KIRKBY|MERSEYSIDE|ENGLAND|L32 0TA|0124
+= address_line_1: 12 High Street | address_line_2: Westvale | city: KIRKBY | county: MERSEYSIDE
+= country: ENGLAND | postal_code: L32 0TA
+"""),
 ]
 
 # -- Headings of postal codes, and zeros -----------------------------------------------------
@@ -801,22 +587,22 @@ POSTAL_CODES += [
 # -- Coordinates -----------------------------------------------------------------------------
 
 COORDINATES = [
-    form(
-        "Zip|Latitude N|Longitude W",
-        "02134|40.5|79.75 E",
-        "02135|42.1|n/a",
-        postal_code="02134",
-        latitude=40.5,
-        longitude=79.75,
-    ),
-    refused(
-        "Zip|Lat|Latitude|Long",
-        "02134|25.77|25.77|-80.19",
-        "02135|25.78|25.78|-80.20",
-        '--map latitude="Lat"',
-    ),
-    form("Lat|Long", "25.77|-80.19", "25.78|-80.20", latitude=25.77, longitude=-80.19),
-    # Not geocoded, in CEDE, RMS and OED; the other row is.
+    *forms("""
+Zip|Latitude N|Longitude W
+02134|40.5|79.75 E
+02135|42.1|n/a
+= postal_code: 02134 | latitude: 40.5 | longitude: 79.75
+
+Zip|Lat|Latitude|Long
+02134|25.77|25.77|-80.19
+02135|25.78|25.78|-80.20
+! --map latitude="Lat"
+
+Lat|Long
+25.77|-80.19
+25.78|-80.20
+= latitude: 25.77 | longitude: -80.19
+"""),
     *(
         form(f"Zip|{headers}", f"02134|{nowhere}", "02135|42.1|-71.1", postal_code="02134")
         for headers, nowhere in (
@@ -917,120 +703,111 @@ ANGLES = [
 # -- Words for nothing, codes for unknown ----------------------------------------------------
 
 NOTHING = [
-    form("Zip|Yr Built", "02134|", "02135|1950", postal_code="02134"),
-    form("PostalCode|YearBuilt|NumberOfStoreys", "02134|0|-1", "02135|1950|2", postal_code="02134"),
-    form(
-        "Zip|YEARBUILT|NUMSTORIES|BLDGAREA",
-        "02134|9999|0|0",
-        "02135|1950|2|900",
-        postal_code="02134",
-    ),
-    form(
-        "Zip|Year Built|# Stories|Sq Ft|Building Limit",
-        "02134|-999|-999|-999|-999",
-        "02135|1950|2|900|0",
-        postal_code="02134",
-    ),
-    form("Address|City|Zip|Stories", "n/a|NULL|02134|TBD", "-|x|02135|2", postal_code="02134"),
-    form(
-        "Street|City|Zip",
-        "k.A.|Bonn|53111",
-        "Am Markt 1|unbekannt|53111",
-        city="Bonn",
-        postal_code="53111",
-    ),
-    form(
-        "Street|City|Zip|County",
-        "néant|Lyon|69001|s/o",
-        "1 rue X|Lyon|69002|Rhône",
-        city="Lyon",
-        postal_code="69001",
-    ),
-    form(
-        "City|State|Country",
-        "Napoli|NA|Italy",
-        "Roma|RM|Italy",
-        city="Napoli",
-        state="NA",
-        country="Italy",
-    ),
-    form("City|State|Country", "Windhoek|NA|NA", "Oslo||NO", city="Windhoek", country="NA"),
-    form("City|State|County", "Boston|NA|#N/A", "Austin|TX|None", city="Boston"),
-    form(
-        "House #|Street|Zip",
-        "N/A|Main St|02134",
-        "12|Elm St|02134",
-        address_line_1="Main St",
-        postal_code="02134",
-    ),
+    *forms("""
+Zip|Yr Built
+02134|
+02135|1950
+= postal_code: 02134
+
+PostalCode|YearBuilt|NumberOfStoreys
+02134|0|-1
+02135|1950|2
+= postal_code: 02134
+
+Zip|YEARBUILT|NUMSTORIES|BLDGAREA
+02134|9999|0|0
+02135|1950|2|900
+= postal_code: 02134
+
+Zip|Year Built|# Stories|Sq Ft|Building Limit
+02134|-999|-999|-999|-999
+02135|1950|2|900|0
+= postal_code: 02134
+
+Address|City|Zip|Stories
+n/a|NULL|02134|TBD
+-|x|02135|2
+= postal_code: 02134
+
+Street|City|Zip
+k.A.|Bonn|53111
+Am Markt 1|unbekannt|53111
+= city: Bonn | postal_code: 53111
+
+Street|City|Zip|County
+néant|Lyon|69001|s/o
+1 rue X|Lyon|69002|Rhône
+= city: Lyon | postal_code: 69001
+
+City|State|Country
+Napoli|NA|Italy
+Roma|RM|Italy
+= city: Napoli | state: NA | country: Italy
+
+City|State|Country
+Windhoek|NA|NA
+Oslo||NO
+= city: Windhoek | country: NA
+
+City|State|County
+Boston|NA|#N/A
+Austin|TX|None
+= city: Boston
+
+House #|Street|Zip
+N/A|Main St|02134
+12|Elm St|02134
+= address_line_1: Main St | postal_code: 02134
+"""),
 ]
 
 # -- Numbers, units in them, limits ----------------------------------------------------------
 
 NUMBERS = [
-    form(
-        "Zip|Sq Ft|Yr Built|Building Limit|# Stories",
-        "02134|12,500 sf|c. 1950|$1.2M|2 stories",
-        "02135|1|1950|1|1",
-        postal_code="02134",
-        const__bldg_area=12_500,
-        const__bldg_year_built=1950,
-        limits__building_limit=1_200_000.0,
-        const__num_stories=2,
-    ),
-    form(
-        "Zip|Sq Ft|Yr Built|Building Limit|# Stories",
-        "02134|1161 m2|1950s|5%|3 + basement",
-        "02135|1|1950|1|1",
-        postal_code="02134",
-    ),
-    form(
-        "Zip|Sq Ft|Yr Built|Building Limit|# Stories",
-        "02134|2345.67|1987-05-01|1.200.000,00|2.0",
-        "02135|1|1950|1|1",
-        postal_code="02134",
-        const__bldg_area=2346,
-        const__bldg_year_built=1987,
-        limits__building_limit=1_200_000.0,
-        const__num_stories=2,
-    ),
-    form(
-        "Zip|Sq Ft|Yr Built|Building Limit|# Stories",
-        "02134|1.200|87|1.200|2.5",
-        "02135|1|1950|1|1",
-        postal_code="02134",
-    ),
-    form(
-        "Zip|Bldg Limit|# Stories",
-        "02134|$1,200,000|3",
-        "02135|5|2",
-        postal_code="02134",
-        limits__building_limit=1_200_000.0,
-        const__num_stories=3,
-    ),
-    form(
-        "Zip|BI Months|BI Limit (Months)|Rents/Mo|Construction",
-        "02134|12|18|1000|4",
-        "02135|12|18|1000|Frame",
-        postal_code="02134",
-    ),
-    form(
-        "Zip|BI (12 months)|BI Deductible|Monthly Rents|Occupancy|Const. Type",
-        "02134|120000|5000|1000|Offices|ISO 4",
-        "02135|12|18|1000|344|6.0",
-        postal_code="02134",
-        limits__bi_limit=120_000.0,
-        occupancy__type_desc="Offices",
-        const__desc_ping="ISO 4",
-    ),
-    form(
-        "Zip|Annual Rents|Rents per Unit|Bldg Value / Sq Ft|Roof Covering|Exterior Walls",
-        "02134|120000|1000|250|3|Brick",
-        "02135|12|18|100|Shingle|2",
-        postal_code="02134",
-        limits__bi_limit=120_000.0,
-        const__wall_type="Brick",
-    ),
+    *forms("""
+Zip|Sq Ft|Yr Built|Building Limit|# Stories
+02134|12,500 sf|c. 1950|$1.2M|2 stories
+02135|1|1950|1|1
+= postal_code: 02134 | const__bldg_area: 12500 | const__bldg_year_built: 1950
+= limits__building_limit: 1200000.0 | const__num_stories: 2
+
+Zip|Sq Ft|Yr Built|Building Limit|# Stories
+02134|1161 m2|1950s|5%|3 + basement
+02135|1|1950|1|1
+= postal_code: 02134
+
+Zip|Sq Ft|Yr Built|Building Limit|# Stories
+02134|2345.67|1987-05-01|1.200.000,00|2.0
+02135|1|1950|1|1
+= postal_code: 02134 | const__bldg_area: 2346 | const__bldg_year_built: 1987
+= limits__building_limit: 1200000.0 | const__num_stories: 2
+
+Zip|Sq Ft|Yr Built|Building Limit|# Stories
+02134|1.200|87|1.200|2.5
+02135|1|1950|1|1
+= postal_code: 02134
+
+Zip|Bldg Limit|# Stories
+02134|$1,200,000|3
+02135|5|2
+= postal_code: 02134 | limits__building_limit: 1200000.0 | const__num_stories: 3
+
+Zip|BI Months|BI Limit (Months)|Rents/Mo|Construction
+02134|12|18|1000|4
+02135|12|18|1000|Frame
+= postal_code: 02134
+
+Zip|BI (12 months)|BI Deductible|Monthly Rents|Occupancy|Const. Type
+02134|120000|5000|1000|Offices|ISO 4
+02135|12|18|1000|344|6.0
+= postal_code: 02134 | limits__bi_limit: 120000.0 | occupancy__type_desc: Offices
+= const__desc_ping: ISO 4
+
+Zip|Annual Rents|Rents per Unit|Bldg Value / Sq Ft|Roof Covering|Exterior Walls
+02134|120000|1000|250|3|Brick
+02135|12|18|100|Shingle|2
+= postal_code: 02134 | limits__bi_limit: 120000.0 | const__wall_type: Brick
+"""),
 ]
 
 FORMS = [
