@@ -51,17 +51,11 @@ _ORDER = {kind: place for place, kind in enumerate(ValueKind)}
 
 
 class NotedValue(NamedTuple):
-    """A value that is not sent as it stands.
+    """A value that is not sent as it stands."""
 
-    Attributes:
-        column: The header of its column, or its field.
-        kind: Why it is not sent as it stands.
-        value: The value as it came.
-    """
-
-    column: str
-    kind: ValueKind
-    value: Any
+    column: str  # the header of its column, or its field
+    kind: ValueKind  # why it is not sent as it stands
+    value: Any  # the value as it came
 
 
 class ValueNote(msgspec.Struct, frozen=True, kw_only=True):

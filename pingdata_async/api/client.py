@@ -50,8 +50,7 @@ from pingdata_async.exceptions import (
     InputError,
     PingDataError,
 )
-from pingdata_async.locations.checks import check_names
-from pingdata_async.locations.fields import AnyLocation, clean_sources
+from pingdata_async.locations.fields import AnyLocation, check_names, clean_sources
 from pingdata_async.locations.normalize import normalize
 from pingdata_async.locations.postal_codes import restore_leading_zeros_of
 from pingdata_async.models import DataSource, EnhancedLocation, JobOutput, JobStatus, Location

@@ -18,10 +18,15 @@ import msgspec
 from pingdata_async.engine.context import MemoryStore
 from pingdata_async.engine.task import ChunkTask
 from pingdata_async.exceptions import ClientClosedError, InputError
-from pingdata_async.locations.checks import check_any_source, check_iterable, check_names
 from pingdata_async.locations.chunk import Chunk
 from pingdata_async.locations.chunk_builder import ChunkBuilder
-from pingdata_async.locations.fields import NAMES, AnyLocation
+from pingdata_async.locations.fields import (
+    NAMES,
+    AnyLocation,
+    check_any_source,
+    check_iterable,
+    check_names,
+)
 from pingdata_async.locations.normalize import BATCH_ROWS
 from pingdata_async.locations.postal_codes import are_plain, restore_leading_zeros_of
 from pingdata_async.models import EnhancedLocation, Location, RunSummary

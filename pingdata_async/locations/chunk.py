@@ -1,7 +1,7 @@
 """Chunks of locations: how they are split, and rows that are sent again (pure).
 
-Planned chunks come from the input. Later ones are made of their rows: the parts of a chunk that
-was split, and rows that are retried, batched with others.
+Planned chunks come from the input. Later chunks hold rows of planned ones: the parts of a chunk
+that was split, or rows that are retried, batched with others.
 """
 
 from __future__ import annotations
@@ -30,50 +30,32 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def shown_id(row: int, own_id: str | None) -> str | None:
-    """The id that a row comes out under.
+    """The id under which a row comes out: its own, or its number if no row has one.
 
-    It is the row's number where no row has an id of its own. Among ids a number would be taken for
-    another row's, so a blank id stays blank: None.
-
-    Args:
-        row: The row's number.
-        own_id: As in `Chunk.ids`.
+    Among ids, a number would be taken for another row's, so a blank id stays blank: None.
     """
     return str(row) if own_id is None else own_id or None
 
 
 class InvalidRow(msgspec.Struct, frozen=True, array_like=True):
-    """A row that is not sent, and why.
+    """A row that is not sent, and why."""
 
-    Attributes:
-        row: Its number.
-        id: As in `Chunk.ids`.
-        error: A sentence.
-        given: The row as it was given, as a JSON object; "{}" where no JSON can hold it.
-        reason: Whether the row is at fault, or no source could answer it.
-    """
-
-    row: int
-    id: str | None
-    error: str
+    row: int  # its number
+    id: str | None  # as in `Chunk.ids`
+    error: str  # a sentence
+    # The row as it was given, as a JSON object; "{}" where no JSON can hold it.
     given: bytes = b"{}"
+    # Whether the row is at fault, or no source could answer it.
     reason: Reason = Reason.INVALID_INPUT
 
 
 class Duplicate(msgspec.Struct, frozen=True, array_like=True):
-    """A row that repeats an earlier one: it is not sent, and has the same outcome.
+    """A row that repeats an earlier one: it is not sent, and gets the same outcome."""
 
-    Attributes:
-        row: Its number.
-        id: As in `Chunk.ids`.
-        first: The number of the row that is sent, in this chunk or an earlier one.
-        location: The location as it would have been sent, by its own number.
-    """
-
-    row: int
-    id: str | None
-    first: int
-    location: bytes
+    row: int  # its number
+    id: str | None  # as in `Chunk.ids`
+    first: int  # the number of the row that is sent, in this chunk or an earlier one
+    location: bytes  # the location as it would have been sent, by its own number
 
     @property
     def shown_id(self) -> str | None:
@@ -82,56 +64,42 @@ class Duplicate(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RowHistory(msgspec.Struct, frozen=True, array_like=True):
-    """What is known of a row before its later chunk is sent.
+    """What is known of a row before its later chunk is sent."""
 
-    Attributes:
-        planned_chunk: The planned chunk that the row is from.
-        times_asked: Jobs that ended without all of its answers.
-        wanted: The sources that it is judged by; None for those of the run.
-        data: The answers so far, as the API's object.
-        was_charged: Whether a job that held it was, or may have been, accepted.
-        duplicates: How many rows repeat it.
-        skipped: Why sources that it was meant for are not asked, a few words each.
-    """
-
-    planned_chunk: int
-    times_asked: int = 0
+    planned_chunk: int  # the planned chunk that the row is from
+    times_asked: int = 0  # jobs that ended without all of its answers
+    # The sources that it is judged by; None for those of the run.
     wanted: tuple[str, ...] | None = None
-    data: bytes = b"{}"
-    was_charged: bool = False
-    duplicates: int = 0
+    data: bytes = b"{}"  # the answers so far, as the API's object
+    was_charged: bool = False  # whether a job that held it was, or may have been, accepted
+    duplicates: int = 0  # how many rows repeat it
+    # Why sources that it was meant for are not asked, a few words each.
     skipped: tuple[str, ...] = ()
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):
-    """Rows that are sent as one job.
+    """Rows that are sent as one job."""
 
-    Attributes:
-        index: The chunk's number, from 0; later chunks come after the planned ones.
-        rows: The numbers of the rows sent, in any order; not always contiguous.
-        ids: The user's own id of each; None where the input has none at all, as far as was
-            known then, and `BLANK_ID` where only this row has none.
-        body: The locations as they are sent: JSON objects, each with its row's number as its id,
-            and `SEPARATOR` between them.
-        sources: By place in `rows`, the sources asked of locations that have their own.
-        invalid: Rows that are not sent; they come out with the others.
-        earlier: Of a later chunk, the history of each row; empty for a planned one.
-        duplicates: Of a planned chunk, rows that repeat others; they come out with these.
-        duplicate_counts: Of a planned chunk, by place in `rows`, how many rows repeat that one,
-            wherever they are; only where any do.
-        skipped: Of a planned chunk, by place in `rows`, why sources that a row was meant for are
-            not asked, a few words each.
-    """
-
-    index: int
-    rows: list[int]
+    index: int  # the chunk's number, from 0; later chunks come after the planned ones
+    rows: list[int]  # the numbers of the rows sent, in any order; not always contiguous
+    # The user's own id of each; None where the input has none at all, as far as was known then, and
+    # `BLANK_ID` where only this row has none.
     ids: list[str | None]
+    # The locations as they are sent: JSON objects, each with its row's number as its id, and
+    # `SEPARATOR` between them.
     body: bytes
+    # By place in `rows`, the sources asked of locations that have their own.
     sources: dict[int, tuple[str, ...]] = {}
-    invalid: list[InvalidRow] = []
+    invalid: list[InvalidRow] = []  # rows that are not sent; they come out with the others
+    # Of a later chunk, the history of each row; empty for a planned one.
     earlier: list[RowHistory] = []
+    # Of a planned chunk, rows that repeat others; they come out with these.
     duplicates: list[Duplicate] = []
+    # Of a planned chunk, by place in `rows`, how many rows repeat that one, wherever they are; only
+    # where any do.
     duplicate_counts: dict[int, int] = {}
+    # Of a planned chunk, by place in `rows`, why sources that a row was meant for are not asked, a
+    # few words each.
     skipped: dict[int, tuple[str, ...]] = {}
 
     @property
@@ -174,12 +142,7 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
 
 
 def encode_body(chunk: Chunk, options: bytes) -> bytes:
-    """The JSON body that submits a chunk; the ids in it are row numbers.
-
-    Args:
-        chunk: With at least one row to be sent.
-        options: The rest of the body as a JSON object with at least one member.
-    """
+    """The JSON body that submits a chunk; `options` is the rest, an object that is not empty."""
     return b"".join((b'{"locations":[', chunk.body, b"],", options[1:]))
 
 
@@ -187,21 +150,13 @@ def encode_body(chunk: Chunk, options: bytes) -> bytes:
 
 
 class RetryRow(msgspec.Struct, frozen=True, array_like=True):
-    """A row that is sent again, for the sources that did not answer.
+    """A row that is sent again to the sources that did not answer."""
 
-    Attributes:
-        row: Its number.
-        id: As in `Chunk.ids`.
-        location: The location as it is sent, with the sources to ask.
-        asked: Those sources.
-        earlier: What is known of it.
-    """
-
-    row: int
-    id: str | None
-    location: bytes
-    asked: tuple[str, ...]
-    earlier: RowHistory
+    row: int  # its number
+    id: str | None  # as in `Chunk.ids`
+    location: bytes  # the location as it is sent, with the sources to ask
+    asked: tuple[str, ...]  # those sources
+    earlier: RowHistory  # what is known of it
 
 
 def history_of(chunk: Chunk, place: int) -> RowHistory:
@@ -217,7 +172,7 @@ def history_of(chunk: Chunk, place: int) -> RowHistory:
 
 
 def wanted_sources(chunk: Chunk, place: int, sources: tuple[str, ...]) -> tuple[str, ...]:
-    """The sources that a row is judged by, where `sources` are the run's."""
+    """The sources that a row is judged by; `sources` are those of the run."""
     if chunk.earlier:
         wanted = chunk.earlier[place].wanted
         return sources if wanted is None else wanted
@@ -225,7 +180,7 @@ def wanted_sources(chunk: Chunk, place: int, sources: tuple[str, ...]) -> tuple[
 
 
 def skipped_sources(chunk: Chunk, place: int) -> tuple[str, ...]:
-    """Why sources that a row was meant for are not asked, a few words each."""
+    """Why some of the sources that a row was meant for are not asked, a few words each."""
     return chunk.earlier[place].skipped if chunk.earlier else chunk.skipped.get(place, ())
 
 
@@ -236,14 +191,14 @@ def retry_row(
     data: bytes,
     locations: Sequence[bytes] | None = None,
 ) -> RetryRow:
-    """A row of a chunk that is sent again for some sources alone.
+    """A row of an answered chunk, to be sent again to the sources that did not answer.
 
     Args:
-        chunk: The chunk that was answered.
+        chunk: The chunk.
         place: The row's place in it.
         asked: The sources that did not answer.
         data: All answers so far, as the API's object.
-        locations: Those of the chunk, where they are at hand.
+        locations: The chunk's locations, if the caller has them already.
     """
     location = (chunk.locations if locations is None else locations)[place]
     earlier = history_of(chunk, place)
@@ -279,19 +234,19 @@ def batch_rows(index: int, retry_rows: Sequence[RetryRow]) -> Chunk:
 
 
 def equal_parts(rows: int, parts: int) -> list[int]:
-    """The sizes of so many parts of about equal size."""
+    """The sizes of parts of about equal size."""
     return [rows * (part + 1) // parts - rows * part // parts for part in range(parts)]
 
 
 def split(
     chunk: Chunk, indexes: Sequence[int], sizes: Sequence[int], *, was_charged: bool
 ) -> list[Chunk]:
-    """Split a chunk; the first part takes the rows that are not sent.
+    """Split a chunk into parts of these sizes; the first part takes the rows that are not sent.
 
     Args:
         chunk: The chunk.
         indexes: The number of each part.
-        sizes: The rows in each part; together all of them.
+        sizes: The number of rows in each part; all rows together.
         was_charged: Whether a job of the chunk was, or may have been, accepted.
     """
     earlier = [history_of(chunk, place) for place in range(len(chunk.rows))]
@@ -319,11 +274,7 @@ def split(
 
 
 class RetryBatcher:
-    """Batches rows that are sent again: until they fill a chunk, or have lingered long enough.
-
-    Args:
-        chunk_size: The most rows in a chunk.
-    """
+    """Batches rows that are sent again until they fill a chunk or have lingered long enough."""
 
     LINGER_S = 30.0
 
@@ -336,18 +287,18 @@ class RetryBatcher:
         return len(self._retry_rows)
 
     def add(self, retry_rows: Iterable[RetryRow], now: float) -> None:
-        """Add rows, at that time."""
+        """Add rows at a time."""
         if not self._retry_rows:
             self._since = now
         self._retry_rows.extend(retry_rows)
 
     def is_due(self, now: float) -> bool:
-        """Whether the rows are worth a job, whatever else there is to do."""
+        """Whether the rows are worth a job now, whatever else there is to do."""
         is_full = len(self._retry_rows) >= self._chunk_size
         return is_full or (bool(self._retry_rows) and now >= self._since + self.LINGER_S)
 
     def take(self) -> list[RetryRow]:
-        """Take out the rows of one chunk; at least one if there is any."""
+        """Take the rows of one chunk; at least one if there are any."""
         batch: list[RetryRow] = []
         size = 0
         while self._retry_rows and len(batch) < self._chunk_size:
@@ -358,5 +309,5 @@ class RetryBatcher:
         return batch
 
     def clear(self) -> None:
-        """Forget all rows."""
+        """Drop all rows."""
         self._retry_rows.clear()

@@ -33,10 +33,9 @@ MOST_SAMPLE_CHARS = 30
 _SAMPLED_ROWS = 2_000  # a field that nearly no row has need not be looked for any longer
 
 DUPLICATES_A_LOCATION = 4
-"""The most duplicates in a chunk, for each location that it may have.
+"""The largest number of duplicates in a chunk, for each location that it may hold.
 
-With more, jobs would be full also where more than four in five rows are duplicates; but the rows of
-a chunk are in memory together.
+A chunk is in memory as a whole. More would fill jobs even if over four in five rows are duplicates.
 """
 
 _BODY_OVERHEAD_BYTES = len('{"locations":[],}')
@@ -52,20 +51,20 @@ _row = attrgetter("row")
 
 
 class _Rows(msgspec.Struct):
-    """Rows that are not in a chunk yet: what `Chunk` has, but for the body."""
+    """Rows that are in no chunk yet: the attributes of `Chunk`, without a body."""
 
-    rows: Sequence[int]
-    ids: Sequence[str | None]
-    locations: Sequence[bytes]
-    sources: Mapping[int, tuple[str, ...]] = {}
-    skipped: Mapping[int, tuple[str, ...]] = {}
-    invalid: Sequence[InvalidRow] = ()
-    duplicates: Sequence[Duplicate] = ()
-    duplicate_counts: Mapping[int, int] = {}
+    rows: list[int] = []
+    ids: list[str | None] = []
+    locations: list[bytes] = []
+    sources: dict[int, tuple[str, ...]] = {}
+    skipped: dict[int, tuple[str, ...]] = {}
+    invalid: list[InvalidRow] = []
+    duplicates: list[Duplicate] = []
+    duplicate_counts: dict[int, int] = {}
 
     @classmethod
     def of_distinct(cls, chunk: Chunk, marks: Mapping[int, int]) -> Self:
-        """The rows of a chunk; `marks` as of `ChunkBuilder.add_distinct()`."""
+        """The rows of a chunk; `marks` as in `ChunkBuilder.add_distinct()`."""
         rows, locations = chunk.rows, chunk.locations
         if marks.keys().isdisjoint(rows):
             return cls(rows, chunk.ids, locations, chunk.sources, chunk.skipped, chunk.invalid)
@@ -87,7 +86,7 @@ class _Rows(msgspec.Struct):
         )
 
     def cut(self, end: int) -> tuple[Self, Self]:
-        """The rows before that number, and the others."""
+        """The rows before a row number, and the others."""
         sent = bisect_left(self.rows, end)
         duplicates = bisect_left(self.duplicates, end, key=_row)
         invalid = bisect_left(self.invalid, end, key=_row)
@@ -109,36 +108,49 @@ class _Rows(msgspec.Struct):
             _renumbered(self.duplicate_counts, places),
         )
 
+    def extend(self, more: Self) -> None:
+        """Add the rows that follow."""
+        before = len(self.rows)
+        self.rows += more.rows
+        self.ids += more.ids
+        self.locations += more.locations
+        self.invalid += more.invalid
+        self.duplicates += more.duplicates
+        for own, others in (
+            (self.sources, more.sources),
+            (self.skipped, more.skipped),
+            (self.duplicate_counts, more.duplicate_counts),
+        ):
+            by_place: dict[int, Any] = own
+            by_place.update({before + place: each for place, each in others.items()})
+
 
 def _renumbered(by_place: Mapping[int, T], places: Sequence[int]) -> dict[int, T]:
-    """What is said of places, where these are left."""
+    """Entries by place, for the places that are left."""
     if not by_place:
         return {}
     return {new: by_place[place] for new, place in enumerate(places) if place in by_place}
 
 
 class ChunkBuilder:
-    """Takes rows and gives a chunk whenever one is full.
+    """Takes rows, and returns a chunk whenever one is full.
 
     Args:
-        chunk_size: The most locations in a chunk.
-        max_chunk_bytes: The most bytes in the body made from it, before compression, without
-            the options.
-        sources: Sources of locations that have none of their own.
+        chunk_size: The largest number of locations in a chunk.
+        max_chunk_bytes: The largest body of a chunk, before compression and without the options.
+        sources: The sources of locations that have none of their own.
 
     Attributes:
-        chunk_size: As given.
-        max_location_bytes: The most bytes of the locations in a chunk, each with its id.
-        sources: As given.
+        max_location_bytes: The largest size of the locations in a chunk, each with its id.
         coverage: Which locations a source is not asked about; None to ask about all.
-        values: Values so far that are not sent as they stand, by field.
-        samples: Values that are sent, of the first rows.
-        skipped: By source, how many rows it is not asked about.
-        has_ids: Whether a row so far has an id of its own.
-        rows_before_ids: How many rows were in chunks before the one with the first such row.
+        values: The values so far that are not sent as they stand, by field.
+        samples: Values that are sent, from the first rows.
+        skipped: The number of rows that a source is not asked about, by source.
+        has_ids: Whether any row so far has an id of its own.
+        rows_before_ids: The number of rows in chunks before the one with the first such row.
 
     Raises:
-        ConfigurationError: For a size that cannot work.
+        ConfigurationError: A size cannot work.
     """
 
     def __init__(
@@ -164,10 +176,10 @@ class ChunkBuilder:
         self._next_index = 0
         # Of earlier chunks. At first one of 20 to a chunk is assumed: few are read to find out.
         self._rows_so_far, self._bytes_so_far = 1, max(200, self.max_location_bytes // 20)
-        self._begin()
+        self._open, self._bytes = _Rows(), 0
 
     def renewed(self) -> ChunkBuilder:
-        """A builder of the same kind of chunks that has taken no row yet."""
+        """A builder of the same kind of chunks that has no rows yet."""
         return ChunkBuilder(
             chunk_size=self.chunk_size,
             max_chunk_bytes=self.max_location_bytes + _BODY_OVERHEAD_BYTES,
@@ -175,7 +187,7 @@ class ChunkBuilder:
         )
 
     def tell_keys(self, sink: KeySink) -> None:
-        """Tell somebody the keys of the rows that are sent, as they come."""
+        """Pass the keys of the rows that are sent to a function, as they come."""
         self._key_sink = sink
 
     def add_batch(
@@ -184,12 +196,12 @@ class ChunkBuilder:
         locations: Columns | Sequence[AnyLocation],
         errors: Mapping[int, str] = _NO_ERRORS,
     ) -> list[Chunk]:
-        """Take rows that follow each other; gives the chunks that they filled.
+        """Add consecutive rows; returns the chunks that they filled.
 
         Args:
-            row: The number of the first.
+            row: The number of the first row.
             locations: The rows.
-            errors: By place in them, why some cannot be sent.
+            errors: Why some cannot be sent, by place among them.
         """
         batch = normalize_batch(locations, first_row=row, with_keys=self._key_sink is not None)
         self.samples.add({"id": batch.ids, **batch.fields})
@@ -201,7 +213,7 @@ class ChunkBuilder:
         }
         skipped = self._narrow(batch, left_out)
         self._leave_out_too_large(batch, left_out)
-        numbers: Sequence[int] = range(row, row + len(batch.encoded))
+        numbers = list(range(row, row + len(batch.encoded)))
         rows = _Rows(numbers, batch.ids, batch.encoded, batch.sources, skipped)
         keys = batch.keys
         if left_out:
@@ -230,33 +242,34 @@ class ChunkBuilder:
         return list(self._add(rows))
 
     def add_distinct(self, chunk: Chunk, marks: Mapping[int, int]) -> list[Chunk]:
-        """Take the rows of a chunk once more, now that it is known which repeat others.
+        """Add the rows of a chunk again, now that duplicates are known; returns the filled chunks.
+
+        Each of these covers a stretch of the input: duplicates come with the rows that are sent.
 
         Args:
-            chunk: It follows the one before.
-            marks: By row, the number of the row that it repeats; or, less than zero, how many
-                repeat it.
-
-        Returns:
-            The chunks that they filled. Each is a stretch of the input: rows that repeat others
-            come beside those that are sent.
+            chunk: The chunk; it follows the one before.
+            marks: The number of the row that a row repeats, by row; or, if negative, how many rows
+                repeat
+            it.
         """
         return list(self._add(_Rows.of_distinct(chunk, marks)))
 
     def rows_until_full(self) -> int:
         """How many rows can be read before the chunk may be full; at least 1.
 
-        Exact as to their number. As to bytes, it stays on the safe side where the rows to
-        come are at most twice as large as those so far are on average.
+        The number of rows is exact. The number of bytes is an estimate that holds unless the next
+        rows are more than twice as large as those so far.
         """
-        by_number = self.chunk_size - max(len(self._rows), len(self._invalid))
-        bytes_each = (self._bytes_so_far + self._bytes) / (self._rows_so_far + len(self._rows))
+        rows = len(self._open.rows)
+        by_number = self.chunk_size - max(rows, len(self._open.invalid))
+        bytes_each = (self._bytes_so_far + self._bytes) / (self._rows_so_far + rows)
         by_bytes = (self.max_location_bytes - self._bytes) / (2 * bytes_each)
         return max(1, min(by_number, int(by_bytes)))
 
     def rest(self) -> Chunk | None:
-        """What is left after the last row; None when nothing is."""
-        return self._finish() if self._rows or self._invalid or self._duplicates else None
+        """The last chunk; None if no rows are left."""
+        rows = self._open
+        return self._finish() if rows.rows or rows.invalid or rows.duplicates else None
 
     def next_index(self) -> int:
         """The number of the next chunk, whoever makes it."""
@@ -266,7 +279,7 @@ class ChunkBuilder:
     def _narrow(
         self, batch: NormalizedBatch, left_out: dict[int, tuple[str, Reason]]
     ) -> dict[int, tuple[str, ...]]:
-        """Keep locations from sources that cannot answer them; says from which, by place."""
+        """Keep locations from sources that cannot answer them; returns the reasons by place."""
         skipped: dict[int, tuple[str, ...]] = {}
         if not self.sources:
             error = "no sources: neither the location nor the run names any"
@@ -303,7 +316,7 @@ class ChunkBuilder:
                 left_out.setdefault(place, (error, Reason.INVALID_INPUT))
 
     def _add(self, rows: _Rows) -> Iterator[Chunk]:
-        """Take rows; gives the chunks that they filled, each as soon as it is full."""
+        """Add rows; yields each chunk as soon as it is full."""
         while (end := self._end(rows)) is not None:
             taken, rows = rows.cut(end)
             self._take(taken)
@@ -311,15 +324,15 @@ class ChunkBuilder:
         self._take(rows)
 
     def _end(self, rows: _Rows) -> int | None:
-        """The number of the row before which the present chunk ends; None where all have room."""
+        """The row number before which the present chunk ends; None if all rows fit into it."""
         ends: list[int] = []
-        room = self.chunk_size - len(self._rows)
+        room = self.chunk_size - len(self._open.rows)
         if len(rows.rows) >= room:
             ends.append(rows.rows[room - 1] + 1)
-        room = self.chunk_size - len(self._invalid)
+        room = self.chunk_size - len(self._open.invalid)
         if len(rows.invalid) >= room:
             ends.append(rows.invalid[room - 1].row + 1)
-        room = DUPLICATES_A_LOCATION * self.chunk_size - len(self._duplicates)
+        room = DUPLICATES_A_LOCATION * self.chunk_size - len(self._open.duplicates)
         if len(rows.duplicates) >= room:
             ends.append(rows.duplicates[room - 1].row + 1)
         left_bytes = self.max_location_bytes - self._bytes
@@ -329,49 +342,28 @@ class ChunkBuilder:
         return min(ends, default=None)
 
     def _take(self, rows: _Rows) -> None:
-        before = len(self._rows)
-        self._rows += rows.rows
-        self._ids += rows.ids
-        self._locations += rows.locations
+        self._open.extend(rows)
         self._bytes += _size_of(rows.locations)
-        for theirs, own in (
-            (rows.sources, self._sources),
-            (rows.skipped, self._skipped),
-            (rows.duplicate_counts, self._duplicate_counts),
-        ):
-            own.update({before + place: said for place, said in theirs.items()})
-        self._invalid += rows.invalid
-        self._duplicates += rows.duplicates
         self.has_ids = (
             self.has_ids or any(rows.ids) or any(each.id is not None for each in rows.invalid)
         )
 
-    def _begin(self) -> None:
-        self._bytes = 0
-        self._rows: list[int] = []
-        self._ids: list[str | None] = []
-        self._locations: list[bytes] = []
-        self._sources: dict[int, Any] = {}
-        self._skipped: dict[int, Any] = {}
-        self._invalid: list[InvalidRow] = []
-        self._duplicates: list[Duplicate] = []
-        self._duplicate_counts: dict[int, Any] = {}
-
     def _finish(self) -> Chunk:
+        rows = self._open
         chunk = Chunk(
             self.next_index(),
-            self._rows,
-            self._ids,
-            SEPARATOR.join(self._locations),
-            self._sources,
-            self._invalid,
-            duplicates=self._duplicates,
-            duplicate_counts=self._duplicate_counts,
-            skipped=self._skipped,
+            rows.rows,
+            rows.ids,
+            SEPARATOR.join(rows.locations),
+            rows.sources,
+            rows.invalid,
+            duplicates=rows.duplicates,
+            duplicate_counts=rows.duplicate_counts,
+            skipped=rows.skipped,
         )
-        self._rows_so_far += len(self._rows)
+        self._rows_so_far += len(rows.rows)
         self._bytes_so_far += self._bytes
-        self._begin()
+        self._open, self._bytes = _Rows(), 0
         if self.has_ids:
             may_lack_ids = None in chunk.ids or chunk.invalid or chunk.duplicates
             return chunk.with_blank_ids() if may_lack_ids else chunk
@@ -380,10 +372,10 @@ class ChunkBuilder:
 
 
 class Samples:
-    """A few values of each field as they are sent, so that people see what is taken for what.
+    """A few values of each field as they are sent, to show how the input was understood.
 
     Attributes:
-        by_field: By field, up to three different values in the order of the rows, as texts.
+        by_field: Up to three different values of each field, in the order of the rows, as texts.
     """
 
     def __init__(self) -> None:
@@ -391,11 +383,7 @@ class Samples:
         self._rows_left = _SAMPLED_ROWS
 
     def add(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Look at some rows.
-
-        Args:
-            columns: By field, what is sent of each row; None where nothing is.
-        """
+        """Look at the values that are sent of some rows, by field; None for no value."""
         if self._rows_left <= 0:
             return
         self._rows_left -= max(map(len, columns.values()), default=0)
@@ -430,11 +418,7 @@ def _as_given(location: object) -> bytes:
 
 
 def checked_sources(sources: object) -> tuple[str, ...]:
-    """The sources of a run.
-
-    Raises:
-        ConfigurationError: When they are not source codes.
-    """
+    """The sources of a run; raises a ConfigurationError if they are not source codes."""
     try:
         return clean_sources(sources)
     except InputError as error:

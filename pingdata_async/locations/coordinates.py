@@ -99,10 +99,10 @@ _AXIS = re.compile(r"lat|lon|[NSEW]")
 
 
 def degrees_of(field: str, value: object) -> float | None:
-    """The degrees that a value says; None where that is not sure.
+    r"""The degrees that a value stands for; None if that is not sure.
 
     Args:
-        field: "latitude" or "longitude"; with a hemisphere of the other, a value says nothing.
+        field: "latitude" or "longitude"; a value with a hemisphere of the other stands for nothing.
         value: A number, or a text such as 40.446, 40,446, 40.446 N or 40\u00b0 26\u2032 46\u2033 N.
     """
     if isinstance(value, bool):
@@ -117,7 +117,7 @@ def degrees_of(field: str, value: object) -> float | None:
 
 
 def west_or_south(field: str, value: Any) -> Any:
-    """A coordinate below a heading that says west or south, where plain numbers have no sign."""
+    """A coordinate below a header that says west or south, where plain numbers lack the sign."""
     if isinstance(value, str):
         text = value.strip()
         degrees = degrees_of(field, text)
@@ -136,8 +136,8 @@ def is_on_the_globe(field: str, degrees: float) -> bool:
 def is_nowhere(latitude: float, longitude: float, *, has_address: bool = False) -> bool:
     """Whether a pair of coordinates means that nothing is known.
 
-    Beside an address one coordinate of exactly 0 is enough: that is seldom a place on the equator
-    or the meridian, and often half a pair.
+    Beside an address one coordinate of exactly 0 is enough: it is seldom on the equator or the
+    meridian, and often half a pair.
     """
     if has_address and 0 in (latitude, longitude):
         return True
@@ -167,13 +167,13 @@ def _decimal(text: str) -> float:
 
 
 def _spelled(text: str) -> str:
-    """The same with one spelling for each mark, hemisphere and word."""
+    """The text with one spelling for each mark, hemisphere and word."""
     text = text.replace(_MISREAD_DEGREE, "\u00b0").translate(_MARKS).replace("''", '"')
     return _WORD.sub(lambda word: _WORDS.get(word[1].casefold(), _MISSING), text).strip()
 
 
 def _axis_of(text: str) -> str | None:
-    """The coordinate that a text says it is; "" where it says both."""
+    """The coordinate that a text names; "" if it names both."""
     said = {
         _HEMISPHERES[each][0] if each in _HEMISPHERES else LATITUDE if each == "lat" else LONGITUDE
         for each in _AXIS.findall(text)
@@ -187,8 +187,8 @@ def _axis_of(text: str) -> str | None:
 def joined_angle(parts: Sequence[str]) -> str:
     """Degrees, minutes, seconds and a hemisphere from separate columns, as one text.
 
-    Where one of them is missing the text is no coordinate: degrees without their minutes are
-    another place. It is empty where all are missing; the hemisphere may stand in any row.
+    It is empty if all are missing but the hemisphere, which may stand in any row. If another one is
+    missing, it is no coordinate: degrees without their minutes are another place.
     """
     given = list(map(str.strip, parts))
     if not any(part and _WORDS.get(part.casefold()) not in _HEMISPHERES for part in given):
@@ -206,14 +206,14 @@ def joined_angle(parts: Sequence[str]) -> str:
 
 
 def split_pair(cell: str, *, longitude_first: bool) -> tuple[str, str] | None:
-    """The latitude and the longitude of a cell that holds both, each for `degrees_of()`.
+    """The latitude and the longitude of a cell that holds both, for `degrees_of()`.
 
     Args:
         cell: Such as "40.446, -79.982", "48,8566; 2,3522", or "POINT (-79.982 40.446)".
-        longitude_first: Which order its header says; overruled by hemispheres and the like.
+        longitude_first: The order that its header says; hemispheres and the like overrule it.
 
     Returns:
-        None where it is not sure what is what, or it is no place.
+        None if it is not sure what is what, or it is no place.
     """
     pair = _pair(cell.strip(), longitude_first=longitude_first)
     if pair is None:
@@ -253,7 +253,7 @@ def _pair(cell: str, *, longitude_first: bool) -> tuple[str, str] | None:
 
 
 def _halves(text: str) -> tuple[str, str] | None:
-    """A cell cut where its first coordinate ends; None where that is not sure."""
+    """A cell cut where its first coordinate ends; None if that is not sure."""
     for separator in ";|/\n\t":
         if separator in text:
             return _both(text.split(separator))

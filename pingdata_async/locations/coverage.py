@@ -1,17 +1,16 @@
 """Which locations a data source surely cannot answer (pure).
 
-The API describes its sources (`/datasources`), but does not document what the fields mean exactly.
-So a location is kept from a source only where every sensible reading says that it would fail:
+The API describes its sources (`/datasources`) without saying exactly what the fields mean. So a
+location is kept from a source only if it would fail by every sensible reading:
 
-- `required_attrs`: only attributes of the building or the policy (`const__`, `occupancy__`,
-  `limits__`, ...). The API finds an address, its parts, coordinates and Lightbox references from
-  each other, and every location that is sent has one of them.
-- `supported_countries`: only where the location names another country, and both are known.
-- `supported_us_states`, `excluded_us_states`: only for a location in the United States: its
-  country says so; or it has a US state, and neither a country nor a one-line address, a postal
-  code or coordinates that may be elsewhere.
-- `non_supported_input_values`: only where they name the fields that they are about.
-- What a source requires of a geocode (`geocode_confidence_required`, ...) is the API's own affair.
+- `required_attrs`: only attributes of the building or the policy (`const__`, `limits__`, ...). The
+API finds an address, its parts, coordinates and Lightbox references from each other.
+- `supported_countries`: only if the location names another country, and both are known.
+- `supported_us_states`, `excluded_us_states`: only for a location in the United States: its country
+says so, or it has a US state, and neither a country nor a one-line address, a postal code or
+coordinates that may be elsewhere.
+- `non_supported_input_values`: only if they name the fields that they are about.
+- What a source requires of a geocode (`geocode_confidence_required`, ...) is left to the API.
 """
 
 from __future__ import annotations
@@ -20,29 +19,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pingdata_async.locations.countries import US, country_of, us_state_of
-from pingdata_async.locations.fields import READERS, read_text
+from pingdata_async.locations.fields import PLACE_FIELDS, READERS, read_text
+from pingdata_async.locations.words import US, country_of, us_state_of
 from pingdata_async.models import DataSource
-
-FOUND_FROM_EACH_OTHER = frozenset(
-    {
-        "address",
-        "address_line_1",
-        "address_line_2",
-        "city",
-        "state",
-        "postal_code",
-        "county",
-        "country",
-        "latitude",
-        "longitude",
-        "lightbox_assessment_id",
-        "lightbox_building_id",
-        "lightbox_parcel_id",
-        "lightbox_parcel_wkt",
-    }
-)
-"""Fields that the API may find by itself."""
 
 _NOT_OF_THE_LOCATION = frozenset({"sources", "datasource_config"})
 _ZIP = re.compile(r"\d{5}(-?\d{4})?", re.ASCII)
@@ -56,7 +35,7 @@ class Coverage:
     """Which locations the sources are not asked about.
 
     Args:
-        sources: The API's description of each, by code.
+        sources: The API's description of each source, by code.
     """
 
     def __init__(self, sources: Mapping[str, DataSource]) -> None:
@@ -64,12 +43,7 @@ class Coverage:
         self._rules = {code: rule for code, rule in rules.items() if rule.has_conditions}
 
     def exclusions(self, fields: Mapping[str, Any], sources: Iterable[str]) -> dict[str, str]:
-        """The sources that would surely fail, and why, a few words each.
-
-        Args:
-            fields: The location as it would be sent.
-            sources: The sources that it would ask.
-        """
+        """Why sources would surely fail for a location as it is sent, a few words for each."""
         found = {}
         for code in sources:
             rule = self._rules.get(code.casefold())
@@ -84,8 +58,8 @@ class Coverage:
         """The places of all locations that `exclusions()` may concern; usually none.
 
         Args:
-            columns: By field, what would be sent of each location; None where nothing is.
-            rows: How many locations there are.
+            columns: What would be sent of each location, by field; None for no value.
+            rows: The number of locations.
             sources: The sources that they would ask.
         """
         places: set[int] = set()
@@ -103,9 +77,7 @@ class _Rule:
         self.required = tuple(
             name
             for name in source.required_attrs
-            if name in READERS
-            and name not in FOUND_FROM_EACH_OTHER
-            and name not in _NOT_OF_THE_LOCATION
+            if name in READERS.keys() - PLACE_FIELDS - _NOT_OF_THE_LOCATION
         )
         self.countries = _all_known(source.supported_countries, country_of)
         self.states = _all_known(source.supported_us_states, us_state_of)
@@ -120,7 +92,7 @@ class _Rule:
         return bool(self.required or self._watched)
 
     def _watch(self) -> Iterator[tuple[str, ValueTest]]:
-        """The fields that may be the reason, and the test of one value by itself."""
+        """The fields that may be the reason, each with the test of one value."""
         if self.countries is not None:
             yield "country", lambda text: self._is_elsewhere(text) is not None
         if self.states is not None or self.excluded:
@@ -146,7 +118,7 @@ class _Rule:
         return places
 
     def why_not(self, fields: Mapping[str, Any]) -> str | None:
-        """Why the source would fail; None where that is not sure."""
+        """Why the source would fail; None if that is not sure."""
         missing = [name for name in self.required if fields.get(name) is None]
         if missing:
             return f"needs {', '.join(missing)}"
@@ -184,7 +156,7 @@ def _is_among(name: str, values: frozenset[str]) -> tuple[str, ValueTest]:
 def _all_known(
     texts: Sequence[str] | None, read: Callable[[str], str | None]
 ) -> frozenset[str] | None:
-    """Codes; None for all codes, and where it is not sure what is meant."""
+    """Codes; None for all codes, and if it is not sure what is meant."""
     codes = [read(text) for text in texts or ()]
     known = frozenset(code for code in codes if code is not None)
     return known if known and None not in codes else None
@@ -194,7 +166,7 @@ def _conditions(values: Any) -> list[dict[str, frozenset[str]]]:
     """Conditions under which a source does not answer: all fields of one have to match.
 
     {"state": ["AK", "HI"]}, {"state": "AK"} and [{"state": "AK"}, {"country": "CU"}] are
-    understood; whatever does not name the fields of a location is ignored.
+    understood; what does not name fields of a location is ignored.
     """
     together: list[Mapping[Any, Any]]
     if isinstance(values, Mapping):

@@ -1,4 +1,4 @@
-"""The fields of a location, and what reads the value of each (pure).
+"""The fields of a location, and the reader of each one's values (pure).
 
 An empty value is left out. An optional value that cannot be read is left out and counted. A value
 that makes the whole location unfit to be sent is refused with one sentence.
@@ -7,9 +7,12 @@ that makes the whole location unfit to be sent is refused with one sentence.
 from __future__ import annotations
 
 import datetime as dt
+import difflib
 import math
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections import UserString
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -17,7 +20,6 @@ import msgspec
 
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations.coordinates import LATITUDE, LONGITUDE, degrees_of, is_on_the_globe
-from pingdata_async.locations.missing_values import is_a_name, says_nothing
 from pingdata_async.locations.numbers import (
     ANY_QUANTITY,
     CODES_FOR_UNKNOWN,
@@ -25,6 +27,7 @@ from pingdata_async.locations.numbers import (
     YEAR,
     number_of,
 )
+from pingdata_async.locations.words import is_a_name, says_nothing
 from pingdata_async.models import Location
 from pingdata_async.value_notes import ValueKind
 
@@ -42,6 +45,11 @@ LOOKUP_FIELDS = (
 
 ADDRESS_FIELDS = ("address", "address_line_1")
 """Fields that say by themselves where a location is."""
+
+PLACE_FIELDS = frozenset(
+    {*LOOKUP_FIELDS, LATITUDE, LONGITUDE, "address_line_2", "state", "county", "country"}
+)
+"""Fields that say together where a location is; the API finds them from each other."""
 
 DESCRIPTIONS = (
     *("occupancy__type_desc", "occupancy__desc_ping"),
@@ -65,7 +73,7 @@ class UnreadableError(ValueError):
     """Raised for an optional value that is left out and counted.
 
     Args:
-        kind: Why it is left out.
+        kind: Why.
     """
 
     def __init__(self, kind: ValueKind = ValueKind.UNREADABLE) -> None:
@@ -74,16 +82,16 @@ class UnreadableError(ValueError):
 
 
 def read_field(name: str, value: Any, row: Mapping[str, Any] = _NO_ROW) -> Any:
-    """What is sent for a field's value; None where it is empty.
+    """What is sent for a field's value; None if it is empty.
 
     Args:
         name: The field.
         value: Its value.
-        row: The location that the value belongs to, by field.
+        row: The location, by field.
 
     Raises:
-        UnreadableError: When the value is to be left out.
-        InputError: When the location cannot be sent because of it.
+        UnreadableError: The value has to be left out.
+        InputError: The location cannot be sent because of it.
     """
     if value is None or _is_nan(value):  # NaN: a data frame's "empty"
         return None
@@ -95,15 +103,12 @@ def read_field(name: str, value: Any, row: Mapping[str, Any] = _NO_ROW) -> Any:
 
 
 def in_order(fields: Mapping[str, T]) -> dict[str, T]:
-    """Fields in the order in which they are sent, whatever their order in the row.
-
-    So equal locations become equal bytes.
-    """
+    """Fields in the order in which they are sent, so that equal locations become equal bytes."""
     return {name: fields[name] for name in sorted(fields, key=_PLACES.__getitem__)}
 
 
 def id_text(value: object) -> str | None:
-    """A user's id of any type as text; None where it is empty."""
+    """A user's id of any type as text; None if it is empty."""
     if value is None or value == "" or _is_nan(value):
         return None
     if isinstance(value, float) and value.is_integer():
@@ -116,10 +121,8 @@ def id_text(value: object) -> str | None:
 def clean_sources(sources: object) -> tuple[str, ...]:
     """Source codes from a list or a text such as "PG,PH"; each once, in their order.
 
-    Codes that differ only in case are the same for the API: the first spelling stays.
-
-    Raises:
-        InputError: When it is neither.
+    Codes that differ only in case are the same for the API: the first spelling stays. Raises an
+    InputError for anything else.
     """
     if isinstance(sources, str):
         sources = re.split(r"[\s,;|]+", sources)
@@ -271,3 +274,124 @@ NAMES = FIELDS | {"id"}
 
 def _is_nan(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)
+
+
+# -- What a program cannot mean by locations ---------------------------------------------------
+
+# Much can be iterated that is no iterable of locations: a text gives its letters, and a data frame
+# the names of its columns. The API would take them for addresses, and charge for them.
+
+_MOST_NAMES_SHOWN = 3
+
+_WORDS_FOR_FIELDS = {
+    **dict.fromkeys(("zip", "zipcode", "zip_code", "postcode", "postalcode"), "postal_code"),
+    **dict.fromkeys(("street", "street_address", "address1", "address_1"), "address_line_1"),
+    **dict.fromkeys(("address2", "address_2", "unit"), "address_line_2"),
+    **dict.fromkeys(("region", "province"), "state"),
+    **dict.fromkeys(("lon", "lng", "long"), "longitude"),
+    "lat": "latitude",
+    "town": "city",
+    "full_address": "address",
+}
+_CUTOFF = 0.5  # similarity, from 0 to 1, of a name that is suggested
+
+
+def nearest_fields(name: str, meant: str | None = None) -> str:
+    """The end of a sentence: the fields that may have been meant by a name.
+
+    Args:
+        name: What somebody wrote.
+        meant: The field that it stands for; None to look among the usual words.
+    """
+    word = name.strip().lower()
+    field = word.replace(" ", "_")
+    meant = meant or _WORDS_FOR_FIELDS.get(field, field)
+    fields = ["id", *sorted(FIELDS)]
+    near = [meant] if meant in fields else []
+    near = near or difflib.get_close_matches(word, fields, cutoff=_CUTOFF)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(fields)}"
+
+
+def check_names(location: Mapping[str, Any]) -> None:
+    """Refuse a mapping with a name that is no field, as its value would not be sent.
+
+    The InputError names the fields that may have been meant.
+    """
+    if NAMES.issuperset(location):
+        return
+    unknown = [name for name in location if name not in NAMES]
+    said = [f"{name!r} is no field of a location; {nearest_fields(str(name))}" for name in unknown]
+    raise InputError(" ".join(said[:_MOST_NAMES_SHOWN]))
+
+
+def check_iterable(locations: object) -> None:
+    """Refuse what is surely no iterable of locations; the InputError says what to do instead."""
+    kind = type(locations).__name__
+    if isinstance(locations, str | UserString | os.PathLike):
+        raise InputError("give a list of locations, not one text; a file is for run()")
+    if isinstance(locations, Mapping | Location) and not _is_of_columns(locations):
+        raise InputError("give a list of locations, not a single one")
+    if _is_of_columns(locations):
+        raise InputError(
+            f"this {kind} is a table: make a data frame of it for enhance_table() or "
+            "BulkEnhancer.run(), which find out what its columns are, or a list with a dict for "
+            "each row"
+        )
+    if _is_of_a_table(locations):
+        raise InputError(
+            f"this {kind} is a table, or a part of one: give it to enhance_table() or "
+            "BulkEnhancer.run(), which find out what its columns are; here a list of locations "
+            "is needed"
+        )
+    if hasattr(locations, "readline"):
+        raise InputError(
+            "an open file may be a table: give its path to run(); if each line is an address, "
+            "give a list of them"
+        )
+    is_iterable = isinstance(locations, Iterable | AsyncIterable) or hasattr(
+        type(locations), "__getitem__"
+    )
+    if isinstance(locations, bytes | bytearray | memoryview) or not is_iterable:
+        raise InputError(f"this {kind} is no iterable of locations; give a list or a generator")
+
+
+def check_any_source(locations: Iterable[object]) -> None:
+    """Refuse locations none of which names a source, if the run names none."""
+    is_empty = True
+    for location in locations:
+        is_empty = False
+        if isinstance(location, Location):
+            sources: object = location.sources
+        elif isinstance(location, Mapping):
+            sources = location.get("sources")
+        else:
+            continue
+        if sources:
+            return
+    if not is_empty:
+        raise InputError('no sources: give the enhancer some, such as sources=["PG"]')
+
+
+def _is_of_columns(given: object) -> bool:
+    """Whether it is a dict of columns, or an array of several."""
+    if isinstance(given, Mapping):
+        columns = [value for name, value in given.items() if name != "sources"]
+        return any(isinstance(each, list | tuple) or hasattr(each, "__array__") for each in columns)
+    is_of_records = getattr(getattr(given, "dtype", None), "names", None) is not None
+    return hasattr(type(given), "dtype") and (getattr(given, "ndim", 1) > 1 or is_of_records)
+
+
+def _is_of_a_table(given: object) -> bool:
+    """Whether it is a data frame or an Arrow object of any library.
+
+    A Series of pandas or polars is none: it yields its values. What has a `dtype` is one column,
+    and what has `columns` with `dtypes` has many. Looked up in the class, as an attribute of a data
+    frame can be a column.
+    """
+    kind = type(given)
+    if hasattr(kind, "columns") and hasattr(kind, "dtypes"):
+        return True
+    return not hasattr(kind, "dtype") and any(
+        hasattr(given, name)
+        for name in ("__arrow_c_stream__", "__arrow_c_array__", "__dataframe__")
+    )

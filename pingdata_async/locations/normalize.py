@@ -1,17 +1,17 @@
 """Locations to the fields that are sent, column by column; keys of equal locations (pure).
 
-The fast path looks at a whole column by what Python does in C: a check or two tell that all of it
-is plain. The slow path reads a column value by value, and is the definition (`fields.py`).
+The fast path checks a whole column at once, by what Python does in C. The slow path reads it value
+by value, and is the definition (`fields.py`).
 
-An optional value that cannot be read is left out and counted, and so are both coordinates where
-either is not known: half a pair is another place. A location that cannot be sent is refused with
-one sentence, and costs nothing.
+An optional value that cannot be read is left out and counted, and so are both coordinates if either
+is not known: half a pair is another place. A location that cannot be sent is refused with one
+sentence, and costs nothing.
 
-A location's key is the end of a line of JSON: all fields that are sent, in their order.
-The text of an address counts without regard to case and white space, everything else exactly: an
-id or a code in another case may be another one. What is no address has its ASCII letters in the
-other case, which loses nothing: an encoded line whose codes are all capitals, as they mostly are,
-only has to be put into small letters as a whole.
+A location's key is the end of its line of JSON: all fields that are sent, in order. The text of an
+address counts without regard to case and white space, everything else exactly: an id in another
+case may be another id. To make keys in C, everything that is not the text of an address has the
+case of its ASCII letters swapped, which loses nothing: a line whose codes are all capitals, as most
+are, only has to be lowered as a whole.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ from pingdata_async.locations.fields import (
     read_number,
     read_text,
 )
-from pingdata_async.locations.missing_values import (
+from pingdata_async.locations.numbers import ANY_QUANTITY, QUANTITIES
+from pingdata_async.locations.words import (
     FIELDS_OF_NAMES,
     all_say_something,
     is_a_name,
     says_nothing,
 )
-from pingdata_async.locations.numbers import ANY_QUANTITY, QUANTITIES
 from pingdata_async.models import Location
 from pingdata_async.value_notes import NotedBatch, NotedValue, ValueKind
 
@@ -93,18 +93,13 @@ _decode_fields = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Columns(msgspec.Struct, frozen=True):
-    """Rows of a table, side by side; also a sequence of locations.
+    """Rows of a table, column by column; also a sequence of locations."""
 
-    Attributes:
-        names: The field that each column holds, or "id"; each once.
-        columns: Its cells, "" or None where there is nothing. There is at least one column, and
-            all have the same length.
-        are_texts: Whether every cell is a str.
-    """
-
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # the field that each column holds, or "id"; each once
+    # Its cells, "" or None where there is nothing. There is at least one column, and all have the
+    # same length.
     columns: Sequence[Sequence[Any]]
-    are_texts: bool = True
+    are_texts: bool = True  # whether every cell is a str
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -119,25 +114,16 @@ class Columns(msgspec.Struct, frozen=True):
 
 
 class NormalizedBatch(msgspec.Struct, frozen=True):
-    """Locations as they will be sent, but for their ids. Lists and places are by row.
+    """Locations as they will be sent, but for their ids. Lists and places are by row."""
 
-    Attributes:
-        ids: The user's own ids; None where there is none.
-        encoded: The fields as JSON objects, with the numbers of the rows as ids if these are given.
-        refused: By place, why a row cannot be sent.
-        noted: By place, values that are not sent as they stand; also of refused rows.
-        fields: By field, the values sent; None where there is none.
-        sources: By place, the sources of locations that have their own.
-        keys: Their keys; empty unless asked for.
-    """
-
-    ids: list[str | None]
+    ids: list[str | None]  # the user's own ids; None where there is none
+    # The fields as JSON objects, with the numbers of the rows as ids if these are given.
     encoded: list[bytes]
-    refused: dict[int, str]
-    noted: NotedBatch
-    fields: dict[str, Sequence[Any]]
-    sources: dict[int, tuple[str, ...]]
-    keys: list[bytes]
+    refused: dict[int, str]  # by place, why a row cannot be sent
+    noted: NotedBatch  # by place, values that are not sent as they stand; also of refused rows
+    fields: dict[str, Sequence[Any]]  # by field, the values sent; None where there is none
+    sources: dict[int, tuple[str, ...]]  # by place, the sources of locations that have their own
+    keys: list[bytes]  # their keys; empty unless asked for
 
     def row(self, place: int) -> dict[str, Any]:
         """The fields that are sent of one location."""
@@ -145,27 +131,16 @@ class NormalizedBatch(msgspec.Struct, frozen=True):
 
 
 class NormalizedLocation(msgspec.Struct, frozen=True):
-    """A location as it will be sent, but for its id.
+    """A location as it will be sent, but for its id."""
 
-    Attributes:
-        id: The user's own id; None where there is none.
-        fields: What is sent, in the order in which it is sent.
-        sources: The location's own sources; None for those of the run.
-        encoded: The fields as a JSON object.
-    """
-
-    id: str | None
-    fields: dict[str, Any]
-    sources: tuple[str, ...] | None
-    encoded: bytes
+    id: str | None  # the user's own id; None where there is none
+    fields: dict[str, Any]  # what is sent, in the order in which it is sent
+    sources: tuple[str, ...] | None  # the location's own sources; None for those of the run
+    encoded: bytes  # the fields as a JSON object
 
 
 def normalize(location: AnyLocation) -> NormalizedLocation:
-    """Make one location ready to be sent.
-
-    Raises:
-        InputError: With a sentence saying why it cannot be sent.
-    """
+    """Make one location ready to be sent; the InputError of one that cannot be sent says why."""
     batch = normalize_batch([location])
     if batch.refused:
         raise InputError(batch.refused[0])
@@ -181,10 +156,10 @@ def normalize_batch(
     """Make locations ready to be sent.
 
     Args:
-        locations: Each a `Location`, a mapping with its fields (other names are ignored), or a
-            plain address.
-        first_row: The number of the first row, where the rows are to be encoded with ids.
-        with_keys: Whether to make their keys too.
+        locations: Each a `Location`, a mapping with its fields (other names are ignored), or an
+            address.
+        first_row: The number of the first row, if the rows are to be encoded with ids.
+        with_keys: Whether to make their keys as well.
     """
     refused: dict[int, str] = {}
     if isinstance(locations, Columns):
@@ -217,7 +192,7 @@ def normalize_batch(
 
 
 def _columns_of(locations: Sequence[Any], refused: dict[int, str]) -> dict[str, Sequence[Any]]:
-    """The values of each field in use; None where a row has none."""
+    """The values of each field in use; None if a row has none."""
     kinds = set(map(type, locations))
     if kinds == {str}:
         return {"address": locations}
@@ -275,12 +250,9 @@ class _ColumnReader:
     """Reads the columns of a batch.
 
     Args:
-        given: By field, its values as they came.
-        refused: Takes why rows cannot be sent, by place; one sentence for each.
+        given: The values of each field as they came.
+        refused: Filled with why rows cannot be sent, by place; one sentence each.
         are_texts: Whether every value is a str.
-
-    Attributes:
-        noted: By place, the values that are not sent as they stand.
     """
 
     def __init__(
@@ -296,7 +268,7 @@ class _ColumnReader:
         self.noted = NotedBatch()
 
     def read(self, rows: int) -> tuple[list[str | None], dict[str, Sequence[Any]]]:
-        """The ids of so many rows, and by field, in order, what is sent; None for nothing."""
+        """The ids of the rows, and what is sent, by field and in order; None for no value."""
         ids: list[str | None] = [None] * rows
         fields: dict[str, Sequence[Any]] = {}
         for name, column in self._given.items():
@@ -314,7 +286,7 @@ class _ColumnReader:
         return ids, fields
 
     def _read_column(self, name: str, column: Sequence[Any], kinds: set[type]) -> Sequence[Any]:
-        """What is sent of a column; None where nothing is."""
+        """What is sent of a column; None for no value."""
         reader = READERS[name]
         given = column
         if kinds == {str, NoneType}:
@@ -397,12 +369,9 @@ class _ColumnReader:
 def fault_of_pair(
     latitude: float | None, longitude: float | None, *, has_address: bool
 ) -> ValueKind | None:
-    """Why neither of two coordinates can be sent; None where they can, or there are none.
+    """Why neither of two coordinates can be sent; None if they can, or both are missing.
 
-    Args:
-        latitude: In degrees; None where it is not known.
-        longitude: Likewise.
-        has_address: Whether the location has an address as well.
+    `has_address` says whether the location has an address as well.
     """
     if latitude is None or longitude is None:
         return None if latitude is longitude else ValueKind.HALF_OF_A_PAIR
@@ -418,7 +387,7 @@ def _ids(column: Sequence[Any], kinds: set[type]) -> list[str | None]:
 
 
 def _plain_numbers(name: str, column: Sequence[str]) -> Sequence[float | None] | None:
-    """Numbers of texts, None where one is empty; None where not all of them are plain."""
+    """The numbers of texts, None for an empty one; None if not all of them are plain."""
     given = list(filter(None, column))
     letters = ",".join(given)
     if "_" in letters or not letters.isascii():
@@ -444,7 +413,7 @@ def _plain_numbers(name: str, column: Sequence[str]) -> Sequence[float | None] |
 
 
 def _floats(texts: Sequence[str], joined: str) -> list[float] | None:
-    """Texts as `float()` reads them; None where it does not. `joined` has commas between them."""
+    """Texts as `float()` reads them; None if it does not. `joined` has commas between them."""
     if "-0" not in joined:  # which JSON takes for the integer
         with contextlib.suppress(msgspec.MsgspecError):
             numbers = _decode_floats(f"[{joined}]")  # far quicker, where all are as in JSON
@@ -464,7 +433,7 @@ def _bounds(name: str) -> tuple[float, float]:
 
 
 def _are_within(numbers: Sequence[float], least: float, most: float) -> bool:
-    """Whether all are finite and within bounds; may say no where their sum is not finite."""
+    """Whether all are finite and within bounds; may say no if their sum is not finite."""
     return not numbers or (
         # The sum shows whether there is a NaN, with which no comparison can be trusted.
         math.isfinite(sum(numbers)) and min(numbers) >= least and max(numbers) <= most
@@ -508,7 +477,7 @@ def _nothing_to_look_up(given: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value for a message; "" where there is none."""
+    """A value for a message; "" for none."""
     is_nan = isinstance(value, float) and math.isnan(value)
     text = "" if value is None or is_nan else str(value).strip()
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
@@ -518,7 +487,7 @@ def _shown(value: Any) -> str:
 
 
 def _encode_rows(columns: Mapping[str, Sequence[Any]]) -> bytes:
-    """Columns to a line of JSON for each row, in the order of the columns, without what is None."""
+    """A line of JSON for each row, with the columns in their order, without null values."""
     return _encoder.encode_lines(list(map(_row_type(tuple(columns)), *columns.values())))
 
 
@@ -540,7 +509,7 @@ def _row_type(names: tuple[str, ...]) -> type[msgspec.Struct]:
 def _refuse_what_is_not_json(
     fields: dict[str, Sequence[Any]], refused: dict[int, str]
 ) -> dict[str, Sequence[Any]]:
-    """Refuse rows that no JSON can hold, such as texts that are not Unicode; gives the others."""
+    """Refuse rows that JSON cannot hold, such as texts that are not Unicode; returns the others."""
     bad: list[int] = []
     for place, values in enumerate(zip(*fields.values(), strict=True)):
         try:
@@ -560,9 +529,9 @@ def _keys_of(
     """The keys of locations.
 
     Args:
-        columns: What is sent of them, by field and in that order; None where nothing is.
+        columns: What is sent of them, by field and in that order; None for no value.
         lines: The same, encoded.
-        numbers: The ids in these lines; none where they are without.
+        numbers: The ids in these lines; empty if they have none.
     """
     begin = len('{"id":"",') + len(numbers[0]) if numbers else 1
     if numbers and len(numbers[0]) != len(numbers[-1]):
@@ -581,10 +550,9 @@ def _keys_of(
 
 
 def sent_key(location: bytes) -> bytes:
-    """What tells a location from another one; equal where the keys of the rows are.
+    """What tells a location from others; equal if the keys of the rows are.
 
-    Args:
-        location: The location as it is sent, without the row's number.
+    `location` is a location as it is sent, without the row's number.
     """
     try:
         fields = _decode_fields(location)
@@ -596,7 +564,7 @@ def sent_key(location: bytes) -> bytes:
 
 
 def _is_small_as_a_key(name: str, column: Sequence[Any]) -> bool:
-    """Whether a column is as it is in keys, once its line is in small letters."""
+    """Whether lowering its line makes a column what it is in keys."""
     if name in _SETTINGS:
         return False
     # A column is of texts throughout, or holds none.
@@ -626,8 +594,7 @@ def fold(text: str) -> str:
 def fold_column(column: Sequence[str | None]) -> Sequence[str | None]:
     """Fold each text of a column, far cheaper than one by one; None stays None.
 
-    Args:
-        column: Texts as they are sent: not empty, and without white space around them.
+    Texts are neither empty nor have white space around them.
     """
     has_gaps = None in column
     texts: Sequence[Any] = [text or "" for text in column] if has_gaps else column

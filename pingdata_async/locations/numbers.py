@@ -1,6 +1,6 @@
 """Numbers as people write them, with units and words, to what is sent (pure).
 
-Only a text that can mean just one number is read, for a guess may be a thousand times too much: a
+Only a text that can mean just one number is read, for a guess may be a thousand times too large: a
 unit must be the field's own, and "1.200" is read only if it cannot be both 1,200 and 1.2.
 """
 
@@ -24,23 +24,15 @@ _LONGEST = 60
 
 
 class Quantity(msgspec.Struct, frozen=True):
-    """What a field's numbers count.
+    """What a field's numbers count."""
 
-    Attributes:
-        least: The least number that is no code for "unknown".
-        most: The largest such number.
-        words: Words without blanks and dots that may stand beside the number, such as its unit.
-        has_multiples: Whether "1.2 million" is allowed.
-        is_whole: Whether it is sent as an integer.
-        is_rounded: Whether fractions are rounded.
-    """
-
-    least: float = -math.inf
-    most: float = math.inf
+    least: float = -math.inf  # the least number that is no code for "unknown"
+    most: float = math.inf  # the largest such number
+    # Words without blanks and dots that may stand beside the number, such as its unit.
     words: frozenset[str] = frozenset()
-    has_multiples: bool = False
-    is_whole: bool = False
-    is_rounded: bool = False
+    has_multiples: bool = False  # whether "1.2 million" is allowed
+    is_whole: bool = False  # whether it is sent as an integer
+    is_rounded: bool = False  # whether fractions are rounded
 
     def holds(self, number: float) -> bool:
         """Whether a number can be one of these."""
@@ -59,9 +51,7 @@ _STORIES = _words(
     "plantas planta"
 )
 _MONEY = Quantity(
-    least=0.0,
-    words=_words(f"$ us$ usd $us dollars dollar {_ABOUT}"),
-    has_multiples=True,
+    least=0.0, words=_words(f"$ us$ usd $us dollars dollar {_ABOUT}"), has_multiples=True
 )
 QUANTITIES: Mapping[str, Quantity] = {
     YEAR: Quantity(
@@ -83,10 +73,7 @@ QUANTITIES: Mapping[str, Quantity] = {
         is_whole=True,
         is_rounded=True,
     ),
-    "limits__building_limit": _MONEY,
-    "limits__bpp_limit": _MONEY,
-    "limits__bi_limit": _MONEY,
-    "limits__signs_and_other_limit": _MONEY,
+    **{f"limits__{name}_limit": _MONEY for name in ("building", "bpp", "bi", "signs_and_other")},
     "dtc_include_coastline_within_miles": Quantity(least=0.0, words=_words("mi mile miles")),
 }
 """The quantity of each field; the numbers of other fields may be anything."""
@@ -146,12 +133,7 @@ _YEARS_AS_DAYS = (dt.date(1904, 12, 4), dt.date(1905, 9, 30))
 
 
 def number_of(field: str, text: str) -> float | None:
-    """The number that a text says; None where that is not sure.
-
-    Args:
-        field: The field that the number is for.
-        text: The text, without white space around it.
-    """
+    """The number that a stripped text means in a field; None if that is not sure."""
     text = text.casefold()
     if _PLAIN.fullmatch(text) and not _ONE_OR_A_THOUSAND.fullmatch(text.lstrip("+-")):
         return float(text)
@@ -201,7 +183,7 @@ def _readings(number: str) -> list[float]:
 
 
 def _multiple(quantity: Quantity, beside: Sequence[str]) -> float | None:
-    """The factor that the words beside a number make; None where they say something else."""
+    """The factor that the words beside a number make; None if they say something else."""
     multiple = 1.0
     words: set[str] = set()
     for place, text in enumerate(beside):
@@ -257,13 +239,10 @@ def _year_of_date(text: str) -> float | None:
 
 
 def with_decimal_commas(field: str, text: str) -> str | None:
-    """A number of a table with decimal commas, rewritten with a decimal point.
+    """A number of a table with decimal commas, with a decimal point instead; other texts unchanged.
 
-    "1.200" is 1,200 there. "1,200" is not sure: a program that separates thousands by commas may
-    have written it nevertheless.
-
-    Returns:
-        None where it is not sure; other texts unchanged.
+    "1.200" is 1,200 there. "1,200" is not sure, as a program that separates thousands by commas may
+    have written it nevertheless: None.
     """
     if not _IN_THOUSANDS.fullmatch(text):
         return text

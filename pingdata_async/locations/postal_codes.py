@@ -1,8 +1,8 @@
 """Leading zeros of US postal codes that a spreadsheet took (pure).
 
 A code gets its zeros back only if it surely lost them: its row is in the United States, and the
-row's state has such codes. The other rows do not count, so that the same row is sent in the same
-way wherever it stands.
+row's state has such codes. Other rows do not matter, so the same row is always sent in the same
+way.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from typing import Any
 
 import msgspec
 
-from pingdata_async.locations.countries import US, country_of, us_state_of
 from pingdata_async.locations.fields import id_text
-from pingdata_async.locations.missing_values import is_a_name, says_nothing
 from pingdata_async.locations.normalize import Columns
+from pingdata_async.locations.words import US, country_of, is_a_name, says_nothing, us_state_of
 from pingdata_async.value_notes import NotedBatch, NotedValue, ValueKind
 
 POSTAL_CODE = "postal_code"
@@ -49,24 +48,26 @@ def restore_leading_zeros(
     *,
     may_be_plus_4: bool = False,
 ) -> tuple[Sequence[Any], NotedBatch]:
-    """Turn postal codes into the texts that they are, with their leading zeros.
+    """Turn postal codes into texts, with their leading zeros.
 
-    33139.0 becomes "33139". Where the row's country is the United States, or is blank and its
-    state is one of theirs, "2134" becomes "02134" and "21345678" becomes "02134-5678", but only in
-    a state that has such codes; a country alone is enough where no state is known. All others stay
-    as they are: 6000 beside "WA" is Perth, and 8001 alone may be Zurich.
+    33139.0 becomes "33139". If the row's country is the United States, or is blank and its state is
+    one of theirs, "2134" becomes "02134" and "21345678" becomes "02134-5678", but only in a state
+    that has such codes; a country is enough if no state is known. Others stay as they are: 6000
+    beside "WA" is Perth, and 8001 alone may be Zurich.
 
     Args:
-        postal: A code for each row; of any type.
-        state: The state of each; None where there is no such column.
-        country: The country of each, likewise.
+        postal: The code of each row, of any type.
+        state: The state of each row; None if there is no such column.
+        country: The country of each row, likewise.
         may_be_plus_4: Whether the column is headed "ZIP+4" or the like: four digits in it are the
-            end of a code then, and are left out.
+            end of
+        a code, and are left out.
 
     Returns:
-        The codes (the same object where all were fine), and notes of those that were given zeros
-        back, are left out, as 00000 is, or are too short for the United States although their
-        rows name no other country.
+        The codes (the same object if all were fine), and notes of those that got zeros back, are
+            left
+        out, as 00000 is, or are too short for the United States although their rows name no other
+        country.
     """
     noted = NotedBatch()
     if are_plain(postal):
@@ -167,7 +168,7 @@ def _digits(code: Any) -> str | None:
 
 
 def _parts(digits: str) -> tuple[str, str]:
-    """A code's ZIP code and its four further digits, with or without the dash between them."""
+    """A code's ZIP code and its four further digits, with or without a dash between them."""
     zip_code, _, plus_4 = digits.partition("-")
     if not plus_4 and len(digits) - _PLUS_4_DIGITS in _SHORT_LENGTHS:
         return digits[:-_PLUS_4_DIGITS], digits[-_PLUS_4_DIGITS:]
@@ -175,7 +176,7 @@ def _parts(digits: str) -> tuple[str, str]:
 
 
 def _prefixes(state: Any, country: Any) -> frozenset[str] | None:
-    """How codes of a row's state begin; None where the row is in another country."""
+    """How codes of a row's state begin; None if the row is in another country."""
     row = {
         name: id_text(value) if isinstance(value, str | int | float) else None
         for name, value in (("state", state), ("country", country))
@@ -192,7 +193,7 @@ def _prefixes(state: Any, country: Any) -> frozenset[str] | None:
 
 
 def _known(name: str, row: Mapping[str, str | None]) -> str:
-    """A row's value; "" where it is a word for nothing."""
+    """A row's value; "" if it is a word for nothing."""
     text = (row[name] or "").strip()
     return text if not says_nothing(text) or is_a_name(name, text, row) else ""
 

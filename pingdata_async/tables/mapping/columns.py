@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 from pingdata_async.exceptions import ConfigurationError, InputError
-from pingdata_async.locations.checks import nearest_fields
 from pingdata_async.locations.coordinates import (
     COORDINATES,
     LATITUDE,
@@ -28,11 +27,12 @@ from pingdata_async.locations.fields import (
     LOOKUP_FIELDS,
     READERS,
     id_text,
+    nearest_fields,
     read_description,
     read_text,
 )
-from pingdata_async.locations.missing_values import says_nothing
 from pingdata_async.locations.normalize import Columns
+from pingdata_async.locations.words import says_nothing
 from pingdata_async.tables.formats import FAILURE_NOTES
 from pingdata_async.tables.mapping.candidates import (
     Candidate,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from pingdata_async.locations.countries import country_of
+from pingdata_async.locations.words import country_of
 from pingdata_async.tables.mapping.synonyms import (
     ANY_SUFFIX,
     CITY,

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.locations.missing_values import all_say_something, says_nothing
 from pingdata_async.locations.normalize import Columns
 from pingdata_async.locations.postal_codes import POSTAL_CODE, restore_leading_zeros_in
+from pingdata_async.locations.words import all_say_something, says_nothing
 from pingdata_async.tables.mapping.columns import ColumnMapping, map_columns
 from pingdata_async.tables.mapping.headers import key_of
 from pingdata_async.tables.mapping.house_numbers import ColumnReader, LostNumbers

@@ -18,8 +18,7 @@ from typing import IO, Any, Final, NamedTuple
 import msgspec
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.locations.coordinates import COORDINATES
-from pingdata_async.locations.fields import LOOKUP_FIELDS, READERS, read_text
+from pingdata_async.locations.fields import PLACE_FIELDS, READERS, read_text
 from pingdata_async.tables.mapping.columns import ColumnMapping
 from pingdata_async.tables.mapping.headers import shown_header
 from pingdata_async.tables.readers.workbook_scan import (
@@ -31,11 +30,6 @@ from pingdata_async.tables.readers.workbook_scan import (
 from pingdata_async.tables.xlsx import cell_name
 from pingdata_async.util.text import counted
 from pingdata_async.value_notes import NotedValue, ValueKind, ValueNotes
-
-ADDRESS_FIELDS = frozenset(
-    {*LOOKUP_FIELDS, *COORDINATES, "address_line_2", "state", "county", "country"}
-)
-"""The fields that make up the address: without one of them, it is another address."""
 
 _TIMES = (dt.date, dt.time, dt.timedelta)
 _ADVICE = (
@@ -98,7 +92,7 @@ class LostCells:
         self._values = values
         self._is_allowed = is_allowed
         self._used = {place for column in mapping.columns for place in column.places}
-        self._address = _places(mapping, ADDRESS_FIELDS)
+        self._address = _places(mapping, PLACE_FIELDS)  # without one, it is another address
         self._texts = _places(mapping, {"id"} | {name for name in READERS if _is_text(name)})
         self._joined = [column.places for column in mapping.columns if len(column.places) > 1]
         self._counts: dict[str, dict[int, _Count]] = {}

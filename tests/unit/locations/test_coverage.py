@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pingdata_async.api.account import decode_datasources
 from pingdata_async.locations.chunk import Chunk
 from pingdata_async.locations.chunk_builder import ChunkBuilder
-from pingdata_async.locations.countries import country_of, us_state_of
 from pingdata_async.locations.coverage import Coverage
 from pingdata_async.locations.normalize import Columns
+from pingdata_async.locations.words import country_of, us_state_of
 from tests.support.sweeps import examples
 
 PLACE = {"address_line_1": "1 Main St", "city": "Springfield"}

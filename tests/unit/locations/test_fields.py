@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from pingdata_async import InputError, Location
 from pingdata_async.locations.fields import FIELDS, clean_sources
-from pingdata_async.locations.missing_values import says_nothing
 from pingdata_async.locations.normalize import normalize, normalize_batch
+from pingdata_async.locations.words import says_nothing
 from pingdata_async.value_notes import ValueKind
 
 NAN = float("nan")

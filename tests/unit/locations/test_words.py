@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from pingdata_async.locations import missing_values as words_for_nothing
+from pingdata_async.locations import words as words_for_nothing
 from pingdata_async.locations.fields import FIELDS
-from pingdata_async.locations.missing_values import all_say_something, says_nothing
 from pingdata_async.locations.normalize import normalize, normalize_batch
+from pingdata_async.locations.words import all_say_something, says_nothing
 from pingdata_async.value_notes import ValueKind
 
 WORDS = [
