@@ -6,8 +6,7 @@ base           What all readers share: files and pipes as hashed streams, and in
 csv            Delimited text
 dialect        The dialect of delimited text: its delimiter, and quotes behind blanks
 jsonl          JSONL and Python objects
-arrow          Parquet files and data frames
-parquet_pages  The sizes of a Parquet file's pages
+arrow          Parquet files, with the sizes of their pages, and data frames
 excel          Workbooks of Excel and OpenDocument
 
 text_encoding  The encoding of a text: given by name, or detected

@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NamedTuple
 
 import pyarrow as pa
 
@@ -26,7 +26,6 @@ from pingdata_async.tables.readers.base import (
     InputReader,
     MemoryHash,
 )
-from pingdata_async.tables.readers.parquet_pages import pages
 from pingdata_async.tables.rows import IN_MEMORY, ArrowRows, Batch, ReadOptions, write_stream
 from pingdata_async.tables.schema.arrow import objects_in, text_of_value, time_values
 from pingdata_async.tables.schema.types import whole_number
@@ -38,17 +37,10 @@ _ROWS_READ_AT_ONCE: Final = 8 * BATCH_ROWS  # Arrow builds the dictionaries anew
 _ROWS_OF_SHARED_TEXTS: Final = 32  # a text that shares the one before it may have any size
 _ITEM_BYTES: Final = 8  # of a number, or of the offset of a text
 
-MAX_RATIO: Final = 100
-"""Largest ratio of a table's size in memory to that of its file; real tables reach 20."""
-
-BYTES_EACH_CELL: Final = 40
-"""Allowance for each cell besides: short texts and numbers may repeat in millions of rows."""
-
-MAX_SPREAD_BYTES: Final = 32 * 1024 * 1024
-"""Allowance for a file as a whole."""
-
-MAX_PAGES_BYTES: Final = 64 * 1024 * 1024
-"""Allowance for one page of each column, which are in memory at once."""
+MAX_RATIO: Final = 100  # of a table's size in memory to that of its file; real tables reach 20
+BYTES_EACH_CELL: Final = 40  # besides: short texts and numbers may repeat in millions of rows
+MAX_SPREAD_BYTES: Final = 32 * 1024 * 1024  # besides, for the file as a whole
+MAX_PAGES_BYTES: Final = 64 * 1024 * 1024  # for one page of each column; they are in memory at once
 
 _TEXTS_OR_NUMBERS = (str, int, float, type(None))
 _JSON_TYPES = {str, int, float, bool, type(None), dict, list}
@@ -182,8 +174,7 @@ class ParquetReader(ArrowReader):
     def _check_pages(self, file: IO[bytes], metadata: Any) -> tuple[list[str], bool]:
         """Check the sizes of all pages, which are decompressed whole.
 
-        Returns:
-            The text columns with a dictionary, and whether texts share the ones before them.
+        Returns the text columns with a dictionary, and whether texts share the ones before them.
         """
         texts: set[str] = set()
         shares_texts = False
@@ -245,19 +236,135 @@ def _row_bytes(group: Any) -> float:
     return size_bytes / (group.num_rows or 1)
 
 
+# -- Pages of Parquet ---------------------------------------------------------------------------
+
+# A page is decompressed whole, to the size in its own header; the end of the file may claim less.
+
+_HEADER_BYTES: Final = 256  # mostly enough; statistics of texts may take more
+_MAX_HEADER_BYTES: Final = 16 * 1024 * 1024  # as in Arrow
+_DELTA_BYTE_ARRAY: Final = 7
+
+# Fields of a header: sizes, and what is said of each kind of page.
+_DECOMPRESSED, _COMPRESSED = 2, 3
+_DATA, _DICTIONARY, _DATA_V2 = 5, 7, 8
+_VALUES, _ENCODING, _ENCODING_V2 = 1, 2, 4
+
+
+class Page(NamedTuple):
+    """A page."""
+
+    size_bytes: int  # decompressed
+    values: int  # in it
+    is_dictionary: bool  # whether it holds texts that the other pages refer to
+    shares_texts: bool  # whether its texts share the beginnings of those before them
+
+
+def pages(file: IO[bytes], column: Any) -> Iterator[Page]:
+    """The pages of a column chunk that Arrow reads; an ArrowInvalid if one has no header."""
+    place, left = column.data_page_offset, column.num_values
+    if column.has_dictionary_page and 0 < column.dictionary_page_offset < place:
+        place = column.dictionary_page_offset
+    end = place + column.total_compressed_size
+    while place < end and left > 0:
+        try:
+            header, length = _header(file, place)
+            page = _page(header)
+            place += length + _natural(header[_COMPRESSED])
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            raise pa.ArrowInvalid(f"a page of {column.path_in_schema} has no header") from error
+        left -= 0 if page.is_dictionary else page.values
+        yield page
+
+
+def _page(header: dict[int, Any]) -> Page:
+    [said] = [header[field] for field in (_DATA, _DICTIONARY, _DATA_V2) if field in header]
+    encoding = said.get(_ENCODING_V2 if _DATA_V2 in header else _ENCODING)
+    return Page(
+        _natural(header[_DECOMPRESSED]),
+        _natural(said[_VALUES]),
+        is_dictionary=_DICTIONARY in header,
+        shares_texts=encoding == _DELTA_BYTE_ARRAY,
+    )
+
+
+def _natural(value: Any) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError("not a size")
+    return value
+
+
+def _header(file: IO[bytes], place: int) -> tuple[dict[int, Any], int]:
+    """The header of a page, and its length."""
+    wanted = _HEADER_BYTES
+    while True:
+        file.seek(place)
+        data = file.read(wanted)
+        try:
+            return _struct(data, 0)
+        except IndexError:
+            if len(data) < wanted or wanted >= _MAX_HEADER_BYTES:
+                raise
+            wanted *= 16
+
+
+# Thrift's compact protocol, as far as headers of pages need it.
+_INTEGERS: Final = (4, 5, 6)
+_BYTES: Final = 8
+_STRUCT: Final = 12
+_SIZES: Final = {1: 0, 2: 0, 3: 1, 7: 8}  # true, false, a byte, a float; there are no lists
+_MORE: Final = 128  # the bit of a byte that others follow
+
+
+def _struct(data: bytes, place: int) -> tuple[dict[int, Any], int]:
+    """The fields of a struct by their numbers, and where it ends."""
+    fields: dict[int, Any] = {}
+    number = 0
+    while head := data[place]:
+        place += 1
+        if head >> 4:
+            number += head >> 4
+        else:
+            number, place = _integer(data, place)
+        fields[number], place = _value(data, place, head & 15)
+    return fields, place + 1
+
+
+def _value(data: bytes, place: int, kind: int) -> tuple[Any, int]:
+    if kind in _INTEGERS:
+        return _integer(data, place)
+    if kind == _STRUCT:
+        return _struct(data, place)
+    if kind == _BYTES:
+        length, place = _varint(data, place)
+        return None, place + length
+    return None, place + _SIZES[kind]
+
+
+def _integer(data: bytes, place: int) -> tuple[int, int]:
+    value, place = _varint(data, place)
+    return (value >> 1) ^ -(value & 1), place
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[place]
+        place += 1
+        value |= (byte % _MORE) << shift
+        if byte < _MORE:
+            return value, place
+    raise ValueError("too long a number")
+
+
 # -- Data frames ---------------------------------------------------------------------------------
 
 
 class ArrowObjectReader(ArrowReader):
     """Reads an object with the Arrow PyCapsule interface; see `InputReader`.
 
-    pandas, polars, pyarrow, DuckDB and others have it. pandas adds its index as a column, unless
-    it only counts the rows: under its name, or `__index_level_0__`. A pandas column of mixed
-    types, such as `read_excel()` makes, becomes text.
-
-    Args:
-        source: The object; a stream that can be read only once is used up.
-        options: How to read it.
+    pandas, polars, pyarrow, DuckDB and others have it. pandas adds its index as a column, unless it
+    only counts the rows: under its name, or `__index_level_0__`. A pandas column of mixed types,
+    such as `read_excel()` makes, becomes text. A stream that can be read only once is used up.
     """
 
     def __init__(self, source: Any, options: ReadOptions) -> None:
@@ -270,7 +377,8 @@ class ArrowObjectReader(ArrowReader):
         self._take_up(reader.schema)
         try:
             for batch in self._pieces(reader, BATCH_ROWS):
-                self._add_to_hash(batch)
+                rows: Any = batch.input_rows
+                self._memory.add(rows.stream)
                 yield batch
         except pa.ArrowException as error:
             raise self._no_table(error) from error
@@ -293,11 +401,6 @@ class ArrowObjectReader(ArrowReader):
 
     def _no_table(self, error: Exception) -> InputError:
         return InputError(f"the {type(self._source).__name__} is not a table: {_one_line(error)}")
-
-    def _add_to_hash(self, batch: Batch) -> None:
-        rows = batch.input_rows
-        assert isinstance(rows, ArrowRows)  # noqa: S101 - for type checkers
-        self._memory.add(rows.stream)
 
 
 def _is_pandas(source: Any) -> bool:
@@ -438,22 +541,16 @@ def _in_types(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _is_binary(kind: Any) -> bool:
-
-    types = pa.types
-    is_text = types.is_string(kind) or types.is_large_string(kind)
-    return is_text or types.is_binary(kind) or types.is_large_binary(kind)
+    return kind in {pa.string(), pa.large_string(), pa.binary(), pa.large_binary()}
 
 
 # -- Values -------------------------------------------------------------------------------------
 
 
 def json_values(column: Any) -> Sequence[Any]:
-    """The values of a column as values of JSON.
+    """The values of a column as values of JSON; a UnicodeDecodeError for a text that is not UTF-8.
 
     Dates, times and decimals become text; whole decimals become integers.
-
-    Raises:
-        UnicodeDecodeError: A text is not UTF-8.
     """
     types = pa.types
     kind = column.type
@@ -462,7 +559,6 @@ def json_values(column: Any) -> Sequence[Any]:
         return [None if index is None else words[index] for index in column.indices.to_pylist()]
     if types.is_date(kind) or types.is_timestamp(kind) or types.is_time(kind):
         return _as_texts(column)
-
     values = objects_in(column)
     if types.is_map(kind):
         return [None if value is None else dict(value) for value in values]
@@ -475,7 +571,6 @@ def json_values(column: Any) -> Sequence[Any]:
 
 
 def _as_texts(column: Any) -> Sequence[Any]:
-
     try:
         texts: list[Any] = column.cast(pa.string()).to_pylist()
     except pa.ArrowException:  # an unknown time zone

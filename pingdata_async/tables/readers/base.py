@@ -54,11 +54,11 @@ OLE_MAGIC = b"\xd0\xcf\x11\xe0"
 
 
 class HashingStream(ReadableStream):
-    """Hashes the bytes of an input as they are read.
+    """Hashes the bytes of an input as they are read; the caller closes the raw stream.
 
     Args:
         source: The path; "-" for standard input.
-        raw: The stream; the caller closes it.
+        raw: The stream.
         mtime_ns: When the file was last modified; None for other inputs.
 
     Attributes:
@@ -146,10 +146,7 @@ class TooLongError(Exception):
 
 
 class PeekableStream(ReadableStream):
-    """A raw stream whose beginning can be peeked at before it is read.
-
-    Args:
-        raw: The stream; the caller closes it.
+    """A raw stream whose beginning can be peeked at; the caller closes it.
 
     Attributes:
         given_bytes: How many bytes have been read.
@@ -192,8 +189,7 @@ class _PatientStream(ReadableStream):
     Args:
         descriptor: Its file descriptor.
         keep_waiting: Called now and then while it is silent.
-        say_nobody_writes: Called once if no process has it open for writing; None if one
-            certainly has.
+        say_nobody_writes: Called once if no process has it open for writing; None if one has.
     """
 
     def __init__(
@@ -294,19 +290,12 @@ _PLUS_4 = ("4", "four")
 
 
 class FileInput(NamedTuple):
-    """A file or pipe that is about to be read.
+    """A file or pipe that is about to be read."""
 
-    Attributes:
-        name: The input, for messages.
-        source: The stream that hashes its bytes.
-        content: The bytes to read.
-        keep_waiting: Called now and then; may raise to stop reading.
-    """
-
-    name: str
-    source: HashingStream
-    content: PeekableStream
-    keep_waiting: Callable[[], None]
+    name: str  # the input, for messages
+    source: HashingStream  # the stream that hashes its bytes
+    content: PeekableStream  # the bytes to read
+    keep_waiting: Callable[[], None]  # called now and then; may raise to stop reading
 
 
 class InputReader(ABC):
@@ -318,11 +307,10 @@ class InputReader(ABC):
         options: How to read it.
 
     Attributes:
-        name: The input, for messages.
-        options: How to read it.
         headers: The headers of its columns, also empty and repeated ones, known with the first
-            batch; of JSON, the names of all members in the order in which they were first seen,
-            complete at the end.
+            batch; of
+        JSON, the names of all members in the order in which they were first seen, complete at the
+        end.
         mapping: The meaning of the columns; known when `headers` are.
         rows: The number of records before the present batch.
         sheet_place: Where the records so far are in a workbook; None for other inputs.
@@ -330,7 +318,8 @@ class InputReader(ABC):
 
     Raises:
         InputError: While iterated, if the input cannot be read further or holds nothing usable;
-            names the line or row.
+            names
+        the line or row.
     """
 
     def __init__(self, name: str, source: HashingStream | MemoryHash, options: ReadOptions) -> None:
@@ -373,11 +362,7 @@ class InputReader(ABC):
         return (*self._notes, *at_end, *self._counted())
 
     def all_values(self, normalized: ValueNotes) -> ValueNotes:
-        """The values that are not sent as they are, by column; complete at the end.
-
-        Args:
-            normalized: The values that normalization changed, by field.
-        """
+        """The values that are not sent as they are, by column; `normalized` has those by field."""
         all_values = ValueNotes()
         all_values.take_over(self.values, {})
         all_values.take_over(normalized, self._headers_by_field())
@@ -436,7 +421,7 @@ class InputReader(ABC):
         *,
         are_texts: bool,
     ) -> Sequence[Sequence[Any]]:
-        """The columns, without words for missing values in those that are joined.
+        """The columns, without words for nothing in those that are joined.
 
         Joined with others, such a word would not be recognized: "N/A Main St".
         """

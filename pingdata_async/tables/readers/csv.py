@@ -60,21 +60,13 @@ _BLOCK_ROWS = BATCH_ROWS * 19 // 20  # which are aimed at, so that a block is se
 
 
 class DelimitedText(NamedTuple):
-    """A delimited text that is about to be read.
+    """A delimited text that is about to be read."""
 
-    Attributes:
-        stream: Its bytes, decompressed.
-        encoding: The encoding of the bytes.
-        sample: Its first characters.
-        is_whole: Whether the sample is all of it.
-        suffix: The suffix of its name in lower case, without that of a compression.
-    """
-
-    stream: TextStream
-    encoding: str
-    sample: str
-    is_whole: bool
-    suffix: str
+    stream: TextStream  # its bytes, decompressed
+    encoding: str  # the encoding of the bytes
+    sample: str  # its first characters
+    is_whole: bool  # whether the sample is all of it
+    suffix: str  # the suffix of its name in lower case, without that of a compression
 
 
 class DelimitedReader(InputReader):
@@ -188,7 +180,7 @@ class DelimitedReader(InputReader):
         return notes
 
     def _plain_batches(self, line: int, block: str) -> Iterator[Batch]:
-        """The rows of a block without quotes, whose first line is this one.
+        """The rows of a block without quotes that begins on this line.
 
         Its cells become columns without being rows in between, which is far cheaper.
         """
@@ -216,7 +208,7 @@ class DelimitedReader(InputReader):
             yield from self._batch_of_rows(line + begin, rows[begin : begin + BATCH_ROWS])
 
     def _read_rows(self, block: str, batch: list[list[str]]) -> None:
-        """Fill a batch with what was read ahead, and then from a block; also as far as an error."""
+        """Fill a batch from what was read ahead, then from a block; as far as an error, if any."""
         reader = self._rows
         ends = reader.line_num + _lines_of(block)
         self._text.put_back(block)
@@ -230,7 +222,7 @@ class DelimitedReader(InputReader):
             self._join_cells(batch)
 
     def _join_cells(self, batch: list[list[str]]) -> None:
-        """Make of a batch the rows that are meant; what is behind it is read where it has to be."""
+        """Make the rows that are meant of a batch, reading on if necessary."""
         self._bytes.most_bytes = self._bytes.given_bytes + MAX_LINE_BYTES
         batch += self._ahead
         read = len(batch) - len(self._ahead)
@@ -251,11 +243,11 @@ class DelimitedReader(InputReader):
         batch[:] = meant
 
     def _lines_read(self) -> int:
-        """How many lines have been read to their end, when there is nothing left of a block."""
+        """The number of lines read to their end, once nothing is left of a block."""
         return self._plain_lines + self._rows.line_num + _line_ends(self._text.rest)
 
     def _batch_of_rows(self, line: int, rows: list[list[str]]) -> Iterator[Batch]:
-        """A batch of what was read from a line on, unless that was blank."""
+        """A batch of the rows that begin on a line, unless they are blank."""
         errors = self._unclosed_errors(line, rows)
         lines: list[int] = []
         if set(map(len, rows)) != {len(self.headers)}:
@@ -277,9 +269,9 @@ class DelimitedReader(InputReader):
         """A batch of those rows that are data.
 
         Args:
-            columns: The rows.
-            lines: Gives the lines that they begin on.
-            errors: By place, why some cannot be sent.
+            columns: The rows, by column.
+            lines: Returns the lines on which they begin.
+            errors: Why some cannot be sent, by place.
         """
         if self._data is not None and not self._data.are_all_data(columns):
             rows = list(zip(*columns, strict=True))
@@ -296,7 +288,7 @@ class DelimitedReader(InputReader):
         )
 
     def _with_own_decimals(self, located: Columns) -> Columns:
-        """Numbers as the table's decimal sign has them."""
+        """Numbers with the decimal sign of the table."""
         if self._dialect.delimiter != _BESIDE_DECIMAL_COMMAS:
             return located
         return msgspec.structs.replace(
@@ -322,7 +314,7 @@ class DelimitedReader(InputReader):
         lines: Iterable[int],
         errors: Mapping[int, str],
     ) -> list[int]:
-        """The places of the rows that are data, and of those that cannot be sent."""
+        """The places of the rows that are data, or cannot be sent."""
         kept: list[int] = []
         for place, (cells, line) in enumerate(zip(rows, lines, strict=True)):
             if not any(map(str.strip, cells)) and data.has_ended:
@@ -335,12 +327,9 @@ class DelimitedReader(InputReader):
     def _squared(
         self, line: int, rows: list[list[str]], errors: dict[int, str]
     ) -> tuple[list[list[str]], list[int]]:
-        """The rows without blank lines, all of one width, and the lines that they begin on.
+        """The rows but blank lines, all of one width, and the lines on which they begin.
 
-        Args:
-            line: The line that the first begins on.
-            rows: The rows.
-            errors: Why some cannot be sent, by place; made to fit what is returned.
+        `errors`, by place, are made to fit what is returned.
         """
         width = len(self.headers)
         squared: list[list[str]] = []
@@ -361,7 +350,7 @@ class DelimitedReader(InputReader):
         return squared, lines
 
     def _unclosed_errors(self, line: int, rows: list[list[str]]) -> dict[int, str]:
-        """Why rows cannot be sent in which a quote is not closed, by place."""
+        """Why rows with a quote that is not closed cannot be sent, by place."""
         if not self._unclosed:
             return {}
         lines = list(accumulate(map(_lines_in, rows), initial=line))
@@ -389,11 +378,7 @@ class DelimitedReader(InputReader):
 class _LineBlocks:
     """A text as blocks of whole lines, of about a batch each.
 
-    Iterated, it gives the lines of the blocks that nobody took.
-
-    Args:
-        raw: Its bytes.
-        encoding: Their encoding.
+    Iterating it yields the lines of the blocks that nobody took.
 
     Attributes:
         rest: What was read behind the last block: the beginning of a line.
@@ -414,16 +399,16 @@ class _LineBlocks:
             yield self._opened
 
     def take(self) -> str:
-        """What is left of the present block, or else the next one; "" at the end."""
+        """The rest of the present block, or else the next one; "" at the end."""
         block, self._put_back = self._put_back, ""
         return block or self._opened.read() or self._next()
 
     def put_back(self, block: str) -> None:
-        """Have a block come next."""
+        """Make a block the next one."""
         self._put_back = block
 
     def fit(self, line_chars: int) -> None:
-        """Make further blocks as large as a batch, where lines are so long."""
+        """Make further blocks as large as a batch of lines of this length."""
         wanted = _BLOCK_ROWS * line_chars
         self._block_bytes = min(max(_FEWEST_BYTES, wanted), BUFFER_BYTES)
 
@@ -440,12 +425,12 @@ class _LineBlocks:
 
 
 def _is_plain(block: str) -> bool:
-    """Whether its cells are what is between delimiters, and its rows what is between line ends."""
+    """Whether cells are what is between delimiters, and rows what is between line ends."""
     return '"' not in block and ("\r" not in block or block.count("\r") == block.count("\r\n"))
 
 
 def _end_of_lines(text: str) -> int:
-    """Where the last line ends that surely does."""
+    """The end of the last line that is certainly complete."""
     return max(text.rfind("\n"), text.rfind("\r", 0, -1)) + 1
 
 
@@ -455,12 +440,12 @@ def _line_ends(text: str) -> int:
 
 
 def _lines_of(block: str) -> int:
-    """How many lines there are in a block, of which the last may lack its end."""
+    """The number of lines in a block, whose last line may lack its end."""
     return _line_ends(block) + bool(block and not block.endswith(("\n", "\r")))
 
 
 def _lines_before(error: UnicodeError) -> int:
-    """How many lines end in the block of bytes that could not be decoded, before what is wrong."""
+    """The number of line ends in the block that could not be decoded, before what is wrong."""
     if not isinstance(error, UnicodeDecodeError):
         return 0
     decoded = error.object[: error.start].decode(error.encoding, "ignore")
@@ -468,5 +453,5 @@ def _lines_before(error: UnicodeError) -> int:
 
 
 def _lines_in(cells: list[str]) -> int:
-    """How many lines of the file a row is on: one, and one more for each end of a line in it."""
+    """The number of lines of the file that a row takes: one, and one for each line end in it."""
     return 1 + len(_LINE_END.findall(",".join(cells)))

@@ -30,17 +30,12 @@ _MOST_CHARACTERS = 64 * 1024  # in these rows
 
 
 class MeantRow(NamedTuple):
-    """A row as its author meant it.
+    """A row as its author meant it."""
 
-    Attributes:
-        cells: Its cells.
-        rows: The number of rows of the `csv` module that it is joined from.
-        unclosed: The number of rows, from this one on, that cannot be told apart, as a quote is
-            not closed; the cells are then those of the `csv` module. None otherwise.
-    """
-
-    cells: list[str]
-    rows: int = 1
+    cells: list[str]  # its cells
+    rows: int = 1  # the number of rows of the `csv` module that it is joined from
+    # The number of rows, from this one on, that cannot be told apart, as a quote is not closed; the
+    # cells are then those of the `csv` module. None otherwise.
     unclosed: int | None = None
 
 
@@ -190,15 +185,10 @@ DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
 
 
 class Dialect(msgspec.Struct, frozen=True):
-    """The delimiter and the headers of a text.
+    """The delimiter and the headers of a text."""
 
-    Attributes:
-        delimiter: The delimiter.
-        header: Its headers; None if they are not among the first rows.
-    """
-
-    delimiter: str
-    header: HeaderRow | None
+    delimiter: str  # the delimiter
+    header: HeaderRow | None  # its headers; None if they are not among the first rows
 
     @property
     def is_one_column(self) -> bool:

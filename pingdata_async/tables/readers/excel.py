@@ -69,27 +69,17 @@ _BLOCK_BYTES = 1024 * 1024
 
 
 class _Table(msgspec.Struct, frozen=True):
-    """A sheet with headers.
+    """A sheet with headers."""
 
-    Attributes:
-        name: The name of the sheet.
-        first: Its first rows.
-        rest: The rows below them.
-        header: The headers among the first rows.
-        hidden: The rows that are hidden.
-        spans: The last row and the column of merged cells, by first row.
-        first_column: The first column of its rows, from 0.
-        others: The other sheets that are not empty.
-    """
-
-    name: str
-    first: list[list[Any]]
-    rest: Iterator[list[Any]]
-    header: HeaderRow
-    hidden: AbstractSet[int]
+    name: str  # the name of the sheet
+    first: list[list[Any]]  # its first rows
+    rest: Iterator[list[Any]]  # the rows below them
+    header: HeaderRow  # the headers among the first rows
+    hidden: AbstractSet[int]  # the rows that are hidden
+    # The last row and the column of merged cells, by first row.
     spans: dict[int, list[tuple[int, int]]]
-    first_column: int
-    others: tuple[str, ...] = ()
+    first_column: int  # the first column of its rows, from 0
+    others: tuple[str, ...] = ()  # the other sheets that are not empty
 
 
 class WorkbookReader(InputReader):
@@ -219,8 +209,7 @@ class WorkbookReader(InputReader):
 class _MergedCells:
     """Finds the values of merged cells for the rows below their first.
 
-    Args:
-        spans: The last row and the column of merged cells, by first row.
+    `spans` holds the last row and the column of merged cells, by first row.
     """
 
     def __init__(self, spans: Mapping[int, Sequence[tuple[int, int]]]) -> None:

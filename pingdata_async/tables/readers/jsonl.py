@@ -44,17 +44,11 @@ _decode = msgspec.json.Decoder().decode
 
 
 class _Rows(NamedTuple):
-    """Consecutive rows of JSON.
+    """Consecutive rows of JSON."""
 
-    Attributes:
-        numbers: Their line or row numbers, from 1.
-        encoded: Their JSON text.
-        values: Their values.
-    """
-
-    numbers: list[int]
-    encoded: list[bytes]
-    values: list[dict[str, Any] | str]
+    numbers: list[int]  # their line or row numbers, from 1
+    encoded: list[bytes]  # their JSON text
+    values: list[dict[str, Any] | str]  # their values
 
 
 class JSONReader(InputReader):

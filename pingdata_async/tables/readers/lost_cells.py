@@ -44,16 +44,11 @@ _MERGED = "merged cells"
 
 
 class SheetRow(NamedTuple):
-    """A record in a sheet.
+    """A record in a sheet."""
 
-    Attributes:
-        number: Its row, from 0.
-        cells: Its cells.
-        merged: The values of merged cells above that cover cells of the row, by column.
-    """
-
-    number: int
-    cells: list[Any]
+    number: int  # its row, from 0
+    cells: list[Any]  # its cells
+    # The values of merged cells above that cover cells of the row, by column.
     merged: Mapping[int, Any]
 
 
@@ -145,12 +140,8 @@ class LostCells:
     ) -> tuple[list[Sequence[Any]], list[Sequence[Any]]]:
         """The columns of some rows as they are kept, and as they are sent.
 
-        Args:
-            first_row: The number of records before them.
-            rows: The rows.
-
-        Returns:
-            All columns twice; a column that is not sent is empty the second time.
+        The second time, a column that is not sent is empty. `first_row` is the number of records
+        before.
         """
         self._first_row = first_row
         columns = list(zip(*(row.cells for row in rows), strict=True))
@@ -292,12 +283,8 @@ _ERROR_CELL: Final = re.compile(
 def with_known_errors(content: bytes, keep_waiting: Callable[[], None]) -> bytes:
     """A workbook with errors of newer versions of Excel, such as #SPILL!, as #VALUE!.
 
-    The library refuses a whole sheet for one of them. Nothing is lost: it returns no value for
-    a cell with an error, and `SheetMarks` keeps the error.
-
-    Args:
-        content: A workbook that is a zip archive.
-        keep_waiting: Called now and then; may raise to stop reading.
+    The library refuses a whole sheet for one of them. Nothing is lost: it returns no value for a
+    cell with an error, and `SheetMarks` keeps the error.
     """
     changed = io.BytesIO()
     with (

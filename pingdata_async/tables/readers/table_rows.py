@@ -20,7 +20,7 @@ from pingdata_async.locations.coordinates import COORDINATES
 from pingdata_async.locations.fields import LOOKUP_FIELDS
 from pingdata_async.tables.mapping.columns import ColumnMapping
 from pingdata_async.tables.mapping.headers import key_of, known_headers, meaning_of
-from pingdata_async.tables.mapping.synonyms import ANGLE_PARTS, HOUSE_NUMBER, UNIT
+from pingdata_async.tables.mapping.synonyms import ANGLE_PARTS, Part
 from pingdata_async.tables.rows import ReadOptions
 from pingdata_async.util.text import counted
 
@@ -37,21 +37,13 @@ _LONGEST_HEADER = 200  # characters; a longer text is about the table
 
 
 class HeaderRow(msgspec.Struct, frozen=True):
-    """The row, or the two rows, with the headers.
+    """The row, or the two rows, with the headers."""
 
-    Attributes:
-        place: The row, from 0; the lower one of two.
-        headers: The header of each column; "" if it has none.
-        cells: The texts of each row.
-        named: The number of headers that the user named.
-        known: The number of headers that have a meaning, or that the user named.
-    """
-
-    place: int
-    headers: tuple[str, ...]
-    cells: tuple[tuple[str, ...], ...]
-    named: int
-    known: int
+    place: int  # the row, from 0; the lower one of two
+    headers: tuple[str, ...]  # the header of each column; "" if it has none
+    cells: tuple[tuple[str, ...], ...]  # the texts of each row
+    named: int  # the number of headers that the user named
+    known: int  # the number of headers that have a meaning, or that the user named
 
     @property
     def rows(self) -> int:
@@ -60,18 +52,11 @@ class HeaderRow(msgspec.Struct, frozen=True):
 
 
 def find_header(rows: Sequence[Sequence[Any]], options: ReadOptions) -> HeaderRow | None:
-    """Find the headers among the first rows of a table.
+    """Find the headers among the first rows of a table; None if no row has a text.
 
     The best row has the most headers that the user named, then the most that have a meaning; two
-    rows count as one if more is understood that way. If nothing is understood, it is the first
-    row with the most different texts.
-
-    Args:
-        rows: The first rows of the table, including empty ones.
-        options: Names the user's headers.
-
-    Returns:
-        None if no row has a text.
+    rows count as one if more is understood that way. If nothing is understood, it is the first row
+    with the most different texts.
     """
     named = _named(options)
     best: HeaderRow | None = None
@@ -209,19 +194,15 @@ _TOTAL_OF = re.compile(
     r"\s*(sub[\s-]*totals?\b|grand\s+totals?\b|totals?\s*(for|of|by|in)\b|totals?\s*[:\u2013-])",
     re.IGNORECASE,
 )
-_NOT_ENOUGH = frozenset({HOUSE_NUMBER, UNIT})  # counts, beside "Total"
+_NOT_ENOUGH = frozenset({Part.HOUSE_NUMBER, Part.UNIT})  # counts, beside "Total"
 _WORD = re.compile(r"[^\W\d_]+")
 
 
 class RowPlaces(msgspec.Struct, frozen=True):
-    """The cells of a row that can be looked up.
+    """The cells of a row that can be looked up."""
 
-    Attributes:
-        lookup: The places of cells of which one suffices.
-        coordinates: The places of cells that are needed together; empty if there are none.
-    """
-
-    lookup: frozenset[int]
+    lookup: frozenset[int]  # the places of cells of which one suffices
+    # The places of cells that are needed together; empty if there are none.
     coordinates: frozenset[int]
 
 
@@ -285,10 +266,6 @@ _LABEL_AND_VALUE = 2
 class DataRows:
     """Tells rows of data from other rows, from top to bottom.
 
-    Args:
-        header: The headers of the table.
-        mapping: The meaning of its columns.
-
     Attributes:
         left_out: The number of rows that are not data, by kind.
         other_table: The row in which a second table began, from 1; None if there is none.
@@ -336,9 +313,7 @@ class DataRows:
     def is_data(self, cells: Sequence[Any], row: int) -> bool:
         """Whether a row that is not empty is data; counts it if not.
 
-        Args:
-            cells: At least one cell for each header.
-            row: Its number, from 1.
+        It has a cell for each header at least. `row` is its number, from 1.
         """
         if self._is_header(cells):
             self._is_below_total = self._is_below_gap = self._is_below_title = False

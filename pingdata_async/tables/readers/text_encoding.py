@@ -46,8 +46,7 @@ _BLANKS_BEFORE_QUOTES = frozenset({b' "', b'\t"'})
 def checked_encoding(encoding: str, head: bytes) -> str:
     """The Python name of an encoding, for a text with this beginning.
 
-    Raises:
-        ConfigurationError: Python knows no such encoding.
+    Raises a ConfigurationError if Python knows no such encoding.
     """
     if encoding.strip().lower().replace("_", "-") in {UTF_8_REPLACE, "utf8-replace"}:
         return UTF_8_REPLACE
@@ -106,19 +105,12 @@ def is_utf_8_so_far(head: bytes) -> bool:
 
 
 class UTF8Count(msgspec.Struct):
-    """How much of a text is UTF-8.
+    """How much of a text is UTF-8."""
 
-    Attributes:
-        good: The number of multibyte characters.
-        bad: The number of bytes that belong to no character.
-        first_at: The offset of the first such byte.
-        first: That byte.
-    """
-
-    good: int = 0
-    bad: int = 0
-    first_at: int = 0
-    first: int = 0
+    good: int = 0  # multibyte characters
+    bad: int = 0  # bytes that belong to no character
+    first_at: int = 0  # the offset of the first of these
+    first: int = 0  # that byte
 
     @property
     def is_mixed(self) -> bool:
@@ -153,12 +145,7 @@ def line_at(raw: io.RawIOBase, offset: int) -> int:
 
 
 def utf_8_count(raw: io.RawIOBase, keep_waiting: Callable[[], None]) -> UTF8Count:
-    """Count how much of a stream is UTF-8, to its end.
-
-    Args:
-        raw: The stream.
-        keep_waiting: Called for each block; may raise to stop reading.
-    """
+    """Count how much of a stream is UTF-8, to its end; `keep_waiting` is called for each block."""
     count, offset, rest = UTF8Count(), 0, b""
     while block := raw.read(_BLOCK_BYTES):
         keep_waiting()
@@ -210,11 +197,7 @@ _TWO_WAYS = (
 
 
 class NulError(ValueError):
-    """Raised when a NUL is read in a text.
-
-    Attributes:
-        before: The bytes before it that were read but not returned.
-    """
+    """Raised when a NUL is read in a text; `before` are the unreturned bytes before it."""
 
     def __init__(self, before: bytes) -> None:
         super().__init__("a NUL")
@@ -230,16 +213,12 @@ def nul_found(name: str, line: int) -> InputError:
 
 
 class TextStream(ReadableStream):
-    """A text in UTF-8 or an 8-bit encoding, without DOS's end-of-file mark.
+    """A text in UTF-8 or an 8-bit encoding, without DOS's end-of-file mark; the caller closes it.
 
-    Args:
-        raw: Its bytes; the caller closes it.
+    Reading raises a NulError if it contains a NUL.
 
     Attributes:
         has_blanks_before_quotes: Whether a quote behind a blank has been read.
-
-    Raises:
-        NulError: While it is read, if it contains a NUL.
     """
 
     _END = b"\x1a"  # Ctrl-Z
@@ -292,15 +271,9 @@ class TextStream(ReadableStream):
 
 
 class RecodedStream(BlockStream):
-    """Recodes a text to UTF-8.
+    """Recodes a text to UTF-8; the caller closes it.
 
-    Args:
-        raw: The bytes of the text; the caller closes it.
-        encoding: Their encoding.
-        name: The input, for messages.
-
-    Raises:
-        InputError: While it is read, if the text is not in this encoding.
+    Reading raises an InputError, with the name of the input, if it is not in this encoding.
     """
 
     def __init__(self, raw: io.RawIOBase, encoding: str, name: str) -> None:
@@ -330,11 +303,7 @@ class RecodedStream(BlockStream):
 
 
 class ReplacedStream(BlockStream):
-    """A text in UTF-8, with U+FFFD in place of bytes that are not.
-
-    Args:
-        raw: The bytes of the text; the caller closes it.
-    """
+    """A text in UTF-8, with U+FFFD in place of bytes that are not; the caller closes it."""
 
     def __init__(self, raw: io.RawIOBase) -> None:
         super().__init__()

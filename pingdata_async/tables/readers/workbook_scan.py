@@ -71,8 +71,8 @@ def scan_workbook(
 ) -> dict[str, SheetMarks]:
     """Refuse a workbook that would not fit into memory, and find what its values do not say.
 
-    The library reserves memory for the whole rectangle between the first cell and the last, so
-    one cell in the last corner of a sheet would take 500 GB, and end the process.
+    The library reserves memory for the whole rectangle between the first cell and the last, so one
+    cell in the last corner of a sheet would take 500 GB, and end the process.
 
     Args:
         name: The input, for messages.
@@ -315,7 +315,8 @@ class _Directory(_XMLScan):
     Attributes:
         titles: The title of each sheet by the plain name of its part; empty if unreadable.
         is_unfinished: Whether the workbook asks to be calculated when opened, as programs do that
-            store 0 as the value of each formula.
+            store
+        0 as the value of each formula.
     """
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
@@ -407,11 +408,7 @@ class _Sheet(_XMLScan):
         self._share: dict[str, str] = {}  # attributes of its formula
 
     def scan(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
-        """Scan the blocks, and pass them on.
-
-        Raises:
-            InputError: It is a sheet that is too large, or damaged.
-        """
+        """Scan the blocks, and pass them on; an InputError if the sheet is too large or damaged."""
         parser = self._parser()
         parser.specified_attributes = True  # the library knows no defaults
         damage: expat.ExpatError | None = None
@@ -512,9 +509,7 @@ class _Sheet(_XMLScan):
 class _OpenDocument(_XMLScan):
     """The sheets of an OpenDocument workbook, in which a number repeats cells and rows.
 
-    Args:
-        name: The input, for messages.
-        marks: Filled with the marks of each sheet, by its title.
+    `marks` is filled with the marks of each sheet, by its title.
     """
 
     def __init__(self, name: str, marks: dict[str, SheetMarks]) -> None:
@@ -526,10 +521,9 @@ class _OpenDocument(_XMLScan):
         self._error: str | None = None  # the text of the present cell, if it is an error
 
     def scan(self, blocks: Iterator[bytes]) -> None:
-        """Scan the document; the library never returns if its XML ends too early.
+        """Scan the document; an InputError if a sheet is too large, or damaged.
 
-        Raises:
-            InputError: A sheet is too large, or damaged.
+        The library never returns if the XML ends too early.
         """
         parser = self._parser()
         try:

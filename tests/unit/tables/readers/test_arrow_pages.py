@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pingdata_async import InputError
-from pingdata_async.tables.readers import parquet_pages
+from pingdata_async.tables.readers import arrow as parquet_pages
+from pingdata_async.tables.readers.arrow import pages
 from pingdata_async.tables.readers.open import open_input
-from pingdata_async.tables.readers.parquet_pages import pages
 from tests.unit.tables.readers.test_workbook_scan import refused
 
 
