@@ -59,19 +59,12 @@ class WriteOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Form(NamedTuple):
-    """What a format needs.
+    """What a format needs."""
 
-    Attributes:
-        endings: The endings of its files.
-        is_text: Whether it can be compressed with gzip and zstd.
-        package: The package that it needs, by its import name; "" for none.
-        extra: The extra of this package that installs it.
-    """
-
-    endings: tuple[str, ...]
-    is_text: bool = False
-    package: str = ""
-    extra: str = ""
+    endings: tuple[str, ...]  # the endings of its files
+    is_text: bool = False  # whether it can be compressed with gzip and zstd
+    package: str = ""  # the package that it needs, by its import name; "" for none
+    extra: str = ""  # the extra of this package that installs it
 
 
 _FORMS: Final = {
@@ -128,13 +121,8 @@ def output_format(path: str, given: str | None = None) -> tuple[OutputFormat, st
 def check_format(kind: OutputFormat, rows: int | None = None, columns: int | None = None) -> None:
     """Check that a table can be written in a format, before anything is sent.
 
-    Args:
-        kind: The format.
-        rows: The number of rows, if known.
-        columns: The number of columns, if known.
-
-    Raises:
-        ConfigurationError: A package is missing, or the table is too large.
+    A ConfigurationError if a package is missing, or the table has too many rows or columns, if
+    known.
     """
     form = _FORMS[kind]
     if form.package and importlib.util.find_spec(form.package) is None:
@@ -159,8 +147,7 @@ def check_format(kind: OutputFormat, rows: int | None = None, columns: int | Non
 def load_package_for(kind: OutputFormat) -> None:
     """Load the package for a format, so that a broken installation shows before anything is sent.
 
-    Raises:
-        ConfigurationError: It cannot be loaded.
+    A ConfigurationError if it cannot be loaded.
     """
     form = _FORMS[kind]
     try:

@@ -90,13 +90,7 @@ class Cells:
         self.cut = 0
 
     def column(self, letters: str, rows: Sequence[int], values: Values) -> list[str]:
-        """The cells of a column in some rows; "" for a row without one.
-
-        Args:
-            letters: The name of the column.
-            rows: The numbers of the rows, from 1.
-            values: The values of the column in these rows.
-        """
+        """The cells of a column in these rows, numbered from 1; "" for a row without one."""
         return [
             "" if rest is None else f'<c r="{letters}{row}"{rest}'
             for row, rest in zip(rows, self._rests(values), strict=True)
@@ -256,6 +250,20 @@ def cell_name(row: int, column: int) -> str:
     return f"{column_letters(column + 1)}{row + 1}"
 
 
+PANE: Final = (
+    '<pane ySplit="{rows}" topLeftCell="A{below}" activePane="bottomLeft" state="frozen"/>'
+)
+"""Part of the view of a sheet whose first rows stay in sight."""
+
+
+def column_widths(widths: Sequence[int], first: int = 1) -> str:
+    """The elements for the widths of columns, in characters; `first` is the first one, from 1."""
+    return "".join(
+        f'<col min="{number}" max="{number}" width="{width}" customWidth="1"/>'
+        for number, width in enumerate(widths, first)
+    )
+
+
 # -- The archive -------------------------------------------------------------------------------
 
 # Higher levels take half of the total time to save a tenth of the size.
@@ -263,11 +271,7 @@ _COMPRESSION_LEVEL: Final = 1
 
 
 class ArchiveWriter:
-    """Writes the parts of a workbook, one after the other.
-
-    Args:
-        file: The output; the caller closes it.
-    """
+    """Writes the parts of a workbook, one after the other; the caller closes the file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = _LastingFile(file)
@@ -296,12 +300,9 @@ class ArchiveWriter:
         self._archive.close()
 
     def abandon(self, part: IO[bytes] | None = None) -> None:
-        """Write nothing more to the file.
+        """Write nothing more to the file, nor the part that is being written, if any.
 
         When collected, the archive would write its directory, perhaps after the file was closed.
-
-        Args:
-            part: The part that is being written, if any.
         """
         self._file.detach()
         with contextlib.suppress(OSError, ValueError):
@@ -348,37 +349,24 @@ _SMALL_BYTES: Final = 16 * 1024 * 1024  # parsed, some parts take ten times as m
 
 
 class Relation(NamedTuple):
-    """The relationship of a part to another.
+    """The relationship of a part to another."""
 
-    Attributes:
-        id: The id by which the part refers to the other.
-        kind: The last word of its type, such as "worksheet".
-        path: The path of the other part.
-    """
-
-    id: str
-    kind: str
-    path: str
+    id: str  # the id by which the part refers to the other
+    kind: str  # the last word of its type, such as "worksheet"
+    path: str  # the path of the other part
 
 
 class WorkbookParts:
-    """Finds the parts of a workbook.
-
-    Args:
-        archive: The archive of the workbook.
-        sheet: The name of a sheet.
+    """Finds the parts of a workbook; a ValueError if one is missing or malformed.
 
     Attributes:
         workbook: The path of the workbook part, which lists the sheets.
-        sheet: The path of the sheet.
+        sheet: The path of the sheet of the given name.
         sheet_index: The place of the sheet among all sheets, from 0.
         tables: The paths of the sheet's tables.
         styles: The path of the styles.
         macros: The paths of macros.
         is_from_1904: Whether days are counted from 1904, as Excel for the Mac once did.
-
-    Raises:
-        ValueError: A part is missing or malformed.
     """
 
     def __init__(self, archive: zipfile.ZipFile, sheet: str) -> None:
@@ -484,14 +472,7 @@ _FIRST_ID: Final = 164  # of formats that are not built in
 
 
 class Styles:
-    """The styles of a workbook, which can be extended.
-
-    Args:
-        content: The part with the styles.
-
-    Raises:
-        ValueError: It is malformed.
-    """
+    """The styles of a workbook, which can be extended; a ValueError if they are malformed."""
 
     def __init__(self, content: bytes) -> None:
         found = _FORMATS.search(content)
@@ -515,12 +496,7 @@ class Styles:
         self._ids: dict[str, int] = {GENERAL: 0}
 
     def like(self, style: int, form: str) -> int:
-        """The number of a style like another, with its own number format.
-
-        Args:
-            style: The number of the other style.
-            form: The number format.
-        """
+        """The number of a style like another one, but with this number format."""
         key = style, form
         if key not in self._derived:
             self._derived[key] = len(self._formats) + len(self._added)

@@ -21,7 +21,7 @@ from pingdata_async.runs.export.results import (
     all_outcomes,
     check_all_there,
 )
-from pingdata_async.tables.writers.jsonl import (
+from pingdata_async.tables.writers.json import (
     RowNote,
     encode_failures,
     encode_lines,

@@ -38,7 +38,7 @@ from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.journal.reader import JournalReader
 from pingdata_async.runs.journal.records import ChunkRecord, ChunkState, SpoolPlace
-from pingdata_async.tables.writers.jsonl import RowNote
+from pingdata_async.tables.writers.json import RowNote
 from pingdata_async.util.files import Closing, open_nameless, write_pieces
 
 KEPT_BODIES = 4

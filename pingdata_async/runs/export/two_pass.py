@@ -52,8 +52,7 @@ from pingdata_async.tables.schema.output_table import (
 )
 from pingdata_async.tables.schema.types import unique_names
 from pingdata_async.tables.writers.base import TableRows, TableWriter, finishing, open_table_writer
-from pingdata_async.tables.writers.geojson import points
-from pingdata_async.tables.writers.jsonl import encode_lines, json_values
+from pingdata_async.tables.writers.json import encode_lines, json_values, points
 from pingdata_async.util.compression import compressed_writer
 from pingdata_async.util.loop import SingleThreadExecutor
 
@@ -438,7 +437,7 @@ class TableExport(TwoPassExport):
         columns = table.columns[table.own_columns :]
         if fingerprint.path is None or not columns:
             raise ValueError("it came from no file" if columns else "--columns has no answers")
-        from pingdata_async.tables.writers.workbook import WorkbookWriter, opened_workbook  # noqa: PLC0415 - for workbooks alone
+        from pingdata_async.tables.writers.excel import WorkbookWriter, opened_workbook  # noqa: PLC0415 - for workbooks alone
 
         path = Path(fingerprint.path)
         # They may have been moved together.

@@ -17,20 +17,15 @@ Point = tuple[float, float]
 
 
 class TableRows(msgspec.Struct, frozen=True):
-    """Some rows of a flat table.
+    """Some rows of a flat table."""
 
-    Attributes:
-        values: The values of each column.
-        count: The number of rows.
-        points: The point of each row, for formats with a geometry.
-        ids: The user's id of each row, for GeoJSON; None to number the rows.
-        numbers: The number of each row in the input, from 0, for a workbook that is given back.
-    """
-
-    values: Sequence[Values]
-    count: int
+    values: Sequence[Values]  # the values of each column
+    count: int  # the number of rows
+    # The point of each row, for formats with a geometry.
     points: Sequence[Point | None] | None = None
+    # The user's id of each row, for GeoJSON; None to number the rows.
     ids: Sequence[str | None] | None = None
+    # The number of each row in the input, from 0, for a workbook that is given back.
     numbers: Sequence[int] | None = None
 
 
@@ -39,7 +34,7 @@ class TableWriter(ABC):
 
     @property
     def notes(self) -> list[str]:
-        """What could not be written as it was, one sentence each."""
+        """What could not be written as it was, a sentence each."""
         return []
 
     @abstractmethod
@@ -47,10 +42,10 @@ class TableWriter(ABC):
         """Add some rows."""
 
     def close(self) -> None:  # noqa: B027 - some writers keep nothing back
-        """Write whatever is pending. The file stays open."""
+        """Write what is pending. The file stays open."""
 
     def abandon(self) -> None:  # noqa: B027 - some writers hold nothing
-        """Release everything after an error; what has been written is no whole table."""
+        """Release everything after an error; the output is no whole table."""
 
 
 @contextlib.contextmanager
@@ -68,16 +63,16 @@ def finishing(writer: TableWriter) -> Iterator[TableWriter]:
 def open_table_writer(
     file: BinaryIO, kind: OutputFormat, columns: Sequence[Column], options: WriteOptions
 ) -> Iterator[TableWriter]:
-    """Write a flat table; it is whole once the context is left without an error.
+    """Open the writer of a flat table, which is whole once the context is left without an error.
 
     Args:
-        file: Where to; still the caller's to close.
-        kind: In which format; not JSONL, which is no flat table.
-        columns: The columns that are written, chosen and in order.
-        options: What else is asked for.
+        file: The output; the caller closes it.
+        kind: The format, other than JSONL, which is no flat table.
+        columns: The columns to write, in order.
+        options: How to write them.
 
     Raises:
-        ConfigurationError: When the format cannot hold it.
+        ConfigurationError: The format cannot hold the table.
     """
     check_format(kind, columns=len(columns))
     with finishing(_writer(file, kind, columns, options)) as writer:
@@ -99,7 +94,7 @@ def _writer(
 
             return XLSXWriter(file, columns)
         case OutputFormat.GEOJSON | OutputFormat.GEOJSONL:
-            from pingdata_async.tables.writers.geojson import GeoJSONWriter  # noqa: PLC0415
+            from pingdata_async.tables.writers.json import GeoJSONWriter  # noqa: PLC0415
 
             return GeoJSONWriter(file, columns, is_collection=kind is OutputFormat.GEOJSON)
         case OutputFormat.PARQUET | OutputFormat.GEOPARQUET:

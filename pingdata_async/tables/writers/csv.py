@@ -1,7 +1,7 @@
 """Flat tables to CSV and TSV.
 
-UTF-8 without a byte order mark, which many readers take for a part of the first header; lines
-end in a bare line feed. Null and an empty text are both an empty cell.
+UTF-8 without a byte order mark, which many readers take for a part of the first header; lines end
+in a line feed alone. Null and an empty text are both an empty cell.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ class CSVWriter(TableWriter):
     """Writes a flat table as delimited text.
 
     Args:
-        file: Where to.
-        columns: Its columns.
-        delimiter: What stands between the cells.
-        is_safe: Whether texts that a spreadsheet would run as a formula get an apostrophe before
-            them, headers too. Plain numbers, such as -5, stay as they are. Whoever reads the
-            output as data finds the apostrophe in it.
+        file: The output.
+        columns: The columns.
+        delimiter: The delimiter.
+        is_safe: Whether to put an apostrophe before texts, headers included, that a spreadsheet
+            would
+        run as formulas. Plain numbers such as -5 stay as they are. Whoever reads the output as data
+        finds the apostrophe in it.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class CSVWriter(TableWriter):
 
 
 def _json_texts(values: Values) -> list[str]:
-    """Booleans and integers, for which JSON has the same texts; all at once."""
+    """Booleans and integers, whose texts are those of JSON; all at once."""
     return _encode(values)[1:-1].decode().replace("null", "").split(",")
 
 

@@ -1,7 +1,7 @@
 """Flat tables to Parquet and GeoParquet; needs pyarrow.
 
-Columns that came from Arrow keep their types, with nullability and metadata; those of the few
-types that Parquet has nothing for (unions, run-end encoded) are written as texts.
+Columns that came from Arrow keep their types, with nullability and metadata. The few types that
+Parquet lacks (unions, run-end encoded) are written as text.
 """
 
 from __future__ import annotations
@@ -43,15 +43,12 @@ _POINT: Final = 1
 
 
 class ParquetWriter(TableWriter):
-    """Writes a flat table with the types of its columns.
-
-    Rows are buffered until they are worth a row group.
+    """Writes a flat table with the types of its columns, a row group at a time.
 
     Args:
-        file: Where to.
-        columns: Its columns.
-        has_geometry: Whether there is a last column with the rows' points, as GeoParquet 1.1
-            has it.
+        file: The output.
+        columns: The columns.
+        has_geometry: Whether to add a column with the points of the rows, as in GeoParquet 1.1.
     """
 
     def __init__(self, file: BinaryIO, columns: Sequence[Column], *, has_geometry: bool) -> None:
@@ -82,11 +79,7 @@ class ParquetWriter(TableWriter):
         self._bytes = 0
 
     def write(self, rows: TableRows) -> None:
-        """Add some rows; see `TableWriter`.
-
-        Raises:
-            RunError: When a value does not fit its column.
-        """
+        """Add some rows; see `TableWriter`. A RunError if a value does not fit its column."""
         arrays = self._arrays(rows)
         if self._geometry:
             arrays.append(self._wkb(rows.points or [None] * rows.count))
@@ -98,7 +91,7 @@ class ParquetWriter(TableWriter):
                 self._write_group()
 
     def close(self) -> None:
-        """Write the last row group, and what is known at the end."""
+        """Write the last row group, and the metadata."""
         self._join_blocks()
         if self._rows:
             self._write_group()
@@ -107,7 +100,7 @@ class ParquetWriter(TableWriter):
         self._writer.close()
 
     def abandon(self) -> None:
-        """Let go of the file, which is of no use."""
+        """Release the file."""
         self._blocks.clear()
         self._pending.clear()
         self._writer.close()
@@ -129,7 +122,7 @@ class ParquetWriter(TableWriter):
         return arrays
 
     def _misfit(self, rows: TableRows, places: Sequence[int], kind: Any) -> RunError:
-        """Which of the columns it is that has a value that does not fit."""
+        """The error for a value that does not fit its column, with its name."""
         for place in places:
             try:
                 pa.array(rows.values[place], kind)
@@ -166,7 +159,7 @@ class ParquetWriter(TableWriter):
         )
 
     def _metadata(self) -> bytes:
-        """GeoParquet's own; longitude and latitude on WGS 84 where it names no system."""
+        """The metadata of GeoParquet; without a system of its own, it is WGS 84."""
         geometry: dict[str, Any] = {"encoding": "WKB", "geometry_types": ["Point"]}
         if self._box:
             geometry["bbox"] = self._box

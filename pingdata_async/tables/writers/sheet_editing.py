@@ -1,9 +1,9 @@
 """A sheet with more columns behind its own; everything else stays byte for byte.
 
-Sheets are read as a stream, and copied but for the places that change, so that neither their size
-nor what Excel has in them that nobody here knows of matters. Rows that are written as usual are
-found in the bytes; a parser is asked for the rest, and for all rows where some are unusual. That
-takes 10 us of CPU a cell more, and comes to the same bytes.
+Sheets are read as a stream and copied but for the places that change, so neither their size nor
+parts unknown here matter. Rows that are written as usual are found in the bytes (`sheet_rows`); a
+parser finds the rest, and all rows if some are unusual. It takes 10 us of CPU a cell more, for the
+same bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from xml.parsers import expat
 import msgspec
 
 from pingdata_async.tables.rows import SheetPlace
-from pingdata_async.tables.writers.excel import PANE, column_widths
 from pingdata_async.tables.writers.sheet_rows import (
     CellScan,
     SheetBlocks,
@@ -27,7 +26,7 @@ from pingdata_async.tables.writers.sheet_rows import (
     split_cells,
     without_cells,
 )
-from pingdata_async.tables.xlsx import column_letters, column_number
+from pingdata_async.tables.xlsx import PANE, column_letters, column_number, column_widths
 
 MOST_FROZEN_ROWS: Final = 12
 """With more of them in sight at all times, little of the rest would be."""
@@ -50,42 +49,29 @@ _BEFORE_FILTER: Final = frozenset(
 
 
 class SheetForm(msgspec.Struct):
-    """What a sheet has, as far as new columns have to know it.
+    """The properties of a sheet that matter for new columns."""
 
-    Attributes:
-        width: Its last column that holds anything, or is merged with one that does beside the
-            headers and records; 0 where there is none.
-        header_begin: The first one with a header.
-        filtered: The range that is filtered; "" for none.
-        has_panes: Whether parts of it are frozen or split.
-        is_usual: Whether its rows are written as usual, and can be found without a parser.
-    """
-
+    # Its last column that holds anything, or is merged with one that does beside the headers and
+    # records; 0 where there is none.
     width: int = 0
-    header_begin: int = 0
-    filtered: str = ""
-    has_panes: bool = False
+    header_begin: int = 0  # the first one with a header
+    filtered: str = ""  # the range that is filtered; "" for none
+    has_panes: bool = False  # whether parts of it are frozen or split
+    # Whether its rows are written as usual, and can be found without a parser.
     is_usual: bool = False
 
 
 class NewColumns(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sheet is to have beside its own columns.
+    """The columns that a sheet gets behind its own."""
 
-    Attributes:
-        first: The first of them.
-        widths: How wide each is, in characters.
-        rows: By row, their cells as XML, without a namespace; rows come in order.
-        style: Puts the styles into the cells of a row, like that of the cell before them.
-        header_row: The row of the headers.
-        filtered: The range to be filtered; "" for none.
-    """
-
-    first: int
-    widths: list[int]
+    first: int  # the first of them
+    widths: list[int]  # how wide each is, in characters
+    # By row, their cells as XML, without a namespace; rows come in order.
     rows: Iterator[tuple[int, bytes]]
+    # Puts the styles into the cells of a row, like that of the cell before them.
     style: Callable[[bytes, int], bytes]
-    header_row: int
-    filtered: str
+    header_row: int  # the row of the headers
+    filtered: str  # the range to be filtered; "" for none
 
     @property
     def last(self) -> int:
@@ -94,15 +80,15 @@ class NewColumns(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def scan_sheet(sheet: IO[bytes], place: SheetPlace) -> SheetForm:
-    """Look through a sheet.
+    """Scan a sheet for its form.
 
     Args:
-        sheet: The sheet; gone through a second time where it is not written as usual.
-        place: Where in it the headers and records stand.
+        sheet: The sheet; read twice if it is not written as usual.
+        place: Where the headers and records are.
 
     Raises:
-        ValueError: When it cannot be edited: it is no XML, in an encoding other than UTF-8, or
-            has not the rows that were to be there.
+        ValueError: It cannot be edited: it is no XML, in an encoding other than UTF-8, or lacks
+            rows.
     """
     try:
         return _scanned_by_rows(sheet, place)
@@ -116,14 +102,7 @@ def scan_sheet(sheet: IO[bytes], place: SheetPlace) -> SheetForm:
 
 
 def edit_sheet(sheet: IO[bytes], out: IO[bytes], form: SheetForm, new: NewColumns) -> None:
-    """Copy a sheet, with new columns.
-
-    Args:
-        sheet: The sheet.
-        out: Where to.
-        form: What it has.
-        new: What comes beside it.
-    """
+    """Copy a sheet of this form, with new columns."""
     editor = _Editor(out, form, new)
     if form.is_usual:
         blocks = SheetBlocks(sheet)
@@ -178,7 +157,7 @@ class _Parser:
         self._parse(block, is_last=False)
 
     def end(self) -> None:
-        """There is no more."""
+        """End the document."""
         self._parse(b"", is_last=True)
 
     def _parse(self, block: bytes, *, is_last: bool) -> None:
@@ -198,7 +177,7 @@ class _Parser:
 
 
 class _Cursor:
-    """Where in the sheet the next element is; places need not be said in it."""
+    """The place of the next element in the sheet; elements need not name theirs."""
 
     def __init__(self) -> None:
         self.row = 0
@@ -223,11 +202,7 @@ def _local(name: str) -> str:
 
 
 class _Scan(_Parser):
-    """One pass over a sheet.
-
-    Attributes:
-        form: What it has, as far as it is known yet.
-    """
+    """One pass over a sheet; its `form` is what is known so far."""
 
     def __init__(self, place: SheetPlace) -> None:
         super().__init__()
@@ -242,7 +217,7 @@ class _Scan(_Parser):
         self.expat.EndElementHandler = self._end
 
     def take_rows(self, block: bytes) -> None:
-        """Go through a block of whole rows."""
+        """Scan a block of whole rows."""
         cells, form = self._cells, self.form
         cells.check(block)
         for row in rows_in(block):
@@ -253,7 +228,7 @@ class _Scan(_Parser):
         form.width = max(form.width, cells.width)
 
     def end(self) -> None:
-        """There is no more."""
+        """End the scan."""
         super().end()
         if self._awaited is not None:
             raise ValueError(f"its sheet has no row {self._awaited} where it was")
@@ -294,7 +269,7 @@ class _Scan(_Parser):
 class _Editor(_Parser):
     """One pass over a sheet, to copy it.
 
-    What was read is written as far as the parser has come, but for what takes its place.
+    What was read is written as far as the parser has come, but for what is replaced.
     """
 
     def __init__(self, out: IO[bytes], form: SheetForm, new: NewColumns) -> None:
@@ -329,7 +304,7 @@ class _Editor(_Parser):
         self.expat.EndElementHandler = self._end
 
     def feed(self, block: bytes) -> None:
-        """Copy a block, as far as it can be understood yet."""
+        """Copy a block, as far as it is parsed."""
         self._buffer = self._buffer[self._written - self._buffer_begin :] + block
         self._buffer_begin = self._written
         super().feed(block)
@@ -337,7 +312,7 @@ class _Editor(_Parser):
             self._copy_to(self._here)
 
     def take_rows(self, block: bytes) -> None:
-        """Copy a block of whole rows; all that was fed before is understood."""
+        """Copy a block of whole rows; everything before it is parsed."""
         self._copy_to(self._buffer_begin + len(self._buffer))
         pieces: list[bytes] = []
         begin = 0
@@ -360,7 +335,7 @@ class _Editor(_Parser):
         self._out.write(b"".join(pieces))
 
     def end(self) -> None:
-        """There is no more."""
+        """Copy the rest."""
         super().end()
         self._copy_to(self._buffer_begin + len(self._buffer))
 
@@ -368,7 +343,7 @@ class _Editor(_Parser):
 
     @property
     def _here(self) -> int:
-        """Where the tag begins that the parser is at."""
+        """The offset of the tag that the parser is at."""
         return self.expat.CurrentByteIndex
 
     def _copy_to(self, place: int) -> None:
@@ -404,7 +379,7 @@ class _Editor(_Parser):
             self._dropped_depth = self._depth
 
     def _named(self, xml: bytes) -> bytes:
-        """Elements as the sheet calls them, which may be with a prefix."""
+        """Elements with the prefix of the sheet, if it has one."""
         if not self._prefix:
             return xml
         xml = _OPENED.sub(b"<" + self._prefix, xml)
@@ -516,7 +491,7 @@ class _Editor(_Parser):
             self._drop()
 
     def _column(self, attributes: dict[str, str]) -> None:
-        """Those that the sheet speaks of end before the new ones, and go on behind them."""
+        """End columns of the sheet before the new ones, and continue them behind these."""
         first, last = int(attributes["min"]), int(attributes["max"])
         if last > self._new.last:
             begin = str(max(first, self._new.last + 1))
@@ -542,14 +517,14 @@ class _Editor(_Parser):
 
 
 def _opened(row: bytes) -> bytes:
-    """The tag of a row that is to have more cells."""
+    """The tag of a row that gets more cells."""
     if row.endswith(b"/>"):
         row = row[:-2] + b">"
     return _SPANS.sub(b"", row)  # which say how far its cells go
 
 
 def _with(tag: bytes, attribute: str, value: str) -> bytes:
-    """A tag with another value of an attribute, which it may not have had."""
+    """A tag with an attribute set to a value."""
     said = f' {attribute}="{value}"'.encode()
     found = re.search(rb"\s%b\s*=\s*(\"[^\"]*\"|'[^']*')" % attribute.encode(), tag)
     if found is not None:

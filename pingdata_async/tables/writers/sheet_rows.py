@@ -1,7 +1,8 @@
 """The rows of a sheet, found in its bytes (pure).
 
-Parsers give each of millions of cells to Python, which takes ten times as long as looking for the
-few places that matter. What is not written as spreadsheets write it is left to a parser.
+Parsers hand millions of cells to Python one by one, which takes ten times as long as looking for
+the few places that matter. Sheets that are not written as spreadsheets write them are left to a
+parser.
 """
 
 from __future__ import annotations
@@ -39,36 +40,20 @@ class UnusualSheetError(Exception):
 
 
 class Row(NamedTuple):
-    """Where in a block a row is.
+    """The place of a row in a block."""
 
-    Attributes:
-        number: Which one it is, from 1.
-        style: That of the row, as far as its cells have none.
-        begin: Where its tag begins.
-        body: Where that tag ends.
-        body_end: Where its end tag begins; for a row without one, where the row ends.
-        end: Where it ends.
-    """
-
-    number: int
-    style: int
-    begin: int
-    body: int
-    body_end: int
-    end: int
+    number: int  # which one it is, from 1
+    style: int  # that of the row, as far as its cells have none
+    begin: int  # where its tag begins
+    body: int  # where that tag ends
+    body_end: int  # where its end tag begins; for a row without one, where the row ends
+    end: int  # where it ends
 
 
 class SheetBlocks:
-    """A sheet in three parts: what is before its rows, blocks of whole rows, the rest.
+    """A sheet in three parts: `head`, all up to its rows; blocks of whole rows; the rest.
 
-    Args:
-        sheet: The sheet, which is XML.
-
-    Attributes:
-        head: All up to its rows.
-
-    Raises:
-        UnusualSheetError: When that is something to be parsed.
+    Raises an UnusualSheetError if it has to be parsed.
     """
 
     def __init__(self, sheet: IO[bytes]) -> None:
@@ -83,7 +68,7 @@ class SheetBlocks:
             raise UnusualSheetError
 
     def of_rows(self) -> Iterator[bytes]:
-        """Blocks of whole rows, to be gone through before `rest()`."""
+        """Blocks of whole rows; read before `rest()`."""
         content = self._ahead
         while (end := content.find(_ROWS_END)) < 0:
             whole = content.rfind(_ROW_END) + len(_ROW_END)
@@ -95,7 +80,7 @@ class SheetBlocks:
         yield content[:end]
 
     def rest(self) -> Iterator[bytes]:
-        """Blocks of all that is behind the rows."""
+        """Blocks of everything behind the rows."""
         yield self._ahead
         while block := self._sheet.read(_BLOCK_BYTES):
             yield block
@@ -108,11 +93,7 @@ class SheetBlocks:
 
 
 def rows_in(block: bytes) -> Iterator[Row]:
-    """The rows of a block.
-
-    Raises:
-        UnusualSheetError: When there is anything else in it.
-    """
+    """The rows of a block; an UnusualSheetError if it holds anything else."""
     tags = list(_ROW.finditer(block))
     behind = [*(tag.start() for tag in tags[1:]), len(block)]
     if block.count(b"<row") != len(tags) or block[: tags[0].start() if tags else None].strip():
@@ -130,11 +111,7 @@ def rows_in(block: bytes) -> Iterator[Row]:
 
 
 class CellScan:
-    """Looks for the last column of rows that holds anything.
-
-    Attributes:
-        width: That column, from 1; 0 where there is none.
-    """
+    """Finds the last column with content: `width`, from 1; 0 for none."""
 
     def __init__(self) -> None:
         self.width = 0
@@ -143,20 +120,12 @@ class CellScan:
 
     @staticmethod
     def check(block: bytes) -> None:
-        """Make sure that what is found in a block of rows is what a parser finds.
-
-        Raises:
-            UnusualSheetError: When it may not be.
-        """
+        """Raise an UnusualSheetError if a parser might find other cells in a block of rows."""
         if _UNUSUAL.search(block):
             raise UnusualSheetError
 
     def add(self, block: bytes, row: Row) -> None:
-        """Take a row.
-
-        Raises:
-            UnusualSheetError: When its cells are not written as usual.
-        """
+        """Scan a row; an UnusualSheetError if its cells are not written as usual."""
         letters = _CELL.findall(block, row.body, row.body_end)
         if letters != self._letters:  # most rows are like the one before
             self._columns = self._numbers(letters)
@@ -175,7 +144,7 @@ class CellScan:
             end = begin
 
     def first(self, block: bytes, row: Row) -> int:
-        """The first column of the row taken last that holds anything; 0 for none."""
+        """The first column with content in the row scanned last; 0 for none."""
         found = _CONTENT.search(block, row.body, row.body_end)
         if found is None:
             return 0
@@ -195,13 +164,7 @@ class CellScan:
 
 
 def split_cells(block: bytes, row: Row, first: int) -> tuple[int, int]:
-    """Where in a row that was scanned the cells of some columns begin, and the style before them.
-
-    Args:
-        block: What it is in.
-        row: The row.
-        first: The first of those columns.
-    """
+    """Where the cells from a column on begin in a scanned row, and the style of the cell before."""
     place = row.body_end
     while (begin := block.rfind(_CELL_BEGIN, row.body, place)) >= 0:
         tag = _CELL.match(block, begin)
@@ -214,5 +177,5 @@ def split_cells(block: bytes, row: Row, first: int) -> tuple[int, int]:
 
 
 def without_cells(content: bytes) -> bytes:
-    """The end of a row without its cells, none of which holds anything."""
+    """The end of a row without its cells, which are empty."""
     return _EMPTY_CELL.sub(b"", content) if content else content

@@ -25,7 +25,7 @@ from pingdata_async.results.validation import validate_output
 from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.export.jsonl import Rendered, render
 from pingdata_async.runs.export.results import DuplicateAnswer, DuplicateAnswers, ResultReader
-from pingdata_async.tables.writers.jsonl import RowNote
+from pingdata_async.tables.writers.json import RowNote
 from pingdata_async.util.encoding import EncodedBody
 from tests.support.answers import MemoryJournal
 from tests.unit.results.test_offset_index import SOURCES, chunk_of, outputs, usual

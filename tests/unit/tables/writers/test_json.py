@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.models import EnhancedLocation, Reason, RowStatus
-from pingdata_async.tables.writers.jsonl import RowNote, encode_lines, frame_lines, insert_lines
+from pingdata_async.tables.writers.json import RowNote, encode_lines, frame_lines, insert_lines
 
 
 def test_a_line_is_what_the_design_says() -> None:

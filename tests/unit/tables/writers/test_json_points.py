@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pingdata_async.models import EnhancedLocation, RowStatus
 from pingdata_async.tables.writers.base import Point
-from pingdata_async.tables.writers.geojson import points
+from pingdata_async.tables.writers.json import points
 
 
 def point(
