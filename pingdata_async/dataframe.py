@@ -1,4 +1,4 @@
-"""enhance_table(): a data frame in, the same with the answers beside it out."""
+"""enhance_table(): a data frame in, the same with answers out."""
 
 from __future__ import annotations
 
@@ -32,30 +32,31 @@ async def enhance_table(
 ) -> T:
     """Enhance every row of a data frame in memory; needs pyarrow.
 
-    Which of its columns is which field of a location is found out as for a file. The rows stay
-    in their order, and all columns as they are; behind them come `enhance_status`,
-    `enhance_reason`, `enhance_error` and one column for each field of each source, such as
-    `pg_latitude`. Table and answers are held in memory, and a process that ends loses what was
-    paid for: use `BulkEnhancer.run()` for what takes hours. Cancelling it stops sending; jobs in
-    flight are abandoned, although the API charges for them.
+    Its columns are understood as those of a file. The rows stay in order, and all columns as they
+    are; behind them come `enhance_status`, `enhance_reason`, `enhance_error` and one column for
+    each field of each source, such as `pg_latitude`. Table and answers are held in memory, and a
+    process that ends loses what was paid for: use `BulkEnhancer.run()` for what takes hours.
+    Cancelling stops sending; jobs in flight are abandoned, although the API charges for them.
 
     Args:
-        table: A pyarrow Table or RecordBatch, or a pandas or polars DataFrame. Whatever else has
-            the Arrow PyCapsule interface comes back as a pyarrow Table.
+        table: A pyarrow Table or RecordBatch, or a pandas or polars DataFrame. Any other object
+            with the
+        Arrow PyCapsule interface comes back as a pyarrow Table.
         sources: Source codes such as PG and PH.
         client: An open client; None to open one, with token and host from the usual places.
-        reading: How the table is understood; None to find out.
-        columns: Names or patterns (`pg_*`) of the new columns that are wanted; () for all but
-            what only machines want (`pg_worker_name` and the like), ("*",) for all.
-        options: Whatever else `BulkEnhancer` takes.
+        reading: How to read the table; None to find out.
+        columns: Names or patterns (`pg_*`) of the new columns to add; () for all but those of use
+            to
+        machines only (such as `pg_worker_name`), ("*",) for all.
+        options: Other options of `BulkEnhancer`.
 
     Returns:
-        The same kind of object, with more columns.
+        An object of the same kind, with more columns.
 
     Raises:
-        InputError: When it is no table, or nothing in it can be looked up; nothing was sent.
-        ConfigurationError: When pyarrow is missing, or a setting cannot work; likewise.
-        PingDataError: When it cannot go on; `results` of the error holds what had been answered.
+        InputError: It is no table, or nothing in it can be looked up; nothing was sent.
+        ConfigurationError: pyarrow is missing, or a setting cannot work; likewise.
+        PingDataError: It cannot go on; `results` of the error holds what had been answered.
     """
     if not is_arrow_object(table):
         raise InputError(

@@ -2,15 +2,15 @@
 
 Code that leaves a value out, or changes it, notes it in one line:
 
-- Where one value is read (`locations/fields.py`):
-  `raise UnreadableError(ValueKind.CODE_FOR_UNKNOWN)`.
+- Where one value is read (`locations/fields.py`): `raise
+  UnreadableError(ValueKind.CODE_FOR_UNKNOWN)`.
 - Where locations are normalized, by field and place in the batch:
-  `noted.add(place, NotedValue("latitude", ValueKind.NO_COORDINATES, value))`.
-- Where an input is read (`InputReader`), by the column's header:
-  `self.values.add(self.rows + place, NotedValue(header, ValueKind.UNREADABLE, value))`.
+`noted.add(place, NotedValue("latitude", ValueKind.NO_COORDINATES, value))`.
+- Where an input is read (`InputReader`), by header:
+`self.values.add(self.rows + place, NotedValue(header, ValueKind.UNREADABLE, value))`.
 
-The plan counts all of them under the header of their column, or under the field if there is no
-header, as for locations in memory.
+The plan counts all of them under the header of their column, or under the field if there is none,
+as for locations in memory.
 """
 
 from __future__ import annotations
@@ -97,12 +97,7 @@ class ValueNotes:
         self._counts: dict[tuple[str, ValueKind], _Count] = {}
 
     def add(self, row: int, value: NotedValue) -> None:
-        """Count a value.
-
-        Args:
-            row: Its data record, from 0. The rows of a column come in their order.
-            value: The value.
-        """
+        """Count a value of a data record, from 0. The rows of a column come in order."""
         count = self._counts.get(value[:2])
         if count is None:
             count = self._counts[value[:2]] = _Count(0, [], row)
@@ -118,16 +113,11 @@ class ValueNotes:
             self.add(row, value)
 
     def faults(self) -> int:
-        """How many values said something, and were left out."""
+        """The number of values that said something, and were left out."""
         return sum(count.values for (_, kind), count in self._counts.items() if kind in FAULTS)
 
     def take_over(self, others: ValueNotes, headers: Mapping[str, str]) -> None:
-        """Add values that were counted by field.
-
-        Args:
-            others: The counts.
-            headers: By field, the header of its column.
-        """
+        """Add values that were counted by field, under the headers of the fields' columns."""
         for (name, kind), other in others._counts.items():
             key = headers.get(name, name), kind
             count = self._counts.get(key)
@@ -189,5 +179,5 @@ def sentence(note: ValueNote) -> str:
 
 
 def to_be_told(notes: Iterable[ValueNote]) -> list[ValueNote]:
-    """All notes but those of cells, which the reader tells with their places in the sheet."""
+    """All notes but those of cells, which the reader reports with their places in the sheet."""
     return [note for note in notes if note.kind is not ValueKind.NO_VALUE]

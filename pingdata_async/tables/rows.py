@@ -81,17 +81,12 @@ InputRows = TextColumns | CellColumns | JSONRows | ArrowRows
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Consecutive records of an input.
+    """Consecutive records of an input."""
 
-    Attributes:
-        locations: What to look up: the fields of locations, or plain addresses.
-        input_rows: As many rows, in their original form.
-        errors: Why a row cannot be sent, by its place among them.
-    """
-
+    # What to look up: the fields of locations, or plain addresses.
     locations: Columns | Sequence[AnyLocation]
-    input_rows: InputRows
-    errors: Mapping[int, str] = {}
+    input_rows: InputRows  # as many rows, in their original form
+    errors: Mapping[int, str] = {}  # why a row cannot be sent, by its place among them
 
 
 def rows_in(input_rows: InputRows) -> int:
@@ -152,19 +147,13 @@ def write_stream(rows: pa.Table | pa.RecordBatch) -> bytes:
 
 
 class SheetPlace(msgspec.Struct):
-    """Which rows of a sheet hold headers and records; rows count from 1, as in Excel.
+    """Which rows of a sheet hold headers and records; rows count from 1, as in Excel."""
 
-    Attributes:
-        sheet: The name of the sheet.
-        header_row: The row with the headers; the lower one if they take two.
-        header_rows: How many rows the headers take.
-        runs: Runs of consecutive rows with records: the first row and the number of rows. Titles,
-            totals and empty rows lie between them.
-    """
-
-    sheet: str
-    header_row: int
-    header_rows: int = 1
+    sheet: str  # the name of the sheet
+    header_row: int  # the row with the headers; the lower one if they take two
+    header_rows: int = 1  # how many rows the headers take
+    # Runs of consecutive rows with records: the first row and the number of rows. Titles, totals
+    # and empty rows lie between them.
     runs: list[tuple[int, int]] = []
 
     def add(self, row: int) -> None:
@@ -195,21 +184,14 @@ class SheetPlace(msgspec.Struct):
 
 
 class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
-    """Identifies an input.
+    """Identifies an input."""
 
-    Attributes:
-        sha256: The SHA-256 of its bytes in hexadecimal, as `sha256sum FILE` prints it.
-        size_bytes: Its size.
-        given: The path as it was given; "-" for standard input.
-        path: The absolute path; None for standard input.
-        mtime_ns: When the file was last modified, as seen before it was read; None for standard
-            input and pipes.
-    """
-
-    sha256: str
-    size_bytes: int
-    given: str
-    path: str | None = None
+    sha256: str  # the SHA-256 of its bytes in hexadecimal, as `sha256sum FILE` prints it
+    size_bytes: int  # its size
+    given: str  # the path as it was given; "-" for standard input
+    path: str | None = None  # the absolute path; None for standard input
+    # When the file was last modified, as seen before it was read; None for standard input and
+    # pipes.
     mtime_ns: int | None = None
 
     def is_same_file(self, source: str | Path) -> bool:

@@ -30,14 +30,11 @@ FIRST_BLOCK, LARGEST_BLOCK = 8 * 1024, 64 * 1024
 
 
 class Partitions(Closing):
-    """Keeps bytes by bucket, and returns those of a bucket in the order in which they came.
+    """Keeps bytes by bucket on disk, and returns those of a bucket in the order in which they came.
 
-    A context manager. The file has no name: nothing is left of it, however the process ends.
-    What is kept in memory is what was not written yet, and 8 bytes a bucket for each time that
-    something was.
-
-    Args:
-        folder: On whose disk it is.
+    A context manager. The file has no name: nothing is left of it, however the process ends. In
+    memory are what was not written yet, and 8 bytes a bucket for each write. Reading and writing
+    block, and may raise an OSError.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -53,22 +50,14 @@ class Partitions(Closing):
             self._file = None
 
     def write(self, contents: Sequence[bytes]) -> None:
-        """Write something to each bucket; blocks.
-
-        Raises:
-            OSError: When it cannot be written.
-        """
+        """Write something to each bucket."""
         begins = array("Q", accumulate(map(len, contents), initial=self._end))
         write_pieces(self._opened(), [b"".join(contents)])
         self._blocks.append(begins)
         self._end = begins[-1]
 
     def read(self, bucket: int) -> Iterator[bytes]:
-        """What was written to a bucket, each time by itself; blocks.
-
-        Raises:
-            OSError: When it cannot be read.
-        """
+        """What was written to a bucket, a piece for each write."""
         for begins in self._blocks:
             begin, end = begins[bucket], begins[bucket + 1]
             if begin < end:
@@ -80,55 +69,34 @@ class Partitions(Closing):
         return self._file.fileno()
 
 
-class RecordPartitions(Closing):
-    """Takes records, and returns those of a bucket in the order in which they came.
-
-    Args:
-        folder: On whose disk they are.
-        buckets: How many there are.
-    """
+class RecordPartitions(Partitions):
+    """Takes records, and returns those of a bucket in the order in which they came."""
 
     def __init__(self, folder: Path, buckets: int) -> None:
-        self._written = Partitions(folder)
+        super().__init__(folder)
         self._filling: list[list[bytes]] = [[] for _ in range(buckets)]
         self._in_memory = 0
         self._block = FIRST_BLOCK
 
-    def close(self) -> None:
-        """Give the disk back."""
-        self._written.close()
-
     def add(self, buckets: Iterable[int], records: Iterable[bytes]) -> None:
-        """Put each record into its bucket; blocks now and then.
-
-        Raises:
-            OSError: When it cannot be written.
-        """
+        """Put each record into its bucket."""
         into = map(self._filling.__getitem__, buckets)
         self._in_memory += list(map(list.append, into, records)).count(None)  # a loop in C
         if self._in_memory >= self._block:
-            self._written.write([b"".join(records) for records in self._filling])
+            self.write([b"".join(records) for records in self._filling])
             for filled in self._filling:
                 filled.clear()
             self._in_memory = 0
             self._block = min(2 * self._block, LARGEST_BLOCK)
 
     def read(self, bucket: int) -> Iterator[bytes]:
-        """The records of a bucket, some at a time, one behind the other; blocks.
-
-        Raises:
-            OSError: When it cannot be read.
-        """
-        yield from self._written.read(bucket)
+        """The records of a bucket, some at a time, one behind the other."""
+        yield from super().read(bucket)
         yield b"".join(self._filling[bucket])
 
 
 class HashPartitions(Closing):
-    """Takes the hashes of rows, by their lowest byte.
-
-    Args:
-        folder: On whose disk they are.
-    """
+    """Takes the hashes of rows, by their lowest byte."""
 
     BUCKETS = 256  # of ten million rows, one has as many as fit into some megabytes
 
@@ -142,18 +110,14 @@ class HashPartitions(Closing):
         self._written.close()
 
     def add(self, rows: Iterable[int], hashes: Iterable[int]) -> None:
-        """Take the numbers of rows, and their hashes of 64 bits; blocks now and then.
-
-        Raises:
-            OSError: When it cannot be written.
-        """
+        """Add the numbers of rows, and their hashes of 64 bits."""
         self._rows.extend(rows)
         self._hashes.extend(hashes)
         if len(self._rows) >= self._block:
             self.write()
 
     def write(self) -> None:
-        """Write what was taken; blocks."""
+        """Write what was added."""
         size = self._hashes.itemsize
         lowest = self._hashes.tobytes()[0 if sys.byteorder == "little" else size - 1 :: size]
         # Arrays, not lists: the numbers are not kept alive, and the processor's caches hold them.
@@ -166,11 +130,7 @@ class HashPartitions(Closing):
         self._block = min(2 * self._block, LARGEST_BLOCK)
 
     def read(self, bucket: int) -> tuple[array[int], array[int]]:
-        """The hashes and the rows of a bucket, as far as they are written; blocks.
-
-        Raises:
-            OSError: When it cannot be read.
-        """
+        """The hashes and the rows of a bucket, as far as they are written."""
         hashes, rows = array("q"), array("q")
         for written in self._written.read(bucket):
             half = len(written) // 2
@@ -189,16 +149,10 @@ Marks = Mapping[int, int]
 
 
 class DuplicateFinder(Closing):
-    """Takes the keys of rows, in their order, and finds the duplicates among them.
+    """Takes the keys of rows, in order, and finds the duplicates among them. A context manager.
 
-    A context manager.
-
-    Args:
-        folder: On whose disk there is room for 16 bytes a row; and for each row that recurs, its
-            location and 48.
-
-    Raises:
-        OSError: By each method, when the disk cannot be used.
+    On the disk of the folder, it needs 16 bytes a row; for each row that recurs, its location and
+    48. Each method may raise an OSError.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -211,7 +165,7 @@ class DuplicateFinder(Closing):
         self._hashed.close()
 
     def add(self, rows: Sequence[int], keys: Sequence[bytes]) -> None:
-        """Take the keys of rows; blocks now and then."""
+        """Add the keys of rows; blocks now and then."""
         if rows:
             self._hashed.add(rows, map(hash, keys))
             self._rows = rows[-1] + 1
@@ -219,11 +173,11 @@ class DuplicateFinder(Closing):
     def find(
         self, chunks: Callable[[], Iterator[Chunk]], check_cancelled: Callable[[], None]
     ) -> DuplicateIndex | None:
-        """Find the rows that repeat others; None where there is none. Blocks.
+        """Find the rows that repeat others; None if there are none. Blocks.
 
         Args:
-            chunks: Gives all rows once more, in their order.
-            check_cancelled: Called now and then; what it raises is passed on.
+            chunks: Returns all rows once more, in order.
+            check_cancelled: Called now and then; may raise.
         """
         self._hashed.write()
         with DuplicateIndex(self._folder, self._rows) as candidates:
@@ -328,14 +282,9 @@ def _key_of(asked: bytes) -> bytes:
 
 
 class DuplicateIndex(Closing):
-    """Which rows repeat which, on disk.
+    """Which rows repeat which, on disk; `rows` is how many repeat another one.
 
-    Args:
-        folder: On whose disk.
-        rows_in_all: Rows of the input up to the last one that is sent.
-
-    Attributes:
-        rows: How many rows repeat another one.
+    `rows_in_all` is the number of input rows up to the last one that is sent.
     """
 
     def __init__(self, folder: Path, rows_in_all: int) -> None:
@@ -348,14 +297,14 @@ class DuplicateIndex(Closing):
         self._marks.close()
 
     def add(self, marks: Sequence[tuple[int, int]]) -> None:
-        """Take what is known of rows: see `Marks`."""
+        """Add what is known of rows: see `Marks`."""
         self._marks.add((row >> ROW_BITS for row, _ in marks), starmap(_MARK.pack, marks))
         self.rows += sum(mark >= 0 for _, mark in marks)
 
     def of(self, chunk: Chunk) -> Marks:
-        """What there is to know of a chunk's rows, perhaps among others; blocks now and then.
+        """The marks of a chunk's rows, perhaps among others; ask for chunks in order.
 
-        Ask for chunks in their order.
+        Blocks now and then.
         """
         if not chunk.rows:
             return {}

@@ -50,22 +50,22 @@ async def write_plan(
 ) -> Plan:
     """Read the input through and write the plan. Cancelled, it stops at once.
 
-    The plan has its name only when it is whole and on the disk.
+    The plan gets its name only once it is whole and on disk.
 
     Args:
         path: Where the plan will be; the copy of the input is made beside it.
         source: The input.
         builder: Makes the chunks.
-        options: How the input is to be understood; None to find out.
-        ask_coverage: Asks what the sources cannot answer, once there are rows; None for nobody.
+        options: How to read the input.
+        ask_coverage: Asks what the sources cannot answer, once there are rows; None not to ask.
         dedupe: Whether equal locations are sent once.
-        on_wait: Called in the event loop where nobody writes into a named pipe yet.
+        on_wait: Called in the event loop if nobody writes into a named pipe yet.
 
     Raises:
-        ConfigurationError: When the options do not fit the input.
-        InputError: When the input cannot be used.
-        RunError: When there is a plan already.
-        OSError: When the plan cannot be written.
+        ConfigurationError: The options do not fit the input.
+        InputError: The input cannot be used.
+        RunError: There is a plan already.
+        OSError: The plan cannot be written.
     """
     return await anyio.to_thread.run_sync(
         lambda: _write_plan(
@@ -109,7 +109,7 @@ def _write_plan(
 
 
 class _Counts(msgspec.Struct):
-    """What the chunks of a plan amount to; attributes as of `PlanSummary`."""
+    """The totals of a plan's chunks; attributes as in `PlanSummary`."""
 
     rows: int = 0
     locations: int = 0

@@ -53,13 +53,13 @@ class Planner:
 
     Args:
         settings: The settings of the run.
-        output: Where to, as it was named; "-" for standard output.
+        output: The output, as it was named; "-" for standard output.
         options: What the run may do with what is there.
         ask_coverage: Asks the API what its sources cannot answer.
-        emit: Told of what the user should know.
+        emit: Takes what the user should know.
 
     Attributes:
-        has_made: Whether the plan was made now, and not before.
+        has_made: Whether the plan was made now.
     """
 
     def __init__(
@@ -86,13 +86,12 @@ class Planner:
             builder: Makes the chunks.
 
         Returns:
-            The settings with which the run goes on.
+            The settings to go on with.
 
         Raises:
-            ConfigurationError: When output or run directory cannot be used, or the run there is
-                another one.
-            InputError: When the input cannot be used.
-            RunError: When something cannot be written.
+            ConfigurationError: Output or run directory cannot be used, or it holds another run.
+            InputError: The input cannot be used.
+            RunError: Something cannot be written.
         """
         as_kept(self._settings, path)  # refuses what could not be noted down
         await self._check_apart(path, source)
@@ -114,14 +113,10 @@ class Planner:
     async def foreseen(
         self, source: AnyInput, path: Path | None, builder: ChunkBuilder
     ) -> AsyncIterator[Path]:
-        """What `plan()` would do, without changing anything; arguments and errors as there.
+        """Find out what `plan()` would do, changing nothing; arguments and errors as there.
 
-        Gives the directory of the run that is there, or a temporary one with a plan.
-
-        Args:
-            source: As of `plan()`.
-            path: As of `plan()`; None for nowhere.
-            builder: As of `plan()`.
+        Yields the directory of the run that is there, or a temporary one with a plan. With no path,
+        there is no run.
         """
         begun = None
         if path is not None:
@@ -148,7 +143,7 @@ class Planner:
     async def _go_on_with(
         self, path: Path, begun: tuple[RunSettings, Fingerprint], source: AnyInput
     ) -> RunSettings:
-        """The settings with which a run goes on that is the same as this one."""
+        """The settings with which a run that is the same as this one goes on."""
         if await check_identity(path, begun, self._settings, source, self._say_waiting):
             self._say(f"{self._settings.source} is gone; the plan of it is enough.")
         kept, fingerprint = begun
@@ -160,7 +155,7 @@ class Planner:
         return msgspec.structs.replace(self._settings, sources=kept.sources)
 
     async def _plan_in_place_of(self, path: Path, source: AnyInput, builder: ChunkBuilder) -> None:
-        """Plan beside a run that was paid for: it stays where it is until there is another."""
+        """Plan beside a run that was paid for, which stays where it is until the plan is made."""
         new = new_beside(path)
         async with RunDirectory(new) as directory:
             if await anyio.to_thread.run_sync(has_sent, new):
@@ -229,14 +224,8 @@ async def check_beside(
 ) -> None:
     """Refuse to pay again for what a run in the same folder has paid for.
 
-    Args:
-        run_dir: This one's directory.
-        settings: Its settings.
-        fingerprint: Of its input.
-        restarted: Whether one may have that was set aside for it.
-
-    Raises:
-        ConfigurationError: When there is such a run; with the commands that give its answers.
+    The ConfigurationError names the commands that give its answers. `restarted` says whether that
+    run may have been set aside for this one.
     """
     other = await anyio.to_thread.run_sync(
         lambda: same_run_beside(run_dir, settings, fingerprint, restarted=restarted)
@@ -254,18 +243,18 @@ async def check_identity(
 ) -> bool:
     """Refuse to go on with another run; returns whether its input is gone.
 
-    The input is hashed only where its size or time of change differs.
+    The input is hashed only if its size or time of change differs.
 
     Args:
-        run_dir: Where the run is.
+        run_dir: The directory of the run.
         begun_with: Its settings, and the fingerprint of its input.
-        settings: The settings that it would go on with.
+        settings: The settings to go on with.
         source: The input that is given now.
-        on_wait: Called where nobody writes into a named pipe yet.
+        on_wait: Called if nobody writes into a named pipe yet.
 
     Raises:
-        ConfigurationError: With what differs.
-        InputError: When the input is there, but cannot be read.
+        ConfigurationError: Something differs.
+        InputError: The input is there, but cannot be read.
     """
     kept, fingerprint = begun_with
     found = differences(kept, settings)

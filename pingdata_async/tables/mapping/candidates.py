@@ -18,30 +18,14 @@ from pingdata_async.tables.mapping.headers import (
     shown_parts,
 )
 from pingdata_async.tables.mapping.synonyms import (
-    ADDRESS,
     ANGLE_PARTS,
     BELOW_DEGREES,
-    CITY,
-    HOUSE_NUMBER,
-    LAT_LONG,
-    LINE,
-    LONG_LAT,
     NUMBER_FOLLOWS,
-    NUMBER_SUFFIX,
-    ONE_LINE,
     PARTS_OF_STREETS,
-    POST_DIRECTION,
-    PRE_DIRECTION,
-    SECOND_LINE,
-    STREET,
-    STREET_KIND,
     STREET_PARTS,
-    SUB_BUILDING,
-    TAIL,
     TAILS,
-    THIRD_LINE,
-    UNIT,
     WORDS,
+    Part,
 )
 
 _ADDRESS_PARTS = ("city", "state", "postal_code")
@@ -57,40 +41,37 @@ _ROYAL_MAIL = frozenset(
         *("dependentthoroughfare", "subbuildingname", "saon", "uprn"),
     }
 )
-_BESIDE_NAMES_OF_STREETS = (NUMBER_SUFFIX, PRE_DIRECTION, STREET_KIND, POST_DIRECTION)
+_BESIDE_NAMES_OF_STREETS = (
+    Part.NUMBER_SUFFIX,
+    Part.PRE_DIRECTION,
+    Part.STREET_KIND,
+    Part.POST_DIRECTION,
+)
 
 
 class MappedColumn(msgspec.Struct, frozen=True):
-    """A field, and the column or columns that hold it.
+    """A field, and the column or columns that hold it."""
 
-    Attributes:
-        field: "id", or one of `locations.FIELDS`.
-        headers: The header of each column, in the order in which they are joined.
-        places: The place of each column in the input, from 0.
-        half: 0 or 1 for the first or second coordinate in a column of pairs ("Lat/Long"); None
-            for all other fields.
-        parts: The part of an address that each column holds; empty if that does not matter.
-        number_follows: Whether the house number stands behind the street in rows without a
-            country, by the language of the headers.
-    """
-
-    field: str
-    headers: tuple[str, ...]
-    places: tuple[int, ...]
+    field: str  # "id", or one of `locations.FIELDS`
+    headers: tuple[str, ...]  # the header of each column, in the order in which they are joined
+    places: tuple[int, ...]  # the place of each column in the input, from 0
+    # 0 or 1 for the first or second coordinate in a column of pairs ("Lat/Long"); None for all
+    # other fields.
     half: int | None = None
+    # The part of an address that each column holds; empty if that does not matter.
     parts: tuple[str, ...] = ()
+    # Whether the house number stands behind the street in rows without a country, by the language
+    # of the headers.
     number_follows: bool = False
 
 
 class Candidate(MappedColumn, frozen=True):
     """A possible mapping of a column, or of several.
 
-    Attributes:
-        field: Another key of `WORDS`, as long as the field is not known.
-        rank: Of two candidates for a field, the lower rank wins.
+    As long as the field is not known, `field` is another key of `WORDS`.
     """
 
-    rank: int = OWN_NAME
+    rank: int = OWN_NAME  # of two candidates for a field, the lower rank wins
 
 
 _ByName = dict[str, list[Candidate]]  # by field, or other key of `WORDS`
@@ -99,7 +80,7 @@ _ByName = dict[str, list[Candidate]]  # by field, or other key of `WORDS`
 def candidates_for(
     headers: Sequence[str], given: Mapping[str, Candidate], closed: Collection[str]
 ) -> list[Candidate]:
-    """Find the candidates for all columns that the user did not map.
+    """The candidates for all columns that the user did not map.
 
     Args:
         headers: The headers of all columns.
@@ -136,15 +117,15 @@ def candidates_for(
 
 def _settle_short_words(by_name: _ByName, beside: frozenset[str]) -> None:
     """Settle what "St" and "Building Number" mean beside house numbers and streets."""
-    streets = by_name.get(STREET, [])
-    if streets and HOUSE_NUMBER not in by_name and _has_names_of_streets(by_name, beside):
-        _move(by_name, "id", HOUSE_NUMBER, _BUILDING_NUMBERS)
-    if HOUSE_NUMBER not in by_name:
+    streets = by_name.get(Part.STREET, [])
+    if streets and Part.HOUSE_NUMBER not in by_name and _has_names_of_streets(by_name, beside):
+        _move(by_name, "id", Part.HOUSE_NUMBER, _BUILDING_NUMBERS)
+    if Part.HOUSE_NUMBER not in by_name:
         return
     if not streets:
-        _move(by_name, "state", STREET, _ST)
-    elif len(by_name.get("state", [])) > 1 and STREET_KIND not in by_name:
-        _move(by_name, "state", STREET_KIND, _ST)
+        _move(by_name, "state", Part.STREET, _ST)
+    elif len(by_name.get("state", [])) > 1 and Part.STREET_KIND not in by_name:
+        _move(by_name, "state", Part.STREET_KIND, _ST)
 
 
 def _has_names_of_streets(by_name: _ByName, beside: frozenset[str]) -> bool:
@@ -152,7 +133,7 @@ def _has_names_of_streets(by_name: _ByName, beside: frozenset[str]) -> bool:
     return (
         not _ROYAL_MAIL.isdisjoint(beside)
         or any(part in by_name for part in _BESIDE_NAMES_OF_STREETS)
-        or any("name" in key_of(street.headers[0]) for street in by_name[STREET])
+        or any("name" in key_of(street.headers[0]) for street in by_name[Part.STREET])
     )
 
 
@@ -169,20 +150,24 @@ def _settle_streets(by_name: _ByName, *, number_follows: bool) -> None:
 
     A whole line is better; a house number beside one is for rows that have none in the line.
     """
-    found = {part: _best(by_name.pop(part, [])) for part in STREET_PARTS}
+    found: _ByName = {part: _best(by_name.pop(part, [])) for part in STREET_PARTS}
     _settle_names_of_streets(found)
-    streets = found[STREET]
+    streets = found[Part.STREET]
     whole = by_name.setdefault("address_line_1", [])
-    is_made = any(found[part] for part in STREET_PARTS if part not in (STREET, UNIT))
-    beside_whole = (*(() if streets else (HOUSE_NUMBER, NUMBER_SUFFIX)), UNIT, SUB_BUILDING)
+    is_made = any(found[part] for part in STREET_PARTS if part not in {Part.STREET, Part.UNIT})
+    beside_whole = (
+        *(() if streets else (Part.HOUSE_NUMBER, Part.NUMBER_SUFFIX)),
+        Part.UNIT,
+        Part.SUB_BUILDING,
+    )
     lines = [
         line
         for each in whole
-        for line in _joined(found, beside_whole, LINE, [each], rank=each.rank)
+        for line in _joined(found, beside_whole, Part.LINE, [each], rank=each.rank)
     ]
     # A street alone is a line; one that is made of parts yields to a whole line.
     rank = OWN_NAME + 1 + (len(WORDS["address_line_1"]) if is_made else 0)
-    lines += _joined(found, STREET_PARTS, STREET, streets, rank=rank)
+    lines += _joined(found, STREET_PARTS, Part.STREET, streets, rank=rank)
     by_name["address_line_1"] = [
         msgspec.structs.replace(line, number_follows=number_follows and bool(line.parts))
         for line in lines
@@ -193,10 +178,10 @@ def _settle_names_of_streets(found: _ByName) -> None:
     """Take a "Street" beside a "Street Name" and its type for the whole of them."""
     if not any(found[part] for part in PARTS_OF_STREETS):
         return
-    streets = found[STREET]
+    streets = found[Part.STREET]
     whole = [each for each in streets if "name" not in key_of(each.headers[0])]
     if 0 < len(whole) < len(streets):
-        found[STREET] = whole
+        found[Part.STREET] = whole
         for part in PARTS_OF_STREETS:
             found[part] = []
 
@@ -211,7 +196,7 @@ def _joined(
     if not lines:
         return
     several = {part: found[part] for part in parts if found.get(part)} | {main: list(lines)}
-    in_order = [main if part == STREET else part for part in STREET_PARTS]
+    in_order = [main if part == Part.STREET else part for part in STREET_PARTS]
     in_order = [part for part in in_order if part in several]
     for turn in range(max(map(len, several.values()))):
         chosen = [several[part][min(turn, len(several[part]) - 1)] for part in in_order]
@@ -234,7 +219,7 @@ def _best(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 def _settle_third_lines(by_name: _ByName) -> None:
     """Join a third line to the second, as the API has only two."""
-    thirds = by_name.pop(THIRD_LINE, [])
+    thirds = by_name.pop(Part.THIRD_LINE, [])
     if not thirds:
         return
     seconds = _best(by_name.get("address_line_2", []))
@@ -242,7 +227,9 @@ def _settle_third_lines(by_name: _ByName) -> None:
         by_name["address_line_2"] = [_renamed(each, "address_line_2") for each in thirds]
         return
     by_name["address_line_2"] = [
-        _together("address_line_2", (second, third), (LINE, SECOND_LINE), rank=second.rank)
+        _together(
+            "address_line_2", (second, third), (Part.LINE, Part.SECOND_LINE), rank=second.rank
+        )
         for second in seconds
         for third in thirds
     ]
@@ -265,18 +252,25 @@ def _settle_tails(
     if name is None:
         return
     seconds = [] if "address_line_2" in closed else _best(by_name.get("address_line_2", []))
-    cities = [] if CITY in TAILS[name] or CITY in closed else _best(by_name.get(CITY, []))
+    cities = (
+        [] if Part.CITY in TAILS[name] or Part.CITY in closed else _best(by_name.get(Part.CITY, []))
+    )
     by_name["address"] = [
         _together(
             "address",
             (line, *seconds[:1], *cities[:1], tail),
-            (LINE, *[SECOND_LINE] * bool(seconds), *[CITY] * bool(cities), TAIL),
+            (
+                Part.LINE,
+                *[Part.SECOND_LINE] * bool(seconds),
+                *[Part.CITY] * bool(cities),
+                Part.TAIL,
+            ),
             rank=OWN_NAME + 1,
         )
         for line in lines
         for tail in tails[name]
     ]
-    taken = ["address_line_1", *["address_line_2"] * bool(seconds), *[CITY] * bool(cities)]
+    taken = ["address_line_1", *["address_line_2"] * bool(seconds), *[Part.CITY] * bool(cities)]
     for field in taken:
         by_name[field] = []
 
@@ -305,7 +299,7 @@ def _settle_addresses(by_name: _ByName, given: Mapping[str, Candidate]) -> None:
         *(given[field] for field in _ADDRESS_PARTS if field in given),
         *(each for field in (*_ADDRESS_PARTS, *TAILS) for each in by_name.get(field, [])),
     ]
-    addresses = by_name.pop(ADDRESS, [])
+    addresses = by_name.pop(Part.ADDRESS, [])
     # Beside the API's own names, "address" is the API's own; but in a table with "address", "city"
     # and "zip", it is the street.
     if any(header.strip() != each.field for each in beside for header in each.headers):
@@ -330,7 +324,7 @@ def _settle_one_lines(by_name: _ByName, given: Mapping[str, Candidate]) -> None:
         by_name["address"] = [
             each
             if each.parts or each.rank == OWN_NAME
-            else msgspec.structs.replace(each, parts=(ONE_LINE,))
+            else msgspec.structs.replace(each, parts=(Part.ONE_LINE,))
             for each in by_name.get("address", [])
         ]
 
@@ -371,8 +365,8 @@ def _choices(parts: Sequence[Sequence[Candidate]]) -> Iterator[list[Candidate]]:
 
 def _settle_pairs(by_name: _ByName, closed: Collection[str]) -> None:
     """Split a "Lat/Long", unless either coordinate has a column."""
-    pairs = [(0, pair) for pair in by_name.pop(LAT_LONG, [])]
-    pairs += [(1, pair) for pair in by_name.pop(LONG_LAT, [])]
+    pairs = [(0, pair) for pair in by_name.pop(Part.LAT_LONG, [])]
+    pairs += [(1, pair) for pair in by_name.pop(Part.LONG_LAT, [])]
     if any(by_name.get(field) or field in closed for field in COORDINATES):
         return
     for place, field in enumerate(COORDINATES):
@@ -391,15 +385,8 @@ def unambiguous(
 ) -> list[Candidate]:
     """The candidate with the lowest rank for each field.
 
-    The API's own name and the first rank of other words count as equal.
-
-    Args:
-        name: The input, for messages.
-        headers: The headers of all columns.
-        candidates: The candidates for all fields.
-
-    Raises:
-        InputError: Some fields have several; names all of them, and the options that settle it.
+    The API's own name and the first rank of other words count as equal. If a field has several, the
+    InputError names them and the options that settle it.
     """
     by_field: _ByName = {}
     for candidate in candidates:

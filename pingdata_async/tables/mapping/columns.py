@@ -51,10 +51,10 @@ from pingdata_async.tables.mapping.headers import (
     words_of,
 )
 from pingdata_async.tables.mapping.street_lines import lines_as_given, plainly_joined, street_lines
-from pingdata_async.tables.mapping.synonyms import ADDRESS, ONE_LINE, STREET
+from pingdata_async.tables.mapping.synonyms import Part
 from pingdata_async.value_notes import NotedBatch, NotedValue, ValueKind
 
-_FIELDS_OF_WORDS = {ADDRESS: "address", STREET: "address_line_1"}
+_FIELDS_OF_WORDS: Mapping[str, str] = {Part.ADDRESS: "address", Part.STREET: "address_line_1"}
 
 JOINED_BY = "+"
 
@@ -64,8 +64,7 @@ _CUTOFF = 0.5  # similarity, from 0 to 1, of a header that is suggested
 def choices(given: Mapping[str, str]) -> dict[str, str]:
     """The header that the user gave for each field; "" to send nothing.
 
-    Raises:
-        ConfigurationError: A field does not exist, or is given twice.
+    A ConfigurationError if a field does not exist or is given twice.
     """
     chosen: dict[str, str] = {}
     for title, header in given.items():
@@ -157,15 +156,11 @@ _WEST_OR_SOUTH = {LATITUDE: {"south"}, LONGITUDE: {"w", "west"}}
 
 
 class ColumnMapping(msgspec.Struct, frozen=True):
-    """Which column of an input holds which field of a location.
+    """Which column of an input holds which field of a location."""
 
-    Attributes:
-        columns: The fields that are sent, in the order of the input's columns.
-        unused: The headers of the columns that are not sent, in order.
-    """
-
+    # The fields that are sent, in the order of the input's columns.
     columns: tuple[MappedColumn, ...]
-    unused: tuple[str, ...]
+    unused: tuple[str, ...]  # the headers of the columns that are not sent, in order
 
     @property
     def is_as_named(self) -> bool:
@@ -188,8 +183,9 @@ class ColumnMapping(msgspec.Struct, frozen=True):
 
         Args:
             columns: All columns of the input.
-            are_texts: Whether all cells are texts, with "" for an empty cell; otherwise None and
-                NaN are empty as well.
+            are_texts: Whether all cells are texts, with "" for an empty one; otherwise None and NaN
+                are
+            empty as well.
             noted: Filled with what is left out of lines without a street, by field.
         """
         countries = next(
@@ -204,7 +200,7 @@ class ColumnMapping(msgspec.Struct, frozen=True):
                 cells = columns[each.places[0]]
                 longitude_first = each.half != COORDINATES.index(each.field)
                 fields |= _split_cells(cells, longitude_first=longitude_first)
-        if any(each.parts == (ONE_LINE,) for each in self.columns):
+        if any(each.parts == (Part.ONE_LINE,) for each in self.columns):
             _send_one_of_each(fields)
         return Columns(tuple(fields), list(fields.values()), are_texts=are_texts)
 
@@ -348,15 +344,8 @@ def map_more_columns(
 ) -> ColumnMapping:
     """Map again with new headers behind those of an earlier mapping.
 
-    Args:
-        name: The input, for messages.
-        before: The earlier mapping.
-        headers: All headers, the new ones at the end.
-        given: As in `map_columns()`.
-
-    Raises:
-        InputError: As in `map_columns()`; also if an earlier column would change its meaning, so
-            that rows would be treated differently.
+    The arguments and errors are those of `map_columns()`. It is an error as well if an earlier
+    column would change its meaning, as rows would be treated differently.
     """
     mapping = map_columns(name, headers, given=given, is_complete=False)
     after = {column.field: column for column in mapping.columns}
@@ -391,17 +380,10 @@ def check_complete(
     given: Mapping[str, str] = {},
     has_addresses: bool = False,
 ) -> None:
-    """Check that an input lacks no column, now that all are known.
+    """Check that an input lacks no column, now that all are known; if it does, an InputError.
 
-    Args:
-        name: The input, for messages.
-        mapping: The mapping of its columns.
-        headers: All headers.
-        given: As in `map_columns()`.
-        has_addresses: Whether some rows are plain addresses, without columns.
-
-    Raises:
-        InputError: A given header is missing, or nothing can be looked up.
+    The arguments are those of `map_columns()`; `has_addresses` says whether some rows are plain
+    addresses, without columns.
     """
     for field, header in choices(given).items():
         if header and not places_of(name, field, header, headers):
@@ -433,10 +415,8 @@ def mapping_lines(
 ) -> list[str]:
     """The mapping as lines of text: `city <- "Town": Boston | Miami`, then unused headers.
 
-    Args:
-        mapping: The mapping.
-        samples: Some values that are sent, by field.
-        unused_at_most: How many unused headers to list; None for all.
+    `samples` are values that are sent, by field. At most `unused_at_most` unused headers are
+    listed.
     """
     halves = {None: "", 0: ", its first half", 1: ", its second half"}
     lines = [

@@ -50,15 +50,10 @@ _ADDRESSES = ("address", "addr")
 
 
 class Meaning(msgspec.Struct, frozen=True):
-    """A possible meaning of a header.
+    """A possible meaning of a header."""
 
-    Attributes:
-        name: "id", a field of a location, or another key of `WORDS`.
-        rank: Of two headers with the same meaning, the lower rank wins.
-    """
-
-    name: str
-    rank: int
+    name: str  # "id", a field of a location, or another key of `WORDS`
+    rank: int  # of two headers with the same meaning, the lower rank wins
 
 
 def words_of(header: str) -> list[str]:
@@ -80,12 +75,7 @@ def field_named(name: str) -> str | None:
 
 
 def meaning_of(header: str, beside: AbstractSet[str]) -> Meaning | None:
-    """The meaning of a header among others; None if it has none.
-
-    Args:
-        header: The header.
-        beside: The keys of all headers.
-    """
+    """The meaning of a header among others, given their keys; None if it has none."""
     for meaning, key in _meanings(header):
         if _fits(meaning.name, key, beside):
             return meaning
@@ -280,7 +270,7 @@ def shown_parts(headers: Sequence[str]) -> str:
 def map_option(field: str, header: str) -> str:
     """The option that reads a field from a column: `--map city="Town"`.
 
-    With "" for the header, nothing is sent for the field.
+    If the header is "", nothing is sent for the field.
     """
     text = _on_one_line(header)  # white space makes no difference in the option
     if not text:

@@ -28,12 +28,10 @@ from pingdata_async.tables.mapping.headers import (
 )
 from pingdata_async.tables.mapping.street_lines import leads_with_another_number
 from pingdata_async.tables.mapping.synonyms import (
-    HOUSE_NUMBER,
-    LINE,
     NEVER_HOUSE_NUMBERS,
     NUMBERS_OF_ANYTHING,
-    STREET,
     WORDS_FOR_NUMBERS,
+    Part,
 )
 
 ColumnReader = Callable[[int], Sequence[Any]]
@@ -120,13 +118,7 @@ class LostNumbers:
     def take_up(
         self, mapping: ColumnMapping, headers: Sequence[str], given: Mapping[str, str]
     ) -> None:
-        """Choose the columns to check, whenever the mapping has changed.
-
-        Args:
-            mapping: The mapping of the input so far.
-            headers: The headers of the input.
-            given: The user's own mapping.
-        """
+        """Choose the columns to check again if the mapping has changed."""
         if mapping is not self._mapping:
             self._mapping = mapping
             self._find_suspects(mapping, headers, given)
@@ -141,10 +133,10 @@ class LostNumbers:
             return  # there is no street, or the user has mapped it
         self._line = line
         parts = dict(zip(line.parts, line.places, strict=False))
-        self._street = parts.get(STREET, parts.get(LINE, line.places[0]))
-        if HOUSE_NUMBER in parts:
-            self._number = parts[HOUSE_NUMBER] if STREET in parts else None
-            if key_of(headers[parts[HOUSE_NUMBER]]) in NUMBERS_OF_ANYTHING:
+        self._street = parts.get(Part.STREET, parts.get(Part.LINE, line.places[0]))
+        if Part.HOUSE_NUMBER in parts:
+            self._number = parts[Part.HOUSE_NUMBER] if Part.STREET in parts else None
+            if key_of(headers[parts[Part.HOUSE_NUMBER]]) in NUMBERS_OF_ANYTHING:
                 self._count_of_rows = self._count_of_rows or _Count()
             return
         if by_field.keys() >= set(COORDINATES):
@@ -156,11 +148,9 @@ class LostNumbers:
                 self._suspects[place] = _Suspect(header)
 
     def add(self, columns: Sequence[Sequence[Any]], unused: ColumnReader) -> None:
-        """Add rows.
+        """Add rows: all columns of the input, of which those that are not mapped may be empty.
 
-        Args:
-            columns: All columns of the input; those that are not mapped may be empty.
-            unused: Returns a column that is not mapped.
+        `unused` returns a column that is not mapped.
         """
         if self._street is None:
             return
@@ -237,7 +227,7 @@ class LostNumbers:
 def _not_house_numbers(what: str, name: str, line: MappedColumn) -> InputError:
     """The error for a column of numbers that cannot be house numbers, with what it does instead."""
     parts = dict(zip(line.parts, line.headers, strict=True))
-    street, number = parts[STREET], parts[HOUSE_NUMBER]
+    street, number = parts[Part.STREET], parts[Part.HOUSE_NUMBER]
     return InputError(
         f"{name}: {shown_header(number)} beside {shown_header(street)} {what}; settle it with "
         f"{map_option(line.field, street)} or {map_option(line.field, number + JOINED_BY + street)}"
@@ -259,7 +249,7 @@ def _may_be(header: str, beside: frozenset[str]) -> bool:
     if not words or not NEVER_HOUSE_NUMBERS.isdisjoint(words):
         return False
     meaning = meaning_of(header, beside)
-    return meaning is None or meaning.name == HOUSE_NUMBER
+    return meaning is None or meaning.name == Part.HOUSE_NUMBER
 
 
 def _look_at(suspect: _Suspect, text: str) -> None:

@@ -12,28 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from pingdata_async.locations.words import country_of
-from pingdata_async.tables.mapping.synonyms import (
-    ANY_SUFFIX,
-    CITY,
-    HOUSE_NUMBER,
-    LINE,
-    NUMBER_LETTER,
-    NUMBER_PREFIX,
-    NUMBER_SUFFIX,
-    POST_DIRECTION,
-    POST_MODIFIER,
-    PRE_DIRECTION,
-    PRE_KIND,
-    PRE_MODIFIER,
-    PRE_SEPARATOR,
-    SECOND_LINE,
-    STREET,
-    STREET_KIND,
-    STREET_PARTS,
-    SUB_BUILDING,
-    TAIL,
-    UNIT,
-)
+from pingdata_async.tables.mapping.synonyms import STREET_PARTS, Part
 
 STREETS_REMEMBERED = 2**12
 """Registers are sorted by street; few hold more of them in a batch."""
@@ -77,15 +56,10 @@ _WORDS = re.compile(r"[^\s,]+")
 
 
 class StreetLines(NamedTuple):
-    """Street lines, or whole addresses.
+    """Street lines, or whole addresses."""
 
-    Attributes:
-        lines: The line of each row.
-        without_street: The parts that are left out, by row, as they have no street.
-    """
-
-    lines: list[str]
-    without_street: dict[int, str]
+    lines: list[str]  # the line of each row
+    without_street: dict[int, str]  # the parts that are left out, by row, as they have no street
 
 
 def street_lines(
@@ -102,7 +76,7 @@ def street_lines(
     villages without streets have such numbers there.
 
     Args:
-        parts: The part that each column holds, named as in `synonyms`.
+        parts: The part that each column holds.
         columns: Their cells.
         countries: The country of each row in any spelling; None if there is no such column.
         number_follows: Whether the house number stands behind the street in rows of an unknown
@@ -121,24 +95,24 @@ def street_lines(
     without_street = _without_street(by_part, numbers, follows)
     if numbers is not None and without_street:
         numbers = ["" if row in without_street else each for row, each in enumerate(numbers)]
-    if LINE in by_part:
-        lines = by_part[LINE]
+    if Part.LINE in by_part:
+        lines = by_part[Part.LINE]
         if numbers is not None:
             lines = list(map(_completed, numbers, lines, follows))
     else:
         lines = _names(by_part, codes)
         if numbers is not None:
             lines = _all_numbered(numbers, lines, follows)
-    if UNIT in by_part:
+    if Part.UNIT in by_part:
         lines = [
             _with_unit(line, unit, is_behind, code) if unit else line
             for line, unit, is_behind, code in zip(
-                lines, by_part[UNIT], follows, codes, strict=True
+                lines, by_part[Part.UNIT], follows, codes, strict=True
             )
         ]
-    if SUB_BUILDING in by_part:
-        lines = list(map(_with_sub_building, lines, by_part[SUB_BUILDING]))
-    behind = [by_part[part] for part in (SECOND_LINE, CITY, TAIL) if part in by_part]
+    if Part.SUB_BUILDING in by_part:
+        lines = list(map(_with_sub_building, lines, by_part[Part.SUB_BUILDING]))
+    behind = [by_part[part] for part in (Part.SECOND_LINE, Part.CITY, Part.TAIL) if part in by_part]
     if behind:
         lines = [", ".join(filter(None, row)) for row in zip(lines, *behind, strict=True)]
     return StreetLines(lines, without_street)
@@ -201,7 +175,7 @@ def _cleaned(part: str, column: Sequence[str]) -> list[str]:
     clean = _CLEAN.get(part)
     if clean is None:
         return list(map(str.strip, column))
-    if part == HOUSE_NUMBER and _are_plain_numbers(column):
+    if part == Part.HOUSE_NUMBER and _are_plain_numbers(column):
         return list(column)
     return list(map({cell: clean(cell) for cell in set(column)}.__getitem__, column))
 
@@ -230,19 +204,19 @@ def _unit(text: str) -> str:
 
 
 _CLEAN: Mapping[str, Callable[[str], str]] = {
-    HOUSE_NUMBER: _number,
-    UNIT: _unit,
-    SUB_BUILDING: _unit,
+    Part.HOUSE_NUMBER: _number,
+    Part.UNIT: _unit,
+    Part.SUB_BUILDING: _unit,
 }
 
 
 def _settle_suffix(by_part: dict[str, list[str]]) -> None:
     """Split a "Suffix", row by row, into the "1/2" of a house number and the "St" of a street."""
-    suffixes = by_part.pop(ANY_SUFFIX, None)
+    suffixes = by_part.pop(Part.ANY_SUFFIX, None)
     if suffixes is None:
         return
     are_of_number = [_BEHIND_A_NUMBER.fullmatch(suffix) is not None for suffix in suffixes]
-    for part, wanted in ((NUMBER_SUFFIX, True), (STREET_KIND, False)):
+    for part, wanted in ((Part.NUMBER_SUFFIX, True), (Part.STREET_KIND, False)):
         by_part.setdefault(
             part,
             [
@@ -254,15 +228,15 @@ def _settle_suffix(by_part: dict[str, list[str]]) -> None:
 
 def _numbers(by_part: Mapping[str, list[str]]) -> list[str] | None:
     """House numbers with their prefixes and suffixes; None if no column holds them."""
-    numbers = by_part.get(HOUSE_NUMBER)
+    numbers = by_part.get(Part.HOUSE_NUMBER)
     if numbers is None:
         return None
-    if NUMBER_PREFIX in by_part:
+    if Part.NUMBER_PREFIX in by_part:
         numbers = [
             f"{prefix}{number}" if number else ""
-            for prefix, number in zip(by_part[NUMBER_PREFIX], numbers, strict=True)
+            for prefix, number in zip(by_part[Part.NUMBER_PREFIX], numbers, strict=True)
         ]
-    for part in (NUMBER_LETTER, NUMBER_SUFFIX):
+    for part in (Part.NUMBER_LETTER, Part.NUMBER_SUFFIX):
         if part in by_part:
             numbers = list(map(_with_suffix, numbers, by_part[part]))
     return numbers
@@ -272,7 +246,7 @@ def _without_street(
     by_part: Mapping[str, list[str]], numbers: Sequence[str] | None, follows: Sequence[bool]
 ) -> dict[int, str]:
     """The parts of rows without a street that are no address alone, by row."""
-    streets = by_part[LINE if LINE in by_part else STREET]
+    streets = by_part[Part.LINE if Part.LINE in by_part else Part.STREET]
     beside = [by_part[part] for part in STREET_PARTS if part in by_part]
     if not beside or all(streets):
         return {}
@@ -305,19 +279,19 @@ def _with_suffix(number: str, suffix: str) -> str:
 
 def _names(by_part: Mapping[str, list[str]], codes: Sequence[str | None]) -> list[str]:
     """Streets with their directions and types."""
-    streets = by_part[STREET]
-    if STREET_KIND in by_part:
-        kinds = by_part[STREET_KIND]
+    streets = by_part[Part.STREET]
+    if Part.STREET_KIND in by_part:
+        kinds = by_part[Part.STREET_KIND]
         leading = list(map(_KIND_LEADS.__contains__, codes))
         if any(leading):
             before = [kind if leads else "" for kind, leads in zip(kinds, leading, strict=True)]
             streets = list(map(_after, before, streets))
             kinds = ["" if leads else kind for kind, leads in zip(kinds, leading, strict=True)]
         streets = list(map(_before, streets, kinds))
-    for part in (PRE_SEPARATOR, PRE_KIND, PRE_DIRECTION, PRE_MODIFIER):
+    for part in (Part.PRE_SEPARATOR, Part.PRE_KIND, Part.PRE_DIRECTION, Part.PRE_MODIFIER):
         if part in by_part:
             streets = list(map(_after, by_part[part], streets))
-    for part in (POST_DIRECTION, POST_MODIFIER):
+    for part in (Part.POST_DIRECTION, Part.POST_MODIFIER):
         if part in by_part:
             streets = list(map(_before, streets, by_part[part]))
     return streets

@@ -21,57 +21,60 @@ shows that its values are what the field holds. Left out on purpose:
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 
-ADDRESS = "address or its street line"
-LAT_LONG = "latitude and longitude"
-LONG_LAT = "longitude and latitude"
-ONE_LINE = "one-line address"
-LINE = "street line"
-SECOND_LINE = "second line"
-THIRD_LINE = "third line"
-CITY = "city"
 
-NUMBER_PREFIX = "what stands before a house number"
-HOUSE_NUMBER = "house number"
-NUMBER_LETTER = "letter of a house number"
-NUMBER_SUFFIX = "what stands behind a house number"
-ANY_SUFFIX = "suffix of a house number or of a street"
-PRE_MODIFIER = "word before the street's direction"
-PRE_DIRECTION = "direction before the street's name"
-PRE_KIND = "kind of street, before its name"
-PRE_SEPARATOR = "word between the kind of street and its name"
-STREET = "street or its name"
-STREET_KIND = "kind of street"
-POST_DIRECTION = "direction behind the street's name"
-POST_MODIFIER = "word behind the street's direction"
-UNIT = "unit"
-SUB_BUILDING = "flat of a building"
+class Part(enum.StrEnum):
+    """The meaning of a header that is no field by itself."""
 
-STREET_PARTS = (
-    *(NUMBER_PREFIX, HOUSE_NUMBER, NUMBER_LETTER, NUMBER_SUFFIX, ANY_SUFFIX),
-    *(PRE_MODIFIER, PRE_DIRECTION, PRE_KIND, PRE_SEPARATOR, STREET, STREET_KIND),
-    *(POST_DIRECTION, POST_MODIFIER, UNIT, SUB_BUILDING),
-)
-"""The parts of a street line, in the order of the United States."""
+    # The parts of a street line, in the order of the United States.
+    NUMBER_PREFIX = "what stands before a house number"
+    HOUSE_NUMBER = "house number"
+    NUMBER_LETTER = "letter of a house number"
+    NUMBER_SUFFIX = "what stands behind a house number"
+    ANY_SUFFIX = "suffix of a house number or of a street"
+    PRE_MODIFIER = "word before the street's direction"
+    PRE_DIRECTION = "direction before the street's name"
+    PRE_KIND = "kind of street, before its name"
+    PRE_SEPARATOR = "word between the kind of street and its name"
+    STREET = "street or its name"
+    STREET_KIND = "kind of street"
+    POST_DIRECTION = "direction behind the street's name"
+    POST_MODIFIER = "word behind the street's direction"
+    UNIT = "unit"
+    SUB_BUILDING = "flat of a building"
 
-PARTS_OF_STREETS = (
-    *(PRE_MODIFIER, PRE_DIRECTION, PRE_KIND, PRE_SEPARATOR),
-    *(STREET_KIND, POST_DIRECTION, POST_MODIFIER),
+    # Lines, whole addresses, and several fields in one column.
+    ADDRESS = "address or its street line"
+    LAT_LONG = "latitude and longitude"
+    LONG_LAT = "longitude and latitude"
+    ONE_LINE = "one-line address"
+    LINE = "street line"
+    SECOND_LINE = "second line"
+    THIRD_LINE = "third line"
+    CITY = "city"
+    CITY_STATE_ZIP = "city, state and postal code"
+    CITY_STATE = "city and state"
+    STATE_ZIP = "state and postal code"
+    ZIP_CITY = "postal code and city"
+    TAIL = "end of an address"
+
+
+STREET_PARTS = tuple(Part)[: list(Part).index(Part.SUB_BUILDING) + 1]
+
+PARTS_OF_STREETS = tuple(
+    part
+    for part in STREET_PARTS[STREET_PARTS.index(Part.PRE_MODIFIER) : STREET_PARTS.index(Part.UNIT)]
+    if part != Part.STREET
 )
 """The parts beside the name of a street."""
 
-CITY_STATE_ZIP = "city, state and postal code"
-CITY_STATE = "city and state"
-STATE_ZIP = "state and postal code"
-ZIP_CITY = "postal code and city"
-TAIL = "end of an address"
-
 TAILS: Mapping[str, frozenset[str]] = {
-    CITY_STATE_ZIP: frozenset({"city", "state", "postal_code"}),
-    CITY_STATE: frozenset({"city", "state"}),
-    STATE_ZIP: frozenset({"state", "postal_code"}),
-    ZIP_CITY: frozenset({"postal_code", "city"}),
+    Part.CITY_STATE_ZIP: frozenset({"city", "state", "postal_code"}),
+    Part.CITY_STATE: frozenset({"city", "state"}),
+    Part.STATE_ZIP: frozenset({"state", "postal_code"}),
+    Part.ZIP_CITY: frozenset({"postal_code", "city"}),
 }
 """The fields in one column, by its meaning."""
 
@@ -102,13 +105,13 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         state, address city state zip, street city state zip, address street city state zip, street
         address city state zip""",
     ),
-    ADDRESS: (
+    Part.ADDRESS: (
         "address",
         "address full",
         """=adresse, =anschrift, =strasse und hausnummer, =strasse hausnummer, =strasse nr,
         =direccion, =domicilio, =indirizzo, =adres, =adress, =gatuadress, =endereco, =osoite""",
     ),
-    STREET: (
+    Part.STREET: (
         "street name full, =stnam full, full street name, street full name, =stnam",
         """street, street name, road, road name, thoroughfare, thoroughfare name, =route, =lst name,
         st name, strasse, strassenname, =str, straat, straatnaam, =openbare ruimte, calle, nombre
@@ -132,12 +135,12 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         suite, suite unit""",
         "=reg address address line 2",
     ),
-    THIRD_LINE: ("address line 3, address 3, address line three, street address 3, street 3",),
-    NUMBER_PREFIX: (
+    Part.THIRD_LINE: ("address line 3, address 3, address line three, street address 3, street 3",),
+    Part.NUMBER_PREFIX: (
         """house number prefix, address number prefix, street number prefix, =addnum pre, =add num
         pre""",
     ),
-    HOUSE_NUMBER: (
+    Part.HOUSE_NUMBER: (
         """house number full, full house number, address number full, =addno full, =addnum cmp,
         complete address number""",
         """house number, street number, st number, =add number, =addnumber, address number, civic
@@ -151,16 +154,16 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         # Beside a street only.
         "=number, =no, =num, =nr, =nbr, =n, =n degrees, =numero, =nummer, =numer, =hn",
     ),
-    NUMBER_LETTER: ("=huisletter, house letter, house number letter, =number first suffix",),
-    NUMBER_SUFFIX: (
+    Part.NUMBER_LETTER: ("=huisletter, house letter, house number letter, =number first suffix",),
+    Part.NUMBER_SUFFIX: (
         """house number suffix, address number suffix, street number suffix, =addnum suf, =add num
         suf, =str num sfx, house fraction, street number fraction, house number fraction, =fraction,
         =situs fraction, street fraction, hausnummerzusatz, adresszusatz hausnummer,
         huisnummertoevoeging, =toevoeging, =indice de repetition, =rep, =number last""",
     ),
-    ANY_SUFFIX: ("=suffix, =sfx",),
-    PRE_MODIFIER: ("street pre modifier, =st premod, =stn premod",),
-    PRE_DIRECTION: (
+    Part.ANY_SUFFIX: ("=suffix, =sfx",),
+    Part.PRE_MODIFIER: ("street pre modifier, =st premod, =stn premod",),
+    Part.PRE_DIRECTION: (
         """pre direction, predirectional, street predirection, street pre direction, =predir,
         =stpredir, =st predir, =stn predir, =lst predir, street direction prefix, direction prefix,
         street prefix direction, street dir prefix, =adrdir, =pre dir, =str pre""",
@@ -169,27 +172,27 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         # Beside a house number and a street only.
         "=dir, =direction, =prefix",
     ),
-    PRE_KIND: (
+    Part.PRE_KIND: (
         """street pre type, =st pretyp, =stn pretyp, tipo via, tipo de via, tipo vialidad, type
         voie, type de voie, tipo logradouro, =dug, street prefix type""",
     ),
-    PRE_SEPARATOR: ("=st presep, =stn presep",),
-    STREET_KIND: (
+    Part.PRE_SEPARATOR: ("=st presep, =stn presep",),
+    Part.STREET_KIND: (
         """street suffix, street type, st suffix, st type, street kind, street designation, street
         designator, street post type, =st postyp, =stn postyp, =lst type, =adrsuf, =str sfx, =st
         sfx, street sfx, =situs suffix, =prop suffix, =prop mode, thoroughfare descriptor, street
         descriptor""",
         "=street type code",
     ),
-    POST_DIRECTION: (
+    Part.POST_DIRECTION: (
         """post direction, postdirectional, street postdirection, street post direction, =postdir,
         =stpostdir, =st posdir, =stn posdir, =lst posdir, street direction suffix, direction suffix,
         street suffix direction, =str sfx dir, =direction right, =prop direction right, street dir
         suffix, =quadrant, =adrsuf2, =post dir, =street suffix code""",
     ),
-    POST_MODIFIER: ("street post modifier, =st posmod, =stn posmod",),
-    UNIT: ("""unit, unit number, unit id, =str unit, =adrunit, =unitno""",),
-    SUB_BUILDING: (
+    Part.POST_MODIFIER: ("street post modifier, =st posmod, =stn posmod",),
+    Part.UNIT: ("""unit, unit number, unit id, =str unit, =adrunit, =unitno""",),
+    Part.SUB_BUILDING: (
         "=saon, sub building name, sub building number, sub building, flat number, =flat",
     ),
     "city": (
@@ -224,16 +227,16 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         codigo de endereco postal, iranyitoszam, postinumero""",
         "=reg address post code, =std zip, =std zip5, zip code 1",
     ),
-    CITY_STATE_ZIP: (
+    Part.CITY_STATE_ZIP: (
         """city state zip, city state zip code, city state postal code, city state postal, =csz,
         =city st zip, city province postal code, town state zip, city st zip code, city state and
         zip, city state code zip, city town state zip""",
     ),
-    CITY_STATE: ("city state, town state, city st, city province, city state code",),
-    STATE_ZIP: (
+    Part.CITY_STATE: ("city state, town state, city st, city province, city state code",),
+    Part.STATE_ZIP: (
         "state zip, state zip code, st zip, st zip code, state postal code, province postal code",
     ),
-    ZIP_CITY: (
+    Part.ZIP_CITY: (
         """zip city, zip code city, postal code city, city zip, city zip code, city postal code,
         town post code, post town post code, =plz ort, =ort plz, postleitzahl ort, code postal
         ville, =cp ville, =cap comune, =cap citta, postcode plaats, postcode woonplaats""",
@@ -260,12 +263,12 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         """longitude dms, longitude ddm, longitude degrees minutes seconds, longitude degrees
         minutes""",
     ),
-    LAT_LONG: (
+    Part.LAT_LONG: (
         """latitude longitude, latitude and longitude coordinates, coordinates latitude longitude,
         gps latitude longitude, gps coordinates latitude longitude, gps coordinates, geo point 2d,
         geolocation""",
     ),
-    LONG_LAT: (
+    Part.LONG_LAT: (
         """longitude latitude, longitude latitude coordinates, coordinates longitude latitude, gps
         longitude latitude, gps coordinates longitude latitude""",
     ),
@@ -445,19 +448,16 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
 PLACES = ("location", "property", "site", "risk", "premises", "physical", "situs", "building")
 """Words that may stand before those of an address, as they refer to the insured place."""
 
-WITH_PLACES = frozenset(
-    {
-        *(ADDRESS, LAT_LONG, *STREET_PARTS, *TAILS, THIRD_LINE, "address", "address_line_1"),
-        *("address_line_2", "city", "state", "postal_code", "county", "country"),
-        *("latitude", "longitude"),
-        *(LONG_LAT, *(part for parts in ANGLE_PARTS.values() for part in parts)),
-    }
-)
-
 PARTS_OF_AN_ADDRESS = frozenset(
     {*STREET_PARTS, "city", "state", "postal_code", "county", "country"}
 )
 """Meanings whose words may also follow "address": "addr:street", "Property Address City"."""
+
+WITH_PLACES = PARTS_OF_AN_ADDRESS.union(
+    ("address", "address_line_1", "address_line_2", "latitude", "longitude", *TAILS),
+    (Part.ADDRESS, Part.LAT_LONG, Part.LONG_LAT, Part.THIRD_LINE),
+    *ANGLE_PARTS.values(),
+)
 
 FILLERS = frozenset({"of", "and", "or", "the"})
 
@@ -500,8 +500,8 @@ talonumero openbareruimte tipovia tipodevia
 NUMBER_FOLLOWS = frozenset(_WHERE_THE_NUMBER_FOLLOWS.split())
 """Headers in languages in which the house number stands behind the street."""
 
-_STREET = frozenset({STREET})
-_HOUSE_NUMBER = frozenset({HOUSE_NUMBER})
+_STREET = frozenset({Part.STREET})
+_HOUSE_NUMBER = frozenset({Part.HOUSE_NUMBER})
 
 NUMBERS_OF_ANYTHING = frozenset(
     {"number", "no", "num", "nr", "nbr", "n", "ndegrees", "numero", "nummer", "numer"}
@@ -509,15 +509,15 @@ NUMBERS_OF_ANYTHING = frozenset(
 """Headers of house numbers, beside a street and unless they count the rows."""
 
 READ_BESIDE: Mapping[tuple[str, str], frozenset[str]] = {
-    **{(HOUSE_NUMBER, key): _STREET for key in (*NUMBERS_OF_ANYTHING, "hn", "house")},
-    (NUMBER_SUFFIX, "fraction"): _STREET,
-    (NUMBER_SUFFIX, "rep"): _STREET,
-    (ANY_SUFFIX, "suffix"): _STREET,
-    (ANY_SUFFIX, "sfx"): _STREET,
-    **{(PRE_DIRECTION, key): _STREET for key in ("dir", "direction", "prefix")},
-    (POST_DIRECTION, "quadrant"): _STREET,
-    (SUB_BUILDING, "flat"): _STREET,
-    (STREET, "route"): _HOUSE_NUMBER,
+    **{(Part.HOUSE_NUMBER, key): _STREET for key in (*NUMBERS_OF_ANYTHING, "hn", "house")},
+    (Part.NUMBER_SUFFIX, "fraction"): _STREET,
+    (Part.NUMBER_SUFFIX, "rep"): _STREET,
+    (Part.ANY_SUFFIX, "suffix"): _STREET,
+    (Part.ANY_SUFFIX, "sfx"): _STREET,
+    **{(Part.PRE_DIRECTION, key): _STREET for key in ("dir", "direction", "prefix")},
+    (Part.POST_DIRECTION, "quadrant"): _STREET,
+    (Part.SUB_BUILDING, "flat"): _STREET,
+    (Part.STREET, "route"): _HOUSE_NUMBER,
     ("state", "region"): _HOUSE_NUMBER,
     ("county", "district"): _HOUSE_NUMBER,
     ("state", "estado"): frozenset({"city"}),
@@ -566,8 +566,8 @@ REMARKS: Mapping[str, frozenset[str]] = {
     "limits__building_limit": _MONEY,
     "limits__signs_and_other_limit": _MONEY,
     "longitude": _DEGREES | {"e", "east", "w", "west"},
-    LAT_LONG: _DEGREES,
-    LONG_LAT: _DEGREES,
+    Part.LAT_LONG: _DEGREES,
+    Part.LONG_LAT: _DEGREES,
     "postal_code": frozenset({"5", "9", "digit", "digits", "us"}),
     "state": frozenset({"2", "letter", "code", "abbreviation", "abbrev", "abbr", "us"}),
 }

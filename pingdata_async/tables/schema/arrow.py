@@ -199,13 +199,6 @@ def field_of(column: Column, name: str) -> pa.Field[Any]:
     return field.with_name(name)
 
 
-def arrow_values(values: Values, column: Column) -> Any:
-    """The values of a column as an Arrow array."""
-    if column.arrow_field is not None:
-        return values
-    return pa.array(values, _TYPES[column.type])
-
-
 def python_values(array: Any, type_: ColumnType) -> Values:
     """The values of an Arrow array as Python objects of a type.
 
@@ -296,13 +289,14 @@ def put_beside(
 
     Args:
         table: A pyarrow Table or RecordBatch, or a pandas or polars DataFrame; any other object
-            with the Arrow PyCapsule interface becomes a pyarrow Table.
+            with the
+        Arrow PyCapsule interface becomes a pyarrow Table.
         batches: The rows that were read from it, as it may be used up.
         columns: The new columns; no column of the table has their names.
         values: Their values, in the order of the rows.
     """
     fields = [field_of(column, column.name) for column in columns]
-    arrays = [arrow_values(each, column) for each, column in zip(values, columns, strict=True)]
+    arrays = list(map(pa.array, values, (field.type for field in fields)))
     new = pa.Table.from_arrays(arrays, schema=pa.schema(fields))
     if isinstance(table, pa.RecordBatch):
         return pa.RecordBatch.from_arrays(
@@ -310,7 +304,10 @@ def put_beside(
         )
     library = type(table).__module__.partition(".")[0]
     if library == "polars" and hasattr(table, "hstack"):
-        return table.hstack(_polars_columns(new))
+        import polars as pl  # noqa: PLC0415 - the caller has it
+
+        frame: Any = pl.from_arrow(new)
+        return table.hstack(frame.get_columns())
     if library == "pandas" and hasattr(table, "index"):
         return _beside_pandas(table, new)
     if not isinstance(table, pa.Table):
@@ -329,14 +326,6 @@ def _read_again(batches: Iterable[Batch]) -> pa.Table:
     kept = [batch.input_rows for batch in batches]
     streams = [rows.stream for rows in kept if isinstance(rows, ArrowRows)]
     return pa.concat_tables(map(read_stream, streams)) if streams else pa.table({})
-
-
-def _polars_columns(new: pa.Table) -> list[Any]:
-    import polars as pl  # noqa: PLC0415 - the caller has it
-
-    frame: Any = pl.from_arrow(new)
-    columns: list[Any] = frame.get_columns()
-    return columns
 
 
 def _beside_pandas(table: Any, new: pa.Table) -> Any:

@@ -81,12 +81,7 @@ def opened(raw: bytes) -> dict[str, msgspec.Raw] | None:
 
 
 def struct_of(members: Mapping[str, Any], *, is_closed: bool) -> Any:
-    """A record type for the decoder.
-
-    Args:
-        members: The type of each member; a missing member is None.
-        is_closed: Whether other members are an error.
-    """
+    """A record type for the decoder, with optional members; if closed, others are an error."""
     # A member can have any name; an attribute cannot.
     attributes = {f"m{place}": name for place, name in enumerate(members)}
     fields = [(attribute, members[name], None) for attribute, name in attributes.items()]
@@ -120,9 +115,7 @@ class SchemaNode:
     def learn(self, raw: bytes, levels: int) -> bool:
         """Add a value, without white space around it; returns whether the schema grew.
 
-        Args:
-            raw: The value.
-            levels: How many levels of nested objects to open.
+        `levels` is how many levels of nested objects to open.
         """
         members = opened(raw) if levels and not self.is_whole else None
         if members is None:
@@ -166,10 +159,7 @@ class SchemaNode:
 
 
 class SchemaInference:
-    """Infers the schema of many JSON values.
-
-    Args:
-        levels: How many levels of nested objects to open.
+    """Infers the schema of many JSON values, opening so many levels of nested objects.
 
     Attributes:
         root: The schema so far.
@@ -209,18 +199,12 @@ _DECODED_AS: Final[dict[ColumnType, Any]] = {
 
 
 class JSONColumn(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to find the values of a column.
+    """Where to find the values of a column."""
 
-    Attributes:
-        path: The names of the nested members that lead to them.
-        type: Their type.
-        is_mixed: Whether values of other types are kept as their JSON text.
-        is_beside_members: Whether the same place also holds objects, whose members are columns.
-    """
-
-    path: tuple[str, ...]
-    type: ColumnType
-    is_mixed: bool = False
+    path: tuple[str, ...]  # the names of the nested members that lead to them
+    type: ColumnType  # their type
+    is_mixed: bool = False  # whether values of other types are kept as their JSON text
+    # Whether the same place also holds objects, whose members are columns.
     is_beside_members: bool = False
 
     @property
@@ -253,9 +237,8 @@ class _Place:
     def prepare(self, schema: SchemaNode | None) -> Any:
         """Make the types of this place and those below for the decoder; returns its own.
 
-        Args:
-            schema: What was found in this place: the decoder accepts nothing else, but for what
-                `_texts()` looks at. None to accept whatever the columns hold.
+        The decoder accepts what was found in this place (`schema`) and nothing else, but for what
+        `_texts()` looks at; if None, whatever the columns hold.
         """
         for name in schema.members if schema else ():
             self.members.setdefault(name, _Place())
@@ -282,8 +265,9 @@ class JSONColumns:
 
     Args:
         columns: The columns, with types that all objects fit.
-        inference: The schema that they were made of: objects that add to it are refused, so that
-            they need not be added before. None if all objects were.
+        inference: The schema that they were made of: objects that add to it are refused, so they
+            need
+        not be added before. None if all objects were.
     """
 
     def __init__(
@@ -306,9 +290,8 @@ class JSONColumns:
     def values(self, objects: Sequence[bytes | msgspec.Raw]) -> list[Values]:
         """The values of each column, one for each object.
 
-        Raises:
-            DecodeError: A value does not fit its column.
-            SchemaGrewError: The objects add to the schema.
+        A DecodeError if a value does not fit its column, a SchemaGrewError if objects add to the
+        schema.
         """
         decoded: list[Any] = []
         unfit: dict[int, bytes] = {}
@@ -414,15 +397,10 @@ ODD_ANSWERS: Final = "enhance_data"
 
 
 class AnswerColumn(Column, frozen=True, kw_only=True):
-    """A column of a flat table that holds a field of a source.
+    """A column of a flat table that holds a field of a source."""
 
-    Attributes:
-        origin: Where in the answers its values are; the first name is the source's code.
-        is_number: Whether the API declares numbers, though some values are strings.
-    """
-
-    origin: JSONColumn
-    is_number: bool = False
+    origin: JSONColumn  # where in the answers its values are; the first name is the source's code
+    is_number: bool = False  # whether the API declares numbers, though some values are strings
 
 
 class AnswerScan:
@@ -452,11 +430,12 @@ class AnswerScan:
         which they were first seen.
 
         Args:
-            declared: The type that the API declares, by source and flat name of the field; a
-                column is at least as wide.
+            declared: The type that the API declares, by source and flat name of the field; a column
+                is at
+            least as wide.
             taken_names: The names of the columns before these. A name that is taken, here or by
-                another field, becomes name_2, name_3 and so on; case does not count, as in many
-                databases.
+                another
+            field, becomes name_2, name_3 and so on; case does not count, as in many databases.
         """
         taken = {name.casefold() for name in taken_names}
         columns = []
@@ -497,15 +476,10 @@ class AnswerScan:
 
 
 class AnswerColumns:
-    """The second pass: extracts the values of columns.
-
-    Args:
-        scan: The first pass; it need not have seen all answers.
-        declared: As of `AnswerScan.columns()`.
-        taken_names: Likewise.
+    """The second pass: extracts the values of columns; the scan need not have seen all answers.
 
     Attributes:
-        all: The columns that there are, of which `choose()` chooses.
+        all: All columns, of which `choose()` selects some.
     """
 
     def __init__(
@@ -528,8 +502,7 @@ class AnswerColumns:
     def values(self, results: Sequence[EnhancedLocation]) -> list[Values]:
         """The values of each chosen column in these rows.
 
-        Raises:
-            SchemaGrewError: With these answers, which the scan has now, there are other columns.
+        A SchemaGrewError if, with these answers, which the scan has now, there are other columns.
         """
         objects = [result.data for result in results]
         while True:

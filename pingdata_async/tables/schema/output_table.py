@@ -59,23 +59,13 @@ BLOCK_ROWS: Final = 128
 
 
 def least_columns(headers: Sequence[str], patterns: Sequence[str]) -> int:
-    """The fewest columns that a table can have, whatever the answers are.
-
-    Args:
-        headers: The headers of the input.
-        patterns: The columns to write, as names or patterns; () for all.
-    """
+    """The fewest columns that a table can have with these patterns, whatever the answers are."""
     sure = [Column(name, ColumnType.TEXT) for name in (*headers, *STATUS_COLUMNS)]
     return len(choose(sure, patterns).places) if patterns else len(sure)
 
 
 def impossible_columns(headers: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    """The patterns that no column can match, whatever the answers are.
-
-    Args:
-        headers: The headers of the input.
-        patterns: The columns to write, as names or patterns.
-    """
+    """The patterns that no column can match, whatever the answers are."""
     # JSON rows that are a string have no header.
     sure = [Column(name, ColumnType.TEXT) for name in (*headers, ADDRESS, *STATUS_COLUMNS)]
     # Columns of answers begin with a source's code and "_"; a row can name sources of its own.
@@ -93,10 +83,7 @@ def undeclared_columns(
 ) -> list[str]:
     """The patterns that no column matches if all answers are as declared.
 
-    Args:
-        headers: The headers of the input.
-        declared: The fields that the API declares, by source.
-        patterns: The columns to write, as names or patterns.
+    `declared` has the fields that the API declares, by source.
     """
     answers = [f"{code.lower()}_{field}" for code, fields in declared.items() for field in fields]
     known = [
@@ -154,12 +141,7 @@ class OutputTableScan:
 
 
 def input_table(input_rows: InputRowScan, patterns: Sequence[str]) -> OutputTable:
-    """A table of the input's columns alone.
-
-    Args:
-        input_rows: The scan, to which all rows were added.
-        patterns: The columns to write, as names or patterns.
-    """
+    """A table of the input's columns alone, to whose scan all rows were added."""
     return OutputTable(input_rows, [], None, patterns)
 
 
@@ -207,12 +189,9 @@ class OutputTable:
         results: Sequence[EnhancedLocation],
         places: Sequence[int] | None = None,
     ) -> list[Values]:
-        """The values of `columns` in some rows.
+        """The values of `columns` in some rows, with their outcomes.
 
-        Args:
-            input_rows: Input rows, with these rows among them.
-            results: The outcome of each row.
-            places: The places of the rows among the input rows; None if they are all.
+        The rows are among the input rows, at `places`; if None, they are all of them.
         """
         return self._values(self._given(input_rows, places), results)
 
@@ -265,8 +244,9 @@ class InputRowScan:
 
     Args:
         headers: The headers of the input; not used if the rows name their own.
-        keeps_cells: Whether each cell of a workbook keeps its own type, instead of the type
-            that holds all of its column.
+        keeps_cells: Whether each cell of a workbook keeps its own type, instead of the type that
+            holds
+        all of its column.
     """
 
     def __init__(self, headers: Sequence[str], *, keeps_cells: bool = False) -> None:
@@ -301,12 +281,7 @@ class InputRowScan:
 def members_of(
     input_rows: JSONRows, names: Mapping[str, str]
 ) -> list[dict[str, msgspec.Raw | None]]:
-    """Members of each row as raw JSON; None where a row lacks one.
-
-    Args:
-        input_rows: The rows.
-        names: The name of each member in the rows, by its name in the result.
-    """
+    """Members of each row as raw JSON, under the keys of `names`; None if a row lacks one."""
     objects = [opened(row.strip()) or {} for row in _objects(input_rows.rows)]
     return [{name: each.get(own) for name, own in names.items()} for each in objects]
 

@@ -31,18 +31,14 @@ class ColumnType(enum.StrEnum):
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A column of a flat table.
+    """A column of a flat table."""
 
-    Attributes:
-        name: The header. Headers of an input may be empty or repeated; formats that allow neither
-            use `unique_names()`.
-        type: The type of its values.
-        arrow_field: The pyarrow.Field of a column that came from Arrow, whose values are Arrow
-            arrays; None for all others.
-    """
-
+    # The header. Headers of an input may be empty or repeated; formats that allow neither use
+    # `unique_names()`.
     name: str
-    type: ColumnType
+    type: ColumnType  # the type of its values
+    # The pyarrow.Field of a column that came from Arrow, whose values are Arrow arrays; None for
+    # all others.
     arrow_field: Any = None  # not pyarrow.Field: msgspec resolves the types of a Struct
 
 
@@ -80,24 +76,17 @@ def unique_names(names: Sequence[str]) -> list[str]:
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """The columns that patterns select.
+    """The columns that patterns select."""
 
-    Attributes:
-        places: Their places among all columns, in the order of the patterns.
-        unmatched: The patterns that match no column.
-    """
-
-    places: list[int]
-    unmatched: list[str]
+    places: list[int]  # their places among all columns, in the order of the patterns
+    unmatched: list[str]  # the patterns that match no column
 
 
 def choose(columns: Sequence[Column], patterns: Iterable[str]) -> Choice:
     """Select columns, as `--columns` does.
 
-    Args:
-        columns: All columns of the table.
-        patterns: Names, with `*` for any characters (`pg_*`); a name that contains a star matches
-            itself. A column that several patterns match comes once, at the first of them.
+    Patterns are names, with `*` for any characters (`pg_*`); a name that contains a star matches
+    itself. A column that several patterns match comes once, at the first of them.
     """
     names = [column.name for column in columns]
     places: dict[int, None] = {}
@@ -175,13 +164,10 @@ _SCALAR: Final = TypeSet.BOOLEAN | TypeSet.INTEGER | TypeSet.NUMBER | TypeSet.TE
 
 
 def promoted(found: TypeSet, declared: str | None) -> TypeSet:
-    """The types found, with those that the API declares.
+    """The types found, with those that the API declares, such as "float" or "list[str]".
 
-    Args:
-        found: The types found.
-        declared: The declared type of a field, such as "float" or "list[str]". Its vocabulary is
-            not documented; unknown words mean nothing. Lists and objects count only if nothing
-            was found, since a scalar shows that the word meant something else.
+    Its vocabulary is not documented; unknown words mean nothing. Lists and objects count only if
+    nothing was found, since a scalar shows that the word meant something else.
     """
     said = NOTHING
     for word in _WORD.findall((declared or "").lower()):
