@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import random
+import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from pingdata_async.exceptions import InputError
 from pingdata_async.tables.readers.base import InputReader
 from pingdata_async.tables.readers.open import AnyInput, open_input
 from pingdata_async.tables.rows import (
@@ -63,3 +67,33 @@ def written(folder: Path, name: str, content: bytes) -> Path:
     path = folder / name
     path.write_bytes(content)
     return path
+
+
+@contextlib.contextmanager
+def parts_of(path: Path) -> Iterator[dict[str, bytes]]:
+    """The parts of a workbook, which are written back as they are changed."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    yield parts
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part)
+
+
+def check_damage_is_one_line(whole: Path, others: Sequence[bytes], *, least: int) -> None:
+    """Cut anywhere and flipped anywhere, a file is read or refused in one line."""
+    content = whole.read_bytes()
+    dice = random.Random(3)
+    spoilt = [content[: dice.randrange(4, len(content))] for _ in range(20)]
+    for _ in range(60):
+        place = dice.randrange(4, len(content))
+        spoilt.append(content[:place] + bytes([dice.randrange(256)]) + content[place + 1 :])
+    told = []
+    for each in (*spoilt, *others):
+        whole.write_bytes(each)
+        try:
+            read_all(whole)
+        except InputError as error:
+            told.append(str(error))
+    assert len(told) > least
+    assert all(text.startswith(str(whole)) and "\n" not in text for text in told)

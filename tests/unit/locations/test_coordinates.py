@@ -22,81 +22,53 @@ from pingdata_async.locations.coordinates import (
 DMS = 40 + 26 / 60 + 46 / 3600
 
 
+WRITTEN = {
+    (LATITUDE, 40.446): (
+        *(
+            "40.446",
+            "  +40.446 ",
+            "4.0446e1",
+            "40.446\u00b0",
+            "40.446\u00ba N",
+            "40.446\u00c2\u00b0N",
+        ),
+        *("40.446 deg N", "N 40.446", "40.446 North", "Lat: 40.446", "Latitude 40.446 N", "40,446"),
+        *("40,446\u00b0 N", "40.446,"),
+    ),
+    (LATITUDE, -40.446): (
+        *("\u221240.446", "\u201340.446", "S40.446", "40.446S", "-40.446 S", "south 40.446\u00b0"),
+        "40.446 Sud",
+    ),
+    (LATITUDE, DMS): (
+        *("40\u00b026'46\"N", "40\u00b0 26\u2032 46\u2033 N", "40\u00b026\u201946\u201dN"),
+        *("40\u00b026'46''", "40\u00b026\u203246,0\u2033N", "40\u00b0-26'-46\"N", "40d26'46\"N"),
+        *("40 deg 26 min 46 sec N", "40 26 46 N", "40\u00a026\u00a046", "40:26:46", "N40-26-46"),
+        *("40-26-46.0N", "40.0 26.0 46.0 N"),
+    ),
+    (LATITUDE, -DMS): ("40\u00ba 26\u00b4 46\u00b4\u00b4 S", "-40 26 46", "40:26:46 S"),
+    (LATITUDE, 40 + 26.767 / 60): ("N 40 26.767", "40\u00b0 26.767'", "40 26,767 N"),
+    (LATITUDE, -0.045): ("-0,045",),
+    (LATITUDE, 1.234): ("1,234",),
+    (LATITUDE, -0.125): ("-0 7 30",),
+    (LATITUDE, 41.0): ("40 59 60.00",),
+    (LATITUDE, 90.0): ("90",),
+    (LATITUDE, 0.0): ("0",),
+    (LONGITUDE, -(79 + 58 / 60 + 56 / 3600)): ("079\u00b058'56\"W",),
+    (LONGITUDE, 2.3522): ("E2.3522", "2,3522 Est"),
+    (LONGITUDE, -79.98): ("79.98 Ouest", "Long. -79.98"),
+    (LONGITUDE, 7.4): ("7,4 Ost",),
+    (LONGITUDE, -(79 + 58.933 / 60)): ("W 79 58.933",),
+    (LONGITUDE, 180.0): ("180",),
+}
+
+
 @pytest.mark.parametrize(
-    ("text", "degrees"),
-    [
-        ("40.446", 40.446),
-        ("  +40.446 ", 40.446),
-        ("4.0446e1", 40.446),
-        ("\u221240.446", -40.446),
-        ("\u201340.446", -40.446),
-        ("40.446\u00b0", 40.446),
-        ("40.446\u00ba N", 40.446),
-        ("40.446\u00c2\u00b0N", 40.446),
-        ("40.446 deg N", 40.446),
-        ("N 40.446", 40.446),
-        ("S40.446", -40.446),
-        ("40.446S", -40.446),
-        ("-40.446 S", -40.446),
-        ("40.446 North", 40.446),
-        ("south 40.446\u00b0", -40.446),
-        ("40.446 Sud", -40.446),
-        ("Lat: 40.446", 40.446),
-        ("Latitude 40.446 N", 40.446),
-        ("40,446", 40.446),
-        ("-0,045", -0.045),
-        ("1,234", 1.234),
-        ("40,446\u00b0 N", 40.446),
-        ("40.446,", 40.446),
-        ("40\u00b026'46\"N", DMS),
-        ("40\u00b0 26\u2032 46\u2033 N", DMS),
-        ("40\u00b026\u201946\u201dN", DMS),
-        ("40\u00ba 26\u00b4 46\u00b4\u00b4 S", -DMS),
-        ("40\u00b026'46''", DMS),
-        ("40\u00b026\u203246,0\u2033N", DMS),
-        ("40\u00b0-26'-46\"N", DMS),
-        ("40d26'46\"N", DMS),
-        ("40 deg 26 min 46 sec N", DMS),
-        ("40 26 46 N", DMS),
-        ("40\u00a026\u00a046", DMS),
-        ("-40 26 46", -DMS),
-        ("40:26:46", DMS),
-        ("40:26:46 S", -DMS),
-        ("N40-26-46", DMS),
-        ("40-26-46.0N", DMS),
-        ("40.0 26.0 46.0 N", DMS),
-        ("N 40 26.767", 40 + 26.767 / 60),
-        ("40\u00b0 26.767'", 40 + 26.767 / 60),
-        ("40 26,767 N", 40 + 26.767 / 60),
-        ("-0 7 30", -0.125),
-        ("40 59 60.00", 41.0),
-        ("90", 90.0),
-        ("0", 0.0),
-    ],
+    ("field", "degrees", "text"),
+    [(*said, text) for said, texts in WRITTEN.items() for text in texts],
 )
-def test_latitudes(text: str, degrees: float) -> None:
+def test_degrees(field: str, degrees: float, text: str) -> None:
     """Signs, hemispheres, degrees, minutes and seconds, decimal points and commas."""
-    read = degrees_of(LATITUDE, text)
-    assert read is not None
-    assert math.isclose(read, degrees)
-
-
-@pytest.mark.parametrize(
-    ("text", "degrees"),
-    [
-        ("079\u00b058'56\"W", -(79 + 58 / 60 + 56 / 3600)),
-        ("E2.3522", 2.3522),
-        ("2,3522 Est", 2.3522),
-        ("79.98 Ouest", -79.98),
-        ("7,4 Ost", 7.4),
-        ("W 79 58.933", -(79 + 58.933 / 60)),
-        ("Long. -79.98", -79.98),
-        ("180", 180.0),
-    ],
-)
-def test_longitudes(text: str, degrees: float) -> None:
-    """The same to the east and the west."""
-    read = degrees_of(LONGITUDE, text)
+    read = degrees_of(field, text)
     assert read is not None
     assert math.isclose(read, degrees)
 

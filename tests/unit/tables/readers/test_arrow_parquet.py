@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import io
 import os
-import random
 import sys
 import threading
 from decimal import Decimal
@@ -22,7 +21,7 @@ from pingdata_async.locations.normalize import BATCH_ROWS
 from pingdata_async.tables.readers.base import fingerprint_of
 from pingdata_async.tables.readers.open import open_input
 from pingdata_async.tables.rows import ArrowRows
-from tests.support.reading import read_all, written
+from tests.support.reading import check_damage_is_one_line, read_all
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -134,20 +133,8 @@ def test_from_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_damage_is_one_line(tmp_path: Path) -> None:
     """Cut anywhere and flipped anywhere, it is read or refused in one line."""
-    whole = parquet(tmp_path, table()).read_bytes()
-    rng = random.Random(3)
-    spoilt = [whole[: rng.randrange(4, len(whole))] for _ in range(10)]
-    for _ in range(60):
-        place = rng.randrange(4, len(whole))
-        spoilt.append(whole[:place] + bytes([rng.randrange(256)]) + whole[place + 1 :])
-    told = []
-    for content in (*spoilt, b"PAR1", b"PAR1" * 3, b"PAREabcdPARE"):
-        try:
-            read_all(written(tmp_path, "in.parquet", content))
-        except InputError as error:
-            told.append(str(error))
-    assert len(told) > 20
-    assert all(text.startswith(str(tmp_path / "in.parquet")) and "\n" not in text for text in told)
+    others = [b"PAR1", b"PAR1" * 3, b"PAREabcdPARE"]
+    check_damage_is_one_line(parquet(tmp_path, table()), others, least=20)
 
 
 def test_large_rows_do_not_pile_up(tmp_path: Path) -> None:

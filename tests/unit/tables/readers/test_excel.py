@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import io
-import random
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from pingdata_async.exceptions import ConfigurationError, InputError
 from pingdata_async.tables.readers import workbook_scan
 from pingdata_async.tables.readers.base import fingerprint_of
 from pingdata_async.value_notes import ValueKind
-from tests.support.reading import read_all, written
+from tests.support.reading import check_damage_is_one_line, read_all, written
 
 ODS = """<?xml version="1.0"?><office:document-content
 xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0"
@@ -312,20 +311,9 @@ def test_limits_are_told(tmp_path: Path) -> None:
 
 def test_damage_is_one_line(tmp_path: Path) -> None:
     """Cut anywhere and flipped anywhere, it is read or refused in one line."""
-    whole = sheet_of(tmp_path, [["address"], *([f"{n} Main St"] for n in range(50))]).read_bytes()
-    rng = random.Random(3)
-    spoilt = [whole[: rng.randrange(4, len(whole))] for _ in range(20)]
-    for _ in range(100):
-        place = rng.randrange(4, len(whole))
-        spoilt.append(whole[:place] + bytes([rng.randrange(256)]) + whole[place + 1 :])
-    told = []
-    for content in (*spoilt, b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)):
-        try:
-            read_all(written(tmp_path, "in.xlsx", content))
-        except InputError as error:
-            told.append(str(error))
-    assert len(told) > 100
-    assert all(text.startswith(str(tmp_path / "in.xlsx")) and "\n" not in text for text in told)
+    whole = sheet_of(tmp_path, [["address"], *([f"{n} Main St"] for n in range(50))])
+    others = [b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)]
+    check_damage_is_one_line(whole, others, least=60)
 
 
 def test_a_workbook_with_a_password(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import openpyxl
 import pytest
@@ -21,20 +21,20 @@ from pingdata_async.tables.formats import WriteOptions
 from pingdata_async.tables.rows import ReadOptions
 from tests.support.broker_workbooks import exported_schedule, habitational_schedule, retail_schedule
 from tests.support.given_workbooks import STREETS, WORKBOOKS
+from tests.support.reading import parts_of
 from tests.support.runs import enhancer
 from tests.unit.tables.readers.test_excel import ADDRESSES, CELL, opendocument
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*extension is not supported:UserWarning")
 
 
-class Form:
+class Form(NamedTuple):
     """Where the table of a workbook is."""
 
-    def __init__(self, sheet: str, header_row: int, columns: int, rows: list[int]) -> None:
-        self.sheet = sheet
-        self.header_row = header_row
-        self.columns = columns
-        self.rows = rows
+    sheet: str
+    header_row: int
+    columns: int
+    rows: list[int]
 
 
 FORMS = {
@@ -81,9 +81,15 @@ def assert_kept(before: Path, after: Path) -> None:
 
 
 async def enhanced(
-    client: ping.PingDataClient, source: Path, output: Path, **options: Any
+    client: ping.PingDataClient,
+    source: Path,
+    output: Path,
+    make: Callable[[Path], Any] | None = None,
+    **options: Any,
 ) -> list[str]:
-    """Notes of a run."""
+    """Notes of a run, on a workbook that is made for it."""
+    if make is not None:
+        await to_thread.run_sync(make, source)
     events: list[Event] = []
     await enhancer(client, on_event=events.append).run(source, output, **options)
     return [event.message for event in events if isinstance(event, RunNotice)]
@@ -94,8 +100,7 @@ async def test_given_back(client: ping.PingDataClient, tmp_path: Path, name: str
     """Nothing in it has changed, and each answer stands beside its own row, in its style."""
     source, output = tmp_path / "in.xlsx", tmp_path / "out.xlsx"
     form = FORMS[name]
-    await to_thread.run_sync(WORKBOOKS[name], source)
-    notes = await enhanced(client, source, output)
+    notes = await enhanced(client, source, output, WORKBOOKS[name])
     assert any(f'of sheet "{form.sheet}"' in note for note in notes)
     await to_thread.run_sync(assert_kept, source, output)
     sheet = (await to_thread.run_sync(openpyxl.load_workbook, output))[form.sheet]
@@ -138,9 +143,8 @@ async def test_brokers_workbooks(
 ) -> None:
     """What comes in with merged cells, footnotes, hidden rows and lookups goes out with them."""
     source, output = tmp_path / "in.xlsx", tmp_path / "out.xlsx"
-    await to_thread.run_sync(make, source)
     reading = ReadOptions(allow_missing_values=True)
-    notes = await enhanced(client, source, output, reading=reading)
+    notes = await enhanced(client, source, output, make, reading=reading)
     assert any("The answers are in columns" in note for note in notes)
     await to_thread.run_sync(assert_kept, source, output)
 
@@ -148,8 +152,7 @@ async def test_brokers_workbooks(
 async def test_beside_links(client: ping.PingDataClient, tmp_path: Path) -> None:
     """Answers beside a column of links do not look like links, and all else in them is alike."""
     source, output = tmp_path / "in.xlsx", tmp_path / "out.xlsx"
-    await to_thread.run_sync(habitational_schedule, source)
-    await enhanced(client, source, output)
+    await enhanced(client, source, output, habitational_schedule)
     sheet = (await to_thread.run_sync(openpyxl.load_workbook, output))["Schedule"]
     link, answer = sheet["J5"], sheet["K5"]
     assert (link.font.underline, link.style) == ("single", "Hyperlink")
@@ -162,8 +165,7 @@ async def test_exported_again(client: ping.PingDataClient, tmp_path: Path) -> No
     """The workbook is there for an export, moved with the run, until it changes or is gone."""
     (tmp_path / "first").mkdir()
     source, output = tmp_path / "first" / "in.xlsx", tmp_path / "first" / "out.jsonl"
-    await to_thread.run_sync(WORKBOOKS["statement"], source)
-    await enhanced(client, source, output)
+    await enhanced(client, source, output, WORKBOOKS["statement"])
     (tmp_path / "first").rename(tmp_path / "second")
     source, run = tmp_path / "second" / "in.xlsx", tmp_path / "second" / "out.jsonl.run"
     await export_run(run, tmp_path / "one.xlsx")
@@ -201,50 +203,42 @@ async def test_chosen_columns(
 ) -> None:
     """The workbook is given back where all of its columns are wanted, as they are."""
     source = tmp_path / "in.xlsx"
-    await to_thread.run_sync(WORKBOOKS["statement"], source)
     writing = WriteOptions(columns=columns)
-    notes = await enhanced(client, source, tmp_path / "out.xlsx", writing=writing)
+    notes = await enhanced(
+        client, source, tmp_path / "out.xlsx", WORKBOOKS["statement"], writing=writing
+    )
     assert any(says in note for note in notes)
 
 
 def with_macros(path: Path) -> None:
     """A workbook that is said to have programs in it."""
     WORKBOOKS["table"](path)
-    parts = {}
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    types = b"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"
-    macros = b"application/vnd.ms-excel.sheet.macroEnabled.main+xml"
-    content = parts["[Content_Types].xml"].replace(types, macros)
-    parts["[Content_Types].xml"] = content.replace(
-        b"</Types>",
-        b'<Override PartName="/xl/vbaProject.bin" '
-        b'ContentType="application/vnd.ms-office.vbaProject"/></Types>',
-    )
-    relations = "xl/_rels/workbook.xml.rels"
-    parts[relations] = parts[relations].replace(
-        b"</Relationships>",
-        b'<Relationship Id="rId99" Type="http://schemas.microsoft.com/office/2006/relationships/'
-        b'vbaProject" Target="vbaProject.bin"/></Relationships>',
-    )
-    parts["xl/vbaProject.bin"] = b"a program"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, part in parts.items():
-            archive.writestr(name, part)
+    with parts_of(path) as parts:
+        types = b"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"
+        macros = b"application/vnd.ms-excel.sheet.macroEnabled.main+xml"
+        content = parts["[Content_Types].xml"].replace(types, macros)
+        parts["[Content_Types].xml"] = content.replace(
+            b"</Types>",
+            b'<Override PartName="/xl/vbaProject.bin" '
+            b'ContentType="application/vnd.ms-office.vbaProject"/></Types>',
+        )
+        relations = "xl/_rels/workbook.xml.rels"
+        parts[relations] = parts[relations].replace(
+            b"</Relationships>",
+            b'<Relationship Id="rId99" Type="http://schemas.microsoft.com/office/2006/relationships/'
+            b'vbaProject" Target="vbaProject.bin"/></Relationships>',
+        )
+        parts["xl/vbaProject.bin"] = b"a program"
 
 
 def with_prefixes(path: Path) -> None:
     """A workbook whose sheet names its elements as some programs do: <x:row>."""
     WORKBOOKS["schedule"](path)
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    sheet = parts["xl/worksheets/sheet2.xml"]
-    sheet = sheet.replace(b"</", b"</x:").replace(b"<", b"<x:").replace(b"<x:/x:", b"</x:")
-    sheet = sheet.replace(b"<x:?xml", b"<?xml").replace(b" xmlns=", b" xmlns:x=")
-    parts["xl/worksheets/sheet2.xml"] = sheet
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, part in parts.items():
-            archive.writestr(name, part)
+    with parts_of(path) as parts:
+        sheet = parts["xl/worksheets/sheet2.xml"]
+        sheet = sheet.replace(b"</", b"</x:").replace(b"<", b"<x:").replace(b"<x:/x:", b"</x:")
+        sheet = sheet.replace(b"<x:?xml", b"<?xml").replace(b" xmlns=", b" xmlns:x=")
+        parts["xl/worksheets/sheet2.xml"] = sheet
 
 
 def with_cells_beside(path: Path) -> None:
@@ -267,20 +261,15 @@ def with_cells_beside(path: Path) -> None:
     sheet.merge_cells("C4:D4")
     sheet.merge_cells("C6:E6")
     book.save(path)
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    name = "xl/worksheets/sheet1.xml"
-    parts[name] = parts[name].replace(b"<sheetData>", b"<cols/><sheetData>")
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, part in parts.items():
-            archive.writestr(name, part)
+    with parts_of(path) as parts:
+        name = "xl/worksheets/sheet1.xml"
+        parts[name] = parts[name].replace(b"<sheetData>", b"<cols/><sheetData>")
 
 
 async def test_cells_that_hold_nothing(client: ping.PingDataClient, tmp_path: Path) -> None:
     """Answers stand neither below merged cells, nor do they take others' cells with them."""
     source, output = tmp_path / "in.xlsx", tmp_path / "out.xlsx"
-    await to_thread.run_sync(with_cells_beside, source)
-    notes = await enhanced(client, source, output)
+    notes = await enhanced(client, source, output, with_cells_beside)
     assert any(note.startswith("The answers are in columns F to ") for note in notes)
     await to_thread.run_sync(assert_values_kept, source, output)
     sheet = (await to_thread.run_sync(openpyxl.load_workbook, output)).worksheets[0]
@@ -302,21 +291,18 @@ def assert_values_kept(before: Path, after: Path) -> None:
 def with_entities(path: Path) -> None:
     """A workbook whose sheet defines an entity that is a cell."""
     WORKBOOKS["table"](path)
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    name = "xl/worksheets/sheet1.xml"
-    defined = b"<!DOCTYPE worksheet [<!ENTITY cell '<c r=\"Z2\"/>'>]><worksheet"
-    parts[name] = parts[name].replace(b"<worksheet", defined, 1).replace(b"</row>", b"&cell;</row>")
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, part in parts.items():
-            archive.writestr(name, part)
+    with parts_of(path) as parts:
+        name = "xl/worksheets/sheet1.xml"
+        defined = b"<!DOCTYPE worksheet [<!ENTITY cell '<c r=\"Z2\"/>'>]><worksheet"
+        parts[name] = (
+            parts[name].replace(b"<worksheet", defined, 1).replace(b"</row>", b"&cell;</row>")
+        )
 
 
 async def test_entities(client: ping.PingDataClient, tmp_path: Path) -> None:
     """A sheet that cannot be edited, as it defines entities, is no traceback at the end."""
     source, output = tmp_path / "in.xlsx", tmp_path / "out.xlsx"
-    await to_thread.run_sync(with_entities, source)
-    notes = await enhanced(client, source, output)
+    notes = await enhanced(client, source, output, with_entities)
     assert any("the sheet defines entities" in note for note in notes)
     assert await to_thread.run_sync(openpyxl.load_workbook, output)
 
@@ -324,8 +310,7 @@ async def test_entities(client: ping.PingDataClient, tmp_path: Path) -> None:
 async def test_macros_are_left_out(client: ping.PingDataClient, tmp_path: Path) -> None:
     """An .xlsm becomes an .xlsx that Excel opens, and it is said."""
     source, output = tmp_path / "in.xlsm", tmp_path / "out.xlsx"
-    await to_thread.run_sync(with_macros, source)
-    notes = await enhanced(client, source, output)
+    notes = await enhanced(client, source, output, with_macros)
     assert "Its macros are left out: an .xlsx holds none." in notes
     with zipfile.ZipFile(output) as archive:
         named = b"".join(map(archive.read, ["[Content_Types].xml", "xl/_rels/workbook.xml.rels"]))
@@ -339,33 +324,29 @@ async def test_macros_are_left_out(client: ping.PingDataClient, tmp_path: Path) 
 def with_query(path: Path) -> None:
     """A workbook whose table Power Query fills: each of its columns is a field of the query."""
     WORKBOOKS["table"](path)
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    name = "xl/tables/table1.xml"
-    table = parts[name].replace(b" ref=", b' tableType="queryTable" ref=', 1)
-    parts[name] = re.sub(rb'(<tableColumn id="(\d+)")', rb'\1 queryTableFieldId="\2"', table)
-    relations = "http://schemas.openxmlformats.org/package/2006/relationships"
-    types = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/queryTable"
-    parts["xl/tables/_rels/table1.xml.rels"] = (
-        f'<Relationships xmlns="{relations}"><Relationship Id="rId1" Type="{types}" '
-        'Target="../queryTables/queryTable1.xml"/></Relationships>'
-    ).encode()
-    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
-    fields = "".join(f'<queryTableField id="{n}" tableColumnId="{n}"/>' for n in range(1, 7))
-    parts["xl/queryTables/queryTable1.xml"] = (
-        f'<queryTable xmlns="{main}" name="Query"><queryTableRefresh nextId="7">'
-        f'<queryTableFields count="6">{fields}</queryTableFields></queryTableRefresh></queryTable>'
-    ).encode()
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, part in parts.items():
-            archive.writestr(name, part)
+    with parts_of(path) as parts:
+        name = "xl/tables/table1.xml"
+        table = parts[name].replace(b" ref=", b' tableType="queryTable" ref=', 1)
+        parts[name] = re.sub(rb'(<tableColumn id="(\d+)")', rb'\1 queryTableFieldId="\2"', table)
+        relations = "http://schemas.openxmlformats.org/package/2006/relationships"
+        types = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/queryTable"
+        parts["xl/tables/_rels/table1.xml.rels"] = (
+            f'<Relationships xmlns="{relations}"><Relationship Id="rId1" Type="{types}" '
+            'Target="../queryTables/queryTable1.xml"/></Relationships>'
+        ).encode()
+        main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+        fields = "".join(f'<queryTableField id="{n}" tableColumnId="{n}"/>' for n in range(1, 7))
+        parts["xl/queryTables/queryTable1.xml"] = (
+            f'<queryTable xmlns="{main}" name="Query"><queryTableRefresh nextId="7">'
+            f'<queryTableFields count="6">{fields}</queryTableFields>'
+            "</queryTableRefresh></queryTable>"
+        ).encode()
 
 
 async def test_beside_the_table_of_a_query(client: ping.PingDataClient, tmp_path: Path) -> None:
     """A table that a query fills stays as it is, with the answers beside it, and it is said."""
     source, output = tmp_path / "in.xlsx", tmp_path / "out.xlsx"
-    await to_thread.run_sync(with_query, source)
-    notes = await enhanced(client, source, output)
+    notes = await enhanced(client, source, output, with_query)
     assert any("beside its table and not in it" in note for note in notes)
     with zipfile.ZipFile(source) as before, zipfile.ZipFile(output) as after:
         for name in ("xl/tables/table1.xml", "xl/queryTables/queryTable1.xml"):
@@ -377,8 +358,7 @@ async def test_beside_the_table_of_a_query(client: ping.PingDataClient, tmp_path
 async def test_elements_with_a_prefix(client: ping.PingDataClient, tmp_path: Path) -> None:
     """New cells are of the sheet's own namespace, whatever it calls that."""
     source, output = tmp_path / "in.xlsx", tmp_path / "out.xlsx"
-    await to_thread.run_sync(with_prefixes, source)
-    await enhanced(client, source, output)
+    await enhanced(client, source, output, with_prefixes)
     sheet = (await to_thread.run_sync(openpyxl.load_workbook, output))["Schedule"]
     assert [sheet[f"H{row}"].value for row in FORMS["schedule"].rows] == ["ok"] * 6
 
