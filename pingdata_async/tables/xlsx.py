@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from types import NoneType
-from typing import IO, Any, BinaryIO, Final, NamedTuple, cast
+from typing import IO, Any, BinaryIO, Final, NamedTuple
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape, quoteattr
 
@@ -274,12 +274,8 @@ class ArchiveWriter:
     """Writes the parts of a workbook, one after the other; the caller closes the file."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = _LastingFile(file)
         self._archive = zipfile.ZipFile(
-            cast("IO[bytes]", self._file),  # these methods are enough
-            "w",
-            zipfile.ZIP_DEFLATED,
-            compresslevel=_COMPRESSION_LEVEL,
+            file, "w", zipfile.ZIP_DEFLATED, compresslevel=_COMPRESSION_LEVEL
         )
 
     @contextlib.contextmanager
@@ -304,43 +300,10 @@ class ArchiveWriter:
 
         When collected, the archive would write its directory, perhaps after the file was closed.
         """
-        self._file.detach()
-        with contextlib.suppress(OSError, ValueError):
-            if part is not None:
+        self._archive.fp = None  # it does nothing more then
+        if part is not None:
+            with contextlib.suppress(AttributeError):
                 part.close()
-        with contextlib.suppress(OSError, ValueError):
-            self._archive.close()
-
-
-class _LastingFile:
-    """A file that can be detached while others go on writing to it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file: BinaryIO | None = file
-        self._place = 0
-
-    def detach(self) -> None:
-        """Discard all writes from now on."""
-        self._file = None
-
-    def write(self, block: bytes) -> int:
-        if self._file is None:
-            self._place += len(block)
-            return len(block)
-        return self._file.write(block)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        if self._file is None:
-            self._place = offset
-            return offset
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._place if self._file is None else self._file.tell()
-
-    def flush(self) -> None:
-        if self._file is not None:
-            self._file.flush()
 
 
 # -- Parts --------------------------------------------------------------------------------------

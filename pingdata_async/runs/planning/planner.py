@@ -7,6 +7,7 @@ the same before.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
 from collections.abc import AsyncIterator, Callable
@@ -48,34 +49,25 @@ from pingdata_async.tables.rows import STDIN, Fingerprint, ReadOptions
 from pingdata_async.util.text import STDOUT, quoted_path, shown_path
 
 
+@dataclasses.dataclass
 class Planner:
     """Makes a run's plan, or finds it made.
 
-    Args:
+    Attributes:
         settings: The settings of the run.
         output: The output, as it was named; "-" for standard output.
         options: What the run may do with what is there.
         ask_coverage: Asks the API what its sources cannot answer.
         emit: Takes what the user should know.
-
-    Attributes:
         has_made: Whether the plan was made now.
     """
 
-    def __init__(
-        self,
-        settings: RunSettings,
-        output: str | Path,
-        options: RunFlags,
-        ask_coverage: AskCoverage,
-        emit: EventEmitter,
-    ) -> None:
-        self._settings = settings
-        self._output = output
-        self._options = options
-        self._ask_coverage = ask_coverage
-        self._emit = emit
-        self.has_made = False
+    settings: RunSettings
+    output: str | Path
+    options: RunFlags
+    ask_coverage: AskCoverage
+    emit: EventEmitter
+    has_made: bool = False
 
     async def plan(self, source: AnyInput, path: Path, builder: ChunkBuilder) -> RunSettings:
         """Read the input and write the plan, unless there is one.
@@ -93,20 +85,20 @@ class Planner:
             InputError: The input cannot be used.
             RunError: Something cannot be written.
         """
-        as_kept(self._settings, path)  # refuses what could not be noted down
+        as_kept(self.settings, path)  # refuses what could not be noted down
         await self._check_apart(path, source)
         # os.path, which says of a name that is too long that it is not there.
         is_begun = await anyio.to_thread.run_sync(os.path.exists, path)
-        if self._options.restart or not is_begun:
+        if self.options.restart or not is_begun:
             await anyio.to_thread.run_sync(self._check_output, source)
-        if self._options.restart and await anyio.to_thread.run_sync(can_set_aside, path):
+        if self.options.restart and await anyio.to_thread.run_sync(can_set_aside, path):
             await self._plan_in_place_of(path, source, builder)
-            return self._settings
+            return self.settings
         async with RunDirectory(path) as directory:
             kept = await directory.settings()
             if kept is None:
                 await self._make(directory, source, builder, path)
-                return self._settings
+                return self.settings
             return await self._go_on_with(path, (kept, await directory.fingerprint()), source)
 
     @contextlib.asynccontextmanager
@@ -122,7 +114,7 @@ class Planner:
         if path is not None:
             await self._check_apart(path, source)
             begun = await anyio.to_thread.run_sync(begun_with, path)
-            if begun is not None and not self._options.restart:
+            if begun is not None and not self.options.restart:
                 await self._go_on_with(path, begun, source)
                 yield path
                 return
@@ -137,22 +129,22 @@ class Planner:
 
     async def _check_apart(self, path: Path, source: AnyInput) -> None:
         given = source if isinstance(source, str | Path) else None
-        files = (given, self._output, failures_path(self._output))
+        files = (given, self.output, failures_path(self.output))
         await anyio.to_thread.run_sync(check_apart, path, files)
 
     async def _go_on_with(
         self, path: Path, begun: tuple[RunSettings, Fingerprint], source: AnyInput
     ) -> RunSettings:
         """The settings with which a run that is the same as this one goes on."""
-        if await check_identity(path, begun, self._settings, source, self._say_waiting):
-            self._say(f"{self._settings.source} is gone; the plan of it is enough.")
+        if await check_identity(path, begun, self.settings, source, self._say_waiting):
+            self._say(f"{self.settings.source} is gone; the plan of it is enough.")
         kept, fingerprint = begun
         # As when the plan was made: another run may have been paid for since then.
-        if not (self._options.pay_again or await anyio.to_thread.run_sync(has_sent, path)):
-            settings = msgspec.structs.replace(kept, output=self._settings.output)
+        if not (self.options.pay_again or await anyio.to_thread.run_sync(has_sent, path)):
+            settings = msgspec.structs.replace(kept, output=self.settings.output)
             await check_beside(path, settings, fingerprint)
         # In the run's own order: messages of rows follow it.
-        return msgspec.structs.replace(self._settings, sources=kept.sources)
+        return msgspec.structs.replace(self.settings, sources=kept.sources)
 
     async def _plan_in_place_of(self, path: Path, source: AnyInput, builder: ChunkBuilder) -> None:
         """Plan beside a run that was paid for, which stays where it is until the plan is made."""
@@ -180,41 +172,41 @@ class Planner:
                 path,
                 source,
                 builder,
-                self._settings.reading,
-                self._ask_coverage,
-                dedupe=self._options.dedupe,
+                self.settings.reading,
+                self.ask_coverage,
+                dedupe=self.options.dedupe,
                 on_wait=self._say_waiting,
             )
         except OSError as error:
             raise RunError(f"the plan cannot be written: {error.strerror or error}") from error
         fingerprint = plan.summary.fingerprint
-        if not self._options.pay_again:
-            restarted = self._options.restart
-            await check_beside(run_dir, self._settings, fingerprint, restarted=restarted)
+        if not self.options.pay_again:
+            restarted = self.options.restart
+            await check_beside(run_dir, self.settings, fingerprint, restarted=restarted)
         journal = directory.journal
         await journal.set_planned_chunks(plan.chunks)
         await journal.set_meta(FINGERPRINT, fingerprint)
         # Last: it says that the plan is whole.
-        await journal.set_meta(SETTINGS, as_kept(self._settings, run_dir))
+        await journal.set_meta(SETTINGS, as_kept(self.settings, run_dir))
         await anyio.to_thread.run_sync(check_run_output, self._form(), plan)
         directory.discard = False
         self.has_made = True
 
     def _say(self, message: str) -> None:
-        self._emit(RunNotice(message=message))
+        self.emit(RunNotice(message=message))
 
     def _say_waiting(self) -> None:
-        self._emit(InputAwaited(source=self._settings.source))
+        self.emit(InputAwaited(source=self.settings.source))
 
     def _form(self) -> OutputSpec:
-        return output_spec(self._output, self._settings.writing, (), {})
+        return output_spec(self.output, self.settings.writing, (), {})
 
     def _check_output(self, source: AnyInput) -> None:
         check_output(
-            self._output,
+            self.output,
             source if isinstance(source, str | Path) else None,
-            overwrite=self._options.overwrite,
-            failures=failures_path(self._output),
+            overwrite=self.options.overwrite,
+            failures=failures_path(self.output),
         )
         check_format(self._form().kind)
 

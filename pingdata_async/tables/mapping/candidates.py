@@ -50,7 +50,10 @@ _BESIDE_NAMES_OF_STREETS = (
 
 
 class MappedColumn(msgspec.Struct, frozen=True):
-    """A field, and the column or columns that hold it."""
+    """A field, and the column or columns that hold it, or may hold it.
+
+    As long as the field is not known, it is another key of `WORDS`.
+    """
 
     field: str  # "id", or one of `locations.FIELDS`
     headers: tuple[str, ...]  # the header of each column, in the order in which they are joined
@@ -63,23 +66,15 @@ class MappedColumn(msgspec.Struct, frozen=True):
     # Whether the house number stands behind the street in rows without a country, by the language
     # of the headers.
     number_follows: bool = False
+    rank: int = OWN_NAME  # of several for a field, the lowest rank wins
 
 
-class Candidate(MappedColumn, frozen=True):
-    """A possible mapping of a column, or of several.
-
-    As long as the field is not known, `field` is another key of `WORDS`.
-    """
-
-    rank: int = OWN_NAME  # of two candidates for a field, the lower rank wins
-
-
-_ByName = dict[str, list[Candidate]]  # by field, or other key of `WORDS`
+_ByName = dict[str, list[MappedColumn]]  # by field, or other key of `WORDS`
 
 
 def candidates_for(
-    headers: Sequence[str], given: Mapping[str, Candidate], closed: Collection[str]
-) -> list[Candidate]:
+    headers: Sequence[str], given: Mapping[str, MappedColumn], closed: Collection[str]
+) -> list[MappedColumn]:
     """The candidates for all columns that the user did not map.
 
     Args:
@@ -97,7 +92,7 @@ def candidates_for(
             # "City" beside the API's own "city" is the same word, and may be meant as well.
             is_same = meaning.name in spelled and field_named(header) == meaning.name
             rank = OWN_NAME if is_same else meaning.rank
-            candidate = Candidate(meaning.name, (header,), (place,), rank=rank)
+            candidate = MappedColumn(meaning.name, (header,), (place,), rank=rank)
             by_name.setdefault(meaning.name, []).append(candidate)
     _settle_short_words(by_name, beside)
     _settle_addresses(by_name, given)
@@ -187,8 +182,8 @@ def _settle_names_of_streets(found: _ByName) -> None:
 
 
 def _joined(
-    found: _ByName, parts: Sequence[str], main: str, lines: Sequence[Candidate], *, rank: int
-) -> Iterator[Candidate]:
+    found: _ByName, parts: Sequence[str], main: str, lines: Sequence[MappedColumn], *, rank: int
+) -> Iterator[MappedColumn]:
     """Join lines with the parts beside them.
 
     If there are two columns for a part, there are two lines: the user has to choose.
@@ -203,7 +198,7 @@ def _joined(
         if len(chosen) == 1:
             yield msgspec.structs.replace(chosen[0], field="address_line_1", rank=rank)
             continue
-        yield Candidate(
+        yield MappedColumn(
             "address_line_1",
             tuple(each.headers[0] for each in chosen),
             tuple(each.places[0] for each in chosen),
@@ -212,7 +207,7 @@ def _joined(
         )
 
 
-def _best(candidates: Sequence[Candidate]) -> list[Candidate]:
+def _best(candidates: Sequence[MappedColumn]) -> list[MappedColumn]:
     first = min((candidate.rank for candidate in candidates), default=OWN_NAME)
     return [candidate for candidate in candidates if candidate.rank == first]
 
@@ -236,7 +231,7 @@ def _settle_third_lines(by_name: _ByName) -> None:
 
 
 def _settle_tails(
-    by_name: _ByName, given: Mapping[str, Candidate], closed: Collection[str]
+    by_name: _ByName, given: Mapping[str, MappedColumn], closed: Collection[str]
 ) -> None:
     """Complete the street line with a "City, ST Zip" to a one-line address."""
     tails = {name: by_name.pop(name, []) for name in TAILS}
@@ -276,10 +271,10 @@ def _settle_tails(
 
 
 def _together(
-    field: str, candidates: Sequence[Candidate], parts: Sequence[str] = (), *, rank: int
-) -> Candidate:
+    field: str, candidates: Sequence[MappedColumn], parts: Sequence[str] = (), *, rank: int
+) -> MappedColumn:
     """A field that several columns make up; a candidate with parts of its own keeps them."""
-    return Candidate(
+    return MappedColumn(
         field,
         tuple(header for each in candidates for header in each.headers),
         tuple(place for each in candidates for place in each.places),
@@ -293,7 +288,7 @@ def _together(
     )
 
 
-def _settle_addresses(by_name: _ByName, given: Mapping[str, Candidate]) -> None:
+def _settle_addresses(by_name: _ByName, given: Mapping[str, MappedColumn]) -> None:
     """Take an "Address" beside a city, a state or a postal code for the street line."""
     beside = [
         *(given[field] for field in _ADDRESS_PARTS if field in given),
@@ -315,7 +310,7 @@ def _settle_addresses(by_name: _ByName, given: Mapping[str, Candidate]) -> None:
     )
 
 
-def _settle_one_lines(by_name: _ByName, given: Mapping[str, Candidate]) -> None:
+def _settle_one_lines(by_name: _ByName, given: Mapping[str, MappedColumn]) -> None:
     """Mark one-line addresses beside street lines, of which each row sends only one.
 
     The API's own names are both sent.
@@ -357,7 +352,7 @@ def _settle_angles(by_name: _ByName, beside: frozenset[str]) -> None:
             by_name[field] = found
 
 
-def _choices(parts: Sequence[Sequence[Candidate]]) -> Iterator[list[Candidate]]:
+def _choices(parts: Sequence[Sequence[MappedColumn]]) -> Iterator[list[MappedColumn]]:
     """One candidate for each part; if there are two for a part, two choices."""
     for turn in range(max(map(len, parts))):
         yield [each[min(turn, len(each) - 1)] for each in parts if each]
@@ -376,13 +371,13 @@ def _settle_pairs(by_name: _ByName, closed: Collection[str]) -> None:
         ]
 
 
-def _renamed(candidate: Candidate, field: str) -> Candidate:
+def _renamed(candidate: MappedColumn, field: str) -> MappedColumn:
     return msgspec.structs.replace(candidate, field=field)
 
 
 def unambiguous(
-    name: str, headers: Sequence[str], candidates: Iterable[Candidate]
-) -> list[Candidate]:
+    name: str, headers: Sequence[str], candidates: Iterable[MappedColumn]
+) -> list[MappedColumn]:
     """The candidate with the lowest rank for each field.
 
     The API's own name and the first rank of other words count as equal. If a field has several, the
@@ -391,7 +386,7 @@ def unambiguous(
     by_field: _ByName = {}
     for candidate in candidates:
         by_field.setdefault(candidate.field, []).append(candidate)
-    found: list[Candidate] = []
+    found: list[MappedColumn] = []
     doubts: list[str] = []
     for field, several in by_field.items():
         first = min(candidate.rank for candidate in several)
@@ -407,7 +402,7 @@ def unambiguous(
     return found
 
 
-def _doubt(field: str, candidates: Sequence[Candidate], headers: Sequence[str]) -> str:
+def _doubt(field: str, candidates: Sequence[MappedColumn], headers: Sequence[str]) -> str:
     """The message about columns that may all be a field, with the options that settle it."""
     if len({candidate.headers for candidate in candidates}) == 1:
         return (

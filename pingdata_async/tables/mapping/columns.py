@@ -35,7 +35,6 @@ from pingdata_async.locations.normalize import Columns
 from pingdata_async.locations.words import says_nothing
 from pingdata_async.tables.formats import FAILURE_NOTES
 from pingdata_async.tables.mapping.candidates import (
-    Candidate,
     MappedColumn,
     candidates_for,
     unambiguous,
@@ -295,22 +294,14 @@ def map_columns(
         ConfigurationError: `given` names an unknown field, or a field twice.
     """
     chosen = choices(given)
-    settled: dict[str, Candidate] = {}
+    settled: dict[str, MappedColumn] = {}
     for field, header in chosen.items():
         places = places_of(name, field, header, headers) if header else ()
         if places:
-            settled[field] = Candidate(field, tuple(headers[place] for place in places), places)
+            settled[field] = MappedColumn(field, tuple(headers[place] for place in places), places)
     _split_pair(settled)
     found = unambiguous(name, headers, candidates_for(headers, settled, chosen))
-    columns = sorted(
-        (
-            MappedColumn(
-                each.field, each.headers, each.places, each.half, each.parts, each.number_follows
-            )
-            for each in (*settled.values(), *found)
-        ),
-        key=lambda column: min(column.places),
-    )
+    columns = sorted((*settled.values(), *found), key=lambda column: min(column.places))
     used = {place for column in columns for place in column.places}
     unused = [
         header for place, header in enumerate(headers) if place not in used and header.strip()
@@ -323,7 +314,7 @@ def map_columns(
     return mapping
 
 
-def _split_pair(settled: dict[str, Candidate]) -> None:
+def _split_pair(settled: dict[str, MappedColumn]) -> None:
     """Split a column that the user gave for both coordinates."""
     pair = [settled[field] for field in COORDINATES if field in settled]
     if (
