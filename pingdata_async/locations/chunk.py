@@ -43,7 +43,7 @@ class InvalidRow(msgspec.Struct, frozen=True, array_like=True):
     row: int  # its number
     id: str | None  # as in `Chunk.ids`
     error: str  # a sentence
-    # The row as it was given, as a JSON object; "{}" where no JSON can hold it.
+    # The row as it was given, as a JSON object; "{}" if JSON cannot hold it.
     given: bytes = b"{}"
     # Whether the row is at fault, or no source could answer it.
     reason: Reason = Reason.INVALID_INPUT

@@ -129,7 +129,7 @@ def west_or_south(field: str, value: Any) -> Any:
 
 
 def is_on_the_globe(field: str, degrees: float) -> bool:
-    """Whether a latitude or longitude can have so many degrees."""
+    """Whether a latitude or longitude can be so large."""
     return abs(degrees) <= LARGEST[field]  # a NaN is not
 
 

@@ -278,8 +278,8 @@ def _is_nan(value: object) -> bool:
 
 # -- What a program cannot mean by locations ---------------------------------------------------
 
-# Much can be iterated that is no iterable of locations: a text gives its letters, and a data frame
-# the names of its columns. The API would take them for addresses, and charge for them.
+# Many iterables are none of locations: a text yields its letters, and a data frame the names of its
+# columns. The API would take them for addresses, and charge for them.
 
 _MOST_NAMES_SHOWN = 3
 

@@ -96,7 +96,7 @@ class Columns(msgspec.Struct, frozen=True):
     """Rows of a table, column by column; also a sequence of locations."""
 
     names: tuple[str, ...]  # the field that each column holds, or "id"; each once
-    # Its cells, "" or None where there is nothing. There is at least one column, and all have the
+    # Its cells, "" or None if they are empty. There is at least one column, and all have the
     # same length.
     columns: Sequence[Sequence[Any]]
     are_texts: bool = True  # whether every cell is a str
@@ -116,12 +116,12 @@ class Columns(msgspec.Struct, frozen=True):
 class NormalizedBatch(msgspec.Struct, frozen=True):
     """Locations as they will be sent, but for their ids. Lists and places are by row."""
 
-    ids: list[str | None]  # the user's own ids; None where there is none
+    ids: list[str | None]  # the user's own ids; None for none
     # The fields as JSON objects, with the numbers of the rows as ids if these are given.
     encoded: list[bytes]
     refused: dict[int, str]  # by place, why a row cannot be sent
     noted: NotedBatch  # by place, values that are not sent as they stand; also of refused rows
-    fields: dict[str, Sequence[Any]]  # by field, the values sent; None where there is none
+    fields: dict[str, Sequence[Any]]  # the values sent, by field; None for no value
     sources: dict[int, tuple[str, ...]]  # by place, the sources of locations that have their own
     keys: list[bytes]  # their keys; empty unless asked for
 
@@ -133,7 +133,7 @@ class NormalizedBatch(msgspec.Struct, frozen=True):
 class NormalizedLocation(msgspec.Struct, frozen=True):
     """A location as it will be sent, but for its id."""
 
-    id: str | None  # the user's own id; None where there is none
+    id: str | None  # the user's own id; None for none
     fields: dict[str, Any]  # what is sent, in the order in which it is sent
     sources: tuple[str, ...] | None  # the location's own sources; None for those of the run
     encoded: bytes  # the fields as a JSON object
@@ -416,7 +416,7 @@ def _floats(texts: Sequence[str], joined: str) -> list[float] | None:
     """Texts as `float()` reads them; None if it does not. `joined` has commas between them."""
     if "-0" not in joined:  # which JSON takes for the integer
         with contextlib.suppress(msgspec.MsgspecError):
-            numbers = _decode_floats(f"[{joined}]")  # far quicker, where all are as in JSON
+            numbers = _decode_floats(f"[{joined}]")  # far quicker, if all are as in JSON
             if len(numbers) == len(texts):
                 return numbers
     try:

@@ -33,7 +33,7 @@ gives them. 055 is one town in Massachusetts, 063 has an island of New York amon
 _ARMED_FORCES = {"AE", "AP", "AA"}
 
 _NO_CODES = frozenset({"0", "00000", "99999", "00000-0000", "99999-9999", "000000000", "999999999"})
-"""What stands where no ZIP code is known: none of these is one."""
+"""Texts for an unknown ZIP code, none of which is one."""
 
 _ZIP_DIGITS = 5
 _PLUS_4_DIGITS = 4

@@ -286,7 +286,7 @@ class ArchiveWriter:
         file.close()
 
     def begin_part(self, name: str) -> IO[bytes]:
-        """Likewise; the caller closes it before the next part."""
+        """Open a part; the caller closes it before the next one."""
         # Opened by name it has no date, so that equal tables make equal files.
         part: IO[bytes] = self._archive.open(name, "w", force_zip64=True)
         return part

@@ -35,7 +35,7 @@ from pingdata_async.tables.rows import ReadOptions
 from pingdata_async.util.compression import decompress
 
 AskCoverage = Callable[[], Coroutine[Any, Any, Coverage | str]]
-"""Asks what the sources cannot answer; where that is not known, a sentence says so."""
+"""Asks what the sources cannot answer; a sentence if that is not known."""
 
 
 async def write_plan(

@@ -216,7 +216,7 @@ async def check_beside(
 ) -> None:
     """Refuse to pay again for what a run in the same folder has paid for.
 
-    The ConfigurationError names the commands that give its answers. `restarted` says whether that
+    The ConfigurationError names the commands that return its answers. `restarted` says whether that
     run may have been set aside for this one.
     """
     other = await anyio.to_thread.run_sync(

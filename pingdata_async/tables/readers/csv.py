@@ -49,14 +49,14 @@ from pingdata_async.value_notes import NotedValue, ValueKind
 MAX_COLUMNS = 32_768  # twice as many as the sheet of a workbook has
 
 _SUFFIXES = {".tsv": "\t", ".tab": "\t"}
-_SHOWN_SURPLUS = 1_000  # characters of the cells that are too many in a row, kept only there
+_SHOWN_SURPLUS = 1_000  # characters of surplus cells, which only the error shows
 
-_BESIDE_DECIMAL_COMMAS = ";"  # what separates cells where numbers have commas
+_BESIDE_DECIMAL_COMMAS = ";"  # the delimiter of tables with decimal commas
 _SEPARATORS = frozenset(".,")
 
 _LINE_END = re.compile("\r\n|\r|\n")
 _FEWEST_BYTES = 4 * 1024  # of a block
-_BLOCK_ROWS = BATCH_ROWS * 19 // 20  # which are aimed at, so that a block is seldom two batches
+_BLOCK_ROWS = BATCH_ROWS * 19 // 20  # aimed at, so that a block is seldom two batches
 
 
 class DelimitedText(NamedTuple):
@@ -84,11 +84,11 @@ class DelimitedReader(InputReader):
             options=options,
         )
         self._text = _LineBlocks(self._bytes, text.encoding)
-        # strict: a stray quote must not swallow the rows behind it.
+        # Strict, so that a stray quote does not swallow the rows behind it.
         self._rows = csv.reader(
             chain.from_iterable(self._text), delimiter=self._dialect.delimiter, strict=True
         )
-        self._plain_lines = 0  # which are not read by it
+        self._plain_lines = 0  # read without it
         self._blank_lines = 0
         self._short_rows = 0
         self._ahead: list[list[str]] = []  # rows that were read to see where a cell ends
@@ -96,8 +96,8 @@ class DelimitedReader(InputReader):
         self._data: DataRows | None = None
 
     def _batches(self) -> Iterator[Batch]:
-        # The module's own limit of 128 KiB a cell is for the whole process; raised, never lowered.
-        # What ends a row that is too long is the stream, whose bytes are counted as they come.
+        # The module limits a cell to 128 KiB, for the whole process: raise it, never lower it. The
+        # stream, which counts its bytes, ends rows that are too long.
         csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
         ended = 0  # the line on which the last batch did
         batch: list[list[str]] = []
@@ -174,7 +174,7 @@ class DelimitedReader(InputReader):
     def _counted(self) -> list[str]:
         notes = left_out_notes(Counter({"blank line": self._blank_lines}), self._data, "line")
         if self._short_rows:
-            # Each may be the half of a row whose cell had a line break without quotes.
+            # Each may be half of a row with an unquoted line break in a cell.
             rows = counted(self._short_rows, "row")
             notes.append(f"fewer cells than headers in {rows}; the others are taken for empty")
         return notes
@@ -378,7 +378,7 @@ class DelimitedReader(InputReader):
 class _LineBlocks:
     """A text as blocks of whole lines, of about a batch each.
 
-    Iterating it yields the lines of the blocks that nobody took.
+    Iterating it yields the lines of the blocks that `take()` left.
 
     Attributes:
         rest: What was read behind the last block: the beginning of a line.

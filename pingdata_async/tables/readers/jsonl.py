@@ -155,7 +155,7 @@ class JSONReader(InputReader):
         ]
 
     def _restore_leading_zeros(self, values: list[dict[str, Any] | str]) -> None:
-        """Likewise as `_located()`, in rows whose names are those of the fields."""
+        """Do as `_located()` does in rows whose names are those of the fields."""
         if "postal_code" not in self._known:
             return
         self._note_by_header(restore_leading_zeros_of(values))
@@ -201,7 +201,7 @@ class JSONLReader(JSONReader):
             yield rows
 
     def _line(self, stream: io.BufferedReader[PeekableStream], number: int) -> bytes:
-        """The next line, after so many others."""
+        """The next line; `number` lines were read before."""
         try:
             return stream.readline(MAX_LINE_BYTES + 1)
         except NulError as error:

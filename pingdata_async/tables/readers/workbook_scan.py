@@ -194,7 +194,7 @@ class SheetMarks:
 
 
 def moved_formula(formula: str, rows: int, columns: int) -> str:
-    """A formula as copied so many rows down and columns to the right.
+    """A formula as if copied this many rows down and columns to the right.
 
     Spreadsheets store a formula that a block of cells shares in the first of them alone.
     """

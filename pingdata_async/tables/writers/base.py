@@ -82,7 +82,7 @@ def open_table_writer(
 def _writer(
     file: BinaryIO, kind: OutputFormat, columns: Sequence[Column], options: WriteOptions
 ) -> TableWriter:
-    # Each is imported where it is used: no command pays for what it does not write.
+    # Imported here, so that no command pays for writers that it does not use.
     match kind:
         case OutputFormat.CSV | OutputFormat.TSV:
             from pingdata_async.tables.writers.csv import CSVWriter  # noqa: PLC0415

@@ -351,7 +351,7 @@ class WorkbookWriter(TableWriter):
                         shutil.copyfileobj(content, part)
             part.close()
             self._part = None
-        # At last: which styles are wanted is known from the sheet.
+        # Last, as the styles in use are known once the sheet is written.
         with self._archive.part(given.parts.styles) as part:
             part.write(given.styles.content())
         self._archive.close()

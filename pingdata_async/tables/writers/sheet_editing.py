@@ -52,7 +52,7 @@ class SheetForm(msgspec.Struct):
     """The properties of a sheet that matter for new columns."""
 
     # Its last column that holds anything, or is merged with one that does beside the headers and
-    # records; 0 where there is none.
+    # records; 0 if there is none.
     width: int = 0
     header_begin: int = 0  # the first one with a header
     filtered: str = ""  # the range that is filtered; "" for none
