@@ -633,21 +633,7 @@ Lat|Long
             ("Lat|Long", "51.478|0", "51.5|0.1", 51.478, 0.0),
             ("Latitude|Longitude", "48,8566|2,3522", "0,045|-0,001", 48.8566, 2.3522),
             ("Latitude|Longitude", "0,045|-0,001", "48,8566|2,3522", 0.045, -0.001),
-            ("Lat|Long", "40\u00b030'N|79\u00b045'0\"W", "41|-80", 40.5, -79.75),
-            ("Lat|Long", "N40-30-00|W079-45-00", "41|-80", 40.5, -79.75),
-            ("Lat (DMS)|Long (DMS)", "40 30 0 N|79 45 0 W", "41|-80", 40.5, -79.75),
-            ("Lat/Long|TIV", "(40.5, -79.75)|5", "41, -80|6", 40.5, -79.75),
-            ("Lat, Long|TIV", "40,5; -79,75|5", "41, -80|6", 40.5, -79.75),
-            ("Lat Long|TIV", "POINT (-79.75 40.5)|5", "41, -80|6", 40.5, -79.75),
-            ("LatLng|TIV", "79.75\u00b0 W 40.5\u00b0 N|5", "41, -80|6", 40.5, -79.75),
-            # Who writes W above a number without a sign means one that is west.
-            ("Latitude N|Longitude W", "40.5|79.75", "41|80", 40.5, -79.75),
-            ("Lat (N)|Long (W)", "40.5|-79.75", "41|80", 40.5, -79.75),
-            ("Lat N|Long W", "40.5|79\u00b0 45'", "41|80", 40.5, -79.75),
-            ("Latitude (\u00b0N)|Longitude (\u00b0W)", "40,5|79,75", "41|80", 40.5, -79.75),
-            ("Lat North|Long West", "40.5|79.75 W", "41|80", 40.5, -79.75),
             ("Latitude (South)|Longitude (East)", "33.75|151.25", "34|151", -33.75, 151.25),
-            ("Latitude N|Longitude E", "40.5|-79.75", "41|80", 40.5, -79.75),
         )
     ),
 ]
@@ -655,6 +641,20 @@ Lat|Long
 ANGLES = [
     form(headers, first, second, latitude=40.5, longitude=-79.75)
     for headers, first, second in (
+        ("Lat|Long", "40\u00b030'N|79\u00b045'0\"W", "41|-80"),
+        ("Lat|Long", "N40-30-00|W079-45-00", "41|-80"),
+        ("Lat (DMS)|Long (DMS)", "40 30 0 N|79 45 0 W", "41|-80"),
+        ("Lat/Long|TIV", "(40.5, -79.75)|5", "41, -80|6"),
+        ("Lat, Long|TIV", "40,5; -79,75|5", "41, -80|6"),
+        ("Lat Long|TIV", "POINT (-79.75 40.5)|5", "41, -80|6"),
+        ("LatLng|TIV", "79.75\u00b0 W 40.5\u00b0 N|5", "41, -80|6"),
+        # Who writes W above a number without a sign means one that is west.
+        ("Latitude N|Longitude W", "40.5|79.75", "41|80"),
+        ("Lat (N)|Long (W)", "40.5|-79.75", "41|80"),
+        ("Lat N|Long W", "40.5|79\u00b0 45'", "41|80"),
+        ("Latitude (\u00b0N)|Longitude (\u00b0W)", "40,5|79,75", "41|80"),
+        ("Lat North|Long West", "40.5|79.75 W", "41|80"),
+        ("Latitude N|Longitude E", "40.5|-79.75", "41|80"),
         ("Long/Lat|TIV", "-79.75, 40.5|5", "-80, 41|6"),
         ("LonLat|TIV", "POINT (-79.75 40.5)|5", "-80 41|6"),
         ("geo_point_2d|TIV", "40.5, -79.75|5", "41, -80|6"),
