@@ -107,11 +107,6 @@ class ValueNotes:
             if example not in count.examples:
                 count.examples.append(example)
 
-    def add_all(self, row: int, values: Iterable[NotedValue]) -> None:
-        """Count values of one row."""
-        for value in values:
-            self.add(row, value)
-
     def faults(self) -> int:
         """The number of values that said something, and were left out."""
         return sum(count.values for (_, kind), count in self._counts.items() if kind in FAULTS)

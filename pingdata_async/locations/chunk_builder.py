@@ -206,7 +206,8 @@ class ChunkBuilder:
         batch = normalize_batch(locations, first_row=row, with_keys=self._key_sink is not None)
         self.samples.add({"id": batch.ids, **batch.fields})
         for place in sorted(batch.noted.keys() - errors.keys()):
-            self.values.add_all(row + place, batch.noted[place])
+            for value in batch.noted[place]:
+                self.values.add(row + place, value)
         left_out = {
             place: (error, Reason.INVALID_INPUT)
             for place, error in (batch.refused | dict(errors)).items()

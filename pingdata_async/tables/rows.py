@@ -207,13 +207,10 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
             return False
         return (now.st_size, now.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
 
-    def is_gone(self) -> bool:
-        """Whether the input was a file, and no file of that name exists any more."""
-        return self.path is not None and not os.path.lexists(self.path)
-
-    def is_of(self, source: str | Path) -> bool:
-        """Whether a source has the same absolute path."""
-        return self.path is not None and self.path == absolute_path(source)
+    def is_gone(self, source: str | Path) -> bool:
+        """Whether the input was the file of this path, where no file is any more."""
+        is_its_path = self.path is not None and self.path == absolute_path(source)
+        return is_its_path and not os.path.lexists(source)
 
 
 def absolute_path(source: str | Path) -> str | None:

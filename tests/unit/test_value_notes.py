@@ -43,7 +43,7 @@ def test_notes_of_the_reader_and_of_what_is_prepared_come_together() -> None:
     """Under the header, the first example first whoever found it."""
     of_reader, of_fields = ValueNotes(), ValueNotes()
     of_reader.add(7, NotedValue("Zip", UNREADABLE, "2024-01-02"))
-    of_fields.add_all(5, [NotedValue("postal_code", UNREADABLE, "x")])
+    of_fields.add(5, NotedValue("postal_code", UNREADABLE, "x"))
     of_fields.add(6, NotedValue("city", ValueKind.SAYS_NOTHING, "N/A"))
     of_reader.take_over(of_fields, {"postal_code": "Zip"})
     assert [(n.column, n.values, n.examples, n.row) for n in of_reader.notes()] == [

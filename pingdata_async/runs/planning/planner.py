@@ -279,7 +279,7 @@ def _compare(
         return _told_apart(fingerprint, _read_through(source, reading)), False
     if fingerprint.is_same_file(source):
         return None, False
-    if fingerprint.is_of(source) and fingerprint.is_gone():
+    if fingerprint.is_gone(source):
         return None, True
     try:
         present = fingerprint_of(source, check_cancelled, on_wait)

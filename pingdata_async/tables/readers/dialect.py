@@ -135,12 +135,8 @@ def _stands_alone(row: _Joined, width: int | None) -> bool:
     return width is not None and len(row.cells) >= width and not row.has_lone_quote
 
 
-def joined_cells(cells: list[str], delimiter: str) -> list[str]:
-    """The cells of a row as meant; the same list if no cell is quoted behind a blank."""
-    return _joined(cells, delimiter).cells
-
-
 def _joined(cells: list[str], delimiter: str) -> _Joined:
+    """The cells of a row as meant; the same list if no cell is quoted behind a blank."""
     ends: list[int] = []
     joined: list[str] = []
     left: list[tuple[int, int]] = []  # unchanged cells with quotes: places before and after

@@ -111,18 +111,11 @@ class WorkbookReader(InputReader):
         finally:
             workbook.close()
         self._take_up(table)
-        self._lost = lost = LostCells(
-            self.name,
-            self.headers,
-            self.mapping,
-            table.first_column,
-            self.values,
-            is_allowed=self.options.allow_missing_values,
-        )
+        self._lost = lost = LostCells(self, table.first_column)
         records = self._records(table)
         while rows := list(islice(records, BATCH_ROWS)):
             self._keep_waiting()
-            kept, sent = lost.taken(self.rows, rows)
+            kept, sent = lost.taken(rows)
             if not lost.is_refused:  # if it is, the rest is only counted
                 located = self._located(sent, are_texts=False, unused=kept.__getitem__)
                 yield Batch(located, CellColumns(kept))

@@ -12,15 +12,17 @@ import io
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import IO, Any, Final, NamedTuple
 
 import msgspec
 
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations.fields import PLACE_FIELDS, READERS, read_text
-from pingdata_async.tables.mapping.columns import ColumnMapping
+from pingdata_async.tables.mapping.candidates import MappedColumn
 from pingdata_async.tables.mapping.headers import shown_header
+from pingdata_async.tables.readers.base import InputReader
 from pingdata_async.tables.readers.workbook_scan import (
     MARKED,
     ErrorText,
@@ -29,7 +31,7 @@ from pingdata_async.tables.readers.workbook_scan import (
 )
 from pingdata_async.tables.xlsx import cell_name
 from pingdata_async.util.text import counted
-from pingdata_async.value_notes import NotedValue, ValueKind, ValueNotes
+from pingdata_async.value_notes import NotedValue, ValueKind
 
 _TIMES = (dt.date, dt.time, dt.timedelta)
 _ADVICE = (
@@ -63,41 +65,26 @@ class LostCells:
     """Splits the cells of a sheet into what is kept and what is sent; counts what is lost.
 
     Args:
-        name: The input, for messages.
-        headers: The headers of its columns.
-        mapping: Which columns are sent.
+        reader: Reads the sheet, and knows its columns.
         first_column: The place of the first column in the sheet, from 0.
-        values: Counts the values that are not sent.
-        is_allowed: Whether rows may be sent without a part of their address.
     """
 
-    def __init__(
-        self,
-        name: str,
-        headers: Sequence[str],
-        mapping: ColumnMapping,
-        first_column: int,
-        values: ValueNotes,
-        *,
-        is_allowed: bool,
-    ) -> None:
-        self._name = name
-        self._headers = headers
+    def __init__(self, reader: InputReader, first_column: int) -> None:
+        self._reader = reader
         self._first_column = first_column
-        self._values = values
-        self._is_allowed = is_allowed
-        self._used = {place for column in mapping.columns for place in column.places}
-        self._address = _places(mapping, PLACE_FIELDS)  # without one, it is another address
-        self._texts = _places(mapping, {"id"} | {name for name in READERS if _is_text(name)})
-        self._joined = [column.places for column in mapping.columns if len(column.places) > 1]
+        mapped = reader.mapping.columns
+        self._used = {place for column in mapped for place in column.places}
+        # Without one of these, it is another address.
+        self._address = _places(mapped, PLACE_FIELDS)
+        self._texts = _places(mapped, {"id"} | {name for name in READERS if _is_text(name)})
+        self._joined = [column.places for column in mapped if len(column.places) > 1]
         self._counts: dict[str, dict[int, _Count]] = {}
-        self._first_row = 0  # of the batch, among the records
         self._rows = 0  # that lack a part of their address
 
     @property
     def is_refused(self) -> bool:
         """Whether any address so far lacks a part, and that is not allowed."""
-        if self._is_allowed:
+        if self._reader.options.allow_missing_values:
             return False
         lost = {*self._counts.get(_FORMULA, ()), *self._counts.get(_ERROR, ())}
         return not lost.isdisjoint(self._address)
@@ -106,7 +93,7 @@ class LostCells:
         """The error for such addresses, with the counts so far."""
         told = [self._told(kind, self._address) for kind in (_FORMULA, _ERROR)]
         shown = "; ".join(filter(None, told))
-        return InputError(f"{self._name} has addresses without values: {shown}. {_ADVICE}")
+        return InputError(f"{self._reader.name} has addresses without values: {shown}. {_ADVICE}")
 
     def notes(self) -> list[str]:
         """What the user should know about lost cells, a sentence each."""
@@ -129,21 +116,17 @@ class LostCells:
 
     def _told(self, kind: str, places: frozenset[int] | None = None) -> str:
         counts = [
-            f"{shown_header(self._headers[place])} ({count.cells:,}, first {count.first})"
+            f"{shown_header(self._reader.headers[place])} ({count.cells:,}, first {count.first})"
             for place, count in sorted(self._counts.get(kind, {}).items())
             if places is None or place in places
         ]
         return f"{kind} in {', '.join(counts)}" if counts else ""
 
-    def taken(
-        self, first_row: int, rows: Sequence[SheetRow]
-    ) -> tuple[list[Sequence[Any]], list[Sequence[Any]]]:
-        """The columns of some rows as they are kept, and as they are sent.
+    def taken(self, rows: Sequence[SheetRow]) -> tuple[list[Sequence[Any]], list[Sequence[Any]]]:
+        """The columns of the reader's next rows as they are kept, and as they are sent.
 
-        The second time, a column that is not sent is empty. `first_row` is the number of records
-        before.
+        The second time, a column that is not sent is empty.
         """
-        self._first_row = first_row
         columns = list(zip(*(row.cells for row in rows), strict=True))
         covered = any(row.merged for row in rows)
         lost: dict[int, set[int]] = {}
@@ -202,8 +185,8 @@ class LostCells:
             if kind is not None:
                 self._count(kind, place, rows[number])
                 lost.add(number)
-                noted = NotedValue(self._headers[place], ValueKind.NO_VALUE, str(cell))
-                self._values.add(self._first_row + number, noted)
+                noted = NotedValue(self._reader.headers[place], ValueKind.NO_VALUE, str(cell))
+                self._reader.values.add(self._reader.rows + number, noted)
                 values.append(None)
             elif isinstance(cell, ZeroFormulaText):
                 values.append(0)
@@ -247,9 +230,9 @@ class LostCells:
             counts[place] = _Count(1, cell_name(row.number, self._first_column + place))
 
 
-def _places(mapping: ColumnMapping, fields: frozenset[str] | set[str]) -> frozenset[int]:
+def _places(columns: Iterable[MappedColumn], fields: AbstractSet[str]) -> frozenset[int]:
     return frozenset(
-        place for column in mapping.columns if column.field in fields for place in column.places
+        place for column in columns if column.field in fields for place in column.places
     )
 
 

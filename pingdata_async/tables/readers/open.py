@@ -130,7 +130,7 @@ def reader_of(
         raise InputError(f"{name} is empty")
     if head.startswith(_PARQUET_MAGIC):
         _refuse_options(name, "a Parquet file", options, sheet=True, encoding=True)
-        _require_pyarrow(f"{name} is a Parquet file, which")
+        _require(f"{name} is a Parquet file, which", "pyarrow", "parquet")
         from pingdata_async.tables.readers.arrow import ParquetReader  # noqa: PLC0415 - optional
 
         return ParquetReader(file, options)
@@ -153,7 +153,7 @@ def _reader_of_objects(source: Any, options: ReadOptions) -> InputReader:
     _refuse_options("an object in memory", "not a file", options, sheet=True, encoding=True)
     kind = type(source).__name__
     if is_arrow_object(source):
-        _require_pyarrow(f"a {kind}")
+        _require(f"a {kind}", "pyarrow", "parquet")
         from pingdata_async.tables.readers.arrow import ArrowObjectReader  # noqa: PLC0415 - optional
 
         return ArrowObjectReader(source, options)
@@ -168,10 +168,6 @@ def _reader_of_objects(source: Any, options: ReadOptions) -> InputReader:
             f"a {kind} is not an input: give a path, an iterable of locations or a data frame"
         )
     return ObjectsReader(source, options)
-
-
-def _require_pyarrow(what: str) -> None:
-    _require(what, "pyarrow", "parquet")
 
 
 def _require(what: str, package: str, extra: str) -> None:

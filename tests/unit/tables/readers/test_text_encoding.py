@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pingdata_async.exceptions import InputError
-from pingdata_async.tables.readers.dialect import joined_cells
+from pingdata_async.tables.readers.dialect import _joined
 from pingdata_async.tables.readers.text_encoding import TextStream, line_at
 from tests.support.reading import read_all, written
 
@@ -158,13 +158,13 @@ def test_json_over_several_lines(tmp_path: Path, content: bytes, says: str) -> N
 def test_cells_quoted_behind_a_blank(line: str, cells: list[str]) -> None:
     """They are what stands between the quotes, with the delimiters in it."""
     (row,) = csv.reader([line], strict=True)
-    assert joined_cells(row, ",") == cells
+    assert _joined(row, ",").cells == cells
 
 
 def test_many_cells_that_are_never_closed() -> None:
     """They take no time that grows with their square."""
     cells = [' "x'] * 100_000 + ['y"']
-    assert joined_cells(cells[:-1], ",") == cells[:-1]
+    assert _joined(cells[:-1], ",").cells == cells[:-1]
 
 
 @pytest.mark.parametrize(
