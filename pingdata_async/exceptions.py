@@ -20,6 +20,7 @@ PingDataError
 │   └── ServerError                 5xx
 ├── PauseTooLongError           the API asked for a longer pause than `max_wait_s`
 ├── DecodeError                 an answer cannot be read as what the API documents
+├── NoAnswerError               a source did not answer for a row (also a KeyError)
 ├── JobFailedError              a job ended without a usable output
 │   └── JobTimeoutError             a job made no progress for too long
 ├── SubmissionInDoubtError      a submission may have created a paid job whose id never arrived
@@ -215,6 +216,13 @@ class DecodeError(PingDataError):
         super().__init__(message)
         self.is_page = is_page
         self.is_too_large = is_too_large
+
+
+class NoAnswerError(PingDataError, KeyError):
+    """Raised by `result["PG"]` when that source did not answer for the row; it says why."""
+
+    def __str__(self) -> str:  # a KeyError's is the repr of a key
+        return str(self.args[0])
 
 
 class JobFailedError(PingDataError):

@@ -8,12 +8,13 @@ are accepted: lists or objects, nulls, unknown fields, unknown statuses.
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
-from pingdata_async.exceptions import DecodeError
+from pingdata_async.exceptions import DecodeError, NoAnswerError
 from pingdata_async.value_notes import ValueNote
 
 
@@ -242,8 +243,18 @@ ANSWERED_REASONS = frozenset({Reason.NO_MATCH})
 NO_DATA = msgspec.Raw(b"{}")
 
 
-class EnhancedLocation(msgspec.Struct, frozen=True, weakref=True):
+class EnhancedLocation(
+    msgspec.Struct,
+    frozen=True,
+    weakref=True,
+    dict=True,
+    rename={"data": "location_data"},
+):
     """One row with its answer.
+
+    `result["PG"]` is the answer of a source, `list(result)` the sources that answered. A line of
+    JSONL output becomes one by `msgspec.json.decode(line, type=EnhancedLocation)`, and one becomes
+    such a line by `msgspec.json.encode(result)` or, for other encoders, `to_dict()`.
 
     Attributes:
         id: Your own id; the row number as text if no location has an id; None if only this one has
@@ -263,20 +274,16 @@ class EnhancedLocation(msgspec.Struct, frozen=True, weakref=True):
     error: str | None = None
     data: msgspec.Raw = NO_DATA
 
-    @property
+    @functools.cached_property
     def location_data(self) -> dict[str, SourceResult]:
-        """Each source's answer, decoded on each access; what is empty or no object is left out.
+        """Each source's answer, decoded once; what is empty or no object is left out.
 
         Raises:
             DecodeError: When the API's object cannot be read.
         """
-        try:
-            decoded = msgspec.json.decode(self.data, type=dict[str, Any])
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise DecodeError(f"row {self.row}: {error}") from error
         return {
             code: SourceResult(fields)
-            for code, fields in decoded.items()
+            for code, fields in self._decoded().items()
             if isinstance(fields, dict) and fields
         }
 
@@ -284,17 +291,67 @@ class EnhancedLocation(msgspec.Struct, frozen=True, weakref=True):
         """The answer of one source; case does not matter if only one source has that name.
 
         Raises:
-            KeyError: When that source did not answer for this location.
+            NoAnswerError: When that source did not answer for this location. It says why, and is
+                a KeyError.
         """
+        answer = self.get(source)
+        if answer is None:
+            there_are = f"answers are of {', '.join(self)}" if list(self) else "it has no answers"
+            why = self.error or f"{there_are}; was it asked for?"
+            raise NoAnswerError(f"row {self.row} has no answer of {source}: {why}")
+        return answer
+
+    def get(self, source: str) -> SourceResult | None:
+        """The same; None when that source did not answer for this location."""
         answers = self.location_data
         if source not in answers:
             folded = {code.casefold(): code for code in answers}
             source = folded.get(source.casefold(), source)
-        return answers[source]
+        return answers.get(source)
 
     def __contains__(self, source: object) -> bool:
         """Whether that source answered for this location."""
-        return source in self.location_data
+        return isinstance(source, str) and self.get(source) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        """The codes of the sources that answered."""
+        return iter(self.location_data)
+
+    def keys(self) -> Iterable[str]:
+        """The same, so that `dict(result)` has each source's answer."""
+        return self.location_data.keys()
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.row, self.status))
+
+    def __repr__(self) -> str:
+        with_error = "" if self.error is None else f", error={self.error!r}"
+        try:
+            sources = ", ".join(self) or "no source"
+        except DecodeError:
+            sources = "unreadable"
+        return (
+            f"<EnhancedLocation row {self.row}, id {self.id!r}, {self.status.value}{with_error}: "
+            f"{sources}>"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row as plain objects, as its line of JSONL output has it.
+
+        Raises:
+            DecodeError: When the API's object cannot be read.
+        """
+        fields: dict[str, Any] = {"id": self.id, "row": self.row, "status": self.status.value}
+        fields["location_data"] = self._decoded()
+        if self.reason is not None:
+            fields |= {"reason": self.reason.value, "error": self.error}
+        return fields
+
+    def _decoded(self) -> dict[str, Any]:
+        try:
+            return msgspec.json.decode(self.data, type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise DecodeError(f"row {self.row}: {error}") from error
 
     @property
     def is_answered(self) -> bool:

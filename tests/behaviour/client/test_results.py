@@ -13,6 +13,7 @@ from pingdata_async import (
     DecodeError,
     EnhancedLocation,
     JobFailedError,
+    NoAnswerError,
     PingDataError,
     RateLimitError,
     RowStatus,
@@ -168,3 +169,46 @@ def test_what_counts_as_answered(status: RowStatus, reason: Reason | None, answe
 def test_row_without_data() -> None:
     """A row without an answer has no sources."""
     assert EnhancedLocation("0", 0, RowStatus.FAILED).location_data == {}
+
+
+def test_a_source_that_did_not_answer_says_why() -> None:
+    """By item access with the row's error, or what there is instead; by get() with None."""
+    failed = EnhancedLocation("a", 7, RowStatus.FAILED, Reason.NO_MATCH, "PG: nothing found")
+    for row, why in ((failed, "row 7 .* PG: nothing found"), (row_of({"PH": PG}), "PH; was it")):
+        with pytest.raises(NoAnswerError, match=why) as caught:
+            row["PG"]
+        assert isinstance(caught.value, KeyError)
+        assert row.get("PG") is None
+        assert "PG" not in row
+
+
+def test_a_row_as_json() -> None:
+    """It becomes a line of JSONL by msgspec or the standard library, and a row again by msgspec."""
+    failed = EnhancedLocation("a", 7, RowStatus.FAILED, Reason.NO_MATCH, "PG: nothing found")
+    for row in (row_of({"PG": PG, "PH": None}), failed):
+        own, plain = msgspec.json.encode(row), json.dumps(row.to_dict()).encode()
+        for line in (own, plain):
+            again = msgspec.json.decode(line, type=EnhancedLocation)
+            assert again.to_dict() == row.to_dict()
+            assert (again.location_data, again.id) == (row.location_data, row.id)
+    assert failed.to_dict() == {
+        "id": "a",
+        "row": 7,
+        "status": "failed",
+        "location_data": {},
+        "reason": "no_match",
+        "error": "PG: nothing found",
+    }
+
+
+def test_a_row_as_a_python_object() -> None:
+    """It is decoded once, lists its sources, can be a key, and shows itself in a line."""
+    row, same = row_of({"PG": PG, "PH": PG}), row_of({"PG": PG, "PH": PG})
+    assert row["PG"] is row["pg"]
+    assert list(row) == list(dict(row)) == ["PG", "PH"]
+    assert {row: 1}[same] == 1
+    assert repr(row) == "<EnhancedLocation row 3, id 'mine', ok: PG, PH>"
+    assert "unreadable" in repr(row_of(b"[]"))
+    copy = pickle.loads(pickle.dumps(row))
+    assert copy == row
+    assert copy["PG"] == row["PG"]
