@@ -169,3 +169,22 @@ async def test_nohup_is_heeded(tmp_path: Path) -> None:
         assert process.returncode == 0
         check_rows(tmp_path / "out.jsonl", ROWS)
         assert sandbox.stats.locations_accepted == ROWS
+
+
+async def test_a_signal_while_nobody_reads_the_output(tmp_path: Path) -> None:
+    """A full pipe is not waited for."""
+    write_rows(tmp_path / "in.csv", ROWS)
+    async with sandbox_at_once() as sandbox:
+        done = await run(
+            "enhance", tmp_path / "in.csv", "-o", tmp_path / "out.jsonl", *options(sandbox, 100)
+        )
+        assert done.code == 0
+    async with started(
+        "export", tmp_path / "out.jsonl.run", "-o", "-", stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        await process.stdout.receive(1)
+        process.send_signal(signal.SIGTERM)
+        with anyio.fail_after(60.0):
+            await process.wait()
+    assert process.returncode == 143

@@ -25,7 +25,7 @@ from collections.abc import (
     Sequence,
 )
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 import anyio
 import anyio.to_thread
@@ -46,6 +46,7 @@ from pingdata_async.util.files import (
     write_pieces,
 )
 from pingdata_async.util.loop import SingleThreadExecutor
+from pingdata_async.util.standard_output import StandardOutput, open_standard_output
 from pingdata_async.util.text import STDOUT, quoted_path, shown_path
 
 if TYPE_CHECKING:
@@ -197,14 +198,14 @@ class _Guarded(io.RawIOBase):
 
 
 class _Stream:
-    """Standard output, which may be anything."""
+    """Standard output as a file of lines; nothing of it can be taken back."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+    def __init__(self, raw: StandardOutput) -> None:
+        self._raw = raw
 
     def write(self, pieces: Sequence[bytes | memoryview], /) -> None:
         with blamed_on(STDOUT):
-            self._stream.write(b"".join(pieces))
+            self._raw.write(b"".join(pieces))
 
     async def write_lines(
         self, pieces: Iterable[bytes | memoryview], thread: SingleThreadExecutor, /
@@ -212,12 +213,12 @@ class _Stream:
         await thread.run(lambda: self.write(list(pieces)))
 
     def empty(self) -> None:
-        pass  # what is out is out; nothing is written before the end
+        pass  # nothing is written before the end
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[BinaryIO]:
         with blamed_on(STDOUT):
-            yield self._stream
+            yield cast("BinaryIO", self._raw)
 
 
 def absolute_output(output: str | Path) -> str | Path:
@@ -319,9 +320,10 @@ async def open_atomic(
         RunError: When it cannot be opened or moved into place.
     """
     if str(output) == STDOUT:
-        yield _Stream(sys.stdout.buffer)
-        with blamed_on(output):
-            await anyio.to_thread.run_sync(sys.stdout.buffer.flush)
+        async with open_standard_output(sys.stdout.buffer) as raw:
+            yield _Stream(raw)
+            with blamed_on(output):
+                await anyio.to_thread.run_sync(raw.flush)
         return
     # What goes wrong in the block is not the file's fault, unless the file says so.
     with blamed_on(output):
