@@ -57,6 +57,7 @@ from pingdata_async.tables.readers.workbook_scan import (
     SheetMarks,
     scan_workbook,
 )
+from pingdata_async.tables.readers.xls_scan import check_xls
 from pingdata_async.tables.rows import SKIP, Batch, CellColumns, ReadOptions, SheetPlace
 from pingdata_async.tables.schema.types import whole_number
 from pingdata_async.util.text import counted
@@ -146,6 +147,7 @@ class WorkbookReader(InputReader):
                 content = with_known_errors(content, self._keep_waiting)
         else:
             self._note_old_workbook()
+            check_xls(self.name, content, self._keep_waiting)
         try:
             with _told_in_one_line(self.name):
                 return python_calamine.load_workbook(io.BytesIO(content)), marks

@@ -425,7 +425,7 @@ class _Sheet(_XMLScan):
             before = block[-len(_SHEET_TAG) :]
             yield block
         _check_extent(self._name, self._rows, self._columns, self._cells)
-        _check_texts(self._name, self._characters, self._cells)
+        check_texts(self._name, self._characters, self._cells)
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         tag = tag.rpartition(":")[2]
@@ -569,7 +569,7 @@ class _OpenDocument(_XMLScan):
 
     def _add(self, text: str) -> None:
         self._characters += len(text) * self._alike
-        _check_texts(self._name, self._characters, self._cells)
+        check_texts(self._name, self._characters, self._cells)
         if self._error is not None:
             self._error += text
 
@@ -596,7 +596,8 @@ def _check_extent(name: str, rows: int, columns: int, cells: int) -> None:
         )
 
 
-def _check_texts(name: str, characters: int, cells: int) -> None:
+def check_texts(name: str, characters: int, cells: int) -> None:
+    """Refuse what has that many characters in that many cells."""
     if characters > MAX_TEXT_CHARACTERS + 40 * cells:
         raise InputError(
             f"{name} has a sheet with more than {MAX_TEXT_CHARACTERS:,} characters, as many cells "
