@@ -15,10 +15,14 @@ from tests.benchmarks.support import served
 from tests.large.changing_server import ChangingAPI, LateChanges
 from tests.large.checking import Expected, check_by_arrow, check_by_duckdb, check_geoparquet
 
-ROWS = 3000
+ROWS = 1500
 
 
-async def run(source: Path, output: Path) -> ping.RunSummary:
+@pytest.fixture(scope="module")
+async def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The input and the output of a finished run."""
+    folder = tmp_path_factory.mktemp("run")
+    source, output = make_input("csv", ROWS, folder), folder / "out.parquet"
     api = ChangingAPI(LateChanges(ROWS))
     async with (
         served(api) as url,
@@ -30,14 +34,14 @@ async def run(source: Path, output: Path) -> ping.RunSummary:
             chunk_size=400,
             poll_schedule=ping.PollSchedule(min_interval_s=0.001),
         )
-        return await enhancer.run(source, output)
-
-
-async def test_fields_that_change_late(tmp_path: Path) -> None:
-    """Null and then text, integer and then float, in the last row alone: each value comes out."""
-    source, output = make_input("csv", ROWS, tmp_path), tmp_path / "out.parquet"
-    summary = await run(source, output)
+        summary = await enhancer.run(source, output)
     assert (summary.rows, summary.no_answer) == (ROWS, 0)
+    return source, output
+
+
+async def test_fields_that_change_late(run: tuple[Path, Path], tmp_path: Path) -> None:
+    """Null and then text, integer and then float, in the last row alone: each value comes out."""
+    source, output = run
     expected = Expected(source, LateChanges(ROWS))
     check_by_arrow(output, expected)
     check_by_duckdb(output, expected)
@@ -46,12 +50,12 @@ async def test_fields_that_change_late(tmp_path: Path) -> None:
     assert 0 < check_geoparquet(geo, output) < ROWS
 
 
-async def test_a_wrong_value_is_found(tmp_path: Path) -> None:
+def test_a_wrong_value_is_found(run: tuple[Path, Path], tmp_path: Path) -> None:
     """By each of the two readers, wherever it is."""
-    source, output = make_input("csv", ROWS, tmp_path), tmp_path / "out.parquet"
-    await run(source, output)
+    source, right = run
+    output = tmp_path / "out.parquet"
     expected = Expected(source, LateChanges(ROWS))
-    table = pq.read_table(output)
+    table = pq.read_table(right)
     for name in ("city", "ph_elevation", "ph_late_text"):
         place = table.column_names.index(name)
         last = table[name].cast(pa.string()).to_pylist()

@@ -64,10 +64,10 @@ async def test_lost_answers_are_charged(clock: Clock) -> None:
 
 async def test_lost_jobs_are_forgotten(clock: Clock) -> None:
     """Some at once, some on their way, some when done or told; of those the output stays."""
-    async with calling(faulty(clock, lost_job=1, locations_per_s=50)) as caller:
+    async with calling(faulty(clock, lost_job=1, locations_per_s=5)) as caller:
         seen: set[tuple[str, ...]] = set()
         for _ in range(60):
-            job_id = await caller.submit(addresses(100))
+            job_id = await caller.submit(addresses(10))
             steps = []
             for _ in range(8):
                 answer = await caller.get(f"/api/v1/bulk_enhance/{job_id}")

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    ("rows", "chunks"), [(2_000, 30), pytest.param(10_000, 60, marks=pytest.mark.large)]
+    ("rows", "chunks"), [(1_000, 20), pytest.param(10_000, 60, marks=pytest.mark.large)]
 )
 def test_memory_is_flat(rows: int, chunks: int) -> None:
     """Ten times the rows, or a first chunk that finishes last, need no more than 10 % more."""

@@ -10,7 +10,7 @@ from tests.survival.trials import within_a_budget
 
 
 @pytest.mark.parametrize(
-    ("rows", "kills"), [(300, 2), pytest.param(600, 4, marks=pytest.mark.large)]
+    ("rows", "kills"), [(200, 2), pytest.param(600, 4, marks=pytest.mark.large)]
 )
 async def test_never_more_than_allowed_with_faults_and_kills(
     tmp_path: Path, rows: int, kills: int
@@ -24,6 +24,6 @@ async def test_never_more_than_allowed_with_faults_and_kills(
 
 async def test_exactly_as_much_where_nothing_goes_wrong(tmp_path: Path) -> None:
     """All that is allowed is used, whatever the size of a chunk."""
-    figures = await within_a_budget(tmp_path, 300, 130, chunk_size=50, kills=0, share=0.0, seed=1)
+    figures = await within_a_budget(tmp_path, 200, 130, chunk_size=50, kills=0, share=0.0, seed=1)
     assert figures["accepted by then"] == 130
-    assert figures["accepted in the end"] == 300
+    assert figures["accepted in the end"] == 200

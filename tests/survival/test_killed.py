@@ -19,7 +19,7 @@ NEEDED = {
 # Where a file gets onto the disk.
 STEPS = ["after sync_file", "before sync_folder", "before sync_file", "after sync_folder"]
 
-PARTS = 40
+PARTS = 60
 
 
 @pytest.mark.parametrize("part", sampled(range(PARTS), 1))

@@ -10,7 +10,7 @@ from tests.survival.trials import killed_at_random
 
 
 @pytest.mark.parametrize(
-    ("rows", "kills"), [(600, 2), pytest.param(2000, 6, marks=pytest.mark.large)]
+    ("rows", "kills"), [(300, 2), pytest.param(2000, 6, marks=pytest.mark.large)]
 )
 async def test_killed_at_random_again_and_again(tmp_path: Path, rows: int, kills: int) -> None:
     """Each row comes out once, and what may have been paid for twice is counted."""
@@ -20,7 +20,7 @@ async def test_killed_at_random_again_and_again(tmp_path: Path, rows: int, kills
 
 
 @pytest.mark.parametrize(
-    ("rows", "kills"), [(450, 1), pytest.param(1500, 4, marks=pytest.mark.large)]
+    ("rows", "kills"), [(300, 1), pytest.param(1500, 4, marks=pytest.mark.large)]
 )
 async def test_killed_where_rows_repeat_others(tmp_path: Path, rows: int, kills: int) -> None:
     """Each address is paid for once, and every row has its answer, as if each had been sent."""

@@ -23,7 +23,7 @@ from tests.support.sweeps import sampled
 from tests.survival.rows import check_rows, write_rows
 from tests.survival.trials import options, sandbox_at_once, started, status_of
 
-ROWS = 400
+ROWS = 240
 CHUNK_SIZE = 20
 AT_ONCE = 8
 

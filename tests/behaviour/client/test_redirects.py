@@ -163,25 +163,28 @@ DISGUISED = [
 
 
 @pytest.mark.parametrize("way", ["url", "own redirect", "foreign redirect", "fresh url"])
-@pytest.mark.parametrize("target", DISGUISED)
-async def test_no_output_url_leads_to_a_paid_endpoint(target: str, way: str) -> None:
+async def test_no_output_url_leads_to_a_paid_endpoint(way: str) -> None:
     """However it is written, whoever names it: only outputs and the job's status are asked for."""
     answers = {"/api/v1/sov/J/output/gone.json": always(status=404, text="")}
-    async with LocalApi(by_path(answers)) as api, LocalApi(by_path({})) as other:
-        paid = target.format(host=f"127.0.0.1:{api.port}")
-        answers["/api/v1/sov/J/output/moved.json"] = redirect(paid)
-        fresh = {"outputs": [{"url": paid, "filename": "o.json"}], "status": "SUCCESS"}
-        answers["/api/v1/bulk_enhance/J"] = always(
-            {"request": {"status": "COMPLETE"}, "result": fresh if way == "fresh url" else None}
-        )
-        other.answer = redirect(urljoin(api.url, paid))
-        url = {
-            "url": paid,
-            "own redirect": "/api/v1/sov/J/output/moved.json",
-            "foreign redirect": f"{other.url}/o.json",
-            "fresh url": "/api/v1/sov/J/output/gone.json",
-        }[way]
-        async with client_of(api.url) as client:
+    async with (
+        LocalApi(by_path(answers)) as api,
+        LocalApi(by_path({})) as other,
+        client_of(api.url) as client,
+    ):
+        for target in DISGUISED:
+            paid = target.format(host=f"127.0.0.1:{api.port}")
+            answers["/api/v1/sov/J/output/moved.json"] = redirect(paid)
+            fresh = {"outputs": [{"url": paid, "filename": "o.json"}], "status": "SUCCESS"}
+            answers["/api/v1/bulk_enhance/J"] = always(
+                {"request": {"status": "COMPLETE"}, "result": fresh if way == "fresh url" else None}
+            )
+            other.answer = redirect(urljoin(api.url, paid))
+            url = {
+                "url": paid,
+                "own redirect": "/api/v1/sov/J/output/moved.json",
+                "foreign redirect": f"{other.url}/o.json",
+                "fresh url": "/api/v1/sov/J/output/gone.json",
+            }[way]
             with pytest.raises(PingDataError):
                 await client.fetch_output("J", JobOutput(url, "o.json"))
     asked = {seen.target for seen in api.seen}

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 import msgspec
 import pytest
@@ -19,6 +18,7 @@ import pytest
 import pingdata_async
 from pingdata_async.sandbox import SandboxServer
 from tests.support.commands import ADDRESSES, COMMAND, lines, run, sandbox
+from tests.support.probes import until
 from tests.support.sweeps import sampled
 
 __all__ = ["sandbox"]  # a fixture
@@ -314,8 +314,7 @@ async def test_an_idle_pipe_can_be_interrupted(tmp_path: Path) -> None:
     async with process:
         assert process.stdin is not None
         await process.stdin.send(b"address\n1 Main St\n")
-        while not (tmp_path / "out.jsonl.run").exists():
-            await anyio.lowlevel.checkpoint()
+        await until((tmp_path / "out.jsonl.run").exists)
         process.send_signal(signal.SIGINT)
         await process.wait()
     assert process.returncode == 130

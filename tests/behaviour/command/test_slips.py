@@ -8,7 +8,6 @@ import signal
 from pathlib import Path
 
 import anyio
-import anyio.lowlevel
 import click
 import pytest
 
@@ -16,6 +15,7 @@ from pingdata_async.cli.main import cli
 from pingdata_async.cli.main import run as run_here
 from pingdata_async.sandbox import SandboxServer
 from tests.support.commands import ADDRESSES, COMMAND, lines, run, sandbox
+from tests.support.probes import until
 
 __all__ = ["sandbox"]  # a fixture
 
@@ -27,6 +27,14 @@ def state_of(folder: Path) -> dict[str, str]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+@pytest.fixture(scope="module")
+async def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of a finished run, which stays as it is."""
+    out = tmp_path_factory.mktemp("finished") / "o.jsonl"
+    assert (await run("enhance", ADDRESSES, "-o", out, "-s", "PG", "-e", "sandbox")).code == 0
+    return out
 
 
 @pytest.mark.parametrize(
@@ -45,19 +53,15 @@ def state_of(folder: Path) -> dict[str, str]:
         ["status", "{out}"],
     ],
 )
-async def test_nothing_of_a_run_is_overwritten(
-    sandbox: SandboxServer, tmp_path: Path, words: list[str]
-) -> None:
+async def test_nothing_of_a_run_is_overwritten(finished: Path, words: list[str]) -> None:
     """Exit 2, one line, and every file is as it was."""
-    out = tmp_path / "o.jsonl"
-    assert (await run("enhance", ADDRESSES, "-o", out, "-s", "PG", "-u", sandbox.url)).code == 0
-    before = state_of(tmp_path)
-    names = {"run": f"{out}.run", "out": out, "nowhere": tmp_path / "nowhere"}
-    names["failures"] = tmp_path / "o.jsonl.failures.jsonl"
+    before = state_of(finished.parent)
+    names = {"run": f"{finished}.run", "out": finished, "failures": f"{finished}.failures.jsonl"}
+    names["nowhere"] = f"{finished.parent}/nowhere"
     done = await run(*(word.format(**names) for word in words))
     assert done.code == 2, done.err
     assert done.err.count("\n") == 1
-    assert state_of(tmp_path) == before
+    assert state_of(finished.parent) == before
 
 
 @pytest.mark.parametrize("name", ["", ".", "loop", b"o\xff.jsonl"])
@@ -81,8 +85,7 @@ async def test_a_plan_from_an_idle_pipe_can_be_interrupted(tmp_path: Path) -> No
     async with process:
         assert process.stdin is not None
         await process.stdin.send(b"address\n1 Main St\n")
-        while not (tmp_path / "out.jsonl.run" / "journal.sqlite3").exists():
-            await anyio.lowlevel.checkpoint()
+        await until((tmp_path / "out.jsonl.run" / "journal.sqlite3").exists)
         process.send_signal(signal.SIGINT)
         await process.wait()
     assert process.returncode == 130

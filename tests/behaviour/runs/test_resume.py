@@ -51,7 +51,7 @@ MOMENTS: list[tuple[type[Event], int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "count", "by"), sampled(MOMENTS, 4))
+@pytest.mark.parametrize(("kind", "count", "by"), sampled(MOMENTS, 3))
 async def test_cancelled_anywhere_it_goes_on(
     client: ping.PingDataClient,
     sandbox: SandboxServer,
@@ -135,11 +135,14 @@ def all_well(server: SandboxServer) -> None:
 
 @pytest.mark.parametrize(
     ("change", "error"),
-    [
-        (no_credit, ping.AccessDeniedError),
-        (no_access, ping.AccessDeniedError),
-        (no_token, ping.AuthenticationError),
-    ],
+    sampled(
+        [
+            (no_credit, ping.AccessDeniedError),
+            (no_token, ping.AuthenticationError),
+            (no_access, ping.AccessDeniedError),
+        ],
+        2,
+    ),
 )
 async def test_no_credit_no_access_no_token_any_more(
     client: ping.PingDataClient,
@@ -216,12 +219,13 @@ async def test_forgotten_jobs_are_submitted_again_and_counted(tmp_path: Path) ->
     port = free_port()
     async with sandbox_and_client(port=port, locations_per_s=100.0, workers=1) as (_, client):
         stopper = await stopped_run(client, output, JobSubmitted, 6, chunk_size=10)
-    finished = sum(isinstance(event, ChunkFinished) for event in stopper.events)
+    # Not the chunks that were told: the last may have been kept just before it was cancelled.
+    [stop] = [event for event in stopper.events if isinstance(event, RunStopped)]
     events: list[Event] = []
     async with sandbox_and_client(port=port) as (server, client):
         bulk = enhancer(client, chunk_size=10, on_event=events.append, retry_policy=QUICK)
         summary = await bulk.run(ADDRESSES, output)
-        assert server.stats.jobs_accepted == 30 - finished
+        assert server.stats.jobs_accepted == 30 - (stop.rows_done or 0) // 10
     assert_all_there(output)
     lost = sum(isinstance(event, JobAbandoned) for event in events)
     assert lost > 0

@@ -19,6 +19,7 @@ from pingdata_async.runs.journal.reader import reading_journal
 from pingdata_async.sandbox import SandboxServer
 from tests.support.commands import Command, lines, run
 from tests.support.runs import write_rows
+from tests.support.sweeps import sampled
 
 
 @asynccontextmanager
@@ -102,7 +103,7 @@ async def test_a_source_that_may_not_be_asked(tmp_path: Path) -> None:
     assert "PH: not among the sources that this account may ask (PG)" in assert_one_line(done)
 
 
-@pytest.mark.parametrize("status", [403, 404, 500])
+@pytest.mark.parametrize("status", sampled([403, 404, 500], 1))
 async def test_an_api_that_does_not_tell_costs_only_the_check(tmp_path: Path, status: int) -> None:
     """One line for each question, and the run goes on to its end."""
     write_rows(tmp_path / "in.csv", 10)

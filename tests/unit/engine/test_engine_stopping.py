@@ -22,6 +22,7 @@ from tests.simulation.troubles import SpottyAnswers, Troubles
 from tests.simulation.virtual_loop import VirtualLoop
 from tests.support.chunks import body_of
 from tests.support.engine_harness import Observed, check_bookkeeping, make_runner, run
+from tests.support.sweeps import sampled
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,11 @@ async def test_in_memory_it_ends_at_once(latency_s: float) -> None:
     assert len(seen.of(SubmissionInDoubt)) == list(seen.states.values()).count("submitting")
 
 
-@pytest.mark.parametrize("after_s", [0.01 * n for n in range(1, 200, 7)])
+# The sample is from the whole of the run.
+CUTS = [*range(1, 200, 30), *(n for n in range(1, 200, 7) if n % 30 != 1)]
+
+
+@pytest.mark.parametrize("after_s", sampled([0.01 * n for n in CUTS], 7))
 async def test_cut_anywhere_a_store_is_told_nothing_that_cannot_be(after_s: float) -> None:
     """With all kinds of trouble, at any moment: legal steps, free slots, no lost job id."""
     api = _troubled(7)
@@ -106,8 +111,9 @@ METHODS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("times", [0, 1])
-@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize(
+    ("times", "durable"), sampled([(1, True), (0, False), (0, True), (1, False)], 2)
+)
 @pytest.mark.parametrize("method", METHODS)
 async def test_a_store_that_fails_ends_the_run_as_itself(
     method: str, durable: bool, times: int
@@ -191,7 +197,7 @@ async def test_a_forgotten_job_is_believed_sooner_where_others_are_known(
 
 
 @pytest.mark.parametrize("durable", [False, True])
-@pytest.mark.parametrize("after", range(12, 40, 3))
+@pytest.mark.parametrize("after", sampled([12, 24, 39, *range(15, 24, 3), *range(27, 39, 3)], 3))
 async def test_stopped_while_rows_are_asked_again(after: int, durable: bool) -> None:
     """No credit left: in memory the answers so far come out; one on disk keeps them for later."""
     error = QuotaExceededError("402", status_code=402)

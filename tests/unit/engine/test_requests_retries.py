@@ -44,6 +44,7 @@ from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.troubles import Troubles
 from tests.simulation.virtual_loop import VirtualLoop
 from tests.support.engine_harness import Observed, addresses, make_runner, run
+from tests.support.sweeps import sampled
 
 REQUESTS = (Moment.SUBMIT, Moment.POLL, Moment.FETCH)
 REJECTED = RequestRejectedError("400: no", status_code=400)
@@ -282,7 +283,7 @@ class _LockedOut(SimulatedAPI):
 
 
 @pytest.mark.parametrize("moment", [Moment.SUBMIT, Moment.POLL, Moment.FETCH])
-@pytest.mark.parametrize("error", [UNAUTHORIZED, FORBIDDEN])
+@pytest.mark.parametrize("error", sampled([UNAUTHORIZED, FORBIDDEN], 1))
 async def test_a_token_that_is_refused_for_a_while_costs_nothing(
     moment: Moment, error: PingDataError
 ) -> None:

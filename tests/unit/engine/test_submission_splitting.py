@@ -50,7 +50,7 @@ PLACES = [
 
 
 @pytest.mark.parametrize("max_jobs", sampled([4, 1, 32], 1))
-@pytest.mark.parametrize("poisoned", PLACES, ids=in_order)
+@pytest.mark.parametrize("poisoned", sampled(PLACES, 4), ids=in_order)
 async def test_four_bad_rows_fail_alone(poisoned: set[int], max_jobs: int) -> None:
     """Exactly they fail, nobody is in two accepted jobs, and few requests are refused."""
     troubles = Troubles(poisoned=poisoned)
@@ -102,7 +102,7 @@ async def test_where_every_row_is_refused_none_is_to_blame(rows: int, max_jobs: 
     assert troubles.refused_requests <= 30
 
 
-@pytest.mark.parametrize("max_jobs", [1, 4])
+@pytest.mark.parametrize("max_jobs", sampled([4, 1], 1))
 @pytest.mark.parametrize(
     "poisoned", [{0}, {1_999}, {7, 8, 9}, {0, 600, 1_200, 1_999}], ids=in_order
 )
@@ -118,7 +118,7 @@ async def test_rows_that_make_jobs_fail_are_found(poisoned: set[int], max_jobs: 
     assert [event.chunk for event in seen.of(JobSubmitted)].count(first) == 2
 
 
-@pytest.mark.parametrize("max_jobs", [1, 4, 32])
+@pytest.mark.parametrize("max_jobs", sampled([4, 1, 32], 1))
 @pytest.mark.parametrize("failed_from", [0, 1, 7])
 async def test_jobs_that_all_fail_cost_little(failed_from: int, max_jobs: int) -> None:
     """Wherever it begins: few jobs are charged, and the run ends with the API's words."""
@@ -133,7 +133,7 @@ async def test_jobs_that_all_fail_cost_little(failed_from: int, max_jobs: int) -
 
 @pytest.mark.parametrize("chunk_size", [1, 7])
 @pytest.mark.parametrize("max_jobs", [1, 3])
-@pytest.mark.parametrize("seed", sampled(range(5), 2))
+@pytest.mark.parametrize("seed", sampled(range(5), 1))
 async def test_the_smallest_sizes_do_not_get_stuck(
     seed: int, max_jobs: int, chunk_size: int
 ) -> None:

@@ -194,7 +194,7 @@ def test_an_outage_brings_it_down_and_is_forgotten_soon() -> None:
 
 
 @pytest.mark.parametrize("median_s", sampled([0.05, 7200.0, 0.5, 60.0], 2))
-@pytest.mark.parametrize("first_poll_s", [0.5, 5.0])
+@pytest.mark.parametrize("first_poll_s", sampled([0.5, 5.0], 1))
 @SAYS
 def test_the_length_of_jobs_does_not_matter(
     median_s: float, first_poll_s: float, says: str

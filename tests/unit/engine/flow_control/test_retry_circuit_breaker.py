@@ -22,9 +22,9 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
     return "asyncio", {"loop_factory": VirtualLoop}
 
 
-@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize("durable", sampled([True, False], 1))
 @pytest.mark.parametrize("max_jobs", sampled([4, 64, 1], 2))
-@pytest.mark.parametrize("refused_from", sampled([0, 7, 1, 2, 40], 2))
+@pytest.mark.parametrize("refused_from", sampled([7, 0, 1, 2, 40], 1))
 async def test_everything_refused_is_seen_soon(
     refused_from: int, max_jobs: int, durable: bool
 ) -> None:

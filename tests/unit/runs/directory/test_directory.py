@@ -37,6 +37,7 @@ from tests.support.runs import (
     stopped_run,
     write_rows,
 )
+from tests.support.sweeps import sampled
 
 
 async def test_a_plan_alone_sends_nothing(
@@ -271,7 +272,7 @@ DAMAGES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "damage"), DAMAGES)
+@pytest.mark.parametrize(("name", "damage"), sampled(DAMAGES, 4))
 async def test_damage_is_said_and_nothing_is_overwritten(
     client: ping.PingDataClient,
     sandbox: SandboxServer,
@@ -303,7 +304,7 @@ async def test_damage_is_said_and_nothing_is_overwritten(
     assert_all_there(output)
 
 
-@pytest.mark.parametrize("damage", [cut, spoil, empty, Path.unlink])
+@pytest.mark.parametrize("damage", sampled([spoil, Path.unlink, cut, empty], 2))
 async def test_a_damaged_answer_is_said(
     client: ping.PingDataClient,
     sandbox: SandboxServer,

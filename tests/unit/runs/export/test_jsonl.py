@@ -27,6 +27,7 @@ from pingdata_async.util.encoding import EncodedBody
 from pingdata_async.util.files import write_pieces
 from tests.support.answers import MemoryJournal
 from tests.support.runs import unexpected
+from tests.support.sweeps import sampled
 from tests.unit.results.test_offset_index import SOURCES, usual
 
 ROWS, CHUNK_SIZE = 60, 5
@@ -139,7 +140,7 @@ async def test_chunks_that_come_in_order_are_written_at_once(tmp_path: Path, bac
 
 
 @pytest.mark.parametrize("back", [ROWS, 30, 14])
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", sampled([1, 4, 7, 0, 2, 3, 5, 6], 3))
 async def test_whatever_the_order_each_row_is_written_once(
     tmp_path: Path, seed: int, back: int
 ) -> None:

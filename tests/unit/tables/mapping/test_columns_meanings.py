@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from pingdata_async.locations.normalize import normalize, normalize_batch
 from pingdata_async.models import Location
 from pingdata_async.value_notes import ValueKind, sentence
 from tests.support.reading import Given, read_all
+from tests.support.sweeps import is_sample
 
 
 class Form(NamedTuple):
@@ -848,10 +850,11 @@ def orders(each: Form) -> Iterator[Table]:
 
 
 @pytest.mark.parametrize("each", [each for each in FORMS if not each.said], ids=str)
-def test_what_is_sent_of_a_form(tmp_path: Path, each: Form) -> None:
+def test_what_is_sent_of_a_form(tmp_path: Path, each: Form, request: pytest.FixtureRequest) -> None:
     """Of a CSV, in any order of its columns and rows, and of the same rows as JSON."""
     path = tmp_path / "in.csv"
-    for number, (headers, first, second) in enumerate(orders(each)):
+    most = 2 if is_sample(request.config) else None
+    for number, (headers, first, second) in enumerate(islice(orders(each), most)):
         rows = (first, second) if number % 4 < 2 else (second, first)
         assert sent(read_all(as_csv(path, headers, rows)), rows)[first] == each.sent
     # In JSON "address" is the API's own name.

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations.chunk import Chunk
 from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.tables.readers.open import open_input
+from tests.support.sweeps import examples
 
 KEY = "Loc ID"
 NOTHING = ("", "N/A", "-", "TBD", "nan", "k.A.")
@@ -100,7 +101,7 @@ def shuffled(table: Table, columns: Sequence[int], rows: Sequence[int]) -> Table
 
 
 @pytest.mark.parametrize("form", [",", ";", "\t", "jsonl"])
-@settings(max_examples=40)
+@examples(40)
 @given(table=tables(), data=st.data())
 def test_the_same_is_sent_in_any_order(form: str, table: Table, data: st.DataObject) -> None:
     """Field by field and byte by byte; and the same values are noted of the same columns."""
