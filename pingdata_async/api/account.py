@@ -180,14 +180,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode_limits(body: bytes, what: str) -> Limits:
-    """The limits in an answer of `/limits`.
-
-    Raises:
-        DecodeError: When there are none in it.
-    """
-    sent = decode_object(body, what)
-    if "sources" not in sent and "allowlist" not in sent:
-        raise DecodeError(f'{what}: the answer holds neither "sources" nor "allowlist"')
+    """The limits in an answer of `/limits`; raises DecodeError when there are none in it."""
+    sent = _holding(body, what, "sources", "allowlist")
     allowlist = _object(sent.get("allowlist"))
     allowed = allowlist.get("sources")
     return Limits(
@@ -211,14 +205,8 @@ def decode_limits(body: bytes, what: str) -> Limits:
 
 
 def decode_usage(body: bytes, what: str) -> Usage:
-    """The usage in an answer of `/usage`.
-
-    Raises:
-        DecodeError: When there is none in it.
-    """
-    sent = decode_object(body, what)
-    if "buckets" not in sent and "totals" not in sent:
-        raise DecodeError(f'{what}: the answer holds neither "buckets" nor "totals"')
+    """The usage in an answer of `/usage`; raises DecodeError when there is none in it."""
+    sent = _holding(body, what, "buckets", "totals")
     buckets = tuple(_buckets(sent.get("buckets")))
     totals = _counts(sent.get("totals"))
     total = totals.pop(TOTAL, None)
@@ -233,6 +221,14 @@ def decode_usage(body: bytes, what: str) -> Usage:
         total=sum(totals.values()) if total is None else total,
         as_sent=sent,
     )
+
+
+def _holding(body: bytes, what: str, one: str, other: str) -> dict[str, Any]:
+    """A JSON object with one of two members; raises DecodeError when it has neither."""
+    sent = decode_object(body, what)
+    if one not in sent and other not in sent:
+        raise DecodeError(f'{what}: the answer holds neither "{one}" nor "{other}"')
+    return sent
 
 
 def encode_usage_query(

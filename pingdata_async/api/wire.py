@@ -338,11 +338,7 @@ class JobOptions(
 
 
 def checked_query(query: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """A query as it is.
-
-    Raises:
-        ConfigurationError: When a text in it is not Unicode.
-    """
+    """A query as it is; raises ConfigurationError when a text in it is not Unicode."""
     for name, text in query:
         check_unicode(name, text)
     return query
@@ -396,11 +392,7 @@ def decode_submission(body: bytes, what: str) -> str:
 
 
 def decode_status(body: bytes, what: str) -> JobStatus:
-    """What the API says about a job.
-
-    Raises:
-        DecodeError: When it is not a job's status.
-    """
+    """What the API says about a job; raises DecodeError when it is not a job's status."""
     decoded = _decode(_status, body, what)
     request, result = decoded.request, decoded.result or _Result()
     return JobStatus(
@@ -435,11 +427,7 @@ def decode_enhance(body: bytes, what: str) -> msgspec.Raw:
 
 
 def decode_object(body: bytes, what: str) -> dict[str, Any]:
-    """Any JSON object.
-
-    Raises:
-        DecodeError: When it is none.
-    """
+    """Any JSON object; raises DecodeError when it is none."""
     decoded: dict[str, Any] = _decode(_any_object, body, what)
     return decoded
 

@@ -346,11 +346,7 @@ def enhance_one(
 
 
 def _split(text: str) -> tuple[str, str]:
-    """NAME=VALUE, taken apart.
-
-    Raises:
-        InputError: When it is none, or there is no such field.
-    """
+    """NAME=VALUE, taken apart; raises InputError when it is none, or there is no such field."""
     name, equals, value = text.partition("=")
     name = name.strip()
     if not equals:

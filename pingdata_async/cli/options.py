@@ -470,11 +470,7 @@ def check_run_dir(run_dir: Path) -> None:
 
 
 def check_output_name(output: str) -> None:
-    """Refuse an output that names no file.
-
-    Raises:
-        ConfigurationError: With what is wrong.
-    """
+    """Refuse an output that names no file; raises ConfigurationError with what is wrong."""
     if not Path(output).name:
         raise ConfigurationError(f"--output {output!r} names no file")
     try:

@@ -229,11 +229,7 @@ def _checked(
 
 
 def print_forecast(forecast: Forecast, *, as_json: bool) -> None:
-    """Print it on standard output.
-
-    Raises:
-        RunError: When that cannot be written.
-    """
+    """Print it on standard output; raises RunError when that cannot be written."""
     if as_json:
         show_json(forecast)
     else:

@@ -14,11 +14,7 @@ LARGEST = 2**53
 
 
 def check_count(name: str, value: object, *, at_least: int = 1) -> None:
-    """Refuse what is no count of things.
-
-    Raises:
-        ConfigurationError: With the setting's name.
-    """
+    """Refuse what is no count of things; raises ConfigurationError with the setting's name."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigurationError(f"{name} must be a whole number, not {value!r}")
     if value < at_least:

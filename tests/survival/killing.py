@@ -12,7 +12,6 @@ import sys
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import anyio
@@ -87,12 +86,7 @@ class Launcher:
         self._ends = BufferedByteReceiveStream(process.stdout)
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         os.killpg(self._process.pid, signal.SIGKILL)
         await self._stack.aclose()
 

@@ -18,8 +18,6 @@ Nobody knows that number beforehand, and it changes. What was taken from where, 
   the limit does not grow while it is not used. Its gradient is not taken: it compares whole
   latencies, and locations may get slower for reasons of their own, while the API says which jobs
   wait.
-- *BBR*: the smallest queue time is forgotten after a while, for the API may change; but only in
-  part, as nothing empties the queue now and then to measure it.
 - *AWS's adaptive retry mode* (and CUBIC): remember where submissions were refused, stay below that
   for long, then look once whether it still holds. A limit on jobs is a wall, not a slope: plain
   AIMD would run into it every few round trips.
@@ -75,8 +73,6 @@ IDLE_S = 60.0  # without news, with nothing in flight: what was found out is old
 FORGOTTEN_S = 3600.0  # without any news at all: likewise
 
 ROUND_TRIP_S = 1.0  # before any is known
-BASE_ROUND_TRIPS = 32  # after one to two times as many the smallest queue time is forgotten
-BASE_RISE_SHARE = 1 / 4  # of a job's time at work: it cannot be forgotten for more
 SHOWN_SHARE = 0.1  # of the jobs were seen at work: the API shows when they begin
 SHOWN_OF = 16  # jobs: so far back it goes
 WORK_OF = 32  # likewise for the time at work
@@ -115,28 +111,28 @@ class AdaptiveLimit(ConcurrencyLimit):
     time, and memory does not grow.
     """
 
-    _since: float  # jobs accepted earlier belong to an earlier run
-    _goal: float  # below it the limit doubles
-    _step: int  # above it, it grows by this
-    _has_grown: bool  # since the last cut
-    _cut_at: float
-    _troubled_at: int | None  # the limit at which it was cut
-    _wall: int | None  # the number of jobs that was refused
-    _patience: int  # round trips until the wall may be tried again
-    _since_refused: int  # round trips since the wall was met
-    _empty: int  # round trips in a row with an empty queue
-    _at_work: int  # jobs known to be at work
-    _queue: QueueEstimator
-    _answers: dict[RequestKind, _Answers]
-    _round_trip_at: float  # when it began
-    _needed: int  # jobs that must have begun before it is over
-    _peak: int  # the most jobs in flight during it
-
     def __init__(self) -> None:
         self._limit = FIRST_LIMIT
         self._noted_at = -math.inf
-        self._in_flight = 0
+        self._in_flight = self._peak = 0
         self._forget(0.0)
+
+    def _forget(self, now: float) -> None:
+        """Begin as if nothing were known."""
+        self._since = now  # jobs accepted earlier belong to an earlier run
+        self._goal = math.inf  # below it the limit doubles
+        self._step = 1  # above it, it grows by this
+        self._has_grown = True  # since the last cut
+        self._cut_at = -math.inf
+        self._troubled_at: int | None = None  # the limit at which it was cut
+        self._wall: int | None = None  # the number of jobs that was refused
+        self._patience = WALL_ROUND_TRIPS  # until the wall may be tried again
+        self._since_refused = 0  # round trips since the wall was met
+        self._empty = 0  # round trips in a row with an empty queue
+        self._at_work = 0  # jobs known to be at work
+        self._queue = QueueEstimator()
+        self._answers: dict[RequestKind, _Answers] = {}
+        self._begin_round_trip(now, grown_by=self._limit)
 
     @property
     def limit(self) -> int:
@@ -144,12 +140,9 @@ class AdaptiveLimit(ConcurrencyLimit):
         return self._limit
 
     def note_job(self, job: JobProgress, now: float, *, in_flight: int) -> None:
-        """A poll was answered; `job.ended_at` is set if the job has ended.
+        """A poll was answered; each job is reported until it has ended, and once when it has.
 
-        Args:
-            job: Reported at each answer until it has ended, and once when it has.
-            now: When the answer came; if `job.working_at` is the same, the job has just begun.
-            in_flight: Jobs in flight, this one included.
+        If `job.working_at` is `now`, it has just begun; `in_flight` includes it.
         """
         self._hear(now, in_flight, job)
         is_fresh = job.accepted_at >= self._since
@@ -195,23 +188,6 @@ class AdaptiveLimit(ConcurrencyLimit):
         self._since_refused = 0
         self._cut(int(self._wall * REFUSED_CUT), now)
 
-    def _forget(self, now: float) -> None:
-        """Begin as if nothing were known."""
-        self._since = now
-        self._goal = math.inf
-        self._step = 1
-        self._has_grown = True
-        self._cut_at = -math.inf
-        self._troubled_at = None
-        self._wall = None
-        self._patience = WALL_ROUND_TRIPS
-        self._since_refused = 0
-        self._empty = 0
-        self._at_work = 0
-        self._queue = QueueEstimator()
-        self._answers = {}
-        self._begin_round_trip(now, grown_by=self._limit)
-
     def _hear(
         self, now: float, in_flight: int | None = None, job: JobProgress | None = None
     ) -> None:
@@ -238,7 +214,8 @@ class AdaptiveLimit(ConcurrencyLimit):
 
     def _begin_round_trip(self, now: float, grown_by: int = 0) -> None:
         self._round_trip_at = now
-        self._peak = self._in_flight
+        self._peak = self._in_flight  # the most jobs in flight during it
+        # Jobs that must have begun before it is over.
         self._needed = max(grown_by, math.ceil(self._limit * DECIDING_SHARE))
         self._queue.begin_round_trip()
 
@@ -250,13 +227,12 @@ class AdaptiveLimit(ConcurrencyLimit):
         if self._troubled_at is not None and self._limit >= BEYOND_TROUBLE * self._troubled_at:
             self._troubled_at = None
             self._goal = math.inf
-        waiting = self._queue.waiting(in_flight, self._queue.base_s)
+        waiting = self._queue.waiting(in_flight)
         few = max(FEW_WAITING, FEW_WAITING_SHARE * self._limit)
         if waiting >= few:
             self._hold(in_flight, waiting)
             return
-        is_empty = self._queue.waiting(in_flight, self._queue.lowest_s) < few / 4
-        self._empty = self._empty + 1 if is_empty else 0
+        self._empty = self._empty + 1 if waiting < few / 4 else 0
         if self._troubled_at is None and self._empty >= EMPTY_ROUND_TRIPS:
             self._goal = math.inf
         if self._peak >= USED * self._limit:
@@ -338,17 +314,13 @@ class QueueEstimator:
     Attributes:
         begun: Jobs submitted in this round trip that have begun.
         round_trip_s: From a job's acceptance to the answer that shows it has begun.
-        lowest_s: The smallest queue time ever seen.
     """
 
     def __init__(self) -> None:
         self.begun = 0
         self.round_trip_s = ROUND_TRIP_S
-        self.lowest_s = math.inf
+        self._lowest_s = math.inf  # what an idle API takes to begin a job
         self._queued_s = 0.0  # of those that have begun together
-        self._round_trips = 0
-        self._recent_s = math.inf  # the smallest queue time of this window
-        self._earlier_s = math.inf  # and of the one before
         self._ended = 0
         self._work_s = 0.0
         self._shown = 0.0  # the share of jobs that were seen at work before they had ended
@@ -360,19 +332,6 @@ class QueueEstimator:
             self._last_queue_s = self._queued_s / self.begun
         self.begun = 0
         self._queued_s = 0.0
-        self._round_trips += 1
-        if self._round_trips % BASE_ROUND_TRIPS == 0:
-            self._earlier_s, self._recent_s = self._recent_s, math.inf
-
-    @property
-    def base_s(self) -> float:
-        """The smallest recent queue time: what an idle API takes to begin a job.
-
-        A queue that never empties looks the same, so this time is not believed to have risen by
-        much; else the limit would creep up to the user's ceiling within a day.
-        """
-        lately_s = min(self._recent_s, self._earlier_s)
-        return min(lately_s, self.lowest_s + BASE_RISE_SHARE * self._work_s)
 
     @property
     def job_s(self) -> float:
@@ -382,14 +341,10 @@ class QueueEstimator:
     def note_begun(self, job: JobProgress, now: float, *, in_round_trip: bool) -> None:
         """An answer shows for the first time that a job has begun, or ended.
 
-        Args:
-            job: What is known of it.
-            now: When the answer came.
-            in_round_trip: Whether it was accepted in the present round trip.
+        `in_round_trip` tells whether it was accepted in the present round trip.
         """
         queue_s = self._queue_s_of(job)
-        self._recent_s = min(self._recent_s, queue_s)
-        self.lowest_s = min(self.lowest_s, queue_s)
+        self._lowest_s = min(self._lowest_s, queue_s)
         self.round_trip_s += (now - job.accepted_at - self.round_trip_s) / ROUND_TRIPS_OF
         if in_round_trip:
             self.begun += 1
@@ -415,10 +370,10 @@ class QueueEstimator:
             return job.waiting_at - job.accepted_at
         return 0.0
 
-    def waiting(self, in_flight: int, base_s: float) -> float:
+    def waiting(self, in_flight: int) -> float:
         """How many jobs wait in the API's queue, as this round trip shows (Little's law)."""
         if not self.begun or not self._ended:
             return 0.0  # jobs that begin before any has ended did not wait for a worker
         queue_s = self._queued_s / self.begun
         total_s = queue_s + self._work_s
-        return in_flight * max(0.0, queue_s - base_s) / total_s if total_s > 0.0 else 0.0
+        return in_flight * max(0.0, queue_s - self._lowest_s) / total_s if total_s > 0.0 else 0.0

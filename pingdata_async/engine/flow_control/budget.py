@@ -130,11 +130,7 @@ class Budget:
 
 
 def checked_caps(max_locations: int | None, budget: Mapping[str, int] | None) -> Caps:
-    """The caps that a user gives.
-
-    Raises:
-        ConfigurationError: When one is no number of locations.
-    """
+    """The caps that a user gives; raises ConfigurationError when one is no number of locations."""
     if max_locations is not None:
         check_count("max_locations", max_locations)
     _check_codes({} if budget is None else budget)

@@ -139,16 +139,10 @@ class JobProgress:
 def _span_s(
     begin: str | None, end: str | None, shortest_s: float, longest_s: float
 ) -> float | None:
-    """Seconds between two dates of the API; None if they make no sense.
+    """Seconds between two dates of the API, ISO 8601 or anything; None if they make no sense.
 
     Its clock is not ours, so only differences count. Dates in whole seconds tell less of a short
-    time than the answers do.
-
-    Args:
-        begin: ISO 8601, or anything.
-        end: Likewise.
-        shortest_s: By the answers, it took at least this long.
-        longest_s: By the answers, it took at most this long.
+    time than the answers do, by which it took between the shortest and the longest time.
     """
     if not begin or not end:
         return None
@@ -234,11 +228,7 @@ class JobTimes:
         return self._work.count
 
     def work_belief(self, locations: int) -> tuple[float, float] | None:
-        """The belief of a job's work time.
-
-        Returns:
-            Mean and standard deviation of its log (of seconds); None if nothing is known.
-        """
+        """Mean and standard deviation of the log of a job's work time; None if unknown."""
         work = self._work
         if not work.count:
             return None

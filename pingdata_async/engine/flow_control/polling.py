@@ -107,14 +107,9 @@ class PollPlanner:
     def likely_end(self, job: JobProgress, now: float) -> float:
         """When a job that nobody polls any more has likely ended.
 
-        Args:
-            job: What is known of the job.
-            now: The present time.
-
-        Returns:
-            By the same clock, one standard deviation later than the expected end. If nothing is
-            known, as much later than now as the job is old, but at least twice the longest
-            interval. At most a quarter of an hour from now.
+        That is one standard deviation later than the expected end. If nothing is known, it is as
+        much later than now as the job is old, but at least twice the longest interval. It is at
+        most a quarter of an hour from now.
         """
         if job.is_waiting:
             since, belief = job.going_at, self._rest_belief(job)

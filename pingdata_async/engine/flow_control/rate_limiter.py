@@ -66,7 +66,6 @@ SLOW_PER_S = 20.0  # by pauses of a second; no slower, unless the API clearly ta
 CLEAR_FOR_S = 120.0  # by pauses of a second
 MIN_SLOW_PER_S = 2.0
 SLOWEST_PER_S = 0.1
-TELLING = 5  # requests in a second, before a refusal among them says something of a rate
 TIMES_THE_SAME = 3
 THE_SAME_WITHIN = 1.3
 VAIN_ATTEMPTS = 5
@@ -468,7 +467,7 @@ class CubicRate:
         recent_per_s = float(self._recent.within_a_second(now))
         if math.isinf(self._refused_per_s):
             self._is_probing = True
-            return recent_per_s if recent_per_s >= TELLING else math.inf
+            return recent_per_s
         per_s = self.per_s(now)
         open_for_s = now - self._open_since
         was_probing = self._is_probing

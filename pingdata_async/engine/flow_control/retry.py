@@ -332,13 +332,9 @@ class JobLimitDetector:
 
 @dataclass(slots=True, eq=False)
 class Bisection:
-    """The search for the rows at fault among the parts of one refused chunk.
+    """The search for the rows at fault among the parts of one refused chunk."""
 
-    Attributes:
-        has_passed: Whether a part was accepted, so that the API alone cannot be at fault.
-    """
-
-    has_passed: bool = False
+    has_passed: bool = False  # a part was accepted, so the API alone cannot be at fault
 
 
 class Evidence(enum.Enum):
@@ -355,6 +351,9 @@ class CircuitBreaker:
         policy: How many are too many.
         any_accepted: Whether the API has ever accepted a job of this run.
         any_answered: Whether it has ever answered one.
+
+    Attributes:
+        doubts_in_a_row: Submissions in doubt since the last one that was accepted.
     """
 
     HALF_OPEN_AFTER = 3
@@ -371,19 +370,14 @@ class CircuitBreaker:
         self._policy = policy
         self.any_accepted = any_accepted or any_answered
         self.any_answered = any_answered
-        self._refusals = 0
-        self._unexplained = 0
-        self._doubts = 0
-        self._pages = 0
-        self._garbled = 0
-        self._failed_jobs = 0
-        self._lost_chunks = 0
+        self._refusals = self._unexplained = self._failed_jobs = self._lost_chunks = 0
+        self.doubts_in_a_row = self._pages = self._garbled = 0
 
     def note_accepted(self) -> None:
         """A job was accepted."""
         self.any_accepted = True
-        self._refusals = self._unexplained = self._doubts = 0
-        self._pages = self._garbled = 0
+        self._refusals = self._unexplained = 0
+        self.doubts_in_a_row = self._pages = self._garbled = 0
 
     def on_success(self) -> None:
         """A job's output was usable."""
@@ -414,11 +408,11 @@ class CircuitBreaker:
             is_garbled: Whether the head of the answer was not HTTP. Most likely the job was
                 accepted and charged for, and so would be the next one: two in a row are enough.
         """
-        self._doubts += 1
+        self.doubts_in_a_row += 1
         self._pages += is_page
         self._garbled += is_garbled
         return (
-            self._doubts >= self._policy.max_doubts_in_a_row
+            self.doubts_in_a_row >= self._policy.max_doubts_in_a_row
             or self._pages >= self.MAX_PAGES_IN_A_ROW
             or self._garbled >= self.MAX_GARBLED_IN_A_ROW
         )
@@ -434,14 +428,9 @@ class CircuitBreaker:
         return self._lost_chunks >= self._policy.max_lost_chunks_in_a_row
 
     @property
-    def doubts_in_a_row(self) -> int:
-        """Submissions in doubt since the last one that was accepted."""
-        return self._doubts
-
-    @property
     def is_half_open(self) -> bool:
         """Whether submissions are to be sent one at a time."""
-        failures = max(self._refusals, self._doubts)
+        failures = max(self._refusals, self.doubts_in_a_row)
         return not self.any_accepted or failures >= self.HALF_OPEN_AFTER
 
     @property
