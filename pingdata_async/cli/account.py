@@ -104,9 +104,9 @@ def limits(as_json: bool, **others: Any) -> int:
 @click.option(
     "--start",
     metavar="TIME",
-    help="Begin at -5m, -1h, -30d, or an ISO 8601 time (UTC).  [default: -30d]",
+    help="Start at this time: -5m, -1h, -30d, or ISO 8601 (UTC).  [default: -30d]",
 )
-@click.option("--end", metavar="TIME", help="End at a time of the same form.  [default: now]")
+@click.option("--end", metavar="TIME", help="End at this time, in the same form.  [default: now]")
 @click.option("--username", help="Show another user's credits (staff only).")
 @click.option("--org-short-name", help="Show an organisation's credits (staff only).")
 @delegate_option

@@ -58,8 +58,8 @@ class ShownInput(msgspec.Struct, frozen=True, kw_only=True):
 def inspect(source: str, as_json: bool, **others: Any) -> int:
     """Show how the columns of INPUT are understood; send nothing.
 
-    Prints which column is which field, what would not be sent, and the first rows. Correct a
-    column with --map, here and for `enhance`.
+    Print which column is read as which field, what would not be sent, and the first rows. Correct
+    the mapping with --map, here and in `enhance`.
     """
     said = waiting_for(shown_path(source))
     with open_input(source, options=read_options_of(others), on_wait=lambda: say(said)) as reader:

@@ -180,7 +180,7 @@ _COMMANDS = {
     "inspect": ("inspect", "Show how the columns of INPUT are understood; send nothing."),
     "plan": ("runs", "Show what a run would send and cost; send no job."),
     "enhance": ("runs", "Enhance every address in INPUT and write the answers."),
-    "status": ("status", "Show how far a run is, at any time."),
+    "status": ("status", "Show the progress of a run, at any time."),
     "resume": ("runs", "Resume a run that stopped; its input is not needed."),
     "retry": ("runs", "Retry the rows of a run that have no answer."),
     "export": ("runs", "Write a run's output in any format, at no cost."),

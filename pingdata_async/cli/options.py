@@ -367,12 +367,12 @@ writing_options = together(
         "JSONL]",
     ),
     switch(
-        "--safe-csv", help="Prefix CSV texts that a spreadsheet would run as a formula with a '."
+        "--safe-csv", help="Put a ' before CSV texts that a spreadsheet would run as a formula."
     ),
     option(
         "--geocode-source", metavar="CODES",
-        help="Take the points of a map from the first of these sources that has one, such as "
-        "PG,GG.  [default: geocoders first, as in --sources]",
+        help="For maps (GeoJSON, GeoParquet): take each point from the first of these sources "
+        "that has one, such as PG,GG.  [default: geocoders first, as in --sources]",
     ),
 )  # fmt: skip
 

@@ -177,9 +177,8 @@ def _is_begun(output: str, run_dir: Path | None) -> bool:
 def plan(source: str, output: str | None, sources: str, as_json: bool, **others: Any) -> int:
     """Show what a run would send and cost; send no job.
 
-    INPUT is read through. With --output the plan is kept: `enhance` with the same options, or
-    `resume` with the run directory, sends it, and INPUT is no longer needed. Without --output it is
-    deleted.
+    Read all of INPUT. With --output, keep the plan: `enhance` with the same options, or `resume`
+    with the run directory, sends it without reading INPUT again. Without --output, delete it.
     """
     enhancer_options, run_options = _checked(source, output or STDOUT, sources, others)
     del run_options["preflight"]  # nothing is refused here

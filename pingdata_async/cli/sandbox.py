@@ -100,7 +100,7 @@ def _parsed(parse: Callable[[Any], Any]) -> Callable[..., Any]:
 def sandbox(auth_token_file: Path | None, faults: tuple[str, ...], **settings: Any) -> int:
     """Serve an imitation of the API, with made-up answers.
 
-    /sandbox/stats shows what it was asked. Ctrl-C stops it.
+    /sandbox/stats reports the requests that it received. Ctrl-C stops it.
     """
     # Only now: nothing else pays for loading a web server.
     from pingdata_async.sandbox import FaultPlan, SandboxServer  # noqa: PLC0415

@@ -21,7 +21,7 @@ LIST_AT_MOST = 20
 @click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
 @switch("--json", "as_json", help="Print the status as JSON.")
 def status(run_dir: Path, as_json: bool) -> int:
-    """Show how far a run is, at any time."""
+    """Show the progress of a run, at any time."""
     check_run_dir(run_dir)
     print_status(read_status(run_dir), as_json=as_json)
     return ANSWERED

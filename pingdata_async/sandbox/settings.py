@@ -69,11 +69,11 @@ class SandboxSettings:
     )
     progress: Progress = _setting(
         "even",
-        "Let the count of completed locations grow like this; uneven picks one of the last four "
-        "for each job. It never falls.",
+        "How the count of completed locations grows; uneven picks one of the last four for each "
+        "job.",
         "--progress",
     )
-    dates: bool = _setting(True, "Include dates in a job's status, or nulls.", "--dates")
+    dates: bool = _setting(True, "Include dates in a job's status; else send nulls.", "--dates")
     queue_delay_s: float = _setting(
         0.05, "Seconds that a job is PENDING and QUEUED even if a worker is free."
     )
@@ -85,8 +85,8 @@ class SandboxSettings:
     )
     rate_window: Literal["second", "bucket"] = _setting(
         "second",
-        "Count these per second of the clock, or in a bucket of one second's worth that fills "
-        "evenly.",
+        "Count these requests per second of the clock, or with a token bucket that holds one "
+        "second's worth.",
         "--rate-window",
     )
     max_jobs_in_flight: int | None = _setting(
@@ -95,11 +95,11 @@ class SandboxSettings:
         "--max-jobs-in-flight",
     )
     max_jobs_status: Literal[429, 503] = _setting(
-        429, "Refuse those with this status.", "--max-jobs-status"
+        429, "Refuse these submissions with this status.", "--max-jobs-status"
     )
     retry_after_s: int | None = _setting(
         1,
-        "Name this many seconds in the Retry-After of such refusals (injected faults have their "
+        "Send a Retry-After of this many seconds with these refusals (injected faults have their "
         "own).",
         "--retry-after",
     )
@@ -110,13 +110,12 @@ class SandboxSettings:
     )
     date_skew_s: float = _setting(
         0.0,
-        "Set the clock of the Date header, and of such dates, this many seconds ahead.",
+        "Run the clock of the Date header, and of Retry-After dates, this many seconds ahead.",
         "--date-skew",
     )
     limits: Mapping[str, Mapping[str, int]] | None = _setting(
         None,
-        "Refuse (402) to ask a source about more locations than this per day, or month. "
-        "Repeatable.",
+        "Refuse (402) more locations than this per day, or month, for a source. Repeatable.",
         "--limit",
     )
     allowed_sources: Collection[str] | None = _setting(
