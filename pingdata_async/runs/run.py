@@ -344,6 +344,7 @@ class Run:
                 await sink.write_rest(
                     plan, answers, on_rows=lambda rows: self._emit(OutputProgress(rows=rows))
                 )
+                _check_all_written(sink.counts, plan.summary)
             await own.moved()
             return await self._finish(directory, plan.summary, sink.counts)
         except BaseException as error:
@@ -607,10 +608,6 @@ class Run:
     async def _finish(
         self, directory: RunDirectory, planned: PlanSummary, counts: Tally
     ) -> RunSummary:
-        if not counts.rows == counts.ok + counts.partial + counts.failed == planned.rows:
-            raise RunError(
-                f"{planned.rows} rows were planned, but {counts.rows} written; please report this"
-            )
         self._counts.add_rows(counts)
         self._counts.add_totals(await self._totals(directory))
         summary = self._counts.summary
@@ -634,3 +631,10 @@ class Run:
     async def _read(self, directory: RunDirectory, read: Callable[[JournalReader], T]) -> T:
         async with reading_journal(journal_path(directory.path)) as journal:
             return await anyio.to_thread.run_sync(read, journal)
+
+
+def _check_all_written(counts: Tally, planned: PlanSummary) -> None:
+    if not counts.rows == counts.ok + counts.partial + counts.failed == planned.rows:
+        raise RunError(
+            f"{planned.rows} rows were planned, but {counts.rows} written; please report this"
+        )

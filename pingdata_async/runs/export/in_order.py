@@ -190,6 +190,7 @@ class Export(ABC):
         self._finished_only = False
         self._on_rows: Callable[[int], None] = _nobody
         self._told_rows = 0
+        self._written_chunks = 0
         self.counts = Tally()
 
     # -- while the run is under way ------------------------------------------------------
@@ -253,6 +254,7 @@ class Export(ABC):
     def _take_back(self) -> None:
         """Empty the files; blocks."""
         self.counts = Tally()
+        self._written_chunks = 0
         self._duplicate_answers.clear()
         for file in (self._file, self._failures):
             if file is not None:
@@ -262,8 +264,15 @@ class Export(ABC):
     async def _take(self, settled: SettledChunk) -> bool:
         """Write a chunk; see `InputOrder`."""
 
-    def _count(self, counts: Tally) -> None:
-        """Rows are written; those that were written before, and taken back, are told of once."""
+    def _count(self, chunk: Chunk, counts: Tally) -> None:
+        """A chunk is written; rows that were written before, and taken back, are told of once.
+
+        Raises:
+            RunError: When it was not its turn: the number of rows alone would not show that.
+        """
+        if chunk.index != self._written_chunks:
+            raise RunError(f"chunk {chunk.index} was written out of its turn; please report this")
+        self._written_chunks += 1
         self.counts.add(counts)
         if self.counts.rows > self._told_rows:
             self._on_rows(self.counts.rows - self._told_rows)

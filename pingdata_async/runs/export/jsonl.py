@@ -215,5 +215,5 @@ class JSONLExport(Export):
         [made] = rendered
         if self._failures is not None and made.failures:
             await self._failures.write_lines([made.failures], self._thread)
-        self._count(made.counts)
+        self._count(settled.chunk, made.counts)
         return True

@@ -151,7 +151,7 @@ class TwoPassExport(Export):
         await self._scan_input(self._plan)
         written, goes_on = await self._thread.run(lambda: self._look_or_write(settled))
         if written is not None:
-            self._count(written)
+            self._count(settled.chunk, written)
         return goes_on
 
     def _look_or_write(self, settled: SettledChunk) -> tuple[Tally | None, bool]:

@@ -225,3 +225,19 @@ async def test_a_cancellation_is_noticed_between_two_chunks(tmp_path: Path, endi
     assert scope.cancelled_caught
     assert told == [0, CHUNK_SIZE]
     assert not output.exists()
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+async def test_rows_out_of_their_order_are_never_an_output(tmp_path: Path, ending: str) -> None:
+    """Whatever gives chunks in a wrong order: their number alone would be right."""
+    run, output = Run(tmp_path, set()), tmp_path / f"out.{ending}"
+    with await run.planned() as plan:
+        for index in range(CHUNKS):
+            await anyio.to_thread.run_sync(run.answer, plan.read(index))
+        read = plan.read
+        plan.read = lambda index: read(index ^ 1)  # type: ignore[method-assign]  # in pairs
+        spec = output_spec(output, WriteOptions(), ("PG",), {})
+        with pytest.raises(RunError, match="was written out of its turn"):
+            async with open_export(output, spec, on_note=unexpected) as sink:
+                await sink.write_rest(plan, run.answers, on_rows=lambda _rows: None)
+    assert not output.exists()
