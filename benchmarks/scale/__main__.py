@@ -21,7 +21,6 @@ def main(addresses: Path | None = None) -> int:
         ["memory", "100000", "1000000", "200"],
         ["tables", "100000", "1000000"],
         ["survival"],
-        ["pace"],
     ]
     if addresses:
         with addresses.open("rb") as file:

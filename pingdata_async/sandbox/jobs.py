@@ -17,103 +17,14 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final
 
 import msgspec
 
 from pingdata_async.sandbox.answers import Options, Subject, outcome
 from pingdata_async.sandbox.faults import FaultInjector, JobFate, SourceFault, SubmissionFault
-from pingdata_async.sandbox.settings import Progress, SandboxSettings
+from pingdata_async.sandbox.settings import SandboxSettings
 from pingdata_async.sandbox.validation import CheckedLocation, Refusal
-
-# -- Work time and progress ------------------------------------------------------------------
-
-_UNEVEN: Final = get_args(Progress)[2:]
-
-
-class Curve(NamedTuple):
-    """The share of its locations that a job has done, by the share of its work time.
-
-    Attributes:
-        times: Shares of the work time, ascending from 0.
-        shares: What is done at each of these times, never less than before.
-        is_stepped: Whether the share stays until the next time; else it grows evenly up to it.
-    """
-
-    times: tuple[float, ...]
-    shares: tuple[float, ...]
-    is_stepped: bool
-
-    def done(self, time: float) -> float:
-        """The share that is done at a share, from 0 to 1, of the work time."""
-        index = bisect.bisect_right(self.times, time) - 1
-        if self.is_stepped or index == len(self.times) - 1:
-            return self.shares[index]
-        start, end = self.times[index : index + 2]
-        low, high = self.shares[index : index + 2]
-        return low + (high - low) * (time - start) / (end - start)
-
-
-class Throughput(NamedTuple):
-    """How a job is worked on.
-
-    Attributes:
-        work_s: Seconds of work for all of its locations.
-        curve: How its counts grow; None: evenly.
-    """
-
-    work_s: float
-    curve: Curve | None
-
-
-class ThroughputModel:
-    """Draws the work time and progress of one job after the other, by the seed.
-
-    A test that makes one with the settings of its sandbox learns in advance how long the jobs
-    will take, in the order in which they are accepted.
-    """
-
-    def __init__(self, settings: SandboxSettings) -> None:
-        self._settings = settings
-        # Two sources: how the counts grow must not change how long the jobs take.
-        self._factors = random.Random(f"spread {settings.seed}")  # noqa: S311
-        self._curves = random.Random(f"progress {settings.seed}")  # noqa: S311
-
-    def draw(self, num_locations: int) -> Throughput:
-        """The work time and progress of the next job."""
-        settings = self._settings
-        work_s = num_locations / settings.locations_per_s
-        if settings.job_s is not None:
-            work_s = settings.job_s
-        if settings.job_spread:
-            work_s *= math.exp(settings.job_spread * self._factors.gauss(0.0, 1.0))
-        if settings.progress == "even":
-            return Throughput(work_s, None)
-        is_mixed = settings.progress == "uneven"
-        kind = self._curves.choice(_UNEVEN) if is_mixed else settings.progress
-        return Throughput(work_s, _draw_curve(kind, self._curves))
-
-
-def _draw_curve(kind: str, draws: random.Random) -> Curve:
-    if kind == "stall":
-        # Nearly all is done early; then nothing moves until the end.
-        return Curve((0.0, draws.uniform(0.5, 0.8)), (0.0, draws.uniform(0.85, 0.98)), False)
-    if kind == "fast_start":
-        # What is in a cache comes first.
-        return Curve(
-            (0.0, draws.uniform(0.1, 0.3), 1.0), (0.0, draws.uniform(0.5, 0.8), 1.0), False
-        )
-    if kind == "steps":
-        # The work goes on evenly, but the counts are written down seldom.
-        step = draws.uniform(0.10, 0.25)
-        shares = tuple(step * index for index in range(math.ceil(1 / step)))
-        return Curve(shares, shares, True)
-    # Batches of equal size that take unequal times.
-    number = draws.randint(3, 8)
-    parts = [draws.uniform(0.3, 1.7) for _ in range(number)]
-    times = tuple(sum(parts[:index]) / sum(parts) for index in range(number))
-    return Curve(times, tuple(index / number for index in range(number)), True)
-
 
 # -- Submissions -----------------------------------------------------------------------------
 
@@ -276,14 +187,13 @@ class Job:
         order: What it is to do.
         num_locations: How many there are.
         packed: They, compressed.
-        curve: How its counts grow; None: evenly.
+        bend: How its counts grow: 1: evenly, less: first quickly, more: first slowly.
         work_s: Seconds that a worker is busy with it.
         requested_at_s: When it was accepted.
         ready_at_s: When a worker may take it. Until half of the time before, it is PENDING.
         started_at_s: When a worker takes it. This and the next two may change until then.
         ended_at_s: When it is COMPLETE or FAILED.
         forgotten_at_s: When it is forgotten before its time; infinity: it is not.
-        polls: How often its status was told.
         is_told: Whether it was told that it has ended.
     """
 
@@ -291,14 +201,13 @@ class Job:
     order: Order
     num_locations: int
     packed: bytes
-    curve: Curve | None
+    bend: float
     work_s: float
     requested_at_s: float
     ready_at_s: float
     started_at_s: float = math.inf
     ended_at_s: float = math.inf
     forgotten_at_s: float = math.inf
-    polls: int = 0
     is_told: bool = False
 
     @property
@@ -342,7 +251,7 @@ class Job:
         if now_s <= self.started_at_s:
             return 0
         share = (now_s - self.started_at_s) / (self.ended_at_s - self.started_at_s)
-        return int(in_all * (share if self.curve is None else self.curve.done(share)))
+        return int(in_all * share**self.bend)
 
 
 class JobQueue:
@@ -365,7 +274,9 @@ class JobQueue:
             (began_at_s + after_s, workers) for after_s, workers in settings.worker_schedule
         )
         self._settings = settings
-        self._throughput = ThroughputModel(settings)
+        # Two sources: how the counts grow must not change how long the jobs take.
+        self._factors = random.Random(f"spread {settings.seed}")  # noqa: S311
+        self._bends = random.Random(f"progress {settings.seed}")  # noqa: S311
         self._new_id = new_id
         self._on_end = on_end
         # When each worker will be free, after all jobs that were accepted so far.
@@ -383,14 +294,14 @@ class JobQueue:
     def accept(self, order: Order, locations: list[CheckedLocation], now_s: float) -> Job:
         """Take on a job and settle its future."""
         self._settle(now_s)
-        drawn = self._throughput.draw(len(locations))
+        share = _locations_done(len(locations), order.fate) / len(locations)
         job = Job(
             id=self._new_id(),
             order=order,
             num_locations=len(locations),
             packed=zlib.compress(msgspec.json.encode(locations), _PACK_LEVEL),
-            curve=drawn.curve,
-            work_s=drawn.work_s * _locations_done(len(locations), order.fate) / len(locations),
+            bend=self._bends.uniform(0.3, 3.0) if self._settings.progress == "uneven" else 1.0,
+            work_s=self._draw_work_s(len(locations)) * share,
             requested_at_s=now_s,
             ready_at_s=now_s + self._settings.queue_delay_s,
         )
@@ -400,6 +311,13 @@ class JobQueue:
         heapq.heappush(self._in_flight, (job.leaves_at_s, job.id))
         self.peak_in_flight = max(self.peak_in_flight, self.num_in_flight(now_s))
         return job
+
+    def _draw_work_s(self, num_locations: int) -> float:
+        settings = self._settings
+        work_s = num_locations / settings.locations_per_s
+        if settings.job_s is not None:
+            work_s = settings.job_s
+        return work_s * math.exp(settings.job_spread * self._factors.gauss(0.0, 1.0))
 
     def get(self, job_id: str, now_s: float) -> Job | None:
         """The job of that id; None if there is none (any more)."""

@@ -276,7 +276,8 @@ class SandboxAPI:
             raise Refusal(HTTPStatus.NOT_FOUND, _NO_SUCH_JOB)
         path = f"/api/v1/sov/{job.id}/output/{job.filename}"
         origin = "" if self._settings.relative_urls else f"{request.scheme}://{request.host}"
-        self._recorder.told(job, now_s)
+        self._recorder.counts.polls += 1
+        job.is_told = job.is_told or now_s >= job.ended_at_s
         answer = describe(
             job,
             now_s,

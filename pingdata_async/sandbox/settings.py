@@ -14,8 +14,6 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 from pingdata_async.sandbox.faults import FaultPlan
 from pingdata_async.sandbox.validation import check_whole
 
-Progress = Literal["even", "uneven", "stall", "fast_start", "steps", "batches"]
-
 # What a number must be, beside those that must be whole.
 _AMOUNTS: Final[dict[str, tuple[str, Callable[[float], bool]]]] = {
     "locations_per_s": ("positive", lambda number: number > 0),
@@ -67,10 +65,9 @@ class SandboxSettings:
         "Vary the work time of each job by a lognormal factor with median 1 and this sigma.",
         "--job-spread",
     )
-    progress: Progress = _setting(
+    progress: Literal["even", "uneven"] = _setting(
         "even",
-        "How the count of completed locations grows; uneven picks one of the last four for each "
-        "job.",
+        "Let the count of completed locations grow evenly, or in each job at another pace.",
         "--progress",
     )
     dates: bool = _setting(True, "Include dates in a job's status; else send nulls.", "--dates")

@@ -14,50 +14,6 @@ KINDS: Final = ("submit", "status", "output", "other")
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
-class ToldJobs:
-    """The jobs of whose end somebody was told, COMPLETE or FAILED: sums over them.
-
-    Attributes:
-        jobs: How many.
-        polls: Status requests about them, up to and with the one that told it.
-        wait_s: Seconds from their acceptance to their start.
-        work_s: Seconds that they were worked on.
-        delay_s: Seconds between their end and the moment at which it was told.
-        longest_delay_s: The longest of these.
-        delay_share: Of each, the delay as a share of its work time.
-    """
-
-    jobs: int = 0
-    polls: int = 0
-    wait_s: float = 0.0
-    work_s: float = 0.0
-    delay_s: float = 0.0
-    longest_delay_s: float = 0.0
-    delay_share: float = 0.0
-
-    def mean(self, name: str) -> float:
-        """One of the sums, by the number of jobs; 0 where there is none."""
-        value: float = getattr(self, name)
-        return value / self.jobs if self.jobs else 0.0
-
-    def add(self, job: Job, now_s: float) -> None:
-        """It is being told that this job has ended."""
-        delay_s = now_s - job.ended_at_s
-        self.jobs += 1
-        self.polls += job.polls
-        self.wait_s += job.started_at_s - job.requested_at_s
-        self.work_s += job.work_s
-        self.delay_s += delay_s
-        self.longest_delay_s = max(self.longest_delay_s, delay_s)
-        self.delay_share += delay_s / job.work_s if job.work_s else 0.0
-
-    def as_json(self) -> dict[str, Any]:
-        """The same as JSON values, with the means."""
-        names = ("polls", "wait_s", "work_s", "delay_s", "delay_share")
-        return dataclasses.asdict(self) | {f"mean_{name}": self.mean(name) for name in names}
-
-
-@dataclasses.dataclass(slots=True, kw_only=True)
 class SandboxStats:
     """Counts since the sandbox was made; a copy taken at one moment.
 
@@ -79,7 +35,6 @@ class SandboxStats:
         peak_jobs_in_flight: The most that were in flight at once.
         jobs_done: Jobs that have ended, successfully or not; without those that were lost before.
         last_job_done_s: When the last of these ended, in seconds as in ``seconds``.
-        told: Those whose end was told, and how soon.
         callbacks: Ended jobs with a ``callback_url``: ``delivered`` and ``failed``.
         polls: Status requests that were answered with a status.
         outputs_served: Outputs that were sent to their end, the corrupt ones included.
@@ -101,7 +56,6 @@ class SandboxStats:
     peak_jobs_in_flight: int = 0
     jobs_done: int = 0
     last_job_done_s: float = 0.0
-    told: ToldJobs = dataclasses.field(default_factory=ToldJobs)
     callbacks: Counter[str] = dataclasses.field(default_factory=Counter)
     polls: int = 0
     outputs_served: int = 0
@@ -117,7 +71,6 @@ class SandboxStats:
         }
         return dataclasses.asdict(self) | by_kind | {
             "held_back": dict(self.held_back),
-            "told": self.told.as_json(),
             "callbacks": dict(self.callbacks),
             "refusals": {str(status): number for status, number in self.refusals.items()},
             "faults": dict(self.faults),
@@ -155,14 +108,6 @@ class Recorder:
             self.counts.jobs_done += 1
             self.counts.last_job_done_s = job.ended_at_s - self._started_at_s
 
-    def told(self, job: Job, now_s: float) -> None:
-        """The status of a job is being told."""
-        self.counts.polls += 1
-        job.polls += 1
-        if now_s >= job.ended_at_s and not job.is_told:
-            job.is_told = True
-            self.counts.told.add(job, now_s)
-
     def snapshot(self, jobs: JobQueue, now_s: float) -> SandboxStats:
         """The counts at this moment."""
         in_flight = jobs.num_in_flight(now_s)  # first of all: it counts those that have ended
@@ -175,7 +120,6 @@ class Recorder:
             self.counts,
             **copies,
             seconds=now_s - self._started_at_s,
-            told=dataclasses.replace(self.counts.told),
             jobs_in_flight=in_flight,
             peak_jobs_in_flight=jobs.peak_in_flight,
         )

@@ -179,7 +179,7 @@ async def test_an_ipv6_url_has_brackets() -> None:
         ({"quota_window": "hourly"}, "quota_window must be one of"),
         ({"job_s": -1}, "job_s must be 0 or more"),
         ({"job_spread": float("nan")}, "job_spread must be 0 or more"),
-        ({"progress": "random"}, "progress must be one of 'even', 'uneven', 'stall'"),
+        ({"progress": "random"}, "progress must be one of 'even', 'uneven'"),
         ({"worker_schedule": [(5, 1), (4, 1)]}, "ascending"),
         ({"worker_schedule": [(-1, 1)]}, "times of 0 or more"),
         ({"worker_schedule": [(1, 0)]}, "workers in worker_schedule must be at least 1"),

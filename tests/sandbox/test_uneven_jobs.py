@@ -1,21 +1,14 @@
 """Jobs of uneven length, counts that grow unevenly, capacity that changes."""
 
-import itertools
 import math
 import statistics
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from pingdata_async.sandbox import FaultPlan, SandboxServer
-from pingdata_async.sandbox.jobs import ThroughputModel
-from pingdata_async.sandbox.settings import Progress, SandboxSettings
 from tests.sandbox.caller import Caller, Clock, addresses, calling
-
-
-def model(**settings: Any) -> ThroughputModel:
-    return ThroughputModel(SandboxSettings(**settings))
 
 
 async def states(caller: Caller, jobs: list[str]) -> list[str]:
@@ -39,98 +32,55 @@ async def test_job_s_makes_jobs_of_any_size_equally_long(clock: Clock) -> None:
 
 
 async def test_spread_is_lognormal_with_median_1_and_seeded(clock: Clock) -> None:
-    """The served times are those that ThroughputModel foretells; median and sigma are as set."""
-    sandbox = SandboxServer(clock=clock, job_s=6, job_spread=0.3, seed=5, workers=1)
-    async with calling(sandbox) as caller:
-        jobs = [await caller.submit(addresses(1)) for _ in range(10)]
-        served = await work_times(caller, clock, jobs)
-    paces = model(locations_per_s=1, job_s=6, job_spread=0.3, seed=5)
-    drawn = [paces.draw(1).work_s for _ in range(4000)]
-    assert served == pytest.approx(drawn[:10], abs=1e-6)
-    assert statistics.median(drawn) == pytest.approx(6, rel=0.02)
-    assert statistics.stdev(map(math.log, drawn)) == pytest.approx(0.3, rel=0.05)
+    """Median and sigma are as set, however the counts grow; another seed differs."""
+    served = []
+    for seed, progress in ((5, "even"), (5, "uneven"), (6, "even")):
+        settings: Any = {"seed": seed, "progress": progress}
+        async with calling(
+            SandboxServer(clock=clock, job_s=6, job_spread=0.3, **settings)
+        ) as caller:
+            jobs = [await caller.submit(addresses(1)) for _ in range(200)]
+            served.append(await work_times(caller, clock, jobs))
+    assert served[0] == pytest.approx(served[1])
+    assert served[0] != pytest.approx(served[2])
+    assert statistics.median(served[0]) == pytest.approx(6, rel=0.1)
+    assert statistics.stdev(map(math.log, served[0])) == pytest.approx(0.3, rel=0.2)
 
 
 async def test_spread_is_also_by_size(clock: Clock) -> None:
-    """Without job_s the factor is on the time that the locations take; another seed differs."""
-    times = []
-    for seed in (1, 1, 2):
-        sandbox = SandboxServer(clock=clock, locations_per_s=10, job_spread=0.5, seed=seed)
-        async with calling(sandbox) as caller:
-            jobs = [await caller.submit(addresses(number)) for number in (10, 100)]
-            times.append(await work_times(caller, clock, jobs))
-    assert times[0] == times[1] != times[2]
-    paces = model(locations_per_s=10, job_spread=0.5, seed=2)
-    assert times[2] == pytest.approx([paces.draw(10).work_s, paces.draw(100).work_s], abs=1e-6)
-    assert times[2][0] != pytest.approx(1)
+    """Without job_s the factor is on the time that the locations take."""
+    async with calling(SandboxServer(clock=clock, locations_per_s=10, job_spread=0.1)) as caller:
+        jobs = [await caller.submit(addresses(number)) for number in (10, 100)]
+        small_s, large_s = await work_times(caller, clock, jobs)
+    assert small_s != pytest.approx(1)
+    assert large_s == pytest.approx(10, rel=0.5)
 
 
-def test_progress_does_not_change_how_long_jobs_take() -> None:
-    """Both are drawn from the seed, each on its own."""
-    even, uneven = (
-        model(locations_per_s=1, job_spread=0.5, progress=progress)
-        for progress in ("even", "uneven")
-    )
-    for _ in range(20):
-        assert even.draw(9).work_s == uneven.draw(9).work_s
-
-
-@pytest.mark.parametrize("progress", get_args(Progress))
-def test_no_progress_falls_or_is_whole_too_early(progress: Progress) -> None:
-    """Of 200 jobs of each kind, the share grows from 0 and stays below 1 before the end."""
-    paces = model(locations_per_s=1, progress=progress)
-    for _ in range(200):
-        curve = paces.draw(100).curve
-        if curve is None:
-            assert progress == "even"
-            continue
-        shares = [curve.done(step / 1000) for step in range(1000)]
-        assert shares[0] == 0
-        assert shares == sorted(shares)
-        assert shares[-1] < 1
-
-
-async def seen_counts(clock: Clock, progress: Progress, seed: int = 0) -> list[int]:
-    sandbox = SandboxServer(clock=clock, progress=progress, job_s=10, queue_delay_s=0, seed=seed)
+async def seen_counts(clock: Clock, progress: Any) -> list[list[int]]:
+    """The counts of ten jobs at work, every quarter of a second."""
+    sandbox = SandboxServer(clock=clock, progress=progress, job_s=10, queue_delay_s=0, workers=10)
     async with calling(sandbox) as caller:
-        job_id = await caller.submit(addresses(100))
+        jobs = [await caller.submit(addresses(100)) for _ in range(10)]
         counts = []
         for _ in range(41):
-            counts.append((await caller.status(job_id))["request"]["num_completed"])
-            clock.advance(0.25)
-    return counts
-
-
-async def test_each_kind_of_progress_looks_as_it_is_called(clock: Clock) -> None:
-    """Over a socket: a stall is flat at the end, a fast start is ahead, steps are few."""
-    stall = await seen_counts(clock, "stall")
-    assert 85 <= stall[32] == stall[39] < stall[40] == 100
-    fast = await seen_counts(clock, "fast_start")
-    assert fast[12] >= 50
-    steps = await seen_counts(clock, "steps")
-    assert 4 <= len(set(steps)) <= 11
-    rises = [after - before for before, after in itertools.pairwise(steps[:-1])]
-    assert all(rise == 0 or 9 <= rise <= 26 for rise in rises)
-    batches = await seen_counts(clock, "batches")
-    assert 4 <= len(set(batches)) <= 9
-    even = await seen_counts(clock, "even")
-    assert even == [int(step * 2.5) for step in range(41)]
-
-
-async def test_uneven_progress_mixes_the_kinds_and_is_seeded(clock: Clock) -> None:
-    """Jobs of one sandbox grow differently; the same seed does it again."""
-    runs = []
-    for _ in range(2):
-        sandbox = SandboxServer(
-            clock=clock, progress="uneven", job_s=10, queue_delay_s=0, workers=20, seed=1
-        )
-        async with calling(sandbox) as caller:
-            jobs = [await caller.submit(addresses(100)) for _ in range(20)]
-            clock.advance(3)
             answers = [await caller.status(job) for job in jobs]
-            runs.append([answer["request"]["num_completed"] for answer in answers])
-    assert runs[0] == runs[1]
-    assert len(set(runs[0])) > 10
+            counts.append([answer["request"]["num_completed"] for answer in answers])
+            clock.advance(0.25)
+    return list(map(list, zip(*counts, strict=True)))
+
+
+async def test_counts_grow_evenly_or_each_in_its_own_way(clock: Clock) -> None:
+    """They never fall and are whole at the end only; the same seed does it again."""
+    assert await seen_counts(clock, "even") == [[int(step * 2.5) for step in range(41)]] * 10
+    uneven = await seen_counts(clock, "uneven")
+    assert uneven == await seen_counts(clock, "uneven")
+    assert len({tuple(counts) for counts in uneven}) == 10
+    for counts in uneven:
+        assert counts == sorted(counts)
+        assert counts[0] == 0
+        assert counts[39] < counts[40] == 100
+    half_way = [counts[20] for counts in uneven]
+    assert max(half_way) - min(half_way) > 20
 
 
 async def test_dates_can_be_left_out(clock: Clock) -> None:
