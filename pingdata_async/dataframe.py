@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import anyio.to_thread
 
@@ -12,6 +12,7 @@ from pingdata_async.api.client import PingDataClient
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations.fields import AnyLocation, clean_sources
+from pingdata_async.options import EnhancerOptions
 from pingdata_async.tables.readers.open import is_arrow_object, open_input
 from pingdata_async.tables.rows import Batch, ReadOptions, TextColumns
 from pingdata_async.tables.schema.output_table import OutputTableScan
@@ -28,7 +29,7 @@ async def enhance_table(
     client: PingDataClient | None = None,
     reading: ReadOptions | None = None,
     columns: Sequence[str] = (),
-    **options: Any,
+    **options: Unpack[EnhancerOptions],
 ) -> T:
     """Enhance every row of a data frame in memory; needs pyarrow.
 

@@ -8,7 +8,7 @@ import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import anyio.to_thread
 import msgspec
@@ -36,6 +36,7 @@ from pingdata_async.exceptions import ConfigurationError, PingDataError
 from pingdata_async.locations.chunk import MAX_CHUNK_BYTES
 from pingdata_async.locations.chunk_builder import ChunkBuilder, checked_sources
 from pingdata_async.models import EnhancedLocation, EnhancedLocations, RunSummary
+from pingdata_async.options import PlanOptions, ResumeOptions, RunOptions, check_names
 from pingdata_async.runs.directory.directory import check_own_place, read_settings, run_dir_for
 from pingdata_async.runs.directory.settings import (
     RunFlags,
@@ -54,40 +55,6 @@ from pingdata_async.tables.rows import IN_MEMORY, STDIN, ReadOptions
 from pingdata_async.util.files import absolute
 from pingdata_async.util.text import STDOUT, counted, shown_path
 from pingdata_async.util.validation import check_amount, check_count
-
-
-class _OutputOptions(TypedDict, total=False):
-    overwrite: bool
-    writing: WriteOptions | None
-
-
-class _SendOptions(TypedDict, total=False):
-    check_space: bool
-    preflight: bool
-    max_locations: int | None
-    budget: Mapping[str, int] | None
-
-
-class PlanOptions(_OutputOptions, total=False):
-    """Options of `BulkEnhancer.plan()`, which `run()` explains."""
-
-    run_dir: str | Path | None
-    restart: bool
-    pay_again: bool
-    dedupe: bool
-    reading: ReadOptions | None
-
-
-class RunOptions(PlanOptions, _SendOptions, total=False):
-    """Options of `BulkEnhancer.run()`, which explains them."""
-
-    discard_run: bool
-
-
-class ResumeOptions(_OutputOptions, _SendOptions, total=False):
-    """Options of `BulkEnhancer.resume()` and `retry()`, which `resume()` explains."""
-
-    output: str | Path | None
 
 
 class _Limits:
@@ -303,7 +270,7 @@ class BulkEnhancer:
             SubmissionInDoubtError: When submissions in doubt are held for you to decide.
             PingDataError: When no further request to the API can succeed.
         """
-        _check_names("run", options, RunOptions)
+        check_names("run", options, RunOptions)
         begun = await self._begin(source, output, options)
         return await begun.run.start(begun.source, begun.run_dir, self._builder())
 
@@ -326,7 +293,7 @@ class BulkEnhancer:
         Raises:
             PingDataError: As `run()`, except for what only sending raises.
         """
-        _check_names("plan", options, PlanOptions)
+        check_names("plan", options, PlanOptions)
         begun = await self._begin(source, output, options)
         path = await anyio.to_thread.run_sync(run_dir_for, begun.settings.output, begun.run_dir)
         await begun.run.plan(begun.source, path, self._builder())
@@ -358,7 +325,7 @@ class BulkEnhancer:
         Raises:
             PingDataError: As `plan()`.
         """
-        _check_names("dry_run", options, PlanOptions)
+        check_names("dry_run", options, PlanOptions)
         output = STDOUT if output is None else output
         is_nowhere = str(output) == STDOUT and options.get("run_dir") is None
         if is_nowhere:
@@ -414,7 +381,7 @@ class BulkEnhancer:
             RunError: When this is no run directory, is damaged, or another process executes it.
             PingDataError: As `run()`.
         """
-        _check_names("resume", options, ResumeOptions)
+        check_names("resume", options, ResumeOptions)
         path, run = await self._reopen(run_dir, options, discard_run=discard_run)
         return await run.resume(path)
 
@@ -433,7 +400,7 @@ class BulkEnhancer:
         Raises:
             PingDataError: As `resume()`.
         """
-        _check_names("retry", options, ResumeOptions)
+        check_names("retry", options, ResumeOptions)
         path, run = await self._reopen(run_dir, options)
         return await run.retry(path, all_not_ok=all_not_ok)
 
@@ -600,13 +567,6 @@ class _Begun(NamedTuple):
     run_dir: str | Path | None
     settings: RunSettings
     run: Run
-
-
-def _check_names(method: str, options: Mapping[str, object], known: type) -> None:
-    """Refuse a keyword that a method does not have, as Python would."""
-    for name in options:
-        if name not in known.__annotations__:
-            raise TypeError(f"{method}() got an unexpected keyword argument {name!r}")
 
 
 def _flags(options: Mapping[str, Any]) -> RunFlags:

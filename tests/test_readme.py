@@ -24,28 +24,28 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_python_example_runs_as_written() -> None:
-    """The first block is a program: it prints an answer and nine rows."""
+@pytest.mark.parametrize(
+    ("program", "begins", "lines"), [(PYTHON[0], "0 ok ", 10), (PYTHON[1], "34.", 1)]
+)
+def test_the_python_examples_run_as_written(program: str, begins: str, lines: int) -> None:
+    """The first two blocks are programs: an answer and nine rows; a latitude and what it cost."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PYTHON[0]],
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stderr == ""
-    assert len(done.stdout.splitlines()) == 10
-    assert done.stdout.startswith("0 ok ")
+    assert len(done.stdout.splitlines()) == lines
+    assert done.stdout.startswith(begins)
 
 
 async def test_the_web_application_runs_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second block serves requests; only where the API is comes from outside."""
+    """The third block serves requests; only where the API is comes from outside."""
     async with SandboxServer(no_match_share=0.0) as sandbox:
         monkeypatch.setenv("PING_DATA_AUTH_TOKEN", "any")
         monkeypatch.setattr(
             "pingdata_async.api.config.ENVIRONMENTS", {"prod": (sandbox.url, "PRD")}
         )
         names: dict[str, Any] = {}
-        exec(PYTHON[1], names)
+        exec(PYTHON[2], names)
         app = names["app"]
         async with (
             app.router.lifespan_context(app) as state,

@@ -1,0 +1,115 @@
+"""The same without `await`: from scripts, threads, and where an event loop is running."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from textwrap import dedent
+
+import pyarrow as pa
+import pytest
+from blockbuster import BlockBuster
+
+import pingdata_async as ping
+from pingdata_async import sync
+from tests.support.runs import FAST_POLLS, read_addresses
+
+ADDRESSES = ["600 Dexter Avenue, Montgomery, AL", "1 Main St, Boston, MA", "Carson City, NV"]
+
+
+def sandbox_client() -> ping.PingDataClient:
+    return ping.PingDataClient(environment="sandbox")
+
+
+def test_from_a_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results in input order, with a summary; no thread is left."""
+    monkeypatch.setenv("PINGDATA_ASYNC_ENVIRONMENT", "sandbox")
+    before = threading.active_count()
+    results = sync.enhance(ADDRESSES, "PG", chunk_size=2, poll_schedule=FAST_POLLS)
+    assert [result.row for result in results] == [0, 1, 2]
+    assert results.summary.locations_charged == 3
+    assert threading.active_count() == before
+
+
+async def test_where_an_event_loop_is_running(blockbuster: BlockBuster) -> None:
+    """As in a notebook, whose loop waits meanwhile."""
+    blockbuster.deactivate()
+    assert len(sync.enhance(ADDRESSES, "PG", client=sandbox_client())) == 3
+    assert asyncio.get_running_loop().is_running()
+
+
+def test_from_many_threads() -> None:
+    """A client that all of them share is open as long as one of them needs it."""
+    client = sandbox_client()
+    with ThreadPoolExecutor(4) as pool:
+        every = list(pool.map(lambda _: sync.enhance(ADDRESSES, "PG", client=client), range(8)))
+    assert [len(results) for results in every] == [3] * 8
+    assert "closed" in repr(client)
+
+
+def test_a_table() -> None:
+    """A data frame comes back with the answers beside it."""
+    table = pa.table({"address": ADDRESSES})
+    found = sync.enhance_table(table, "PG", client=sandbox_client(), columns=["pg_latitude"])
+    assert found.column_names == ["address", "pg_latitude"]
+    assert found.num_rows == 3
+
+
+def test_a_run_and_its_resumption(tmp_path: Path) -> None:
+    """From file to file; options go to the enhancer or the run, whosever they are."""
+    output = tmp_path / "out.jsonl"
+    client = sandbox_client()
+    with pytest.raises(ping.BudgetSpentError):
+        sync.run(
+            read_addresses()[:30], output, "PG", client=client, chunk_size=10, max_locations=10
+        )
+    summary = sync.resume(
+        tmp_path / "out.jsonl.run", "PG", client=client, chunk_size=10, max_locations=100
+    )
+    assert (summary.rows, summary.locations_charged) == (30, 30)
+    assert len(output.read_bytes().splitlines()) == 30
+
+
+def test_an_error_is_what_it_would_be() -> None:
+    """Of our own, with the results so far."""
+    with pytest.raises(ping.InputError, match="postal_code"):
+        sync.enhance([{"zip": "1"}], "PG", client=sandbox_client())
+    with pytest.raises(TypeError, match="chunk_sise"):
+        sync.run([], "o.jsonl", "PG", client=sandbox_client(), chunk_sise=3)  # type: ignore[call-arg]  # the test
+
+
+def test_ctrl_c_ends_a_call() -> None:
+    """Though it waits for another thread; the process ends with its usual traceback."""
+    script = dedent(
+        """
+        import signal
+        import pingdata_async as ping
+        from pingdata_async import sync
+
+        # A job in the background of a shell ignores it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        def rows():
+            yield "600 Dexter Avenue, Montgomery, AL"
+            print("begun", flush=True)
+            while True:
+                yield "1 Main St, Boston, MA"
+
+        sync.enhance(rows(), "PG", client=ping.PingDataClient(environment="sandbox"))
+        """
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        os.kill(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    assert said.rstrip().endswith("KeyboardInterrupt")
+    assert process.returncode != 0
