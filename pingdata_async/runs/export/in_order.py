@@ -32,6 +32,7 @@ from pingdata_async.runs.export.results import DuplicateAnswers, ResultReader, S
 from pingdata_async.util.loop import SingleThreadExecutor
 
 MAX_WAITING_BYTES = 4 * 1024 * 1024  # of content, for turns to come: one output or so
+MAX_WAITING = 256  # chunks, for what each takes beside its content: they may be of one row
 READ_BACK_AT_ONCE = 4  # chunks, on the time of whoever offers one: a backlog shrinks all the same
 
 
@@ -131,7 +132,7 @@ class InputOrder:
         waiting[settled.chunk.index] = settled
         ahead = sorted(waiting.keys() - {self.next_index})
         size_bytes = sum(len(waiting[index].content) for index in ahead)
-        while size_bytes > MAX_WAITING_BYTES:
+        while size_bytes > MAX_WAITING_BYTES or len(ahead) > MAX_WAITING:
             size_bytes -= len(waiting.pop(ahead.pop()).content)
 
     async def _give_in_turn(self, plan: Plan, answers: ResultReader) -> None:

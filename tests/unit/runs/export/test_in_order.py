@@ -126,11 +126,12 @@ async def test_whatever_the_order_all_are_taken_before_the_end(
     setting.check(CHUNKS)
 
 
+@pytest.mark.parametrize(("bound", "most"), [("MAX_WAITING_BYTES", ROOM_BYTES), ("MAX_WAITING", 2)])
 async def test_memory_holds_few_contents_and_rather_the_next_ones(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
 ) -> None:
     """All but the first come, the last ones first: two are kept, and the others read back."""
-    monkeypatch.setattr(in_order, "MAX_WAITING_BYTES", ROOM_BYTES)
+    monkeypatch.setattr(in_order, bound, most)
     for chunk in reversed(setting.chunks[1:]):
         await setting.end(chunk)
         assert len(setting.order._waiting) <= 2
