@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import anyio
+import pytest
 
 PROBE_EVERY_S = 0.01
 
@@ -54,6 +58,24 @@ async def loop_lag() -> AsyncIterator[LoopLag]:
         tasks.start_soon(lag.watch)
         yield lag
         tasks.cancel_scope.cancel()
+
+
+def disk_steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is got onto the disk from now on: "content", "name" and "folder", in order."""
+    steps: list[str] = []
+    sync, rename = os.fsync, Path.replace
+
+    def note_sync(file: int) -> None:
+        steps.append("folder" if stat.S_ISDIR(os.fstat(file).st_mode) else "content")
+        sync(file)
+
+    def note_rename(path: Path, target: Path) -> Path:
+        steps.append("name")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_rename)
+    return steps
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -25,6 +25,7 @@ from pingdata_async.util.files import (
     sync_folder,
     write_whole,
 )
+from tests.support.probes import disk_steps
 
 HOLD_THE_LOCK = """
 import sys
@@ -167,21 +168,9 @@ def test_content_is_on_disk_before_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First the file is synced, then it is renamed, then the folder is synced."""
-    steps: list[str] = []
-    rename, sync = Path.replace, os.fsync
-
-    def note_sync(file: int) -> None:
-        steps.append("folder" if stat.S_ISDIR(os.fstat(file).st_mode) else "file")
-        sync(file)
-
-    def note_rename(self: Path, target: Path) -> Path:
-        steps.append("rename")
-        return rename(self, target)
-
-    monkeypatch.setattr(os, "fsync", note_sync)
-    monkeypatch.setattr(Path, "replace", note_rename)
+    steps = disk_steps(monkeypatch)
     write_whole(tmp_path / "file", b"content")
-    assert steps == ["file", "rename", "folder"]
+    assert steps == ["content", "name", "folder"]
 
 
 def test_macos_is_asked_for_a_full_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

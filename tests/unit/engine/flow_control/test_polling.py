@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pingdata_async.engine.flow_control.job_timing import JobProgress
 from pingdata_async.engine.flow_control.polling import PollPlanner, PollSchedule, inspection_s
+from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import JobStatus
 from tests.support.poll_simulation import (
     COUNTED,
@@ -224,6 +225,43 @@ def test_a_job_that_names_no_outputs_yet_is_asked_about_soon_and_then_less() -> 
     job.hear(DONE, 6.0)
     assert planner.next_poll_in_s(job, 6.0) == 0.1
     assert planner.next_poll_in_s(job, 10.0) == 2.0
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"min_interval_s": 0.0},
+        {"min_interval_s": -1.0},
+        {"min_interval_s": 2.0, "max_interval_s": 1.0},
+        {"max_interval_s": float("nan")},
+        {"share_of_age": 0.0},
+    ],
+    ids=str,
+)
+def test_a_schedule_that_cannot_work_is_refused(settings: dict[str, float]) -> None:
+    """Intervals are positive and in their order."""
+    with pytest.raises(ConfigurationError):
+        PollSchedule(**settings)
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6))
+def test_intervals_grow_with_age_within_their_bounds(age_s: float, older_s: float) -> None:
+    """Never below the shortest, never above the longest, never shorter for an older job."""
+    schedule = PollSchedule(min_interval_s=0.5, max_interval_s=15.0, share_of_age=0.2)
+    younger, older = sorted((age_s, older_s))
+    assert 0.5 <= schedule.next_interval_s(younger) <= schedule.next_interval_s(older) <= 15.0
+
+
+def test_a_long_job_is_asked_about_seldom_and_seen_soon() -> None:
+    """Questions grow with the logarithm of its length; the delay is a share of it at most."""
+    schedule = PollSchedule(min_interval_s=0.5, max_interval_s=1e9, share_of_age=0.2)
+    for length_s in (10.0, 100.0, 1_000.0, 10_000.0):
+        age_s, polls = 0.0, 0
+        while age_s < length_s:
+            age_s += schedule.next_interval_s(age_s)
+            polls += 1
+        assert age_s <= length_s * 1.2 + 0.5
+        assert polls < 60
 
 
 # -- what it costs -------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.planning.plan_writer import write_plan
 from pingdata_async.tables.readers.base import fingerprint_of
 from pingdata_async.util.compression import DamagedFrameError, compress, decompress
+from tests.support.probes import disk_steps
 
 INPUT = "id,address,latitude,foo\na,1 Main St,,1\nb,,,2\n,3 Oak Ave,x,3\n"
 
@@ -146,19 +147,7 @@ async def test_a_plan_is_on_the_disk_before_it_has_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Content, name, folder, of the kept input first: a power cut leaves both whole or no plan."""
-    steps: list[str] = []
-    sync, rename = os.fsync, Path.replace
-
-    def note_sync(file: int) -> None:
-        steps.append("folder" if stat.S_ISDIR(os.fstat(file).st_mode) else "content")
-        sync(file)
-
-    def note_rename(path: Path, target: Path) -> Path:
-        steps.append("name")
-        return rename(path, target)
-
-    monkeypatch.setattr(os, "fsync", note_sync)
-    monkeypatch.setattr(Path, "replace", note_rename)
+    steps = disk_steps(monkeypatch)
     await made(tmp_path)
     assert steps == ["content", "name", "folder"] * 2
 
