@@ -44,7 +44,7 @@ from pingdata_async.runs.export.output import (
 )
 from pingdata_async.runs.export.results import DuplicateAnswers, ResultReader
 from pingdata_async.runs.export.two_pass import JSONLWithInputExport, TableExport
-from pingdata_async.runs.journal.reader import reading_journal
+from pingdata_async.runs.journal.reader import JournalReader, reading_journal
 from pingdata_async.runs.journal.records import damage_in
 from pingdata_async.tables.formats import OutputFormat, WriteOptions, check_format, load_package_for
 from pingdata_async.tables.mapping.headers import shown_headers
@@ -56,7 +56,7 @@ from pingdata_async.tables.schema.output_table import (
 from pingdata_async.util.compression import compressed_writer
 from pingdata_async.util.files import Closing, absolute
 from pingdata_async.util.loop import SingleThreadExecutor
-from pingdata_async.util.text import STDOUT, shown_path
+from pingdata_async.util.text import shown_path
 
 
 def check_run_output(spec: OutputSpec, plan: Plan) -> None:
@@ -127,29 +127,23 @@ async def open_export(
             failed = await stack.enter_async_context(opened)
         duplicate_answers = stack.enter_context(DuplicateAnswers(scratch))
         thread = stack.enter_context(SingleThreadExecutor("pingdata_async export"))
-        # On standard output nothing can be taken back when the run stops.
-        is_file = str(output) != STDOUT
-        if spec.kind is not OutputFormat.JSONL or spec.options.columns:
-            make = TableExport if spec.kind is not OutputFormat.JSONL else JSONLWithInputExport
-            table = make(
-                file, failed, thread, duplicate_answers,
-                spec=spec, on_note=on_note, may_begin_early=is_file,
-            )  # fmt: skip
-            stack.push_async_callback(table.abandon)
-            yield table
+        if spec.kind is OutputFormat.JSONL and not spec.options.columns:
+            packed = _PackedFile(file, spec.compression) if spec.compression else None
+            yield JSONLExport(packed or file, failed, thread, duplicate_answers)
+            if packed is not None:
+                await thread.run(packed.end)
             return
-        packed = _PackedFile(file, spec.compression) if spec.compression else None
-        yield JSONLExport(
-            packed or file, failed, thread, duplicate_answers, may_begin_early=is_file
-        )
-        if packed is not None:
-            await thread.run(packed.end)
+        make = JSONLWithInputExport if spec.kind is OutputFormat.JSONL else TableExport
+        table = make(file, failed, thread, duplicate_answers, spec=spec, on_note=on_note)
+        stack.push_async_callback(table.abandon)
+        yield table
 
 
 class _PackedFile:
     """A file whose content is compressed on its way."""
 
     def __init__(self, file: AtomicFile, compression: str) -> None:
+        self.can_be_emptied = file.can_be_emptied
         self._file = file
         self._compression = compression
         self._stack = contextlib.ExitStack()
@@ -235,19 +229,13 @@ async def export_run(
         lambda: check_output(output, settings.source, overwrite=overwrite, failures=failures)
     )
     notes: list[str] = []
-    async with contextlib.AsyncExitStack() as stack:
-        place = await anyio.to_thread.run_sync(stack.enter_context, _Place(path))
-        # One view of it for all that is read: a run may be going on meanwhile.
-        journal = await stack.enter_async_context(
-            reading_journal(journal_path(path), as_it_is_now=True)
-        )
-        plan = await anyio.to_thread.run_sync(Plan, path / PLAN_NAME)
-        stack.enter_context(plan)
+    async with _reading_run(path) as (place, journal, plan):
         kept = await anyio.to_thread.run_sync(journal.meta, DECLARED)
         with damage_in("the types of fields"):
             declared: DeclaredTypes = msgspec.convert(kept or {}, DeclaredTypes)
         spec = output_spec(output, writing, settings.sources, declared)
         await anyio.to_thread.run_sync(check_run_output, spec, plan)
+        answers = ResultReader(Spool(path / SPOOL_NAME), journal, spec.sources, keep_earlier=True)
         try:
             async with open_export(
                 output,
@@ -257,16 +245,25 @@ async def export_run(
                 before_move=place.check,
                 scratch=path,
             ) as sink:
-                results = ResultReader(
-                    Spool(path / SPOOL_NAME), journal, spec.sources, keep_earlier=True
-                )
-                await sink.write_rest(plan, results, on_rows=lambda _rows: None, finished_only=True)
+                await sink.write_rest(plan, answers, on_rows=lambda _rows: None, finished_only=True)
         except RunError:
             await place.check()  # else an answer would be said to be missing
             raise
         await place.check()
     counts = sink.counts
     return ExportedRun(counts.rows, counts.no_answer, plan.summary.rows - counts.rows, tuple(notes))
+
+
+@contextlib.asynccontextmanager
+async def _reading_run(path: Path) -> AsyncIterator[tuple[_Place, JournalReader, Plan]]:
+    """A run's place, its journal as it is now, as the run may be going on, and its plan."""
+    async with contextlib.AsyncExitStack() as stack:
+        place = await anyio.to_thread.run_sync(stack.enter_context, _Place(path))
+        journal = await stack.enter_async_context(
+            reading_journal(journal_path(path), as_it_is_now=True)
+        )
+        plan = await anyio.to_thread.run_sync(Plan, path / PLAN_NAME)
+        yield place, journal, stack.enter_context(plan)
 
 
 class _Place(Closing):

@@ -166,7 +166,6 @@ class Export(ABC):
         failures: Where the rows without an answer are written; None for nowhere.
         thread: Does it.
         duplicate_answers: What was answered of rows that recur.
-        may_begin_early: Whether what is written can be taken back.
 
     Attributes:
         counts: How the rows ended that are written.
@@ -178,14 +177,11 @@ class Export(ABC):
         failures: AtomicFile | None,
         thread: SingleThreadExecutor,
         duplicate_answers: DuplicateAnswers,
-        *,
-        may_begin_early: bool,
     ) -> None:
         self._file = file
         self._failures = failures
         self._thread = thread
         self._duplicate_answers = duplicate_answers
-        self._may_begin_early = may_begin_early
         self._order = InputOrder(thread, self._take)
         self._is_whole = True  # what is written, up to the chunk whose turn it is
         self._finished_only = False
@@ -197,8 +193,11 @@ class Export(ABC):
     # -- while the run is under way ------------------------------------------------------
 
     def begin(self, plan: Plan, answers: ResultReader) -> None:
-        """Write chunks from now on as they end; arguments as of `InputOrder.begin()`."""
-        if self._may_begin_early:
+        """Write chunks from now on as they end; arguments as of `InputOrder.begin()`.
+
+        Where nothing can be taken back, nothing is written before the run's end: it may stop.
+        """
+        if self._file.can_be_emptied:
             self._order.begin(plan, answers)
 
     def expect(self, chunk: Chunk) -> None:

@@ -59,7 +59,13 @@ BeforeMove = Callable[[Path, Path], Awaitable[None]]
 
 
 class AtomicFile(Protocol):
-    """Takes lines in pieces."""
+    """Takes lines in pieces.
+
+    Attributes:
+        can_be_emptied: Whether what was written can be taken back.
+    """
+
+    can_be_emptied: bool
 
     def write(self, pieces: Sequence[bytes | memoryview], /) -> None:
         """Write them one behind the other; blocks.
@@ -77,7 +83,7 @@ class AtomicFile(Protocol):
         ...
 
     def empty(self) -> None:
-        """Take back what was written, as far as that is possible; blocks."""
+        """Take back what was written, where that can be done; blocks."""
         ...
 
     def opened(self) -> contextlib.AbstractContextManager[BinaryIO]:
@@ -98,6 +104,8 @@ class _File:
     Raises:
         OSError: When it cannot be made.
     """
+
+    can_be_emptied = True
 
     def __init__(self, output: Path) -> None:
         check_links(output)
@@ -198,7 +206,9 @@ class _Guarded(io.RawIOBase):
 
 
 class _Stream:
-    """Standard output as a file of lines; nothing of it can be taken back."""
+    """Standard output as a file of lines."""
+
+    can_be_emptied = False
 
     def __init__(self, raw: StandardOutput) -> None:
         self._raw = raw
@@ -213,7 +223,7 @@ class _Stream:
         await thread.run(lambda: self.write(list(pieces)))
 
     def empty(self) -> None:
-        pass  # nothing is written before the end
+        pass  # what is out is out
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[BinaryIO]:

@@ -90,7 +90,6 @@ class TwoPassExport(Export):
         duplicate_answers: What was answered of rows that recur.
         spec: What is to be written.
         on_note: Told what the user should know of it, a sentence each.
-        may_begin_early: Whether what is written can be taken back.
     """
 
     _depends_on_answers: ClassVar = True  # what the columns are
@@ -104,13 +103,12 @@ class TwoPassExport(Export):
         *,
         spec: OutputSpec,
         on_note: Callable[[str], None],
-        may_begin_early: bool,
     ) -> None:
-        super().__init__(file, failures, thread, duplicate_answers, may_begin_early=may_begin_early)
+        super().__init__(file, failures, thread, duplicate_answers)
         self._spec = spec
         self._on_note = on_note
         # Where nothing can be taken back, nothing is written before all is known.
-        self._looks_at_all = not may_begin_early
+        self._looks_at_all = not file.can_be_emptied
         self._rewritten = 0
         self._looked_at = 0
         self._plan: Plan | None = None
