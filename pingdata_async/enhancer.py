@@ -170,7 +170,7 @@ class BulkEnhancer:
         """
         results = EnhancedLocations()
         builder = self._builder()
-        stream = self._stream(locations, builder)
+        stream = self._stream(locations, builder, flush_after_s=None)
         try:
             async with stream:
                 try:
@@ -187,7 +187,7 @@ class BulkEnhancer:
         _finish(results, stream, builder)
         return results
 
-    def stream(self, locations: Locations) -> ResultStream:
+    def stream(self, locations: Locations, *, flush_after_s: float | None = 1.0) -> ResultStream:
         """Yield results one by one, as their chunks finish; see `ResultStream`.
 
         Memory stays flat, and an endless input works: no more than `max_jobs` chunks are read
@@ -198,13 +198,17 @@ class BulkEnhancer:
             locations: Any sync or async iterable of `Location`, mapping or plain address. A
                 sync one is iterated in the event loop and must not block. A generator is closed
                 when the stream ends.
+            flush_after_s: How long a location of an async iterable waits for others to fill its
+                chunk, so that a live source, such as a queue, flows. None for as long as it takes.
 
         Raises:
             InputError: When this is no iterable of locations (a table, a file, a single location),
                 or nothing names a source. Also on iteration, before anything is sent, for a mapping
                 with a name that is no field; later such a row is `invalid_input`.
         """
-        return self._stream(locations, self._builder())
+        if flush_after_s is not None:
+            check_amount("flush_after_s", flush_after_s)
+        return self._stream(locations, self._builder(), flush_after_s)
 
     async def run(
         self, source: AnyInput, output: str | Path, **options: Unpack[RunOptions]
@@ -404,8 +408,10 @@ class BulkEnhancer:
         path, run = await self._reopen(run_dir, options)
         return await run.retry(path, all_not_ok=all_not_ok)
 
-    def _stream(self, locations: Locations, builder: ChunkBuilder) -> ResultStream:
-        source = ChunkSource(locations, builder)
+    def _stream(
+        self, locations: Locations, builder: ChunkBuilder, flush_after_s: float | None
+    ) -> ResultStream:
+        source = ChunkSource(locations, builder, flush_after_s)
         requests = SummaryListener()
         requests.summary.environment = self._client.environment
         store = MemoryStore(builder.next_index, requests.summary)

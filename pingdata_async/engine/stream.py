@@ -55,13 +55,23 @@ class ChunkSource:
     Args:
         locations: The rows; iterated in the event loop, so a sync iterable must not block.
         builder: Builds the chunks.
+        flush_after_s: How long a row of an async iterable waits for others to fill a chunk; None
+            for as long as it takes.
+
+    Attributes:
+        due: Set once a row has waited for so long, and `flush()` should be called.
 
     Raises:
         InputError: When this is no iterable of locations, or none of them has a source.
     """
 
-    def __init__(self, locations: Locations, builder: ChunkBuilder) -> None:
+    def __init__(
+        self, locations: Locations, builder: ChunkBuilder, flush_after_s: float | None = None
+    ) -> None:
         check_iterable(locations)
+        self.due = asyncio.Event()
+        self._flush_after_s = flush_after_s
+        self._timer: asyncio.TimerHandle | None = None
         self._asks_for_source = not builder.sources
         if self._asks_for_source and isinstance(locations, list | tuple):
             check_any_source(locations)
@@ -97,12 +107,38 @@ class ChunkSource:
             if self._ended:
                 return self._builder.rest()
             await self._read_on()
-            _mend(self._read)
-            self._chunks += self._builder.add_batch(self._next_row, self._read, self._errors)
-            self._next_row += len(self._read)
-            self._read, self._errors = [], {}
-        self._is_first = False
-        return self._chunks.popleft()
+            self._build()
+        return self._given_out(self._chunks.popleft())
+
+    def flush(self) -> ChunkTask | None:
+        """What was read so far, as a chunk; None if that is nothing. The reading goes on."""
+        self._build()
+        chunk = self._chunks.popleft() if self._chunks else self._builder.rest()
+        self._given_out(chunk)
+        return None if chunk is None else ChunkTask(chunk)
+
+    def _build(self) -> None:
+        """Let the builder see what was read."""
+        _mend(self._read)
+        self._chunks += self._builder.add_batch(self._next_row, self._read, self._errors)
+        self._next_row += len(self._read)
+        self._read, self._errors = [], {}
+
+    def _given_out(self, chunk: Chunk | None) -> Chunk | None:
+        """Note that a chunk goes out; the rows that are left wait from now on."""
+        self._is_first = self._is_first and chunk is None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.due.clear()
+        if self._chunks or self._builder.has_rest:
+            self._wait_for_others()
+        return chunk
+
+    def _wait_for_others(self) -> None:
+        if self._timer is None and self._flush_after_s is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._flush_after_s, self.due.set)
 
     async def _read_on(self) -> None:
         """Read what the chunk has room for, at most a batch; less after an error."""
@@ -123,7 +159,9 @@ class ChunkSource:
         try:
             if self._is_async:
                 for _ in range(rows):
-                    if not self._keep(await anext(self._rows)):
+                    may_have_more = self._keep(await anext(self._rows))
+                    self._wait_for_others()
+                    if not may_have_more:
                         return False
                 return True
             before = len(self._read)
@@ -183,6 +221,8 @@ class ChunkSource:
         Raises:
             Exception: What that raised, or what the input raised before and is not reported yet.
         """
+        if self._timer is not None:
+            self._timer.cancel()
         if inspect.isasyncgen(self._rows):
             await self._rows.aclose()
         elif inspect.isgenerator(self._rows):
@@ -258,18 +298,32 @@ class InputTask(AsyncIterator[ChunkTask]):
         if self._task is None:
             self._task = asyncio.create_task(self._read(), name="pingdata_async input")
             self._task.add_done_callback(self._ended)
-        self._answer = asyncio.get_running_loop().create_future()
-        self._asked.set()
+        if self._answer is None:
+            self._answer = asyncio.get_running_loop().create_future()
+            self._asked.set()
         if self._task.done():
             self._ended(self._task)
         try:
-            task = await self._answer
+            task = await self._answered_or_due(self._answer)
         except asyncio.CancelledError:
             self._end()  # nobody will ask again
             raise
         if task is None:
             raise StopAsyncIteration
         return task
+
+    async def _answered_or_due(self, answer: asyncio.Future[ChunkTask | None]) -> ChunkTask | None:
+        """The next chunk; before it is full if a row has waited for long."""
+        while not answer.done():
+            due = asyncio.ensure_future(self._source.due.wait())
+            try:
+                await asyncio.wait([answer, due], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                due.cancel()
+            if not answer.done() and (flushed := self._source.flush()) is not None:
+                return flushed
+        self._answer = None
+        return answer.result()
 
     async def _read(self) -> None:
         answer = None
@@ -326,6 +380,8 @@ class InputTask(AsyncIterator[ChunkTask]):
         task = self._task
         if task is None:
             return
+        if self._answer is not None:
+            self._answer.cancel()  # of rows that nobody wants any more
         self._end()
         with anyio.CancelScope(shield=True):
             await asyncio.wait([task], timeout=CLOSE_INPUT_WITHIN_S)

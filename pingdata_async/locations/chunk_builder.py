@@ -267,10 +267,15 @@ class ChunkBuilder:
         by_bytes = (self.max_location_bytes - self._bytes) / (2 * bytes_each)
         return max(1, min(by_number, int(by_bytes)))
 
-    def rest(self) -> Chunk | None:
-        """The last chunk; None if no rows are left."""
+    @property
+    def has_rest(self) -> bool:
+        """Whether rows wait for others to fill their chunk."""
         rows = self._open
-        return self._finish() if rows.rows or rows.invalid or rows.duplicates else None
+        return bool(rows.rows or rows.invalid or rows.duplicates)
+
+    def rest(self) -> Chunk | None:
+        """These rows as a chunk; None if there are none."""
+        return self._finish() if self.has_rest else None
 
     def next_index(self) -> int:
         """The number of the next chunk, whoever makes it."""
