@@ -2,7 +2,7 @@
 
     python -m benchmarks.in_flight [JOBS ...]
 
-brings up so many jobs in flight (default: 2,000 and 20,000) with the real engine, and watches
+brings that many jobs in flight (default: 2,000 and 20,000) with the real engine, and watches
 them: once on the real event loop, for the times, and once in simulated time, until each was
 asked about so often that no more is remembered of it, for the memory. Each in a process of its
 own. Prints a line for each number and the memory a job, and writes `results/in_flight.json`.
@@ -81,16 +81,16 @@ class EndlessAPI:
 
 @dataclass
 class InFlight:
-    """What was measured with so many jobs in flight.
+    """What was measured with that many jobs in flight.
 
     Attributes:
         jobs: In flight.
         mib: Python's memory, all of it.
         tasks: Of asyncio.
         filled_per_s: Jobs brought up a second.
-        lag_ms_p50: How late a timer of the event loop was while they were polled.
-        lag_ms_p99: Likewise, but for one in a hundred.
-        lag_ms_worst: Likewise, at worst.
+        lag_ms_p50: How late a timer of the event loop was while they were polled, the median.
+        lag_ms_p99: The 99th percentile of that.
+        lag_ms_worst: The worst of that.
         polls_per_s: Questions answered meanwhile.
         busy: CPU seconds a second meanwhile.
     """
@@ -118,7 +118,7 @@ async def late_by(seconds: float) -> list[float]:
 
 @contextlib.asynccontextmanager
 async def brought_up(jobs: int) -> AsyncIterator[EndlessAPI]:
-    """An API with so many jobs of ours in flight."""
+    """An API with that many of our jobs in flight."""
     api = EndlessAPI(jobs)
     contender = replace(OURS, limiter=ConcurrencyLimit, max_jobs=jobs)
     engine = make_engine(api, contender, Counting())

@@ -60,7 +60,7 @@ def rows(number: int) -> Iterator[dict[str, str]]:
 
 
 def given(row: dict[str, str]) -> dict[str, Any]:
-    """A row as a program would give it: numbers as such, nothing that is empty."""
+    """A row as a program would give it: numbers as numbers, nothing empty."""
     return {
         name: float(value) if name in {"latitude", "longitude"} else value
         for name, value in row.items()

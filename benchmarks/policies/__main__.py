@@ -137,7 +137,7 @@ def page(table: Table, seeds: int) -> str:
 Made by `scripts/bench policies`: the real engine in simulated time against simulated APIs of
 different kinds; medians of {seeds} seeds. The same code makes the same page on any machine.
 
-- *ours*: the number of jobs follows what the API bears (at most 64), the rate of requests is
+- *ours*: the number of jobs follows what the API can take (at most 64), the rate of requests is
   learnt from 429s, polls are predicted. *ours, but N jobs*: with a fixed number of jobs.
 - *every 3 s* is the interval of the vendor's documentation, *every 5 s* that of the vendor's
   client, *0.5 s doubling* waits 0.5, 1, 2, ... 30 s; each with a fixed number of jobs. They wait as

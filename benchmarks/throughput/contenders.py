@@ -1,4 +1,4 @@
-"""Who takes part: the commands and programs that are measured, as their users run them."""
+"""The contenders: the commands and programs that are measured, as their users run them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ServerOptions:
     """How the server answers.
 
     Attributes:
-        encoding: "auto" to compress for whoever asks for it, "identity" never to.
+        encoding: "auto" to compress where a client asks for it, "identity" never to.
         spacing: "compact" or "spaced" JSON.
         job_s: Seconds until a job is complete.
     """

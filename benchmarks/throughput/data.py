@@ -92,7 +92,7 @@ def locations_in(count: int) -> int:
 
 
 def write_csv(path: Path, count: int, seed: int = SEED, *, repeats: bool = False) -> None:
-    """A CSV of so many rows; in flat memory."""
+    """Write a CSV of that many rows, in flat memory."""
     made = repeating_rows if repeats else rows
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -143,7 +143,7 @@ def input_path(kind: str, count: int, folder: Path) -> Path:
 
 
 def make_input(kind: str, count: int, folder: Path) -> Path:
-    """An input of so many rows in that folder; made if it is not there yet.
+    """An input of that many rows in a folder; made if it is not there yet.
 
     Args:
         kind: "csv", "repeating" for one whose rows repeat others, or "bodies".

@@ -162,8 +162,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         granularity: How long a bucket is: 5m, 1h or 1d; "" if not said.
-        start: Of the time asked about, as the API wrote it; "" if not said.
-        end: Likewise.
+        start: When the time asked about begins, as the API wrote it; "" if not said.
+        end: The end of that time, in the same form.
         buckets: The stretches of it, as the API orders them.
         totals: By source code, the credits used; as of the buckets, where it is not said.
         total: All of them.
@@ -275,7 +275,7 @@ def _moment(name: str, moment: Moment | None, time_of_day: dt.time) -> str | Non
 
 
 def _together(wanted: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Each source once, however its code is written."""
+    """Each source once, whatever the case of its code."""
     together: dict[str, tuple[str, int]] = {}
     for code, number in wanted.items():
         spelling, before = together.get(code.casefold(), (code, 0))

@@ -205,7 +205,7 @@ def find_token(
     """Look the auth token up where the vendor's own client does, in its order.
 
     Args:
-        explicit: A token given in so many words; wins.
+        explicit: A token given directly; it wins.
         environment: Whose token; None means prod.
         environ: The environment variables; None means those of the process.
         ini_path: The ini file; None means `~/.pingintel.ini`.

@@ -180,13 +180,13 @@ def _credentials_of(proxy: str) -> tuple[Secret, ...]:
 MIN_BYTES_PER_S = 1000  # a fifth of what a telephone modem brings
 SILENCES_PER_WINDOW = 2
 
-# Whoever always sends just enough to go on with would hold a connection for days.
+# A server that always sends just enough to go on would hold a connection for days.
 WHOLE_BYTES_PER_S = 50_000  # on average, of the largest body that is taken
 WHOLE_AT_LEAST_S = 600.0
 
 
 def download_s(max_bytes: int) -> float:
-    """How long a download may be waited for in all, of no more than so many bytes."""
+    """The longest time that a download of at most `max_bytes` may take."""
     return WHOLE_AT_LEAST_S + max_bytes / WHOLE_BYTES_PER_S
 
 

@@ -63,8 +63,8 @@ logger = logging.getLogger("pingdata_async")
 
 MAX_DOWNLOAD_REDIRECTS = 5
 ERROR_BODY_BYTES = 64 * 1024  # of an error answer, what is read for its message
-ERROR_BODY_S = 10.0  # likewise, how long it may take
-ERROR_WIRE_BYTES = 1024 * 1024  # likewise as it comes: compressed nothing has no end either
+ERROR_BODY_S = 10.0  # and how long reading it may take
+ERROR_WIRE_BYTES = 1024 * 1024  # and as it comes: an empty gzip stream may never end
 CALL_ANSWER_BYTES = 16 * 1024 * 1024  # of what is no output; such answers are small
 LOOK_AFTER_S = 1.0  # without a byte: perhaps the connection is gone
 READ_BLOCK_BYTES = 256 * 1024
@@ -311,7 +311,7 @@ class Transport(AsyncClosing):
                 url,
                 silence_s=self._settings.submit_timeout_s,
                 is_small=True,
-                # Not the bytes as such: aiohttp would write them in one go, and warn of it.
+                # Not bytes: aiohttp would write them in one go, and warn about it.
                 data=io.BytesIO(body),
                 headers=self._token_header() | dict(headers),
             ) as answer,
@@ -537,7 +537,7 @@ class Transport(AsyncClosing):
 
 @contextlib.contextmanager
 def _not_about_our_token() -> Iterator[None]:
-    """A 401 of whoever was not shown the token is a refusal as any other."""
+    """A 401 from a host that was not shown the token is an ordinary refusal."""
     try:
         yield
     except AuthenticationError as error:

@@ -169,7 +169,7 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
 
     Understood are seconds, a date in any of the three forms of HTTP (reckoned from the answer's
     own `Date`), and a moment in seconds or milliseconds of Unix time. None where there is no such
-    time, or it is further away than any window of an API: that is a slip of whoever wrote it.
+    time, or it is further away than any window of an API: such a value is a mistake.
     """
     now = _shown_date(headers) or _now()
     named = [

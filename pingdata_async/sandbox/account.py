@@ -1,7 +1,7 @@
 """What the account used and may use, and the throttling of requests, jobs and locations.
 
-Refusals here are no matter of luck: they follow from what was asked before. Every time to come back
-that an answer named, also that of an injected fault, is remembered; requests before it are counted.
+Refusals here are not random: they follow from earlier requests. Every Retry-After that was sent,
+also that of an injected fault, is remembered, and requests that come too early are counted.
 """
 
 from __future__ import annotations
@@ -180,14 +180,14 @@ def _read_date(name: str, text: str, now: datetime) -> datetime:
 BULK_KINDS: Final = frozenset({"submit", "status", "output"})
 """The kinds of requests that ``requests_per_s`` limits."""
 
-# Whoever comes so soon after a refusal may have been on the way already.
+# A request this soon after a refusal may have been on its way already.
 _GRACE_S: Final = 0.05
 # A 429 is about the account, a 503 about this kind of request.
 _BOUND: Final = {429: KINDS, 503: ("submit",)}
 
 
 class Throttle:
-    """Lets requests in, or refuses them and says when to come back.
+    """Admits requests, or refuses them and says when to come back.
 
     Args:
         settings: The limits.
@@ -210,7 +210,7 @@ class Throttle:
         self._quota_used = 0
 
     def arrived(self, kind: str, now_s: float) -> None:
-        """A request of that kind came: was it asked to come later?"""
+        """Count a request of that kind if it comes before a pause is over."""
         pauses = [(told_s, until_s) for told_s, until_s in self._pauses[kind] if until_s > now_s]
         self._pauses[kind] = pauses
         leads_s = [until_s - now_s for told_s, until_s in pauses if told_s + _GRACE_S <= now_s]
@@ -219,7 +219,7 @@ class Throttle:
             self._counts.longest_lead_s = max(self._counts.longest_lead_s, *leads_s)
 
     def admit(self, now_s: float) -> None:
-        """Let a bulk request in.
+        """Admit a bulk request.
 
         Raises:
             Refusal: 429, above ``requests_per_s``.
@@ -240,7 +240,7 @@ class Throttle:
         self._left -= 1.0
 
     def admit_job(self, num_in_flight: int, now_s: float) -> None:
-        """Let a job in beside those in flight.
+        """Admit a job beside those in flight.
 
         Raises:
             Refusal: ``max_jobs_status``, where there are ``max_jobs_in_flight`` already.
@@ -254,7 +254,7 @@ class Throttle:
             raise Refusal(status, message, headers=headers)
 
     def admit_locations(self, number: int, now_s: float) -> None:
-        """Let the locations of a job in, if the quota has room for all of them.
+        """Admit the locations of a job, if the quota has room for all of them.
 
         Raises:
             Refusal: 429, beyond ``quota``.
@@ -285,9 +285,9 @@ class Throttle:
     def hold_back(
         self, retry_after_s: int | None, now_s: float, kinds: Iterable[str] = KINDS
     ) -> dict[str, str]:
-        """The headers that ask requests of some kinds to come later; from now on it is watched.
+        """The headers that ask requests of some kinds to come later; early ones are counted.
 
-        Without a number of seconds nothing is named, and nobody is watched.
+        Without a number of seconds no pause is named.
         """
         if retry_after_s is None:
             return {}

@@ -138,7 +138,7 @@ async def send_output(
             await response.write(zipper.flush())
         await response.write_eof()
     except ConnectionError:
-        # The client went away; that is its right.
+        # The client may leave.
         return response, False
     return response, True
 

@@ -23,7 +23,7 @@ class FaultPlan:
 
     Every request, job and download draws anew, so trying again can succeed. What becomes of a
     single location or source is drawn when its job is accepted, and stays: only asking again in
-    another job helps. Poison and limits are no matter of luck.
+    another job helps. Poison and limits are not random.
 
     Attributes:
         rate_limit: A request is answered 429.
@@ -40,7 +40,7 @@ class FaultPlan:
         lost_job: A job is accepted and charged, but from some moment on, which may be at once,
             or when it is done, all about it is answered 404; or when its end has been told, all
             but its output.
-        odd_filename: The output's ``filename`` is the likes of ``../../etc/passwd``. Its url works.
+        odd_filename: The output's ``filename`` is like ``../../etc/passwd``. Its url works.
         missing_location: A location is left out of the output: three times in four of every
             download, otherwise of that one.
         missing_source: One of a location's sources is left out of the output.
@@ -284,18 +284,18 @@ class FaultInjector:
         return self._random.choice(options)
 
     def slow(self) -> bool:
-        """Whether the request that just arrived has to wait."""
+        """Whether a request has to wait."""
         return self._hits(self.plan.slow_answer)
 
     def on_request(self) -> RequestFault | None:
-        """The fault of a request that just arrived; None if it goes through."""
+        """The fault of a new request; None if it goes through."""
         for fault in RequestFault:
             if self._hits(getattr(self.plan, fault.value)):
                 return fault
         return None
 
     def retry_after_s(self) -> int | None:
-        """What a 429 says; None if it says nothing."""
+        """The Retry-After of a 429; None for none."""
         return None if self._hits(self.plan.rate_limit_bare) else self.plan.retry_after_s
 
     def on_submission(self, locations: list[Any]) -> SubmissionFault | None:

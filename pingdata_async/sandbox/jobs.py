@@ -85,7 +85,7 @@ class Order:
 
     Attributes:
         options: What the request asked of all locations.
-        callback_url: Who wants to know of its end; None: nobody.
+        callback_url: POSTed to when it has ended; None: nobody is told.
         tallies: How each source will do.
         problems: The indexes, ascending, of the locations that some source will not find.
         gaps: What faults will take from the output.
@@ -127,7 +127,7 @@ class SubmissionReview:
                 f"{len(locations)} locations are too many: at most {plan.max_locations}",
             )
         is_poison = fault is SubmissionFault.POISON
-        # Nothing is named: whoever wants to know which location it was has to find out.
+        # No location is named: the client has to find out which one it was.
         message = "invalid location in request" if is_poison else plan.reject_message
         raise Refusal(HTTPStatus.BAD_REQUEST, message)
 
@@ -185,8 +185,8 @@ class Job:
     Attributes:
         id: Opaque.
         order: What it is to do.
-        num_locations: How many there are.
-        packed: They, compressed.
+        num_locations: How many locations it has.
+        packed: Its locations, compressed.
         bend: How its counts grow: 1: evenly, less: first quickly, more: first slowly.
         work_s: Seconds that a worker is busy with it.
         requested_at_s: When it was accepted.
@@ -212,12 +212,12 @@ class Job:
 
     @property
     def leaves_at_s(self) -> float:
-        """When it is in flight no more: a job that is forgotten is nobody's."""
+        """When it is no longer in flight: it has ended, or is forgotten."""
         return min(self.ended_at_s, self.forgotten_at_s)
 
     @property
     def is_lost(self) -> bool:
-        """Whether it is forgotten before anybody can be told of its end."""
+        """Whether it is forgotten before its end can be told."""
         return self.order.lost_after is not None
 
     @property
@@ -260,7 +260,7 @@ class JobQueue:
     Args:
         settings: How many workers there are when, how fast they are, how long jobs are kept.
         new_id: Makes the id of a job.
-        on_end: Is told of each job that is in flight no more: it has ended, or was forgotten.
+        on_end: Called with each job that has ended, or was forgotten.
     """
 
     def __init__(

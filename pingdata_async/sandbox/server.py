@@ -162,8 +162,8 @@ class SandboxAPI:
         if fault is None:
             return None
         faults[fault.plan_name] += 1
-        # Taking in the whole request first makes what follows an answer for sure: a client that
-        # is still sending when the connection closes may never see it.
+        # The whole request is read first: a client that is still sending when the connection
+        # closes may never see the answer.
         if fault is not RequestFault.DROP or self._injector.choose((True, False)):
             await request.read()
         if fault is RequestFault.DROP:
@@ -246,7 +246,7 @@ class SandboxAPI:
         await asyncio.gather(*self._callbacks, return_exceptions=True)
 
     def _accepted(self, request: web.Request, job: Job) -> web.Response:
-        """The answer to a submission whose job is made; its caller may never see the id."""
+        """The answer to an accepted submission, which may not name the job."""
         fault = self._injector.on_answer()
         if fault is None:
             return self._json({"id": job.id, "message": "OK"}, status=HTTPStatus.CREATED)
@@ -371,7 +371,7 @@ class SandboxAPI:
         )
 
 
-# Whoever leaves the sandbox does not wait for its clients; aiohttp's default is a minute.
+# Closing the sandbox does not wait for its clients; aiohttp's default is a minute.
 _SHUTDOWN_TIMEOUT_S = 0.1
 
 

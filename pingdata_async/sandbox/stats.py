@@ -1,4 +1,4 @@
-"""What was asked of a sandbox, so that a test sees what a client really did."""
+"""Counts of the requests to a sandbox, so that a test sees what a client really did."""
 
 from __future__ import annotations
 
@@ -88,14 +88,14 @@ class Recorder:
         self._transports: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def request(self, kind: str, transport: object) -> None:
-        """A request of that kind came over that connection."""
+        """Count a request of that kind, and its connection."""
         self.counts.requests[kind] += 1
         if transport is not None and transport not in self._transports:
             self._transports.add(transport)
             self.counts.connections += 1
 
     def accepted(self, prints: list[int]) -> None:
-        """A job was accepted; a number for each of its locations, equal for equal ones."""
+        """Count an accepted job; each location has a number, equal for equal locations."""
         before = len(self._seen)
         self._seen.update(prints)
         self.counts.jobs_accepted += 1
@@ -103,7 +103,7 @@ class Recorder:
         self.counts.locations_accepted_more_than_once += len(prints) - (len(self._seen) - before)
 
     def ended(self, job: Job) -> None:
-        """A job is in flight no more."""
+        """A job has ended, or was forgotten."""
         if not job.is_lost:
             self.counts.jobs_done += 1
             self.counts.last_job_done_s = job.ended_at_s - self._started_at_s

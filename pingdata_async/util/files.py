@@ -27,7 +27,7 @@ from pingdata_async.util.text import quoted, shown_path
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
 LOCK_NAME = "lock"
-# Whoever asks whether a run is at work (`is_locked()`) holds its lock for a moment.
+# `is_locked()` holds a run's lock for a moment.
 ASKED_ABOUT_AT_MOST = 10
 ASKED_AGAIN_AFTER_S = 0.02
 LINKS_AT_MOST = 40  # as Linux has it
@@ -439,7 +439,7 @@ def make_private_folder(path: Path, *, exist_ok: bool = False) -> None:
 def check_own_folder(path: Path) -> None:
     """Refuse a folder that somebody else made, or can write in.
 
-    Who can write in it can put a link in the place of a file that is about to be written.
+    Anyone who can write in it can replace a file that is about to be written by a link.
 
     Raises:
         ConfigurationError: With what is wrong, and the command that repairs it if there is one.

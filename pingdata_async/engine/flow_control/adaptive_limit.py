@@ -67,16 +67,16 @@ BEYOND_TROUBLE = 1.5  # times where the trouble was: it is not true any more
 
 REFUSED_CUT = 0.9  # of what is in flight, where that is refused
 WALL_ROUND_TRIPS = 16  # before looking whether there is still a limit on jobs
-MAX_WALL_ROUND_TRIPS = 64  # likewise, where there was each time
+MAX_WALL_ROUND_TRIPS = 64  # and at most, where there still was one
 
 IDLE_S = 60.0  # without news, with nothing in flight: what was found out is old
-FORGOTTEN_S = 3600.0  # without any news at all: likewise
+FORGOTTEN_S = 3600.0  # the same, without any news at all
 
 ROUND_TRIP_S = 1.0  # before any is known
 SHOWN_SHARE = 0.1  # of the jobs were seen at work: the API shows when they begin
 SHOWN_OF = 16  # jobs: so far back it goes
-WORK_OF = 32  # likewise for the time at work
-ROUND_TRIPS_OF = 8  # likewise for the round trip
+WORK_OF = 32  # the same for the time at work
+ROUND_TRIPS_OF = 8  # the same for the round trip
 
 
 class ConcurrencyLimit:

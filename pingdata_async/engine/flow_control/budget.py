@@ -121,7 +121,7 @@ class Budget:
             self._left[code] -= sign * locations
 
     def _rows_until(self, chunk: Chunk, code: str, left: int) -> int:
-        """How many of the first rows send no more than so many locations to a source."""
+        """How many of the first rows send at most `left` locations to a source."""
         asked = [
             sum(own.casefold() == code for own in chunk.sources.get(place, self._sources))
             for place in range(len(chunk.rows))

@@ -31,7 +31,7 @@ class ConcurrencyLimiter:
 
     Each run has a share with a cap of its own. Together they stay below what the API bears, and
     below the largest cap in use, so that a second enhancer on a client does not double the load
-    on the API. Whoever has waited longest is served first.
+    on the API. The longest wait is served first.
 
     Args:
         limit: Says how many jobs the API bears; None for as many as the shares allow.
@@ -130,7 +130,7 @@ class ConcurrencyLimiter:
             raise
 
     def release(self, share: ConcurrencyShare) -> None:
-        """Take a slot back, and give it to whoever waits."""
+        """Take a slot back, and give it to the next in line."""
         self._in_flight[share] -= 1
         self._total_in_flight -= 1
         if not self._in_flight[share]:

@@ -22,7 +22,7 @@ KNOWN_WELL = 0.1  # a wait is known if its bounds are as close as this share of 
 
 @dataclass(slots=True, eq=False)
 class JobProgress:
-    """What is known of one job under way; all times are by our own clock, in seconds.
+    """What is known of one job under way; all times are by the client's clock, in seconds.
 
     Attributes:
         locations: In the job.
@@ -37,7 +37,7 @@ class JobProgress:
         changed_at: When anything about it was last seen to change: begun, or more completed.
         going_at: When it was last known not to have ended.
         ended_at: When it was first seen to have ended; None while it has not.
-        marks: Time and share completed, in turns, of a few answers with a higher count than
+        marks: Time and share completed, alternately, of a few answers with a higher count than
             before; None if there were none.
     """
 
@@ -161,11 +161,11 @@ def _span_s(
 
 
 CELLS = 10  # tenths of the way, each with its own error
-WORK_WINDOW = 40.0  # so many jobs count
+WORK_WINDOW = 40.0  # jobs that count
 QUEUE_WINDOW = 12.0  # a queue changes faster than what stands in it
 SURPRISE_WINDOW = 8.0
 SURPRISING = 3.0  # standard errors: the pace has changed
-# Assumed before there is anything to go by, each worth so many jobs: standard deviations of logs.
+# Assumed before anything is known: standard deviations of logs, each with a weight in jobs.
 WORK_SPREAD, WORK_WORTH = 0.5, 3.0
 MARK_SPREAD, MARK_SPREAD_AT_0, MARK_WORTH = 0.2, 0.7, 2.0
 MISFIT_WORTH = 5.0
