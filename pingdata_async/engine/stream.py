@@ -316,8 +316,9 @@ class InputTask(AsyncIterator[ChunkTask]):
         """The next chunk; before it is full if a row has waited for long."""
         while not answer.done():
             due = asyncio.ensure_future(self._source.due.wait())
+            either: list[asyncio.Future[Any]] = [answer, due]
             try:
-                await asyncio.wait([answer, due], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 due.cancel()
             if not answer.done() and (flushed := self._source.flush()) is not None:
