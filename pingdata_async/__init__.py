@@ -40,6 +40,7 @@ from pingdata_async.exceptions import (
 if TYPE_CHECKING:
     from pingdata_async.api.account import LimitRefusal, Limits, SourceLimits, Usage, UsageBucket
     from pingdata_async.api.client import PingDataClient
+    from pingdata_async.api.job import Job, read_output
     from pingdata_async.dataframe import enhance_table
     from pingdata_async.engine.flow_control.polling import PollSchedule
     from pingdata_async.engine.flow_control.retry import RetryPolicy
@@ -71,6 +72,7 @@ else:
         for module, names in {
             "api.account": "LimitRefusal Limits SourceLimits Usage UsageBucket",
             "api.client": "PingDataClient",
+            "api.job": "Job read_output",
             "dataframe": "enhance_table",
             "engine.flow_control.polling": "PollSchedule",
             "engine.flow_control.retry": "RetryPolicy",
@@ -114,6 +116,7 @@ __all__ = [
     "ExportedRun",
     "Forecast",
     "InputError",
+    "Job",
     "JobFailedError",
     "JobOutput",
     "JobStatus",
@@ -158,5 +161,6 @@ __all__ = [
     "__version__",
     "enhance_table",
     "export_run",
+    "read_output",
     "read_status",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, Unpack
 from urllib.parse import quote
 
 import anyio
@@ -34,9 +34,11 @@ from pingdata_async.api.config import (
     find_token,
     resolve_base_url,
 )
+from pingdata_async.api.job import Job, submit_job
 from pingdata_async.api.outputs import open_output, open_whole
 from pingdata_async.api.transport import Response, Transport
 from pingdata_async.api.wire import (
+    JobKeywords,
     JobOptions,
     check_unicode,
     checked_query,
@@ -271,6 +273,39 @@ class PingDataClient:
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InputError(f"the locations cannot be sent as JSON: {error}") from error
         return await self.submit_body(b'{"locations":' + encoded + b"," + options[1:])
+
+    async def submit_job(
+        self,
+        locations: Sequence[AnyLocation],
+        *,
+        sources: Sequence[str] | str = (),
+        **options: Unpack[JobKeywords],
+    ) -> Job:
+        """Submit one bulk job by hand: `status()`, `wait()` and `results()` are the job's.
+
+        Locations are checked and sent as `BulkEnhancer` does it, under ids of ours; those that
+        cannot be sent are failed results. Charged, and cancelled, as `submit()`.
+
+        Args:
+            locations: `Location`s, mappings or plain addresses, for one job.
+            sources: Source codes; a location's own `sources` win.
+            **options: The other arguments of `submit()`.
+
+        Raises:
+            InputError: When none can be sent, they are too much for one job, or nothing names a
+                source.
+            PingDataError: As `submit()`.
+        """
+        return await submit_job(self, locations, sources, JobOptions(**options))
+
+    def job(self, job_id: str, *, sources: Sequence[str] | str = ()) -> Job:
+        """A job that was submitted before, here or elsewhere; asks nothing yet.
+
+        Args:
+            job_id: The API's id.
+            sources: The sources that were asked for; () for whatever each answer holds.
+        """
+        return Job(self, job_id, tuple(clean_sources(sources)))
 
     async def submit_body(self, body: bytes, *, pacer: Pacer | None = None) -> str:
         """Submit a job whose JSON body is already encoded; otherwise as `submit()`.

@@ -9,7 +9,7 @@ import datetime as dt
 import email.utils
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 import msgspec
@@ -261,6 +261,16 @@ _submission = msgspec.json.Decoder(_Submission)
 _status = msgspec.json.Decoder(_Status)
 _enhanced = msgspec.json.Decoder(_Enhanced)
 _any_object = msgspec.json.Decoder(dict[str, Any])
+
+
+class JobKeywords(TypedDict, total=False):
+    """The options below as keyword arguments."""
+
+    include_raw_response: bool
+    source_timeout_s: float | None
+    check_cache: bool
+    delegate_to: str | None
+    callback_url: str | None
 
 
 class JobOptions(

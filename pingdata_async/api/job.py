@@ -1,0 +1,229 @@
+"""Job: a bulk job by hand, from its submission to its results; read_output() reads an output.
+
+`BulkEnhancer` does all this for many jobs at once, and more safely: a job by hand is for one that
+another program submitted, or whose answers are fetched another day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from pingdata_async.api.wire import JobOptions
+from pingdata_async.exceptions import (
+    DecodeError,
+    InputError,
+    JobFailedError,
+    JobTimeoutError,
+    RateLimitError,
+    ServerError,
+    TransportError,
+)
+from pingdata_async.locations.chunk import Chunk, encode_body
+from pingdata_async.locations.chunk_builder import ChunkBuilder, checked_sources
+from pingdata_async.locations.fields import (
+    AnyLocation,
+    check_any_source,
+    check_iterable,
+    clean_sources,
+)
+from pingdata_async.models import EnhancedLocation, JobStatus, Reason
+from pingdata_async.results.outcomes import judge_location, unanswered
+from pingdata_async.results.validation import (
+    detached,
+    merge_bodies,
+    on_one_line,
+    repeated_ids,
+    sources_of,
+    split_body,
+    validate_output,
+)
+from pingdata_async.util.encoding import EncodedBody
+from pingdata_async.util.text import shown_path
+
+if TYPE_CHECKING:
+    from pingdata_async.api.client import PingDataClient
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 15.0
+PAUSE_GROWTH = 1.5
+FAILURES_IN_A_ROW = 10
+"""Questions without an answer after which `Job.wait()` ends with the error."""
+
+
+class Job:
+    """A bulk job; made by `PingDataClient.submit_job()` and `PingDataClient.job()`.
+
+    Args:
+        client: The client that asks about it; it must be open when that happens.
+        job_id: The API's id.
+        sources: The sources that were asked for; () for whatever each answer holds.
+        chunk: What was sent; None if this is unknown.
+
+    Attributes:
+        id: The API's id of the job.
+    """
+
+    def __init__(
+        self,
+        client: PingDataClient,
+        job_id: str,
+        sources: tuple[str, ...] = (),
+        chunk: Chunk | None = None,
+    ) -> None:
+        self.id = job_id
+        self._client = client
+        self._sources = sources
+        self._chunk = chunk
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id}>"
+
+    async def status(self) -> JobStatus:
+        """Ask once how far it is; as `PingDataClient.status()`."""
+        return await self._client.status(self.id)
+
+    async def wait(self, *, timeout_s: float | None = None) -> JobStatus:
+        """Ask until it is complete, at growing intervals; a cancellation leaves the job alone.
+
+        A question that fails is asked again, ten times in a row, no sooner than the API says.
+
+        Args:
+            timeout_s: The longest wait; None for as long as it takes.
+
+        Raises:
+            JobFailedError: When it ended without success.
+            JobTimeoutError: When it is not done in time; it goes on, and can be waited for again.
+            PingDataError: When the API cannot be asked.
+        """
+        pause_s, failures = FIRST_PAUSE_S, 0
+        with anyio.move_on_after(timeout_s):
+            while True:
+                asked_to_wait_s = 0.0
+                try:
+                    status = await self.status()
+                except (TransportError, ServerError, RateLimitError) as error:
+                    failures += 1
+                    if failures == FAILURES_IN_A_ROW:
+                        raise
+                    asked_to_wait_s = getattr(error, "retry_after_s", None) or 0.0
+                else:
+                    failures = 0
+                    if status.is_failed:
+                        why = status.message or f"it ended as {status.status}"
+                        raise JobFailedError(f"job {self.id} failed: {why}", job_id=self.id)
+                    if status.is_finished:
+                        return status
+                await anyio.sleep(max(pause_s, asked_to_wait_s))
+                pause_s = min(pause_s * PAUSE_GROWTH, LONGEST_PAUSE_S)
+        raise JobTimeoutError(
+            f"job {self.id} is not done after {timeout_s:g} s; it goes on, and wait() or "
+            "results() can be called again",
+            job_id=self.id,
+        )
+
+    async def results(self, *, timeout_s: float | None = None) -> list[EnhancedLocation]:
+        """Wait until it is complete, and fetch its answers. Nothing is charged for that.
+
+        Of a job of `submit_job()`, a result for each location, in their order. Of another one,
+        those that its output holds, under the ids that they were sent with.
+
+        Args:
+            timeout_s: As of `wait()`.
+
+        Raises:
+            DecodeError: When its output cannot be read, or is not of these locations.
+            OutputUnavailableError: When the API names no url that leads to it.
+            PingDataError: As `wait()`.
+        """
+        status = await self.wait(timeout_s=timeout_s)
+        if not status.outputs:
+            raise DecodeError(f"job {self.id} is complete, but names no output yet; try again")
+        bodies = [await self._client.fetch_body(self.id, output) for output in status.outputs]
+        return await anyio.to_thread.run_sync(self._read, bodies)
+
+    def _read(self, bodies: Sequence[EncodedBody]) -> list[EnhancedLocation]:
+        if self._chunk is None:
+            content = merge_bodies([body.content() for body in bodies])
+            return read_output(content, sources=self._sources)
+        return detached(validate_output(self._chunk, bodies, self._sources, 0).results)
+
+
+async def submit_job(
+    client: PingDataClient,
+    locations: Sequence[AnyLocation],
+    sources: Sequence[str] | str,
+    options: JobOptions,
+) -> Job:
+    """Submit one job; see `PingDataClient.submit_job()`."""
+    check_iterable(locations)
+    given, codes = list(locations), checked_sources(sources)
+    if not codes:
+        check_any_source(given)
+    chunk = await anyio.to_thread.run_sync(_as_one_chunk, given, codes)
+    body = encode_body(chunk, options.encode(codes))
+    return Job(client, await client.submit_body(body), codes, chunk)
+
+
+def _as_one_chunk(locations: Sequence[AnyLocation], sources: tuple[str, ...]) -> Chunk:
+    builder = ChunkBuilder(chunk_size=max(1, len(locations)), sources=sources)
+    chunks = builder.add_batch(0, locations)
+    rest = builder.rest()
+    chunks += [] if rest is None else [rest]
+    if len(chunks) > 1:
+        raise InputError("the locations are too much for one job; BulkEnhancer makes several")
+    if not chunks or not chunks[0].rows:
+        why = f": {chunks[0].invalid[0].error}" if chunks else ""
+        raise InputError(f"there is no location that can be sent{why}")
+    return chunks[0]
+
+
+def read_output(
+    output: bytes | str | Path,
+    ids: Sequence[str] | None = None,
+    sources: Sequence[str] | str = (),
+) -> list[EnhancedLocation]:
+    """Read an output of a bulk job that is at hand, wherever it came from.
+
+    Args:
+        output: Its content, or the path of a file with it.
+        ids: The ids that the locations were sent with, in the order that is wanted; one that the
+            output leaves out is a failed row. None for those of the output, in its order.
+        sources: The sources that were asked for; () for whatever each answer holds.
+
+    Raises:
+        DecodeError: When this is no output.
+        OSError: When the file cannot be read.
+    """
+    what = "the output" if isinstance(output, bytes) else f"the output {shown_path(output)}"
+    raw = output if isinstance(output, bytes) else Path(output).read_bytes()
+    content = on_one_line(EncodedBody(raw, what=what).content())
+    answers = split_body(content)
+    repeated = repeated_ids(content, answers)
+    asked = tuple(clean_sources(sources))
+    results: list[EnhancedLocation] = []
+    for row, wire_id in enumerate(answers if ids is None else ids):
+        data = answers.get(wire_id)
+        if data is None:
+            error = "the output leaves this location out"
+        elif wire_id in repeated:
+            error = "the output holds this location more than once, and differently"
+        elif wanted := asked or _sources_in(data, wire_id, what):
+            results.append(judge_location(row=row, user_id=wire_id, data=data, sources=wanted))
+            continue
+        else:
+            error = "the output holds no source's answer for this location"
+        results.append(unanswered(row=row, user_id=wire_id, reason=Reason.MISSING, error=error))
+    return detached(results)
+
+
+def _sources_in(data: msgspec.Raw, wire_id: str, what: str) -> tuple[str, ...]:
+    try:
+        return tuple(sources_of(data))
+    except msgspec.MsgspecError as error:
+        raise DecodeError(f"{what}: location {wire_id} is no object of sources") from error
