@@ -35,6 +35,16 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def _window(name: str, now: datetime) -> tuple[datetime, datetime]:
+    """The beginning and the end of the day, if that is its name, or else of the month."""
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    if name == "daily":
+        return midnight, midnight + timedelta(days=1)
+    first = midnight.replace(day=1)
+    # 32 days after the first of a month is in the next one, whichever it is.
+    return first, (first + timedelta(days=32)).replace(day=1)
+
+
 class Account:
     """Counts what was asked of each source, and says what is left.
 
@@ -145,8 +155,7 @@ class Account:
         return buckets, totals
 
     def _usage(self, code: str, window: str, now: datetime) -> int:
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        since = midnight if window == "daily" else midnight.replace(day=1)
+        since, _ = _window(window, now)
         first = int(since.timestamp()) // _SLOT_S
         return sum(counts[code] for slot, counts in self._used.items() if slot >= first)
 
@@ -263,7 +272,10 @@ class Throttle:
         if quota is None:
             return
         if now_s >= self._quota_until_s:
-            self._quota_until_s, self._quota_used = self._renewal_s(now_s), 0
+            now = datetime.fromtimestamp(now_s + self._wall_offset_s, UTC)
+            _, renewal = _window(self._settings.quota_window, now)
+            self._quota_until_s = renewal.timestamp() - self._wall_offset_s
+            self._quota_used = 0
         if self._quota_used + number > quota:
             window = self._settings.quota_window
             message = (
@@ -310,14 +322,3 @@ class Throttle:
             return None
         seconds = math.floor(now_s + self._wall_offset_s + skew_s)
         return format_datetime(datetime.fromtimestamp(seconds, UTC), usegmt=True)
-
-    def _renewal_s(self, now_s: float) -> float:
-        """When the quota's UTC day or month is over."""
-        now = datetime.fromtimestamp(now_s + self._wall_offset_s, UTC)
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        if self._settings.quota_window == "daily":
-            renewal = midnight + timedelta(days=1)
-        else:
-            # 32 days after the first of a month is in the next one, whichever it is.
-            renewal = (midnight.replace(day=1) + timedelta(days=32)).replace(day=1)
-        return renewal.timestamp() - self._wall_offset_s

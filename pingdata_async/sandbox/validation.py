@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 import msgspec
 
 from pingdata_async.sandbox.answers import (
+    ADDRESS_FIELDS,
     GEOCODERS,
     NAMES,
     NEED_CREDENTIALS,
@@ -31,21 +32,9 @@ _LIST: Final = (list,)
 _OBJECT: Final = (dict,)
 
 LOOKUP_FIELDS: Final[dict[str, tuple[type, ...]]] = {
-    "address": _TEXT,
-    "address_line_1": _TEXT,
-    "address_line_2": _TEXT,
-    "city": _TEXT,
-    "state": _TEXT,
-    "postal_code": _TEXT,
-    "county": _TEXT,
-    "country": _TEXT,
+    **dict.fromkeys(ADDRESS_FIELDS, _TEXT),
     "latitude": _NUMBER,
     "longitude": _NUMBER,
-    "bldg_name": _TEXT,
-    "lightbox_assessment_id": _TEXT,
-    "lightbox_building_id": _TEXT,
-    "lightbox_parcel_id": _TEXT,
-    "lightbox_parcel_wkt": _TEXT,
     "occupancy__type_desc": _TEXT,
     "occupancy__desc_ping": _TEXT,
     "occupancy__code_air": _TEXT,
@@ -87,19 +76,8 @@ _SUBMISSION_FIELDS: Final[dict[str, tuple[type, ...]]] = {
     **_OPTION_FIELDS,
 }
 # A country or a unit number alone finds nothing, and neither does half a coordinate.
-_ENOUGH: Final = (
-    "address",
-    "address_line_1",
-    "city",
-    "state",
-    "postal_code",
-    "county",
-    "bldg_name",
-    "lightbox_assessment_id",
-    "lightbox_building_id",
-    "lightbox_parcel_id",
-    "lightbox_parcel_wkt",
-)
+_TOO_LITTLE: Final = {"address_line_2", "country", "latitude", "longitude"}
+_ENOUGH: Final = tuple(name for name in ADDRESS_FIELDS if name not in _TOO_LITTLE)
 _JSON_NAMES: Final[dict[type, str]] = {
     str: "a string",
     int: "an integer",

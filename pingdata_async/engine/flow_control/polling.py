@@ -123,10 +123,6 @@ class PollPlanner:
             ends_at = likely_at if likely_at > now else ends_at
         return min(ends_at, now + ABANDONED_FOR_S)
 
-    def waited_s(self, job: JobProgress) -> float | None:
-        """How long a job waited before it began; None if that is unknown."""
-        return self._times.waited_s(job)
-
     def _wait_s(self, job: JobProgress, poll_cost_s: float) -> float:
         """Seconds from the last answer to the next poll."""
         if job.is_waiting:
