@@ -72,6 +72,18 @@ class Caller:
         assert answer.status == 200, answer.body
         return answer.json
 
+    async def finished(self, clock: Clock, number: int = 50) -> Any:
+        """The status of a job of PG and PH, long after its end."""
+        job_id = await self.submit(addresses(number), "PG", "PH")
+        clock.advance(100)
+        return await self.status(job_id)
+
+    async def finished_url(self, clock: Clock, number: int = 50) -> str:
+        """Where the output of such a job is."""
+        url = (await self.finished(clock, number))["result"]["outputs"][0]["url"]
+        assert isinstance(url, str)
+        return url
+
 
 @asynccontextmanager
 async def calling(sandbox: SandboxServer, token: str | None = "any") -> AsyncIterator[Caller]:

@@ -10,15 +10,7 @@ import pytest
 
 from pingdata_async.sandbox import FaultPlan, SandboxServer
 from pingdata_async.sandbox.faults import PROBABILITIES, SET_ALONE
-from tests.sandbox.caller import Caller, Clock, addresses, calling
-
-
-async def finished_url(caller: Caller, clock: Clock, number: int = 100) -> str:
-    job_id = await caller.submit(addresses(number), "PG", "PH")
-    clock.advance(100)
-    url = (await caller.status(job_id))["result"]["outputs"][0]["url"]
-    assert isinstance(url, str)
-    return url
+from tests.sandbox.caller import Clock, addresses, calling
 
 
 async def test_rate_limit_with_and_without_retry_after() -> None:
@@ -72,7 +64,7 @@ async def test_drop_closes_the_connection_without_an_answer(number: int) -> None
 async def test_cut_output_breaks_in_the_middle(clock: Clock, coding: str, number: int) -> None:
     """The download starts well and ends in an error, small or large, compressed or not."""
     async with calling(SandboxServer(clock=clock, faults=FaultPlan(cut_output=1))) as caller:
-        url = await finished_url(caller, clock, number)
+        url = await caller.finished_url(clock, number)
         got = bytearray()
 
         async def read_all() -> None:
@@ -93,7 +85,7 @@ async def test_corrupt_output_is_complete_but_broken(clock: Clock, number: int) 
     """The HTTP answer ends as it should; its JSON is broken, by a hole or by its end."""
     plan = FaultPlan(corrupt_output=1)
     async with calling(SandboxServer(clock=clock, faults=plan)) as caller:
-        url = await finished_url(caller, clock, number)
+        url = await caller.finished_url(clock, number)
         ends = set()
         for _ in range(20):
             answer = await caller.get(url)

@@ -31,14 +31,8 @@ async def post(caller: Caller, locations: list[dict[str, Any]]) -> Answer:
     return await caller.post({"locations": locations, "sources": ["PG", "PH"]})
 
 
-async def finished(caller: Caller, clock: Clock, number: int = 50) -> Any:
-    job_id = await caller.submit(addresses(number), "PG", "PH")
-    clock.advance(100)
-    return await caller.status(job_id)
-
-
 async def output_of(caller: Caller, clock: Clock, number: int = 50) -> tuple[str, bytes]:
-    url = (await finished(caller, clock, number))["result"]["outputs"][0]["url"]
+    url = await caller.finished_url(clock, number)
     return url, (await caller.get(url)).body
 
 
@@ -116,7 +110,7 @@ async def test_gaps_of_sources_stay_within_a_job(clock: Clock) -> None:
 async def test_source_trouble_looks_passing_and_adds_up(clock: Clock) -> None:
     """Failures of 429, 500, 503 and 504, never of "no match"; the job's counts know of them."""
     async with calling(faulty(clock, source_trouble=0.3, missing_source=0.1)) as caller:
-        status = await finished(caller, clock, 200)
+        status = await caller.finished(clock, 200)
         url = status["result"]["outputs"][0]["url"]
         output = (await caller.get(url)).json
         answers = [answer for location in output.values() for answer in location.values()]
@@ -174,7 +168,7 @@ async def test_odd_filenames_have_working_urls(clock: Clock) -> None:
     async with calling(faulty(clock, odd_filename=1)) as caller:
         names = set()
         for _ in range(20):
-            output = (await finished(caller, clock, 1))["result"]["outputs"][0]
+            output = (await caller.finished(clock, 1))["result"]["outputs"][0]
             names.add(output["filename"])
             assert len((await caller.get(output["url"])).json) == 1
         assert "../../../../etc/passwd" in names
@@ -184,7 +178,7 @@ async def test_odd_filenames_have_working_urls(clock: Clock) -> None:
 async def test_bombs_are_small_on_the_wire(clock: Clock) -> None:
     """A few MB of gzip, whatever the client accepts."""
     async with calling(faulty(clock, bomb=1)) as caller:
-        url = (await finished(caller, clock))["result"]["outputs"][0]["url"]
+        url = await caller.finished_url(clock)
         headers = {"Accept-Encoding": "identity"}
         answer = await caller.get(url, headers=headers, auto_decompress=False)
         assert answer.headers["Content-Encoding"] == "gzip"
@@ -205,7 +199,7 @@ def test_bombs_are_sound_gzip(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_endless_outputs(clock: Clock) -> None:
     """An output goes on after what there is to say, and the server survives being left."""
     async with calling(faulty(clock, endless=1)) as caller:
-        url = (await finished(caller, clock, 1))["result"]["outputs"][0]["url"]
+        url = await caller.finished_url(clock, 1)
         async with caller.session.get(url) as response:
             assert "Content-Encoding" not in response.headers
             body = await response.content.readexactly(8 << 20)
