@@ -17,7 +17,7 @@ import msgspec
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations.fields import AnyLocation
 from pingdata_async.tables.mapping.columns import map_columns
-from pingdata_async.tables.readers.dialect import MeantRow, meant_row, meant_rows
+from pingdata_async.tables.readers.quotes import MeantRow, meant_row, meant_rows
 from pingdata_async.tables.readers.table_rows import DataRows, HeaderRow
 
 

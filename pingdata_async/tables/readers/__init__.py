@@ -3,8 +3,8 @@
 open           Opens an input: detects its form, and chooses the reader
 base           What all readers share: files and pipes as hashed streams, and input rows as batches
 
-csv            Delimited text
-dialect        The dialect of delimited text: its delimiter, and quotes behind blanks
+csv            Delimited text, and its dialect
+quotes         Cells of delimited text that are quoted behind a blank
 jsonl          JSONL and Python objects
 arrow          Parquet files, with the sizes of their pages, and data frames
 excel          Workbooks of Excel and OpenDocument

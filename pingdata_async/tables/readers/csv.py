@@ -27,14 +27,14 @@ from pingdata_async.tables.readers.base import (
     PeekableStream,
     TooLongError,
 )
-from pingdata_async.tables.readers.dialect import (
-    DELIMITERS,
-    Dialect,
-    detect_dialect,
-    meant_row,
-    meant_rows,
+from pingdata_async.tables.readers.quotes import meant_row, meant_rows
+from pingdata_async.tables.readers.table_rows import (
+    SEARCHED_ROWS,
+    DataRows,
+    HeaderRow,
+    find_header,
+    left_out_notes,
 )
-from pingdata_async.tables.readers.table_rows import DataRows, HeaderRow, left_out_notes
 from pingdata_async.tables.readers.text_encoding import (
     NulError,
     TextStream,
@@ -455,3 +455,78 @@ def _lines_before(error: UnicodeError) -> int:
 def _lines_in(cells: list[str]) -> int:
     """The number of lines of the file that a row takes: one, and one for each line end in it."""
     return 1 + len(_LINE_END.findall(",".join(cells)))
+
+
+# -- The dialect --------------------------------------------------------------------------------
+
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
+"""The delimiters that are tried, the likeliest first, with their names."""
+
+
+class Dialect(msgspec.Struct, frozen=True):
+    """The delimiter and the headers of a text."""
+
+    delimiter: str  # the delimiter
+    header: HeaderRow | None  # its headers; None if they are not among the first rows
+
+    @property
+    def is_one_column(self) -> bool:
+        """Whether there is only one header."""
+        return self.header is not None and len(self.header.headers) == 1
+
+
+def detect_dialect(
+    sample: str, *, is_whole: bool, delimiter: str | None, options: ReadOptions
+) -> Dialect:
+    """Detect the dialect of a text.
+
+    The best delimiter is the one by which the most headers are understood, then the most rows are
+    as wide as the header, then there are the most columns.
+
+    Args:
+        sample: The beginning of the text.
+        is_whole: Whether that is all of it.
+        delimiter: The delimiter, if known.
+        options: Names the user's headers.
+    """
+    tried: list[tuple[tuple[float, ...], Dialect]] = []
+    for each in [delimiter] if delimiter else DELIMITERS:
+        rows = sample_rows(sample, each, is_whole=is_whole)
+        header = find_header(rows, options)
+        tried.append((_likelihood(rows, header), Dialect(each, header)))
+    best = max(tried, key=lambda pair: pair[0])[1]  # the first of equals
+    if delimiter is None and best.is_one_column:
+        return _one_column(sample, is_whole, best)
+    return best
+
+
+def sample_rows(sample: str, delimiter: str, *, is_whole: bool) -> list[list[str]]:
+    """The first rows of a text, up to where it is cut off or malformed."""
+    reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter, strict=True)
+    rows: list[list[str]] = []
+    try:
+        rows.extend(islice(meant_rows(reader, [], delimiter), SEARCHED_ROWS))
+    except csv.Error:
+        return rows
+    if not is_whole and len(rows) < SEARCHED_ROWS:
+        return rows[:-1]
+    return rows
+
+
+def _likelihood(rows: Sequence[Sequence[str]], header: HeaderRow | None) -> tuple[float, ...]:
+    if header is None or len(header.headers) == 1:
+        return (0, 0, 0, 0)
+    width = len(header.headers)
+    behind = [row for row in rows[header.place + 1 :] if row]
+    alike = sum(len(row) == width for row in behind) / len(behind) if behind else 1
+    return header.named, header.known, alike, width
+
+
+def _one_column(sample: str, is_whole: bool, dialect: Dialect) -> Dialect:
+    """Keep commas in a single column as part of the address, if it can be read that way."""
+    rows = sample_rows(sample, ",", is_whole=is_whole)
+    if all(len(row) <= 1 for row in rows):
+        return dialect
+    by_tabs = sample_rows(sample, "\t", is_whole=is_whole)
+    is_readable = len(by_tabs) == len(rows) and all(len(row) <= 1 for row in by_tabs)
+    return Dialect("\t", dialect.header) if is_readable else dialect

@@ -26,7 +26,7 @@ from pingdata_async.tables.mapping.columns import (
 from pingdata_async.tables.readers.table_rows import is_total_row, row_places
 from pingdata_async.value_notes import ValueKind
 from tests.support.hostile_text import VALUES
-from tests.support.sov_forms import FORMS
+from tests.support.sov_forms import FORMS, Form
 from tests.unit.locations.test_normalize import check_as_defined
 
 
@@ -465,6 +465,35 @@ def test_rows_that_need_no_mapping() -> None:
     assert map_columns("in.jsonl", ("id", "address", "city", "x")).is_as_named
     assert not map_columns("in.jsonl", ("id", "Address")).is_as_named
     assert not map_columns("in.jsonl", ("address", "zip")).is_as_named
+
+
+# -- Published forms ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_a_published_form_needs_no_option(form: Form) -> None:
+    """Each column that the API has a field for is found, and nothing else is sent."""
+    mapping = map_columns("sov.xlsx", form.headers)
+    assert {
+        column.field: column.headers[0] if len(column.headers) == 1 else column.headers
+        for column in mapping.columns
+    } == form.fields
+    for column in mapping.columns:
+        assert tuple(form.headers[place] for place in column.places) == column.headers
+    used = {place for column in mapping.columns for place in column.places}
+    assert mapping.unused == tuple(
+        header for place, header in enumerate(form.headers) if place not in used
+    )
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_the_order_of_columns_means_nothing(form: Form) -> None:
+    """The same form backwards is read the same."""
+    forth = map_columns("sov.xlsx", form.headers)
+    back = map_columns("sov.xlsx", form.headers[::-1])
+    assert {column.field: column.headers for column in forth.columns} == {
+        column.field: column.headers for column in back.columns
+    }
 
 
 # -- Any headers -----------------------------------------------------------------------------

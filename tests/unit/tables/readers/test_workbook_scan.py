@@ -28,6 +28,7 @@ from pingdata_async.tables.rows import ReadOptions
 from tests.support import warm_commands
 from tests.support.probes import PEAK_MB
 from tests.support.sweeps import sampled
+from tests.unit.tables.readers.test_excel import ADDRESSES, CELL, opendocument
 
 MAX_RSS_MB = 200
 ENDLESS_BYTES = 5 * 1024**3
@@ -362,10 +363,7 @@ def test_what_a_sheet_says_of_its_size_is_not_believed(tmp_path: Path) -> None:
         assert sum(len(batch.locations) for batch in reader) == 3
 
 
-LONG_CELL = (
-    f'<table:table-cell office:value-type="string"><text:p>{"x" * 100_000}</text:p>'
-    "</table:table-cell>"
-)
+LONG_CELL = CELL.format("", "x" * 100_000)
 MANY_CELLS = (
     '<table:table-cell table:number-columns-repeated="16000" office:value-type="float" '
     'office:value="1"/>'
@@ -390,21 +388,7 @@ def test_cells_of_an_opendocument_sheet_that_are_repeated(
     repeated: str, said: str, tmp_path: Path
 ) -> None:
     """A number in the file says how often."""
-    path = tmp_path / "in.ods"
-    names = " ".join(
-        f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
-        for name in ("office", "table", "text")
-    )
-    content = (
-        f"<office:document-content {names}><office:body><office:spreadsheet><table:table "
-        'table:name="S"><table:table-row><table:table-cell office:value-type="string"><text:p>'
-        f"address</text:p></table:table-cell></table:table-row>{repeated}</table:table-row>"
-        "</table:table></office:spreadsheet></office:body></office:document-content>"
-    )
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        kind = "application/vnd.oasis.opendocument.spreadsheet"
-        archive.writestr("mimetype", kind, zipfile.ZIP_STORED)
-        archive.writestr("content.xml", content)
+    path = opendocument(tmp_path, f"{ADDRESSES}{repeated}</table:table-row>")
     assert said in refused(path)
 
 
