@@ -15,11 +15,14 @@ coordinates that may be elsewhere.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pingdata_async.locations.fields import PLACE_FIELDS, READERS, read_text
+from pingdata_async.exceptions import InputError
+from pingdata_async.locations.fields import PLACE_FIELDS, READERS
 from pingdata_async.locations.words import US, country_of, us_state_of
 from pingdata_async.models import DataSource
 
@@ -28,7 +31,8 @@ _ZIP = re.compile(r"\d{5}(-?\d{4})?", re.ASCII)
 _US_LATITUDES = (-15.0, 72.0)
 _US_LONGITUDES = ((-180.0, -64.0), (143.0, 180.0))
 
-ValueTest = Callable[[Any], bool]
+ValueTest = Callable[[Any], object]
+"""Returns something true for a value for which the source may fail."""
 
 
 class Coverage:
@@ -94,12 +98,13 @@ class _Rule:
     def _watch(self) -> Iterator[tuple[str, ValueTest]]:
         """The fields that may be the reason, each with the test of one value."""
         if self.countries is not None:
-            yield "country", lambda text: self._is_elsewhere(text) is not None
+            yield "country", self._is_elsewhere
         if self.states is not None or self.excluded:
-            yield "state", lambda text: self._state_not_covered(text) is not None
+            yield "state", self._state_not_covered
         for condition in self.values:
             # One field that does not match is enough, so the first is looked at.
-            yield _is_among(*next(iter(condition.items())))
+            name, values = next(iter(condition.items()))
+            yield name, functools.partial(_is_among, name, values)
 
     def candidates(self, columns: Mapping[str, Sequence[Any]], rows: int) -> Iterable[int]:
         """The places of locations that it may not answer."""
@@ -123,22 +128,21 @@ class _Rule:
         if missing:
             return f"needs {', '.join(missing)}"
         country = _text(fields, "country")
-        elsewhere = self._is_elsewhere(country) if country else None
-        if elsewhere is not None and not _may_be_us_state(country, _text(fields, "state")):
+        if self._is_elsewhere(country) and not _may_be_us_state(country, _text(fields, "state")):
             return f"only in {self._said_countries}, not in {country}"
         state = self._state_not_covered(_text(fields, "state"))
         if state is not None and _is_in_us(fields):
             return f"not in {state}"
         for condition in self.values:
-            if all(_plain(name, fields.get(name)) in values for name, values in condition.items()):
+            if all(_is_among(name, each, fields.get(name)) for name, each in condition.items()):
                 said = ", ".join(f"{name} {fields[name]}" for name in condition)
                 return f"does not take {said}"
         return None
 
-    def _is_elsewhere(self, text: str) -> str | None:
-        """The country if it is surely not supported."""
+    def _is_elsewhere(self, text: str) -> bool:
+        """Whether a country is surely not supported."""
         code = country_of(text)
-        return code if self.countries is not None and code and code not in self.countries else None
+        return code is not None and self.countries is not None and code not in self.countries
 
     def _state_not_covered(self, text: str) -> str | None:
         """The US state if it is surely not covered."""
@@ -149,8 +153,8 @@ class _Rule:
         return None if is_covered else code
 
 
-def _is_among(name: str, values: frozenset[str]) -> tuple[str, ValueTest]:
-    return name, lambda value: _plain(name, value) in values
+def _is_among(name: str, values: frozenset[str], value: Any) -> bool:
+    return _plain(name, value) in values
 
 
 def _all_known(
@@ -193,23 +197,10 @@ def _conditions(values: Any) -> list[dict[str, frozenset[str]]]:
 
 def _plain(name: str, value: Any) -> str:
     """A value, the same however it is written; "" for none."""
-    if value is None:
-        return ""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and READERS[name] is not read_text:
-        return repr(float(value))
-    if is_number:
-        value = read_text(name, value)
-    text = " ".join(str(value).casefold().split())
-    if name == "state":
-        return us_state_of(text) or text
-    if not isinstance(value, str) or READERS[name] is read_text:
-        return text
-    try:
-        read = READERS[name](name, value)
-    except ValueError:
-        return text
-    return text if read is None else _plain(name, read)
+    with contextlib.suppress(InputError, ValueError):
+        value = READERS[name](name, value)
+    text = "" if value is None else " ".join(str(value).casefold().split())
+    return us_state_of(text) or text if name == "state" else text
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
