@@ -95,50 +95,7 @@ class RecordPartitions(Partitions):
         yield b"".join(self._filling[bucket])
 
 
-class HashPartitions(Closing):
-    """Takes the hashes of rows, by their lowest byte."""
-
-    BUCKETS = 256  # of ten million rows, one has as many as fit into some megabytes
-
-    def __init__(self, folder: Path) -> None:
-        self._written = Partitions(folder)
-        self._hashes, self._rows = array("q"), array("q")  # what was not written yet
-        self._block = FIRST_BLOCK
-
-    def close(self) -> None:
-        """Give the disk back."""
-        self._written.close()
-
-    def add(self, rows: Iterable[int], hashes: Iterable[int]) -> None:
-        """Add the numbers of rows, and their hashes of 64 bits."""
-        self._rows.extend(rows)
-        self._hashes.extend(hashes)
-        if len(self._rows) >= self._block:
-            self.write()
-
-    def write(self) -> None:
-        """Write what was added."""
-        size = self._hashes.itemsize
-        lowest = self._hashes.tobytes()[0 if sys.byteorder == "little" else size - 1 :: size]
-        # Arrays, not lists: the numbers are not kept alive, and the processor's caches hold them.
-        buckets = [(array("q"), array("q")) for _ in range(self.BUCKETS)]
-        for column, numbers in enumerate((self._hashes, self._rows)):
-            into = map([each[column] for each in buckets].__getitem__, lowest)
-            deque(map(array.append, into, numbers), maxlen=0)  # a loop in C
-            del numbers[:]
-        self._written.write([hashes.tobytes() + rows.tobytes() for hashes, rows in buckets])
-        self._block = min(2 * self._block, LARGEST_BLOCK)
-
-    def read(self, bucket: int) -> tuple[array[int], array[int]]:
-        """The hashes and the rows of a bucket, as far as they are written."""
-        hashes, rows = array("q"), array("q")
-        for written in self._written.read(bucket):
-            half = len(written) // 2
-            hashes.frombytes(written[:half])
-            rows.frombytes(written[half:])
-        return hashes, rows
-
-
+BUCKETS = 256  # of ten million rows, one has as many as fit into some megabytes
 ROW_BITS = 15  # 32 Ki rows a bucket
 
 _encode = msgspec.json.Encoder().encode
@@ -148,27 +105,49 @@ Marks = Mapping[int, int]
 """By row: the number of the row that it repeats; or, less than zero, how many repeat it."""
 
 
-class DuplicateFinder(Closing):
+class DuplicateFinder(Partitions):
     """Takes the keys of rows, in order, and finds the duplicates among them. A context manager.
 
-    On the disk of the folder, it needs 16 bytes a row; for each row that recurs, its location and
-    48. Each method may raise an OSError.
+    It puts their hashes into buckets by the lowest byte. On the disk of the folder, it needs 16
+    bytes a row; for each row that recurs, its location and 48. Each method may raise an OSError.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._hashed = HashPartitions(folder)
+        super().__init__(folder)
         self._rows = 0
-
-    def close(self) -> None:
-        """Give the disk back."""
-        self._hashed.close()
+        self._hashes, self._numbers = array("q"), array("q")  # what was not written yet
+        self._block = FIRST_BLOCK
 
     def add(self, rows: Sequence[int], keys: Sequence[bytes]) -> None:
         """Add the keys of rows; blocks now and then."""
-        if rows:
-            self._hashed.add(rows, map(hash, keys))
-            self._rows = rows[-1] + 1
+        if not rows:
+            return
+        self._rows = rows[-1] + 1
+        self._numbers.extend(rows)
+        self._hashes.extend(map(hash, keys))
+        if len(self._numbers) >= self._block:
+            self._write_hashes()
+
+    def _write_hashes(self) -> None:
+        size = self._hashes.itemsize
+        lowest = self._hashes.tobytes()[0 if sys.byteorder == "little" else size - 1 :: size]
+        # Arrays, not lists: the numbers are not kept alive, and the processor's caches hold them.
+        buckets = [(array("q"), array("q")) for _ in range(BUCKETS)]
+        for column, numbers in enumerate((self._hashes, self._numbers)):
+            into = map([each[column] for each in buckets].__getitem__, lowest)
+            deque(map(array.append, into, numbers), maxlen=0)  # a loop in C
+            del numbers[:]
+        self.write([hashes.tobytes() + rows.tobytes() for hashes, rows in buckets])
+        self._block = min(2 * self._block, LARGEST_BLOCK)
+
+    def _read_hashes(self, bucket: int) -> tuple[array[int], array[int]]:
+        """The hashes and the rows of a bucket, as far as they are written."""
+        hashes, rows = array("q"), array("q")
+        for written in self.read(bucket):
+            half = len(written) // 2
+            hashes.frombytes(written[:half])
+            rows.frombytes(written[half:])
+        return hashes, rows
 
     def find(
         self, chunks: Callable[[], Iterator[Chunk]], check_cancelled: Callable[[], None]
@@ -179,11 +158,11 @@ class DuplicateFinder(Closing):
             chunks: Returns all rows once more, in order.
             check_cancelled: Called now and then; may raise.
         """
-        self._hashed.write()
+        self._write_hashes()
         with DuplicateIndex(self._folder, self._rows) as candidates:
-            for bucket in range(HashPartitions.BUCKETS):
+            for bucket in range(BUCKETS):
                 check_cancelled()
-                candidates.add(_recurring(*self._hashed.read(bucket)))
+                candidates.add(_recurring(*self._read_hashes(bucket)))
             if not candidates.rows:
                 return None
             return self._confirmed(candidates, chunks(), check_cancelled)
@@ -195,7 +174,7 @@ class DuplicateFinder(Closing):
         check_cancelled: Callable[[], None],
     ) -> DuplicateIndex | None:
         """Those of the candidates that repeat others in all that is asked."""
-        with RecordPartitions(self._folder, HashPartitions.BUCKETS) as compared:
+        with RecordPartitions(self._folder, BUCKETS) as compared:
             for chunk in chunks:
                 check_cancelled()
                 marks = candidates.of(chunk)
@@ -203,7 +182,7 @@ class DuplicateFinder(Closing):
                     _put_into(compared, chunk, marks)
             repeats = DuplicateIndex(self._folder, self._rows)
             try:
-                for bucket in range(HashPartitions.BUCKETS):
+                for bucket in range(BUCKETS):
                     check_cancelled()
                     _find_equal(compared.read(bucket), repeats)
             except BaseException:
@@ -238,7 +217,7 @@ def _put_into(compared: RecordPartitions, chunk: Chunk, firsts: Mapping[int, int
     numbers = [(chunk.rows[place], firsts[chunk.rows[place]]) for place in places]
     locations = chunk.locations
     compared.add(
-        [first % HashPartitions.BUCKETS for _, first in numbers],
+        [first % BUCKETS for _, first in numbers],
         [
             b"%d %d %b\t%b\n"
             % (
