@@ -19,7 +19,7 @@ from pingdata_async.api.wire import JobOptions
 from pingdata_async.engine.context import ChunkStore, EngineContext, MemoryStore
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.adaptive_limit import AdaptiveLimit
-from pingdata_async.engine.flow_control.budget import Budget, Caps
+from pingdata_async.engine.flow_control.budget import Budget, checked_caps
 from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
 from pingdata_async.engine.flow_control.polling import PollPlanner, PollSchedule
 from pingdata_async.engine.flow_control.rate_limiter import RateLimiter
@@ -36,7 +36,7 @@ from pingdata_async.exceptions import ConfigurationError, PingDataError
 from pingdata_async.locations.chunk import MAX_CHUNK_BYTES
 from pingdata_async.locations.chunk_builder import ChunkBuilder, checked_sources
 from pingdata_async.models import EnhancedLocation, EnhancedLocations, RunSummary
-from pingdata_async.options import PlanOptions, ResumeOptions, RunOptions, check_names
+from pingdata_async.options import CallOptions, PlanOptions, ResumeOptions, RunOptions, check_names
 from pingdata_async.runs.directory.directory import check_own_place, read_settings, run_dir_for
 from pingdata_async.runs.directory.settings import (
     RunFlags,
@@ -148,7 +148,9 @@ class BulkEnhancer:
         self._on_event = on_event
         self._builder()  # refuses sizes that cannot work now rather than in the middle
 
-    async def enhance(self, locations: Locations) -> EnhancedLocations:
+    async def enhance(
+        self, locations: Locations, **options: Unpack[CallOptions]
+    ) -> EnhancedLocations:
         """Enhance all locations and return the results in input order.
 
         Holds everything in memory; use `stream()` or `run()` if that is too much. A cancellation
@@ -157,6 +159,14 @@ class BulkEnhancer:
 
         Args:
             locations: Any sync or async iterable of `Location`, mapping or plain address.
+            **options: Any of these, by name, for this call alone.
+
+                max_locations: Stop before more locations than this are sent. Every attempt counts,
+                and so does whatever may have been charged. Default None, for any number.
+
+                budget: The same for single sources, by code.
+
+                on_event: Called with every event of this call, besides the enhancer's.
 
         Returns:
             A list of the results, with a `summary`.
@@ -164,13 +174,15 @@ class BulkEnhancer:
         Raises:
             PingDataError: When it cannot continue. Its `results` are what had been answered, its
                 `summary` what was done and charged.
+            BudgetSpentError: When the budget is spent and locations are left; likewise.
             BaseException: What the iterable raised, or a cancellation. It has `results` too, with
                 the `summary` in these; an error that has `results` of its own becomes the cause of
                 a `PingDataError`.
         """
+        check_names("enhance", options, CallOptions)
         results = EnhancedLocations()
         builder = self._builder()
-        stream = self._stream(locations, builder, flush_after_s=None)
+        stream = self._stream(locations, builder, options, flush_after_s=None)
         try:
             async with stream:
                 try:
@@ -187,7 +199,13 @@ class BulkEnhancer:
         _finish(results, stream, builder)
         return results
 
-    def stream(self, locations: Locations, *, flush_after_s: float | None = 1.0) -> ResultStream:
+    def stream(
+        self,
+        locations: Locations,
+        *,
+        flush_after_s: float | None = 1.0,
+        **options: Unpack[CallOptions],
+    ) -> ResultStream:
         """Yield results one by one, as their chunks finish; see `ResultStream`.
 
         Memory stays flat, and an endless input works: no more than `max_jobs` chunks are read
@@ -200,6 +218,7 @@ class BulkEnhancer:
                 when the stream ends.
             flush_after_s: How long a location of an async iterable waits for others to fill its
                 chunk, so that a live source, such as a queue, flows. None for as long as it takes.
+            **options: As of `enhance()`.
 
         Raises:
             InputError: When this is no iterable of locations (a table, a file, a single location),
@@ -208,7 +227,8 @@ class BulkEnhancer:
         """
         if flush_after_s is not None:
             check_amount("flush_after_s", flush_after_s)
-        return self._stream(locations, self._builder(), flush_after_s)
+        check_names("stream", options, CallOptions)
+        return self._stream(locations, self._builder(), options, flush_after_s=flush_after_s)
 
     async def run(
         self, source: AnyInput, output: str | Path, **options: Unpack[RunOptions]
@@ -409,21 +429,30 @@ class BulkEnhancer:
         return await run.retry(path, all_not_ok=all_not_ok)
 
     def _stream(
-        self, locations: Locations, builder: ChunkBuilder, flush_after_s: float | None
+        self,
+        locations: Locations,
+        builder: ChunkBuilder,
+        options: CallOptions,
+        *,
+        flush_after_s: float | None,
     ) -> ResultStream:
+        caps = checked_caps(options.get("max_locations"), options.get("budget"))
+        listener = options.get("on_event")
+        check_listener(listener)
         source = ChunkSource(locations, builder, flush_after_s)
         requests = SummaryListener()
         requests.summary.environment = self._client.environment
         store = MemoryStore(builder.next_index, requests.summary)
-        emit = EventEmitter(self._on_event, requests)
+        emit = EventEmitter(self._on_event, listener, requests)
+        budget = Budget(caps, self._sources)
         # Not a method of the stream: its task must not keep the stream alive.
-        engine_for = self._engine
+        engine_for, policy = self._engine, self._policy
 
         async def work(channel: ResultChannel) -> None:
             store.begin(channel.deliver)
             try:
                 async with InputTask(source) as tasks:
-                    await engine_for(store, emit).run(tasks)
+                    await engine_for(store, emit, CircuitBreaker(policy), budget).run(tasks)
             except Exception as error:
                 store.note_unfinished(error)
                 raise
@@ -445,8 +474,8 @@ class BulkEnhancer:
         self,
         store: ChunkStore,
         emit: EventEmitter,
-        breaker: CircuitBreaker | None = None,
-        budget: Budget | None = None,
+        breaker: CircuitBreaker,
+        budget: Budget,
     ) -> Engine:
         context = EngineContext(
             api=self._client,
@@ -461,8 +490,8 @@ class BulkEnhancer:
             policy=self._policy,
             emit=emit,
             rng=self._rng,
-            breaker=breaker or CircuitBreaker(self._policy),
-            budget=budget or Budget(Caps(), self._sources),
+            breaker=breaker,
+            budget=budget,
         )
         return Engine(context)
 

@@ -35,6 +35,14 @@ class EnhancerOptions(TypedDict, total=False):
     rng: random.Random | None
 
 
+class CallOptions(TypedDict, total=False):
+    """Options of `BulkEnhancer.enhance()` and `stream()`, which `enhance()` explains."""
+
+    max_locations: int | None
+    budget: Mapping[str, int] | None
+    on_event: Callable[[Event], None] | None
+
+
 class _OutputOptions(TypedDict, total=False):
     overwrite: bool
     writing: WriteOptions | None

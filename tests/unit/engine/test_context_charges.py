@@ -143,3 +143,35 @@ async def test_no_job_is_named_that_gave_its_answers() -> None:
     assert len(results) == 50
     assert results.summary.jobs > 5
     assert results.summary.unfinished_jobs == []
+
+
+async def test_a_budget_for_one_call() -> None:
+    """It caps the locations sent, in all or to a source; the error has the answers so far."""
+    api, seen = SimulatedAPI(), Observed()
+    async with SimulatedClient(api) as client:
+        enhancer = ping.BulkEnhancer(client, ["PG", "PH"], chunk_size=10)
+        for options in ({"max_locations": 25}, {"budget": {"ph": 25}}):
+            with pytest.raises(ping.BudgetSpentError, match="25 ") as caught:
+                await enhancer.enhance(addresses(100), on_event=seen.hear, **options)
+            assert len(caught.value.results) == 25
+            assert caught.value.summary is not None
+            assert caught.value.summary.locations_charged == 25
+        assert sum(api.counts.submissions.values()) == 50
+        assert sum(event.locations for event in seen.of(JobSubmitted)) == 50
+        assert len(await enhancer.enhance(addresses(30), max_locations=30)) == 30
+        stream = enhancer.stream(addresses(30), max_locations=20)
+        with pytest.raises(ping.BudgetSpentError):
+            [result async for result in stream]
+        assert stream.summary.rows == 20
+
+
+async def test_options_of_a_call_that_cannot_be() -> None:
+    """They are refused at once."""
+    async with SimulatedClient(SimulatedAPI()) as client:
+        enhancer = ping.BulkEnhancer(client, "PG")
+        with pytest.raises(ping.ConfigurationError, match="max_locations"):
+            enhancer.stream(addresses(3), max_locations=-1)
+        with pytest.raises(ping.ConfigurationError, match="budget"):
+            await enhancer.enhance(addresses(3), budget={"PG": "many"})  # type: ignore[dict-item]  # the test
+        with pytest.raises(TypeError, match="max_location"):
+            await enhancer.enhance(addresses(3), max_location=3)  # type: ignore[call-arg]  # the test
