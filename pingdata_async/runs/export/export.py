@@ -150,7 +150,8 @@ class _PackedFile:
         self._packed: BinaryIO | None = None
 
     def write(self, pieces: Sequence[bytes | memoryview], /) -> None:
-        self._begun().writelines(pieces)
+        with self.blamed():
+            self._begun().writelines(pieces)
 
     async def write_lines(
         self, pieces: Iterable[bytes | memoryview], thread: SingleThreadExecutor, /
@@ -170,6 +171,9 @@ class _PackedFile:
 
     def opened(self) -> contextlib.AbstractContextManager[BinaryIO]:
         return compressed_writer(self._begun(), "")
+
+    def blamed(self) -> contextlib.AbstractContextManager[None]:
+        return self._file.blamed()
 
     def _begun(self) -> BinaryIO:
         if self._packed is None:

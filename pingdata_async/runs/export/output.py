@@ -87,7 +87,14 @@ class AtomicFile(Protocol):
         ...
 
     def opened(self) -> contextlib.AbstractContextManager[BinaryIO]:
-        """The file as what writers of tables take; blocks, and raises like `write()`."""
+        """The file as what writers of tables take; blocks, and raises like `write()`.
+
+        What is written to it later than in the block's own frame is to be `blamed()`.
+        """
+        ...
+
+    def blamed(self) -> contextlib.AbstractContextManager[None]:
+        """Raise what the system says as `write()` does."""
         ...
 
 
@@ -146,6 +153,9 @@ class _File:
             except BaseException:
                 guarded.is_wanted = False
                 raise
+
+    def blamed(self) -> contextlib.AbstractContextManager[None]:
+        return blamed_on(self._path)
 
     def written_down(self) -> bool:
         """Get it onto the disk, before it takes its name; says whether it holds anything."""
@@ -229,6 +239,9 @@ class _Stream:
     def opened(self) -> Iterator[BinaryIO]:
         with blamed_on(STDOUT):
             yield cast("BinaryIO", self._raw)
+
+    def blamed(self) -> contextlib.AbstractContextManager[None]:
+        return blamed_on(STDOUT)
 
 
 def absolute_output(output: str | Path) -> str | Path:

@@ -147,7 +147,12 @@ class TwoPassExport(Export):
     async def _take(self, settled: SettledChunk) -> bool:
         assert self._plan is not None  # noqa: S101 - for type checkers
         await self._scan_input(self._plan)
-        written, goes_on = await self._thread.run(lambda: self._look_or_write(settled))
+
+        def look_or_write() -> tuple[Tally | None, bool]:
+            with self._file.blamed():  # also by writers, and by what they keep beside it
+                return self._look_or_write(settled)
+
+        written, goes_on = await self._thread.run(look_or_write)
         if written is not None:
             self._count(settled.chunk, written)
         return goes_on

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from pingdata_async.results.offset_index import OffsetIndex, index_output
 from pingdata_async.results.outcomes import Tally
 from pingdata_async.runs.directory.input_copy import InputCopy
 from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.export import output as output_files
 from pingdata_async.runs.export import two_pass
 from pingdata_async.runs.export.export import open_export
 from pingdata_async.runs.export.output import output_spec
@@ -26,6 +29,7 @@ from pingdata_async.runs.export.results import ResultReader, SettledChunk
 from pingdata_async.runs.planning.plan_writer import write_plan
 from pingdata_async.tables.formats import WriteOptions
 from pingdata_async.tables.rows import InputRows
+from pingdata_async.util import compression
 from tests.support.answers import MemoryJournal, spool_in
 from tests.support.exports import export
 from tests.support.runs import unexpected
@@ -241,3 +245,43 @@ async def test_rows_out_of_their_order_are_never_an_output(tmp_path: Path, endin
             async with open_export(output, spec, on_note=unexpected) as sink:
                 await sink.write_rest(plan, run.answers, on_rows=lambda _rows: None)
     assert not output.exists()
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet", "geojsonl", "jsonl", "jsonl.gz"])
+async def test_a_disk_that_is_full_for_a_while_stops_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """The answers need not be there; at the end the output is written from its beginning."""
+    monkeypatch.setattr(two_pass, "LEARN_ROWS", CHUNK_SIZE)
+    monkeypatch.setattr(compression, "_WRITE_BYTES", 16)
+    monkeypatch.setattr(output_files, "WRITE_BUFFER_BYTES", 16)
+    write, packed = output_files._Guarded.write, compression._CompressingStream.write
+    is_full = True
+
+    def full(self: output_files._Guarded, block: bytes) -> int:
+        if is_full and self.is_wanted:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(self, block)
+
+    def packed_full(self: compression._CompressingStream, block: bytes) -> int:
+        if is_full and not self.is_abandoned:  # else it would hold back what is so short
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return packed(self, block)
+
+    monkeypatch.setattr(output_files._Guarded, "write", full)
+    monkeypatch.setattr(compression._CompressingStream, "write", packed_full)
+    run, output = Run(tmp_path, set()), tmp_path / f"out.{ending}"
+    with await run.planned() as plan:
+        spec = output_spec(output, OPTIONS.get(ending, WriteOptions()), ("PG",), {})
+        async with open_export(output, spec, on_note=unexpected) as sink:
+            sink.begin(plan, run.answers)
+            for index in range(CHUNKS):
+                chunk = plan.read(index)
+                await sink.offer(chunk, await anyio.to_thread.run_sync(run.answer, chunk))
+            is_full = False
+            await sink.write_rest(plan, run.answers, on_rows=lambda _rows: None)
+            assert sink.counts.ok == ROWS
+        is_full = True
+        with pytest.raises(RunError, match=r"out\..* cannot be written: No space left"):
+            async with open_export(output, spec, on_note=unexpected) as sink:
+                await sink.write_rest(plan, run.answers, on_rows=lambda _rows: None)
