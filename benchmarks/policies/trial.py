@@ -135,7 +135,7 @@ class Trial:
         jobs: How many there are.
         locations: In each.
         telling: What the API says of jobs under way.
-        limits: What the API bears.
+        limits: What the API can take.
         outages: When the API is out of order.
         latency_s: The mean latency of a request.
     """

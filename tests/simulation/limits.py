@@ -42,7 +42,7 @@ class Outage:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the API bears.
+    """What the API can take.
 
     Attributes:
         requests_per_s: Of all kinds together; infinite for no limit.
@@ -83,7 +83,7 @@ class Gatekeeper:
     """Refuses requests as they arrive.
 
     Args:
-        limits: What the API bears.
+        limits: What the API can take.
         outages: When it is out of order.
     """
 

@@ -109,7 +109,7 @@ class SimulatedAPI:
         locations_per_s: What one worker does.
         work: How jobs are worked on, in place of those two.
         telling: What it says of them.
-        limits: What it bears.
+        limits: What it can take.
         outages: When it is out of order.
         latency_s: Of a request on average, by `seed` up to half of it more or less.
         faults: What goes wrong.

@@ -1,4 +1,4 @@
-"""AdaptiveLimit: how many jobs the API bears, found as TCP finds what a path bears (pure).
+"""AdaptiveLimit: how many jobs the API can take, found as TCP finds what a path can (pure).
 
 Nobody knows that number beforehand, and it changes. What was taken from where, and why:
 
@@ -206,7 +206,7 @@ class AdaptiveLimit(ConcurrencyLimit):
     def _note_begun(self, job: JobProgress, now: float, *, is_fresh: bool) -> None:
         if job.ended_at is None:
             self._at_work = min(self._in_flight, self._at_work + 1)
-            if self._goal == math.inf:  # the API bears those of a resumed run, too
+            if self._goal == math.inf:  # the API takes those of a resumed run, too
                 self._limit = max(self._limit, self._at_work)
         if is_fresh:
             in_round_trip = job.accepted_at >= self._round_trip_at

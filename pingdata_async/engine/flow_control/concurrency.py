@@ -29,12 +29,12 @@ logger = logging.getLogger("pingdata_async")
 class ConcurrencyLimiter:
     """The job slots of one client, shared fairly by all runs that submit through it.
 
-    Each run has a share with a cap of its own. Together they stay below what the API bears, and
+    Each run has a share with a cap of its own. Together they stay below what the API can take, and
     below the largest cap in use, so that a second enhancer on a client does not double the load
     on the API. The longest wait is served first.
 
     Args:
-        limit: Says how many jobs the API bears; None for as many as the shares allow.
+        limit: Says how many jobs the API can take; None for as many as the shares allow.
     """
 
     def __init__(self, limit: ConcurrencyLimit | None = None) -> None:
@@ -209,8 +209,8 @@ class ConcurrencyShare:
         """Wait for a slot and take it. Cancelled, it takes none.
 
         Args:
-            running_job_id: A job that the API already has: it gets a slot whatever the API
-                bears. "" for a job that is yet to be submitted.
+            running_job_id: A job that the API already has: it gets a slot whatever the limit. ""
+                for a job that is yet to be submitted.
         """
         await self.slots.acquire(self, running_job_id)
 

@@ -3,7 +3,7 @@
 All requests to one origin through one client pass one limiter. A 429 stops all of them until the
 time that it names, a 503 those of its kind (submit, poll, fetch), and a known or learnt rate spaces
 them evenly. Of those that wait, the one with the earliest deadline leaves next: its arrival plus
-what its kind can bear. So downloads go first, which free memory and bring in what is paid for;
+what its kind can wait. So downloads go first, which free memory and bring in what is paid for;
 submissions go before polls, as a later poll finds more jobs done; and none waits for ever.
 
 A request gets its connection before it leaves, while the others wait. If a pause begins meanwhile,
@@ -48,7 +48,7 @@ from pingdata_async.util.loop import loop_time
 from pingdata_async.util.text import counted
 
 #: Seconds that a request may wait longer than a download that comes at the same time.
-BEARS_TO_WAIT_S = {RequestKind.FETCH: 0.0, RequestKind.SUBMIT: 5.0, RequestKind.POLL: 10.0}
+MAX_EXTRA_WAIT_S = {RequestKind.FETCH: 0.0, RequestKind.SUBMIT: 5.0, RequestKind.POLL: 10.0}
 EASING_S = 0.03  # between requests at most, at first after a 503: on average half of it
 EASING_FOR_S = 1.0
 OTHER_ORIGINS = 64  # are remembered, those that were asked last
@@ -96,7 +96,7 @@ class RateLimiter:
         self._rate = CubicRate()
         self._user_limits: Counter[float] = Counter()
         self._waiting: dict[RequestKind, deque[_Waiter]] = {
-            kind: deque() for kind in BEARS_TO_WAIT_S
+            kind: deque() for kind in MAX_EXTRA_WAIT_S
         }
         self._leader: _Waiter | None = None
         self._is_leaving = False  # the request whose turn it is gets its connection
@@ -259,7 +259,7 @@ class RateLimiter:
     ) -> None:
         """Wait until this request is the one that leaves next; the others then wait for it."""
         await anyio.lowlevel.checkpoint()
-        waiter = _Waiter(loop_time() + BEARS_TO_WAIT_S[kind])
+        waiter = _Waiter(loop_time() + MAX_EXTRA_WAIT_S[kind])
         self._waiting[kind].append(waiter)
         self._let_out()
         self._wake_leader()  # it may have to look again sooner now
