@@ -403,23 +403,16 @@ class AnswerColumn(Column, frozen=True, kw_only=True):
     is_number: bool = False  # whether the API declares numbers, though some values are strings
 
 
-class AnswerScan:
+class AnswerScan(SchemaInference):
     """The first pass: infers the fields of answers, and their types.
 
     Args:
         sources: The codes of the requested sources, in order.
-
-    Attributes:
-        inference: The schema of the answers so far.
     """
 
     def __init__(self, sources: Sequence[str]) -> None:
+        super().__init__(MAX_LEVELS)
         self._sources = sources
-        self.inference = SchemaInference(MAX_LEVELS)
-
-    def add(self, answers: Iterable[bytes | memoryview | msgspec.Raw]) -> None:
-        """Add the answers of rows; whatever they are, none is an error."""
-        self.inference.add(answers)
 
     def columns(
         self, declared: Mapping[str, Mapping[str, str]], taken_names: Iterable[str]
@@ -468,11 +461,10 @@ class AnswerScan:
     def _in_order(self) -> Iterator[tuple[tuple[str, ...], SchemaNode]]:
         """Every place in the answers, by source in the order requested."""
         ranks = {source.casefold(): rank for rank, source in enumerate(self._sources)}
-        root = self.inference.root
-        codes = sorted(root.members, key=lambda code: ranks.get(code.casefold(), len(ranks)))
+        codes = sorted(self.root.members, key=lambda code: ranks.get(code.casefold(), len(ranks)))
         for code in codes:
-            yield from _places((code,), root.members[code])
-        yield (), root
+            yield from _places((code,), self.root.members[code])
+        yield (), self.root
 
 
 class AnswerColumns:
@@ -497,7 +489,7 @@ class AnswerColumns:
         """Extract these columns alone, by their places in `all`."""
         self._chosen = places
         origins = [self.all[place].origin for place in places]
-        self._columns = JSONColumns(origins, self._scan.inference)
+        self._columns = JSONColumns(origins, self._scan)
 
     def values(self, results: Sequence[EnhancedLocation]) -> list[Values]:
         """The values of each chosen column in these rows.
