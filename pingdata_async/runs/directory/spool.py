@@ -2,7 +2,7 @@
 
 A segment is appended to by one process alone, and the journal knows where in it each output is.
 What a killed process appended without a word in the journal is nobody's answer: the next process
-begins a segment of its own.
+begins a segment of its own. It is not cut off there, as the journal may be an older copy.
 
 What came compressed is kept as it came: that costs nothing, and gzip has a checksum. `zcat` reads a
 segment of such outputs, `zstdcat` one of the others. Lines that need only be joined for the output
