@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import pty
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import msgspec
 import pytest
 
@@ -62,6 +65,43 @@ async def run(
         command = ["bash", "-c", f'{limit}; exec "$@"', "bash", *command]
     process = await anyio.run_process(command, check=False, env=environ, input=stdin)
     return Command(process.returncode, process.stdout.decode(), process.stderr.decode())
+
+
+async def in_shell(
+    words: str, environ: Mapping[str, str] | None = None, **variables: object
+) -> Command:
+    """Words of bash, in which `pingdata-async` is a command that is started.
+
+    Args:
+        words: These.
+        environ: Their environment; None where the token is in it.
+        variables: What else is in it.
+    """
+    environ = environ or {**os.environ, "PING_DATA_AUTH_TOKEN": "right"}
+    given = {"PYTHON": sys.executable} | {name: str(value) for name, value in variables.items()}
+    script = f'pingdata-async() {{ "$PYTHON" -W error -m pingdata_async "$@"; }}; {words}'
+    done = await anyio.run_process(["bash", "-c", script], env={**environ, **given}, check=False)
+    return Command(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode())
+
+
+async def on_a_terminal(*arguments: object, stream: str = "stdout", columns: int = 80) -> str:
+    """What a terminal gets of the standard output or error of a command that ends well."""
+    controller, terminal = pty.openpty()
+    size = {"TERM": "xterm", "COLUMNS": str(columns)}
+    process = await anyio.open_process(
+        [*COMMAND, *map(str, arguments)],
+        env={**os.environ, "PING_DATA_AUTH_TOKEN": "right", **size},
+        **{stream: terminal},  # type: ignore[arg-type] # mypy takes it for any argument
+    )
+    os.close(terminal)
+    said = b""
+    with contextlib.suppress(OSError):  # how a terminal says that its other end is closed
+        while block := await anyio.to_thread.run_sync(os.read, controller, 65536):
+            said += block
+    os.close(controller)
+    async with process:
+        assert await process.wait() == 0
+    return said.decode()
 
 
 def lines(text: bytes | str) -> list[Any]:

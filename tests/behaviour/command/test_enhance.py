@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-import pty
 import signal
-import sys
 from pathlib import Path
 
 import anyio
@@ -17,7 +14,7 @@ import pytest
 
 import pingdata_async
 from pingdata_async.sandbox import SandboxServer
-from tests.support.commands import ADDRESSES, COMMAND, lines, run, sandbox
+from tests.support.commands import ADDRESSES, COMMAND, in_shell, lines, on_a_terminal, run, sandbox
 from tests.support.probes import until
 from tests.support.sweeps import sampled
 
@@ -306,15 +303,16 @@ async def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     assert process.returncode in {130, 143}
 
 
-async def test_an_idle_pipe_can_be_interrupted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["enhance", "plan"])
+async def test_an_idle_pipe_can_be_interrupted(tmp_path: Path, command: str) -> None:
     """Ctrl-C while the input says nothing ends it, and leaves nothing."""
     process = await anyio.open_process(
-        [*COMMAND, "enhance", "-", "-o", str(tmp_path / "out.jsonl"), "-s", "PG", "-e", "sandbox"]
+        [*COMMAND, command, "-", "-o", str(tmp_path / "out.jsonl"), "-s", "PG", "-e", "sandbox"]
     )
     async with process:
         assert process.stdin is not None
         await process.stdin.send(b"address\n1 Main St\n")
-        await until((tmp_path / "out.jsonl.run").exists)
+        await until((tmp_path / "out.jsonl.run" / "journal.sqlite3").exists)
         process.send_signal(signal.SIGINT)
         await process.wait()
     assert process.returncode == 130
@@ -327,40 +325,20 @@ async def test_nobody_has_to_read_what_it_says(
 ) -> None:
     """Standard error that goes away is no reason to stop a run that costs money."""
     output = tmp_path / "out.jsonl"
-    shell = (
-        f'"{sys.executable}" -m pingdata_async enhance "{ADDRESSES}" -o "{output}" -s PG -v '
-        f"-u {sandbox.url} --chunk-size 10 {end}"
-    )
-    process = await anyio.run_process(
-        ["bash", "-c", shell],
-        env={**os.environ, "PING_DATA_AUTH_TOKEN": "right"},
-        check=False,
-    )
-    assert process.returncode == 0
+    words = f'"{ADDRESSES}" -o "{output}" -s PG -v -u {sandbox.url} --chunk-size 10'
+    assert (await in_shell(f"pingdata-async enhance {words} {end}")).code == 0
     assert len(output.read_bytes().splitlines()) == 300
 
 
 async def test_a_progress_bar_on_a_terminal(sandbox: SandboxServer, tmp_path: Path) -> None:
     """A person at a terminal sees how far it is."""
-    controller, terminal = pty.openpty()
-    process = await anyio.open_process(
-        [*COMMAND, "enhance", str(ADDRESSES), "-o", str(tmp_path / "out.jsonl"), "-s", "PG",
-         "-u", sandbox.url, "--chunk-size", "30"],
-        env={**os.environ, "PING_DATA_AUTH_TOKEN": "right", "TERM": "xterm", "COLUMNS": "100"},
-        stderr=terminal,
+    said = await on_a_terminal(
+        "enhance", ADDRESSES, "-o", tmp_path / "out.jsonl", "-s", "PG",
+        "-u", sandbox.url, "--chunk-size", "30", stream="stderr", columns=100,
     )  # fmt: skip
-    os.close(terminal)
-    said = b""
-    with contextlib.suppress(OSError):  # how a terminal says that its other end is closed
-        while block := await anyio.to_thread.run_sync(os.read, controller, 65536):
-            said += block
-    os.close(controller)
-    async with process:
-        await process.wait()
-    assert process.returncode == 0
-    assert b"enhancing" in said
-    assert b"/300" in said
-    assert b"Traceback" not in said
+    assert "enhancing" in said
+    assert "/300" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(
@@ -392,16 +370,9 @@ async def test_no_file_has_two_uses(
 
 async def test_a_closed_pipe_on_standard_output_ends_quietly(sandbox: SandboxServer) -> None:
     """`| head -n 1` is no error."""
-    shell = (
-        f'"{sys.executable}" -m pingdata_async enhance "{ADDRESSES}" -o - -s PG,PH '
-        f'-u {sandbox.url} -q | head -c 10; echo " ${{PIPESTATUS[0]}}"'
-    )
-    process = await anyio.run_process(
-        ["bash", "-c", shell],
-        env={**os.environ, "PING_DATA_AUTH_TOKEN": "right"},
-    )
-    assert process.stderr == b""
-    assert process.stdout.decode().split()[-1] == "0"
+    words = f'"{ADDRESSES}" -o - -s PG,PH -u {sandbox.url} -q'
+    done = await in_shell(f"pingdata-async enhance {words} | head -c 10; exit ${{PIPESTATUS[0]}}")
+    assert (done.code, done.err) == (0, "")
 
 
 async def test_help_and_version() -> None:

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
-import anyio
 import msgspec
 import pytest
 
 from pingdata_async.sandbox import SandboxServer
-from tests.support.commands import ADDRESSES, Command, lines, run, sandbox
-from tests.unit.cli.test_execute_going_on import PASTED
+from tests.support.commands import ADDRESSES, in_shell, lines, run, sandbox
 
 __all__ = ["sandbox"]  # a fixture
-
-
-async def in_shell(words: str, **variables: object) -> Command:
-    """Words of a shell, of which `pingdata-async` is the command."""
-    environ = {**os.environ, "PING_DATA_AUTH_TOKEN": "right", "PYTHON": sys.executable}
-    environ |= {name: str(value) for name, value in variables.items()}
-    done = await anyio.run_process(["bash", "-c", PASTED + words], env=environ, check=False)
-    return Command(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 @pytest.fixture

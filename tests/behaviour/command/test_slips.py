@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 from pathlib import Path
 
-import anyio
 import click
 import pytest
 
 from pingdata_async.cli.main import cli
 from pingdata_async.cli.main import run as run_here
 from pingdata_async.sandbox import SandboxServer
-from tests.support.commands import ADDRESSES, COMMAND, lines, run, sandbox
-from tests.support.probes import until
+from tests.support.commands import ADDRESSES, lines, run, sandbox
 
 __all__ = ["sandbox"]  # a fixture
 
@@ -75,21 +72,6 @@ async def test_a_name_that_names_no_file_is_exit_2(
     assert done.code == 2, done.err
     assert "Traceback" not in done.err
     assert not sandbox.stats.requests
-
-
-async def test_a_plan_from_an_idle_pipe_can_be_interrupted(tmp_path: Path) -> None:
-    """Exit 130, and nothing is left."""
-    process = await anyio.open_process(
-        [*COMMAND, "plan", "-", "-o", str(tmp_path / "out.jsonl"), "-s", "PG", "-e", "sandbox"]
-    )
-    async with process:
-        assert process.stdin is not None
-        await process.stdin.send(b"address\n1 Main St\n")
-        await until((tmp_path / "out.jsonl.run" / "journal.sqlite3").exists)
-        process.send_signal(signal.SIGINT)
-        await process.wait()
-    assert process.returncode == 130
-    assert not list(tmp_path.glob("out*"))
 
 
 async def test_a_failures_file_of_invalid_rows_is_an_input(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 
 import pingdata_async as ping
 from pingdata_async.sandbox import SandboxServer
-from tests.support.commands import ADDRESSES, COMMAND, Command, run, sandbox
+from tests.support.commands import ADDRESSES, in_shell, run, sandbox
 from tests.support.runs import enhancer, read_addresses
 from tests.support.sweeps import sampled
 from tests.support.table_forms import INPUTS, OUTPUTS, Table
@@ -30,23 +29,14 @@ def addresses() -> Table:
     return Table(list(rows[0]), [pa.string()] * len(rows[0]), [list(row.values()) for row in rows])
 
 
-async def shell(words: str) -> Command:
-    """What bash makes of a command; $PING is the command itself."""
-    environ = {**os.environ, "PING_DATA_AUTH_TOKEN": "right"}
-    environ["PING"] = shlex.join(COMMAND)
-    process = await anyio.run_process(["bash", "-c", words], check=False, env=environ)
-    out = process.stdout.decode("utf-8", "replace")
-    return Command(process.returncode, out, process.stderr.decode())
-
-
 @pytest.mark.parametrize(
     ("form", "words"),
     sampled(
         [
-            ("tabs in utf-16", "cat {path} | $PING enhance -"),
-            ("xlsx", "$PING enhance <(cat {path})"),
-            ("parquet", "cat {path} | $PING enhance -"),
-            ("csv.gz", "$PING enhance <(cat {path})"),
+            ("tabs in utf-16", "cat {path} | pingdata-async enhance -"),
+            ("xlsx", "pingdata-async enhance <(cat {path})"),
+            ("parquet", "cat {path} | pingdata-async enhance -"),
+            ("csv.gz", "pingdata-async enhance <(cat {path})"),
         ],
         2,
     ),
@@ -57,7 +47,7 @@ async def test_a_table_from_a_pipe(
     """Whatever it is, on standard input or as a pipe with a name."""
     path = await anyio.to_thread.run_sync(INPUTS[form].make, tmp_path, addresses())
     output = tmp_path / "out.csv"
-    done = await shell(f"{words.format(path=path)} -o {output} -s PG -u {sandbox.url}")
+    done = await in_shell(f"{words.format(path=path)} -o {output} -s PG -u {sandbox.url}")
     assert done.code == 0, done.err
     read = OUTPUTS["csv"].read(output.read_bytes())
     assert [row[:8] for row in read.rows] == addresses().rows
@@ -74,14 +64,14 @@ async def run_dir(sandbox: SandboxServer, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("form", sampled(["parquet", "csv", "xlsx"], 1))
 async def test_a_table_on_standard_output(run_dir: Path, tmp_path: Path, form: str) -> None:
     """It is whole, in a pipe as in a file; and who stops reading it is no error."""
-    export = f"$PING export {run_dir} -o - --output-format {form}"
+    export = f"pingdata-async export {run_dir} -o - --output-format {form}"
     output = tmp_path / f"piped.{form}"
-    done = await shell(f"{export} | cat > {output}; exit ${{PIPESTATUS[0]}}")
+    done = await in_shell(f"{export} | cat > {output}; exit ${{PIPESTATUS[0]}}")
     assert (done.code, done.err) == (0, "300 rows written.\n")
     rows = [row[:8] for row in OUTPUTS[form].read(output.read_bytes()).rows]
     nothing = None if form == "xlsx" else ""
     assert rows == [[cell or nothing for cell in row] for row in addresses().rows]
-    done = await shell(f"{export} | head -c 4 | wc -c; exit ${{PIPESTATUS[0]}}")
+    done = await in_shell(f"{export} | head -c 4 | wc -c; exit ${{PIPESTATUS[0]}}")
     assert (done.code, done.out.strip()) == (0, "4")
     assert done.err in {"", "300 rows written.\n"}  # all of it may be in the pipe already
 
@@ -122,7 +112,7 @@ async def test_words_for_nothing_are_not_sent_nor_charged(
     source.write_text("\n".join(["id,address,city,state,zip", *rows, ""]), encoding="utf-8")
     summary = tmp_path / "summary.json"
     words_of = f"-o {output} -s PG -u {sandbox.url} --summary {summary}"
-    done = await shell(f"$PING enhance {source} {words_of}")
+    done = await in_shell(f"pingdata-async enhance {source} {words_of}")
     assert done.code == 3, done.err
     assert '10 values of "city" say nothing, such as "nan" (row 1), "NULL", "N/A"\n' in done.err
     told = msgspec.json.decode(summary.read_bytes())
@@ -161,7 +151,7 @@ async def test_without_the_extras(sandbox: SandboxServer, tmp_path: Path, home: 
         (workbook, "xlsx", "excel"),
     ):
         words = f"enhance {source} -o {tmp_path}/o.{ending} -s PG -u {sandbox.url}"
-        done = await shell(f"{plain} {words}")
+        done = await in_shell(f"{plain} {words}")
         assert done.code == 2
         assert done.err.count("\n") == 1
         assert f'pip install "pingdata-async[{extra}]"' in done.err

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-import pty
 import re
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import msgspec
 import pytest
 
@@ -23,7 +17,7 @@ from pingdata_async.cli.account import _source_described as _described
 from pingdata_async.cli.console import Table
 from pingdata_async.exceptions import InputError
 from pingdata_async.sandbox import SandboxServer
-from tests.support.commands import ADDRESSES, COMMAND, lines, run
+from tests.support.commands import ADDRESSES, in_shell, lines, on_a_terminal, run
 from tests.support.servers import LocalApi, always, by_path, drop
 
 
@@ -286,29 +280,6 @@ async def test_sources_given_one_by_one(sandbox: SandboxServer, tmp_path: Path) 
     assert (await run("limits", "-e", "SandBox", token=None)).code == 0
 
 
-async def on_a_terminal(*arguments: str, columns: int = 80) -> str:
-    controller, terminal = pty.openpty()
-    process = await anyio.open_process(
-        [*COMMAND, *arguments],
-        env={
-            **os.environ,
-            "PING_DATA_AUTH_TOKEN": "right",
-            "TERM": "xterm",
-            "COLUMNS": str(columns),
-        },
-        stdout=terminal,
-    )
-    os.close(terminal)
-    said = b""
-    with contextlib.suppress(OSError):  # how a terminal says that its other end is closed
-        while block := await anyio.to_thread.run_sync(os.read, controller, 65536):
-            said += block
-    os.close(controller)
-    async with process:
-        assert await process.wait() == 0
-    return said.decode()
-
-
 async def test_a_table_on_a_terminal(sandbox: SandboxServer) -> None:
     """With rules and thousands; nothing that a server says steers the terminal."""
     said = await on_a_terminal("limits", "-u", sandbox.url)
@@ -326,17 +297,9 @@ async def test_a_table_on_a_terminal(sandbox: SandboxServer) -> None:
 @pytest.mark.parametrize(("end", "code"), [("| head -c 1 >/dev/null", 0), (">/dev/full", 5)])
 async def test_standard_output_that_ends(sandbox: SandboxServer, end: str, code: int) -> None:
     """Whoever wants no more is no error; a full disk is one, in a line."""
-    shell = (
-        f'"{sys.executable}" -m pingdata_async datasources --json -u {sandbox.url} {end}; '
-        "exit ${PIPESTATUS[0]}"
-    )
-    process = await anyio.run_process(
-        ["bash", "-c", shell],
-        env={**os.environ, "PING_DATA_AUTH_TOKEN": "right"},
-        check=False,
-    )
-    assert process.returncode == code
-    assert process.stderr.count(b"\n") == (code != 0)
+    words = f"pingdata-async datasources --json -u {sandbox.url} {end}"
+    done = await in_shell(f"{words}; exit ${{PIPESTATUS[0]}}")
+    assert (done.code, done.err.count("\n")) == (code, code != 0)
 
 
 def test_many_sources_stand_below_each_other() -> None:

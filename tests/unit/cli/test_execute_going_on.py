@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import anyio
@@ -13,11 +12,9 @@ import pytest
 from pingdata_async.cli import runs
 from pingdata_async.cli.execute import resume_command
 from pingdata_async.sandbox import SandboxServer
-from tests.support.commands import ADDRESSES, COMMAND, lines, run, sandbox
+from tests.support.commands import ADDRESSES, COMMAND, in_shell, lines, run, sandbox
 
 __all__ = ["sandbox"]  # a fixture
-
-PASTED = 'pingdata-async() { "$PYTHON" -W error -m pingdata_async "$@"; }; '
 
 
 async def test_the_command_works_when_pasted(sandbox: SandboxServer, tmp_path: Path) -> None:
@@ -39,16 +36,12 @@ async def test_the_command_works_when_pasted(sandbox: SandboxServer, tmp_path: P
     assert stopped.returncode == 5, said
     (command,) = [line for line in said if line.startswith("  pingdata-async resume")]
     await anyio.Path(folder / "my token").rename(folder / "t")
-    again = await anyio.run_process(
-        ["bash", "-c", PASTED + command], check=False, env=bare | {"PYTHON": sys.executable}
-    )
-    assert (again.returncode, b"my token" in again.stderr) == (2, True)
+    again = await in_shell(command, bare)
+    assert (again.code, "my token" in again.err) == (2, True)
     await anyio.Path(folder / "t").rename(folder / "my token")
-    done = await anyio.run_process(
-        ["bash", "-c", PASTED + command], check=False, env=bare | {"PYTHON": sys.executable}
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    assert b"300 rows" not in done.stderr  # as quiet as the command that stopped
+    done = await in_shell(command, bare)
+    assert done.code == 0, done.err
+    assert "300 rows" not in done.err  # as quiet as the command that stopped
     assert len(lines((folder / "-o ut").read_bytes())) == 300
     assert (folder / "-s.json").exists()
     assert sandbox.stats.locations_accepted == 300
