@@ -67,6 +67,9 @@ class StandardOutput(io.RawIOBase):
         if self._room is None:
             self._stream.flush()
 
+    def close(self) -> None:
+        """Leave the stream as it is, for others; Python calls this when nobody uses it any more."""
+
     async def watch(self, *, task_status: TaskStatus[None]) -> None:
         """Wait until this is cancelled, and have nobody waited for then."""
         try:

@@ -7,6 +7,7 @@ a resumed run makes of it, is decided by the real code.
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -100,7 +101,9 @@ class MemoryDirectory(RunDirectory):
         super().__init__(NOWHERE)
         self.planned = chunks
         self.plan: _MemoryPlan = _MemoryPlan(chunks, sources)
-        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        # Python 3.13 warns of one that is left open.
+        weakref.finalize(self, self.connection.close)
         journal_schema.create_tables(self.connection)
         self.spool: _MemorySpool = _MemorySpool()
         self.reader = JournalReader(NOWHERE)

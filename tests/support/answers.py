@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,6 +42,8 @@ class MemoryJournal(JournalReader):
             self._connection = sqlite3.connect(
                 ":memory:", isolation_level=None, check_same_thread=False
             )
+            # Python 3.13 warns of one that is left open.
+            weakref.finalize(self, self._connection.close)
             create_tables(self._connection)
         return self._connection
 

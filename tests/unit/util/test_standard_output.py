@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 from collections.abc import AsyncIterator
@@ -71,3 +72,13 @@ async def test_anything_can_stand_in_for_it() -> None:
         assert output.write(MUCH) == len(MUCH)
         output.flush()
     assert stand_in.getvalue() == MUCH
+
+
+def test_it_is_given_up_without_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where what it writes to can no longer be flushed, of which Python 3.13 would tell."""
+    stand_in = io.BytesIO()
+    output = StandardOutput(stand_in)
+    stand_in.close()
+    del output
+    gc.collect()
+    assert capsys.readouterr().err == ""
