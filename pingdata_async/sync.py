@@ -14,6 +14,7 @@ share the limits of one that is given to them. None for one with the usual setti
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
@@ -32,6 +33,16 @@ from pingdata_async.tables.rows import ReadOptions
 T = TypeVar("T")
 
 _portals = BlockingPortalProvider("asyncio")
+
+
+def _forget_threads() -> None:
+    """After a fork: the thread of the parent's loop is not in the child."""
+    global _portals  # noqa: PLW0603 - one for the process
+    _portals = BlockingPortalProvider("asyncio")
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 class SyncRunOptions(RunOptions, EnhancerOptions, total=False):
@@ -160,7 +171,12 @@ def _call(work: Callable[[PingDataClient], Awaitable[T]], client: PingDataClient
             return await work(opened)
 
     with _portals as portal:
-        return portal.call(opened_for_it)
+        future = portal.start_task_soon(opened_for_it)
+        try:
+            return future.result()
+        except BaseException:  # Ctrl-C, while calls of other threads keep the loop alive
+            future.cancel()
+            raise
 
 
 def _parted(options: Any) -> tuple[Any, Any]:

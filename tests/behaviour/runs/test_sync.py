@@ -113,3 +113,84 @@ def test_ctrl_c_ends_a_call() -> None:
         _, said = process.communicate(timeout=120)
     assert said.rstrip().endswith("KeyboardInterrupt")
     assert process.returncode != 0
+
+
+def test_ctrl_c_ends_its_call_while_another_thread_has_one() -> None:
+    """What the interrupted call would have sent is not paid for in the background."""
+    script = dedent(
+        """
+        import signal, threading
+        import pingdata_async as ping
+        from pingdata_async import sync
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        client = ping.PingDataClient(environment="sandbox")
+        closed = threading.Event()
+
+        def rows():
+            try:
+                yield "600 Dexter Avenue, Montgomery, AL"
+                print("begun", flush=True)
+                while True:
+                    yield "1 Main St, Boston, MA"
+            finally:
+                closed.set()
+
+        async def others():
+            import anyio.to_thread
+            yield "1 Side St, Boston, MA"
+            print("ended" if await anyio.to_thread.run_sync(closed.wait, 60) else "went on")
+
+        other = threading.Thread(target=lambda: sync.enhance(others(), "PG", client=client))
+        other.start()
+        try:
+            sync.enhance(rows(), "PG", client=client)
+        except KeyboardInterrupt:
+            other.join()
+        """
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        os.kill(process.pid, signal.SIGINT)
+        said, _ = process.communicate(timeout=120)
+    assert said == "ended\n"
+    assert process.returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork()")
+def test_in_a_child_of_a_fork() -> None:
+    """The thread of a call that runs in the parent is not there: the child has its own."""
+    script = dedent(
+        """
+        import os, threading, warnings
+        import anyio.to_thread
+        import pingdata_async as ping
+        from pingdata_async import sync
+
+        warnings.simplefilter("ignore", DeprecationWarning)  # of fork() beside threads
+        client = ping.PingDataClient(environment="sandbox")
+        begun, forked = threading.Event(), threading.Event()
+
+        async def rows():
+            yield "600 Dexter Avenue, Montgomery, AL"
+            begun.set()
+            await anyio.to_thread.run_sync(forked.wait)
+
+        other = threading.Thread(target=lambda: sync.enhance(rows(), "PG", client=client))
+        other.start()
+        begun.wait()
+        if (child := os.fork()) == 0:
+            mine = ping.PingDataClient(environment="sandbox")
+            os._exit(len(sync.enhance(["Carson City, NV"] * 3, "PG", client=mine)))
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        forked.set()
+        other.join()
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "3\n"
