@@ -70,13 +70,13 @@ class ChunkSource:
     ) -> None:
         check_iterable(locations)
         self.due = asyncio.Event()
-        self._flush_after_s = flush_after_s
+        self._is_async = isinstance(locations, AsyncIterable)
+        self._flush_after_s = flush_after_s if self._is_async else None
         self._timer: asyncio.TimerHandle | None = None
         self._asks_for_source = not builder.sources
         if self._asks_for_source and isinstance(locations, list | tuple):
             check_any_source(locations)
             self._asks_for_source = False
-        self._is_async = isinstance(locations, AsyncIterable)
         self._locations = locations
         self._rows: Any = None
         self._builder = builder
@@ -100,6 +100,8 @@ class ChunkSource:
     async def _next_chunk(self) -> Chunk | None:
         if self._rows is None:
             self._rows = aiter(self._locations) if self._is_async else iter(self._locations)  # type: ignore[arg-type]  # either has been checked
+        if self._builder.has_rest:
+            self._wait_for_others()
         while not self._chunks:
             if self._error is not None:
                 error, self._error = self._error, None
@@ -115,6 +117,8 @@ class ChunkSource:
         self._build()
         chunk = self._chunks.popleft() if self._chunks else self._builder.rest()
         self._given_out(chunk)
+        if self._chunks or self._builder.has_rest:
+            self._wait_for_others()
         return None if chunk is None else ChunkTask(chunk)
 
     def _build(self) -> None:
@@ -125,14 +129,12 @@ class ChunkSource:
         self._read, self._errors = [], {}
 
     def _given_out(self, chunk: Chunk | None) -> Chunk | None:
-        """Note that a chunk goes out; the rows that are left wait from now on."""
+        """Note that a chunk goes out; rows that are left wait from when the next is asked for."""
         self._is_first = self._is_first and chunk is None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self.due.clear()
-        if self._chunks or self._builder.has_rest:
-            self._wait_for_others()
         return chunk
 
     def _wait_for_others(self) -> None:

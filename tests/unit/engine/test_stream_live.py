@@ -89,6 +89,25 @@ async def test_a_list_and_a_file_are_never_flushed() -> None:
     assert sorted(event.locations for event in seen.of(JobSubmitted)) == [5, 10, 10]
 
 
+@pytest.mark.parametrize("is_live", [True, False])
+async def test_rows_do_not_wait_while_nobody_asks_for_them(*, is_live: bool) -> None:
+    """Rows that did not fit into a chunk, cut by its bytes, begin a full one after any pause."""
+
+    async def live() -> AsyncIterator[str]:
+        for row in rows:
+            yield row
+
+    rows = [f"{number} Main St {'x' * (number * 7 % 90)}" for number in range(2000)]
+    seen = Observed()
+    async with SimulatedClient(SimulatedAPI()) as client:
+        enhancer = ping.BulkEnhancer(
+            client, "PG", max_chunk_bytes=40_000, max_jobs=1, on_event=seen.hear
+        )
+        stream = enhancer.stream(live() if is_live else rows)
+        assert sorted([result.row async for result in stream]) == list(range(2000))
+    assert min([event.locations for event in seen.of(JobSubmitted)][:-1]) > 400
+
+
 async def test_an_error_after_a_flush_arrives_as_itself() -> None:
     """When the rows before it have been answered."""
 
