@@ -10,7 +10,7 @@ from tests.survival.trials import killed_at_random
 
 
 @pytest.mark.parametrize(
-    ("rows", "kills"), [(300, 2), pytest.param(2000, 6, marks=pytest.mark.large)]
+    ("rows", "kills"), [(600, 2), pytest.param(2000, 6, marks=pytest.mark.large)]
 )
 async def test_killed_at_random_again_and_again(tmp_path: Path, rows: int, kills: int) -> None:
     """Each row comes out once, and what may have been paid for twice is counted."""
