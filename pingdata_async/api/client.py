@@ -132,6 +132,7 @@ class PingDataClient:
         if ca_bundle is not None:
             self._options["ca_bundle"] = Path(ca_bundle)
         self._task: ClientTask | None = None
+        self._users = 0  # blocks, even if the client was closed and opened again under them
 
     def __repr__(self) -> str:
         is_open = self._task is not None and self._task.is_open
@@ -153,17 +154,9 @@ class PingDataClient:
             MissingTokenError: When there is no token.
             ClientClosedError: When it is open in another event loop.
         """
-        while (task := self._task) is not None and task.is_closing:
-            await self._close(task)
-        if task is None:
-            starts_sandbox = self._environment == SANDBOX and self._api_url is None
-            task = self._task = ClientTask(self._find_settings, starts_sandbox=starts_sandbox)
-        task.users += 1
-        try:
-            await task.opened()
-        except BaseException:
-            await self._leave(task)
-            raise
+        task = await self._enter()
+        task.is_held = True
+        self._users -= 1
         return self
 
     async def aclose(self) -> None:
@@ -179,16 +172,31 @@ class PingDataClient:
             await self._close(self._task)
 
     async def __aenter__(self) -> Self:
-        return await self.open()
+        await self._enter()
+        return self
 
     async def __aexit__(self, *error: object) -> None:
         """Close the client, unless others have opened it as well."""
-        if self._task is not None:
-            await self._leave(self._task)
+        await self._leave()
 
-    async def _leave(self, task: ClientTask) -> None:
-        task.users -= 1
-        if task.users <= 0:
+    async def _enter(self) -> ClientTask:
+        while (task := self._task) is not None and task.is_closing:
+            await self._close(task)
+        if task is None:
+            starts_sandbox = self._environment == SANDBOX and self._api_url is None
+            task = self._task = ClientTask(self._find_settings, starts_sandbox=starts_sandbox)
+        self._users += 1
+        try:
+            await task.opened()
+        except BaseException:
+            await self._leave()
+            raise
+        return task
+
+    async def _leave(self) -> None:
+        self._users -= 1
+        task = self._task
+        if task is not None and self._users <= 0 and not task.is_held:
             await self._close(task)
 
     async def _close(self, task: ClientTask) -> None:

@@ -31,7 +31,7 @@ class ClientTask:
         starts_sandbox: Whether to start one.
 
     Attributes:
-        users: How many have opened the client and not left it.
+        is_held: Whether `open()` opened the client, so that only `aclose()` closes it.
         is_closing: Whether it is of no use any more.
     """
 
@@ -40,7 +40,7 @@ class ClientTask:
     ) -> None:
         self._find_settings = find_settings
         self._starts_sandbox = starts_sandbox
-        self.users = 0
+        self.is_held = False
         self.is_closing = False
         self._loop = asyncio.get_running_loop()
         self._settled = anyio.Event()  # open, or failed to open

@@ -375,6 +375,26 @@ async def test_a_block_closes_only_what_nobody_else_uses() -> None:
         await client.status("J")
 
 
+@pytest.mark.parametrize("by_hand", [True, False])
+async def test_a_block_of_before_closes_nothing_of_others(*, by_hand: bool) -> None:
+    """The client was closed under it, and opened again by somebody else, who goes on."""
+    async with LocalApi(always(PENDING)) as api:
+        with leaves_no_task():
+            async with client_of(api.url) as client:
+                await client.aclose()
+                if by_hand:
+                    await client.open()
+                else:
+                    await client.__aenter__()
+            await client.status("J")
+            if by_hand:
+                await client.aclose()
+            else:
+                await client.__aexit__()
+            with pytest.raises(ClientClosedError):
+                await client.status("J")
+
+
 async def test_opening_that_fails_for_several() -> None:
     """Each of them hears why; a later one can succeed."""
     async with LocalApi(always(PENDING)) as api:
