@@ -198,12 +198,17 @@ def read_output(
 
     Raises:
         DecodeError: When this is no output.
+        InputError: When `ids` is one text.
         OSError: When the file cannot be read.
     """
+    if isinstance(ids, str):
+        raise InputError("give a list of ids, not one text")
     what = "the output" if isinstance(output, bytes) else f"the output {shown_path(output)}"
     raw = output if isinstance(output, bytes) else Path(output).read_bytes()
     content = on_one_line(EncodedBody(raw, what=what).content())
     answers = split_body(content)
+    if answers and all(_sources_in(data) is None for data in answers.values()):
+        raise DecodeError(f"{what}: location {next(iter(answers))} is no object of sources")
     repeated = repeated_ids(content, answers)
     asked = tuple(clean_sources(sources))
     results: list[EnhancedLocation] = []
@@ -213,7 +218,7 @@ def read_output(
             error = "the output leaves this location out"
         elif wire_id in repeated:
             error = "the output holds this location more than once, and differently"
-        elif wanted := asked or _sources_in(data, wire_id, what):
+        elif wanted := asked or _sources_in(data):
             results.append(judge_location(row=row, user_id=wire_id, data=data, sources=wanted))
             continue
         else:
@@ -222,8 +227,9 @@ def read_output(
     return detached(results)
 
 
-def _sources_in(data: msgspec.Raw, wire_id: str, what: str) -> tuple[str, ...]:
+def _sources_in(data: msgspec.Raw) -> tuple[str, ...] | None:
+    """The sources that a location has answers of; None where it is no object."""
     try:
         return tuple(sources_of(data))
-    except msgspec.MsgspecError as error:
-        raise DecodeError(f"{what}: location {wire_id} is no object of sources") from error
+    except msgspec.MsgspecError:
+        return None

@@ -176,6 +176,19 @@ def test_an_output_that_holds_a_location_twice() -> None:
     assert (result.status, result.reason) == (RowStatus.FAILED, Reason.MISSING)
 
 
+def test_an_output_with_a_location_that_cannot_be_read() -> None:
+    """It alone fails: the other answers are paid for."""
+    results = read_output(content_of({"a": PG, "b": [1], "c": "no", "d": None}))
+    assert [result.status.value for result in results] == ["ok", "failed", "failed", "failed"]
+    assert {result.reason for result in results[1:]} == {Reason.MISSING}
+
+
+def test_ids_as_one_text() -> None:
+    """It is not taken for the ids 1 and 2."""
+    with pytest.raises(InputError, match="list of ids"):
+        read_output(content_of({"12": PG}), ids="12")
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b"<html>", b'{"a": 5}', b'{"a"', b'{"a": "\xff"}', gzip.compress(b"{}")]
 )
