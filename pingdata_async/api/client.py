@@ -565,7 +565,7 @@ class PingDataClient:
     # -- inside --------------------------------------------------------------------------
 
     def _find_settings(self, sandbox_url: str | None) -> ClientSettings:
-        base_url = resolve_base_url(self._api_url or sandbox_url, self._environment)
+        base_url = sandbox_url or resolve_base_url(self._api_url, self._environment)
         given = None if self._auth_token is None else self._auth_token.reveal()
         if sandbox_url is not None:
             given = "any"  # a real token has no business there

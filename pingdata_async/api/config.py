@@ -154,9 +154,14 @@ def resolve_base_url(api_url: str | None, environment: str | None) -> str:
     """The base url for an explicit url, else for a named environment (None means prod).
 
     Raises:
-        ConfigurationError: For an unknown name or an unusable url.
+        ConfigurationError: For an unknown name, an unusable url, or the sandbox with a url.
     """
     if api_url is not None:
+        if environment == SANDBOX:
+            raise ConfigurationError(
+                f"give the environment sandbox or the API url {api_url.strip()}, not both (nor by "
+                f"{ENVIRONMENT_NAME} and {API_URL_NAME})"
+            )
         url = api_url.strip().rstrip("/")
         check_base_url(url)
         return url

@@ -18,7 +18,6 @@ import msgspec
 from click.core import ParameterSource
 
 from pingdata_async.api.client import PingDataClient
-from pingdata_async.api.config import SANDBOX
 from pingdata_async.api.wire import saying_when
 from pingdata_async.cli.console import describe, event_log, narrate, open_side_file
 from pingdata_async.cli.main import ANSWERED, STOPPED, exit_code_of, run_until_signal, say
@@ -55,8 +54,6 @@ async def open_client(connection: Connection) -> AsyncIterator[PingDataClient]:
         ConfigurationError: When the options do not go together.
         MissingTokenError: When there is no token.
     """
-    if connection.environment == SANDBOX and connection.api_url is not None:
-        raise ConfigurationError("give --environment sandbox or --api-url, not both")
     megabytes = connection.max_answer_mb
     async with PingDataClient(
         environment=connection.environment,

@@ -219,3 +219,22 @@ async def test_an_unknown_environment_of_a_variable(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PINGDATA_ASYNC_ENVIRONMENT", "nowhere")
     with pytest.raises(ConfigurationError, match="prod, prodeu, staging, dev, sandbox"):
         await PingDataClient(auth_token="t").open()
+
+
+@pytest.mark.parametrize("by_variables", [True, False])
+async def test_a_sandbox_that_has_a_url(
+    *, by_variables: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who means to try something for nothing does not pay at that url."""
+    if by_variables:
+        monkeypatch.setenv("PINGDATA_ASYNC_ENVIRONMENT", "sandbox")
+        monkeypatch.setenv("PINGDATA_ASYNC_API_URL", "https://example.com")
+        client = PingDataClient(auth_token="t")
+    else:
+        client = PingDataClient(
+            environment="sandbox", api_url="https://example.com", auth_token="t"
+        )
+    with pytest.raises(ConfigurationError, match="not both"):
+        await client.open()
+    with pytest.raises(ConfigurationError, match="not both"):
+        _ = client.api_url
