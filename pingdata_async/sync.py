@@ -26,7 +26,7 @@ from pingdata_async.api.client import PingDataClient
 from pingdata_async.engine.stream import Locations
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.models import EnhancedLocations, RunSummary
-from pingdata_async.options import EnhancerOptions, ResumeOptions, RunOptions
+from pingdata_async.options import CallOptions, EnhancerOptions, ResumeOptions, RunOptions
 from pingdata_async.tables.readers.open import AnyInput
 from pingdata_async.tables.rows import ReadOptions
 
@@ -45,6 +45,10 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_forget_threads)
 
 
+class SyncCallOptions(CallOptions, EnhancerOptions, total=False):
+    """Options of `enhance()`: those of `BulkEnhancer.enhance()` and of `BulkEnhancer`."""
+
+
 class SyncRunOptions(RunOptions, EnhancerOptions, total=False):
     """Options of `run()`: those of `BulkEnhancer.run()` and of `BulkEnhancer`."""
 
@@ -60,7 +64,7 @@ def enhance(
     sources: Iterable[str] | str = (),
     *,
     client: PingDataClient | None = None,
-    **options: Unpack[EnhancerOptions],
+    **options: Unpack[SyncCallOptions],
 ) -> EnhancedLocations:
     """Enhance all locations and return the results in input order.
 
@@ -68,14 +72,15 @@ def enhance(
         locations: As of `BulkEnhancer.enhance()`; it is iterated in the other thread.
         sources: Source codes such as PG and PH; a location's own `sources` take precedence.
         client: See above.
-        **options: Whatever else `BulkEnhancer` takes.
+        **options: Whatever else `BulkEnhancer.enhance()` and `BulkEnhancer` take.
 
     Raises:
         PingDataError: As `BulkEnhancer.enhance()`.
     """
+    of_enhancer, others = _parted(options)
 
     async def work(opened: PingDataClient) -> EnhancedLocations:
-        return await BulkEnhancer(opened, sources, **options).enhance(locations)
+        return await BulkEnhancer(opened, sources, **of_enhancer).enhance(locations, **others)
 
     return _call(work, client)
 

@@ -55,6 +55,9 @@ PAUSE_GROWTH = 1.5
 FAILURES_IN_A_ROW = 10
 """Questions without an answer after which `Job.wait()` ends with the error."""
 
+ANSWERS_WITHOUT_OUTPUT = 10
+"""Times that a complete job is asked for its outputs."""
+
 
 class Job:
     """A bulk job; made by `PingDataClient.submit_job()` and `PingDataClient.job()`.
@@ -142,8 +145,13 @@ class Job:
             PingDataError: As `wait()`.
         """
         status = await self.wait(timeout_s=timeout_s)
-        if not status.outputs:
-            raise DecodeError(f"job {self.id} is complete, but names no output yet; try again")
+        answers = 1
+        while not status.outputs:  # some come a little after the end
+            if answers == ANSWERS_WITHOUT_OUTPUT:
+                raise DecodeError(f"job {self.id} is complete, but names no output; try later")
+            await anyio.sleep(FIRST_PAUSE_S)
+            status = await self.status()
+            answers += 1
         bodies = [await self._client.fetch_body(self.id, output) for output in status.outputs]
         return await anyio.to_thread.run_sync(self._read, bodies)
 

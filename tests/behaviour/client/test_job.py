@@ -132,6 +132,26 @@ async def test_questions_that_fail() -> None:
         assert len(api.seen) == 10
 
 
+@pytest.mark.usefixtures("fast_polls")
+async def test_an_output_that_comes_late_or_never() -> None:
+    """A job that is complete is asked a few times more."""
+    asked = 0
+
+    async def late(_request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        outputs = [{"url": "/o.json"}] if asked > 3 else []
+        result = {"status": "SUCCESS", "outputs": outputs}
+        return web.json_response({"request": {"status": "COMPLETE"}, "result": result})
+
+    answers = {"/api/v1/bulk_enhance/J": late, "/o.json": always({"x": PG})}
+    async with LocalApi(by_path(answers)) as api, client_of(api.url) as client:
+        assert [result.id for result in await client.job("J").results()] == ["x"]
+        asked = -1000
+        with pytest.raises(DecodeError, match="job J is complete, but names no output"):
+            await client.job("J").results()
+
+
 async def test_several_outputs_of_another_programs_job() -> None:
     """They are joined, and read under the ids that they were sent with."""
     status = {

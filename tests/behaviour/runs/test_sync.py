@@ -78,6 +78,9 @@ def test_a_run_and_its_resumption(tmp_path: Path) -> None:
 
 def test_an_error_is_what_it_would_be() -> None:
     """Of our own, with the results so far."""
+    with pytest.raises(ping.BudgetSpentError) as spent:
+        sync.enhance(ADDRESSES, "PG", client=sandbox_client(), chunk_size=1, max_locations=2)
+    assert len(spent.value.results) == 2
     with pytest.raises(ping.InputError, match="postal_code"):
         sync.enhance([{"zip": "1"}], "PG", client=sandbox_client())
     with pytest.raises(TypeError, match="chunk_sise"):
