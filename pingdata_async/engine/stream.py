@@ -156,7 +156,7 @@ class ChunkSource:
     async def _read_some(self, rows: int) -> bool:
         """Read so many rows; returns whether the batch may have more.
 
-        An error is kept until the rows before it have been given out.
+        An error is kept until the full chunks before it have been given out; no other row is sent.
         """
         try:
             if self._is_async:

@@ -69,12 +69,12 @@ from pingdata_async.runs.export.export import (
 )
 from pingdata_async.runs.export.output import (
     DeclaredTypes,
-    OutputOwnership,
     OutputSpec,
     needed_for,
     output_option,
     output_spec,
 )
+from pingdata_async.runs.export.ownership import OutputOwnership
 from pingdata_async.runs.export.results import ResultReader
 from pingdata_async.runs.forecast import check_space, disk_needs, keep_throughput
 from pingdata_async.runs.journal.journal import Journal
