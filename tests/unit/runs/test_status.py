@@ -10,7 +10,14 @@ import anyio
 import pytest
 
 import pingdata_async as ping
-from pingdata_async.events import ChunkFinished, ChunkHeld, Event, JobSubmitted, SubmissionInDoubt
+from pingdata_async.events import (
+    ChunkFinished,
+    ChunkHeld,
+    Event,
+    JobSubmitted,
+    RunStopped,
+    SubmissionInDoubt,
+)
 from pingdata_async.runs.export.export import export_run
 from pingdata_async.runs.status import RunStatus, read_status
 from pingdata_async.sandbox import FaultPlan, SandboxServer
@@ -60,15 +67,18 @@ async def test_from_plan_to_end(
     assert hashes(tmp_path) == before
     assert not status.is_running
     assert not status.is_finished
-    assert status.settled == status.ok + status.partial + status.failed == 10 * len(finished)
-    assert (status.ok, status.failed) == (
-        sum(event.ok for event in finished),
-        sum(event.failed for event in finished),
-    )
-    assert status.jobs == len(status.in_flight) + len(finished) == sandbox.stats.jobs_accepted
+    # A chunk can be kept just before it would be told of.
+    spooled = status.chunks["spooled"]
+    assert len(finished) <= spooled <= sandbox.stats.jobs_accepted
+    assert status.settled == status.ok + status.partial + status.failed == 10 * spooled
+    assert [event.rows_done for event in stopper.events if isinstance(event, RunStopped)] == [
+        status.settled
+    ]
+    assert status.ok >= sum(event.ok for event in finished)
+    assert status.failed >= sum(event.failed for event in finished)
+    assert status.jobs == len(status.in_flight) + spooled == sandbox.stats.jobs_accepted
     assert status.locations_charged == 10 * status.jobs
     assert sum(status.chunks.values()) == 30
-    assert status.chunks["spooled"] == len(finished)
     assert all(job.job_id and began <= job.since <= time.time() for job in status.in_flight)
     assert [job.since for job in status.in_flight] == sorted(job.since for job in status.in_flight)
     assert (status.in_doubt, status.submissions_in_doubt) == ([], 0)

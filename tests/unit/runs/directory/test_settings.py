@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -145,21 +146,28 @@ async def test_another_api_is_another_run(client: ping.PingDataClient, tmp_path:
         assert requests(other) == 0
 
 
+@pytest.fixture
+def fast_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox that a client starts has jobs that take no time."""
+    made = partial(SandboxServer, locations_per_s=1e6, queue_delay_s=0.0)
+    monkeypatch.setattr("pingdata_async.sandbox.SandboxServer", made)
+
+
+@pytest.mark.usefixtures("fast_sandbox")
 async def test_the_sandbox_is_one_api_whatever_its_port(tmp_path: Path) -> None:
     """It is started anew with each command; jobs of the last one went with it, complete or not."""
     output = tmp_path / "out.jsonl"
     for count in (2, None):
-        async with SandboxServer(locations_per_s=1e6, queue_delay_s=0.0) as server:
-            made = ping.PingDataClient(api_url=server.url, auth_token="t", environment="sandbox")
-            async with made as client:
-                if count is not None:
-                    await stopped_run(client, output, ChunkFinished, count)
-                else:
-                    policy = ping.RetryPolicy(late_after_s=0.1, forgotten_after_s=0.1)
-                    await enhancer(client, retry_policy=policy).run(ADDRESSES, output)
+        async with ping.PingDataClient(environment="sandbox") as client:
+            if count is not None:
+                await stopped_run(client, output, ChunkFinished, count)
+            else:
+                policy = ping.RetryPolicy(late_after_s=0.1, forgotten_after_s=0.1)
+                await enhancer(client, retry_policy=policy).run(ADDRESSES, output)
     assert_all_there(output)
 
 
+@pytest.mark.usefixtures("fast_sandbox")
 async def test_outputs_of_a_sandbox_that_is_gone_are_not_waited_for(tmp_path: Path) -> None:
     """Their jobs were complete, but the server has gone: what it made up is asked for anew."""
     output, stopped = tmp_path / "out.jsonl", anyio.CancelScope()
@@ -169,13 +177,11 @@ async def test_outputs_of_a_sandbox_that_is_gone_are_not_waited_for(tmp_path: Pa
             stopped.cancel()
 
     for scope, on_event in ((stopped, stop), (anyio.CancelScope(), None)):
-        async with SandboxServer(locations_per_s=1e6, queue_delay_s=0.0) as server:
-            made = ping.PingDataClient(api_url=server.url, auth_token="t", environment="sandbox")
-            async with made as client:
-                with scope:
-                    policy = ping.RetryPolicy(late_after_s=0.1, forgotten_after_s=0.1)
-                    bulk = enhancer(client, retry_policy=policy, on_event=on_event)
-                    await bulk.run(ADDRESSES, output)
+        async with ping.PingDataClient(environment="sandbox") as client:
+            with scope:
+                policy = ping.RetryPolicy(late_after_s=0.1, forgotten_after_s=0.1)
+                bulk = enhancer(client, retry_policy=policy, on_event=on_event)
+                await bulk.run(ADDRESSES, output)
     assert stopped.cancelled_caught
     assert_all_there(output)
 
