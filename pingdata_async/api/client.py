@@ -34,7 +34,7 @@ from pingdata_async.api.config import (
     find_token,
     resolve_base_url,
 )
-from pingdata_async.api.job import Job, submit_job
+from pingdata_async.api.job import Job, as_sent, submit_job
 from pingdata_async.api.outputs import open_output, open_whole
 from pingdata_async.api.transport import Response, Transport
 from pingdata_async.api.wire import (
@@ -52,9 +52,8 @@ from pingdata_async.exceptions import (
     InputError,
     PingDataError,
 )
-from pingdata_async.locations.fields import AnyLocation, check_names, clean_sources
+from pingdata_async.locations.fields import AnyLocation, clean_sources
 from pingdata_async.locations.normalize import normalize
-from pingdata_async.locations.postal_codes import restore_leading_zeros_of
 from pingdata_async.models import DataSource, EnhancedLocation, JobOutput, JobStatus, Location
 from pingdata_async.results.outcomes import judge_location
 from pingdata_async.util.encoding import (
@@ -469,7 +468,7 @@ class PingDataClient:
         """
         if location is not None and fields:
             raise InputError("give a location or its fields one by one, not both")
-        normalized = normalize(_as_sent(location if location is not None else fields))
+        normalized = normalize(as_sent(location if location is not None else fields))
         asked = normalized.sources or clean_sources(sources)
         if not asked:
             raise InputError("no sources: name one, such as PG")
@@ -612,19 +611,6 @@ class PingDataClient:
     ) -> T:
         with self._call() as transport:
             return await transport.get(path, decode, query, pacer=pacer)
-
-
-def _as_sent(location: AnyLocation) -> AnyLocation:
-    """A location without slips that would cost its price for a worse answer, or for none."""
-    if isinstance(location, Mapping):
-        check_names(location)
-        fields = dict(location)
-    elif isinstance(location, Location):
-        fields = msgspec.structs.asdict(location)
-    else:
-        return location
-    restore_leading_zeros_of([fields])
-    return fields
 
 
 def _listed(locations: Iterable[object]) -> list[object]:

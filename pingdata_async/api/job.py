@@ -6,7 +6,7 @@ another program submitted, or whose answers are fetched another day.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,9 +30,11 @@ from pingdata_async.locations.fields import (
     AnyLocation,
     check_any_source,
     check_iterable,
+    check_names,
     clean_sources,
 )
-from pingdata_async.models import EnhancedLocation, JobStatus, Reason
+from pingdata_async.locations.postal_codes import restore_leading_zeros_of
+from pingdata_async.models import EnhancedLocation, JobStatus, Location, Reason
 from pingdata_async.results.outcomes import judge_location, unanswered
 from pingdata_async.results.validation import (
     detached,
@@ -170,12 +172,25 @@ async def submit_job(
 ) -> Job:
     """Submit one job; see `PingDataClient.submit_job()`."""
     check_iterable(locations)
-    given, codes = list(locations), checked_sources(sources)
+    given, codes = list(map(as_sent, locations)), checked_sources(sources)
     if not codes:
         check_any_source(given)
     chunk = await anyio.to_thread.run_sync(_as_one_chunk, given, codes)
     body = encode_body(chunk, options.encode(codes))
     return Job(client, await client.submit_body(body), codes, chunk)
+
+
+def as_sent(location: AnyLocation) -> AnyLocation:
+    """A location without slips that would cost its price for a worse answer, or for none."""
+    if isinstance(location, Mapping):
+        check_names(location)
+        fields = dict(location)
+    elif isinstance(location, Location):
+        fields = msgspec.structs.asdict(location)
+    else:
+        return location
+    restore_leading_zeros_of([fields])
+    return fields
 
 
 def _as_one_chunk(locations: Sequence[AnyLocation], sources: tuple[str, ...]) -> Chunk:

@@ -84,6 +84,25 @@ async def test_what_cannot_be_one_job() -> None:
         assert not api.seen
 
 
+async def test_slips_that_would_cost_a_worse_answer() -> None:
+    """A name that is no field is refused, and a postal code has its leading zero back."""
+    bodies: list[Any] = []
+
+    async def submitted(request: web.Request) -> web.StreamResponse:
+        bodies.append(await request.json())
+        return web.json_response({"id": "J"})
+
+    async with LocalApi(submitted) as api, client_of(api.url) as client:
+        with pytest.raises(InputError, match="postal_code"):
+            await client.submit_job([{"city": "Boston", "zip": "02108"}], sources="PG")
+        assert not bodies
+        given = {"city": "Boston", "state": "MA", "postal_code": "2108"}
+        await client.submit_job(
+            [given, Location(city="Boston", state="MA", postal_code="2108")], sources="PG"
+        )
+    assert [each["postal_code"] for each in bodies[0]["locations"]] == ["02108", "02108"]
+
+
 @pytest.mark.usefixtures("fast_polls")
 async def test_a_job_that_fails() -> None:
     """The API's own words, and the job's id."""
