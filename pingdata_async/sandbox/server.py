@@ -50,6 +50,8 @@ _LOCATIONS_AT_ONCE: Final = 250
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SERVER_ERRORS: Final = (500, 502, 503, 504)
 _BUSY: Final = (429, 503)
+# From accepting a connection to aiohttp's knowing it; one round is left to spare.
+_ROUNDS_TO_ACCEPT: Final = 5
 _HTML_PAGE: Final = """<!DOCTYPE html>
 <html><head><title>{status} {phrase}</title></head>
 <body><center><h1>{status} {phrase}</h1></center><hr><center>nginx</center></body></html>
@@ -415,7 +417,8 @@ class SandboxServer(SandboxSettings):
         )
         await runner.setup()
         try:
-            await web.TCPSite(runner, self.host, self.port, ssl_context=self.ssl_context).start()
+            site = LeaklessSite(runner, self.host, self.port, ssl_context=self.ssl_context)
+            await site.start()
         except BaseException:
             await runner.cleanup()
             raise
@@ -442,3 +445,27 @@ class SandboxServer(SandboxSettings):
     def stats(self) -> SandboxStats:
         """What was asked of this sandbox so far."""
         return self._api.stats()
+
+
+class LeaklessSite(web.TCPSite):
+    """A listening socket that leaves no connection open as it closes."""
+
+    async def stop(self) -> None:
+        """Accept nothing more, hand on what is accepted, and close."""
+        if self._server is not None:
+            await stop_accepting(cast("asyncio.Server", self._server))
+        await super().stop()
+
+
+async def stop_accepting(server: asyncio.Server) -> None:
+    """Have a server accept nothing more, and wait until what it accepted is handed on.
+
+    asyncio takes some rounds of its loop to hand an accepted connection on. One that is on its
+    way as the server closes is closed by nobody.
+    """
+    for listening in server.sockets:
+        # Not every loop works by readers; there a connection may stay open.
+        with contextlib.suppress(NotImplementedError):
+            asyncio.get_running_loop().remove_reader(listening)
+    for _ in range(_ROUNDS_TO_ACCEPT):
+        await asyncio.sleep(0)

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from benchmarks.throughput.server import FastAPI
+from pingdata_async.sandbox.server import LeaklessSite
 
 
 def report(cpu_us: float, max_rss_mb: float = 50.0) -> dict[str, Any]:
@@ -32,7 +33,7 @@ async def served(api: FastAPI) -> AsyncIterator[str]:
     """Its url, within this process."""
     runner = web.AppRunner(api.make_app(), shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await LeaklessSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
     try:
         yield f"http://{host}:{port}"

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from pingdata_async.sandbox import FaultPlan, SandboxServer
 from pingdata_async.sandbox import server as callbacks
+from pingdata_async.sandbox.server import LeaklessSite
 from tests.sandbox.caller import Caller, Clock, addresses, calling
 
 
@@ -47,7 +48,7 @@ async def receiving() -> AsyncIterator[Receiver]:
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await LeaklessSite(runner, "127.0.0.1", 0).start()
         receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/done"
         yield receiver
     finally:

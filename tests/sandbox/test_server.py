@@ -1,8 +1,11 @@
 """The server itself: starting, stopping, the token, https, settings."""
 
 import asyncio
+import gc
+import socket
 import ssl
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -35,6 +38,24 @@ async def test_a_stopped_sandbox_can_be_started_again() -> None:
     assert sandbox.stats.jobs_accepted == 1
     async with calling(sandbox) as caller:
         assert (await caller.status(job_id))["request"]["num_problems"] in {None, 0}
+
+
+@pytest.mark.parametrize("rounds", range(6))
+def test_a_connection_made_as_it_stops_is_closed(rounds: int) -> None:
+    """However far asyncio is with accepting it: a socket left open warns as it is collected."""
+
+    async def stop_while_accepting() -> None:
+        with socket.socket() as caller:
+            async with SandboxServer() as sandbox:
+                address = urlsplit(sandbox.url)
+                caller.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    caller.connect((address.hostname, address.port))
+                for _ in range(rounds):
+                    await asyncio.sleep(0)
+
+    asyncio.run(stop_while_accepting())
+    gc.collect()
 
 
 async def test_a_taken_port_is_an_error_and_leaves_nothing() -> None:

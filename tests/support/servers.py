@@ -15,6 +15,7 @@ import trustme
 from aiohttp import web
 
 from pingdata_async import PingDataClient
+from pingdata_async.sandbox.server import LeaklessSite, stop_accepting
 
 TOKEN = "tok-SECRET-0123456789"
 
@@ -60,7 +61,7 @@ class LocalApi:
         # Bodies are kept as they came.
         runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=0.05)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self.tls).start()
+        await LeaklessSite(runner, "127.0.0.1", 0, ssl_context=self.tls).start()
         self._runners.append(runner)
         return self
 
@@ -167,6 +168,7 @@ async def raw_server(script: Script) -> AsyncIterator[RawServer]:
     try:
         yield running
     finally:
+        await stop_accepting(server)
         server.close()
         for task in tasks:
             task.cancel()
