@@ -59,23 +59,32 @@ ALLOWED = {
     "everything": Loads(
         "from pingdata_async import *", CLIENT | RUNS, {"asyncio", "csv", "sqlite3"}
     ),
-    "--help": Loads(command("--help"), {"click"}, set()),
+    "--help": Loads(command("--help"), {"click", "cloup"}, {"csv"}),
     "--version": Loads(command("--version"), {"click"}, set()),
     "no such command": Loads(command("enhence"), {"click"}, set()),
+    "a mistake": Loads(  # what draws pages of help is for these alone
+        command("status"), RUNS | {"click"}, {"asyncio", "csv", "sqlite3"}
+    ),
     "enhance --help": Loads(
-        command("enhance", "--help"), CLIENT | RUNS | {"click"}, {"asyncio", "csv", "sqlite3"}
+        command("enhance", "--help"),
+        CLIENT | RUNS | {"click", "cloup"},
+        {"asyncio", "csv", "sqlite3"},
     ),
     "limits --help": Loads(
-        command("limits", "--help"), CLIENT | RUNS | {"click"}, {"asyncio", "csv", "sqlite3"}
+        command("limits", "--help"),
+        CLIENT | RUNS | {"click", "cloup"},
+        {"asyncio", "csv", "sqlite3"},
     ),
     "enhance-one --help": Loads(
-        command("enhance-one", "--help"), CLIENT | RUNS | {"click"}, {"asyncio", "csv", "sqlite3"}
+        command("enhance-one", "--help"),
+        CLIENT | RUNS | {"click", "cloup"},
+        {"asyncio", "csv", "sqlite3"},
     ),
     "status --help": Loads(
-        command("status", "--help"), RUNS | {"click"}, {"asyncio", "csv", "sqlite3"}
+        command("status", "--help"), RUNS | {"click", "cloup"}, {"asyncio", "csv", "sqlite3"}
     ),
     "sandbox --help": Loads(
-        command("sandbox", "--help"), RUNS | {"click"}, {"asyncio", "csv", "sqlite3"}
+        command("sandbox", "--help"), RUNS | {"click", "cloup"}, {"asyncio", "csv", "sqlite3"}
     ),
 }
 

@@ -14,7 +14,8 @@ import pytest
 from pingintel_api import PingDataAPIClient
 from pingintel_api.pingdataapi_cmd import cli as vendors_cli
 
-from pingdata_async.cli.main import EPILOG, CommandToLoad, cli
+from pingdata_async.cli.help import EXIT_CODES
+from pingdata_async.cli.main import CommandToLoad, cli
 from pingdata_async.cli.runs import enhance
 from pingdata_async.runs.journal.records import ChunkState, Resumption, on_resume
 from pingdata_async.sandbox import SandboxServer
@@ -75,7 +76,7 @@ def test_every_option_of_enhance_is_in_the_table() -> None:
         option
         for parameter in enhance.params
         for option in parameter.opts
-        if option.startswith("--")
+        if option.startswith("--") and option != "--help-all"
     }
     shorthand = {"--verbose": "-v", "--quiet": "-q"}
     assert named | set(shorthand) == known
@@ -84,7 +85,7 @@ def test_every_option_of_enhance_is_in_the_table() -> None:
 
 def test_exit_codes_are_the_same_in_help_and_readme() -> None:
     """One truth, told twice."""
-    in_help = re.findall(r"^  (\d+) +", EPILOG, re.MULTILINE)
+    in_help = re.findall(r"^(\d+) +", EXIT_CODES, re.MULTILINE)
     table = README[README.index("| exit code |") : README.index("## Runs that survive")]
     in_readme = re.findall(r"^\| (\d+)", table, re.MULTILINE)
     assert in_help == in_readme

@@ -3,6 +3,7 @@
 account  Commands that ask the API a single question: datasources, limits, usage, enhance-one
 console  What commands print: results, the progress of a run, side files
 execute  Opens a client, works on a run and reports it; how to resume it
+help     Help pages: options in panels, examples, exit codes
 inspect  The command `inspect`
 main     Runs a command; exit codes, messages, and a clean stop on a signal
 options  Options that several commands share

@@ -15,6 +15,7 @@ from pingdata_async.api.client import PingDataClient
 from pingdata_async.api.wire import resets_at
 from pingdata_async.cli.console import Cell, Table, check_standard_output, show, show_json
 from pingdata_async.cli.execute import ask
+from pingdata_async.cli.help import Argument, Panel, command, in_panel
 from pingdata_async.cli.main import ANSWERED, NO_ANSWER_FOR_SOME, say
 from pingdata_async.cli.options import (
     api_options,
@@ -22,9 +23,8 @@ from pingdata_async.cli.options import (
     asking_options,
     connection_of,
     delegate_option,
+    json_option,
     sources_option,
-    switch,
-    together,
 )
 from pingdata_async.exceptions import (
     ConfigurationError,
@@ -45,24 +45,31 @@ T = TypeVar("T")
 MOST_COLUMNS = 8
 """Sources side by side, at most; more are listed one below the other."""
 
-EPILOG = """\b
-Exit codes:
-  0    the API answered
-  2    wrong usage, or a source that the API does not know
-  4    no auth token, or the API refused it
-  5    the API gave no answer: access denied, endpoint missing, or API down
+EXIT_CODES = """
+0    the API answered
+2    wrong usage, or a source that the API does not know
+4    no auth token, or the API refused it
+5    the API gave no answer: access denied, endpoint missing, or API down
 """
 
-_json_switch = switch("--json", "as_json", help="Print the API's whole answer as JSON.")
+_json_option = json_option("Print the API's whole answer as JSON.")
 
 
-@click.command(epilog=EPILOG)
-@click.argument("code", metavar="[CODE]", required=False)
+@command(
+    examples="""
+        pingdata-async datasources
+        pingdata-async datasources PH
+    """,
+    exit_codes=EXIT_CODES,
+)
+@click.argument(
+    "code", cls=Argument, metavar="[CODE]", required=False, help="The source to describe, as PH."
+)
 @delegate_option
 @api_options
-@_json_switch
+@_json_option
 def datasources(code: str | None, delegate_to: str | None, as_json: bool, **others: Any) -> int:
-    """List the data sources your account may use, or describe one.
+    """List the data sources you may use, or describe one.
 
     With CODE, show what that source needs, where it has data, and which fields it returns.
     """
@@ -84,9 +91,9 @@ def datasources(code: str | None, delegate_to: str | None, as_json: bool, **othe
     return ANSWERED
 
 
-@click.command(epilog=EPILOG)
+@command(exit_codes=EXIT_CODES)
 @api_options
-@_json_switch
+@_json_option
 def limits(as_json: bool, **others: Any) -> int:
     """Show what is left of the account's limits, by source.
 
@@ -100,18 +107,22 @@ def limits(as_json: bool, **others: Any) -> int:
     return ANSWERED
 
 
-@click.command(epilog=EPILOG)
-@click.option(
-    "--start",
-    metavar="TIME",
-    help="Start at this time: -5m, -1h, -30d, or ISO 8601 (UTC).  [default: -30d]",
-)
-@click.option("--end", metavar="TIME", help="End at this time, in the same form.  [default: now]")
-@click.option("--username", help="Show another user's credits (staff only).")
-@click.option("--org-short-name", help="Show an organisation's credits (staff only).")
+@command(examples="pingdata-async usage --start -7d", exit_codes=EXIT_CODES)
+@in_panel(
+    Panel.ASKED,
+    click.option(
+        "--start", metavar="TIME",
+        help="Start at this time: -5m, -1h, -30d, or ISO 8601 (UTC).  [default: -30d]",
+    ),
+    click.option(
+        "--end", metavar="TIME", help="End at this time, in the same form.  [default: now]"
+    ),
+    click.option("--username", help="Show another user's credits (staff only)."),
+    click.option("--org-short-name", help="Show an organisation's credits (staff only)."),
+)  # fmt: skip
 @delegate_option
 @api_options
-@_json_switch
+@_json_option
 def usage(
     start: str | None,
     end: str | None,
@@ -257,13 +268,12 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-ONE_EPILOG = """\b
-Exit codes:
-  0    the API answered (also where the answer is "no match")
-  2    wrong usage, or nothing to look up; nothing was sent
-  3    no answer: the API refused the location, or its sources failed
-  4    no auth token, or the API refused it
-  5    the API gave no answer: quota spent, access denied, or API down
+ONE_EXIT_CODES = """
+0    the API answered (also where the answer is "no match")
+2    wrong usage, or nothing to look up; nothing was sent
+3    no answer: the API refused the location, or its sources failed
+4    no auth token, or the API refused it
+5    the API gave no answer: quota spent, access denied, or API down
 """
 
 NAMED_FIELDS = (
@@ -283,8 +293,11 @@ SHORT_NAMES = {"country": ["-c"]}
 
 
 # Not from variables: a location is meant for one call.
-_location_options = together(
-    click.argument("address", required=False),
+_location_options = in_panel(
+    Panel.IN,
+    click.argument(
+        "address", cls=Argument, required=False, help="The address in one line, if there is one."
+    ),
     click.option(
         "-a", "--address", "named_address", metavar="TEXT", help="The same as ADDRESS."
     ),
@@ -302,12 +315,18 @@ _location_options = together(
 )  # fmt: skip
 
 
-@click.command(epilog=ONE_EPILOG)
+@command(
+    examples="""
+        pingdata-async enhance-one "600 Dexter Avenue, Montgomery, AL 36130" -s PG,PH
+        pingdata-async enhance-one --latitude 32.377 --longitude -86.3 -s PH
+    """,
+    exit_codes=ONE_EXIT_CODES,
+)
 @_location_options
 @sources_option
 @asking_options
 @api_options
-@switch("--json", "as_json", help="Print the status and the API's whole answer as JSON.")
+@json_option("Print the status and the API's whole answer as JSON.")
 def enhance_one(
     address: str | None,
     sources: str,

@@ -8,8 +8,9 @@ import click
 import msgspec
 
 from pingdata_async.cli.console import Cell, Table, show, show_json, waiting_for
+from pingdata_async.cli.help import Argument, command
 from pingdata_async.cli.main import ANSWERED, say
-from pingdata_async.cli.options import read_options_of, reading_options, switch
+from pingdata_async.cli.options import json_option, read_options_of, reading_options
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.locations.normalize import NormalizedLocation, normalize
@@ -51,10 +52,18 @@ class ShownInput(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[dict[str, Any]]
 
 
-@click.command()
-@click.argument("source", metavar="INPUT")
+@command(
+    examples="""
+        pingdata-async inspect sov.xlsx
+        pingdata-async inspect sov.xlsx --map city="Town" --map id="Loc #"
+    """
+)
+@click.argument(
+    "source", cls=Argument, metavar="INPUT",
+    help='A CSV, JSONL, Parquet or workbook; "-" is standard input.',
+)  # fmt: skip
 @reading_options
-@switch("--json", "as_json", help="Print the same as JSON.")
+@json_option("Print the same as JSON.")
 def inspect(source: str, as_json: bool, **others: Any) -> int:
     """Show how the columns of INPUT are understood; send nothing.
 

@@ -118,17 +118,6 @@ async def run_until_signal(work: Callable[[], Awaitable[T]]) -> T:
 
 # -- The command line ------------------------------------------------------------------------
 
-EPILOG = """\b
-Exit codes:
-  0    the API answered every row ("no match" is an answer too)
-  1    unexpected error
-  2    wrong usage or bad input; nothing was sent
-  3    finished, but some rows have no answer
-  4    no auth token, or the API refused it
-  5    stopped early or not started; can be resumed (budget, quota, access, API down, disk full)
-  130  interrupted (Ctrl-C), 143 terminated, 129 hung up; can be resumed
-"""
-
 
 class CommandToLoad(click.Command):
     """The name and summary of a command whose module is loaded only when it is run.
@@ -151,7 +140,7 @@ class CommandToLoad(click.Command):
 
 
 class Commands(click.Group):
-    """Loads only the command that is run."""
+    """Loads only the command that is run, and lists all in sections."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
         """In the order of their use."""
@@ -164,34 +153,70 @@ class Commands(click.Group):
         name, command, rest = super().resolve_command(ctx, args)
         return name, command.load() if isinstance(command, CommandToLoad) else command, rest
 
+    def get_help(self, ctx: click.Context) -> str:
+        """Examples, then the commands in sections."""
+        # Only now: what draws pages takes a while to load.
+        from pingdata_async.cli.help import page_of, panels_of  # noqa: PLC0415
+
+        page = page_of(ctx)
+        page.paragraph(str(self.help))
+        page.examples(EXAMPLES)
+        sections = {
+            title: [(name, str(self.commands[name].help)) for name in commands]
+            for title, commands in SECTIONS.items()
+        }
+        page.panels(sections | panels_of(ctx, is_all=True))
+        page.paragraph("`pingdata-async COMMAND --help` tells more of each.", indent=0)
+        return page.text()
+
+
+EXAMPLES = """
+    pingdata-async inspect sov.xlsx
+    pingdata-async enhance sov.xlsx -o trial.xlsx -s PG,PH --environment sandbox
+    pingdata-async enhance sov.xlsx -o enhanced.xlsx -s PG,PH
+"""
+
 
 @click.group(
     cls=Commands,
-    epilog=EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="pingdata-async")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Enhance millions of property addresses through the Ping.Data bulk API."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 # By name, in the order of their use: the module of each, and the first sentence of its help.
 _COMMANDS = {
-    "inspect": ("inspect", "Show how the columns of INPUT are understood; send nothing."),
-    "plan": ("runs", "Show what a run would send and cost; send no job."),
-    "enhance": ("runs", "Enhance every address in INPUT and write the answers."),
-    "status": ("status", "Show the progress of a run, at any time."),
-    "resume": ("runs", "Resume a run that stopped; its input is not needed."),
-    "retry": ("runs", "Retry the rows of a run that have no answer."),
-    "export": ("runs", "Write a run's output in any format, at no cost."),
-    "enhance-one": ("account", "Enhance one location at once."),
-    "datasources": ("account", "List the data sources your account may use, or describe one."),
-    "limits": ("account", "Show what is left of the account's limits, by source."),
-    "usage": ("account", "Show the credits used, by time and source."),
-    "sandbox": ("sandbox", "Serve an imitation of the API, with made-up answers."),
+    "Before anything is sent": {
+        "inspect": ("inspect", "Show how the columns of INPUT are understood; send nothing."),
+        "plan": ("runs", "Show what a run would send and cost; send no job."),
+    },
+    "Runs": {
+        "enhance": ("runs", "Enhance every address in INPUT and write the answers."),
+        "status": ("status", "Show the progress of a run, at any time."),
+        "resume": ("runs", "Resume a run that stopped; its input is not needed."),
+        "retry": ("runs", "Retry the rows of a run that have no answer."),
+        "export": ("runs", "Write a run's output in any format, at no cost."),
+    },
+    "One location, and the account": {
+        "enhance-one": ("account", "Enhance one location at once."),
+        "datasources": ("account", "List the data sources you may use, or describe one."),
+        "limits": ("account", "Show what is left of the account's limits, by source."),
+        "usage": ("account", "Show the credits used, by time and source."),
+    },
+    "The command itself": {
+        "sandbox": ("sandbox", "Serve an imitation of the API, with made-up answers."),
+    },
 }
-for name, (module, summary) in _COMMANDS.items():
-    cli.add_command(CommandToLoad(name, module, summary))
+SECTIONS = {title: tuple(commands) for title, commands in _COMMANDS.items()}
+for commands in _COMMANDS.values():
+    for name, (module, summary) in commands.items():
+        cli.add_command(CommandToLoad(name, module, summary))
 
 
 def main() -> None:

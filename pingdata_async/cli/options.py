@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import click
 
 from pingdata_async.api.config import ENVIRONMENTS, SANDBOX, Environment
+from pingdata_async.cli.help import Argument, Option, Panel, in_panel
 from pingdata_async.engine.flow_control.retry import RetryPolicy
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.runs.directory.directory import journal_path
@@ -42,7 +43,7 @@ def option(*names: str, **attributes: Any) -> Callable[[F], F]:
     variable = PREFIX + long_name.removeprefix("--").upper().replace("-", "_")
     has_default = attributes.get("default") is not None
     attributes.setdefault("show_default", has_default)
-    return click.option(*names, envvar=variable, show_envvar=True, **attributes)
+    return click.option(*names, cls=Option, envvar=variable, **attributes)
 
 
 def switch(*names: str, **attributes: Any) -> Callable[[F], F]:
@@ -50,18 +51,7 @@ def switch(*names: str, **attributes: Any) -> Callable[[F], F]:
 
     A variable left behind in the environment must not cost money, or a file.
     """
-    return click.option(*names, is_flag=True, **attributes)
-
-
-def together(*decorators: Callable[[Any], Any]) -> Callable[[F], F]:
-    """One decorator of several options, which `--help` lists in this order."""
-
-    def decorate(command: F) -> F:
-        for each in reversed(decorators):
-            command = each(command)
-        return command
-
-    return decorate
+    return click.option(*names, cls=Option, is_flag=True, **attributes)
 
 
 _DURATION = re.compile(
@@ -95,7 +85,9 @@ def duration_text(seconds: float) -> str:
     return f"{seconds:f}".rstrip("0").rstrip(".")
 
 
-def duration_option(name: str, *, default_s: float | None = None, help: str) -> Callable[[F], F]:  # noqa: A002 - click's name
+def duration_option(
+    name: str, *, default_s: float | None = None, **attributes: Any
+) -> Callable[[F], F]:
     """An option that takes a duration; `--job-timeout` is `job_timeout_s` to Python."""
     return option(
         name,
@@ -103,7 +95,7 @@ def duration_option(name: str, *, default_s: float | None = None, help: str) -> 
         metavar="DURATION",
         callback=_seconds,
         default=None if default_s is None else duration_text(default_s),
-        help=help,
+        **attributes,
     )
 
 
@@ -143,11 +135,13 @@ class Connection:
     max_answer_mb: int | None
 
 
-api_options = together(
+api_options = in_panel(
+    Panel.CONNECTION,
     option(
         "-e", "--environment", type=click.Choice([*ENVIRONMENTS, SANDBOX], case_sensitive=False),
-        help="Use this API. The sandbox is an imitation inside this process; it needs no token and "
-        "costs nothing.  [default: prod]",
+        metavar="NAME",
+        help="prod, prodeu, staging, dev or sandbox. The sandbox is an imitation of the API inside "
+        "this process; it needs no token and costs nothing.  [default: prod]",
     ),
     option("-u", "--api-url", metavar="URL", help="Use the API at this base URL instead."),
     option(
@@ -156,11 +150,11 @@ api_options = together(
         "the vendor's client uses]",
     ),
     option(
-        "--ca-bundle", type=click.Path(exists=True, path_type=Path),
+        "--ca-bundle", rare=True, type=click.Path(exists=True, path_type=Path),
         help="Trust the certificates in this PEM file or folder instead of the system's.",
     ),
     option(
-        "--max-answer-mb", type=click.IntRange(min=1), metavar="MB",
+        "--max-answer-mb", rare=True, type=click.IntRange(min=1), metavar="MB",
         help="Refuse larger answers; reading one takes about twice as much memory.  "
         f"[default: {MAX_BODY_BYTES // MB}]",
     ),
@@ -189,25 +183,34 @@ def read_token_file(path: Path | None) -> str | None:
 # -- What the API is asked -------------------------------------------------------------------
 
 # Repeatable, as in the vendor's command: to take only the last one would be a surprise.
-sources_option = option(
+sources_option = in_panel(
+    Panel.ASKED,
+    option(
     "-s", "--sources", required=True, multiple=True, metavar="CODES",
     callback=lambda _context, _option, values: ",".join(values),
     help="Ask these data sources, such as PG,PH.",
+))  # fmt: skip
+delegate_option = in_panel(
+    Panel.ASKED,
+    option(
+        "-D", "--delegate-to", rare=True, metavar="ORG_SHORT_NAME",
+        help="Act for another organisation (requires permission).",
+    ),
 )  # fmt: skip
-delegate_option = option(
-    "-D", "--delegate-to", metavar="ORG_SHORT_NAME",
-    help="Act for another organisation (requires permission).",
-)  # fmt: skip
-asking_options = together(
+asking_options = in_panel(
+    Panel.ASKED,
     duration_option(
-        "--source-timeout",
+        "--source-timeout", rare=True,
         help="Have the API wait at most this long for each source.  [default: the API's own]",
     ),
     option(
-        "-r", "--include-raw-response", is_flag=True, show_default=False,
+        "-r", "--include-raw-response", rare=True, is_flag=True, show_default=False,
         help="Include each source's raw response (in tables also needs --columns '*').",
     ),
-    switch("--no-cache", help="Fetch everything afresh instead of using the API's cache."),
+    switch(
+        "--no-cache", rare=True,
+        help="Fetch everything afresh instead of using the API's cache.",
+    ),
     delegate_option,
 )  # fmt: skip
 
@@ -218,33 +221,42 @@ def asking_of(values: Mapping[str, Any]) -> dict[str, Any]:
     return same | {"check_cache": not values["no_cache"]}
 
 
-callback_option = option(
-    "--callback-url", metavar="URL", help="Have the API POST to this URL when a job completes."
-)
+callback_option = in_panel(
+    Panel.ASKED,
+    option(
+        "--callback-url", rare=True, metavar="URL",
+        help="Have the API POST to this URL when a job completes.",
+    ),
+)  # fmt: skip
 
 
 def requests_option(default: str) -> Callable[[F], F]:
     """The limit of requests; `default` describes what holds without it."""
     return option(
-        "--max-requests-per-second", type=click.FloatRange(min=0, min_open=True), metavar="N",
+        "--max-requests-per-second", rare=True, metavar="N",
+        type=click.FloatRange(min=0, min_open=True),
         help=f"Send at most this many requests per second.  [default: {default}]",
     )  # fmt: skip
 
 
 # -- What may be spent, and how persistent a run is ------------------------------------------
 
-budget_options = together(
+budget_options = in_panel(
+    Panel.MONEY,
     option(
         "--max-locations", type=click.IntRange(min=1), metavar="N",
-        help="Stop before the whole run sends more locations than this. Every attempt counts, "
+        help="Stop before the run sends more locations than this. Every attempt counts, "
         "and so does whatever may have been charged.",
     ),
     option(
         "--budget", metavar="SOURCE=N,...", callback=_budget,
-        help="Stop before the whole run asks a source about more locations than this, such as "
-        "PH=1000,PG=5000. Counts like --max-locations.",
+        help="Likewise by source, such as PH=1000,PG=5000. A source is asked about no more "
+        "locations than this; they count like those of --max-locations.",
     ),
-    switch("--no-preflight", help="Skip the check of the account's limits before sending."),
+    switch(
+        "--no-preflight", rare=True,
+        help="Skip the check of the account's limits before sending.",
+    ),
 )  # fmt: skip
 
 
@@ -254,34 +266,39 @@ def budget_of(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _DEFAULT = RetryPolicy()
-persistence_options = together(
+_doubt_options = in_panel(
+    Panel.MONEY,
     option(
-        "--in-doubt", type=click.Choice(["resubmit", "hold"]), default="resubmit",
+        "--in-doubt", rare=True, type=click.Choice(["resubmit", "hold"]), default="resubmit",
         help="Resubmit a chunk whose submission got no response and may have been charged, or hold "
         "it for you to decide.",
     ),
     option(
-        "--in-doubt-retries", type=click.IntRange(min=0), metavar="N",
+        "--in-doubt-retries", rare=True, type=click.IntRange(min=0), metavar="N",
         default=_DEFAULT.in_doubt_retries,
         help="Resubmit such a chunk at most this many times.",
     ),
+)  # fmt: skip
+_patience_options = in_panel(
+    Panel.SPEED,
     option(
-        "--job-attempts", type=click.IntRange(min=1), metavar="N", default=_DEFAULT.job_attempts,
+        "--job-attempts", rare=True, type=click.IntRange(min=1), metavar="N",
+        default=_DEFAULT.job_attempts,
         help="Split a chunk after this many of its jobs have failed.",
     ),
     option(
-        "--location-retries", type=click.IntRange(min=0), metavar="N",
+        "--location-retries", rare=True, type=click.IntRange(min=0), metavar="N",
         default=_DEFAULT.location_retries,
         help="Retry a location at most this many times if its result is missing or a source "
         "failed temporarily.",
     ),
     duration_option(
-        "--job-timeout",
+        "--job-timeout", rare=True,
         help="Abandon a running job after this long without progress (queue time excluded). It may "
         "still be charged.  [default: never]",
     ),
     duration_option(
-        "--max-wait", default_s=_DEFAULT.max_wait_s,
+        "--max-wait", rare=True, default_s=_DEFAULT.max_wait_s,
         help="Stop when the API asks for a longer pause than this (Retry-After).",
     ),
     duration_option(
@@ -291,44 +308,54 @@ persistence_options = together(
 )  # fmt: skip
 
 
+def persistence_options(command: F) -> F:
+    """How persistent a run is."""
+    return _doubt_options(_patience_options(command))
+
+
 def policy_of(values: Mapping[str, Any]) -> RetryPolicy:
     """The policy that `persistence_options` describe; each but one has the name of its field."""
     known = (field.name for field in fields(RetryPolicy) if field.name in values)
     return RetryPolicy(hold_in_doubt=values["in_doubt"] == "hold", **only(known, values))
 
 
-space_option = switch("--no-space-check", help="Start even if the disk looks too small.")
-discard_option = switch(
-    "--discard-run", help="Delete the run directory once every row has an answer."
+space_option = in_panel(
+    Panel.RUN,
+    switch("--no-space-check", rare=True, help="Start even if the disk looks too small."),
 )
-overwrite_option = switch("--overwrite", help="Replace an existing output.")
+discard_option = in_panel(
+    Panel.RUN,
+    switch("--discard-run", help="Delete the run directory once every row has an answer."),
+)
+overwrite_option = in_panel(Panel.OUT, switch("--overwrite", help="Replace an existing output."))
 
 # -- Tables ----------------------------------------------------------------------------------
 
-reading_options = together(
+reading_options = in_panel(
+    Panel.IN,
     # Not from a variable: it cannot hold several values with spaces in them.
     click.option(
-        "--map", "mapping", multiple=True, metavar="FIELD=HEADER",
-        help='Read a field from this column, such as --map city="Town"; --map id=HEADER names the '
-        'column with your own ids. Join columns with "+": address_line_1="NUMBER+STREET". Leave '
+        "--map", "mapping", cls=Option, multiple=True, metavar="FIELD=HEADER",
+        help='Read a field from this column, such as city="Town". id=HEADER names the column '
+        'with your own ids. Join columns with "+": address_line_1="NUMBER+STREET". Leave '
         "the header empty to send nothing for the field. Repeatable.  [default: detected]",
     ),
     switch(
-        "--allow-missing-values",
+        "--allow-missing-values", rare=True,
         help="Send rows of a workbook even if a formula without a value, or an error, leaves out "
         "part of the address.",
     ),
     option(
-        "--hidden-rows", type=click.Choice([SEND, SKIP]), default=SEND,
+        "--hidden-rows", rare=True, type=click.Choice([SEND, SKIP]), default=SEND,
         help="Send or skip the hidden and filtered rows of a workbook.",
     ),
     option(
         "--sheet", metavar="NAME",
-        help="Read this sheet of a workbook, by name or by number from 1.  [default: the one with "
-        "a table]",
+        help="Read this sheet of a workbook. By its name, or number from 1.  [default: the one "
+        "with a table]",
     ),
     option(
-        "--encoding", metavar="NAME",
+        "--encoding", rare=True, metavar="NAME",
         help="Decode a text file with this encoding, such as cp1252.  [default: detected]",
     ),
 )  # fmt: skip
@@ -352,25 +379,27 @@ def read_options_of(values: Mapping[str, Any]) -> ReadOptions:
     return ReadOptions(mapping=mapping, **only(same, values))
 
 
-writing_options = together(
+writing_options = in_panel(
+    Panel.OUT,
     option(
-        "--output-format", type=click.Choice([each.value for each in OutputFormat]),
+        "--output-format", rare=True, type=click.Choice([each.value for each in OutputFormat]),
         metavar="FORMAT",
         help=f"Write {', '.join(OutputFormat)}.  [default: by the output's name]",
     ),
     option(
         "--columns", metavar="NAMES",
-        help='Write these columns of a table, in this order, such as "Loc #,enhance_*,'
+        help='Write these columns of a table, in this order. Such as "Loc #,enhance_*,'
         'pg_latitude"; quote a name that contains a comma. For JSONL: copy these columns of INPUT '
         'into each line under "input".  [default: all columns of a table except worker_name, '
         "persist_for, raw_response and fetch_time of each source, which '*' includes; none of "
         "JSONL]",
     ),
     switch(
-        "--safe-csv", help="Put a ' before CSV texts that a spreadsheet would run as a formula."
+        "--safe-csv", rare=True,
+        help="Put a ' before CSV texts that a spreadsheet would run as a formula.",
     ),
     option(
-        "--geocode-source", metavar="CODES",
+        "--geocode-source", rare=True, metavar="CODES",
         help="For maps (GeoJSON, GeoParquet): take each point from the first of these sources "
         "that has one, such as PG,GG.  [default: geocoders first, as in --sources]",
     ),
@@ -418,6 +447,17 @@ def _listed(text: str | None) -> tuple[str, ...]:
 # -- What is reported ------------------------------------------------------------------------
 
 
+def json_option(help: str) -> Callable[[F], F]:  # noqa: A002 - click's name
+    """The switch for those who read the output by a program."""
+    return in_panel(Panel.MESSAGES, switch("--json", "as_json", help=help))
+
+
+run_dir_argument = click.argument(
+    "run_dir", cls=Argument, metavar="RUN_DIR", type=click.Path(path_type=Path),
+    help="The folder of a run, such as enhanced.xlsx.run.",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reporting:
     """What is reported of a run, and where; None for nowhere."""
@@ -428,7 +468,8 @@ class Reporting:
     summary_path: Path | None
 
 
-output_options = together(
+output_options = in_panel(
+    Panel.MESSAGES,
     option(
         "-v", "--verbose", is_flag=True, show_default=False,
         help="Print what happens to each job.",
@@ -436,7 +477,7 @@ output_options = together(
     option("-q", "--quiet", is_flag=True, show_default=False, help="Print errors only."),
     option(
         "--log-file", type=click.Path(dir_okay=False, path_type=Path),
-        help="Append every event to this file, one JSON object per line.",
+        help="Append every event to this file. One JSON object per line.",
     ),
     option(
         "--summary", "summary_path", type=click.Path(dir_okay=False, path_type=Path),

@@ -23,6 +23,7 @@ from pingdata_async.cli.console import (
     waiting_for,
 )
 from pingdata_async.cli.execute import Refusal, carry_out, with_client_if_needed
+from pingdata_async.cli.help import EXIT_CODES, Argument, Option, Panel, command, in_panel
 from pingdata_async.cli.main import ANSWERED, NO_ANSWER_FOR_SOME, STOPPED, run_until_signal, say
 from pingdata_async.cli.options import (
     Connection,
@@ -36,6 +37,7 @@ from pingdata_async.cli.options import (
     check_run_dir,
     connection_of,
     discard_option,
+    json_option,
     only,
     option,
     output_options,
@@ -47,10 +49,10 @@ from pingdata_async.cli.options import (
     reporting_of,
     requests_option,
     rewrite_options_of,
+    run_dir_argument,
     sources_option,
     space_option,
     switch,
-    together,
     write_options_of,
     writing_options,
 )
@@ -78,46 +80,91 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _input_options(*, is_output_required: bool) -> Callable[[F], F]:
-    """What is read, asked and written."""
-    return together(
-        click.argument("source", metavar="INPUT"),
+    """What is read, asked and written; in the order in which the panels show it."""
+
+    def decorate(command: F) -> F:
+        for each in reversed(
+            (
+                _source_argument,
+                reading_options,
+                _output_options(is_output_required),
+                writing_options,
+                overwrite_option,
+                sources_option,
+                asking_options,
+                callback_option,
+                budget_options,
+                _spending_options,
+                _run_options,
+                _pace_options,
+                api_options,
+            )
+        ):
+            command = each(command)
+        return command
+
+    return decorate
+
+
+_source_argument = click.argument(
+    "source", cls=Argument, metavar="INPUT",
+    help='A CSV, JSONL, Parquet or workbook; "-" is standard input.',
+)  # fmt: skip
+
+
+def _output_options(is_required: bool) -> Callable[[F], F]:
+    return in_panel(
+        Panel.OUT,
         option(
-            "-o", "--output", metavar="FILE", required=is_output_required,
-            help="Write to this file: .jsonl, .csv, .tsv, .parquet, .xlsx, .geojson, .geojsonl or "
-            '.geoparquet, text also with .gz or .zst appended. "-" is standard output.',
-        ),
-        sources_option,
-        option(
-            "--chunk-size", type=click.IntRange(min=1), metavar="N", default=1000,
-            help="Put at most this many locations into a job.",
-        ),
-        option(
-            "--max-jobs", type=click.IntRange(min=1), metavar="N", default=64,
-            help="Keep at most this many jobs in flight; fewer if the API cannot take more.",
-        ),
-        requests_option("adapts when the API refuses any"),
-        callback_option,
-        option(
-            "--run-dir", type=click.Path(path_type=Path), metavar="FOLDER",
-            help="Keep the run in this folder.  [default: OUTPUT.run]",
-        ),
-        overwrite_option,
-        switch("--no-dedupe", help="Send, and pay for, rows that repeat an earlier location."),
-        switch("--restart", help="Set aside an existing run of this output and start a new one."),
-        switch(
-            "--pay-again",
-            help="Start even if another run beside it has the same input, sources and options.",
+            "-o", "--output", metavar="FILE", required=is_required,
+            help="Write to this file; its name tells the format. .jsonl, .csv, .tsv, .parquet, "
+            ".xlsx, .geojson (one FeatureCollection), .geojsonl (a feature a line) or "
+            '.geoparquet; text also with .gz or .zst appended. "-" is standard output.',
         ),
     )  # fmt: skip
 
 
-@click.command()
+_spending_options = in_panel(
+    Panel.MONEY,
+    switch(
+        "--no-dedupe", rare=True, help="Send, and pay for, rows that repeat an earlier location."
+    ),
+    switch(
+        "--pay-again", rare=True,
+        help="Start even if another run beside it has the same input, sources and options.",
+    ),
+)  # fmt: skip
+_run_options = in_panel(
+    Panel.RUN,
+    option(
+        "--run-dir", type=click.Path(path_type=Path), metavar="FOLDER",
+        help="Keep the run in this folder.  [default: OUTPUT.run]",
+    ),
+    switch("--restart", help="Set an existing run of this output aside. A new one is started."),
+)  # fmt: skip
+_pace_options = in_panel(
+    Panel.SPEED,
+    option(
+        "--chunk-size", type=click.IntRange(min=1), metavar="N", default=1000,
+        help="Put at most this many locations into a job.",
+    ),
+    option(
+        "--max-jobs", type=click.IntRange(min=1), metavar="N", default=64,
+        help="Keep at most this many jobs in flight. Fewer, if the API cannot take more.",
+    ),
+    requests_option("adapts when the API refuses any"),
+)  # fmt: skip
+
+
+@command(
+    examples="""
+        pingdata-async enhance sov.xlsx -o enhanced.xlsx -s PG,PH
+        pingdata-async enhance sov.xlsx -o trial.xlsx -s PG --environment sandbox
+        pingdata-async enhance in.csv -o answers.jsonl -s PG --max-locations 100
+    """,
+    exit_codes=EXIT_CODES,
+)
 @_input_options(is_output_required=True)
-@reading_options
-@writing_options
-@asking_options
-@api_options
-@budget_options
 @persistence_options
 @discard_option
 @space_option
@@ -132,13 +179,13 @@ def enhance(
 ) -> int:
     """Enhance every address in INPUT and write the answers.
 
+    If anything stops the run, give the same command again to resume it.
+
     INPUT is a CSV or other delimited text, JSONL (both also as .gz or .zst), Parquet, or a
     workbook (.xlsx, .xls, .ods); "-" is standard input. Columns are mapped to fields by their
     headers, and the mapping is printed; `pingdata-async inspect INPUT` shows it without sending
     anything. The output has every row in input order: as JSON lines, or as a table with all
     columns of INPUT followed by the answers.
-
-    If anything stops the run, give the same command again to resume it.
     """
     enhancer_options, run_options = _checked(source, output, sources, others)
     policy = policy_of(others)
@@ -166,14 +213,15 @@ def _is_begun(output: str, run_dir: Path | None) -> bool:
     return begun_with(run_dir_for(output, run_dir)) is not None
 
 
-@click.command()
+@command(
+    examples="""
+        pingdata-async plan sov.xlsx -s PG,PH
+        pingdata-async plan sov.xlsx -s PG,PH -o enhanced.xlsx   # and keep it
+    """,
+    exit_codes=EXIT_CODES,
+)
 @_input_options(is_output_required=False)
-@reading_options
-@writing_options
-@asking_options
-@api_options
-@budget_options
-@switch("--json", "as_json", help="Print it as JSON.")
+@json_option("Print it as JSON.")
 def plan(source: str, output: str | None, sources: str, as_json: bool, **others: Any) -> int:
     """Show what a run would send and cost; send no job.
 
@@ -298,29 +346,35 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 # -- resume, retry and export ----------------------------------------------------------------
 
-_run_dir_argument = click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
-_going_on_options = together(
+_own_output_options = in_panel(
+    Panel.OUT,
     # Not from a variable: one that is meant for `enhance` must not redirect another run.
     click.option(
-        "-o", "--output", metavar="FILE",
+        "-o", "--output", cls=Option, metavar="FILE",
         help="Write to this file instead.  [default: the run's own output]",
     ),
-    overwrite_option,
+)  # fmt: skip
+_own_pace_options = in_panel(
+    Panel.SPEED,
     option(
         "--max-jobs", type=click.IntRange(min=1), metavar="N",
         help="Keep at most this many jobs in flight.  [default: as before]",
     ),
     requests_option("as before"),
-    callback_option,
-    writing_options,
-    api_options,
-    budget_options,
-    persistence_options,
 )  # fmt: skip
 
 
-@click.command()
-@_run_dir_argument
+def _going_on_options(command: F) -> F:
+    for each in (
+        persistence_options, budget_options, api_options, writing_options, callback_option,
+        _own_pace_options, overwrite_option, _own_output_options,
+    ):  # fmt: skip
+        command = each(command)
+    return command
+
+
+@command(examples="pingdata-async resume enhanced.xlsx.run", exit_codes=EXIT_CODES)
+@run_dir_argument
 @_going_on_options
 @discard_option
 @space_option
@@ -337,9 +391,18 @@ def resume(run_dir: Path, discard_run: bool, **others: Any) -> int:
     )
 
 
-@click.command()
-@_run_dir_argument
-@switch("--all", "all_not_ok", help='Retry every row that is not ok, "no match" included.')
+@command(
+    examples="""
+        pingdata-async retry enhanced.xlsx.run
+        pingdata-async retry enhanced.xlsx.run --all   # also partial rows
+    """,
+    exit_codes=EXIT_CODES,
+)
+@run_dir_argument
+@in_panel(
+    Panel.ASKED,
+    switch("--all", "all_not_ok", help='Retry every row that is not ok, "no match" included.'),
+)
 @_going_on_options
 @space_option
 @output_options
@@ -355,15 +418,26 @@ def retry(run_dir: Path, all_not_ok: bool, **others: Any) -> int:
     )
 
 
-@click.command()
-@_run_dir_argument
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    metavar="FILE",
-    help='Write to this file, in any format that `enhance` writes; "-" is standard output.',
+@command(
+    examples="""
+        pingdata-async export enhanced.xlsx.run -o enhanced.parquet
+        pingdata-async export enhanced.xlsx.run -o map.geojson --columns "Loc #,ph_*"
+    """,
+    exit_codes="""
+        0    every row has an answer
+        2    wrong usage
+        3    written, but some rows have no answer
+        5    written, but the run is not finished
+    """,
 )
+@run_dir_argument
+@in_panel(
+    Panel.OUT,
+    click.option(
+        "-o", "--output", cls=Option, required=True, metavar="FILE",
+        help='Write to this file. In any format of `enhance`; "-" is standard output.',
+    ),
+)  # fmt: skip
 @overwrite_option
 @writing_options
 def export(run_dir: Path, output: str, overwrite: bool, **others: Any) -> int:

@@ -11,8 +11,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import anyio
 import click
 
+from pingdata_async.cli.help import Panel, command, in_panel
 from pingdata_async.cli.main import run_until_signal
-from pingdata_async.cli.options import option, read_token_file, together
+from pingdata_async.cli.options import option, read_token_file
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.sandbox.settings import SandboxSettings
 
@@ -86,7 +87,12 @@ def _parsed(parse: Callable[[Any], Any]) -> Callable[..., Any]:
     return lambda _context, _parameter, value: parse(value)
 
 
-@click.command()
+@command(
+    examples="""
+        pingdata-async sandbox --port 8080
+        pingdata-async sandbox --fault all=0.02
+    """
+)
 @option("--host", default="127.0.0.1", help="Listen on this address.")
 @option(
     "--port", type=click.IntRange(0, 65535), metavar="N", default=8080,
@@ -96,7 +102,7 @@ def _parsed(parse: Callable[[Any], Any]) -> Callable[..., Any]:
     "--auth-token-file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Accept only the token in this file.  [default: any token]",
 )  # fmt: skip
-@together(*_setting_options())
+@in_panel(Panel.OTHER, *_setting_options())
 def sandbox(auth_token_file: Path | None, faults: tuple[str, ...], **settings: Any) -> int:
     """Serve an imitation of the API, with made-up answers.
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import click
-
 from pingdata_async.cli.console import by_source, duration, show_json, show_lines
+from pingdata_async.cli.help import command
 from pingdata_async.cli.main import ANSWERED
-from pingdata_async.cli.options import check_run_dir, switch
+from pingdata_async.cli.options import check_run_dir, json_option, run_dir_argument
 from pingdata_async.runs.status import PendingSubmission, RunStatus, read_status
 from pingdata_async.util.redaction import printable
 from pingdata_async.util.text import counted
@@ -17,9 +16,9 @@ from pingdata_async.util.text import counted
 LIST_AT_MOST = 20
 
 
-@click.command()
-@click.argument("run_dir", metavar="RUN_DIR", type=click.Path(path_type=Path))
-@switch("--json", "as_json", help="Print the status as JSON.")
+@command(examples="pingdata-async status enhanced.xlsx.run")
+@run_dir_argument
+@json_option("Print the status as JSON.")
 def status(run_dir: Path, as_json: bool) -> int:
     """Show the progress of a run, at any time."""
     check_run_dir(run_dir)

@@ -66,8 +66,8 @@ def test_what_the_run_does_not_know_is_said_again(
         "--no-preflight", "--max-jobs", 3, "--columns", "pg_*", "--overwrite", "--budget", "PG=3",
     ]  # fmt: skip
     assert shown(runs.enhance, *words, run_dir="out.csv.run", needs="--budget PG=9") == (
-        f"pingdata-async resume {tmp_path}/out.csv.run --environment staging "
-        f"--ca-bundle {tmp_path}/ca.pem --no-preflight --in-doubt hold --budget PG=9"
+        f"pingdata-async resume {tmp_path}/out.csv.run --no-preflight --environment staging "
+        f"--ca-bundle {tmp_path}/ca.pem --in-doubt hold --budget PG=9"
     )
 
 
