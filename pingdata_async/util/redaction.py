@@ -9,6 +9,7 @@ on one line, shortened or logged, when an answer is decoded.
 from __future__ import annotations
 
 import base64
+import functools
 import html
 import json
 import logging
@@ -16,7 +17,7 @@ import re
 import threading
 import weakref
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import Final
 
 MASK: Final = "***"
 
@@ -113,45 +114,52 @@ _formatter = logging.Formatter()
 logging.getLogger("pingdata_async").addFilter(_MaskingFilter())
 
 
-class _Forms(NamedTuple):
+class _Forms:
     """All that secrets may be written as.
 
-    Attributes:
-        plain: Those without an escape, in lower case.
-        pattern: Finds all of them.
+    Args:
+        secrets: These.
     """
 
-    plain: tuple[str, ...]
-    pattern: re.Pattern[str]
+    def __init__(self, secrets: set[str]) -> None:
+        # The longest first: one may begin another.
+        self._secrets = [
+            (text, _in_base64(text))
+            for text in sorted(secrets, key=len, reverse=True)
+            if len(text) >= LEAST_CHARACTERS
+        ]
+        # Those without an escape.
+        self._plain = [
+            form.lower() for text, in_base64 in self._secrets for form in (text, *in_base64)
+        ]
 
     def may_be_in(self, text: str) -> bool:
         """False where none surely is; quick, as most texts hold none, and there are many."""
-        if not self.plain:
+        if not self._plain:
             return False
         if "\\" in text or "%" in text or "&" in text:
             return True
         lowered = text.lower()
-        for form in self.plain:  # noqa: SIM110 - half the time of any()
+        for form in self._plain:  # noqa: SIM110 - half the time of any()
             if form in lowered:
                 return True
         return False
+
+    @functools.cached_property  # it takes 50 ms, and seldom is it needed
+    def pattern(self) -> re.Pattern[str]:
+        """Finds all of them."""
+        patterns: list[str] = []
+        for text, in_base64 in self._secrets:
+            patterns.append(_pattern_of(text, any_case=True))  # hosts are lowered, for instance
+            patterns += [_pattern_of(form, any_case=False) for form in in_base64]
+        return re.compile("|".join(patterns))
 
 
 def _work_out_forms() -> _Forms:
     global _forms  # noqa: PLW0603 - worked out once for many texts
     with _lock:
         alive = [secret for secret in (known() for known in _known) if secret is not None]
-        texts = {secret.reveal() for secret in alive}
-        plain: list[str] = []
-        patterns: list[str] = []
-        for text in sorted(texts, key=len, reverse=True):
-            if len(text) < LEAST_CHARACTERS:
-                continue
-            in_base64 = _in_base64(text)
-            plain += [text, *in_base64]
-            patterns.append(_pattern_of(text, any_case=True))  # hosts are lowered, for instance
-            patterns += [_pattern_of(form, any_case=False) for form in in_base64]
-        _forms = _Forms(tuple(map(str.lower, plain)), re.compile("|".join(patterns)))
+        _forms = _Forms({secret.reveal() for secret in alive})
         return _forms
 
 
@@ -189,6 +197,7 @@ def _pattern_of(text: str, *, any_case: bool) -> str:
     return rf"(?=[\\%&{re.escape(first)}])" + "".join(pieces)
 
 
+@functools.lru_cache(1024)  # each client has a secret of other characters, or of the same
 def _escaped(character: str, any_case: bool, backslashes: int) -> str:
     forms: list[str] = []
     others = character.swapcase() if any_case and character.isascii() else character

@@ -42,7 +42,10 @@ def shown_bytes(size_bytes: float) -> str:
 
 def one_line(text: str) -> str:
     """A text on one line, without secrets or anything that would steer the reader's terminal."""
-    return masked(" ".join("".join(c if c.isprintable() else " " for c in text).split()))
+    text = " ".join(text.split())
+    if not text.isprintable():  # one look, as most are
+        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return masked(text)
 
 
 def shown_path(path: str | Path) -> str:
@@ -119,6 +122,6 @@ def excerpt(body: bytes) -> str:
         return "nothing at all"
     # Secrets are taken out before it is cut: half of one is too much.
     text = masked(" ".join(body[:_EXCERPT_BYTES].decode("utf-8", "replace").split()))
-    shown = "".join(c if c.isprintable() else "?" for c in text)
-    is_cut = len(shown) > _EXCERPT_CHARS or len(body) > _EXCERPT_BYTES
-    return repr(shown[:_EXCERPT_CHARS] + ("..." if is_cut else ""))
+    shown = "".join(c if c.isprintable() else "?" for c in text[:_EXCERPT_CHARS])
+    is_cut = len(text) > _EXCERPT_CHARS or len(body) > _EXCERPT_BYTES
+    return repr(shown + ("..." if is_cut else ""))

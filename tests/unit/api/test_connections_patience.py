@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -83,7 +84,8 @@ async def test_a_body_that_drips(call: Callable[[PingDataClient], Awaitable[obje
     """A byte now and again is not enough, of a download neither; the error says how much came."""
     error = await error_of(call, drip)
     assert isinstance(error, DecodeError)
-    assert "no more than" in str(error) or "was not whole within 0.4 s" in str(error)
+    # On a busy machine nothing may come for a while.
+    assert re.search("no more than|not a byte came|was not whole within 0.4 s", str(error))
 
 
 async def test_a_download_that_always_sends_just_enough(monkeypatch: pytest.MonkeyPatch) -> None:
