@@ -32,6 +32,18 @@ class InputAwaited(Event, frozen=True, kw_only=True):
     source: str
 
 
+class InputProgress(Event, frozen=True, kw_only=True):
+    """So many rows of the input have been read.
+
+    Attributes:
+        rows: Rows so far.
+        share: The part of the file that they are, from 0 to 1; None where that is not known.
+    """
+
+    rows: int
+    share: float | None = None
+
+
 class InputPlanned(Event, frozen=True, kw_only=True):
     """The input has been read to its end.
 
@@ -71,14 +83,19 @@ class RunResumed(Event, frozen=True, kw_only=True):
     Attributes:
         run_dir: The run directory.
         rows: Rows of the plan.
-        rows_done: Those that have an outcome.
+        rows_done: Those that have an outcome: ok + partial + failed.
         jobs_in_flight: Jobs submitted before, which are polled now.
+        charged_by_source: Locations charged so far, by source.
     """
 
     run_dir: str
     rows: int
     rows_done: int
     jobs_in_flight: int
+    ok: int = 0
+    partial: int = 0
+    failed: int = 0
+    charged_by_source: dict[str, int] = {}
 
 
 class RunStopped(Event, frozen=True, kw_only=True):
@@ -120,12 +137,14 @@ class JobSubmitted(Event, frozen=True, kw_only=True):
     Attributes:
         charged_before: Whether an earlier job of this run with any of these locations was, or may
             have been, accepted.
+        charged_by_source: Of these locations, those that each source is asked about.
     """
 
     chunk: int
     job_id: str
     locations: int
     charged_before: bool
+    charged_by_source: dict[str, int] = {}
 
 
 class JobPolled(Event, frozen=True, kw_only=True):
@@ -160,7 +179,13 @@ class PauseAsked(Event, frozen=True, kw_only=True):
 
 
 class RequestRetried(Event, frozen=True, kw_only=True):
-    """A request failed, and is sent again after `delay_s` seconds."""
+    """A request failed, and is sent again after `delay_s` seconds.
+
+    Attributes:
+        status_code: The HTTP status of the answer; None if there was none.
+        gives_up_in_s: Seconds until the run stops, if every request of this kind fails until
+            then; None where one failure does not lead to that.
+    """
 
     kind: RequestKind
     chunk: int
@@ -169,6 +194,7 @@ class RequestRetried(Event, frozen=True, kw_only=True):
     error: str
     delay_s: float
     status_code: int | None = None
+    gives_up_in_s: float | None = None
 
 
 class SubmissionInDoubt(Event, frozen=True, kw_only=True):

@@ -493,7 +493,7 @@ class Requests:
         if ceiling_s is not None and not retry_after_s(error):
             delay_s = min(delay_s, ceiling_s)
         delay_s = max(delay_s, self._rate_limiter.opens_in_s(kind))
-        self._emit(retried(kind, task, error, delay_s))
+        self._emit(retried(kind, task, error, delay_s, self._health.gives_up_in_s(kind)))
         return RetryLater(delay_s)
 
 

@@ -291,6 +291,7 @@ class Submitter:
                 job_id=job_id,
                 locations=len(task.chunk.rows),
                 charged_before=charged_before,
+                charged_by_source=asked_of(task.chunk, self._context.sources),
             )
         )
         return Poll(self._requests.next_poll_in_s(task))

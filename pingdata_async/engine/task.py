@@ -188,7 +188,11 @@ def json_outputs(outputs: tuple[JobOutput, ...]) -> tuple[JobOutput, ...]:
 
 
 def retried(
-    kind: RequestKind, task: ChunkTask, error: PingDataError, delay_s: float
+    kind: RequestKind,
+    task: ChunkTask,
+    error: PingDataError,
+    delay_s: float,
+    gives_up_in_s: float | None = None,
 ) -> RequestRetried:
     """The event that a request failed and will be sent again."""
     return RequestRetried(
@@ -199,6 +203,7 @@ def retried(
         error=str(error),
         delay_s=delay_s,
         status_code=error.status_code if isinstance(error, APIStatusError) else None,
+        gives_up_in_s=gives_up_in_s,
     )
 
 

@@ -225,4 +225,8 @@ def start_events(run_dir: str, plan: Plan, totals: JournalTotals) -> Iterator[Ev
             rows=planned.rows,
             rows_done=totals.rows.rows,
             jobs_in_flight=totals.jobs_in_flight,
+            ok=totals.rows.ok,
+            partial=totals.rows.partial,
+            failed=totals.rows.failed,
+            charged_by_source=totals.charged_by_source,
         )

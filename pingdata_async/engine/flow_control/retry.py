@@ -268,21 +268,32 @@ class Health:
                 Firewalls may refuse a request by mistake, and a token service may be ill; a
                 refusal that goes on for a minute is meant.
         """
-        policy = self._policy
-        patience_s = policy.give_up_after_s
-        if not self._has_answered:
-            patience_s = min(patience_s, policy.first_contact_s)
         if refused_since is None:
             self._refused.pop(kind, None)
             failing = self._failing.setdefault(kind, _Failing(now))
         else:
             # Earlier failures of other kinds say nothing of access.
-            patience_s, failing_since = min(patience_s, policy.late_after_s), refused_since
+            failing_since = refused_since
             failing = self._refused.setdefault(kind, _Failing(now))
         failing.go_on(now, retry_after_s or 0.0)
-        if (retry_after_s or 0.0) > policy.max_wait_s or failing.seconds > patience_s:
+        patience_s = self._patience_s(is_refused=refused_since is not None)
+        if (retry_after_s or 0.0) > self._policy.max_wait_s or failing.seconds > patience_s:
             return GiveUp.RUN
         return GiveUp.NOTHING if now - failing_since <= patience_s else GiveUp.CHUNK
+
+    def gives_up_in_s(self, kind: RequestKind) -> float | None:
+        """Seconds until the run stops if no request of a kind succeeds; None: none has failed."""
+        failing = self._refused.get(kind) or self._failing.get(kind)
+        if failing is None:
+            return None
+        return max(0.0, self._patience_s(is_refused=kind in self._refused) - failing.seconds)
+
+    def _patience_s(self, *, is_refused: bool) -> float:
+        policy = self._policy
+        patience_s = policy.late_after_s if is_refused else policy.give_up_after_s
+        if not self._has_answered:
+            patience_s = min(patience_s, policy.first_contact_s)
+        return min(patience_s, policy.give_up_after_s)
 
 
 class _Failing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
@@ -31,8 +32,10 @@ from pingdata_async.runs.planning.dedupe import DuplicateFinder, DuplicateIndex
 from pingdata_async.tables.mapping.columns import ColumnMapping, mapping_lines
 from pingdata_async.tables.readers.base import InputReader
 from pingdata_async.tables.readers.open import AnyInput, open_input
-from pingdata_async.tables.rows import ReadOptions
+from pingdata_async.tables.rows import Batch, ReadOptions
 from pingdata_async.util.compression import decompress
+
+TELL_INTERVAL_S = 0.2
 
 AskCoverage = Callable[[], Coroutine[Any, Any, Coverage | str]]
 """Asks what the sources cannot answer; a sentence if that is not known."""
@@ -47,6 +50,7 @@ async def write_plan(
     *,
     dedupe: bool = True,
     on_wait: Callable[[], None] = lambda: None,
+    on_read: Callable[[int, float | None], None] = lambda _rows, _share: None,
 ) -> Plan:
     """Read the input through and write the plan. Cancelled, it stops at once.
 
@@ -60,6 +64,8 @@ async def write_plan(
         ask_coverage: Asks what the sources cannot answer, once there are rows; None not to ask.
         dedupe: Whether equal locations are sent once.
         on_wait: Called in the event loop if nobody writes into a named pipe yet.
+        on_read: Called in the event loop now and then, with the rows read so far and the part of
+            the file that they are, if that is known.
 
     Raises:
         ConfigurationError: The options do not fit the input.
@@ -76,6 +82,7 @@ async def write_plan(
             ask_coverage,
             dedupe=dedupe,
             on_wait=functools.partial(from_thread.run_sync, on_wait),
+            on_read=lambda rows, share: from_thread.run_sync(on_read, rows, share),
         )
     )
 
@@ -89,6 +96,7 @@ def _write_plan(
     *,
     dedupe: bool,
     on_wait: Callable[[], None],
+    on_read: Callable[[int, float | None], None],
 ) -> Plan:
     if path.exists():
         raise RunError(f"{path} exists already")  # answers may belong to it
@@ -98,7 +106,7 @@ def _write_plan(
         writing_input_copy(path.with_name(INPUT_NAME)) as keeper,
     ):
         notes: list[str] = []
-        chunks = _chunks(reader, builder, keeper, ask_coverage, notes)
+        chunks = _chunks(_told_of(reader, on_read), builder, keeper, ask_coverage, notes)
         if dedupe:
             counts = _write_distinct(frames, chunks, builder, path.parent)
         else:
@@ -181,15 +189,25 @@ def _chunks_of(staged: FrameWriter) -> Iterator[Chunk]:
     return (decode_chunk(decompress(frame)) for frame in staged.written())
 
 
+def _told_of(reader: InputReader, on_read: Callable[[int, float | None], None]) -> Iterator[Batch]:
+    """The batches of an input; tells now and then how many rows have been read."""
+    told_at = time.monotonic()
+    for batch in reader:
+        yield batch
+        if time.monotonic() - told_at >= TELL_INTERVAL_S:
+            on_read(reader.rows + len(batch.locations), reader.share_read)
+            told_at = time.monotonic()
+
+
 def _chunks(
-    reader: InputReader,
+    batches: Iterator[Batch],
     builder: ChunkBuilder,
     keeper: InputCopyWriter,
     ask_coverage: AskCoverage | None,
     notes: list[str],
 ) -> Iterator[Chunk]:
     row = 0
-    for batch in reader:
+    for batch in batches:
         check_cancelled()
         if not row and ask_coverage is not None:  # not sooner: the input may be unusable
             coverage = from_thread.run(ask_coverage)

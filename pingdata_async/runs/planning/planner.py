@@ -19,7 +19,7 @@ import msgspec
 from anyio import from_thread
 from anyio.from_thread import check_cancelled
 
-from pingdata_async.events import EventEmitter, InputAwaited, RunNotice
+from pingdata_async.events import EventEmitter, InputAwaited, InputProgress, RunNotice
 from pingdata_async.exceptions import ConfigurationError, InputError, RunError
 from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.runs.directory.directory import (
@@ -176,6 +176,7 @@ class Planner:
                 self.ask_coverage,
                 dedupe=self.options.dedupe,
                 on_wait=self._say_waiting,
+                on_read=lambda rows, share: self.emit(InputProgress(rows=rows, share=share)),
             )
         except OSError as error:
             raise RunError(f"the plan cannot be written: {error.strerror or error}") from error

@@ -351,6 +351,15 @@ class InputReader(ABC):
         return self._input_hash.fingerprint()
 
     @property
+    def share_read(self) -> float | None:
+        """The part of the file that has been read; None where rows do not follow its bytes."""
+        source = self._input_hash
+        file = source.file if isinstance(source, HashingStream) else None
+        size_bytes = 0 if file is None else os.fstat(file.fileno()).st_size
+        # A workbook is read through before its first row.
+        return source.size_bytes / size_bytes if source.size_bytes < size_bytes else None
+
+    @property
     def unused_columns(self) -> tuple[str, ...]:
         """The columns so far that no field is read from, in order."""
         return self.mapping.unused

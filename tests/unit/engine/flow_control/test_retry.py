@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 
 import pingdata_async as ping
 from pingdata_async.engine.flow_control.retry import (
+    GiveUp,
+    Health,
     RetryPolicy,
     Verdict,
     judge_question,
     judge_submission,
 )
+from pingdata_async.models import RequestKind
 
 
 @given(st.integers(1, 10_000), st.none() | st.floats(0, 1e5), st.integers())
@@ -60,3 +63,20 @@ def test_what_an_error_means_depends_on_what_was_asked(
 ) -> None:
     """A lost POST is in doubt, a lost GET is not."""
     assert (judge_submission(error), judge_question(error)) == (after_post, after_get)
+
+
+def test_it_is_known_when_failures_end_a_run() -> None:
+    """Sooner while the API has never answered; not at all once a request has passed."""
+    health = Health(RetryPolicy(give_up_after_s=100.0, first_contact_s=60.0))
+    poll = RequestKind.POLL
+    assert health.gives_up_in_s(poll) is None
+    health.judge(poll, 0.0, None, 0.0)
+    health.judge(poll, 0.0, None, 20.0)
+    assert health.gives_up_in_s(poll) == 40.0
+    health.note_answer()
+    assert health.gives_up_in_s(poll) == 80.0
+    assert health.judge(poll, 0.0, None, 70.0) is GiveUp.NOTHING
+    assert health.judge(poll, 0.0, None, 110.0) is GiveUp.RUN
+    assert health.gives_up_in_s(poll) == 0.0
+    health.note_success(poll, 111.0)
+    assert health.gives_up_in_s(poll) is None
