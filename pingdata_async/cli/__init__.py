@@ -1,14 +1,15 @@
 """The command `pingdata-async`; it starts in `pingdata_async.__main__`.
 
 account  Commands that ask the API a single question: datasources, limits, usage, enhance-one
-console  What commands print: results, the progress of a run, side files
+console  What commands print: results, what happens in a run, side files
 execute  Opens a client, works on a run and reports it; how to resume it
 help     Help pages: options in panels, examples, exit codes
 inspect  The command `inspect`
 main     Runs a command; exit codes, messages, and a clean stop on a signal
 options  Options that several commands share
+progress How far a run is, and the lines that say so (pure)
 runs     The commands that work on a run: enhance, plan, resume, retry, export
 sandbox  The command `sandbox`
-screen   The progress bar and tables on a terminal; loads rich
+screen   The display of a run, and tables, on a terminal; loads rich
 status   The command `status`
 """

@@ -1,6 +1,6 @@
 """What commands print: results on standard output, a run on standard error, events to files.
 
-Results are tables on a terminal and plain text elsewhere; the progress bar is in `screen`.
+Results are tables on a terminal and plain text elsewhere; the display of a run is in `screen`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import logging
 import os
 import stat
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import click
 import msgspec
 
+from pingdata_async.cli.progress import RunProgress, clock_time, duration
 from pingdata_async.events import (
     ChunkFinished,
     ChunkHeld,
@@ -28,6 +31,7 @@ from pingdata_async.events import (
     JobAbandoned,
     JobKept,
     JobOverdue,
+    JobPolled,
     JobStalled,
     JobSubmitted,
     Listener,
@@ -55,9 +59,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pingdata_async")
 
-PLAIN_LINE_EVERY_S = 10.0
+PLAIN_LINE_INTERVAL_S = 30.0
 LIST_AT_MOST_COLUMNS = 10
 MOST_VALUE_NOTES = 6
+
+FAULTS: Mapping[type[Event], tuple[str, str]] = {
+    JobAbandoned: ("more job was abandoned", "more jobs were abandoned"),
+    JobKept: ("more output cannot be fetched now", "more outputs cannot be fetched now"),
+    JobOverdue: ("more job was overdue", "more jobs were overdue"),
+    JobStalled: ("more job made no progress", "more jobs made no progress"),
+    SubmissionInDoubt: ("more submission is in doubt", "more submissions are in doubt"),
+    UnexpectedAnswer: ("more unexpected answer", "more unexpected answers"),
+}
+"""What counts as the same kind of fault, in words for one more and for several."""
 
 Cell = str | int | None
 
@@ -142,84 +156,62 @@ def _print(text: str | bytes) -> None:
 # -- A run on standard error ------------------------------------------------------------------
 
 
-class RunState:
-    """The progress of a run, counted from its events."""
+@contextlib.contextmanager
+def plain_lines(console: Console, interval_s: float = PLAIN_LINE_INTERVAL_S) -> Iterator[Listener]:
+    """Print a line of progress now and then, for logs of schedulers and CI."""
+    progress = RunProgress()
+    has_ended = threading.Event()
 
-    def __init__(self) -> None:
-        self.rows_total = 0
-        self.rows_done = 0
-        self._rows_before = 0  # finished by earlier processes
-        self.in_flight = 0
-        self.problems = 0
-        self.began = time.monotonic()
+    def print_lines() -> None:
+        while not has_ended.wait(interval_s):
+            console.print(progress.line())
 
-    def __call__(self, event: Event) -> None:
-        """Count an event."""
-        match event:
-            case InputPlanned():
-                self.rows_total = event.rows
-                self.began = time.monotonic()
-            case RunResumed():
-                self.rows_done = self._rows_before = event.rows_done
-                self.in_flight = event.jobs_in_flight
-            case JobSubmitted():
-                self.in_flight += 1
-            case JobAbandoned() | JobKept():
-                self.in_flight -= 1
-                self.problems += 1
-            case ChunkFinished():
-                self.rows_done += event.rows
-                self.in_flight -= event.job_id is not None
-            case RequestRetried() | UnexpectedAnswer() | JobStalled():
-                self.problems += 1
-            case _:
-                pass
-
-    @property
-    def rows_per_s(self) -> float:
-        """Rows finished per second since planning ended or the run was resumed."""
-        return (self.rows_done - self._rows_before) / max(time.monotonic() - self.began, 0.001)
+    # A thread, as there is most to say when no event comes: the API pauses, or does not answer.
+    printer = threading.Thread(target=print_lines, name="pingdata_async progress", daemon=True)
+    printer.start()
+    try:
+        yield progress
+    finally:
+        has_ended.set()
+        printer.join()
 
 
 @contextlib.contextmanager
-def plain_lines(console: Console) -> Iterator[Listener]:
-    """Print a line of progress every 10 s, for logs of schedulers and CI."""
-    state = RunState()
-    last_line = time.monotonic()
+def narrate(console: Console, *, verbose: bool) -> Iterator[Listener]:
+    """Print what the user should know; with `verbose`, also what happens to each job.
+
+    Of each kind of fault only the first is printed, and at the end how many more there were.
+    """
+    faults = Counter[type[Event]]()
+    is_silent = False  # the API does not answer, which has been said
 
     def watch(event: Event) -> None:
-        nonlocal last_line
-        state(event)
-        if isinstance(event, ChunkFinished):
-            now = time.monotonic()
-            if now - last_line >= PLAIN_LINE_EVERY_S:
-                last_line = now
-                console.print(_plain_line(state))
-
-    yield watch
-
-
-def _plain_line(state: RunState) -> str:
-    rate = state.rows_per_s
-    left_s = (state.rows_total - state.rows_done) / max(rate, 0.001)
-    return (
-        f"{state.rows_done:,} of {counted(state.rows_total, 'row')}, {rate:,.0f} rows/s, "
-        f"{counted(state.in_flight, 'job')} in flight, {counted(state.problems, 'problem')}, "
-        f"about {duration(left_s)} left"
-    )
-
-
-def narrate(console: Console, *, verbose: bool) -> Listener:
-    """Print what the user should know; with `verbose`, also what happens to each job."""
-
-    def watch(event: Event) -> None:
+        nonlocal is_silent
         sentence = _about_the_run(event)
-        if sentence is None and verbose:
-            sentence = _about_a_chunk(event)
+        if verbose:
+            sentence = sentence or _about_a_chunk(event)
+        elif type(event) in FAULTS:
+            faults[type(event)] += 1
+            sentence = sentence if faults[type(event)] == 1 else None
+        elif isinstance(event, JobSubmitted | JobPolled):
+            is_silent = False
+        elif isinstance(event, RequestRetried) and not is_silent and _shows_silence(event):
+            is_silent = True
+            until = clock_time(event.gives_up_in_s or 0.0)
+            sentence = f"The API does not answer: {event.error}; trying until {until}"
         if sentence is not None:
             console.print(sentence)
 
-    return watch
+    try:
+        yield watch
+    finally:
+        for kind, number in faults.items():
+            if number > 1:
+                console.print(f"{counted(number - 1, *FAULTS[kind])}; --log-file has all")
+
+
+def _shows_silence(event: RequestRetried) -> bool:
+    return event.status_code is None and event.gives_up_in_s is not None
 
 
 def waiting_for(source: str) -> str:
@@ -259,7 +251,8 @@ def _about_the_run(event: Event) -> str | None:
             )
         case PauseAsked():
             return (
-                f"the API asked for a pause of {event.pause_s:,.0f} s; the run continues after it"
+                f"the API asked for a pause of {event.pause_s:,.0f} s; the run continues at "
+                f"{clock_time(event.pause_s)}"
             )
         case UnexpectedAnswer():
             return f"chunk {event.chunk}, job {event.job_id}: {event.message}"
@@ -385,14 +378,6 @@ def by_source(charged: Mapping[str, int], skipped: Mapping[str, int]) -> list[st
             said = ", ".join(f"{number:,} {code}" for code, number in counts.items())
             lines.append(f"{what}: {said}")
     return lines
-
-
-def duration(seconds: float) -> str:
-    """A span of time for people, such as 2 h 05 min."""
-    if seconds < 100:  # noqa: PLR2004 - up to here seconds read best
-        return f"{seconds:.1f} s"
-    minutes, hours = round(seconds / 60) % 60, round(seconds / 60) // 60
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
 
 
 # -- Files beside the output ------------------------------------------------------------------

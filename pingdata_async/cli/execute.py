@@ -239,7 +239,7 @@ def carry_out(
                 ),
             ]
             if not reporting.quiet:
-                watchers.append(narrate(console, verbose=reporting.verbose))
+                watchers.append(stack.enter_context(narrate(console, verbose=reporting.verbose)))
                 watchers.append(stack.enter_context(show(console)))
 
             async def told(client: PingDataClient) -> RunSummary:

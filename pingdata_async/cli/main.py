@@ -68,8 +68,10 @@ def exit_code_of(summary: RunSummary) -> int:
 
 def say(message: str) -> None:
     """Print a message on standard error; if that is closed, the exit code stays the same."""
-    with contextlib.suppress(OSError):
-        click.echo(message, err=True)
+    if sys.stderr is not None:
+        # Not by click, which writes past the display that is drawn there.
+        with contextlib.suppress(OSError):
+            print(message, file=sys.stderr)  # noqa: T201 - for people
 
 
 def _stop_signals() -> list[signal.Signals]:

@@ -16,7 +16,6 @@ from pingdata_async.api.config import is_published
 from pingdata_async.cli.console import (
     Table,
     check_side_files,
-    duration,
     mapped_lines,
     show,
     show_json,
@@ -56,6 +55,7 @@ from pingdata_async.cli.options import (
     write_options_of,
     writing_options,
 )
+from pingdata_async.cli.progress import duration
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.events import Event, EventEmitter, InputAwaited
 from pingdata_async.exceptions import ConfigurationError

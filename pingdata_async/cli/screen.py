@@ -1,4 +1,4 @@
-"""The progress bar and tables on a terminal.
+"""The display of a run and tables on a terminal.
 
 The only module that loads rich: import it where something is about to be drawn.
 """
@@ -6,27 +6,24 @@ The only module that loads rich: import it where something is about to be drawn.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich import box
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from pingdata_async.cli.console import Cell, RunState, Table, plain_lines, shown_sentence
-from pingdata_async.events import ChunkFinished, Event, InputPlanned, Listener, RunResumed
+from pingdata_async.cli.console import Cell, Table, plain_lines, shown_sentence
+from pingdata_async.cli.progress import RunProgress
+from pingdata_async.events import Listener
 from pingdata_async.util.redaction import printable
-from pingdata_async.util.text import counted, one_line
+from pingdata_async.util.text import one_line
+
+BAR_WIDTH = 24
 
 
 class StatusConsole(Console):
@@ -49,62 +46,39 @@ def _printable(shown: object) -> object:
     return "\n".join(map(printable, shown.split("\n"))) if isinstance(shown, str) else shown
 
 
-class _RateColumn(ProgressColumn):
-    def __init__(self, state: RunState) -> None:
-        super().__init__()
-        self._state = state
-
-    def render(self, task: Task) -> Text:  # noqa: ARG002 - the column's interface
-        return Text(f"{self._state.rows_per_s:,.0f} rows/s")
-
-
-class _JobsColumn(ProgressColumn):
-    def __init__(self, state: RunState) -> None:
-        super().__init__()
-        self._state = state
-
-    def render(self, task: Task) -> Text:  # noqa: ARG002 - the column's interface
-        jobs = self._state.in_flight
-        text = Text(counted(jobs, "job"))
-        if self._state.problems:
-            text.append(f", {counted(self._state.problems, 'problem')}", style="yellow")
-        return text
-
-
 def show(console: Console) -> contextlib.AbstractContextManager[Listener]:
-    """Show a bar where it can be drawn, else plain lines."""
+    """Show a display where it can be drawn, else plain lines."""
     can_draw = console.is_terminal and not console.is_dumb_terminal
-    return bar(console) if can_draw else plain_lines(console)
+    return live(console) if can_draw else plain_lines(console)
 
 
 @contextlib.contextmanager
-def bar(console: Console) -> Iterator[Listener]:
-    """A live progress bar."""
-    state = RunState()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=12),
-        MofNCompleteColumn(),
-        _RateColumn(state),
-        _JobsColumn(state),
-        TimeRemainingColumn(compact=True),
+def live(console: Console) -> Iterator[Listener]:
+    """Three lines that follow a run; what is printed meanwhile goes above them."""
+    progress = RunProgress()
+    display = Live(
+        get_renderable=lambda: _drawn_progress(progress),
+        console=console,
+        transient=True,
+        refresh_per_second=5,
     )
-    with Progress(*columns, console=console, transient=True, refresh_per_second=5) as progress:
-        task = progress.add_task("reading", total=None)
+    with display:
+        yield progress
 
-        def watch(event: Event) -> None:
-            state(event)
-            match event:
-                case InputPlanned():
-                    progress.update(task, description="enhancing", total=event.rows)
-                case RunResumed() | ChunkFinished():
-                    progress.update(task, completed=state.rows_done)
-                    if state.rows_done == state.rows_total:
-                        progress.update(task, description="writing")
-                case _:
-                    pass
 
-        yield watch
+def _drawn_progress(progress: RunProgress) -> Group:
+    beside_bar, *below = progress.lines()
+    share = progress.share
+    bar = ProgressBar(
+        total=None if share is None else 1.0,
+        completed=share or 0.0,
+        width=BAR_WIDTH,
+        pulse=share is None,
+        animation_time=time.monotonic(),
+    )
+    first = RichTable.grid(padding=(0, 1))
+    first.add_row(progress.phase, bar, Text(beside_bar, no_wrap=True, overflow="ellipsis"))
+    return Group(first, *(Text(line, no_wrap=True, overflow="ellipsis") for line in below if line))
 
 
 def drawn(parts: Iterable[str | Table]) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from pingdata_async.cli.console import by_source, duration, show_json, show_lines
+from pingdata_async.cli.console import by_source, show_json, show_lines
 from pingdata_async.cli.help import command
 from pingdata_async.cli.main import ANSWERED
 from pingdata_async.cli.options import check_run_dir, json_option, run_dir_argument
+from pingdata_async.cli.progress import duration
 from pingdata_async.runs.status import PendingSubmission, RunStatus, read_status
 from pingdata_async.util.redaction import printable
 from pingdata_async.util.text import counted
