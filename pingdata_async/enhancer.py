@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import random
 import weakref
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple, Self, Unpack
 
 import anyio.to_thread
 import msgspec
@@ -30,13 +31,28 @@ from pingdata_async.engine.stream import (
     Locations,
     ResultChannel,
     ResultStream,
+    time_limit,
 )
-from pingdata_async.events import Event, EventEmitter, Listener, NoticeCollector, check_listener
-from pingdata_async.exceptions import ConfigurationError, PingDataError
+from pingdata_async.events import (
+    Event,
+    EventEmitter,
+    Listener,
+    NoticeCollector,
+    ProgressListener,
+    check_listener,
+)
+from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.locations.chunk import MAX_CHUNK_BYTES
 from pingdata_async.locations.chunk_builder import ChunkBuilder, checked_sources
 from pingdata_async.models import EnhancedLocation, EnhancedLocations, RunSummary
-from pingdata_async.options import CallOptions, PlanOptions, ResumeOptions, RunOptions, check_names
+from pingdata_async.options import (
+    CallOptions,
+    DryRunOptions,
+    PlanOptions,
+    ResumeOptions,
+    RunOptions,
+    check_names,
+)
 from pingdata_async.runs.directory.directory import check_own_place, read_settings, run_dir_for
 from pingdata_async.runs.directory.settings import (
     RunFlags,
@@ -47,13 +63,14 @@ from pingdata_async.runs.directory.settings import (
 )
 from pingdata_async.runs.export.output import absolute_output
 from pingdata_async.runs.forecast import Forecast, forecast
-from pingdata_async.runs.run import Run, SummaryListener
+from pingdata_async.runs.run import Run
+from pingdata_async.runs.spending import SummaryListener
 from pingdata_async.runs.status import RunStatus, read_status
 from pingdata_async.tables.formats import WriteOptions
 from pingdata_async.tables.readers.open import AnyInput
 from pingdata_async.tables.rows import IN_MEMORY, STDIN, ReadOptions
 from pingdata_async.util.files import absolute
-from pingdata_async.util.text import STDOUT, counted, shown_path
+from pingdata_async.util.text import STDOUT, shown_path
 from pingdata_async.util.validation import check_amount, check_count
 
 
@@ -123,7 +140,6 @@ class BulkEnhancer:
         rng: random.Random | None = None,
     ) -> None:
         self._client = client
-        self._sources = checked_sources(sources if isinstance(sources, str) else list(sources))
         self._job_options = JobOptions(
             source_timeout_s=source_timeout_s,
             include_raw_response=include_raw_response,
@@ -131,7 +147,7 @@ class BulkEnhancer:
             delegate_to=delegate_to,
             callback_url=callback_url,
         )
-        self._encoded_options = self._job_options.encode(self._sources)
+        self._ask(sources)
         check_count("max_chunk_bytes", max_chunk_bytes)
         self._chunk_size = chunk_size
         self._max_chunk_bytes = max_chunk_bytes
@@ -149,7 +165,11 @@ class BulkEnhancer:
         self._builder()  # refuses sizes that cannot work now rather than in the middle
 
     async def enhance(
-        self, locations: Locations, **options: Unpack[CallOptions]
+        self,
+        locations: Locations,
+        *,
+        sources: Iterable[str] | str | None = None,
+        **options: Unpack[CallOptions],
     ) -> EnhancedLocations:
         """Enhance all locations and return the results in input order.
 
@@ -159,14 +179,8 @@ class BulkEnhancer:
 
         Args:
             locations: Any sync or async iterable of `Location`, mapping or plain address.
-            **options: Any of these, by name, for this call alone.
-
-                max_locations: Stop before more locations than this are sent. Every attempt counts,
-                and so does whatever may have been charged. Default None, for any number.
-
-                budget: The same for single sources, by code.
-
-                on_event: Called with every event of this call, besides the enhancer's.
+            sources: Ask these instead of the enhancer's; None for the enhancer's.
+            **options: Those of `CallOptions`, for this call alone.
 
         Returns:
             A list of the results, with a `summary`.
@@ -175,13 +189,15 @@ class BulkEnhancer:
             PingDataError: When it cannot continue. Its `results` are what had been answered, its
                 `summary` what was done and charged.
             BudgetSpentError: When the budget is spent and locations are left; likewise.
+            CallTimeoutError: When it takes longer than `timeout_s`; likewise.
             BaseException: What the iterable raised, or a cancellation. It has `results` too, with
                 the `summary` in these; an error that has `results` of its own becomes the cause of
                 a `PingDataError`.
         """
         check_names("enhance", options, CallOptions)
-        results = EnhancedLocations()
-        builder = self._builder()
+        if sources is not None:
+            return await self._asking(sources).enhance(locations, **options)
+        results, builder = EnhancedLocations(), self._builder()
         stream = self._stream(locations, builder, options, flush_after_s=None)
         try:
             async with stream:
@@ -192,7 +208,7 @@ class BulkEnhancer:
                     results += stream.take_at_hand()
         except BaseException as error:
             _finish(results, stream, builder)
-            carrier = _carrying(results, error)
+            carrier = results.carried_by(error)
             if carrier is error:
                 raise
             raise carrier from error
@@ -203,6 +219,7 @@ class BulkEnhancer:
         self,
         locations: Locations,
         *,
+        sources: Iterable[str] | str | None = None,
         flush_after_s: float | None = 1.0,
         **options: Unpack[CallOptions],
     ) -> ResultStream:
@@ -216,9 +233,10 @@ class BulkEnhancer:
             locations: Any sync or async iterable of `Location`, mapping or plain address. A
                 sync one is iterated in the event loop and must not block. A generator is closed
                 when the stream ends.
+            sources: As of `enhance()`.
             flush_after_s: How long a location of an async iterable waits for others to fill its
                 chunk, so that a live source, such as a queue, flows. None for as long as it takes.
-            **options: As of `enhance()`.
+            **options: Those of `CallOptions`. For `timeout_s`, the consumer's own time counts too.
 
         Raises:
             InputError: When this is no iterable of locations (a table, a file, a single location),
@@ -228,10 +246,17 @@ class BulkEnhancer:
         if flush_after_s is not None:
             check_amount("flush_after_s", flush_after_s)
         check_names("stream", options, CallOptions)
+        if sources is not None:
+            return self._asking(sources).stream(locations, flush_after_s=flush_after_s, **options)
         return self._stream(locations, self._builder(), options, flush_after_s=flush_after_s)
 
     async def run(
-        self, source: AnyInput, output: str | Path, **options: Unpack[RunOptions]
+        self,
+        source: AnyInput,
+        output: str | Path,
+        *,
+        sources: Iterable[str] | str | None = None,
+        **options: Unpack[RunOptions],
     ) -> RunSummary:
         """Enhance a table of any size into a file, in input order, in flat memory.
 
@@ -248,38 +273,8 @@ class BulkEnhancer:
             output: The file to write, in the format of its name: .jsonl, .csv, .tsv, .parquet,
                 .xlsx, .geojson, .geojsonl or .geoparquet, text also with .gz or .zst appended; "-"
                 for standard output. Rows without an answer go to `OUTPUT.failures.jsonl`.
-            **options: Any of these, by name.
-
-                run_dir: Keep the run in this folder. Default None, for `OUTPUT.run`.
-
-                overwrite: Replace an existing output. Default False.
-
-                restart: Set aside an existing run of this output and start a new one. Default
-                False.
-
-                pay_again: Start even if another run beside it has the same input, sources and
-                options. Default False.
-
-                discard_run: Delete the run directory once every row has an answer. Default False.
-
-                check_space: Refuse to start if the disk looks too small. Default True.
-
-                dedupe: Send identical locations once, and give each of their rows the answer.
-                Locations are identical if all that is sent is equal, address texts apart from case
-                and white space; the first one is sent as it is spelled. A planned run keeps to its
-                plan. Default True.
-
-                preflight: Check the account's limits before sending. Default True.
-
-                max_locations: Stop before the whole run sends more locations than this. Every
-                attempt counts, and so does whatever may have been charged. The answers of jobs in
-                flight are still fetched. Default None, for any number.
-
-                budget: The same for single sources, by code.
-
-                reading: How to read the input. Default None, to detect it.
-
-                writing: How to write the output. Default None, to go by its name.
+            sources: As of `enhance()`.
+            **options: Those of `RunOptions`.
 
         Returns:
             What the run did and charged.
@@ -292,14 +287,24 @@ class BulkEnhancer:
             BudgetSpentError: When the budget is spent and rows are left.
             LimitsExceededError: When the run would exceed the account's limits; nothing was sent.
             SubmissionInDoubtError: When submissions in doubt are held for you to decide.
-            PingDataError: When no further request to the API can succeed.
+            CallTimeoutError: When it takes longer than `timeout_s`.
+            PingDataError: When no further request to the API can succeed. Its `summary` is what
+                was done and charged, and its `run_dir` what `resume()` takes.
         """
         check_names("run", options, RunOptions)
+        if sources is not None:
+            return await self._asking(sources).run(source, output, **options)
         begun = await self._begin(source, output, options)
-        return await begun.run.start(begun.source, begun.run_dir, self._builder())
+        work = begun.run.start(begun.source, begun.run_dir, self._builder())
+        return await begun.run.within(options.get("timeout_s"), work)
 
     async def plan(
-        self, source: AnyInput, output: str | Path, **options: Unpack[PlanOptions]
+        self,
+        source: AnyInput,
+        output: str | Path,
+        *,
+        sources: Iterable[str] | str | None = None,
+        **options: Unpack[PlanOptions],
     ) -> RunStatus:
         """Read the input and write the plan, for `run()` or `resume()` to continue.
 
@@ -308,8 +313,8 @@ class BulkEnhancer:
         Args:
             source: As of `run()`.
             output: As of `run()`.
-            **options: `run_dir`, `overwrite`, `restart`, `pay_again`, `dedupe`, `reading` and
-                `writing`, as of `run()`.
+            sources: As of `run()`.
+            **options: Those of `PlanOptions`.
 
         Returns:
             The status of the planned run.
@@ -318,6 +323,8 @@ class BulkEnhancer:
             PingDataError: As `run()`, except for what only sending raises.
         """
         check_names("plan", options, PlanOptions)
+        if sources is not None:
+            return await self._asking(sources).plan(source, output, **options)
         begun = await self._begin(source, output, options)
         path = await anyio.to_thread.run_sync(run_dir_for, begun.settings.output, begun.run_dir)
         await begun.run.plan(begun.source, path, self._builder())
@@ -328,10 +335,9 @@ class BulkEnhancer:
         source: AnyInput,
         output: str | Path | None = None,
         *,
+        sources: Iterable[str] | str | None = None,
         keep_plan: bool = False,
-        max_locations: int | None = None,
-        budget: Mapping[str, int] | None = None,
-        **options: Unpack[PlanOptions],
+        **options: Unpack[DryRunOptions],
     ) -> Forecast:
         """Forecast what a run would send, charge and need; sends no job and changes nothing.
 
@@ -341,26 +347,23 @@ class BulkEnhancer:
         Args:
             source: As of `run()`.
             output: As of `run()`; None for none.
+            sources: As of `run()`.
             keep_plan: Keep the plan, for `run()` or `resume()` to continue.
-            max_locations: As of `run()`.
-            budget: As of `run()`.
-            **options: As of `plan()`.
+            **options: Those of `DryRunOptions`.
 
         Raises:
             PingDataError: As `plan()`.
         """
-        check_names("dry_run", options, PlanOptions)
+        check_names("dry_run", options, DryRunOptions)
+        if sources is not None:
+            asking = self._asking(sources)
+            return await asking.dry_run(source, output, keep_plan=keep_plan, **options)
         output = STDOUT if output is None else output
         is_nowhere = str(output) == STDOUT and options.get("run_dir") is None
         if is_nowhere:
             options["pay_again"] = True
         notices = NoticeCollector()
-        begun = await self._begin(
-            source,
-            output,
-            {**options, "max_locations": max_locations, "budget": budget},
-            EventEmitter(notices, self._on_event),
-        )
+        begun = await self._begin(source, output, {**options, "on_event": notices})
         run = begun.run
         place = None if is_nowhere else run_dir_for(begun.settings.output, begun.run_dir)
         async with contextlib.AsyncExitStack() as stack:
@@ -378,26 +381,20 @@ class BulkEnhancer:
         )
 
     async def resume(
-        self, run_dir: str | Path, *, discard_run: bool = False, **options: Unpack[ResumeOptions]
+        self,
+        run_dir: str | Path,
+        *,
+        sources: Iterable[str] | str | None = None,
+        discard_run: bool = False,
+        **options: Unpack[ResumeOptions],
     ) -> RunSummary:
         """Resume a run that stopped; its input is not needed. On a finished run, nothing is sent.
 
         Args:
             run_dir: The run directory.
+            sources: Those of the run, as of `run()`.
             discard_run: As of `run()`.
-            **options: Any of these, by name.
-
-                output: Write to this file. Default None, for the run's own output; if that is not
-                beside the run directory, or is a link, name it.
-
-                overwrite: Replace an output that the run did not write itself. Default False.
-
-                max_locations, budget: As of `run()`, including what was sent before. Default None,
-                for as before.
-
-                writing: How to write the output. Default None, for as before.
-
-                check_space, preflight: As of `run()`.
+            **options: Those of `ResumeOptions`.
 
         Raises:
             ConfigurationError: When the run has other sources, other options or another API than
@@ -406,11 +403,19 @@ class BulkEnhancer:
             PingDataError: As `run()`.
         """
         check_names("resume", options, ResumeOptions)
+        if sources is not None:
+            asking = self._asking(sources)
+            return await asking.resume(run_dir, discard_run=discard_run, **options)
         path, run = await self._reopen(run_dir, options, discard_run=discard_run)
-        return await run.resume(path)
+        return await run.within(options.get("timeout_s"), run.resume(path))
 
     async def retry(
-        self, run_dir: str | Path, *, all_not_ok: bool = False, **options: Unpack[ResumeOptions]
+        self,
+        run_dir: str | Path,
+        *,
+        sources: Iterable[str] | str | None = None,
+        all_not_ok: bool = False,
+        **options: Unpack[ResumeOptions],
     ) -> RunSummary:
         """Retry the rows of a run that have no answer, and rewrite the output.
 
@@ -418,15 +423,29 @@ class BulkEnhancer:
 
         Args:
             run_dir: The run directory.
+            sources: As of `resume()`.
             all_not_ok: Retry every row that is not ok, "no match" included.
-            **options: As of `resume()`.
+            **options: Those of `ResumeOptions`.
 
         Raises:
             PingDataError: As `resume()`.
         """
         check_names("retry", options, ResumeOptions)
+        if sources is not None:
+            return await self._asking(sources).retry(run_dir, all_not_ok=all_not_ok, **options)
         path, run = await self._reopen(run_dir, options)
-        return await run.retry(path, all_not_ok=all_not_ok)
+        work = run.retry(path, all_not_ok=all_not_ok)
+        return await run.within(options.get("timeout_s"), work)
+
+    def _ask(self, sources: Iterable[str] | str) -> None:
+        self._sources = checked_sources(sources if isinstance(sources, str) else list(sources))
+        self._encoded_options = self._job_options.encode(self._sources)
+
+    def _asking(self, sources: Iterable[str] | str) -> Self:
+        """The same enhancer with other sources; limits and all else are shared."""
+        other = copy.copy(self)
+        other._ask(sources)  # noqa: SLF001 - it is one of its own
+        return other
 
     def _stream(
         self,
@@ -437,13 +456,12 @@ class BulkEnhancer:
         flush_after_s: float | None,
     ) -> ResultStream:
         caps = checked_caps(options.get("max_locations"), options.get("budget"))
-        listener = options.get("on_event")
-        check_listener(listener)
+        total = len(locations) if isinstance(locations, Sized) else None
+        listeners, timeout_s = self._listeners(options, total), options.get("timeout_s")
         source = ChunkSource(locations, builder, flush_after_s)
-        requests = SummaryListener()
-        requests.summary.environment = self._client.environment
+        requests = SummaryListener(self._client.environment)
         store = MemoryStore(builder.next_index, requests.summary)
-        emit = EventEmitter(self._on_event, listener, requests)
+        emit = EventEmitter(requests, *listeners, run_id=requests.run_id)
         budget = Budget(caps, self._sources)
         # Not a method of the stream: its task must not keep the stream alive.
         engine_for, policy = self._engine, self._policy
@@ -452,7 +470,8 @@ class BulkEnhancer:
             store.begin(channel.deliver)
             try:
                 async with InputTask(source) as tasks:
-                    await engine_for(store, emit, CircuitBreaker(policy), budget).run(tasks)
+                    with time_limit(timeout_s):
+                        await engine_for(store, emit, CircuitBreaker(policy), budget).run(tasks)
             except Exception as error:
                 store.note_unfinished(error)
                 raise
@@ -551,7 +570,6 @@ class BulkEnhancer:
         source: AnyInput,
         output: str | Path,
         options: Mapping[str, Any],
-        listener: Listener | None = None,
     ) -> _Begun:
         """A run of an input, with absolute paths: the process may change its folder."""
         if isinstance(source, str | Path) and str(source) != STDIN:
@@ -568,7 +586,7 @@ class BulkEnhancer:
             overwrite=options.get("overwrite", False),
         )
         settings = with_caps(settings, options.get("max_locations"), options.get("budget"))
-        run = self._run(settings, _flags(options), listener or self._on_event)
+        run = self._run(settings, options)
         return _Begun(source, run_dir, settings, run)
 
     async def _reopen(
@@ -581,18 +599,29 @@ class BulkEnhancer:
             output = await anyio.to_thread.run_sync(absolute_output, output)
         settings = await self._kept_settings(path, output, options.get("writing"))
         settings = with_caps(settings, options.get("max_locations"), options.get("budget"))
-        flags = _flags({**options, "discard_run": discard_run})
-        return path, self._run(settings, flags, self._on_event)
+        return path, self._run(settings, {**options, "discard_run": discard_run})
 
-    def _run(self, settings: RunSettings, flags: RunFlags, listener: Listener | None) -> Run:
+    def _run(self, settings: RunSettings, options: Mapping[str, Any]) -> Run:
         return Run(
             client=self._client,
             settings=settings,
-            flags=flags,
+            flags=_flags(options),
             policy=self._policy,
             make_engine=self._engine,
-            on_event=listener,
+            listeners=self._listeners(options),
         )
+
+    def _listeners(
+        self, options: Mapping[str, Any], total: int | None = None
+    ) -> list[Listener | None]:
+        """Who hears of the events of a call; refuses options that cannot work."""
+        timeout_s, progress = options.get("timeout_s"), options.get("progress")
+        if timeout_s is not None:
+            check_amount("timeout_s", timeout_s)
+        check_listener(options.get("on_event"))
+        check_listener(progress, "progress")
+        told = None if progress is None else ProgressListener(progress, total)
+        return [self._on_event, options.get("on_event"), told]
 
 
 class _Begun(NamedTuple):
@@ -615,21 +644,6 @@ def _finish(results: EnhancedLocations, stream: ResultStream, builder: ChunkBuil
     if builder.has_ids:  # the first rows have none, which was not known when they were answered
         ends = bisect_left(results, builder.rows_before_ids, key=_row)
         results[:ends] = [msgspec.structs.replace(each, id=None) for each in results[:ends]]
-
-
-def _carrying(results: EnhancedLocations, error: BaseException) -> BaseException:
-    """The error to raise in place of this one, with the results."""
-    if isinstance(error, PingDataError):
-        error.results, error.summary = results, results.summary
-        return error
-    # Not by getattr: a property may raise, and hide all of this.
-    theirs = vars(error).get("results", results)
-    if hasattr(type(error), "results") or not isinstance(theirs, EnhancedLocations):
-        return _carrying(results, PingDataError(f"{type(error).__name__}: {error}"))
-    vars(error)["results"] = results
-    if isinstance(error, Exception):
-        error.add_note(f"in its `results`: {counted(len(results), 'answered location')}")
-    return error
 
 
 def _row(result: EnhancedLocation) -> int:

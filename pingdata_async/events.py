@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import secrets
 from asyncio import CancelledError
 from collections.abc import Callable
 
@@ -23,7 +24,14 @@ logger = logging.getLogger("pingdata_async")
 
 
 class Event(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Something that happened in a run: its class name, and `type` in JSON, say what."""
+    """Something that happened in a run: its class name, and `type` in JSON, say what.
+
+    Attributes:
+        run_id: Of the call that it happened in, as its summary has it; each call, also one that
+            resumes a run, has an id of its own.
+    """
+
+    run_id: str = ""
 
 
 class InputAwaited(Event, frozen=True, kw_only=True):
@@ -327,6 +335,13 @@ class OutputWritten(Event, frozen=True, kw_only=True):
 
 
 Listener = Callable[[Event], None]
+Progress = Callable[[int, int | None], None]
+"""Called with the rows that have an outcome, and with how many there are; None if unknown."""
+
+
+def new_run_id() -> str:
+    """An id for a call."""
+    return secrets.token_hex(8)
 
 
 class NoticeCollector:
@@ -345,8 +360,39 @@ class NoticeCollector:
             self.messages.append(event.message)
 
 
-def check_listener(listener: object) -> None:
+class ProgressListener:
+    """Tells a `progress` function of each step.
+
+    Args:
+        progress: The function.
+        total: How many rows there are; None if this is unknown, until an event tells.
+    """
+
+    def __init__(self, progress: Progress, total: int | None = None) -> None:
+        self._progress = progress
+        self._total = total
+        self._done = 0
+
+    def __call__(self, event: Event) -> None:
+        """Count an event, and tell."""
+        match event:
+            case InputPlanned():
+                self._total = event.rows
+            case RunResumed():
+                self._done = event.rows_done
+            case ChunkFinished():
+                self._done += event.rows
+            case _:
+                return
+        self._progress(self._done, self._total)
+
+
+def check_listener(listener: object, name: str = "on_event") -> None:
     """Refuse a listener that is not a plain function.
+
+    Args:
+        listener: What is given for it.
+        name: Of the option.
 
     Raises:
         ConfigurationError: When it cannot be called, or would have to be awaited.
@@ -356,20 +402,28 @@ def check_listener(listener: object) -> None:
     while isinstance(listener, functools.partial):
         listener = listener.func
     if not callable(listener):
-        raise ConfigurationError(f"on_event must be a function, not {listener!r}")
+        raise ConfigurationError(f"{name} must be a function, not {listener!r}")
     for called in (listener, type(listener).__call__):
         if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
-            raise ConfigurationError("on_event must be a plain function: it is not awaited")
+            raise ConfigurationError(f"{name} must be a plain function: it is not awaited")
 
 
 class EventEmitter:
-    """Hands each event to every listener; one that raises is logged and not called again."""
+    """Hands each event to every listener; one that raises is logged and not called again.
 
-    def __init__(self, *listeners: Listener | None) -> None:
+    Args:
+        listeners: Each of them, or None.
+        run_id: Put into every event; "" to leave them as they are.
+    """
+
+    def __init__(self, *listeners: Listener | None, run_id: str = "") -> None:
         self._listeners = [listener for listener in listeners if listener is not None]
+        self._run_id = run_id
 
     def __call__(self, event: Event) -> None:
         """Hand an event to every listener."""
+        if self._run_id:
+            msgspec.structs.force_setattr(event, "run_id", self._run_id)  # nobody has seen it yet
         for listener in tuple(self._listeners):
             try:
                 listener(event)

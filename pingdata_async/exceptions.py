@@ -21,6 +21,7 @@ PingDataError
 ├── PauseTooLongError           the API asked for a longer pause than `max_wait_s`
 ├── DecodeError                 an answer cannot be read as what the API documents
 ├── NoAnswerError               a source did not answer for a row (also a KeyError)
+├── CallTimeoutError            a call took longer than its `timeout_s` (also a TimeoutError)
 ├── JobFailedError              a job ended without a usable output
 │   └── JobTimeoutError             a job made no progress for too long
 ├── SubmissionInDoubtError      a submission may have created a paid job whose id never arrived
@@ -48,11 +49,14 @@ class PingDataError(Exception):
     Attributes:
         results: The results that `BulkEnhancer.enhance()` had, in input order, when this error
             ended it: those locations are paid for. Empty otherwise.
-        summary: What that call did and charged; None otherwise.
+        summary: What that call, or a run, did and charged until this error ended it; None
+            otherwise.
+        run_dir: The run directory, where a run stopped that can be resumed; None otherwise.
     """
 
     results: Sequence[EnhancedLocation] = ()
     summary: RunSummary | None = None
+    run_dir: str | None = None
 
     def __init__(self, *args: object) -> None:
         # Messages quote servers, proxies and libraries, and are shown, logged and stored.
@@ -223,6 +227,14 @@ class NoAnswerError(PingDataError, KeyError):
 
     def __str__(self) -> str:  # a KeyError's is the repr of a key
         return str(self.args[0])
+
+
+class CallTimeoutError(PingDataError, TimeoutError):
+    """Raised when a call took longer than its `timeout_s`.
+
+    What was answered by then is in its `results`, or kept in its `run_dir`; `summary` names the
+    jobs that were still running.
+    """
 
 
 class JobFailedError(PingDataError):

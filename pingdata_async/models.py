@@ -14,7 +14,8 @@ from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
-from pingdata_async.exceptions import DecodeError, NoAnswerError
+from pingdata_async.exceptions import DecodeError, NoAnswerError, PingDataError
+from pingdata_async.util.text import counted
 from pingdata_async.value_notes import ValueNote
 
 
@@ -448,6 +449,7 @@ class RunSummary(msgspec.Struct, kw_only=True):
         run_dir: The run directory; None if it was discarded.
         environment: The API's environment ("sandbox": all answers are made up); None if only a
             url was given.
+        run_id: The id that the events of the call have.
     """
 
     rows: int = 0
@@ -475,6 +477,7 @@ class RunSummary(msgspec.Struct, kw_only=True):
     failures: str | None = None
     run_dir: str | None = None
     environment: str | None = None
+    run_id: str | None = None
 
 
 class EnhancedLocations(list[EnhancedLocation]):
@@ -490,6 +493,20 @@ class EnhancedLocations(list[EnhancedLocation]):
     ) -> None:
         super().__init__(results)
         self.summary = RunSummary() if summary is None else summary
+
+    def carried_by(self, error: BaseException) -> BaseException:
+        """The error to raise in place of this one, with these results."""
+        if isinstance(error, PingDataError):
+            error.results, error.summary = self, self.summary
+            return error
+        # Not by getattr: a property may raise, and hide all of this.
+        theirs = vars(error).get("results", self)
+        if hasattr(type(error), "results") or not isinstance(theirs, EnhancedLocations):
+            return self.carried_by(PingDataError(f"{type(error).__name__}: {error}"))
+        vars(error)["results"] = self
+        if isinstance(error, Exception):
+            error.add_note(f"in its `results`: {counted(len(self), 'answered location')}")
+        return error
 
 
 class DataSource(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,15 @@ import contextlib
 import inspect
 import logging
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,7 +25,7 @@ import msgspec
 
 from pingdata_async.engine.context import MemoryStore
 from pingdata_async.engine.task import ChunkTask
-from pingdata_async.exceptions import ClientClosedError, InputError
+from pingdata_async.exceptions import CallTimeoutError, ClientClosedError, InputError
 from pingdata_async.locations.chunk import Chunk
 from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.locations.fields import (
@@ -395,6 +403,19 @@ class InputTask(AsyncIterator[ChunkTask]):
             self._ended(task)
         else:
             logger.warning("the input did not close in time, and is left behind")
+
+
+@contextlib.contextmanager
+def time_limit(timeout_s: float | None) -> Iterator[None]:
+    """Cancel the block after that time; None for never.
+
+    Raises:
+        CallTimeoutError: When it was cancelled for that.
+    """
+    with anyio.move_on_after(timeout_s) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise CallTimeoutError(f"the call was not done within its timeout_s of {timeout_s:g} s")
 
 
 class ResultChannel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -18,17 +18,15 @@ from pingdata_async.engine.context import ChunkStore, FinishedChunk
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.budget import Budget
 from pingdata_async.engine.flow_control.retry import (
-    SERVICE_UNAVAILABLE,
     CircuitBreaker,
     RetryPolicy,
 )
+from pingdata_async.engine.stream import time_limit
 from pingdata_async.events import (
-    Event,
     EventEmitter,
+    Listener,
     OutputProgress,
     OutputWritten,
-    RequestRetried,
-    RequestSent,
     RunNotice,
     RunStopped,
     SubmissionInDoubt,
@@ -88,7 +86,7 @@ from pingdata_async.runs.resume import (
     start_events,
     unfinished_tasks,
 )
-from pingdata_async.runs.spending import Spending, check_budget
+from pingdata_async.runs.spending import Spending, SummaryListener, check_budget
 from pingdata_async.tables.formats import OutputFormat
 from pingdata_async.tables.mapping.headers import shown_headers
 from pingdata_async.tables.readers.open import AnyInput
@@ -165,42 +163,6 @@ class DurableStore(ChunkStore):
         await self._output.offer(finished.chunk, found)
 
 
-_REFUSALS = frozenset({429, SERVICE_UNAVAILABLE})
-
-
-class SummaryListener:
-    """Counts requests; rows are counted where they are written, and charges in the journal."""
-
-    def __init__(self) -> None:
-        self.summary = RunSummary()
-
-    def __call__(self, event: Event) -> None:
-        """Count an event."""
-        summary = self.summary
-        match event:
-            case RequestSent():
-                summary.requests += 1
-                summary.retries += event.attempt > 1
-            case RequestRetried():
-                summary.refused += event.status_code in _REFUSALS
-            case _:
-                pass
-
-    def add_rows(self, counts: Tally) -> None:
-        """Add the counts of the rows written."""
-        self.summary = msgspec.structs.replace(self.summary, **msgspec.structs.asdict(counts))
-
-    def add_totals(self, totals: JournalTotals) -> None:
-        """Add the journal's totals of jobs and charges."""
-        summary = self.summary
-        summary.jobs = totals.jobs
-        summary.locations_charged = totals.locations_charged
-        summary.charged_by_source = totals.charged_by_source
-        summary.locations_in_doubt = totals.possibly_charged
-        summary.locations_possibly_charged_again = totals.locations_possibly_charged_again
-        summary.submissions_in_doubt = totals.submissions_in_doubt
-
-
 SHOWN_FILES = 3
 
 MakeEngine = Callable[[ChunkStore, EventEmitter, CircuitBreaker, Budget], Engine]
@@ -216,7 +178,7 @@ class Run:
         flags: What the run may do.
         policy: How often things are tried.
         make_engine: Makes the engine for a store, a listener, a circuit breaker and a budget.
-        on_event: Called with every event.
+        listeners: Called with every event.
     """
 
     def __init__(
@@ -227,7 +189,7 @@ class Run:
         flags: RunFlags,
         policy: RetryPolicy,
         make_engine: MakeEngine,
-        on_event: Callable[[Event], None] | None,
+        listeners: Iterable[Listener | None],
     ) -> None:
         self._client = client
         self._settings = settings
@@ -236,9 +198,8 @@ class Run:
         self._flags = flags
         self._policy = policy
         self._make_engine = make_engine
-        self._counts = SummaryListener()
-        self._counts.summary.environment = settings.environment
-        self._emit = EventEmitter(self._counts, on_event)
+        self._counts = SummaryListener(settings.environment)
+        self._emit = EventEmitter(self._counts, *listeners, run_id=self._counts.run_id)
         self.preflight = Preflight(client, settings, self._emit)
         self._has_planned = False
         self._is_under_way = False
@@ -246,6 +207,20 @@ class Run:
         self._began = time.monotonic()
 
     # -- plan, start, resume, retry ------------------------------------------------------
+
+    async def within(self, timeout_s: float | None, work: Awaitable[RunSummary]) -> RunSummary:
+        """Do some work of the run, and let an error tell what was done and charged.
+
+        Raises:
+            CallTimeoutError: When it takes longer than that; the run can be resumed.
+        """
+        try:
+            with time_limit(timeout_s):
+                return await work
+        except PingDataError as error:
+            error.summary = self._counts.summary
+            error.run_dir = self._counts.summary.run_dir
+            raise
 
     async def start(
         self, source: AnyInput, run_dir: str | Path | None, builder: ChunkBuilder
@@ -420,9 +395,13 @@ class Run:
     async def _stopped(self, directory: RunDirectory, plan: Plan, error: BaseException) -> None:
         rows_done: int | None = None
         run_dir = shown_path(directory.path)
+        self._counts.summary.seconds = round(time.monotonic() - self._began, 3)
         with contextlib.suppress(PingDataError):  # the error to show is the one that stopped it
             totals = await self._totals(directory)
             rows_done = totals.rows.rows
+            self._counts.add_planned(plan.summary)
+            self._counts.add_rows(totals.rows)
+            self._counts.add_totals(totals)
             if isinstance(error, UnknownSourceError) and not totals.has_sent:
                 # With other sources it is another run, and this one must not be in its way. But a
                 # plan that was made before, perhaps from a pipe, is not deleted unasked.
@@ -433,6 +412,7 @@ class Run:
                         "other sources."
                     )
                 return
+        self._counts.summary.run_dir = run_dir
         self._emit(
             RunStopped(
                 run_dir=run_dir,
@@ -608,13 +588,10 @@ class Run:
     async def _finish(
         self, directory: RunDirectory, planned: PlanSummary, counts: Tally
     ) -> RunSummary:
+        self._counts.add_planned(planned)
         self._counts.add_rows(counts)
         self._counts.add_totals(await self._totals(directory))
         summary = self._counts.summary
-        summary.locations_saved = planned.repeated
-        summary.values_left_out = planned.values_left_out
-        summary.value_notes = planned.value_notes
-        summary.skipped_by_source = planned.skipped
         summary.seconds = round(time.monotonic() - self._began, 3)
         self._name_files(summary, directory)
         await directory.journal.set_meta(FINISHED, summary)

@@ -1,10 +1,12 @@
-"""What a run has spent, what it still has to send, and what it may spend."""
+"""What a run has done and spent, what it still has to send, and what it may spend."""
 
 from __future__ import annotations
 
 import shlex
 from collections import Counter
 from collections.abc import Awaitable, Callable
+
+import msgspec
 
 from pingdata_async.engine.flow_control.budget import (
     Amount,
@@ -14,12 +16,59 @@ from pingdata_async.engine.flow_control.budget import (
     asked_of,
     caps_needed,
 )
+from pingdata_async.engine.flow_control.retry import SERVICE_UNAVAILABLE
+from pingdata_async.events import Event, RequestRetried, RequestSent, new_run_id
 from pingdata_async.exceptions import BudgetSpentError, ConfigurationError
 from pingdata_async.locations.chunk import Chunk
+from pingdata_async.models import RunSummary
+from pingdata_async.results.outcomes import Tally
 from pingdata_async.runs.directory.plan import Plan, PlanSummary
 from pingdata_async.runs.directory.settings import RunSettings
 from pingdata_async.runs.journal.reader import JournalReader, JournalTotals
 from pingdata_async.util.text import counted
+
+_REFUSALS = frozenset({429, SERVICE_UNAVAILABLE})
+
+
+class SummaryListener:
+    """Counts requests; rows are counted where they are written, and charges in the journal."""
+
+    def __init__(self, environment: str | None) -> None:
+        self.run_id = new_run_id()
+        self.summary = RunSummary(environment=environment, run_id=self.run_id)
+
+    def __call__(self, event: Event) -> None:
+        """Count an event."""
+        summary = self.summary
+        match event:
+            case RequestSent():
+                summary.requests += 1
+                summary.retries += event.attempt > 1
+            case RequestRetried():
+                summary.refused += event.status_code in _REFUSALS
+            case _:
+                pass
+
+    def add_planned(self, planned: PlanSummary) -> None:
+        """Add what the plan tells."""
+        self.summary.locations_saved = planned.repeated
+        self.summary.values_left_out = planned.values_left_out
+        self.summary.value_notes = planned.value_notes
+        self.summary.skipped_by_source = planned.skipped
+
+    def add_rows(self, counts: Tally) -> None:
+        """Add the counts of the rows that are done."""
+        self.summary = msgspec.structs.replace(self.summary, **msgspec.structs.asdict(counts))
+
+    def add_totals(self, totals: JournalTotals) -> None:
+        """Add the journal's totals of jobs and charges."""
+        summary = self.summary
+        summary.jobs = totals.jobs
+        summary.locations_charged = totals.locations_charged
+        summary.charged_by_source = totals.charged_by_source
+        summary.locations_in_doubt = totals.possibly_charged
+        summary.locations_possibly_charged_again = totals.locations_possibly_charged_again
+        summary.submissions_in_doubt = totals.submissions_in_doubt + totals.submissions_unanswered
 
 
 def remaining(

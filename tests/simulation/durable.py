@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+import msgspec
 
 from pingdata_async.api.client import PingDataClient
 from pingdata_async.api.wire import JobOptions
@@ -151,7 +152,7 @@ class _Client:
             flags=RunFlags(check_space=False, preflight=False),
             policy=self._policy(),
             make_engine=self._make_engine,
-            on_event=self._hear,
+            listeners=[self._hear],
         )
         try:
             await run.execute(directory, may_pay_again=self._run.is_gone_on_with)
@@ -189,7 +190,7 @@ class _Client:
         return self._engine
 
     def _hear(self, event: Event) -> None:
-        self._log.note(repr(event))
+        self._log.note(repr(msgspec.structs.replace(event, run_id="")))  # which is random
         self._check_read_ahead()
         job_id = getattr(event, "job_id", None)
         if job_id:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import anyio
+import msgspec
 
 from pingdata_async.engine.stream import ResultStream
 from pingdata_async.enhancer import BulkEnhancer
@@ -70,7 +71,8 @@ class StreamedRun(SimulatedRun):
         )
 
     def _hear(self, event: Event, number: int) -> None:
-        self.log.note(f"{number}: {event!r}")
+        told = msgspec.structs.replace(event, run_id="")  # which is random
+        self.log.note(f"{number}: {told!r}")
         self._events.append(event)
         if isinstance(event, JobSubmitted):
             self._jobs[number].append(event.job_id)
