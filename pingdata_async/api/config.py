@@ -233,7 +233,8 @@ def find_token(
         if section.get(name.lower(), "").strip():  # configparser folds the case of keys
             return _checked_token(section[name.lower()], f"{name} in {ini_path}")
     raise MissingTokenError(
-        "no auth token was found. Looked for: auth_token or --auth-token-file; "
+        "no auth token was found; the environment sandbox needs none (--environment sandbox). "
+        "Looked for: auth_token or --auth-token-file; "
         f"the variables {', '.join(names)}; and in {INI_PATH}, section [{INI_SECTION}], "
         f"the keys {', '.join(names)}"
     )

@@ -16,7 +16,7 @@ from pingdata_async.api.wire import resets_at
 from pingdata_async.cli.console import Cell, Table, check_standard_output, show, show_json
 from pingdata_async.cli.execute import ask
 from pingdata_async.cli.help import Argument, Panel, command, in_panel
-from pingdata_async.cli.main import ANSWERED, NO_ANSWER_FOR_SOME, say
+from pingdata_async.cli.main import ANSWERED, NO_ANSWER_FOR_SOME, say_error
 from pingdata_async.cli.options import (
     api_options,
     asking_of,
@@ -38,7 +38,6 @@ from pingdata_async.locations.coordinates import COORDINATES
 from pingdata_async.locations.fields import ADDRESS_FIELDS, FIELDS, UnreadableError, read_field
 from pingdata_async.locations.normalize import fault_of_pair
 from pingdata_async.models import DataSource, EnhancedLocation
-from pingdata_async.util.redaction import printable
 
 T = TypeVar("T")
 
@@ -351,7 +350,7 @@ def enhance_one(
     except RequestRejectedError as error:
         if isinstance(error, UnknownSourceError):
             raise
-        say(f"Error: {printable(str(error))}")
+        say_error(str(error))
         return NO_ANSWER_FOR_SOME
     except TransportError as error:
         if not error.maybe_sent:

@@ -200,7 +200,7 @@ def narrate(console: Console, *, verbose: bool) -> Iterator[Listener]:
             until = clock_time(event.gives_up_in_s or 0.0)
             sentence = f"The API does not answer: {event.error}; trying until {until}"
         if sentence is not None:
-            console.print(sentence)
+            console.print(sentence, style="yellow" if isinstance(event, _WARNINGS) else None)
 
     try:
         yield watch
@@ -212,6 +212,19 @@ def narrate(console: Console, *, verbose: bool) -> Iterator[Listener]:
 
 def _shows_silence(event: RequestRetried) -> bool:
     return event.status_code is None and event.gives_up_in_s is not None
+
+
+_WARNINGS = (
+    ChunkHeld,
+    JobAbandoned,
+    JobKept,
+    JobOverdue,
+    JobStalled,
+    PauseAsked,
+    RunStopping,
+    SubmissionInDoubt,
+    UnexpectedAnswer,
+)
 
 
 def waiting_for(source: str) -> str:
@@ -406,6 +419,10 @@ def check_side_files(
         run_dir = f"{output}.run"
     for option, path in files.items():
         if path is None:
+            continue
+        if str(path) == STDOUT:
+            if option != "--summary" or str(output) == STDOUT:
+                raise ConfigurationError(f"{option} - is not possible here; name a file")
             continue
         other = taken.setdefault(_real(path), option)
         if other != option or (source is not None and _is_same(path, Path(source))):

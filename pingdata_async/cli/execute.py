@@ -6,6 +6,7 @@ When a run stops, it prints the command that resumes it, ready to be pasted.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from click.core import ParameterSource
 
 from pingdata_async.api.client import PingDataClient
 from pingdata_async.api.wire import saying_when
-from pingdata_async.cli.console import describe, event_log, narrate, open_side_file
+from pingdata_async.cli.console import describe, event_log, narrate, open_side_file, show_json
 from pingdata_async.cli.main import ANSWERED, STOPPED, exit_code_of, run_until_signal, say
 from pingdata_async.cli.options import MB, Connection, Reporting, duration_text, read_token_file
 from pingdata_async.events import Event, EventEmitter, Listener, RunStopped
@@ -29,7 +30,9 @@ from pingdata_async.exceptions import (
     ConfigurationError,
     MissingTokenError,
     PingDataError,
+    UnknownSourceError,
 )
+from pingdata_async.locations.fields import clean_sources
 from pingdata_async.models import RunSummary
 from pingdata_async.runs.export.output import output_option
 from pingdata_async.util.encoding import MAX_BODY_BYTES
@@ -68,7 +71,27 @@ async def open_client(connection: Connection) -> AsyncIterator[PingDataClient]:
 async def with_client(connection: Connection, work: Callable[[PingDataClient], Awaitable[T]]) -> T:
     """Do the work with an open client; raises as `open_client()`, and as the work."""
     async with open_client(connection) as client:
-        return await work(client)
+        try:
+            return await work(client)
+        except UnknownSourceError as error:
+            raise ConfigurationError(await _unknown_sources(client, error)) from error
+
+
+async def _unknown_sources(client: PingDataClient, error: UnknownSourceError) -> str:
+    """Which sources the API does not know, with near ones that it does."""
+    asked = clean_sources(click.get_current_context().params.get("sources") or "")
+    known: list[str] = []
+    with contextlib.suppress(PingDataError):
+        known = list(await client.datasources())
+    unknown = [code for code in asked if known and code not in known]
+    if not unknown:
+        return f"{error}; `pingdata-async datasources` lists all"
+    hints = []
+    for code in unknown:
+        alike = [each for each in known if each[:1] == code[:1]]
+        near = difflib.get_close_matches(code, alike, n=3, cutoff=0.5)
+        hints.append(f"{code} (did you mean {' or '.join(near)}?)" if near else code)
+    return f"the API knows no source {', '.join(hints)}; `pingdata-async datasources` lists all"
 
 
 async def with_client_if_needed(
@@ -280,6 +303,9 @@ def _report(summary: RunSummary, summary_path: Path | None, console: Console) ->
             console.print(f"Rows without an answer: {summary.failures}")
     exit_code = exit_code_of(summary)
     if summary_path is None:
+        return exit_code
+    if str(summary_path) == STDOUT:
+        show_json(summary)
         return exit_code
     encoded = msgspec.json.format(msgspec.json.encode(summary), indent=2)
     try:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 import click
 
 from pingdata_async._version import __version__
+from pingdata_async.cli.help import is_coloured
 from pingdata_async.exceptions import (
     AuthenticationError,
     ConfigurationError,
@@ -72,6 +73,14 @@ def say(message: str) -> None:
         # Not by click, which writes past the display that is drawn there.
         with contextlib.suppress(OSError):
             print(message, file=sys.stderr)  # noqa: T201 - for people
+
+
+def say_error(message: str) -> None:
+    """Print what went wrong on standard error, in a line."""
+    word = "Error:"
+    if is_coloured(sys.stderr):
+        word = click.style(word, fg="red", bold=True)
+    say(f"{word} {printable(message)}")
 
 
 def _stop_signals() -> list[signal.Signals]:
@@ -246,7 +255,7 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as error:
         context = error.ctx if isinstance(error, click.UsageError) else None
         hint = f" (see {context.command_path} --help)" if context else ""
-        say(f"Error: {printable(error.format_message())}{hint}")
+        say_error(f"{error.format_message()}{hint}")
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -256,7 +265,7 @@ def run(arguments: list[str]) -> int:
     except InterruptedBySignalError as error:
         return error.exit_code
     except PingDataError as error:
-        say(f"Error: {printable(str(error))}")
+        say_error(str(error))
         return exit_code_for(error)
     except Exception as error:  # noqa: BLE001 - the last line of defence
         return _unforeseen(error)

@@ -21,6 +21,7 @@ from pingdata_async.api.config import ENVIRONMENTS, SANDBOX, Environment
 from pingdata_async.cli.help import Argument, Option, Panel, in_panel
 from pingdata_async.engine.flow_control.retry import RetryPolicy
 from pingdata_async.exceptions import ConfigurationError
+from pingdata_async.locations.fields import clean_sources
 from pingdata_async.runs.directory.directory import journal_path
 from pingdata_async.runs.directory.settings import RunSettings
 from pingdata_async.runs.export.output import writing_elsewhere
@@ -182,14 +183,26 @@ def read_token_file(path: Path | None) -> str | None:
 
 # -- What the API is asked -------------------------------------------------------------------
 
+
+def _sources(context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> str:
+    """Codes in upper case, as the API has them: `-s pg -s ph` is PG,PH."""
+    if not any(map(clean_sources, values)) and not context.resilient_parsing:
+        raise click.UsageError(
+            "give --sources, the data sources to ask, such as -s PG,PH; "
+            "`pingdata-async datasources` lists them",
+            context,
+        )
+    return ",".join(values).upper()
+
+
 # Repeatable, as in the vendor's command: to take only the last one would be a surprise.
 sources_option = in_panel(
     Panel.ASKED,
     option(
-    "-s", "--sources", required=True, multiple=True, metavar="CODES",
-    callback=lambda _context, _option, values: ",".join(values),
-    help="Ask these data sources, such as PG,PH.",
-))  # fmt: skip
+        "-s", "--sources", multiple=True, metavar="CODES", callback=_sources,
+        help="Ask these data sources, such as PG,PH.  [required]",
+    ),
+)  # fmt: skip
 delegate_option = in_panel(
     Panel.ASKED,
     option(
@@ -481,7 +494,7 @@ output_options = in_panel(
     ),
     option(
         "--summary", "summary_path", type=click.Path(dir_okay=False, path_type=Path),
-        help="Write the summary to this file as JSON.",
+        help='Write the summary to this file as JSON. "-" is standard output.',
     ),
 )  # fmt: skip
 
@@ -503,7 +516,9 @@ def check_run_dir(run_dir: Path) -> None:
     try:
         journal_path(run_dir).lstat()
     except (FileNotFoundError, NotADirectoryError):
-        raise ConfigurationError(f"{shown_path(run_dir)} is not a run directory") from None
+        beside = run_dir.with_name(f"{run_dir.name}.run") if run_dir.name else run_dir
+        hint = f"; did you mean {shown_path(beside)}?" if beside.is_dir() else ""
+        raise ConfigurationError(f"{shown_path(run_dir)} is not a run directory{hint}") from None
     except OSError as error:
         raise ConfigurationError(
             f"{shown_path(run_dir)} cannot be read: {error.strerror or error}"

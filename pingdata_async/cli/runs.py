@@ -59,7 +59,6 @@ from pingdata_async.cli.progress import duration
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.events import Event, EventEmitter, InputAwaited
 from pingdata_async.exceptions import ConfigurationError
-from pingdata_async.locations.chunk_builder import checked_sources
 from pingdata_async.models import RunSummary
 from pingdata_async.runs.directory.directory import (
     begun_with,
@@ -187,7 +186,7 @@ def enhance(
     anything. The output has every row in input order: as JSON lines, or as a table with all
     columns of INPUT followed by the answers.
     """
-    enhancer_options, run_options = _checked(source, output, sources, others)
+    enhancer_options, run_options = _checked(source, output, others)
     policy = policy_of(others)
 
     async def work(client: PingDataClient, emit: EventEmitter) -> RunSummary:
@@ -228,7 +227,7 @@ def plan(source: str, output: str | None, sources: str, as_json: bool, **others:
     Read all of INPUT. With --output, keep the plan: `enhance` with the same options, or `resume`
     with the run directory, sends it without reading INPUT again. Without --output, delete it.
     """
-    enhancer_options, run_options = _checked(source, output or STDOUT, sources, others)
+    enhancer_options, run_options = _checked(source, output or STDOUT, others)
     del run_options["preflight"]  # nothing is refused here
 
     async def make(client: PingDataClient) -> Forecast:
@@ -247,7 +246,7 @@ def _say_waiting(event: Event) -> None:
 
 
 def _checked(
-    source: str, output: str, sources: str, others: dict[str, Any]
+    source: str, output: str, others: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options that `enhance` and `plan` share, by the names that Python knows them by.
 
@@ -257,8 +256,6 @@ def _checked(
     Raises:
         ConfigurationError: When they cannot be used.
     """
-    if not checked_sources(sources):
-        raise ConfigurationError("--sources names no source; try --sources PG,PH")
     check_output_name(output)
     files = {"--summary": others.get("summary_path"), "--log-file": others.get("log_file")}
     check_side_files(files, source=source, output=output, run_dir=others["run_dir"])

@@ -84,8 +84,10 @@ async def in_shell(
     return Command(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode())
 
 
-async def on_a_terminal(*arguments: object, stream: str = "stdout", columns: int = 80) -> str:
-    """What a terminal gets of the standard output or error of a command that ends well."""
+async def on_a_terminal(
+    *arguments: object, stream: str = "stdout", columns: int = 80, code: int = 0
+) -> str:
+    """What a terminal gets of the standard output or error of a command that ends with a code."""
     controller, terminal = pty.openpty()
     size = {"TERM": "xterm", "COLUMNS": str(columns)}
     process = await anyio.open_process(
@@ -100,7 +102,7 @@ async def on_a_terminal(*arguments: object, stream: str = "stdout", columns: int
             said += block
     os.close(controller)
     async with process:
-        assert await process.wait() == 0
+        assert await process.wait() == code
     return said.decode()
 
 

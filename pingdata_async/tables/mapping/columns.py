@@ -388,6 +388,8 @@ def check_complete(
     hint = ""
     if len(found) == 1 and (";" in found[0] or "\t" in found[0]):
         hint = ". Its columns must be separated by commas (by tabs in a .tsv)"
+    elif any(" " in header and any(map(str.isdigit, header)) for header in found):
+        hint = ". If it has no header, add one; a .txt may have an address a line instead"
     raise InputError(
         f"{name} has no column to look up. Found: {shown_headers(found)}. Needed: one of "
         f"{', '.join(LOOKUP_FIELDS)}, or latitude and longitude; name the column, "

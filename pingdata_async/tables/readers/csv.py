@@ -49,6 +49,9 @@ from pingdata_async.value_notes import NotedValue, ValueKind
 MAX_COLUMNS = 32_768  # twice as many as the sheet of a workbook has
 
 _SUFFIXES = {".tsv": "\t", ".tab": "\t"}
+_TABLES = frozenset({".csv", *_SUFFIXES})  # names that promise a header
+_NO_HEADER = HeaderRow(-1, ("address",), (("address",),), 0, 1)
+_LONGEST_ADDRESS = 200  # characters
 _SHOWN_SURPLUS = 1_000  # characters of surplus cells, which only the error shows
 
 _BESIDE_DECIMAL_COMMAS = ";"  # the delimiter of tables with decimal commas
@@ -83,6 +86,13 @@ class DelimitedReader(InputReader):
             delimiter=_SUFFIXES.get(text.suffix),
             options=options,
         )
+        is_open = text.suffix not in _TABLES and not options.mapping
+        self._is_list = is_open and are_addresses(
+            text.sample, self._dialect, is_whole=text.is_whole
+        )
+        if self._is_list:
+            self._dialect = Dialect("\t", _NO_HEADER)
+            self._notes.append("no header: each line is read as an address")
         self._text = _LineBlocks(self._bytes, text.encoding)
         # Strict, so that a stray quote does not swallow the rows behind it.
         self._rows = csv.reader(
@@ -161,6 +171,8 @@ class DelimitedReader(InputReader):
         raise InputError(f"{self.name} is empty")
 
     def _note_dialect(self, dialect: Dialect) -> None:
+        if self._is_list:
+            return
         if dialect.is_one_column and dialect.delimiter != ",":
             self._notes.append("one column: commas in a line are part of its text")
         elif dialect.delimiter != ",":
@@ -273,7 +285,8 @@ class DelimitedReader(InputReader):
             lines: Returns the lines on which they begin.
             errors: Why some cannot be sent, by place.
         """
-        if self._data is not None and not self._data.are_all_data(columns):
+        has_gaps = self._is_list and not all(map(str.strip, columns[0]))
+        if self._data is not None and (has_gaps or not self._data.are_all_data(columns)):
             rows = list(zip(*columns, strict=True))
             kept = self._kept(self._data, rows, lines(), errors)
             if not kept:
@@ -317,7 +330,7 @@ class DelimitedReader(InputReader):
         """The places of the rows that are data, or cannot be sent."""
         kept: list[int] = []
         for place, (cells, line) in enumerate(zip(rows, lines, strict=True)):
-            if not any(map(str.strip, cells)) and data.has_ended:
+            if not any(map(str.strip, cells)) and (self._is_list or data.has_ended):
                 self._blank_lines += 1
                 data.note_gap()
             elif place in errors or not any(cells) or data.is_data(cells, line):
@@ -498,6 +511,34 @@ def detect_dialect(
     if delimiter is None and best.is_one_column:
         return _one_column(sample, is_whole, best)
     return best
+
+
+def are_addresses(sample: str, dialect: Dialect, *, is_whole: bool) -> bool:
+    """Whether a text is a list of addresses, one a line, rather than a table.
+
+    No header is understood, and each of the first lines may be an address.
+    """
+    if dialect.header is not None and dialect.header.known:
+        return False
+    lines = sample.splitlines()[: SEARCHED_ROWS + 1]
+    if not is_whole or len(lines) > SEARCHED_ROWS:
+        lines.pop()
+    lines = [line.strip().strip('"') for line in lines if line.strip()]
+    return bool(lines) and all(map(_may_be_address, lines))
+
+
+def _may_be_address(line: str) -> bool:
+    """A number and a street, or parts with commas between them: no columns of a table."""
+    parts = [part.strip() for part in line.split(",")]
+    return (
+        len(line) <= _LONGEST_ADDRESS
+        and (line[0].isdigit() or len(parts) > 1)
+        and re.search(r"\d", line) is not None
+        and re.search(r"[^\W\d_]{2}", line) is not None
+        and " " in parts[0]
+        and sum(part.isdigit() for part in parts) <= 1
+        and not any(delimiter in line for delimiter in DELIMITERS if delimiter not in ", ")
+    )
 
 
 def sample_rows(sample: str, delimiter: str, *, is_whole: bool) -> list[list[str]]:

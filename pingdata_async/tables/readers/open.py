@@ -66,6 +66,7 @@ _HTML = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _WEB_ARCHIVE = re.compile(r"\s*(?:mime-version|from: <saved by)", re.IGNORECASE)
+_GEOJSON = re.compile(r'\{\s*"type"\s*:\s*"FeatureCollection"')
 _XML = re.compile(r"\s*<(?:\?xml\b|\w+:?\w*\s+xmlns)")
 
 AnyInput = str | Path | Iterable[Any]
@@ -316,6 +317,11 @@ def _told_of_markup(begin: str) -> str | None:
 
 def _is_jsonl(name: str, suffix: str, sample: str) -> bool:
     begin = sample.removeprefix("\ufeff").lstrip()
+    if _GEOJSON.match(begin):
+        raise InputError(
+            f"{name} is a GeoJSON FeatureCollection; write its features as rows, as "
+            "jq -c '.features[].properties' does"
+        )
     if begin.startswith("[") and (suffix == ".json" or suffix in _JSONL_SUFFIXES):
         raise InputError(f"{name} is a JSON list; write one object a line, as jq -c '.[]' does")
     if suffix in _JSONL_SUFFIXES:

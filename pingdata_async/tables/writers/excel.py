@@ -37,6 +37,7 @@ from pingdata_async.tables.xlsx import (
     column_number,
     column_widths,
 )
+from pingdata_async.util.text import counted
 
 SHEET: Final = "enhanced"
 
@@ -149,7 +150,7 @@ def cut_notes(cut: int) -> list[str]:
     if not cut:
         return []
     note = (
-        f"{cut} cells end in a note that they were cut: an XLSX cell holds "
+        f"{counted(cut, 'cell')} cut, as a note at the end says: an XLSX cell holds "
         f"{MAX_CELL_UNITS:,} characters"
     )
     return [note]

@@ -151,12 +151,12 @@ async def test_a_retry_asks_about_rows_without_an_answer_alone(tmp_path: Path) -
 
 
 async def test_an_unknown_source_is_exit_2(sandbox: SandboxServer, tmp_path: Path) -> None:
-    """One submission, the API's own words, and nothing is in the way of the right command."""
+    """One submission, and nothing is in the way of the right command."""
     done = await run(
         "enhance", ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG,NOPE", "-u", sandbox.url
     )
     assert done.code == 2
-    assert "unknown source: 'NOPE'" in done.err
+    assert "knows no source NOPE" in done.err
     assert sandbox.stats.requests["submit"] == 1
     assert not list(tmp_path.glob("o.*"))
 

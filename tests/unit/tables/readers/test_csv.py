@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 from pingdata_async.exceptions import ConfigurationError, InputError
 from pingdata_async.locations.normalize import normalize
+from pingdata_async.tables.readers.csv import are_addresses, detect_dialect
+from pingdata_async.tables.rows import ReadOptions
 from pingdata_async.util.encoding import gzipped
 from pingdata_async.value_notes import ValueKind
 from tests.support.hostile_text import CELLS, PLAIN_TEXTS
@@ -337,3 +339,35 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, line_end: bytes) ->
             path = written(tmp_path, "in.csv", line_end.join(lines))
             with pytest.raises(InputError, match=f"line 2003.*{told}"):
                 read_all(path, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "600 Dexter Avenue\n1 Main St; Boston\n",  # a delimiter of tables
+        "1,600 Dexter Avenue,Montgomery\n2,1 Main St,Boston\n",  # numbers of rows
+        "1 Main St,Boston,MA,02108,250000\n",  # more numbers than a postal code
+        "Risk Locations 2024\n1 Main St, Boston\n",  # a header that is not understood
+        "Dear all\nnothing here\n",
+    ],
+)
+def test_what_may_be_a_table_is_no_list_of_addresses(text: str) -> None:
+    """Nothing is guessed that would be paid for."""
+    assert not are_addresses(
+        text, detect_dialect(text, is_whole=True, delimiter=None, options=ReadOptions()),
+        is_whole=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", [1, 200])
+def test_an_address_a_line_is_a_list(rows: int) -> None:
+    """Of any country; commas belong to the address, however many there are."""
+    some = (
+        "600 Dexter Avenue, Montgomery, AL, 36130",
+        "Hauptstr. 5, 10115 Berlin",
+        "",
+        "1 Main St",
+    )
+    text = "\n".join(some * rows)
+    dialect = detect_dialect(text, is_whole=True, delimiter=None, options=ReadOptions())
+    assert are_addresses(text[:4000], dialect, is_whole=len(text) < 4000)
