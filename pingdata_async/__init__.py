@@ -41,6 +41,7 @@ from pingdata_async.exceptions import (
 if TYPE_CHECKING:
     from pingdata_async.api.account import LimitRefusal, Limits, SourceLimits, Usage, UsageBucket
     from pingdata_async.api.client import PingDataClient
+    from pingdata_async.api.connections import HTTPOptions
     from pingdata_async.api.job import Job, read_output
     from pingdata_async.dataframe import enhance_table
     from pingdata_async.engine.flow_control.polling import PollSchedule
@@ -99,6 +100,7 @@ else:
         for module, names in {
             "api.account": "LimitRefusal Limits SourceLimits Usage UsageBucket",
             "api.client": "PingDataClient",
+            "api.connections": "HTTPOptions",
             "api.job": "Job read_output",
             "dataframe": "enhance_table",
             "engine.flow_control.polling": "PollSchedule",
@@ -152,6 +154,7 @@ __all__ = [
     "Event",
     "ExportedRun",
     "Forecast",
+    "HTTPOptions",
     "InputAwaited",
     "InputError",
     "InputPlanned",

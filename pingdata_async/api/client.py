@@ -49,6 +49,7 @@ from pingdata_async.api.wire import (
 from pingdata_async.exceptions import (
     AuthenticationError,
     ClientClosedError,
+    ConfigurationError,
     InputError,
     PingDataError,
 )
@@ -68,6 +69,7 @@ from pingdata_async.util.text import without_bom
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
+    from pingdata_async.api.connections import HTTPOptions
 
 T = TypeVar("T")
 
@@ -99,9 +101,11 @@ class PingDataClient:
         max_body_bytes: The largest answer taken into memory, decompressed.
         ca_bundle: PEM file or folder of certificates to trust; None for SSL_CERT_FILE, then
             REQUESTS_CA_BUNDLE, then the system's.
+        http: A proxy, a TLS context, further headers, hooks; None for none of them.
 
     Raises:
-        ConfigurationError: For a number out of range; on opening, for any other unusable setting.
+        ConfigurationError: For a number out of range, or a `ca_bundle` beside an `ssl_context`; on
+            opening, for any other unusable setting.
         MissingTokenError: On opening, when there is no token.
     """
 
@@ -117,6 +121,7 @@ class PingDataClient:
         max_connections: int = 64,
         max_body_bytes: int = MAX_BODY_BYTES,
         ca_bundle: str | Path | None = None,
+        http: HTTPOptions | None = None,
     ) -> None:
         self._environment, self._api_url = find_api(environment, api_url)
         self._auth_token = None if auth_token is None else Secret(auth_token)
@@ -128,7 +133,12 @@ class PingDataClient:
             "max_body_bytes": max_body_bytes,
         }
         check_numbers(self._options)
-        if ca_bundle is not None:
+        self._options["http"] = http
+        if http is not None and http.ssl_context is not None:
+            if ca_bundle is not None:
+                raise ConfigurationError("give a ca_bundle or an ssl_context, not both")
+            self._options["ca_bundle"] = None
+        elif ca_bundle is not None:
             self._options["ca_bundle"] = Path(ca_bundle)
         self._task: ClientTask | None = None
         self._users = 0  # blocks, even if the client was closed and opened again under them

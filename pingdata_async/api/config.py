@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
 from urllib.parse import unquote, urljoin, urlsplit
 
 from yarl import URL
@@ -26,6 +26,9 @@ from pingdata_async.util.encoding import MAX_BODY_BYTES
 from pingdata_async.util.redaction import Secret
 from pingdata_async.util.text import shown_url
 from pingdata_async.util.validation import check_amount, check_count
+
+if TYPE_CHECKING:
+    from pingdata_async.api.connections import HTTPOptions
 
 ENVIRONMENTS: Mapping[str, tuple[str, str]] = {
     # name: (base url, the "space" in names of token variables)
@@ -89,6 +92,7 @@ class ClientSettings:
             the log.
         max_body_bytes: The largest answer that is taken into memory, decompressed.
         ca_bundle: PEM file or folder of certificates to trust instead of the system's.
+        http: How requests travel; None for as usual.
     """
 
     base_url: str
@@ -100,6 +104,7 @@ class ClientSettings:
     max_connections: int = 64
     max_body_bytes: int = MAX_BODY_BYTES
     ca_bundle: Path | None = field(default_factory=lambda: find_ca_bundle(os.environ))
+    http: HTTPOptions | None = None
 
     def __post_init__(self) -> None:
         check_base_url(self.base_url)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import math
 import platform
+import re
 import ssl
 import urllib.request
-from collections.abc import Iterator
-from types import SimpleNamespace
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType, SimpleNamespace
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -27,9 +30,61 @@ from pingdata_async.util.encoding import ACCEPTED
 from pingdata_async.util.loop import loop_time
 from pingdata_async.util.redaction import Secret
 
+logger = logging.getLogger("pingdata_async")
+
 USER_AGENT = (
     f"pingdata-async/{__version__} python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
 )
+
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OWN_HEADERS = re.compile(
+    r"authorization|accept-encoding|connection|content-.*|expect|host|proxy-.*|transfer-encoding",
+    re.IGNORECASE,
+)
+_SECRET_HEADERS = re.compile("auth|cookie|key|pass|secret|token", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HTTPOptions:
+    """How a client's requests travel: `PingDataClient(http=HTTPOptions(...))`.
+
+    Attributes:
+        proxy: The url of an HTTP proxy, perhaps with user name and password, for all that goes by
+            https; None for what HTTPS_PROXY and NO_PROXY say.
+        ssl_context: Whom to trust, and perhaps a certificate of your own; None for `ca_bundle`.
+        headers: Sent with each request to the API's own origin, for a gateway in front of it, say;
+            never to the host of an output or along with a redirect.
+        trace_configs: Hooks for every request and answer, as aiohttp has them. They see the token.
+            One that raises is logged, and the request goes on.
+
+    Raises:
+        ConfigurationError: For a proxy that cannot be used, or a header that the client sets itself
+            or that cannot be sent.
+    """
+
+    proxy: str | None = field(default=None, repr=False)
+    ssl_context: ssl.SSLContext | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    trace_configs: Sequence[aiohttp.TraceConfig] = ()
+
+    def __post_init__(self) -> None:
+        headers = dict(self.headers)
+        for name, value in headers.items():
+            if not _HEADER_NAME.fullmatch(name) or _OWN_HEADERS.fullmatch(name):
+                raise ConfigurationError(f"the header {name!r} cannot be set")
+            if not value.isascii() or not value.isprintable():
+                raise ConfigurationError(f"the value of the header {name} cannot be sent")
+        secrets = tuple(
+            Secret(value) for name, value in headers.items() if _SECRET_HEADERS.search(name)
+        )
+        object.__setattr__(self, "headers", MappingProxyType(headers))
+        object.__setattr__(self, "_secrets", secrets)  # masked for as long as these exist
+        if self.proxy is not None:
+            try:
+                object.__setattr__(self, "proxy", _usable_proxy(self.proxy, "given", "no proxy"))
+            except TransportError as error:
+                raise ConfigurationError(str(error)) from None
 
 
 class PendingReads:
@@ -75,12 +130,36 @@ class PendingReads:
         raise ClientClosedError("the client was closed during a request")
 
 
-def open_session(tls: ssl.SSLContext, *, reuse: bool) -> aiohttp.ClientSession:
+class _Harmless(aiohttp.TraceConfig):
+    """A user's hooks, none of which can fail a request: that may have been paid for."""
+
+    def __init__(self, config: aiohttp.TraceConfig) -> None:
+        super().__init__()
+        self.trace_config_ctx = config.trace_config_ctx  # type: ignore[method-assign]  # the user's
+        for name in dir(config):
+            if name.startswith("on_"):
+                getattr(self, name).extend(map(_harmless, getattr(config, name)))
+
+
+def _harmless(hook: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    async def called(*args: object) -> None:
+        try:
+            await hook(*args)
+        except Exception:
+            logger.exception("a hook of trace_configs failed")
+
+    return called
+
+
+def open_session(
+    tls: ssl.SSLContext, *, reuse: bool, trace_configs: Iterable[aiohttp.TraceConfig] = ()
+) -> aiohttp.ClientSession:
     """A session without cookies, redirects' headers or anything read from the machine.
 
     Args:
         tls: Whom to trust.
         reuse: Whether idle connections are kept for further requests.
+        trace_configs: Further hooks.
     """
     connector = aiohttp.TCPConnector(limit=0, ssl=tls, force_close=not reuse)
     # Called just before a request's head is written, but not for a CONNECT to a proxy: from
@@ -92,7 +171,7 @@ def open_session(tls: ssl.SSLContext, *, reuse: bool) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED, "Accept": "*/*"},
         auto_decompress=False,  # `util/encoding.py` does it, within bounds
-        trace_configs=[trace],
+        trace_configs=[trace, *map(_Harmless, trace_configs)],
         trust_env=False,  # it would read ~/.netrc too; proxies are looked up in `proxy_for`
     )
     if not reuse:
@@ -111,12 +190,14 @@ async def _note_begin(
 
 
 def tls_context(settings: ClientSettings) -> ssl.SSLContext:
-    """Whom to trust; blocks while it reads the certificates.
+    """Whom to trust, as given or read; blocks while it reads the certificates.
 
     Raises:
         ConfigurationError: When they cannot be read.
     """
     bundle = settings.ca_bundle
+    if settings.http is not None and settings.http.ssl_context is not None:
+        return settings.http.ssl_context
     try:
         if bundle is None:
             return ssl.create_default_context()
@@ -127,8 +208,8 @@ def tls_context(settings: ClientSettings) -> ssl.SSLContext:
         raise ConfigurationError(f"CA bundle {bundle} cannot be read: {error}") from error
 
 
-def proxy_for(url: str) -> str | None:
-    """The proxy that HTTPS_PROXY and NO_PROXY name for a url, None for none.
+def proxy_for(url: str, http: HTTPOptions | None = None) -> str | None:
+    """The proxy that is given, or that HTTPS_PROXY and NO_PROXY name for a url; None for none.
 
     Plain http is only ever spoken to this machine, and a proxy would see the token: it
     never goes through one.
@@ -139,16 +220,32 @@ def proxy_for(url: str) -> str | None:
     parts = urlsplit(url)
     if parts.scheme != "https":
         return None
+    if http is not None and http.proxy is not None:
+        return http.proxy
     proxies = urllib.request.getproxies_environment()
     proxy = proxies.get("https") or proxies.get("all")
     host = parts.netloc.rpartition("@")[2]
     bypass = urllib.request.proxy_bypass_environment(host, proxies)  # type: ignore[attr-defined]  # typeshed lacks it
     if not proxy or bypass:
         return None
+    return _usable_proxy(proxy, "in HTTPS_PROXY or ALL_PROXY", f"NO_PROXY={parts.hostname}")
+
+
+def _usable_proxy(proxy: str, where: str, without: str) -> str:
+    """The url of a proxy, whose password is masked from now on.
+
+    Args:
+        proxy: As it was given.
+        where: By what, for messages.
+        without: What to set to do without it.
+
+    Raises:
+        TransportError: When it is no url of an HTTP proxy.
+    """
     if proxy.casefold().startswith("socks"):
         raise TransportError(
-            "the proxy in HTTPS_PROXY or ALL_PROXY is a SOCKS proxy, which is not supported: name "
-            f"an HTTP proxy in HTTPS_PROXY, or set NO_PROXY={parts.hostname} to go without one",
+            f"the proxy {where} is a SOCKS proxy, which is not supported: name an HTTP proxy "
+            f"there, or set {without} to go without one",
             maybe_sent=False,
         )
     proxy = proxy if "://" in proxy else f"http://{proxy}"
@@ -158,8 +255,8 @@ def proxy_for(url: str) -> str | None:
             return proxy
     # Not quoted, nor chained: it may hold a password.
     raise TransportError(
-        "the proxy url in HTTPS_PROXY or ALL_PROXY cannot be read; characters such as / and # "
-        "in its user name or password have to be percent-encoded",
+        f"the proxy url {where} cannot be read; characters such as / and # in its user name or "
+        "password have to be percent-encoded",
         maybe_sent=False,
     )
 

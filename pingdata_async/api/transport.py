@@ -250,14 +250,19 @@ class Transport(AsyncClosing):
 
     async def __aenter__(self) -> Self:
         try:
-            self._proxy = proxy_for(self._settings.base_url)
+            self._proxy = proxy_for(self._settings.base_url, self._settings.http)
         except TransportError as error:  # the same for every request: better said at once
             raise ConfigurationError(str(error)) from None
         tls = await anyio.to_thread.run_sync(tls_context, self._settings)
         # Submissions never take an idle connection: one that the server just closed would
         # lose the POST half-way and leave in doubt whether it made a paid job.
-        self._submitting = await self._stack.enter_async_context(open_session(tls, reuse=False))
-        self._asking = await self._stack.enter_async_context(open_session(tls, reuse=True))
+        traces = () if self._settings.http is None else self._settings.http.trace_configs
+        self._submitting, self._asking = [
+            await self._stack.enter_async_context(
+                open_session(tls, reuse=reuse, trace_configs=traces)
+            )
+            for reuse in (False, True)
+        ]
         return self
 
     async def aclose(self) -> None:
@@ -313,7 +318,7 @@ class Transport(AsyncClosing):
                 is_small=True,
                 # Not bytes: aiohttp would write them in one go, and warn about it.
                 data=io.BytesIO(body),
-                headers=self._token_header() | dict(headers),
+                headers=self._own_headers() | dict(headers),
             ) as answer,
         ):
             return await self._decoded(answer, decode)
@@ -350,7 +355,7 @@ class Transport(AsyncClosing):
                 url,
                 silence_s=timeout_s or self._settings.read_timeout_s,
                 is_small=True,
-                headers=self._token_header(),
+                headers=self._own_headers(),
             ) as answer,
         ):
             return await self._decoded(answer, decode)
@@ -400,7 +405,7 @@ class Transport(AsyncClosing):
                     silence_s=self._settings.read_timeout_s,
                     is_small=False,
                     is_own=is_own,
-                    headers=self._token_header() if shows_token else {},
+                    headers=self._own_headers(shows_token=shows_token) if all_own else {},
                 ) as answer,
             ):
                 target = answer.raw.headers.get("Location", "")
@@ -440,7 +445,7 @@ class Transport(AsyncClosing):
             url: Where to.
             silence_s: How long without a byte.
             is_small: Whether all of the answer's body must come within twice that.
-            headers: The token among them, if it is to be shown.
+            headers: Those for the API alone among them, if it goes there.
             data: The body.
             is_own: Whether it goes to the API's own origin.
         """
@@ -467,7 +472,7 @@ class Transport(AsyncClosing):
                 headers=headers,
                 timeout=_timeout(connect_s, silence_s),
                 allow_redirects=False,
-                proxy=self._proxy if is_own else proxy_for(str(url)),
+                proxy=self._proxy if is_own else proxy_for(str(url), self._settings.http),
                 trace_request_ctx=progress,
             )
         try:
@@ -503,8 +508,12 @@ class Transport(AsyncClosing):
         finally:
             self._connections.release_on_behalf_of(borrower)
 
-    def _token_header(self) -> dict[str, str]:
-        return {"Authorization": f"Token {self._settings.token.reveal()}"}
+    def _own_headers(self, *, shows_token: bool = True) -> dict[str, str]:
+        """What goes to the API's own origin alone."""
+        headers = {} if self._settings.http is None else dict(self._settings.http.headers)
+        if shows_token:
+            headers["Authorization"] = f"Token {self._settings.token.reveal()}"
+        return headers
 
     async def _refuse_errors(self, answer: Answer) -> None:
         raw, what = answer.raw, answer.what
