@@ -88,7 +88,13 @@ if TYPE_CHECKING:
     )
     from pingdata_async.runs.export.export import ExportedRun, export_run
     from pingdata_async.runs.forecast import Forecast, Quota
-    from pingdata_async.runs.status import PendingSubmission, RunStatus, read_status
+    from pingdata_async.runs.status import (
+        FoundRun,
+        PendingSubmission,
+        RunStatus,
+        find_runs,
+        read_status,
+    )
     from pingdata_async.tables.formats import WriteOptions
     from pingdata_async.tables.rows import ReadOptions
     from pingdata_async.value_notes import ValueKind, ValueNote
@@ -116,7 +122,7 @@ else:
             "Reason RowStatus RunSummary SourceResult",
             "runs.export.export": "ExportedRun export_run",
             "runs.forecast": "Forecast Quota",
-            "runs.status": "PendingSubmission RunStatus read_status",
+            "runs.status": "FoundRun PendingSubmission RunStatus find_runs read_status",
             "tables.formats": "WriteOptions",
             "tables.rows": "ReadOptions",
             "value_notes": "ValueKind ValueNote",
@@ -154,6 +160,7 @@ __all__ = [
     "Event",
     "ExportedRun",
     "Forecast",
+    "FoundRun",
     "HTTPOptions",
     "InputAwaited",
     "InputError",
@@ -221,6 +228,7 @@ __all__ = [
     "__version__",
     "enhance_table",
     "export_run",
+    "find_runs",
     "read_output",
     "read_status",
 ]

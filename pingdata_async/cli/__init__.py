@@ -11,5 +11,5 @@ progress How far a run is, and the lines that say so (pure)
 runs     The commands that work on a run: enhance, plan, resume, retry, export
 sandbox  The command `sandbox`
 screen   The display of a run, and tables, on a terminal; loads rich
-status   The command `status`
+status   The commands that look at runs: status, runs
 """

@@ -157,6 +157,7 @@ _OF_THE_COMMAND = frozenset(
         "log_file",
         "quiet",
         "verbose",
+        "notify",
     }
 )
 # `enhance` stores these with the run; for `resume` and `retry` they hold once.
@@ -246,7 +247,7 @@ def carry_out(
         refusal: Why the API must not be contacted; None if it may be.
     """
     # Only now: a plan, a status or a help is not drawn, and rich is slow to load.
-    from pingdata_async.cli.screen import StatusConsole, show  # noqa: PLC0415
+    from pingdata_async.cli.screen import StatusConsole, notifying, show  # noqa: PLC0415
 
     console = StatusConsole()
     console.quiet = reporting.quiet
@@ -274,7 +275,8 @@ def carry_out(
             return await opened(connection, told)
 
     try:
-        summary = anyio.run(run_until_signal, run)
+        with notifying(console) if reporting.notify else contextlib.nullcontext():
+            summary = anyio.run(run_until_signal, run)
     except BrokenPipeError:
         # The reader of standard output wants no more; click would turn that into an error.
         return ANSWERED

@@ -210,6 +210,7 @@ _COMMANDS = {
     "Runs": {
         "enhance": ("runs", "Enhance every address in INPUT and write the answers."),
         "status": ("status", "Show the progress of a run, at any time."),
+        "runs": ("status", "List the runs in a folder: state, age, rows, charges and size."),
         "resume": ("runs", "Resume a run that stopped; its input is not needed."),
         "retry": ("runs", "Retry the rows of a run that have no answer."),
         "export": ("runs", "Write a run's output in any format, at no cost."),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -465,9 +466,17 @@ def json_option(help: str) -> Callable[[F], F]:  # noqa: A002 - click's name
     return in_panel(Panel.MESSAGES, switch("--json", "as_json", help=help))
 
 
+def _found_run_dir(_context: click.Context, _parameter: click.Parameter, given: Path) -> Path:
+    """The run directory, also where the output beside it was named."""
+    beside = Path(f"{given}.run")
+    is_output = not os.path.lexists(journal_path(given)) and os.path.lexists(journal_path(beside))
+    return beside if is_output else given
+
+
 run_dir_argument = click.argument(
     "run_dir", cls=Argument, metavar="RUN_DIR", type=click.Path(path_type=Path),
-    help="The folder of a run, such as enhanced.xlsx.run.",
+    callback=_found_run_dir,
+    help="The folder of a run, such as enhanced.xlsx.run, or the output beside it.",
 )  # fmt: skip
 
 
@@ -479,6 +488,7 @@ class Reporting:
     quiet: bool  # errors only
     log_file: Path | None
     summary_path: Path | None
+    notify: bool  # the terminal, at the end
 
 
 output_options = in_panel(
@@ -495,6 +505,11 @@ output_options = in_panel(
     option(
         "--summary", "summary_path", type=click.Path(dir_okay=False, path_type=Path),
         help='Write the summary to this file as JSON. "-" is standard output.',
+    ),
+    option(
+        "--notify", is_flag=True, show_default=False, rare=True,
+        help="At the end, ring the terminal's bell and show a desktop notification (OSC 9), "
+        "where it can.",
     ),
 )  # fmt: skip
 

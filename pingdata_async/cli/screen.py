@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from rich import box
@@ -79,6 +79,26 @@ def _drawn_progress(progress: RunProgress) -> Group:
     first = RichTable.grid(padding=(0, 1))
     first.add_row(progress.phase, bar, Text(beside_bar, no_wrap=True, overflow="ellipsis"))
     return Group(first, *(Text(line, no_wrap=True, overflow="ellipsis") for line in below if line))
+
+
+@contextlib.contextmanager
+def notifying(console: Console) -> Iterator[None]:
+    """Ring a terminal's bell at the end, and have it notify whoever works elsewhere."""
+    ending = "stopped"
+    try:
+        yield
+        ending = "finished"
+    finally:
+        if console.is_terminal:
+            console.file.write(f"\a\x1b]9;pingdata-async has {ending}\a")  # OSC 9
+            console.file.flush()
+
+
+@contextlib.contextmanager
+def redrawn(console: Console) -> Iterator[Callable[[str], None]]:
+    """Lines on a terminal that can be replaced; the last ones stay."""
+    with Live(console=console, auto_refresh=False) as display:
+        yield lambda lines: display.update(Text(lines), refresh=True)
 
 
 def drawn(parts: Iterable[str | Table]) -> str:

@@ -1,30 +1,111 @@
-"""The command `status`."""
+"""The commands that look at runs: `status` and `runs`."""
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
-from pingdata_async.cli.console import by_source, show_json, show_lines
-from pingdata_async.cli.help import command
+import click
+
+from pingdata_async.cli.console import Cell, Table, by_source, show, show_json, show_lines
+from pingdata_async.cli.help import Argument, command
 from pingdata_async.cli.main import ANSWERED
-from pingdata_async.cli.options import check_run_dir, json_option, run_dir_argument
+from pingdata_async.cli.options import check_run_dir, json_option, option, run_dir_argument
 from pingdata_async.cli.progress import duration
-from pingdata_async.runs.status import PendingSubmission, RunStatus, read_status
+from pingdata_async.runs.status import (
+    FoundRun,
+    PendingSubmission,
+    RunStatus,
+    find_runs,
+    read_status,
+)
 from pingdata_async.util.redaction import printable
-from pingdata_async.util.text import counted
+from pingdata_async.util.text import counted, shown_bytes, shown_path
 
 LIST_AT_MOST = 20
+LIST_AT_MOST_WATCHED = 3
+WATCH_INTERVAL_S = 2.0
 
 
-@command(examples="pingdata-async status enhanced.xlsx.run")
+@command(
+    examples="""
+    pingdata-async status enhanced.xlsx
+    pingdata-async status enhanced.xlsx.run --watch
+    """
+)
 @run_dir_argument
 @json_option("Print the status as JSON.")
-def status(run_dir: Path, as_json: bool) -> int:
+@option(
+    "--watch",
+    "is_watched",
+    is_flag=True,
+    show_default=False,
+    help="Show it again every 2 s, until the run is no longer running.",
+)
+def status(run_dir: Path, as_json: bool, is_watched: bool) -> int:  # fmt: skip
     """Show the progress of a run, at any time."""
     check_run_dir(run_dir)
-    print_status(read_status(run_dir), as_json=as_json)
+    if is_watched and not as_json and sys.stdout is not None and sys.stdout.isatty():
+        return _watch(run_dir)
+    while True:
+        found = read_status(run_dir)
+        print_status(found, as_json=as_json)
+        if not (is_watched and found.is_running):
+            return ANSWERED
+        time.sleep(WATCH_INTERVAL_S)
+
+
+def _watch(run_dir: Path) -> int:
+    # Only now: rich is slow to load.
+    from rich.console import Console  # noqa: PLC0415
+
+    from pingdata_async.cli.screen import redrawn  # noqa: PLC0415
+
+    with redrawn(Console(highlight=False, markup=False)) as draw:
+        while True:
+            found = read_status(run_dir)
+            lines = describe_status(found, time.time(), list_at_most=LIST_AT_MOST_WATCHED)
+            draw("\n".join(map(printable, lines)))
+            if not found.is_running:
+                return ANSWERED
+            time.sleep(WATCH_INTERVAL_S)
+
+
+@command(
+    examples="""
+    pingdata-async runs
+    pingdata-async runs schedules/2026 --json
+    """
+)
+@click.argument(
+    "folder", cls=Argument, metavar="[FOLDER]", default=".", type=click.Path(path_type=Path),
+    help="Where to look. [default: here]",
+)  # fmt: skip
+@json_option("Print the runs as JSON.")
+def runs(folder: Path, as_json: bool) -> int:
+    """List the runs in a folder: state, age, rows, charges and size."""
+    found = find_runs(folder)
+    if as_json:
+        show_json(found)
+    elif not found:
+        show(f"There are no runs in {shown_path(folder)}.")
+    else:
+        headings = ("run", "state", "last change", "rows done", "of", "charged", "size")
+        show(Table(headings, [_line(run, time.time()) for run in found]))
     return ANSWERED
+
+
+def _line(run: FoundRun, now: float) -> tuple[Cell, ...]:
+    return (
+        Path(run.run_dir).name,
+        run.state,
+        f"{duration(max(0.0, now - run.changed_at))} ago",
+        run.settled,
+        run.rows,
+        run.locations_charged,
+        shown_bytes(run.size_bytes),
+    )
 
 
 def print_status(status: RunStatus, *, as_json: bool) -> None:
@@ -35,16 +116,17 @@ def print_status(status: RunStatus, *, as_json: bool) -> None:
         show_lines(map(printable, describe_status(status, time.time())))
 
 
-def describe_status(status: RunStatus, now: float) -> list[str]:
+def describe_status(
+    status: RunStatus, now: float, *, list_at_most: int = LIST_AT_MOST
+) -> list[str]:
     """A run's status in lines for people; `now` in Unix seconds."""
-    state = "finished" if status.is_finished else "running" if status.is_running else "stopped"
     settled = (
         f"  {status.settled:,} of {counted(status.rows, 'row')} with an outcome: {status.ok:,} ok, "
         f"{status.partial:,} partial, {status.failed:,} failed ({status.no_answer:,} without an "
         "answer)"
     )
     lines = [
-        f"{status.run_dir}: {state}",
+        f"{status.run_dir}: {status.state}",
         f"  {status.source} -> {status.output}, sources {','.join(status.sources)}, {status.api}",
         settled,
     ]
@@ -69,8 +151,8 @@ def describe_status(status: RunStatus, now: float) -> list[str]:
     caps += [f"{cap:,} of {code}" for code, cap in status.budget.items()]
     if caps:
         lines.append(f"  budget: {', '.join(caps)}")
-    lines += _listed("in flight", status.in_flight, now)
-    lines += _listed("in doubt", status.in_doubt, now)
+    lines += _listed("in flight", status.in_flight, now, list_at_most)
+    lines += _listed("in doubt", status.in_doubt, now, list_at_most)
     if any(each.held for each in status.in_doubt):
         lines.append(
             "  Held submissions need your decision: check the account's usage at that time, then "
@@ -79,11 +161,11 @@ def describe_status(status: RunStatus, now: float) -> list[str]:
     return lines
 
 
-def _listed(what: str, pending: list[PendingSubmission], now: float) -> list[str]:
+def _listed(what: str, pending: list[PendingSubmission], now: float, at_most: int) -> list[str]:
     if not pending:
         return []
     lines = [f"  {what}: {len(pending):,}"]
-    for each in pending[:LIST_AT_MOST]:
+    for each in pending[:at_most]:
         job = f"job {each.job_id}, " if each.job_id else ""
         held = ", held" if each.held else ""
         error = f": {each.error}" if each.error else ""
@@ -92,6 +174,6 @@ def _listed(what: str, pending: list[PendingSubmission], now: float) -> list[str
             f"    chunk {each.chunk}, {job}{counted(each.locations, 'location')}, "
             f"since {since}{held}{error}"
         )
-    if len(pending) > LIST_AT_MOST:
-        lines.append(f"    and {len(pending) - LIST_AT_MOST:,} more; --json lists them")
+    if len(pending) > at_most:
+        lines.append(f"    and {len(pending) - at_most:,} more; --json lists them")
     return lines

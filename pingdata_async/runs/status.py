@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from pingdata_async.exceptions import PingDataError, RunError
 from pingdata_async.runs.directory.directory import FINISHED, PLAN_NAME, journal_path, read_settings
 from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.journal.reader import JournalReader
@@ -52,7 +53,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
         repeated: Rows that repeat one of those, and are not sent.
         settled: Rows with an outcome: ok + partial + failed.
         chunks: Chunks by state.
-        locations_in_doubt: Locations in submissions that are in doubt or under way.
+        locations_in_doubt: Locations in submissions that are in doubt.
+        locations_under_way: Locations in submissions that a running process sends now.
         max_locations: Locations that the whole run may send; None for any number.
         budget: The same by source.
         in_flight: Jobs in flight, the oldest first; at most 1,000.
@@ -80,6 +82,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     locations_charged: int
     charged_by_source: dict[str, int]
     locations_in_doubt: int
+    locations_under_way: int
     skipped_by_source: dict[str, int]
     max_locations: int | None
     budget: dict[str, int]
@@ -87,6 +90,69 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     submissions_in_doubt: int
     in_flight: list[PendingSubmission]
     in_doubt: list[PendingSubmission]
+
+    @property
+    def state(self) -> str:
+        """Whether it is finished, running or stopped, in that word."""
+        return "finished" if self.is_finished else "running" if self.is_running else "stopped"
+
+
+class FoundRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that was found in a folder.
+
+    Attributes:
+        run_dir: The run directory.
+        state: "finished", "running", "stopped" or "unreadable".
+        changed_at: When it was last worked on, in Unix seconds.
+        rows: Rows in the plan; None if it cannot be read.
+        settled: Rows with an outcome.
+        locations_charged: Locations in accepted jobs.
+        size_bytes: What its files take on disk.
+        error: Why it cannot be read; None if it can.
+    """
+
+    run_dir: str
+    state: str
+    changed_at: float
+    rows: int | None = None
+    settled: int | None = None
+    locations_charged: int | None = None
+    size_bytes: int = 0
+    error: str | None = None
+
+
+def find_runs(folder: str | Path) -> list[FoundRun]:
+    """The runs in a folder, the last changed first; those in its folders are not looked for.
+
+    Raises:
+        RunError: When the folder cannot be read.
+    """
+    try:
+        inside = [path for path in Path(folder).iterdir() if journal_path(path).is_file()]
+    except OSError as error:
+        raise RunError(f"{shown_path(folder)} cannot be read: {error.strerror or error}") from error
+    return sorted(map(_found, inside), key=lambda run: -run.changed_at)
+
+
+def _found(run_dir: Path) -> FoundRun:
+    kept = [path.lstat() for path in run_dir.iterdir()]
+    found = FoundRun(
+        run_dir=shown_path(run_dir),
+        state="unreadable",
+        changed_at=max(each.st_mtime for each in kept),
+        size_bytes=sum(each.st_size for each in kept),
+    )
+    try:
+        status = read_status(run_dir)
+    except PingDataError as error:
+        return msgspec.structs.replace(found, error=str(error))
+    return msgspec.structs.replace(
+        found,
+        state=status.state,
+        rows=status.rows,
+        settled=status.settled,
+        locations_charged=status.locations_charged,
+    )
 
 
 def read_status(run_dir: str | Path) -> RunStatus:
@@ -105,8 +171,10 @@ def read_status(run_dir: str | Path) -> RunStatus:
     with JournalReader(journal_path(run_dir)) as journal, journal.one_moment():
         totals = journal.totals()
         in_doubt = [_pending(each) for each in journal.in_doubt(LIST_AT_MOST)]
-        unanswered = totals.submissions_unanswered
-        if unanswered and not is_running:  # no process waits for their answers any more
+        unanswered, under_way = totals.submissions_unanswered, 0
+        if is_running:  # a few, one for each worker that submits
+            under_way = sum(each.locations for each in journal.unanswered())
+        elif unanswered:  # no process waits for their answers any more
             in_doubt += [
                 msgspec.structs.replace(_pending(each), error="cut off before the answer")
                 for each in journal.unanswered(LIST_AT_MOST)
@@ -132,7 +200,8 @@ def read_status(run_dir: str | Path) -> RunStatus:
             jobs=totals.jobs,
             locations_charged=totals.locations_charged,
             charged_by_source=totals.charged_by_source,
-            locations_in_doubt=totals.possibly_charged,
+            locations_in_doubt=totals.possibly_charged - under_way,
+            locations_under_way=under_way,
             skipped_by_source=planned.skipped,
             max_locations=settings.caps.locations,
             budget=dict(settings.caps.by_source),
