@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     )
     from pingdata_async.tables.formats import WriteOptions
     from pingdata_async.tables.rows import ReadOptions
+    from pingdata_async.telemetry import Telemetry
     from pingdata_async.value_notes import ValueKind, ValueNote
 else:
     # The command begins with an import of this package too: its `--help` should not wait for
@@ -125,6 +126,7 @@ else:
             "runs.status": "FoundRun PendingSubmission RunStatus find_runs read_status",
             "tables.formats": "WriteOptions",
             "tables.rows": "ReadOptions",
+            "telemetry": "Telemetry",
             "value_notes": "ValueKind ValueNote",
         }.items()
         for name in names.split()
@@ -216,6 +218,7 @@ __all__ = [
     "SourceResult",
     "SubmissionInDoubt",
     "SubmissionInDoubtError",
+    "Telemetry",
     "TransportError",
     "UnexpectedAnswer",
     "UnexpectedRedirectError",

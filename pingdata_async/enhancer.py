@@ -15,7 +15,7 @@ import anyio.to_thread
 import msgspec
 
 from pingdata_async.api.client import PingDataClient
-from pingdata_async.api.config import SANDBOX
+from pingdata_async.api.config import SANDBOX, watched
 from pingdata_async.api.wire import JobOptions
 from pingdata_async.engine.context import ChunkStore, EngineContext, MemoryStore
 from pingdata_async.engine.engine import Engine
@@ -461,16 +461,17 @@ class BulkEnhancer:
         source = ChunkSource(locations, builder, flush_after_s)
         requests = SummaryListener(self._client.environment)
         store = MemoryStore(builder.next_index, requests.summary)
-        emit = EventEmitter(requests, *listeners, run_id=requests.run_id)
+        call = watched(self._client.telemetry, "enhance", requests.run_id)
+        emit = EventEmitter(requests, *listeners, call, run_id=requests.run_id)
         budget = Budget(caps, self._sources)
         # Not a method of the stream: its task must not keep the stream alive.
-        engine_for, policy = self._engine, self._policy
+        engine_for, policy, client = self._engine, self._policy, self._client
 
         async def work(channel: ResultChannel) -> None:
             store.begin(channel.deliver)
             try:
                 async with InputTask(source) as tasks:
-                    with time_limit(timeout_s):
+                    with call or contextlib.nullcontext(), time_limit(timeout_s):
                         await engine_for(store, emit, CircuitBreaker(policy), budget).run(tasks)
             except Exception as error:
                 store.note_unfinished(error)
@@ -478,7 +479,6 @@ class BulkEnhancer:
             finally:
                 store.end(builder.values)
 
-        client = self._client
         return ResultStream(lambda: client.tasks, work, store)
 
     def _builder(self) -> ChunkBuilder:

@@ -146,6 +146,7 @@ class JobSubmitted(Event, frozen=True, kw_only=True):
         charged_before: Whether an earlier job of this run with any of these locations was, or may
             have been, accepted.
         charged_by_source: Of these locations, those that each source is asked about.
+        queued_s: Seconds from when the chunk could be sent until it was.
     """
 
     chunk: int
@@ -153,6 +154,7 @@ class JobSubmitted(Event, frozen=True, kw_only=True):
     locations: int
     charged_before: bool
     charged_by_source: dict[str, int] = {}
+    queued_s: float = 0.0
 
 
 class JobPolled(Event, frozen=True, kw_only=True):

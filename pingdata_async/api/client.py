@@ -33,6 +33,7 @@ from pingdata_async.api.config import (
     find_api,
     find_token,
     resolve_base_url,
+    telemetry_of,
 )
 from pingdata_async.api.job import Job, as_sent, submit_job
 from pingdata_async.api.outputs import open_output, open_whole
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from pingdata_async.api.connections import HTTPOptions
+    from pingdata_async.telemetry import Telemetry
 
 T = TypeVar("T")
 
@@ -102,6 +104,7 @@ class PingDataClient:
         ca_bundle: PEM file or folder of certificates to trust; None for SSL_CERT_FILE, then
             REQUESTS_CA_BUNDLE, then the system's.
         http: A proxy, a TLS context, further headers, hooks; None for none of them.
+        telemetry: True for OpenTelemetry's global providers (extra `otel`); or a `Telemetry`.
 
     Raises:
         ConfigurationError: For a number out of range, or a `ca_bundle` beside an `ssl_context`; on
@@ -122,6 +125,7 @@ class PingDataClient:
         max_body_bytes: int = MAX_BODY_BYTES,
         ca_bundle: str | Path | None = None,
         http: HTTPOptions | None = None,
+        telemetry: Telemetry | bool = False,
     ) -> None:
         self._environment, self._api_url = find_api(environment, api_url)
         self._auth_token = None if auth_token is None else Secret(auth_token)
@@ -133,7 +137,8 @@ class PingDataClient:
             "max_body_bytes": max_body_bytes,
         }
         check_numbers(self._options)
-        self._options["http"] = http
+        self.telemetry = telemetry_of(telemetry)
+        self._options |= {"http": http, "telemetry": self.telemetry}
         if http is not None and http.ssl_context is not None:
             if ca_bundle is not None:
                 raise ConfigurationError("give a ca_bundle or an ssl_context, not both")

@@ -29,6 +29,7 @@ from pingdata_async.util.validation import check_amount, check_count
 
 if TYPE_CHECKING:
     from pingdata_async.api.connections import HTTPOptions
+    from pingdata_async.telemetry import CallTelemetry, Telemetry
 
 ENVIRONMENTS: Mapping[str, tuple[str, str]] = {
     # name: (base url, the "space" in names of token variables)
@@ -93,6 +94,7 @@ class ClientSettings:
         max_body_bytes: The largest answer that is taken into memory, decompressed.
         ca_bundle: PEM file or folder of certificates to trust instead of the system's.
         http: How requests travel; None for as usual.
+        telemetry: Told of each request; None for nobody.
     """
 
     base_url: str
@@ -105,6 +107,7 @@ class ClientSettings:
     max_body_bytes: int = MAX_BODY_BYTES
     ca_bundle: Path | None = field(default_factory=lambda: find_ca_bundle(os.environ))
     http: HTTPOptions | None = None
+    telemetry: Telemetry | None = None
 
     def __post_init__(self) -> None:
         check_base_url(self.base_url)
@@ -114,6 +117,20 @@ class ClientSettings:
             raise ConfigurationError(
                 f"CA bundle {self.ca_bundle} does not exist, or is out of reach"
             )
+
+
+def telemetry_of(given: Telemetry | bool) -> Telemetry | None:
+    """What a client tells of its calls and requests; loads nothing where that is nobody."""
+    if given is True:
+        from pingdata_async.telemetry import global_telemetry  # noqa: PLC0415 - seldom used
+
+        return global_telemetry()
+    return given or None
+
+
+def watched(telemetry: Telemetry | None, name: str, run_id: str) -> CallTelemetry | None:
+    """The telemetry of a call, to be entered and told of its events; None for none."""
+    return None if telemetry is None else telemetry.call(name, run_id)
 
 
 def is_loopback(host: str | None) -> bool:

@@ -181,6 +181,19 @@ def open_session(
     return session
 
 
+def hooks_of(settings: ClientSettings) -> list[aiohttp.TraceConfig]:
+    """The user's hooks, and those of telemetry."""
+    hooks = [] if settings.http is None else list(settings.http.trace_configs)
+    telemetry = settings.telemetry
+    if telemetry is not None:
+        watching = aiohttp.TraceConfig()
+        watching.on_request_start.append(telemetry.on_request_start)
+        watching.on_request_end.append(telemetry.on_request_end)
+        watching.on_request_exception.append(telemetry.on_request_exception)
+        hooks.append(watching)
+    return hooks
+
+
 async def _note_begin(
     _session: aiohttp.ClientSession,
     context: SimpleNamespace,

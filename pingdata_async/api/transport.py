@@ -36,6 +36,7 @@ from pingdata_async.api.connections import (
     Patience,
     PendingReads,
     download_s,
+    hooks_of,
     open_session,
     proxy_for,
     tls_context,
@@ -256,10 +257,10 @@ class Transport(AsyncClosing):
         tls = await anyio.to_thread.run_sync(tls_context, self._settings)
         # Submissions never take an idle connection: one that the server just closed would
         # lose the POST half-way and leave in doubt whether it made a paid job.
-        traces = () if self._settings.http is None else self._settings.http.trace_configs
+        hooks = hooks_of(self._settings)
         self._submitting, self._asking = [
             await self._stack.enter_async_context(
-                open_session(tls, reuse=reuse, trace_configs=traces)
+                open_session(tls, reuse=reuse, trace_configs=hooks)
             )
             for reuse in (False, True)
         ]

@@ -185,6 +185,7 @@ class Scheduler:
 
     def _wait(self, task: ChunkTask, due: float) -> None:
         task.due = due
+        task.ready_at = max(loop_time(), due)
         self._waiting.put(task, due)
 
     async def admit(self) -> ChunkTask:
@@ -334,7 +335,7 @@ class Scheduler:
         if task.holds_slot:
             del self._holders[task]
             self._holders[first] = None
-        first.due = task.due
+        first.due, first.ready_at = task.due, task.ready_at
         first.holds_slot, task.holds_slot = task.holds_slot, False
         first.is_undecided, task.is_undecided = task.is_undecided, False
         rest.holds_permit = task.holds_permit

@@ -207,6 +207,7 @@ class Submitter:
                 )
                 sending = not self._is_ending
                 was_noted = True
+                task.queued_s = loop_time() - task.ready_at
                 return sending
 
             try:
@@ -292,6 +293,7 @@ class Submitter:
                 locations=len(task.chunk.rows),
                 charged_before=charged_before,
                 charged_by_source=asked_of(task.chunk, self._context.sources),
+                queued_s=task.queued_s,
             )
         )
         return Poll(self._requests.next_poll_in_s(task))

@@ -45,6 +45,8 @@ class ChunkTask:
 
     # Where it is.
     due: float = 0.0  # when it may be admitted, by the event loop's clock; the earliest goes first
+    ready_at: float = 0.0  # since when it could be submitted
+    queued_s: float = 0.0  # from then until its last submission was sent
     holds_slot: bool = False  # a job slot
     holds_permit: bool = False  # one of the run's permits to read ahead
     is_undecided: bool = False  # admitted, but neither accepted nor refused yet

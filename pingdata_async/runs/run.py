@@ -13,7 +13,7 @@ import anyio.to_thread
 import msgspec
 
 from pingdata_async.api.client import PingDataClient
-from pingdata_async.api.config import SANDBOX
+from pingdata_async.api.config import SANDBOX, watched
 from pingdata_async.engine.context import ChunkStore, FinishedChunk
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.budget import Budget
@@ -199,7 +199,9 @@ class Run:
         self._policy = policy
         self._make_engine = make_engine
         self._counts = SummaryListener(settings.environment)
-        self._emit = EventEmitter(self._counts, *listeners, run_id=self._counts.run_id)
+        run_id = self._counts.run_id
+        self._watched = watched(client.telemetry, "run", run_id)
+        self._emit = EventEmitter(self._counts, *listeners, self._watched, run_id=run_id)
         self.preflight = Preflight(client, settings, self._emit)
         self._has_planned = False
         self._is_under_way = False
@@ -215,7 +217,7 @@ class Run:
             CallTimeoutError: When it takes longer than that; the run can be resumed.
         """
         try:
-            with time_limit(timeout_s):
+            with self._watched or contextlib.nullcontext(), time_limit(timeout_s):
                 return await work
         except PingDataError as error:
             error.summary = self._counts.summary
