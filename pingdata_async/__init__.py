@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pingdata_async.api.client import PingDataClient
     from pingdata_async.api.connections import HTTPOptions
     from pingdata_async.api.job import Job, read_output
-    from pingdata_async.dataframe import enhance_table
+    from pingdata_async.dataframe import enhance_table, to_arrow, to_pandas
     from pingdata_async.engine.flow_control.polling import PollSchedule
     from pingdata_async.engine.flow_control.retry import RetryPolicy
     from pingdata_async.engine.stream import ResultStream
@@ -109,7 +109,7 @@ else:
             "api.client": "PingDataClient",
             "api.connections": "HTTPOptions",
             "api.job": "Job read_output",
-            "dataframe": "enhance_table",
+            "dataframe": "enhance_table to_arrow to_pandas",
             "engine.flow_control.polling": "PollSchedule",
             "engine.flow_control.retry": "RetryPolicy",
             "engine.stream": "ResultStream",
@@ -234,4 +234,6 @@ __all__ = [
     "find_runs",
     "read_output",
     "read_status",
+    "to_arrow",
+    "to_pandas",
 ]

@@ -1,10 +1,10 @@
-"""enhance_table(): a data frame in, the same with answers out."""
+"""enhance_table(): a data frame in, the same with answers out; to_arrow() and to_pandas()."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import anyio.to_thread
 
@@ -12,10 +12,14 @@ from pingdata_async.api.client import PingDataClient
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations.fields import AnyLocation, clean_sources
+from pingdata_async.models import EnhancedLocation
 from pingdata_async.options import EnhancerOptions
-from pingdata_async.tables.readers.open import is_arrow_object, open_input
+from pingdata_async.tables.readers.open import is_arrow_object, open_input, require
 from pingdata_async.tables.rows import Batch, ReadOptions, TextColumns
 from pingdata_async.tables.schema.output_table import OutputTableScan
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 T = TypeVar("T")
 
@@ -71,17 +75,62 @@ async def enhance_table(
         enhancer = BulkEnhancer(opened, codes, **options)
         results = await enhancer.enhance(_locations(batches))
 
-    def with_answers() -> Any:
-        from pingdata_async.tables.schema.arrow import put_beside  # noqa: PLC0415 - optional
+    return await anyio.to_thread.run_sync(
+        lambda: _beside(table, results, codes, columns, taken_names=headers, batches=batches)
+    )
 
-        scan = OutputTableScan((), codes)
-        scan.input_rows.add(NO_COLUMNS)
-        scan.add_answers(result.data for result in results)
-        answers = scan.table({}, columns, taken_names=headers)
-        values = answers.values(NO_COLUMNS, results)
-        return put_beside(table, batches, answers.columns, values)
 
-    return await anyio.to_thread.run_sync(with_answers)
+def to_arrow(results: Iterable[EnhancedLocation], *, columns: Sequence[str] = ()) -> pa.Table:
+    """Results as a pyarrow Table: a row each, in their order; needs pyarrow.
+
+    Its columns are `row`, `id`, and those that `enhance_table()` adds, with the same types.
+
+    Args:
+        results: What `enhance()` returned, or any others.
+        columns: As of `enhance_table()`.
+
+    Raises:
+        ConfigurationError: When pyarrow is missing.
+    """
+    require("to_arrow()", "pyarrow", "parquet")
+    import pyarrow as pa  # noqa: PLC0415 - optional
+
+    rows = list(results)
+    ids = pa.array([result.id for result in rows], pa.string())
+    table = pa.table({"row": pa.array([result.row for result in rows], pa.int64()), "id": ids})
+    return _beside(table, rows, (), columns, taken_names=table.column_names)
+
+
+def to_pandas(results: Iterable[EnhancedLocation], *, columns: Sequence[str] = ()) -> Any:
+    """Results as a pandas DataFrame; needs pandas and pyarrow, and is otherwise as `to_arrow()`."""
+    require("to_pandas()", "pyarrow", "parquet")
+    require("to_pandas()", "pandas")
+    import pandas as pd  # noqa: PLC0415 - optional
+
+    rows = list(results)
+    ids = pd.Series([result.id for result in rows], dtype=object)
+    frame = pd.DataFrame({"row": [result.row for result in rows], "id": ids})
+    return _beside(frame, rows, (), columns, taken_names=list(frame))
+
+
+def _beside(
+    table: T,
+    results: Sequence[EnhancedLocation],
+    sources: Sequence[str],
+    columns: Sequence[str],
+    *,
+    taken_names: Iterable[str],
+    batches: Iterable[Batch] = (),
+) -> T:
+    """A table with the answers of its rows beside it."""
+    from pingdata_async.tables.schema.arrow import put_beside  # noqa: PLC0415 - optional
+
+    scan = OutputTableScan((), sources)
+    scan.input_rows.add(NO_COLUMNS)
+    scan.add_answers(result.data for result in results)
+    answers = scan.table({}, columns, taken_names=taken_names)
+    beside: T = put_beside(table, batches, answers.columns, answers.values(NO_COLUMNS, results))
+    return beside
 
 
 def _read(table: Any, reading: ReadOptions) -> tuple[tuple[str, ...], list[Batch]]:

@@ -242,6 +242,7 @@ ANSWERED_REASONS = frozenset({Reason.NO_MATCH})
 """Reasons for which a failed row has an answer all the same."""
 
 NO_DATA = msgspec.Raw(b"{}")
+SHOWN_RESULTS = 20  # of a list
 
 
 class EnhancedLocation(
@@ -493,6 +494,12 @@ class EnhancedLocations(list[EnhancedLocation]):
     ) -> None:
         super().__init__(results)
         self.summary = RunSummary() if summary is None else summary
+
+    def __repr__(self) -> str:
+        shown = list(map(repr, self[:SHOWN_RESULTS]))
+        if len(self) > SHOWN_RESULTS:
+            shown.append(f"... and {len(self) - SHOWN_RESULTS:,} more")
+        return f"<EnhancedLocations, {counted(len(self), 'row')}:\n" + "\n".join(shown) + ">"
 
     def carried_by(self, error: BaseException) -> BaseException:
         """The error to raise in place of this one, with these results."""

@@ -131,13 +131,13 @@ def reader_of(
         raise InputError(f"{name} is empty")
     if head.startswith(_PARQUET_MAGIC):
         _refuse_options(name, "a Parquet file", options, sheet=True, encoding=True)
-        _require(f"{name} is a Parquet file, which", "pyarrow", "parquet")
+        require(f"{name} is a Parquet file, which", "pyarrow", "parquet")
         from pingdata_async.tables.readers.arrow import ParquetReader  # noqa: PLC0415 - optional
 
         return ParquetReader(file, options)
     if head.startswith((ZIP_MAGIC, OLE_MAGIC)):
         _refuse_options(name, "a workbook", options, encoding=True)
-        _require(f"{name} is a workbook, which", "python_calamine", "excel")
+        require(f"{name} is a workbook, which", "python_calamine", "excel")
         from pingdata_async.tables.readers.excel import WorkbookReader  # noqa: PLC0415 - optional
 
         return WorkbookReader(file, options)
@@ -154,7 +154,7 @@ def _reader_of_objects(source: Any, options: ReadOptions) -> InputReader:
     _refuse_options("an object in memory", "not a file", options, sheet=True, encoding=True)
     kind = type(source).__name__
     if is_arrow_object(source):
-        _require(f"a {kind}", "pyarrow", "parquet")
+        require(f"a {kind}", "pyarrow", "parquet")
         from pingdata_async.tables.readers.arrow import ArrowObjectReader  # noqa: PLC0415 - optional
 
         return ArrowObjectReader(source, options)
@@ -171,14 +171,23 @@ def _reader_of_objects(source: Any, options: ReadOptions) -> InputReader:
     return ObjectsReader(source, options)
 
 
-def _require(what: str, package: str, extra: str) -> None:
-    """Make sure that an optional package can be loaded."""
+def require(what: str, package: str, extra: str | None = None) -> None:
+    """Make sure that an optional package can be loaded.
+
+    Args:
+        what: What needs it.
+        package: Its name.
+        extra: Of ours, with which it is installed; None for none.
+
+    Raises:
+        ConfigurationError: When it cannot; it says how to install it.
+    """
     try:
         importlib.import_module(package)
     except ImportError as error:
-        raise ConfigurationError(
-            f'{what} needs {package.replace("_", "-")}: pip install "pingdata-async[{extra}]"'
-        ) from error
+        package = package.replace("_", "-")
+        wanted = f'"pingdata-async[{extra}]"' if extra else package
+        raise ConfigurationError(f"{what} needs {package}: pip install {wanted}") from error
 
 
 def _refuse_options(

@@ -12,6 +12,7 @@ import pytest
 from pingdata_async import (
     DecodeError,
     EnhancedLocation,
+    EnhancedLocations,
     JobFailedError,
     NoAnswerError,
     PingDataError,
@@ -212,3 +213,12 @@ def test_a_row_as_a_python_object() -> None:
     copy = pickle.loads(pickle.dumps(row))
     assert copy == row
     assert copy["PG"] == row["PG"]
+
+
+def test_a_list_shows_a_few_of_its_rows() -> None:
+    """A notebook that shows a million rows would be of no use."""
+    results = EnhancedLocations([row_of({"PG": PG})] * 1_000)
+    shown = repr(results)
+    assert shown.startswith("<EnhancedLocations, 1,000 rows:\n<EnhancedLocation row 3, id 'mine'")
+    assert shown.endswith("\n... and 980 more>")
+    assert len(shown.splitlines()) == 22

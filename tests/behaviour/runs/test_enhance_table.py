@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pandas as pd
@@ -122,3 +123,37 @@ async def test_a_client_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
         )
         found = await ping.enhance_table(pa.table({"address": ["1 Main St, Lynn, MA"]}), ["PG"])
     assert found["enhance_status"].to_pylist() == ["ok"]
+
+
+async def test_results_as_a_table() -> None:
+    """Rows, ids, outcomes and the fields of every source, typed as in a data frame enhanced."""
+    async with sandbox_and_client(no_match_share=0.3, seed=1) as (_, client):
+        locations = [{"address": f"{n} Main St, Lynn, MA", "id": f"id-{n}"} for n in range(20)]
+        results = await ping.BulkEnhancer(client, "PG,PH", poll_schedule=FAST_POLLS).enhance(
+            locations
+        )
+    table = ping.to_arrow(results)
+    assert table.column_names[:3] == ["row", "id", "enhance_status"]
+    assert table["row"].to_pylist() == list(range(20))
+    assert table["id"].to_pylist() == [f"id-{n}" for n in range(20)]
+    found = [result.get("PG") for result in results]
+    assert table["pg_latitude"].to_pylist() == [pg and pg.latitude for pg in found]
+    frame = ping.to_pandas(results)
+    assert list(frame) == table.column_names
+    assert frame["ph_bldg_num_stories"].dtype == pd.Int64Dtype()
+    assert frame["row"].tolist() == list(range(20))
+    chosen = ping.to_arrow(iter(results), columns=["pg_lon*"])
+    assert chosen.column_names == ["row", "id", "pg_longitude"]
+    assert ping.to_arrow([]).num_rows == len(ping.to_pandas([])) == 0
+
+
+@pytest.mark.parametrize(
+    ("package", "wanted"), [("pyarrow", r'"pingdata-async\[parquet\]"'), ("pandas", "pandas")]
+)
+def test_a_table_without_its_package(
+    package: str, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says what to install."""
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ping.ConfigurationError, match=f"needs {package}: pip install {wanted}"):
+        ping.to_pandas([])
