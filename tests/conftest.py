@@ -67,6 +67,7 @@ OF_THIS_MACHINE = frozenset(
         "PYTHONUNBUFFERED",  # it hides what goes wrong at the last flush
         "REQUESTS_CA_BUNDLE",
         "SSL_CERT_FILE",
+        "XDG_CONFIG_HOME",
     }
 )
 

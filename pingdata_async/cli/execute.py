@@ -20,6 +20,7 @@ from click.core import ParameterSource
 
 from pingdata_async.api.client import PingDataClient
 from pingdata_async.api.wire import saying_when
+from pingdata_async.cli.config import OF_THE_COMMAND
 from pingdata_async.cli.console import describe, event_log, narrate, open_side_file, show_json
 from pingdata_async.cli.main import ANSWERED, STOPPED, exit_code_of, run_until_signal, say
 from pingdata_async.cli.options import MB, Connection, Reporting, duration_text, read_token_file
@@ -139,27 +140,6 @@ def ask(connection: Connection, question: Callable[[PingDataClient], Awaitable[T
 
 # Which API, how it is reached, and whom it calls back: repeated even if they come from a variable.
 _ALWAYS = frozenset({"environment", "api_url", "auth_token_file", "ca_bundle", "callback_url"})
-# How persistent a command is, and what it reports. All else is stored in the run directory.
-_OF_THE_COMMAND = frozenset(
-    {
-        "in_doubt",
-        "in_doubt_retries",
-        "job_attempts",
-        "location_retries",
-        "job_timeout_s",
-        "max_answer_mb",
-        "max_wait_s",
-        "give_up_after_s",
-        "no_preflight",
-        "no_space_check",
-        "discard_run",
-        "summary_path",
-        "log_file",
-        "quiet",
-        "verbose",
-        "notify",
-    }
-)
 # `enhance` stores these with the run; for `resume` and `retry` they hold once.
 _OF_A_RUN = frozenset(
     {
@@ -190,7 +170,7 @@ def resume_command(context: click.Context, run_dir: str, needs: str) -> str:
     for parameter in context.command.params:
         name = parameter.name or ""
         is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        wanted = is_given and (name in _OF_THE_COMMAND or (is_begun_before and name in _OF_A_RUN))
+        wanted = is_given and (name in OF_THE_COMMAND or (is_begun_before and name in _OF_A_RUN))
         is_needed = not needed.isdisjoint(parameter.opts)  # with another value
         if values.get(name) is not None and (wanted or name in _ALWAYS) and not is_needed:
             words.append(_option(parameter, values[name]))

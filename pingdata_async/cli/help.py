@@ -125,7 +125,7 @@ class Command(click.Command):
         page.panels(panels_of(ctx, is_all=is_all))
         if is_all:
             page.listing("Exit codes", self.exit_codes)
-        if any(getattr(each, "envvar", None) for each in self.params):
+        if any(each.name == "profile" for each in self.params):
             page.paragraph(SETTINGS_SENTENCE, indent=0)
         return page.text()
 

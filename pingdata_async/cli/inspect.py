@@ -7,6 +7,7 @@ from typing import Any
 import click
 import msgspec
 
+from pingdata_async.cli.config import profile_option
 from pingdata_async.cli.console import Cell, Table, show, show_json, waiting_for
 from pingdata_async.cli.help import Argument, command
 from pingdata_async.cli.main import ANSWERED, say
@@ -63,6 +64,7 @@ class ShownInput(msgspec.Struct, frozen=True, kw_only=True):
     help='A CSV, JSONL, Parquet or workbook; "-" is standard input.',
 )  # fmt: skip
 @reading_options
+@profile_option
 @json_option("Print the same as JSON.")
 def inspect(source: str, as_json: bool, **others: Any) -> int:
     """Show how the columns of INPUT are understood; send nothing.

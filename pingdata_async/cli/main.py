@@ -222,6 +222,7 @@ _COMMANDS = {
         "usage": ("account", "Show the credits used, by time and source."),
     },
     "The command itself": {
+        "config": ("config", "Show the configuration file, and where each setting comes from."),
         "sandbox": ("sandbox", "Serve an imitation of the API, with made-up answers."),
     },
 }

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from pingdata_async.api.config import ENVIRONMENTS, SANDBOX, Environment
+from pingdata_async.cli.config import profile_option
 from pingdata_async.cli.help import Argument, Option, Panel, in_panel
 from pingdata_async.engine.flow_control.retry import RetryPolicy
 from pingdata_async.exceptions import ConfigurationError
@@ -146,6 +148,7 @@ api_options = in_panel(
         "this process; it needs no token and costs nothing.  [default: prod]",
     ),
     option("-u", "--api-url", metavar="URL", help="Use the API at this base URL instead."),
+    profile_option,
     option(
         "--auth-token-file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="Read the auth token from this file.  [default: the variables and the ini file that "
@@ -164,8 +167,20 @@ api_options = in_panel(
 
 
 def connection_of(values: Mapping[str, Any]) -> Connection:
-    """The connection that `api_options` describe."""
-    return Connection(**only((field.name for field in fields(Connection)), values))
+    """The connection that `api_options` describe.
+
+    Of environment and URL, one that was given has the better of one in the configuration file.
+    """
+    found = dict(only((field.name for field in fields(Connection)), values))
+    context = click.get_current_context()
+    from_file = [
+        name
+        for name in ("environment", "api_url")
+        if context.get_parameter_source(name) is ParameterSource.DEFAULT_MAP
+    ]
+    if len(from_file) == 1 and None not in (found["environment"], found["api_url"]):
+        found[from_file[0]] = None
+    return Connection(**found)
 
 
 def read_token_file(path: Path | None) -> str | None:
