@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         Event,
         InputAwaited,
         InputPlanned,
+        InputProgress,
         JobAbandoned,
         JobKept,
         JobOverdue,
@@ -115,7 +116,7 @@ else:
             "engine.stream": "ResultStream",
             "enhancer": "BulkEnhancer",
             "events": "ChunkFinished ChunkHeld ChunkSplit Event InputAwaited InputPlanned "
-            "JobAbandoned JobKept JobOverdue JobPolled JobStalled JobSubmitted "
+            "InputProgress JobAbandoned JobKept JobOverdue JobPolled JobStalled JobSubmitted "
             "LocationsAskedAgain OutputProgress OutputWritten PauseAsked RequestRetried "
             "RequestSent RunNotice RunResumed RunStopped RunStopping SubmissionInDoubt "
             "UnexpectedAnswer",
@@ -167,6 +168,7 @@ __all__ = [
     "InputAwaited",
     "InputError",
     "InputPlanned",
+    "InputProgress",
     "Job",
     "JobAbandoned",
     "JobFailedError",

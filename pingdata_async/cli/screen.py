@@ -57,7 +57,7 @@ def live(console: Console) -> Iterator[Listener]:
     """Three lines that follow a run; what is printed meanwhile goes above them."""
     progress = RunProgress()
     display = Live(
-        get_renderable=lambda: _drawn_progress(progress),
+        get_renderable=lambda: draw_progress(progress),
         console=console,
         transient=True,
         refresh_per_second=5,
@@ -66,7 +66,8 @@ def live(console: Console) -> Iterator[Listener]:
         yield progress
 
 
-def _drawn_progress(progress: RunProgress) -> Group:
+def draw_progress(progress: RunProgress) -> Group:
+    """The lines of a run, the first beside a bar."""
     beside_bar, *below = progress.lines()
     share = progress.share
     bar = ProgressBar(
