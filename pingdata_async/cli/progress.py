@@ -1,4 +1,8 @@
-"""How far a run is, counted from its events, and the lines that say so (pure)."""
+"""How far a run is, counted from its events, and the lines that say so (pure).
+
+Events come in the event loop's thread, and lines are asked for in another: nothing that an event
+changes is iterated over.
+"""
 
 from __future__ import annotations
 
@@ -78,6 +82,7 @@ class RunProgress:
         self._jobs: dict[str, _Job] = {}
         self._jobs_unseen = 0  # of an earlier process, not polled yet
         self._completed = 0  # locations of jobs in flight
+        self._queued = 0  # jobs
         self._waiting = ""
         self._waiting_until = 0.0
         self._is_silent = False  # the API does not answer: that is what is waited for
@@ -102,6 +107,7 @@ class RunProgress:
                 self._sample()
             case JobSubmitted():
                 self._jobs[event.job_id] = _Job(event.locations)
+                self._queued += 1
                 self.charged.update(event.charged_by_source)
                 self._waiting = ""
             case JobPolled():
@@ -143,11 +149,14 @@ class RunProgress:
         if job is None:
             self._jobs_unseen = max(0, self._jobs_unseen - 1)
             job = self._jobs[event.job_id] = _Job(event.num_requested or 0)
+            self._queued += 1
         completed = min(job.locations, event.num_completed or 0)
         self._completed += completed - job.completed
         job.completed = completed
+        self._queued -= job.is_queued
         phase = phase_of(event.status, None, names_outputs=False)
         job.is_queued = phase is JobPhase.WAITING
+        self._queued += job.is_queued
         self._sample()
 
     def _end_job(self, job_id: str) -> None:
@@ -156,6 +165,7 @@ class RunProgress:
             self._jobs_unseen = max(0, self._jobs_unseen - 1)
         else:
             self._completed -= job.completed
+            self._queued -= job.is_queued
 
     def _wait_for(self, what: str, seconds: float | None = None) -> None:
         self._is_silent = False
@@ -234,11 +244,11 @@ class RunProgress:
         if self.phase == READING:
             return ""
         said = [f"{counted(self.jobs_in_flight, 'job')} in flight"]
-        queued = sum(job.is_queued for job in self._jobs.values())
-        if queued:
-            said[0] += f" ({queued:,} queued)"
-        if self.charged:
-            said.append("charged " + " ".join(f"{n:,} {code}" for code, n in self.charged.items()))
+        if self._queued:
+            said[0] += f" ({self._queued:,} queued)"
+        charged = list(self.charged.items())  # at once: an event may come meanwhile
+        if charged:
+            said.append("charged " + " ".join(f"{number:,} {code}" for code, number in charged))
         if self.problems:
             said.append(counted(self.problems, "problem"))
         return ", ".join(said)
