@@ -106,8 +106,7 @@ class RunProgress:
                 self._samples.clear()
                 self._sample()
             case JobSubmitted():
-                self._jobs[event.job_id] = _Job(event.locations)
-                self._queued += 1
+                self._add_job(event.job_id, event.locations)
                 self.charged.update(event.charged_by_source)
                 self._waiting = ""
             case JobPolled():
@@ -148,8 +147,7 @@ class RunProgress:
         job = self._jobs.get(event.job_id)
         if job is None:
             self._jobs_unseen = max(0, self._jobs_unseen - 1)
-            job = self._jobs[event.job_id] = _Job(event.num_requested or 0)
-            self._queued += 1
+            job = self._add_job(event.job_id, event.num_requested or 0)
         completed = min(job.locations, event.num_completed or 0)
         self._completed += completed - job.completed
         job.completed = completed
@@ -158,6 +156,11 @@ class RunProgress:
         job.is_queued = phase is JobPhase.WAITING
         self._queued += job.is_queued
         self._sample()
+
+    def _add_job(self, job_id: str, locations: int) -> _Job:
+        job = self._jobs[job_id] = _Job(locations)
+        self._queued += 1
+        return job
 
     def _end_job(self, job_id: str) -> None:
         job = self._jobs.pop(job_id, None)
