@@ -45,7 +45,7 @@ REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2
 """As the semantic conventions advise."""
 JOB_BUCKETS_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200)
 ERROR_FROM = 400
-REFUSALS = frozenset({429, 503})
+REFUSALS = (429, 503)
 
 _API_PATH = re.compile(r"/api/v1/[a-z_]+(/[^/]+)?")
 _ENDED = frozenset({JobPhase.COMPLETE, JobPhase.FAILED, JobPhase.BROKEN_OFF})
@@ -138,6 +138,14 @@ class Telemetry:
         self.locations_charged = meter.create_counter(
             "pingdata.locations.charged", "{location}", "Locations of accepted jobs, by source"
         )
+
+        # What will be counted is there from the start: else its first increase would go unseen.
+        for counter in (self.submissions_in_doubt, self.locations_in_doubt, self.jobs_in_flight):
+            counter.add(0)
+        for status in ("ok", "partial", "failed"):
+            self.rows.add(0, {"status": status})
+        for code in REFUSALS:
+            self.refusals.add(0, {"http.response.status_code": code})
 
     def call(self, name: str, run_id: str) -> CallTelemetry:
         """A call of an enhancer, such as "enhance"; to be entered, and told of its events."""

@@ -22,7 +22,13 @@ STRANGERS = [
     ("results", "tables"),
     ("tables.readers", "tables.writers"),
 ]
-USERS_OF_AIOHTTP = {"api.connections", "api.transport", "sandbox.downloads", "sandbox.server"}
+USERS_OF_AIOHTTP = {
+    "api.connections",
+    "api.transport",
+    "cli.metrics",
+    "sandbox.downloads",
+    "sandbox.server",
+}
 
 
 class Layer(NamedTuple):

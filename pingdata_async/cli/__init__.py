@@ -7,6 +7,7 @@ execute  Opens a client, works on a run and reports it; how to resume it
 help     Help pages: options in panels, examples, exit codes
 inspect  The command `inspect`
 main     Runs a command; exit codes, messages, and a clean stop on a signal
+metrics  Serves the metrics of a run to Prometheus
 options  Options that several commands share
 progress How far a run is, and the lines that say so (pure)
 runs     The commands that work on a run: enhance, plan, resume, retry, export

@@ -42,6 +42,7 @@ OF_THE_COMMAND = frozenset(
         "discard_run",
         "summary_path",
         "log_file",
+        "metrics_port",
         "quiet",
         "verbose",
         "notify",

@@ -9,7 +9,7 @@ import contextlib
 import difflib
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -65,6 +65,7 @@ async def open_client(connection: Connection) -> AsyncIterator[PingDataClient]:
         auth_token=read_token_file(connection.auth_token_file),
         ca_bundle=connection.ca_bundle,
         max_body_bytes=MAX_BODY_BYTES if megabytes is None else megabytes * MB,
+        telemetry=connection.telemetry or False,
     ) as client:
         yield client
 
@@ -246,13 +247,22 @@ def carry_out(
                 watchers.append(stack.enter_context(narrate(console, verbose=reporting.verbose)))
                 watchers.append(stack.enter_context(show(console)))
 
+            way = connection
+            if reporting.metrics_port is not None:
+                from pingdata_async.cli.metrics import serve_metrics  # noqa: PLC0415 - seldom used
+
+                served = serve_metrics(reporting.metrics_port)
+                telemetry, url = await stack.enter_async_context(served)
+                way = replace(connection, telemetry=telemetry)
+                console.print(f"Metrics: {url}")
+
             async def told(client: PingDataClient) -> RunSummary:
                 return await work(client, EventEmitter(*watchers))
 
             if refusal is not None:
                 return await with_closed_client(connection, refusal.error, told)
             opened = with_client_if_needed if is_begun else with_client
-            return await opened(connection, told)
+            return await opened(way, told)
 
     try:
         with notifying(console) if reporting.notify else contextlib.nullcontext():

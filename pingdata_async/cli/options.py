@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -32,6 +32,9 @@ from pingdata_async.tables.formats import OutputFormat, WriteOptions
 from pingdata_async.tables.rows import SEND, SKIP, ReadOptions
 from pingdata_async.util.encoding import MAX_BODY_BYTES
 from pingdata_async.util.text import shown_path
+
+if TYPE_CHECKING:
+    from pingdata_async.telemetry import Telemetry
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,6 +61,7 @@ def switch(*names: str, **attributes: Any) -> Callable[[F], F]:
     return click.option(*names, cls=Option, is_flag=True, **attributes)
 
 
+PORTS = 65536
 _DURATION = re.compile(
     r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?"
     r"(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?",
@@ -137,6 +141,7 @@ class Connection:
     auth_token_file: Path | None
     ca_bundle: Path | None
     max_answer_mb: int | None
+    telemetry: Telemetry | None = None  # told of everything that goes over it
 
 
 api_options = in_panel(
@@ -171,7 +176,8 @@ def connection_of(values: Mapping[str, Any]) -> Connection:
 
     Of environment and URL, one that was given has the better of one in the configuration file.
     """
-    found = dict(only((field.name for field in fields(Connection)), values))
+    names = (field.name for field in fields(Connection) if field.name in values)
+    found = dict(only(names, values))
     context = click.get_current_context()
     from_file = [
         name
@@ -495,6 +501,14 @@ run_dir_argument = click.argument(
 )  # fmt: skip
 
 
+def _address(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """Refuse what is neither a port nor a host and a port."""
+    port = (text or "0").rpartition(":")[2]
+    if not (port.isascii() and port.isdigit() and int(port) < PORTS):
+        raise click.BadParameter(f"{text!r} is neither a port nor HOST:PORT", context, parameter)
+    return text
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reporting:
     """What is reported of a run, and where; None for nowhere."""
@@ -504,6 +518,7 @@ class Reporting:
     log_file: Path | None
     summary_path: Path | None
     notify: bool  # the terminal, at the end
+    metrics_port: str | None  # where metrics are served
 
 
 output_options = in_panel(
@@ -525,6 +540,11 @@ output_options = in_panel(
         "--notify", is_flag=True, show_default=False, rare=True,
         help="At the end, ring the terminal's bell and show a desktop notification (OSC 9), "
         "where it can.",
+    ),
+    option(
+        "--metrics-port", metavar="[HOST:]PORT", rare=True, callback=_address,
+        help="Serve metrics for Prometheus at http://127.0.0.1:PORT/metrics, or on another host, "
+        "while the run goes on.",
     ),
 )  # fmt: skip
 
