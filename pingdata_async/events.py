@@ -1,5 +1,8 @@
 """The events of a run, for progress bars, logs and metrics.
 
+Each is also a record of the logger `pingdata_async`, which has it as `event`: at the level WARNING
+what may cost money or time, at INFO what becomes of rows and jobs, at DEBUG every request.
+
 A listener is a plain function. It is called in the event loop, with one event after the other, and
 must return at once. If it raises, that is logged once, it is not called again, and the run goes on:
 a broken progress bar must not cost paid answers.
@@ -410,12 +413,45 @@ def check_listener(listener: object, name: str = "on_event") -> None:
             raise ConfigurationError(f"{name} must be a plain function: it is not awaited")
 
 
+_LOGGED_AS_INFO = (
+    InputAwaited
+    | InputPlanned
+    | RunResumed
+    | RunStopped
+    | RunNotice
+    | JobSubmitted
+    | RequestRetried
+    | ChunkSplit
+    | LocationsAskedAgain
+    | ChunkFinished
+    | OutputWritten
+)
+_LOGGED_AS_WARNING = (
+    JobStalled
+    | PauseAsked
+    | SubmissionInDoubt
+    | JobOverdue
+    | JobKept
+    | JobAbandoned
+    | ChunkHeld
+    | RunStopping
+    | UnexpectedAnswer
+)
+
+
+def _log_level(event: Event) -> int:
+    is_paid_again = isinstance(event, JobSubmitted) and event.charged_before
+    if is_paid_again or isinstance(event, _LOGGED_AS_WARNING):
+        return logging.WARNING
+    return logging.INFO if isinstance(event, _LOGGED_AS_INFO) else logging.DEBUG
+
+
 class EventEmitter:
     """Hands each event to every listener; one that raises is logged and not called again.
 
     Args:
         listeners: Each of them, or None.
-        run_id: Put into every event; "" to leave them as they are.
+        run_id: Put into every event, which is then logged as well; "" where another one does that.
     """
 
     def __init__(self, *listeners: Listener | None, run_id: str = "") -> None:
@@ -426,6 +462,9 @@ class EventEmitter:
         """Hand an event to every listener."""
         if self._run_id:
             msgspec.structs.force_setattr(event, "run_id", self._run_id)  # nobody has seen it yet
+            level = _log_level(event)
+            if logger.isEnabledFor(level):
+                logger.log(level, "%r", event, extra={"event": event})
         for listener in tuple(self._listeners):
             try:
                 listener(event)

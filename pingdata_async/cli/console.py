@@ -177,6 +177,20 @@ def plain_lines(console: Console, interval_s: float = PLAIN_LINE_INTERVAL_S) -> 
 
 
 @contextlib.contextmanager
+def events_unlogged() -> Iterator[None]:
+    """Leave events out of the package's log, whose warnings go to standard error otherwise."""
+
+    def is_no_event(record: logging.LogRecord) -> bool:
+        return not hasattr(record, "event")
+
+    logger.addFilter(is_no_event)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_no_event)
+
+
+@contextlib.contextmanager
 def narrate(console: Console, *, verbose: bool) -> Iterator[Listener]:
     """Print what the user should know; with `verbose`, also what happens to each job.
 

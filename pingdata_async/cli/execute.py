@@ -21,7 +21,14 @@ from click.core import ParameterSource
 from pingdata_async.api.client import PingDataClient
 from pingdata_async.api.wire import saying_when
 from pingdata_async.cli.config import OF_THE_COMMAND
-from pingdata_async.cli.console import describe, event_log, narrate, open_side_file, show_json
+from pingdata_async.cli.console import (
+    describe,
+    event_log,
+    events_unlogged,
+    narrate,
+    open_side_file,
+    show_json,
+)
 from pingdata_async.cli.main import ANSWERED, STOPPED, exit_code_of, run_until_signal, say
 from pingdata_async.cli.options import MB, Connection, Reporting, duration_text, read_token_file
 from pingdata_async.events import Event, EventEmitter, Listener, RunStopped
@@ -235,6 +242,7 @@ def carry_out(
 
     async def run() -> RunSummary:
         async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(events_unlogged())
             watchers: list[Listener | None] = [
                 stack.enter_context(event_log(reporting.log_file)),
                 functools.partial(

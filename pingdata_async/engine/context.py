@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,8 +29,6 @@ from pingdata_async.util.text import counted
 from pingdata_async.value_notes import ValueNotes
 
 NAMED_JOBS = 10  # in an error
-
-logger = logging.getLogger("pingdata_async")
 
 
 class BulkAPI(Protocol):
@@ -164,7 +161,7 @@ class _Submission(msgspec.Struct):
 
 
 class MemoryStore(ChunkStore):
-    """Hands over results, warns of what is charged twice, and counts charges in a summary.
+    """Hands over results, and counts charges in a summary.
 
     Others may count in that summary, too.
     """
@@ -211,11 +208,6 @@ class MemoryStore(ChunkStore):
         self._clock = lambda: ended_at
         self._counts.values_left_out = values.faults()
         self._counts.value_notes = values.notes()
-        for submission in self._under_way.values():
-            logger.warning(
-                "the submission of %s was under way at the end, and may be charged",
-                _locations(submission.chunk),
-            )
 
     async def submitting(
         self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
@@ -238,20 +230,10 @@ class MemoryStore(ChunkStore):
             counts.charged_by_source[code] = counts.charged_by_source.get(code, 0) + asked
         if submission.charged_before:
             counts.locations_possibly_charged_again += locations
-            logger.warning(
-                "job %s sends again what may have been charged before: %s",
-                job_id,
-                _locations(chunk),
-            )
 
     async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:  # noqa: ARG002
         """Count it as perhaps charged."""
         _add_doubt(self._counts, self._under_way.pop(chunk.index))
-        logger.warning(
-            "the submission of %s is in doubt, and may be charged: %s",
-            _locations(chunk),
-            error,
-        )
 
     async def abandoned(self, chunk: Chunk, error: str) -> None:  # noqa: ARG002
         """Its job will never give its answers."""
@@ -284,12 +266,6 @@ def _add_doubt(counts: RunSummary, submission: _Submission) -> None:
     counts.locations_in_doubt += locations
     if submission.charged_before:
         counts.locations_possibly_charged_again += locations
-
-
-def _locations(chunk: Chunk) -> str:
-    first, last = chunk.rows[0], chunk.rows[-1]
-    where = f"row {first}" if first == last else f"rows {first} to {last}"
-    return f"{counted(len(chunk.rows), 'location')} ({where})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 import pytest
 
-from pingdata_async.cli.console import Table, mapped_lines, narrate, plain_lines, show
+from pingdata_async.cli.console import (
+    Table,
+    events_unlogged,
+    mapped_lines,
+    narrate,
+    plain_lines,
+    show,
+)
 from pingdata_async.cli.main import say
 from pingdata_async.cli.screen import StatusConsole, live
 from pingdata_async.events import (
+    EventEmitter,
     InputPlanned,
     JobStalled,
     JobSubmitted,
+    PauseAsked,
     RequestRetried,
     UnexpectedAnswer,
 )
@@ -108,3 +118,14 @@ def test_messages_stand_above_the_display(
     clear, _, after = shown.partition("Stopping.\n")
     assert clear.endswith("\x1b[2K")
     assert "0 of 7 rows" in after
+
+
+def test_the_command_leaves_events_out_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """They are narrated, and would be printed twice; other warnings are logged."""
+    emit = EventEmitter(run_id="x")
+    with events_unlogged():
+        emit(PauseAsked(kind=RequestKind.POLL, pause_s=60.0))
+        logging.getLogger("pingdata_async").warning("something else")
+    assert [record.getMessage() for record in caplog.records] == ["something else"]
+    emit(PauseAsked(kind=RequestKind.POLL, pause_s=60.0))
+    assert len(caplog.records) == 2

@@ -57,14 +57,23 @@ async def test_doubtful_and_repeated_payments_are_said(caplog: pytest.LogCapture
     assert summary.locations_possibly_charged_again == 10
     doubt, again = (record for record in caplog.records if record.name == "pingdata_async")
     assert doubt.levelno == again.levelno == logging.WARNING
-    assert doubt.getMessage().startswith(
-        "the submission of 10 locations (rows 10 to 19) is in doubt, and may be charged: "
-    )
-    said = again.getMessage()
-    assert said.startswith("job ")
-    assert said.endswith(
-        " sends again what may have been charged before: 10 locations (rows 10 to 19)"
-    )
+    assert doubt.getMessage().startswith("SubmissionInDoubt(run_id='")
+    assert isinstance(vars(again)["event"], JobSubmitted)
+    assert vars(again)["event"].charged_before
+
+
+async def test_every_event_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Once each, at its level, and as it is; whoever wants none of it pays nothing for it."""
+    heard = Observed()
+    caplog.set_level(logging.DEBUG, "pingdata_async")
+    async with SimulatedClient(SimulatedAPI()) as client:
+        await ping.BulkEnhancer(client, "PG", on_event=heard.hear).enhance(addresses(3))
+    logged = [vars(record)["event"] for record in caplog.records if "event" in vars(record)]
+    assert logged == [event for _, event in heard.events]
+    levels = {type(vars(record).get("event")): record.levelname for record in caplog.records}
+    assert levels[ping.RequestSent] == levels[ping.JobPolled] == "DEBUG"
+    assert levels[ping.JobSubmitted] == levels[ping.ChunkFinished] == "INFO"
+    assert logged[0].run_id in caplog.records[0].getMessage()
 
 
 async def test_counts_agree_with_the_api() -> None:
@@ -98,9 +107,9 @@ async def test_whoever_leaves_is_told_what_is_under_way(caplog: pytest.LogCaptur
             assert stream.summary.locations_in_doubt == 10
     assert (stream.summary.submissions_in_doubt, stream.summary.locations_in_doubt) == (1, 10)
     assert stream.summary.locations_charged == 0
-    assert [record.getMessage() for record in caplog.records] == [
-        "the submission of 10 locations (rows 0 to 9) was under way at the end, and may be charged"
-    ]
+    [record] = caplog.records
+    assert isinstance(vars(record)["event"], ping.SubmissionInDoubt)
+    assert "under way when the run was ended" in record.getMessage()
 
 
 async def test_an_error_tells_what_it_took() -> None:
