@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import stat
 import sys
+import textwrap
 import threading
 import time
 from collections import Counter
@@ -127,7 +129,9 @@ def show_lines(lines: Iterable[str]) -> None:
 
 
 def shown_sentence(text: str) -> str:
-    """A sentence on one line, indented as it is."""
+    """A sentence on one line, indented and aligned as it is."""
+    if text.isprintable():
+        return text
     return " " * (len(text) - len(text.lstrip(" "))) + one_line(text)
 
 
@@ -349,16 +353,26 @@ def value_lines(notes: tuple[ValueNote, ...]) -> list[str]:
     return lines
 
 
-def mapped_lines(mapping: tuple[str, ...]) -> list[str]:
-    """Which column is which field; a column with the name of its field is not named again."""
-    lines = []
-    for line in mapping:
-        field, _, column = line.partition(" <- ")
-        as_named, samples = f'"{field}"', column.partition(": ")[2]
-        is_as_named = column in {as_named, f"{as_named}: {samples}"}
-        shown = f"{field}: {samples}".removesuffix(": ") if is_as_named else line
-        lines.append(f"  {shown}")
+def mapped_lines(mapping: Iterable[str]) -> list[str]:
+    """Which column is which field, with samples: a line each, as wide as the terminal at most."""
+    pairs = [one_line(line).partition(" <- ")[::2] for line in mapping]
+    longest = max((len(field) for field, _ in pairs), default=0)
+    lines = [_cut(f"  {field:<{longest}} <- {column}") for field, column in pairs]
     return ["Columns sent:", *lines] if lines else []
+
+
+def _cut(line: str) -> str:
+    width = shutil.get_terminal_size().columns
+    return line if len(line) <= width else f"{line[: width - 3]}..."
+
+
+def wrapped(text: str, indent: str = "  ") -> list[str]:
+    """A sentence in lines as wide as the terminal, the second and further ones indented."""
+    width = shutil.get_terminal_size().columns
+    return textwrap.wrap(
+        one_line(text), width, initial_indent=indent, subsequent_indent=f"{indent}  ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def describe(summary: RunSummary) -> list[str]:

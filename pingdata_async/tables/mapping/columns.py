@@ -397,6 +397,28 @@ def check_complete(
     )
 
 
+def why_unused(
+    mapping: ColumnMapping, headers: Sequence[str], given: Mapping[str, str]
+) -> dict[str, str]:
+    """Why each column that is not sent is not; the arguments are those of `map_columns()`."""
+    beside = frozenset(map(key_of, headers))
+    columns = {column.field: shown_parts(column.headers) for column in mapping.columns}
+    chosen = choices(given)
+    told = {}
+    for header in mapping.unused:
+        meaning = meaning_of(header, beside)
+        field = "" if meaning is None else _FIELDS_OF_WORDS.get(meaning.name, meaning.name)
+        if not field:
+            told[header] = "the header means no field of the API"
+        elif chosen.get(field) == "":
+            told[header] = f"--map {field}= sends nothing for the field"
+        elif field in columns:
+            told[header] = f"{field} is read from {columns[field]}"
+        else:
+            told[header] = "it makes no field by itself"
+    return told
+
+
 # -- The mapping, for people -----------------------------------------------------------------
 
 

@@ -92,13 +92,41 @@ async def test_what_cannot_be_read_is_shown_beforehand(tmp_path: Path) -> None:
     source.write_text("City;State;Yr Built;Stories\n;MA;;\nBoston;MA;1950s;2-3\n")
     done = await run("inspect", source)
     assert '1 value of "Yr Built" left out as unreadable: "1950s" (row 2)\n' in done.out
-    assert "2 rows, 1 of which cannot be sent.\n" in done.out
-    rows = done.out[done.out.index("First rows") :].splitlines()
-    assert rows[1].split("\t") == ["city", "state", "error"]
-    assert rows[2].startswith("\t\tnothing to look up")
-    assert rows[3:] == ["Boston\tMA\t"]
+    assert "2 rows, 1 of which cannot be sent.\n  1 row (row 1): nothing to look up" in done.out
     source.write_text("City;State\n")
     assert (await run("inspect", source)).out.endswith("There are no rows.\n")
+
+
+SOV = """\
+Loc #,Street Address,City,ST,Zip,Yr Built,Remarks of the broker,State Name
+1,600 Dexter Avenue in the very long and winding name of a street,Montgomery,AL,36130,1851,,AL
+2,Main Street,Boston,MA,2134,1900-1910,a note,MA
+3,,,,,,,
+4,Elm Avenue,Salem,MA,01970,0,,MA
+"""
+
+
+async def test_inspect_fits_80_columns(tmp_path: Path, sandbox: SandboxServer) -> None:
+    """A line a field, as in `plan`; then what is not used, not sent and left out, and why."""
+    source = tmp_path / "sov.csv"
+    source.write_text(SOV, encoding="utf-8")
+    words = (source, "--map", "state=ST")
+    out = (await run("inspect", *words)).out
+    assert max(map(len, out.splitlines())) <= 80
+    said = " ".join(out.split())
+    fields = out[out.index("Columns sent:\n") : out.index("Columns not used:")]
+    assert 'state                  <- "ST": AL | MA\n' in fields
+    assert len(fields.splitlines()) == 7
+    assert '"Remarks of the broker": the header means no field of the API' in said
+    assert '"State Name": state is read from "ST"' in said
+    assert '1 value of "Yr Built" left out as unreadable: "1900-1910" (row 2)' in said
+    assert "4 rows, 1 of which cannot be sent. 1 row (row 3): nothing to look up" in said
+    assert "2 rows with a street that has no house number, such as 'Main Street'." in said
+    assert fields in (await run("plan", *words, "-s", "PG", "-u", sandbox.url)).out
+    told = msgspec.json.decode((await run("inspect", *words, "--json")).out)
+    assert told["unused_because"]["State Name"] == 'state is read from "ST"'
+    assert [(each["rows"], each["row"]) for each in told["refused"]] == [(1, 2)]
+    assert told["without_house_number"] == 2
 
 
 async def test_words_for_nothing_are_not_sent_nor_charged(
