@@ -21,6 +21,7 @@ from pingdata_async.cli.options import (
     api_options,
     asking_of,
     asking_options,
+    complete_sources,
     connection_of,
     delegate_option,
     json_option,
@@ -62,7 +63,12 @@ _json_option = json_option("Print the API's whole answer as JSON.")
     exit_codes=EXIT_CODES,
 )
 @click.argument(
-    "code", cls=Argument, metavar="[CODE]", required=False, help="The source to describe, as PH."
+    "code",
+    cls=Argument,
+    metavar="[CODE]",
+    required=False,
+    help="The source to describe, as PH.",
+    shell_complete=complete_sources,
 )
 @delegate_option
 @api_options

@@ -243,11 +243,22 @@ def _as_typed(path: Path, option: Option, value: Any) -> Any:
     return (text,) if option.multiple else text
 
 
+def _complete_profiles(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    try:
+        profiles = read_config(config_path()).get(PROFILES, {})
+    except ConfigurationError:
+        return []
+    return [name for name in profiles if name.startswith(incomplete)]
+
+
 profile_option = in_panel(
     Panel.CONNECTION,
     click.option(
         "--profile", cls=Option, metavar="NAME", envvar="PINGDATA_ASYNC_PROFILE", is_eager=True,
-        callback=_use, help="Use this profile of the configuration file (see `config`).",
+        callback=_use, shell_complete=_complete_profiles,
+        help="Use this profile of the configuration file. `config` shows it.",
     ),
 )  # fmt: skip
 
@@ -256,7 +267,13 @@ profile_option = in_panel(
 
 
 @command(examples="pingdata-async config --profile trial")
-@click.option("--profile", metavar="NAME", envvar="PINGDATA_ASYNC_PROFILE", help="Show this one.")
+@click.option(
+    "--profile",
+    metavar="NAME",
+    envvar="PINGDATA_ASYNC_PROFILE",
+    help="Show this one.",
+    shell_complete=_complete_profiles,
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
 @click.pass_context
 def config(context: click.Context, profile: str | None, as_json: bool) -> int:

@@ -223,6 +223,8 @@ _COMMANDS = {
     },
     "The command itself": {
         "config": ("config", "Show the configuration file, and where each setting comes from."),
+        "completion": ("manual", "Print what makes a shell complete commands, options and values."),
+        "man": ("manual", "Print the manual page, with every option of every command."),
         "sandbox": ("sandbox", "Serve an imitation of the API, with made-up answers."),
     },
 }

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from pingdata_async.api.config import ENVIRONMENTS, SANDBOX, Environment
 from pingdata_async.cli.config import profile_option
@@ -217,11 +218,27 @@ def _sources(context: click.Context, _option: click.Parameter, values: tuple[str
     return ",".join(values).upper()
 
 
+def complete_sources(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Codes for a shell, also behind a comma: those that the sandbox knows, without asking."""
+    from pingdata_async.sandbox.answers import SOURCES  # noqa: PLC0415 - only completion needs it
+
+    before, comma, begun = incomplete.rpartition(",")
+    given = before.upper().split(",")
+    return [
+        CompletionItem(f"{before}{comma}{code}", help=name)
+        for code, name in SOURCES
+        if code.startswith(begun.upper()) and code not in given
+    ]
+
+
 # Repeatable, as in the vendor's command: to take only the last one would be a surprise.
 sources_option = in_panel(
     Panel.ASKED,
     option(
         "-s", "--sources", multiple=True, metavar="CODES", callback=_sources,
+        shell_complete=complete_sources,
         help="Ask these data sources, such as PG,PH.  [required]",
     ),
 )  # fmt: skip
