@@ -136,7 +136,7 @@ class APIStatusError(PingDataError):
     ) -> None:
         super().__init__(message)
         self.status_code = status_code
-        self.api_message = masked(api_message)
+        self.api_message: str = masked(api_message)
         self.retry_after_s = retry_after_s
         self.available_at = available_at
 

@@ -176,28 +176,28 @@ class SourceResult(Mapping[str, Any]):
 
     __slots__ = ("_fields",)
 
-    is_success = _Field(bool)
-    error_message = _Field(str)
-    confidence = _Field(float)  # 0 to 100
-    status_code = _Field(int)
-    fetch_time = _Field(float)  # seconds
-    is_cache_hit = _Field(bool)
-    worker_name = _Field(str)
-    street_number = _Field(str)
-    route = _Field(str)
-    location_type = _Field(str)  # such as ROOFTOP
-    precision = _Field(str)
-    latitude = _Field(float)
-    longitude = _Field(float)
-    formatted_address = _Field(str)
-    place_id = _Field(str)
-    address_line_1 = _Field(str)
-    address_line_2 = _Field(str)
-    city = _Field(str)
-    postal_code = _Field(str)
-    county = _Field(str)
-    state = _Field(str)
-    country = _Field(str)
+    is_success: _Field[bool] = _Field(bool)
+    error_message: _Field[str] = _Field(str)
+    confidence: _Field[float] = _Field(float)  # 0 to 100
+    status_code: _Field[int] = _Field(int)
+    fetch_time: _Field[float] = _Field(float)  # seconds
+    is_cache_hit: _Field[bool] = _Field(bool)
+    worker_name: _Field[str] = _Field(str)
+    street_number: _Field[str] = _Field(str)
+    route: _Field[str] = _Field(str)
+    location_type: _Field[str] = _Field(str)  # such as ROOFTOP
+    precision: _Field[str] = _Field(str)
+    latitude: _Field[float] = _Field(float)
+    longitude: _Field[float] = _Field(float)
+    formatted_address: _Field[str] = _Field(str)
+    place_id: _Field[str] = _Field(str)
+    address_line_1: _Field[str] = _Field(str)
+    address_line_2: _Field[str] = _Field(str)
+    city: _Field[str] = _Field(str)
+    postal_code: _Field[str] = _Field(str)
+    county: _Field[str] = _Field(str)
+    state: _Field[str] = _Field(str)
+    country: _Field[str] = _Field(str)
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self._fields = fields
@@ -493,7 +493,7 @@ class EnhancedLocations(list[EnhancedLocation]):
         self, results: Iterable[EnhancedLocation] = (), *, summary: RunSummary | None = None
     ) -> None:
         super().__init__(results)
-        self.summary = RunSummary() if summary is None else summary
+        self.summary: RunSummary = RunSummary() if summary is None else summary
 
     def __repr__(self) -> str:
         shown = list(map(repr, self[:SHOWN_RESULTS]))

@@ -101,41 +101,41 @@ class Telemetry:
     """
 
     def __init__(self, meter: Meter, tracer: Tracer | None = None) -> None:
-        self.spans = None if tracer is None else Spans(tracer)
-        self.rows = meter.create_counter(
+        self.spans: Spans | None = None if tracer is None else Spans(tracer)
+        self.rows: Counter = meter.create_counter(
             "pingdata.rows", "{row}", "Rows that have an outcome, by status"
         )
-        self.jobs_in_flight = meter.create_up_down_counter(
+        self.jobs_in_flight: Counter = meter.create_up_down_counter(
             "pingdata.jobs.in_flight", "{job}", "Jobs submitted that have not ended"
         )
-        self.queue_time = meter.create_histogram(
+        self.queue_time: Histogram = meter.create_histogram(
             "pingdata.queue.duration",
             "s",
             "From when a chunk could be sent until the request that made it a job",
             explicit_bucket_boundaries_advisory=JOB_BUCKETS_S,
         )
-        self.job_time = meter.create_histogram(
+        self.job_time: Histogram = meter.create_histogram(
             "pingdata.job.duration",
             "s",
             "From when a job was accepted until it was seen to have ended",
             explicit_bucket_boundaries_advisory=JOB_BUCKETS_S,
         )
-        self.request_time = meter.create_histogram(
+        self.request_time: Histogram = meter.create_histogram(
             "http.client.request.duration",
             "s",
             "From when a request was begun until the head of its answer, or an error",
             explicit_bucket_boundaries_advisory=REQUEST_BUCKETS_S,
         )
-        self.refusals = meter.create_counter(
+        self.refusals: Counter = meter.create_counter(
             "pingdata.refusals", "{request}", "Requests answered with 429 or 503"
         )
-        self.submissions_in_doubt = meter.create_counter(
+        self.submissions_in_doubt: Counter = meter.create_counter(
             "pingdata.submissions.in_doubt", "{submission}", "Submissions that may have made a job"
         )
-        self.locations_in_doubt = meter.create_counter(
+        self.locations_in_doubt: Counter = meter.create_counter(
             "pingdata.locations.in_doubt", "{location}", "Locations of submissions in doubt"
         )
-        self.locations_charged = meter.create_counter(
+        self.locations_charged: Counter = meter.create_counter(
             "pingdata.locations.charged", "{location}", "Locations of accepted jobs, by source"
         )
 

@@ -137,7 +137,7 @@ class PingDataClient:
             "max_body_bytes": max_body_bytes,
         }
         check_numbers(self._options)
-        self.telemetry = telemetry_of(telemetry)
+        self.telemetry: Telemetry | None = telemetry_of(telemetry)
         self._options |= {"http": http, "telemetry": self.telemetry}
         if http is not None and http.ssl_context is not None:
             if ca_bundle is not None:
