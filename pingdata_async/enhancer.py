@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import random
-import weakref
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sized
 from pathlib import Path
 from typing import Any, NamedTuple, Self, Unpack
@@ -17,13 +15,11 @@ import msgspec
 from pingdata_async.api.client import PingDataClient
 from pingdata_async.api.config import SANDBOX, watched
 from pingdata_async.api.wire import JobOptions
-from pingdata_async.engine.context import ChunkStore, EngineContext, MemoryStore
+from pingdata_async.engine.calls import MicroBatcher, SharedCall, collect, may_share
+from pingdata_async.engine.context import ChunkStore, EngineContext, MemoryStore, limits_of
 from pingdata_async.engine.engine import Engine
-from pingdata_async.engine.flow_control.adaptive_limit import AdaptiveLimit
-from pingdata_async.engine.flow_control.budget import Budget, checked_caps
-from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter
+from pingdata_async.engine.flow_control.budget import Budget, Caps, checked_caps
 from pingdata_async.engine.flow_control.polling import PollPlanner, PollSchedule
-from pingdata_async.engine.flow_control.rate_limiter import RateLimiter
 from pingdata_async.engine.flow_control.retry import CircuitBreaker, RetryPolicy
 from pingdata_async.engine.stream import (
     ChunkSource,
@@ -40,11 +36,12 @@ from pingdata_async.events import (
     NoticeCollector,
     ProgressListener,
     check_listener,
+    new_run_id,
 )
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.locations.chunk import MAX_CHUNK_BYTES
 from pingdata_async.locations.chunk_builder import ChunkBuilder, checked_sources
-from pingdata_async.models import EnhancedLocation, EnhancedLocations, RunSummary
+from pingdata_async.models import EnhancedLocations, RunSummary
 from pingdata_async.options import (
     CallOptions,
     DryRunOptions,
@@ -72,17 +69,6 @@ from pingdata_async.tables.rows import IN_MEMORY, STDIN, ReadOptions
 from pingdata_async.util.files import absolute
 from pingdata_async.util.text import STDOUT, shown_path
 from pingdata_async.util.validation import check_amount, check_count
-
-
-class _Limits:
-    """The limits that all enhancers on a client share."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self.concurrency = ConcurrencyLimiter(AdaptiveLimit())
-        self.rate_limiter = RateLimiter(rng)
-
-
-_limits_by_client: weakref.WeakKeyDictionary[PingDataClient, _Limits] = weakref.WeakKeyDictionary()
 
 
 class BulkEnhancer:
@@ -152,7 +138,7 @@ class BulkEnhancer:
         self._chunk_size = chunk_size
         self._max_chunk_bytes = max_chunk_bytes
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
-        limits = _limits_by_client.setdefault(client, _Limits(self._rng))
+        limits = limits_of(client, self._rng)
         self._share = limits.concurrency.share(max_jobs)
         self._rate_limiter = limits.rate_limiter
         if max_requests_per_second is not None:
@@ -162,6 +148,7 @@ class BulkEnhancer:
         self._policy = retry_policy or RetryPolicy()
         check_listener(on_event)
         self._on_event = on_event
+        self._batchers: dict[tuple[str, ...], MicroBatcher] = {}  # of calls that share jobs
         self._builder()  # refuses sizes that cannot work now rather than in the middle
 
     async def enhance(
@@ -169,6 +156,7 @@ class BulkEnhancer:
         locations: Locations,
         *,
         sources: Iterable[str] | str | None = None,
+        flush_after_s: float | None = 0.05,
         **options: Unpack[CallOptions],
     ) -> EnhancedLocations:
         """Enhance all locations and return the results in input order.
@@ -177,9 +165,16 @@ class BulkEnhancer:
         abandons the jobs in flight, although the API charges for them; they count against
         `max_jobs` until they have likely ended.
 
+        Concurrent calls share jobs, so a few locations at a time are cheap: a list or tuple of
+        fewer than `chunk_size` locations waits a moment for those of other such calls, unless there
+        are enough for a job. Each call has its own results, charges and errors; one that is
+        cancelled, or whose locations are refused, harms no other.
+
         Args:
             locations: Any sync or async iterable of `Location`, mapping or plain address.
             sources: Ask these instead of the enhancer's; None for the enhancer's.
+            flush_after_s: How long a small call waits for others; None to share no job. Calls with
+                other options than `timeout_s` share none either.
             **options: Those of `CallOptions`, for this call alone.
 
         Returns:
@@ -196,24 +191,14 @@ class BulkEnhancer:
         """
         check_names("enhance", options, CallOptions)
         if sources is not None:
-            return await self._asking(sources).enhance(locations, **options)
-        results, builder = EnhancedLocations(), self._builder()
+            asking = self._asking(sources)
+            return await asking.enhance(locations, flush_after_s=flush_after_s, **options)
+        builder = self._builder()
+        call = self._sharing(locations, builder, options, flush_after_s)
+        if call is not None:
+            return await collect(call, builder, options.get("timeout_s"))
         stream = self._stream(locations, builder, options, flush_after_s=None)
-        try:
-            async with stream:
-                try:
-                    async for result in stream:
-                        results.append(result)
-                finally:
-                    results += stream.take_at_hand()
-        except BaseException as error:
-            _finish(results, stream, builder)
-            carrier = results.carried_by(error)
-            if carrier is error:
-                raise
-            raise carrier from error
-        _finish(results, stream, builder)
-        return results
+        return await collect(stream, builder)
 
     def stream(
         self,
@@ -481,6 +466,35 @@ class BulkEnhancer:
 
         return ResultStream(lambda: client.tasks, work, store)
 
+    def _sharing(
+        self,
+        locations: Locations,
+        builder: ChunkBuilder,
+        options: CallOptions,
+        flush_after_s: float | None,
+    ) -> SharedCall | None:
+        """The call as one that shares jobs; None if it may not."""
+        self._listeners(options)
+        if flush_after_s is None:
+            return None
+        check_amount("flush_after_s", flush_after_s)
+        if not may_share(locations, options, self._chunk_size):
+            return None
+        client, requests = self._client, SummaryListener(self._client.environment)
+        store = MemoryStore(builder.next_index, requests.summary)
+        batcher = self._batchers.get(self._sources)
+        if batcher is None or batcher.is_idle:  # which may be of another event loop
+            batcher = MicroBatcher(self._engine_for_all, lambda: client.tasks, self._builder())
+            self._batchers[self._sources] = batcher
+        return SharedCall(
+            batcher, locations, builder, store, listener=requests, flush_after_s=flush_after_s
+        )
+
+    def _engine_for_all(self, store: ChunkStore, listener: Listener) -> Engine:
+        emit = EventEmitter(listener, self._on_event, run_id=new_run_id())
+        budget = Budget(Caps(), self._sources)
+        return self._engine(store, emit, CircuitBreaker(self._policy), budget)
+
     def _builder(self) -> ChunkBuilder:
         return ChunkBuilder(
             chunk_size=self._chunk_size,
@@ -602,10 +616,11 @@ class BulkEnhancer:
         return path, self._run(settings, {**options, "discard_run": discard_run})
 
     def _run(self, settings: RunSettings, options: Mapping[str, Any]) -> Run:
+        flags = {name: options[name] for name in RunFlags.__annotations__ if name in options}
         return Run(
             client=self._client,
             settings=settings,
-            flags=_flags(options),
+            flags=RunFlags(**flags),
             policy=self._policy,
             make_engine=self._engine,
             listeners=self._listeners(options),
@@ -631,20 +646,3 @@ class _Begun(NamedTuple):
     run_dir: str | Path | None
     settings: RunSettings
     run: Run
-
-
-def _flags(options: Mapping[str, Any]) -> RunFlags:
-    return RunFlags(**{name: options[name] for name in RunFlags.__annotations__ if name in options})
-
-
-def _finish(results: EnhancedLocations, stream: ResultStream, builder: ChunkBuilder) -> None:
-    """Put results in order, with a summary, now that all are there."""
-    results.sort(key=_row)
-    results.summary = stream.summary
-    if builder.has_ids:  # the first rows have none, which was not known when they were answered
-        ends = bisect_left(results, builder.rows_before_ids, key=_row)
-        results[:ends] = [msgspec.structs.replace(each, id=None) for each in results[:ends]]
-
-
-def _row(result: EnhancedLocation) -> int:
-    return result.row

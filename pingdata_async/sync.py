@@ -78,6 +78,7 @@ def enhance(
         PingDataError: As `BulkEnhancer.enhance()`.
     """
     of_enhancer, others = _parted(options)
+    others.setdefault("flush_after_s", None)  # there is no other call to share jobs with
 
     async def work(opened: PingDataClient) -> EnhancedLocations:
         return await BulkEnhancer(opened, sources, **of_enhancer).enhance(locations, **others)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,8 +15,9 @@ from typing import Protocol
 import msgspec
 
 from pingdata_async.api.config import Pacer
+from pingdata_async.engine.flow_control.adaptive_limit import AdaptiveLimit
 from pingdata_async.engine.flow_control.budget import Budget
-from pingdata_async.engine.flow_control.concurrency import ConcurrencyShare
+from pingdata_async.engine.flow_control.concurrency import ConcurrencyLimiter, ConcurrencyShare
 from pingdata_async.engine.flow_control.polling import PollPlanner
 from pingdata_async.engine.flow_control.rate_limiter import RateLimiter
 from pingdata_async.engine.flow_control.retry import CircuitBreaker, RetryPolicy
@@ -91,6 +93,13 @@ class ChunkStore:
 
     def __init__(self, next_index: Callable[[], int]) -> None:
         self.next_index = next_index
+
+    def still_wanted(self, chunk: Chunk) -> Chunk:
+        """The chunk as it is to be sent now, perhaps without rows that nobody waits for any more.
+
+        One that has no rows left is dropped.
+        """
+        return chunk
 
     async def submitting(
         self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
@@ -266,6 +275,22 @@ def _add_doubt(counts: RunSummary, submission: _Submission) -> None:
     counts.locations_in_doubt += locations
     if submission.charged_before:
         counts.locations_possibly_charged_again += locations
+
+
+class SharedLimits:
+    """The limits that all runs on a client share."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.concurrency = ConcurrencyLimiter(AdaptiveLimit())
+        self.rate_limiter = RateLimiter(rng)
+
+
+_limits_by_client: weakref.WeakKeyDictionary[object, SharedLimits] = weakref.WeakKeyDictionary()
+
+
+def limits_of(client: object, rng: random.Random) -> SharedLimits:
+    """Those of a client; `rng` is the source of jitter where they are made now."""
+    return _limits_by_client.setdefault(client, SharedLimits(rng))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -100,8 +100,10 @@ class Engine:
         self._kept_jobs = self._kept_locations = 0
         self._first_kept: tuple[str, PingDataError] | None = None
 
-    async def run(self, tasks: AsyncIterator[ChunkTask]) -> None:
+    async def run(self, tasks: AsyncIterator[ChunkTask | None]) -> None:
         """Process every chunk; returns when the store has the last one.
+
+        `tasks` gives None where nothing comes for now: what waits for others waits no longer.
 
         A chunk that has a job is only polled. When no further job can be submitted, the jobs in
         flight are still polled and fetched, as they are paid for. On a cancellation, or when the
@@ -140,7 +142,7 @@ class Engine:
                 job_id=job_id,
             ) from error
 
-    async def _run(self, tasks: AsyncIterator[ChunkTask]) -> None:
+    async def _run(self, tasks: AsyncIterator[ChunkTask | None]) -> None:
         scheduler = self._scheduler
         with scheduler.ended:
             async with anyio.create_task_group() as task_group:
@@ -186,7 +188,7 @@ class Engine:
 
     # -- in ------------------------------------------------------------------------------
 
-    async def _feed(self, tasks: AsyncIterator[ChunkTask]) -> None:
+    async def _feed(self, tasks: AsyncIterator[ChunkTask | None]) -> None:
         """Take a chunk from the input whenever there is a permit for one."""
         scheduler = self._scheduler
         with scheduler.reading:
@@ -194,12 +196,13 @@ class Engine:
                 await scheduler.below_low_water()
                 await scheduler.backpressure.acquire()
                 try:
-                    task = await anext(tasks, None)
+                    while (task := await anext(tasks)) is None:
+                        scheduler.let_input_rest()
+                except StopAsyncIteration:
+                    break
                 except Exception as error:  # noqa: BLE001 - raised again by run()
                     scheduler.stop(error)
                     return
-                if task is None:
-                    break
                 scheduler.add(task)
         scheduler.end_input()
 

@@ -128,6 +128,7 @@ class Scheduler:
         self._waits_to_submit: dict[anyio.CancelScope, None] = {}  # in their order
         self._open = 0  # chunks taken from the input, or made of such, and not delivered
         self._input_ended = False
+        self._input_rests = False  # it has ended, or nothing comes of it for now
         self.submissions: DelayQueue[ChunkTask] = DelayQueue()
         self.polls: DelayQueue[ChunkTask] = DelayQueue()
         self.fetches: DelayQueue[ChunkTask] = DelayQueue()
@@ -152,6 +153,7 @@ class Scheduler:
         """Take in a chunk of the input; it holds a permit."""
         now = loop_time()
         self._open += 1
+        self._input_rests = False
         task.holds_permit = True
         task.is_taken_up = bool(task.job_id)
         self.jobs_in_flight += task.is_taken_up
@@ -160,9 +162,14 @@ class Scheduler:
         else:  # nothing in it can be sent: no job
             self.unanswered.put((task, None), now)
 
+    def let_input_rest(self) -> None:
+        """There is nothing to be taken in for now: waiting for more would be of no use."""
+        self._input_rests = True
+        self.proceed()
+
     def end_input(self) -> None:
         """There is nothing more to be taken in."""
-        self._input_ended = True
+        self._input_ended = self._input_rests = True
         self.proceed()
 
     def _batch(self) -> None:
@@ -174,7 +181,7 @@ class Scheduler:
             self.batched.put(ChunkTask(chunk), now)
 
     def _has_nothing_else(self) -> bool:
-        return self._input_ended and not self._waiting and not self._undecided
+        return self._input_rests and not self._waiting and not self._undecided
 
     # -- admission -----------------------------------------------------------------------
 
@@ -416,7 +423,7 @@ class Scheduler:
         if self.error is not None:
             return
         self.error = error
-        self._input_ended = True
+        self._input_ended = self._input_rests = True
         self.reading.cancel("nothing more can be submitted")
         if self._store.is_durable:
             self._retry_rows.clear()
@@ -467,12 +474,12 @@ class Scheduler:
     def proceed(self) -> None:
         """See whether rows can be retried, failures be decided, or all is done."""
         self._batch()
-        if not self._input_ended or self._open > len(self._deferred):
+        if not self._input_rests or self._open > len(self._deferred):
             return
         for evidence in Evidence:
             if self._breaker.has(evidence):
                 self.on_evidence(evidence)
         if self._deferred:
             self.stop(self._deferred[0][1].error)
-        elif not self._open:
+        elif self._input_ended and not self._open:
             self.ended.cancel()

@@ -418,6 +418,11 @@ def time_limit(timeout_s: float | None) -> Iterator[None]:
         raise CallTimeoutError(f"the call was not done within its timeout_s of {timeout_s:g} s")
 
 
+def closed_client() -> ClientClosedError:
+    """The error of a call that was under way when its client was closed."""
+    return ClientClosedError("the client was closed while results were still being awaited")
+
+
 class ResultChannel:
     """What a stream and its task share.
 
@@ -476,9 +481,7 @@ class ResultChannel:
             self.error = error
         finally:
             if not is_complete and not self._is_left and self.error is None:
-                self.error = ClientClosedError(
-                    "the client was closed while results were still being awaited"
-                )
+                self.error = closed_client()
             self.ended.set()
             self._news.set()
 

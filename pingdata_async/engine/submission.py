@@ -158,6 +158,9 @@ class Submitter:
             return Drop()
         if self._scheduler.must_wait:
             return PutBack()
+        task.chunk = self._store.still_wanted(task.chunk)
+        if not task.chunk.rows:
+            return Drop()
         parts = self._limits.parts_for(task.chunk)
         if parts > 1:
             return Split(parts, "the API takes no jobs of this size")

@@ -149,6 +149,47 @@ def encode_body(chunk: Chunk, options: bytes) -> bytes:
 # -- Rows of one chunk in another ------------------------------------------------------------
 
 
+def renumbered(chunk: Chunk, by: int) -> Chunk:
+    """A chunk's rows that are sent, each with a number that is so much higher."""
+    locations = [
+        b'{"id":"%d"' % (row + by) + location[len(b'{"id":"%d"' % row) :]
+        for row, location in zip(chunk.rows, chunk.locations, strict=True)
+    ]
+    return Chunk(
+        chunk.index,
+        [row + by for row in chunk.rows],
+        chunk.ids,
+        SEPARATOR.join(locations),
+        chunk.sources,
+    )
+
+
+def joined(index: int, chunks: Sequence[Chunk]) -> Chunk:
+    """A chunk with the rows that are sent of several planned ones."""
+    rows: list[int] = []
+    ids: list[str | None] = []
+    sources: dict[int, tuple[str, ...]] = {}
+    for chunk in chunks:
+        sources.update({len(rows) + place: own for place, own in chunk.sources.items()})
+        rows += chunk.rows
+        ids += chunk.ids
+    return Chunk(index, rows, ids, SEPARATOR.join([chunk.body for chunk in chunks]), sources)
+
+
+def only_rows(chunk: Chunk, places: Sequence[int]) -> Chunk:
+    """A chunk with nothing but the rows at some of its places, in their order."""
+    locations = chunk.locations
+    return Chunk(
+        chunk.index,
+        [chunk.rows[place] for place in places],
+        [chunk.ids[place] for place in places],
+        SEPARATOR.join([locations[place] for place in places]),
+        {new: chunk.sources[old] for new, old in enumerate(places) if old in chunk.sources},
+        [],
+        [chunk.earlier[place] for place in places] if chunk.earlier else [],
+    )
+
+
 class RetryRow(msgspec.Struct, frozen=True, array_like=True):
     """A row that is sent again to the sources that did not answer."""
 

@@ -23,7 +23,9 @@ from pingdata_async.util.validation import check_amount
 PRICE = 0.003
 PRICE_OF_SPREAD = 0.003
 PRICE_OF_IGNORANCE = 4.0  # times as much on top before any job has ended, half of that after 5
-FIRST_INTERVALS = 10.0  # shortest intervals until the first poll, if nothing is known
+# Shortest intervals until the first poll, if nothing is known: of a small job fewer, as somebody
+# waits for it, and jobs take longer the larger they are.
+FIRST_INTERVALS, FIRST_INTERVALS_OF_NONE, LOCATIONS_AN_INTERVAL = 10.0, 2.0, 10.0
 SURPRISE, SURPRISE_SPREAD = 0.03, 1.0  # weight and spread of the wide part of a belief
 FEW_JOBS = 15.0  # while fewer have ended, no wait is longer than the job's age
 STEPS = 16
@@ -42,7 +44,7 @@ class PollSchedule:
 
     Attributes:
         min_interval_s: The shortest interval. The first poll comes after ten times as long, if
-            nothing is known.
+            nothing is known; after a fifth of that for a few locations.
         max_interval_s: The longest interval.
         share_of_age: The interval as a share of the job's age, as long as neither earlier jobs nor
             the job's own progress say more.
@@ -134,7 +136,8 @@ class PollPlanner:
             belief = self._times.total_belief(job, began_at)
         known_for_s = job.going_at - job.accepted_at
         if belief is None:
-            first_s = FIRST_INTERVALS * self._schedule.min_interval_s
+            intervals = FIRST_INTERVALS_OF_NONE + job.locations / LOCATIONS_AN_INTERVAL
+            first_s = min(FIRST_INTERVALS, intervals) * self._schedule.min_interval_s
             return max(first_s, self._schedule.share_of_age * known_for_s) + poll_cost_s
         ignorance = 5.0 / (5.0 + self._times.count)
         price = (PRICE + PRICE_OF_SPREAD * belief[1]) * (1.0 + PRICE_OF_IGNORANCE * ignorance)
