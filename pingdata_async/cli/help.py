@@ -160,7 +160,7 @@ def panels_of(ctx: click.Context, *, is_all: bool) -> dict[str, list[Record]]:
     """Arguments and options by panel; without `is_all` the common ones, in a sentence each."""
     found: dict[Panel, list[Record]] = {}
     for each in ctx.command.get_params(ctx):
-        is_of_help = each.opts[-1] in {"--help", "--help-all"}
+        is_of_help = not {"--help", "--help-all"}.isdisjoint(each.opts)
         panel = Panel.MESSAGES if is_of_help else getattr(each, "panel", Panel.OTHER)
         record = _record(each, ctx, is_all=is_all)
         if record is not None:
