@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, Unpack
 from urllib.parse import quote
@@ -35,7 +35,8 @@ from pingdata_async.api.config import (
     resolve_base_url,
     telemetry_of,
 )
-from pingdata_async.api.job import Job, as_sent, submit_job
+from pingdata_async.api.connections import repeated
+from pingdata_async.api.job import Job, as_sent, listed, submit_job
 from pingdata_async.api.outputs import open_output, open_whole
 from pingdata_async.api.transport import Response, Transport
 from pingdata_async.api.wire import (
@@ -66,6 +67,7 @@ from pingdata_async.util.encoding import (
 )
 from pingdata_async.util.redaction import Secret
 from pingdata_async.util.text import without_bom
+from pingdata_async.util.validation import check_count
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -101,6 +103,8 @@ class PingDataClient:
             after three hours (ten minutes, and a second for each 50,000 of `max_body_bytes`).
         max_connections: The most that are open at once.
         max_body_bytes: The largest answer taken into memory, decompressed.
+        max_retries: How often a question that costs nothing (`status()`, `limits()`, `usage()`,
+            `datasources()`, `datasource()`) is asked again after a 429, a 5xx or no answer.
         ca_bundle: PEM file or folder of certificates to trust; None for SSL_CERT_FILE, then
             REQUESTS_CA_BUNDLE, then the system's.
         http: A proxy, a TLS context, further headers, hooks; None for none of them.
@@ -123,6 +127,7 @@ class PingDataClient:
         read_timeout_s: float = 60.0,
         max_connections: int = 64,
         max_body_bytes: int = MAX_BODY_BYTES,
+        max_retries: int = 2,
         ca_bundle: str | Path | None = None,
         http: HTTPOptions | None = None,
         telemetry: Telemetry | bool = False,
@@ -137,6 +142,8 @@ class PingDataClient:
             "max_body_bytes": max_body_bytes,
         }
         check_numbers(self._options)
+        check_count("max_retries", max_retries, at_least=0)
+        self._max_retries = max_retries
         self.telemetry: Telemetry | None = telemetry_of(telemetry)
         self._options |= {"http": http, "telemetry": self.telemetry}
         if http is not None and http.ssl_context is not None:
@@ -289,7 +296,7 @@ class PingDataClient:
             delegate_to=delegate_to,
             callback_url=callback_url,
         ).encode(sources)
-        given = _listed(locations)
+        given = listed(locations)
         try:
             encoded = msgspec.json.encode(given)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -624,24 +631,11 @@ class PingDataClient:
         *,
         pacer: Pacer | None = None,
     ) -> T:
-        with self._call() as transport:
-            return await transport.get(path, decode, query, pacer=pacer)
+        async def ask() -> T:
+            with self._call() as transport:
+                return await transport.get(path, decode, query, pacer=pacer)
 
-
-def _listed(locations: Iterable[object]) -> list[object]:
-    """What is given for locations; a text would give its letters, a data frame its columns."""
-    if not isinstance(locations, Iterable):
-        raise InputError(
-            f"give a list of locations, not what is of type {type(locations).__name__}"
-        )
-    given = list(locations)
-    for place, location in enumerate(given):
-        if not isinstance(location, Location | Mapping):
-            raise InputError(
-                f"location {place} is of type {type(location).__name__}: "
-                "give a list of Location objects or mappings"
-            )
-    return given
+        return await (ask() if pacer is not None else repeated(ask, self._max_retries))
 
 
 async def _gzipped(body: bytes) -> bytes:

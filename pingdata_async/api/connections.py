@@ -11,12 +11,14 @@ import functools
 import logging
 import math
 import platform
+import random
 import re
 import ssl
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType, SimpleNamespace
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -25,10 +27,20 @@ from yarl import URL
 
 from pingdata_async._version import __version__
 from pingdata_async.api.config import ClientSettings
-from pingdata_async.exceptions import ClientClosedError, ConfigurationError, TransportError
+from pingdata_async.exceptions import (
+    APIStatusError,
+    ClientClosedError,
+    ConfigurationError,
+    RateLimitError,
+    ServerError,
+    TransportError,
+    UnexpectedRedirectError,
+)
 from pingdata_async.util.encoding import ACCEPTED
 from pingdata_async.util.loop import loop_time
 from pingdata_async.util.redaction import Secret
+
+T = TypeVar("T")
 
 logger = logging.getLogger("pingdata_async")
 
@@ -347,3 +359,33 @@ class Patience:
         if self._total_s - self._waited_s < self._silence_s:
             return TimeoutError(f"it was not whole within {self._total_s:,.1f} s")
         return TimeoutError(f"not a byte came for {self._silence_s:,.1f} s")
+
+
+FIRST_PAUSE_S = 0.2  # before a question is asked again
+LONGEST_PAUSE_S = 30.0  # named by the API, that is waited for
+
+
+async def repeated(ask: Callable[[], Awaitable[T]], retries: int) -> T:
+    """The answer to a question that costs nothing, asked again after what may pass.
+
+    No sooner than the API says; if that is later than in `LONGEST_PAUSE_S`, the error is raised.
+
+    Args:
+        ask: Asks once.
+        retries: How often it is asked again.
+    """
+    pause_s = FIRST_PAUSE_S
+    for left in range(retries, 0, -1):
+        try:
+            return await ask()
+        except UnexpectedRedirectError:
+            raise
+        except (TransportError, RateLimitError, ServerError) as error:
+            named_s = (error.retry_after_s or 0.0) if isinstance(error, APIStatusError) else 0.0
+            if named_s > LONGEST_PAUSE_S:
+                raise
+            logger.info("asking again (%d times left): %s", left, error)
+        jitter = random.uniform(1.0, 1.5)  # noqa: S311 - not all clients at once
+        await anyio.sleep(named_s + pause_s * jitter)
+        pause_s *= 2
+    return await ask()

@@ -6,7 +6,7 @@ another program submitted, or whose answers are fetched another day.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -178,6 +178,22 @@ async def submit_job(
     chunk = await anyio.to_thread.run_sync(_as_one_chunk, given, codes)
     body = encode_body(chunk, options.encode(codes))
     return Job(client, await client.submit_body(body), codes, chunk)
+
+
+def listed(locations: Iterable[object]) -> list[object]:
+    """What is given for locations; a text would give its letters, a data frame its columns."""
+    if not isinstance(locations, Iterable):
+        raise InputError(
+            f"give a list of locations, not what is of type {type(locations).__name__}"
+        )
+    given = list(locations)
+    for place, location in enumerate(given):
+        if not isinstance(location, Location | Mapping):
+            raise InputError(
+                f"location {place} is of type {type(location).__name__}: "
+                "give a list of Location objects or mappings"
+            )
+    return given
 
 
 def as_sent(location: AnyLocation) -> AnyLocation:

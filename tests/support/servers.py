@@ -24,7 +24,8 @@ Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def client_of(url: str, **options: Any) -> PingDataClient:
-    return PingDataClient(api_url=url, **{"auth_token": TOKEN} | options)
+    usual: dict[str, Any] = {"auth_token": TOKEN, "max_retries": 0}
+    return PingDataClient(api_url=url, **(usual | options))
 
 
 @dataclass(frozen=True)
