@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+import functools
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
 import anyio.to_thread
 
@@ -21,11 +22,29 @@ from pingdata_async.tables.schema.output_table import OutputTableScan
 if TYPE_CHECKING:
     import pyarrow as pa
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+REMINDER = "enhance_table() (write `await`, or call `pingdata_async.sync.enhance_table()`)"
 
 NO_COLUMNS = TextColumns([])  # the table itself has them
 
 
+def _reminding(
+    function: Callable[P, Coroutine[Any, Any, T]],
+) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Let a coroutine that nobody awaits say what to do: notebooks and warnings show its name."""
+
+    @functools.wraps(function)
+    def called(*args: P.args, **options: P.kwargs) -> Coroutine[Any, Any, T]:
+        work = function(*args, **options)
+        work.__qualname__ = REMINDER  # type: ignore[attr-defined]  # as all that "async def" makes
+        return work
+
+    return called
+
+
+@_reminding
 async def enhance_table(
     table: T,
     sources: Iterable[str] | str,

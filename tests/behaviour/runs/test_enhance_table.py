@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -157,3 +158,10 @@ def test_a_table_without_its_package(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ping.ConfigurationError, match=f"needs {package}: pip install {wanted}"):
         ping.to_pandas([])
+
+
+async def test_what_nobody_awaits_says_what_to_do() -> None:
+    """In a notebook, which shows it, and in Python's own warning."""
+    advice = "(write `await`, or call `pingdata_async.sync.enhance_table()`)"
+    with pytest.warns(RuntimeWarning, match=rf"{re.escape(advice)}' was never awaited"):
+        assert advice in repr(ping.enhance_table(pa.table({"a": ["b"]}), "PG"))
