@@ -8,16 +8,21 @@ Each call blocks until it is done. It runs in the event loop of another thread, 
 run at the same time share, so it works where a loop is running already, as in a notebook. Ctrl-C
 ends a call as a cancellation ends the awaited one.
 
+With `show_progress=True` a call shows how far it is, in the cell of a notebook or on a terminal.
+
 Each function takes a `client`, which it opens for as long as it runs; calls at the same time
 share the limits of one that is given to them. None for one with the usual settings.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Sized
+from concurrent.futures import wait
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from anyio.from_thread import BlockingPortalProvider
 
@@ -27,10 +32,13 @@ from pingdata_async.engine.stream import Locations
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.models import EnhancedLocations, RunSummary
 from pingdata_async.options import CallOptions, EnhancerOptions, ResumeOptions, RunOptions
+from pingdata_async.progress import RunProgress
 from pingdata_async.tables.readers.open import AnyInput
 from pingdata_async.tables.rows import ReadOptions
 
 T = TypeVar("T")
+
+DRAW_INTERVAL_S = 0.5
 
 _portals = BlockingPortalProvider("asyncio")
 
@@ -45,15 +53,19 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_forget_threads)
 
 
-class SyncCallOptions(CallOptions, EnhancerOptions, total=False):
+class _ShowOptions(TypedDict, total=False):
+    show_progress: bool
+
+
+class SyncCallOptions(_ShowOptions, CallOptions, EnhancerOptions, total=False):
     """Options of `enhance()`: those of `BulkEnhancer.enhance()` and of `BulkEnhancer`."""
 
 
-class SyncRunOptions(RunOptions, EnhancerOptions, total=False):
+class SyncRunOptions(_ShowOptions, RunOptions, EnhancerOptions, total=False):
     """Options of `run()`: those of `BulkEnhancer.run()` and of `BulkEnhancer`."""
 
 
-class SyncResumeOptions(ResumeOptions, EnhancerOptions, total=False):
+class SyncResumeOptions(_ShowOptions, ResumeOptions, EnhancerOptions, total=False):
     """Options of `resume()`: those of `BulkEnhancer.resume()` and of `BulkEnhancer`."""
 
     discard_run: bool
@@ -77,13 +89,15 @@ def enhance(
     Raises:
         PingDataError: As `BulkEnhancer.enhance()`.
     """
-    of_enhancer, others = _parted(options)
+    of_enhancer, others, shown = _parted(options)
     others.setdefault("flush_after_s", None)  # there is no other call to share jobs with
+    if shown is not None and isinstance(locations, Sized):
+        shown.rows = len(locations)
 
     async def work(opened: PingDataClient) -> EnhancedLocations:
         return await BulkEnhancer(opened, sources, **of_enhancer).enhance(locations, **others)
 
-    return _call(work, client)
+    return _call(work, client, shown)
 
 
 def enhance_table(
@@ -137,12 +151,12 @@ def run(
     Raises:
         PingDataError: As `BulkEnhancer.run()`.
     """
-    of_enhancer, others = _parted(options)
+    of_enhancer, others, shown = _parted(options)
 
     async def work(opened: PingDataClient) -> RunSummary:
         return await BulkEnhancer(opened, sources, **of_enhancer).run(source, output, **others)
 
-    return _call(work, client)
+    return _call(work, client, shown)
 
 
 def resume(
@@ -163,30 +177,62 @@ def resume(
     Raises:
         PingDataError: As `BulkEnhancer.resume()`.
     """
-    of_enhancer, others = _parted(options)
+    of_enhancer, others, shown = _parted(options)
 
     async def work(opened: PingDataClient) -> RunSummary:
         return await BulkEnhancer(opened, sources, **of_enhancer).resume(run_dir, **others)
 
-    return _call(work, client)
+    return _call(work, client, shown)
 
 
-def _call(work: Callable[[PingDataClient], Awaitable[T]], client: PingDataClient | None) -> T:
+def _call(
+    work: Callable[[PingDataClient], Awaitable[T]],
+    client: PingDataClient | None,
+    shown: RunProgress | None = None,
+) -> T:
     async def opened_for_it() -> T:
         async with client or PingDataClient() as opened:
             return await work(opened)
 
-    with _portals as portal:
+    drawing = contextlib.nullcontext(None) if shown is None else _drawing()
+    with _portals as portal, drawing as draw:
         future = portal.start_task_soon(opened_for_it)
         try:
+            # Drawn in this thread: a notebook would not know the cell of another one's output.
+            while shown is not None and draw is not None:
+                done, _ = wait([future], timeout=DRAW_INTERVAL_S)
+                draw("\n".join([f"{shown.phase}: {shown.lines()[0]}", *shown.lines()[1:]]))
+                if done:
+                    break
             return future.result()
         except BaseException:  # Ctrl-C, while calls of other threads keep the loop alive
             future.cancel()
             raise
 
 
-def _parted(options: Any) -> tuple[Any, Any]:
-    """The options of the enhancer, and the others."""
-    names = EnhancerOptions.__annotations__
-    own = {name: value for name, value in options.items() if name in names}
-    return own, {name: value for name, value in options.items() if name not in names}
+@contextlib.contextmanager
+def _drawing() -> Iterator[Callable[[str], None] | None]:
+    """What shows lines in place of the last ones; None where neither notebook nor terminal is."""
+    ipython = sys.modules.get("IPython")
+    if ipython is not None and hasattr(ipython.get_ipython(), "kernel"):
+        handle = ipython.display.display({"text/plain": ""}, raw=True, display_id=True)
+        yield lambda lines: handle.update({"text/plain": lines}, raw=True)
+        return
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield None
+        return
+    # Only now: rich is slow to load.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as display:
+        yield lambda lines: display.update(Text(lines), refresh=True)
+
+
+def _parted(options: Any) -> tuple[Any, Any, RunProgress | None]:
+    """The options of the enhancer and of the call, and what counts its progress if it is shown."""
+    others = dict(options)
+    shown = RunProgress() if others.pop("show_progress", False) else None
+    own = {name: others.pop(name) for name in EnhancerOptions.__annotations__ if name in others}
+    return own, others | ({} if shown is None else {"on_event": shown}), shown

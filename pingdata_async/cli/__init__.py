@@ -10,7 +10,6 @@ main     Runs a command; exit codes, messages, and a clean stop on a signal
 metrics  Serves the metrics of a run to Prometheus
 options  Options that several commands share
 manual   The commands `completion` and `man`
-progress How far a run is, and the lines that say so (pure)
 runs     The commands that work on a run: enhance, plan, resume, retry, export
 sandbox  The command `sandbox`
 screen   The display of a run, and tables, on a terminal; loads rich

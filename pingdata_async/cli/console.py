@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import click
 import msgspec
 
-from pingdata_async.cli.progress import RunProgress, clock_time, duration
 from pingdata_async.events import (
     ChunkFinished,
     ChunkHeld,
@@ -49,6 +48,7 @@ from pingdata_async.events import (
 )
 from pingdata_async.exceptions import ConfigurationError, RunError
 from pingdata_async.models import RunSummary
+from pingdata_async.progress import RunProgress, clock_time, duration
 from pingdata_async.runs.directory.directory import failures_path, is_within
 from pingdata_async.util.files import check_links
 from pingdata_async.util.redaction import masked

@@ -55,11 +55,11 @@ from pingdata_async.cli.options import (
     write_options_of,
     writing_options,
 )
-from pingdata_async.cli.progress import duration
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.events import Event, EventEmitter, InputAwaited
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.models import RunSummary
+from pingdata_async.progress import duration
 from pingdata_async.runs.directory.directory import (
     begun_with,
     check_own_place,

@@ -18,8 +18,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from pingdata_async.cli.console import Cell, Table, plain_lines, shown_sentence
-from pingdata_async.cli.progress import RunProgress
 from pingdata_async.events import Listener
+from pingdata_async.progress import RunProgress
 from pingdata_async.util.redaction import printable
 from pingdata_async.util.text import one_line
 

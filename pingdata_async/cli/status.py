@@ -12,7 +12,7 @@ from pingdata_async.cli.console import Cell, Table, by_source, show, show_json, 
 from pingdata_async.cli.help import Argument, command
 from pingdata_async.cli.main import ANSWERED
 from pingdata_async.cli.options import check_run_dir, json_option, option, run_dir_argument
-from pingdata_async.cli.progress import duration
+from pingdata_async.progress import duration
 from pingdata_async.runs.status import (
     FoundRun,
     PendingSubmission,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from textwrap import dedent
 
+import nbclient
+import nbformat
 import pyarrow as pa
 import pytest
 from blockbuster import BlockBuster
@@ -199,3 +202,50 @@ def test_in_a_child_of_a_fork() -> None:
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, timeout=60, check=True
     )
     assert done.stdout == "3\n"
+
+
+class Terminal(io.StringIO):
+    """What a terminal gets."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of the lines before, and taken away at the end; a pipe gets nothing."""
+    monkeypatch.setenv("TERM", "xterm")
+    shown = {}
+    for kind in (Terminal, io.StringIO):
+        stream = kind()
+        monkeypatch.setattr("sys.stderr", stream)
+        results = sync.enhance(ADDRESSES, ["PG"], client=sandbox_client(), show_progress=True)
+        assert len(results) == len(ADDRESSES)
+        shown[kind] = stream.getvalue()
+    assert "3 of 3 rows in " in shown[Terminal]
+    assert shown[Terminal].endswith("\x1b[2K")
+    assert not shown[io.StringIO]
+
+
+@pytest.mark.large
+def test_progress_is_shown_in_the_cell_of_a_notebook(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A real kernel, where a loop is running already; its last state stays in the cell."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    cell = {"cell_type": "code", "metadata": {}, "outputs": [], "source": NOTEBOOK}
+    notebook = nbformat.from_dict(  # type: ignore[no-untyped-call] # it has no types
+        {"cells": [cell], "metadata": {}, "nbformat": 4}
+    )
+    nbclient.NotebookClient(notebook, timeout=300).execute()
+    [display] = [each for each in notebook.cells[0].outputs if each.output_type == "display_data"]
+    assert "2 of 2 rows in " in display.data["text/plain"]
+
+
+NOTEBOOK = """
+import pingdata_async as ping
+from pingdata_async import sync
+
+client = ping.PingDataClient(environment="sandbox")
+addresses = ["1 Main St, Boston, MA", "Carson City, NV"]
+sync.enhance(addresses, ["PG"], client=client, show_progress=True)
+"""

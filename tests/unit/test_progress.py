@@ -7,7 +7,6 @@ from datetime import datetime
 
 import pytest
 
-from pingdata_async.cli.progress import RunProgress, clock_time, duration
 from pingdata_async.events import (
     ChunkFinished,
     InputPlanned,
@@ -21,6 +20,7 @@ from pingdata_async.events import (
     RunResumed,
 )
 from pingdata_async.models import RequestKind
+from pingdata_async.progress import RunProgress, clock_time, duration
 
 
 class Clock:

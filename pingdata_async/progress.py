@@ -56,7 +56,8 @@ class RunProgress:
 
     Attributes:
         phase: What is done now: READING, SENDING or WRITING.
-        rows: The rows of the input; while it is read, those so far.
+        rows: The rows of the input; while it is read, those so far. 0 if that is not known; of a
+            call in memory it is for the caller to say.
         rows_done: Rows with an outcome.
         rows_written: Rows in the output, while it is written.
         charged: Locations charged so far, by source.
@@ -78,6 +79,7 @@ class RunProgress:
         self.charged = Counter[str]()
         self.problems = 0
         self._share_read: float | None = None
+        self._has_plan = False  # there is an output to be written
         self._outcomes = {"ok": 0, "partial": 0, "failed": 0}
         self._jobs: dict[str, _Job] = {}
         self._jobs_unseen = 0  # of an earlier process, not polled yet
@@ -98,6 +100,7 @@ class RunProgress:
                 self._waiting = ""
             case InputPlanned():
                 self.phase, self.rows, self._waiting = SENDING, event.rows, ""
+                self._has_plan = True
                 self._sample()
             case RunResumed():
                 self.rows_done, self._jobs_unseen = event.rows_done, event.jobs_in_flight
@@ -106,9 +109,7 @@ class RunProgress:
                 self._samples.clear()
                 self._sample()
             case JobSubmitted():
-                self._add_job(event.job_id, event.locations)
-                self.charged.update(event.charged_by_source)
-                self._waiting = ""
+                self._note_submission(event)
             case JobPolled():
                 self._note_poll(event)
             case JobAbandoned() | JobKept():
@@ -121,7 +122,7 @@ class RunProgress:
                 for outcome in self._outcomes:
                     self._outcomes[outcome] += getattr(event, outcome)
                 self._sample()
-                if self.rows_done == self.rows:
+                if self._has_plan and self.rows_done == self.rows:
                     self.phase = WRITING
             case RequestRetried():
                 self.problems += 1
@@ -156,6 +157,13 @@ class RunProgress:
         job.is_queued = phase is JobPhase.WAITING
         self._queued += job.is_queued
         self._sample()
+
+    def _note_submission(self, event: JobSubmitted) -> None:
+        if self.phase == READING:  # a call in memory has no plan
+            self.phase = SENDING
+        self._add_job(event.job_id, event.locations)
+        self.charged.update(event.charged_by_source)
+        self._waiting = ""
 
     def _add_job(self, job_id: str, locations: int) -> _Job:
         job = self._jobs[job_id] = _Job(locations)
@@ -228,7 +236,7 @@ class RunProgress:
         elif self.phase == SENDING and rate is not None:
             left_s = (self.rows - self._rows_answered) / rate
             first.append(f"{rate:,.0f} rows/s")
-            if left_s >= 1.0:
+            if left_s >= 1.0:  # (negative where it is not known how many rows there are)
                 first.append(f"about {duration(left_s)} left")
         return ", ".join(first), self._about_rows(), self._about_jobs()
 
@@ -236,7 +244,9 @@ class RunProgress:
         elapsed = duration(self._clock() - self._began_at)
         if self.phase == READING:
             return f"{counted(self.rows, 'row')} read in {elapsed}" if self.rows else ""
-        if self.phase == WRITING and self.rows_written:
+        if not self.rows:  # of a generator it is not known how many will come
+            done = counted(self.rows_done, "row")
+        elif self.phase == WRITING and self.rows_written:
             done = f"{self.rows_written:,} of {counted(self.rows, 'row')} written"
         else:
             done = f"{self.rows_done:,} of {counted(self.rows, 'row')}"
