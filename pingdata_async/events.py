@@ -31,7 +31,7 @@ class Event(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
     Attributes:
         run_id: Of the call that it happened in, as its summary has it; each call, also one that
-            resumes a run, has an id of its own.
+            resumes a run, has an id of its own, and calls that share jobs have one together.
     """
 
     run_id: str = ""

@@ -40,6 +40,7 @@ class SummaryListener:
     def __call__(self, event: Event) -> None:
         """Count an event."""
         summary = self.summary
+        summary.run_id = event.run_id or summary.run_id  # calls that share jobs share a run's
         match event:
             case RequestSent():
                 summary.requests += 1
