@@ -513,7 +513,7 @@ class BulkEnhancer:
         context = EngineContext(
             api=self._client,
             store=store,
-            concurrency=self._share,
+            job_slots=self._share,
             rate_limiter=self._rate_limiter,
             max_requests_per_s=self._max_requests_per_s,
             sources=self._sources,

@@ -268,7 +268,7 @@ def make_engine(
     context = EngineContext(
         api=PacedAPI(api),
         store=store,
-        concurrency=ConcurrencyLimiter(contender.limiter()).share(contender.max_jobs),
+        job_slots=ConcurrencyLimiter(contender.limiter()).share(contender.max_jobs),
         rate_limiter=contender.rate_limiter(rng),
         sources=SOURCES,
         options=JobOptions().encode(SOURCES),

@@ -62,13 +62,13 @@ class FinishedChunk(msgspec.Struct, frozen=True):
     counts: Tally  # the outcomes of the rows that have one now
     checked: ValidatedOutput | None = None  # the answers, if there are any
     failure: Failure | None = None  # why there are none, unless nothing had to be sent
-    without_answer: list[EnhancedLocation] = []  # the outcome of each row, if there are none
+    failed_results: list[EnhancedLocation] = []  # the outcome of each row, if there are none
     job_id: str = ""  # the job that answered
 
     @property
     def results(self) -> list[EnhancedLocation]:
         """The outcome of each row that has one, in the order of the rows; made when asked for."""
-        return self.without_answer if self.checked is None else self.checked.results
+        return self.failed_results if self.checked is None else self.checked.results
 
     @property
     def retry_rows(self) -> Sequence[RetryRow]:
@@ -131,7 +131,7 @@ class ChunkStore:
     async def completed(self, chunk: Chunk, outputs: Sequence[JobOutput]) -> None:
         """Record that the chunk's job is done; these are its outputs, not fetched yet."""
 
-    async def abandoned(self, chunk: Chunk, error: str) -> None:
+    async def job_lost(self, chunk: Chunk, error: str) -> None:
         """Record that the job is lost; the chunk will be submitted again, split or failed."""
 
     async def unreadable(self, chunk: Chunk, bodies: Sequence[EncodedBody]) -> str | None:
@@ -175,9 +175,9 @@ class MemoryStore(ChunkStore):
     Others may count in that summary, too.
     """
 
-    def __init__(self, next_index: Callable[[], int], counts: RunSummary) -> None:
+    def __init__(self, next_index: Callable[[], int], summary: RunSummary) -> None:
         super().__init__(next_index)
-        self._counts = counts
+        self._summary = summary
         self._rows = Tally()
         self._under_way: dict[int, _Submission] = {}
         self._jobs: dict[int, str] = {}  # by chunk, those whose answers have not come
@@ -187,8 +187,8 @@ class MemoryStore(ChunkStore):
     def summary(self) -> RunSummary:
         """The summary so far; submissions under way count as in doubt."""
         summary = msgspec.structs.replace(
-            self._counts,
-            charged_by_source=dict(self._counts.charged_by_source),
+            self._summary,
+            charged_by_source=dict(self._summary.charged_by_source),
             unfinished_jobs=list(self._jobs.values()),
             seconds=self._clock() - self._began_at,
             **(msgspec.structs.asdict(self._rows) | {"reasons": dict(self._rows.reasons)}),
@@ -215,8 +215,8 @@ class MemoryStore(ChunkStore):
         """
         ended_at = self._clock()
         self._clock = lambda: ended_at
-        self._counts.values_left_out = values.faults()
-        self._counts.value_notes = values.notes()
+        self._summary.values_left_out = values.faults()
+        self._summary.value_notes = values.notes()
 
     async def submitting(
         self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
@@ -232,19 +232,19 @@ class MemoryStore(ChunkStore):
         """Count it as charged."""
         submission = self._under_way.pop(chunk.index)
         self._jobs[chunk.index] = job_id
-        counts, locations = self._counts, len(chunk.rows)
-        counts.jobs += 1
-        counts.locations_charged += locations
+        summary, locations = self._summary, len(chunk.rows)
+        summary.jobs += 1
+        summary.locations_charged += locations
         for code, asked in submission.asked.items():
-            counts.charged_by_source[code] = counts.charged_by_source.get(code, 0) + asked
+            summary.charged_by_source[code] = summary.charged_by_source.get(code, 0) + asked
         if submission.charged_before:
-            counts.locations_possibly_charged_again += locations
+            summary.locations_possibly_charged_again += locations
 
     async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:  # noqa: ARG002
         """Count it as perhaps charged."""
-        _add_doubt(self._counts, self._under_way.pop(chunk.index))
+        _add_doubt(self._summary, self._under_way.pop(chunk.index))
 
-    async def abandoned(self, chunk: Chunk, error: str) -> None:  # noqa: ARG002
+    async def job_lost(self, chunk: Chunk, error: str) -> None:  # noqa: ARG002
         """Its job will never give its answers."""
         self._jobs.pop(chunk.index, None)
 
@@ -269,12 +269,12 @@ class MemoryStore(ChunkStore):
         )
 
 
-def _add_doubt(counts: RunSummary, submission: _Submission) -> None:
+def _add_doubt(summary: RunSummary, submission: _Submission) -> None:
     locations = len(submission.chunk.rows)
-    counts.submissions_in_doubt += 1
-    counts.locations_in_doubt += locations
+    summary.submissions_in_doubt += 1
+    summary.locations_in_doubt += locations
     if submission.charged_before:
-        counts.locations_possibly_charged_again += locations
+        summary.locations_possibly_charged_again += locations
 
 
 class SharedLimits:
@@ -302,7 +302,7 @@ class EngineContext:
     sources: tuple[str, ...]
     options: bytes  # the rest of each job's body, as `JobOptions.encode()` makes it
     chunk_size: int  # rows to be retried that go into one chunk, at most
-    concurrency: ConcurrencyShare
+    job_slots: ConcurrencyShare
     rate_limiter: RateLimiter
     max_requests_per_s: float | None = None  # that the API is known to take
     poll_planner: PollPlanner

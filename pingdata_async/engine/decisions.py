@@ -18,7 +18,7 @@ from pingdata_async.engine.flow_control.retry import (
     at_fault_itself,
     retry_after_s,
 )
-from pingdata_async.engine.task import ChunkTask, Delay, HeldBack, InDoubt, JobLost, RetryLater
+from pingdata_async.engine.task import ChunkTask, Deferred, Delay, InDoubt, JobLost, RetryLater
 from pingdata_async.exceptions import (
     AccessDeniedError,
     APIStatusError,
@@ -63,8 +63,9 @@ class Split:
 
     parts: int
     reason: str
-    is_telling: bool = False  # if all parts are accepted, that tells something of the API
-    has_failed: bool = False  # it is split because its jobs failed
+    # If both halves are accepted, the chunk was only too large: `SizeLimits` learns from it.
+    tests_size: bool = False
+    because_jobs_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +105,15 @@ class Drop:
     """This run does no more about it."""
 
     stop: PingDataError | None = None  # why the run stops; None if that is nothing new
-    is_for_all: bool = False  # other jobs cannot be polled either, and need not wait to learn it
+    # Poll and fetch every other job now: they will find the same, and the run ends sooner.
+    api_unreachable: bool = False
 
 
 Decision = (
     Poll
     | Fetch
     | RetryLater
-    | HeldBack
+    | Deferred
     | PutBack
     | Park
     | Resubmit
@@ -143,7 +145,7 @@ class Judge:
         self, task: ChunkTask, error: PingDataError, *, is_stopping: bool
     ) -> Drop | Split | FailOnEvidence:
         """The API refused a chunk for what it holds: find the rows at fault, if it is rows."""
-        must_stop = self._breaker.note_refused(task.search)
+        must_stop = self._breaker.note_refused(task.bisection)
         if is_stopping:
             return Drop()
         if self._is_unknown_source(task, error):
@@ -151,9 +153,9 @@ class Judge:
         if must_stop:
             return Drop(at_fault_itself(error))
         if len(task.chunk.rows) > 1:
-            task.search = task.search or Bisection()
+            task.bisection = task.bisection or Bisection()
             # Where both halves pass, it was the size; a 413 has said so already.
-            return Split(2, str(error), is_telling=not is_too_large(error))
+            return Split(2, str(error), tests_size=not is_too_large(error))
         failure = Failure(Reason.REJECTED, str(error))
         return FailOnEvidence(failure, Evidence.ACCEPTED, at_fault_itself(error))
 
@@ -174,13 +176,14 @@ class Judge:
         is_one_too_many = self._breaker.note_doubt(
             is_page=doubt.is_page, is_garbled=doubt.is_garbled
         )
+        # Held chunks never bring a success, so the breaker must be able to stop the run, or every
+        # chunk ends in doubt.
         stop: PingDataError | None = None
         if doubt.is_pause_too_long:
             stop = saying_when(error)
         elif is_one_too_many or doubt.has_lasted:
             stop = _lost_in_a_row(error)
         if self._policy.hold_in_doubt:
-            # Without a stop, all that is left would be held, and perhaps charged, one by one.
             return Hold(stop)
         if is_stopping or stop is not None:
             return Drop(stop)
@@ -207,8 +210,8 @@ class Judge:
             jobs = task.failed_jobs + task.lost_jobs
             return Resubmit(self._policy.delay_s(jobs, None, self._rng))
         if not lost.is_expired and len(task.chunk.rows) > 1:
-            return Split(2, lost.error, has_failed=True)
-        if not task.is_of_failed and self._breaker.note_lost_chunk():
+            return Split(2, lost.error, because_jobs_failed=True)
+        if not task.is_part_of_failed and self._breaker.note_lost_chunk():
             return Drop(charged_for_nothing(error))
         return FailOnEvidence(Failure(Reason.JOB_FAILED, lost.error), Evidence.ANSWERED, error)
 
@@ -219,7 +222,7 @@ class Judge:
             return task.lost_jobs < self._policy.forgotten_attempts
         task.failed_jobs += 1
         # Halves of what failed are only there to find the row at fault.
-        is_bisection = task.is_of_failed and len(task.chunk.rows) > 1
+        is_bisection = task.is_part_of_failed and len(task.chunk.rows) > 1
         return task.failed_jobs < (1 if is_bisection else self._policy.job_attempts)
 
     def after_unreadable(
@@ -239,23 +242,23 @@ class Judge:
             return Drop(error)
         return Drop() if is_stopping else FailOnEvidence(failure, Evidence.ANSWERED, error)
 
-    def after_kept(self, task: ChunkTask, error: PingDataError) -> Drop:
+    def after_postponed_output(self, task: ChunkTask, error: PingDataError) -> Drop:
         """The output of a paid job cannot be fetched now: no other job is sent for it."""
-        # A token that may not see the jobs of another one says nothing of its own.
+        # A 403 for a job of another token does not show that this token's own jobs would fail.
         is_of_other = task.is_taken_up and isinstance(error, AccessDeniedError)
         must_stop = not is_of_other and self._breaker.note_lost_chunk()
         return Drop(error if must_stop else None)
 
     def after_empty_output(self, task: ChunkTask) -> PingDataError | None:
         """An output holds none of a chunk's answers; returns why the run stops, if it does."""
-        # Of rows that are always left out it is no news.
-        if not self._is_telling(task.chunk) or not self._breaker.note_failed_job():
+        # A retry that comes back empty again is no further failure of the API.
+        if not self._counts_as_failure(task.chunk) or not self._breaker.note_failed_job():
             return None
         said = f"the output of job {task.job_id} holds none of its locations"
         return charged_for_nothing(JobFailedError(said, job_id=task.job_id))
 
-    def _is_telling(self, chunk: Chunk) -> bool:
-        """Whether an empty answer to all of a chunk says something of the API."""
+    def _counts_as_failure(self, chunk: Chunk) -> bool:
+        """Whether an output without any answer counts as a failed job."""
         is_first_time = not any(earlier.times_asked for earlier in chunk.earlier)
         return not self._breaker.any_answered or (is_first_time and len(chunk.rows) > 1)
 

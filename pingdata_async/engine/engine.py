@@ -50,12 +50,12 @@ from pingdata_async.engine.scheduler import URGENT, DelayQueue, Scheduler
 from pingdata_async.engine.submission import Submitter
 from pingdata_async.engine.task import (
     ChunkTask,
+    Deferred,
     Downloaded,
     HalfPair,
-    HeldBack,
     JobDone,
     JobLost,
-    Kept,
+    OutputPostponed,
     RetryLater,
     Unreachable,
     Unreadable,
@@ -76,12 +76,14 @@ from pingdata_async.results.validation import Failure, ValidatedOutput, fail_chu
 from pingdata_async.util.loop import SingleThreadExecutor, loop_time
 from pingdata_async.util.text import counted
 
-SUBMIT_WORKERS = 7  # with the doubts before the breaker wants one at a time, fewer than stop a run
-POLL_WORKERS = 24  # with 100 ms a question, 240 a second
+# HALF_OPEN_AFTER (3) doubts + the other SUBMIT_WORKERS - 1 (6) then in flight must stay below
+# `max_doubts_in_a_row` (10).
+SUBMIT_WORKERS = 7
+POLL_WORKERS = 24  # at 100 ms a poll, 240 a second
 FETCH_WORKERS = 4  # each holds an output in memory, as it came
-AT_HAND = 2  # of them, outputs that are inflated, checked and kept: several times as large
+MAX_DECODED_OUTPUTS = 2  # inflated, an output is several times as large
 
-_NoAnswer = Kept | JobLost | Unreachable | Unreadable
+_NoOutput = OutputPostponed | JobLost | Unreachable | Unreadable
 
 
 class Engine:
@@ -94,21 +96,21 @@ class Engine:
         self._requests = Requests(context)
         self._judge = Judge(context.policy, context.breaker, context.sources, context.rng)
         self._submitter = Submitter(context, self._scheduler, self._requests, self._judge)
-        self._at_hand = anyio.Semaphore(AT_HAND)
-        self._alone = anyio.Lock()
-        self._held_chunks = self._held_locations = 0
-        self._kept_jobs = self._kept_locations = 0
-        self._first_kept: tuple[str, PingDataError] | None = None
+        self._decode_slots = anyio.Semaphore(MAX_DECODED_OUTPUTS)
+        self._large_output_lock = anyio.Lock()
+        self._chunks_on_hold = self._locations_on_hold = 0
+        self._postponed_jobs = self._postponed_locations = 0
+        self._first_postponed: tuple[str, PingDataError] | None = None
 
     async def run(self, tasks: AsyncIterator[ChunkTask | None]) -> None:
         """Process every chunk; returns when the store has the last one.
 
-        `tasks` gives None where nothing comes for now: what waits for others waits no longer.
+        `tasks` gives None when it has nothing for now: rows to be retried wait for no more then.
 
-        A chunk that has a job is only polled. When no further job can be submitted, the jobs in
-        flight are still polled and fetched, as they are paid for. On a cancellation, or when the
-        API cannot be polled any more, they are abandoned: the API cannot cancel them, and charges
-        for them. With a durable store, another run can take them up.
+        A chunk that already has a job (resumed run) is polled, not submitted again. When no further
+        job can be submitted, the jobs in flight are still polled and fetched, as they are paid for.
+        On a cancellation, or when the API cannot be polled any more, they are abandoned: the API
+        cannot cancel them, and charges for them. Another run can poll them if the store is durable.
 
         Raises:
             PingDataError: When no further request can succeed, or chunks are held.
@@ -127,18 +129,18 @@ class Engine:
             self._scheduler.release_all()
         if self._scheduler.error is not None:
             raise self._scheduler.error
-        if self._held_chunks:
+        if self._chunks_on_hold:
             raise SubmissionInDoubtError(
-                f"{counted(self._held_chunks, 'submission')} with "
-                f"{counted(self._held_locations, 'location')} in doubt and held: they may have "
+                f"{counted(self._chunks_on_hold, 'submission')} with "
+                f"{counted(self._locations_on_hold, 'location')} in doubt and held: they may have "
                 "been accepted and charged"
             )
-        if self._first_kept is not None:
-            job_id, error = self._first_kept
+        if self._first_postponed is not None:
+            job_id, error = self._first_postponed
             raise JobFailedError(
-                f"the outputs of {counted(self._kept_jobs, 'paid job')} with "
-                f"{counted(self._kept_locations, 'location')} cannot be fetched now; no other job "
-                f"was sent for them. The first is job {job_id}: {error}",
+                f"the outputs of {counted(self._postponed_jobs, 'paid job')} with "
+                f"{counted(self._postponed_locations, 'location')} cannot be fetched now; no other "
+                f"job was sent for them. The first is job {job_id}: {error}",
                 job_id=job_id,
             ) from error
 
@@ -151,9 +153,9 @@ class Engine:
                 # One each: users of slots take turns, and stores are told one by one.
                 task_group.start_soon(self._guard, self._admit)
                 for timed, act in (
-                    (scheduler.batched, self._admit_batched),
-                    (scheduler.lingering, self._batch_lingering),
-                    (scheduler.unanswered, self._deliver_unanswered),
+                    (scheduler.new_retry_chunks, self._record_retry_chunk),
+                    (scheduler.batch_timer, self._on_batch_timeout),
+                    (scheduler.unanswered, self._deliver_failed),
                 ):
                     task_group.start_soon(self._guard, self._serve, timed, act)
                 for queue, ask, workers in (
@@ -161,7 +163,7 @@ class Engine:
                     (scheduler.polls, self._poll, POLL_WORKERS),
                     (scheduler.fetches, self._fetch, FETCH_WORKERS),
                 ):
-                    for _ in range(min(workers, self._context.concurrency.max_jobs)):
+                    for _ in range(min(workers, self._context.job_slots.max_jobs)):
                         task_group.start_soon(self._guard, self._work, queue, ask)
 
     async def _guard(self, work: Callable[..., Awaitable[None]], *args: object) -> None:
@@ -183,7 +185,7 @@ class Engine:
     ) -> None:
         while True:
             task = await queue.get()
-            task.leave_out_waiting(loop_time())  # for a worker: that is no time of failures
+            task.exclude_wait(loop_time())
             await self._apply(queue, task, await ask(task))
 
     # -- in ------------------------------------------------------------------------------
@@ -197,7 +199,7 @@ class Engine:
                 await scheduler.backpressure.acquire()
                 try:
                     while (task := await anext(tasks)) is None:
-                        scheduler.let_input_rest()
+                        scheduler.note_input_idle()
                 except StopAsyncIteration:
                     break
                 except Exception as error:  # noqa: BLE001 - raised again by run()
@@ -212,16 +214,16 @@ class Engine:
             task = await scheduler.admit()
             scheduler.send(scheduler.polls if task.job_id else scheduler.submissions, task)
 
-    async def _admit_batched(self, task: ChunkTask) -> None:
-        """Let a chunk of rows to be retried be submitted."""
+    async def _record_retry_chunk(self, task: ChunkTask) -> None:
+        """Record a new chunk of rows to be retried, and queue it for a job slot."""
         chunk = task.chunk
         await self._store.batched(chunk)
         self._context.emit(LocationsAskedAgain(chunk=chunk.index, locations=len(chunk.rows)))
         self._scheduler.wait(task, URGENT)
 
-    async def _batch_lingering(self, _: None) -> None:
-        """Rows to be retried may have waited for long enough."""
-        self._scheduler.proceed()
+    async def _on_batch_timeout(self, _: None) -> None:
+        """Check whether rows to be retried have waited for `MAX_BATCH_WAIT_S`."""
+        self._scheduler.check_progress()
 
     # -- what follows --------------------------------------------------------------------
 
@@ -237,8 +239,8 @@ class Engine:
                 scheduler.send(scheduler.fetches, task)
             case RetryLater(delay_s):
                 scheduler.send(queue, task, delay_s)
-            case HeldBack(delay_s):
-                scheduler.hold_back(queue, task, delay_s)
+            case Deferred(delay_s):
+                scheduler.defer(queue, task, delay_s)
             case PutBack():
                 scheduler.put_back(task)
             case Park():
@@ -257,11 +259,11 @@ class Engine:
             case Hold(stop):
                 self._hold(task)
                 self._stop(stop)
-            case Drop(stop, is_for_all):
+            case Drop(stop, api_unreachable):
                 self._stop(stop)
                 scheduler.drop(task)
-                if is_for_all:
-                    scheduler.ask_now()
+                if api_unreachable:
+                    scheduler.poll_all_now()
 
     def _stop(self, error: PingDataError | None) -> None:
         if error is not None:
@@ -269,8 +271,8 @@ class Engine:
 
     def _hold(self, task: ChunkTask) -> None:
         locations = len(task.chunk.rows)
-        self._held_chunks += 1
-        self._held_locations += locations
+        self._chunks_on_hold += 1
+        self._locations_on_hold += locations
         self._context.emit(ChunkHeld(chunk=task.chunk.index, locations=locations))
         self._scheduler.drop(task)
 
@@ -278,14 +280,15 @@ class Engine:
         self._scheduler.release(task)
         rows = len(task.chunk.rows)
         chunks = await self._divide(task, equal_parts(rows, decision.parts), decision.reason)
-        half_pair = HalfPair(len(chunks[-1].rows), rows) if decision.is_telling else None
+        # `equal_parts()` makes the last part the largest.
+        half_pair = HalfPair(len(chunks[-1].rows), rows) if decision.tests_size else None
         parts = [
             ChunkTask(
                 chunk,
                 depth=task.depth + 1,
-                search=task.search,
+                bisection=task.bisection,
                 half_pair=half_pair,
-                is_of_failed=decision.has_failed,
+                is_part_of_failed=decision.because_jobs_failed,
             )
             for chunk in chunks
         ]
@@ -294,9 +297,11 @@ class Engine:
     async def _split_off(self, task: ChunkTask, decision: SplitOff) -> None:
         rows = decision.rows
         chunks = await self._divide(task, [rows, len(task.chunk.rows) - rows], decision.reason)
-        first, rest = (ChunkTask(chunk, depth=task.depth, search=task.search) for chunk in chunks)
-        first.is_of_failed = task.is_of_failed and rows > 1
-        rest.is_of_failed = task.is_of_failed
+        first, rest = (
+            ChunkTask(chunk, depth=task.depth, bisection=task.bisection) for chunk in chunks
+        )
+        first.is_part_of_failed = task.is_part_of_failed and rows > 1
+        rest.is_part_of_failed = task.is_part_of_failed
         self._scheduler.hand_over(task, first, rest)
 
     async def _divide(self, task: ChunkTask, sizes: list[int], reason: str) -> list[Chunk]:
@@ -310,56 +315,55 @@ class Engine:
     # -- polling and fetching ------------------------------------------------------------
 
     async def _poll(self, task: ChunkTask) -> Decision:
-        answer = await self._requests.poll(task)
-        if isinstance(answer, RetryLater | HeldBack):
-            return answer
-        if isinstance(answer, JobDone):
+        outcome = await self._requests.poll(task)
+        if isinstance(outcome, RetryLater | Deferred):
+            return outcome
+        if isinstance(outcome, JobDone):
             self._scheduler.release(task)
             await self._store.completed(task.chunk, task.outputs)
             return Fetch()
-        return await self._without_answer(task, answer)
+        return await self._after_no_output(task, outcome)
 
     async def _fetch(self, task: ChunkTask) -> Decision | None:
-        answer = await self._bring_home(task)
-        if isinstance(answer, _NoAnswer):
-            return await self._without_answer(task, answer)
-        return answer
+        outcome = await self._fetch_and_deliver(task)
+        if isinstance(outcome, _NoOutput):
+            return await self._after_no_output(task, outcome)
+        return outcome
 
-    async def _bring_home(self, task: ChunkTask) -> RetryLater | HeldBack | _NoAnswer | None:
+    async def _fetch_and_deliver(self, task: ChunkTask) -> RetryLater | Deferred | _NoOutput | None:
         """Fetch an output, validate it and deliver it; None when that is done.
 
-        Several are held at a time, but of those that are large only one: four of the largest
-        that are taken would be gigabytes.
+        At most one large output is in memory; small ones in parallel.
         """
-        answer: Downloaded | RetryLater | HeldBack | _NoAnswer | None
+        outcome: Downloaded | RetryLater | Deferred | _NoOutput | None
         fetched: Downloaded | None = None
         if not task.is_large:
-            answer = await self._requests.fetch(task)
-            if isinstance(answer, Downloaded):
-                fetched = answer
+            outcome = await self._requests.fetch(task)
+            if isinstance(outcome, Downloaded):
+                fetched = outcome
                 task.is_large = fetched.likely_bytes > LARGE_BODY_BYTES
         if fetched is not None and not task.is_large:
-            answer = await self._take_answers(task, fetched)
+            outcome = await self._take_answers(task, fetched)
         if task.is_large:
-            # Taken before a place at hand, never after it: whoever has it waits for one.
-            async with self._alone:
-                answer = fetched or await self._requests.fetch(task)
-                if isinstance(answer, Downloaded):
-                    answer = await self._take_answers(task, answer)
-        assert not isinstance(answer, Downloaded)  # noqa: S101 - for type checkers
-        return answer
+            # Lock order: _large_output_lock, then _decode_slots. The reverse would deadlock.
+            async with self._large_output_lock:
+                outcome = fetched or await self._requests.fetch(task)
+                if isinstance(outcome, Downloaded):
+                    outcome = await self._take_answers(task, outcome)
+        assert not isinstance(outcome, Downloaded)  # noqa: S101 - for type checkers
+        return outcome
 
     async def _take_answers(
         self, task: ChunkTask, fetched: Downloaded
-    ) -> RetryLater | _NoAnswer | None:
-        async with self._at_hand:
-            answer = await self._requests.check(task, fetched)
-            if not isinstance(answer, ValidatedOutput):
-                return answer
-            await self._answered(task, answer)
+    ) -> RetryLater | _NoOutput | None:
+        async with self._decode_slots:
+            outcome = await self._requests.check(task, fetched)
+            if not isinstance(outcome, ValidatedOutput):
+                return outcome
+            await self._deliver_answers(task, outcome)
             return None
 
-    async def _answered(self, task: ChunkTask, checked: ValidatedOutput) -> None:
+    async def _deliver_answers(self, task: ChunkTask, checked: ValidatedOutput) -> None:
         if checked.missing < len(task.chunk.rows):
             self._context.breaker.on_success()
             self._scheduler.on_evidence(Evidence.ANSWERED)
@@ -369,24 +373,24 @@ class Engine:
             task, FinishedChunk(task.chunk, checked.counts, checked=checked, job_id=task.job_id)
         )
 
-    async def _without_answer(self, task: ChunkTask, answer: _NoAnswer) -> Decision:
-        """Free the slot of a job that is no longer polled, and say what follows."""
-        if isinstance(answer, Unreachable):
-            return Drop(answer.error, is_for_all=True)
-        if isinstance(answer, JobLost) and answer.has_timed_out:  # it may be running all the same
+    async def _after_no_output(self, task: ChunkTask, outcome: _NoOutput) -> Decision:
+        """Decide about a job that is no longer polled, and free its slot."""
+        if isinstance(outcome, Unreachable):
+            return Drop(outcome.error, api_unreachable=True)
+        if isinstance(outcome, JobLost) and outcome.has_timed_out:  # it may still be running
             self._scheduler.abandon(task)
         else:
             self._scheduler.release(task)
-        if isinstance(answer, Kept):
-            return self._keep(task, answer.error)
-        if isinstance(answer, Unreadable):
-            return await self._unreadable(task, answer)
-        return await self._job_lost(task, answer)
+        if isinstance(outcome, OutputPostponed):
+            return self._postpone_output(task, outcome.error)
+        if isinstance(outcome, Unreadable):
+            return await self._unreadable(task, outcome)
+        return await self._job_lost(task, outcome)
 
-    def _keep(self, task: ChunkTask, error: PingDataError) -> Decision:
-        self._kept_jobs += 1
-        self._kept_locations += len(task.chunk.rows)
-        self._first_kept = self._first_kept or (task.job_id, error)
+    def _postpone_output(self, task: ChunkTask, error: PingDataError) -> Decision:
+        self._postponed_jobs += 1
+        self._postponed_locations += len(task.chunk.rows)
+        self._first_postponed = self._first_postponed or (task.job_id, error)
         self._context.emit(
             JobKept(
                 chunk=task.chunk.index,
@@ -395,19 +399,19 @@ class Engine:
                 error=str(error),
             )
         )
-        return self._judge.after_kept(task, error)
+        return self._judge.after_postponed_output(task, error)
 
-    async def _unreadable(self, task: ChunkTask, answer: Unreadable) -> Decision:
-        said = answer.error
-        where = await self._store.unreadable(task.chunk, answer.bodies)
+    async def _unreadable(self, task: ChunkTask, outcome: Unreadable) -> Decision:
+        said = outcome.error
+        where = await self._store.unreadable(task.chunk, outcome.bodies)
         said += f"; it is kept in {where}" if where else ""
         self._emit_abandoned(task, said, will_resubmit=False)
         is_stopping = self._scheduler.is_stopping
         return self._judge.after_unreadable(task, said, is_stopping=is_stopping)
 
     async def _job_lost(self, task: ChunkTask, lost: JobLost) -> Decision:
-        self._scheduler.jobs_in_flight -= 1
-        await self._store.abandoned(task.chunk, lost.error)
+        self._scheduler.job_lost()
+        await self._store.job_lost(task.chunk, lost.error)
         is_stopping = self._scheduler.is_stopping
         decision = self._judge.after_lost_job(task, lost, is_stopping=is_stopping)
         will_resubmit = isinstance(decision, Resubmit | Split)
@@ -427,8 +431,8 @@ class Engine:
 
     # -- out -----------------------------------------------------------------------------
 
-    async def _deliver_unanswered(self, unanswered: tuple[ChunkTask, Failure | None]) -> None:
-        """Deliver a chunk without an answer."""
+    async def _deliver_failed(self, unanswered: tuple[ChunkTask, Failure | None]) -> None:
+        """Deliver a chunk that has no answers; without a failure, nothing in it can be sent."""
         task, failure = unanswered
         why = failure or Failure(Reason.INVALID_INPUT, "")
         results = fail_chunk(task.chunk, why, self._context.sources)
@@ -439,13 +443,13 @@ class Engine:
                 task.chunk,
                 counts,
                 failure=failure,
-                without_answer=results,
+                failed_results=results,
                 job_id=task.job_id,
             ),
         )
 
     async def _deliver(self, task: ChunkTask, finished: FinishedChunk) -> None:
-        """Make the outcomes of a chunk safe; rows to be retried wait for others of their kind."""
+        """Make the outcomes of a chunk's rows safe; rows to be retried wait to be batched."""
         counts, retry_rows = finished.counts, finished.retry_rows
         await self._store.deliver(finished)
         self._scheduler.delivered(task, retry_rows)
@@ -457,4 +461,4 @@ class Engine:
                 **msgspec.structs.asdict(counts),
             )
         )
-        self._scheduler.proceed()
+        self._scheduler.check_progress()

@@ -1,8 +1,8 @@
-"""Requests: one request about a chunk, and what it came to; RequestPacer: when it is sent.
+"""Requests: one request about a chunk, and its outcome; RequestPacer: when it is sent.
 
-Nothing here moves a chunk: each method of `Requests` sends a request, makes sense of the answer,
-and returns what it came to. `RequestPacer` passes on what answers say of limits. A pause that a
-host asks for holds for that host; only answers of the API change how many jobs are in flight.
+Nothing here moves a chunk: each method of `Requests` sends a request and returns its outcome.
+`RequestPacer` tells the limiters what responses say of limits. A pause that a host asks for holds
+for that host; only responses of the API change how many jobs are in flight.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pingdata_async.engine.flow_control.retry import (
     JobLimitDetector,
     Verdict,
     closes_its_kind,
-    judge_question,
+    judge_read,
     judge_submission,
     refuses_access,
     retry_after_s,
@@ -33,12 +33,12 @@ from pingdata_async.engine.task import (
     Abort,
     Accepted,
     ChunkTask,
+    Deferred,
     Downloaded,
-    HeldBack,
     InDoubt,
     JobDone,
     JobLost,
-    Kept,
+    OutputPostponed,
     Rejected,
     RetryLater,
     Unreachable,
@@ -98,7 +98,7 @@ class Requests:
         self._with_results = not context.store.is_durable
         self._options = context.options
         self._rate_limiter = context.rate_limiter
-        self._slots = context.concurrency.slots
+        self._concurrency_limiter = context.job_slots.limiter
         self._planner = context.poll_planner
         self._policy = context.policy
         self._emit = context.emit
@@ -112,7 +112,7 @@ class Requests:
 
     async def submit(
         self, task: ChunkTask, note_intent: NoteIntent
-    ) -> Accepted | RetryLater | HeldBack | Rejected | InDoubt | Abort:
+    ) -> Accepted | RetryLater | Deferred | Rejected | InDoubt | Abort:
         """Submit a chunk. Cancelled after `note_intent`, it may have made a job.
 
         Args:
@@ -125,9 +125,9 @@ class Requests:
         try:
             job_id = await self._api.submit_body(body, pacer=pacer)
         except RateLimiterClosedError as closed:
-            return HeldBack(closed.opens_in_s)
+            return Deferred(closed.opens_in_s)
         except PauseTooLongError as error:
-            return Abort(error, is_for_all=self._is_closed_for_long(RequestKind.POLL))
+            return Abort(error, api_unreachable=self._is_closed_for_long(RequestKind.POLL))
         except PingDataError as error:
             return self._submission_failed(task, error)
         self._succeeded(task, RequestKind.SUBMIT)
@@ -151,7 +151,9 @@ class Requests:
             )
         is_refused = verdict is Verdict.NO_ACCESS and give_up is GiveUp.CHUNK
         if give_up is GiveUp.RUN or is_refused:
-            return Abort(saying_when(error), is_for_all=self._is_closed_for_long(RequestKind.POLL))
+            return Abort(
+                saying_when(error), api_unreachable=self._is_closed_for_long(RequestKind.POLL)
+            )
         # While others pass it goes on: nothing was refused for what it holds.
         return self._again(task, RequestKind.SUBMIT, error)
 
@@ -160,13 +162,13 @@ class Requests:
         interval_s = self._planner.next_poll_in_s(
             task.present_job,
             loop_time(),
-            poll_cost_s=self._rate_limiter.poll_cost_s(self._slots.in_flight),
+            poll_cost_s=self._rate_limiter.poll_cost_s(self._concurrency_limiter.in_flight),
         )
         return interval_s * self._rng.uniform(1.0, 1.0 + JITTER)
 
     async def poll(
         self, task: ChunkTask
-    ) -> RetryLater | HeldBack | JobDone | Kept | JobLost | Unreachable | Unreadable:
+    ) -> RetryLater | Deferred | JobDone | OutputPostponed | JobLost | Unreachable | Unreadable:
         """Poll a chunk's job.
 
         Raises:
@@ -176,12 +178,12 @@ class Requests:
         try:
             status = await self._api.status(task.job_id, pacer=pacer)
         except RateLimiterClosedError as closed:
-            return HeldBack(closed.opens_in_s)
+            return Deferred(closed.opens_in_s)
         except PingDataError as error:
-            if task.outputs and judge_question(error) is Verdict.UNKNOWN_JOB:
+            if task.outputs and judge_read(error) is Verdict.UNKNOWN_JOB:
                 self._note_answer(error)
                 return JobDone()  # an earlier run was told of its outputs, which may outlive it
-            return self._question_failed(task, RequestKind.POLL, error)
+            return self._read_failed(task, RequestKind.POLL, error)
         self._succeeded(task, RequestKind.POLL)
         task.no_longer_unknown()
         self._emit(
@@ -208,7 +210,7 @@ class Requests:
             case JobPhase.BROKEN_OFF | JobPhase.UNKNOWN:
                 return self._undocumented(task, status)
             case _:
-                task.no_longer_late()
+                task.no_longer_contradictory()
                 task.seems_failed = task.was_complete = False
                 return self._going_on(task)
 
@@ -232,18 +234,18 @@ class Requests:
         had_ended = job.ended_at is not None
         job.hear(status, now)
         if not had_ended:
-            self._slots.note_job(job, now)
+            self._concurrency_limiter.note_job(job, now)
             if status.is_finished and not status.is_failed:
                 self._planner.learn(job)
 
     def _complete(self, task: ChunkTask, status: JobStatus) -> RetryLater | JobDone | Unreadable:
         task.outputs = json_outputs(status.outputs) or task.outputs
         if task.outputs:
-            task.no_longer_late()
+            task.no_longer_contradictory()
             self._say_if_odd(task, status)
             return JobDone()
         said = f"job {task.job_id} is complete, but names no output"
-        if self._late_for_s(task, said) > self._policy.patience_s:
+        if self._contradictory_for_s(task, said) > self._policy.patience_s:
             return Unreadable(said, [])
         return RetryLater(self.next_poll_in_s(task))
 
@@ -264,31 +266,31 @@ class Requests:
     def _undocumented(self, task: ChunkTask, status: JobStatus) -> RetryLater | JobLost:
         """Believe a status that means an end after a while; any other may mean progress."""
         job = task.present_job
-        if task.late_since is not None and job.changed_at > task.late_since:
-            task.no_longer_late()
+        if task.contradictory_since is not None and job.changed_at > task.contradictory_since:
+            task.no_longer_contradictory()
         said = f"job {task.job_id} is {status.status}, without a result"
-        late_s = self._late_for_s(task, said)
+        late_s = self._contradictory_for_s(task, said)
         is_end = status.phase is JobPhase.BROKEN_OFF
         if late_s > (self._policy.patience_s if is_end else self._policy.give_up_after_s):
             return JobLost(f"{said}, for {late_s:,.0f} s", is_expired=False)
         return RetryLater(self.next_poll_in_s(task))
 
-    def _late_for_s(self, task: ChunkTask, said: str) -> float:
+    def _contradictory_for_s(self, task: ChunkTask, said: str) -> float:
         """For how long the API has reported a state that cannot last; tells of it after a while."""
-        late_s = task.late_for_s(loop_time())
-        self._say_if_late(task, late_s, said)
+        late_s = task.contradictory_for_s(loop_time())
+        self._warn_if_overdue(task, late_s, said)
         return late_s
 
-    def _say_if_late(self, task: ChunkTask, late_s: float, said: str) -> None:
-        if late_s > self._policy.forgotten_after_s and not task.says_late:
-            task.says_late = True
+    def _warn_if_overdue(self, task: ChunkTask, late_s: float, said: str) -> None:
+        if late_s > self._policy.forgotten_after_s and not task.overdue_emitted:
+            task.overdue_emitted = True
             self._emit(
                 JobOverdue(chunk=task.chunk.index, job_id=task.job_id, late_s=late_s, error=said)
             )
 
     async def fetch(
         self, task: ChunkTask
-    ) -> RetryLater | HeldBack | Downloaded | Kept | JobLost | Unreachable | Unreadable:
+    ) -> RetryLater | Deferred | Downloaded | OutputPostponed | JobLost | Unreachable | Unreadable:
         """Fetch the output of a chunk's job; raises as `poll()` does.
 
         One that turns out to be large is not fetched, unless the task says so already.
@@ -296,17 +298,17 @@ class Requests:
         try:
             return Downloaded(await self._fetch_all(task))
         except RateLimiterClosedError as closed:
-            return HeldBack(closed.opens_in_s)
+            return Deferred(closed.opens_in_s)
         except DecodeError as error:
             if self._turns_out_large(task, error):
                 return RetryLater(0.0)
             return self._unread(task, error, [])
         except PingDataError as error:
-            return self._question_failed(task, RequestKind.FETCH, error)
+            return self._read_failed(task, RequestKind.FETCH, error)
 
     async def check(
         self, task: ChunkTask, fetched: Downloaded
-    ) -> RetryLater | ValidatedOutput | Kept | JobLost | Unreachable | Unreadable:
+    ) -> RetryLater | ValidatedOutput | OutputPostponed | JobLost | Unreachable | Unreadable:
         """Find the answers in what was fetched; raises as `poll()` does.
 
         In one that turns out to be large they are not looked for, as in `fetch()`.
@@ -338,7 +340,7 @@ class Requests:
 
     def _unread(
         self, task: ChunkTask, error: DecodeError, bodies: list[EncodedBody]
-    ) -> RetryLater | Kept | JobLost | Unreachable | Unreadable:
+    ) -> RetryLater | OutputPostponed | JobLost | Unreachable | Unreadable:
         """Decide about an output that cannot be read: fetched again, it may be another one.
 
         One that is the very same each time will stay so, and another job would be paid for. One
@@ -354,8 +356,8 @@ class Requests:
         lasting = Unreadable(f"the output of job {task.job_id}: {error}{advice}", bodies)
         if times and times >= enough:
             return lasting
-        step = self._question_failed(task, RequestKind.FETCH, error)
-        has_lasted = isinstance(step, Kept | Unreachable) and times >= SAME_TWICE
+        step = self._read_failed(task, RequestKind.FETCH, error)
+        has_lasted = isinstance(step, OutputPostponed | Unreachable) and times >= SAME_TWICE
         return lasting if has_lasted else step
 
     async def _fetch_all(self, task: ChunkTask) -> list[EncodedBody]:
@@ -394,20 +396,20 @@ class Requests:
         self._health.note_success(kind, loop_time())
         task.failures = 0
 
-    def _question_failed(
+    def _read_failed(
         self, task: ChunkTask, kind: RequestKind, error: PingDataError
-    ) -> RetryLater | Kept | JobLost | Unreachable:
+    ) -> RetryLater | OutputPostponed | JobLost | Unreachable:
         if isinstance(error, PauseTooLongError):
             return Unreachable(error)
         self._note_answer(error)
-        verdict = judge_question(error)
+        verdict = judge_read(error)
         if self._is_final(verdict):
             raise error
         if verdict is Verdict.UNKNOWN_JOB:
             if task.was_complete:
                 unknown_s = task.note_unknown(loop_time(), ASK_AGAIN_S)
                 if unknown_s > self._policy.patience_s:
-                    return Kept(_no_longer_known(task, error))
+                    return OutputPostponed(_no_longer_known(task, error))
             elif self._is_forgotten(task, error):
                 said = f"the API no longer has job {task.job_id}: {error}"
                 return JobLost(said, is_expired=True)
@@ -424,7 +426,11 @@ class Requests:
         # A 403 may be about that one job, and so is the time that it names: others do not wait.
         is_of_job = isinstance(error, AccessDeniedError)
         if self._is_too_long(error):
-            return Kept(saying_when(error)) if is_of_job else Unreachable(saying_when(error))
+            return (
+                OutputPostponed(saying_when(error))
+                if is_of_job
+                else Unreachable(saying_when(error))
+            )
         self._say_if_overdue(task, kind, error)
         # Any other pause that the API asks for says nothing of the job.
         is_pause = isinstance(error, RateLimitError) or (retry_after_s(error) and not is_of_job)
@@ -435,7 +441,7 @@ class Requests:
             return Unreachable(error)
         if give_up is not GiveUp.NOTHING and not is_pause:
             self._pacer.is_shut_out = False  # this one is asked no more, and others may pass
-            return Kept(error)
+            return OutputPostponed(error)
         return self._again(task, kind, error)
 
     def _is_final(self, verdict: Verdict) -> bool:
@@ -447,7 +453,7 @@ class Requests:
     def _say_if_overdue(self, task: ChunkTask, kind: RequestKind, error: PingDataError) -> None:
         if kind == RequestKind.FETCH:
             said = f"the output of job {task.job_id} cannot be fetched: {error}"
-            self._say_if_late(task, loop_time() - task.failing_since, said)
+            self._warn_if_overdue(task, loop_time() - task.failing_since, said)
 
     def _is_too_long(self, error: PingDataError) -> bool:
         return (retry_after_s(error) or 0.0) > self._policy.max_wait_s
@@ -462,7 +468,7 @@ class Requests:
     def _is_forgotten(self, task: ChunkTask, error: PingDataError) -> bool:
         unknown_s = task.note_unknown(loop_time(), ASK_AGAIN_S)
         said = f"the API does not know job {task.job_id}: {error}"
-        self._say_if_late(task, unknown_s, said)
+        self._warn_if_overdue(task, unknown_s, said)
         if unknown_s > self._policy.patience_s:
             return True
         # Sooner, where it is this job and not the API: others are answered all the while.
@@ -517,7 +523,7 @@ class RequestPacer:
         self.rate_limiter = context.rate_limiter
         self.policy = context.policy
         self.emit = context.emit
-        self._slots = context.concurrency.slots
+        self._concurrency_limiter = context.job_slots.limiter
         self._rng = context.rng
         self._submissions = JobLimitDetector()
         self._said_until = -math.inf
@@ -528,7 +534,7 @@ class RequestPacer:
         self.rate_limiter.at(origin).on_success(kind)
         if origin is None:
             self._note_access(kind, refused=False)
-            self._slots.on_success(kind, loop_time())
+            self._concurrency_limiter.on_success(kind, loop_time())
             self._submissions.on_success(kind)
 
     def update_limits(self, kind: RequestKind, origin: Origin | None, error: PingDataError) -> None:
@@ -542,7 +548,7 @@ class RequestPacer:
         if isinstance(error, RateLimitError):
             is_too_many = origin is None and self._submissions.note_refused(kind, now)
             if is_too_many:
-                self._slots.on_job_limit(now)
+                self._concurrency_limiter.on_job_limit(now)
             rate_limiter.on_rate_limit(delay_s, asked_s=asked_s, is_about_rate=not is_too_many)
             if origin is None:
                 self._submissions.closed_until = now + rate_limiter.opens_in_s(kind)
@@ -556,7 +562,7 @@ class RequestPacer:
             # A 403 may be about that one job; a submission, refused as well, would cost nothing.
             self._note_access(kind, refused=isinstance(error, AuthenticationError))
         if origin is None and shows_overload(error):
-            self._slots.on_error(kind, now)
+            self._concurrency_limiter.on_error(kind, now)
 
     def _note_access(self, kind: RequestKind, *, refused: bool) -> None:
         if kind != RequestKind.SUBMIT:
@@ -612,7 +618,7 @@ class StepPacer:
             max_wait_s=self._run.policy.max_wait_s,
             waits_for_pauses=self._has_begun,
         ):
-            self._task.leave_out(loop_time() - asked_at)
+            self._task.exclude(loop_time() - asked_at)
             if self._note_intent is not None:
                 may_be_sent = await self._note_intent()
                 # While that was written down, the API may have asked for a pause.

@@ -26,9 +26,11 @@ T = TypeVar("T")
 
 
 class DelayQueue(Generic[T]):
-    """Gives each item to one waiting worker, not before its time, the earliest first.
+    """Gives each item to one waiting worker, not before it is due.
 
-    Thousands of jobs wait in one heap; only one worker at a time has a timer running.
+    Thousands of jobs wait in one heap; only one worker at a time has a timer running. `due` is also
+    the priority (earliest first). A negative one is due at once and goes before everything timed:
+    `URGENT` for retries, `-1 - depth` for the parts of a split.
     """
 
     def __init__(self) -> None:
@@ -47,13 +49,13 @@ class DelayQueue(Generic[T]):
         return sum(entry[0] <= now for entry in self._heap)
 
     def put(self, item: T, due: float) -> None:
-        """Add an item that is due at that time of the event loop's clock."""
+        """Add an item that is due at this time of the event loop's clock."""
         heapq.heappush(self._heap, (due, next(self._order), item))
         if self._heap[0][2] is item:
             self._changed.set()
 
     def take(self, key: Callable[[T], tuple[float, int]]) -> T | None:
-        """Take out what is due and has the smallest key; None where nothing is due."""
+        """Take out the due item with the smallest key; None if none is due."""
         now = loop_time()
         entries = [entry for entry in self._heap if entry[0] <= now]
         if not entries:
@@ -64,7 +66,7 @@ class DelayQueue(Generic[T]):
         return best[2]
 
     def clear(self) -> list[T]:
-        """Take everything out, due or not."""
+        """Take out all items, due or not."""
         items = [item for _, _, item in self._heap]
         self._heap.clear()
         return items
@@ -84,15 +86,15 @@ class DelayQueue(Generic[T]):
 logger = logging.getLogger("pingdata_async")
 
 LOW_WATER = 4  # chunks that are ready before there is a slot; more would only take memory
-URGENT = -0.5  # before all that waits for a time, and so before what is new
+URGENT = -0.5  # a priority: see `DelayQueue`
 
 
 class Scheduler:
     """Knows where each chunk of a run is, which one is next, and when the run ends.
 
     A chunk waits until it is admitted: then it has a job slot, and is submitted. While the
-    circuit breaker is half-open, one is at a time. After that it is polled, fetched and
-    delivered. Whatever waits, waits in a queue.
+    circuit breaker is half-open, one chunk at a time is admitted (a probe). After that it is
+    polled, fetched and delivered. Whatever waits, waits in a queue.
 
     Only the engine moves chunks from one place to the next.
 
@@ -100,42 +102,44 @@ class Scheduler:
         submissions: Chunks that were admitted.
         polls: Chunks that have a job.
         fetches: Chunks that have an output.
-        batched: Chunks made of rows to be retried, of which the store does not know yet.
-        lingering: When rows to be retried have waited for long enough.
+        new_retry_chunks: Chunks of rows to be retried that the store has not recorded yet.
+        batch_timer: When rows to be retried have waited for long enough.
         unanswered: Chunks that end without an answer, and why.
         backpressure: A permit for each chunk of the input that is not delivered yet.
         jobs_in_flight: Jobs accepted, and neither delivered nor lost.
-        error: Why nothing more is submitted; None as long as all is well.
-        ended: Cancelled when all is done.
-        reading: Cancelled when nothing more is to be read.
+        error: Why nothing more is submitted; None while submissions go on.
+        ended: Cancelled when the run is done.
+        reading: Cancelled to stop reading the input.
     """
 
     def __init__(self, context: EngineContext) -> None:
         self._context = context
         self._store = context.store
         self._breaker = context.breaker
-        self._share = context.concurrency
+        self._job_slots = context.job_slots
         self._waiting: DelayQueue[ChunkTask] = DelayQueue()  # to be admitted
         self._head: tuple[ChunkTask, anyio.CancelScope] | None = None  # waits for a slot
         self._slots_held = 0
         self._holders: dict[ChunkTask, None] = {}
-        self._undecided = 0  # admitted, and neither accepted nor refused yet
-        self._changed = anyio.Event()  # that number
+        # Chunks that are admitted, and that the API has not yet accepted or refused; counted so
+        # that a half-open breaker sends one at a time.
+        self._awaiting_acceptance = 0
+        self._changed = anyio.Event()  # set when that number changes
         self._admitted = anyio.Event()
         self._parked: list[ChunkTask] = []
-        self._deferred: list[tuple[ChunkTask, FailOnEvidence]] = []
+        self._awaiting_evidence: list[tuple[ChunkTask, FailOnEvidence]] = []
         self._retry_rows = RetryBatcher(context.chunk_size)
-        self._waits_to_submit: dict[anyio.CancelScope, None] = {}  # in their order
-        self._open = 0  # chunks taken from the input, or made of such, and not delivered
+        self._waits_to_submit: dict[anyio.CancelScope, None] = {}
+        self._unfinished = 0  # chunks that are neither delivered nor dropped
         self._input_ended = False
-        self._input_rests = False  # it has ended, or nothing comes of it for now
+        self._input_idle = False  # it has ended, or has nothing for now
         self.submissions: DelayQueue[ChunkTask] = DelayQueue()
         self.polls: DelayQueue[ChunkTask] = DelayQueue()
         self.fetches: DelayQueue[ChunkTask] = DelayQueue()
-        self.batched: DelayQueue[ChunkTask] = DelayQueue()
-        self.lingering: DelayQueue[None] = DelayQueue()
+        self.new_retry_chunks: DelayQueue[ChunkTask] = DelayQueue()
+        self.batch_timer: DelayQueue[None] = DelayQueue()
         self.unanswered: DelayQueue[tuple[ChunkTask, Failure | None]] = DelayQueue()
-        self.backpressure = anyio.Semaphore(context.concurrency.max_jobs)
+        self.backpressure = anyio.Semaphore(context.job_slots.max_jobs)
         self.jobs_in_flight = 0
         self.error: Exception | None = None
         self.ended = anyio.CancelScope()
@@ -144,16 +148,16 @@ class Scheduler:
     # -- into the run --------------------------------------------------------------------
 
     async def below_low_water(self) -> None:
-        """Wait until too few chunks are ready to choose from."""
+        """Wait until fewer than `LOW_WATER` chunks are ready."""
         while self._waiting.due >= LOW_WATER:
             self._admitted = anyio.Event()
             await self._admitted.wait()
 
     def add(self, task: ChunkTask) -> None:
-        """Take in a chunk of the input; it holds a permit."""
+        """Add a chunk of the input; it holds a permit."""
         now = loop_time()
-        self._open += 1
-        self._input_rests = False
+        self._unfinished += 1
+        self._input_idle = False
         task.holds_permit = True
         task.is_taken_up = bool(task.job_id)
         self.jobs_in_flight += task.is_taken_up
@@ -162,33 +166,34 @@ class Scheduler:
         else:  # nothing in it can be sent: no job
             self.unanswered.put((task, None), now)
 
-    def let_input_rest(self) -> None:
-        """There is nothing to be taken in for now: waiting for more would be of no use."""
-        self._input_rests = True
-        self.proceed()
+    def note_input_idle(self) -> None:
+        """Note that the input has nothing for now: rows to be retried need not wait for more."""
+        self._input_idle = True
+        self.check_progress()
 
     def end_input(self) -> None:
-        """There is nothing more to be taken in."""
-        self._input_ended = self._input_rests = True
-        self.proceed()
+        """Note that the input has no more chunks."""
+        self._input_ended = self._input_idle = True
+        self.check_progress()
 
-    def _batch(self) -> None:
-        """Make chunks of rows to be retried, as soon as they are worth a job."""
+    def _make_retry_chunks(self) -> None:
+        """Make chunks of rows to be retried that fill one, have waited, or are the last ones."""
         now = loop_time()
         while self._retry_rows and (self._retry_rows.is_due(now) or self._has_nothing_else()):
-            self._open += 1
+            self._unfinished += 1
             chunk = batch_rows(self._store.next_index(), self._retry_rows.take())
-            self.batched.put(ChunkTask(chunk), now)
+            self.new_retry_chunks.put(ChunkTask(chunk), now)
 
     def _has_nothing_else(self) -> bool:
-        return self._input_rests and not self._waiting and not self._undecided
+        return self._input_idle and not self._waiting and not self._awaiting_acceptance
 
     # -- admission -----------------------------------------------------------------------
 
     @property
     def must_wait(self) -> bool:
-        """Whether a chunk that was admitted should wait for another one's answer first."""
-        return self._breaker.is_half_open and self._undecided > 1
+        """Whether an admitted chunk should wait until another one is accepted or refused."""
+        # This chunk is itself one of those that await acceptance.
+        return self._breaker.is_half_open and self._awaiting_acceptance > 1
 
     def _wait(self, task: ChunkTask, due: float) -> None:
         task.due = due
@@ -204,10 +209,10 @@ class Scheduler:
     async def _next(self) -> ChunkTask:
         while True:
             task = await self._waiting.get()
-            if not await self._has_got_slot(task):
+            if not await self._acquire_slot(task):
                 continue
             if not task.job_id:
-                # Something more urgent may have come meanwhile.
+                # A more urgent chunk may have come meanwhile.
                 self._waiting.put(task, task.due)
                 await self._until_free()
                 chosen = self._waiting.take(self._urgency)
@@ -218,29 +223,35 @@ class Scheduler:
             task.holds_slot = True
             self._holders[task] = None
             if not task.job_id:
-                task.is_undecided = True
-                self._undecided += 1
+                task.awaits_acceptance = True
+                self._awaiting_acceptance += 1
             return task
 
-    async def _has_got_slot(self, task: ChunkTask) -> bool:
-        """Wait for a job slot; False where the chunk was taken out meanwhile."""
+    async def _acquire_slot(self, task: ChunkTask) -> bool:
+        """Wait for a job slot; False if the chunk was taken out of the queue meanwhile."""
         with anyio.CancelScope() as scope:
             self._head = (task, scope)
             try:
-                await self._share.acquire(task.job_id)
+                await self._job_slots.acquire(task.job_id)
                 self._slots_held += 1
             finally:
                 self._head = None
         if scope.cancel_called and not scope.cancelled_caught:
+            # The slot arrived in the same step as the cancellation: give it back.
             self._give_back()
         return not scope.cancel_called
 
     async def _until_free(self) -> None:
-        while self._breaker.is_half_open and self._undecided:
+        while self._breaker.is_half_open and self._awaiting_acceptance:
             self._changed = anyio.Event()
             await self._changed.wait()
 
     def _urgency(self, task: ChunkTask) -> tuple[float, int]:
+        """Sort key, smallest first. Normally the earliest due.
+
+        While bad rows cluster, the latest due: a chunk from elsewhere, not the next part of this
+        bisection.
+        """
         due = -task.due if self._breaker.should_try_another else task.due
         return due, task.chunk.index
 
@@ -248,24 +259,24 @@ class Scheduler:
 
     def release(self, task: ChunkTask) -> None:
         """Give a chunk's job slot back, if it holds one."""
-        self._decide(task)
+        self._note_decided(task)
         if task.holds_slot:
             task.holds_slot = False
             del self._holders[task]
             self._give_back()
 
     def abandon(self, task: ChunkTask) -> None:
-        """Leave a chunk's job to itself; it keeps its job slot until it has likely ended."""
-        self._decide(task)
+        """Stop polling a chunk's job; it keeps its job slot until it has likely ended."""
+        self._note_decided(task)
         if task.holds_slot:
             task.holds_slot = False
             del self._holders[task]
             self._slots_held -= 1
             ends_at = self._context.poll_planner.likely_end(task.present_job, loop_time())
-            self._share.abandon(task.job_id, ends_at)
+            self._job_slots.abandon(task.job_id, ends_at)
 
     def release_all(self) -> None:
-        """Give back every slot, but those of jobs that are left to themselves."""
+        """Give back every slot, except those of running jobs: abandon these."""
         left = [each for each in self._holders if each.job_id or each.was_cut_off]
         for task in left:
             self.abandon(task)
@@ -274,145 +285,154 @@ class Scheduler:
         while self._slots_held:
             self._give_back()
 
-    def _decide(self, task: ChunkTask) -> None:
-        """A chunk that was admitted is accepted, refused or lost, or will not be submitted."""
-        if task.is_undecided:
-            task.is_undecided = False
-            self._undecided -= 1
+    def _note_decided(self, task: ChunkTask) -> None:
+        """Note that a chunk no longer awaits acceptance."""
+        if task.awaits_acceptance:
+            task.awaits_acceptance = False
+            self._awaiting_acceptance -= 1
             self._changed.set()
 
     def _give_back(self) -> None:
         self._slots_held -= 1
-        self._share.release()
+        self._job_slots.release()
 
     # -- on the way ----------------------------------------------------------------------
 
     def send(self, queue: DelayQueue[ChunkTask], task: ChunkTask, delay_s: float = 0.0) -> None:
-        """Have a request about a chunk sent, after that time."""
+        """Queue the next request about a chunk, due after this delay."""
         if self.is_stopping and queue is self.submissions:
             self.drop(task)
             return
-        task.wanted_at = loop_time() + delay_s
-        queue.put(task, task.wanted_at)
+        task.request_due = loop_time() + delay_s
+        queue.put(task, task.request_due)
 
-    def hold_back(self, queue: DelayQueue[ChunkTask], task: ChunkTask, delay_s: float) -> None:
-        """Have a request sent later than it should be, as there is a pause."""
+    def defer(self, queue: DelayQueue[ChunkTask], task: ChunkTask, delay_s: float) -> None:
+        """Queue a request again that was due, but not sent because of a pause."""
         queue.put(task, loop_time() + delay_s)
 
     def poll(self, task: ChunkTask, delay_s: float) -> None:
-        """Have the job polled that a chunk has now."""
-        self._decide(task)
+        """Queue the first poll of a chunk's new job."""
+        self._note_decided(task)
         self.jobs_in_flight += 1
         self.send(self.polls, task, delay_s)
         self.on_evidence(Evidence.ACCEPTED)
 
+    def job_lost(self) -> None:
+        """Count a job that is in flight no more: it will never give an answer."""
+        self.jobs_in_flight -= 1
+
     def wait(self, task: ChunkTask, due: float) -> None:
-        """Have a chunk wait until it is admitted, not before that time of the loop's clock."""
+        """Queue a chunk to be admitted, not before this time of the loop's clock."""
         if self.is_stopping:
             self.drop(task)
         else:
             self._wait(task, due)
 
     def put_back(self, task: ChunkTask) -> None:
-        """Have a chunk that was admitted wait again, in its old place."""
+        """Queue an admitted chunk to be admitted again, in its old place."""
         self.release(task)
         self._waiting.put(task, task.due)
 
     def park(self, task: ChunkTask) -> None:
-        """Keep a chunk that was admitted until `unpark()`."""
+        """Set an admitted chunk aside until `unpark()`."""
         self._parked.append(task)
 
     def unpark(self) -> None:
-        """Have all submitted that is parked."""
+        """Queue the submission of all parked chunks."""
         parked, self._parked = self._parked, []
         for task in parked:
             self.send(self.submissions, task)
 
     def replace(self, task: ChunkTask, parts: Sequence[ChunkTask]) -> None:
-        """Let parts take a chunk's place, and wait until they are admitted."""
-        self._open += len(parts) - 1
+        """Queue parts to be admitted in place of their chunk."""
+        self._unfinished += len(parts) - 1
         parts[0].holds_permit = task.holds_permit
         # The deeper, the sooner: one chunk's rows at fault are found before the next chunk's.
         for part in parts:
             self.wait(part, -1.0 - part.depth)
 
     def hand_over(self, task: ChunkTask, first: ChunkTask, rest: ChunkTask) -> None:
-        """Have a part submitted in the place of a chunk that was admitted; the rest waits."""
-        self._open += 1
+        """Submit a part in place of an admitted chunk; queue the rest to be admitted."""
+        self._unfinished += 1
         if task.holds_slot:
             del self._holders[task]
             self._holders[first] = None
         first.due, first.ready_at = task.due, task.ready_at
         first.holds_slot, task.holds_slot = task.holds_slot, False
-        first.is_undecided, task.is_undecided = task.is_undecided, False
+        first.awaits_acceptance, task.awaits_acceptance = task.awaits_acceptance, False
         rest.holds_permit = task.holds_permit
         self.wait(rest, task.due)
         if self.is_stopping:
             self.drop(first)
-        else:  # before others see the budget without it
-            first.wanted_at = loop_time()
+        else:  # first in line: its rows were measured against the budget, but are not reserved yet
+            first.request_due = loop_time()
             self.submissions.put(first, URGENT)
 
     # -- failing and stopping ------------------------------------------------------------
 
     @property
     def is_stopping(self) -> bool:
-        """Whether nothing more is to be submitted."""
+        """Whether no more chunks are submitted."""
         return self.error is not None
 
     @contextlib.contextmanager
-    def until_stopped(self) -> Iterator[anyio.CancelScope]:
-        """Stop waiting to submit when nothing more is to be submitted."""
+    def cancelled_by_stop(self) -> Iterator[anyio.CancelScope]:
+        """A cancel scope that `stop()` cancels, until `exempt_from_stop()`."""
         with anyio.CancelScope() as scope:
             self._waits_to_submit[scope] = None
             try:
                 yield scope
             finally:
-                self.see_to_its_end(scope)
+                self.exempt_from_stop(scope)
 
-    def see_to_its_end(self, scope: anyio.CancelScope) -> None:
-        """From here on, stopping does not cancel what `until_stopped()` holds."""
+    def exempt_from_stop(self, scope: anyio.CancelScope) -> None:
+        """From here on `stop()` does not cancel this scope."""
         self._waits_to_submit.pop(scope, None)
 
     def fail(self, task: ChunkTask, failure: Failure) -> None:
-        """Fail a chunk, whatever the API is like."""
+        """Fail a chunk now."""
         self.release(task)
         self.unanswered.put((task, failure), loop_time())
 
     def fail_on_evidence(self, task: ChunkTask, decision: FailOnEvidence) -> None:
-        """Fail a chunk as soon as it is clear that the API is not at fault itself."""
+        """Fail a chunk once there is evidence.
+
+        Evidence: proof that the API works for other chunks, so this chunk's rows are at fault.
+        """
         self.release(task)
         self._release_permit(task)  # or it could keep out the chunk that brings the evidence
-        self._deferred.append((task, decision))
-        self.proceed()
+        self._awaiting_evidence.append((task, decision))
+        self.check_progress()
 
     def on_evidence(self, evidence: Evidence) -> None:
-        """Fail the chunks of which this shows that they are at fault themselves."""
-        # That a job is answered now does not show that one would be accepted now.
-        deferred, self._deferred = self._deferred, []
+        """Fail the chunks that waited for this evidence."""
+        # Each kind counts for itself: an answered job does not prove that the API still accepts
+        # submissions.
+        deferred, self._awaiting_evidence = self._awaiting_evidence, []
         for task, decision in deferred:
             if decision.evidence is evidence:
                 self.unanswered.put((task, decision.failure), loop_time())
             else:
-                self._deferred.append((task, decision))
+                self._awaiting_evidence.append((task, decision))
 
     def drop(self, task: ChunkTask) -> None:
-        """Do no more about a chunk that will not be submitted, or whose job is left alone."""
+        """End this run's work on a chunk: submit it no more, and abandon its job if it has one."""
         if task.job_id:
             self.abandon(task)
         else:
             self.release(task)
+        # In memory no later run retries these rows: deliver them now, with the answers they have.
         if not self._store.is_durable and any(row.times_asked for row in task.chunk.earlier):
             failure = Failure(Reason.MISSING, "the run stopped before it was retried")
             self.unanswered.put((task, failure), loop_time())
             return
         self._release_permit(task)
-        self._open -= 1
+        self._unfinished -= 1
         self.jobs_in_flight -= bool(task.job_id)
-        self.proceed()
+        self.check_progress()
 
-    def ask_now(self) -> None:
-        """Have everything asked for now, as far as it may be."""
+    def poll_all_now(self) -> None:
+        """Make every waiting poll and fetch due now."""
         now = loop_time()
         for queue in (self.polls, self.fetches):
             for task in queue.clear():
@@ -423,11 +443,11 @@ class Scheduler:
         if self.error is not None:
             return
         self.error = error
-        self._input_ended = self._input_rests = True
+        self._input_ended = self._input_idle = True
         self.reading.cancel("nothing more can be submitted")
         if self._store.is_durable:
             self._retry_rows.clear()
-        deferred, self._deferred = self._deferred, []
+        deferred, self._awaiting_evidence = self._awaiting_evidence, []
         for task in (
             *self._take_waiting(),
             *self.submissions.clear(),
@@ -437,10 +457,13 @@ class Scheduler:
         self._context.emit(RunStopping(error=str(error), jobs_in_flight=self.jobs_in_flight))
         for scope in tuple(self._waits_to_submit):
             scope.cancel("nothing more is submitted")
-        self.proceed()
+        self.check_progress()
 
     def _take_waiting(self) -> list[ChunkTask]:
-        """Take out every chunk that waits to be submitted; jobs that wait for a slot stay."""
+        """Take out every chunk without a job that is not admitted yet.
+
+        Chunks whose job exists (a resumed run) stay: they only wait to be polled.
+        """
         waiting = self._waiting.clear()
         if self._head is not None and not self._head[0].job_id:
             task, scope = self._head
@@ -457,29 +480,32 @@ class Scheduler:
     # -- out of the run ------------------------------------------------------------------
 
     def delivered(self, task: ChunkTask, retry_rows: Sequence[RetryRow]) -> None:
-        """A chunk's outcomes are safe; these rows of it are to be retried."""
-        self._open -= 1
+        """Note that a chunk is delivered; these rows of it are to be retried."""
+        self._unfinished -= 1
         self.jobs_in_flight -= bool(task.job_id)
         self._release_permit(task)
         if retry_rows and not (self.is_stopping and self._store.is_durable):
             now = loop_time()
             self._retry_rows.add(retry_rows, now)
-            self.lingering.put(None, now + RetryBatcher.LINGER_S)
+            self.batch_timer.put(None, now + RetryBatcher.MAX_BATCH_WAIT_S)
 
     def _release_permit(self, task: ChunkTask) -> None:
         if task.holds_permit:
             task.holds_permit = False
             self.backpressure.release()
 
-    def proceed(self) -> None:
-        """See whether rows can be retried, failures be decided, or all is done."""
-        self._batch()
-        if not self._input_rests or self._open > len(self._deferred):
+    def check_progress(self) -> None:
+        """Make retry chunks, and end the run if nothing is left.
+
+        If only chunks awaiting evidence are left, fail them, or stop if there never was any.
+        """
+        self._make_retry_chunks()
+        if not self._input_idle or self._unfinished > len(self._awaiting_evidence):
             return
         for evidence in Evidence:
             if self._breaker.has(evidence):
                 self.on_evidence(evidence)
-        if self._deferred:
-            self.stop(self._deferred[0][1].error)
-        elif self._input_ended and not self._open:
+        if self._awaiting_evidence:
+            self.stop(self._awaiting_evidence[0][1].error)
+        elif self._input_ended and not self._unfinished:
             self.ended.cancel()

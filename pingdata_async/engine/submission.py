@@ -1,4 +1,4 @@
-"""Submitter: the budget, the intent, the request, and what its answer means.
+"""Submitter: the budget, the intent, the request, and what its outcome means.
 
 An accepted job is charged, so the store knows of the intent before the request goes out, and of
 the job id before anything else is done. The API has no idempotency key: a submission whose answer
@@ -31,8 +31,8 @@ from pingdata_async.engine.task import (
     Abort,
     Accepted,
     ChunkTask,
+    Deferred,
     HalfPair,
-    HeldBack,
     InDoubt,
     Rejected,
     RetryLater,
@@ -194,13 +194,13 @@ class Submitter:
         """
         decision: Decision | None = None
         was_noted = sending = False
-        with self._scheduler.until_stopped() as scope:
+        with self._scheduler.cancelled_by_stop() as scope:
 
             async def note_intent() -> bool:
                 nonlocal was_noted, sending
                 if self._scheduler.is_stopping or self._scheduler.must_wait:
                     return False
-                self._scheduler.see_to_its_end(scope)
+                self._scheduler.exempt_from_stop(scope)
                 scope.shield = True
                 self._shields.add(scope)
                 await self._store.submitting(
@@ -215,14 +215,14 @@ class Submitter:
 
             try:
                 try:
-                    answer = await self._requests.submit(task, note_intent)
+                    outcome = await self._requests.submit(task, note_intent)
                 except BaseException:
                     if sending:
                         task.was_cut_off = True
                         self._count_doubt(task, "it was under way when the run was ended")
                     raise
-                self._scheduler.see_to_its_end(scope)
-                decision = await self._after(task, answer, was_noted=was_noted)
+                self._scheduler.exempt_from_stop(scope)
+                decision = await self._after(task, outcome, was_noted=was_noted)
             finally:
                 self._shields.discard(scope)
         if scope.cancelled_caught and not scope.shield:
@@ -232,47 +232,47 @@ class Submitter:
     async def _after(
         self,
         task: ChunkTask,
-        answer: Accepted | RetryLater | HeldBack | Rejected | InDoubt | Abort,
+        outcome: Accepted | RetryLater | Deferred | Rejected | InDoubt | Abort,
         *,
         was_noted: bool,
     ) -> Decision | None:
-        """Tell the store and the budget what a submission came to, and say what follows.
+        """Tell the store and the budget the outcome of a submission, and decide what follows.
 
         Args:
             task: The chunk.
-            answer: What the submission came to.
+            outcome: The outcome of the submission.
             was_noted: Whether the store knows of the intent.
         """
-        if isinstance(answer, Accepted):
+        if isinstance(outcome, Accepted):
             self._settle(task, may_be_charged=True)
-            return await self._accepted(task, answer.job_id)
-        if isinstance(answer, InDoubt):
+            return await self._accepted(task, outcome.job_id)
+        if isinstance(outcome, InDoubt):
             self._settle(task, may_be_charged=True)
-            return await self._doubted(task, answer)
-        if isinstance(answer, Abort):
-            self._scheduler.stop(answer.error)  # at once: others are told less of why
+            return await self._doubted(task, outcome)
+        if isinstance(outcome, Abort):
+            self._scheduler.stop(outcome.error)  # at once: others are told less of why
         if was_noted:
             await self._store.refused(task.chunk)
-        if isinstance(answer, HeldBack):
-            return self._held_back(task, answer)
+        if isinstance(outcome, Deferred):
+            return self._after_deferral(task, outcome)
         self._settle(task, may_be_charged=False)
-        if isinstance(answer, Abort):
-            return Drop(answer.error, is_for_all=answer.is_for_all)
-        if isinstance(answer, RetryLater):
-            return answer
-        if is_too_large(answer.error):
+        if isinstance(outcome, Abort):
+            return Drop(outcome.error, api_unreachable=outcome.api_unreachable)
+        if isinstance(outcome, RetryLater):
+            return outcome
+        if is_too_large(outcome.error):
             self._limits.note_too_large(task.chunk)
         is_stopping = self._scheduler.is_stopping
-        return self._judge.after_refusal(task, answer.error, is_stopping=is_stopping)
+        return self._judge.after_refusal(task, outcome.error, is_stopping=is_stopping)
 
-    def _held_back(self, task: ChunkTask, answer: HeldBack) -> Decision | None:
+    def _after_deferral(self, task: ChunkTask, outcome: Deferred) -> Decision | None:
         """What follows when it was not sent after all."""
         if self._is_ending:
             return None
         if self._scheduler.is_stopping:
             return self._give_up(task)
         self._settle(task, may_be_charged=False)
-        return PutBack() if self._scheduler.must_wait else answer
+        return PutBack() if self._scheduler.must_wait else outcome
 
     def _give_up(self, task: ChunkTask) -> Drop:
         self._settle(task, may_be_charged=False)
@@ -283,8 +283,8 @@ class Submitter:
         task.job_id = job_id
         task.job = JobProgress(len(task.chunk.rows), loop_time())
         task.jobs += 1
-        if task.search is not None:
-            task.search.has_passed = True
+        if task.bisection is not None:
+            task.bisection.has_passed = True
         await self._store.submitted(task.chunk, job_id)
         self._breaker.note_accepted()
         self._limits.note_accepted(task.chunk, task.half_pair)

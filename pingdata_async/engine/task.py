@@ -1,4 +1,4 @@
-"""ChunkTask, a chunk on its way through the API, and what one request about it can come to."""
+"""ChunkTask, a chunk on its way through the API, and the outcomes of a request about it."""
 
 from __future__ import annotations
 
@@ -35,21 +35,25 @@ WARN_AFTER_IDLE_S = 300.0
 
 @dataclass(slots=True, eq=False)
 class ChunkTask:
-    """A chunk on its way through the API."""
+    """A chunk on its way through the API.
+
+    A *contradictory state* is what the API should soon correct: it does not know the job, or
+    reports an undocumented end, or completion without an output.
+    """
 
     chunk: Chunk
     depth: int = 0  # splits between it and the chunk of the input
-    search: Bisection | None = None  # the bisection that it is part of
-    is_of_failed: bool = False  # a part of a chunk whose jobs failed
+    bisection: Bisection | None = None  # the bisection that it is part of
+    is_part_of_failed: bool = False  # a part of a chunk whose jobs failed
     half_pair: HalfPair | None = None  # the pair of which it is an undecided half
 
     # Where it is.
-    due: float = 0.0  # when it may be admitted, by the event loop's clock; the earliest goes first
+    due: float = 0.0  # when it may be admitted, and its priority: see `DelayQueue`
     ready_at: float = 0.0  # since when it could be submitted
     queued_s: float = 0.0  # from then until its last submission was sent
     holds_slot: bool = False  # a job slot
     holds_permit: bool = False  # one of the run's permits to read ahead
-    is_undecided: bool = False  # admitted, but neither accepted nor refused yet
+    awaits_acceptance: bool = False  # admitted, and neither accepted nor refused yet
     was_cut_off: bool = False  # its submission was under way when the run was ended
 
     # Its jobs.
@@ -69,10 +73,10 @@ class ChunkTask:
     was_unreadable: bool = False  # an earlier run found that its output can never be read
     seems_failed: bool = False  # the API has said once that it failed
     warn_after_idle_s: float = WARN_AFTER_IDLE_S  # until the next `JobStalled`
-    late_since: float | None = None  # since when the API says of it what cannot last
-    says_late: bool = False  # `JobOverdue` was emitted for that
+    contradictory_since: float | None = None  # since when its state is contradictory
+    overdue_emitted: bool = False  # `JobOverdue` was emitted for that state
     unknown_at: float | None = None  # when the API last said that it does not know it
-    unknown_s: float = 0.0  # for how long it has said so
+    unknown_s: float = 0.0  # for how long it has not known it
 
     # Its output.
     is_large: bool = False  # so large that no other one is held beside it
@@ -81,7 +85,7 @@ class ChunkTask:
     times_unread: int = 0  # in a row that this same output came
 
     # The present request.
-    wanted_at: float = 0.0  # when it was to be sent
+    request_due: float = 0.0  # when it is or was to be sent
     failures: int = 0  # in a row
     failing_since: float = 0.0  # when the first of them happened
     refused_since: float | None = None  # likewise, if the last ones refused access
@@ -105,32 +109,32 @@ class ChunkTask:
             self.job = JobProgress(len(self.chunk.rows), loop_time())
         return self.job
 
-    def leave_out_waiting(self, now: float) -> None:
-        """Do not count as time of failures the time for which we kept the request waiting.
+    def exclude_wait(self, now: float) -> None:
+        """Do not count the time since the request was due towards `give_up_after_s`.
 
-        A slow consumer, our own rate limit, or a pause that another request was told of say
-        nothing of the job, or of the API.
+        It waited for a worker: for a slow consumer, the rate limit, or a pause that another request
+        was told of. That says nothing of the job, or of the API.
         """
-        self.leave_out(max(0.0, now - self.wanted_at))
-        self.wanted_at = now
+        self.exclude(max(0.0, now - self.request_due))
+        self.request_due = now
 
-    def leave_out(self, seconds: float) -> None:
-        """Do not count so many seconds that have passed as time of failures."""
+    def exclude(self, seconds: float) -> None:
+        """Do not count these seconds towards `give_up_after_s`, or as a contradictory state."""
         self.failing_since += seconds
         if self.refused_since is not None:
             self.refused_since += seconds
-        if self.late_since is not None:
-            self.late_since += seconds
+        if self.contradictory_since is not None:
+            self.contradictory_since += seconds
         if self.unknown_at is not None:
             self.unknown_at += seconds
 
     def note_unknown(self, now: float, longest_s: float) -> float:
-        """Note that the API does not know the job; returns for how long it has not.
+        """Note that the API does not know the job; returns for how many seconds now.
 
         Args:
             now: The time.
-            longest_s: The most that counts from one such answer to the next: of a time in which
-                there were only errors, nobody can tell.
+            longest_s: The most that counts from one such answer to the next; in between there may
+                only have been errors.
         """
         if self.unknown_at is not None:
             self.unknown_s += max(0.0, min(now - self.unknown_at, longest_s))
@@ -141,15 +145,15 @@ class ChunkTask:
         """Note that the API knows the job."""
         self.unknown_at, self.unknown_s = None, 0.0
 
-    def late_for_s(self, now: float) -> float:
-        """For how long the API has reported a state that cannot last; from now on if it did not."""
-        if self.late_since is None:
-            self.late_since = now
-        return now - self.late_since
+    def contradictory_for_s(self, now: float) -> float:
+        """For how many seconds the job's state has been contradictory; 0 if it was not before."""
+        if self.contradictory_since is None:
+            self.contradictory_since = now
+        return now - self.contradictory_since
 
-    def no_longer_late(self) -> None:
-        """Note that the API reports a proper state."""
-        self.late_since, self.says_late = None, False
+    def no_longer_contradictory(self) -> None:
+        """Note that the API reports a consistent state."""
+        self.contradictory_since, self.overdue_emitted = None, False
 
     def note_failure(self, now: float, *, is_refusal: bool = False) -> None:
         """Note that the present request failed."""
@@ -162,7 +166,7 @@ class ChunkTask:
         self.failures += 1
 
     def note_unread(self, fingerprint: int) -> int:
-        """Note an output that cannot be read; returns how often in a row the very same one came."""
+        """Note an output that cannot be read; returns how often in a row this same one came."""
         is_same = fingerprint == self.unread
         self.unread, self.times_unread = fingerprint, self.times_unread * is_same + 1
         return self.times_unread
@@ -172,7 +176,7 @@ class ChunkTask:
         self.job_id, self.job, self.outputs = "", None, ()
         self.is_taken_up = self.was_complete = False
         self.failures = self.refetches = 0
-        self.no_longer_late()
+        self.no_longer_contradictory()
         self.no_longer_unknown()
         self.was_unreadable = self.seems_failed = False
         self.unread, self.times_unread = None, 0
@@ -209,12 +213,12 @@ def retried(
     )
 
 
-# -- What a request about a chunk came to -----------------------------------------------------
+# -- Outcomes of a request about a chunk ------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """Something follows after this time."""
+    """The next step follows after this time."""
 
     delay_s: float
 
@@ -223,26 +227,26 @@ class RetryLater(Delay):
     """Send the same request again."""
 
 
-class HeldBack(Delay):
-    """It was not sent, because there is a pause or the run ends: send it later."""
+class Deferred(Delay):
+    """It was not sent, because of a pause or because the run ends: send it later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that an error prevents."""
+    """A request that ended in this error."""
 
     error: PingDataError
 
 
 class Rejected(Problem):
-    """The API refused the submission for what it holds."""
+    """The API refused the submission for its content."""
 
 
 class Unreachable(Problem):
     """No job can be polled, or no output fetched, for longer than a run waits."""
 
 
-class Kept(Problem):
+class OutputPostponed(Problem):
     """The output of a paid job cannot be fetched now; another run may get it."""
 
 
@@ -277,7 +281,7 @@ class Abort:
     """No further submission can succeed."""
 
     error: PingDataError
-    is_for_all: bool = False  # other requests would have to wait for too long as well
+    api_unreachable: bool = False  # polls would have to wait for too long as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,10 +295,10 @@ class JobLost:
 
     error: str
     is_expired: bool  # the API merely no longer knows it
-    has_timed_out: bool = False  # we gave it up because it made no progress
+    has_timed_out: bool = False  # abandoned because it made no progress
 
     def as_error(self, job_id: str) -> JobFailedError:
-        """The same as an error."""
+        """This outcome as an error."""
         kind = JobTimeoutError if self.has_timed_out else JobFailedError
         return kind(self.error, job_id=job_id)
 

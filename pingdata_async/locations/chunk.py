@@ -317,7 +317,7 @@ def split(
 class RetryBatcher:
     """Batches rows that are sent again until they fill a chunk or have lingered long enough."""
 
-    LINGER_S = 30.0
+    MAX_BATCH_WAIT_S = 30.0
 
     def __init__(self, chunk_size: int) -> None:
         self._chunk_size = chunk_size
@@ -336,7 +336,7 @@ class RetryBatcher:
     def is_due(self, now: float) -> bool:
         """Whether the rows are worth a job now, whatever else there is to do."""
         is_full = len(self._retry_rows) >= self._chunk_size
-        return is_full or (bool(self._retry_rows) and now >= self._since + self.LINGER_S)
+        return is_full or (bool(self._retry_rows) and now >= self._since + self.MAX_BATCH_WAIT_S)
 
     def take(self) -> list[RetryRow]:
         """Take the rows of one chunk; at least one if there are any."""

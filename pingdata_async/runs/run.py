@@ -125,7 +125,7 @@ class DurableStore(ChunkStore):
         self.submitted = journal.submitted  # type: ignore[method-assign]  # the journal's own
         self.doubted = journal.doubted  # type: ignore[method-assign]  # the journal's own
         self.completed = journal.completed  # type: ignore[method-assign]  # the journal's own
-        self.abandoned = journal.abandoned  # type: ignore[method-assign]  # the journal's own
+        self.job_lost = journal.job_lost  # type: ignore[method-assign]  # the journal's own
         self.split = journal.split  # type: ignore[method-assign]  # the journal's own
         self.batched = journal.batched  # type: ignore[method-assign]  # the journal's own
 
@@ -198,10 +198,10 @@ class Run:
         self._flags = flags
         self._policy = policy
         self._make_engine = make_engine
-        self._counts = SummaryListener(settings.environment)
-        run_id = self._counts.run_id
+        self._summary_listener = SummaryListener(settings.environment)
+        run_id = self._summary_listener.run_id
         self._watched = watched(client.telemetry, "run", run_id)
-        self._emit = EventEmitter(self._counts, *listeners, self._watched, run_id=run_id)
+        self._emit = EventEmitter(self._summary_listener, *listeners, self._watched, run_id=run_id)
         self.preflight = Preflight(client, settings, self._emit)
         self._has_planned = False
         self._is_under_way = False
@@ -220,8 +220,8 @@ class Run:
             with self._watched or contextlib.nullcontext(), time_limit(timeout_s):
                 return await work
         except PingDataError as error:
-            error.summary = self._counts.summary
-            error.run_dir = self._counts.summary.run_dir
+            error.summary = self._summary_listener.summary
+            error.run_dir = self._summary_listener.summary.run_dir
             raise
 
     async def start(
@@ -397,13 +397,13 @@ class Run:
     async def _stopped(self, directory: RunDirectory, plan: Plan, error: BaseException) -> None:
         rows_done: int | None = None
         run_dir = shown_path(directory.path)
-        self._counts.summary.seconds = round(time.monotonic() - self._began, 3)
+        self._summary_listener.summary.seconds = round(time.monotonic() - self._began, 3)
         with contextlib.suppress(PingDataError):  # the error to show is the one that stopped it
             totals = await self._totals(directory)
             rows_done = totals.rows.rows
-            self._counts.add_planned(plan.summary)
-            self._counts.add_rows(totals.rows)
-            self._counts.add_totals(totals)
+            self._summary_listener.add_planned(plan.summary)
+            self._summary_listener.add_rows(totals.rows)
+            self._summary_listener.add_totals(totals)
             if isinstance(error, UnknownSourceError) and not totals.has_sent:
                 # With other sources it is another run, and this one must not be in its way. But a
                 # plan that was made before, perhaps from a pipe, is not deleted unasked.
@@ -414,7 +414,7 @@ class Run:
                         "other sources."
                     )
                 return
-        self._counts.summary.run_dir = run_dir
+        self._summary_listener.summary.run_dir = run_dir
         self._emit(
             RunStopped(
                 run_dir=run_dir,
@@ -590,10 +590,10 @@ class Run:
     async def _finish(
         self, directory: RunDirectory, planned: PlanSummary, counts: Tally
     ) -> RunSummary:
-        self._counts.add_planned(planned)
-        self._counts.add_rows(counts)
-        self._counts.add_totals(await self._totals(directory))
-        summary = self._counts.summary
+        self._summary_listener.add_planned(planned)
+        self._summary_listener.add_rows(counts)
+        self._summary_listener.add_totals(await self._totals(directory))
+        summary = self._summary_listener.summary
         summary.seconds = round(time.monotonic() - self._began, 3)
         self._name_files(summary, directory)
         await directory.journal.set_meta(FINISHED, summary)

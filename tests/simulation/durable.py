@@ -175,7 +175,7 @@ class _Client:
             api=PacedAPI(WatchedAPI(self._run.api, self._fuse, self._log)),
             store=self._store,
             chunk_size=world.chunk_size,
-            concurrency=self._slots.share(world.max_jobs),
+            job_slots=self._slots.share(world.max_jobs),
             rate_limiter=self._rate_limiter,
             sources=world.sources,
             options=JobOptions().encode(world.sources),
@@ -203,7 +203,7 @@ class _Client:
             return
         scheduler = engine._scheduler
         # Rows at fault keep out nobody: how many there may be in a row is the policy's.
-        at_fault = [task for task, _ in scheduler._deferred]
+        at_fault = [task for task, _ in scheduler._awaiting_evidence]
         at_fault += [entry[2][0] for entry in scheduler.unanswered._heap]
         read = self._run.directory.plan.rows_read - self._read_before + store.batched_rows
         ahead = read - store.delivered_rows - sum(each.chunk.total_rows for each in at_fault)

@@ -131,11 +131,11 @@ def check_end_of_client(
     require(permits <= world.max_jobs, f"more permits than there were: {permits}")
     if scheduler.error is None and not scheduler._input_ended:
         return  # cancelled
-    queues = ("submissions", "polls", "fetches", "batched", "unanswered")
+    queues = ("submissions", "polls", "fetches", "new_retry_chunks", "unanswered")
     left_over = {
         name: len(getattr(scheduler, name)) for name in queues if len(getattr(scheduler, name))
     }
-    is_done = scheduler.error is None and scheduler._open == 0
+    is_done = scheduler.error is None and scheduler._unfinished == 0
     require(not (is_done and left_over), f"all is done, but there is work left: {left_over}")
 
 

@@ -51,7 +51,7 @@ class StreamedRun(SimulatedRun):
     async def _stream(self) -> None:
         async with SimulatedClient(self.api) as client:
             enhancers = [self._enhancer(client, n) for n in range(self.world.streams)]
-            slots = enhancers[0]._share.slots
+            slots = enhancers[0]._share.limiter
             async with anyio.create_task_group() as tasks:
                 for number, enhancer in enumerate(enhancers):
                     tasks.start_soon(self._consume, enhancer, number)

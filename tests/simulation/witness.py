@@ -155,10 +155,10 @@ class WatchedStore(ChunkStore):
         self._log.note(f"store: completed {chunk.index}")
         await self._store.completed(chunk, outputs)
 
-    async def abandoned(self, chunk: Chunk, error: str) -> None:
-        self._log.note(f"store: abandoned {chunk.index} {error}")
+    async def job_lost(self, chunk: Chunk, error: str) -> None:
+        self._log.note(f"store: job_lost {chunk.index} {error}")
         self._on_abandoned(chunk.index)
-        await self._store.abandoned(chunk, error)
+        await self._store.job_lost(chunk, error)
 
     async def unreadable(self, chunk: Chunk, bodies: Sequence[EncodedBody]) -> str | None:
         self._log.note(f"store: unreadable {chunk.index}")

@@ -53,7 +53,7 @@ STEPS = {
     "held": ({"submitting"}, "held"),
     "submitted": ({"submitting"}, "submitted"),
     "completed": ({"submitted"}, "complete"),
-    "abandoned": ({"submitted", "complete"}, "planned"),
+    "job_lost": ({"submitted", "complete"}, "planned"),
     "split": ({"planned"}, "split"),
     "batched": ({"new"}, "planned"),
     "part": ({"new"}, "planned"),
@@ -129,8 +129,8 @@ class Observed(ChunkStore):
     ) -> None:
         await self._note("completed", chunk)
 
-    async def abandoned(self, chunk: Chunk, error: str) -> None:  # noqa: ARG002
-        await self._note("abandoned", chunk)
+    async def job_lost(self, chunk: Chunk, error: str) -> None:  # noqa: ARG002
+        await self._note("job_lost", chunk)
 
     async def unreadable(self, chunk: Chunk, bodies: Sequence[EncodedBody]) -> str | None:
         if not bodies:
@@ -218,7 +218,7 @@ def make_runner(
         api=PacedAPI(api),
         store=observed,
         chunk_size=chunk_size,
-        concurrency=slots or ConcurrencyLimiter(AdaptiveLimit()).share(max_jobs),
+        job_slots=slots or ConcurrencyLimiter(AdaptiveLimit()).share(max_jobs),
         rate_limiter=rate_limiter or RateLimiter(random.Random(seed)),
         max_requests_per_s=max_requests_per_s,
         sources=sources,

@@ -41,7 +41,7 @@ STORE_STEPS = (
     "submitted",
     "doubted",
     "completed",
-    "abandoned",
+    "job_lost",
     "split",
     "batched",
     "deliver",

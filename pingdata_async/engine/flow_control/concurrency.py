@@ -195,15 +195,15 @@ class ConcurrencyLimiter:
 class ConcurrencyShare:
     """One run's share of the job slots."""
 
-    def __init__(self, slots: ConcurrencyLimiter, max_jobs: int) -> None:
+    def __init__(self, limiter: ConcurrencyLimiter, max_jobs: int) -> None:
         check_count("max_jobs", max_jobs)
-        self.slots = slots
+        self.limiter = limiter
         self.max_jobs = max_jobs
 
     @property
     def in_flight(self) -> int:
         """Slots taken now, those of jobs that it has abandoned included."""
-        return self.slots.in_flight_of(self)
+        return self.limiter.in_flight_of(self)
 
     async def acquire(self, running_job_id: str = "") -> None:
         """Wait for a slot and take it. Cancelled, it takes none.
@@ -212,11 +212,11 @@ class ConcurrencyShare:
             running_job_id: A job that the API already has: it gets a slot whatever the limit. ""
                 for a job that is yet to be submitted.
         """
-        await self.slots.acquire(self, running_job_id)
+        await self.limiter.acquire(self, running_job_id)
 
     def release(self) -> None:
         """Give a slot back."""
-        self.slots.release(self)
+        self.limiter.release(self)
 
     def abandon(self, job_id: str, ends_at: float) -> None:
         """Leave a slot to a job that nobody polls any more.
@@ -225,7 +225,7 @@ class ConcurrencyShare:
             job_id: The job; "" for one that a lost submission may have made.
             ends_at: When it will likely have ended, by the event loop's clock.
         """
-        self.slots.abandon(self, job_id, ends_at)
+        self.limiter.abandon(self, job_id, ends_at)
 
 
 class _Waiter:

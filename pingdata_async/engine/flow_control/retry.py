@@ -1,7 +1,7 @@
 """RetryPolicy and CircuitBreaker: what is retried, when, and when a run stops (pure).
 
 An error becomes a verdict: `judge_submission()` for a POST, which may have made a paid job, and
-`judge_question()` for a GET, which costs nothing. `Health` tells how long requests of a kind have
+`judge_read()` for a GET, which costs nothing. `Health` tells how long requests of a kind have
 failed, and `JobLimitDetector` whether 429s are about the number of jobs instead of the rate.
 
 A refusal can be the fault of one row, which splitting finds. But if the request itself is wrong, or
@@ -80,7 +80,7 @@ def judge_submission(error: PingDataError) -> Verdict:
     return Verdict.STOP
 
 
-def judge_question(error: PingDataError) -> Verdict:
+def judge_read(error: PingDataError) -> Verdict:
     """What an error after a GET means: repeating it costs nothing, dropping a paid job does.
 
     Only the API's own answer makes a job unknown; an output that cannot be fetched does not.
@@ -395,15 +395,15 @@ class CircuitBreaker:
         self.any_answered = True
         self._failed_jobs = self._lost_chunks = 0
 
-    def note_refused(self, search: Bisection | None = None) -> bool:
+    def note_refused(self, bisection: Bisection | None = None) -> bool:
         """A submission was refused for its content; returns whether to stop.
 
-        Refusals within a search that has passed something count for less, as there may be many
+        Refusals within a bisection that has passed something count for less, as there may be many
         bad rows side by side. Rows from elsewhere are tried meanwhile, if there are any; if there
         are none, this ends too.
         """
         self._refusals += 1
-        if search is None or not search.has_passed:
+        if bisection is None or not bisection.has_passed:
             self._unexplained += 1
         limit = self._policy.max_refusals_in_a_row
         if not self._unexplained:

@@ -392,9 +392,9 @@ class Journal:
         """The output of the chunk's job can never be read."""
         await self._commit(transitions.note_unreadable, chunk.index)
 
-    async def abandoned(self, chunk: Chunk, error: str) -> None:
+    async def job_lost(self, chunk: Chunk, error: str) -> None:
         """The chunk's job is lost."""
-        await self._commit(transitions.abandon, chunk.index, error, time.time())
+        await self._commit(transitions.lose_job, chunk.index, error, time.time())
 
     async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
         """These parts take a chunk's place."""

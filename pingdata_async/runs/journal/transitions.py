@@ -192,7 +192,7 @@ def note_unreadable(connection: sqlite3.Connection, index: int) -> None:
     connection.execute("UPDATE chunks SET unreadable = 1 WHERE idx = ?", (index,))
 
 
-def abandon(connection: sqlite3.Connection, index: int, error: str, now: float) -> None:
+def lose_job(connection: sqlite3.Connection, index: int, error: str, now: float) -> None:
     """Its job is lost."""
     present = _before(connection, index, ChunkState.PLANNED)
     if present.state is ChunkState.SUBMITTING:

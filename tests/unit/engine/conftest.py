@@ -69,7 +69,7 @@ class Traces:
         # Warnings of finalizers are errors: pytest is told to make them so.
         gc.collect()
         if enhancer is not None:
-            slots = enhancer._share.slots
+            slots = enhancer._share.limiter
             assert not slots._in_flight
             assert not slots._waiting
             results = await enhancer.enhance([f"{n} Main Street" for n in range(45)])

@@ -40,6 +40,7 @@ LOST = TransportError("connection lost", maybe_sent=True)
 OUT_OF_ORDER = ServerError("out of order", status_code=500)
 FAILED = JobLost("job failed", is_expired=False)
 EXPIRED = JobLost("job forgotten", is_expired=True)
+SPLIT_FAILED = Split(2, "job failed", because_jobs_failed=True)
 STUCK = JobLost("no progress", is_expired=False, has_timed_out=True)
 
 
@@ -73,7 +74,7 @@ LOST_CHUNKS = worn(CircuitBreaker.note_lost_chunk, RetryPolicy().max_lost_chunks
 @pytest.mark.parametrize(
     ("rows", "error", "breaker", "is_stopping", "expected"),
     [
-        (8, BAD_REQUEST, None, False, Split(2, "refused", is_telling=True)),
+        (8, BAD_REQUEST, None, False, Split(2, "refused", tests_size=True)),
         (8, TOO_LARGE, None, False, Split(2, "too large")),
         (1, BAD_REQUEST, None, False, FailOnEvidence),
         (8, BAD_REQUEST, None, True, Drop()),
@@ -142,8 +143,8 @@ def test_what_follows_from_a_doubt(
     [
         (8, FAILED, {}, None, False, Resubmit),
         (8, EXPIRED, {}, None, False, Resubmit),
-        (8, FAILED, {"failed_jobs": 99}, None, False, Split(2, "job failed", has_failed=True)),
-        (8, FAILED, {"is_of_failed": True}, None, False, Split),
+        (8, FAILED, {"failed_jobs": 99}, None, False, SPLIT_FAILED),
+        (8, FAILED, {"is_part_of_failed": True}, None, False, Split),
         (1, FAILED, {"failed_jobs": 99}, None, False, FailOnEvidence),
         (8, EXPIRED, {"lost_jobs": 99}, None, False, FailOnEvidence),
         (8, EXPIRED, {"lost_jobs": 99}, LOST_CHUNKS, False, Drop),
@@ -216,7 +217,8 @@ def test_a_job_whose_answer_cannot_be_had_now_is_left_to_another_run(
     is_taken_up: bool, error: PingDataError, breaker: CircuitBreaker | None, expected: Drop
 ) -> None:
     """The run goes on, but where that happens again and again to jobs of its own."""
-    assert judge(breaker).after_kept(task_of(8, is_taken_up=is_taken_up), error) == expected
+    task = task_of(8, is_taken_up=is_taken_up)
+    assert judge(breaker).after_postponed_output(task, error) == expected
 
 
 @pytest.mark.parametrize(

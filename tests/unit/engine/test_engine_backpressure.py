@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from pingdata_async.engine.context import FinishedChunk, MemoryStore
-from pingdata_async.engine.engine import AT_HAND, FETCH_WORKERS
+from pingdata_async.engine.engine import FETCH_WORKERS, MAX_DECODED_OUTPUTS
 from pingdata_async.engine.requests import Requests
 from pingdata_async.engine.stream import ResultChannel, ResultStream
 from pingdata_async.engine.task import ChunkTask, Downloaded
@@ -98,7 +98,7 @@ async def test_few_outputs_are_at_hand_while_others_are_fetched(
     assert seen.rows == list(range(200))
     first_kept_at = seen.chunks[0][0]
     fetches = seen.times(RequestSent, kind="fetch")
-    assert sum(at < first_kept_at for at in checks) == AT_HAND
+    assert sum(at < first_kept_at for at in checks) == MAX_DECODED_OUTPUTS
     assert sum(at < first_kept_at for at in fetches) == FETCH_WORKERS
 
 

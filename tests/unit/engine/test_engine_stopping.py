@@ -106,7 +106,7 @@ def _troubled(seed: int) -> SimulatedAPI:
 
 
 METHODS = [
-    "next_index", "submitting", "refused", "submitted", "doubted", "completed", "abandoned",
+    "next_index", "submitting", "refused", "submitted", "doubted", "completed", "job_lost",
     "split", "batched", "deliver",
 ]  # fmt: skip
 

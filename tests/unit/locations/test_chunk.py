@@ -247,7 +247,7 @@ def test_a_batch_is_due_when_full_or_late_and_keeps_to_the_size_of_a_body() -> N
         at = each / 7
         late = RetryBatcher(3)
         late.add([left(0)], at)
-        assert late.is_due(at + RetryBatcher.LINGER_S)
+        assert late.is_due(at + RetryBatcher.MAX_BATCH_WAIT_S)
     batcher.add([left(2), left(3)], 129.0)
     assert batcher.is_due(129.0)
     assert [each.row for each in batcher.take()] == [0, 1, 2]

@@ -14,7 +14,7 @@ from pingdata_async.engine.flow_control.retry import (
     Health,
     RetryPolicy,
     Verdict,
-    judge_question,
+    judge_read,
     judge_submission,
 )
 from pingdata_async.models import RequestKind
@@ -62,7 +62,7 @@ def test_what_an_error_means_depends_on_what_was_asked(
     error: ping.PingDataError, after_post: Verdict, after_get: Verdict
 ) -> None:
     """A lost POST is in doubt, a lost GET is not."""
-    assert (judge_submission(error), judge_question(error)) == (after_post, after_get)
+    assert (judge_submission(error), judge_read(error)) == (after_post, after_get)
 
 
 def test_it_is_known_when_failures_end_a_run() -> None:

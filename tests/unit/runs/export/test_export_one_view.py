@@ -160,7 +160,7 @@ async def test_a_status_is_of_one_moment(tmp_path: Path, monkeypatch: pytest.Mon
     async with Journal(run_dir / JOURNAL_NAME) as journal:
 
         def lose_job(_reader: JournalReader) -> None:
-            from_thread.run(journal.abandoned, planned(0), "the job is lost")
+            from_thread.run(journal.job_lost, planned(0), "the job is lost")
 
         after_first(monkeypatch, JournalReader, "totals", lose_job)
         status = await anyio.to_thread.run_sync(read_status, run_dir)

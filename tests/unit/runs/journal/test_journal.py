@@ -121,12 +121,12 @@ async def test_a_lost_job_stays_on_the_bill(path: Path) -> None:
     """The chunk waits again, and the job that was lost is still counted."""
     async with Journal(path) as journal:
         await submit(journal, 0)
-        await journal.abandoned(planned(0), "unknown job")
+        await journal.job_lost(planned(0), "unknown job")
         record = await journal.record(0)
         assert record is not None
         assert (record.state, record.job_id, record.jobs) == (ChunkState.PLANNED, "", 1)
         await submit(journal, 0)
-        await journal.abandoned(planned(0), "unknown job")
+        await journal.job_lost(planned(0), "unknown job")
         await journal.failed(0, FAILURE, counts(10, failed=10))
         record = await journal.record(0)
         assert record is not None
@@ -214,7 +214,7 @@ async def test_unfinished_chunks_come_paid_ones_first(path: Path) -> None:
             if not seen:
                 await submit(journal, 8)
                 await journal.split(planned(9), [later(journal.next_index(), 90)])
-                await journal.abandoned(planned(2), "lost")
+                await journal.job_lost(planned(2), "lost")
             seen.append(record.index)
     assert seen == [0, 2, 5, *range(10, 50)]
 
@@ -237,7 +237,7 @@ async def test_an_end_is_an_end(path: Path, state: str) -> None:
             journal.refused(planned(0)),
             journal.submitted(planned(0), "other"),
             journal.doubted(planned(0), "", hold=False),
-            journal.abandoned(planned(0), ""),
+            journal.job_lost(planned(0), ""),
             journal.split(planned(0), [later(99, 0)]),
             journal.spooled(0, counts(10), [left(1)]),
             journal.failed(0, FAILURE, counts(10)),
@@ -252,7 +252,7 @@ async def test_wrong_calls_before_an_answer(path: Path) -> None:
     async with Journal(path) as journal:
         await journal.submitting(planned(0), charged_before=False)
         with pytest.raises(RunError, match="no job to be lost"):
-            await journal.abandoned(planned(0), "")
+            await journal.job_lost(planned(0), "")
         await journal.doubted(planned(0), "lost", hold=True)
         with pytest.raises(RunError, match="in doubt already"):
             await journal.doubted(planned(0), "lost", hold=True)

@@ -206,10 +206,10 @@ class JournalMachine(RuleBasedStateMachine):
             self._model.noted.add(known.chunk.index)
 
     @rule(data=st.data())
-    def abandoned(self, data: st.DataObject) -> None:
+    def job_lost(self, data: st.DataObject) -> None:
         known = self._any_chunk(data, S.SUBMITTED, S.COMPLETE)
         legal = known.state in {S.SUBMITTED, S.COMPLETE}
-        if self._call(legal, self._journal.abandoned, known.chunk, "lost"):
+        if self._call(legal, self._journal.job_lost, known.chunk, "lost"):
             known.state = S.PLANNED
 
     @rule(data=st.data(), retry_rows=st.integers(0, ROWS_A_CHUNK))
