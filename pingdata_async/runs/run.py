@@ -95,22 +95,25 @@ from pingdata_async.util.text import STDOUT, counted, shown_path
 
 
 class EarlyOutput(Protocol):
-    """Writes chunks while the run goes on, as `InputOrder` gives them; it may write none."""
+    """Takes finished chunks while the run goes on, and writes those that already form a prefix.
+
+    `write_rest()` writes the others at the end.
+    """
 
     def expect(self, chunk: Chunk) -> None:
-        """A chunk is being kept, and will be offered with its content."""
+        """Note that a chunk is being journalled, and will be offered with its content."""
         ...
 
     async def offer(self, chunk: Chunk, found: tuple[OffsetIndex, bytes] | None) -> None:
-        """A chunk has ended, and the journal knows; see `InputOrder.offer()`."""
+        """Take a chunk that the journal has recorded as finished; see `InputOrder.offer()`."""
         ...
 
 
 class DurableStore(ChunkStore):
-    """Tells the journal of every step, and keeps answers in the spool.
+    """Records every step in the journal, and answers in the spool.
 
     Raises:
-        RunError: By every method, when it cannot be written; the run can be gone on with.
+        RunError: By every method, when it cannot write; the run can be resumed.
     """
 
     is_durable = True
@@ -120,17 +123,18 @@ class DurableStore(ChunkStore):
         self._journal = journal
         self._spool = spool
         self._output = output
-        self.submitting = journal.submitting  # type: ignore[method-assign]  # the journal's own
-        self.refused = journal.refused  # type: ignore[method-assign]  # the journal's own
-        self.submitted = journal.submitted  # type: ignore[method-assign]  # the journal's own
-        self.doubted = journal.doubted  # type: ignore[method-assign]  # the journal's own
-        self.completed = journal.completed  # type: ignore[method-assign]  # the journal's own
-        self.job_lost = journal.job_lost  # type: ignore[method-assign]  # the journal's own
-        self.split = journal.split  # type: ignore[method-assign]  # the journal's own
-        self.batched = journal.batched  # type: ignore[method-assign]  # the journal's own
+        # These steps are pure records: bound straight to the journal, to save a coroutine per step.
+        self.submitting = journal.submitting  # type: ignore[method-assign]
+        self.refused = journal.refused  # type: ignore[method-assign]
+        self.submitted = journal.submitted  # type: ignore[method-assign]
+        self.doubted = journal.doubted  # type: ignore[method-assign]
+        self.completed = journal.completed  # type: ignore[method-assign]
+        self.job_lost = journal.job_lost  # type: ignore[method-assign]
+        self.split = journal.split  # type: ignore[method-assign]
+        self.batched = journal.batched  # type: ignore[method-assign]
 
     async def unreadable(self, chunk: Chunk, bodies: Sequence[EncodedBody]) -> str | None:
-        """Note that, and keep what came for a person to look at; returns where."""
+        """Record it, and keep the output for a person to look at; returns its path."""
         await self._journal.unreadable(chunk)
         if not bodies:
             return None
@@ -143,7 +147,7 @@ class DurableStore(ChunkStore):
         return shown_path(path)
 
     async def deliver(self, finished: FinishedChunk) -> None:
-        """Keep a chunk's answers with the note that they are kept; then they may be written."""
+        """Spool a chunk's answers and record that in one step; then offer them to the output."""
         index, checked = finished.chunk.index, finished.checked
         if checked is None:
             await self._journal.failed(index, finished.failure, finished.counts)
@@ -153,7 +157,7 @@ class DurableStore(ChunkStore):
         if checked.offset_index is not None and checked.content is not None:
             found = checked.offset_index, checked.content
             self._output.expect(finished.chunk)
-        if checked.body.is_gzip:  # nothing to be done, so no visit to a thread
+        if checked.body.is_gzip:  # packed already: no need for a thread
             output = packed_output(checked.body)
         else:
             output = await anyio.to_thread.run_sync(packed_output, checked.body)
@@ -176,7 +180,7 @@ class Run:
         client: Asked about sources and limits; must be open if anything is to be sent.
         settings: The run's settings, which are kept in its journal.
         flags: What the run may do.
-        policy: How often things are tried.
+        policy: How often requests, jobs and rows are tried.
         make_engine: Makes the engine for a store, a listener, a circuit breaker and a budget.
         listeners: Called with every event.
     """
@@ -231,7 +235,7 @@ class Run:
         path = await anyio.to_thread.run_sync(run_dir_for, self._output, run_dir)
         await self.plan(source, path, builder)
         is_temporary = run_dir is None and self._is_to_stdout
-        return await self._go_on(path, discard=is_temporary or self._flags.discard_run)
+        return await self._execute_and_export(path, discard=is_temporary or self._flags.discard_run)
 
     async def plan(self, source: AnyInput, path: Path, builder: ChunkBuilder) -> None:
         """Write the plan, unless the run has one; raises as `start()`."""
@@ -242,7 +246,7 @@ class Run:
     def foreseen(
         self, source: AnyInput, path: Path | None, builder: ChunkBuilder
     ) -> contextlib.AbstractAsyncContextManager[Path]:
-        """The plan without a change to anything; see `Planner.foreseen()`."""
+        """What `plan()` would do, changing nothing; see `Planner.foreseen()`."""
         return self._planner().foreseen(source, path, builder)
 
     def _planner(self) -> Planner:
@@ -252,7 +256,7 @@ class Run:
 
     async def resume(self, path: Path) -> RunSummary:
         """Resume a run; on a finished one, nothing is sent. Raises as `start()`."""
-        return await self._go_on(path, discard=self._flags.discard_run)
+        return await self._execute_and_export(path, discard=self._flags.discard_run)
 
     async def retry(self, path: Path, *, all_not_ok: bool) -> RunSummary:
         """Retry the rows without an answer, or all that are not ok. Raises as `start()`."""
@@ -265,19 +269,20 @@ class Run:
             sources = self._settings.sources
             found = await reopen_rows(directory, plan, sources, all_not_ok=all_not_ok)
             self._note(reopening_told(found))
-            return await self._go_on_in(directory)
+            return await self._execute_and_export_in(directory)
 
-    def _form(self, declared: DeclaredTypes | None = None) -> OutputSpec:
-        """The form of the output; refuses one that cannot be written."""
+    def _output_spec(self, declared: DeclaredTypes | None = None) -> OutputSpec:
+        """What output to write, and how; refuses one that cannot be written."""
         return output_spec(
             self._output, self._settings.writing, self._settings.sources, declared or {}
         )
 
     # -- execute -------------------------------------------------------------------------
 
-    async def _go_on(self, path: Path, *, discard: bool) -> RunSummary:
+    async def _execute_and_export(self, path: Path, *, discard: bool) -> RunSummary:
+        """Open the run's directory, finish the run, and delete the directory if wanted."""
         async with RunDirectory(path) as directory:
-            summary = await self._go_on_in(directory)
+            summary = await self._execute_and_export_in(directory)
             directory.discard = discard and not summary.no_answer
         if directory.left_behind:
             self._note(
@@ -288,30 +293,30 @@ class Run:
             summary.run_dir = None
         return summary
 
-    async def _go_on_in(self, directory: RunDirectory) -> RunSummary:
+    async def _execute_and_export_in(self, directory: RunDirectory) -> RunSummary:
         plan = await self._open_plan(directory)
         try:
-            before = await self._finished_before(directory)
+            before = await self._summary_if_finished(directory)
             if before is not None:
                 return before
             totals = await self._totals(directory)
             if totals.rows.rows < plan.summary.rows:
                 self._check_client_is_open()  # before anything is changed
             await self._check_may_write(directory, plan)
-            form = self._form(await self._declared(directory))
-            await self._check_columns(form, plan, has_sent=totals.has_sent)
+            spec = self._output_spec(await self._declared(directory))
+            await self._check_columns(spec, plan, has_sent=totals.has_sent)
             await directory.keep_caps(self._settings.caps)
             await directory.journal.set_meta(FINISHED, None)
             await self._keep_writing(directory)
-            own = OutputOwnership(directory, self._output)
+            ownership = OutputOwnership(directory, self._output)
             async with (
                 reading_journal(journal_path(directory.path)) as journal,
                 open_export(
                     self._output,
-                    form,
+                    spec,
                     on_note=self._note,
                     failures=failures_path(self._output),
-                    before_move=own.about_to_move,
+                    before_move=ownership.about_to_move,
                     scratch=directory.path,
                 ) as sink,
             ):
@@ -322,20 +327,20 @@ class Run:
                     plan, answers, on_rows=lambda rows: self._emit(OutputProgress(rows=rows))
                 )
                 _check_all_written(sink.counts, plan.summary)
-            await own.moved()
-            return await self._finish(directory, plan.summary, sink.counts)
+            await ownership.moved()
+            return await self._summarize(directory, plan.summary, sink.counts)
         except BaseException as error:
             if isinstance(error, ConfigurationError) and not self._is_under_way:
                 raise
             with anyio.CancelScope(shield=True):
-                ended = await self._as_it_ends(directory, error)
-                await self._stopped(directory, plan, ended)
+                ended = await self._error_to_raise(directory, error)
+                await self._report_stopped(directory, plan, ended)
             if ended is error:
                 raise
             raise ended from error
 
-    async def _as_it_ends(self, directory: RunDirectory, error: BaseException) -> BaseException:
-        """The error that ends the run; those that mean "nothing was sent" only if that is true."""
+    async def _error_to_raise(self, directory: RunDirectory, error: BaseException) -> BaseException:
+        """The error to raise: a `RunError` in place of one that would say that nothing was sent."""
         if not isinstance(error, ConfigurationError | InputError | UnknownSourceError):
             return error
         with contextlib.suppress(PingDataError):
@@ -345,23 +350,23 @@ class Run:
         ended.needs = needed_for(error, self._output)
         return ended
 
-    async def _check_columns(self, form: OutputSpec, plan: Plan, *, has_sent: bool) -> None:
-        """Refuse an output none of whose columns the API declares.
+    async def _check_columns(self, spec: OutputSpec, plan: Plan, *, has_sent: bool) -> None:
+        """Refuse an output if the API declares none of the requested columns.
 
-        Answers may hold undeclared fields, so single unknown columns are only noted. So are all of
-        them once something was paid for.
+        Answers may hold undeclared fields, so single unknown columns only get a note; so do all of
+        them once a job was sent.
 
         Raises:
             ConfigurationError: When there would be nothing to write.
         """
-        missing = await anyio.to_thread.run_sync(undeclared, form, plan)
+        missing = await anyio.to_thread.run_sync(undeclared, spec, plan)
         if not missing:
             return
         told = (
             f"the API declares no field for the column {shown_headers(missing)} (`pingdata-async "
             f"datasources --json` lists all)"
         )
-        if len(missing) == len(form.options.columns) and not has_sent:
+        if len(missing) == len(spec.options.columns) and not has_sent:
             raise ConfigurationError(f"{told}; name others with --columns")
         self._note(f"{told[0].upper()}{told[1:]}; it is written only if answers have it.")
 
@@ -372,11 +377,11 @@ class Run:
         self._emit(RunNotice(message=message))
 
     async def _declared(self, directory: RunDirectory) -> DeclaredTypes:
-        """The types that the API declares for its fields, if the output needs them.
+        """The types that the API declares for its fields; {} for JSONL, which writes them as sent.
 
-        They are asked for once and kept, so that the output can be written again without the API.
+        They are fetched once and kept, so that the output can be written again without the API.
         """
-        if self._form().kind is OutputFormat.JSONL:
+        if self._output_spec().kind is OutputFormat.JSONL:
             return {}
         kept = await directory.journal.get_meta(DECLARED)
         if kept is None:
@@ -394,7 +399,9 @@ class Run:
                 msgspec.structs.replace(kept, writing=self._settings.writing)
             )
 
-    async def _stopped(self, directory: RunDirectory, plan: Plan, error: BaseException) -> None:
+    async def _report_stopped(
+        self, directory: RunDirectory, plan: Plan, error: BaseException
+    ) -> None:
         rows_done: int | None = None
         run_dir = shown_path(directory.path)
         self._summary_listener.summary.seconds = round(time.monotonic() - self._began, 3)
@@ -405,14 +412,7 @@ class Run:
             self._summary_listener.add_rows(totals.rows)
             self._summary_listener.add_totals(totals)
             if isinstance(error, UnknownSourceError) and not totals.has_sent:
-                # With other sources it is another run, and this one must not be in its way. But a
-                # plan that was made before, perhaps from a pipe, is not deleted unasked.
-                directory.discard = self._has_planned
-                if not directory.discard:
-                    self._note(
-                        f"The plan in {run_dir} is kept; --restart sets it aside for a run with "
-                        "other sources."
-                    )
+                self._discard_unsent_plan(directory)
                 return
         self._summary_listener.summary.run_dir = run_dir
         self._emit(
@@ -425,8 +425,20 @@ class Run:
             )
         )
 
+    def _discard_unsent_plan(self, directory: RunDirectory) -> None:
+        """No job was sent, and the sources are wrong: the plan is of no use.
+
+        One that an earlier process made, perhaps from a pipe, is not deleted unasked.
+        """
+        directory.discard = self._has_planned
+        if not directory.discard:
+            self._note(
+                f"The plan in {shown_path(directory.path)} is kept; --restart sets it aside for a "
+                "run with other sources."
+            )
+
     async def _needs(self, directory: RunDirectory, error: BaseException) -> str:
-        """Options without which `resume` would stop again at once."""
+        """Command-line options that `resume` needs to get past this error."""
         needs = error.needs if isinstance(error, RunError) else ""
         output = self._settings.output
         try:
@@ -442,7 +454,7 @@ class Run:
     async def _check_may_write(self, directory: RunDirectory, plan: Plan) -> None:
         files = (self._output, failures_path(self._output))
         await anyio.to_thread.run_sync(check_apart, directory.path, files)
-        await anyio.to_thread.run_sync(check_run_output, self._form(), plan)
+        await anyio.to_thread.run_sync(check_run_output, self._output_spec(), plan)
         check_budget(self._settings, plan)
         kept = await directory.settings()
         is_planned = kept is not None and kept.output == self._settings.output
@@ -452,15 +464,15 @@ class Run:
             planned_overwrite=kept is not None and is_planned and kept.overwrite,
         )
 
-    async def _finished_before(self, directory: RunDirectory) -> RunSummary | None:
-        """The summary of a finished run; None if there is anything left to do."""
+    async def _summary_if_finished(self, directory: RunDirectory) -> RunSummary | None:
+        """The summary of a run that is finished, output included; else None."""
         kept = await directory.journal.get_meta(FINISHED)
         if kept is None or self._is_to_stdout:
             return None
         try:
             summary = msgspec.convert(kept, RunSummary)
         except msgspec.ValidationError:
-            return None  # it is made anew, with the output, at no cost
+            return None  # the output and its summary are made anew, at no cost
         self._name_files(summary, directory)
         settings = await directory.settings()
         if settings is None or settings.writing != self._settings.writing:
@@ -493,8 +505,11 @@ class Run:
             directory.plan = plan
         return directory.plan
 
-    async def _begin(self, directory: RunDirectory, plan: Plan) -> JournalTotals:
-        """Settle what an earlier process left half-done, and emit how far the run is."""
+    async def _recover(self, directory: RunDirectory, plan: Plan) -> JournalTotals:
+        """Settle submissions that the last process left open; returns how far the run is.
+
+        Emits that, and checks the disk's free space.
+        """
         journal = directory.journal
         for doubt in await journal.doubt_interrupted(hold=self._policy.hold_in_doubt):
             self._emit(
@@ -515,7 +530,7 @@ class Run:
 
     async def _execute(self, directory: RunDirectory, plan: Plan, output: EarlyOutput) -> None:
         journal, planned = directory.journal, plan.summary
-        totals = await self._begin(directory, plan)
+        totals = await self._recover(directory, plan)
         breaker = CircuitBreaker(
             self._policy,
             any_accepted=totals.jobs > 0,
@@ -523,7 +538,7 @@ class Run:
         )
         store = DurableStore(journal, directory.spool, output)
         spending = Spending(self._settings, plan, totals, lambda read: self._read(directory, read))
-        refused = await self._refused_beforehand(spending)
+        refused = await self._limits_error(spending)
         engine = self._make_engine(
             store, self._emit, breaker, spending.budget(nothing_more=refused is not None)
         )
@@ -544,6 +559,7 @@ class Run:
             spent = error
         after = await self._totals(directory)
         answered_rows = after.rows.rows - totals.rows.rows
+        # rows -> locations: duplicates and invalid rows are not sent (an estimate)
         answered = answered_rows * planned.locations / max(1, planned.rows)
         await keep_throughput(journal, answered, time.monotonic() - began)
         if spent is not None:
@@ -554,11 +570,11 @@ class Run:
                 f"{counted(held, 'submission')} in doubt and held; `status` lists them"
             )
 
-    async def _refused_beforehand(self, spending: Spending) -> LimitsExceededError | None:
-        """The error if the account's limits refuse the rest; paid answers are still fetched.
+    async def _limits_error(self, spending: Spending) -> LimitsExceededError | None:
+        """LimitsExceededError if the account's limits are too low, else None.
 
-        Raises:
-            LimitsExceededError: At once, if there are no jobs in flight.
+        Returned, not raised, while jobs are in flight: `_execute` then fetches those with a zero
+        budget and raises it at the end.
         """
         if not self._flags.preflight:
             return None
@@ -577,7 +593,7 @@ class Run:
         self, directory: RunDirectory, planned: PlanSummary, *, left: int
     ) -> None:
         if self._flags.check_space:
-            sent = planned.rows - planned.repeated  # or invalid, which makes no difference here
+            sent = planned.rows - planned.repeated  # rows -> locations (an estimate)
             locations = left * sent // max(1, planned.rows)
             check_space(
                 await anyio.to_thread.run_sync(
@@ -587,7 +603,7 @@ class Run:
 
     # -- export --------------------------------------------------------------------------
 
-    async def _finish(
+    async def _summarize(
         self, directory: RunDirectory, planned: PlanSummary, counts: Tally
     ) -> RunSummary:
         self._summary_listener.add_planned(planned)

@@ -189,7 +189,7 @@ class Planner:
         await journal.set_meta(FINGERPRINT, fingerprint)
         # Last: it says that the plan is whole.
         await journal.set_meta(SETTINGS, as_kept(self.settings, run_dir))
-        await anyio.to_thread.run_sync(check_run_output, self._form(), plan)
+        await anyio.to_thread.run_sync(check_run_output, self._output_spec(), plan)
         directory.discard = False
         self.has_made = True
 
@@ -199,7 +199,7 @@ class Planner:
     def _say_waiting(self) -> None:
         self.emit(InputAwaited(source=self.settings.source))
 
-    def _form(self) -> OutputSpec:
+    def _output_spec(self) -> OutputSpec:
         return output_spec(self.output, self.settings.writing, (), {})
 
     def _check_output(self, source: AnyInput) -> None:
@@ -209,7 +209,7 @@ class Planner:
             overwrite=self.options.overwrite,
             failures=failures_path(self.output),
         )
-        check_format(self._form().kind)
+        check_format(self._output_spec().kind)
 
 
 async def check_beside(

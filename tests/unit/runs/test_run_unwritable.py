@@ -126,7 +126,7 @@ async def test_nothing_that_was_paid_for_ends_as_if_nothing_was_sent(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "_finish", finish)
+        patch.setattr(Run, "_summarize", finish)
         with pytest.raises(RunError) as caught:
             await enhancer(client, chunk_size=300, on_event=events.append).run(ADDRESSES, output)
     assert (caught.value.__cause__, exit_code_for(caught.value)) == (error, 5)
