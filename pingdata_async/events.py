@@ -117,7 +117,8 @@ class RunStopped(Event, frozen=True, kw_only=True):
         rows: Rows of the plan.
         rows_done: Those that have an outcome; None if that cannot be read.
         is_output_closed: Whether it stops because nobody reads standard output any more.
-        needs: Options without which it would stop again at once; "" for none.
+        needs: Command-line options that `resume` needs to get past the error, such as
+            `--output=...`; "" for none.
     """
 
     run_dir: str
@@ -225,11 +226,13 @@ class SubmissionInDoubt(Event, frozen=True, kw_only=True):
 
 
 class JobOverdue(Event, frozen=True, kw_only=True):
-    """The API has said for `late_s` seconds what cannot last; the job is still polled.
+    """The API has reported a contradictory state of a job for `late_s` seconds.
+
+    The job is still polled.
 
     Attributes:
-        error: What it says: an undocumented status, that it does not know the job, or that the job
-            is complete although there is no output.
+        error: The state: an undocumented end, an unknown job, completion without an output, or an
+            output that cannot be fetched.
     """
 
     chunk: int
@@ -239,7 +242,10 @@ class JobOverdue(Event, frozen=True, kw_only=True):
 
 
 class JobKept(Event, frozen=True, kw_only=True):
-    """The output of a paid job cannot be fetched now; `resume` fetches it later."""
+    """The output of a paid job cannot be fetched now.
+
+    The job is paid for, and not replaced; `resume` fetches the output later.
+    """
 
     chunk: int
     job_id: str
@@ -248,7 +254,14 @@ class JobKept(Event, frozen=True, kw_only=True):
 
 
 class JobAbandoned(Event, frozen=True, kw_only=True):
-    """A job ended without a usable output, or the API no longer knows it."""
+    """The run gives up on a job.
+
+    It failed, the API forgot it, its output can never be read, or it made no progress for
+    `job_timeout_s` (it may then still be running).
+
+    Attributes:
+        will_resubmit: Whether another job will be submitted for its locations.
+    """
 
     chunk: int
     job_id: str

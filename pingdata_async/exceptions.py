@@ -261,8 +261,8 @@ class RunError(PingDataError):
     """Raised when a run cannot start or continue: disk, run directory, journal.
 
     Attributes:
-        needs: Options without which `resume` would stop again at once; "" if there are none, or
-            it is unknown.
+        needs: Command-line options that `resume` needs to get past this error, such as
+            `--output=...`; "" if it needs none, or that is unknown.
     """
 
     needs: str = ""

@@ -432,7 +432,7 @@ class RunSummary(msgspec.Struct, kw_only=True):
         value_notes: These, and others that were not sent as they stand, by column.
         jobs: Jobs that the API accepted.
         locations_charged: Locations in accepted jobs.
-        locations_saved: Rows not sent because they repeat others.
+        locations_saved: Rows not sent because they are duplicates; `repeated` of the plan.
         charged_by_source: About how many of the charged locations were sent to each source.
         locations_in_doubt: Locations in submissions in doubt, which may be charged in addition.
         skipped_by_source: Rows not sent to a source because it surely cannot answer them.

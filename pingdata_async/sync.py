@@ -1,4 +1,4 @@
-"""The same without `await`: for scripts, notebooks and threads.
+"""Synchronous wrappers of `BulkEnhancer` and `enhance_table()`.
 
     from pingdata_async import sync
 
@@ -10,8 +10,7 @@ ends a call as a cancellation ends the awaited one.
 
 With `show_progress=True` a call shows how far it is, in the cell of a notebook or on a terminal.
 
-Each function takes a `client`, which it opens for as long as it runs; calls at the same time
-share the limits of one that is given to them. None for one with the usual settings.
+Calls at the same time that are given the same client share its limits.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ def enhance(
     Args:
         locations: As of `BulkEnhancer.enhance()`; it is iterated in the other thread.
         sources: Source codes such as PG and PH; a location's own `sources` take precedence.
-        client: See above.
+        client: An existing client, opened for this call; None for one with default settings.
         **options: Whatever else `BulkEnhancer.enhance()` and `BulkEnhancer` take.
 
     Raises:
@@ -114,7 +113,7 @@ def enhance_table(
     Args:
         table: A pyarrow, pandas or polars object.
         sources: Source codes such as PG and PH.
-        client: See above.
+        client: An existing client, opened for this call; None for one with default settings.
         reading: As of `pingdata_async.enhance_table()`.
         columns: Likewise.
         **options: Whatever else `BulkEnhancer` takes.
@@ -145,7 +144,7 @@ def run(
         source: As of `BulkEnhancer.run()`.
         output: Likewise.
         sources: Source codes such as PG and PH.
-        client: See above.
+        client: An existing client, opened for this call; None for one with default settings.
         **options: Whatever else `BulkEnhancer.run()` and `BulkEnhancer` take.
 
     Raises:
@@ -171,7 +170,7 @@ def resume(
     Args:
         run_dir: The run directory.
         sources: Those of the run.
-        client: See above.
+        client: An existing client, opened for this call; None for one with default settings.
         **options: Whatever else `BulkEnhancer.resume()` and `BulkEnhancer` take.
 
     Raises:

@@ -1,7 +1,7 @@
 """Limits, usage and data sources of an account (pure).
 
 From the API's published reference and the vendor's client. A field that is missing, null or of
-an undocumented type counts as "not said"; unknown windows and fields are kept.
+an undocumented type counts as missing; unknown windows and fields are kept.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ TOTAL = "total"
 class SourceLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How much a source may be asked; each by window, such as "daily" and "monthly".
 
-    Windows are days and months of the calendar, by UTC. One that is missing is not said.
+    Windows are calendar days and months, by UTC; those that the API does not report are missing.
 
     Attributes:
         limits: Locations that a whole window allows.
         usage: Locations asked for so far.
-        remaining: Locations that are left; what the API goes by.
+        remaining: Locations that are left; the API decides by these.
     """
 
     limits: Mapping[str, int] = {}
@@ -42,7 +42,7 @@ class SourceLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def windows(self) -> tuple[str, ...]:
-        """Every window that something is said of."""
+        """Every window that the API reports a number for."""
         return tuple({**self.limits, **self.usage, **self.remaining})
 
 
@@ -52,11 +52,11 @@ class LimitRefusal(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         source: Its code.
         wanted: Locations that it was to be asked about.
-        window: The window that has fewer left; None where the account may not ask it at all.
-        remaining: Locations that are left in the window; None where there is none.
-        limit: Locations that the whole window allows; None if not said.
-        resets_at: When the window begins anew (UTC); None where that is not known.
-        allowed_sources: What the account may ask, where that is why.
+        window: The window that has fewer left; None if the account may not ask the source at all.
+        remaining: Locations that are left in the window; None without a window.
+        limit: Locations that the whole window allows; None if the API does not report it.
+        resets_at: When the window begins anew (UTC); None if unknown.
+        allowed_sources: The sources that the account may ask, if this one is not among them.
     """
 
     source: str
@@ -84,13 +84,13 @@ class LimitRefusal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the account may ask, as `GET /api/v1/limits` tells of it.
+    """The account's limits, as `GET /api/v1/limits` reports them.
 
     Attributes:
-        scope: Whose limits they are, such as "user"; "" if not said.
-        subject: The name of that; "" if not said.
-        mode: "restricted" where only some sources may be asked; "" if not said.
-        allowed_sources: Those sources; None if not said.
+        scope: Whose limits they are, such as "user"; "" if the API does not report it.
+        subject: The name of that user or the like; "" likewise.
+        mode: "restricted" if only some sources may be asked; "" likewise.
+        allowed_sources: Those sources; None likewise.
         sources: By code, the sources that are capped; all others are not.
         as_sent: All of it, as the API sent it.
     """
@@ -108,9 +108,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         return self.mode.casefold() == "restricted" and self.allowed_sources is not None
 
     def refusals(self, wanted: Mapping[str, int], now: dt.datetime) -> tuple[LimitRefusal, ...]:
-        """Why the API would refuse; empty where all of it fits.
+        """Why the API would refuse; empty if all of it fits.
 
-        Only what it is known to refuse: where it says nothing, it may still do so.
+        Best effort: limits that the API does not report cannot be checked.
 
         Args:
             wanted: By source code, how many locations it is to be asked about. Upper and lower
@@ -144,11 +144,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UsageBucket(msgspec.Struct, frozen=True, kw_only=True):
-    """What was used within one stretch of time.
+    """The credits used within one interval.
 
     Attributes:
         bucket: When it begins, as the API wrote it.
-        counts: By source code, the credits used; "" for what the API names no source of.
+        counts: By source code, the credits used; "" for credits that the API assigns to no source.
         total: All of them.
     """
 
@@ -158,14 +158,14 @@ class UsageBucket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What was used, as `GET /api/v1/usage` tells of it.
+    """The credits used, as `GET /api/v1/usage` reports them.
 
     Attributes:
-        granularity: How long a bucket is: 5m, 1h or 1d; "" if not said.
-        start: When the time asked about begins, as the API wrote it; "" if not said.
+        granularity: How long a bucket is: 5m, 1h or 1d; "" if the API does not report it.
+        start: When the time asked about begins, as the API wrote it; "" likewise.
         end: The end of that time, in the same form.
-        buckets: The stretches of it, as the API orders them.
-        totals: By source code, the credits used; as of the buckets, where it is not said.
+        buckets: The intervals, as the API orders them.
+        totals: By source code, the credits used; summed over the buckets if the API reports none.
         total: All of them.
         as_sent: All of it, as the API sent it.
     """

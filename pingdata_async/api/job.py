@@ -1,4 +1,4 @@
-"""Job: a bulk job by hand, from its submission to its results; read_output() reads an output.
+"""Job: a bulk job by hand, from its submission to its results; read_output() parses an output.
 
 `BulkEnhancer` does all this for many jobs at once, and more safely: a job by hand is for one that
 another program submitted, or whose answers are fetched another day.
@@ -55,10 +55,10 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 PAUSE_GROWTH = 1.5
 FAILURES_IN_A_ROW = 10
-"""Questions without an answer after which `Job.wait()` ends with the error."""
+"""Failed polls in a row after which `Job.wait()` raises."""
 
 ANSWERS_WITHOUT_OUTPUT = 10
-"""Times that a complete job is asked for its outputs."""
+"""Polls of a complete job that name no output, after which `Job.results()` raises."""
 
 
 class Job:
@@ -90,21 +90,21 @@ class Job:
         return f"<Job {self.id}>"
 
     async def status(self) -> JobStatus:
-        """Ask once how far it is; as `PingDataClient.status()`."""
+        """Poll once; as `PingDataClient.status()`."""
         return await self._client.status(self.id)
 
     async def wait(self, *, timeout_s: float | None = None) -> JobStatus:
-        """Ask until it is complete, at growing intervals; a cancellation leaves the job alone.
+        """Poll until the job is complete, at growing intervals. A cancellation leaves it running.
 
-        A question that fails is asked again, ten times in a row, no sooner than the API says.
+        A failed poll is retried, not before `Retry-After`; ten failures in a row raise.
 
         Args:
             timeout_s: The longest wait; None for as long as it takes.
 
         Raises:
-            JobFailedError: When it ended without success.
+            JobFailedError: When the job ended without success.
             JobTimeoutError: When it is not done in time; it goes on, and can be waited for again.
-            PingDataError: When the API cannot be asked.
+            PingDataError: When the polls fail.
         """
         pause_s, failures = FIRST_PAUSE_S, 0
         with anyio.move_on_after(timeout_s):
@@ -133,17 +133,17 @@ class Job:
         )
 
     async def results(self, *, timeout_s: float | None = None) -> list[EnhancedLocation]:
-        """Wait until it is complete, and fetch its answers. Nothing is charged for that.
+        """Wait until the job is complete, and fetch its answers. Nothing is charged for that.
 
-        Of a job of `submit_job()`, a result for each location, in their order. Of another one,
-        those that its output holds, under the ids that they were sent with.
+        A job of `submit_job()` gives a result for each location, in their order. Another one gives
+        those in its output, under the ids that they were sent with.
 
         Args:
             timeout_s: As of `wait()`.
 
         Raises:
-            DecodeError: When its output cannot be read, or is not of these locations.
-            OutputUnavailableError: When the API names no url that leads to it.
+            DecodeError: When the output cannot be read, or is not of these locations.
+            OutputUnavailableError: When the API names no url that leads to the output.
             PingDataError: As `wait()`.
         """
         status = await self.wait(timeout_s=timeout_s)
@@ -227,12 +227,12 @@ def read_output(
     ids: Sequence[str] | None = None,
     sources: Sequence[str] | str = (),
 ) -> list[EnhancedLocation]:
-    """Read an output of a bulk job that is at hand, wherever it came from.
+    """Parse a bulk job's output that you already have (bytes or file).
 
     Args:
         output: Its content, or the path of a file with it.
-        ids: The ids that the locations were sent with, in the order that is wanted; one that the
-            output leaves out is a failed row. None for those of the output, in its order.
+        ids: The ids that the locations were sent with, in the order of the results; one that is
+            not in the output is a failed row. None for those of the output, in its order.
         sources: The sources that were asked for; () for whatever each answer holds.
 
     Raises:

@@ -169,7 +169,7 @@ def resume_command(context: click.Context, run_dir: str, needs: str) -> str:
     Args:
         context: Of the command that stopped.
         run_dir: The run directory, as shown to people.
-        needs: Options without which it would stop again at once; "" for none.
+        needs: Command-line options that `resume` needs to get past the error; "" for none.
     """
     values = context.params
     needed = {word.partition("=")[0] for word in needs.split()}

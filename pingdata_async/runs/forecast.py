@@ -223,16 +223,16 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
             surely cannot answer them.
         locations: Locations still to send within the budget, if all goes well.
         charged_by_source: About how many of these are sent to each source.
-        left_by_budget: Locations beyond the budget.
+        left_by_budget: Locations that the budget excludes.
         jobs: Jobs that the locations take.
         expected_seconds: About how long that takes; None if unknown.
-        is_at_least: Whether `expected_seconds` is only a lower bound.
+        is_at_least: Whether `expected_seconds` is a lower bound, as no throughput is known yet.
         disk_bytes: About how many bytes the answers need.
         disk_suffices: Whether the disk has that many free.
         quotas: What is left of the account's limits, by source and window.
         fits: Whether it fits the account's limits; None if these are unknown.
         refusals: What the limits would refuse, and until when, a sentence each.
-        fitting: Locations that fit the limits of all sources, if not all do.
+        fitting: How many locations the limits of all sources allow; None if they allow all.
         notes: What else the user should know, a sentence each.
     """
 

@@ -146,11 +146,12 @@ class RetryPolicy:
             stops.
         fetch_attempts: How often an output is fetched that is the same unreadable bytes each time,
             before its rows fail (about a minute).
-        late_after_s: How long the API may say what cannot last before it is believed: that it does
-            not know a job (then it is forgotten), that a job is cancelled or the like (failed), or
-            complete without an output (its rows fail). At most `give_up_after_s`.
+        late_after_s: Grace period for contradictory answers: after this long, an unknown job counts
+            as forgotten, a cancelled or otherwise ended job as failed, and a complete job without
+            output fails its rows. At most `give_up_after_s`.
         forgotten_after_s: The same for an unknown job while polls of other jobs are answered.
-        linger_s: How long a stopped durable run waits for the answers to submissions under way.
+        linger_s: Grace period: how long a stopped durable run waits for the responses to
+            submissions under way.
         give_up_after_s: How long a request may fail before its chunk is given up, or the run if no
             other request of its kind succeeds. For refused access, `late_after_s` counts.
         first_contact_s: The same while the API has never answered: the address is probably wrong.
@@ -193,7 +194,7 @@ class RetryPolicy:
 
     @property
     def patience_s(self) -> float:
-        """Seconds until an answer that cannot last is believed."""
+        """The grace period for contradictory answers, in seconds."""
         return min(self.late_after_s, self.give_up_after_s)
 
     def delay_s(self, attempt: int, retry_after_s: float | None, rng: random.Random) -> float:
