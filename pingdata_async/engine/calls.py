@@ -551,10 +551,10 @@ class SharedRun(ChunkStore, AsyncIterator[ChunkTask | None]):
         for call, part in self._parts(chunk):
             await call.store.doubted(part, error, hold=hold)
 
-    async def abandoned(self, chunk: Chunk, error: str) -> None:
+    async def job_lost(self, chunk: Chunk, error: str) -> None:
         """Tell each call."""
         for call, part in self._parts(chunk):
-            await call.store.abandoned(part, error)
+            await call.store.job_lost(part, error)
 
     async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
         """Note which rows are where now."""
@@ -576,5 +576,5 @@ class SharedRun(ChunkStore, AsyncIterator[ChunkTask | None]):
             results.setdefault(call, []).append(own)
         for call, part in self._parts(chunk):
             own_results = results.get(call, [])
-            await call.store.deliver(FinishedChunk(part, Tally(), without_answer=own_results))
+            await call.store.deliver(FinishedChunk(part, Tally(), failed_results=own_results))
         self._forget(chunk, [result.row for result in finished.results])
