@@ -484,7 +484,9 @@ class BulkEnhancer:
         store = MemoryStore(builder.next_index, requests.summary)
         batcher = self._batchers.get(self._sources)
         if batcher is None or batcher.is_idle:  # which may be of another event loop
-            batcher = MicroBatcher(self._engine_for_all, lambda: client.tasks, self._builder())
+            batcher = MicroBatcher(
+                self._engine_for_all, lambda: client.tasks, self._builder(), client.telemetry
+            )
             self._batchers[self._sources] = batcher
         return SharedCall(
             batcher, locations, builder, store, listener=requests, flush_after_s=flush_after_s

@@ -151,6 +151,14 @@ class Telemetry:
         """A call of an enhancer, such as "enhance"; to be entered, and told of its events."""
         return CallTelemetry(self, name, run_id)
 
+    def shared_jobs(self) -> CallTelemetry:
+        """The jobs that calls share, which are below none of them."""
+        return CallTelemetry(self)
+
+    def shared_call(self, run_id: str) -> SharedCallTelemetry:
+        """A call whose rows are in shared jobs."""
+        return SharedCallTelemetry(self, "enhance", run_id)
+
     # -- called by aiohttp, in the task that sends the request ---------------------------
 
     async def on_request_start(
@@ -238,10 +246,15 @@ class Spans:
 
         self._context, self._trace = context, trace
         self._tracer = tracer
+        self.jobs: dict[str, Span] = {}  # that have not ended, by id
 
     def start(self, name: str, parent: Context | None = None) -> Span:
         """Start one below a parent; None for the one that is current."""
         return self._tracer.start_span(name, parent)
+
+    def root(self) -> Context:
+        """What has spans below it that are below no other."""
+        return self._context.Context()
 
     def context_of(self, span: Span) -> Context:
         """What makes it the parent of others."""
@@ -302,6 +315,7 @@ class _Job:
     def __init__(self, span: Span | None, parent: Context | None) -> None:
         self.span = span
         self.parent = parent  # of its requests
+        self.id = ""
         self.accepted_at: float | None = None
         self.is_in_flight = False
 
@@ -311,11 +325,11 @@ class CallTelemetry:
 
     Args:
         telemetry: Where they go.
-        name: Of the call.
+        name: Of the call; "" for no span of its own.
         run_id: Of its events.
     """
 
-    def __init__(self, telemetry: Telemetry, name: str, run_id: str) -> None:
+    def __init__(self, telemetry: Telemetry, name: str = "", run_id: str = "") -> None:
         self._to = telemetry
         self._name, self._run_id = name, run_id
         self._span: Span | None = None
@@ -326,7 +340,9 @@ class CallTelemetry:
     def __enter__(self) -> Self:
         """Start the span of the call, and make it the current one."""
         spans = self._to.spans
-        if spans is not None:
+        if spans is not None and not self._name:
+            self._parent = spans.root()
+        elif spans is not None:
             self._span = spans.start(f"pingdata.{self._name}")
             self._span.set_attribute("pingdata.run_id", self._run_id)
             self._token = spans.enter(self._span)
@@ -343,7 +359,7 @@ class CallTelemetry:
         for chunk in list(self._jobs):
             self._end_job(chunk, {"pingdata.job.abandoned": True})
         spans = self._to.spans
-        if spans is not None:
+        if spans is not None and self._span is not None:
             spans.leave(self._token)
             spans.end(self._span, error=None if kind is None else kind.__qualname__)
 
@@ -399,8 +415,10 @@ class CallTelemetry:
     def _in_flight(self, job: _Job, job_id: str) -> None:
         job.is_in_flight = True
         self._to.jobs_in_flight.add(1)
-        if job.span is not None:
+        job.id = job_id
+        if job.span is not None and self._to.spans is not None:
             job.span.set_attribute("pingdata.job.id", job_id)
+            self._to.spans.jobs[job_id] = job.span
 
     def _no_longer_in_flight(self, job: _Job | None) -> None:
         if job is None or not job.is_in_flight:
@@ -425,3 +443,24 @@ class CallTelemetry:
             self._no_longer_in_flight(job)
             if self._to.spans is not None:
                 self._to.spans.end(job.span, attributes, error)
+                self._to.spans.jobs.pop(job.id, None)
+
+
+class SharedCallTelemetry(CallTelemetry):
+    """The span of a call whose rows are in jobs that it shares; it links to theirs.
+
+    Rows that are sent are counted with their job.
+    """
+
+    def __call__(self, event: Event) -> None:
+        """Link to the span of a job."""
+        spans = self._to.spans
+        if isinstance(event, JobSubmitted) and spans is not None and self._span is not None:
+            job = spans.jobs.get(event.job_id)
+            if job is not None:
+                self._span.add_link(job.get_span_context())
+
+    def count_failed(self, rows: int) -> None:
+        """Count rows that cannot be sent."""
+        if rows:
+            self._to.rows.add(rows, {"status": "failed"})

@@ -12,6 +12,7 @@ go nowhere.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import math
@@ -28,7 +29,14 @@ from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.budget import asked_of
 from pingdata_async.engine.stream import ChunkSource, ResultStream, closed_client, time_limit
 from pingdata_async.engine.task import ChunkTask
-from pingdata_async.events import ChunkHeld, Event, JobKept, Listener, RunStopping
+from pingdata_async.events import (
+    ChunkHeld,
+    Event,
+    EventEmitter,
+    JobKept,
+    Listener,
+    RunStopping,
+)
 from pingdata_async.exceptions import (
     ClientClosedError,
     JobFailedError,
@@ -47,6 +55,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from anyio.abc import TaskGroup
+
+    from pingdata_async.telemetry import Telemetry
 
 WAITING_CHUNKS = 8
 """So many chunks of rows may wait to be sent, beside those that the engine has; calls wait then."""
@@ -137,7 +147,11 @@ class SharedCall(AsyncIterator[EnhancedLocation]):
         self._is_left = False
         self.rows = len(locations)
         self.store = store
-        self.listener = listener
+        self._watched = None
+        if batcher.telemetry is not None:
+            self._watched = batcher.telemetry.shared_call(store.summary().run_id or "")
+        self._watching = contextlib.ExitStack()
+        self.listener = EventEmitter(listener, self._watched)
         self.rows_left = 0  # that have no outcome
         self.first_row = 0  # the number of its first one in the run
 
@@ -153,10 +167,12 @@ class SharedCall(AsyncIterator[EnhancedLocation]):
 
     async def __aenter__(self) -> Self:
         self.store.begin(self._take)
+        if self._watched is not None:
+            self._watching.enter_context(self._watched)
         try:
             await self._batcher.enter(self)
-        except BaseException:
-            self._leave()
+        except BaseException as error:
+            self._leave(error)
             raise
         return self
 
@@ -166,7 +182,7 @@ class SharedCall(AsyncIterator[EnhancedLocation]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._leave()
+        self._leave(exc)
 
     async def __anext__(self) -> EnhancedLocation:
         while not self._ready:
@@ -189,7 +205,10 @@ class SharedCall(AsyncIterator[EnhancedLocation]):
         chunks = [task.chunk async for task in self._source]
         self.rows_left = sum(chunk.total_rows for chunk in chunks)
         for chunk in chunks:
-            await self._take(invalid_results(chunk))
+            invalid = invalid_results(chunk)
+            if self._watched is not None:
+                self._watched.count_failed(len(invalid))
+            await self._take(invalid)
         return [self._with_ids(chunk) for chunk in chunks if chunk.rows]
 
     def _with_ids(self, chunk: Chunk) -> Chunk:
@@ -221,8 +240,9 @@ class SharedCall(AsyncIterator[EnhancedLocation]):
         self.rows_left -= rows
         self._news.set()
 
-    def _leave(self) -> None:
+    def _leave(self, error: BaseException | None) -> None:
         self._is_left = True
+        self._watching.__exit__(None if error is None else type(error), error, None)
         self._batcher.leave(self)
         self.store.end(self._builder.values)
 
@@ -255,6 +275,7 @@ class MicroBatcher:
         engine_for: Makes the engine of a run: its store, and a listener to its events.
         tasks: Gives the client's task group.
         builder: A builder of such chunks.
+        telemetry: Told of calls and jobs; None for nobody.
     """
 
     def __init__(
@@ -262,8 +283,10 @@ class MicroBatcher:
         engine_for: Callable[[ChunkStore, Listener], Engine],
         tasks: Callable[[], TaskGroup],
         builder: ChunkBuilder,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.engine_for = engine_for
+        self.telemetry = telemetry
         self._tasks = tasks
         self.builder = builder
         self._most_rows = WAITING_CHUNKS * builder.chunk_size
@@ -410,12 +433,14 @@ class SharedRun(ChunkStore, AsyncIterator[ChunkTask | None]):
         self._scope = anyio.CancelScope()
         self._news = anyio.Event()
         self._is_resting = False
+        telemetry = batcher.telemetry
+        self._watched = None if telemetry is None else telemetry.shared_jobs()
 
     async def drive(self) -> None:
         """Run the engine, until nobody waits any more or it fails."""
         error: Exception | None = closed_client()
         try:
-            with self._scope:
+            with self._scope, self._watched or contextlib.nullcontext():
                 await self._batcher.engine_for(self, self._hear).run(self)
             error = None
         except Exception as failure:  # noqa: BLE001 - raised by the calls
@@ -493,6 +518,8 @@ class SharedRun(ChunkStore, AsyncIterator[ChunkTask | None]):
             yield call, msgspec.structs.replace(part, rows=[r - call.first_row for r in part.rows])
 
     def _hear(self, event: Event) -> None:
+        if self._watched is not None:
+            self._watched(event)  # before the calls, which look for its spans
         index = getattr(event, "chunk", None)
         chunk = None if index is None else self._chunks.get(index)
         if isinstance(event, RunStopping):

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -187,6 +188,33 @@ async def test_a_run_and_its_resumption(tmp_path: Path) -> None:
     (preflight, *_) = seen.spans("GET /api/v1/limits")
     assert parent_of(preflight) in {id_of(stopped), id_of(resumed)}
     assert seen.total("pingdata.rows") == 60
+    assert seen.total("pingdata.jobs.in_flight") == 0
+
+
+async def test_calls_that_share_jobs() -> None:
+    """The job is below no call; each links to it. Every row is counted once, sent or not."""
+    seen = Seen()
+    async with (
+        SandboxServer(locations_per_s=math.inf, queue_delay_s=0.0) as sandbox,
+        client_of(sandbox.url, telemetry=seen.telemetry) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        many = enhancer(client)
+        app = seen.tracers.get_tracer("app")
+        for row in range(3):
+            with app.start_as_current_span(f"app{row}"):
+                tasks.start_soon(many.enhance, [read_addresses()[row], {"id": "nothing"}])
+    calls = seen.spans("pingdata.enhance")
+    assert {parent_of(call) for call in calls} == {id_of(span) for span in seen.spans("app")}
+    jobs = seen.spans("pingdata.job")
+    assert {parent_of(job) for job in jobs} == {None}
+    linked = {link.context.span_id for call in calls for link in call.links}
+    assert linked == {id_of(job) for job in jobs}
+    assert all(len(call.links) == 1 for call in calls)
+    by_status = seen.by("pingdata.rows", "status")
+    assert sum(by_status.values()) == 6
+    assert by_status["failed"] >= 3
+    assert seen.by("pingdata.locations.charged", "source") == {"PG": 3}
     assert seen.total("pingdata.jobs.in_flight") == 0
 
 
