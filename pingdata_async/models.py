@@ -10,13 +10,16 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 import msgspec
 
 from pingdata_async.exceptions import DecodeError, NoAnswerError, PingDataError
 from pingdata_async.util.text import counted
 from pingdata_async.value_notes import ValueNote
+
+if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
 
 
 class RequestKind(enum.StrEnum):
@@ -88,7 +91,38 @@ def phase_of(status: str, result_status: str | None, *, names_outputs: bool) -> 
 T = TypeVar("T")
 
 
-class Location(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class _InPydantic:
+    """Lets pydantic, and so FastAPI, take a class for a field, an argument or an answer."""
+
+    __slots__ = ()
+    __struct_encode_fields__: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> CoreSchema:
+        from pydantic_core import core_schema as schema  # noqa: PLC0415 - called by pydantic alone
+
+        def read(value: Any) -> Any:
+            if isinstance(value, cls):
+                return value
+            for name in value if isinstance(value, dict) else ():
+                if name not in cls.__struct_encode_fields__:  # what it holds would be lost
+                    raise ValueError(f"{name!r} is no field of {cls.__name__}")
+            try:  # by way of JSON, as an answer is kept in it
+                return msgspec.json.decode(msgspec.json.encode(value), type=cls)
+            except (msgspec.MsgspecError, TypeError) as error:
+                raise ValueError(str(error)) from error
+
+        return schema.json_or_python_schema(
+            schema.no_info_after_validator_function(read, schema.dict_schema()),
+            schema.no_info_plain_validator_function(read),
+            serialization=schema.plain_serializer_function_ser_schema(
+                lambda value: msgspec.json.decode(msgspec.json.encode(value)),
+                return_schema=schema.dict_schema(),
+            ),
+        )
+
+
+class Location(_InPydantic, msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One property to be enhanced. Everything is optional; None means "not known".
 
     At least something to look up is needed: an address, a street line, a city, a postal
@@ -134,6 +168,11 @@ class Location(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     limits__signs_and_other_limit: float | None = None
     dtc_include_coastline_within_miles: float | None = None
     dtc_return_connected_coastlines: bool | None = None
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: Any) -> dict[str, Any]:
+        described: dict[str, Any] = msgspec.json.schema(cls)["$defs"][cls.__name__]
+        return described
 
 
 class _Field(Generic[T]):
@@ -246,6 +285,7 @@ SHOWN_RESULTS = 20  # of a list
 
 
 class EnhancedLocation(
+    _InPydantic,
     msgspec.Struct,
     frozen=True,
     weakref=True,
@@ -418,7 +458,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
         return self.phase is JobPhase.FAILED
 
 
-class RunSummary(msgspec.Struct, kw_only=True):
+class RunSummary(_InPydantic, msgspec.Struct, kw_only=True):
     """What a run did and charged.
 
     Jobs and charges count the whole run, however often it was resumed; requests, retries,
