@@ -7,7 +7,7 @@ import copy
 import random
 from collections.abc import Callable, Iterable, Mapping, Sized
 from pathlib import Path
-from typing import Any, NamedTuple, Self, Unpack
+from typing import Any, Self, Unpack
 
 import anyio.to_thread
 import msgspec
@@ -68,7 +68,7 @@ from pingdata_async.tables.readers.open import AnyInput
 from pingdata_async.tables.rows import IN_MEMORY, STDIN, ReadOptions
 from pingdata_async.util.files import absolute
 from pingdata_async.util.text import STDOUT, shown_path
-from pingdata_async.util.validation import check_amount, check_count
+from pingdata_async.util.validation import check_amount, check_count, check_flag
 
 
 class BulkEnhancer:
@@ -206,13 +206,15 @@ class BulkEnhancer:
         *,
         sources: Iterable[str] | str | None = None,
         flush_after_s: float | None = 1.0,
+        ordered: bool = False,
         **options: Unpack[CallOptions],
     ) -> ResultStream:
         """Yield results one by one, as their chunks finish; see `ResultStream`.
 
         Memory stays flat, and an endless input works: no more than `max_jobs` chunks are read
-        ahead of the consumer. Completed jobs wait at the API for a slow consumer. If it pauses for
-        longer than the API keeps outputs (undocumented), those locations are paid for again.
+        ahead of the consumer. Their answers are fetched before it asks for them, up to 64 MB; more
+        wait at the API. If a consumer pauses for longer than the API keeps those (undocumented),
+        the stream ends with a `JobFailedError`: they are paid for, and not sent again.
 
         Args:
             locations: Any sync or async iterable of `Location`, mapping or plain address. A
@@ -221,6 +223,8 @@ class BulkEnhancer:
             sources: As of `enhance()`.
             flush_after_s: How long a location of an async iterable waits for others to fill its
                 chunk, so that a live source, such as a queue, flows. None for as long as it takes.
+            ordered: Whether results come in input order. Up to `max_jobs` chunks wait in memory for
+                one before them, whatever their size, so a slow job may hold back the others.
             **options: Those of `CallOptions`. For `timeout_s`, the consumer's own time counts too.
 
         Raises:
@@ -231,9 +235,12 @@ class BulkEnhancer:
         if flush_after_s is not None:
             check_amount("flush_after_s", flush_after_s)
         check_names("stream", options, CallOptions)
-        if sources is not None:
-            return self._asking(sources).stream(locations, flush_after_s=flush_after_s, **options)
-        return self._stream(locations, self._builder(), options, flush_after_s=flush_after_s)
+        check_flag("ordered", ordered)
+        asking = self if sources is None else self._asking(sources)
+        builder = asking._builder()  # noqa: SLF001 - it is one of its own
+        return asking._stream(  # noqa: SLF001 - likewise
+            locations, builder, options, flush_after_s=flush_after_s, ordered=ordered
+        )
 
     async def run(
         self,
@@ -279,9 +286,9 @@ class BulkEnhancer:
         check_names("run", options, RunOptions)
         if sources is not None:
             return await self._asking(sources).run(source, output, **options)
-        begun = await self._begin(source, output, options)
-        work = begun.run.start(begun.source, begun.run_dir, self._builder())
-        return await begun.run.within(options.get("timeout_s"), work)
+        source, run_dir, _, run = await self._begin(source, output, options)
+        work = run.start(source, run_dir, self._builder())
+        return await run.within(options.get("timeout_s"), work)
 
     async def plan(
         self,
@@ -310,9 +317,9 @@ class BulkEnhancer:
         check_names("plan", options, PlanOptions)
         if sources is not None:
             return await self._asking(sources).plan(source, output, **options)
-        begun = await self._begin(source, output, options)
-        path = await anyio.to_thread.run_sync(run_dir_for, begun.settings.output, begun.run_dir)
-        await begun.run.plan(begun.source, path, self._builder())
+        source, run_dir, settings, run = await self._begin(source, output, options)
+        path = await anyio.to_thread.run_sync(run_dir_for, settings.output, run_dir)
+        await run.plan(source, path, self._builder())
         return await anyio.to_thread.run_sync(read_status, path)
 
     async def dry_run(
@@ -348,17 +355,17 @@ class BulkEnhancer:
         if is_nowhere:
             options["pay_again"] = True
         notices = NoticeCollector()
-        begun = await self._begin(source, output, {**options, "on_event": notices})
-        run = begun.run
-        place = None if is_nowhere else run_dir_for(begun.settings.output, begun.run_dir)
+        options_here = {**options, "on_event": notices}
+        source, run_dir, settings, run = await self._begin(source, output, options_here)
+        place = None if is_nowhere else run_dir_for(settings.output, run_dir)
         async with contextlib.AsyncExitStack() as stack:
             if keep_plan and place is not None:
-                await run.plan(begun.source, place, self._builder())
+                await run.plan(source, place, self._builder())
                 planned = place
             else:
-                foreseen = run.foreseen(begun.source, place, self._builder())
+                foreseen = run.foreseen(source, place, self._builder())
                 planned = await stack.enter_async_context(foreseen)
-            told = await forecast(planned, begun.settings, run.preflight, place=place or planned)
+            told = await forecast(planned, settings, run.preflight, place=place or planned)
         return msgspec.structs.replace(
             told,
             notes=(*notices.messages, *told.notes),
@@ -439,6 +446,7 @@ class BulkEnhancer:
         options: CallOptions,
         *,
         flush_after_s: float | None,
+        ordered: bool = False,
     ) -> ResultStream:
         caps = checked_caps(options.get("max_locations"), options.get("budget"))
         total = len(locations) if isinstance(locations, Sized) else None
@@ -453,7 +461,7 @@ class BulkEnhancer:
         engine_for, policy, client = self._engine, self._policy, self._client
 
         async def work(channel: ResultChannel) -> None:
-            store.begin(channel.deliver)
+            store.begin(channel.deliver_in_order if ordered else channel.deliver)
             try:
                 async with InputTask(source) as tasks:
                     with call or contextlib.nullcontext(), time_limit(timeout_s):
@@ -586,7 +594,7 @@ class BulkEnhancer:
         source: AnyInput,
         output: str | Path,
         options: Mapping[str, Any],
-    ) -> _Begun:
+    ) -> tuple[AnyInput, str | Path | None, RunSettings, Run]:
         """A run of an input, with absolute paths: the process may change its folder."""
         if isinstance(source, str | Path) and str(source) != STDIN:
             source = await anyio.to_thread.run_sync(absolute, source)
@@ -603,7 +611,7 @@ class BulkEnhancer:
         )
         settings = with_caps(settings, options.get("max_locations"), options.get("budget"))
         run = self._run(settings, options)
-        return _Begun(source, run_dir, settings, run)
+        return source, run_dir, settings, run
 
     async def _reopen(
         self, run_dir: str | Path, options: Mapping[str, Any], *, discard_run: bool = False
@@ -639,12 +647,3 @@ class BulkEnhancer:
         check_listener(progress, "progress")
         told = None if progress is None else ProgressListener(progress, total)
         return [self._on_event, options.get("on_event"), told]
-
-
-class _Begun(NamedTuple):
-    """A run of an input; paths are absolute."""
-
-    source: AnyInput
-    run_dir: str | Path | None
-    settings: RunSettings
-    run: Run

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import anyio
 import msgspec
 
 from pingdata_async.api.config import Pacer
@@ -74,6 +75,34 @@ class FinishedChunk(msgspec.Struct, frozen=True):
     def retry_rows(self) -> Sequence[RetryRow]:
         """Rows without an outcome yet: they will be retried."""
         return () if self.checked is None else self.checked.retry_rows
+
+
+class Delivery:
+    """Rows that a store holds until a consumer takes them.
+
+    Attributes:
+        taken: Set when the last one is taken.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.taken = anyio.Event()
+        self._rows = rows
+        self._then: Callable[[], None] | None = None
+
+    def take(self, rows: int) -> None:
+        """So many of the rows are taken."""
+        self._rows -= rows
+        if not self._rows:
+            self.taken.set()
+            if self._then is not None:
+                self._then()
+
+    def when_taken(self, then: Callable[[], None]) -> None:
+        """Call a function once they are taken."""
+        if self._rows:
+            self._then = then
+        else:
+            then()
 
 
 class ChunkStore:
@@ -151,12 +180,16 @@ class ChunkStore:
     async def batched(self, chunk: Chunk) -> None:
         """Record a chunk that was made of rows to be retried."""
 
-    async def deliver(self, finished: FinishedChunk) -> None:
+    async def deliver(self, finished: FinishedChunk) -> Delivery | None:
         """Make a chunk's answers safe.
 
-        The chunk keeps its permit until this returns, so a slow store or consumer holds back
-        reading and submitting. Its job slot is free already: a slow consumer must not keep other
-        runs on the client from submitting.
+        The chunk keeps its permit until this returns, so a slow store holds back reading and
+        submitting. Its job slot is free already: a slow consumer must not keep other runs on the
+        client from submitting.
+
+        Returns:
+            What is held until a consumer takes it: the chunk keeps its permit for as long. None
+            for nothing.
         """
         raise NotImplementedError
 
@@ -197,11 +230,13 @@ class MemoryStore(ChunkStore):
             _add_doubt(summary, submission)
         return summary
 
-    def begin(self, hand_over: Callable[[list[EnhancedLocation]], Awaitable[None]]) -> None:
+    def begin(
+        self, hand_over: Callable[[list[EnhancedLocation]], Awaitable[Delivery | None]]
+    ) -> None:
         """Begin, and note the time.
 
         Args:
-            hand_over: Takes results; returns when they are taken.
+            hand_over: Takes results; returns what it holds of them for a consumer.
         """
         self._hand_over = hand_over
         self._clock = asyncio.get_running_loop().time
@@ -248,10 +283,10 @@ class MemoryStore(ChunkStore):
         """Its job will never give its answers."""
         self._jobs.pop(chunk.index, None)
 
-    async def deliver(self, finished: FinishedChunk) -> None:
-        """Hand over the results; waits until they are taken."""
+    async def deliver(self, finished: FinishedChunk) -> Delivery | None:
+        """Hand over the results."""
         self._jobs.pop(finished.chunk.index, None)
-        await self._hand_over(finished.results)
+        return await self._hand_over(finished.results)
 
     def note_handed_over(self, results: Sequence[EnhancedLocation]) -> None:
         """Count results that the consumer has."""

@@ -7,8 +7,8 @@ Only what will be submitted waits for a job slot: polling and fetching always go
 
 Two things are bounded. A job slot, shared with everybody on the client, is held from before the
 submission until the job has ended, so a slow consumer keeps nobody else from submitting. A permit,
-the run's own, is held from before a chunk is read until it is delivered, so a slow store holds
-back reading.
+the run's own, is held from before a chunk is read until it is delivered and its results are taken,
+so a slow store or consumer holds back reading.
 
 A chunk that is refused, or whose jobs fail, is halved until the rows at fault stand alone; the
 halves are submitted before anything else. Rows that are worth a retry wait for others of their kind
@@ -451,8 +451,8 @@ class Engine:
     async def _deliver(self, task: ChunkTask, finished: FinishedChunk) -> None:
         """Make the outcomes of a chunk's rows safe; rows to be retried wait to be batched."""
         counts, retry_rows = finished.counts, finished.retry_rows
-        await self._store.deliver(finished)
-        self._scheduler.delivered(task, retry_rows)
+        delivery = await self._store.deliver(finished)
+        self._scheduler.delivered(task, retry_rows, delivery)
         self._context.emit(
             ChunkFinished(
                 chunk=task.chunk.index,

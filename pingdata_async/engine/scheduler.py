@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import anyio
 import anyio.lowlevel
 
-from pingdata_async.engine.context import EngineContext
+from pingdata_async.engine.context import Delivery, EngineContext
 from pingdata_async.engine.decisions import FailOnEvidence
 from pingdata_async.engine.flow_control.retry import Evidence
 from pingdata_async.engine.task import ChunkTask
@@ -105,7 +105,7 @@ class Scheduler:
         new_retry_chunks: Chunks of rows to be retried that the store has not recorded yet.
         batch_timer: When rows to be retried have waited for long enough.
         unanswered: Chunks that end without an answer, and why.
-        backpressure: A permit for each chunk of the input that is not delivered yet.
+        backpressure: A permit for each chunk of the input whose results are not taken yet.
         jobs_in_flight: Jobs accepted, and neither delivered nor lost.
         error: Why nothing more is submitted; None while submissions go on.
         ended: Cancelled when the run is done.
@@ -479,10 +479,21 @@ class Scheduler:
 
     # -- out of the run ------------------------------------------------------------------
 
-    def delivered(self, task: ChunkTask, retry_rows: Sequence[RetryRow]) -> None:
-        """Note that a chunk is delivered; these rows of it are to be retried."""
+    def delivered(
+        self, task: ChunkTask, retry_rows: Sequence[RetryRow], delivery: Delivery | None
+    ) -> None:
+        """Note that a chunk is delivered; these rows of it are to be retried.
+
+        Args:
+            task: The chunk.
+            retry_rows: The rows.
+            delivery: What is held of it until a consumer takes it.
+        """
         self._unfinished -= 1
         self.jobs_in_flight -= bool(task.job_id)
+        if delivery is not None and task.holds_permit:
+            task.holds_permit = False
+            delivery.when_taken(self.backpressure.release)
         self._release_permit(task)
         if retry_rows and not (self.is_stopping and self._store.is_durable):
             now = loop_time()

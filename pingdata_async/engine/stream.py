@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import inspect
 import logging
 from collections import deque
@@ -23,7 +24,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
-from pingdata_async.engine.context import MemoryStore
+from pingdata_async.engine.context import Delivery, MemoryStore
 from pingdata_async.engine.task import ChunkTask
 from pingdata_async.exceptions import CallTimeoutError, ClientClosedError, InputError
 from pingdata_async.locations.chunk import Chunk
@@ -51,6 +52,7 @@ Locations = Iterable[AnyLocation] | AsyncIterable[AnyLocation]
 logger = logging.getLogger("pingdata_async")
 
 CLOSE_INPUT_WITHIN_S = 5.0
+MOST_HELD_BYTES = 64 * 1024 * 1024  # of answers that a consumer has not taken
 ROWS_BETWEEN_CHECKPOINTS = 100  # a caller's own work for as many may take a while
 
 
@@ -423,6 +425,10 @@ def closed_client() -> ClientClosedError:
     return ClientClosedError("the client was closed while results were still being awaited")
 
 
+def _bytes_of(results: list[EnhancedLocation]) -> int:
+    return sum(memoryview(result.data).nbytes for result in results)
+
+
 class ResultChannel:
     """What a stream and its task share.
 
@@ -435,18 +441,52 @@ class ResultChannel:
         self.scope = anyio.CancelScope()
         self.ended = anyio.Event()
         self.error: Exception | None = None
-        self._offers: deque[tuple[list[EnhancedLocation], anyio.Event]] = deque()
+        self._offers: deque[tuple[list[EnhancedLocation], Delivery]] = deque()
+        self._held_bytes = 0  # of answers in these
+        self._early: list[tuple[int, EnhancedLocation, Delivery]] = []  # a heap, out of turn
+        self._next_row = 0  # that is to be offered in order
         self._news = anyio.Event()
         self._is_left = False  # by the consumer, on purpose
 
-    async def deliver(self, results: list[EnhancedLocation]) -> None:
-        """Hand over a chunk's results; waits until the consumer takes them."""
+    async def deliver(self, results: list[EnhancedLocation]) -> Delivery | None:
+        """Hand over a chunk's results; waits until they are taken if very many are not."""
         if not results:
-            return
-        taken = anyio.Event()
-        self._offers.append((results, taken))
+            return None
+        delivery = Delivery(len(results))
+        self._offer(results, delivery)
+        if self._held_bytes > MOST_HELD_BYTES:
+            await delivery.taken.wait()
+        return delivery
+
+    async def deliver_in_order(self, results: list[EnhancedLocation]) -> Delivery | None:
+        """Hand over a chunk's results once all rows before them are; waits for nothing.
+
+        Whoever waited would keep a worker from the chunk that all others wait for.
+        """
+        if not results:
+            return None
+        delivery = Delivery(len(results))
+        for result in results:
+            heapq.heappush(self._early, (result.row, result, delivery))
+        self._offer_early(are_all_due=False)
+        return delivery
+
+    def _offer_early(self, *, are_all_due: bool) -> None:
+        """Offer what is next in order, and what is not if there is nothing more to wait for."""
+        while self._early and (are_all_due or self._early[0][0] == self._next_row):
+            results: list[EnhancedLocation] = []
+            delivery = self._early[0][2]
+            while self._early and self._early[0][2] is delivery:
+                if not are_all_due and self._early[0][0] != self._next_row:
+                    break
+                self._next_row = self._early[0][0] + 1
+                results.append(heapq.heappop(self._early)[1])
+            self._offer(results, delivery)
+
+    def _offer(self, results: list[EnhancedLocation], delivery: Delivery) -> None:
+        self._offers.append((results, delivery))
+        self._held_bytes += _bytes_of(results)
         self._news.set()
-        await taken.wait()
 
     async def receive(self) -> list[EnhancedLocation] | None:
         """The next chunk's results; None after the last. Cancelled, it takes none."""
@@ -466,8 +506,9 @@ class ResultChannel:
         return results
 
     def _take(self) -> list[EnhancedLocation]:
-        results, taken = self._offers.popleft()
-        taken.set()
+        results, delivery = self._offers.popleft()
+        self._held_bytes -= _bytes_of(results)
+        delivery.take(len(results))
         return results
 
     async def drive(self, work: Callable[[ResultChannel], Awaitable[None]]) -> None:
@@ -482,6 +523,8 @@ class ResultChannel:
         finally:
             if not is_complete and not self._is_left and self.error is None:
                 self.error = closed_client()
+            if not self._is_left:  # an error came before the rows that these wait for
+                self._offer_early(are_all_due=True)
             self.ended.set()
             self._news.set()
 
@@ -496,8 +539,9 @@ class ResultStream(AsyncClosing, AsyncIterator[EnhancedLocation]):
     """Yields results as chunks finish; made by `BulkEnhancer.stream()`.
 
     Iterate it with a bare `async for`, which `break` may leave, or inside `async with`, which ends
-    everything when the block is left. Chunks come in the order in which they finish. The rows of a
-    chunk come together and in order, except for retried rows, which come later.
+    everything when the block is left. Unless the stream is ordered, chunks come in the order in
+    which they finish; the rows of a chunk come together and in order, except for retried rows,
+    which come later.
 
     A slow consumer holds back reading and submitting. Leaving the iteration, a cancellation and
     closing the client stop the work and abandon the jobs in flight, although the API charges for
