@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import httpx
 import pytest
 from pingintel_api import PingDataAPIClient
 from pingintel_api.pingdataapi_cmd import cli as vendors_cli
@@ -19,6 +18,7 @@ from pingdata_async.cli.main import CommandToLoad, cli
 from pingdata_async.cli.runs import enhance
 from pingdata_async.runs.journal.records import ChunkState, Resumption, on_resume
 from pingdata_async.sandbox import SandboxServer
+from tests.support.asgi import browsing
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,25 +47,10 @@ async def test_the_web_application_runs_as_written(monkeypatch: pytest.MonkeyPat
         )
         names: dict[str, Any] = {}
         exec(PYTHON[2], names)
-        app = names["app"]
-        async with (
-            app.router.lifespan_context(app) as state,
-            httpx.AsyncClient(
-                transport=httpx.ASGITransport(_with_state(app, state)), base_url="http://app"
-            ) as browser,
-        ):
+        async with browsing(names["app"]) as browser:
             answer = await browser.post("/geocode", json=["1 Main St, Boston, MA 02108"])
     assert answer.status_code == 200
     assert isinstance(answer.json()[0], float)
-
-
-def _with_state(app: Any, state: dict[str, Any]) -> Any:
-    """What a server does with the lifespan's state."""
-
-    async def asgi(scope: Any, receive: Any, send: Any) -> None:
-        await app({**scope, "state": dict(state)}, receive, send)
-
-    return asgi
 
 
 def test_every_option_of_enhance_is_in_the_table() -> None:
