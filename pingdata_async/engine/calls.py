@@ -38,6 +38,7 @@ from pingdata_async.events import (
     RunStopping,
 )
 from pingdata_async.exceptions import (
+    CallTimeoutError,
     ClientClosedError,
     JobFailedError,
     PingDataError,
@@ -82,6 +83,8 @@ async def collect(
                 finally:
                     results += stream.take_at_hand()
     except BaseException as error:
+        if isinstance(error, CallTimeoutError) and isinstance(stream, SharedCall):
+            stream.store.note_unfinished(error)
         _finish(results, stream, builder)
         carrier = results.carried_by(error)
         if carrier is error:

@@ -9,6 +9,7 @@ import pytest
 
 import pingdata_async as ping
 from pingdata_async.locations.fields import AnyLocation
+from tests.simulation.faults import Moment, ScriptedFaults
 from tests.simulation.paced_api import SimulatedClient
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.virtual_loop import VirtualLoop
@@ -62,6 +63,37 @@ async def test_a_call_that_takes_too_long() -> None:
             await consume()
         assert len(rows) == len(set(rows)) == stream.summary.rows > 0
         assert len(await enhancer.enhance(addresses(3), timeout_s=100)) == 3
+
+
+async def test_a_call_that_shares_a_job_and_takes_too_long() -> None:
+    """Its error names the job as well, and counts what it is charged for."""
+    async with SimulatedClient(SimulatedAPI(locations_per_s=0.1)) as client:
+        with pytest.raises(ping.CallTimeoutError) as caught:
+            await ping.BulkEnhancer(client, "PG").enhance(addresses(3), timeout_s=5)
+    summary = caught.value.summary
+    assert summary is not None
+    assert summary.locations_charged == 3
+    [job_id] = summary.unfinished_jobs
+    assert job_id in caught.value.__notes__[0]
+
+
+async def test_retries_are_counted() -> None:
+    """In the summary of the results, of the stream and of an error alike."""
+    lost = ping.AuthenticationError("401", status_code=401)
+    polls = [ping.ServerError("503", status_code=503), ping.RateLimitError("", status_code=429)]
+    faults = ScriptedFaults({Moment.POLL: [*polls, None]}, always={Moment.POLL: lost})
+    async with SimulatedClient(SimulatedAPI(faults=faults)) as client:
+        enhancer = ping.BulkEnhancer(client, "PG")
+        results = await enhancer.enhance(addresses(3))
+        assert (results.summary.retries, results.summary.refused) == (2, 2)
+        stream = enhancer.stream(addresses(3))
+        with pytest.raises(ping.AuthenticationError):
+            await anext(stream)
+        assert stream.summary.retries > 0
+        with pytest.raises(ping.AuthenticationError) as caught:
+            await enhancer.enhance(addresses(3))
+        assert caught.value.summary is not None
+        assert caught.value.summary.requests >= 2
 
 
 async def test_a_time_limit_for_a_live_source() -> None:
