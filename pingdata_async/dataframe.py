@@ -64,14 +64,12 @@ async def enhance_table(
 
     Args:
         table: A pyarrow Table or RecordBatch, or a pandas or polars DataFrame. Any other object
-            with the
-        Arrow PyCapsule interface comes back as a pyarrow Table.
+            with the Arrow PyCapsule interface comes back as a pyarrow Table.
         sources: Source codes such as PG and PH.
         client: An open client; None to open one, with token and host from the usual places.
         reading: How to read the table; None to find out.
         columns: Names or patterns (`pg_*`) of the new columns to add; () for all but those of use
-            to
-        machines only (such as `pg_worker_name`), ("*",) for all.
+            to machines only (such as `pg_worker_name`), ("*",) for all.
         options: Other options of `BulkEnhancer`.
 
     Returns:

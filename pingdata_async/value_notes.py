@@ -2,15 +2,14 @@
 
 Code that leaves a value out, or changes it, notes it in one line:
 
-- Where one value is read (`locations/fields.py`): `raise
-  UnreadableError(ValueKind.CODE_FOR_UNKNOWN)`.
+- Where one value is read (`locations/fields.py`):
+  `raise UnreadableError(ValueKind.CODE_FOR_UNKNOWN)`.
 - Where locations are normalized, by field and place in the batch:
-`noted.add(place, NotedValue("latitude", ValueKind.NO_COORDINATES, value))`.
+  `noted.add(place, NotedValue("latitude", ValueKind.NO_COORDINATES, value))`.
 - Where an input is read (`InputReader`), by header:
-`self.values.add(self.rows + place, NotedValue(header, ValueKind.UNREADABLE, value))`.
+  `self.values.add(self.rows + place, NotedValue(header, ValueKind.UNREADABLE, value))`.
 
-The plan counts all of them under the header of their column, or under the field if there is none,
-as for locations in memory.
+The plan counts these values by the header of their column, or by field for locations in memory.
 """
 
 from __future__ import annotations

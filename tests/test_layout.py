@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,3 +60,22 @@ def test_a_test_of_behaviour_knows_the_public_face_alone(test: Path) -> None:
     """It would stand as it is if everything inside were written anew."""
     inner = {name for name in _imports(test) if name.startswith("pingdata_async")} - PUBLIC
     assert not inner
+
+
+_SECTION = re.compile(r"(?m)^(?:Args|Attributes|Raises):\n((?: .*\n?|\n)*)")
+_AT_MARGIN = re.compile(r"(?m)^    (?=\S)(.*)")
+_ENTRY = re.compile(r"\*{0,2}\w[\w.]*(, \*{0,2}\w[\w.]*)*: ")
+
+
+def _broken_entries(path: Path) -> Iterator[str]:
+    """Lines at the margin of a docstring's section that name no argument, attribute or error."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            for section in _SECTION.findall(ast.get_docstring(node) or ""):
+                yield from (line for line in _AT_MARGIN.findall(section) if not _ENTRY.match(line))
+
+
+def test_what_continues_an_entry_of_a_docstring_is_indented() -> None:
+    """As `help()` shows it: under `Args:` and the like, each line at the margin is `name: ...`."""
+    paths = PACKAGE.rglob("*.py")
+    assert [(path.name, line) for path in paths for line in _broken_entries(path)] == []

@@ -250,8 +250,7 @@ class ChunkBuilder:
         Args:
             chunk: The chunk; it follows the one before.
             marks: The number of the row that a row repeats, by row; or, if negative, how many rows
-                repeat
-            it.
+                repeat it.
         """
         return list(self._add(_Rows.of_distinct(chunk, marks)))
 

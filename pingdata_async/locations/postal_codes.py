@@ -60,8 +60,7 @@ def restore_leading_zeros(
         state: The state of each row; None if there is no such column.
         country: The country of each row, likewise.
         may_be_plus_4: Whether the column is headed "ZIP+4" or the like: four digits in it are the
-            end of
-        a code, and are left out.
+            end of a code, and are left out.
 
     Returns:
         The codes (the same object if all were fine), and notes of those that got zeros back, are

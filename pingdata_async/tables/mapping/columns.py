@@ -183,8 +183,7 @@ class ColumnMapping(msgspec.Struct, frozen=True):
         Args:
             columns: All columns of the input.
             are_texts: Whether all cells are texts, with "" for an empty one; otherwise None and NaN
-                are
-            empty as well.
+                are empty as well.
             noted: Filled with what is left out of lines without a street, by field.
         """
         countries = next(

@@ -308,9 +308,8 @@ class InputReader(ABC):
 
     Attributes:
         headers: The headers of its columns, also empty and repeated ones, known with the first
-            batch; of
-        JSON, the names of all members in the order in which they were first seen, complete at the
-        end.
+            batch; of JSON, the names of all members in the order in which they were first seen,
+            complete at the end.
         mapping: The meaning of the columns; known when `headers` are.
         rows: The number of records before the present batch.
         sheet_place: Where the records so far are in a workbook; None for other inputs.
@@ -318,8 +317,7 @@ class InputReader(ABC):
 
     Raises:
         InputError: While iterated, if the input cannot be read further or holds nothing usable;
-            names
-        the line or row.
+            names the line or row.
     """
 
     def __init__(self, name: str, source: HashingStream | MemoryHash, options: ReadOptions) -> None:

@@ -84,9 +84,9 @@ def open_input(
 
     Args:
         source: The path of a file, or "-" for standard input: delimited text or JSONL, also
-            compressed by
-        gzip or zstd, Parquet, or a workbook. Or an iterable of `Location`s, mappings and addresses.
-        Or any object with the Arrow PyCapsule interface, such as pandas, polars and Arrow tables.
+            compressed by gzip or zstd, Parquet, or a workbook. Or an iterable of `Location`s,
+            mappings and addresses. Or any object with the Arrow PyCapsule interface, such as
+            pandas, polars and Arrow tables.
         keep_waiting: Called now and then while a pipe is silent; may raise to stop reading.
         options: How to read it.
         on_wait: Called once if no process has opened a named pipe for writing yet.

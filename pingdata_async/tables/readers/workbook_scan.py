@@ -315,8 +315,7 @@ class _Directory(_XMLScan):
     Attributes:
         titles: The title of each sheet by the plain name of its part; empty if unreadable.
         is_unfinished: Whether the workbook asks to be calculated when opened, as programs do that
-            store
-        0 as the value of each formula.
+            store 0 as the value of each formula.
     """
 
     def __init__(self, archive: zipfile.ZipFile) -> None:

@@ -289,8 +289,7 @@ def put_beside(
 
     Args:
         table: A pyarrow Table or RecordBatch, or a pandas or polars DataFrame; any other object
-            with the
-        Arrow PyCapsule interface becomes a pyarrow Table.
+            with the Arrow PyCapsule interface becomes a pyarrow Table.
         batches: The rows that were read from it, as it may be used up.
         columns: The new columns; no column of the table has their names.
         values: Their values, in the order of the rows.

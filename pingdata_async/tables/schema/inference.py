@@ -266,8 +266,7 @@ class JSONColumns:
     Args:
         columns: The columns, with types that all objects fit.
         inference: The schema that they were made of: objects that add to it are refused, so they
-            need
-        not be added before. None if all objects were.
+            need not be added before. None if all objects were.
     """
 
     def __init__(
@@ -424,11 +423,10 @@ class AnswerScan(SchemaInference):
 
         Args:
             declared: The type that the API declares, by source and flat name of the field; a column
-                is at
-            least as wide.
+                is at least as wide.
             taken_names: The names of the columns before these. A name that is taken, here or by
-                another
-            field, becomes name_2, name_3 and so on; case does not count, as in many databases.
+                another field, becomes name_2, name_3 and so on; case does not count, as in many
+                databases.
         """
         taken = {name.casefold() for name in taken_names}
         columns = []

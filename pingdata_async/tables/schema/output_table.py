@@ -245,8 +245,7 @@ class InputRowScan:
     Args:
         headers: The headers of the input; not used if the rows name their own.
         keeps_cells: Whether each cell of a workbook keeps its own type, instead of the type that
-            holds
-        all of its column.
+            holds all of its column.
     """
 
     def __init__(self, headers: Sequence[str], *, keeps_cells: bool = False) -> None:

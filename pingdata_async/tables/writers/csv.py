@@ -34,9 +34,8 @@ class CSVWriter(TableWriter):
         columns: The columns.
         delimiter: The delimiter.
         is_safe: Whether to put an apostrophe before texts, headers included, that a spreadsheet
-            would
-        run as formulas. Plain numbers such as -5 stay as they are. Whoever reads the output as data
-        finds the apostrophe in it.
+            would run as formulas. Plain numbers such as -5 stay as they are. Whoever reads the
+            output as data finds the apostrophe in it.
     """
 
     def __init__(

@@ -194,8 +194,7 @@ def points(
     Args:
         results: The rows.
         geocode_sources: The sources to take coordinates from, best first; if empty, geocoders and
-            then
-        the rest, in the order of `sources`.
+            then the rest, in the order of `sources`.
         sources: The requested sources, in order.
 
     Returns:
@@ -281,8 +280,7 @@ class GeoJSONWriter(TableWriter):
         file: The output.
         columns: The columns.
         is_collection: Whether the features are one JSON value, as most programs open it, instead of
-            a
-        line each.
+            a line each.
     """
 
     def __init__(self, file: BinaryIO, columns: Sequence[Column], *, is_collection: bool) -> None:
