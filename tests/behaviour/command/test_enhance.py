@@ -336,8 +336,8 @@ async def test_a_progress_bar_on_a_terminal(sandbox: SandboxServer, tmp_path: Pa
         "enhance", ADDRESSES, "-o", tmp_path / "out.jsonl", "-s", "PG",
         "-u", sandbox.url, "--chunk-size", "30", stream="stderr", columns=100,
     )  # fmt: skip
-    assert "enhancing" in said
-    assert "/300" in said
+    assert "Sending" in said
+    assert "of 300" in said
     assert "Traceback" not in said
 
 
