@@ -123,7 +123,7 @@ class ChunkSource:
         return self._given_out(self._chunks.popleft())
 
     def flush(self) -> ChunkTask | None:
-        """What was read so far, as a chunk; None if that is nothing. The reading goes on."""
+        """The rows read so far as a chunk; None if there are none. Reading goes on."""
         self._build()
         chunk = self._chunks.popleft() if self._chunks else self._builder.rest()
         self._given_out(chunk)
@@ -132,7 +132,7 @@ class ChunkSource:
         return None if chunk is None else ChunkTask(chunk)
 
     def _build(self) -> None:
-        """Let the builder see what was read."""
+        """Hand the rows read to the builder."""
         _mend(self._read)
         self._chunks += self._builder.add_batch(self._next_row, self._read, self._errors)
         self._next_row += len(self._read)
@@ -153,7 +153,7 @@ class ChunkSource:
             self._timer = loop.call_later(self._flush_after_s, self.due.set)
 
     async def _read_on(self) -> None:
-        """Read what the chunk has room for, at most a batch; less after an error."""
+        """Read as many rows as the chunk has room for, at most a batch; fewer after an error."""
         wanted = min(BATCH_ROWS, self._builder.rows_until_full())
         goes_on = True
         while goes_on and len(self._read) < wanted:
@@ -409,7 +409,7 @@ class InputTask(AsyncIterator[ChunkTask]):
 
 @contextlib.contextmanager
 def time_limit(timeout_s: float | None) -> Iterator[None]:
-    """Cancel the block after that time; None for never.
+    """Cancel the block after this time; None for never.
 
     Raises:
         CallTimeoutError: When it was cancelled for that.
@@ -430,7 +430,7 @@ def _bytes_of(results: list[EnhancedLocation]) -> int:
 
 
 class ResultChannel:
-    """What a stream and its task share.
+    """The results and the state that a stream and its task share.
 
     The task must not know the stream, or the stream would never become garbage. Results stay here
     until they are taken, without an `await` in between: a consumer that is cancelled while it waits
@@ -472,7 +472,7 @@ class ResultChannel:
         return delivery
 
     def _offer_early(self, *, are_all_due: bool) -> None:
-        """Offer what is next in order, and what is not if there is nothing more to wait for."""
+        """Offer the results that are next in order; all of them once the work has ended."""
         while self._early and (are_all_due or self._early[0][0] == self._next_row):
             results: list[EnhancedLocation] = []
             delivery = self._early[0][2]
@@ -499,7 +499,7 @@ class ResultChannel:
         return self._take()
 
     def take_all(self) -> list[EnhancedLocation]:
-        """All results that are here; waits for nothing."""
+        """All results that have arrived; waits for nothing."""
         results: list[EnhancedLocation] = []
         while self._offers:
             results += self._take()
@@ -529,7 +529,7 @@ class ResultChannel:
             self._news.set()
 
     def leave(self) -> None:
-        """End the task; nobody wants the rest."""
+        """End the task without its remaining results."""
         self._is_left = True
         self._offers.clear()
         self.scope.cancel("the results are no longer wanted")
@@ -600,7 +600,7 @@ class ResultStream(AsyncClosing, AsyncIterator[EnhancedLocation]):
         return self
 
     def take_at_hand(self) -> list[EnhancedLocation]:
-        """Take the results that are here but were not yielded yet; waits for nothing.
+        """Take the results that have arrived and were not yielded yet; waits for nothing.
 
         There are some if a cancellation came at the moment in which a chunk finished.
         """

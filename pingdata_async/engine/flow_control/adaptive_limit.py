@@ -118,7 +118,7 @@ class AdaptiveLimit(ConcurrencyLimit):
         self._forget(0.0)
 
     def _forget(self, now: float) -> None:
-        """Begin as if nothing were known."""
+        """Forget everything learnt."""
         self._since = now  # jobs accepted earlier belong to an earlier run
         self._goal = math.inf  # below it the limit doubles
         self._step = 1  # above it, it grows by this
@@ -191,7 +191,7 @@ class AdaptiveLimit(ConcurrencyLimit):
     def _hear(
         self, now: float, in_flight: int | None = None, job: JobProgress | None = None
     ) -> None:
-        """Take in that there is news; after a long silence, forget what was known."""
+        """Note an answer; after a long silence, forget what was known."""
         silence_s = now - self._noted_at
         if silence_s > (FORGOTTEN_S if self._in_flight > 0 else IDLE_S):
             self._limit = max(FIRST_LIMIT, self._limit // 2)
@@ -220,7 +220,7 @@ class AdaptiveLimit(ConcurrencyLimit):
         self._queue.begin_round_trip()
 
     def _judge(self, in_flight: int) -> None:
-        """Decide what follows from a round trip that is over."""
+        """Change the limit at the end of a round trip."""
         self._since_refused += 1
         if self._wall is not None and self._limit >= self._wall:
             self._wall = None  # nothing was refused there any more
@@ -303,7 +303,7 @@ class _Answers:
 
     @property
     def show_overload(self) -> bool:
-        """Whether more failed than may, beyond what chance makes of that share."""
+        """Whether significantly more failed than the tolerated share."""
         allowed = TROUBLED_SHARE * (self.good + self.bad)
         return self.bad >= FEWEST_BAD and self.bad > allowed + CHANCE * math.sqrt(allowed)
 

@@ -68,7 +68,7 @@ class Budget:
         self._under_way = 0
 
     def reserve(self, chunk: Chunk) -> Fit:
-        """Count a chunk that is about to be submitted, if it fits.
+        """Reserve the locations of a chunk that is about to be submitted, if they fit.
 
         If it does, `spend()` or `give_back()` must follow.
         """
@@ -100,7 +100,7 @@ class Budget:
         return most
 
     def error(self) -> BudgetSpentError:
-        """The error that nothing more may be sent."""
+        """The error that says that the budget is spent."""
         caps = self._caps
         parts = []
         if caps.locations is not None:

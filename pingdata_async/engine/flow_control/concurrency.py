@@ -69,12 +69,12 @@ class ConcurrencyLimiter:
         self._serve()
 
     def on_success(self, kind: RequestKind, now: float) -> None:
-        """A request was answered well."""
+        """A request succeeded."""
         self._limit.on_success(kind, now)
         self._serve()
 
     def on_error(self, kind: RequestKind, now: float) -> None:
-        """A request was answered 503, or not in time."""
+        """A request was answered 5xx, or not at all."""
         self._limit.on_error(kind, now, in_flight=self.in_flight)
 
     def on_job_limit(self, now: float) -> None:

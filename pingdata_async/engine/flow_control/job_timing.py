@@ -1,4 +1,4 @@
-"""JobProgress: what the answers tell of one job. JobTimes: how long jobs take (pure).
+"""JobProgress: what polls tell about one job. JobTimes: how long jobs take (pure).
 
 Work times are taken to be log-normal, as they are products of many things. The belief of one job's
 time joins two kinds of evidence, weighed by precision (one step of a Kalman filter on a constant):
@@ -73,7 +73,7 @@ class JobProgress:
         return max(0.0, self.going_at - self.changed_at)
 
     def hear(self, status: JobStatus, now: float) -> None:
-        """Take in an answer of the API."""
+        """Note the answer to a poll."""
         if status.is_finished:
             if self.ended_at is None:
                 self._ended(status, now)
@@ -196,7 +196,7 @@ class Recent:
     variance: float = 0.0
 
     def add(self, value: float, blur: float = 0.0) -> None:
-        """Take in a value whose own variance is `blur`."""
+        """Add a value whose own variance is `blur`."""
         self.count = min(self.count + 1.0, self.window)
         share = 1.0 / self.count
         off = value - self.mean

@@ -77,7 +77,7 @@ BUCKETS_PER_S = 10
 
 
 class RateLimiterClosedError(Exception):
-    """Raised to a request that is not to wait for a pause to end.
+    """Raised for a request that must not wait for a pause to end.
 
     Attributes:
         opens_in_s: Seconds until the next attempt is worth it.
@@ -108,7 +108,7 @@ class RateLimiter:
 
     @contextlib.contextmanager
     def limited_to(self, max_requests_per_s: float | None) -> Iterator[None]:
-        """Keep within a rate that a run knows of; the lowest counts where there are several."""
+        """Keep within a rate that a run knows; the lowest counts if there are several."""
         limit = math.inf if max_requests_per_s is None else max_requests_per_s
         self._user_limits[limit] += 1
         self._allow(min(self._user_limits))
@@ -134,11 +134,11 @@ class RateLimiter:
         return rate_limiter
 
     def is_open(self, kind: RequestKind) -> bool:
-        """Whether no refusal holds back a request of this kind."""
+        """Whether no pause holds for requests of this kind."""
         return self.opens_in_s(kind) <= 0.0
 
     def opens_in_s(self, kind: RequestKind) -> float:
-        """Seconds until no refusal holds back this kind; 0 where none does."""
+        """Seconds until no pause holds for this kind; 0 if none does now."""
         closed_until = max(self._closed_until, self._kinds[kind].closed_until)
         return max(0.0, closed_until - loop_time())
 
@@ -158,7 +158,7 @@ class RateLimiter:
     # -- what the answers say ------------------------------------------------------------
 
     def on_success(self, kind: RequestKind) -> None:
-        """A request of this kind was answered, be it with an error other than 429 and 503."""
+        """A request of this kind was answered, even if with an error other than 429 and 503."""
         now = loop_time()
         self._rate.note_let_through(now)
         # What was sent before a pause says nothing of what comes after it.
@@ -292,7 +292,7 @@ class RateLimiter:
             raise RateLimiterClosedError(self.opens_in_s(kind))
 
     async def _wait_or_lead(self, waiter: _Waiter) -> None:
-        """Wait to be let out; of all that wait, one, the leader, watches the clock."""
+        """Wait to be let out; one of the waiting requests, the leader, watches the clock."""
         waiter.woken = anyio.Event()
         if self._leader is None:
             self._leader = waiter
@@ -315,7 +315,7 @@ class RateLimiter:
             self._leader.woken.set()
 
     def _wake_all(self) -> None:
-        """Let each waiting request see that it takes longer now."""
+        """Wake each waiting request, as its wait has become longer."""
         for queue in self._waiting.values():
             for waiter in queue:
                 waiter.woken.set()
@@ -342,7 +342,7 @@ class RateLimiter:
             state.eased_until = now + self._rng.uniform(0.0, EASING_S)
 
     def _next(self) -> tuple[RequestKind | None, float]:
-        """Which kind leaves next, and when; None where none waits."""
+        """Which kind leaves next, and when; None if none waits."""
         opens_at = max(self._closed_until, self._rate.next_at())
         now = loop_time()
         best, soonest = None, math.inf
@@ -382,7 +382,7 @@ class _Waiter:
 
 
 class CubicRate:
-    """When requests may leave, evenly spaced where there is a rate (pure); see the module."""
+    """When requests may leave, evenly spaced if there is a rate (pure); see the module."""
 
     def __init__(self) -> None:
         self._allowed_per_s = math.inf
@@ -408,7 +408,7 @@ class CubicRate:
         self._next_at = self._left_at + 1.0 / self.per_s(now)
 
     def per_s(self, now: float) -> float:
-        """Requests a second now; infinity where no limit is known."""
+        """Requests a second now; infinity if no limit is known."""
         if math.isinf(self._refused_per_s):
             return self._allowed_per_s
         open_for_s = max(0.0, now - self._open_since)
@@ -452,18 +452,18 @@ class CubicRate:
         self._plateau_s = max(self._plateau_s, pauses_s)
 
     def forget(self) -> None:
-        """Take back what refusals taught: they were not about the rate."""
+        """Forget the rate that refusals taught: they were not about the rate."""
         self._refused_per_s = math.inf
         self._plateau_s = PLATEAU_S
         self._in_vain = 0
 
     def pause_until(self, open_at: float) -> None:
-        """Nothing is sent before that time; what is let through is counted from it."""
+        """Send nothing before this time, and count what is let through from it."""
         self._open_since = open_at
         self._let_through = 0
 
     def _learn(self, now: float, pause_s: float) -> float:
-        """The rate that is too much; infinity where the refusal was not about the rate."""
+        """The rate that was refused; infinity if the refusal was not about the rate."""
         recent_per_s = float(self._recent.within_a_second(now))
         if math.isinf(self._refused_per_s):
             self._is_probing = True
@@ -493,7 +493,7 @@ class CubicRate:
         return guess_per_s
 
     def _estimate(self, open_for_s: float, recent_per_s: float, was_probing: bool) -> float:
-        """What the API takes in a second, as far as what was let through since the pause tells."""
+        """The rate that the API takes, estimated from what was let through since the pause."""
         if open_for_s < 1.0:
             return float(self._let_through)
         if was_probing:  # the whole time tells more than the last second
