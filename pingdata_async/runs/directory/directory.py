@@ -135,11 +135,11 @@ class RunDirectory:
         return None if found is None else _settings_of(found, self.path)
 
     async def keep_settings(self, settings: RunSettings) -> None:
-        """Note down with what the run goes on."""
+        """Store the settings from now on."""
         await self.journal.set_meta(SETTINGS, as_kept(settings, self.path))
 
     async def keep_caps(self, caps: Caps) -> None:
-        """Note down what may be spent from now on."""
+        """Store the caps from now on."""
         settings = await self.settings()
         if settings is not None and settings.caps != caps:
             await self.keep_settings(msgspec.structs.replace(settings, caps=caps))
@@ -356,7 +356,7 @@ def can_set_aside(path: Path) -> bool:
 
 
 def new_beside(path: Path) -> Path:
-    """Where the run is made that will take a run directory's place."""
+    """The path at which a run directory's replacement is made."""
     return path.with_name(f"{path.name}.new")
 
 

@@ -81,12 +81,12 @@ class FrameWriter:
         self.add_frame(compress(content))
 
     def add_frame(self, frame: bytes) -> None:
-        """Write a frame that another writer made."""
+        """Write a frame that is packed already."""
         self._file.write(frame)
         self._offsets.append(self._offsets[-1] + len(frame))
 
     def written(self) -> Iterator[bytes]:
-        """Each frame again, in order, of a file that can be read too."""
+        """Read all frames back, in order; the file must be readable."""
         self._file.flush()
         for begin, end in pairwise(self._offsets):
             yield os.pread(self._file.fileno(), end - begin, begin)

@@ -50,7 +50,7 @@ class InputCopyWriter:
         self._rows: list[int] = []
 
     def add(self, input_rows: InputRows, rows: int) -> None:
-        """Take some rows that follow those before; blocks now and then."""
+        """Add the next rows; blocks now and then."""
         if isinstance(input_rows, CellColumns):
             input_rows = CellColumns([_packable(column) for column in input_rows.columns])
         batch = _encoder.encode(input_rows)

@@ -135,7 +135,7 @@ class Spool(Closing):
         return self._begun(output.suffix).append(output.content)
 
     def sync(self) -> None:
-        """Get what was appended onto the disk, where it stays.
+        """Sync appended outputs to disk.
 
         Raises:
             RunError: When that cannot be done.
@@ -145,7 +145,7 @@ class Spool(Closing):
         self._drop([each for each in self._segments if each.end >= MAX_SEGMENT_BYTES])
 
     def undo(self) -> None:
-        """Take back what was appended since `sync()`: the journal knows nothing of it.
+        """Remove what was appended since `sync()`: the journal has no record of it.
 
         Nothing is appended behind what a failed write may have left.
         """
@@ -155,7 +155,7 @@ class Spool(Closing):
         self._drop(undone)
 
     def close(self) -> None:
-        """Close the segments; what comes later begins new ones."""
+        """Close the segments; later outputs begin new ones."""
         self._drop(self._segments.copy())
 
     def _unsynced(self) -> list[_Segment]:

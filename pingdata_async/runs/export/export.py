@@ -81,7 +81,7 @@ def check_run_output(spec: OutputSpec, plan: Plan) -> None:
 
 
 def undeclared(spec: OutputSpec, plan: Plan) -> list[str]:
-    """Columns that are wanted and that no answer brings, as far as the API tells. Blocks.
+    """Requested columns that the API declares for no source. Blocks.
 
     None where it does not tell of every source that is asked.
     """
@@ -205,7 +205,7 @@ async def export_run(
     *,
     writing: WriteOptions | None = None,
 ) -> ExportedRun:
-    """Write what a run has so far, in input order; costs nothing.
+    """Write a run's outcomes so far, in input order; costs nothing.
 
     Works while the run goes on, after it stopped, and after it finished, without its input.
     Rows that have no outcome yet are left out; those that `retry` asks about once more have the
@@ -289,7 +289,7 @@ class _Place(Closing):
         return self
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
         os.close(self._folder)
 
     async def check(self, *_files: Path) -> None:

@@ -71,7 +71,7 @@ class InputOrder:
         self._source = plan, answers
 
     def expect(self, chunk: Chunk) -> None:
-        """A chunk is about to be offered with its content: it is not to be read back meanwhile."""
+        """Note that a chunk will be offered with its content, so it need not be read back."""
         if chunk.is_planned:
             self._expected.add(chunk.index)
 
@@ -104,7 +104,7 @@ class InputOrder:
             self._is_giving = False
 
     async def finish(self, plan: Plan, answers: ResultReader) -> None:
-        """Give every chunk that was not given yet, whether all of its rows have ended or not.
+        """Yield all remaining chunks, finished or not.
 
         Raises:
             RunError: When an answer is missing or damaged.
@@ -226,7 +226,7 @@ class Export(ABC):
         on_rows: Callable[[int], None],
         finished_only: bool = False,
     ) -> None:
-        """Write every chunk that is not written yet.
+        """Write all remaining chunks.
 
         Args:
             plan: What was planned, inside its `with` block.

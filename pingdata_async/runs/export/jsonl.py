@@ -133,7 +133,7 @@ class _Lines(msgspec.Struct, frozen=True):
         return DuplicateAnswer(self.answers[place], self.notes.get(place))
 
     def with_duplicates(self, chunk: Chunk, duplicates: Mapping[int, DuplicateAnswer]) -> _Lines:
-        """The same with rows that repeat others, each where it belongs."""
+        """The same with duplicate rows, each in its place."""
         here = [chunk.duplicates[place] for place in duplicates]
         ids = self.ids + [duplicate.shown_id for duplicate in here]
         rows = self.rows + [duplicate.row for duplicate in here]

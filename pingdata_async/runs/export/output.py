@@ -66,7 +66,7 @@ class AtomicFile(Protocol):
     can_be_emptied: bool
 
     def write(self, pieces: Sequence[bytes | memoryview], /) -> None:
-        """Write them one behind the other; blocks.
+        """Write the pieces in order; blocks.
 
         Raises:
             RunError: When that cannot be done.
@@ -81,7 +81,7 @@ class AtomicFile(Protocol):
         ...
 
     def empty(self) -> None:
-        """Take back what was written, where that can be done; blocks."""
+        """Remove what was written, if possible; blocks."""
         ...
 
     def opened(self) -> contextlib.AbstractContextManager[BinaryIO]:
@@ -156,7 +156,7 @@ class _File:
         return blamed_on(self._path)
 
     def written_down(self) -> bool:
-        """Get it onto the disk, before it takes its name; says whether it holds anything."""
+        """Sync to disk before the rename; returns whether the file holds anything."""
         with blamed_on(self._path):
             with contextlib.suppress(FileNotFoundError):
                 mode = stat.S_IMODE(self.path.lstat().st_mode)  # of the file that is replaced
@@ -165,7 +165,7 @@ class _File:
             return self._raw.tell() > 0
 
     def close(self) -> None:
-        """Close it, after what is just being written."""
+        """Close the file after the write that is under way."""
         with self._at_work:
             self._raw.close()
 
@@ -184,7 +184,7 @@ class _PartFile(io.FileIO):
         self.at_work = threading.Lock()
 
     def writelines(self, pieces: Iterable[Any], /) -> None:
-        """Write them one behind the other."""
+        """Write the pieces in order."""
         with self.at_work:
             write_pieces(self.fileno(), list(pieces))
 
@@ -390,7 +390,7 @@ def _new_part(path: Path) -> tuple[Path, _PartFile]:
 
 
 def _remove_stale_parts(path: Path) -> None:
-    """Remove what killed processes left half-written of this file."""
+    """Remove the half-written files of killed processes."""
     # With the folders that writers of workbooks had beside them.
     name = re.compile(rf"(\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.part)(-\w+)?")
     # Tidying alone: a folder that can be written but not listed is no reason to stop.
@@ -417,7 +417,7 @@ def _remove_both(part: Path, path: Path) -> None:
 
 
 DeclaredTypes = Mapping[str, Mapping[str, str]]
-"""By source and field, the type that the API says it has."""
+"""The type that the API declares, by source and field."""
 
 
 class OutputSpec(msgspec.Struct, frozen=True, kw_only=True):

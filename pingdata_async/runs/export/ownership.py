@@ -23,7 +23,7 @@ BLOCK_BYTES = 1024 * 1024
 
 
 class FileStamp(msgspec.Struct, frozen=True, array_like=True):
-    """What tells a file from a later one of the same name.
+    """The identity of a file, as against a later one of the same name.
 
     A copy has another time: there the content tells. To read it through takes a moment, so the
     same time is proof enough.
@@ -38,7 +38,7 @@ _Stamps = dict[str, tuple[FileStamp, ...]]
 
 
 class OutputOwnership:
-    """What a run wrote where, as its journal has it.
+    """The files that a run wrote, as its journal has them.
 
     Args:
         directory: The run directory, entered.
@@ -97,7 +97,7 @@ class OutputOwnership:
         )
 
     async def _check_own(self, paths: list[Path], kept: _Stamps) -> bool:
-        """Whether what is there is the run's own, as far as something is there."""
+        """Whether the files that exist are the run's own."""
         for path in paths:
             is_there = await anyio.to_thread.run_sync(os.path.exists, path)
             if not is_there or await self._is_own(path, kept):

@@ -89,7 +89,7 @@ class SettledChunk(msgspec.Struct, frozen=True):
         return RowResults(settled, [])
 
     def answers(self) -> Iterator[memoryview | msgspec.Raw]:
-        """What the API said of the rows that have an outcome, and no more."""
+        """The API's answers for the rows that have an outcome, and no others."""
         if self.offset_index is None:
             yield from (result.data for result in self.outcomes().settled)
             return
@@ -302,7 +302,7 @@ _decoder = msgspec.msgpack.Decoder(RowNote)
 
 
 class DuplicateAnswer(msgspec.Struct, frozen=True):
-    """How a row ended that others repeat.
+    """The outcome of a row that has duplicates.
 
     Attributes:
         data: The API's object.
@@ -321,7 +321,7 @@ class DuplicateAnswer(msgspec.Struct, frozen=True):
         return cls(memoryview(result.data), note)
 
     def for_row(self, duplicate: Duplicate) -> EnhancedLocation:
-        """The outcome of a row that repeats it."""
+        """The outcome of a duplicate."""
         data = msgspec.Raw(self.data)
         if self.note is None:
             return EnhancedLocation(
@@ -398,7 +398,7 @@ class DuplicateAnswers(Closing):
         return found
 
     def _keep(self, chunk: Chunk, answers: Mapping[int, DuplicateAnswer]) -> None:
-        """Keep what is wanted in later chunks."""
+        """Store the answers that later chunks need."""
         here = Counter(duplicate.first for duplicate in chunk.duplicates)
         duplicate_counts = chunk.duplicate_counts_by_row()
         kept = {row: each for row, each in answers.items() if duplicate_counts[row] > here[row]}

@@ -129,7 +129,7 @@ class TwoPassExport(Export):
         on_rows: Callable[[int], None],
         finished_only: bool = False,
     ) -> None:
-        """Write every chunk that is not written yet; see `Export`."""
+        """Write all remaining chunks; see `Export`."""
         self._plan = plan
         await super().write_rest(plan, answers, on_rows=on_rows, finished_only=finished_only)
         if self._second_pass is None:
@@ -140,7 +140,7 @@ class TwoPassExport(Export):
         await self._thread.run(self._end_second_pass)
 
     async def abandon(self) -> None:
-        """Let go of what is open: the output will not be whole, or is so already."""
+        """Close open files; the output is finished or incomplete."""
         with anyio.CancelScope(shield=True):
             await self._thread.run(self._let_go)
 
@@ -292,7 +292,7 @@ class _SecondPass:
         self._write = self._stack.enter_context(opened)
 
     def write(self, results: list[EnhancedLocation], rows: int) -> None:
-        """Write what is known of the next so many rows."""
+        """Write the outcomes of this many next rows."""
         places = None
         if len(results) != rows:
             places = [result.row - self._first_row for result in results]
@@ -304,7 +304,7 @@ class _SecondPass:
         self._stack.close()
 
     def abandon(self) -> None:
-        """Leave it without an end."""
+        """Close the file unfinished."""
         error = SchemaGrewError("what was written is taken back")
         with contextlib.suppress(PingDataError, OSError):
             self._stack.__exit__(SchemaGrewError, error, None)

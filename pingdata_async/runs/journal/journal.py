@@ -88,15 +88,15 @@ class OutputLog(Protocol):
     """Keeps outputs for the journal, as `Spool` does; all of it blocks."""
 
     def append(self, output: PackedOutput) -> SpoolPlace:
-        """Append an output; OSError where that fails."""
+        """Append an output; raises OSError."""
         ...
 
     def sync(self) -> None:
-        """Get what was appended onto the disk, where it stays; RunError where that fails."""
+        """Sync appended outputs to disk; raises RunError."""
         ...
 
     def undo(self) -> None:
-        """Take back what was appended since `sync()`."""
+        """Remove what was appended since `sync()`."""
         ...
 
 
@@ -153,7 +153,7 @@ class GroupWriter:
         return cast("T", operation.result)
 
     async def _let_others_join(self) -> None:
-        """Where others keep coming, wait for more of them: a commit costs the same for many."""
+        """While operations keep coming, wait for more: one commit costs the same for many."""
         now = asyncio.get_running_loop().time()
         if self._is_busy and now < self._begun_at + BUSY_COMMIT_EVERY_S:
             await anyio.sleep(self._begun_at + BUSY_COMMIT_EVERY_S - now)
@@ -168,7 +168,7 @@ class GroupWriter:
         self._pending.notes.append(operation)
 
     async def flush(self) -> None:
-        """Commit what was noted.
+        """Commit the waiting operations.
 
         Raises:
             RunError: When it cannot be written, or what a note raised.
@@ -217,7 +217,7 @@ class GroupWriter:
             batch.is_written = True
 
     def finish(self, act: Callable[[sqlite3.Connection], None]) -> None:
-        """Do a last thing with the connection and close it; blocks."""
+        """Do one more thing with the connection, then close it; blocks."""
         with self._at_work:
             try:
                 with translated(self._path):
@@ -253,7 +253,7 @@ RECORDS_A_PAGE = 16  # later chunks that are in memory at a time, beside those a
 
 
 class Journal:
-    """Notes down what becomes of every chunk of a run; an async context manager.
+    """Records what becomes of every chunk of a run; an async context manager.
 
     Each method returns when what it was told is on disk, except `completed()`. A cancellation
     undoes nothing. An illegal change of state is refused, and changes nothing. Only one process at
@@ -300,7 +300,7 @@ class Journal:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Write what is still noted, and close it.
+        """Commit the waiting operations, and close the journal.
 
         Raises:
             RunError: When that cannot be written, unless another error is on its way.
@@ -337,7 +337,7 @@ class Journal:
         return await self._commit(read_meta, key)
 
     async def set_meta(self, key: str, value: object) -> None:
-        """Keep a value that JSON can hold under a name."""
+        """Store a JSON value under a name."""
         text = msgspec.json.encode(value).decode()
         await self._commit(transitions.set_meta, key, text)
 
@@ -374,11 +374,11 @@ class Journal:
         await self._commit(transitions.accept, chunk.index, job_id, time.time())
 
     async def doubted(self, chunk: Chunk, error: str, *, hold: bool) -> None:
-        """That submission may have made a job; held, it is left to the user what to do now."""
+        """The submission may have made a job; if held, the user decides what follows."""
         await self._commit(transitions.doubt, chunk.index, error, hold, time.time())
 
     async def completed(self, chunk: Chunk, outputs: Sequence[JobOutput]) -> None:
-        """The chunk's job is done, and these are its outputs.
+        """The chunk's job is done; these are its outputs.
 
         Written with the next commit, whoever makes it: where that is lost, the job is asked
         about once more, which costs nothing.
@@ -401,7 +401,7 @@ class Journal:
         await self._commit(transitions.split, chunk.index, parts, time.time())
 
     async def batched(self, chunk: Chunk) -> None:
-        """Rows that waited to be retried are a chunk now."""
+        """Record a new chunk of rows that waited to be retried."""
         await self._commit(transitions.batched, chunk, time.time())
 
     async def spooled(
@@ -412,7 +412,7 @@ class Journal:
         offset_index: OffsetIndex | None = None,
         output: PackedOutput | None = None,
     ) -> None:
-        """A chunk is answered: keep its output, and note that.
+        """A chunk is answered: store its output, and record that.
 
         Args:
             index: Its number.
@@ -451,7 +451,7 @@ class Journal:
     # -- going on where a run stopped ----------------------------------------------------
 
     async def doubt_interrupted(self, *, hold: bool) -> list[SubmissionRecord]:
-        """Count what was being submitted when the run was cut off as in doubt.
+        """Count submissions that were under way when the run was cut off as in doubt.
 
         Doing it again counts nothing again.
 
@@ -476,7 +476,7 @@ class Journal:
         return chunks
 
     async def reopen(self, retry_rows: Collection[RetryRow], tally: Tally) -> int:
-        """Have rows that had ended retried.
+        """Retry rows that had an outcome.
 
         Args:
             retry_rows: The rows. Where all of them wait already, nothing changes.
@@ -491,7 +491,7 @@ class Journal:
         return await self._commit(transitions.reopen, retry_rows, tally)
 
     async def fetch_again(self, reason: Reason, *, no_longer: str) -> int:
-        """Have the outputs of jobs fetched once more whose chunks failed for that reason.
+        """Fetch once more the outputs of chunks that failed for this reason.
 
         Args:
             reason: Which.
@@ -511,7 +511,7 @@ class Journal:
         return await self._commit(fetch_again)
 
     async def record(self, index: int) -> ChunkRecord | None:
-        """What is known of a chunk; None of a planned one that was not touched yet."""
+        """The record of a chunk; None if it is planned and untouched."""
         return await self._commit(read_record, index)
 
     async def planned_states(self) -> bytearray:
@@ -519,7 +519,7 @@ class Journal:
         return await self._commit(_planned_states)
 
     async def unfinished(self) -> AsyncGenerator[ChunkRecord, None]:
-        """Chunks that are not at an end, as they are when this is begun.
+        """The unfinished chunks, as of the first call.
 
         Those that have a job come first: they are paid for. Then come later chunks that wait
         to be sent. Planned chunks that wait are not among them: `planned_states()` has those.

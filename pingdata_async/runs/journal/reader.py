@@ -1,4 +1,4 @@
-"""The journal, read by those who have no part in the run: status, export and summary."""
+"""JournalReader: the journal as read by other processes, for status, export and summary."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class JournalTotals(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def jobs_in_flight(self) -> int:
-        """Jobs that are to be asked about."""
+        """Jobs that are still to be polled or fetched."""
         return self.chunks[ChunkState.SUBMITTED] + self.chunks[ChunkState.COMPLETE]
 
 
@@ -165,7 +165,7 @@ class JournalReader(Closing):
 
     @contextlib.contextmanager
     def one_moment(self) -> Iterator[None]:
-        """Whatever is read within it is of one moment; for a short while."""
+        """A context in which all reads see one moment; keep it short."""
         with self._turn, translated(self._path):
             self._opened().execute("BEGIN")
             self._is_held = True
@@ -187,12 +187,12 @@ class JournalReader(Closing):
             return bool(_number(connection, "SELECT EXISTS (SELECT 1 FROM submissions)"))
 
     def record(self, index: int) -> ChunkRecord | None:
-        """What is known of a chunk; None of a planned one that was not touched yet."""
+        """The record of a chunk; None if it is planned and untouched."""
         with self._reading() as connection:
             return read_record(connection, index)
 
     def has_ended(self, planned: int) -> bool:
-        """Whether all rows of a planned chunk have ended, those that were retried too.
+        """Whether all rows of a planned chunk have their outcome, retried ones included.
 
         Within one process they stay so: only `retry` reopens rows, before it sends any.
         """
@@ -254,7 +254,7 @@ class JournalReader(Closing):
         return [submission_of(columns) for columns in found]
 
     def planned_chunks_begun(self) -> list[int]:
-        """The planned chunks that do not wait to be sent: sent, or at an end."""
+        """The planned chunks that were sent or are finished."""
         with self._reading() as connection:
             planned = read_meta(connection, PLANNED_CHUNKS) or 0
             found = connection.execute(
@@ -263,7 +263,7 @@ class JournalReader(Closing):
         return [index for (index,) in found]
 
     def first_submissions(self) -> dict[int, Amount]:
-        """What was sent of each chunk when it was sent first."""
+        """The locations of each chunk's first submission."""
         with self._reading() as connection:
             found = connection.execute(
                 "SELECT idx, locations, asked, min(id) FROM submissions GROUP BY idx"

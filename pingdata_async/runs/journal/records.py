@@ -117,7 +117,7 @@ _RESUMPTIONS = {
 
 
 def on_resume(state: ChunkState) -> Resumption:
-    """What a resumed run does about a chunk that was left in this state."""
+    """What a resumed run does with a chunk in this state."""
     return _RESUMPTIONS[state]
 
 
@@ -138,7 +138,7 @@ _asked_decoder = msgspec.json.Decoder(dict[str, int])
 
 @contextlib.contextmanager
 def damage_in(what: str) -> Iterator[None]:
-    """Say of what cannot be read that the journal is damaged."""
+    """Turn errors of decoding into a RunError: the journal is damaged."""
     try:
         yield
     except (zstandard.ZstdError, msgspec.MsgspecError, ValueError, TypeError, MemoryError) as error:
@@ -162,7 +162,7 @@ class SpoolPlace(msgspec.Struct, frozen=True):
 
 
 class PackedOutput(msgspec.Struct, frozen=True):
-    """An output as it is kept.
+    """An output as the spool stores it.
 
     Attributes:
         suffix: How the name of a file of such outputs ends.

@@ -24,7 +24,7 @@ _MAGIC = b"SQLite format 3\0"
 _BESIDE = ("-journal", "-wal", "-shm")  # files of SQLite's own
 
 VERSION = 1
-"""Of the tables; another one is refused, so that none is misread."""
+"""Of the tables; a journal of another version is refused, not misread."""
 
 _SCHEMA = """
     BEGIN;
@@ -219,7 +219,7 @@ def open_reader(path: Path, *, at_a_glance: bool = False) -> sqlite3.Connection:
 
 
 def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
-    """Read all of it, once: about a second a gigabyte.
+    """Read the whole file once: about a second a gigabyte.
 
     Otherwise it could be a tree that leads back into itself, and be read for ever.
     """
@@ -268,7 +268,7 @@ def copied(reader: sqlite3.Connection, path: Path) -> sqlite3.Connection:
 
 
 def _check_head(path: Path) -> None:
-    """Refuse what is no database before SQLite lays hands on it."""
+    """Refuse a file that is no database before SQLite opens it."""
     try:
         with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
             head = file.read(len(_MAGIC))
@@ -324,7 +324,7 @@ _NO_SHARING = "SQLITE_IOERR_SHM"  # SHMOPEN, SHMMAP, SHMLOCK
 
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Raise what SQLite and the system say about a journal as RunError."""
+    """Turn errors of SQLite and the system into RunError."""
     try:
         yield
     except sqlite3.Error as error:

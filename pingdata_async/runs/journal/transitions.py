@@ -38,7 +38,7 @@ from pingdata_async.runs.journal.records import (
 
 
 class _Present(msgspec.Struct, frozen=True):
-    """How a chunk is before it changes."""
+    """A chunk before it changes."""
 
     state: ChunkState
     submission: int | None = None
@@ -59,7 +59,7 @@ def _present(connection: sqlite3.Connection, index: int) -> _Present:
 
 
 def _before(connection: sqlite3.Connection, index: int, after: ChunkState) -> _Present:
-    """How a chunk is that is about to change, if it may.
+    """The chunk that is about to change; refuses an illegal change.
 
     Raises:
         RunError: When it may not.
@@ -89,12 +89,12 @@ class Submission(NamedTuple):
 
 
 class SpooledChunk(NamedTuple):
-    """What is known of a chunk that is answered.
+    """The outcomes of an answered chunk.
 
     Attributes:
-        tally: How the rows ended that are settled now.
+        tally: The outcomes of the rows that have one now.
         retry_rows: The others, which wait to be retried.
-        offset_index: Where in the output each row's answer is; None where it was not found so.
+        offset_index: Where in the output each row's answer is; None if it has none.
         now: Unix seconds.
     """
 
@@ -273,7 +273,7 @@ def _insert_later(
 
 
 def batched(connection: sqlite3.Connection, chunk: Chunk, now: float) -> None:
-    """Rows that waited are a chunk now."""
+    """Insert a chunk of rows that waited to be retried."""
     _insert_later(connection, chunk, False, now)
     taken = connection.executemany(
         "DELETE FROM retry_rows WHERE row = ?", [(row,) for row in chunk.rows]
@@ -324,7 +324,7 @@ def _wait(connection: sqlite3.Connection, retry_rows: Collection[RetryRow]) -> N
 
 
 def reopen(connection: sqlite3.Connection, retry_rows: Collection[RetryRow], tally: Tally) -> int:
-    """Rows that had ended wait to be retried; returns how many did not wait already."""
+    """Make rows with an outcome wait to be retried; returns how many did not wait already."""
     waiting = "SELECT 1 FROM retry_rows WHERE row = ?"
     fresh = [
         each for each in retry_rows if connection.execute(waiting, (each.row,)).fetchone() is None
@@ -372,7 +372,7 @@ def fetch_again(connection: sqlite3.Connection, reason: Reason, now: float) -> i
 def pack(
     connection: sqlite3.Connection, index: int, chunk_size: int, max_chunk_bytes: int, now: float
 ) -> int:
-    """Make a later chunk of rows that wait; returns how many it has."""
+    """Make a later chunk of waiting rows; returns how many."""
     retry_rows: list[RetryRow] = []
     size = 0
     found = connection.execute(
@@ -426,7 +426,7 @@ def set_meta(connection: sqlite3.Connection, key: str, value: str) -> None:
 
 
 def set_planned_chunks(connection: sqlite3.Connection, chunks: int) -> None:
-    """Know how many chunks the plan has; that cannot change once any of them was touched."""
+    """Set the number of planned chunks; it cannot change once a chunk was touched."""
     known = read_meta(connection, PLANNED_CHUNKS)
     if known == chunks:
         return
