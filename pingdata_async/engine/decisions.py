@@ -45,16 +45,16 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """It was let through too early: let it wait for a job slot again, in its old place."""
+    """It was admitted too early: queue it for a job slot again, in its old place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """The budget may allow for it later: keep it until it is known what others cost."""
+    """The budget may allow for it later: set it aside until the cost of others is known."""
 
 
 class Resubmit(Delay):
-    """Its job is lost: let it wait for a job slot again."""
+    """Its job is lost: queue it for a job slot again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,10 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class FailOnEvidence:
-    """Its rows fail as soon as it is clear that the API is not at fault itself."""
+    """Its rows fail once there is evidence that the API itself is not at fault."""
 
     failure: Failure
-    evidence: Evidence  # what would show that
+    evidence: Evidence  # the kind that is needed
     error: PingDataError  # why the run stops if nothing ever shows it
 
 
@@ -102,9 +102,9 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """This run does no more about it."""
+    """This run works on it no more."""
 
-    stop: PingDataError | None = None  # why the run stops; None if that is nothing new
+    stop: PingDataError | None = None  # why the run stops; None if it need not, or stops already
     # Poll and fetch every other job now: they will find the same, and the run ends sooner.
     api_unreachable: bool = False
 
@@ -144,7 +144,7 @@ class Judge:
     def after_refusal(
         self, task: ChunkTask, error: PingDataError, *, is_stopping: bool
     ) -> Drop | Split | FailOnEvidence:
-        """The API refused a chunk for what it holds: find the rows at fault, if it is rows."""
+        """The API refused a chunk for its content: find the rows at fault, if rows are."""
         must_stop = self._breaker.note_refused(task.bisection)
         if is_stopping:
             return Drop()
@@ -154,7 +154,7 @@ class Judge:
             return Drop(at_fault_itself(error))
         if len(task.chunk.rows) > 1:
             task.bisection = task.bisection or Bisection()
-            # Where both halves pass, it was the size; a 413 has said so already.
+            # If both halves pass, it was the size; a 413 has said so already.
             return Split(2, str(error), tests_size=not is_too_large(error))
         failure = Failure(Reason.REJECTED, str(error))
         return FailOnEvidence(failure, Evidence.ACCEPTED, at_fault_itself(error))
@@ -171,7 +171,7 @@ class Judge:
     def after_doubt(
         self, task: ChunkTask, doubt: InDoubt, *, is_stopping: bool
     ) -> Hold | Drop | RetryLater | FailOnEvidence:
-        """A submission may have made a job that nobody knows of."""
+        """A submission may have made a job whose id was lost."""
         error = doubt.error
         is_one_too_many = self._breaker.note_doubt(
             is_page=doubt.is_page, is_garbled=doubt.is_garbled
@@ -221,7 +221,7 @@ class Judge:
             task.lost_jobs += 1
             return task.lost_jobs < self._policy.forgotten_attempts
         task.failed_jobs += 1
-        # Halves of what failed are only there to find the row at fault.
+        # The halves of a failed chunk are only sent to find the row at fault.
         is_bisection = task.is_part_of_failed and len(task.chunk.rows) > 1
         return task.failed_jobs < (1 if is_bisection else self._policy.job_attempts)
 

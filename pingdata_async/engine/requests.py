@@ -154,7 +154,7 @@ class Requests:
             return Abort(
                 saying_when(error), api_unreachable=self._is_closed_for_long(RequestKind.POLL)
             )
-        # While others pass it goes on: nothing was refused for what it holds.
+        # While other submissions pass it is retried: it was not refused for its content.
         return self._again(task, RequestKind.SUBMIT, error)
 
     def next_poll_in_s(self, task: ChunkTask) -> float:
@@ -202,7 +202,9 @@ class Requests:
                 return self._complete(task, status)
             case JobPhase.FAILED if task.seems_failed:
                 return _failed(task, status)
-            case JobPhase.FAILED:  # another job would be paid for: perhaps it changes its mind
+            case (
+                JobPhase.FAILED
+            ):  # another job would be paid for: poll once more before believing it
                 task.seems_failed = True
                 return RetryLater(self.next_poll_in_s(task))
             case JobPhase.BROKEN_OFF | JobPhase.UNKNOWN if task.was_complete:
@@ -250,7 +252,7 @@ class Requests:
         return RetryLater(self.next_poll_in_s(task))
 
     def _say_if_odd(self, task: ChunkTask, status: JobStatus) -> None:
-        """Say where a job did something else than it was asked."""
+        """Emit an event if the job's counts are not those that were sent."""
         sent = len(task.chunk.rows)
         says = []
         if status.num_requested not in {None, sent}:
@@ -264,7 +266,7 @@ class Requests:
         self._emit(UnexpectedAnswer(chunk=task.chunk.index, job_id=task.job_id, message=said))
 
     def _undocumented(self, task: ChunkTask, status: JobStatus) -> RetryLater | JobLost:
-        """Believe a status that means an end after a while; any other may mean progress."""
+        """Believe an undocumented end after a grace period; any other status may mean progress."""
         job = task.present_job
         if task.contradictory_since is not None and job.changed_at > task.contradictory_since:
             task.no_longer_contradictory()
@@ -276,7 +278,7 @@ class Requests:
         return RetryLater(self.next_poll_in_s(task))
 
     def _contradictory_for_s(self, task: ChunkTask, said: str) -> float:
-        """For how long the API has reported a state that cannot last; tells of it after a while."""
+        """Seconds for which the state has been contradictory; emits `JobOverdue` after a while."""
         late_s = task.contradictory_for_s(loop_time())
         self._warn_if_overdue(task, late_s, said)
         return late_s
@@ -432,7 +434,7 @@ class Requests:
                 else Unreachable(saying_when(error))
             )
         self._say_if_overdue(task, kind, error)
-        # Any other pause that the API asks for says nothing of the job.
+        # Any other pause that the API asks for is no fault of the job.
         is_pause = isinstance(error, RateLimitError) or (retry_after_s(error) and not is_of_job)
         if give_up is GiveUp.RUN and (is_pause or verdict is Verdict.NO_ACCESS):
             raise saying_when(error)  # or each job would have to wait for one more to learn of it
@@ -440,12 +442,12 @@ class Requests:
         if give_up is GiveUp.RUN and not is_of_job:
             return Unreachable(error)
         if give_up is not GiveUp.NOTHING and not is_pause:
-            self._pacer.is_shut_out = False  # this one is asked no more, and others may pass
+            self._pacer.is_shut_out = False  # this job is polled no more, and others may pass
             return OutputPostponed(error)
         return self._again(task, kind, error)
 
     def _is_final(self, verdict: Verdict) -> bool:
-        """Whether trying again is of no use: a token that was right may soon be right again."""
+        """Whether retries are of no use. A token that was right may soon be right again."""
         if verdict is Verdict.NO_ACCESS:
             return not self._health.has_let_in
         return verdict is Verdict.STOP

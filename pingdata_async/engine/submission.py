@@ -132,9 +132,9 @@ class Submitter:
         self._is_ending = False
 
     async def drain(self) -> None:
-        """When the run is ended, leave submissions on their way time to be answered.
+        """When the run is ended, wait `linger_s` for the responses to submissions under way.
 
-        Without a durable store the answers would be of no use to anyone.
+        Without a durable store they would be of no use.
         """
         try:
             await anyio.sleep_forever()
@@ -153,7 +153,7 @@ class Submitter:
         return self._before_sending(task) or await self._send(task)
 
     def _before_sending(self, task: ChunkTask) -> Decision | None:
-        """What to do instead of sending a chunk; None if it is to be sent, and is counted."""
+        """What to do instead of sending a chunk; None if its budget is reserved, so send it."""
         if self._scheduler.is_stopping:
             return Drop()
         if self._scheduler.must_wait:
@@ -166,7 +166,7 @@ class Submitter:
             return Split(parts, "the API takes no jobs of this size")
         is_new = not task.jobs and not task.in_doubt
         if self._breaker.wants_probe and is_new and len(task.chunk.rows) > 1:
-            # One row tells as much as all of them.
+            # One row tells as much as the whole chunk.
             return SplitOff(1, "one of its rows is tried first")
         match self._budget.reserve(task.chunk):
             case Fit.NOW:
@@ -177,10 +177,7 @@ class Submitter:
                 return self._part_within_budget(task)
 
     def _part_within_budget(self, task: ChunkTask) -> SplitOff | Drop:
-        """A part of a chunk is sent where not all of it fits, so that the budget is used up.
-
-        Who allows for 1,000 locations gets 1,000 answers, whatever the size of a chunk.
-        """
+        """Send the part of a chunk that fits the budget: a cap of 1,000 gives 1,000 answers."""
         rows = self._budget.fitting_rows(task.chunk)
         if rows:
             return SplitOff(rows, "the budget allows for a part of it")
@@ -189,8 +186,8 @@ class Submitter:
     async def _send(self, task: ChunkTask) -> Decision | None:
         """Submit a chunk that the budget has counted.
 
-        Until its turn comes it can be given up without a trace. Once its intent is noted, a
-        cancellation waits until it is known what became of it, or for `linger_s`.
+        Until the store has the intent, a cancellation leaves no trace. After that, it waits for the
+        outcome, or for `linger_s`.
         """
         decision: Decision | None = None
         was_noted = sending = False
