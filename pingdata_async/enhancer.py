@@ -15,7 +15,7 @@ import msgspec
 from pingdata_async.api.client import PingDataClient
 from pingdata_async.api.config import SANDBOX, watched
 from pingdata_async.api.wire import JobOptions
-from pingdata_async.engine.calls import MicroBatcher, SharedCall, collect, may_share
+from pingdata_async.engine.calls import MicroBatcher, MicroBatchers, SharedCall, collect, may_share
 from pingdata_async.engine.context import ChunkStore, EngineContext, MemoryStore, limits_of
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.budget import Budget, Caps, checked_caps
@@ -148,7 +148,7 @@ class BulkEnhancer:
         self._policy = retry_policy or RetryPolicy()
         check_listener(on_event)
         self._on_event = on_event
-        self._batchers: dict[tuple[str, ...], MicroBatcher] = {}  # of calls that share jobs
+        self._batchers = MicroBatchers()
         self._builder()  # refuses sizes that cannot work now rather than in the middle
 
     async def enhance(
@@ -490,12 +490,12 @@ class BulkEnhancer:
             return None
         client, requests = self._client, SummaryListener(self._client.environment)
         store = MemoryStore(builder.next_index, requests.summary)
-        batcher = self._batchers.get(self._sources)
-        if batcher is None or batcher.is_idle:  # which may be of another event loop
-            batcher = MicroBatcher(
+        batcher = self._batchers.of(
+            self._sources,
+            lambda: MicroBatcher(
                 self._engine_for_all, lambda: client.tasks, self._builder(), client.telemetry
-            )
-            self._batchers[self._sources] = batcher
+            ),
+        )
         return SharedCall(
             batcher, locations, builder, store, listener=requests, flush_after_s=flush_after_s
         )

@@ -12,6 +12,7 @@ go nowhere.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import itertools
@@ -116,6 +117,10 @@ def may_share(
     if any(value is not None for name, value in options.items() if name != "timeout_s"):
         return False
     return isinstance(locations, list | tuple) and len(locations) < chunk_size
+
+
+IDLE_S = 1.0
+"""A run without calls waits so long for others before it ends."""
 
 
 class SharedCall(AsyncIterator[EnhancedLocation]):
@@ -290,6 +295,7 @@ class MicroBatcher:
     ) -> None:
         self.engine_for = engine_for
         self.telemetry = telemetry
+        self._loop = asyncio.get_running_loop()
         self._tasks = tasks
         self.builder = builder
         self._most_rows = WAITING_CHUNKS * builder.chunk_size
@@ -304,9 +310,14 @@ class MicroBatcher:
         self._run: SharedRun | None = None  # the one that takes what waits
 
     @property
+    def is_usable(self) -> bool:
+        """Whether it is of the running event loop."""
+        return self._loop is asyncio.get_running_loop()
+
+    @property
     def is_idle(self) -> bool:
-        """Whether there are no calls."""
-        return not self._calls
+        """Whether there are no calls, and no run that waits for any."""
+        return not self._calls and not self._runs
 
     @property
     def is_empty(self) -> bool:
@@ -418,6 +429,23 @@ class MicroBatcher:
         self._count()
 
 
+class MicroBatchers:
+    """One for each tuple of sources that is in use."""
+
+    def __init__(self) -> None:
+        self._by_sources: dict[tuple[str, ...], MicroBatcher] = {}
+
+    def of(self, sources: tuple[str, ...], make: Callable[[], MicroBatcher]) -> MicroBatcher:
+        """That for some sources; it is made if there is none. Those out of use are forgotten."""
+        batcher = self._by_sources.get(sources)
+        if batcher is None or not batcher.is_usable:
+            for each, other in tuple(self._by_sources.items()):
+                if other.is_idle or not other.is_usable:
+                    del self._by_sources[each]
+            batcher = self._by_sources[sources] = make()
+        return batcher
+
+
 class SharedRun(ChunkStore, AsyncIterator[ChunkTask | None]):
     """One run of the engine for all calls: its input, and its store.
 
@@ -479,6 +507,8 @@ class SharedRun(ChunkStore, AsyncIterator[ChunkTask | None]):
                 self._is_resting = False
                 return ChunkTask(chunk)
             if self._is_over:
+                if await self._more_within(IDLE_S):
+                    continue
                 self._batcher.close(self)
                 raise StopAsyncIteration
             if not self._is_resting and self._batcher.is_empty:
@@ -487,6 +517,13 @@ class SharedRun(ChunkStore, AsyncIterator[ChunkTask | None]):
             self._news = anyio.Event()
             with anyio.move_on_at(self._batcher.due_at):
                 await self._news.wait()
+
+    async def _more_within(self, seconds: float) -> bool:
+        """Whether somebody comes before that: calls one after the other need no run each."""
+        self._news = anyio.Event()
+        with anyio.move_on_after(seconds):
+            await self._news.wait()
+        return self._news.is_set() or not self._is_over
 
     def _next_chunk(self) -> Chunk | None:
         taken = self._batcher.take()

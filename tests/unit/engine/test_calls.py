@@ -68,7 +68,7 @@ async def test_calls_share_a_job() -> None:
         async with anyio.create_task_group() as group:
             for number in range(200):
                 group.start_soon(call, enhancer, number)
-        await anyio.sleep(1.0)
+        await anyio.sleep(2.0)
         assert len(asyncio.all_tasks()) == before + 1  # the client's
     assert sizes(seen) == [600]
     assert tasks - before - 200 < 50
@@ -301,7 +301,7 @@ async def test_calls_wait_where_too_many_rows_wait() -> None:
             nonlocal most
             await enhancer.enhance(three(number))
             done.append(number)
-            for batcher in enhancer._batchers.values():
+            for batcher in enhancer._batchers._by_sources.values():
                 most = max(most, batcher._rows)
 
         async with anyio.create_task_group() as group:
