@@ -60,8 +60,8 @@ if TYPE_CHECKING:
 
     from pingdata_async.telemetry import Telemetry
 
-WAITING_CHUNKS = 8
-"""So many chunks of rows may wait to be sent, beside those that the engine has; calls wait then."""
+WAITING_CHUNKS = 8  # of rows, beside those that the engine has; where more wait, so do calls
+IDLE_S = 1.0  # a run without calls waits so long for others before it ends
 
 
 async def collect(
@@ -117,10 +117,6 @@ def may_share(
     if any(value is not None for name, value in options.items() if name != "timeout_s"):
         return False
     return isinstance(locations, list | tuple) and len(locations) < chunk_size
-
-
-IDLE_S = 1.0
-"""A run without calls waits so long for others before it ends."""
 
 
 class SharedCall(AsyncIterator[EnhancedLocation]):
@@ -307,7 +303,7 @@ class MicroBatcher:
         self._entrance = anyio.Lock()
         self._room = anyio.Event()
         self._runs: dict[SharedRun, None] = {}  # those that have not ended
-        self._run: SharedRun | None = None  # the one that takes what waits
+        self.run: SharedRun | None = None  # the one that takes what waits
 
     @property
     def is_usable(self) -> bool:
@@ -339,7 +335,7 @@ class MicroBatcher:
                 self._add(call, chunks)
         finally:
             self._rows_entering -= call.rows
-            self._count()
+            self._tell()
 
     @property
     def _has_room(self) -> bool:
@@ -350,20 +346,20 @@ class MicroBatcher:
         call.first_row = self._next_row
         self._next_row = call.first_row + chunks[-1].rows[-1] + 1
         due = loop_time() + call.flush_after_s
+        self._due_at = min(self._due_at, due)
         for chunk in chunks:
             self._waiting.append(_Waiting(call, renumbered(chunk, call.first_row), due))
+            self._rows += len(chunk.rows)
+            self._bytes += len(chunk.body)
 
     def _count(self) -> None:
-        """Count anew what waits."""
+        """Count anew what waits, after some of it was taken out."""
         self._rows = sum(len(each.chunk.rows) for each in self._waiting)
         self._bytes = sum(len(each.chunk.body) for each in self._waiting)
-        is_full = self._rows >= self.builder.chunk_size
-        is_full = is_full or self._bytes >= self.builder.max_location_bytes
         self._due_at = min((each.due for each in self._waiting), default=math.inf)
-        if is_full:
-            self._due_at = -math.inf
-        elif self._rows_entering:  # others are here in a moment
-            self._due_at = math.inf
+
+    def _tell(self) -> None:
+        """Have runs, and the call that is next in line, look at what waits now."""
         if self._has_room:
             self._room.set()
         for run in tuple(self._runs):
@@ -372,21 +368,26 @@ class MicroBatcher:
     def leave(self, call: SharedCall) -> None:
         """Forget a call: it is over, or nobody waits for it any more."""
         self._calls.pop(call, None)
-        self._waiting = deque(each for each in self._waiting if each.call is not call)
-        self._count()
+        left = [each for each in self._waiting if each.call is not call]
+        if len(left) < len(self._waiting):
+            self._waiting = deque(left)
+            self._count()
+        self._tell()
 
     # -- runs ----------------------------------------------------------------------------
 
     @property
     def due_at(self) -> float:
         """When rows that wait are to be taken, by the event loop's clock."""
-        return self._due_at
+        if self._rows >= self.builder.chunk_size or self._bytes >= self.builder.max_location_bytes:
+            return -math.inf
+        return math.inf if self._rows_entering else self._due_at  # others are here in a moment
 
     def take(self) -> list[tuple[SharedCall, Chunk]]:
         """Take what is due and fits into one chunk, the oldest first; no call is torn apart."""
         taken: list[tuple[SharedCall, Chunk]] = []
         rows, size = self.builder.chunk_size, self.builder.max_location_bytes
-        while self._waiting and (taken or self._due_at <= loop_time()):
+        while self._waiting and (taken or self.due_at <= loop_time()):
             call, chunk = self._waiting[0].call, self._waiting[0].chunk
             rows -= len(chunk.rows)
             size -= len(chunk.body) + len(SEPARATOR)
@@ -396,23 +397,20 @@ class MicroBatcher:
             self._waiting.popleft()
         if taken:
             self._count()
+            self._tell()
         return taken
 
-    def is_run(self, run: SharedRun) -> bool:
-        """Whether this is the run that takes what waits."""
-        return self._run is run
-
     def _ensure_run(self) -> None:
-        if self._run is None:
+        if self.run is None:
             tasks = self._tasks()
-            self._run = SharedRun(self)
-            self._runs[self._run] = None
-            tasks.start_soon(self._run.drive, name="pingdata_async shared jobs")
+            self.run = SharedRun(self)
+            self._runs[self.run] = None
+            tasks.start_soon(self.run.drive, name="pingdata_async shared jobs")
 
     def close(self, run: SharedRun) -> None:
         """Let a run take no more; another one takes what waits."""
-        if self._run is run:
-            self._run = None
+        if self.run is run:
+            self.run = None
             if self._waiting:
                 self._ensure_run()
 
@@ -425,8 +423,9 @@ class MicroBatcher:
         for call in dict.fromkeys(each.call for each in self._waiting):  # no other can be begun
             call.fail(error)
         self._waiting.clear()
-        self._run = None
+        self.run = None
         self._count()
+        self._tell()
 
 
 class MicroBatchers:
@@ -454,6 +453,8 @@ class SharedRun(ChunkStore, AsyncIterator[ChunkTask | None]):
     Args:
         batcher: Has the rows that wait.
     """
+
+    chunks_ahead = 1  # while rows wait for a slot, others can join those of the next chunk
 
     def __init__(self, batcher: MicroBatcher) -> None:
         super().__init__(itertools.count().__next__)
@@ -496,7 +497,7 @@ class SharedRun(ChunkStore, AsyncIterator[ChunkTask | None]):
 
     @property
     def _is_over(self) -> bool:
-        if self._batcher.is_run(self) and not self._batcher.is_empty:
+        if self._batcher.run is self and not self._batcher.is_empty:
             return False
         return all(call.is_over for call in self._owners.values())
 
@@ -549,13 +550,17 @@ class SharedRun(ChunkStore, AsyncIterator[ChunkTask | None]):
     # -- its calls -----------------------------------------------------------------------
 
     def _parts(self, chunk: Chunk) -> Iterator[tuple[SharedCall, Chunk]]:
-        """Each call with rows in a chunk, and these rows."""
-        places: dict[SharedCall, list[int]] = {}
+        """Each call with rows in a chunk, and these rows, as much of them as a store counts."""
+        parts: dict[SharedCall, Chunk] = {}
         for place, row in enumerate(chunk.rows):
-            places.setdefault(self._owners[row], []).append(place)
-        for call, own in places.items():
-            part = only_rows(chunk, own)
-            yield call, msgspec.structs.replace(part, rows=[r - call.first_row for r in part.rows])
+            call = self._owners[row]
+            part = parts.get(call)
+            if part is None:
+                part = parts[call] = Chunk(chunk.index, [], [], b"", {})
+            if place in chunk.sources:
+                part.sources[len(part.rows)] = chunk.sources[place]
+            part.rows.append(row - call.first_row)
+        yield from parts.items()
 
     def _hear(self, event: Event) -> None:
         if self._watched is not None:

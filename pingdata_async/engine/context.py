@@ -113,12 +113,15 @@ class ChunkStore:
 
     Attributes:
         is_durable: Whether the records outlive the run, so that another one can continue.
+        chunks_ahead: How many chunks are read before there is a job slot for them; more would only
+            take memory.
 
     Args:
         next_index: Gives the number of a later chunk.
     """
 
     is_durable = False
+    chunks_ahead = 4
 
     def __init__(self, next_index: Callable[[], int]) -> None:
         self.next_index = next_index

@@ -85,7 +85,6 @@ class DelayQueue(Generic[T]):
 
 logger = logging.getLogger("pingdata_async")
 
-LOW_WATER = 4  # chunks that are ready before there is a slot; more would only take memory
 URGENT = -0.5  # a priority: see `DelayQueue`
 
 
@@ -148,8 +147,8 @@ class Scheduler:
     # -- into the run --------------------------------------------------------------------
 
     async def below_low_water(self) -> None:
-        """Wait until fewer than `LOW_WATER` chunks are ready."""
-        while self._waiting.due >= LOW_WATER:
+        """Wait until fewer chunks are ready than the store wants."""
+        while self._waiting.due >= self._store.chunks_ahead:
             self._admitted = anyio.Event()
             await self._admitted.wait()
 

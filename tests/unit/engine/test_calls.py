@@ -176,6 +176,19 @@ async def test_full_chunks_are_sent_at_once() -> None:
     assert second - first > TOO_LONG_S / 2 - 10.0
 
 
+async def test_rows_gather_while_there_is_no_slot() -> None:
+    """What comes while all slots are taken goes together: chunks are formed as late as can be."""
+    seen = Observed()
+    async with SimulatedClient(SimulatedAPI(delays_s={0: 100.0})) as client:
+        enhancer = enhancer_of(client, seen, max_jobs=1)
+        async with anyio.create_task_group() as group:
+            for number in range(20):
+                group.start_soon(enhancer.enhance, three(number))
+                await anyio.sleep(1.0)
+    assert sizes(seen)[0] == 3
+    assert len(sizes(seen)) <= 3
+
+
 @pytest.mark.parametrize(
     ("options", "jobs"),
     [
