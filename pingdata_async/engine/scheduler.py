@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 import anyio
-import anyio.lowlevel
 
 from pingdata_async.engine.context import Delivery, EngineContext
 from pingdata_async.engine.decisions import FailOnEvidence
