@@ -17,6 +17,7 @@ NAMES = {
     "large": ("benchmarks.scale", "what is too long for the suite, at full size"),
     "start-up": ("benchmarks.start_up", "what the start of a command costs"),
     "in-flight": ("benchmarks.in_flight", "what a thousand jobs in flight cost"),
+    "web": ("benchmarks.web", "a web application under load; --requests N, --seconds S"),
     "day": ("benchmarks.day", "a day of an API with trouble, in simulated time"),
 }
 
