@@ -395,12 +395,12 @@ def _texts(value: Any) -> tuple[str, ...] | None:
 
 def _fields(value: Any) -> dict[str, str]:
     if isinstance(value, list):
-        value = {each.get("name") if isinstance(each, Mapping) else each: each for each in value}
-    if not isinstance(value, Mapping):
+        value = {each.get("name") if isinstance(each, dict) else each: each for each in value}
+    if not isinstance(value, dict):
         return {}
     return {name: _type_of(field) for name, field in value.items() if isinstance(name, str)}
 
 
 def _type_of(field: Any) -> str:
-    said = field.get("type") if isinstance(field, Mapping) else field
+    said = field.get("type") if isinstance(field, dict) else field
     return said if isinstance(said, str) else ""

@@ -341,7 +341,7 @@ class SandboxAPI:
         return self._json({"config": self._config(code)})
 
     def _config(self, code: str) -> dict[str, Any]:
-        return source_config(code) | dict((self._settings.source_configs or {}).get(code, {}))
+        return {**source_config(code), **(self._settings.source_configs or {}).get(code, {})}
 
     def _refuse_unserved(self, name: str) -> None:
         status = (self._settings.not_served or {}).get(name)

@@ -5,6 +5,7 @@ Requests are checked strictly; a refusal says where and why.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
@@ -343,7 +344,8 @@ _BASE_FIELDS: Final = {
 }
 
 
-def source_config(code: str) -> dict[str, Any]:
+@functools.cache
+def source_config(code: str) -> Mapping[str, Any]:
     """The configuration of a known source."""
     example = answer_location(_EXAMPLE, (code,), Options(), no_match_share=0.0)[code]
     required = ["address"]
