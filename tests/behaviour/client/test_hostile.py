@@ -99,7 +99,7 @@ async def test_bomb_of_the_sandbox() -> None:
 
 async def test_bomb_in_every_answer() -> None:
     """Bombs with a Content-Length, in one piece, in answers of every kind."""
-    answer = always(body=bomb(1 << 28), headers=GZIP)
+    answer = always(body=bomb(1 << 26), headers=GZIP)
     async with LocalApi(answer) as api, client_of(api.url, max_connections=1) as client:
         with little_memory():
             errors = await every_call(client)
@@ -110,7 +110,7 @@ async def test_bomb_in_every_answer() -> None:
 
 async def test_bomb_in_an_error() -> None:
     """An error whose message is a bomb counts by its status; nobody waits for the rest."""
-    answer = always(body=bomb(1 << 28), headers={**GZIP, "Retry-After": "7"}, status=429)
+    answer = always(body=bomb(1 << 26), headers={**GZIP, "Retry-After": "7"}, status=429)
     async with LocalApi(answer) as api, client_of(api.url, max_connections=1) as client:
         with little_memory():
             errors = await every_call(client)

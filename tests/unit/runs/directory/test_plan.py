@@ -187,7 +187,7 @@ async def test_a_missing_plan_is_told(tmp_path: Path) -> None:
 
 async def test_the_fingerprint_is_that_of_the_bytes(tmp_path: Path) -> None:
     """What was hashed while planning is what `sha256sum` says, and reading anew gives the same."""
-    plan = await made(tmp_path, "\ufeffaddress\r\n" + "1 Main St\r\n" * 20_000)
+    plan = await made(tmp_path, "\ufeffaddress\r\n" + "1 Main St\r\n" * 20_000, chunk_size=1000)
     source = tmp_path / "in.csv"
     found = plan.summary.fingerprint
     assert found.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
