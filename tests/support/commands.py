@@ -19,7 +19,7 @@ from pingdata_async.sandbox import SandboxServer
 from tests.conftest import DATA
 from tests.support import warm_commands
 
-ADDRESSES = DATA / "us-addresses.csv"
+ADDRESSES = DATA / "few-us-addresses.csv"
 COMMAND = [sys.executable, "-W", "error", "-m", "pingdata_async"]
 
 

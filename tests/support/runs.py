@@ -19,7 +19,7 @@ from pingdata_async.sandbox import SandboxServer
 from tests.conftest import DATA
 
 FAST_POLLS = ping.PollSchedule(min_interval_s=0.01, max_interval_s=0.1)
-ADDRESSES = DATA / "us-addresses.csv"
+ADDRESSES = DATA / "few-us-addresses.csv"
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -28,7 +28,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def read_addresses() -> list[dict[str, str]]:
-    """The 300 addresses, by column."""
+    """The 100 addresses, by column."""
     with ADDRESSES.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -48,10 +48,10 @@ def write_rows(path: Path, rows: int) -> list[dict[str, str]]:
 
 
 def enhancer(client: ping.PingDataClient, **changes: Any) -> ping.BulkEnhancer:
-    """One that is quick, and makes 10 chunks of the 300 addresses."""
+    """One that is quick, and makes 10 chunks of the 100 addresses."""
     usual: dict[str, Any] = {
         "sources": ["PG"],
-        "chunk_size": 30,
+        "chunk_size": 10,
         "max_jobs": 4,
         "poll_schedule": FAST_POLLS,
     }
@@ -60,7 +60,7 @@ def enhancer(client: ping.PingDataClient, **changes: Any) -> ping.BulkEnhancer:
 
 def in_few_chunks(client: ping.PingDataClient, **changes: Any) -> ping.BulkEnhancer:
     """One that makes 3 chunks of them, for where it does not matter how many they are."""
-    return enhancer(client, **({"chunk_size": 100} | changes))
+    return enhancer(client, **({"chunk_size": 40} | changes))
 
 
 @asynccontextmanager
@@ -135,6 +135,6 @@ def is_journal(path: Path) -> bool:
     return path.name.startswith("journal")
 
 
-def assert_all_there(output: Path, rows: int = 300) -> None:
+def assert_all_there(output: Path, rows: int = 100) -> None:
     """Each row exactly once, in order."""
     assert [line["row"] for line in lines(output)] == list(range(rows))

@@ -98,7 +98,7 @@ async def test_spans_of_a_call() -> None:
         client_of(sandbox.url, telemetry=seen.telemetry) as client,
     ):
         with seen.tracers.get_tracer("app").start_as_current_span("app") as app:
-            results = await enhancer(client).enhance(read_addresses()[:60])
+            results = await enhancer(client, chunk_size=30).enhance(read_addresses()[:60])
         await client.limits()
         url = sandbox.url
     (call,) = seen.spans("pingdata.enhance")
@@ -225,7 +225,7 @@ async def test_jobs_that_are_abandoned() -> None:
         SandboxServer(job_s=3600.0, queue_delay_s=0.0) as sandbox,
         client_of(sandbox.url, telemetry=seen.telemetry) as client,
     ):
-        stream = enhancer(client).stream(read_addresses()[:40])
+        stream = enhancer(client, chunk_size=30).stream(read_addresses()[:40])
         async with stream:
             while seen.total("pingdata.jobs.in_flight") < 2:
                 await client.limits()

@@ -16,6 +16,7 @@ import pingdata_async
 from pingdata_async.sandbox import SandboxServer
 from tests.support.commands import ADDRESSES, COMMAND, in_shell, lines, on_a_terminal, run, sandbox
 from tests.support.probes import until
+from tests.support.runs import write_rows
 from tests.support.sweeps import sampled
 
 __all__ = ["sandbox"]  # a fixture
@@ -26,15 +27,15 @@ async def test_a_file_in_a_file_out(sandbox: SandboxServer, tmp_path: Path) -> N
     output = tmp_path / "out.jsonl"
     done = await run(
         "enhance", ADDRESSES, "-o", output, "--sources", "PG,PH", "--api-url", sandbox.url,
-        "--chunk-size", 100, "--max-jobs", 2, "--summary", tmp_path / "s.json",
+        "--chunk-size", 40, "--max-jobs", 2, "--summary", tmp_path / "s.json",
         "--log-file", tmp_path / "log.jsonl",
     )  # fmt: skip
     assert (done.code, done.out) == (0, "")
-    assert [line["row"] for line in lines(output.read_bytes())] == list(range(300))
+    assert [line["row"] for line in lines(output.read_bytes())] == list(range(100))
     assert sandbox.stats.peak_jobs_in_flight <= 2
-    assert "300 rows: 2" in done.err
+    assert "100 rows: " in done.err
     summary = msgspec.json.decode((tmp_path / "s.json").read_bytes())
-    assert (summary["rows"], summary["jobs"], summary["locations_charged"]) == (300, 3, 300)
+    assert (summary["rows"], summary["jobs"], summary["locations_charged"]) == (100, 3, 100)
     kinds = {event["type"] for event in lines((tmp_path / "log.jsonl").read_bytes())}
     assert {"InputPlanned", "JobSubmitted", "JobPolled", "ChunkFinished", "OutputWritten"} <= kinds
     assert "right" not in done.err + (tmp_path / "log.jsonl").read_text()
@@ -65,7 +66,7 @@ async def test_options_come_from_variables_too(
     """Each option has its PINGDATA_ASYNC_ variable."""
     monkeypatch.setenv("PINGDATA_ASYNC_SOURCES", "PG")
     monkeypatch.setenv("PINGDATA_ASYNC_API_URL", sandbox.url)
-    monkeypatch.setenv("PINGDATA_ASYNC_CHUNK_SIZE", "30")
+    monkeypatch.setenv("PINGDATA_ASYNC_CHUNK_SIZE", "10")
     monkeypatch.setenv("PINGDATA_ASYNC_OUTPUT", str(tmp_path / "out.jsonl"))
     done = await run("enhance", ADDRESSES)
     assert done.code == 0
@@ -135,7 +136,7 @@ async def test_an_existing_output_is_safe(sandbox: SandboxServer, tmp_path: Path
     assert "--overwrite" in refused.err
     assert output.read_text() == "precious"
     assert (await run(*arguments, "--overwrite")).code == 0
-    assert len(output.read_bytes().splitlines()) == 300
+    assert len(output.read_bytes().splitlines()) == 100
 
 
 async def test_a_refused_token_is_exit_4(sandbox: SandboxServer, tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ async def test_a_full_disk_is_one_line_and_exit_5(sandbox: SandboxServer, tmp_pa
     assert [path.name for path in tmp_path.glob("o.*")] == ["o.jsonl.run"]
     again = await run("resume", tmp_path / "o.jsonl.run", "-u", sandbox.url)
     assert again.code == 0
-    assert len(lines((tmp_path / "o.jsonl").read_bytes())) == 300
+    assert len(lines((tmp_path / "o.jsonl").read_bytes())) == 100
     assert sandbox.stats.jobs_accepted == 1  # its answers were fetched once more, not paid again
 
 
@@ -231,9 +232,10 @@ async def test_answers_survive_an_output_that_cannot_be_written(
     sandbox: SandboxServer, tmp_path: Path
 ) -> None:
     """What was paid for is kept in the run directory, and the last line says how to go on."""
+    write_rows(tmp_path / "in.csv", 300)
     done = await run(
-        "enhance", ADDRESSES, "-o", tmp_path / "o.jsonl", "-s", "PG,PH", "-u", sandbox.url,
-        "--chunk-size", 50, limit="ulimit -f 300",
+        "enhance", tmp_path / "in.csv", "-o", tmp_path / "o.jsonl", "-s", "PG,PH",
+        "-u", sandbox.url, "--chunk-size", 50, limit="ulimit -f 300",
     )  # fmt: skip
     assert done.code == 5
     assert "300 of 300 rows finished" in done.err
@@ -275,8 +277,8 @@ async def test_a_signal_stops_cleanly(tmp_path: Path, number: signal.Signals, co
         assert [path.name for path in tmp_path.glob("out*")] == ["out.jsonl.run"]
         done = await run("resume", f"{output}.run", "-u", sandbox.url)
         assert done.code == 0
-        assert sandbox.stats.locations_accepted == 300
-    assert [line["row"] for line in lines(output.read_bytes())] == list(range(300))
+        assert sandbox.stats.locations_accepted == 100
+    assert [line["row"] for line in lines(output.read_bytes())] == list(range(100))
 
 
 async def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
@@ -327,17 +329,17 @@ async def test_nobody_has_to_read_what_it_says(
     output = tmp_path / "out.jsonl"
     words = f'"{ADDRESSES}" -o "{output}" -s PG -v -u {sandbox.url} --chunk-size 10'
     assert (await in_shell(f"pingdata-async enhance {words} {end}")).code == 0
-    assert len(output.read_bytes().splitlines()) == 300
+    assert len(output.read_bytes().splitlines()) == 100
 
 
 async def test_a_progress_bar_on_a_terminal(sandbox: SandboxServer, tmp_path: Path) -> None:
     """A person at a terminal sees how far it is."""
     said = await on_a_terminal(
         "enhance", ADDRESSES, "-o", tmp_path / "out.jsonl", "-s", "PG",
-        "-u", sandbox.url, "--chunk-size", "30", stream="stderr", columns=100,
+        "-u", sandbox.url, "--chunk-size", "10", stream="stderr", columns=100,
     )  # fmt: skip
     assert "Sending" in said
-    assert "of 300" in said
+    assert "of 100" in said
     assert "Traceback" not in said
 
 
@@ -409,18 +411,18 @@ async def test_a_pace_that_cannot_work_is_exit_2(
 async def test_a_quota_of_the_day_is_exit_5_and_says_until_when(tmp_path: Path) -> None:
     """Nobody waits until tomorrow, and the command to go on is given."""
     async with SandboxServer(
-        locations_per_s=math.inf, queue_delay_s=0.0, limits={"PG": {"daily": 200}}
+        locations_per_s=math.inf, queue_delay_s=0.0, limits={"PG": {"daily": 60}}
     ) as sandbox:
         out = tmp_path / "o.jsonl"
         done = await run(
-            "enhance", ADDRESSES, "-o", out, "-s", "PG", "-u", sandbox.url, "--chunk-size", 50,
+            "enhance", ADDRESSES, "-o", out, "-s", "PG", "-u", sandbox.url, "--chunk-size", 20,
             "--no-preflight",
         )  # fmt: skip
     assert done.code == 5
     assert "it can go on at 2" in done.err
     assert " UTC" in done.err
     assert "pingdata-async resume" in done.err
-    assert sandbox.stats.locations_accepted == 200
+    assert sandbox.stats.locations_accepted == 60
 
 
 async def test_what_repeats_is_said_and_can_be_sent_all_the_same(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def refusal(status: int, retry_after: object) -> web.Response:
 
 
 async def enhanced(api: PausingApi, folder: Path, *options: object) -> tuple[Command, RunStatus]:
-    """The 300 addresses in 30 chunks: how the command ended, and what its run holds."""
+    """The 100 addresses in 10 chunks: how the command ended, and what its run holds."""
     output = folder / "out.jsonl"
     async with LocalApi(api) as server:
         done = await run(
@@ -113,7 +113,7 @@ async def test_a_pause_of_the_storage_host_is_none_of_the_api(tmp_path: Path) ->
     """Jobs go on, outputs are had from the API itself, and every request is counted."""
     summary = tmp_path / "s.json"
     async with LocalApi(always(status=429, headers={"Retry-After": "5000"})) as storage:
-        api = PausingApi(30, polls=0, outputs_at=storage.url)
+        api = PausingApi(10, polls=0, outputs_at=storage.url)
         async with LocalApi(api) as server:
             done = await run(
                 "enhance", ADDRESSES, "-o", tmp_path / "out.jsonl", "--sources", "PG",
@@ -125,4 +125,4 @@ async def test_a_pause_of_the_storage_host_is_none_of_the_api(tmp_path: Path) ->
             told = msgspec.json.decode(summary.read_bytes())["requests"]
             assert told == api.submissions + len(about_jobs) + len(storage.seen)
     assert 1 <= len(storage.seen) <= 4  # those that were on their way together
-    assert sorted(api.fetched) == sorted(f"job-{n}" for n in range(30))
+    assert sorted(api.fetched) == sorted(f"job-{n}" for n in range(10))

@@ -34,16 +34,16 @@ async def test_a_plan_sends_nothing_and_enhance_goes_on(
     source = tmp_path / "in.csv"
     source.write_bytes(ADDRESSES.read_bytes())
     words = [source, "-o", tmp_path / "out.jsonl", "-s", "PG", "-u", sandbox.url]
-    done = await run("plan", *words, "--json", "--chunk-size", 100, token=None)
+    done = await run("plan", *words, "--json", "--chunk-size", 40, token=None)
     assert (done.code, done.err) == (0, "")
-    assert msgspec.json.decode(done.out)["rows"] == 300
+    assert msgspec.json.decode(done.out)["rows"] == 100
     assert not sandbox.stats.requests
     source.unlink()
     done = await run("enhance", *words)
     assert done.code == 0, done.err
     assert "in.csv is gone" in done.err
     assert sandbox.stats.jobs_accepted == 3
-    assert len(lines((tmp_path / "out.jsonl").read_bytes())) == 300
+    assert len(lines((tmp_path / "out.jsonl").read_bytes())) == 100
 
 
 async def test_a_finished_run_sends_nothing(sandbox: SandboxServer, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ async def test_the_same_again_under_another_name_is_exit_2(
     assert (await run("export", tmp_path / "a.jsonl.run", "-o", tmp_path / "b.jsonl")).code == 0
     assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
     assert (await run(*words, "-o", tmp_path / "c.jsonl", "--pay-again")).code == 0
-    assert sandbox.stats.locations_accepted == 600
+    assert sandbox.stats.locations_accepted == 200
 
 
 async def test_a_plan_alone_is_in_nobodys_way(sandbox: SandboxServer, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ async def test_a_plan_alone_is_in_nobodys_way(sandbox: SandboxServer, tmp_path: 
 
 async def test_rows_at_fault_fail_alone_and_can_be_mended(tmp_path: Path) -> None:
     """Exit 3; the failures file is a valid input; `retry` asks about those rows alone."""
-    source = poisoned(tmp_path / "in.csv", 300, {7, 123})
+    source = poisoned(tmp_path / "in.csv", 150, {7, 123})
     output = tmp_path / "o.jsonl"
     async with SandboxServer(queue_delay_s=0.0, faults=FaultPlan(poison="POISON")) as sandbox:
         words = ["-s", "PG", "-u", sandbox.url]
@@ -172,7 +172,7 @@ async def test_what_is_in_doubt_can_be_held(tmp_path: Path) -> None:
             "--chunk-size", 30, "--in-doubt", "hold",
         )  # fmt: skip
         assert done.code == 5, done.err
-        assert sandbox.stats.locations_accepted == 300
+        assert sandbox.stats.locations_accepted == 100
         assert sandbox.stats.locations_accepted_more_than_once == 0
         status = msgspec.json.decode((await run("status", run_dir, "--json")).out)
         assert len(status["in_doubt"]) == status["submissions_in_doubt"] > 0
@@ -183,7 +183,7 @@ async def test_what_is_in_doubt_can_be_held(tmp_path: Path) -> None:
             if done.code == 0:
                 break
         assert done.code == 0, done.err
-    assert len(lines((tmp_path / "o.jsonl").read_bytes())) == 300
+    assert len(lines((tmp_path / "o.jsonl").read_bytes())) == 100
 
 
 async def test_status_and_export_of_something_else(tmp_path: Path) -> None:

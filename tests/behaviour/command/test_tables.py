@@ -24,7 +24,7 @@ __all__ = ["sandbox"]  # a fixture
 
 
 def addresses() -> Table:
-    """The 300 addresses."""
+    """The 100 addresses."""
     rows = read_addresses()
     return Table(list(rows[0]), [pa.string()] * len(rows[0]), [list(row.values()) for row in rows])
 
@@ -67,13 +67,13 @@ async def test_a_table_on_standard_output(run_dir: Path, tmp_path: Path, form: s
     export = f"pingdata-async export {run_dir} -o - --output-format {form}"
     output = tmp_path / f"piped.{form}"
     done = await in_shell(f"{export} | cat > {output}; exit ${{PIPESTATUS[0]}}")
-    assert (done.code, done.err) == (0, "300 rows written.\n")
+    assert (done.code, done.err) == (0, "100 rows written.\n")
     rows = [row[:8] for row in OUTPUTS[form].read(output.read_bytes()).rows]
     nothing = None if form == "xlsx" else ""
     assert rows == [[cell or nothing for cell in row] for row in addresses().rows]
     done = await in_shell(f"{export} | head -c 4 | wc -c; exit ${{PIPESTATUS[0]}}")
     assert (done.code, done.out.strip()) == (0, "4")
-    assert done.err in {"", "300 rows written.\n"}  # all of it may be in the pipe already
+    assert done.err in {"", "100 rows written.\n"}  # all of it may be in the pipe already
 
 
 @pytest.mark.parametrize("ending", sampled(["parquet", "csv.gz", "xlsx"], 1))

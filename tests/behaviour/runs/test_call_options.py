@@ -14,7 +14,7 @@ async def test_a_run_with_sources_and_listeners_of_its_own(
     client: ping.PingDataClient, tmp_path: Path
 ) -> None:
     """The plan has its sources, the progress ends at all rows, and each event names the run."""
-    bulk, output = enhancer(client, chunk_size=300, sources=["PG", "PH"]), tmp_path / "out.jsonl"
+    bulk, output = enhancer(client, chunk_size=100, sources=["PG", "PH"]), tmp_path / "out.jsonl"
     heard: list[ping.Event] = []
     told: list[tuple[int, int | None]] = []
     planned = await bulk.plan(ADDRESSES, output, sources="PH")
@@ -28,9 +28,9 @@ async def test_a_run_with_sources_and_listeners_of_its_own(
     )
     assert list(summary.charged_by_source) == ["PH"]
     assert {event.run_id for event in heard} == {summary.run_id}
-    assert told[-1] == (300, 300)
+    assert told[-1] == (100, 100)
     again = await bulk.resume(summary.run_dir or "", sources=["PH"])
-    assert (again.jobs, again.rows) == (summary.jobs, 300)
+    assert (again.jobs, again.rows) == (summary.jobs, 100)
 
 
 async def test_a_run_that_takes_too_long(tmp_path: Path) -> None:

@@ -23,18 +23,18 @@ async def test_a_dry_run_changes_nothing(
     sandbox: SandboxServer, client: ping.PingDataClient, tmp_path: Path, how_far: str, restart: bool
 ) -> None:
     """However far the run is that is there, and whether it would be begun anew."""
-    output, bulk = tmp_path / "out.jsonl", enhancer(client, chunk_size=100)
+    output, bulk = tmp_path / "out.jsonl", enhancer(client, chunk_size=40)
     if how_far == "planned":
         await bulk.plan(ADDRESSES, output)
     elif how_far == "stopped":
-        await stopped_run(client, output, ChunkFinished, chunk_size=100)
+        await stopped_run(client, output, ChunkFinished, chunk_size=40)
     elif how_far == "finished":
         await bulk.run(ADDRESSES, output)
     before, entries = hashes(tmp_path), every_entry(tmp_path)
     sent = sandbox.stats.locations_accepted
     told = await bulk.dry_run(ADDRESSES, output, restart=restart, overwrite=True)
     assert (hashes(tmp_path), every_entry(tmp_path)) == (before, entries)
-    assert told.locations == (300 if restart else 300 - sent)
+    assert told.locations == (100 if restart else 100 - sent)
     is_there = how_far != "nothing" and not restart
     assert told.run_dir == (f"{output}.run" if is_there else None)
     assert any("would be set aside" in note for note in told.notes) == (
@@ -47,7 +47,7 @@ async def test_a_dry_run_refuses_what_a_run_would(
 ) -> None:
     """Another input or other sources under the same name, and the same beside it."""
     output, other = tmp_path / "out.jsonl", tmp_path / "other.jsonl"
-    bulk = enhancer(client, chunk_size=300)
+    bulk = enhancer(client, chunk_size=100)
     await bulk.run(ADDRESSES, output)
     write_rows(tmp_path / "in.csv", 10)
     with pytest.raises(ping.ConfigurationError, match="another input"):
@@ -56,7 +56,7 @@ async def test_a_dry_run_refuses_what_a_run_would(
         await enhancer(client, sources=["PH"]).dry_run(ADDRESSES, output)
     with pytest.raises(ping.ConfigurationError, match="holds the same input"):
         await bulk.dry_run(ADDRESSES, other)
-    assert (await bulk.dry_run(ADDRESSES, other, pay_again=True)).locations == 300
+    assert (await bulk.dry_run(ADDRESSES, other, pay_again=True)).locations == 100
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "notes").touch()
     with pytest.raises(ping.ConfigurationError, match="not a run directory"):
@@ -70,24 +70,24 @@ async def test_what_was_set_aside_is_not_paid_for_again(
     """Planned anew in place of a paid run, the next run is refused; asked for, it is done."""
     output = tmp_path / "out.jsonl"
     place = None if run_dir is None else tmp_path / run_dir
-    bulk = enhancer(client, chunk_size=300)
+    bulk = enhancer(client, chunk_size=100)
     await bulk.run(ADDRESSES, output, run_dir=place)
     await bulk.plan(ADDRESSES, output, run_dir=place, restart=True, overwrite=True)
     with pytest.raises(ping.ConfigurationError, match=r"old-1 holds the same input"):
         await bulk.run(ADDRESSES, output, run_dir=place, overwrite=True)
     with pytest.raises(ping.ConfigurationError, match=r"old-1 holds the same input"):
         await bulk.run(ADDRESSES, tmp_path / "other.jsonl")
-    assert sandbox.stats.locations_accepted == 300
+    assert sandbox.stats.locations_accepted == 100
     await bulk.run(ADDRESSES, output, run_dir=place, restart=True, overwrite=True)
-    assert sandbox.stats.locations_accepted == 600
+    assert sandbox.stats.locations_accepted == 200
 
 
 async def test_a_run_in_a_folder_of_any_name_is_beside(
     sandbox: SandboxServer, client: ping.PingDataClient, tmp_path: Path
 ) -> None:
     """`run_dir` gives a run another name, and its answers are there all the same."""
-    bulk = enhancer(client, chunk_size=300)
+    bulk = enhancer(client, chunk_size=100)
     await bulk.run(ADDRESSES, tmp_path / "a.jsonl", run_dir=tmp_path / "work")
     with pytest.raises(ping.ConfigurationError, match="work holds the same input"):
         await bulk.run(ADDRESSES, tmp_path / "b.jsonl")
-    assert sandbox.stats.locations_accepted == 300
+    assert sandbox.stats.locations_accepted == 100

@@ -40,13 +40,13 @@ from tests.support.sweeps import sampled
 MOMENTS: list[tuple[type[Event], int, str]] = [
     (InputPlanned, 1, "resume"),
     (JobSubmitted, 3, "run"),
-    (ChunkFinished, 12, "resume"),
+    (ChunkFinished, 5, "resume"),
     (OutputProgress, 1, "run"),  # most are written by then, as they came in order
     (RequestSent, 1, "run"),
     (JobSubmitted, 1, "resume"),
     (JobPolled, 2, "resume"),
     (ChunkFinished, 1, "run"),
-    (ChunkFinished, 30, "run"),
+    (ChunkFinished, 10, "run"),
     (OutputProgress, 1, "resume"),
 ]
 
@@ -62,31 +62,31 @@ async def test_cancelled_anywhere_it_goes_on(
 ) -> None:
     """Nothing is in doubt, no chunk has two jobs, no answer is fetched twice."""
     output = tmp_path / "out.jsonl"
-    stopper = await stopped_run(client, output, kind, count, chunk_size=10)
+    stopper = await stopped_run(client, output, kind, count)
     done_before = sum(isinstance(event, ChunkFinished) for event in stopper.events)
     [stop] = [event for event in stopper.events if isinstance(event, RunStopped)]
-    assert (stop.run_dir, stop.rows) == (f"{output}.run", 300)
+    assert (stop.run_dir, stop.rows) == (f"{output}.run", 100)
     assert (stop.rows_done or 0) >= 10 * done_before
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl.run"]
     events: list[Event] = []
-    bulk = enhancer(client, chunk_size=10, on_event=events.append)
+    bulk = enhancer(client, on_event=events.append)
     if by == "run":
         summary = await bulk.run(ADDRESSES, output)
     else:
         summary = await bulk.resume(f"{output}.run")
     assert_all_there(output)
     stats = sandbox.stats
-    assert (stats.jobs_accepted, stats.locations_accepted_more_than_once) == (30, 0)
+    assert (stats.jobs_accepted, stats.locations_accepted_more_than_once) == (10, 0)
     # Jobs whose outputs were being fetched when it was cancelled are fetched once more.
-    assert stats.outputs_served <= 30 + 4
-    assert (summary.rows, summary.ok + summary.partial + summary.failed) == (300, 300)
-    assert (summary.jobs, summary.locations_charged) == (30, 300)
+    assert stats.outputs_served <= 10 + 4
+    assert (summary.rows, summary.ok + summary.partial + summary.failed) == (100, 100)
+    assert (summary.jobs, summary.locations_charged) == (10, 100)
     assert (summary.submissions_in_doubt, summary.locations_possibly_charged_again) == (0, 0)
     resumed = [event for event in events if isinstance(event, RunResumed)]
     if stop.rows_done:
         assert [event.rows_done for event in resumed] == [stop.rows_done]
     finished = sum(event.rows for event in events if isinstance(event, ChunkFinished))
-    assert (stop.rows_done or 0) + finished == 300
+    assert (stop.rows_done or 0) + finished == 100
     assert not any(isinstance(event, RunStopped) for event in events)
 
 
@@ -95,11 +95,11 @@ async def test_stopped_again_and_again(
 ) -> None:
     """However often: what was done stays done."""
     output = tmp_path / "out.jsonl"
-    for count in (1, 2, 3, 4, 5):
-        await stopped_run(client, output, ChunkFinished, count, chunk_size=10)
-    summary = await enhancer(client, chunk_size=10).run(ADDRESSES, output)
+    for count in (1, 2, 3):
+        await stopped_run(client, output, ChunkFinished, count)
+    summary = await enhancer(client).run(ADDRESSES, output)
     assert_all_there(output)
-    assert (sandbox.stats.jobs_accepted, summary.jobs) == (30, 30)
+    assert (sandbox.stats.jobs_accepted, summary.jobs) == (10, 10)
 
 
 async def test_submissions_on_their_way_are_awaited(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ async def test_submissions_on_their_way_are_awaited(tmp_path: Path) -> None:
     faults = FaultPlan(slow_answer=1.0, slow_answer_s=0.1)
     output = tmp_path / "out.jsonl"
     async with sandbox_and_client(faults=faults) as (server, client):
-        await stopped_run(client, output, RequestSent, 1, chunk_size=100)
+        await stopped_run(client, output, RequestSent, 1, chunk_size=40)
         assert server.stats.jobs_accepted == 1
         summary = await enhancer(client).run(ADDRESSES, output)
         assert server.stats.jobs_accepted == 3
@@ -116,7 +116,7 @@ async def test_submissions_on_their_way_are_awaited(tmp_path: Path) -> None:
 
 
 def no_credit(server: SandboxServer) -> None:
-    server._api._account._limits = {"PG": {"daily": 150}}
+    server._api._account._limits = {"PG": {"daily": 70}}
 
 
 def no_access(server: SandboxServer) -> None:
@@ -157,24 +157,22 @@ async def test_no_credit_no_access_no_token_any_more(
 
     def watch(event: Event) -> None:
         events.append(event)
-        if isinstance(event, ChunkFinished) and event.chunk == 9:
+        if isinstance(event, ChunkFinished) and event.chunk == 3:
             change(sandbox)
 
     with pytest.raises(error):
-        await enhancer(client, chunk_size=10, on_event=watch, retry_policy=QUICK).run(
-            ADDRESSES, output
-        )
+        await enhancer(client, on_event=watch, retry_policy=QUICK).run(ADDRESSES, output)
     [stop] = [event for event in events if isinstance(event, RunStopped)]
-    assert 70 <= (stop.rows_done or 0) <= 150
+    assert 10 <= (stop.rows_done or 0) < 100
     if change is not no_token:  # without one, nobody can ask about jobs
         assert stop.rows_done == sandbox.stats.locations_accepted
     assert not output.exists()
     all_well(sandbox)
-    summary = await enhancer(client, chunk_size=10).run(ADDRESSES, output)
+    summary = await enhancer(client).run(ADDRESSES, output)
     assert_all_there(output)
     stats = sandbox.stats
-    assert (stats.jobs_accepted, stats.locations_accepted_more_than_once) == (30, 0)
-    assert (summary.jobs, summary.submissions_in_doubt) == (30, 0)
+    assert (stats.jobs_accepted, stats.locations_accepted_more_than_once) == (10, 0)
+    assert (summary.jobs, summary.submissions_in_doubt) == (10, 0)
 
 
 QUICK = ping.RetryPolicy(
@@ -218,19 +216,19 @@ async def test_forgotten_jobs_are_submitted_again_and_counted(tmp_path: Path) ->
     output = tmp_path / "out.jsonl"
     port = free_port()
     async with sandbox_and_client(port=port, locations_per_s=100.0, workers=1) as (_, client):
-        stopper = await stopped_run(client, output, JobSubmitted, 6, chunk_size=10)
+        stopper = await stopped_run(client, output, JobSubmitted, 6)
     # Not the chunks that were told: the last may have been kept just before it was cancelled.
     [stop] = [event for event in stopper.events if isinstance(event, RunStopped)]
     events: list[Event] = []
     async with sandbox_and_client(port=port) as (server, client):
-        bulk = enhancer(client, chunk_size=10, on_event=events.append, retry_policy=QUICK)
+        bulk = enhancer(client, on_event=events.append, retry_policy=QUICK)
         summary = await bulk.run(ADDRESSES, output)
-        assert server.stats.jobs_accepted == 30 - (stop.rows_done or 0) // 10
+        assert server.stats.jobs_accepted == 10 - (stop.rows_done or 0) // 10
     assert_all_there(output)
     lost = sum(isinstance(event, JobAbandoned) for event in events)
     assert lost > 0
     assert summary.locations_possibly_charged_again == 10 * lost
-    assert summary.jobs == 30 + lost
+    assert summary.jobs == 10 + lost
     [resumed] = [event for event in events if isinstance(event, RunResumed)]
     assert resumed.jobs_in_flight == lost
 
@@ -296,7 +294,7 @@ async def test_cut_off_before_its_output_takes_its_name(
     assert output.read_text() == "precious\n"
     summary = await enhancer(client).run(ADDRESSES, output, overwrite=True)
     assert_all_there(output)
-    assert (summary.rows, requests(sandbox)) == (300, sent)
+    assert (summary.rows, requests(sandbox)) == (100, sent)
 
 
 async def test_the_input_is_not_needed_any_more(
@@ -324,7 +322,7 @@ async def test_discarded_when_all_is_answered(client: ping.PingDataClient, tmp_p
     summary = await enhancer(client).run(ADDRESSES, other, discard_run=True)
     assert summary.run_dir is None
     assert not Path(f"{other}.run").exists()
-    assert len(lines(other)) == 300
+    assert len(lines(other)) == 100
 
 
 async def test_deleted_failures_are_written_again_for_nothing(

@@ -215,7 +215,7 @@ async def test_a_link_is_written_through_and_rights_are_kept(
         ADDRESSES, tmp_path / "link.jsonl", overwrite=True
     )
     assert (tmp_path / "link.jsonl").is_symlink()
-    assert len(lines(target)) == 300
+    assert len(lines(target)) == 100
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
@@ -336,7 +336,7 @@ async def test_an_unknown_source_after_planning_alone(
     """What was planned is not thrown away unasked, and it is said what to do with it."""
     output = tmp_path / "out.jsonl"
     events: list[Event] = []
-    bulk = ping.BulkEnhancer(client, "NOPE", chunk_size=300, on_event=events.append)
+    bulk = ping.BulkEnhancer(client, "NOPE", chunk_size=100, on_event=events.append)
     await bulk.plan(ADDRESSES, output)
     for call in (bulk.run(ADDRESSES, output), bulk.resume(f"{output}.run")):
         events.clear()
@@ -344,7 +344,7 @@ async def test_an_unknown_source_after_planning_alone(
             await call
         assert any("--restart" in event.message for event in events if type(event) is RunNotice)
         assert not any(isinstance(event, RunStopped) for event in events)
-    right = ping.BulkEnhancer(client, "PG", chunk_size=300)
+    right = ping.BulkEnhancer(client, "PG", chunk_size=100)
     with pytest.raises(ping.ConfigurationError, match=r"sources NOPE instead of PG.*--restart"):
         await right.run(ADDRESSES, output)
-    assert (await right.run(ADDRESSES, output, restart=True)).rows == 300
+    assert (await right.run(ADDRESSES, output, restart=True)).rows == 100

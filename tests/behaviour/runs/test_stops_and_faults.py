@@ -71,7 +71,7 @@ async def run_with_stops(
     """A run that is cancelled after a random number of events, until it is done."""
     stops = 0
     while True:
-        stopper = StopAtAny(rng.randint(1, 150 * (stops + 1)))
+        stopper = StopAtAny(rng.randint(1, 50 * (stops + 1)))
         with stopper.scope:
             bulk = enhancer(client, retry_policy=PATIENT, on_event=stopper, **changes)
             if stops % 2:
@@ -83,7 +83,7 @@ async def run_with_stops(
 def assert_accounts_agree(server: SandboxServer, summary: RunSummary) -> None:
     """What the sandbox charged is what the summary says, doubts aside."""
     stats = server.stats
-    assert summary.rows == summary.ok + summary.partial + summary.failed == 300
+    assert summary.rows == summary.ok + summary.partial + summary.failed == 100
     lost = stats.faults["lost_answer"]
     assert summary.jobs == stats.jobs_accepted - lost
     assert summary.submissions_in_doubt >= lost
@@ -105,7 +105,7 @@ async def test_everything_goes_wrong_and_it_is_stopped(tmp_path: Path, seed: int
         assert_accounts_agree(server, summary)
         assert summary.no_answer == 0
         status = await anyio.to_thread.run_sync(read_status, Path(f"{output}.run"))
-        assert (status.settled, status.ok, status.reasons) == (300, summary.ok, summary.reasons)
+        assert (status.settled, status.ok, status.reasons) == (100, summary.ok, summary.reasons)
 
 
 @pytest.mark.parametrize("fault", ["poison", "poison_job"])
@@ -114,11 +114,11 @@ async def test_guilty_rows_alone_fail_however_often_it_is_stopped(
 ) -> None:
     """Halves go on as halves; a rejected chunk costs nobody anything twice."""
     output = tmp_path / "out.jsonl"
-    row = 160
+    row = 60
     changes: dict[str, Any] = {fault: read_addresses()[row]["address_line_1"]}
     plan = FaultPlan(**changes)
     async with sandbox_and_client(faults=plan) as (server, client):
-        summary, stops = await run_with_stops(client, output, random.Random(5), chunk_size=50)
+        summary, stops = await run_with_stops(client, output, random.Random(5), chunk_size=17)
         assert stops > 0
         assert_all_there(output)
         assert_accounts_agree(server, summary)
@@ -135,7 +135,7 @@ async def test_cancelled_by_asyncio_itself(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     events: list[Event] = []
     tasks: list[asyncio.Task[RunSummary]] = []
-    counts = [1, 5, 14]  # of chunks finished, all runs together
+    counts = [1, 3, 6]  # of chunks finished, all runs together
 
     def watch(event: Event) -> None:
         events.append(event)
@@ -146,15 +146,15 @@ async def test_cancelled_by_asyncio_itself(tmp_path: Path) -> None:
 
     async with sandbox_and_client() as (server, client):
         for _ in counts:
-            run = enhancer(client, chunk_size=10, on_event=watch).run(ADDRESSES, output)
+            run = enhancer(client, on_event=watch).run(ADDRESSES, output)
             tasks.append(asyncio.create_task(run))
             with pytest.raises(asyncio.CancelledError):
                 await tasks[-1]
         assert sum(isinstance(event, RunStopped) for event in events) == 3
-        summary = await enhancer(client, chunk_size=10).run(ADDRESSES, output)
+        summary = await enhancer(client).run(ADDRESSES, output)
         assert_all_there(output)
         assert_accounts_agree(server, summary)
-        assert server.stats.jobs_accepted == 30
+        assert server.stats.jobs_accepted == 10
 
 
 async def test_a_run_whose_directory_is_moved_away_stops(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ async def test_the_vendors_ini_file_is_all_that_is_needed(
     assert (done.code, done.err) == (0, "")
     done = await run("usage", "-u", sandbox.url, token=None)
     assert (done.code, done.err) == (0, "")
-    assert cells(done.out)[-1] == ["total", "300", "300"]
+    assert cells(done.out)[-1] == ["total", "100", "100"]
 
 
 async def test_no_token_is_exit_4(sandbox: SandboxServer) -> None:

@@ -27,8 +27,8 @@ async def test_the_command_works_when_pasted(sandbox: SandboxServer, tmp_path: P
         [
             *COMMAND, "enhance", str(ADDRESSES), "--output=-o ut", "--output-format", "jsonl",
             "--run-dir", tmp_path / "its run", "-s", "PG",
-            "-u", sandbox.url, "--auth-token-file", "my token", "--chunk-size", "50",
-            "--max-locations", "100", "--summary=-s.json", "-q",
+            "-u", sandbox.url, "--auth-token-file", "my token", "--chunk-size", "20",
+            "--max-locations", "40", "--summary=-s.json", "-q",
         ],
         check=False, cwd=folder, env=bare,
     )  # fmt: skip
@@ -41,10 +41,10 @@ async def test_the_command_works_when_pasted(sandbox: SandboxServer, tmp_path: P
     await anyio.Path(folder / "t").rename(folder / "my token")
     done = await in_shell(command, bare)
     assert done.code == 0, done.err
-    assert "300 rows" not in done.err  # as quiet as the command that stopped
-    assert len(lines((folder / "-o ut").read_bytes())) == 300
+    assert "100 rows" not in done.err  # as quiet as the command that stopped
+    assert len(lines((folder / "-o ut").read_bytes())) == 100
     assert (folder / "-s.json").exists()
-    assert sandbox.stats.locations_accepted == 300
+    assert sandbox.stats.locations_accepted == 100
 
 
 def shown(command: click.Command, *words: object, run_dir: object, needs: str = "") -> str:
@@ -118,10 +118,10 @@ async def test_a_run_with_work_left_needs_one(sandbox: SandboxServer, tmp_path: 
     """Exit 4, before anything is changed."""
     output = tmp_path / "o.jsonl"
     words = ["enhance", ADDRESSES, "-o", output, "-s", "PG", "-u", sandbox.url]
-    assert (await run(*words, "--max-locations", 100)).code == 5
+    assert (await run(*words, "--max-locations", 40)).code == 5
     before = await run("status", f"{output}.run", "--json")
     resumed = [f"{output}.run", "-u", sandbox.url]
     for again in (["resume", *resumed], ["retry", *resumed], words, [*words, "--restart"]):
-        done = await run(*again, "--max-locations", 300, token=None)
+        done = await run(*again, "--max-locations", 40, token=None)
         assert (done.code, "PING_DATA_AUTH_TOKEN" in done.err) == (4, True)
     assert (await run("status", f"{output}.run", "--json")).out == before.out

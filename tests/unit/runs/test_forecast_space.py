@@ -90,8 +90,8 @@ async def test_refused_with_what_is_needed(
     output = tmp_path / "out.jsonl"
     free = 100_000
     monkeypatch.setattr(space, "free_bytes", lambda _path: free)
-    # 300 rows of one source: 300 bytes each in the spool, 2,500 in the output.
-    with pytest.raises(ping.RunError, match=r"need about 840\.0 KB, but only 100\.0 KB are free"):
+    # 100 rows of one source: 300 bytes each in the spool, 2,500 in the output.
+    with pytest.raises(ping.RunError, match=r"need about 280\.0 KB, but only 100\.0 KB are free"):
         await enhancer(client).run(ADDRESSES, output)
     assert requests(sandbox) == 0
     with pytest.raises(ping.RunError, match="--no-space-check"):
@@ -101,11 +101,11 @@ async def test_refused_with_what_is_needed(
     assert_all_there(output)
     # What is answered already needs no room any more, but the output does.
     output.unlink()
-    free = 700_000
+    free = 240_000
     for call in (enhancer(client).resume, enhancer(client).retry):
-        with pytest.raises(ping.RunError, match=r"need about 750\.0 KB, but only 700\.0 KB"):
+        with pytest.raises(ping.RunError, match=r"need about 250\.0 KB, but only 240\.0 KB"):
             await call(f"{output}.run")
-    free = 760_000
+    free = 260_000
     await enhancer(client).resume(f"{output}.run")
     assert_all_there(output)
 
@@ -115,10 +115,10 @@ async def test_the_output_needs_room_for_all_rows(
 ) -> None:
     """However few are left to be answered when a run goes on."""
     output = tmp_path / "out.jsonl"
-    await stopped_run(client, output, ChunkFinished, 20, chunk_size=10)
-    monkeypatch.setattr(space, "free_bytes", lambda _path: 700_000)
-    with pytest.raises(ping.RunError, match="but only 700"):
-        await enhancer(client, chunk_size=10).resume(f"{output}.run")
+    await stopped_run(client, output, ChunkFinished, 6)
+    monkeypatch.setattr(space, "free_bytes", lambda _path: 240_000)
+    with pytest.raises(ping.RunError, match="but only 240"):
+        await enhancer(client).resume(f"{output}.run")
 
 
 def test_each_device_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +151,7 @@ def fill(event):
 
 async def main():
     async with ping.PingDataClient(api_url=sys.argv[1], auth_token="t") as client:
-        bulk = enhancer(client, chunk_size=20, on_event=fill)
+        bulk = enhancer(client, chunk_size=7, on_event=fill)
         try:
             await bulk.run(ADDRESSES, sys.argv[2])
         except ping.RunError as error:
@@ -231,8 +231,8 @@ async def test_to_standard_output(
     stdout = Stdout()
     monkeypatch.setattr(sys, "stdout", stdout)
     summary = await enhancer(client).run(ADDRESSES, "-")
-    assert (summary.rows, summary.output, summary.run_dir) == (300, "-", None)
-    assert stdout.buffer.getvalue().count(b"\n") == 300
+    assert (summary.rows, summary.output, summary.run_dir) == (100, "-", None)
+    assert stdout.buffer.getvalue().count(b"\n") == 100
     assert not list(temporary.iterdir())
     (tmp_path / "in.csv").write_text("id,address\na,1 Main St\nb,\n")
     summary = await enhancer(client).run(tmp_path / "in.csv", "-")
@@ -254,7 +254,7 @@ async def test_standard_output_closed_early(
         await enhancer(client, on_event=events.append).run(ADDRESSES, "-")
     [kept] = temporary.iterdir()
     [stop] = [event for event in events if isinstance(event, RunStopped)]
-    assert (stop.run_dir, stop.rows_done) == (str(kept), 300)
+    assert (stop.run_dir, stop.rows_done) == (str(kept), 100)
     sent = requests(sandbox)
     await enhancer(client).resume(kept, output=tmp_path / "out.jsonl")
     assert_all_there(tmp_path / "out.jsonl")
@@ -276,14 +276,14 @@ async def test_stopped_on_the_way_to_standard_output(
     monkeypatch.setattr(sys, "stdout", stdout)
     stopper = Stopper(ChunkFinished, 5)
     with stopper.scope:
-        await enhancer(client, chunk_size=10, on_event=stopper).run(ADDRESSES, "-")
+        await enhancer(client, on_event=stopper).run(ADDRESSES, "-")
     [kept] = temporary.iterdir()
     [stop] = [event for event in stopper.events if isinstance(event, RunStopped)]
     assert stop.run_dir == str(kept)
     assert stdout.buffer.getvalue() == b""
-    summary = await enhancer(client, chunk_size=10).resume(kept, discard_run=True)
-    assert (summary.rows, sandbox.stats.jobs_accepted) == (300, 30)
-    assert stdout.buffer.getvalue().count(b"\n") == 300
+    summary = await enhancer(client).resume(kept, discard_run=True)
+    assert (summary.rows, sandbox.stats.jobs_accepted) == (100, 10)
+    assert stdout.buffer.getvalue().count(b"\n") == 100
     assert not list(temporary.iterdir())
 
 
@@ -318,7 +318,7 @@ async def test_a_disk_too_full_for_the_plan(
             await enhancer(client).run(ADDRESSES, output)
     assert requests(sandbox) == 0
     assert not [*tmp_path.iterdir()]
-    assert (await enhancer(client).run(ADDRESSES, output)).rows == 300
+    assert (await enhancer(client).run(ADDRESSES, output)).rows == 100
 
 
 async def test_a_disk_too_full_for_the_output(
@@ -335,7 +335,7 @@ async def test_a_disk_too_full_for_the_output(
         with pytest.raises(ping.RunError, match=r"out.*jsonl cannot be written: No space left"):
             await enhancer(client, on_event=events.append).run(ADDRESSES, output)
     [stop] = [event for event in events if isinstance(event, RunStopped)]
-    assert stop.rows_done == 300
+    assert stop.rows_done == 100
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl.run"]
     sent = requests(sandbox)
     await enhancer(client).run(ADDRESSES, output)
@@ -348,5 +348,5 @@ async def test_restart_to_standard_output(
 ) -> None:
     """There is nothing to be set aside."""
     monkeypatch.setattr(sys, "stdout", Stdout())
-    await enhancer(client, chunk_size=100).run(ADDRESSES, "-", restart=True)
+    await enhancer(client, chunk_size=40).run(ADDRESSES, "-", restart=True)
     assert not list(temporary.iterdir())

@@ -123,22 +123,22 @@ async def test_a_wrong_token_is_no_such_thing() -> None:
 async def test_what_is_paid_for_is_brought_home_before_it_is_refused(tmp_path: Path) -> None:
     """Nothing more is sent, but jobs in flight are not left to be forgotten."""
     output = tmp_path / "out.jsonl"
-    limits = {"PG": {"daily": 100}}
+    limits = {"PG": {"daily": 60}}
     async with sandbox_and_client(limits=limits, locations_per_s=20.0) as (sandbox, client):
         await stopped_run_without_look(client, output)
-        before = await enhancer(client, chunk_size=10).dry_run(ADDRESSES, output)
+        before = await enhancer(client).dry_run(ADDRESSES, output)
         accepted = sandbox.stats.locations_accepted
         assert before.fits is False
-        assert before.locations == 300 - accepted
+        assert before.locations == 100 - accepted
         events: list[Event] = []
-        with pytest.raises(LimitsExceededError, match=r"--max-locations 100\b"):
-            await enhancer(client, chunk_size=10, on_event=events.append).resume(f"{output}.run")
+        with pytest.raises(LimitsExceededError, match=r"--max-locations 60\b"):
+            await enhancer(client, on_event=events.append).resume(f"{output}.run")
         assert sandbox.stats.locations_accepted == accepted
         assert not any(isinstance(event, JobSubmitted) for event in events)
         after = await anyio.to_thread.run_sync(ping.read_status, f"{output}.run")
         assert (after.settled, after.in_flight) == (accepted, [])
         with pytest.raises(LimitsExceededError):
-            await enhancer(client, chunk_size=10).resume(f"{output}.run")
+            await enhancer(client).resume(f"{output}.run")
         assert sandbox.stats.locations_accepted == accepted
 
 
@@ -151,4 +151,4 @@ async def stopped_run_without_look(client: ping.PingDataClient, output: Path) ->
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ping.BulkEnhancer, "run", unlooked)
-        await stopped_run(client, output, JobSubmitted, 4, chunk_size=10)
+        await stopped_run(client, output, JobSubmitted, 4)

@@ -66,7 +66,7 @@ async def test_columns_that_no_source_has_are_refused_before_it_costs(
         await enhancer(client).run(ADDRESSES, output, writing=wrong)
     assert sandbox.stats.requests["submit"] == 0
     events: list[Event] = []
-    bulk = enhancer(client, chunk_size=300, on_event=events.append)
+    bulk = enhancer(client, chunk_size=100, on_event=events.append)
     some = WriteOptions(columns=("id", "pg_lattitude"))
     await bulk.run(ADDRESSES, output, writing=some)
     assert list((await rows_of(output))[0]) == ["id"]
@@ -79,16 +79,16 @@ async def test_columns_that_turn_out_not_to_be_there_stop_a_run(
 ) -> None:
     """It was paid for, so it is no mere slip: exit 5, and what is needed to go on, which works."""
     output, events = tmp_path / "out.csv", list[Event]()
-    bulk = enhancer(secretive, chunk_size=300, on_event=events.append)
+    bulk = enhancer(secretive, chunk_size=100, on_event=events.append)
     wrong = WriteOptions(columns=("pg_lattitude",))
     with pytest.raises(RunError, match='no column "pg_lattitude"') as caught:
         await bulk.run(ADDRESSES, output, writing=wrong)
     assert exit_code_for(caught.value) == 5
     (stopped,) = [event for event in events if isinstance(event, RunStopped)]
-    assert (stopped.needs, stopped.rows_done) == ("--columns '*'", 300)
+    assert (stopped.needs, stopped.rows_done) == ("--columns '*'", 100)
     sent = requests(sandbox)
     await bulk.resume(f"{output}.run", writing=WriteOptions(columns=("*",)))
-    assert len(await rows_of(output)) == 300
+    assert len(await rows_of(output)) == 100
     assert requests(sandbox) == sent
 
 
@@ -98,7 +98,7 @@ async def test_more_columns_than_a_sheet_holds_stop_a_run(
     """Only the answers tell how many there are; another format is the way on, wherever it is."""
     monkeypatch.setattr(outputs, "XLSX_MAX_COLUMNS", 20)
     output, events = tmp_path / "out.xlsx", list[Event]()
-    bulk = enhancer(client, chunk_size=300, on_event=events.append)
+    bulk = enhancer(client, chunk_size=100, on_event=events.append)
     with pytest.raises(RunError, match="more than an XLSX sheet holds"):
         await bulk.run(ADDRESSES, output, run_dir=tmp_path / "elsewhere")
     (stopped,) = [event for event in events if isinstance(event, RunStopped)]
@@ -128,11 +128,11 @@ async def test_nothing_that_was_paid_for_ends_as_if_nothing_was_sent(
     with monkeypatch.context() as patch:
         patch.setattr(Run, "_summarize", finish)
         with pytest.raises(RunError) as caught:
-            await enhancer(client, chunk_size=300, on_event=events.append).run(ADDRESSES, output)
+            await enhancer(client, chunk_size=100, on_event=events.append).run(ADDRESSES, output)
     assert (caught.value.__cause__, exit_code_for(caught.value)) == (error, 5)
     assert [event for event in events if isinstance(event, RunStopped)]
-    await enhancer(client, chunk_size=300).resume(f"{output}.run")
-    assert len(lines(output)) == 300
+    await enhancer(client, chunk_size=100).resume(f"{output}.run")
+    assert len(lines(output)) == 100
 
 
 async def test_a_budget_that_is_refused_is_not_kept(
@@ -141,8 +141,8 @@ async def test_a_budget_that_is_refused_is_not_kept(
     """Else it would be refused again, whoever goes on with the run."""
     output = tmp_path / "out.jsonl"
     await enhancer(client).plan(ADDRESSES, output)
-    bulk = enhancer(client, chunk_size=300)
+    bulk = enhancer(client, chunk_size=100)
     for call in (bulk.resume, bulk.retry):
         with pytest.raises(ConfigurationError, match="the budget names ZZ"):
             await call(f"{output}.run", budget={"ZZ": 5})
-    assert (await bulk.resume(f"{output}.run")).rows == 300
+    assert (await bulk.resume(f"{output}.run")).rows == 100

@@ -56,11 +56,11 @@ async def test_from_plan_to_end(
     output = tmp_path / "out.jsonl"
     run_dir = Path(f"{output}.run")
     began = time.time()
-    planned = await enhancer(client, chunk_size=10).plan(ADDRESSES, output)
-    assert (planned.rows, planned.settled, planned.jobs) == (300, 0, 0)
+    planned = await enhancer(client).plan(ADDRESSES, output)
+    assert (planned.rows, planned.settled, planned.jobs) == (100, 0, 0)
     assert (planned.output, planned.sources, planned.api) == (str(output), ("PG",), client.api_url)
     object.__setattr__(sandbox, "locations_per_s", 200.0)
-    stopper = await stopped_run(client, output, JobSubmitted, 9, chunk_size=10)
+    stopper = await stopped_run(client, output, JobSubmitted, 6)
     finished = [event for event in stopper.events if isinstance(event, ChunkFinished)]
     before = hashes(tmp_path)
     status = await status_of(run_dir)
@@ -78,16 +78,16 @@ async def test_from_plan_to_end(
     assert status.failed >= sum(event.failed for event in finished)
     assert status.jobs == len(status.in_flight) + spooled == sandbox.stats.jobs_accepted
     assert status.locations_charged == 10 * status.jobs
-    assert sum(status.chunks.values()) == 30
+    assert sum(status.chunks.values()) == 10
     assert all(job.job_id and began <= job.since <= time.time() for job in status.in_flight)
     assert [job.since for job in status.in_flight] == sorted(job.since for job in status.in_flight)
     assert (status.in_doubt, status.submissions_in_doubt) == ([], 0)
-    summary = await enhancer(client, chunk_size=10).resume(run_dir)
+    summary = await enhancer(client).resume(run_dir)
     after = await status_of(run_dir)
     assert after.is_finished
-    assert (after.settled, after.ok, after.reasons) == (300, summary.ok, summary.reasons)
-    assert (after.in_flight, after.jobs) == ([], 30)
-    assert after.chunks == dict.fromkeys(after.chunks, 0) | {"spooled": 30}
+    assert (after.settled, after.ok, after.reasons) == (100, summary.ok, summary.reasons)
+    assert (after.in_flight, after.jobs) == ([], 10)
+    assert after.chunks == dict.fromkeys(after.chunks, 0) | {"spooled": 10}
 
 
 async def test_of_a_crash(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ async def test_of_a_crash(tmp_path: Path) -> None:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(copy_in_the_middle)
-            await enhancer(client, on_event=watch, chunk_size=10).run(ADDRESSES, output)
+            await enhancer(client, on_event=watch).run(ADDRESSES, output)
         status = await status_of(copy)
         unanswered = [each for each in status.in_doubt if "cut off" in (each.error or "")]
         assert not status.is_running
@@ -128,17 +128,17 @@ async def test_of_a_crash(tmp_path: Path) -> None:
         assert all(each.job_id is None and not each.held for each in unanswered)
         exported = await export_run(copy, tmp_path / "so-far.jsonl")
         assert exported.rows == status.settled == len(lines(tmp_path / "so-far.jsonl"))
-        assert exported.rows_left_out == 300 - status.settled
+        assert exported.rows_left_out == 100 - status.settled
         accepted = server.stats.locations_accepted
         events: list[Event] = []
         other = tmp_path / "other.jsonl"
         bulk = enhancer(client, on_event=events.append)
         summary = await bulk.resume(copy, output=other)
     assert_all_there(other)
-    assert (summary.submissions_in_doubt, summary.rows) == (len(unanswered), 300)
+    assert (summary.submissions_in_doubt, summary.rows) == (len(unanswered), 100)
     assert summary.locations_possibly_charged_again == 10 * len(unanswered)
     assert sum(isinstance(event, SubmissionInDoubt) for event in events) == len(unanswered)
-    still_to_send = 300 - status.settled - 10 * len(status.in_flight)
+    still_to_send = 100 - status.settled - 10 * len(status.in_flight)
     assert server.stats.locations_accepted - accepted == still_to_send
 
 
@@ -146,9 +146,9 @@ async def test_held_until_the_user_decides(tmp_path: Path) -> None:
     """Listed; held once more by the same policy, sent again and counted by the default one."""
     output = tmp_path / "out.jsonl"
     run_dir = Path(f"{output}.run")
-    async with sandbox_and_client(faults=FaultPlan(lost_answer=0.2), seed=3) as (server, client):
+    async with sandbox_and_client(faults=FaultPlan(lost_answer=0.4), seed=3) as (server, client):
         events: list[Event] = []
-        bulk = enhancer(client, chunk_size=10, retry_policy=HOLD, on_event=events.append)
+        bulk = enhancer(client, retry_policy=HOLD, on_event=events.append)
         with pytest.raises(ping.SubmissionInDoubtError, match="in doubt"):
             await bulk.run(ADDRESSES, output)
         held = sum(isinstance(event, ChunkHeld) for event in events)
@@ -156,24 +156,24 @@ async def test_held_until_the_user_decides(tmp_path: Path) -> None:
         assert status.submissions_in_doubt == held == len(status.in_doubt) > 1
         assert all(each.held and each.error for each in status.in_doubt)
         assert not status.is_finished
-        assert status.settled == 300 - 10 * held
+        assert status.settled == 100 - 10 * held
         assert not output.exists()
         exported = await export_run(run_dir, tmp_path / "so-far.jsonl")
         assert exported.rows_left_out == 10 * held
         accepted = server.stats.jobs_accepted
         for _ in range(2):  # nobody has decided yet: nothing is sent
             with pytest.raises(ping.SubmissionInDoubtError, match="in doubt"):
-                await enhancer(client, chunk_size=10, retry_policy=HOLD).resume(run_dir)
+                await enhancer(client, retry_policy=HOLD).resume(run_dir)
         assert server.stats.jobs_accepted == accepted
         assert (await status_of(run_dir)).submissions_in_doubt == held
         set_faults(server)
-        summary = await enhancer(client, chunk_size=10, retry_policy=GO_ON).resume(run_dir)
+        summary = await enhancer(client, retry_policy=GO_ON).resume(run_dir)
         again = server.stats.locations_accepted_more_than_once
     assert_all_there(output)
     assert summary.submissions_in_doubt == held
     assert again == summary.locations_possibly_charged_again == 10 * held
     after = await status_of(run_dir)
-    assert (after.submissions_in_doubt, after.settled) == (held, 300)
+    assert (after.submissions_in_doubt, after.settled) == (held, 100)
     assert not any(each.held for each in after.in_doubt)
 
 
@@ -188,12 +188,12 @@ async def test_export_never_changes_a_run(client: ping.PingDataClient, tmp_path:
         assert hashes(run_dir) == before
         rows = [line["row"] for line in lines(other)]
         assert rows == sorted(set(rows))
-        assert exported.rows == len(rows) == 300 - exported.rows_left_out
+        assert exported.rows == len(rows) == 100 - exported.rows_left_out
         if stage == 0:
             assert exported.rows == 0
             await stopped_run(client, output, ChunkFinished, 5)
         elif stage == 1:
-            assert 50 <= exported.rows < 300
+            assert 50 <= exported.rows < 100
             await enhancer(client).resume(run_dir)
     assert other.read_bytes() == output.read_bytes()
     with pytest.raises(ping.ConfigurationError, match="exists already"):

@@ -48,7 +48,7 @@ async def test_a_plan_alone_sends_nothing(
     for by in ("run", "resume"):
         source, output = tmp_path / f"{by}.csv", tmp_path / f"{by}.jsonl"
         write_rows(source, 45 if by == "run" else 46)
-        status = await enhancer(closed, chunk_size=10).plan(source, output)
+        status = await enhancer(closed).plan(source, output)
         assert (status.rows, status.settled, status.chunks["planned"]) == (
             45 if by == "run" else 46,
             0,
@@ -56,9 +56,9 @@ async def test_a_plan_alone_sends_nothing(
         )
         assert not status.is_running
         assert not status.is_finished
-        assert await enhancer(closed, chunk_size=10).plan(source, output) == status
+        assert await enhancer(closed).plan(source, output) == status
         source.unlink()
-        bulk = enhancer(client, chunk_size=10)
+        bulk = enhancer(client)
         if by == "run":
             await bulk.run(source, output)
         else:
@@ -114,7 +114,7 @@ async def test_restart_sets_aside(
     before = hashes(Path(f"{output}.run"))
     events: list[Event] = []
     for _ in range(2):
-        bulk = enhancer(client, sources=["PH"], chunk_size=100, on_event=events.append)
+        bulk = enhancer(client, sources=["PH"], chunk_size=40, on_event=events.append)
         await bulk.run(ADDRESSES, output, restart=True, overwrite=True)
     assert hashes(Path(f"{output}.run.old-1")) == before
     assert Path(f"{output}.run.old-2").is_dir()
@@ -124,13 +124,13 @@ async def test_restart_sets_aside(
     other = tmp_path / "other.jsonl"
     await enhancer(client).resume(f"{output}.run.old-1", output=other)
     assert_all_there(other)
-    assert sandbox.stats.locations_accepted_more_than_once == 300  # PH, twice
+    assert sandbox.stats.locations_accepted_more_than_once == 100  # PH, twice
 
 
 async def test_restart_refused_changes_nothing(client: ping.PingDataClient, tmp_path: Path) -> None:
     """A run in use, a folder of something else, an output that may not be replaced."""
     output = tmp_path / "out.jsonl"
-    await enhancer(client, chunk_size=100).run(ADDRESSES, output)
+    await enhancer(client, chunk_size=40).run(ADDRESSES, output)
     run_dir = Path(f"{output}.run")
     before = hashes(tmp_path)
     lock = RunLock(run_dir)
@@ -156,10 +156,10 @@ async def test_restart_that_cannot_be_planned_leaves_the_old_run(
     """An input that is empty, or a run of the same beside it: nothing has moved."""
     source, output = tmp_path / "in.csv", tmp_path / "out.jsonl"
     source.write_bytes(b"")
-    await enhancer(client, chunk_size=100).run(ADDRESSES, tmp_path / "other.jsonl")
+    await enhancer(client, chunk_size=40).run(ADDRESSES, tmp_path / "other.jsonl")
     await stopped_run(client, output, ChunkFinished, 2, sources=["PH"])
     before, sent = hashes(tmp_path), requests(sandbox)
-    bulk = enhancer(client, chunk_size=100)
+    bulk = enhancer(client, chunk_size=40)
     with pytest.raises(ping.InputError):
         await bulk.run(source, output, restart=True)
     with pytest.raises(ping.ConfigurationError, match=r"other\.jsonl\.run holds the same input"):
@@ -182,10 +182,10 @@ async def test_restart_where_there_is_nothing_yet(
     run_dir = tmp_path / "kept"
     run_dir.mkdir()
     output = tmp_path / "out.jsonl"
-    await enhancer(client, chunk_size=100).run(ADDRESSES, output, run_dir=run_dir, restart=True)
+    await enhancer(client, chunk_size=40).run(ADDRESSES, output, run_dir=run_dir, restart=True)
     assert not list(tmp_path.glob("kept.old*"))
     (run_dir / "journal.sqlite3").unlink()
-    bulk = enhancer(client, chunk_size=100)
+    bulk = enhancer(client, chunk_size=40)
     with pytest.raises(ping.ConfigurationError, match="not a run directory"):
         await bulk.run(ADDRESSES, output, run_dir=run_dir, overwrite=True)
     await bulk.run(ADDRESSES, output, run_dir=run_dir, overwrite=True, restart=True)
@@ -204,10 +204,10 @@ async def test_a_run_in_use_is_left_alone(
     output = tmp_path / "out.jsonl"
     run_dir = Path(f"{output}.run")
     others: list[Callable[[], Awaitable[object]]] = [
-        lambda: enhancer(client, chunk_size=10).run(ADDRESSES, output),
-        lambda: enhancer(client, chunk_size=10).plan(ADDRESSES, output),
-        lambda: enhancer(client, chunk_size=10).resume(run_dir),
-        lambda: enhancer(client, chunk_size=10).retry(run_dir),
+        lambda: enhancer(client).run(ADDRESSES, output),
+        lambda: enhancer(client).plan(ADDRESSES, output),
+        lambda: enhancer(client).resume(run_dir),
+        lambda: enhancer(client).retry(run_dir),
     ]
     under_way = anyio.Event()
     done: list[int] = []
@@ -224,7 +224,7 @@ async def test_a_run_in_use_is_left_alone(
         status = await anyio.to_thread.run_sync(read_status, run_dir)
         exported = await export_run(run_dir, tmp_path / "so-far.jsonl")
         assert status.is_running
-        assert 30 <= status.settled <= exported.rows < 300
+        assert 30 <= status.settled <= exported.rows < 100
         done.append(exported.rows)
 
     def watch(event: Event) -> None:
@@ -234,11 +234,11 @@ async def test_a_run_in_use_is_left_alone(
     object.__setattr__(sandbox, "locations_per_s", 150.0)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(meanwhile)
-        bulk = enhancer(client, chunk_size=10, on_event=watch, max_jobs=2)
+        bulk = enhancer(client, on_event=watch, max_jobs=2)
         await bulk.run(ADDRESSES, output)
     assert done == [len(lines(tmp_path / "so-far.jsonl"))]
     assert_all_there(output)
-    assert sandbox.stats.jobs_accepted == 30
+    assert sandbox.stats.jobs_accepted == 10
 
 
 def cut(path: Path) -> None:
@@ -300,7 +300,7 @@ async def test_damage_is_said_and_nothing_is_overwritten(
             await call()
     assert (requests(sandbox), hashes(tmp_path, ignore)) == (sent, before)
     # The way that the message names works.
-    await enhancer(client, chunk_size=100).run(ADDRESSES, output, restart=True)
+    await enhancer(client, chunk_size=40).run(ADDRESSES, output, restart=True)
     assert_all_there(output)
 
 
@@ -401,7 +401,7 @@ async def test_damage_in_a_neighbour_is_none_of_our_business(
     ):
         with pytest.raises(ping.RunError, match="journal is damaged"):
             await call
-    await enhancer(client, chunk_size=100).run(ADDRESSES, output)
+    await enhancer(client, chunk_size=40).run(ADDRESSES, output)
     assert_all_there(output)
 
 

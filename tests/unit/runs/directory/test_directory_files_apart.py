@@ -31,7 +31,7 @@ async def test_an_output_in_the_run_directory_is_refused(
     (tmp_path / "to.jsonl").symlink_to("work/out.jsonl")
     if is_there:
         (work / "spool").rmdir()
-        await enhancer(client, chunk_size=300).run(
+        await enhancer(client, chunk_size=100).run(
             ADDRESSES, tmp_path / "first.jsonl", run_dir=work
         )
         (work / "spool").mkdir(exist_ok=True)
@@ -79,7 +79,7 @@ async def test_only_what_a_run_made_is_discarded(
 ) -> None:
     """Files of others stay, at any depth; links are not followed."""
     work, elsewhere = tmp_path / "work", tmp_path / "elsewhere"
-    await enhancer(client, chunk_size=300).run(ADDRESSES, tmp_path / "out.jsonl", run_dir=work)
+    await enhancer(client, chunk_size=100).run(ADDRESSES, tmp_path / "out.jsonl", run_dir=work)
     strangers = ["notes.txt", "spool/notes.txt", "spool/mine.json", "journal.sqlite3.bak"]
 
     def interfere() -> None:
@@ -104,7 +104,7 @@ async def test_what_is_left_of_a_discarded_run_is_said(
 ) -> None:
     """With the names of the files that keep it."""
     output, events = tmp_path / "out.jsonl", list[Event]()
-    await enhancer(client, chunk_size=300).plan(ADDRESSES, output)
+    await enhancer(client, chunk_size=100).plan(ADDRESSES, output)
     (tmp_path / "out.jsonl.run" / "notes.txt").touch()
     bulk = enhancer(client, on_event=events.append)
     summary = await bulk.resume(f"{output}.run", discard_run=True)
@@ -120,8 +120,8 @@ async def test_a_paid_run_where_the_new_one_is_made_stays(
 ) -> None:
     """`restart` makes the new run in OUTPUT.run.new: not over one that somebody keeps there."""
     output, new = tmp_path / "out.jsonl", tmp_path / "out.jsonl.run.new"
-    await enhancer(client, chunk_size=300).run(ADDRESSES, output)
-    await enhancer(client, chunk_size=300, sources=["PH"]).run(
+    await enhancer(client, chunk_size=100).run(ADDRESSES, output)
+    await enhancer(client, chunk_size=100, sources=["PH"]).run(
         ADDRESSES, tmp_path / "ph.jsonl", run_dir=new
     )
     before = hashes(tmp_path, is_journal)

@@ -50,9 +50,9 @@ async def test_other_settings_are_another_run(
     """It is said what differs; nothing is sent, nothing is changed. Likewise for `resume()`."""
     output = tmp_path / "out.jsonl"
     if is_finished:
-        await enhancer(client, chunk_size=100).run(ADDRESSES, output)
+        await enhancer(client, chunk_size=40).run(ADDRESSES, output)
     else:
-        await stopped_run(client, output, ChunkFinished, 1, chunk_size=100)
+        await stopped_run(client, output, ChunkFinished, 1, chunk_size=40)
     sent, before = requests(sandbox), hashes(tmp_path, is_journal)
     calls: list[Call] = [
         lambda bulk: bulk.run(ADDRESSES, output),
@@ -73,23 +73,23 @@ async def test_another_input_is_another_run(
     """Another file, or one that was changed, if only by a byte, even of equal size."""
     source, output = tmp_path / "in.csv", tmp_path / "out.jsonl"
     write_rows(source, 30)
-    await stopped_run(client, output, ChunkFinished, 1, source=source, max_jobs=1, chunk_size=10)
+    await stopped_run(client, output, ChunkFinished, 1, source=source, max_jobs=1)
     sent, before = requests(sandbox), hashes(tmp_path, is_journal)
     with pytest.raises(ping.ConfigurationError, match=r"another input: .*in\.csv with \d+ bytes"):
-        await enhancer(client, chunk_size=10).run(ADDRESSES, output)
+        await enhancer(client).run(ADDRESSES, output)
     assert (requests(sandbox), hashes(tmp_path, is_journal)) == (sent, before)
     content = source.read_bytes()
     source.write_bytes(content.replace(b"r7,", b"r8,"))
     os.utime(source, ns=(1, 1))
     with pytest.raises(ping.ConfigurationError, match="another input"):
-        await enhancer(client, chunk_size=10).run(source, output)
+        await enhancer(client).run(source, output)
     assert requests(sandbox) == sent
     source.write_bytes(content)
     os.utime(source, ns=(2, 2))  # touched, but equal
-    assert (await enhancer(client, chunk_size=10).run(source, output)).rows == 30
+    assert (await enhancer(client).run(source, output)).rows == 30
     copy = tmp_path / "copy.csv"
     copy.write_bytes(content)
-    assert (await enhancer(client, chunk_size=10).run(copy, output)).rows == 30
+    assert (await enhancer(client).run(copy, output)).rows == 30
     assert sandbox.stats.jobs_accepted == 3
 
 
@@ -115,13 +115,13 @@ async def test_what_changes_no_answer_may_differ(
     """How many jobs, how large, the order of sources, and where the output goes."""
     output, run_dir = tmp_path / "out.jsonl", tmp_path / "kept"
     with pytest.raises(ping.ConfigurationError, match="cannot be both"):
-        await enhancer(client, chunk_size=10).run(ADDRESSES, run_dir, run_dir=run_dir)
-    bulk = enhancer(client, chunk_size=10, sources=["PG", "PH"])
+        await enhancer(client).run(ADDRESSES, run_dir, run_dir=run_dir)
+    bulk = enhancer(client, sources=["PG", "PH"])
     await bulk.plan(ADDRESSES, output, run_dir=run_dir)
     other = enhancer(client, sources=["PH", "PG"], chunk_size=7, max_jobs=2)
     summary = await other.run(ADDRESSES, tmp_path / "b.jsonl", run_dir=run_dir)
     assert_all_there(tmp_path / "b.jsonl")
-    assert (summary.output, summary.jobs) == (str(tmp_path / "b.jsonl"), 30)
+    assert (summary.output, summary.jobs) == (str(tmp_path / "b.jsonl"), 10)
     assert sandbox.stats.peak_jobs_in_flight <= 2
     sent = requests(sandbox)
     await bulk.run(ADDRESSES, output, run_dir=run_dir)
@@ -215,10 +215,10 @@ async def test_standard_input_twice(
     assert stopped.scope.cancelled_caught
     monkeypatch.setattr(sys, "stdin", Stdin(content.replace(b"r7,", b"r8,")))
     with pytest.raises(ping.ConfigurationError, match="another input"):
-        await enhancer(client, chunk_size=10).run("-", output)
+        await enhancer(client).run("-", output)
     monkeypatch.setattr(sys, "stdin", Stdin(content))
-    assert (await enhancer(client, chunk_size=10).run("-", output)).rows == 40
-    assert (await enhancer(client, chunk_size=10).run(tmp_path / "in.csv", output)).rows == 40
+    assert (await enhancer(client).run("-", output)).rows == 40
+    assert (await enhancer(client).run(tmp_path / "in.csv", output)).rows == 40
     assert sandbox.stats.jobs_accepted == 4
 
 
@@ -247,22 +247,22 @@ async def test_the_same_beside_under_another_name(
 ) -> None:
     """Its answers are there for nothing: the commands are named, and nothing is left behind."""
     first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
-    await stopped_run(client, first, ChunkFinished, 2, chunk_size=10)
+    await stopped_run(client, first, ChunkFinished, 2)
     sent, before = requests(sandbox), sorted(tmp_path.rglob("*"))
     with pytest.raises(ping.ConfigurationError) as caught:
-        await enhancer(client, chunk_size=10).run(ADDRESSES, second)
+        await enhancer(client).run(ADDRESSES, second)
     assert f"pingdata-async resume {first}.run" in str(caught.value)
     assert f"pingdata-async export {first}.run -o {second}" in str(caught.value)
     assert (requests(sandbox), sorted(tmp_path.rglob("*"))) == (sent, before)
     with pytest.raises(ping.ConfigurationError, match="the same input"):
-        await enhancer(client, chunk_size=10).plan(ADDRESSES, second)
+        await enhancer(client).plan(ADDRESSES, second)
     # With other sources there is nothing to be had from it.
-    await enhancer(client, chunk_size=10, sources=["PH"]).run(ADDRESSES, tmp_path / "c.jsonl")
-    summary = await enhancer(client, chunk_size=10).run(ADDRESSES, second, pay_again=True)
-    assert summary.jobs == 30
+    await enhancer(client, sources=["PH"]).run(ADDRESSES, tmp_path / "c.jsonl")
+    summary = await enhancer(client).run(ADDRESSES, second, pay_again=True)
+    assert summary.jobs == 10
     # Now it is a run of its own: gone on with without being asked again.
     second.unlink()
-    assert (await enhancer(client, chunk_size=10).run(ADDRESSES, second)).jobs == 30
+    assert (await enhancer(client).run(ADDRESSES, second)).jobs == 10
 
 
 async def test_a_broken_neighbour_is_none_of_our_business(
@@ -274,7 +274,7 @@ async def test_a_broken_neighbour_is_none_of_our_business(
     (tmp_path / "z.run").touch()
     (tmp_path / "x.run" / "journal.sqlite3").write_bytes(b"nonsense")
     (tmp_path / "y.run" / "journal.sqlite3").mkdir()
-    await enhancer(client, chunk_size=100).run(ADDRESSES, tmp_path / "out.jsonl")
+    await enhancer(client, chunk_size=40).run(ADDRESSES, tmp_path / "out.jsonl")
 
 
 def settings(**changes: Any) -> RunSettings:

@@ -68,7 +68,7 @@ async def test_a_table_has_the_columns_of_all_its_rows(
     output, table = tmp_path / "out.jsonl", tmp_path / f"now.{ending}"
     run_dir = Path(f"{output}.run")
     async with sandbox_and_client() as (_, client):
-        await stopped_run(client, output, JobSubmitted, chunk_size=150)
+        await stopped_run(client, output, JobSubmitted, chunk_size=50)
 
         async def meanwhile() -> None:
             await enhancer(client).resume(run_dir)
@@ -78,9 +78,9 @@ async def test_a_table_has_the_columns_of_all_its_rows(
             written = await export_run(run_dir, table)
         rows = await rows_of(table)
         assert all("pg_latitude" in row for row in rows)
-        assert written.rows + written.rows_left_out == 300
-        assert written.rows == len(rows) < 300
-        assert (await export_run(run_dir, table, overwrite=True)).rows == 300
+        assert written.rows + written.rows_left_out == 100
+        assert written.rows == len(rows) < 100
+        assert (await export_run(run_dir, table, overwrite=True)).rows == 100
         assert all(
             row["pg_latitude"] for row in await rows_of(table) if row["enhance_status"] == "ok"
         )
@@ -94,7 +94,7 @@ async def test_a_retry_that_begins_drops_no_row(
     output, now = tmp_path / "out.jsonl", tmp_path / "now.jsonl"
     run_dir = Path(f"{output}.run")
     async with sandbox_and_client(faults=FaultPlan(missing_location=0.4)) as (server, client):
-        bulk = enhancer(client, retry_policy=ASK_ONCE, chunk_size=300)
+        bulk = enhancer(client, retry_policy=ASK_ONCE, chunk_size=100)
         before = await bulk.run(ADDRESSES, output)
         assert before.no_answer
         set_faults(server)
@@ -108,7 +108,7 @@ async def test_a_retry_that_begins_drops_no_row(
         with monkeypatch.context() as patch:
             after_first(patch, JournalReader, question, lambda _: asyncio.run(reopened()))
             written = await export_run(run_dir, now)
-    assert (written.rows, written.rows_left_out) == (300, 0)
+    assert (written.rows, written.rows_left_out) == (100, 0)
     assert now.read_bytes() == output.read_bytes()
 
 
@@ -119,8 +119,8 @@ async def test_a_run_that_is_set_aside_meanwhile(
     """Another run's answers, in the same place, are not taken for its own."""
     output, now = tmp_path / "out.jsonl", tmp_path / "now.csv"
     async with sandbox_and_client() as (_, client):
-        await enhancer(client, chunk_size=300).run(ADDRESSES, output)
-        other = enhancer(client, chunk_size=300, sources=["PH"])
+        await enhancer(client, chunk_size=100).run(ADDRESSES, output)
+        other = enhancer(client, chunk_size=100, sources=["PH"])
 
         async def meanwhile() -> None:
             if name:
@@ -140,7 +140,7 @@ async def test_a_run_begins_beside_an_export(
     """A journal that is being exported is held by nobody: a retry takes it up, and ends."""
     output, now = tmp_path / "out.jsonl", tmp_path / "now.csv"
     async with sandbox_and_client(faults=FaultPlan(missing_location=0.4)) as (server, client):
-        bulk = enhancer(client, retry_policy=ASK_ONCE, chunk_size=300)
+        bulk = enhancer(client, retry_policy=ASK_ONCE, chunk_size=100)
         before = await bulk.run(ADDRESSES, output)
         set_faults(server)
 
@@ -156,7 +156,7 @@ async def test_a_status_is_of_one_moment(tmp_path: Path, monkeypatch: pytest.Mon
     output = tmp_path / "out.jsonl"
     run_dir = Path(f"{output}.run")
     async with sandbox_and_client() as (_, client):
-        await stopped_run(client, output, JobSubmitted, chunk_size=300)
+        await stopped_run(client, output, JobSubmitted, chunk_size=100)
     async with Journal(run_dir / JOURNAL_NAME) as journal:
 
         def lose_job(_reader: JournalReader) -> None:

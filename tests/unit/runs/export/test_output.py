@@ -28,7 +28,7 @@ async def test_an_output_that_was_changed_is_not_the_runs_own(
 ) -> None:
     """It is neither taken for finished nor replaced, but by the user's wish."""
     output = tmp_path / "out.jsonl"
-    bulk = in_few_chunks(client, chunk_size=100)
+    bulk = in_few_chunks(client)
     await bulk.run(ADDRESSES, output, overwrite=True)
     sent = requests(sandbox)
     output.write_text("precious")
@@ -71,12 +71,12 @@ async def test_a_run_set_aside_does_not_own_the_output(
 ) -> None:
     """What the new run wrote is not replaced by the old one."""
     output = tmp_path / "out.jsonl"
-    bulk = in_few_chunks(client, chunk_size=100)
+    bulk = in_few_chunks(client)
     await bulk.run(ADDRESSES, output)
-    bulk = in_few_chunks(client, chunk_size=100, sources=["PG", "PH"])
+    bulk = in_few_chunks(client, sources=["PG", "PH"])
     await bulk.run(ADDRESSES, output, restart=True, overwrite=True)
     before, sent = output.read_bytes(), requests(sandbox)
-    old = in_few_chunks(client, chunk_size=100)
+    old = in_few_chunks(client)
     for call in (old.resume, old.retry):
         with pytest.raises(ping.ConfigurationError, match="was changed"):
             await call(f"{output}.run.old-1")
@@ -102,7 +102,7 @@ async def test_cut_off_around_the_move_of_the_output(
             really_move(part, path)
         raise ping.RunError("the power went")
 
-    bulk = in_few_chunks(client, chunk_size=100)
+    bulk = in_few_chunks(client)
     with monkeypatch.context() as patch:
         patch.setattr(output_files, "_move_into_place", cut_off)
         with pytest.raises(ping.RunError, match="power"):
@@ -119,12 +119,12 @@ async def test_a_folder_that_was_moved_goes_on(
     """Run and output belong together; finished, nothing is sent or written there either."""
     before, after = tmp_path / "before", tmp_path / "after"
     before.mkdir()
-    await stopped_run(client, before / "out.jsonl", ChunkFinished, 3, chunk_size=10)
+    await stopped_run(client, before / "out.jsonl", ChunkFinished, 3)
     before.rename(after)
     run_dir = after / "out.jsonl.run"
     await in_few_chunks(client).resume(run_dir)
     assert_all_there(after / "out.jsonl")
-    assert sandbox.stats.jobs_accepted == 30
+    assert sandbox.stats.jobs_accepted == 10
     after.rename(before)
     written, sent = (before / "out.jsonl").stat().st_mtime_ns, requests(sandbox)
     await in_few_chunks(client).resume(before / "out.jsonl.run")
@@ -136,7 +136,7 @@ async def test_a_folder_that_was_moved_goes_on(
 async def test_an_output_whose_folder_is_gone(client: ping.PingDataClient, tmp_path: Path) -> None:
     """Where it is not beside its run, the message says how to name another."""
     (tmp_path / "out").mkdir()
-    bulk = in_few_chunks(client, chunk_size=100)
+    bulk = in_few_chunks(client)
     await bulk.plan(ADDRESSES, tmp_path / "out" / "out.jsonl", run_dir=tmp_path / "kept")
     (tmp_path / "out").rmdir()
     with pytest.raises(ping.ConfigurationError, match=r"does not exist.* -o"):

@@ -73,7 +73,7 @@ async def test_an_unfinished_run_in_every_form(client: ping.PingDataClient, tmp_
     for ending in OUTPUTS:
         part = tmp_path / f"part.{ending}"
         exported = await export_run(tmp_path / "out.parquet.run", part)
-        assert exported.rows_left_out == 300 - exported.rows > 0
+        assert exported.rows_left_out == 100 - exported.rows > 0
         written[ending] = rows = await rows_of(part)
         assert len(rows) == exported.rows
         assert own_cells(rows) == [by_id[row["id"]] for row in rows]
@@ -81,7 +81,7 @@ async def test_an_unfinished_run_in_every_form(client: ping.PingDataClient, tmp_
     assert not output.exists()
     summary = await in_few_chunks(client).resume(tmp_path / "out.parquet.run")
     rows = await rows_of(output)
-    assert summary.rows == 300
+    assert summary.rows == 100
     assert own_cells(rows) == read_addresses()
     assert_beside_their_answers(rows)
 
@@ -197,7 +197,7 @@ async def test_a_run_whose_copy_of_the_input_is_gone(
         await export_run(run_dir, tmp_path / "out.csv")
     assert not sandbox.stats.jobs_accepted
     await in_few_chunks(client).resume(run_dir, output=tmp_path / "out.jsonl")
-    assert [line["row"] for line in lines(tmp_path / "out.jsonl")] == list(range(300))
+    assert [line["row"] for line in lines(tmp_path / "out.jsonl")] == list(range(100))
 
 
 async def test_begun_anew_and_discarded(client: ping.PingDataClient, tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ async def test_kinds_come_from_all_rows(tmp_path: Path) -> None:
     """Null at first and text later, an integer that becomes a float, and one that outgrows both."""
     source = tmp_path / "in.csv"
     source.write_text("address\n" + "".join(f"{row} Main St\n" for row in range(900)))
-    builder = ChunkBuilder(chunk_size=100, sources=("PG",))
+    builder = ChunkBuilder(chunk_size=40, sources=("PG",))
     plan = await write_plan(tmp_path / "plan", source, builder)
     spool = spool_in(tmp_path)
     journal = MemoryJournal(spool)
@@ -326,6 +326,6 @@ async def test_a_map_without_a_place(client: ping.PingDataClient, tmp_path: Path
     await in_few_chunks(client, on_event=events.append).run(
         ADDRESSES, output, writing=WriteOptions(geocode_sources=("GG",))
     )
-    assert len(await rows_of(output)) == 300
+    assert len(await rows_of(output)) == 100
     notes = [event.message for event in events if isinstance(event, RunNotice)]
     assert "No row has coordinates by --geocode-source GG: none of them is on a map." in notes
