@@ -43,7 +43,7 @@ NUMBERS = [
 
 def test_the_numbers_of_everything_public_are_looked_at() -> None:
     """The list below is made of signatures, and is not empty by mistake."""
-    assert len(numbers_of(ping.PingDataClient)) == 5
+    assert len(numbers_of(ping.PingDataClient)) == 6
     assert len(numbers_of(ping.BulkEnhancer)) == 5
     assert len(numbers_of(ping.PollSchedule)) == 3
     assert len(numbers_of(ping.RetryPolicy)) >= 18
