@@ -21,7 +21,7 @@ import pingdata_async
 from pingdata_async import PingDataClient
 from pingdata_async.sandbox import SandboxServer
 from tests.support.certificates import authority, ca_file
-from tests.support.sweeps import EXAMPLES, EXAMPLES_IN_SAMPLE, is_sample
+from tests.support.sweeps import EXAMPLES, EXAMPLES_IN_SAMPLE, is_sample, sample_of_cases
 
 __all__ = ["authority", "ca_file"]  # fixtures
 
@@ -70,6 +70,20 @@ OF_THIS_MACHINE = frozenset(
         "XDG_CONFIG_HOME",
     }
 )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Tell pytest of the option by which `scripts/test` takes a sample."""
+    parser.addoption("--sample", action="store_true", help="Of a test of many cases run a third.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out cases; each worker must leave out the same."""
+    if config.getoption("sample"):
+        sample = sample_of_cases(items)
+        kept = set(sample)
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = sample
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -10,11 +10,27 @@ from hypothesis import settings
 
 EXAMPLES = 100  # of a property, unless it says otherwise
 EXAMPLES_IN_SAMPLE = 25
+FEWEST_CASES_TO_SAMPLE = 4
+SAMPLE_EVERY = 3
 
 
 def is_sample(config: pytest.Config) -> bool:
     """Whether sweeps are left out, as `scripts/test` does."""
     return "not sweep" in config.getoption("markexpr")
+
+
+def sample_of_cases(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """The tests without two thirds of the cases of each that has four or more."""
+    by_test: dict[tuple[str, str], list[pytest.Item]] = {}
+    for item in items:
+        name = getattr(item, "originalname", None) or item.name
+        by_test.setdefault((item.path.as_posix(), name), []).append(item)
+    sample = {
+        item
+        for cases in by_test.values()
+        for item in (cases if len(cases) < FEWEST_CASES_TO_SAMPLE else cases[::SAMPLE_EVERY])
+    }
+    return [item for item in items if item in sample]
 
 
 def examples(number: int, **more: Any) -> settings:
