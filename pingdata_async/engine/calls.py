@@ -538,7 +538,8 @@ class SharedRun(ChunkStore, AsyncIterator[ChunkTask | None]):
 
     def still_wanted(self, chunk: Chunk) -> Chunk:
         """Without the rows of calls that were cancelled."""
-        places = [p for p, row in enumerate(chunk.rows) if not self._owners[row].is_over]
+        owners = map(self._owners.get, chunk.rows)
+        places = [p for p, own in enumerate(owners) if own is not None and not own.is_over]
         if len(places) == len(chunk.rows):
             return chunk
         wanted = only_rows(chunk, places)

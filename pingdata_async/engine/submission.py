@@ -158,7 +158,7 @@ class Submitter:
             return Drop()
         if self._scheduler.must_wait:
             return PutBack()
-        task.chunk = self._store.still_wanted(task.chunk)
+        self._leave_out_unwanted(task)
         if not task.chunk.rows:
             return Drop()
         parts = self._limits.parts_for(task.chunk)
@@ -175,6 +175,12 @@ class Submitter:
                 return Park()
             case _:
                 return self._part_within_budget(task)
+
+    def _leave_out_unwanted(self, task: ChunkTask) -> None:
+        wanted = self._store.still_wanted(task.chunk)
+        if wanted is not task.chunk:
+            task.chunk = wanted
+            task.half_pair = None  # that it passes may be for the rows left out, not for its size
 
     def _part_within_budget(self, task: ChunkTask) -> SplitOff | Drop:
         """Send the part of a chunk that fits the budget: a cap of 1,000 gives 1,000 answers."""
@@ -197,6 +203,8 @@ class Submitter:
                 nonlocal was_noted, sending
                 if self._scheduler.is_stopping or self._scheduler.must_wait:
                     return False
+                if self._store.still_wanted(task.chunk) is not task.chunk:
+                    return False  # it waited for its turn, and is sent as it is now
                 self._scheduler.exempt_from_stop(scope)
                 scope.shield = True
                 self._shields.add(scope)

@@ -161,6 +161,20 @@ async def test_rows_of_who_left_are_not_sent() -> None:
     assert sizes(seen) == [3, 3]
 
 
+async def test_rows_of_who_left_while_a_request_waited_for_its_turn_are_not_sent() -> None:
+    """Where the rate of requests is limited, too; and nothing is charged beside the summaries."""
+    seen = Observed()
+    async with SimulatedClient(SimulatedAPI()) as client:
+        enhancer = enhancer_of(client, seen, chunk_size=10, max_requests_per_second=0.01)
+        async with anyio.create_task_group() as group:
+            group.start_soon(enhancer.enhance, three(0))
+            await anyio.sleep(1.0)
+            group.start_soon(enhancer.enhance, three(1))
+            with anyio.move_on_after(20.0):
+                await enhancer.enhance(three(2))
+    assert sizes(seen) == [3, 3]
+
+
 async def test_full_chunks_are_sent_at_once() -> None:
     """Calls do not wait when there is enough for a job; none is torn apart."""
     seen = Observed()
@@ -323,3 +337,31 @@ async def test_calls_wait_where_too_many_rows_wait() -> None:
     assert len(done) == 150
     assert 0 < most <= WAITING_CHUNKS * 10 + 3
     assert max(abs(place - number) for place, number in enumerate(done)) < 30
+
+
+async def test_rows_that_were_taken_out_tell_nothing_of_the_size() -> None:
+    """Both halves of a refused chunk pass without the bad rows: not because it was too large."""
+    seen, bad = Observed(), anyio.CancelScope()
+
+    class RefusingOnce(Refusing):
+        def refusal(self, ids: Any, number: int) -> ping.PingDataError | None:
+            bad.cancel()
+            error = super().refusal(ids, number)
+            self.bad.clear()
+            return error
+
+    api = SimulatedAPI(troubles=RefusingOnce(["3"]), delays_s={0: 100.0})
+    async with SimulatedClient(api) as client:
+        enhancer = enhancer_of(client, seen)
+
+        async def cancelled() -> None:
+            with bad:
+                await enhancer.enhance(three(1)[:2])
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(enhancer.enhance, three(0))
+            group.start_soon(cancelled)
+            group.start_soon(enhancer.enhance, three(2))
+            await anyio.sleep(50.0)  # one run for all
+            await enhancer.enhance([*three(3), *three(4), *three(5)])
+    assert sizes(seen) == [3, 3, 9]
