@@ -20,6 +20,7 @@ import math
 from bisect import bisect_left
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Self, TypeGuard
 
 import anyio
@@ -30,14 +31,7 @@ from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.budget import asked_of
 from pingdata_async.engine.stream import ChunkSource, ResultStream, closed_client, time_limit
 from pingdata_async.engine.task import ChunkTask
-from pingdata_async.events import (
-    ChunkHeld,
-    Event,
-    EventEmitter,
-    JobKept,
-    Listener,
-    RunStopping,
-)
+from pingdata_async.events import ChunkHeld, Event, EventEmitter, JobKept, Listener, RunStopping
 from pingdata_async.exceptions import (
     CallTimeoutError,
     ClientClosedError,
@@ -86,6 +80,7 @@ async def collect(
     except BaseException as error:
         if isinstance(error, CallTimeoutError) and isinstance(stream, SharedCall):
             stream.store.note_unfinished(error)
+        results += stream.take_at_hand()  # of a call that failed as it began
         _finish(results, stream, builder)
         carrier = results.carried_by(error)
         if carrier is error:
@@ -99,15 +94,11 @@ def _finish(
     results: EnhancedLocations, stream: ResultStream | SharedCall, builder: ChunkBuilder
 ) -> None:
     """Put results in order, with a summary, now that all are there."""
-    results.sort(key=_row)
+    results.sort(key=attrgetter("row"))
     results.summary = stream.summary
     if builder.has_ids:  # the first rows have none, which was not known when they were answered
-        ends = bisect_left(results, builder.rows_before_ids, key=_row)
+        ends = bisect_left(results, builder.rows_before_ids, key=attrgetter("row"))
         results[:ends] = [msgspec.structs.replace(each, id=None) for each in results[:ends]]
-
-
-def _row(result: EnhancedLocation) -> int:
-    return result.row
 
 
 def may_share(
@@ -190,10 +181,8 @@ class SharedCall(AsyncIterator[EnhancedLocation]):
 
     async def __anext__(self) -> EnhancedLocation:
         while not self._ready:
-            if self._error is not None and self.is_over:
-                raise self._error
             if self.is_over:
-                raise StopAsyncIteration
+                raise self._error or StopAsyncIteration
             self._news = anyio.Event()
             await self._news.wait()
         return self._ready.popleft()
@@ -241,7 +230,7 @@ class SharedCall(AsyncIterator[EnhancedLocation]):
         self._news.set()
 
     def _lessen(self, rows: int) -> None:
-        self.rows_left -= rows
+        self.rows_left = max(0, self.rows_left - rows)  # after an error another run may have some
         self._news.set()
 
     def _leave(self, error: BaseException | None) -> None:
@@ -302,6 +291,7 @@ class MicroBatcher:
         self._due_at = math.inf
         self._entrance = anyio.Lock()
         self._room = anyio.Event()
+        self.next_index = itertools.count().__next__  # a call may have chunks in several runs
         self._runs: dict[SharedRun, None] = {}  # those that have not ended
         self.run: SharedRun | None = None  # the one that takes what waits
 
@@ -335,7 +325,7 @@ class MicroBatcher:
                 self._add(call, chunks)
         finally:
             self._rows_entering -= call.rows
-            self._tell()
+            self.tell()
 
     @property
     def _has_room(self) -> bool:
@@ -358,7 +348,7 @@ class MicroBatcher:
         self._bytes = sum(len(each.chunk.body) for each in self._waiting)
         self._due_at = min((each.due for each in self._waiting), default=math.inf)
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """Have runs, and the call that is next in line, look at what waits now."""
         if self._has_room:
             self._room.set()
@@ -372,7 +362,7 @@ class MicroBatcher:
         if len(left) < len(self._waiting):
             self._waiting = deque(left)
             self._count()
-        self._tell()
+        self.tell()
 
     # -- runs ----------------------------------------------------------------------------
 
@@ -384,7 +374,7 @@ class MicroBatcher:
         return math.inf if self._rows_entering else self._due_at  # others are here in a moment
 
     def take(self) -> list[tuple[SharedCall, Chunk]]:
-        """Take what is due and fits into one chunk, the oldest first; no call is torn apart."""
+        """Take what is due and fits into one chunk; call `tell()` once the owners are noted."""
         taken: list[tuple[SharedCall, Chunk]] = []
         rows, size = self.builder.chunk_size, self.builder.max_location_bytes
         while self._waiting and (taken or self.due_at <= loop_time()):
@@ -397,7 +387,6 @@ class MicroBatcher:
             self._waiting.popleft()
         if taken:
             self._count()
-            self._tell()
         return taken
 
     def _ensure_run(self) -> None:
@@ -412,20 +401,25 @@ class MicroBatcher:
         if self.run is run:
             self.run = None
             if self._waiting:
-                self._ensure_run()
+                try:
+                    self._ensure_run()
+                except ClientClosedError as error:
+                    self._fail_waiting(error)
 
     def end(self, run: SharedRun, error: Exception | None) -> None:
         """A run has ended, perhaps with an error."""
         del self._runs[run]
-        if not isinstance(error, ClientClosedError):
-            self.close(run)
-            return
-        for call in dict.fromkeys(each.call for each in self._waiting):  # no other can be begun
-            call.fail(error)
+        if isinstance(error, ClientClosedError):  # no other can be begun
+            self._fail_waiting(error)
+        self.close(run)
+
+    def _fail_waiting(self, error: Exception) -> None:
+        calls = dict.fromkeys(each.call for each in self._waiting)
         self._waiting.clear()
-        self.run = None
+        for call in calls:
+            call.fail(error)
         self._count()
-        self._tell()
+        self.tell()
 
 
 class MicroBatchers:
@@ -457,7 +451,7 @@ class SharedRun(ChunkStore, AsyncIterator[ChunkTask | None]):
     chunks_ahead = 1  # while rows wait for a slot, others can join those of the next chunk
 
     def __init__(self, batcher: MicroBatcher) -> None:
-        super().__init__(itertools.count().__next__)
+        super().__init__(batcher.next_index)
         self._batcher = batcher
         self._sources = batcher.builder.sources
         self._owners: dict[int, SharedCall] = {}  # of rows without an outcome
@@ -493,6 +487,7 @@ class SharedRun(ChunkStore, AsyncIterator[ChunkTask | None]):
         """Something has come, or somebody has left."""
         self._news.set()
         if self._is_over and self._owners:  # jobs of whom nobody waits for
+            self._batcher.close(self)  # or it could still take rows of a call that comes now
             self._scope.cancel("nobody waits for the answers any more")
 
     @property
@@ -502,7 +497,7 @@ class SharedRun(ChunkStore, AsyncIterator[ChunkTask | None]):
         return all(call.is_over for call in self._owners.values())
 
     async def __anext__(self) -> ChunkTask | None:
-        while True:
+        while self._batcher.run is self:
             chunk = self._next_chunk()
             if chunk is not None:
                 self._is_resting = False
@@ -511,13 +506,14 @@ class SharedRun(ChunkStore, AsyncIterator[ChunkTask | None]):
                 if await self._more_within(IDLE_S):
                     continue
                 self._batcher.close(self)
-                raise StopAsyncIteration
+                break
             if not self._is_resting and self._batcher.is_empty:
                 self._is_resting = True
                 return None
             self._news = anyio.Event()
             with anyio.move_on_at(self._batcher.due_at):
                 await self._news.wait()
+        raise StopAsyncIteration
 
     async def _more_within(self, seconds: float) -> bool:
         """Whether somebody comes before that: calls one after the other need no run each."""
@@ -532,6 +528,7 @@ class SharedRun(ChunkStore, AsyncIterator[ChunkTask | None]):
             return None
         for call, chunk in taken:
             self._owners.update(dict.fromkeys(chunk.rows, call))
+        self._batcher.tell()
         chunk = joined(self.next_index(), [chunk for _, chunk in taken])
         self._chunks[chunk.index] = chunk
         return chunk

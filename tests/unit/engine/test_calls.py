@@ -175,6 +175,49 @@ async def test_rows_of_who_left_while_a_request_waited_for_its_turn_are_not_sent
     assert sizes(seen) == [3, 3]
 
 
+async def test_a_call_that_comes_before_the_last_other_one_leaves_has_its_rows() -> None:
+    """Nobody waits for the jobs of the run then, but somebody for what it takes next."""
+    async with SimulatedClient(SimulatedAPI(delays_s={0: TOO_LONG_S})) as client:
+        enhancer = enhancer_of(client, Observed())
+        results: list[ping.EnhancedLocations] = []
+
+        async def call() -> None:
+            await anyio.sleep(4.99)
+            results.append(await enhancer.enhance(three(1)))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(call)
+            with anyio.move_on_after(5.0):
+                await enhancer.enhance(three(0))
+    assert [each.status for each in results[0]] == ["ok"] * 3
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_calls_that_come_as_the_last_other_one_leaves_have_their_rows(turns: int) -> None:
+    """The run that is being ended does not take them, even if there is enough for a job."""
+    left = anyio.CancelScope()
+    results: list[ping.EnhancedLocations] = []
+    async with SimulatedClient(SimulatedAPI(delays_s={0: TOO_LONG_S})) as client:
+        enhancer = enhancer_of(client, Observed(), chunk_size=4)
+
+        async def leaving() -> None:
+            with left:
+                await enhancer.enhance(three(0))
+
+        async def call(number: int) -> None:
+            results.append(await enhancer.enhance(three(number)))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(leaving)
+            await anyio.sleep(5.0)
+            for number in (1, 2):
+                group.start_soon(call, number)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            left.cancel()
+    assert [len(each) for each in results] == [3, 3]
+
+
 async def test_full_chunks_are_sent_at_once() -> None:
     """Calls do not wait when there is enough for a job; none is torn apart."""
     seen = Observed()
@@ -365,3 +408,41 @@ async def test_rows_that_were_taken_out_tell_nothing_of_the_size() -> None:
             await anyio.sleep(50.0)  # one run for all
             await enhancer.enhance([*three(3), *three(4), *three(5)])
     assert sizes(seen) == [3, 3, 9]
+
+
+async def test_calls_end_where_a_run_stops_as_the_client_is_closed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """No other run can be begun then, and those that wait for one are told."""
+    errors: list[ping.PingDataError] = []
+
+    class Closing(SimulatedAPI):
+        async def submit_body(self, body: bytes) -> str:  # noqa: ARG002
+            await anyio.sleep(1.0)
+            closing.append(asyncio.ensure_future(client.aclose()))
+            await asyncio.sleep(0)
+            raise AuthenticationError("401: no", status_code=401)
+
+    closing: list[asyncio.Future[None]] = []
+    client = SimulatedClient(Closing())
+    await client.open()
+    enhancer = enhancer_of(client, Observed())
+
+    async def call(number: int, flush_after_s: float) -> None:
+        try:
+            await enhancer.enhance([*three(number), {"state": "MA"}], flush_after_s=flush_after_s)
+        except ping.PingDataError as error:
+            errors.append(error)
+
+    with anyio.fail_after(TOO_LONG_S):
+        async with anyio.create_task_group() as group:
+            group.start_soon(call, 0, 0.1)
+            await anyio.sleep(0.5)
+            group.start_soon(call, 1, 100.0)
+    await asyncio.gather(*closing)
+    await call(2, 0.1)
+    assert len(errors) == 3
+    for error in errors:
+        assert error.summary is not None
+        assert error.summary.rows == len(error.results) == 1
+    assert "listener failed" not in caplog.text
