@@ -385,7 +385,7 @@ class _Restarting(SimulatedAPI):
 @pytest.mark.parametrize(
     "until",
     [
-        [(5.0, UNKNOWN), (120.0, ServerError("502", status_code=502)), (150.0, UNKNOWN)],
+        [(5.0, UNKNOWN), (120.0, ServerError("502", status_code=502)), (124.0, UNKNOWN)],
         [(60.0, JobStatus(status="COMPLETE")), (72.0, UNKNOWN)],
     ],
     ids=["out of order", "complete"],
