@@ -46,8 +46,8 @@ async def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["export", "{run}", "-o", "{run}/plan", "--overwrite"],
         ["export", "{run}", "-o", ""],
         ["export", "{run}", "-o", "."],
-        ["export", "{out}", "-o", "{out}.x"],
-        ["status", "{out}"],
+        ["export", "{failures}", "-o", "{out}.x"],
+        ["status", "{failures}"],
     ],
 )
 async def test_nothing_of_a_run_is_overwritten(finished: Path, words: list[str]) -> None:
