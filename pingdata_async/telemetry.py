@@ -183,6 +183,10 @@ class Telemetry:
     def _end_request(
         self, context: SimpleNamespace, params: Any, status: int | None, error: str | None
     ) -> None:
+        # Both an answer and an error, if what else hears of the answer was cancelled.
+        began = context.__dict__.pop("began", None)
+        if began is None:
+            return
         attributes: dict[str, str | int] = {}
         if status is not None:
             attributes["http.response.status_code"] = status
@@ -193,7 +197,7 @@ class Telemetry:
         if self.spans is not None:
             self.spans.end(context.span, attributes, error)
         self.request_time.record(
-            time.perf_counter() - context.began,
+            time.perf_counter() - began,
             _target(params.method, params.url) | attributes,
         )
 

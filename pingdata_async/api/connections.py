@@ -6,6 +6,7 @@ byte a second: `Patience` does.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import logging
@@ -157,6 +158,13 @@ def _harmless(hook: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[N
     async def called(*args: object) -> None:
         try:
             await hook(*args)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Not this request: something that the hook awaited. A task group would take it for its
+            # own cancellation, and a worker of a run would end without an error.
+            logger.exception("a hook of trace_configs was cancelled")
         except Exception:
             logger.exception("a hook of trace_configs failed")
 
@@ -194,8 +202,8 @@ def open_session(
 
 
 def hooks_of(settings: ClientSettings) -> list[aiohttp.TraceConfig]:
-    """The user's hooks, and those of telemetry."""
-    hooks = [] if settings.http is None else list(settings.http.trace_configs)
+    """Those of telemetry, which are called first and so in any case, and the user's."""
+    hooks = []
     telemetry = settings.telemetry
     if telemetry is not None:
         watching = aiohttp.TraceConfig()
@@ -203,6 +211,8 @@ def hooks_of(settings: ClientSettings) -> list[aiohttp.TraceConfig]:
         watching.on_request_end.append(telemetry.on_request_end)
         watching.on_request_exception.append(telemetry.on_request_exception)
         hooks.append(watching)
+    if settings.http is not None:
+        hooks += settings.http.trace_configs
     return hooks
 
 

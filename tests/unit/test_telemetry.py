@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import anyio
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -20,6 +21,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from pingdata_async import (
     ConfigurationError,
+    HTTPOptions,
     JobOutput,
     PingDataClient,
     PingDataError,
@@ -234,6 +236,30 @@ async def test_jobs_that_are_abandoned() -> None:
     assert [each["pingdata.job.abandoned"] for each in left] == [True, True]
     (call,) = seen.spans("pingdata.enhance")
     assert call.status.status_code is StatusCode.ERROR
+
+
+@pytest.mark.parametrize("moment", ["on_request_start", "on_request_end"])
+async def test_a_request_that_is_cancelled_in_a_hook(moment: str) -> None:
+    """It is counted once, and its span ends once."""
+    seen, reached = Seen(), anyio.Event()
+
+    async def hang(*_: Any) -> None:
+        reached.set()
+        await anyio.sleep_forever()
+
+    hooks = aiohttp.TraceConfig()
+    getattr(hooks, moment).append(hang)
+    http = HTTPOptions(trace_configs=[hooks])
+    async with (
+        LocalApi(always({})) as api,
+        client_of(api.url, telemetry=seen.telemetry, http=http) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(client.limits)
+        await reached.wait()
+        tasks.cancel_scope.cancel()
+    assert len(seen.spans("GET")) == 1
+    assert sum(point.count for point in seen.points("http.client.request.duration")) == 1
 
 
 async def test_nothing_secret_is_told() -> None:

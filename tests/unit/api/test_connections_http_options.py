@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -142,8 +143,14 @@ async def test_hooks_hear_of_requests_and_answers(caplog: pytest.LogCaptureFixtu
     async def fail(*_: Any) -> None:
         raise ValueError("broken")
 
+    async def await_cancelled(*_: Any) -> None:
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
     every = [name for name in dir(aiohttp.TraceConfig) if name.startswith("on_")]
-    traces = [hooks_on(*every, hook=fail), hooks_on("on_request_end", hook=hear)]
+    broken = [hooks_on(*every, hook=hook) for hook in (fail, await_cancelled)]
+    traces = [*broken, hooks_on("on_request_end", hook=hear)]
     client_hooks = HTTPOptions(trace_configs=traces)
     async with LocalApi(always({"id": "J", **PENDING})) as api:
         client = client_of(api.url, http=client_hooks)
@@ -152,4 +159,7 @@ async def test_hooks_hear_of_requests_and_answers(caplog: pytest.LogCaptureFixtu
         async with client:
             await client.status("J")
     assert heard == ["POST /api/v1/bulk_enhance 200", "GET /api/v1/bulk_enhance/J 200"]
-    assert {record.getMessage() for record in caplog.records} == {"a hook of trace_configs failed"}
+    assert {record.getMessage() for record in caplog.records} == {
+        "a hook of trace_configs failed",
+        "a hook of trace_configs was cancelled",
+    }
