@@ -6,10 +6,12 @@ The exposition format is a line for each number, so no package is needed for it.
 from __future__ import annotations
 
 import contextlib
+import logging
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TypeVar
 
+import anyio
 from aiohttp import web
 
 from pingdata_async.exceptions import ConfigurationError
@@ -138,19 +140,23 @@ async def serve_metrics(address: str) -> AsyncIterator[tuple[Telemetry, str]]:
 
     host, _, port = address.rpartition(":")
     host = host.strip("[]") or DEFAULT_HOST
+    # What a stranger sends there is no news; aiohttp logs it with a traceback.
+    unheard = logging.getLogger("pingdata_async.metrics")
+    unheard.setLevel(logging.CRITICAL + 1)
     app = web.Application()
     app.router.add_get("/metrics", show)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=ENDING_S)
+    runner = web.AppRunner(app, access_log=None, logger=unheard, shutdown_timeout=ENDING_S)
     await runner.setup()
     try:
         try:
             await web.TCPSite(runner, host, int(port)).start()
-        except OSError as error:
-            why = error.strerror or error
+        except (OSError, ValueError) as error:  # the latter of a host that cannot be a name
+            why = getattr(error, "strerror", None) or error
             raise ConfigurationError(
                 f"metrics cannot be served at {host}:{port} ({why}); give another --metrics-port"
             ) from error
         shown = f"[{host}]" if ":" in host else host
         yield Telemetry(metrics), f"http://{shown}:{runner.addresses[0][1]}/metrics"
     finally:
-        await runner.cleanup()
+        with anyio.CancelScope(shield=True):  # takes no longer than `ENDING_S`
+            await runner.cleanup()

@@ -521,7 +521,7 @@ run_dir_argument = click.argument(
 def _address(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
     """Refuse what is neither a port nor a host and a port."""
     port = (text or "0").rpartition(":")[2]
-    if not (port.isascii() and port.isdigit() and int(port) < PORTS):
+    if not (port.isascii() and port.isdigit() and float(port) < PORTS):
         raise click.BadParameter(f"{text!r} is neither a port nor HOST:PORT", context, parameter)
     return text
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pingdata_async.cli.main import cli
 from pingdata_async.cli.metrics import CONTENT_TYPE, serve_metrics
+from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.sandbox import SandboxServer
 from tests.support.commands import Command, run
 from tests.support.ports import free_port
@@ -95,6 +98,37 @@ async def test_a_run_is_scraped(tmp_path: Path) -> None:
         await scraped(url)
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".test", "a\0b"])
+async def test_a_host_that_cannot_be_a_name(host: str) -> None:
+    """It is refused as one that does not exist."""
+    with pytest.raises(ConfigurationError, match="metrics cannot be served at"):
+        async with serve_metrics(f"{host}:0"):
+            pass
+
+
+HOSTILE = (
+    b"GET /metrics HTTP/1.1\r\nHost: x\r\n",
+    b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 100_000,
+    b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nabc",
+    b"\x16\x03\x01\x00",
+)
+
+
+async def test_strangers_at_the_port(caplog: pytest.LogCaptureFixture) -> None:
+    """They are not worth a message, and nothing of theirs outlives a run, even a cancelled one."""
+    before = asyncio.all_tasks()
+    with anyio.CancelScope() as scope:
+        async with contextlib.AsyncExitStack() as connections, serve_metrics("0") as (_, url):
+            for sent in HOSTILE:
+                stream = await anyio.connect_tcp("127.0.0.1", int(url.split(":")[2].split("/")[0]))
+                await connections.enter_async_context(stream)
+                await stream.send(sent)
+            await scraped(url)
+            scope.cancel()
+    assert asyncio.all_tasks() == before
+    assert not [each for each in caplog.records if each.name.startswith("aiohttp")]
+
+
 async def test_a_port_in_use(tmp_path: Path) -> None:
     """One line, and nothing is planned, sent or paid."""
     write_rows(tmp_path / "in.csv", 2)
@@ -110,7 +144,7 @@ async def test_a_port_in_use(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
 
-@pytest.mark.parametrize("text", ["http", "70000", "localhost:", "-1"])
+@pytest.mark.parametrize("text", ["http", "70000", "localhost:", "-1", "9" * 5000])
 def test_what_is_no_port(text: str) -> None:
     """It is refused as usage."""
     words = ["resume", "out.run", f"--metrics-port={text}"]
