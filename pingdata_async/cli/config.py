@@ -234,13 +234,25 @@ def _as_typed(path: Path, option: Option, value: Any) -> Any:
     if isinstance(value, dict) and option.name == "budget":
         value = ",".join(f"{code}={number}" for code, number in value.items())
     elif isinstance(value, list) and all(isinstance(each, str) for each in value):
-        value = ",".join(f'"{each}"' if "," in each else each for each in value)
+        value = ",".join(map(_quoted, value))
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ConfigurationError("give a text, a number, or a list of texts")
     text = str(value)
+    if "\0" in text:
+        raise ConfigurationError("a text cannot contain a null character")
     if isinstance(option.type, click.Path):
-        text = str(path.parent / Path(text).expanduser())
+        try:
+            text = str(path.parent / Path(text).expanduser())
+        except RuntimeError as error:
+            raise ConfigurationError(f"{text}: there is no such user") from error
     return (text,) if option.multiple else text
+
+
+def _quoted(text: str) -> str:
+    """One of a list of texts, as a field of a line of CSV."""
+    if set(text).isdisjoint(',"\r\n'):
+        return text
+    return '"' + text.replace('"', '""') + '"'
 
 
 def _complete_profiles(

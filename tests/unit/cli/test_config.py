@@ -17,7 +17,7 @@ FILE = """
 sources = "PG"
 max-jobs = 8
 max_locations = 500
-columns = ["Loc #", "a,b"]
+columns = ["Loc #", "a,b", 'say "x", y']
 verbose = true
 
 [profiles.eu]
@@ -46,7 +46,11 @@ def test_option_before_variable_before_profile_before_file_before_default(
     assert file.exists()
     found = values()
     assert (found["sources"], found["max_jobs"], found["chunk_size"]) == ("PG", 8, 1000)
-    assert (found["columns"], found["verbose"], found["environment"]) == ('Loc #,"a,b"', True, None)
+    assert (found["columns"], found["verbose"], found["environment"]) == (
+        'Loc #,"a,b","say ""x"", y"',
+        True,
+        None,
+    )
     found = values("--profile", "eu")
     assert (found["sources"], found["max_jobs"], found["environment"]) == ("PG,PH", 8, "prodeu")
     assert (found["budget"], found["max_locations"]) == ({"PH": 10, "PG": 20}, 500)
@@ -110,6 +114,8 @@ HOSTILE = {
     b"environment = 1979-05-27": "environment: give a text",
     b"budget = {PG = 'many'}": "budget: 'PG=many' is not SOURCE=LOCATIONS",
     b"give-up-after = 'soon'": "give-up-after: 'soon' is not a duration",
+    b"ca-bundle = '~nobody-there/x'": "ca-bundle: ~nobody-there/x: there is no such user",
+    b'ca-bundle = "a\\u0000b"': "ca-bundle: a text cannot contain a null character",
     b"profiles = 3": "profiles is not tables",
     b"sources = [": "is not TOML",
     b"sources = \xff": "is not TOML",
