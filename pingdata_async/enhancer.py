@@ -168,7 +168,8 @@ class BulkEnhancer:
         Concurrent calls share jobs, so a few locations at a time are cheap: a list or tuple of
         fewer than `chunk_size` locations waits a moment for those of other such calls, unless there
         are enough for a job. Each call has its own results, charges and errors; one that is
-        cancelled, or whose locations are refused, harms no other.
+        cancelled, or has some locations refused, harms no other. Only refusals in a row that are
+        too many (`max_refusals_in_a_row`) end a job's other calls, too, with an error.
 
         Args:
             locations: Any sync or async iterable of `Location`, mapping or plain address.
