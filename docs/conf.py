@@ -45,7 +45,9 @@ class CommandHelp(Directive):
 
 
 def _help_of(command: click.Command, name: str) -> str:
-    parent = click.Context(cli, info_name="pingdata-async", terminal_width=88)
+    parent = click.Context(
+        cli, info_name="pingdata-async", terminal_width=88, **cli.context_settings
+    )
     with click.Context(command, parent=parent, info_name=name, terminal_width=88) as context:
         context.meta["pingdata_async.cli.help.all"] = True
         return command.get_help(context)

@@ -107,14 +107,14 @@ class Command(click.Command):
     ) -> None:
         super().__init__(*words, **attributes)
         self.examples, self.exit_codes = examples, exit_codes
-        if any(getattr(each, "rare", False) for each in self.params):
-            self.params.append(_help_all())
+        self.params.append(_help_all(hidden=not self._has_rare_options()))
+
+    def _has_rare_options(self) -> bool:
+        return any(getattr(each, "rare", False) for each in self.params)
 
     def get_help(self, ctx: click.Context) -> str:
         """The page: what is common, or all of it."""
-        is_all = bool(ctx.meta.get(_ALL)) or not any(
-            getattr(each, "rare", False) for each in self.params
-        )
+        is_all = bool(ctx.meta.get(_ALL)) or not self._has_rare_options()
         page = page_of(ctx)
         said = paragraphs(self)
         for each in said[:2]:
@@ -135,7 +135,9 @@ def command(*, examples: str = "", exit_codes: str = "") -> Callable[[F], Comman
     return click.command(cls=Command, examples=examples, exit_codes=exit_codes)
 
 
-def _help_all() -> click.Option:
+def _help_all(*, hidden: bool) -> click.Option:
+    """Every command takes it; where the short page has everything, no page names it."""
+
     def show(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
         if value and not ctx.resilient_parsing:
             ctx.meta[_ALL] = True
@@ -144,7 +146,7 @@ def _help_all() -> click.Option:
 
     return click.Option(
         ["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=show,
-        help="Show every option, in full.",
+        help="Show every option, in full.", hidden=hidden,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ COMPLETION_VARIABLE = "_PINGDATA_ASYNC_COMPLETE"
     examples="""
         eval "$(pingdata-async completion bash)"   # in ~/.bashrc
         eval "$(pingdata-async completion zsh)"    # in ~/.zshrc
-        pingdata-async completion fish | source        # in config.fish
+        pingdata-async completion fish | source     # in config.fish
     """
 )
 @click.argument(

@@ -585,7 +585,8 @@ def check_run_dir(run_dir: Path) -> None:
     except (FileNotFoundError, NotADirectoryError):
         beside = run_dir.with_name(f"{run_dir.name}.run") if run_dir.name else run_dir
         hint = f"; did you mean {shown_path(beside)}?" if beside.is_dir() else ""
-        raise ConfigurationError(f"{shown_path(run_dir)} is not a run directory{hint}") from None
+        said = "does not exist" if not (hint or run_dir.exists()) else "is not a run directory"
+        raise ConfigurationError(f"{shown_path(run_dir)} {said}{hint}") from None
     except OSError as error:
         raise ConfigurationError(
             f"{shown_path(run_dir)} cannot be read: {error.strerror or error}"

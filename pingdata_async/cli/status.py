@@ -79,7 +79,8 @@ def _watch(run_dir: Path) -> int:
     """
 )
 @click.argument(
-    "folder", cls=Argument, metavar="[FOLDER]", default=".", type=click.Path(path_type=Path),
+    "folder", cls=Argument, metavar="[FOLDER]", default=".",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Where to look. [default: here]",
 )  # fmt: skip
 @json_option("Print the runs as JSON.")

@@ -45,6 +45,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("enhance in.csv -o o.jsonl -s PG --log-file -", "--log-file - is not possible here"),
         ("enhence in.csv", "Did you mean one of: 'enhance'"),
         ("status out.jsonl", "out.jsonl is not a run directory; did you mean out.jsonl.run?"),
+        ("status nowhere.run", "nowhere.run does not exist"),
+        ("status in.csv", "in.csv is not a run directory"),
+        ("runs nowhere", "Directory 'nowhere' does not exist"),
     ],
 )
 async def test_a_mistake_is_one_line_that_says_what_to_do(
@@ -52,7 +55,7 @@ async def test_a_mistake_is_one_line_that_says_what_to_do(
 ) -> None:
     """Exit 2, and no location is charged."""
     name, *rest = words.split()
-    api = [] if name in {"status", "enhence"} else ["-u", sandbox.url]
+    api = [] if name in {"status", "runs", "enhence"} else ["-u", sandbox.url]
     done = await run(name, *rest, *api)
     assert done.code == 2, done.err
     assert says in done.err.splitlines()[-1]

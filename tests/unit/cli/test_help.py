@@ -45,6 +45,15 @@ def test_a_page_is_for_80_columns_and_begins_with_examples(
     assert len(set(options)) == len(options)
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_takes_help_all(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also one whose short page shows everything; that one does not name it."""
+    everything, short = page(capsys, name, "--help-all"), page(capsys, name, "--help")
+    names_it = any("--help-all" in line for line in short)
+    assert names_it == any("--help-all" in line for line in everything)
+    assert (everything == short) == (not names_it)
+
+
 def test_everything_is_on_the_page_of_all(capsys: pytest.CaptureFixture[str]) -> None:
     """Every option in full, and the exit codes; the short page has those that are common."""
     everything = "\n".join(page(capsys, "enhance", "--help-all"))
