@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType, SimpleNamespace
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -82,11 +82,15 @@ class HTTPOptions:
     trace_configs: Sequence[aiohttp.TraceConfig] = ()
 
     def __post_init__(self) -> None:
-        headers = dict(self.headers)
+        headers: dict[Any, Any] = dict(self.headers)  # from programs without types, too
         for name, value in headers.items():
-            if not _HEADER_NAME.fullmatch(name) or _OWN_HEADERS.fullmatch(name):
+            if (
+                not isinstance(name, str)
+                or not _HEADER_NAME.fullmatch(name)
+                or _OWN_HEADERS.fullmatch(name)
+            ):
                 raise ConfigurationError(f"the header {name!r} cannot be set")
-            if not value.isascii() or not value.isprintable():
+            if not isinstance(value, str) or not value.isascii() or not value.isprintable():
                 raise ConfigurationError(f"the value of the header {name} cannot be sent")
         secrets = tuple(
             Secret(value) for name, value in headers.items() if _SECRET_HEADERS.search(name)
@@ -94,6 +98,8 @@ class HTTPOptions:
         object.__setattr__(self, "headers", MappingProxyType(headers))
         object.__setattr__(self, "_secrets", secrets)  # masked for as long as these exist
         if self.proxy is not None:
+            if not isinstance(self.proxy, str):
+                raise ConfigurationError("proxy must be a url as a text")
             try:
                 object.__setattr__(self, "proxy", _usable_proxy(self.proxy, "given", "no proxy"))
             except TransportError as error:
@@ -285,7 +291,7 @@ def _usable_proxy(proxy: str, where: str, without: str) -> str:
         )
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     with contextlib.suppress(ValueError):
-        if URL(proxy).host and URL(proxy).port:
+        if URL(proxy).scheme in {"http", "https"} and URL(proxy).host and URL(proxy).port:
             _credentials_of(proxy)
             return proxy
     # Not quoted, nor chained: it may hold a password.

@@ -60,8 +60,14 @@ async def test_a_proxy_that_refuses_gives_no_password_away() -> None:
             with pytest.raises(TransportError, match="refused with 407") as caught:
                 await client.status("J")
     assert "hidden" not in f"{caught.value!r}{caught.value.__cause__!r}"
-    for url in ("socks5://me:hidden-word@127.0.0.1:1080", "http://me:hidden/word@127.0.0.1:1"):
-        with pytest.raises(ConfigurationError, match="the proxy") as unusable:
+    unusable_urls: list[Any] = [
+        "socks5://me:hidden-word@127.0.0.1:1080",
+        "http://me:hidden/word@127.0.0.1:1",
+        "ftp://me:hidden-word@127.0.0.1:1",
+        1080,
+    ]
+    for url in unusable_urls:
+        with pytest.raises(ConfigurationError, match="proxy") as unusable:
             HTTPOptions(proxy=url)
         assert "hidden" not in f"{unusable.value!r}"
 
@@ -110,9 +116,11 @@ async def test_a_gateway_that_echoes_its_key_is_masked() -> None:
         {"X Y": "x"},
         {"X": "a\r\nB: c"},
         {"X": "é"},
+        {"X": 1},
+        {1: "x"},
     ],
 )
-def test_headers_that_cannot_be_set(headers: dict[str, str]) -> None:
+def test_headers_that_cannot_be_set(headers: Any) -> None:
     """What the client sets itself, and what would be another header."""
     with pytest.raises(ConfigurationError, match="header"):
         HTTPOptions(headers=headers)
