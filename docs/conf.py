@@ -19,6 +19,7 @@ project = "pingdata-async"
 version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
+html_show_copyright = False
 html_title = f"{project} {version}"
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
