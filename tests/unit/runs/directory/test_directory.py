@@ -23,7 +23,7 @@ from pingdata_async.runs.directory.directory import (
 )
 from pingdata_async.runs.export.export import export_run
 from pingdata_async.runs.status import read_status
-from pingdata_async.sandbox import SandboxServer
+from pingdata_async.sandbox import FaultPlan, SandboxServer
 from pingdata_async.util.files import RunLock
 from tests.support.probes import until
 from tests.support.runs import (
@@ -34,6 +34,7 @@ from tests.support.runs import (
     is_journal,
     lines,
     requests,
+    sandbox_and_client,
     stopped_run,
     write_rows,
 )
@@ -197,9 +198,7 @@ async def test_restart_where_there_is_nothing_yet(
     ]
 
 
-async def test_a_run_in_use_is_left_alone(
-    client: ping.PingDataClient, sandbox: SandboxServer, tmp_path: Path
-) -> None:
+async def test_a_run_in_use_is_left_alone(tmp_path: Path) -> None:
     """A second one gets a clear word; status and export work meanwhile."""
     output = tmp_path / "out.jsonl"
     run_dir = Path(f"{output}.run")
@@ -209,8 +208,11 @@ async def test_a_run_in_use_is_left_alone(
         lambda: enhancer(client).resume(run_dir),
         lambda: enhancer(client).retry(run_dir),
     ]
-    under_way = anyio.Event()
+    under_way, looked_at = anyio.Event(), anyio.Event()
     done: list[int] = []
+
+    async def until_it_is_looked_at(_seconds: float) -> None:
+        await looked_at.wait()
 
     async def refused(call: Callable[[], Awaitable[object]]) -> None:
         with pytest.raises(ping.RunError, match="is in use by another process"):
@@ -226,19 +228,23 @@ async def test_a_run_in_use_is_left_alone(
         assert status.is_running
         assert 30 <= status.settled <= exported.rows < 100
         done.append(exported.rows)
+        looked_at.set()
 
     def watch(event: Event) -> None:
         if isinstance(event, ChunkFinished) and event.chunk == 4:
+            server._api._injector.plan = FaultPlan(slow_answer=1.0)
             under_way.set()
 
-    object.__setattr__(sandbox, "locations_per_s", 150.0)
-    async with anyio.create_task_group() as tasks:
+    async with (
+        sandbox_and_client(sleep=until_it_is_looked_at) as (server, client),
+        anyio.create_task_group() as tasks,
+    ):
         tasks.start_soon(meanwhile)
         bulk = enhancer(client, on_event=watch, max_jobs=2)
         await bulk.run(ADDRESSES, output)
     assert done == [len(lines(tmp_path / "so-far.jsonl"))]
     assert_all_there(output)
-    assert sandbox.stats.jobs_accepted == 10
+    assert server.stats.jobs_accepted == 10
 
 
 def cut(path: Path) -> None:
