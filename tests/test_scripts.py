@@ -30,10 +30,11 @@ def clone(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("words", "python", "tests"),
     [
-        ([], None, [SHORT]),
+        ([], None, [SHORT, "--sample"]),
         (["--all"], None, []),
         (["tests/a b.py", "-x", "--all", "-m", "large"], None, ["tests/a b.py -x -m large"]),
-        (["--python", "3.13"], "3.13", [SHORT]),
+        (["--python", "3.13"], "3.13", [SHORT, "--sample"]),
+        (["tests/x"], None, [SHORT, "tests/x"]),
         (["--all", "--python=3.13", "tests/x"], "3.13", ["tests/x"]),
     ],
 )
