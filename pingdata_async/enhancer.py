@@ -15,12 +15,13 @@ import msgspec
 from pingdata_async.api.client import PingDataClient
 from pingdata_async.api.config import SANDBOX, watched
 from pingdata_async.api.wire import JobOptions
-from pingdata_async.engine.calls import MicroBatcher, MicroBatchers, SharedCall, collect, may_share
+from pingdata_async.engine.calls import SharedCall, collect, may_share
 from pingdata_async.engine.context import ChunkStore, EngineContext, MemoryStore, limits_of
 from pingdata_async.engine.engine import Engine
 from pingdata_async.engine.flow_control.budget import Budget, Caps, checked_caps
 from pingdata_async.engine.flow_control.polling import PollPlanner, PollSchedule
 from pingdata_async.engine.flow_control.retry import CircuitBreaker, RetryPolicy
+from pingdata_async.engine.shared_runs import MicroBatcher, MicroBatchers
 from pingdata_async.engine.stream import (
     ChunkSource,
     InputTask,
@@ -168,8 +169,7 @@ class BulkEnhancer:
         Concurrent calls share jobs, so a few locations at a time are cheap: a list or tuple of
         fewer than `chunk_size` locations waits a moment for those of other such calls, unless there
         are enough for a job. Each call has its own results, charges and errors; one that is
-        cancelled, or has some locations refused, harms no other. Only refusals in a row that are
-        too many (`max_refusals_in_a_row`) end a job's other calls, too, with an error.
+        cancelled, or has locations refused, harms no other.
 
         Args:
             locations: Any sync or async iterable of `Location`, mapping or plain address.

@@ -2,6 +2,7 @@
 
 flow_control/  Concurrency, rate, polling, retry, circuit breaker, budget: decisions, no I/O
 calls          Calls that return a list; those of few locations share jobs
+shared_runs    Gathers the rows of concurrent calls into chunks, and has them sent
 context        What a run works with: the API, the store, the limits; ChunkStore, MemoryStore
 decisions      What follows for a chunk when its submission or job went wrong (pure)
 engine         Engine: the loop that submits, polls and fetches every chunk, and moves it along

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 import pingdata_async as ping
-from pingdata_async.engine.calls import WAITING_CHUNKS
+from pingdata_async.engine.shared_runs import WAITING_CHUNKS
 from pingdata_async.events import JobSubmitted
 from pingdata_async.exceptions import AuthenticationError, NotFoundError, RequestRejectedError
 from tests.simulation.faults import Moment, ScriptedFaults
@@ -314,6 +314,39 @@ async def test_a_bad_row_fails_alone() -> None:
     told = [each.reason for results in outcomes for each in results]
     assert told == [None] * 4 + ["rejected"] + [None] * 10
     assert [each.summary.locations_charged for each in outcomes] == [3, 2, 3, 3, 3]
+
+
+async def test_a_call_of_bad_rows_alone_ends_no_other() -> None:
+    """So much in a row is refused that the run stops; the others go on, and pay once."""
+    api = SimulatedAPI(answer=marked, troubles=Refusing(map(str, range(60))))
+    results: dict[int, ping.EnhancedLocations] = {}
+    errors: list[ping.PingDataError] = []
+    seen, before = Observed(), len(asyncio.all_tasks())
+
+    async def call(enhancer: ping.BulkEnhancer, number: int, rows: list[str]) -> None:
+        try:
+            results[number] = await enhancer.enhance(rows)
+        except RequestRejectedError as error:
+            errors.append(error)
+
+    async with SimulatedClient(api) as client:
+        enhancer = enhancer_of(client, seen)
+        with anyio.fail_after(TOO_LONG_S):
+            async with anyio.create_task_group() as group:
+                group.start_soon(call, enhancer, 0, [f"{row} Bad St" for row in range(60)])
+                for number in range(1, 6):
+                    group.start_soon(call, enhancer, number, three(number))
+        await anyio.sleep(2.0)
+        assert len(asyncio.all_tasks()) == before + 1  # the client's
+    [error] = errors
+    assert error.summary is not None
+    assert error.summary.locations_charged == 0
+    wire_ids = [each["PG"]["wire_id"] for found in results.values() for each in found]
+    assert len(wire_ids) == len(set(wire_ids)) == 15
+    for found in results.values():
+        assert [each.row for each in found] == [0, 1, 2]
+        assert (found.summary.ok, found.summary.locations_charged) == (3, 3)
+    assert sum(sizes(seen)) == 15
 
 
 async def test_an_error_is_raised_in_each_call() -> None:
