@@ -15,7 +15,7 @@ import pingdata_async as ping
 from pingdata_async.engine.shared_runs import WAITING_CHUNKS
 from pingdata_async.events import JobSubmitted
 from pingdata_async.exceptions import AuthenticationError, NotFoundError, RequestRejectedError
-from tests.simulation.faults import Moment, ScriptedFaults
+from tests.simulation.faults import Fault, Moment, ScriptedFaults
 from tests.simulation.paced_api import SimulatedClient
 from tests.simulation.simulated_api import SimulatedAPI
 from tests.simulation.troubles import SpottyAnswers
@@ -347,6 +347,32 @@ async def test_a_call_of_bad_rows_alone_ends_no_other() -> None:
         assert [each.row for each in found] == [0, 1, 2]
         assert (found.summary.ok, found.summary.locations_charged) == (3, 3)
     assert sum(sizes(seen)) == 15
+
+
+async def test_a_call_that_has_been_charged_does_not_go_on_alone() -> None:
+    """Its job has failed, and another one is to come as the run stops: it would not be told of."""
+    api = SimulatedAPI(
+        faults=ScriptedFaults({Moment.JOB: [Fault.FAILED_JOB]}),
+        troubles=Refusing(map(str, range(3, 63))),
+    )
+    patient = ping.RetryPolicy(base_delay_s=1000.0, max_delay_s=1000.0)
+    errors: list[ping.PingDataError] = []
+
+    async def call(enhancer: ping.BulkEnhancer, rows: list[str]) -> None:
+        with pytest.raises(RequestRejectedError) as caught:
+            await enhancer.enhance(rows)
+        errors.append(caught.value)
+
+    async with SimulatedClient(api) as client:
+        enhancer = enhancer_of(client, Observed(), retry_policy=patient)
+        with anyio.fail_after(TOO_LONG_S):
+            async with anyio.create_task_group() as group:
+                group.start_soon(call, enhancer, three(0))
+                await anyio.sleep(100.0)
+                group.start_soon(call, enhancer, [f"{row} Bad St" for row in range(60)])
+    assert [api.counts.submissions[str(row)] for row in range(3)] == [1, 1, 1]
+    summaries = [error.summary for error in errors if error.summary is not None]
+    assert sorted(each.locations_charged for each in summaries) == [0, 3]
 
 
 async def test_an_error_is_raised_in_each_call() -> None:
