@@ -235,26 +235,15 @@ def carry_out(
         refusal: Why the API must not be contacted; None if it may be.
     """
     # Only now: a plan, a status or a help is not drawn, and rich is slow to load.
-    from pingdata_async.cli.screen import StatusConsole, notifying, show  # noqa: PLC0415
+    from pingdata_async.cli.screen import StatusConsole, notifying  # noqa: PLC0415
 
     console = StatusConsole()
     console.quiet = reporting.quiet
 
     async def run() -> RunSummary:
         async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(events_unlogged())
-            watchers: list[Listener | None] = [
-                stack.enter_context(event_log(reporting.log_file)),
-                functools.partial(
-                    _say_how_to_resume,
-                    click.get_current_context(),
-                    refusal.needs if refusal else "",
-                ),
-            ]
-            if not reporting.quiet:
-                watchers.append(stack.enter_context(narrate(console, verbose=reporting.verbose)))
-                watchers.append(stack.enter_context(show(console)))
-
+            needs = refusal.needs if refusal else ""
+            watchers = _watchers(stack, console, reporting, needs)
             way = connection
             if reporting.metrics_port is not None:
                 from pingdata_async.cli.metrics import serve_metrics  # noqa: PLC0415 - seldom used
@@ -279,6 +268,26 @@ def carry_out(
         # The reader of standard output wants no more; click would turn that into an error.
         return ANSWERED
     return _report(summary, reporting.summary_path, console)
+
+
+def _watchers(
+    stack: contextlib.ExitStack | contextlib.AsyncExitStack,
+    console: Console,
+    reporting: Reporting,
+    needs: str,
+) -> list[Listener | None]:
+    """Who hears of the events of a run, as long as the stack is open."""
+    from pingdata_async.cli.screen import show  # noqa: PLC0415 - as in `carry_out()`
+
+    stack.enter_context(events_unlogged())
+    watchers: list[Listener | None] = [
+        stack.enter_context(event_log(reporting.log_file)),
+        functools.partial(_say_how_to_resume, click.get_current_context(), needs),
+    ]
+    if not reporting.quiet:
+        watchers.append(stack.enter_context(narrate(console, verbose=reporting.verbose)))
+        watchers.append(stack.enter_context(show(console)))
+    return watchers
 
 
 def _say_how_to_resume(context: click.Context, needs: str, event: Event) -> None:

@@ -20,10 +20,7 @@ import msgspec
 from pingdata_async.engine.context import MemoryStore
 from pingdata_async.engine.stream import ChunkSource, ResultStream, time_limit
 from pingdata_async.events import EventEmitter, Listener
-from pingdata_async.exceptions import (
-    CallTimeoutError,
-    PingDataError,
-)
+from pingdata_async.exceptions import CallTimeoutError, PingDataError
 from pingdata_async.locations.chunk import BLANK_ID, Chunk
 from pingdata_async.locations.chunk_builder import ChunkBuilder
 from pingdata_async.locations.fields import AnyLocation
@@ -31,8 +28,6 @@ from pingdata_async.models import EnhancedLocation, EnhancedLocations, RunSummar
 from pingdata_async.results.validation import invalid_results
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from pingdata_async.engine.shared_runs import MicroBatcher
 
 
@@ -149,13 +144,9 @@ class SharedCall(AsyncIterator[EnhancedLocation]):
             raise
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._leave(exc)
+    async def __aexit__(self, *raised: object) -> None:
+        error = raised[1]
+        self._leave(error if isinstance(error, BaseException) else None)
 
     async def __anext__(self) -> EnhancedLocation:
         while not self._ready:
