@@ -29,6 +29,7 @@ from pingdata_async import dataframe
 from pingdata_async.api.client import PingDataClient
 from pingdata_async.engine.stream import Locations
 from pingdata_async.enhancer import BulkEnhancer
+from pingdata_async.events import EventEmitter, check_listener
 from pingdata_async.models import EnhancedLocations, RunSummary
 from pingdata_async.options import CallOptions, EnhancerOptions, ResumeOptions, RunOptions
 from pingdata_async.progress import RunProgress
@@ -106,6 +107,7 @@ def enhance_table(
     client: PingDataClient | None = None,
     reading: ReadOptions | None = None,
     columns: Sequence[str] = (),
+    show_progress: bool = False,
     **options: Unpack[EnhancerOptions],
 ) -> T:
     """Enhance every row of a data frame in memory; see `pingdata_async.enhance_table()`.
@@ -116,18 +118,24 @@ def enhance_table(
         client: An existing client, opened for this call; None for one with default settings.
         reading: As of `pingdata_async.enhance_table()`.
         columns: Likewise.
+        show_progress: Whether to show how far it is.
         **options: Whatever else `BulkEnhancer` takes.
 
     Raises:
         PingDataError: As `pingdata_async.enhance_table()`.
     """
+    shown = RunProgress() if show_progress else None
+    if shown is not None:
+        shown.rows = len(table) if isinstance(table, Sized) else 0
+        check_listener(options.get("on_event"))
+        options["on_event"] = EventEmitter(options.get("on_event"), shown)
 
     async def work(opened: PingDataClient) -> T:
         return await dataframe.enhance_table(
             table, sources, client=opened, reading=reading, columns=columns, **options
         )
 
-    return _call(work, client)
+    return _call(work, client, shown)
 
 
 def run(

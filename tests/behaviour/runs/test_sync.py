@@ -214,16 +214,22 @@ class Terminal(io.StringIO):
 def test_progress_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """In place of the lines before, and taken away at the end; a pipe gets nothing."""
     monkeypatch.setenv("TERM", "xterm")
-    shown = {}
+    shown: dict[type[io.StringIO], list[str]] = {}
     for kind in (Terminal, io.StringIO):
         stream = kind()
         monkeypatch.setattr("sys.stderr", stream)
         results = sync.enhance(ADDRESSES, ["PG"], client=sandbox_client(), show_progress=True)
         assert len(results) == len(ADDRESSES)
-        shown[kind] = stream.getvalue()
-    assert "3 of 3 rows in " in shown[Terminal]
-    assert shown[Terminal].endswith("\x1b[2K")
-    assert not shown[io.StringIO]
+        by_rows = stream.getvalue()
+        table = pa.table({"address": ADDRESSES})
+        events: list[ping.Event] = []
+        client = sandbox_client()
+        sync.enhance_table(table, "PG", client=client, show_progress=True, on_event=events.append)
+        assert any(isinstance(event, ping.ChunkFinished) for event in events)
+        shown[kind] = [by_rows, stream.getvalue().removeprefix(by_rows)]
+    assert all("3 of 3 rows in " in each for each in shown[Terminal])
+    assert all(each.endswith("\x1b[2K") for each in shown[Terminal])
+    assert shown[io.StringIO] == ["", ""]
 
 
 @pytest.mark.large
