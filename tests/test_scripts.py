@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,15 @@ def test_words_of_the_test_script(
         if python is None
         else [f"prepare dev {python}", f".venv-{python}/bin/python {pytest_}"]
     )
+
+
+def test_a_sample_has_a_third_of_many_cases() -> None:
+    """Of a test of 6 cases 2, and every test of fewer than 4; the other tests are named."""
+    words = [sys.executable, "-m", "pytest", "--collect-only", "-q", __file__]
+    whole, sample = (
+        subprocess.run([*words, *more], capture_output=True, text=True, check=True).stdout
+        for more in ([], ["--sample"])
+    )
+    assert whole.count("::test_words_of_the_test_script[") == 6
+    assert sample.count("::test_words_of_the_test_script[") == 2
+    assert "::test_a_sample_has_a_third_of_many_cases" in sample

@@ -1,7 +1,7 @@
 """callback_url: who asked for it is told of a job's end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ from pingdata_async.sandbox import FaultPlan, SandboxServer
 from pingdata_async.sandbox import server as callbacks
 from pingdata_async.sandbox.server import LeaklessSite
 from tests.sandbox.caller import Caller, Clock, addresses, calling
+from tests.support.probes import until
 
 
 @dataclass
@@ -62,12 +63,6 @@ async def submit(caller: Caller, url: str) -> str:
     job_id = answer.json["id"]
     assert isinstance(job_id, str)
     return job_id
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):  # of a busy machine
-        while not condition():  # noqa: ASYNC110 - counts have no event
-            await asyncio.sleep(0.01)
 
 
 async def test_the_end_of_a_job_is_posted_once(clock: Clock) -> None:

@@ -306,13 +306,7 @@ async def within_a_budget(
                 await process.wait()
             assert sandbox.stats.locations_accepted <= most
         for go_on in (words, resume):  # however often: no more is sent
-            stopped = await run(*go_on)
-            assert stopped.code == 5, stopped.err
-            assert "the budget is spent" in stopped.err
-            [shown] = re.findall(r"^  pingdata-async (resume .*)$", stopped.err, re.MULTILINE)
-            assert shown.startswith(f"resume {run_dir} ")
-            assert f" --api-url {sandbox.url}" in shown
-            assert " --max-locations " in shown
+            await _stopped_by_the_budget(go_on, run_dir, sandbox.url)
             assert 0 < sandbox.stats.locations_accepted <= most
         at_the_stop = sandbox.stats.locations_accepted
         status = await status_of(run_dir)
@@ -342,6 +336,17 @@ async def within_a_budget(
         "accepted in the end": stats.locations_accepted,
         "faults": stats.faults.total(),
     })  # fmt: skip
+
+
+async def _stopped_by_the_budget(words: list[object], run_dir: Path, api_url: str) -> None:
+    """The command says what stopped it, and how to go on with more."""
+    stopped = await run(*words)
+    assert stopped.code == 5, stopped.err
+    assert "the budget is spent" in stopped.err
+    [shown] = re.findall(r"^  pingdata-async (resume .*)$", stopped.err, re.MULTILINE)
+    assert shown.startswith(f"resume {run_dir} ")
+    assert f" --api-url {api_url}" in shown
+    assert " --max-locations " in shown
 
 
 # -- rows and requests at fault -----------------------------------------------------------
