@@ -45,7 +45,6 @@ class CSVWriter(TableWriter):
         self._columns = columns
         self._delimiter = delimiter
         self._special = (delimiter, '"', "\n", "\r")
-        self._is_special = re.compile(f'[{delimiter}"\n\r]').search
         self._is_safe = is_safe
         self._write([self._quoted([column.name]) for column in columns])
 
@@ -83,8 +82,15 @@ class CSVWriter(TableWriter):
         together = "".join(texts)
         if not any(map(together.__contains__, self._special)):  # as in most columns
             return texts
-        is_special = self._is_special
-        return ['"' + text.replace('"', '""') + '"' if is_special(text) else text for text in texts]
+        delimiter = self._delimiter
+        return [
+            '"' + text.replace('"', '""') + '"'
+            if '"' in text
+            else f'"{text}"'
+            if delimiter in text or "\n" in text or "\r" in text
+            else text
+            for text in texts
+        ]
 
 
 def _json_texts(values: Values) -> list[str]:
