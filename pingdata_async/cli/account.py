@@ -14,7 +14,7 @@ from pingdata_async.api.account import TOTAL, Limits, Usage
 from pingdata_async.api.client import PingDataClient
 from pingdata_async.api.wire import resets_at
 from pingdata_async.cli.console import Cell, Table, check_standard_output, show, show_json
-from pingdata_async.cli.execute import ask
+from pingdata_async.cli.execute import ask, unknown_sources
 from pingdata_async.cli.help import Argument, Panel, command, in_panel
 from pingdata_async.cli.main import ANSWERED, NO_ANSWER_FOR_SOME, say_error
 from pingdata_async.cli.options import (
@@ -85,10 +85,14 @@ def datasources(code: str | None, delegate_to: str | None, as_json: bool, **othe
         else:
             show(Table(("code", "name", "required", "countries"), list(map(_row, found.values()))))
         return ANSWERED
-    try:
-        source = _asked(others, lambda client: client.datasource(code, delegate_to=delegate_to))
-    except NotFoundError as error:
-        raise ConfigurationError(f"{error}; `pingdata-async datasources` lists all") from error
+
+    async def describe(client: PingDataClient) -> DataSource:
+        try:
+            return await client.datasource(code, delegate_to=delegate_to)
+        except NotFoundError as error:
+            raise ConfigurationError(await unknown_sources(client, error, code)) from error
+
+    source = _asked(others, describe)
     if as_json:
         show_json({"config": source.as_sent})
     else:

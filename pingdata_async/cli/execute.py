@@ -83,12 +83,13 @@ async def with_client(connection: Connection, work: Callable[[PingDataClient], A
         try:
             return await work(client)
         except UnknownSourceError as error:
-            raise ConfigurationError(await _unknown_sources(client, error)) from error
+            codes = click.get_current_context().params.get("sources") or ""
+            raise ConfigurationError(await unknown_sources(client, error, codes)) from error
 
 
-async def _unknown_sources(client: PingDataClient, error: UnknownSourceError) -> str:
-    """Which sources the API does not know, with near ones that it does."""
-    asked = clean_sources(click.get_current_context().params.get("sources") or "")
+async def unknown_sources(client: PingDataClient, error: PingDataError, codes: str) -> str:
+    """Which of the codes the API does not know, with near ones that it does."""
+    asked = clean_sources(codes.upper())
     known: list[str] = []
     with contextlib.suppress(PingDataError):
         known = list(await client.datasources())

@@ -34,6 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("enhance in.csv -o o.jsonl", "give --sources, the data sources to ask, such as -s PG,PH"),
         ("enhance in.csv -o o.jsonl -s PQ", "knows no source PQ (did you mean P"),
         ("enhance in.csv -o o.jsonl -s PG,XQXX", "XQXX; `pingdata-async datasources` lists all"),
+        ("datasources pq", "knows no source PQ (did you mean P"),
         ("enhance-one Boston -s ph,PGG", "knows no source PGG (did you mean "),
         ("enhance in.csv -s PG", "Missing option '-o' / '--output'. (see pingdata-async enhance"),
         ("enhance -o o.jsonl -s PG", "Missing argument 'INPUT'."),

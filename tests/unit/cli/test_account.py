@@ -120,7 +120,7 @@ async def test_sources_in_a_pipe(sandbox: SandboxServer) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["datasources", "nope"], 2, "no data source 'NOPE'"),
+        (["datasources", "nope"], 2, "knows no source NOPE (did you mean NOOP?)"),
         (["usage", "--start", "yesterday"], 2, "start must be an offset"),
         (["usage", "--username", "a", "--org-short-name", "b"], 2, "not both"),
         (["enhance-one", "-s", "PG"], 2, "nothing to look up"),
