@@ -10,7 +10,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 
 from pingdata_async import __version__
-from pingdata_async.cli.main import CommandToLoad, cli
+from pingdata_async.cli.main import cli
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -35,8 +35,7 @@ class CommandHelp(Directive):
     def run(self) -> list[nodes.Node]:
         """A section for each command."""
         made: list[nodes.Node] = []
-        for name, stand_in in cli.commands.items():
-            command = stand_in.load() if isinstance(stand_in, CommandToLoad) else stand_in
+        for name, command in cli.loaded().items():
             section = nodes.section(ids=[nodes.make_id(name)])
             section += nodes.title(text=name)
             text = _help_of(command, name)

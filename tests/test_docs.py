@@ -18,7 +18,7 @@ from pingintel_api import PingDataAPIClient
 from pingintel_api.pingdataapi_cmd import cli as vendors_cli
 
 from pingdata_async.cli.help import EXIT_CODES
-from pingdata_async.cli.main import CommandToLoad, cli
+from pingdata_async.cli.main import cli
 from pingdata_async.cli.runs import enhance
 from pingdata_async.runs.journal.records import ChunkState, Resumption, on_resume
 from pingdata_async.sandbox import SandboxServer
@@ -198,9 +198,8 @@ def test_every_call_and_option_of_the_vendors_client_has_its_place() -> None:
     assert forgotten == []
     ours = {
         name
-        for stand_in in cli.commands.values()
-        if isinstance(stand_in, CommandToLoad)
-        for parameter in stand_in.load().params
+        for command in cli.loaded().values()
+        for parameter in command.params
         for name in parameter.opts
     }
     right = " ".join(re.findall(r"^\| .* \| (.*) \|$", tables, re.MULTILINE))

@@ -171,9 +171,9 @@ def _key_of(option: click.Parameter) -> str:
 
 
 def _all_settable() -> dict[str, Option]:
-    from pingdata_async.cli.main import CommandToLoad, cli  # noqa: PLC0415 - it loads all
+    from pingdata_async.cli.main import cli  # noqa: PLC0415 - it loads all
 
-    commands = [each.load() for each in cli.commands.values() if isinstance(each, CommandToLoad)]
+    commands = cli.loaded().values()
     with_profiles = [each for each in commands if any(p.name == "profile" for p in each.params)]
     return {name: option for each in with_profiles for name, option in _settable(each).items()}
 

@@ -107,14 +107,14 @@ class Command(click.Command):
     ) -> None:
         super().__init__(*words, **attributes)
         self.examples, self.exit_codes = examples, exit_codes
-        self.params.append(_help_all(hidden=not self._has_rare_options()))
+        self.params.append(help_all_option(hidden=not self._has_rare_options()))
 
     def _has_rare_options(self) -> bool:
         return any(getattr(each, "rare", False) for each in self.params)
 
     def get_help(self, ctx: click.Context) -> str:
         """The page: what is common, or all of it."""
-        is_all = bool(ctx.meta.get(_ALL)) or not self._has_rare_options()
+        is_all = shows_all(ctx) or not self._has_rare_options()
         page = page_of(ctx)
         said = paragraphs(self)
         for each in said[:2]:
@@ -135,7 +135,14 @@ def command(*, examples: str = "", exit_codes: str = "") -> Callable[[F], Comman
     return click.command(cls=Command, examples=examples, exit_codes=exit_codes)
 
 
-def _help_all(*, hidden: bool) -> click.Option:
+def shows_all(ctx: click.Context) -> bool:
+    """Whether everything is asked for."""
+    return bool(ctx.meta.get(_ALL))
+
+
+def help_all_option(
+    says: str = "Show every option in full.", *, hidden: bool = False
+) -> click.Option:
     """Every command takes it; where the short page has everything, no page names it."""
 
     def show(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
@@ -146,7 +153,7 @@ def _help_all(*, hidden: bool) -> click.Option:
 
     return click.Option(
         ["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=show,
-        help="Show every option, in full.", hidden=hidden,
+        help=says, hidden=hidden,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 import click
 
 from pingdata_async._version import __version__
-from pingdata_async.cli.help import is_coloured
+from pingdata_async.cli.help import help_all_option, is_coloured, shows_all
 from pingdata_async.exceptions import (
     AuthenticationError,
     ConfigurationError,
@@ -165,7 +165,7 @@ class Commands(click.Group):
         return name, command.load() if isinstance(command, CommandToLoad) else command, rest
 
     def get_help(self, ctx: click.Context) -> str:
-        """Examples, then the commands in sections."""
+        """Examples, then the commands in sections; if all is asked for, the page of each too."""
         # Only now: what draws pages takes a while to load.
         from pingdata_async.cli.help import page_of, panels_of  # noqa: PLC0415
 
@@ -177,8 +177,22 @@ class Commands(click.Group):
             for title, commands in SECTIONS.items()
         }
         page.panels(sections | panels_of(ctx, is_all=True))
-        page.paragraph("`pingdata-async COMMAND --help` tells more of each.", indent=0)
-        return page.text()
+        if not shows_all(ctx):
+            page.paragraph("`pingdata-async COMMAND --help` tells more of each.", indent=0)
+            return page.text()
+        pages = [page.text()]
+        for name, command in self.loaded().items():
+            with click.Context(command, parent=ctx, info_name=name) as of_command:
+                pages.append(command.get_help(of_command))
+        return "\n\n\n".join(pages)
+
+    def loaded(self) -> dict[str, click.Command]:
+        """Every command by its name, in the order of their use."""
+        return {
+            name: each.load()
+            for name, each in self.commands.items()
+            if isinstance(each, CommandToLoad)
+        }
 
 
 EXAMPLES = """
@@ -192,6 +206,7 @@ EXAMPLES = """
     cls=Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
+    params=[help_all_option("Show every option of every command.")],
 )
 @click.version_option(__version__, prog_name="pingdata-async")
 @click.pass_context

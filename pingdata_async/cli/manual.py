@@ -14,7 +14,7 @@ from pingdata_async._version import __version__
 from pingdata_async.cli.config import EXAMPLE
 from pingdata_async.cli.console import show_lines
 from pingdata_async.cli.help import Argument, Command, Panel, command, panels_of, paragraphs
-from pingdata_async.cli.main import ANSWERED, EXAMPLES, SECTIONS, CommandToLoad, cli
+from pingdata_async.cli.main import ANSWERED, EXAMPLES, SECTIONS, cli
 
 NAME = "pingdata-async"
 COMPLETION_VARIABLE = "_PINGDATA_ASYNC_COMPLETE"
@@ -55,6 +55,7 @@ def man() -> int:
 
 
 def _page() -> Iterator[str]:
+    commands = cli.loaded()
     with click.Context(cli, info_name=NAME) as context:
         yield f'.TH "{NAME.upper()}" "1" "" "{NAME} {__version__}" "User Commands"'
         yield from (".SH NAME", rf"{_escaped(NAME)} \- {_escaped(str(cli.help))}")
@@ -63,9 +64,7 @@ def _page() -> Iterator[str]:
         for title, names in SECTIONS.items():
             yield f".SH {_escaped(title.upper())}"
             for name in names:
-                stand_in = cli.commands[name]
-                if isinstance(stand_in, CommandToLoad):
-                    yield from _of(stand_in.load(), context)
+                yield from _of(commands[name], context)
         yield from (".SH FILES", ".TP", r"\fI~/.config/pingdata\-async/config.toml\fR")
         yield from ("Settings and profiles, for example:", *_as_they_are(EXAMPLE))
         yield from (".SH ENVIRONMENT", ".TP", r"\fBPINGDATA_ASYNC_\fR\fIOPTION\fR")

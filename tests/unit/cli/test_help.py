@@ -8,13 +8,9 @@ import click
 import pytest
 
 from pingdata_async.cli.help import Panel, is_coloured
-from pingdata_async.cli.main import CommandToLoad, cli, run
+from pingdata_async.cli.main import cli, run
 
-COMMANDS = {
-    name: stand_in.load()
-    for name, stand_in in cli.commands.items()
-    if isinstance(stand_in, CommandToLoad)
-}
+COMMANDS = cli.loaded()
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +59,16 @@ def test_everything_is_on_the_page_of_all(capsys: pytest.CaptureFixture[str]) ->
     assert "130  interrupted" in everything
     assert "--in-doubt" not in short
     assert "PINGDATA_ASYNC_MAX_JOBS" in short
+
+
+def test_all_of_the_help_has_the_whole_page_of_every_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One below the other, below the list of all."""
+    everything = "\n".join(page(capsys, "--help-all"))
+    assert everything.startswith("Usage: pingdata-async [OPTIONS] [COMMAND] [ARGS]...")
+    for name in COMMANDS:
+        assert "\n".join(page(capsys, name, "--help-all")) in everything
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
