@@ -87,6 +87,8 @@ if TYPE_CHECKING:
         RunSummary,
         SourceResult,
     )
+    from pingdata_async.runs.comparison import ChangeKind
+    from pingdata_async.runs.diff import Change, diff_runs
     from pingdata_async.runs.export.export import ExportedRun, export_run
     from pingdata_async.runs.forecast import Forecast, Quota
     from pingdata_async.runs.status import (
@@ -122,6 +124,8 @@ else:
             "UnexpectedAnswer",
             "models": "DataSource EnhancedLocation EnhancedLocations JobOutput JobStatus Location "
             "Reason RowStatus RunSummary SourceResult",
+            "runs.comparison": "ChangeKind",
+            "runs.diff": "Change diff_runs",
             "runs.export.export": "ExportedRun export_run",
             "runs.forecast": "Forecast Quota",
             "runs.status": "FoundRun PendingSubmission RunStatus find_runs read_status",
@@ -151,6 +155,8 @@ __all__ = [
     "BudgetSpentError",
     "BulkEnhancer",
     "CallTimeoutError",
+    "Change",
+    "ChangeKind",
     "ChunkFinished",
     "ChunkHeld",
     "ChunkSplit",
@@ -231,6 +237,7 @@ __all__ = [
     "ValueNote",
     "WriteOptions",
     "__version__",
+    "diff_runs",
     "enhance_table",
     "export_run",
     "find_runs",

@@ -229,6 +229,7 @@ _COMMANDS = {
         "resume": ("runs", "Resume a run that stopped; its input is not needed."),
         "retry": ("runs", "Retry the rows of a run that have no answer."),
         "export": ("runs", "Write a run's output in any format, at no cost."),
+        "diff": ("compare", "Write which answers changed between two runs, at no cost."),
     },
     "One location, and the account": {
         "enhance-one": ("account", "Enhance one location at once."),

@@ -431,13 +431,18 @@ def read_options_of(values: Mapping[str, Any]) -> ReadOptions:
     return ReadOptions(mapping=mapping, **only(same, values))
 
 
+format_option = option(
+    "--output-format", rare=True, type=click.Choice([each.value for each in OutputFormat]),
+    metavar="FORMAT",
+    help=f"Write {', '.join(OutputFormat)}.  [default: by the output's name]",
+)  # fmt: skip
+safe_csv_option = switch(
+    "--safe-csv", rare=True,
+    help="Put a ' before CSV texts that a spreadsheet would run as a formula.",
+)  # fmt: skip
 writing_options = in_panel(
     Panel.OUT,
-    option(
-        "--output-format", rare=True, type=click.Choice([each.value for each in OutputFormat]),
-        metavar="FORMAT",
-        help=f"Write {', '.join(OutputFormat)}.  [default: by the output's name]",
-    ),
+    format_option,
     option(
         "--columns", metavar="NAMES",
         help='Write these columns of a table, in this order. Such as "Loc #,enhance_*,'
@@ -446,10 +451,7 @@ writing_options = in_panel(
         "persist_for, raw_response and fetch_time of each source, which '*' includes; none of "
         "JSONL]",
     ),
-    switch(
-        "--safe-csv", rare=True,
-        help="Put a ' before CSV texts that a spreadsheet would run as a formula.",
-    ),
+    safe_csv_option,
     option(
         "--geocode-source", rare=True, metavar="CODES",
         help="For maps (GeoJSON, GeoParquet): take each point from the first of these sources "
@@ -462,9 +464,9 @@ def write_options_of(values: Mapping[str, Any]) -> WriteOptions:
     """The values of `writing_options`."""
     return WriteOptions(
         format=values["output_format"],
-        columns=_listed(values["columns"]),
+        columns=listed(values["columns"]),
         safe_csv=values["safe_csv"],
-        geocode_sources=tuple(code.upper() for code in _listed(values["geocode_source"])),
+        geocode_sources=tuple(code.upper() for code in listed(values["geocode_source"])),
     )
 
 
@@ -487,7 +489,8 @@ def rewrite_options_of(
     )
 
 
-def _listed(text: str | None) -> tuple[str, ...]:
+def listed(text: str | None) -> tuple[str, ...]:
+    """Names between commas; quotes hold what contains one."""
     if text is None:
         return ()
     if '"' not in text:  # line breaks are a part of headers, too
@@ -511,11 +514,17 @@ def _found_run_dir(_context: click.Context, _parameter: click.Parameter, given: 
     return beside if is_output else given
 
 
-run_dir_argument = click.argument(
-    "run_dir", cls=Argument, metavar="RUN_DIR", type=click.Path(path_type=Path),
-    callback=_found_run_dir,
-    help="The folder of a run, such as enhanced.xlsx.run, or the output beside it.",
-)  # fmt: skip
+def run_argument(name: str, help: str) -> Callable[[F], F]:  # noqa: A002 - click's name
+    """An argument that names a run."""
+    return click.argument(
+        name, cls=Argument, metavar=name.upper(), type=click.Path(path_type=Path),
+        callback=_found_run_dir, help=help,
+    )  # fmt: skip
+
+
+run_dir_argument = run_argument(
+    "run_dir", "The folder of a run, such as enhanced.xlsx.run, or the output beside it."
+)
 
 
 def _address(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:

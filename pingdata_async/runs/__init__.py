@@ -4,6 +4,8 @@ directory/  What lies in a run directory
 export/     Phase three: plan, journal and spool become an output
 journal/    `journal.sqlite3`: what has become of each chunk
 planning/   Phase one: the input becomes a plan, without duplicates
+comparison  What differs between two answers to the same location
+diff        Which answers changed between two runs, by location and field
 forecast    What a run would send, cost and take
 preflight   What the API is asked before anything is sent: limits and data sources
 resume      Unfinished chunks as tasks, and rows that `retry` reopens

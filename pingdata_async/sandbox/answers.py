@@ -374,6 +374,7 @@ def answer_location(
     sources: tuple[str, ...],
     options: Options,
     no_match_share: float,
+    edition: int = 0,
 ) -> dict[str, dict[str, Any]]:
     """The answers of some sources about one location, by source code."""
     subject = Subject.of(fields)
@@ -382,7 +383,7 @@ def answer_location(
     for source in sources:
         result = outcome(subject, source, no_match_share)
         answer = _base(result, options)
-        digest = result.digest
+        digest = _in_edition(edition, result.digest) if edition else result.digest
         if source in GEOCODERS:
             own = _geocoder(place, digest)
         elif source in HAZARDS:
@@ -392,6 +393,14 @@ def answer_location(
         answer.update(own if result.is_success else dict.fromkeys(own))
         answers[source] = answer
     return answers
+
+
+def _in_edition(edition: int, digest: bytes) -> bytes:
+    """Some bytes of a tenth of the digests are others in each edition."""
+    other = hashlib.blake2b(b"%d" % edition + digest, person=_PERSON).digest()
+    if other[0] % 10:
+        return digest
+    return bytes(was if new % 8 else new for was, new in zip(digest, other, strict=True))
 
 
 def _base(result: Outcome, options: Options) -> dict[str, Any]:

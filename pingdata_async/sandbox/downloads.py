@@ -37,12 +37,19 @@ class Entry(NamedTuple):
     data: bytes
 
 
+def _answers(
+    job: Job, fields: dict[str, Any], sources: tuple[str, ...], settings: SandboxSettings
+) -> dict[str, dict[str, Any]]:
+    options, share = job.order.options, settings.no_match_share
+    return answer_location(fields, sources, options, share, settings.edition)
+
+
 def _entries(job: Job, settings: SandboxSettings, left_out: set[int]) -> Iterator[Entry]:
     """The locations of an output, worked out one by one."""
     for index, (location_id, fields, sources) in enumerate(job.locations()):
         if index in left_out:
             continue
-        answers = answer_location(fields, sources, job.order.options, settings.no_match_share)
+        answers = _answers(job, fields, sources, settings)
         for source in sources if job.order.gaps.sources else ():
             fault = job.order.gaps.sources.get((index, source))
             if fault is SourceFault.MISSING:
@@ -186,7 +193,7 @@ def _corrupted_entries(
     def other_data() -> bytes:
         fields = {"address": "1 Nowhere Lane, Nobody, NE 68001"}
         sources = job.locations()[0].sources
-        answers = answer_location(fields, sources, job.order.options, settings.no_match_share)
+        answers = _answers(job, fields, sources, settings)
         return encode(answers, settings.spacing)
 
     for index, entry in enumerate(_entries(job, settings, left_out)):

@@ -318,9 +318,8 @@ class SandboxAPI:
     async def _enhance(self, request: web.Request) -> web.Response:
         location, options = read_enhance_query(request.query.items())
         self._account.charge(Counter(location.sources), self._now())
-        answers = answer_location(
-            location.fields, location.sources, options, self._settings.no_match_share
-        )
+        share, edition = self._settings.no_match_share, self._settings.edition
+        answers = answer_location(location.fields, location.sources, options, share, edition)
         return self._json({"id": self._new_id(), "location_data": answers})
 
     async def _limits(self, request: web.Request) -> web.Response:  # noqa: ARG002 - a handler

@@ -159,6 +159,12 @@ class SandboxSettings:
     no_match_share: float = _setting(
         0.02, "The share, from 0 to 1, of addresses that no source finds."
     )
+    edition: int = _setting(
+        0,
+        "Answer with this edition of the data: in each, a tenth of the answers differ in some "
+        "fields.",
+        "--edition",
+    )
     max_body_bytes: int = _setting(
         256 * 1024 * 1024, "The largest request body, also when unpacked (413 above)."
     )

@@ -37,6 +37,7 @@ IMPORTED = (
     "encodings.idna",
     "encodings.utf_8_sig",
     "pingdata_async.cli.account",
+    "pingdata_async.cli.compare",
     "pingdata_async.cli.inspect",
     "pingdata_async.cli.main",
     "pingdata_async.cli.runs",

@@ -246,23 +246,25 @@ async def export_run(
                 spec,
                 on_note=notes.append,
                 failures=failures,
-                before_move=place.check,
+                before_move=lambda *_files: anyio.to_thread.run_sync(place.check),
                 scratch=path,
             ) as sink:
                 await sink.write_rest(plan, answers, on_rows=lambda _rows: None, finished_only=True)
         except RunError:
-            await place.check()  # else an answer would be said to be missing
+            await anyio.to_thread.run_sync(
+                place.check
+            )  # else an answer would be said to be missing
             raise
-        await place.check()
+        await anyio.to_thread.run_sync(place.check)
     counts = sink.counts
     return ExportedRun(counts.rows, counts.no_answer, plan.summary.rows - counts.rows, tuple(notes))
 
 
 @contextlib.asynccontextmanager
-async def _reading_run(path: Path) -> AsyncIterator[tuple[_Place, JournalReader, Plan]]:
+async def _reading_run(path: Path) -> AsyncIterator[tuple[Place, JournalReader, Plan]]:
     """A run's place, its journal as it is now, as the run may be going on, and its plan."""
     async with contextlib.AsyncExitStack() as stack:
-        place = await anyio.to_thread.run_sync(stack.enter_context, _Place(path))
+        place = await anyio.to_thread.run_sync(stack.enter_context, Place(path))
         journal = await stack.enter_async_context(
             reading_journal(journal_path(path), as_it_is_now=True)
         )
@@ -270,7 +272,7 @@ async def _reading_run(path: Path) -> AsyncIterator[tuple[_Place, JournalReader,
         yield place, journal, stack.enter_context(plan)
 
 
-class _Place(Closing):
+class Place(Closing):
     """A run directory that must stay in its place while it is read; a context manager. Blocks.
 
     Set aside for a new run, or removed, its paths would lead to another run's answers.
@@ -292,16 +294,16 @@ class _Place(Closing):
         """Close it."""
         os.close(self._folder)
 
-    async def check(self, *_files: Path) -> None:
-        """Before a file takes its name.
+    def check(self) -> None:
+        """Before what was read there is believed.
 
         Raises:
             RunError: When it is not there any more.
         """
-        if not await anyio.to_thread.run_sync(self._is_there):
+        if not self._is_there():
             raise RunError(
-                f"{shown_path(self._run_dir)} was set aside or removed while it was exported; "
-                "export it from where it is now"
+                f"{shown_path(self._run_dir)} was set aside or removed while it was read; "
+                "name the place where it is now"
             )
 
     def _is_there(self) -> bool:
