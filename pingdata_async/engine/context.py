@@ -105,6 +105,28 @@ class Delivery:
             then()
 
 
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store knows of a chunk that another attempt has worked on; the first that is set."""
+
+    outputs: tuple[JobOutput, ...] = ()  # its answers are there to be fetched
+    failure: Failure | None = None  # it has failed for good
+    sizes: tuple[int, ...] = ()  # it was split into parts of these sizes
+    because_jobs_failed: bool = False  # why it was split
+    job_id: str = ""  # it has a job
+    job_age_s: float = 0.0  # since that was accepted
+    wait_s: float = 0.0  # it may be being submitted: ask again after this time
+    is_held: bool = False  # a submission is in doubt, and the user decides what follows
+
+    # What it may have cost so far.
+    jobs: int = 0
+    in_doubt: int = 0
+    failed_jobs: int = 0
+
+
+class ChunkTakenError(Exception):
+    """Another attempt is ahead with a chunk: nothing was recorded, and it is to be looked up."""
+
+
 class ChunkStore:
     """Records each step of a chunk, and takes its answers.
 
@@ -115,6 +137,8 @@ class ChunkStore:
         is_durable: Whether the records outlive the run, so that another one can continue.
         chunks_ahead: How many chunks are read before there is a job slot for them; more would only
             take memory.
+        joins_retry_rows: Whether rows of several chunks may be retried together; if not, another
+            attempt finds the same later chunks again.
 
     Args:
         next_index: Gives the number of a later chunk.
@@ -122,6 +146,7 @@ class ChunkStore:
 
     is_durable = False
     chunks_ahead = 4
+    joins_retry_rows = True
 
     def __init__(self, next_index: Callable[[], int]) -> None:
         self.next_index = next_index
@@ -133,6 +158,10 @@ class ChunkStore:
         """
         return chunk
 
+    async def look_up(self, chunk: Chunk) -> Known | None:  # noqa: ARG002
+        """What is known of a chunk that is next to be submitted, if others may work on it, too."""
+        return None
+
     async def submitting(
         self, chunk: Chunk, *, charged_before: bool, asked: Mapping[str, int]
     ) -> None:
@@ -142,6 +171,9 @@ class ChunkStore:
             chunk: The chunk.
             charged_before: Whether a job with any of its rows was, or may have been, accepted.
             asked: About how many of its locations are sent to each source, by code.
+
+        Raises:
+            ChunkTakenError: When another attempt is ahead: it must not be sent.
         """
 
     async def refused(self, chunk: Chunk) -> None:
@@ -178,7 +210,7 @@ class ChunkStore:
         """
 
     async def split(self, chunk: Chunk, parts: Sequence[Chunk]) -> None:
-        """Record the parts that take a chunk's place."""
+        """Record the parts that take a chunk's place; raises as `submitting()`."""
 
     async def batched(self, chunk: Chunk) -> None:
         """Record a chunk that was made of rows to be retried."""

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 
 from pingdata_async.api.wire import saying_when
+from pingdata_async.engine.context import Known
+from pingdata_async.engine.flow_control.job_timing import JobProgress
 from pingdata_async.engine.flow_control.retry import (
     Bisection,
     CircuitBreaker,
@@ -27,7 +29,7 @@ from pingdata_async.exceptions import (
     SubmissionInDoubtError,
     UnknownSourceError,
 )
-from pingdata_async.locations.chunk import Chunk
+from pingdata_async.locations.chunk import Chunk, equal_parts
 from pingdata_async.models import Reason
 from pingdata_async.results.validation import Failure
 
@@ -51,6 +53,10 @@ class PutBack:
 @dataclass(frozen=True, slots=True)
 class Park:
     """The budget may allow for it later: set it aside until the cost of others is known."""
+
+
+class LookAgain(Delay):
+    """Another attempt may be submitting it: leave it for later."""
 
 
 class Resubmit(Delay):
@@ -116,6 +122,7 @@ Decision = (
     | Deferred
     | PutBack
     | Park
+    | LookAgain
     | Resubmit
     | Split
     | SplitOff
@@ -140,6 +147,37 @@ class Judge:
         self._breaker = breaker
         self._sources = sources
         self._rng = rng
+
+    def after_look_up(
+        self, task: ChunkTask, known: Known, now: float
+    ) -> Fetch | Fail | Split | SplitOff | Poll | LookAgain | Hold | None:
+        """Another attempt has worked on a chunk: follow it; None where it is to be submitted."""
+        if known.outputs or known.jobs:  # the API has accepted what others sent in this run
+            self._breaker.any_accepted = True
+        task.jobs = max(task.jobs, known.jobs)
+        task.in_doubt = max(task.in_doubt, known.in_doubt)
+        task.failed_jobs = max(task.failed_jobs, known.failed_jobs)
+        if known.outputs:
+            task.outputs, task.was_answered = known.outputs, True
+            return Fetch()
+        if known.failure is not None:
+            return Fail(known.failure)
+        if known.sizes:
+            rows, parts, said = len(task.chunk.rows), len(known.sizes), "it was split before"
+            if known.sizes == tuple(equal_parts(rows, parts)):
+                return Split(parts, said, because_jobs_failed=known.because_jobs_failed)
+            return SplitOff(known.sizes[0], said)
+        if known.job_id:
+            task.job_id, task.is_taken_up = known.job_id, True
+            task.job = JobProgress(len(task.chunk.rows), now - known.job_age_s)
+            return Poll(0.0)
+        if known.wait_s:
+            return LookAgain(known.wait_s)
+        if known.is_held:
+            return Hold()
+        if known.in_doubt > self._policy.in_doubt_retries:
+            return Fail(Failure(Reason.IN_DOUBT, "one submission after the other was cut off"))
+        return None
 
     def after_refusal(
         self, task: ChunkTask, error: PingDataError, *, is_stopping: bool

@@ -28,7 +28,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from pingdata_async.engine.context import EngineContext, FinishedChunk
+from pingdata_async.engine.context import ChunkTakenError, EngineContext, FinishedChunk
 from pingdata_async.engine.decisions import (
     Decision,
     Drop,
@@ -37,6 +37,7 @@ from pingdata_async.engine.decisions import (
     Fetch,
     Hold,
     Judge,
+    LookAgain,
     Park,
     Poll,
     PutBack,
@@ -236,6 +237,7 @@ class Engine:
             case Poll(delay_s):
                 scheduler.poll(task, delay_s)
             case Fetch():
+                scheduler.release(task)
                 scheduler.send(scheduler.fetches, task)
             case RetryLater(delay_s):
                 scheduler.send(queue, task, delay_s)
@@ -245,12 +247,18 @@ class Engine:
                 scheduler.put_back(task)
             case Park():
                 scheduler.park(task)
+            case LookAgain(delay_s):
+                scheduler.leave_for_later(task, delay_s)
             case Resubmit(delay_s):
                 scheduler.wait(task, loop_time() + delay_s)
-            case Split():
-                await self._split(task, decision)
-            case SplitOff():
-                await self._split_off(task, decision)
+            case Split() | SplitOff():
+                try:
+                    if isinstance(decision, Split):
+                        await self._split(task, decision)
+                    else:
+                        await self._split_off(task, decision)
+                except ChunkTakenError:
+                    scheduler.put_back(task)
             case Fail(failure, stop):
                 self._stop(stop)
                 scheduler.fail(task, failure)

@@ -326,7 +326,9 @@ class Requests:
             return self._unread(task, error, fetched.bodies)
         self._succeeded(task, RequestKind.FETCH)
         missing, rows = checked.missing, len(task.chunk.rows)
-        if missing and task.refetches < REFETCHES:  # that is free, and they may be late
+        if (
+            missing and task.refetches < REFETCHES and not task.was_answered
+        ):  # that is free, and they may be late
             task.refetches += 1
             task.note_failure(loop_time())
             left_out = DecodeError(f"{missing} of {rows} locations are missing from the output")

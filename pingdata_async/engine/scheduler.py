@@ -331,6 +331,19 @@ class Scheduler:
         self.release(task)
         self._waiting.put(task, task.due)
 
+    def leave_for_later(self, task: ChunkTask, delay_s: float) -> None:
+        """Queue an admitted chunk to be admitted again after this delay, as it may have a job.
+
+        It may be in flight already, so that its slot is free when such a job has likely ended.
+        """
+        if task.was_left:
+            self.release(task)
+        else:
+            task.was_left = True
+            self.abandon(task)
+        self._release_permit(task)  # others are read meanwhile
+        self.wait(task, loop_time() + delay_s)
+
     def park(self, task: ChunkTask) -> None:
         """Set an admitted chunk aside until `unpark()`."""
         self._parked.append(task)
@@ -495,6 +508,11 @@ class Scheduler:
         self._release_permit(task)
         if retry_rows and not (self.is_stopping and self._store.is_durable):
             now = loop_time()
+            if not self._store.joins_retry_rows:
+                self._unfinished += 1
+                chunk = batch_rows(self._store.next_index(), retry_rows)
+                self.new_retry_chunks.put(ChunkTask(chunk), now)
+                return
             self._retry_rows.add(retry_rows, now)
             self.batch_timer.put(None, now + RetryBatcher.MAX_BATCH_WAIT_S)
 

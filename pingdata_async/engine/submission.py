@@ -11,7 +11,7 @@ import math
 
 import anyio
 
-from pingdata_async.engine.context import EngineContext
+from pingdata_async.engine.context import ChunkTakenError, EngineContext
 from pingdata_async.engine.decisions import (
     Decision,
     Drop,
@@ -150,6 +150,11 @@ class Submitter:
         Returns:
             What follows; None where the run has ended, and nothing does.
         """
+        known = await self._store.look_up(task.chunk)
+        if known is not None:
+            decision = self._judge.after_look_up(task, known, loop_time())
+            if decision is not None:
+                return decision
         return self._before_sending(task) or await self._send(task)
 
     def _before_sending(self, task: ChunkTask) -> Decision | None:
@@ -208,11 +213,14 @@ class Submitter:
                 self._scheduler.exempt_from_stop(scope)
                 scope.shield = True
                 self._shields.add(scope)
-                await self._store.submitting(
-                    task.chunk,
-                    charged_before=task.charged_before,
-                    asked=asked_of(task.chunk, self._context.sources),
-                )
+                try:
+                    await self._store.submitting(
+                        task.chunk,
+                        charged_before=task.charged_before,
+                        asked=asked_of(task.chunk, self._context.sources),
+                    )
+                except ChunkTakenError:
+                    return False
                 sending = not self._is_ending
                 was_noted = True
                 task.queued_s = loop_time() - task.ready_at

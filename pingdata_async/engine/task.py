@@ -54,6 +54,7 @@ class ChunkTask:
     holds_slot: bool = False  # a job slot
     holds_permit: bool = False  # one of the run's permits to read ahead
     awaits_acceptance: bool = False  # admitted, and neither accepted nor refused yet
+    was_left: bool = False  # for later, as another attempt may have been submitting it
     was_cut_off: bool = False  # its submission was under way when the run was ended
 
     # Its jobs.
@@ -81,6 +82,7 @@ class ChunkTask:
     # Its output.
     is_large: bool = False  # so large that no other one is held beside it
     refetches: int = 0  # because rows were missing from it
+    was_answered: bool = False  # it is of another attempt, which fetched it as often
     unread: int | None = None  # fingerprint of the last one, if it could not be read
     times_unread: int = 0  # in a row that this same output came
 

@@ -7,15 +7,20 @@ from collections.abc import Callable
 
 import pytest
 
+from pingdata_async.engine.context import Known
 from pingdata_async.engine.decisions import (
     Decision,
     Drop,
     Fail,
     FailOnEvidence,
+    Fetch,
     Hold,
     Judge,
+    LookAgain,
+    Poll,
     Resubmit,
     Split,
+    SplitOff,
 )
 from pingdata_async.engine.flow_control.retry import CircuitBreaker, Evidence, RetryPolicy
 from pingdata_async.engine.task import ChunkTask, InDoubt, JobLost, RetryLater
@@ -30,7 +35,8 @@ from pingdata_async.exceptions import (
     UnknownSourceError,
 )
 from pingdata_async.locations.chunk import Chunk, RowHistory
-from pingdata_async.models import Reason
+from pingdata_async.models import JobOutput, Reason
+from pingdata_async.results.validation import Failure
 from tests.support.chunks import body_of
 
 BAD_REQUEST = RequestRejectedError("refused", status_code=400)
@@ -233,3 +239,30 @@ def test_an_output_without_answers_counts_where_it_tells_something(
     task = task_of(rows)
     task.chunk.earlier.extend([RowHistory(0, times_asked=times_asked)] * rows * bool(times_asked))
     assert (judge(breaker).after_empty_output(task) is not None) == counts
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        (Known(), None),
+        (Known(outputs=(JobOutput("stored"),), job_id="j1"), Fetch()),
+        (Known(failure=Failure(Reason.IN_DOUBT, "")), Fail(Failure(Reason.IN_DOUBT, ""))),
+        (Known(sizes=(3, 3, 2)), SplitOff(3, "it was split before")),
+        (Known(sizes=(2, 3, 3)), Split(3, "it was split before")),
+        (Known(sizes=(4, 4), because_jobs_failed=True), Split),
+        (Known(job_id="j1", job_age_s=5.0), Poll(0.0)),
+        (Known(wait_s=2.0), LookAgain(2.0)),
+        (Known(is_held=True), Hold()),
+        (Known(in_doubt=3), None),
+        (Known(in_doubt=4), Fail),
+    ],
+)
+def test_another_attempt_at_a_chunk_is_followed(
+    known: Known, expected: Decision | type | None
+) -> None:
+    """Only where nothing better is known it is submitted."""
+    task = task_of(8)
+    decision = judge().after_look_up(task, known, now=100.0)
+    assert expected in (decision, type(decision))
+    if isinstance(decision, Poll):
+        assert (task.job_id, task.present_job.accepted_at) == ("j1", 95.0)
