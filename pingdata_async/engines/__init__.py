@@ -1,5 +1,8 @@
 """Rows behind a distributed engine (Spark, Dask, Ray): batches of Arrow in, answers beside them.
 
-batches   enhance_batches(): what a task does with its partition
-spec      BatchSpec: all that a task is told, settled once on the driver
+batches     enhance_batches(): what a task does with its partition
+protocol    The log of a chunk, and what an attempt at it does next (pure)
+spec        BatchSpec: all that a task is told, settled once on the driver
+store       SharedStore: logs and answers of chunks on shared storage, each object written once
+task_store  What a task records of its chunks, and finds of other attempts at them
 """

@@ -24,6 +24,7 @@ from anyio.from_thread import start_blocking_portal
 
 from pingdata_async.api.client import PingDataClient
 from pingdata_async.engine.context import (
+    BulkAPI,
     ChunkStore,
     Delivery,
     EngineContext,
@@ -36,6 +37,7 @@ from pingdata_async.engine.flow_control.polling import PollPlanner
 from pingdata_async.engine.flow_control.retry import CircuitBreaker
 from pingdata_async.engine.task import ChunkTask
 from pingdata_async.engines.spec import AnswerField, BatchSpec
+from pingdata_async.engines.task_store import HandingOver, RecordingStore, StoredOutputs
 from pingdata_async.events import EventEmitter, new_run_id
 from pingdata_async.exceptions import InputError
 from pingdata_async.locations.normalize import BATCH_ROWS, Columns
@@ -139,28 +141,6 @@ class _Wanted:
         return await self._answer
 
 
-class HandingOver(ChunkStore):
-    """Hands over finished chunks, and records nothing.
-
-    Args:
-        next_index: Gives the number of a later chunk.
-        messages: Takes finished chunks, each with what is held until it is taken.
-    """
-
-    def __init__(self, next_index: Any, messages: _Messages) -> None:
-        super().__init__(next_index)
-        self._messages = messages
-
-    async def deliver(self, finished: FinishedChunk) -> Delivery | None:
-        """Hand over the results."""
-        rows = finished.chunk.total_rows - len(finished.retry_rows)
-        if not rows:
-            return None
-        delivery = Delivery(rows)
-        self._messages.put((finished, delivery))
-        return delivery
-
-
 _Messages = queue.SimpleQueue[_Wanted | tuple[FinishedChunk, Delivery] | None]
 
 
@@ -177,16 +157,25 @@ class _TaskRun:
         """Bring all rows through the API."""
         self.loop = asyncio.get_running_loop()
         async with self._spec.client() as client:
-            store = HandingOver(self._builder.next_index, self.messages)
+            shared = await self._spec.shared_store()
+            next_index, hand_over = self._builder.next_index, self._hand_over
+            if shared is None:
+                context = self._context(client, client, HandingOver(next_index, hand_over))
+            else:
+                store = RecordingStore(next_index, hand_over, shared, self._spec, self._task)
+                context = self._context(client, StoredOutputs(client, shared), store)
             async with contextlib.aclosing(self._tasks()) as tasks:
-                await Engine(self._context(client, store)).run(tasks)
+                await Engine(context).run(tasks)
 
-    def _context(self, client: PingDataClient, store: ChunkStore) -> EngineContext:
+    def _hand_over(self, finished: FinishedChunk, delivery: Delivery) -> None:
+        self.messages.put((finished, delivery))
+
+    def _context(self, client: PingDataClient, api: BulkAPI, store: ChunkStore) -> EngineContext:
         spec, rng = self._spec, random.Random()  # noqa: S311 - jitter, not secrets
         limits = limits_of(client, rng)
         sources = spec.settings.sources
         return EngineContext(
-            api=client,
+            api=api,
             store=store,
             sources=sources,
             options=spec.options,

@@ -21,6 +21,7 @@ from pingdata_async.api.wire import JobOptions
 from pingdata_async.engine.flow_control.budget import Amount, Caps, checked_caps
 from pingdata_async.engine.flow_control.polling import PollSchedule
 from pingdata_async.engine.flow_control.retry import RetryPolicy
+from pingdata_async.engines.store import Manifest, SharedStore
 from pingdata_async.events import EventEmitter, new_run_id
 from pingdata_async.exceptions import ConfigurationError, InputError
 from pingdata_async.locations.chunk import MAX_CHUNK_BYTES
@@ -142,6 +143,28 @@ class BatchSpec:
         """The rest of each job's body, as `JobOptions.encode()` makes it."""
         return self.settings.options.encode(self.settings.sources)
 
+    @property
+    def question(self) -> bytes:
+        """What of that changes the answers: neither the order of sources nor who is told."""
+        options = msgspec.structs.replace(self.settings.options, callback_url=None)
+        return options.encode(sorted(self.settings.sources))
+
+    @property
+    def doubt_after_s(self) -> float:
+        """The age from which a submission that another task has begun is in doubt."""
+        return self.submit_timeout_s + self.doubt_margin_s
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of which run the store is."""
+        return Manifest(
+            settings=self.settings,
+            tasks=self.tasks,
+            key=self.key,
+            max_chunk_bytes=self.max_chunk_bytes,
+            location_retries=self.policy.location_retries,
+        )
+
     def builder(self) -> ChunkBuilder:
         """A builder of a task's chunks."""
         return ChunkBuilder(
@@ -159,6 +182,15 @@ class BatchSpec:
             auth_token=None if self.token_file is None else _token_in(self.token_file),
             submit_timeout_s=self.submit_timeout_s,
         )
+
+    async def shared_store(self) -> SharedStore | None:
+        """The store, checked and taken for this run; raises as the methods of `SharedStore` do."""
+        if self.store is None:
+            return None
+        shared = SharedStore.open(self.store, **dict(self.store_options))
+        await shared.probe()
+        await shared.take(self.manifest)
+        return shared
 
     def _caps(self) -> list[tuple[str, int]]:
         caps = self.settings.caps
@@ -269,6 +301,9 @@ def settle(
         with start_blocking_portal() as portal:
             fields = portal.call(_ask, spec, columns, locations if preflight else None)
         spec = replace(spec, columns=fields)
+    if spec.store is not None:
+        with start_blocking_portal() as portal:
+            portal.call(spec.shared_store)
     return spec
 
 
