@@ -4,7 +4,9 @@ Chunks end in any order, and an output has that of the input. `InputOrder` gives
 chunk to its consumer at its turn, once all of its rows have ended, with the answers found in it:
 what was just validated is in memory, and need not be read and inflated a second time. Of chunks
 that are ahead of their turn only a few are kept in memory; the others, and those of an earlier
-process, are read back from the spool. Rows that are split off or retried are waited for.
+process, are read back from the spool. Rows that are split off or retried are waited for. A consumer
+that is slower than the API holds back whoever offers a chunk: reading all of them back would cost
+more than they took to write.
 
 An `Export` is made of it by a coroutine that takes a `SettledChunk`, and says whether to go on with
 the next one or with the first again:
@@ -22,6 +24,8 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 
+import anyio
+
 from pingdata_async.exceptions import PingDataError, RunError
 from pingdata_async.locations.chunk import Chunk
 from pingdata_async.results.offset_index import OffsetIndex
@@ -31,7 +35,7 @@ from pingdata_async.runs.export.output import AtomicFile
 from pingdata_async.runs.export.results import DuplicateAnswers, ResultReader, SettledChunk
 from pingdata_async.util.loop import SingleThreadExecutor
 
-MAX_WAITING_BYTES = 4 * 1024 * 1024  # of content, for turns to come: one output or so
+MAX_WAITING_BYTES = 8 * 1024 * 1024  # of content, for turns to come: two outputs or so
 MAX_WAITING = 256  # chunks, for what each takes beside its content: they may be of one row
 READ_BACK_AT_ONCE = 4  # chunks, on the time of whoever offers one: a backlog shrinks all the same
 
@@ -58,6 +62,7 @@ class InputOrder:
         self._expected: set[int] = set()
         self._waiting: dict[int, SettledChunk] = {}
         self._is_giving = False
+        self._has_moved = anyio.Event()  # a chunk was taken, or nobody gives any more
         self._is_next_open = False  # it was asked for, and its rows have not all ended
         self.next_index = 0
 
@@ -78,6 +83,8 @@ class InputOrder:
     async def offer(self, chunk: Chunk, found: tuple[OffsetIndex, bytes] | None) -> None:
         """A chunk has ended, and the journal knows; give whatever has its turn now.
 
+        Waits while the consumer is busy and there is no room for the content.
+
         Args:
             chunk: Any chunk, planned or later.
             found: Where the answer to each row is, and the content; None where rows are retried or
@@ -86,6 +93,9 @@ class InputOrder:
         Raises:
             RunError: When an answer is missing or damaged.
         """
+        if found is not None:
+            while self._is_giving and not self._has_room(len(found[1])):
+                await self._has_moved.wait()
         self._expected.discard(chunk.index)
         if self._source is None:
             return
@@ -102,6 +112,7 @@ class InputOrder:
             await self._give_in_turn(*self._source)
         finally:
             self._is_giving = False
+            self._wake()
 
     async def finish(self, plan: Plan, answers: ResultReader) -> None:
         """Yield all remaining chunks, finished or not.
@@ -125,6 +136,14 @@ class InputOrder:
         """Give nothing more until `finish()`."""
         self._source = None
         self._waiting.clear()
+
+    def _has_room(self, size_bytes: int) -> bool:
+        waiting = sum(len(settled.content) for settled in self._waiting.values())
+        return not waiting or waiting + size_bytes <= MAX_WAITING_BYTES
+
+    def _wake(self) -> None:
+        self._has_moved.set()
+        self._has_moved = anyio.Event()
 
     def _wait(self, settled: SettledChunk) -> None:
         """Keep a chunk for its turn, and rather the next ones than those far ahead."""
@@ -156,6 +175,7 @@ class InputOrder:
         goes_on = await self._take(settled)
         self.next_index = self.next_index + 1 if goes_on else 0
         self._is_next_open = False
+        self._wake()
 
 
 class Export(ABC):

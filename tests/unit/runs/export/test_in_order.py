@@ -141,6 +141,37 @@ async def test_memory_holds_few_contents_and_rather_the_next_ones(
     setting.check(3 + in_order.READ_BACK_AT_ONCE)
 
 
+async def test_a_slow_consumer_holds_back_whoever_offers(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One chunk is being taken, two contents fit, and the next one waits: none is read back."""
+    monkeypatch.setattr(in_order, "MAX_WAITING_BYTES", ROOM_BYTES)
+    found = [await anyio.to_thread.run_sync(setting._keep, chunk) for chunk in setting.chunks]
+    offered: list[int] = []
+    gate = anyio.Event()
+
+    async def slow(settled: SettledChunk) -> bool:
+        await gate.wait()
+        return await setting.take(settled)
+
+    async def offer_rest() -> None:
+        for chunk in setting.chunks[1:]:
+            await setting.order.offer(chunk, found[chunk.index])
+            offered.append(chunk.index)
+
+    monkeypatch.setattr(setting.order, "_take", slow)
+    async with anyio.create_task_group() as tasks:
+        for chunk in setting.chunks:
+            setting.order.expect(chunk)
+        tasks.start_soon(setting.order.offer, setting.chunks[0], found[0])
+        tasks.start_soon(offer_rest)
+        await anyio.wait_all_tasks_blocked()
+        assert offered == [1, 2]
+        gate.set()
+    setting.check(CHUNKS)
+    assert setting.spool.reads == 0
+
+
 async def test_what_is_about_to_be_offered_is_not_read_back(setting: Setting) -> None:
     """One commit notes two chunks, and the second is offered first."""
     first, second = setting.chunks[:2]
