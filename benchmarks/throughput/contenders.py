@@ -120,8 +120,19 @@ CONTENDERS = {
     ),
 }
 
+TASK = Contender(
+    title="a task of a distributed engine",
+    command=program("ours", "task", "{input}", "{url}"),
+    check="counts",
+    prints_json=True,
+)
+
 # Beside these, only where they are named.
 VARIATIONS = {
+    "task": TASK,
+    "task-store": replace(
+        TASK, title=f"{TASK.title}, with a store", command=(*TASK.command, "{output}")
+    ),
     "jsonl-plain": replace(
         JSONL, title=f"{JSONL.title}, uncompressed answers", server=ServerOptions("identity")
     ),

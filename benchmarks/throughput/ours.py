@@ -2,11 +2,13 @@
 
     python -m benchmarks.throughput.ours stream INPUT URL
     python -m benchmarks.throughput.ours run INPUT URL OUTPUT [WARM_UP_INPUT]
+    python -m benchmarks.throughput.ours task INPUT URL [STORE]
 
 `stream` reads rows from a csv.DictReader and looks at the status of each result, with default
 settings. `run` is a durable run whose jobs are polled without a pause, so that the event loop is
 as busy as it ever is; with an input to warm up by, it is one with default settings, of which each
-stage is clocked (`stage_clocks.py`).
+stage is clocked (`stage_clocks.py`). `task` is what a task of Spark or Dask does with a partition,
+with a store in a folder or without one.
 Prints what was seen as JSON.
 """
 
@@ -26,6 +28,7 @@ from benchmarks.throughput.contenders import SOURCES
 from benchmarks.throughput.data import read_csv
 
 LOOK_EVERY_S = 0.005
+SPARK_BATCH_ROWS = 10_000  # its own default
 WITHOUT_PAUSE = ping.PollSchedule(min_interval_s=0.001)
 
 
@@ -87,8 +90,34 @@ async def run(source: Path, url: str, output: Path, warm_up: Path | None = None)
         return {"stages_s": clocks.all_s(time.process_time() - began_s)}
 
 
+def task(source: Path, url: str, store: Path | None = None) -> dict[str, Any]:
+    """The rows of a partition with their answers beside them, counted."""
+    from pyarrow import csv  # noqa: PLC0415 - others do without it
+
+    from pingdata_async.engines.batches import enhance_batches  # noqa: PLC0415 - likewise
+    from pingdata_async.engines.spec import settle  # noqa: PLC0415 - likewise
+
+    table = csv.read_csv(source)
+    spec = settle(
+        table.slice(0, 1000),
+        SOURCES,
+        tasks=1,
+        api_url=url,
+        key=["id"],
+        store=None if store is None else f"file://{store}",
+    )
+    seen = not_ok = 0
+    for batch in enhance_batches(iter(table.to_batches(max_chunksize=SPARK_BATCH_ROWS)), spec):
+        seen += batch.num_rows
+        not_ok += sum(each != "ok" for each in batch.column("enhance_status").to_pylist())
+    return {"seen": seen, "not_ok": not_ok}
+
+
 def main(what: str, source: str, url: str, *more: str) -> None:
     paths = list(map(Path, more))
+    if what == "task":
+        print(json.dumps(task(Path(source), url, *paths)))
+        return
     work = run(Path(source), url, *paths) if what == "run" else stream(Path(source), url)
     print(json.dumps(asyncio.run(work)))
 

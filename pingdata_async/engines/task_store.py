@@ -10,6 +10,7 @@ import datetime as dt
 import os
 import socket
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -48,6 +49,9 @@ from pingdata_async.results.validation import Failure
 from pingdata_async.util.encoding import EncodedBody
 
 STORED = "stored:"  # the scheme of the url of an answer in the store
+MOST_HELD = (
+    4  # finished chunks that nobody has taken yet, besides those that wait to be handed over
+)
 LOOK_EVERY_S = 2.0  # at a chunk that another attempt may be submitting
 
 NextIndex = Callable[[], int]
@@ -65,13 +69,19 @@ class HandingOver(ChunkStore):
     def __init__(self, next_index: NextIndex, hand_over: HandOver) -> None:
         super().__init__(next_index)
         self._hand_over = hand_over
+        self._held: deque[Delivery] = deque()
 
     async def deliver(self, finished: FinishedChunk) -> Delivery | None:
-        """Hand over the results."""
+        """Hand over the results; waits while very many are not taken."""
         rows = finished.chunk.total_rows - len(finished.retry_rows)
         if not rows:
             return None
+        while len(self._held) >= MOST_HELD:
+            await self._held[0].taken.wait()
+            if self._held and self._held[0].taken.is_set():  # nobody else has seen it
+                self._held.popleft()
         delivery = Delivery(rows)
+        self._held.append(delivery)
         self._hand_over(finished, delivery)
         return delivery
 

@@ -10,18 +10,20 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
+import anyio
 import msgspec
 import obstore
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from obstore.store import LocalStore, MemoryStore
 
-from pingdata_async.engine.context import ChunkTakenError, FinishedChunk
+from pingdata_async.engine.context import ChunkTakenError, Delivery, FinishedChunk
 from pingdata_async.engines.protocol import Record, State, cost_of, may_follow
 from pingdata_async.engines.spec import BatchSpec, settle
 from pingdata_async.engines.store import SharedStore
-from pingdata_async.engines.task_store import STORED, RecordingStore
+from pingdata_async.engines.task_store import MOST_HELD, STORED, HandingOver, RecordingStore
 from pingdata_async.locations.chunk import Chunk, split
+from pingdata_async.results.outcomes import Tally
 from pingdata_async.results.validation import validate_output
 from pingdata_async.util.encoding import EncodedBody, gzipped
 from tests.support.chunks import chunk_of
@@ -31,6 +33,22 @@ from tests.support.sweeps import examples
 ROWS = 4
 MOST_STEPS = 400  # of one attempt that is alone
 ATTEMPTS = 4
+
+
+async def test_finished_chunks_wait_for_a_slow_consumer() -> None:
+    """Their answers would fill the memory; who waits goes on when the first is taken."""
+    handed_over: list[Delivery] = []
+    store = HandingOver(lambda: 0, lambda _, delivery: handed_over.append(delivery))
+    finished = FinishedChunk(chunk_of(range(2)), Tally(rows=2))
+    async with anyio.create_task_group() as deliveries:
+        for _ in range(MOST_HELD + 2):
+            deliveries.start_soon(store.deliver, finished)
+        await anyio.wait_all_tasks_blocked()
+        assert len(handed_over) == MOST_HELD
+        for taken in range(MOST_HELD + 2):
+            handed_over[taken].take(2)
+            await anyio.wait_all_tasks_blocked()
+            assert len(handed_over) == min(MOST_HELD + 1 + taken, MOST_HELD + 2)
 
 
 class API:
