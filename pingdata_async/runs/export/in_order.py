@@ -35,7 +35,7 @@ from pingdata_async.runs.export.output import AtomicFile
 from pingdata_async.runs.export.results import DuplicateAnswers, ResultReader, SettledChunk
 from pingdata_async.util.loop import SingleThreadExecutor
 
-MAX_WAITING_BYTES = 8 * 1024 * 1024  # of content, for turns to come: two outputs or so
+MAX_WAITING_BYTES = 4 * 1024 * 1024  # of content, for turns to come: one output or so
 MAX_WAITING = 256  # chunks, for what each takes beside its content: they may be of one row
 READ_BACK_AT_ONCE = 4  # chunks, on the time of whoever offers one: a backlog shrinks all the same
 
