@@ -1,7 +1,7 @@
 """The command `pingdata-async`; it starts in `pingdata_async.__main__`.
 
 account  Commands that ask the API a single question: datasources, limits, usage, enhance-one
-compare  The command `diff`
+compare  The commands that compare: diff (two runs), reconcile (a run and the account)
 config   The configuration file with profiles, and the command `config`
 console  What commands print: results, what happens in a run, side files
 execute  Opens a client, works on a run and reports it; how to resume it

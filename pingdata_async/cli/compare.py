@@ -1,4 +1,4 @@
-"""The command that compares two runs: `diff`."""
+"""The commands that compare: `diff` (two runs) and `reconcile` (a run and the account)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ from typing import Any
 import anyio
 import click
 
-from pingdata_async.cli.console import show_json
+from pingdata_async.cli.console import Table, show, show_json
 from pingdata_async.cli.help import Option, Panel, command, in_panel
-from pingdata_async.cli.main import ANSWERED, STOPPED, run_until_signal, say
+from pingdata_async.cli.main import (
+    ANSWERED,
+    NO_ANSWER_FOR_SOME,
+    STOPPED,
+    run_until_signal,
+    say,
+)
 from pingdata_async.cli.options import (
+    api_options,
     check_output_name,
     check_run_dir,
     format_option,
@@ -21,10 +28,13 @@ from pingdata_async.cli.options import (
     only,
     overwrite_option,
     run_argument,
+    run_dir_argument,
     safe_csv_option,
 )
 from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.runs.diff import DiffSummary, write_diff
+from pingdata_async.runs.directory.directory import read_settings
+from pingdata_async.runs.reconcile import Reconciliation, Verdict, reconcile_run
 from pingdata_async.tables.formats import WriteOptions
 from pingdata_async.util.redaction import printable
 from pingdata_async.util.text import STDOUT, counted
@@ -129,3 +139,96 @@ def _described(summary: DiffSummary) -> Iterator[str]:
 
 
 _AGES = {"old": "older", "new": "newer"}
+
+
+# -- A run and the account -------------------------------------------------------------------
+
+
+@command(
+    examples="pingdata-async reconcile enhanced.xlsx",
+    exit_codes="""
+        0    nothing of the run is in doubt, or nothing that is was charged
+        2    wrong usage
+        3    what is in doubt was charged, or a part of it
+        4    no auth token, or the API refused it
+        5    it cannot be told; or the API gave no answer
+    """,
+)
+@run_dir_argument
+@api_options
+@json_option("Print it as JSON.")
+def reconcile(run_dir: Path, as_json: bool, **others: Any) -> int:
+    """Set a run's charges beside the account's usage.
+
+    A submission whose response was lost may have been charged. The account tells by time and source
+    what was. If that is no more than the run's accepted jobs, nothing in doubt was charged; if it
+    is more by just what is in doubt, it was. Whatever else used the account at the same time leaves
+    it open; other runs in the same folder are counted in.
+    """
+    # Only now: `diff` needs no client, which takes a while to load.
+    from pingdata_async.cli.execute import ask  # noqa: PLC0415
+    from pingdata_async.cli.runs import connection_to_run, refusal_of  # noqa: PLC0415
+
+    check_run_dir(run_dir)
+    settings = read_settings(run_dir)
+    # Nothing is submitted, so that nobody is called back.
+    refusal = refusal_of(settings, others | {"callback_url": ""})
+    if refusal is not None:
+        raise refusal.error
+    found = ask(connection_to_run(settings, others), lambda client: reconcile_run(client, run_dir))
+    if as_json:
+        show_json(found)
+    else:
+        show(*_account_described(found))
+    if found.is_running:
+        return STOPPED
+    return _EXIT_CODES.get(found.verdict, STOPPED)
+
+
+_EXIT_CODES = {
+    Verdict.NOTHING_IN_DOUBT: ANSWERED,
+    Verdict.NOT_CHARGED: ANSWERED,
+    Verdict.CHARGED: NO_ANSWER_FOR_SOME,
+    Verdict.PARTLY_CHARGED: NO_ANSWER_FOR_SOME,
+}
+_SAID = {
+    Verdict.NOTHING_IN_DOUBT: "Nothing of this run is in doubt.",
+    Verdict.NOT_CHARGED: "What is in doubt was not charged: the account has no more than was "
+    "accepted.",
+    Verdict.CHARGED: "What is in doubt was charged, if nothing else used the account at that time.",
+    Verdict.PARTLY_CHARGED: "A part of what is in doubt was charged, if nothing else used the "
+    "account at that time.",
+    Verdict.OPEN: "Whether what is in doubt was charged cannot be told: something else used the "
+    "account at that time.",
+    Verdict.SHORT: "It cannot be told: the account shows less than was accepted. It may lag behind "
+    "(ask again later), be another user's, or not charge for everything.",
+}
+
+
+def _account_described(found: Reconciliation) -> Iterator[str | Table]:
+    spans = ", ".join(f"{begin} to {end}" for begin, end in found.spans) or "nothing was sent"
+    exactly = f"; the account tells the time by {found.granularity}" if found.granularity else ""
+    yield f"{found.run_dir}: {spans}{exactly}"
+    if found.other_runs:
+        yield f"At the same time: {', '.join(found.other_runs)}"
+    headings = ("source", "charged", "in doubt", "other runs", "account", "unexplained", "verdict")
+    rows = [
+        (
+            code,
+            each.charged,
+            each.in_doubt,
+            each.other_runs + each.other_runs_in_doubt,
+            each.account,
+            each.unexplained,
+            each.verdict.replace("_", " "),
+        )
+        for code, each in found.sources.items()
+    ]
+    if rows:
+        yield Table(headings, rows)
+    if found.submissions_in_doubt:
+        locations = counted(found.locations_in_doubt, "location")
+        yield f"In doubt: {locations} in {counted(found.submissions_in_doubt, 'submission')}"
+    yield _SAID[found.verdict]
+    if found.is_running:
+        yield "The run goes on: ask again when it is finished."

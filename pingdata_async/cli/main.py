@@ -236,6 +236,7 @@ _COMMANDS = {
         "datasources": ("account", "List the data sources you may use, or describe one."),
         "limits": ("account", "Show what is left of the account's limits, by source."),
         "usage": ("account", "Show the credits used, by time and source."),
+        "reconcile": ("compare", "Set a run's charges beside the account's usage."),
     },
     "The command itself": {
         "config": ("config", "Show the configuration file, and where each setting comes from."),

@@ -484,11 +484,11 @@ def _go_on(
         return await work(_enhancer(client, settings, emit, others), options)
 
     return carry_out(
-        _connection(settings, others),
+        connection_to_run(settings, others),
         reporting_of(others),
         go_on,
         is_begun=True,
-        refusal=_refusal(settings, others),
+        refusal=refusal_of(settings, others),
     )
 
 
@@ -504,7 +504,7 @@ def _checked_settings(run_dir: Path, output: str | None, others: dict[str, Any])
     return settings
 
 
-def _connection(settings: RunSettings, others: dict[str, Any]) -> Connection:
+def connection_to_run(settings: RunSettings, others: dict[str, Any]) -> Connection:
     """The API that the options name, or else the run's own."""
     given = connection_of(others)
     if given.environment is not None or given.api_url is not None:
@@ -512,7 +512,7 @@ def _connection(settings: RunSettings, others: dict[str, Any]) -> Connection:
     return dataclasses.replace(given, environment=settings.environment, api_url=settings.api_url)
 
 
-def _refusal(settings: RunSettings, others: dict[str, Any]) -> Refusal | None:
+def refusal_of(settings: RunSettings, others: dict[str, Any]) -> Refusal | None:
     """Why the API must not be contacted: it, or a callback, is named by the run directory alone.
 
     A run directory may come from anybody, and so may the URLs in it.

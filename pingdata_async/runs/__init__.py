@@ -8,6 +8,7 @@ comparison  What differs between two answers to the same location
 diff        Which answers changed between two runs, by location and field
 forecast    What a run would send, cost and take
 preflight   What the API is asked before anything is sent: limits and data sources
+reconcile   A run's charges beside the account's usage
 resume      Unfinished chunks as tasks, and rows that `retry` reopens
 run         A run from file to file, in its three phases
 spending    What a run has charged, what it has still to send, and what it may spend

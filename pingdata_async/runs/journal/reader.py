@@ -102,6 +102,24 @@ class JournalTotals(msgspec.Struct, frozen=True, kw_only=True):
         return self.chunks[ChunkState.SUBMITTED] + self.chunks[ChunkState.COMPLETE]
 
 
+class SubmissionSpan(msgspec.Struct, frozen=True):
+    """When a submission may have been charged, and for what.
+
+    Attributes:
+        is_accepted: Whether it surely was; if not, it is in doubt.
+        locations: How many were sent.
+        asked: About how many locations each source is asked, by its code.
+        sent_at: When it was sent, in Unix seconds.
+        until: When its chunk, if that was not sent again, changed last.
+    """
+
+    is_accepted: bool
+    locations: int
+    asked: dict[str, int]
+    sent_at: float
+    until: float
+
+
 class JournalReader(Closing):
     """Reads a journal, also while a run writes it, and after a crash; a context manager.
 
@@ -273,6 +291,14 @@ class JournalReader(Closing):
             for index, locations, asked, _ in found
         }
 
+    def submission_spans(self) -> list[SubmissionSpan]:
+        """All that was submitted and not surely refused."""
+        with self._reading() as connection:
+            return [
+                SubmissionSpan(state == "accepted", locations, asked_of_text(asked), *times)
+                for state, locations, asked, *times in connection.execute(_SUBMISSION_SPANS)
+            ]
+
     def later_chunks_waiting(self) -> Iterator[Chunk]:
         """The later chunks that wait to be sent."""
         with self._reading() as connection:
@@ -331,6 +357,13 @@ _SUBMISSION_TOTALS = """
     FROM submissions
 """
 
+
+_SUBMISSION_SPANS = """
+    SELECT
+        submissions.state, submissions.locations, submissions.asked, submissions.sent_at,
+        CASE WHEN chunks.submission = submissions.id THEN chunks.since ELSE submissions.sent_at END
+    FROM submissions JOIN chunks USING (idx)
+"""
 
 _BY_SOURCE = """
     SELECT state = 'accepted', asked, count(*), sum(locations)
