@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from myst_parser.parsers.sphinx_ import MystParser
 
 from pingdata_async import __version__
 from pingdata_async.cli.main import cli
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from notebook import markdown
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -44,6 +51,16 @@ class CommandHelp(Directive):
         return made
 
 
+class NotebookParser(MystParser):
+    """Makes a page of a notebook, with the outputs that are stored in it."""
+
+    supported: ClassVar[tuple[str, ...]] = ("notebook",)
+
+    def parse(self, inputstring: str, document: nodes.document) -> None:
+        """Parse it as Markdown."""
+        super().parse(markdown(inputstring), document)
+
+
 def _help_of(command: click.Command, name: str) -> str:
     parent = click.Context(
         cli, info_name="pingdata-async", terminal_width=88, **cli.context_settings
@@ -65,4 +82,6 @@ def mark_code(
 def setup(app: Sphinx) -> None:
     """Called by Sphinx as it starts."""
     app.add_directive("command-help", CommandHelp)
+    app.add_source_suffix(".ipynb", "notebook")
+    app.add_source_parser(NotebookParser)
     app.connect("autodoc-process-docstring", mark_code, priority=400)  # before napoleon

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -124,6 +125,16 @@ async def _run_shell(words: list[str], api_url: str, folder: Path) -> None:
         )
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.large
+def test_the_notebook_shows_what_running_it_gives(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`python docs/notebook.py` keeps its outputs; nothing of a machine or a moment is in them."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    names = runpy.run_path(str(ROOT / "docs" / "notebook.py"))
+    assert names["executed"]() == names["NOTEBOOK"].read_text(encoding="utf-8")
 
 
 def test_the_readme_is_short() -> None:
