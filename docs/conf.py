@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import click
 from docutils import nodes
@@ -54,7 +54,7 @@ class CommandHelp(Directive):
 class NotebookParser(MystParser):
     """Makes a page of a notebook, with the outputs that are stored in it."""
 
-    supported: ClassVar[tuple[str, ...]] = ("notebook",)
+    supported = ("notebook",)
 
     def parse(self, inputstring: str, document: nodes.document) -> None:
         """Parse it as Markdown."""
