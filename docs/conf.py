@@ -54,7 +54,7 @@ class CommandHelp(Directive):
 class NotebookParser(MystParser):
     """Makes a page of a notebook, with the outputs that are stored in it."""
 
-    supported = ("notebook",)
+    supported = ("notebook",)  # type: ignore[misc] # myst-parser and docutils disagree on it
 
     def parse(self, inputstring: str, document: nodes.document) -> None:
         """Parse it as Markdown."""
