@@ -10,11 +10,12 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 import msgspec
 
-from pingdata_async.exceptions import DecodeError, NoAnswerError, PingDataError
+from pingdata_async.exceptions import DecodeError, NoAnswerError, PingDataError, RunError
 from pingdata_async.util.text import counted
 from pingdata_async.value_notes import ValueNote
 
@@ -519,6 +520,29 @@ class RunSummary(_InPydantic, msgspec.Struct, kw_only=True):
     run_dir: str | None = None
     environment: str | None = None
     run_id: str | None = None
+
+    def report(self, path: str | Path | None = None, *, rows: bool = True) -> Path:
+        """Write the run's report, one HTML file; it costs nothing.
+
+        It blocks, some 40 s for a million rows; in a coroutine, call it by
+        `anyio.to_thread.run_sync(summary.report)`.
+
+        Args:
+            path: The file, which is replaced; None for the name of the output and ".html".
+            rows: Whether addresses, ids and points of single rows are in it.
+
+        Returns:
+            The file.
+
+        Raises:
+            ConfigurationError: When the package that draws is not installed.
+            RunError: When there is no run directory, or the file cannot be written.
+        """
+        from pingdata_async.report.page import write_report  # noqa: PLC0415 - only here, and late
+
+        if self.run_dir is None:
+            raise RunError("a report reads the run directory, and this run has none")
+        return write_report(self.run_dir, path, rows=rows)
 
 
 class EnhancedLocations(list[EnhancedLocation]):

@@ -11,6 +11,7 @@ main     Runs a command; exit codes, messages, and a clean stop on a signal
 metrics  Serves the metrics of a run to Prometheus
 options  Options that several commands share
 manual   The commands `completion` and `man`
+report   The command `report`, and the option of that name
 runs     The commands that work on a run: enhance, plan, resume, retry, export
 sandbox  The command `sandbox`
 screen   The display of a run, and tables, on a terminal; loads rich

@@ -268,7 +268,12 @@ def carry_out(
     except BrokenPipeError:
         # The reader of standard output wants no more; click would turn that into an error.
         return ANSWERED
-    return _report(summary, reporting.summary_path, console)
+    exit_code = _report(summary, reporting.summary_path, console)
+    if reporting.report_path is not None and summary.run_dir is not None:
+        from pingdata_async.report.page import write_report  # noqa: PLC0415 - seldom used
+
+        console.print(f"Report: {write_report(summary.run_dir, reporting.report_path)}")
+    return exit_code
 
 
 def _watchers(

@@ -230,6 +230,7 @@ _COMMANDS = {
         "retry": ("runs", "Retry the rows of a run that have no answer."),
         "export": ("runs", "Write a run's output in any format, at no cost."),
         "diff": ("compare", "Write which answers changed between two runs, at no cost."),
+        "report": ("report", "Write a run's report: one HTML file to look at."),
     },
     "One location, and the account": {
         "enhance-one": ("account", "Enhance one location at once."),

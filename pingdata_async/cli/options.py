@@ -543,6 +543,7 @@ class Reporting:
     quiet: bool  # errors only
     log_file: Path | None
     summary_path: Path | None
+    report_path: Path | None
     notify: bool  # the terminal, at the end
     metrics_port: str | None  # where metrics are served
 
@@ -563,6 +564,11 @@ output_options = in_panel(
         help='Write the summary to this file as JSON. "-" is standard output.',
     ),
     option(
+        "--report", "report_path", type=click.Path(dir_okay=False, path_type=Path),
+        help="Write a report to this HTML file at the end: map, match quality, costs. `report` "
+        "does the same later.",
+    ),
+    option(
         "--notify", is_flag=True, show_default=False, rare=True,
         help="At the end, ring the terminal's bell and show a desktop notification (OSC 9), "
         "where it can.",
@@ -578,6 +584,12 @@ output_options = in_panel(
 def reporting_of(values: Mapping[str, Any]) -> Reporting:
     """The reporting that `output_options` describe."""
     return Reporting(**only((field.name for field in fields(Reporting)), values))
+
+
+def side_files_of(values: Mapping[str, Any]) -> dict[str, Path | None]:
+    """The files that `output_options` name, by option."""
+    names = {"--summary": "summary_path", "--log-file": "log_file", "--report": "report_path"}
+    return {option: values.get(name) for option, name in names.items()}
 
 
 # -- Checks ----------------------------------------------------------------------------------

@@ -49,12 +49,14 @@ from pingdata_async.cli.options import (
     requests_option,
     rewrite_options_of,
     run_dir_argument,
+    side_files_of,
     sources_option,
     space_option,
     switch,
     write_options_of,
     writing_options,
 )
+from pingdata_async.cli.report import check_report
 from pingdata_async.enhancer import BulkEnhancer
 from pingdata_async.events import Event, EventEmitter, InputAwaited
 from pingdata_async.exceptions import ConfigurationError
@@ -187,6 +189,8 @@ def enhance(
     columns of INPUT followed by the answers.
     """
     enhancer_options, run_options = _checked(source, output, others)
+    is_kept = output != STDOUT or others["run_dir"] is not None
+    check_report(others["report_path"], discard_run=discard_run or not is_kept)
     policy = policy_of(others)
 
     async def work(client: PingDataClient, emit: EventEmitter) -> RunSummary:
@@ -257,7 +261,7 @@ def _checked(
         ConfigurationError: When they cannot be used.
     """
     check_output_name(output)
-    files = {"--summary": others.get("summary_path"), "--log-file": others.get("log_file")}
+    files = side_files_of(others)
     check_side_files(files, source=source, output=output, run_dir=others["run_dir"])
     same = ("chunk_size", "max_jobs", "max_requests_per_second", "callback_url")
     of_the_enhancer = only(same, others) | asking_of(others)
@@ -381,6 +385,7 @@ def resume(run_dir: Path, discard_run: bool, **others: Any) -> int:
 
     Nothing is sent if the run is finished.
     """
+    check_report(others["report_path"], discard_run=discard_run)
     return _go_on(
         run_dir,
         others,
@@ -408,6 +413,7 @@ def retry(run_dir: Path, all_not_ok: bool, **others: Any) -> int:
 
     The output is rewritten. Each row is sent again only to the sources that did not succeed.
     """
+    check_report(others["report_path"])
     return _go_on(
         run_dir,
         others,
@@ -499,7 +505,7 @@ def _checked_settings(run_dir: Path, output: str | None, others: dict[str, Any])
         check_own_place(settings, run_dir)
         output = settings.output
     check_output_name(output)
-    files = {"--summary": others["summary_path"], "--log-file": others["log_file"]}
+    files = side_files_of(others)
     check_side_files(files, source=None, output=output, run_dir=run_dir)
     return settings
 
