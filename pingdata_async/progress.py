@@ -32,7 +32,7 @@ from pingdata_async.events import (
     SubmissionInDoubt,
     UnexpectedAnswer,
 )
-from pingdata_async.models import JobPhase, phase_of
+from pingdata_async.models import JobPhase, RequestKind, phase_of
 from pingdata_async.util.text import counted
 
 RATE_WINDOW_S = 120.0
@@ -126,8 +126,8 @@ class RunProgress:
                     self.phase = WRITING
             case RequestRetried():
                 self.problems += 1
-                if event.status_code is None and event.gives_up_in_s is not None:
-                    self._wait_for("an answer of the API", event.gives_up_in_s)
+                if shows_silence(event):
+                    self._wait_for("an answer of the API", event.gives_up_in_s or 0.0)
                     self._is_silent = True
             case UnexpectedAnswer() | JobStalled() | SubmissionInDoubt():
                 self.problems += 1
@@ -269,6 +269,12 @@ class RunProgress:
     def line(self) -> str:
         """The progress in one line, for a log."""
         return f"{self.phase}: " + "; ".join(filter(None, self.lines()))
+
+
+def shows_silence(event: RequestRetried) -> bool:
+    """Whether the API did not answer; of an output that came damaged it did."""
+    is_of_an_output = event.kind is RequestKind.FETCH
+    return event.status_code is None and event.gives_up_in_s is not None and not is_of_an_output
 
 
 def clock_time(in_s: float, now: float | None = None) -> str:

@@ -48,7 +48,7 @@ from pingdata_async.events import (
 )
 from pingdata_async.exceptions import ConfigurationError, RunError
 from pingdata_async.models import RunSummary
-from pingdata_async.progress import RunProgress, clock_time, duration
+from pingdata_async.progress import RunProgress, clock_time, duration, shows_silence
 from pingdata_async.runs.directory.directory import failures_path, is_within
 from pingdata_async.util.files import check_links
 from pingdata_async.util.redaction import masked
@@ -213,7 +213,7 @@ def narrate(console: Console, *, verbose: bool) -> Iterator[Listener]:
             sentence = sentence if faults[type(event)] == 1 else None
         elif isinstance(event, JobSubmitted | JobPolled):
             is_silent = False
-        elif isinstance(event, RequestRetried) and not is_silent and _shows_silence(event):
+        elif isinstance(event, RequestRetried) and not is_silent and shows_silence(event):
             is_silent = True
             until = clock_time(event.gives_up_in_s or 0.0)
             sentence = f"The API does not answer: {event.error}; trying until {until}"
@@ -226,10 +226,6 @@ def narrate(console: Console, *, verbose: bool) -> Iterator[Listener]:
         for kind, number in faults.items():
             if number > 1:
                 console.print(f"{counted(number - 1, *FAULTS[kind])}; --log-file has all")
-
-
-def _shows_silence(event: RequestRetried) -> bool:
-    return event.status_code is None and event.gives_up_in_s is not None
 
 
 _WARNINGS = (

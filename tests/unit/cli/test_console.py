@@ -6,6 +6,7 @@ import logging
 import threading
 
 import pytest
+from msgspec import structs
 
 from pingdata_async.cli.console import (
     Table,
@@ -67,7 +68,7 @@ def test_verbose_tells_each_fault(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_api_out_of_reach_is_told_once_until_it_answers(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """With until when it is tried."""
+    """With until when it is tried; an output that came damaged is no silence."""
     silence = RequestRetried(
         kind=RequestKind.SUBMIT,
         chunk=0,
@@ -78,6 +79,7 @@ def test_an_api_out_of_reach_is_told_once_until_it_answers(
         gives_up_in_s=60.0,
     )
     with narrate(StatusConsole(), verbose=False) as watch:
+        watch(structs.replace(silence, kind=RequestKind.FETCH, error="the output is cut off"))
         watch(silence)
         watch(silence)
         watch(JobSubmitted(chunk=0, job_id="a", locations=1, charged_before=False))
