@@ -82,9 +82,9 @@ def enhance_batches(
     """Enhance the rows of a partition.
 
     Rows come out with the answers of their chunk, in the order in which chunks finish. What goes
-    wrong with a row stands in its columns. Closed early, it ends at once: jobs in flight are
-    abandoned, although the API charges for them, unless there is a store for another attempt to
-    take them up from.
+    wrong with a row stands in its columns, and no row fails the task. Closed early, it abandons the
+    jobs in flight, although the API charges for them. With a store, another attempt takes them up;
+    so submissions under way are waited for, up to the retry policy's `linger_s`.
 
     Args:
         batches: The rows; all batches have the same schema.
@@ -95,8 +95,11 @@ def enhance_batches(
         InputError: When the rows are not sorted by the key, or have other columns than were
             settled.
         ConfigurationError: When there is no token, or the store belongs to another run.
+        RunError: When the store cannot be used.
+        SubmissionInDoubtError: When the retry policy holds submissions in doubt for you to decide,
+            and there are some.
         PingDataError: When no further request can succeed: the token is refused, a quota or the
-            budget is spent, or the API is down for good.
+            task's share of the budget is spent, or the API is down for good.
     """
     run = _TaskRun(spec, task)
     rows = _InputRows(batches, spec)

@@ -11,8 +11,9 @@ import anyio
 import anyio.to_thread
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 
-from pingdata_async import ConfigurationError, RetryPolicy
+from pingdata_async import BudgetSpentError, ConfigurationError, RetryPolicy, SubmissionInDoubtError
 from pingdata_async.engines import task_store
 from pingdata_async.engines.batches import enhance_batches
 from pingdata_async.engines.protocol import State
@@ -181,6 +182,38 @@ async def test_a_zombie_that_wakes_has_its_record_refused(
         assert server.stats.locations_accepted == 10
         assert await anyio.to_thread.run_sync(costs, tmp_path) == (5, 5)
     assert outs[0] == outs[1]
+
+
+async def test_a_submission_in_doubt_is_held_for_every_attempt(tmp_path: Path) -> None:
+    """Until somebody decides otherwise; then it is sent again, and counted."""
+    table = partition(5)
+    holding = dataclasses.replace(QUICK, hold_in_doubt=True)
+    async with sandbox_and_client(faults=FaultPlan(lost_answer=1.0)) as (server, _):
+        spec = await settled_here(table, server.url, tmp_path, retry_policy=holding)
+        for _ in range(2):
+            with pytest.raises(SubmissionInDoubtError):
+                await enhanced_in_thread(table, spec)
+            assert server.stats.jobs_accepted == 1
+    async with sandbox_and_client() as (server, _):
+        settings = replace(spec.settings, api_url=server.url)
+        spec = dataclasses.replace(spec, settings=settings, policy=QUICK)
+        out = await enhanced_in_thread(table, spec)
+        assert server.stats.jobs_accepted == 1
+    assert out.num_rows == 5
+    assert await anyio.to_thread.run_sync(costs, tmp_path) == (5, 5)
+
+
+async def test_a_task_spends_its_share_of_the_budget(tmp_path: Path) -> None:
+    """What it has paid for is kept, and another attempt goes on behind it."""
+    table = partition(30)
+    async with sandbox_and_client() as (server, _):
+        spec = await settled_here(table, server.url, tmp_path, tasks=2, max_locations=30)
+        with pytest.raises(BudgetSpentError):
+            await enhanced_in_thread(table, spec)
+        assert server.stats.locations_accepted == 15
+        out = await enhanced_in_thread(table, spec)
+        assert server.stats.locations_accepted == 30
+    assert out.num_rows == 30
 
 
 async def test_the_store_of_another_run_is_refused(tmp_path: Path) -> None:
