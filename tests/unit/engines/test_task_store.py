@@ -13,12 +13,13 @@ from unittest import mock
 import anyio
 import msgspec
 import obstore
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from obstore.store import LocalStore, MemoryStore
 
-from pingdata_async.engine.context import ChunkTakenError, Delivery, FinishedChunk
-from pingdata_async.engines.protocol import Record, State, cost_of, may_follow
+from pingdata_async.engine.context import ChunkTakenError, Delivery, FinishedChunk, Known
+from pingdata_async.engines.protocol import Record, State, cost_of, digest_of, may_follow
 from pingdata_async.engines.spec import BatchSpec, settle
 from pingdata_async.engines.store import SharedStore
 from pingdata_async.engines.task_store import MOST_HELD, STORED, HandingOver, RecordingStore
@@ -49,6 +50,34 @@ async def test_finished_chunks_wait_for_a_slow_consumer() -> None:
             handed_over[taken].take(2)
             await anyio.wait_all_tasks_blocked()
             assert len(handed_over) == min(MOST_HELD + 1 + taken, MOST_HELD + 2)
+
+
+async def test_who_loses_a_chunk_neither_splits_nor_submits_it() -> None:
+    """Another attempt claimed it after it was refused; what that made of it is followed."""
+    shared, chunk = SharedStore(MemoryStore()), chunk_of(range(ROWS))
+    first, other = (RecordingStore(lambda: 1, lambda *_: None, shared, SPEC, name) for name in "ab")
+    parts = split(chunk, [1, 2], [2, 2], was_charged=False)
+    for store in first, other:
+        assert await store.look_up(chunk) == Known()
+    await first.submitting(chunk, charged_before=False, asked={})
+    with pytest.raises(ChunkTakenError):
+        await other.submitting(chunk, charged_before=False, asked={})
+    await first.refused(chunk)
+    assert await other.look_up(chunk) == Known()
+    await other.submitting(chunk, charged_before=False, asked={})
+    with pytest.raises(ChunkTakenError):
+        await first.split(chunk, parts)
+    await other.refused(chunk)
+    await other.split(chunk, parts)
+    assert await first.look_up(chunk) == Known(sizes=(2, 2))
+    await first.split(chunk, parts)
+    assert [record.state for record in (await shared.log(digest_of_chunk(chunk)))[0]] == [
+        State.SUBMITTING, State.REFUSED, State.SUBMITTING, State.REFUSED, State.SPLIT
+    ]  # fmt: skip
+
+
+def digest_of_chunk(chunk: Chunk) -> str:
+    return digest_of(SPEC.settings.api, SPEC.question, chunk)
 
 
 class API:
