@@ -198,6 +198,11 @@ class RunProgress:
         return len(self._jobs) + self._jobs_unseen
 
     @property
+    def jobs_queued(self) -> int:
+        """Of these, jobs in the API's queue."""
+        return self._queued
+
+    @property
     def share(self) -> float | None:
         """How much of the present phase is done, from 0 to 1; None where that is not known."""
         if self.phase == READING:

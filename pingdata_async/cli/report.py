@@ -59,8 +59,9 @@ def report(run_dir: Path, output: Path, no_rows: bool) -> int:
     """Write a run's report: one HTML file to look at.
 
     It costs nothing, and shows what was answered, how sure the matches are, a map, what the
-    answers hold, the rows that want attention, and what it cost. It opens without a network, and
-    needs pip install "pingdata-async[report]". The run may be running, stopped or finished.
+    answers hold, the rows that want attention, what it cost and how it went. It opens without a
+    network, and needs pip install "pingdata-async[report]". The run may be running, stopped or
+    finished.
     """
     check_run_dir(run_dir)
     settings = read_settings(run_dir)

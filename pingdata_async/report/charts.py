@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
 
 from pingdata_async.report.collect import RunReport
 from pingdata_async.report.statistics import Bin, ColumnStats
+from pingdata_async.runs.timeline import Moment
 
 Spec = dict[str, Any]
 
@@ -42,6 +45,7 @@ MAX_DISTRIBUTIONS = 30
 MAX_BARS = 12
 MAX_FULLNESS = 60
 MAX_COLOURINGS = 14
+MAX_INTERVALS = 60
 LEAST_PRIVATE = 5  # rows that a shown value has, where no row may be told from others
 LARGE_NUMBER = 10_000
 
@@ -282,6 +286,93 @@ def fullness(report: RunReport) -> Chart:
     )
 
 
+# -- Over time ----------------------------------------------------------------------------------
+
+
+_SPANS: Final[tuple[tuple[str, int], ...]] = (
+    ("days", 86_400),
+    ("hours", 3600),
+    ("minutes", 60),
+    ("seconds", 1),
+)
+
+
+class _Interval:
+    """What happened between two times of a run."""
+
+    def __init__(self) -> None:
+        self.rows = self.refused = self.in_flight = self.queued = 0
+        self.paused_s = 0.0
+
+
+def over_time(moments: Sequence[Moment]) -> list[Chart]:
+    """How the run went; its processes are told apart where one took up what another left."""
+    if len(moments) < 2:  # noqa: PLR2004 - there is nothing between them
+        return []
+    begin = moments[0].at
+    width_s = max(0.1, (moments[-1].at - begin) / MAX_INTERVALS)
+    intervals: dict[int, _Interval] = {}
+    for earlier, later in pairwise(moments):
+        if earlier.process == later.process:
+            place = min(MAX_INTERVALS - 1, int((later.at - begin) / width_s))
+            each = intervals.setdefault(place, _Interval())
+            each.rows += later.rows - earlier.rows
+            each.refused += later.refused - earlier.refused
+            each.paused_s += later.paused_s - earlier.paused_s
+            each.in_flight = max(each.in_flight, later.in_flight)
+            each.queued = max(each.queued, later.queued)
+
+    def of(number: Callable[[_Interval], float]) -> list[tuple[float, int]]:
+        return [
+            (begin + place * width_s, round(number(intervals[place])))
+            for place in sorted(intervals)
+        ]
+
+    wanted = [
+        ("Rows a minute", "rows a minute", of(lambda each: 60 * each.rows / width_s)),
+        ("Jobs in flight", "jobs, at most", of(lambda each: each.in_flight)),
+        ("Jobs in the API's queue", "jobs, at most", of(lambda each: each.queued)),
+        ("Requests refused (429 and 503)", "requests", of(lambda each: each.refused)),
+        ("Pauses that the API asked for", "seconds", of(lambda each: each.paused_s)),
+    ]
+    return [
+        Chart(title, *_timed(numbers, width_s, unit))
+        if any(number for _, number in numbers)
+        else Chart(title, {}, (), [], "None.")
+        for title, unit, numbers in wanted
+    ]
+
+
+def _timed(
+    numbers: Sequence[tuple[float, int]], width_s: float, unit: str
+) -> tuple[Spec, tuple[str, ...], list[tuple[str | int, ...]]]:
+    begin, long_s = numbers[0][0], numbers[-1][0] - numbers[0][0]
+    name, second = next(each for each in _SPANS if long_s >= each[1] * 3 or each[1] == 1)
+    values = [
+        {"from": (at - begin) / second, "to": (at - begin + width_s) / second, "number": number}
+        for at, number in numbers
+    ]
+    spec = {
+        "data": {"values": values},
+        "width": "container",
+        "height": 140,
+        "mark": {"type": "rect", "tooltip": True, "color": BLUE},
+        "encoding": {
+            "x": {"field": "from", "type": "quantitative",
+                  "axis": {"title": f"{name} since the run began", "tickCount": 5}},
+            "x2": {"field": "to"},
+            "y": {"field": "number", "type": "quantitative", "scale": {"zero": True},
+                  "axis": {"title": unit, "tickCount": 4, "format": "~s"}},
+            "y2": {"datum": 0},
+            "tooltip": [{"field": "number", "format": ",", "title": unit}],
+        },
+    }  # fmt: skip
+    rows: list[tuple[str | int, ...]] = [
+        (f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}", number) for at, number in numbers
+    ]
+    return spec, ("from (UTC)", unit), rows
+
+
 # -- The map -----------------------------------------------------------------------------------
 
 
@@ -314,18 +405,17 @@ def _colourings(report: RunReport) -> list[ColumnStats]:
 
 def _cell_layer(report: RunReport) -> Spec:
     cells = report.grid.cells()
-    size = f"{report.grid.size:g}".rstrip(".")
+    size = f"{report.grid.size:.2g}"
     return {
         "name": "how many rows there are",
         "about": f"{report.grid.points:,} rows with coordinates, in cells of {size}° each.",
         "cells": cells,
         "mark": _point_mark(),
         "encoding": {
-            "size": {"field": "rows", "type": "quantitative", "legend": None,
-                     "scale": {"type": "sqrt", "range": [14, 500]}},
-            "color": {"field": "rows", "type": "quantitative",
-                      "scale": {"type": "log", "range": list(NUMBER_COLOURS)},
-                      "legend": _legend("rows in a cell", "~s")},
+            "size": {"field": "rows", "type": "quantitative",
+                     "scale": {"type": "sqrt", "range": [10, 260]},
+                     "legend": _legend("rows in a cell", "~s")},
+            "color": {"value": BLUE},
             "tooltip": [{"field": "rows", "format": ","}],
         },
     }  # fmt: skip

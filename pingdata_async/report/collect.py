@@ -20,12 +20,18 @@ from pingdata_async.locations.chunk import Chunk
 from pingdata_async.locations.words import us_state_of
 from pingdata_async.models import EnhancedLocation, Reason
 from pingdata_async.report.statistics import ColumnStats, PointGrid, Reservoir, batched
-from pingdata_async.runs.directory.directory import PLAN_NAME, SPOOL_NAME, journal_path
+from pingdata_async.runs.directory.directory import (
+    PLAN_NAME,
+    SPOOL_NAME,
+    TIMELINE,
+    journal_path,
+)
 from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.settings import RunSettings
 from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.export.results import DuplicateAnswers, ResultReader, all_outcomes
 from pingdata_async.runs.journal.reader import JournalReader
+from pingdata_async.runs.timeline import Moment, moments_of
 from pingdata_async.tables.schema.inference import AnswerColumns, AnswerScan, SchemaGrewError
 from pingdata_async.tables.schema.output_table import FOR_MACHINES
 from pingdata_async.tables.schema.types import UNREADABLE, ColumnType, Values
@@ -97,6 +103,7 @@ class RunReport:
         self.outcomes: Counter[tuple[str, str]] = Counter()  # status and reason
         self.grid = PointGrid() if with_rows else PointGrid(COARSE_DEGREES)
         self.sample: Reservoir[tuple[Point, EnhancedLocation]] = Reservoir(MAX_POINTS)
+        self.moments: list[Moment] = []
         self.sample_values: list[tuple[ColumnStats, Values]] = []
         self.attention = {
             "no_answer": Attention(
@@ -322,6 +329,7 @@ def collect(run_dir: Path, settings: RunSettings, *, with_rows: bool) -> RunRepo
         Plan(run_dir / PLAN_NAME) as plan,
         DuplicateAnswers(None) as duplicate_answers,
     ):
+        report.moments = moments_of(journal.meta(TIMELINE))
         reader = ResultReader(
             Spool(run_dir / SPOOL_NAME), journal, settings.sources, keep_earlier=True
         )

@@ -95,6 +95,7 @@ def render(report: RunReport, status: RunStatus, scripts: str) -> str:
         ("values", "What the answers hold", _cards(charts.distributions(report), figure)),
         ("columns", "Columns", figure(charts.fullness(report), is_wide=True)),
         ("cost", "What it cost", _cost(status)),
+        ("time", "How it went", _cards(charts.over_time(report.moments), figure)),
     ]
     sections = [each for each in sections if each[2]]
     links = "".join(f'<li><a href="#{key}">{title}</a></li>' for key, title, _ in sections)
@@ -259,6 +260,8 @@ def _figures(drawn: list[Chart]) -> Callable[..., str]:
     """What makes figures of charts, and notes which are to be drawn."""
 
     def figure(chart: Chart, *, is_wide: bool = False) -> str:
+        if not chart.spec:
+            return f"<figure><h3>{_text(chart.title)}</h3><p>{_text(chart.about)}</p></figure>"
         number = len(drawn)
         described = chart.spec | {"description": f"{chart.title}. A table of it is beside it."}
         drawn.append(msgspec.structs.replace(chart, spec=described))

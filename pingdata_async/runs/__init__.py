@@ -12,5 +12,6 @@ reconcile   A run's charges beside the account's usage
 resume      Unfinished chunks as tasks, and rows that `retry` reopens
 run         A run from file to file, in its three phases
 spending    What a run has charged, what it has still to send, and what it may spend
+timeline    How a run goes over time, in a few hundred moments
 status      How far a run is, read from its directory: also while it runs, and after a crash
 """

@@ -50,6 +50,7 @@ from pingdata_async.runs.directory.directory import (
     DECLARED,
     FINISHED,
     PLAN_NAME,
+    TIMELINE,
     RunDirectory,
     check_apart,
     check_own_place,
@@ -87,6 +88,7 @@ from pingdata_async.runs.resume import (
     unfinished_tasks,
 )
 from pingdata_async.runs.spending import Spending, SummaryListener, check_budget
+from pingdata_async.runs.timeline import Timeline, moments_of
 from pingdata_async.tables.formats import OutputFormat
 from pingdata_async.tables.mapping.headers import shown_headers
 from pingdata_async.tables.readers.open import AnyInput
@@ -118,9 +120,12 @@ class DurableStore(ChunkStore):
 
     is_durable = True
 
-    def __init__(self, journal: Journal, spool: Spool, output: EarlyOutput) -> None:
+    def __init__(
+        self, journal: Journal, spool: Spool, output: EarlyOutput, timeline: Timeline
+    ) -> None:
         super().__init__(journal.next_index)
         self._journal = journal
+        self._timeline = timeline
         self._spool = spool
         self._output = output
         # These steps are pure records: bound straight to the journal, to save a coroutine per step.
@@ -149,6 +154,8 @@ class DurableStore(ChunkStore):
     async def deliver(self, finished: FinishedChunk) -> None:
         """Spool a chunk's answers and record that in one step; then offer them to the output."""
         index, checked = finished.chunk.index, finished.checked
+        if self._timeline.is_due():  # a process that is killed tells most of it
+            await self._journal.set_meta(TIMELINE, self._timeline.moments())
         if checked is None:
             await self._journal.failed(index, finished.failure, finished.counts)
             await self._output.offer(finished.chunk, None)
@@ -205,7 +212,10 @@ class Run:
         self._summary_listener = SummaryListener(settings.environment)
         run_id = self._summary_listener.run_id
         self._watched = watched(client.telemetry, "run", run_id)
-        self._emit = EventEmitter(self._summary_listener, *listeners, self._watched, run_id=run_id)
+        self._timeline = Timeline()
+        self._emit = EventEmitter(
+            self._summary_listener, self._timeline, *listeners, self._watched, run_id=run_id
+        )
         self.preflight = Preflight(client, settings, self._emit)
         self._has_planned = False
         self._is_under_way = False
@@ -307,6 +317,7 @@ class Run:
             await self._check_columns(spec, plan, has_sent=totals.has_sent)
             await directory.keep_caps(self._settings.caps)
             await directory.journal.set_meta(FINISHED, None)
+            self._timeline.begin(moments_of(await directory.journal.get_meta(TIMELINE)))
             await self._keep_writing(directory)
             ownership = OutputOwnership(directory, self._output)
             async with (
@@ -411,6 +422,7 @@ class Run:
             self._summary_listener.add_planned(plan.summary)
             self._summary_listener.add_rows(totals.rows)
             self._summary_listener.add_totals(totals)
+            await directory.journal.set_meta(TIMELINE, self._timeline.moments())
             if isinstance(error, UnknownSourceError) and not totals.has_sent:
                 self._discard_unsent_plan(directory)
                 return
@@ -536,7 +548,7 @@ class Run:
             any_accepted=totals.jobs > 0,
             any_answered=totals.chunks[ChunkState.SPOOLED] > 0,
         )
-        store = DurableStore(journal, directory.spool, output)
+        store = DurableStore(journal, directory.spool, output, self._timeline)
         spending = Spending(self._settings, plan, totals, lambda read: self._read(directory, read))
         refused = await self._limits_error(spending)
         engine = self._make_engine(
@@ -612,6 +624,7 @@ class Run:
         summary = self._summary_listener.summary
         summary.seconds = round(time.monotonic() - self._began, 3)
         self._name_files(summary, directory)
+        await directory.journal.set_meta(TIMELINE, self._timeline.moments())
         await directory.journal.set_meta(FINISHED, summary)
         self._emit(
             OutputWritten(

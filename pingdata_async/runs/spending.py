@@ -27,7 +27,7 @@ from pingdata_async.runs.directory.settings import RunSettings
 from pingdata_async.runs.journal.reader import JournalReader, JournalTotals
 from pingdata_async.util.text import counted
 
-_REFUSALS = frozenset({429, SERVICE_UNAVAILABLE})
+REFUSALS = frozenset({429, SERVICE_UNAVAILABLE})
 
 
 class SummaryListener:
@@ -46,7 +46,7 @@ class SummaryListener:
                 summary.requests += 1
                 summary.retries += event.attempt > 1
             case RequestRetried():
-                summary.refused += event.status_code in _REFUSALS
+                summary.refused += event.status_code in REFUSALS
             case _:
                 pass
 

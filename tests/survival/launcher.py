@@ -33,6 +33,7 @@ from pingdata_async.runs.directory import spool
 from pingdata_async.runs.export import output as output_files
 from pingdata_async.runs.journal import journal
 from pingdata_async.runs.journal import schema as journal_schema
+from pingdata_async.runs.timeline import Timeline
 from pingdata_async.util import files as filesystem
 
 STORE_STEPS = (
@@ -124,9 +125,13 @@ class Executioner:
 
         class WatchedStore(run.DurableStore):
             def __init__(
-                self, kept_in: journal.Journal, bodies: spool.Spool, output: run.EarlyOutput
+                self,
+                kept_in: journal.Journal,
+                bodies: spool.Spool,
+                output: run.EarlyOutput,
+                timeline: Timeline,
             ) -> None:
-                super().__init__(kept_in, bodies, output)
+                super().__init__(kept_in, bodies, output, timeline)
                 for name in STORE_STEPS:
                     setattr(self, name, _around_async(note, f"store.{name}", getattr(self, name)))
 

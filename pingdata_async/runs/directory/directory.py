@@ -49,6 +49,7 @@ FINGERPRINT = "fingerprint"
 FINISHED = "finished"
 DECLARED = "declared"
 PACE = "pace"
+TIMELINE = "timeline"
 _NO_FILES = frozenset({STDIN, IN_MEMORY})
 
 

@@ -12,6 +12,7 @@ from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.journal.journal import Journal
 from pingdata_async.runs.journal.records import ChunkState
 from pingdata_async.runs.run import DurableStore
+from pingdata_async.runs.timeline import Timeline
 from pingdata_async.util.encoding import EncodedBody
 from tests.support.journals import make_journal, planned, submit
 from tests.unit.results.test_offset_index import SOURCES, usual
@@ -39,6 +40,6 @@ async def test_an_answer_is_written_only_when_it_is_noted(tmp_path: Path) -> Non
         await journal.completed(chunk, ())
         checked = validate_output(chunk, [body], SOURCES, 0, with_results=False)
         finished = FinishedChunk(chunk, checked.counts, checked=checked, job_id="job 0")
-        await DurableStore(journal, spool, Output()).deliver(finished)
+        await DurableStore(journal, spool, Output(), Timeline()).deliver(finished)
     assert expected == [(0, 0)]
     assert seen == [(ChunkState.SPOOLED, 1)]
