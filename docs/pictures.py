@@ -1,6 +1,7 @@
-"""Draws the picture of a run in the README: `python docs/pictures.py` writes docs/run.svg.
+"""Draws the README's pictures: `python -m docs.pictures` writes docs/run.svg and report.jpg.
 
-The display is the command's own, fed with the events of a run of a million rows.
+The report is the demo's, in a headless browser. The display is the command's own, fed with the events
+of a run of a million rows.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ import io
 import re
 from pathlib import Path
 
+import anyio
 from rich.console import Console
 
 from pingdata_async.cli.screen import draw_progress
 from pingdata_async.events import ChunkFinished, InputPlanned, JobPolled, JobSubmitted
 from pingdata_async.progress import RunProgress
+from tests.support.browser import open_page
 
+DEMO_REPORT = Path(__file__).parents[1] / "build" / "demo.html"
+REPORT_WIDTH, REPORT_HEIGHT = 1000, 960
 ROWS, JOBS, CHUNK = 1_000_000, 437, 1_000
 COMMAND = "$ pingdata-async enhance portfolio.xlsx -o enhanced.xlsx --sources PG,PH"
 PLANNED = "1,000,000 rows, 912,480 to be sent in 913 jobs; 87,520 repeated rows at no cost."
@@ -66,6 +71,17 @@ def main() -> None:
     # A page must not fetch fonts from elsewhere.
     drawn = re.sub(r"\s*@font-face \{.*?\}\n", "", drawn, flags=re.DOTALL)
     Path(__file__).with_name("run.svg").write_text(drawn, encoding="utf-8")
+    anyio.run(picture_report)
+
+
+async def picture_report() -> None:
+    """A picture of the demo's report: its head and its map; `scripts/demo` has to have run."""
+    async with open_page() as page:
+        await page.show(DEMO_REPORT, width=REPORT_WIDTH)
+        await page.value("document.querySelector('main').prepend(document.querySelector('#map'))")
+        part = {"x": 0.0, "y": 0.0, "width": REPORT_WIDTH, "height": REPORT_HEIGHT}
+        drawn = await page.picture(part, "jpeg")
+    Path(__file__).with_name("report.jpg").write_bytes(drawn)
 
 
 if __name__ == "__main__":
