@@ -1,7 +1,7 @@
 """Draws the README's pictures: `python -m docs.pictures` writes docs/run.svg and report.jpg.
 
-The report is the demo's, in a headless browser. The display is the command's own, fed with the events
-of a run of a million rows.
+The report is the demo's, in a headless browser. The display is the command's own, fed with the
+events of a run of a million rows.
 """
 
 from __future__ import annotations
