@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from pingdata_async.engine.stream import ResultStream
     from pingdata_async.enhancer import BulkEnhancer
     from pingdata_async.events import (
+        AnswersReused,
         ChunkFinished,
         ChunkHeld,
         ChunkSplit,
@@ -117,11 +118,11 @@ else:
             "engine.flow_control.retry": "RetryPolicy",
             "engine.stream": "ResultStream",
             "enhancer": "BulkEnhancer",
-            "events": "ChunkFinished ChunkHeld ChunkSplit Event InputAwaited InputPlanned "
-            "InputProgress JobAbandoned JobKept JobOverdue JobPolled JobStalled JobSubmitted "
-            "LocationsAskedAgain OutputProgress OutputWritten PauseAsked RequestRetried "
-            "RequestSent RunNotice RunResumed RunStopped RunStopping SubmissionInDoubt "
-            "UnexpectedAnswer",
+            "events": "AnswersReused ChunkFinished ChunkHeld ChunkSplit Event InputAwaited "
+            "InputPlanned InputProgress JobAbandoned JobKept JobOverdue JobPolled "
+            "JobStalled JobSubmitted LocationsAskedAgain OutputProgress OutputWritten "
+            "PauseAsked RequestRetried RequestSent RunNotice RunResumed RunStopped "
+            "RunStopping SubmissionInDoubt UnexpectedAnswer",
             "models": "DataSource EnhancedLocation EnhancedLocations JobOutput JobStatus Location "
             "Reason RowStatus RunSummary SourceResult",
             "runs.comparison": "ChangeKind",
@@ -151,6 +152,7 @@ else:
 __all__ = [
     "APIStatusError",
     "AccessDeniedError",
+    "AnswersReused",
     "AuthenticationError",
     "BudgetSpentError",
     "BulkEnhancer",

@@ -53,11 +53,12 @@ from pingdata_async.options import (
 )
 from pingdata_async.runs.directory.directory import check_own_place, read_settings, run_dir_for
 from pingdata_async.runs.directory.settings import (
-    RunFlags,
     RunSettings,
     api_origin,
     differences,
+    flags_of,
     with_caps,
+    with_reuse,
 )
 from pingdata_async.runs.export.output import absolute_output
 from pingdata_async.runs.forecast import Forecast, forecast
@@ -611,8 +612,8 @@ class BulkEnhancer:
             overwrite=options.get("overwrite", False),
         )
         settings = with_caps(settings, options.get("max_locations"), options.get("budget"))
-        run = self._run(settings, options)
-        return source, run_dir, settings, run
+        options = await anyio.to_thread.run_sync(with_reuse, options)
+        return source, run_dir, settings, self._run(settings, options)
 
     async def _reopen(
         self, run_dir: str | Path, options: Mapping[str, Any], *, discard_run: bool = False
@@ -627,11 +628,10 @@ class BulkEnhancer:
         return path, self._run(settings, {**options, "discard_run": discard_run})
 
     def _run(self, settings: RunSettings, options: Mapping[str, Any]) -> Run:
-        flags = {name: options[name] for name in RunFlags.__annotations__ if name in options}
         return Run(
             client=self._client,
             settings=settings,
-            flags=RunFlags(**flags),
+            flags=flags_of(options),
             policy=self._policy,
             make_engine=self._engine,
             listeners=self._listeners(options),

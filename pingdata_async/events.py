@@ -10,6 +10,7 @@ a broken progress bar must not cost paid answers.
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import inspect
 import logging
@@ -107,6 +108,27 @@ class RunResumed(Event, frozen=True, kw_only=True):
     partial: int = 0
     failed: int = 0
     charged_by_source: dict[str, int] = {}
+
+
+class AnswersReused(Event, frozen=True, kw_only=True):
+    """Earlier runs had answers that are not asked for again.
+
+    Attributes:
+        planned: Locations of the plan.
+        locations: Those of them that are not sent at all.
+        by_source: Reused answers by source, also those of locations that are sent to others.
+        oldest_at: When the oldest of these was given (UTC).
+        rows_done: Rows that have an outcome without anything being sent: ok + partial + failed.
+    """
+
+    planned: int
+    locations: int
+    by_source: dict[str, int]
+    oldest_at: dt.datetime
+    rows_done: int
+    ok: int
+    partial: int
+    failed: int
 
 
 class RunStopped(Event, frozen=True, kw_only=True):
@@ -396,7 +418,7 @@ class ProgressListener:
         match event:
             case InputPlanned():
                 self._total = event.rows
-            case RunResumed():
+            case RunResumed() | AnswersReused():
                 self._done = event.rows_done
             case ChunkFinished():
                 self._done += event.rows

@@ -7,6 +7,7 @@ are accepted: lists or objects, nulls, unknown fields, unknown statuses.
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 import functools
 from collections.abc import Iterable, Iterator, Mapping
@@ -308,6 +309,8 @@ class EnhancedLocation(
         reason: Why it is not ok; None if it is.
         error: The reason as a sentence; None if the status is ok.
         data: The API's object for this location, `{SOURCE: {...}}`, as undecoded JSON.
+        reused: Of a run that reuses answers of earlier ones: by source, from which run and when;
+            None if none of the answers is.
     """
 
     id: str | None
@@ -316,6 +319,7 @@ class EnhancedLocation(
     reason: Reason | None = None
     error: str | None = None
     data: msgspec.Raw = NO_DATA
+    reused: Mapping[str, str] | None = None
 
     @functools.cached_property
     def location_data(self) -> dict[str, SourceResult]:
@@ -474,6 +478,10 @@ class RunSummary(_InPydantic, msgspec.Struct, kw_only=True):
         jobs: Jobs that the API accepted.
         locations_charged: Locations in accepted jobs.
         locations_saved: Rows not sent because they are duplicates; `repeated` of the plan.
+        locations_reused: Locations not sent because earlier runs had all of their answers.
+        reused_by_source: Answers of earlier runs by source, those of locations that were sent to
+            other sources included.
+        oldest_reused_at: When the oldest of these was given (UTC); None if there are none.
         charged_by_source: About how many of the charged locations were sent to each source.
         locations_in_doubt: Locations in submissions in doubt, which may be charged in addition.
         skipped_by_source: Rows not sent to a source because it surely cannot answer them.
@@ -505,6 +513,9 @@ class RunSummary(_InPydantic, msgspec.Struct, kw_only=True):
     jobs: int = 0
     locations_charged: int = 0
     locations_saved: int = 0
+    locations_reused: int = 0
+    reused_by_source: dict[str, int] = msgspec.field(default_factory=dict)
+    oldest_reused_at: dt.datetime | None = None
     charged_by_source: dict[str, int] = msgspec.field(default_factory=dict)
     locations_in_doubt: int = 0
     skipped_by_source: dict[str, int] = msgspec.field(default_factory=dict)

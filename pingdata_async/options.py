@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypedDict
 
@@ -85,6 +86,11 @@ class PlanOptions(_OutputOptions, total=False):
         dedupe: Send identical locations once, and give each of their rows the answer. Locations are
             identical if all that is sent is equal, address texts apart from case and white space;
             the first one is sent as it is spelled. A planned run keeps to its plan. Default True.
+        reuse: Runs whose answers are not asked for, and paid for, again: run directories, and
+            folders with such in them. Each source of a location that one of them has answered, with
+            the same API, organisation and options, is answered by a copy of that. Default (), for
+            none.
+        max_age: Reuse no answer that is older than this. Default None, for any age.
         reading: How to read the input. Default None, to detect it.
         writing: How to write the output. Default None, to go by its name.
     """
@@ -93,6 +99,8 @@ class PlanOptions(_OutputOptions, total=False):
     restart: bool
     pay_again: bool
     dedupe: bool
+    reuse: str | Path | Iterable[str | Path]
+    max_age: dt.timedelta | None
     reading: ReadOptions | None
 
 

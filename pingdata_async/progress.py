@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pingdata_async.events import (
+    AnswersReused,
     ChunkFinished,
     Event,
     InputAwaited,
@@ -103,11 +104,11 @@ class RunProgress:
                 self._has_plan = True
                 self._sample()
             case RunResumed():
-                self.rows_done, self._jobs_unseen = event.rows_done, event.jobs_in_flight
-                self._outcomes = {"ok": event.ok, "partial": event.partial, "failed": event.failed}
+                self._jobs_unseen = event.jobs_in_flight
                 self.charged.update(event.charged_by_source)
-                self._samples.clear()
-                self._sample()
+                self._begin_with(event)
+            case AnswersReused():
+                self._begin_with(event)
             case JobSubmitted():
                 self._note_submission(event)
             case JobPolled():
@@ -156,6 +157,12 @@ class RunProgress:
         phase = phase_of(event.status, None, names_outputs=False)
         job.is_queued = phase is JobPhase.WAITING
         self._queued += job.is_queued
+        self._sample()
+
+    def _begin_with(self, event: RunResumed | AnswersReused) -> None:
+        self.rows_done = event.rows_done
+        self._outcomes = {"ok": event.ok, "partial": event.partial, "failed": event.failed}
+        self._samples.clear()
         self._sample()
 
     def _note_submission(self, event: JobSubmitted) -> None:

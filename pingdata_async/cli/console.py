@@ -6,6 +6,7 @@ Results are tables on a terminal and plain text elsewhere; the display of a run 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import logging
 import os
 import shutil
@@ -23,6 +24,7 @@ import click
 import msgspec
 
 from pingdata_async.events import (
+    AnswersReused,
     ChunkFinished,
     ChunkHeld,
     ChunkSplit,
@@ -250,6 +252,8 @@ def _about_the_run(event: Event) -> str | None:
     match event:
         case InputPlanned(is_resumed=False):
             return _planned(event)
+        case AnswersReused():
+            return reused_told(event.locations, event.planned, event.oldest_at)
         case InputAwaited():
             return waiting_for(event.source)
         case RunNotice():
@@ -337,6 +341,15 @@ def _planned(event: InputPlanned) -> str:
     return "\n".join([*lines, *value_lines(event.value_notes), *event.notes])
 
 
+def reused_told(locations: int, planned: int, oldest_at: dt.datetime) -> str:
+    """A sentence on what is not sent, as earlier runs have the answers."""
+    days = max(0, (dt.datetime.now(dt.UTC) - oldest_at).days)
+    return (
+        f"{locations:,} of {counted(planned, 'location')} answered by earlier runs "
+        f"(oldest {counted(days, 'day')}); {planned - locations:,} to be sent."
+    )
+
+
 def value_lines(notes: tuple[ValueNote, ...]) -> list[str]:
     """Values that are not sent as they stand, in a few lines; `inspect` shows all."""
     told = to_be_told(notes)
@@ -391,6 +404,10 @@ def describe(summary: RunSummary) -> list[str]:
             f"{counted(summary.locations_saved, 'location')} saved: these rows repeat others "
             "and got their answers"
         )
+    if summary.oldest_reused_at is not None:
+        not_sent = counted(summary.locations_reused, "location")
+        lines.append(f"{not_sent} not sent, as earlier runs had their answers")
+        lines.append(f"reused: {_by_code(summary.reused_by_source)}")
     if summary.submissions_in_doubt or summary.locations_possibly_charged_again:
         lines.append(
             f"{counted(summary.submissions_in_doubt, 'submission')} in doubt, "
@@ -412,9 +429,12 @@ def by_source(charged: Mapping[str, int], skipped: Mapping[str, int]) -> list[st
         ("rows not sent to a source that cannot answer them", skipped),
     ):
         if counts:
-            said = ", ".join(f"{number:,} {code}" for code, number in counts.items())
-            lines.append(f"{what}: {said}")
+            lines.append(f"{what}: {_by_code(counts)}")
     return lines
+
+
+def _by_code(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {code}" for code, number in counts.items())
 
 
 # -- Files beside the output ------------------------------------------------------------------

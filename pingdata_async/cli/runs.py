@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from pingdata_async.cli.console import (
     Table,
     check_side_files,
     mapped_lines,
+    reused_told,
     show,
     show_json,
     waiting_for,
@@ -36,6 +38,7 @@ from pingdata_async.cli.options import (
     check_run_dir,
     connection_of,
     discard_option,
+    duration_option,
     json_option,
     only,
     option,
@@ -134,6 +137,16 @@ _spending_options = in_panel(
         "--pay-again", rare=True,
         help="Start even if another run beside it has the same input, sources and options.",
     ),
+    option(
+        "--reuse", multiple=True, metavar="RUN", type=click.Path(exists=True, path_type=Path),
+        help="Reuse the answers of this run, or folder of runs.",
+    ),
+    duration_option(
+        "--max-age", rare=True,
+        help="With --reuse: use no answer older than this, such as 90d.  "
+        "[default: any age]",
+    ),
+    switch("--no-reuse", rare=True, help="Reuse nothing, whatever the configuration file says."),
 )  # fmt: skip
 _run_options = in_panel(
     Panel.RUN,
@@ -265,7 +278,10 @@ def _checked(
     check_side_files(files, source=source, output=output, run_dir=others["run_dir"])
     same = ("chunk_size", "max_jobs", "max_requests_per_second", "callback_url")
     of_the_enhancer = only(same, others) | asking_of(others)
+    max_age_s = others["max_age_s"]
     of_the_run = only(("run_dir", "overwrite", "restart", "pay_again"), others) | {
+        "reuse": () if others["no_reuse"] else others["reuse"],
+        "max_age": None if max_age_s is None else dt.timedelta(seconds=max_age_s),
         "dedupe": not others["no_dedupe"],
         "reading": read_options_of(others),
         "writing": write_options_of(others),
@@ -287,8 +303,11 @@ def print_forecast(forecast: Forecast, *, as_json: bool) -> None:
 def described(forecast: Forecast) -> Iterator[str | Table]:
     """A forecast in lines and tables for people."""
     repeated = f"; {counted(forecast.repeated, 'repeated row')}" if forecast.repeated else ""
-    distinct = counted(forecast.distinct, "distinct location")
+    distinct = counted(forecast.distinct - forecast.locations_reused, "distinct location")
     yield f"{counted(forecast.rows, 'row')}, {distinct} to be sent{repeated}"
+    if forecast.oldest_reused_at is not None:
+        reused = forecast.locations_reused
+        yield reused_told(reused, forecast.distinct, forecast.oldest_reused_at)
     if forecast.left_out:
         yield f"not sent: {_counted(forecast.left_out)}"
     yield from mapped_lines(forecast.mapping)

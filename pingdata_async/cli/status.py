@@ -8,7 +8,15 @@ from pathlib import Path
 
 import click
 
-from pingdata_async.cli.console import Cell, Table, by_source, show, show_json, show_lines
+from pingdata_async.cli.console import (
+    Cell,
+    Table,
+    by_source,
+    reused_told,
+    show,
+    show_json,
+    show_lines,
+)
 from pingdata_async.cli.help import Argument, command
 from pingdata_async.cli.main import ANSWERED
 from pingdata_async.cli.options import check_run_dir, json_option, option, run_dir_argument
@@ -139,6 +147,9 @@ def describe_status(
             f"  to be sent: {status.locations:,} of {counted(status.rows, 'row')}; "
             f"{counted(status.repeated, 'repeated row')}"
         )
+    if status.oldest_reused_at is not None:
+        told = reused_told(status.locations_reused, status.locations, status.oldest_reused_at)
+        lines.append(f"  {told.rstrip('.')}")
     chunks = ", ".join(f"{number:,} {name}" for name, number in status.chunks.items() if number)
     lines.append(f"  chunks: {chunks or 'none'}")
     lines.append(

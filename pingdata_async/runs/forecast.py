@@ -29,6 +29,7 @@ from pingdata_async.runs.directory.plan import Plan, PlanSummary
 from pingdata_async.runs.directory.settings import RunSettings
 from pingdata_async.runs.journal.journal import Journal
 from pingdata_async.runs.journal.reader import JournalReader, reading_journal
+from pingdata_async.runs.journal.records import ReusedTotals
 from pingdata_async.runs.preflight import Judgement, Preflight
 from pingdata_async.runs.spending import Spending, check_budget
 from pingdata_async.util.files import free_bytes
@@ -217,6 +218,9 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
         distinct: Distinct locations among them that can be sent.
         repeated: Rows that repeat these, and get their answers at no cost.
         left_out: Rows that are not sent, by reason.
+        locations_reused: Distinct locations that are not sent, as earlier runs have all answers.
+        reused_by_source: Answers of earlier runs, by source.
+        oldest_reused_at: When the oldest of these was given (UTC); None if there are none.
         mapping: Which column is which field, with samples of what is sent, a line each.
         value_notes: Values that are not sent as they stand, by column.
         skipped_by_source: Rows, repeated ones included, that are not sent to a source because it
@@ -245,6 +249,9 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     distinct: int
     repeated: int
     left_out: dict[str, int]
+    locations_reused: int = 0
+    reused_by_source: dict[str, int] = {}
+    oldest_reused_at: dt.datetime | None = None
     mapping: tuple[str, ...] = ()
     value_notes: tuple[ValueNote, ...] = ()
     skipped_by_source: dict[str, int]
@@ -282,7 +289,7 @@ async def forecast(
     plan = await anyio.to_thread.run_sync(Plan, run_dir / PLAN_NAME)
     planned = plan.summary
     check_budget(settings, plan)
-    left, to_come = await _still_to_send(run_dir, settings, plan)
+    left, to_come, reused = await _still_to_send(run_dir, settings, plan)
     judgement = await preflight.judge(to_come)
     notes = list(planned.notes)
     if judgement.why_unknown:
@@ -306,6 +313,9 @@ async def forecast(
         distinct=planned.locations,
         repeated=planned.repeated,
         left_out=planned.left_out,
+        locations_reused=reused.locations,
+        reused_by_source=reused.by_source,
+        oldest_reused_at=reused.oldest_at,
         mapping=planned.mapping,
         value_notes=planned.value_notes,
         skipped_by_source=planned.skipped,
@@ -325,15 +335,17 @@ async def forecast(
     )
 
 
-async def _still_to_send(run_dir: Path, settings: RunSettings, plan: Plan) -> tuple[Amount, Amount]:
-    """What is still to be sent, whatever the budget, and within it."""
+async def _still_to_send(
+    run_dir: Path, settings: RunSettings, plan: Plan
+) -> tuple[Amount, Amount, ReusedTotals]:
+    """What is still to be sent, whatever the budget, and within it; and what is reused."""
     with plan:
         async with reading_journal(journal_path(run_dir), as_it_is_now=True) as journal:
             totals = await anyio.to_thread.run_sync(journal.totals)
             spending = Spending(
                 settings, plan, totals, lambda read: anyio.to_thread.run_sync(read, journal)
             )
-            return await spending.left(), await spending.to_come()
+            return await spending.left(), await spending.to_come(), totals.reused
 
 
 def quotas(judgement: Judgement, wanted: Amount, now: dt.datetime) -> tuple[Quota, ...]:

@@ -12,7 +12,7 @@ import msgspec
 
 from pingdata_async.engine.flow_control.job_timing import JobProgress
 from pingdata_async.engine.task import ChunkTask
-from pingdata_async.events import Event, InputPlanned, RunResumed
+from pingdata_async.events import AnswersReused, Event, InputPlanned, RunResumed
 from pingdata_async.locations.chunk import Chunk, RetryRow, RowHistory, with_sources
 from pingdata_async.models import EnhancedLocation, Reason, RowStatus
 from pingdata_async.results.outcomes import tally, unsuccessful
@@ -203,14 +203,14 @@ def start_events(run_dir: str, plan: Plan, totals: JournalTotals) -> Iterator[Ev
         plan: Its plan.
         totals: The totals of its journal.
     """
-    planned = plan.summary
-    is_resumed = bool(totals.rows.rows or totals.jobs or totals.submissions_in_doubt)
+    planned, reused, rows = plan.summary, totals.reused, totals.rows
+    is_resumed = bool(rows.rows > reused.rows or totals.jobs or totals.submissions_in_doubt)
     yield InputPlanned(
         rows=planned.rows,
-        locations=planned.locations,
+        locations=planned.locations - reused.locations,
         repeated=planned.repeated,
         chunks=plan.chunks,
-        jobs=planned.jobs,
+        jobs=totals.chunks[ChunkState.PLANNED] if reused.by_source else planned.jobs,
         is_resumed=is_resumed,
         unused_columns=planned.unused_columns,
         values_left_out=planned.values_left_out,
@@ -219,14 +219,25 @@ def start_events(run_dir: str, plan: Plan, totals: JournalTotals) -> Iterator[Ev
         notes=planned.notes,
         skipped_by_source=planned.skipped,
     )
+    if reused.oldest_at is not None and not is_resumed:
+        yield AnswersReused(
+            planned=planned.locations,
+            locations=reused.locations,
+            by_source=reused.by_source,
+            oldest_at=reused.oldest_at,
+            rows_done=rows.rows,
+            ok=rows.ok,
+            partial=rows.partial,
+            failed=rows.failed,
+        )
     if is_resumed:
         yield RunResumed(
             run_dir=run_dir,
             rows=planned.rows,
-            rows_done=totals.rows.rows,
+            rows_done=rows.rows,
             jobs_in_flight=totals.jobs_in_flight,
-            ok=totals.rows.ok,
-            partial=totals.rows.partial,
-            failed=totals.rows.failed,
+            ok=rows.ok,
+            partial=rows.partial,
+            failed=rows.failed,
             charged_by_source=totals.charged_by_source,
         )

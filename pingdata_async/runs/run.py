@@ -87,6 +87,7 @@ from pingdata_async.runs.resume import (
     start_events,
     unfinished_tasks,
 )
+from pingdata_async.runs.reuse import carry_over
 from pingdata_async.runs.spending import Spending, SummaryListener, check_budget
 from pingdata_async.runs.timeline import Timeline, moments_of
 from pingdata_async.tables.formats import OutputFormat
@@ -261,8 +262,21 @@ class Run:
 
     def _planner(self) -> Planner:
         return Planner(
-            self._settings, self._output, self._flags, self.preflight.coverage, self._emit
+            self._settings,
+            self._output,
+            self._flags,
+            self.preflight.coverage,
+            self._emit,
+            self._carry_over,
         )
+
+    async def _carry_over(self, directory: RunDirectory, plan: Plan) -> None:
+        if not self._settings.options.check_cache:
+            self._note("Everything is to be fetched afresh, so nothing is reused.")
+            return
+        totals = await carry_over(directory, plan, self._settings, self._flags, self._note)
+        if totals.oldest_at is None:
+            self._note("No earlier run has an answer that can be reused.")
 
     async def resume(self, path: Path) -> RunSummary:
         """Resume a run; on a finished one, nothing is sent. Raises as `start()`."""
@@ -546,7 +560,7 @@ class Run:
         breaker = CircuitBreaker(
             self._policy,
             any_accepted=totals.jobs > 0,
-            any_answered=totals.chunks[ChunkState.SPOOLED] > 0,
+            any_answered=totals.jobs > 0 and totals.chunks[ChunkState.SPOOLED] > 0,
         )
         store = DurableStore(journal, directory.spool, output, self._timeline)
         spending = Spending(self._settings, plan, totals, lambda read: self._read(directory, read))

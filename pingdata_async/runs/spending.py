@@ -25,6 +25,7 @@ from pingdata_async.results.outcomes import Tally
 from pingdata_async.runs.directory.plan import Plan, PlanSummary
 from pingdata_async.runs.directory.settings import RunSettings
 from pingdata_async.runs.journal.reader import JournalReader, JournalTotals
+from pingdata_async.runs.journal.records import ReusedTotals
 from pingdata_async.util.text import counted
 
 REFUSALS = frozenset({429, SERVICE_UNAVAILABLE})
@@ -67,6 +68,9 @@ class SummaryListener:
         summary.jobs = totals.jobs
         summary.locations_charged = totals.locations_charged
         summary.charged_by_source = totals.charged_by_source
+        summary.locations_reused = totals.reused.locations
+        summary.reused_by_source = totals.reused.by_source
+        summary.oldest_reused_at = totals.reused.oldest_at
         summary.locations_in_doubt = totals.possibly_charged
         summary.locations_possibly_charged_again = totals.locations_possibly_charged_again
         summary.submissions_in_doubt = totals.submissions_in_doubt + totals.submissions_unanswered
@@ -117,9 +121,11 @@ def spent_so_far(totals: JournalTotals) -> Amount:
     )
 
 
-def planned_amount(summary: PlanSummary) -> Amount:
-    """What the whole plan would send."""
-    return Amount(locations=summary.locations, by_source=dict(summary.asked))
+def planned_amount(summary: PlanSummary, reused: ReusedTotals) -> Amount:
+    """What the whole plan would send, but for the chunks that earlier runs answered in part."""
+    asked = Counter(summary.asked)
+    asked.subtract(reused.carried_by_source)
+    return Amount(locations=summary.locations - reused.carried_locations, by_source=dict(+asked))
 
 
 class Spending:
@@ -143,6 +149,7 @@ class Spending:
         self._sources = settings.sources
         self._plan = plan
         self._read = read
+        self._reused = totals.reused
         self.spent = spent_so_far(totals)
         self.jobs_in_flight = totals.jobs_in_flight
 
@@ -159,7 +166,7 @@ class Spending:
         """What is still to be sent, whatever the budget."""
 
         def read(journal: JournalReader) -> Amount:
-            planned = planned_amount(self._plan.summary)
+            planned = planned_amount(self._plan.summary, self._reused)
             return remaining(journal, planned, self._plan.read, self._sources)
 
         return await self._read(read)

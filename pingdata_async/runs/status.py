@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import msgspec
@@ -52,6 +53,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
         locations: Of these, rows that are sent.
         repeated: Rows that repeat one of those, and are not sent.
         settled: Rows with an outcome: ok + partial + failed.
+        locations_reused, reused_by_source, oldest_reused_at: What earlier runs had answered.
         chunks: Chunks by state.
         locations_in_doubt: Locations in submissions that are in doubt.
         locations_under_way: Locations in submissions that a running process sends now.
@@ -71,6 +73,9 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     locations: int
     repeated: int
+    locations_reused: int
+    reused_by_source: dict[str, int]
+    oldest_reused_at: dt.datetime | None
     settled: int
     ok: int
     partial: int
@@ -190,6 +195,9 @@ def read_status(run_dir: str | Path) -> RunStatus:
             rows=planned.rows,
             locations=planned.locations,
             repeated=planned.repeated,
+            locations_reused=totals.reused.locations,
+            reused_by_source=totals.reused.by_source,
+            oldest_reused_at=totals.reused.oldest_at,
             settled=totals.rows.rows,
             ok=totals.rows.ok,
             partial=totals.rows.partial,

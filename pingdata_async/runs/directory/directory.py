@@ -22,6 +22,7 @@ from pingdata_async.engine.flow_control.budget import Caps
 from pingdata_async.exceptions import ConfigurationError, PingDataError, RunError
 from pingdata_async.runs.directory.input_copy import INPUT_NAME
 from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.directory.reused import REUSED_NAME
 from pingdata_async.runs.directory.settings import RunSettings, differences
 from pingdata_async.runs.directory.spool import SEGMENT_NAME, UNREADABLE, Spool
 from pingdata_async.runs.journal.journal import Journal
@@ -43,6 +44,7 @@ from pingdata_async.util.text import STDOUT, quoted, shown_path
 SUFFIX = ".run"
 ASIDE = ".old-"
 PLAN_NAME = "plan"
+ANSWER_INDEX_NAME = "answers"
 SPOOL_NAME = "spool"
 SETTINGS = "settings"
 FINGERPRINT = "fingerprint"
@@ -130,6 +132,16 @@ class RunDirectory:
         # Another process may have made it just before.
         return not journal_path(path).exists()
 
+    async def forget_plan(self) -> None:
+        """Remove a plan that was cut off before anything was sent, with all that was made of it."""
+        await self.journal.forget_plan()
+        await anyio.to_thread.run_sync(self._remove_plan)
+
+    def _remove_plan(self) -> None:
+        for name in (REUSED_NAME, PLAN_NAME):
+            (self.path / name).unlink(missing_ok=True)
+        self.spool.clear()
+
     async def settings(self) -> RunSettings | None:
         """The settings that the run was begun with; None before the plan is made."""
         found = await self.journal.get_meta(SETTINGS)
@@ -176,7 +188,8 @@ def check_own_run(path: Path) -> None:
 
 
 _OWN_NAMES = re.compile(
-    rf"{LOCK_NAME}|{re.escape(JOURNAL_NAME)}.*|{PLAN_NAME}(\.part)?|{INPUT_NAME}(\.part)?|{SPOOL_NAME}"
+    rf"{LOCK_NAME}|{re.escape(JOURNAL_NAME)}.*|({PLAN_NAME}|{INPUT_NAME}|{REUSED_NAME}"
+    rf"|{ANSWER_INDEX_NAME})(\.part)?|{SPOOL_NAME}"
 )
 
 
@@ -397,7 +410,8 @@ def set_aside(path: Path) -> Path:
 
 
 _MADE = re.compile(
-    rf"{LOCK_NAME}|({re.escape(JOURNAL_NAME)}|{PLAN_NAME}|{INPUT_NAME})(\.part)?(-(wal|shm|journal))?"
+    rf"{LOCK_NAME}|({re.escape(JOURNAL_NAME)}|{PLAN_NAME}|{INPUT_NAME}|{REUSED_NAME}"
+    rf"|{ANSWER_INDEX_NAME})(\.part)?(-(wal|shm|journal))?"
     rf"|{SPOOL_NAME}(/({SEGMENT_NAME}|\d{{9}}{re.escape(UNREADABLE)}\d+(\.part)?))?"
 )
 """What runs make in their directory."""

@@ -13,7 +13,6 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, Generic, Self, TypeVar
 
@@ -87,9 +86,14 @@ class FrameWriter:
 
     def written(self) -> Iterator[bytes]:
         """Read all frames back, in order; the file must be readable."""
+        for index in range(self.frames):
+            yield self.read(index)
+
+    def read(self, index: int) -> bytes:
+        """Read one of the frames back, packed as it is; the file must be readable."""
         self._file.flush()
-        for begin, end in pairwise(self._offsets):
-            yield os.pread(self._file.fileno(), end - begin, begin)
+        begin, end = self._offsets[index], self._offsets[index + 1]
+        return os.pread(self._file.fileno(), end - begin, begin)
 
     def packed_offsets(self) -> bytes:
         """As a table of contents has them."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,8 +13,10 @@ import msgspec
 from pingdata_async.api.config import Environment, origin
 from pingdata_async.api.wire import JobOptions
 from pingdata_async.engine.flow_control.budget import Caps, checked_caps, folded
+from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.tables.formats import WriteOptions
 from pingdata_async.tables.rows import ReadOptions
+from pingdata_async.util.files import absolute
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +130,8 @@ class RunFlags:
         check_space: Refuse to begin where the answers will not fit on the disk.
         dedupe: Send once what is the same location; what is planned already stays as it is.
         preflight: Refuse to send what the account's limits are known to refuse.
+        reuse: Earlier runs, and folders of them, whose answers are not asked for again.
+        max_age: How old these may be; None for any age.
     """
 
     overwrite: bool = False
@@ -135,3 +141,28 @@ class RunFlags:
     check_space: bool = True
     dedupe: bool = True
     preflight: bool = True
+    reuse: tuple[Path, ...] = ()
+    max_age: dt.timedelta | None = None
+
+
+def flags_of(options: Mapping[str, Any]) -> RunFlags:
+    """What a run may do, from the options of a call."""
+    return RunFlags(**{name: options[name] for name in RunFlags.__annotations__ if name in options})
+
+
+def with_reuse(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a call, with the runs to be reused as absolute paths.
+
+    Raises:
+        ConfigurationError: When they are no paths, or their age is no time.
+    """
+    reuse, max_age = options.get("reuse") or (), options.get("max_age")
+    paths = (reuse,) if isinstance(reuse, str | Path) else tuple(reuse)
+    if not all(isinstance(path, str | Path) for path in paths):
+        raise ConfigurationError(f"reuse takes run directories and folders, not {reuse!r}")
+    if max_age is not None and not (isinstance(max_age, dt.timedelta) and max_age > _NO_TIME):
+        raise ConfigurationError(f"max_age must be a timedelta above 0, not {max_age!r}")
+    return {**options, "reuse": tuple(map(absolute, paths))}
+
+
+_NO_TIME = dt.timedelta(0)

@@ -112,10 +112,13 @@ class Spool(Closing):
 
     Args:
         folder: Where; made when the first output is kept.
+
+    Attributes:
+        folder: The same.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._segments: list[_Segment] = []  # those that are written now
         self._next_number: int | None = None
         self._has_folder = False
@@ -170,13 +173,13 @@ class Spool(Closing):
         """A new segment, whose name is on the disk."""
         self._make_folder()
         if self._next_number is None:
-            names = (path.name for path in self._folder.iterdir())
+            names = (path.name for path in self.folder.iterdir())
             numbers = [int(name[:6]) for name in names if re.fullmatch(SEGMENT_NAME, name)]
             self._next_number = max(numbers, default=-1) + 1
-        segment = _Segment(self._folder / f"{self._next_number:06d}{suffix}")
+        segment = _Segment(self.folder / f"{self._next_number:06d}{suffix}")
         self._next_number += 1
         try:
-            sync_folder(self._folder)
+            sync_folder(self.folder)
         except BaseException:
             segment.close()
             raise
@@ -195,7 +198,7 @@ class Spool(Closing):
         return await anyio.to_thread.run_sync(self._keep_unreadable, index, bodies)
 
     def _keep_unreadable(self, index: int, bodies: Sequence[EncodedBody]) -> Path:
-        paths = [self._folder / f"{index:09d}{UNREADABLE}{number}" for number in range(len(bodies))]
+        paths = [self.folder / f"{index:09d}{UNREADABLE}{number}" for number in range(len(bodies))]
         self._make_folder()
         for path, body in zip(paths, bodies, strict=True):
             write_whole(path, _to_be_looked_at(body))
@@ -205,9 +208,17 @@ class Spool(Closing):
         # Under a lock: nobody may go on in a folder whose own name is not on the disk yet.
         with self._making_folder:
             if not self._has_folder:
-                make_private_folder(self._folder, exist_ok=True)
-                sync_folder(self._folder.parent)
+                make_private_folder(self.folder, exist_ok=True)
+                sync_folder(self.folder.parent)
                 self._has_folder = True
+
+    def clear(self) -> None:
+        """Remove all outputs; raises OSError."""
+        self.close()
+        if self.folder.exists():
+            for path in self.folder.iterdir():
+                if re.fullmatch(SEGMENT_NAME, path.name):
+                    path.unlink()
 
     # -- reading -------------------------------------------------------------------------
 
@@ -236,7 +247,7 @@ class Spool(Closing):
 
     def shown(self, index: int, place: SpoolPlace) -> str:
         """Where a chunk's answers are, for messages."""
-        path = self._folder / place.segment
+        path = self.folder / place.segment
         return f"{path}, with the answers to chunk {index} from byte {place.begin:,}"
 
     def _read(self, place: SpoolPlace) -> bytes:
@@ -244,7 +255,7 @@ class Spool(Closing):
             raise DamagedFrameError("its place is wrong")
         if not 0 < place.size <= MAX_PACKED_BYTES:
             raise DamagedFrameError("its size is wrong")
-        file = open_regular(self._folder / place.segment, os.O_RDONLY)
+        file = open_regular(self.folder / place.segment, os.O_RDONLY)
         try:
             if place.begin + place.size > os.fstat(file).st_size:
                 raise DamagedFrameError("the file ends before it")

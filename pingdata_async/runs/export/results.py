@@ -35,6 +35,7 @@ from pingdata_async.results.offset_index import OffsetIndex
 from pingdata_async.results.outcomes import judge_location, unanswered
 from pingdata_async.results.validation import Failure, invalid_results, split_body
 from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.directory.reused import ReusedAnswers
 from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.journal.reader import JournalReader
 from pingdata_async.runs.journal.records import ChunkRecord, ChunkState, SpoolPlace
@@ -48,6 +49,7 @@ _NOTHING = b"{}"
 _LEFT_OUT = Failure(Reason.MISSING, "the API's answer left this location out")
 
 _Body = dict[str, msgspec.Raw]
+Marks = dict[int, dict[str, str]]  # by row and source, from which run a reused answer is
 
 
 class RowResults(msgspec.Struct, frozen=True):
@@ -124,6 +126,7 @@ class ResultReader:
         self._spool = spool
         self._journal = journal
         self._sources = sources
+        self._reused = ReusedAnswers(spool.folder.parent)
         self._keep_earlier = keep_earlier
         self._later_bodies = _RecentBodies()
 
@@ -138,9 +141,14 @@ class ResultReader:
     def settled(self, planned: Chunk) -> SettledChunk:
         """A planned chunk with what there is of it now. Raises as `outcomes()`."""
         indexed = self.indexed(planned)
+        reused = self._reused.of_chunk(planned.index)
         if indexed is not None:  # the usual chunk: nothing is to be judged again
-            return SettledChunk(planned, *indexed)
-        return SettledChunk(planned, pieced=self._pieced_together(planned))
+            settled = SettledChunk(planned, *indexed)
+            if reused is None:
+                return settled
+            return SettledChunk(planned, pieced=_marked(settled.outcomes(), reused.marks))
+        marks = reused.marks if reused else {}
+        return SettledChunk(planned, pieced=_marked(self._pieced_together(planned, marks), marks))
 
     def read_if_ended(self, index: int, plan: Plan) -> SettledChunk | None:
         """A planned chunk all of whose rows have ended, as it stays; None as long as some have not.
@@ -150,7 +158,7 @@ class ResultReader:
         """
         return self.settled(plan.read(index)) if self._journal.has_ended(index) else None
 
-    def _pieced_together(self, planned: Chunk) -> RowResults:
+    def _pieced_together(self, planned: Chunk, marks: Marks) -> RowResults:
         found: dict[int, EnhancedLocation | None] = dict.fromkeys(planned.rows)
         if planned.rows:
             everywhere = range(len(planned.rows))
@@ -172,6 +180,8 @@ class ResultReader:
                     if known.planned_chunk == planned.index
                 ]
                 self._lay(found, later.chunk, places, later)
+                if later.state is ChunkState.SPOOLED:
+                    self._unmark(marks, later.chunk, places)
             for row in reopened:
                 earlier.setdefault(row, found[row])
             found.update(dict.fromkeys(waiting & found.keys()))
@@ -180,6 +190,13 @@ class ResultReader:
         settled += invalid_results(planned)
         settled.sort(key=lambda result: result.row)
         return RowResults(settled, sorted(row for row, result in found.items() if result is None))
+
+    def _unmark(self, marks: Marks, chunk: Chunk, places: Sequence[int]) -> None:
+        """What a later job was asked for is not reused any more."""
+        for place in places:
+            mark = marks.get(chunk.rows[place], {})
+            for code in chunk.sources.get(place, self._sources):
+                mark.pop(code, None)
 
     def indexed(self, planned: Chunk) -> tuple[OffsetIndex, bytes] | None:
         """Where a planned chunk's answers are in its body, and that body.
@@ -268,6 +285,17 @@ class ResultReader:
         return self._spool.read(chunk.index, _place_of(record))
 
 
+def _marked(found: RowResults, marks: Marks) -> RowResults:
+    """The same outcomes, with what of them is reused."""
+    if not marks:
+        return found
+    settled = [
+        msgspec.structs.replace(each, reused=mark) if (mark := marks.get(each.row)) else each
+        for each in found.settled
+    ]
+    return RowResults(settled, found.unsettled)
+
+
 def _place_of(record: ChunkRecord) -> SpoolPlace:
     if record.place is None:
         raise RunError(f"the journal does not say where the answers to chunk {record.index} are")
@@ -298,7 +326,7 @@ class _RecentBodies:
 _ENTRY = struct.Struct("<QII")  # where an answer begins, its bytes, and those of the note behind
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(RowNote)
+_decoder = msgspec.msgpack.Decoder(tuple[RowNote | None, dict[str, str] | None])
 
 
 class DuplicateAnswer(msgspec.Struct, frozen=True):
@@ -307,10 +335,12 @@ class DuplicateAnswer(msgspec.Struct, frozen=True):
     Attributes:
         data: The API's object.
         note: What else there is to be said; None where it is ok.
+        reused: From which runs answers are reused, by source; None where none is.
     """
 
     data: bytes | memoryview
     note: RowNote | None = None
+    reused: Mapping[str, str] | None = None
 
     @classmethod
     def of(cls, result: EnhancedLocation) -> Self:
@@ -318,22 +348,19 @@ class DuplicateAnswer(msgspec.Struct, frozen=True):
         note = None
         if result.reason is not None:
             note = RowNote(result.status, result.reason, result.error or "")
-        return cls(memoryview(result.data), note)
+        return cls(memoryview(result.data), note, result.reused)
 
     def for_row(self, duplicate: Duplicate) -> EnhancedLocation:
         """The outcome of a duplicate."""
-        data = msgspec.Raw(self.data)
-        if self.note is None:
-            return EnhancedLocation(
-                duplicate.shown_id, duplicate.row, RowStatus.OK, None, None, data
-            )
+        note = self.note
         return EnhancedLocation(
             duplicate.shown_id,
             duplicate.row,
-            self.note.status,
-            self.note.reason,
-            self.note.error,
-            data,
+            RowStatus.OK if note is None else note.status,
+            None if note is None else note.reason,
+            None if note is None else note.error,
+            msgspec.Raw(self.data),
+            self.reused,
         )
 
 
@@ -404,7 +431,10 @@ class DuplicateAnswers(Closing):
         kept = {row: each for row, each in answers.items() if duplicate_counts[row] > here[row]}
         if not kept:
             return
-        notes = [b"" if each.note is None else _encoder.encode(each.note) for each in kept.values()]
+        notes = [
+            _encoder.encode((each.note, each.reused)) if each.note or each.reused else b""
+            for each in kept.values()
+        ]
         pieces: list[bytes | memoryview] = []
         for each, note in zip(kept.values(), notes, strict=True):
             pieces += (each.data, note)
@@ -431,8 +461,9 @@ class DuplicateAnswers(Closing):
         if not size:
             return None
         content = os.pread(self._answers.fileno(), size + note_size, begin)
-        note = _decoder.decode(content[size:]) if note_size else None
-        return DuplicateAnswer(content[:size] if note_size else content, note)
+        if not note_size:
+            return DuplicateAnswer(content)
+        return DuplicateAnswer(content[:size], *_decoder.decode(content[size:]))
 
     def _opened(self) -> io.FileIO:
         if self._folder is not None:

@@ -23,6 +23,7 @@ from pingdata_async.models import EnhancedLocation
 from pingdata_async.results.outcomes import Tally, tally
 from pingdata_async.runs.directory.input_copy import INPUT_NAME, InputCopy
 from pingdata_async.runs.directory.plan import Plan
+from pingdata_async.runs.directory.reused import ReusedAnswers
 from pingdata_async.runs.export.in_order import Export
 from pingdata_async.runs.export.jsonl import render_failures
 from pingdata_async.runs.export.output import AtomicFile, OutputSpec, UnwritableError
@@ -236,7 +237,7 @@ class TwoPassExport(Export):
                 lambda: InputCopy(plan.path.with_name(INPUT_NAME)).__enter__()
             )
         kept = self._kept
-        scan = self._begin_first_pass(kept, plan)
+        scan = await self._thread.run(lambda: self._begin_first_pass(kept, plan))
         batches = iter(kept)
 
         def scan_next() -> bool:
@@ -251,7 +252,7 @@ class TwoPassExport(Export):
 
     @abstractmethod
     def _begin_first_pass(self, kept: InputCopy, plan: Plan) -> InputRowScan:
-        """What takes in the input's rows."""
+        """What takes in the input's rows; blocks."""
 
     @abstractmethod
     def _add_answers(self, answers: Iterable[memoryview | msgspec.Raw]) -> None:
@@ -351,7 +352,12 @@ class TableExport(TwoPassExport):
         is_workbook = self._spec.kind is OutputFormat.XLSX
         if is_workbook:  # to begin one again takes longer than to wait
             self._looks_at_all = True
-        self._scan = OutputTableScan(kept.headers, self._spec.sources, keeps_cells=is_workbook)
+        self._scan = OutputTableScan(
+            kept.headers,
+            self._spec.sources,
+            keeps_cells=is_workbook,
+            has_reused=bool(ReusedAnswers(self._folder)),
+        )
         return self._scan.input_rows
 
     def _add_answers(self, answers: Iterable[memoryview | msgspec.Raw]) -> None:

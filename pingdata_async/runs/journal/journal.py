@@ -15,7 +15,17 @@ from array import array
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    NamedTuple,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeVar,
+    cast,
+)
 
 import anyio
 import anyio.to_thread
@@ -252,6 +262,16 @@ NO_SOURCES: Mapping[str, int] = MappingProxyType({})
 RECORDS_A_PAGE = 16  # later chunks that are in memory at a time, beside those at work
 
 
+class CarriedChunk(NamedTuple):
+    """A planned chunk of whose rows earlier runs have answers; attributes as of `spooled()`."""
+
+    number: int
+    tally: Tally
+    retry_rows: Collection[RetryRow]
+    offset_index: OffsetIndex | None
+    output: PackedOutput
+
+
 class Journal:
     """Records what becomes of every chunk of a run; an async context manager.
 
@@ -425,7 +445,9 @@ class Journal:
             RunError: When it cannot be kept.
         """
         ended = transitions.SpooledChunk(tally, retry_rows, offset_index, time.time())
+        await self._commit(transitions.spool, index, ended, self._keeping(index, output))
 
+    def _keeping(self, index: int, output: PackedOutput | None) -> Callable[[], SpoolPlace | None]:
         def keep() -> SpoolPlace | None:
             if output is None or self._outputs is None:
                 return None
@@ -436,7 +458,26 @@ class Journal:
                     f"the answer to chunk {index} cannot be kept: {error.strerror or error}"
                 ) from error
 
-        await self._commit(transitions.spool, index, ended, keep)
+        return keep
+
+    async def carried(self, chunks: Sequence[CarriedChunk]) -> None:
+        """Answers of earlier runs become those of planned chunks, before any of them is sent.
+
+        Raises:
+            RunError: When they cannot be kept.
+        """
+        now = time.time()
+
+        def spool_all(connection: sqlite3.Connection) -> None:
+            for number, counts, retry_rows, offset_index, output in chunks:
+                spooled = transitions.SpooledChunk(counts, retry_rows, offset_index, now)
+                transitions.carry(connection, number, spooled, self._keeping(number, output))
+
+        await self._commit(spool_all)
+
+    async def forget_plan(self) -> None:
+        """Forget a plan that was cut off, and what was carried for it; nothing was sent."""
+        await self._commit(transitions.forget_plan)
 
     async def failed(self, index: int, failure: Failure | None, tally: Tally) -> None:
         """No job answers a chunk, and none will.

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,11 +21,14 @@ from pingdata_async.results.outcomes import Tally
 from pingdata_async.runs.journal.records import (
     PLANNED_CHUNKS,
     RECORD_COLUMNS,
+    REUSED,
     SUBMISSION_COLUMNS,
     ChunkRecord,
     ChunkState,
+    ReusedTotals,
     SubmissionRecord,
     asked_of_text,
+    damage_in,
     read_meta,
     read_record,
     record_of,
@@ -75,6 +79,7 @@ class JournalTotals(msgspec.Struct, frozen=True, kw_only=True):
             code.
         possibly_charged_by_source: Likewise, of submissions in doubt and unanswered ones.
         possibly_charged: Locations in these.
+        reused: What earlier runs had answered.
     """
 
     planned_chunks: int | None
@@ -90,6 +95,7 @@ class JournalTotals(msgspec.Struct, frozen=True, kw_only=True):
     charged_by_source: dict[str, int]
     possibly_charged_by_source: dict[str, int]
     possibly_charged: int
+    reused: ReusedTotals
 
     @property
     def has_sent(self) -> bool:
@@ -272,13 +278,24 @@ class JournalReader(Closing):
         return [submission_of(columns) for columns in found]
 
     def planned_chunks_begun(self) -> list[int]:
-        """The planned chunks that were sent or are finished."""
+        """The planned chunks that were sent or are finished, but for those that were carried."""
         with self._reading() as connection:
             planned = read_meta(connection, PLANNED_CHUNKS) or 0
             found = connection.execute(
-                "SELECT idx FROM chunks WHERE idx < ? AND state != 'planned'", (planned,)
+                "SELECT idx FROM chunks WHERE idx < ? AND state != 'planned'"
+                " AND NOT (state = 'spooled' AND submission IS NULL)",
+                (planned,),
             ).fetchall()
         return [index for (index,) in found]
+
+    def stamp(self) -> str:
+        """What all chunks have come to, in a few letters: others once any of it changes."""
+        digest = blake2b(digest_size=16)
+        with self._reading() as connection:
+            for query in _STATES:
+                for columns in connection.execute(query):
+                    digest.update(repr(columns).encode())
+        return digest.hexdigest()
 
     def first_submissions(self) -> dict[int, Amount]:
         """The locations of each chunk's first submission."""
@@ -332,9 +349,15 @@ class JournalReader(Closing):
                 submissions_in_doubt=submissions[3],
                 submissions_held=_number(connection, "SELECT count(*) FROM chunks WHERE held"),
                 submissions_unanswered=submissions[4],
+                reused=_reused(connection),
                 **_by_source(connection),
             )
 
+
+_STATES = (
+    "SELECT idx, state, since, segment, segment_begin FROM chunks ORDER BY idx",
+    "SELECT count(*), min(row), max(row) FROM retry_rows",
+)
 
 _HAS_ENDED = """
     SELECT EXISTS (
@@ -384,6 +407,12 @@ def _by_source(connection: sqlite3.Connection) -> dict[str, Any]:
         "possibly_charged_by_source": dict(counts[False]),
         "possibly_charged": possibly,
     }
+
+
+def _reused(connection: sqlite3.Connection) -> ReusedTotals:
+    kept = read_meta(connection, REUSED)
+    with damage_in("what was reused"):
+        return ReusedTotals() if kept is None else msgspec.convert(kept, ReusedTotals)
 
 
 def _number(connection: sqlite3.Connection, query: str) -> int:

@@ -6,6 +6,7 @@ Also how the values in these rows are packed, and what a resumed run does about 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import enum
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -71,7 +72,8 @@ LEGAL_CHANGES: MappingProxyType[ChunkState, frozenset[ChunkState]] = MappingProx
 )
 """Which state may follow which. Everything else is a mistake, and is refused.
 
-(By a user's wish alone, a chunk whose output could not be read is taken out of its end.)
+(By a user's wish alone, a chunk whose output could not be read is taken out of its end. And a
+planned one that nobody has touched is spooled at once where earlier runs have its answers.)
 """
 
 UNTOUCHED = 0
@@ -122,6 +124,7 @@ def on_resume(state: ChunkState) -> Resumption:
 
 
 PLANNED_CHUNKS = "planned_chunks"
+REUSED = "reused"  # a value in `meta`: `ReusedTotals`
 MAX_CONTENT_BYTES = 256 * 1024 * 1024  # many times what a chunk takes
 
 _chunk_encoder = msgspec.msgpack.Encoder()
@@ -145,6 +148,26 @@ def damage_in(what: str) -> Iterator[None]:
         raise RunError(
             f"the journal is damaged ({what}: {error}); restore it from a copy"
         ) from error
+
+
+class ReusedTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run did not have to ask, as earlier runs had.
+
+    Attributes:
+        rows: Rows that have an outcome without anything being sent.
+        locations: Locations that are not sent at all.
+        by_source: Answers by source, those of locations that are asked others too.
+        oldest_at: When the oldest of these was answered (UTC); None if there are none.
+        carried_locations: Locations in the planned chunks that have any of them.
+        carried_by_source: About how many of these each source would have been asked.
+    """
+
+    rows: int = 0
+    locations: int = 0
+    by_source: dict[str, int] = {}
+    oldest_at: dt.datetime | None = None
+    carried_locations: int = 0
+    carried_by_source: dict[str, int] = {}
 
 
 class SpoolPlace(msgspec.Struct, frozen=True):

@@ -30,6 +30,7 @@ from pingdata_async.runs.journal.records import (
     pack_outputs,
     pack_retry_row,
     read_meta,
+    read_record,
     state_named,
     submission_of,
     tally_of,
@@ -285,6 +286,14 @@ def batched(connection: sqlite3.Connection, chunk: Chunk, now: float) -> None:
         )
 
 
+def forget_plan(connection: sqlite3.Connection) -> None:
+    """A plan that was cut off is made anew: forget what was carried for it."""
+    if connection.execute("SELECT 1 FROM submissions LIMIT 1").fetchone() is not None:
+        raise RunError("chunks of this plan were sent already; please report this")
+    for table in ("chunks", "planned_chunks", "retry_rows"):
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
+
+
 def spool(
     connection: sqlite3.Connection,
     index: int,
@@ -293,6 +302,29 @@ def spool(
 ) -> None:
     """A chunk's answers are kept; `keep` appends them, where they may be."""
     present = _before(connection, index, ChunkState.SPOOLED)
+    _spool(connection, index, ended, keep)
+    _end_submission(connection, present, "done")
+
+
+def carry(
+    connection: sqlite3.Connection,
+    index: int,
+    ended: SpooledChunk,
+    keep: Callable[[], SpoolPlace | None],
+) -> None:
+    """Likewise the answers that earlier runs have for a planned chunk that nobody has touched."""
+    state = _present(connection, index).state
+    if state is not ChunkState.PLANNED or read_record(connection, index) is not None:
+        raise RunError(f"chunk {index} is not untouched any more; please report this")
+    _spool(connection, index, ended, keep)
+
+
+def _spool(
+    connection: sqlite3.Connection,
+    index: int,
+    ended: SpooledChunk,
+    keep: Callable[[], SpoolPlace | None],
+) -> None:
     _end(
         connection,
         index,
@@ -302,7 +334,6 @@ def spool(
         place=keep(),
         offset_index=ended.offset_index,
     )
-    _end_submission(connection, present, "done")
     _wait(connection, ended.retry_rows)
 
 

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import anyio
@@ -33,11 +33,13 @@ from pingdata_async.runs.directory.directory import (
     check_apart,
     failures_path,
     has_sent,
+    is_within,
     new_beside,
     put_in_place,
     run_dir_for,
     same_run_beside,
 )
+from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.directory.settings import RunFlags, RunSettings, differences
 from pingdata_async.runs.export.export import check_run_output
 from pingdata_async.runs.export.output import OutputSpec, check_output, output_spec
@@ -47,6 +49,8 @@ from pingdata_async.tables.readers.base import fingerprint_of
 from pingdata_async.tables.readers.open import AnyInput, open_input
 from pingdata_async.tables.rows import STDIN, Fingerprint, ReadOptions
 from pingdata_async.util.text import STDOUT, quoted_path, shown_path
+
+CarryOver = Callable[[RunDirectory, Plan], Awaitable[None]]
 
 
 @dataclasses.dataclass
@@ -59,6 +63,7 @@ class Planner:
         options: What the run may do with what is there.
         ask_coverage: Asks the API what its sources cannot answer.
         emit: Takes what the user should know.
+        carry_over: Carries answers of earlier runs over to a plan.
         has_made: Whether the plan was made now.
     """
 
@@ -67,7 +72,8 @@ class Planner:
     options: RunFlags
     ask_coverage: AskCoverage
     emit: EventEmitter
-    has_made: bool = False
+    carry_over: CarryOver
+    has_made: bool = dataclasses.field(default=False, init=False)
 
     async def plan(self, source: AnyInput, path: Path, builder: ChunkBuilder) -> RunSettings:
         """Read the input and write the plan, unless there is one.
@@ -142,7 +148,7 @@ class Planner:
         # As when the plan was made: another run may have been paid for since then.
         if not (self.options.pay_again or await anyio.to_thread.run_sync(has_sent, path)):
             settings = msgspec.structs.replace(kept, output=self.settings.output)
-            await check_beside(path, settings, fingerprint)
+            await check_beside(path, settings, fingerprint, reused=self.options.reuse)
         # In the run's own order: messages of rows follow it.
         return msgspec.structs.replace(self.settings, sources=kept.sources)
 
@@ -166,8 +172,9 @@ class Planner:
         await anyio.to_thread.run_sync(self._check_output, source)
         path = directory.path / PLAN_NAME
         try:
-            # One that was cut off before the journal knew of it: nothing was sent.
-            await anyio.Path(path).unlink(missing_ok=True)
+            # One that was cut off before the journal knew that it is whole: nothing was sent.
+            if await anyio.Path(path).exists():
+                await directory.forget_plan()
             plan = await write_plan(
                 path,
                 source,
@@ -182,11 +189,18 @@ class Planner:
             raise RunError(f"the plan cannot be written: {error.strerror or error}") from error
         fingerprint = plan.summary.fingerprint
         if not self.options.pay_again:
-            restarted = self.options.restart
-            await check_beside(run_dir, self.settings, fingerprint, restarted=restarted)
+            await check_beside(
+                run_dir,
+                self.settings,
+                fingerprint,
+                restarted=self.options.restart,
+                reused=self.options.reuse,
+            )
         journal = directory.journal
         await journal.set_planned_chunks(plan.chunks)
         await journal.set_meta(FINGERPRINT, fingerprint)
+        if self.options.reuse:
+            await self.carry_over(directory, plan)
         # Last: it says that the plan is whole.
         await journal.set_meta(SETTINGS, as_kept(self.settings, run_dir))
         await anyio.to_thread.run_sync(check_run_output, self._output_spec(), plan)
@@ -213,16 +227,26 @@ class Planner:
 
 
 async def check_beside(
-    run_dir: Path, settings: RunSettings, fingerprint: Fingerprint, *, restarted: bool = False
+    run_dir: Path,
+    settings: RunSettings,
+    fingerprint: Fingerprint,
+    *,
+    restarted: bool = False,
+    reused: Sequence[Path] = (),
 ) -> None:
     """Refuse to pay again for what a run in the same folder has paid for.
 
     The ConfigurationError names the commands that return its answers. `restarted` says whether that
-    run may have been set aside for this one.
+    run may have been set aside for this one; what is `reused` is not paid for again.
     """
-    other = await anyio.to_thread.run_sync(
-        lambda: same_run_beside(run_dir, settings, fingerprint, restarted=restarted)
-    )
+
+    def find() -> Path | None:
+        other = same_run_beside(run_dir, settings, fingerprint, restarted=restarted)
+        if other is not None and any(is_within(other, path) for path in reused):
+            return None
+        return other
+
+    other = await anyio.to_thread.run_sync(find)
     if other is not None:
         raise ConfigurationError(_same_beside(other, settings.output))
 

@@ -9,6 +9,7 @@ types.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
@@ -50,6 +51,12 @@ ADDRESS: Final = "address"
 
 STATUS_COLUMNS: Final = ("enhance_status", "enhance_reason", "enhance_error")
 """The outcome of a row, behind the input's columns; a name that the input has becomes name_2."""
+
+REUSED_COLUMNS: Final = (
+    Column("enhance_reused_from", ColumnType.TEXT),
+    Column("reused_at", ColumnType.DATETIME),
+)
+"""Behind these, of a run that reuses answers: from which runs, and when (UTC, the oldest)."""
 
 FOR_MACHINES: Final = frozenset({"worker_name", "persist_for", "raw_response", "fetch_time"})
 """Fields of every source that say nothing about a location; written only if asked for."""
@@ -103,15 +110,23 @@ class OutputTableScan:
         headers: The headers of the input.
         sources: The codes of the requested sources, in order.
         keeps_cells: Whether each cell of a workbook keeps its own type.
+        has_reused: Whether answers of earlier runs are among the answers.
 
     Attributes:
         input_rows: Takes in the input's rows, all of them.
     """
 
     def __init__(
-        self, headers: Sequence[str], sources: Sequence[str], *, keeps_cells: bool = False
+        self,
+        headers: Sequence[str],
+        sources: Sequence[str],
+        *,
+        keeps_cells: bool = False,
+        has_reused: bool = False,
     ) -> None:
         self.input_rows = InputRowScan(headers, keeps_cells=keeps_cells)
+        self._status = [Column(name, ColumnType.TEXT) for name in STATUS_COLUMNS]
+        self._status += REUSED_COLUMNS if has_reused else ()
         self._answers = AnswerScan(sources)
 
     def add_answers(self, answers: Iterable[memoryview | msgspec.Raw]) -> None:
@@ -134,7 +149,7 @@ class OutputTableScan:
         input_rows = self.input_rows.columns()
         before = [*taken_names, *(column.name for column in input_rows)]
         taken = {name.casefold() for name in before}
-        status = [Column(free_name(name, taken), ColumnType.TEXT) for name in STATUS_COLUMNS]
+        status = [Column(free_name(each.name, taken), each.type) for each in self._status]
         before += [column.name for column in status]
         answers = AnswerColumns(self._answers, declared, before)
         return OutputTable(self.input_rows, status, answers, patterns)
@@ -177,6 +192,7 @@ class OutputTable:
         self.own_columns = input_columns if is_whole else None
         self._input_rows = input_rows
         self._answers_begin = input_columns + len(status)
+        self._has_reused = len(status) > len(STATUS_COLUMNS)
         # Only these are extracted from the answers.
         self._answer_places = [place for place in places if place >= self._answers_begin]
         self._answers = answers
@@ -218,6 +234,8 @@ class OutputTable:
             [None if result.reason is None else result.reason.value for result in results],
             [result.error for result in results],
         ]
+        if self._has_reused:
+            ended += _reused_values(results)
         before = [*given, *ended]
         values = self._answers.values(results) if self._answers else []
         answered = dict(zip(self._answer_places, values, strict=True))
@@ -225,6 +243,21 @@ class OutputTable:
             before[place] if place < self._answers_begin else answered[place]
             for place in self._places
         ]
+
+
+def _reused_values(results: Sequence[EnhancedLocation]) -> list[Values]:
+    """The values of `REUSED_COLUMNS`."""
+    marks = [result.reused or {} for result in results]
+    each = [{code: mark.rpartition(", ") for code, mark in row.items()} for row in marks]
+    oldest = [min((at for *_, at in row.values()), default=None) for row in each]
+    return [
+        ["; ".join(f"{code}: {run}" for code, (run, *_) in row.items()) or None for row in each],
+        [None if at is None else _without_zone(at) for at in oldest],
+    ]
+
+
+def _without_zone(at: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(at).replace(tzinfo=None)
 
 
 def _for_machines(column: Column) -> bool:

@@ -32,6 +32,7 @@ class _Line(msgspec.Struct, omit_defaults=True):  # the order is that of the lin
     location_data: msgspec.Raw
     reason: Reason | None = None
     error: str | None = None
+    reused: Mapping[str, str] | None = None
     input: Mapping[str, object] | None = None
 
 
@@ -52,6 +53,7 @@ def encode_lines(
                 result.data,
                 result.reason,
                 result.error,
+                result.reused,
                 cells,
             )
             for result, cells in zip(results, inputs or repeat(None), strict=False)

@@ -14,6 +14,7 @@ from pingdata_async.events import ChunkFinished, JobSubmitted, LocationsAskedAga
 from pingdata_async.runs.directory.directory import RunDirectory, journal_path
 from pingdata_async.runs.directory.plan import Plan
 from pingdata_async.runs.journal.reader import JournalReader
+from pingdata_async.runs.journal.records import ReusedTotals
 from pingdata_async.runs.resume import unfinished_tasks
 from pingdata_async.runs.spending import planned_amount, remaining, spent_so_far
 from pingdata_async.sandbox import FaultPlan
@@ -68,7 +69,7 @@ async def test_left_is_what_has_no_job_yet(tmp_path: Path, kind: type, count: in
                 right = await counted_one_by_one(directory, plan)
 
                 def read() -> tuple[Amount, Amount]:
-                    planned = planned_amount(plan.summary)
+                    planned = planned_amount(plan.summary, ReusedTotals())
                     with JournalReader(journal_path(run_dir)) as journal:
                         spent = spent_so_far(journal.totals())
                         return remaining(journal, planned, plan.read, SOURCES), spent

@@ -162,7 +162,7 @@ def test_an_answer_that_is_gone_is_an_error(spool: Spool, journal: MemoryJournal
     """A row is never reported as unanswered because its file was removed."""
     [chunk] = planned_chunks(1, 1)
     journal.put(chunk, "spooled", {})
-    shutil.rmtree(spool._folder)
+    shutil.rmtree(spool.folder)
     with pytest.raises(RunError, match="answers to chunk 0 from byte 0, is missing"):
         outcomes(spool, journal, chunk)
 

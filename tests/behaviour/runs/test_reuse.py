@@ -1,0 +1,105 @@
+"""Answers of earlier runs serve a new one: nothing is paid for twice, and no row gets another's."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pingdata_async as ping
+from tests.support.runs import enhancer, lines, sandbox_and_client, write_rows
+
+ROWS = 120
+
+
+def write_changed(path: Path, rows: list[dict[str, str]], every: int) -> None:
+    """The rows in reverse order, one in so many of them with another address."""
+    changed = [
+        row | ({"address_line_1": f"{n} Changed Street"} if n % every == 0 else {})
+        for n, row in enumerate(rows)
+    ]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(reversed(changed))
+
+
+def plain(path: Path) -> list[dict[str, Any]]:
+    """The rows of an output without their marks, and without when they were fetched."""
+    rows = lines(path)
+    for row in rows:
+        row.pop("reused", None)
+        for answer in row["location_data"].values():
+            answer.pop("fetch_time", None)
+    return rows
+
+
+async def test_only_what_is_missing_is_paid_for(tmp_path: Path) -> None:
+    """A changed file with one more source: what is new of each source is sent, nothing else.
+
+    The earlier run may be gone by then; a run can be reused that has reused others.
+    """
+    rows = write_rows(tmp_path / "old.csv", ROWS)
+    write_changed(tmp_path / "new.csv", rows, every=10)
+    old, new, again = (tmp_path / f"{name}.jsonl" for name in ("old", "new", "again"))
+    events: list[ping.Event] = []
+    async with sandbox_and_client() as (_, client):
+        asking = enhancer(client, on_event=events.append)
+        await asking.run(tmp_path / "old.csv", old)
+        both = enhancer(client, sources=["PG", "PH"], on_event=events.append)
+        first = f"{old}.run"
+        planned = await both.dry_run(tmp_path / "new.csv", new, reuse=first)
+        summary = await both.run(tmp_path / "new.csv", new, reuse=first)
+        full = await both.run(tmp_path / "new.csv", tmp_path / "full.jsonl", pay_again=True)
+        shutil.rmtree(first)
+        free = await both.run(tmp_path / "new.csv", again, reuse=[f"{new}.run"], pay_again=True)
+    assert summary.charged_by_source == planned.charged_by_source == {"PG": 12, "PH": ROWS}
+    assert full.charged_by_source == {"PG": ROWS, "PH": ROWS}
+    assert (free.jobs, free.locations_reused) == (0, ROWS)
+    assert summary.reused_by_source == {"PG": ROWS - 12}
+    assert plain(new) == plain(again) == plain(tmp_path / "full.jsonl")
+    marks = [row.get("reused", {}).keys() for row in lines(new)]
+    assert sum(mark == {"PG"} for mark in marks) == ROWS - 12
+    first_ids = {row["reused"]["PG"] for row in lines(new) if "reused" in row}
+    assert first_ids <= {row["reused"]["PG"] for row in lines(again)}  # where they are really from
+    assert [event.locations for event in events if isinstance(event, ping.AnswersReused)] == [
+        0,
+        ROWS,
+    ]
+
+
+async def test_what_cannot_be_reused_is_asked(tmp_path: Path) -> None:
+    """Answers that are too old, with raw responses, or cannot be read: a word, and all is sent."""
+    write_rows(tmp_path / "in.csv", 20)
+    notes: list[str] = []
+
+    def listen(event: ping.Event) -> None:
+        if isinstance(event, ping.RunNotice):
+            notes.append(event.message)
+
+    async with sandbox_and_client() as (_, client):
+        asking = enhancer(client, on_event=listen)
+        await asking.run(tmp_path / "in.csv", tmp_path / "old.jsonl")
+        run_dir = tmp_path / "old.jsonl.run"
+
+        async def charged(name: str, asking: ping.BulkEnhancer = asking, **options: Any) -> int:
+            output = tmp_path / name / "out.jsonl"
+            output.parent.mkdir()
+            summary = await asking.run(tmp_path / "in.csv", output, reuse=run_dir, **options)
+            return summary.locations_charged
+
+        assert await charged("fresh", max_age=dt.timedelta(days=1)) == 0
+        (run_dir / "answers").write_bytes(b"damaged")
+        assert await charged("index") == 0
+        assert await charged("old", max_age=dt.timedelta(microseconds=1)) == 20
+        raw = enhancer(client, include_raw_response=True, on_event=listen)
+        assert await charged("raw", raw) == 20
+        for segment in (run_dir / "spool").iterdir():
+            segment.write_bytes(b"damaged")
+        assert await charged("spool") == 20
+        (run_dir / "journal.sqlite3").write_bytes(b"damaged")
+        assert await charged("journal") == 20
+    assert sum("not reused" in note for note in notes) == 2
+    assert sum("only in part" in note for note in notes) == 1
