@@ -240,7 +240,8 @@ def _read(path: Path) -> tuple[RunSettings, list[SubmissionSpan]]:
 def _others(
     path: Path, settings: RunSettings, times: Sequence[Span]
 ) -> dict[str, list[SubmissionSpan]]:
-    """What other runs in the same folder sent to the same API in these times."""
+    """What other runs in the same folder sent to the same API and account in these times."""
+    account = settings.api, settings.options.delegate_to
     found = {}
     for other in runs_beside(path):
         if other.samefile(path):
@@ -252,7 +253,7 @@ def _others(
         inside = [
             each for each in spans if any(begin <= each.sent_at < end for begin, end in times)
         ]
-        if inside and theirs.api == settings.api:
+        if inside and (theirs.api, theirs.options.delegate_to) == account:
             found[shown_path(other)] = inside
     return found
 

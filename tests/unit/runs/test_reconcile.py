@@ -144,6 +144,15 @@ async def test_other_users_of_the_account(tmp_path: Path) -> None:
         assert (await reconcile_run(client, run_dir)).verdict == Verdict.OPEN
 
 
+async def test_a_run_for_another_organisation(tmp_path: Path) -> None:
+    """It was charged to another account, and explains nothing of this one."""
+    async with sandbox_and_client() as (_, client):
+        await enhancer(client).run(ADDRESSES, tmp_path / "o.jsonl")
+        await enhancer(client, delegate_to="acme").run(ADDRESSES, tmp_path / "other.jsonl")
+        found = await reconcile_run(client, tmp_path / "o.jsonl.run")
+    assert (found.other_runs, found.sources["PG"].other_runs) == ((), 0)
+
+
 async def test_one_source_can_tell_for_all(tmp_path: Path) -> None:
     """A job is charged for all of its sources: if one was not, none was."""
     async with sandbox_and_client(faults=FaultPlan(drop=0.5), seed=1) as (server, client):
