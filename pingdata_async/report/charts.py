@@ -122,7 +122,8 @@ def _bars(names: Sequence[str], counts: Sequence[int], colours: Sequence[str] = 
         "mark": {"type": "bar", "tooltip": True, "cornerRadiusEnd": 2},
         "encoding": {
             "y": {"field": "name", "type": "nominal", "sort": None, "axis": {"title": None}},
-            "x": {"field": "rows", "type": "quantitative",
+            # Stacked, which they need not be, Vega fails at such names as "constructor".
+            "x": {"field": "rows", "type": "quantitative", "stack": None,
                   "axis": {"title": "rows", "tickCount": 5, "format": "~s"}},
             "color": {"field": "colour", "type": "nominal", "scale": None, "legend": None},
             "tooltip": [{"field": "name"}, {"field": "rows", "format": ","}],
@@ -130,7 +131,7 @@ def _bars(names: Sequence[str], counts: Sequence[int], colours: Sequence[str] = 
     }  # fmt: skip
 
 
-def _histogram(bins: Sequence[Bin], labels: Sequence[str], title: str, *, is_year: bool) -> Spec:
+def _histogram(bins: Sequence[Bin], labels: Sequence[str], *, is_year: bool) -> Spec:
     is_large = max(abs(bins[0].low), abs(bins[-1].high)) >= LARGE_NUMBER
     form = {"format": "d" if is_year else "~s"} if is_year or is_large else {}
     values = [
@@ -145,7 +146,8 @@ def _histogram(bins: Sequence[Bin], labels: Sequence[str], title: str, *, is_yea
         "encoding": {
             "x": {"field": "low", "type": "quantitative", "bin": "binned",
                   "scale": {"zero": False, "nice": False},
-                  "axis": {"title": title, "tickCount": 6, "grid": False, **form}},
+                  # No title: Vega cannot draw such names as "constructor".
+                  "axis": {"title": None, "tickCount": 6, "grid": False, **form}},
             "x2": {"field": "high"},
             "y": {"field": "rows", "type": "quantitative",
                   "axis": {"title": "rows", "tickCount": 4, "format": "~s"}},
@@ -247,7 +249,7 @@ def _distribution(report: RunReport, column: ColumnStats) -> Iterable[Chart]:
         low, middle, high = map(form.format, (numbers.low, numbers.quantile(0.5), numbers.high))
         yield Chart(
             title,
-            _histogram(bins, ranges, column.path[-1].replace("_", " "), is_year=is_year),
+            _histogram(bins, ranges, is_year=is_year),
             ("value", "rows", "share"),
             [
                 (text, each.rows, share(each.rows, column.filled))

@@ -119,7 +119,11 @@ function makeMap(place) {
 
 async function drawAll() {
   for (const [key, spec] of Object.entries(data.charts)) {
-    await draw(document.getElementById("chart-" + key), spec);
+    const place = document.getElementById("chart-" + key);
+    await draw(place, spec).catch((error) => {
+      console.error(error);
+      place.textContent = "This chart cannot be drawn; its table is beside it.";
+    });
   }
   const map = document.getElementById("chart-map");
   if (map) await makeMap(map);

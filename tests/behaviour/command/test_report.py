@@ -49,6 +49,8 @@ async def hostile(writer: asyncio.StreamWriter, body: bytes) -> None:
             "year_built": [1, 1e300, -1e300, 1990, 2000, 2001][number],
             "kind": ["=HYPERLINK(1)", "\u2028\u202e\x00"][number % 2],
             "long": "x" * (100_000 + number % 2),
+            "constructor": number,
+            "word": ["constructor", "toString", "__proto__"][number % 3],
         }
     writer.write(answer(json.dumps(rows).encode()))
 
@@ -156,6 +158,13 @@ async def test_hostile_words_do_nothing_in_a_browser(page: browser.Page, tmp_pat
     assert await page.value("typeof window.hacked") == "undefined"
     assert await page.value("document.querySelectorAll('img').length") == 0
     assert "onerror=window.hacked" in await page.value("document.body.innerText")
+    layers = await page.value("document.getElementById('map-layer').options.length")
+    for number in range(layers):
+        await page.value(
+            f"document.getElementById('map-layer').selectedIndex = {number},"
+            " document.getElementById('map-layer').dispatchEvent(new Event('change')), mapDrawn()"
+        )
+    assert page.errors == []
 
 
 async def test_rows_that_want_attention(tmp_path: Path) -> None:
