@@ -45,7 +45,7 @@ from pingdata_async.runs.directory.reused import Origin, ReusedAnswers
 from pingdata_async.runs.directory.spool import Spool
 from pingdata_async.runs.export.results import ResultReader
 from pingdata_async.runs.journal.reader import JournalReader
-from pingdata_async.runs.journal.records import ChunkRecord, ChunkState
+from pingdata_async.runs.journal.records import REUSED, ChunkRecord, ChunkState
 from pingdata_async.runs.planning.dedupe import BUCKETS, RecordPartitions
 from pingdata_async.util.compression import DamagedFrameError, decompress
 from pingdata_async.util.files import Closing, RunLock, is_locked
@@ -65,13 +65,13 @@ _OWN_SOURCES = b'"sources":'
 def location_keys(chunk: Chunk) -> list[bytes]:
     """The key of each location of a chunk; those of equal locations are equal.
 
-    Without case and white space, so that all of a body can be read at once.
+    Without case, so that all of a body can be read at once.
     """
     if not chunk.rows:
         return []
     body = chunk.body
-    if body.isascii() and b"\\" not in body and _OWN_SOURCES not in body:
-        lines = body.lower().translate(None, b" ").split(SEPARATOR)
+    if body.isascii() and not any(each in body for each in (b"\\", b"  ", _OWN_SOURCES)):
+        lines = body.lower().split(SEPARATOR)
         return [blake2b(line.partition(b",")[2], digest_size=KEY_BYTES).digest() for line in lines]
     return [
         blake2b(_folded(location), digest_size=KEY_BYTES).digest() for location in chunk.locations
@@ -80,12 +80,12 @@ def location_keys(chunk: Chunk) -> list[bytes]:
 
 def _folded(location: bytes) -> bytes:
     fields = fields_sent(location)
-    if not fields.isascii() or b"\\" in fields:
+    if not fields.isascii() or b"\\" in fields or b"  " in fields:
         with contextlib.suppress(msgspec.MsgspecError, RecursionError):  # a number too large
             values = _fields(fields)
             folded = {name: fold(values[name]) for name in FOLDED_FIELDS & values.keys()}
             fields = _encode(values | folded)
-    return fields[1:].lower().translate(None, b" ")
+    return fields[1:].lower()
 
 
 def fields_sent(location: bytes) -> bytes:
@@ -167,6 +167,8 @@ class EarlierRun(Closing):
             self.results = ResultReader(
                 Spool(self.path / SPOOL_NAME), self._journal, self.settings.sources
             )
+            if self._journal.meta(REUSED) and not self._reused:
+                raise RunError("its list of reused answers, which says how old they are, is gone")
             finished = self._journal.meta(FINISHED)
             self.is_finished = finished is not None and not is_busy
             if isinstance(finished, dict):

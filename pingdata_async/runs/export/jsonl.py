@@ -67,6 +67,12 @@ def render(
             duplicate_answers,
             finished_only=finished_only,
         )
+    return _render_results(settled, duplicate_answers, finished_only=finished_only)
+
+
+def _render_results(
+    settled: SettledChunk, duplicate_answers: DuplicateAnswers, *, finished_only: bool
+) -> Rendered:
     results = all_outcomes(settled, duplicate_answers, finished_only=finished_only)
     failures = render_failures(settled.chunk, results)
     return Rendered([encode_lines(results)], failures, tally(results))
@@ -87,6 +93,10 @@ def _render_indexed(
             chunk, {chunk.rows[place]: lines.answer(place) for place in chunk.duplicate_counts}
         )
         check_all_there(chunk, duplicates, finished_only=finished_only)
+        if any(answer.reused for answer in duplicates.values()):
+            # They repeat rows of earlier chunks whose answers are reused, which is said of each.
+            settled = SettledChunk(chunk, offset_index, content)
+            return _render_results(settled, duplicate_answers, finished_only=finished_only)
         if duplicates:
             lines = lines.with_duplicates(chunk, duplicates)
     pieces = frame_lines(lines.ids, lines.rows, lines.answers, lines.notes)

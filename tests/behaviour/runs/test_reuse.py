@@ -8,8 +8,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import pingdata_async as ping
-from tests.support.runs import enhancer, lines, sandbox_and_client, write_rows
+from pingdata_async.sandbox import SandboxServer
+from tests.support.runs import (
+    client_of,
+    enhancer,
+    lines,
+    sandbox_and_client,
+    stopped_run,
+    write_rows,
+)
 
 ROWS = 120
 
@@ -34,6 +44,25 @@ def plain(path: Path) -> list[dict[str, Any]]:
         for answer in row["location_data"].values():
             answer.pop("fetch_time", None)
     return rows
+
+
+@pytest.mark.large
+async def test_ten_thousand_rows_and_a_thousand_changes(tmp_path: Path) -> None:
+    """By the API's own count, the old source has the changed rows, and the new one all of them."""
+    rows = write_rows(tmp_path / "old.csv", 10_000)
+    write_changed(tmp_path / "new.csv", rows, every=10)
+    async with sandbox_and_client() as (server, client):
+        asking = enhancer(client, chunk_size=1000)
+        await asking.run(tmp_path / "old.csv", tmp_path / "old.jsonl")
+        before = server._api._account.usage({}, server._api._now())["totals"]
+        both = enhancer(client, sources=["PG", "PH"], chunk_size=1000)
+        await both.run(
+            tmp_path / "new.csv", tmp_path / "new.jsonl", reuse=tmp_path / "old.jsonl.run"
+        )
+        after = server._api._account.usage({}, server._api._now())["totals"]
+        await both.run(tmp_path / "new.csv", tmp_path / "full.jsonl", pay_again=True)
+    assert (after["PG"] - before["PG"], after["PH"]) == (1_000, 10_000)
+    assert plain(tmp_path / "new.jsonl") == plain(tmp_path / "full.jsonl")
 
 
 async def test_only_what_is_missing_is_paid_for(tmp_path: Path) -> None:
@@ -103,3 +132,46 @@ async def test_what_cannot_be_reused_is_asked(tmp_path: Path) -> None:
         assert await charged("journal") == 20
     assert sum("not reused" in note for note in notes) == 2
     assert sum("only in part" in note for note in notes) == 1
+
+
+async def test_answers_to_another_question_are_not_reused(tmp_path: Path) -> None:
+    """Another API, another organisation, or all to be fetched afresh: all is sent, with a word."""
+    write_rows(tmp_path / "in.csv", 20)
+    notes: list[str] = []
+
+    def listen(event: ping.Event) -> None:
+        if isinstance(event, ping.RunNotice):
+            notes.append(event.message)
+
+    async with sandbox_and_client() as (_, client), SandboxServer() as elsewhere:
+        await enhancer(client).run(tmp_path / "in.csv", tmp_path / "old.jsonl")
+        run_dir = tmp_path / "old.jsonl.run"
+        async with client_of(elsewhere) as other:
+            for name, asking in {
+                "api": enhancer(other, on_event=listen),
+                "organisation": enhancer(client, delegate_to="acme", on_event=listen),
+                "afresh": enhancer(client, check_cache=False, on_event=listen),
+            }.items():
+                output = tmp_path / name / "out.jsonl"
+                output.parent.mkdir()
+                summary = await asking.run(tmp_path / "in.csv", output, reuse=run_dir)
+                assert (summary.locations_charged, summary.locations_reused) == (20, 0)
+    for said in ("it asked http", "for another organisation", "fetched afresh"):
+        assert any(said in note for note in notes)
+
+
+async def test_a_stopped_run_gives_what_it_has(tmp_path: Path) -> None:
+    """Its answers are reused in a table too, which says from where; the rest is asked."""
+    write_rows(tmp_path / "in.csv", 100)
+    old, new = tmp_path / "old.jsonl", tmp_path / "new.csv"
+    async with sandbox_and_client() as (_, client):
+        await stopped_run(client, old, ping.ChunkFinished, 3, source=tmp_path / "in.csv")
+        summary = await enhancer(client).run(
+            tmp_path / "in.csv", new, reuse=f"{old}.run", pay_again=True
+        )
+    assert summary.locations_reused >= 20
+    assert summary.locations_charged == 100 - summary.locations_reused
+    with new.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sum(bool(row["enhance_reused_from"]) for row in rows) == summary.locations_reused
+    assert all(bool(row["enhance_reused_from"]) == bool(row["reused_at"]) for row in rows)
