@@ -535,7 +535,7 @@ class RunSummary(_InPydantic, msgspec.Struct, kw_only=True):
     def report(self, path: str | Path | None = None, *, rows: bool = True) -> Path:
         """Write the run's report, one HTML file; it costs nothing.
 
-        It blocks, some 40 s for a million rows; in a coroutine, call it by
+        It blocks, some two minutes for a million rows; in a coroutine, call it by
         `anyio.to_thread.run_sync(summary.report)`.
 
         Args:

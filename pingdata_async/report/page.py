@@ -36,7 +36,9 @@ POLICY = (
 
 
 def write_report(run_dir: str | Path, path: str | Path | None = None, *, rows: bool = True) -> Path:
-    """Write a run's report, at any time; it costs nothing. Blocks: some 40 s for a million rows.
+    """Write a run's report, at any time; it costs nothing.
+
+    Blocks, some two minutes for a million rows.
 
     Args:
         run_dir: The run directory.
