@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -76,6 +77,15 @@ _BASE_FIELDS: Final = frozenset(
         "google_maps_link",
     ]
 )
+# Words in the names of fields that say whose a row is, or where: not told where no row may be told
+# from others, as one owner or one address can have many rows.
+_PERSONAL_WORDS: Final = frozenset(
+    [
+        "address", "street", "route", "unit", "site", "owner", "insured", "tenant", "name", "mail",
+        "mailing", "email", "phone", "contact", "parcel", "apn", "id", "ids", "link", "url",
+        "latitude", "longitude", "lat", "lon", "lng", "coordinates", "geometry",
+    ]
+)  # fmt: skip
 _COUNTED_WORDS: Final = (
     "flood_zone", "year_built", "stories", "elevation", "construction", "occupancy", "area",
     "roof", "replacement_cost", "distance_to", "risk",
@@ -225,8 +235,17 @@ def interesting(report: RunReport) -> list[ColumnStats]:
         words = [place for place, word in enumerate(_COUNTED_WORDS) if word in column.name]
         return -twentieths, min(words, default=len(_COUNTED_WORDS))
 
-    columns = [each for each in report.columns if each.path[-1] not in _BASE_FIELDS]
+    columns = [
+        each
+        for each in report.columns
+        if each.path[-1] not in _BASE_FIELDS and (report.with_rows or not _is_personal(each))
+    ]
     return sorted((each for each in columns if _is_varied(report, each)), key=rank)
+
+
+def _is_personal(column: ColumnStats) -> bool:
+    words = re.findall("[A-Z]?[a-z]+|[A-Z]+", " ".join(column.path[1:]))
+    return not _PERSONAL_WORDS.isdisjoint(word.lower() for word in words)
 
 
 def _is_varied(report: RunReport, column: ColumnStats) -> bool:
@@ -247,6 +266,8 @@ def _distribution(report: RunReport, column: ColumnStats) -> Iterable[Chart]:
         ranges = [_range(each.low, each.high, is_year=is_year, is_whole=is_whole) for each in bins]
         form = "{:.0f}" if is_year else "{:,.6g}"
         low, middle, high = map(form.format, (numbers.low, numbers.quantile(0.5), numbers.high))
+        # The least and the largest are of single rows.
+        ends = f"From {low} to {high}; half are" if report.with_rows else "Half are"
         yield Chart(
             title,
             _histogram(bins, ranges, is_year=is_year),
@@ -256,8 +277,7 @@ def _distribution(report: RunReport, column: ColumnStats) -> Iterable[Chart]:
                 for text, each in zip(ranges, bins, strict=True)
                 if each.rows
             ],
-            f"{filled} From {low} to {high}; half are up to {middle}. The outermost bars also "
-            "count what lies further out.",
+            f"{filled} {ends} up to {middle}. The outermost bars also count what lies further out.",
         )
         return
     top = column.top(MAX_BARS, _least(report))

@@ -50,6 +50,8 @@ async def hostile(writer: asyncio.StreamWriter, body: bytes) -> None:
             "kind": ["=HYPERLINK(1)", "\u2028\u202e\x00"][number % 2],
             "long": "x" * (100_000 + number % 2),
             "constructor": number,
+            "owner": {"lat": 42.123456 + number},
+            "price": 1234.5 + number,
             "word": ["constructor", "toString", "__proto__"][number % 3],
         }
     writer.write(answer(json.dumps(rows).encode()))
@@ -175,12 +177,14 @@ async def test_rows_that_want_attention(tmp_path: Path) -> None:
     assert "Confidence below 60: 2 rows" in text
     assert "More than 1 km from the given coordinates: 6 rows" in text
     assert "found in GA, the address says MA" in text
+    assert "PG: owner lat" in text
+    assert "From 1,234.5 to 1,239.5; half are up to" in text
     assert text.count("</script>") == 3
     assert len(text) < MOST_BYTES
     done = await run("report", tmp_path / "o.jsonl", "-o", report, "--no-rows")
     assert (done.code, done.err) == (0, f"Written to {report}\n")
     assert "In another state than the address says: 6 rows" in report.read_text()
-    assert not re.search("Main St|Boston", report.read_text())
+    assert not re.search("Main St|Boston|PG: owner lat|From 1,234.5", report.read_text())
 
 
 async def test_a_summary_has_its_report(sandbox: SandboxServer, tmp_path: Path) -> None:
