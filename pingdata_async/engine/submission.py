@@ -152,6 +152,8 @@ class Submitter:
         """
         known = await self._store.look_up(task.chunk)
         if known is not None:
+            told = known.jobs + known.in_doubt - task.jobs - task.in_doubt
+            self._budget.count_others(task.chunk, max(0, told))
             decision = self._judge.after_look_up(task, known, loop_time())
             if decision is not None:
                 return decision

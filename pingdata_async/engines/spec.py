@@ -247,7 +247,8 @@ def settle(
         api_url: See there.
         token_file: A file that holds the token, on each worker; None for the usual places.
         submit_timeout_s: See there.
-        max_locations: At most so many in all; a task may send its share of that.
+        max_locations: At most so many in all; a task may send its share of that. With a store, what
+            earlier attempts at the task have sent counts.
         budget: The same for single sources, by code.
         **options: Those of `BulkEnhancer`, for all tasks together; but no `on_event` and no `rng`.
 

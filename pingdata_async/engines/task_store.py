@@ -28,6 +28,7 @@ from pingdata_async.engine.context import (
 )
 from pingdata_async.engines.protocol import (
     Claim,
+    Cost,
     Doubt,
     Follow,
     Poll,
@@ -138,9 +139,8 @@ class RecordingStore(HandingOver):
                 own = self._chunks[chunk.index] = _Attempted(digest, log, head is not None)
                 if head is not None:
                     outputs = (JobOutput(STORED + digest),) if head.failure is None else ()
-                    return Known(outputs=outputs, failure=head.failure)
-            cost = cost_of(own.log)
-            known = Known(jobs=cost.jobs, in_doubt=cost.doubts, failed_jobs=cost.failed_jobs)
+                    return replace(_known(head.cost), outputs=outputs, failure=head.failure)
+            known = _known(cost_of(own.log))
             step = next_step(
                 own.log,
                 age_s=age_s,
@@ -256,6 +256,10 @@ class RecordingStore(HandingOver):
             return True
         del self._chunks[chunk.index]
         return False
+
+
+def _known(cost: Cost) -> Known:
+    return Known(jobs=cost.jobs, in_doubt=cost.doubts, failed_jobs=cost.failed_jobs)
 
 
 class StoredOutputs:

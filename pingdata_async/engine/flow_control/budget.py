@@ -87,6 +87,10 @@ class Budget:
         self._under_way -= 1
         self._count(chunk, -1)
 
+    def count_others(self, chunk: Chunk, times: int) -> None:
+        """Count a chunk that other attempts at it have sent so many times."""
+        self._count(chunk, times)
+
     def fitting_rows(self, chunk: Chunk) -> int:
         """How many of the first rows of a chunk fit."""
         most = len(chunk.rows)
