@@ -225,6 +225,9 @@ class ChunkStore:
         Returns:
             What is held until a consumer takes it: the chunk keeps its permit for as long. None
             for nothing.
+
+        Raises:
+            ChunkTakenError: When another attempt's answer is there, which counts.
         """
         raise NotImplementedError
 

@@ -459,7 +459,14 @@ class Engine:
     async def _deliver(self, task: ChunkTask, finished: FinishedChunk) -> None:
         """Make the outcomes of a chunk's rows safe; rows to be retried wait to be batched."""
         counts, retry_rows = finished.counts, finished.retry_rows
-        delivery = await self._store.deliver(finished)
+        try:
+            delivery = await self._store.deliver(finished)
+        except ChunkTakenError:
+            if task.job_id:
+                self._scheduler.job_lost()
+            task.begin_again()
+            self._scheduler.put_back(task)
+            return
         self._scheduler.delivered(task, retry_rows, delivery)
         self._context.emit(
             ChunkFinished(

@@ -202,13 +202,17 @@ class RecordingStore(HandingOver):
         del self._chunks[chunk.index]
 
     async def deliver(self, finished: FinishedChunk) -> Delivery | None:
-        """Keep the answer, or why there is none, then hand over the results."""
+        """Keep the answer, or why there is none, then hand over the results.
+
+        Another attempt's answer may be there, and have other rows asked again: it counts for all.
+        """
         own = self._chunks.pop(finished.chunk.index, None)
-        if finished.chunk.rows and not (own is not None and own.is_answered):
-            await self._keep(finished, own)
+        is_kept = not finished.chunk.rows or (own is not None and own.is_answered)
+        if not is_kept and not await self._keep(finished, own):
+            raise ChunkTakenError
         return await super().deliver(finished)
 
-    async def _keep(self, finished: FinishedChunk, own: _Attempted | None) -> None:
+    async def _keep(self, finished: FinishedChunk, own: _Attempted | None) -> bool:
         chunk, checked, failure = finished.chunk, finished.checked, finished.failure
         if own is None:  # others are ahead with it
             digest = digest_of(self._spec.settings.api, self._spec.question, chunk)
@@ -225,7 +229,7 @@ class RecordingStore(HandingOver):
             failure=failure if checked is None else None,
         )
         body = None if checked is None else checked.body
-        await self._shared.keep_answer(own.digest, head, chunk, body)
+        return await self._shared.keep_answer(own.digest, head, chunk, body)
 
     async def _tell(self, chunk: Chunk, state: State, **what: Any) -> None:
         """Record what became of this attempt's submission."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import msgspec
 import pyarrow as pa
 import pytest
 from msgspec.structs import replace
@@ -18,9 +19,11 @@ from pingdata_async.engines import task_store
 from pingdata_async.engines.batches import enhance_batches
 from pingdata_async.engines.protocol import State
 from pingdata_async.engines.spec import BatchSpec
-from pingdata_async.engines.store import SharedStore
+from pingdata_async.engines.store import AnswerHead, SharedStore
 from pingdata_async.engines.task_store import RecordingStore
+from pingdata_async.locations.chunk import Chunk
 from pingdata_async.sandbox import FaultPlan, SandboxServer
+from pingdata_async.util.encoding import EncodedBody
 from tests.support.partitions import enhanced_in_thread, partition, settled, token
 from tests.support.runs import sandbox_and_client
 
@@ -182,6 +185,33 @@ async def test_a_zombie_that_wakes_has_its_record_refused(
         assert server.stats.locations_accepted == 10
         assert await anyio.to_thread.run_sync(costs, tmp_path) == (5, 5)
     assert outs[0] == outs[1]
+
+
+async def test_of_two_answers_the_one_in_the_store_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another attempt did not find all rows of an output: just those are paid again, by all."""
+    keep = SharedStore.keep_answer
+
+    async def keep_other_before(
+        self: SharedStore, digest: str, head: AnswerHead, chunk: Chunk, body: EncodedBody | None
+    ) -> bool:
+        if body is not None and 3 in chunk.rows and len(chunk.rows) > 1:
+            answers = msgspec.json.decode(body.content())
+            del answers["3"]
+            await keep(self, digest, head, chunk, EncodedBody(msgspec.json.encode(answers)))
+        return await keep(self, digest, head, chunk, body)
+
+    monkeypatch.setattr(SharedStore, "keep_answer", keep_other_before)
+    table = partition(20)
+    async with sandbox_and_client() as (server, _):
+        spec = await settled_here(table, server.url, tmp_path)
+        first = await enhanced_in_thread(table, spec)
+        assert server.stats.locations_accepted == 21
+        again = await enhanced_in_thread(table, spec)
+        assert server.stats.locations_accepted == 21
+    assert in_order(first) == in_order(again)
+    assert set(first["enhance_reason"].to_pylist()) <= {None, "no_match"}
 
 
 async def test_a_submission_in_doubt_is_held_for_every_attempt(tmp_path: Path) -> None:

@@ -172,7 +172,10 @@ class Attempt:
             if api.jobs[job_id] == "fail":
                 await store.job_lost(chunk, "failed")
                 continue
-            return await self._deliver(chunk, job_id)
+            try:
+                return await self._deliver(chunk, job_id)
+            except ChunkTakenError:  # its answer is there
+                continue
 
     async def _deliver(self, chunk: Chunk, job_id: str) -> None:
         body = b",".join(b'"%d":{"PG":{"is_success":true}}' % row for row in chunk.rows)
