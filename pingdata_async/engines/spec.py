@@ -107,11 +107,17 @@ class BatchSpec:
                     f"{self.tasks} tasks cannot share {name}={cap}: give fewer tasks, or a higher "
                     "budget"
                 )
-        for name, _ in self.store_options:
-            if _SECRET.search(name):
+        for what, may_be_secret in (
+            ("the store's url", _may_hold_secret(self.store or "")),
+            *(
+                (f"the store option {name}", _SECRET.search(name) or _may_hold_secret(value))
+                for name, value in self.store_options
+            ),
+        ):
+            if may_be_secret:
                 raise ConfigurationError(
-                    f"the store option {name} may be a secret, which would be seen in plans and "
-                    "logs of the engine: set it in the environment of the workers instead"
+                    f"{what} may hold a secret, which would be seen in plans and logs of the "
+                    "engine: set it in the environment of the workers instead"
                 )
         for column in self.key:
             if column not in self.headers:
@@ -196,6 +202,12 @@ class BatchSpec:
         caps = self.settings.caps
         own = [("max_locations", caps.locations)] if caps.locations is not None else []
         return own + [(f"the budget of {code}", cap) for code, cap in caps.by_source.items()]
+
+
+def _may_hold_secret(url: str) -> bool:
+    """Whether a url has a user's name, a password or a query, as signed urls do."""
+    _, has_scheme, rest = url.partition("://")
+    return bool(has_scheme) and ("@" in rest.partition("/")[0] or "?" in rest)
 
 
 def _token_in(path: str) -> str:

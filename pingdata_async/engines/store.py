@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-HEAD_BYTES: Final = 4096  # in which the head of an answer fits
+HEAD_BYTES: Final = 4096  # in which nearly every head of an answer fits
 MOST_ERROR_CHARACTERS: Final = 1000
 READERS: Final = 16  # threads that read at once, for those who look at a store
 GIVE_UP_AFTER: Final = dt.timedelta(seconds=60)  # on a storage that does not answer
@@ -213,7 +213,7 @@ class SharedStore:
             yield
         except (FileExistsError, FileNotFoundError):
             raise
-        except (BaseError, OSError) as error:
+        except (BaseError, OSError, NotImplementedError) as error:
             raise RunError(f"the store {self._name} cannot be {what}: {_said(error)}") from None
 
     # -- a run -----------------------------------------------------------------------------
@@ -303,7 +303,10 @@ class SharedStore:
                 )
             except FileNotFoundError:
                 return None
-        return self._split(bytes(begin), digest)[0]
+        data = bytes(begin)
+        if b"\n" not in data:  # what the API has said may be long
+            data = (await self._get(_path(digest)) or (b"",))[0]
+        return self._split(data, digest)[0]
 
     async def answer(self, digest: str) -> Answer:
         """A chunk's answer, which is there."""
@@ -383,7 +386,9 @@ class SharedStore:
         with self._telling("read"):
             for some in obstore.list(self._store, "chunks"):
                 for each in some:
-                    _, digest, name = each["path"].rsplit("/", 2)
+                    digest, _, name = each["path"].removeprefix("chunks/").partition("/")
+                    if name != "answer" and not name.isdecimal():
+                        continue  # of a file manager, or the marker of a folder
                     records, has_answer = found.get(digest, (0, False))
                     is_answer = name == "answer"
                     found[digest] = records + (not is_answer), has_answer or is_answer

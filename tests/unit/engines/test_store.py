@@ -14,7 +14,7 @@ from obstore.store import LocalStore, MemoryStore
 
 from pingdata_async import ConfigurationError, Reason, RunError
 from pingdata_async.engines.protocol import Record, State
-from pingdata_async.engines.store import AnswerHead, SharedStore
+from pingdata_async.engines.store import MOST_ERROR_CHARACTERS, AnswerHead, SharedStore
 from pingdata_async.results.outcomes import Tally
 from pingdata_async.results.validation import Failure
 from pingdata_async.util.encoding import EncodedBody
@@ -46,6 +46,25 @@ async def test_of_many_writers_one_wins(shared: SharedStore) -> None:
     [winner] = set(winners)
     assert await shared._get("chunks/d/1") is not None
     assert (await shared._get("chunks/d/1") or [b""])[0] == b"%d" % winner
+
+
+async def test_what_others_have_put_there_is_left_alone(shared: SharedStore) -> None:
+    """File managers and consoles leave files and markers of folders."""
+    await shared.append("d" * 64, 1, Record(state=State.SUBMITTING, by="a", locations=2))
+    for path in ("chunks/.DS_Store", f"chunks/{'d' * 64}/.DS_Store", "chunks/a/b/c"):
+        await shared.put_new(path, b"x")
+    [chunk] = await anyio.to_thread.run_sync(lambda: list(shared.chunks()))
+    assert (chunk.state, chunk.locations) == (State.SUBMITTING, 2)
+
+
+async def test_a_long_error_is_found_again(shared: SharedStore) -> None:
+    """In any script: what the API has said about a row must not stop every later attempt."""
+    failure = Failure(Reason.REJECTED, "\U0001f3e0" * MOST_ERROR_CHARACTERS)
+    head = AnswerHead(locations=1, counts=Tally(rows=1), failure=failure)
+    assert await shared.keep_answer("d", head, chunk_of([0]), None)
+    found = await shared.answer_head("d")
+    assert found is not None
+    assert found.failure == failure
 
 
 async def test_a_put_that_its_own_client_repeats_is_won(
