@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import socket
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -126,6 +127,7 @@ class RecordingStore(HandingOver):
         self._attempt = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
         self._written = 0  # records
         self._chunks: dict[int, _Attempted] = {}
+        self._seen: dict[str, tuple[int, float]] = {}  # claims: the length of the log, since when
 
     async def look_up(self, chunk: Chunk) -> Known | None:
         """What other attempts know of it."""
@@ -140,6 +142,8 @@ class RecordingStore(HandingOver):
                 if head is not None:
                     outputs = (JobOutput(STORED + digest),) if head.failure is None else ()
                     return replace(_known(head.cost), outputs=outputs, failure=head.failure)
+            if last_state(own.log) is State.SUBMITTING:
+                age_s = max(age_s, self._seen_for_s(own))
             known = _known(cost_of(own.log))
             step = next_step(
                 own.log,
@@ -160,6 +164,16 @@ class RecordingStore(HandingOver):
                 case Claim():
                     in_doubt = last_state(own.log) is State.DOUBT
                     return replace(known, is_held=in_doubt and self._spec.policy.hold_in_doubt)
+
+    def _seen_for_s(self, own: _Attempted) -> float:
+        """For how long this attempt has seen a claim.
+
+        One that was written when the storage's clock was ahead would be young for ever.
+        """
+        length, since = self._seen.get(own.digest, (0, 0.0))
+        if length != len(own.log):
+            length, since = self._seen[own.digest] = len(own.log), time.monotonic()
+        return time.monotonic() - since
 
     async def submitting(
         self,

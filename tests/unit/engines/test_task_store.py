@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -74,6 +75,20 @@ async def test_who_loses_a_chunk_neither_splits_nor_submits_it() -> None:
     assert [record.state for record in (await shared.log(digest_of_chunk(chunk)))[0]] == [
         State.SUBMITTING, State.REFUSED, State.SUBMITTING, State.REFUSED, State.SPLIT
     ]  # fmt: skip
+
+
+async def test_a_claim_from_the_future_ends_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although it stays young by a clock of the storage that was set back since."""
+    monkeypatch.setattr(SharedStore, "_age_s", lambda *_: -1e9)
+    shared, chunk = SharedStore(MemoryStore()), chunk_of(range(ROWS))
+    spec = dataclasses.replace(SPEC, doubt_margin_s=0.02 - SPEC.submit_timeout_s)
+    dead, other = (RecordingStore(lambda: 1, lambda *_: None, shared, spec, name) for name in "ab")
+    await dead.look_up(chunk)
+    await dead.submitting(chunk, charged_before=False, asked={})
+    with anyio.fail_after(10.0):
+        while (known := await other.look_up(chunk)) is not None and known.wait_s:  # noqa: ASYNC110 - nobody tells
+            await anyio.sleep(known.wait_s)
+    assert known == Known(in_doubt=1)
 
 
 def digest_of_chunk(chunk: Chunk) -> str:
