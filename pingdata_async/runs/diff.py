@@ -66,6 +66,7 @@ from pingdata_async.util.text import STDOUT
 BLOCK_BYTES = 16 * 1024 * 1024  # of records that are in memory before they are written
 RECORD_BYTES = 500  # what one takes beside its values, about
 ROWS_A_BUCKET, MOST_BUCKETS = 4096, 1024
+CHANGES_A_ROW = 16  # that a bucket of changes has room for
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -339,7 +340,8 @@ def _compared(
         with contextlib.ExitStack() as stack:
             old, new = (_Run(absolute(run_dir), stack) for run_dir in run_dirs)
             total = max(1, old.total + new.total)
-            found = _Found(stack.enter_context(_Records(scratch, _Placed, total)), total)
+            changes = _Records(scratch, _Placed, total * CHANGES_A_ROW)
+            found = _Found(stack.enter_context(changes), total)
             summary = found.summary
             rows = [stack.enter_context(_Records(scratch, _Row, total // 2)) for _ in run_dirs]
             for run, records in zip((old, new), rows, strict=True):
