@@ -161,7 +161,8 @@ def sentence(note: ValueNote) -> str:
         ValueKind.HALF_OF_A_PAIR: "left out, without the other coordinate",
         ValueKind.PART_OF_A_STREET: "left out, without a street",
         ValueKind.SAYS_NOTHING: "says nothing" if one else "say nothing",
-        ValueKind.ZEROS_GIVEN_BACK: "given back the leading zeros that a spreadsheet took",
+        ValueKind.ZEROS_GIVEN_BACK: ("gets" if one else "get")
+        + " back the leading zeros that a spreadsheet took",
         ValueKind.SHORT_POSTAL_CODE: "sent as "
         + ("it stands" if one else "they stand")
         + ", too short if in the United States",

@@ -87,6 +87,10 @@ async def with_client(connection: Connection, work: Callable[[PingDataClient], A
             raise ConfigurationError(await unknown_sources(client, error, codes)) from error
 
 
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()
+
+
 async def unknown_sources(client: PingDataClient, error: PingDataError, codes: str) -> str:
     """Which of the codes the API does not know, with near ones that it does."""
     asked = clean_sources(codes.upper())
@@ -99,7 +103,9 @@ async def unknown_sources(client: PingDataClient, error: PingDataError, codes: s
     hints = []
     for code in unknown:
         alike = [each for each in known if each[:1] == code[:1]]
-        near = difflib.get_close_matches(code, alike, n=3, cutoff=0.5)
+        # Of equally near ones the API's first: `get_close_matches` has the alphabet's last.
+        near = sorted(alike, key=lambda each: -_likeness(code, each))[:3]
+        near = [each for each in near if _likeness(code, each) >= 0.5]  # noqa: PLR2004 - half of it
         hints.append(f"{code} (did you mean {' or '.join(near)}?)" if near else code)
     return f"the API knows no source {', '.join(hints)}; `pingdata-async datasources` lists all"
 

@@ -331,10 +331,10 @@ class Requests:
         ):  # that is free, and they may be late
             task.refetches += 1
             task.note_failure(loop_time())
-            left_out = DecodeError(f"{missing} of {rows} locations are missing from the output")
+            left_out = DecodeError(f"of {rows} sent, {missing} missing from the output")
             return self._again(task, RequestKind.FETCH, left_out)
         for oddity in checked.oddities:
-            self._say_odd(task, f"of its output's locations, {oddity}")
+            self._say_odd(task, f"in its output, {oddity}")
         return checked
 
     def _turns_out_large(self, task: ChunkTask, error: DecodeError) -> bool:
@@ -414,8 +414,8 @@ class Requests:
                 unknown_s = task.note_unknown(loop_time(), ASK_AGAIN_S)
                 if unknown_s > self._policy.patience_s:
                     return OutputPostponed(_no_longer_known(task, error))
-            elif self._is_forgotten(task, error):
-                said = f"the API no longer has job {task.job_id}: {error}"
+            elif self._is_forgotten(task):
+                said = f"the API no longer has job {task.job_id}"
                 return JobLost(said, is_expired=True)
             task.note_failure(loop_time())  # of this job alone: the API did answer
             return self._again(task, kind, error, ceiling_s=ASK_AGAIN_S)
@@ -469,9 +469,9 @@ class Requests:
         if isinstance(error, APIStatusError):
             self._health.note_answer()
 
-    def _is_forgotten(self, task: ChunkTask, error: PingDataError) -> bool:
+    def _is_forgotten(self, task: ChunkTask) -> bool:
         unknown_s = task.note_unknown(loop_time(), ASK_AGAIN_S)
-        said = f"the API does not know job {task.job_id}: {error}"
+        said = f"the API does not know job {task.job_id}"
         self._warn_if_overdue(task, unknown_s, said)
         if unknown_s > self._policy.patience_s:
             return True
@@ -516,8 +516,9 @@ def _no_longer_known(task: ChunkTask, error: PingDataError) -> NotFoundError:
 
 
 def _failed(task: ChunkTask, status: JobStatus) -> JobLost:
-    said = one_line(status.message)[:MAX_MESSAGE_CHARACTERS] or "without a message"
-    return JobLost(f"job {task.job_id} failed: {said}", is_expired=False)
+    said = one_line(status.message)[:MAX_MESSAGE_CHARACTERS]
+    why = f": {said}" if said else " without saying why"
+    return JobLost(f"job {task.job_id} failed{why}", is_expired=False)
 
 
 class RequestPacer:

@@ -225,11 +225,13 @@ def _validated_slowly(
             retry_rows.append(question.retry_row(place, bytes(result.data)))
         else:
             results.append(result)
-    oddities = [f"{missing} of {len(chunk.rows)} locations are missing"] if missing else []
+    oddities = [f"{missing} of {counted(len(chunk.rows), 'location')} missing"] if missing else []
     if repeated:
-        oddities.append(f"{len(repeated)} are there more than once, with different answers")
+        oddities.append(
+            f"{counted(len(repeated), 'location')} there more than once, with different answers"
+        )
     if foreign:
-        oddities.append(f"{foreign} were never sent")
+        oddities.append(f"{counted(foreign, 'location')} there without having been sent")
     results = _with_invalid(chunk, results)
     return ValidatedOutput(
         chunk=chunk,

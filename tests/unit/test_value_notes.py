@@ -64,6 +64,11 @@ def test_notes_of_the_reader_and_of_what_is_prepared_come_together() -> None:
             1,
             '1 value of "Yr" left out, a code for unknown: "x" (row 4)',
         ),
+        (
+            ValueKind.ZEROS_GIVEN_BACK,
+            1,
+            '1 value of "Yr" gets back the leading zeros that a spreadsheet took: "x" (row 4)',
+        ),
     ],
 )
 def test_a_note_is_one_sentence(kind: ValueKind, values: int, said: str) -> None:

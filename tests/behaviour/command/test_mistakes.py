@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("words", "says"),
     [
         ("enhance in.csv -o o.jsonl", "give --sources, the data sources to ask, such as -s PG,PH"),
-        ("enhance in.csv -o o.jsonl -s PQ", "knows no source PQ (did you mean P"),
+        ("enhance in.csv -o o.jsonl -s PQ", "knows no source PQ (did you mean PG or PH or P"),
         ("enhance in.csv -o o.jsonl -s PG,XQXX", "XQXX; `pingdata-async datasources` lists all"),
         ("datasources pq", "knows no source PQ (did you mean P"),
         ("enhance-one Boston -s ph,PGG", "knows no source PGG (did you mean "),
