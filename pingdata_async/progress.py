@@ -271,12 +271,21 @@ class RunProgress:
         said = [f"{counted(self.jobs_in_flight, 'job')} in flight"]
         if self._queued:
             said[0] += f" ({self._queued:,} queued)"
+        return ", ".join([*said, *self._spent()])
+
+    def _spent(self) -> list[str]:
+        said = []
         charged = list(self.charged.items())  # at once: an event may come meanwhile
         if charged:
             said.append("charged " + " ".join(f"{number:,} {code}" for code, number in charged))
         if self.problems:
             said.append(counted(self.problems, "problem"))
-        return ", ".join(said)
+        return said
+
+    def last_line(self, *, has_failed: bool) -> str:
+        """What stays to be seen once all is over."""
+        how = "Stopped" if has_failed else "Finished"
+        return f"{how}: " + ", ".join(filter(None, [self._about_rows(), *self._spent()]))
 
     def line(self) -> str:
         """The progress in one line, for a log."""

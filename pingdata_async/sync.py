@@ -208,9 +208,10 @@ def _call(
             # Drawn in this thread: a notebook would not know the cell of another one's output.
             while shown is not None and draw is not None:
                 done, _ = wait([future], timeout=DRAW_INTERVAL_S)
-                draw("\n".join([f"{shown.phase}: {shown.lines()[0]}", *shown.lines()[1:]]))
                 if done:
+                    draw(shown.last_line(has_failed=future.exception() is not None))
                     break
+                draw("\n".join([f"{shown.phase}: {shown.lines()[0]}", *shown.lines()[1:]]))
             return future.result()
         except BaseException:  # Ctrl-C, while calls of other threads keep the loop alive
             future.cancel()

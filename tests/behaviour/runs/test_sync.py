@@ -227,7 +227,7 @@ def test_progress_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
         sync.enhance_table(table, "PG", client=client, show_progress=True, on_event=events.append)
         assert any(isinstance(event, ping.ChunkFinished) for event in events)
         shown[kind] = [by_rows, stream.getvalue().removeprefix(by_rows)]
-    assert all("3 of 3 rows in " in each for each in shown[Terminal])
+    assert all("Finished: 3 of 3 rows in " in each for each in shown[Terminal])
     assert all(each.endswith("\x1b[2K") for each in shown[Terminal])
     assert shown[io.StringIO] == ["", ""]
 
@@ -244,7 +244,8 @@ def test_progress_is_shown_in_the_cell_of_a_notebook(
     )
     nbclient.NotebookClient(notebook, timeout=300).execute()
     [display] = [each for each in notebook.cells[0].outputs if each.output_type == "display_data"]
-    assert "2 of 2 rows in " in display.data["text/plain"]
+    [last] = display.data["text/plain"].splitlines()
+    assert last.startswith("Finished: 2 of 2 rows in ")
 
 
 NOTEBOOK = """
