@@ -125,9 +125,9 @@ def show_json(value: Any) -> None:
 
 
 def show_lines(lines: Iterable[str]) -> None:
-    """Print lines as they are; raises as `show()`."""
+    """Print lines, wrapped on a terminal only; raises as `show()`."""
     check_standard_output()
-    _print("\n".join(lines))
+    _print("\n".join(fitted(lines) if sys.stdout.isatty() else lines))
 
 
 def shown_sentence(text: str) -> str:
@@ -220,7 +220,11 @@ def narrate(console: Console, *, verbose: bool) -> Iterator[Listener]:
             until = clock_time(event.gives_up_in_s or 0.0)
             sentence = f"The API does not answer: {event.error}; trying until {until}"
         if sentence is not None:
-            console.print(sentence, style="yellow" if isinstance(event, _WARNINGS) else None)
+            lines = sentence.split("\n")
+            console.print(
+                "\n".join(fitted(lines) if console.is_terminal else lines),
+                style="yellow" if isinstance(event, _WARNINGS) else None,
+            )
 
     try:
         yield watch
@@ -334,11 +338,17 @@ def _planned(event: InputPlanned) -> str:
     text += f" in {counted(event.jobs, 'job')}" if event.locations else ""
     text += f"; {counted(event.repeated, 'repeated row')} at no cost." if event.repeated else "."
     lines = [text, *by_source({}, event.skipped_by_source), *mapped_lines(event.mapping)]
-    if event.unused_columns:
-        names = ", ".join(map(repr, event.unused_columns[:LIST_AT_MOST_COLUMNS]))
-        more = len(event.unused_columns) - LIST_AT_MOST_COLUMNS
-        lines.append(f"Columns not used: {names}{f' and {more} more' if more > 0 else ''}.")
+    lines += unused_lines(event.unused_columns)
     return "\n".join([*lines, *value_lines(event.value_notes), *event.notes])
+
+
+def unused_lines(columns: Sequence[str]) -> list[str]:
+    """Which columns are not sent, in one line; none if there are none."""
+    if not columns:
+        return []
+    names = ", ".join(map(repr, columns[:LIST_AT_MOST_COLUMNS]))
+    more = len(columns) - LIST_AT_MOST_COLUMNS
+    return [f"Columns not used: {names}{f' and {more} more' if more > 0 else ''}."]
 
 
 def reused_told(locations: int, planned: int, oldest_at: dt.datetime) -> str:
@@ -373,6 +383,20 @@ def mapped_lines(mapping: Iterable[str]) -> list[str]:
 def _cut(line: str) -> str:
     width = shutil.get_terminal_size().columns
     return line if len(line) <= width else f"{line[: width - 3]}..."
+
+
+def fitted(lines: Iterable[str]) -> list[str]:
+    """Lines as they are, but those that a terminal would cut in the middle of a word wrapped."""
+    width = shutil.get_terminal_size().columns
+    return [
+        part
+        for line in lines
+        for part in (
+            [line]
+            if len(line) <= width
+            else wrapped(line, indent=" " * (len(line) - len(line.lstrip(" "))))
+        )
+    ]
 
 
 def wrapped(text: str, indent: str = "  ") -> list[str]:

@@ -21,6 +21,7 @@ from pingdata_async.cli.console import (
     reused_told,
     show,
     show_json,
+    unused_lines,
     waiting_for,
 )
 from pingdata_async.cli.execute import Refusal, carry_out, with_client_if_needed
@@ -311,6 +312,7 @@ def described(forecast: Forecast) -> Iterator[str | Table]:
     if forecast.left_out:
         yield f"not sent: {_counted(forecast.left_out)}"
     yield from mapped_lines(forecast.mapping)
+    yield from unused_lines(forecast.unused_columns)
     yield from map(sentence, to_be_told(forecast.value_notes))
     if forecast.skipped_by_source:
         skipped = _counted(forecast.skipped_by_source)

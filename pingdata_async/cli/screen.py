@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from pingdata_async.cli.console import Cell, Table, plain_lines, shown_sentence
+from pingdata_async.cli.console import Cell, Table, fitted, plain_lines, shown_sentence
 from pingdata_async.events import Listener
 from pingdata_async.progress import RunProgress
 from pingdata_async.util.redaction import printable
@@ -108,7 +108,10 @@ def drawn(parts: Iterable[str | Table]) -> str:
     console = Console(highlight=False, markup=False)
     with console.capture() as capture:
         for part in parts:
-            console.print(shown_sentence(part) if isinstance(part, str) else _drawn_table(part))
+            if isinstance(part, str):
+                console.print(*fitted([shown_sentence(part)]), sep="\n")
+            else:
+                console.print(_drawn_table(part))
     return capture.get().rstrip("\n")
 
 

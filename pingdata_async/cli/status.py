@@ -12,6 +12,7 @@ from pingdata_async.cli.console import (
     Cell,
     Table,
     by_source,
+    fitted,
     reused_told,
     show,
     show_json,
@@ -74,7 +75,7 @@ def _watch(run_dir: Path) -> int:
         while True:
             found = read_status(run_dir)
             lines = describe_status(found, time.time(), list_at_most=LIST_AT_MOST_WATCHED)
-            draw("\n".join(map(printable, lines)))
+            draw("\n".join(fitted(map(printable, lines))))
             if not found.is_running:
                 return ANSWERED
             time.sleep(WATCH_INTERVAL_S)

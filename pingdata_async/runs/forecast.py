@@ -222,6 +222,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
         reused_by_source: Answers of earlier runs, by source.
         oldest_reused_at: When the oldest of these was given (UTC); None if there are none.
         mapping: Which column is which field, with samples of what is sent, a line each.
+        unused_columns: Headers of columns that are not sent.
         value_notes: Values that are not sent as they stand, by column.
         skipped_by_source: Rows, repeated ones included, that are not sent to a source because it
             surely cannot answer them.
@@ -253,6 +254,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     reused_by_source: dict[str, int] = {}
     oldest_reused_at: dt.datetime | None = None
     mapping: tuple[str, ...] = ()
+    unused_columns: tuple[str, ...] = ()
     value_notes: tuple[ValueNote, ...] = ()
     skipped_by_source: dict[str, int]
     locations: int
@@ -317,6 +319,7 @@ async def forecast(
         reused_by_source=reused.by_source,
         oldest_reused_at=reused.oldest_at,
         mapping=planned.mapping,
+        unused_columns=planned.unused_columns,
         value_notes=planned.value_notes,
         skipped_by_source=planned.skipped,
         locations=to_come.locations,

@@ -122,7 +122,9 @@ async def test_inspect_fits_80_columns(tmp_path: Path, sandbox: SandboxServer) -
     assert '1 value of "Yr Built" left out as unreadable: "1900-1910" (row 2)' in said
     assert "4 rows, 1 of which cannot be sent. 1 row (row 3): nothing to look up" in said
     assert "2 rows with a street that has no house number, such as 'Main Street'." in said
-    assert fields in (await run("plan", *words, "-s", "PG", "-u", sandbox.url)).out
+    planned = (await run("plan", *words, "-s", "PG", "-u", sandbox.url)).out
+    assert fields in planned
+    assert "Columns not used: 'Remarks of the broker', 'State Name'.\n" in planned
     told = msgspec.json.decode((await run("inspect", *words, "--json")).out)
     assert told["unused_because"]["State Name"] == 'state is read from "ST"'
     assert [(each["rows"], each["row"]) for each in told["refused"]] == [(1, 2)]

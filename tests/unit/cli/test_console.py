@@ -11,6 +11,7 @@ from msgspec import structs
 from pingdata_async.cli.console import (
     Table,
     events_unlogged,
+    fitted,
     mapped_lines,
     narrate,
     plain_lines,
@@ -54,6 +55,18 @@ def test_faults_of_a_kind_are_summed_up(capsys: pytest.CaptureFixture[str]) -> N
         "chunk 0: job job-0 has made no progress for 5 minutes; still polling it",
         "chunk 1, job a: 2 requested",
         "4 more jobs made no progress; --log-file has all",
+    ]
+
+
+def test_long_lines_are_wrapped_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further lines stand below the text, and what fits or has no space stays as it is."""
+    monkeypatch.setenv("COLUMNS", "30")
+    url = "http://127.0.0.1:8471/api/v1/bulk_enhance"
+    assert fitted(["  chunks:   2", "  sov.csv -> o.csv, sources PG,PH", url]) == [
+        "  chunks:   2",
+        "  sov.csv -> o.csv, sources",
+        "    PG,PH",
+        url,
     ]
 
 
