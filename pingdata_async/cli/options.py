@@ -507,23 +507,46 @@ def json_option(help: str) -> Callable[[F], F]:  # noqa: A002 - click's name
     return in_panel(Panel.MESSAGES, switch("--json", "as_json", help=help))
 
 
-def _found_run_dir(_context: click.Context, _parameter: click.Parameter, given: Path) -> Path:
-    """The run directory, also where the output beside it was named."""
+class _RunOrStore(click.Path):
+    """The folder of a run, or the url of a store; a path would lose one of its slashes."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        is_store = isinstance(value, str) and "://" in value
+        return value if is_store else super().convert(value, param, ctx)
+
+
+def _found_run_dir(
+    _context: click.Context, _parameter: click.Parameter, given: Path | str
+) -> Path | str:
+    """The run directory, also where the output beside it was named; a store as it is."""
+    if isinstance(given, str):
+        return given
     beside = Path(f"{given}.run")
     is_output = not os.path.lexists(journal_path(given)) and os.path.lexists(journal_path(beside))
     return beside if is_output else given
 
 
-def run_argument(name: str, help: str) -> Callable[[F], F]:  # noqa: A002 - click's name
+def run_argument(
+    name: str,
+    help: str,  # noqa: A002 - click's name
+    *,
+    type_: click.Path | None = None,
+) -> Callable[[F], F]:
     """An argument that names a run."""
     return click.argument(
-        name, cls=Argument, metavar=name.upper(), type=click.Path(path_type=Path),
+        name, cls=Argument, metavar=name.upper(), type=type_ or click.Path(path_type=Path),
         callback=_found_run_dir, help=help,
     )  # fmt: skip
 
 
 run_dir_argument = run_argument(
     "run_dir", "The folder of a run, such as enhanced.xlsx.run, or the output beside it."
+)
+run_or_store_argument = run_argument(
+    "run_dir",
+    "The folder of a run, such as enhanced.xlsx.run, or the output beside it; or the store of a "
+    "distributed engine, such as s3://bucket/prefix.",
+    type_=_RunOrStore(path_type=Path),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,6 +54,7 @@ from pingdata_async.cli.options import (
     requests_option,
     rewrite_options_of,
     run_dir_argument,
+    run_or_store_argument,
     side_files_of,
     sources_option,
     space_option,
@@ -446,6 +448,7 @@ def retry(run_dir: Path, all_not_ok: bool, **others: Any) -> int:
     examples="""
         pingdata-async export enhanced.xlsx.run -o enhanced.parquet
         pingdata-async export enhanced.xlsx.run -o map.geojson --columns "Loc #,ph_*"
+        pingdata-async export s3://bucket/prefix -o out.csv   # of Spark or Dask
     """,
     exit_codes="""
         0    every row has an answer
@@ -454,7 +457,7 @@ def retry(run_dir: Path, all_not_ok: bool, **others: Any) -> int:
         5    written, but the run is not finished
     """,
 )
-@run_dir_argument
+@run_or_store_argument
 @in_panel(
     Panel.OUT,
     click.option(
@@ -464,7 +467,7 @@ def retry(run_dir: Path, all_not_ok: bool, **others: Any) -> int:
 )  # fmt: skip
 @overwrite_option
 @writing_options
-def export(run_dir: Path, output: str, overwrite: bool, **others: Any) -> int:
+def export(run_dir: Path | str, output: str, overwrite: bool, **others: Any) -> int:
     """Write a run's output in any format, at no cost.
 
     The run may be running, stopped or finished. Its input is not needed: all columns were kept.
@@ -472,14 +475,12 @@ def export(run_dir: Path, output: str, overwrite: bool, **others: Any) -> int:
     If the run is not finished, the rows with an outcome are written, and the number of missing
     rows is printed. The exit code is that of the run: 5 if rows are missing, 3 if rows have no
     answer.
+
+    Of a store, the rows come in no order, each with its task and the location as it was sent; how
+    many are missing is not known.
     """
-    check_run_dir(run_dir)
     check_output_name(output)
-    writing = rewrite_options_of(others, read_settings(run_dir), output)
-
-    async def write() -> ExportedRun:
-        return await export_run(run_dir, output, overwrite, writing=writing)
-
+    write = _export_of(run_dir, output, overwrite, others)
     try:
         written = anyio.run(run_until_signal, write)
     except BrokenPipeError:
@@ -493,6 +494,22 @@ def export(run_dir: Path, output: str, overwrite: bool, **others: Any) -> int:
     if written.rows_left_out:
         return STOPPED
     return NO_ANSWER_FOR_SOME if written.no_answer else ANSWERED
+
+
+def _export_of(
+    run_dir: Path | str, output: str, overwrite: bool, others: dict[str, Any]
+) -> Callable[[], Awaitable[ExportedRun]]:
+    """What writes the rows of a run or a store; raises where their options do not fit."""
+    if isinstance(run_dir, str):
+        from pingdata_async.engines.overview import export_store  # noqa: PLC0415 - few have one
+
+        writing = write_options_of(others)
+        return functools.partial(
+            export_store, run_dir, output, overwrite=overwrite, writing=writing
+        )
+    check_run_dir(run_dir)
+    writing = rewrite_options_of(others, read_settings(run_dir), output)
+    return functools.partial(export_run, run_dir, output, overwrite, writing=writing)
 
 
 def _go_on(

@@ -20,7 +20,8 @@ from pingdata_async.cli.console import (
 )
 from pingdata_async.cli.help import Argument, command
 from pingdata_async.cli.main import ANSWERED
-from pingdata_async.cli.options import check_run_dir, json_option, option, run_dir_argument
+from pingdata_async.cli.options import check_run_dir, json_option, option, run_or_store_argument
+from pingdata_async.exceptions import ConfigurationError
 from pingdata_async.progress import duration
 from pingdata_async.runs.status import (
     FoundRun,
@@ -41,9 +42,10 @@ WATCH_INTERVAL_S = 2.0
     examples="""
     pingdata-async status enhanced.xlsx
     pingdata-async status enhanced.xlsx.run --watch
+    pingdata-async status s3://bucket/prefix   # of Spark, Dask or Ray
     """
 )
-@run_dir_argument
+@run_or_store_argument
 @json_option("Print the status as JSON.")
 @option(
     "--watch",
@@ -52,8 +54,12 @@ WATCH_INTERVAL_S = 2.0
     show_default=False,
     help="Show it again every 2 s, until the run is no longer running.",
 )
-def status(run_dir: Path, as_json: bool, is_watched: bool) -> int:  # fmt: skip
+def status(run_dir: Path | str, as_json: bool, is_watched: bool) -> int:  # fmt: skip
     """Show the progress of a run, at any time."""
+    if isinstance(run_dir, str):
+        if is_watched:
+            raise ConfigurationError("--watch is for runs, not for stores: give it again later")
+        return _show_store(run_dir, as_json=as_json)
     check_run_dir(run_dir)
     if is_watched and not as_json and sys.stdout is not None and sys.stdout.isatty():
         return _watch(run_dir)
@@ -63,6 +69,39 @@ def status(run_dir: Path, as_json: bool, is_watched: bool) -> int:  # fmt: skip
         if not (is_watched and found.is_running):
             return ANSWERED
         time.sleep(WATCH_INTERVAL_S)
+
+
+def _show_store(url: str, *, as_json: bool) -> int:
+    # Only now: most have no store.
+    from pingdata_async.engines.overview import read_store_status  # noqa: PLC0415
+
+    found = read_store_status(url)
+    if as_json:
+        show_json(found)
+        return ANSWERED
+    rows, chunks = found.rows, ", ".join(f"{n:,} {state}" for state, n in found.chunks.items())
+    show(
+        f"{url}: {counted(found.tasks, 'task')}, sources {','.join(found.sources)}, {found.api}",
+        f"  {counted(rows.rows, 'row')} with an outcome: {rows.ok:,} ok, {rows.partial:,} partial, "
+        f"{rows.failed:,} failed ({rows.no_answer:,} without an answer)",
+        f"  chunks: {chunks or 'none'}",
+        f"  {counted(found.jobs, 'job')}, {counted(found.locations_charged, 'location')} charged, "
+        f"{found.locations_in_doubt:,} in doubt",
+        Table(
+            ("task", "rows done", "jobs", "charged", "in doubt"),
+            [
+                (name, task.rows.rows, task.jobs, task.locations_charged, task.locations_in_doubt)
+                for name, task in sorted(
+                    found.by_task.items(), key=lambda each: _by_number(each[0])
+                )
+            ],
+        ),
+    )
+    return ANSWERED
+
+
+def _by_number(task: str) -> tuple[int, str]:
+    return (int(task) if task.isdecimal() else -1, task)
 
 
 def _watch(run_dir: Path) -> int:

@@ -15,7 +15,7 @@ import contextlib
 import datetime as dt
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -354,15 +354,22 @@ class SharedStore:
         with ThreadPoolExecutor(READERS) as readers:
             yield from readers.map(lambda each: self._summary(*each), found.items())
 
-    def answers(self) -> Iterator[StoredAnswer]:
+    def answered(self) -> list[str]:
+        """The digests of the chunks that have an answer, in no order that means anything."""
+        return [digest for digest, (_, has_answer) in self._list().items() if has_answer]
+
+    def answers(self, digests: Sequence[str] | None = None) -> Iterator[StoredAnswer]:
         """The outcomes of each chunk that has an answer, in no order that means anything.
 
         Equal chunks of several partitions, with the same rows, have one answer.
+
+        Args:
+            digests: Those of chunks that have an answer; None for all.
         """
         manifest = self.manifest()
         if manifest is None:
             return
-        found = [digest for digest, (_, has_answer) in self._list().items() if has_answer]
+        found = self.answered() if digests is None else digests
         with ThreadPoolExecutor(READERS) as readers:
             for begin in range(0, len(found), READERS):  # no more than so many are in memory
                 some = found[begin : begin + READERS]
