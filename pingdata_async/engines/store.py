@@ -163,9 +163,9 @@ class SharedStore:
             raise ConfigurationError(
                 f"the store {url} is no url: one of {_SCHEMES}, as file://{url}"
             )
-        of_client: Any = {}
+        of_client: Any = None  # an empty set would hide AWS_ALLOW_HTTP
         if options.pop("allow_http", "").lower() in {"true", "1", "yes"}:
-            of_client["allow_http"] = True
+            of_client = {"allow_http": True}
         try:
             if parts.scheme == "file":
                 return cls(LocalStore(unquote(parts.path), mkdir=True), url)

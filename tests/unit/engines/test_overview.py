@@ -10,10 +10,12 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
+from pingdata_async.engines.store import SharedStore
 from pingdata_async.sandbox import FaultPlan
 from tests.support.commands import run
 from tests.support.partitions import enhanced_in_thread, partition, settled, token
 from tests.support.runs import sandbox_and_client
+from tests.support.servers import LocalApi, always
 
 __all__ = ["token"]
 
@@ -71,3 +73,18 @@ async def test_a_store_that_is_not_there_is_not_made(tmp_path: Path, command: li
         done = await run(*command, f"file://{tmp_path}/{name}", token=None)
         assert (done.code, "there is no run in the store" in done.err) == (2, True)
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+async def test_a_storage_of_ones_own_is_named_by_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command has no options for an endpoint, so those of the storage's tools have to do."""
+    async with LocalApi(always(status=404)) as storage:
+        for name, value in {
+            "AWS_ENDPOINT_URL": storage.url,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+        }.items():
+            monkeypatch.setenv(name, value)
+        shared = SharedStore.open("s3://bucket/run")
+        assert await anyio.to_thread.run_sync(shared.manifest) is None
