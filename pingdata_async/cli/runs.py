@@ -489,7 +489,7 @@ def export(run_dir: Path | str, output: str, overwrite: bool, **others: Any) -> 
         say(printable(note))
     said = f"{counted(written.rows, 'row')} written"
     if written.rows_left_out:
-        said += f"; {counted(written.rows_left_out, 'row')} left out that have no outcome yet"
+        said += f"; {counted(written.rows_left_out, 'row')} left out, without an outcome yet"
     say(said + ".")
     if written.rows_left_out:
         return STOPPED
