@@ -20,7 +20,8 @@ def clone(tmp_path: Path) -> Path:
     """A folder with `scripts/test` whose commands only say how they were called."""
     (tmp_path / "scripts").mkdir()
     shutil.copy(SCRIPTS / "test", tmp_path / "scripts")
-    commands = [".venv/bin/ruff", ".venv/bin/mypy", ".venv/bin/python", ".venv-3.13/bin/python"]
+    pythons = [f".venv{kind}/bin/python" for kind in ("", "-3.13", "-lake")]
+    commands = [".venv/bin/ruff", ".venv/bin/mypy", *pythons]
     for command in ("scripts/prepare", *commands):
         (tmp_path / command).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / command).write_text(SAYS_ITSELF, encoding="utf-8")
@@ -55,6 +56,14 @@ def test_words_of_the_test_script(
         if python is None
         else [f"prepare dev {python}", f".venv-{python}/bin/python {pytest_}"]
     )
+
+
+def test_the_engines_are_tested_apart(clone: Path) -> None:
+    """In one process and an environment of their own, which the ordinary tests never make."""
+    script = clone / "scripts" / "test"
+    done = subprocess.run([script, "--lake", "-x"], capture_output=True, text=True, check=True)
+    pytest_ = "-m pytest tests/lake --durations 10 -x"
+    assert done.stdout.splitlines() == ["prepare lake", f".venv-lake/bin/python {pytest_}"]
 
 
 def test_a_sample_has_a_third_of_many_cases() -> None:
