@@ -123,6 +123,8 @@ async def test_equal_locations_are_asked_once(spark: Any) -> None:
             *more.columns, "enhance_status_2", "enhance_reason", "enhance_error", "enhance_json",
             "pg_latitude",
         ]  # fmt: skip
+        # Not broadcast: the driver would wait for all answers, and not for long.
+        assert "SortMergeJoin" in frame._jdf.queryExecution().toString()
         rows = await anyio.to_thread.run_sync(frame.collect)
         assert sandbox.stats.locations_accepted == 91  # 90 addresses, and the city
         assert len(rows) == 200
