@@ -41,6 +41,9 @@ async def test_each_command_starts(sandbox: SandboxServer, tmp_path: Path) -> No
         ["resume", run_dir, *api],
         ["retry", run_dir, *api],
         ["export", run_dir, "-o", tmp_path / "again.jsonl"],
+        ["diff", run_dir, run_dir, "-o", tmp_path / "changes.csv"],
+        ["report", run_dir, "-o", tmp_path / "report.html"],
+        ["reconcile", run_dir, *api],
     ):
         done = await run(*words, is_warm=False)
         assert done.code == 0, f"{words}: {done.err}"
