@@ -175,3 +175,22 @@ async def test_a_stopped_run_gives_what_it_has(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert sum(bool(row["enhance_reused_from"]) for row in rows) == summary.locations_reused
     assert all(bool(row["enhance_reused_from"]) == bool(row["reused_at"]) for row in rows)
+
+
+async def test_answers_whose_age_is_lost_are_not_reused(tmp_path: Path) -> None:
+    """Without its list of reused answers, a run that reused some would make them look younger."""
+    write_rows(tmp_path / "in.csv", 20)
+    async with sandbox_and_client() as (_, client):
+        asking = enhancer(client)
+        run_dir: Path | None = None
+        for name in ("first", "second", "third"):
+            if name == "third":
+                (tmp_path / "second.jsonl.run" / "reused").unlink()
+            summary = await asking.run(
+                tmp_path / "in.csv",
+                tmp_path / f"{name}.jsonl",
+                reuse=[run_dir] if run_dir else [],
+                pay_again=True,
+            )
+            assert summary.locations_reused == (20 if name == "second" else 0)
+            run_dir = tmp_path / f"{name}.jsonl.run"

@@ -102,7 +102,12 @@ class Portfolio:
                     self.known.add((place_of(row), code))
 
 
-@pytest.mark.parametrize("seed", sampled(range(40), 2))
+# Of the first, one has addresses that differ by a space in two runs, the other rows that repeat a
+# reused one in a later chunk.
+SEEDS = sorted(range(40), key=lambda seed: seed not in {9, 28})
+
+
+@pytest.mark.parametrize("seed", sampled(SEEDS, 2))
 async def test_reuse_makes_no_difference_but_for_the_charges(seed: int, tmp_path: Path) -> None:
     """The same rows with and without; asked is what no run knows; each reused answer is marked."""
     rng = random.Random(seed)
